@@ -1,0 +1,3 @@
+"""refundcli: give money back, exactly once."""
+
+__version__ = "0.1.0"

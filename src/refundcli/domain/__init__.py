@@ -1,0 +1,1 @@
+"""The rules of refunding, in the standard library alone."""

@@ -1,0 +1,178 @@
+"""What may be done with an invoice now, and why not (R1-R3, R9-R12).
+
+Each blocker is the very error that a command raises, so what is shown is what is enforced.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refusals import (
+    AlreadyClosed,
+    AlreadyPaid,
+    CurrentlyProcessing,
+    DisputeClosed,
+    Disputed,
+    DisputeLost,
+    NotAutoRefundable,
+    NothingToRefund,
+    NotIssued,
+    NotPaid,
+    OverRefund,
+    RuleRefusal,
+    UseRefund,
+    most_important,
+)
+from refundcli.domain.statuses import Dispute, InvoiceStatus
+
+
+class Action(StrEnum):
+    REFUND = "refund"
+    MARK_REFUNDED = "mark-refunded"
+    VOID = "void"
+    UNCOLLECTIBLE = "uncollectible"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the operator said that bears on the rules."""
+
+    reason: RefundReason | None = None
+    dispute_decision: str = ""
+    after_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PossibleAction:
+    action: Action
+    blocker: RuleRefusal | None
+    command: str
+
+    @property
+    def allowed(self) -> bool:
+        return self.blocker is None
+
+
+Blockers = Callable[[Invoice, Payment, Intent], Iterator[RuleRefusal]]
+
+
+def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
+    """Why the provider cannot be asked to send this payment's money back; empty when it can."""
+    yield from _nothing_there(invoice, payment)
+    if not payment.auto_refundable:
+        yield NotAutoRefundable(invoice, payment)
+    yield from _unsettled(invoice, payment, intent)
+    if payment.remaining and not payment.refundable:
+        yield DisputeLost(invoice, payment)
+
+
+def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
+    """Why a refund made elsewhere cannot be recorded on this payment; empty when it can."""
+    yield from _nothing_there(invoice, payment)
+    charged_back = payment.taken_by_dispute and intent.reason is RefundReason.CHARGEBACK
+    if payment.auto_refundable and not charged_back and not intent.after_failed:
+        yield UseRefund(invoice, payment)
+    yield from _unsettled(invoice, payment, intent)
+    if payment.taken_by_dispute and not payment.refundable and not charged_back:
+        yield DisputeLost(invoice, payment)
+
+
+def void_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
+    """Why an invoice cannot be cancelled: only one that was issued and never paid can be (R9)."""
+    if invoice.status in (InvoiceStatus.VOID, InvoiceStatus.REFUNDED):
+        yield AlreadyClosed(invoice)
+    if invoice.status is InvoiceStatus.DRAFT:
+        yield NotIssued(invoice, Action.VOID)
+    if invoice.status is InvoiceStatus.PAID or invoice.paid:
+        yield AlreadyPaid(invoice, "paid invoices are refunded, not voided")
+    yield from (CurrentlyProcessing(invoice, p) for p in invoice.payments if p.processing)
+
+
+def uncollectible_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
+    """Why an invoice cannot be written off: something must be owed, and nothing be on its way (R9)."""
+    if invoice.status in (InvoiceStatus.VOID, InvoiceStatus.REFUNDED, InvoiceStatus.UNCOLLECTIBLE):
+        yield AlreadyClosed(invoice)
+    if invoice.status is InvoiceStatus.DRAFT:
+        yield NotIssued(invoice, Action.UNCOLLECTIBLE)
+    if invoice.status is InvoiceStatus.PAID or (invoice.paid and invoice.total <= invoice.paid):
+        yield AlreadyPaid(invoice, "nothing is owed on a paid invoice")
+    yield from (CurrentlyProcessing(invoice, p) for p in invoice.payments if p.processing)
+
+
+def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
+    """What stops any refund of the whole invoice, before its payments are looked at."""
+    if invoice.status is InvoiceStatus.VOID:
+        yield AlreadyClosed(invoice)
+    if not invoice.paid and not invoice.processing:
+        yield NotPaid(invoice)
+
+
+def markable(payment: Payment, intent: Intent) -> Money:
+    """How much may be recorded: with reason chargeback what a lost dispute took, else what is refundable."""
+    if payment.taken_by_dispute and intent.reason is RefundReason.CHARGEBACK:
+        return payment.taken_by_dispute
+    return payment.refundable
+
+
+def possible_actions(invoice: Invoice) -> list[PossibleAction]:
+    """Every action, allowed or not, with the reason and the next command."""
+    number = invoice.number
+    refund = first_blocker(invoice, refund_blockers, Intent())
+    mark = first_blocker(invoice, mark_refunded_blockers, Intent())
+    chargeback = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
+    reason = "REASON" if mark is None or chargeback else "chargeback"
+    return [
+        PossibleAction(Action.REFUND, refund, f"refundcli refund {number} --full --reason REASON"),
+        PossibleAction(
+            Action.MARK_REFUNDED,
+            None if mark is None else chargeback and mark,
+            f"refundcli mark-refunded {number} --full --reason {reason}",
+        ),
+        PossibleAction(Action.VOID, most_important(void_blockers(invoice)), f"refundcli void {number}"),
+        PossibleAction(
+            Action.UNCOLLECTIBLE,
+            most_important(uncollectible_blockers(invoice)),
+            f"refundcli uncollectible {number}",
+        ),
+    ]
+
+
+def first_blocker(invoice: Invoice, blockers: Blockers, intent: Intent) -> RuleRefusal | None:
+    """Why no payment of the invoice will do; None when at least one will."""
+    whole = most_important(invoice_blockers(invoice))
+    if whole:
+        return whole
+    answers = [most_important(blockers(invoice, p, intent)) for p in invoice.payments]
+    if None in answers:
+        return None
+    return most_important(_told_first(answer for answer in answers if answer))
+
+
+def over_refund(invoice: Invoice, wanted: Money, remaining: Money) -> Iterator[RuleRefusal]:
+    if remaining < wanted:
+        yield OverRefund(invoice, wanted, remaining)
+
+
+def _nothing_there(invoice: Invoice, payment: Payment) -> Iterator[RuleRefusal]:
+    yield from invoice_blockers(invoice)
+    if payment.captured and not payment.remaining:
+        yield NothingToRefund(invoice)
+
+
+def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
+    if payment.processing:
+        yield CurrentlyProcessing(invoice, payment)
+    if payment.dispute is Dispute.OPEN:
+        # Refunding now could pay the customer twice: once by us, once by the bank (R11).
+        yield Disputed(invoice, payment)
+    if payment.dispute is Dispute.WON and not intent.dispute_decision:
+        yield DisputeClosed(invoice, payment)
+
+
+def _told_first(answers: Iterable[RuleRefusal]) -> list[RuleRefusal]:
+    """A payment that is used up says less than one that still has money and is held."""
+    found = list(answers)
+    return [answer for answer in found if not isinstance(answer, NothingToRefund)] or found

@@ -1,0 +1,75 @@
+"""One error class per cause: it knows its code, its sentence and its way out.
+
+RefundcliError
+├── UsageProblem       what was typed cannot be meant (exit 2)
+├── Refused            a rule of the business says no (exit 3)
+├── SettingsProblem    settings, credentials or the store are not usable (exit 4)
+├── NotFound           the thing asked for is not here (exit 5)
+├── ProviderDeclined   the provider said a definite no (exit 6)
+└── OutcomeUnknown     nobody can say yet what happened (exit 8)
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Family(StrEnum):
+    """What kind of trouble an error is; the command line turns it into an exit code."""
+
+    USAGE = "usage"
+    REFUSED = "refused"
+    SETTINGS = "settings"
+    NOT_FOUND = "not-found"
+    DECLINED = "declined"
+    UNKNOWN = "outcome-unknown"
+
+
+class RefundcliError(Exception):
+    """Anything a person can do something about. `hint` says what; `context` is for scripts."""
+
+    code: ClassVar[str]
+    family: ClassVar[Family]
+
+    def __init__(self, message: str, *, hint: str = "", context: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.context: dict[str, object] = dict(context or {})
+
+
+class UsageProblem(RefundcliError):
+    code = "usage"
+    family = Family.USAGE
+
+
+class Refused(RefundcliError):
+    code = "refused"
+    family = Family.REFUSED
+
+
+class SettingsProblem(RefundcliError):
+    code = "settings"
+    family = Family.SETTINGS
+
+
+class NotFound(RefundcliError):
+    code = "not-found"
+    family = Family.NOT_FOUND
+
+
+class ProviderDeclined(RefundcliError):
+    code = "provider-declined"
+    family = Family.DECLINED
+
+
+class OutcomeUnknown(RefundcliError):
+    code = "outcome-unknown"
+    family = Family.UNKNOWN
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`Did you mean INV-1042?`, or nothing when no known word is near."""
+    near = get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else ""

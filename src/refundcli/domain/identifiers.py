@@ -1,0 +1,12 @@
+"""Names for new things: sortable by time, unguessable, safe in a shell, a URL and a provider's field."""
+
+import secrets
+from datetime import datetime
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def new_id(prefix: str, at: datetime) -> str:
+    """A ULID behind a prefix, such as `rf_01JD…`: 48 bits of milliseconds, then 80 random bits."""
+    number = int(at.timestamp() * 1000) << 80 | secrets.randbits(80)
+    return prefix + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))

@@ -1,0 +1,144 @@
+"""An invoice and its payments, as the books know them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from refundcli.domain.currencies import Currency
+from refundcli.domain.money import Money, zero
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Money taken for an invoice, in the invoice's currency.
+
+    `reserved` is promised to refunds under way, `refunded` is gone through this store, `returned_elsewhere`
+    went back before the store knew the payment or by other hands.
+    """
+
+    id: int
+    captured: Money
+    reserved: Money
+    refunded: Money
+    returned_elsewhere: Money
+    auto_refundable: bool
+    provider: Provider | None = None
+    method: str = ""
+    references: tuple[str, ...] = ()
+    processing: bool = False
+    dispute: Dispute = Dispute.NONE
+    dispute_amount: Money | None = None
+    dispute_recorded: Money | None = None
+    paid_on: date | None = None
+
+    @property
+    def reference(self) -> str:
+        """The name a person gives this payment: the provider's id, or its place when it has none."""
+        return self.references[0] if self.references else ""
+
+    @property
+    def remaining(self) -> Money:
+        """Captured and not yet given back or promised; never less than nothing."""
+        left = self.captured - self.reserved - self.refunded - self.returned_elsewhere
+        return max(left, zero(left.currency))
+
+    @property
+    def taken_by_dispute(self) -> Money:
+        """What a lost dispute took back through the bank and no record tells yet (R11)."""
+        nothing = zero(self.captured.currency)
+        if self.dispute is not Dispute.LOST:
+            return nothing
+        taken = (self.dispute_amount or self.captured) - (self.dispute_recorded or nothing)
+        return max(nothing, min(taken, self.remaining))
+
+    @property
+    def refundable(self) -> Money:
+        """What may still be returned: what remains, less what a lost dispute took."""
+        return self.remaining - self.taken_by_dispute
+
+    @property
+    def why_not_auto_refundable(self) -> str:
+        """The reason in words (R2, R12); empty where the provider can return the money."""
+        if self.auto_refundable:
+            return ""
+        if self.provider is None:
+            return f"paid outside the platform{f' by {self.method}' if self.method else ''}"
+        if not self.references:
+            return f"its {self.provider.label} payment is not known here"
+        return f"its {self.provider.label} payment was reconciled out of band"
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    id: int
+    number: str
+    customer: str
+    customer_name: str
+    total: Money
+    status: InvoiceStatus
+    issued_on: date
+    due_on: date | None = None
+    paid_on: date | None = None
+    invoice_reference: str = ""
+    products: tuple[str, ...] = ()
+    subscription: str = ""
+    payments: tuple[Payment, ...] = ()
+    refunds: tuple[Refund, ...] = ()
+
+    @property
+    def currency(self) -> Currency:
+        return self.total.currency
+
+    def _sum(self, amounts: Iterable[Money]) -> Money:
+        return sum(amounts, zero(self.currency))
+
+    @property
+    def paid(self) -> Money:
+        return self._sum(p.captured for p in self.payments)
+
+    @property
+    def refunded(self) -> Money:
+        """All that went back, by this store or elsewhere."""
+        return self._sum(p.refunded + p.returned_elsewhere for p in self.payments)
+
+    @property
+    def in_flight(self) -> Money:
+        return self._sum(p.reserved for p in self.payments)
+
+    @property
+    def refundable(self) -> Money:
+        return self._sum(p.refundable for p in self.payments)
+
+    @property
+    def partially_refunded(self) -> bool:
+        """Some went back and not all (R6)."""
+        return zero(self.currency) < self.refunded < self.paid
+
+    @property
+    def auto_refundable(self) -> bool:
+        return any(p.auto_refundable for p in self.payments)
+
+    @property
+    def processing(self) -> bool:
+        return any(p.processing for p in self.payments)
+
+    @property
+    def dispute(self) -> Dispute:
+        """The gravest of its payments' disputes."""
+        gravity = (Dispute.OPEN, Dispute.LOST, Dispute.WON)
+        found = {p.dispute for p in self.payments}
+        return next((dispute for dispute in gravity if dispute in found), Dispute.NONE)
+
+
+def status_after(now: InvoiceStatus, *, paid: Money, returned: Money) -> InvoiceStatus:
+    """Paid and all given back is Refunded; a refund that comes back makes it Paid again (R6).
+
+    An open or written-off invoice keeps its status whatever is refunded of it (R9).
+    """
+    if now is InvoiceStatus.PAID and paid and paid <= returned:
+        return InvoiceStatus.REFUNDED
+    if now is InvoiceStatus.REFUNDED and returned < paid:
+        return InvoiceStatus.PAID
+    return now

@@ -1,0 +1,133 @@
+"""Money: a whole number of minor units in one currency. There is no float anywhere."""
+
+import re
+from dataclasses import dataclass
+
+from refundcli.domain.currencies import Currency, currency
+from refundcli.domain.errors import UsageProblem
+
+# 18 digits of minor units fit a signed 64-bit column with room for sums.
+_MAX_DIGITS = 15
+_AMOUNT = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
+_WITH_CURRENCY = re.compile(r"(\S+) ([A-Za-z]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in ISO 4217 minor units: Money(1250, EUR) is 12.50 EUR, Money(1250, JPY) is 1250 JPY."""
+
+    minor: int
+    currency: Currency
+
+    def __add__(self, other: "Money") -> "Money":
+        return Money(self.minor + self._same(other), self.currency)
+
+    def __sub__(self, other: "Money") -> "Money":
+        return Money(self.minor - self._same(other), self.currency)
+
+    def __lt__(self, other: "Money") -> bool:
+        return self.minor < self._same(other)
+
+    def __le__(self, other: "Money") -> bool:
+        return self.minor <= self._same(other)
+
+    def __bool__(self) -> bool:
+        return self.minor != 0
+
+    def __str__(self) -> str:
+        return f"{self.number} {self.currency.code}"
+
+    @property
+    def number(self) -> str:
+        """The amount in major units with a point and all decimals of the currency: `12.50`."""
+        sign, digits = ("-" if self.minor < 0 else ""), str(abs(self.minor))
+        places = self.currency.exponent
+        if not places:
+            return sign + digits
+        digits = digits.rjust(places + 1, "0")
+        return f"{sign}{digits[:-places]}.{digits[-places:]}"
+
+    def _same(self, other: "Money") -> int:
+        if other.currency != self.currency:
+            raise TypeError(f"{self.currency} and {other.currency} cannot be combined")
+        return other.minor
+
+
+def zero(of: Currency) -> Money:
+    return Money(0, of)
+
+
+class InvalidAmount(UsageProblem):
+    """An amount that is not plain digits with a point, exact to its currency (R3)."""
+
+    code = "invalid-amount"
+
+    def __init__(self, text: str, why: str, instead: str) -> None:
+        super().__init__(
+            f"{_shown(text)} is not an amount: {why}.",
+            hint=f"Write {instead}.",
+            context={"value": text[:100]},
+        )
+
+
+def parse_amount(text: str, of: Currency, *, allow_zero: bool = False) -> Money:
+    """Read an amount in major units, exactly; nothing is rounded or guessed. Raises InvalidAmount."""
+    example = Money(1250 if of.exponent < 3 else 12500, of).number
+    match = _AMOUNT.fullmatch(text)
+    if match is None:
+        raise InvalidAmount(text, _what_is_wrong(text), _instead(text) or f"it like {example}")
+    whole, fraction = match[1], match[2] or ""
+    if len(whole) > _MAX_DIGITS:
+        raise InvalidAmount(text, f"more than {_MAX_DIGITS} digits", f"it like {example}")
+    if len(fraction) > of.exponent:
+        decimals = f"{of.exponent} decimals" if of.exponent else "no decimals"
+        raise InvalidAmount(text, f"{of.code} has {decimals}", f"it like {example}")
+    minor = int(whole + fraction.ljust(of.exponent, "0"))
+    if minor == 0 and not allow_zero:
+        raise InvalidAmount(text, "it is nothing", "an amount greater than zero")
+    return Money(minor, of)
+
+
+def parse_money(text: str) -> Money:
+    """Read `12.50 EUR`. Raises InvalidAmount or UnknownCurrency."""
+    match = _WITH_CURRENCY.fullmatch(text.strip())
+    if match is None:
+        raise InvalidAmount(text, "the amount and its currency are needed", "it like 12.50 EUR")
+    return parse_amount(match[1], currency(match[2].upper()))
+
+
+def _what_is_wrong(text: str) -> str:
+    stripped = text.strip()
+    if not stripped:
+        return "it is empty"
+    if not stripped.isascii():
+        return "it has characters other than the digits 0 to 9 and a point"
+    reasons = (
+        (r"[+-].*", "it has a sign"),
+        (r"[0-9]+[eE].*", "exponents are not read"),
+        (r"[A-Za-z]+", "it is not a number"),
+        (r".*[A-Za-z]{3}", "the currency is the invoice's own and is not typed here"),
+        (r".*,.*", "a point is the decimal mark, and there is no mark between thousands"),
+        (r"0[0-9].*", "it begins with a needless zero"),
+        (r"\.[0-9]+|[0-9]+\.", "digits are needed on both sides of the point"),
+    )
+    return next(
+        (why for pattern, why in reasons if re.fullmatch(pattern, stripped)),
+        "only digits and a point are read",
+    )
+
+
+def _instead(text: str) -> str:
+    """What was most likely meant, when there is just one reading of it."""
+    if re.fullmatch(r"[0-9]+,[0-9]{1,2}", text):
+        return text.replace(",", ".")
+    if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s+[A-Za-z]{3}\s*", text):
+        return text.split()[0]
+    if re.fullmatch(r"\.[0-9]+", text):
+        return f"0{text}"
+    return ""
+
+
+def _shown(text: str) -> str:
+    """A typed value in quotes, cut short; escapes keep a hostile one harmless."""
+    return ascii(text if len(text) <= 40 else text[:40] + "…")

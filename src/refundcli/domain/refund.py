@@ -1,0 +1,95 @@
+"""A refund: one amount, of one payment, for one reason, sent at most once."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.statuses import CreditNoteStatus, Provider, RefundKind, RefundState
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """The request of a refund exactly as it is stored before it is sent, and may be sent again (I2, I8).
+
+    `params` are the provider's own fields, the amount in the provider's minor units. `account` and
+    `livemode` say whose money it is; a replay goes to the same ones or not at all.
+    """
+
+    provider: Provider
+    endpoint: str
+    account: str
+    livemode: bool
+    api_version: str
+    params: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What was, or will be, on the wire for a refund, and who holds the right to send it."""
+
+    idempotency_key: str
+    request: WireRequest
+    fence: int = 0
+    lease_owner: str = ""
+    lease_until: datetime | None = None
+    first_sent_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreditNote:
+    """Every refund makes one (R7). It has no number until the refund is accepted or recorded (I9)."""
+
+    id: str
+    refund_id: str
+    invoice_number: str
+    customer: str
+    status: CreditNoteStatus
+    amount: Money
+    reason: RefundReason
+    memo: str = ""
+    number: str | None = None
+    issued_on: date | None = None
+    issued_at: datetime | None = None
+    voided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfBand:
+    """How money that this program did not move was returned."""
+
+    method: str = ""
+    reference: str = ""
+    refunded_on: date | None = None
+    after_failed: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    id: str
+    invoice_id: int
+    invoice_number: str
+    payment_id: int
+    kind: RefundKind
+    amount: Money
+    reason: RefundReason
+    state: RefundState
+    request_key: str
+    content: str
+    created_at: datetime
+    operator: str
+    memo: str = ""
+    try_number: int = 1
+    sending: Sending | None = None
+    provider_reference: str = ""
+    provider_status: str = ""
+    failure: str = ""
+    dispute_decision: str = ""
+    out_of_band: OutOfBand | None = None
+    credit_note: CreditNote | None = None
+    payment_label: str = ""
+
+    @property
+    def provider(self) -> Provider | None:
+        return self.sending.request.provider if self.sending else None

@@ -1,0 +1,216 @@
+"""The refusals of the rule book, one class per cause, in the order in which they are told."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from refundcli.domain.errors import Refused
+from refundcli.domain.money import Money
+
+if TYPE_CHECKING:
+    from refundcli.domain.invoice import Invoice, Payment
+
+
+class RuleRefusal(Refused):
+    """A rule says no. `rule` is its number, `why` the short evidence shown beside an action."""
+
+    rule: ClassVar[str]
+
+    def __init__(self, invoice: "Invoice", message: str, *, why: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint, context={"invoice": invoice.number, "rule": self.rule})
+        self.why = why
+
+
+class AlreadyClosed(RuleRefusal):
+    code = "already-closed"
+    rule = "R9"
+
+    def __init__(self, invoice: "Invoice") -> None:
+        label = invoice.status.label
+        super().__init__(
+            invoice,
+            f"{invoice.number} is {label}; that is final.",
+            why=f"{label.lower()}, which is final",
+            hint=f"refundcli invoice history {invoice.number}   shows how it came to that",
+        )
+
+
+class NotIssued(RuleRefusal):
+    code = "not-issued"
+    rule = "R9"
+
+    def __init__(self, invoice: "Invoice", action: str) -> None:
+        super().__init__(
+            invoice,
+            f"{invoice.number} is a draft: it was never issued, so there is nothing to {action}.",
+            why="a draft was never issued",
+            hint="Delete or finish the draft where it was made, then import it again.",
+        )
+
+
+class NotPaid(RuleRefusal):
+    code = "not-paid"
+    rule = "R9"
+
+    def __init__(self, invoice: "Invoice") -> None:
+        super().__init__(
+            invoice,
+            f"{invoice.number} was never paid: there is no money to give back.",
+            why="never paid",
+            hint=f"refundcli void {invoice.number}   or   refundcli uncollectible {invoice.number}",
+        )
+
+
+class AlreadyPaid(RuleRefusal):
+    code = "already-paid"
+    rule = "R9"
+
+    def __init__(self, invoice: "Invoice", why: str) -> None:
+        super().__init__(
+            invoice,
+            f"{invoice.number} has {invoice.paid} paid on it: {why}.",
+            why=why,
+            hint=f"refundcli invoice show {invoice.number}   shows what may be refunded",
+        )
+
+
+class NothingToRefund(RuleRefusal):
+    code = "nothing-to-refund"
+    rule = "R3"
+
+    def __init__(self, invoice: "Invoice") -> None:
+        flying = f", {invoice.in_flight} is in flight" if invoice.in_flight else ""
+        super().__init__(
+            invoice,
+            f"{invoice.number} has nothing left to refund: "
+            f"{invoice.refunded} of {invoice.paid} was returned{flying}.",
+            why="nothing is left",
+            hint=f"refundcli invoice show {invoice.number}   lists its refunds",
+        )
+
+
+class UseRefund(RuleRefusal):
+    code = "use-refund"
+    rule = "R1"
+
+    def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
+        through = payment.provider.label if payment.provider else "the provider"
+        super().__init__(
+            invoice,
+            f"{invoice.number} was paid through {through}: a refund returns the money, a mark would not.",
+            why=f"paid through {through}: refund returns the money",
+            hint=f"refundcli refund {invoice.number} --full --reason REASON",
+        )
+
+
+class NotAutoRefundable(RuleRefusal):
+    code = "not-auto-refundable"
+    rule = "R2"
+
+    def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
+        mark = f"refundcli mark-refunded {invoice.number} --full --reason REASON"
+        why = payment.why_not_auto_refundable
+        dashboard = (
+            f"Return the money in {payment.provider.label}'s dashboard, then: " if payment.provider else ""
+        )
+        super().__init__(
+            invoice,
+            f"{invoice.number} cannot be refunded from here: {why}.",
+            why=why,
+            hint=f"{dashboard}{mark}",
+        )
+        self.context["rule"] = "R12" if payment.provider else "R2"
+
+
+class CurrentlyProcessing(RuleRefusal):
+    code = "currently-processing"
+    rule = "R10"
+
+    def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
+        where = payment.provider.label if payment.provider else "the provider"
+        super().__init__(
+            invoice,
+            f"Currently processing: a payment of {invoice.number} is mid-flight at {where}.",
+            why=f"mid-flight at {where}",
+            hint=f"Wait a few minutes, then: refundcli invoice show {invoice.number}",
+        )
+
+
+class Disputed(RuleRefusal):
+    code = "disputed"
+    rule = "R11"
+
+    def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
+        super().__init__(
+            invoice,
+            f"{invoice.number} has an open dispute: a refund now could pay the customer twice.",
+            why="a dispute is open",
+            hint=f"Wait until the dispute is closed, then: refundcli invoice show {invoice.number}",
+        )
+
+
+class DisputeClosed(RuleRefusal):
+    code = "dispute-closed"
+    rule = "R11"
+
+    def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
+        super().__init__(
+            invoice,
+            f"{invoice.number} had a dispute that was won: it is refunded only if it was then decided "
+            "in the customer's favour outside the provider.",
+            why="a dispute was won; say what was decided since",
+            hint='Add --dispute-decision "who decided what, and when"',
+        )
+
+
+class DisputeLost(RuleRefusal):
+    code = "dispute-lost"
+    rule = "R11"
+
+    def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
+        super().__init__(
+            invoice,
+            f"{invoice.number} lost a dispute: {payment.taken_by_dispute} went back to the customer "
+            "through the bank.",
+            why="a lost dispute already returned the money",
+            hint=f"To keep the record: refundcli mark-refunded {invoice.number} --full --reason chargeback",
+        )
+
+
+class OverRefund(RuleRefusal):
+    code = "over-refund"
+    rule = "R3"
+
+    def __init__(self, invoice: "Invoice", wanted: Money, remaining: Money) -> None:
+        super().__init__(
+            invoice,
+            f"{invoice.number} has {remaining} left to refund, {wanted} was asked.",
+            why=f"{remaining} is left",
+            hint=f"refundcli refund {invoice.number} --amount {remaining.number} …   or   --full",
+        )
+        self.context |= {
+            "asked": wanted.number,
+            "remaining": remaining.number,
+            "currency": wanted.currency.code,
+        }
+
+
+# Several refusals at once are told in this order; the first names the code.
+PRECEDENCE = (
+    "already-closed",
+    "not-issued",
+    "not-paid",
+    "already-paid",
+    "nothing-to-refund",
+    "use-refund",
+    "not-auto-refundable",
+    "currently-processing",
+    "disputed",
+    "dispute-closed",
+    "dispute-lost",
+    "over-refund",
+    "possible-duplicate",
+)
+
+
+def most_important(refusals: Iterable[RuleRefusal]) -> RuleRefusal | None:
+    return min(refusals, key=lambda refusal: PRECEDENCE.index(refusal.code), default=None)

@@ -1,0 +1,86 @@
+"""What invoices, refunds, credit notes and disputes can be, and which changes are lawful."""
+
+from enum import StrEnum
+
+
+class InvoiceStatus(StrEnum):
+    DRAFT = "draft"
+    OPEN = "open"
+    PAID = "paid"
+    REFUNDED = "refunded"
+    VOID = "void"
+    UNCOLLECTIBLE = "uncollectible"
+
+    @property
+    def label(self) -> str:
+        return "Voided" if self is InvoiceStatus.VOID else self.value.title()
+
+
+class Dispute(StrEnum):
+    NONE = ""
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+class RefundState(StrEnum):
+    READY = "ready"  # reserved, nothing sent
+    SUBMITTED = "submitted"  # on the wire, or it may be: the outcome is not known
+    PENDING = "pending"  # accepted by the provider, not final
+    SUCCEEDED = "succeeded"
+    RECORDED = "recorded"  # out of band, no provider
+    FAILED = "failed"  # a definite no
+    REVERSED = "reversed"  # the money came back
+
+    @property
+    def holds_reservation(self) -> bool:
+        return self in _RESERVED
+
+    @property
+    def counts_as_refunded(self) -> bool:
+        return self in (RefundState.SUCCEEDED, RefundState.RECORDED)
+
+    @property
+    def unfinished(self) -> bool:
+        """Still to be settled with the provider."""
+        return self in (RefundState.READY, RefundState.SUBMITTED)
+
+
+_RESERVED = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.PENDING})
+
+_R = RefundState
+TRANSITIONS: dict[RefundState, frozenset[RefundState]] = {
+    _R.READY: frozenset({_R.SUBMITTED, _R.FAILED}),
+    _R.SUBMITTED: frozenset({_R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.REVERSED}),
+    _R.PENDING: frozenset({_R.SUCCEEDED, _R.FAILED, _R.REVERSED}),
+    # A provider may take a success back (Stripe: failed; Adyen: REFUND_FAILED, REFUNDED_REVERSED).
+    _R.SUCCEEDED: frozenset({_R.FAILED, _R.REVERSED}),
+    _R.FAILED: frozenset({_R.REVERSED}),
+    _R.RECORDED: frozenset({_R.REVERSED}),
+    _R.REVERSED: frozenset(),
+}
+
+
+def may_become(now: RefundState, then: RefundState) -> bool:
+    """Is this change lawful? A later word outranks and is never taken back (I7)."""
+    return then in TRANSITIONS[now]
+
+
+class CreditNoteStatus(StrEnum):
+    DRAFT = "draft"
+    ISSUED = "issued"
+    VOID = "void"
+
+
+class RefundKind(StrEnum):
+    PROVIDER = "provider"
+    RECORD = "record"
+
+
+class Provider(StrEnum):
+    STRIPE = "stripe"
+    ADYEN = "adyen"
+
+    @property
+    def label(self) -> str:
+        return self.value.title()
