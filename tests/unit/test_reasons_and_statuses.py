@@ -45,6 +45,4 @@ def test_news_in_any_order_ends_in_the_same_state() -> None:
 
 
 def test_nothing_becomes_unknown_again() -> None:
-    assert not any(
-        may_become(state, RefundState.SUBMITTED) for state in RefundState if state is not RefundState.READY
-    )
+    assert not any(may_become(state, RefundState.SUBMITTED) for state in RefundState if state is not RefundState.READY)

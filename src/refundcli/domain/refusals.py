@@ -81,8 +81,7 @@ class NothingToRefund(RuleRefusal):
         flying = f", {invoice.in_flight} is in flight" if invoice.in_flight else ""
         super().__init__(
             invoice,
-            f"{invoice.number} has nothing left to refund: "
-            f"{invoice.refunded} of {invoice.paid} was returned{flying}.",
+            f"{invoice.number} has nothing left to refund: {invoice.refunded} of {invoice.paid} was returned{flying}.",
             why="nothing is left",
             hint=f"refundcli invoice show {invoice.number}   lists its refunds",
         )
@@ -109,9 +108,7 @@ class NotAutoRefundable(RuleRefusal):
     def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
         mark = f"refundcli mark-refunded {invoice.number} --full --reason REASON"
         why = payment.why_not_auto_refundable
-        dashboard = (
-            f"Return the money in {payment.provider.label}'s dashboard, then: " if payment.provider else ""
-        )
+        dashboard = f"Return the money in {payment.provider.label}'s dashboard, then: " if payment.provider else ""
         super().__init__(
             invoice,
             f"{invoice.number} cannot be refunded from here: {why}.",
@@ -169,8 +166,7 @@ class DisputeLost(RuleRefusal):
     def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} lost a dispute: {payment.taken_by_dispute} went back to the customer "
-            "through the bank.",
+            f"{invoice.number} lost a dispute: {payment.taken_by_dispute} went back to the customer through the bank.",
             why="a lost dispute already returned the money",
             hint=f"To keep the record: refundcli mark-refunded {invoice.number} --full --reason chargeback",
         )

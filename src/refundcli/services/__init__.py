@@ -1,0 +1,1 @@
+"""One module per use case. They speak to the world through `ports` alone."""

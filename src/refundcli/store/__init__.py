@@ -1,0 +1,1 @@
+"""Where invoices, payments, refunds and credit notes are kept: SQLite or PostgreSQL."""

@@ -1,0 +1,64 @@
+"""Rows for spreadsheets and pipes: whole values, one record a line, and no cell that runs."""
+
+import csv
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date
+from typing import Literal, TextIO
+
+from refundcli.output.json import iso
+from refundcli.output.sanitize import guard_formula, safe
+
+Dialect = Literal["csv", "tsv"]
+
+# Only what reads as a plain number may start with a sign; `-1+cmd()` is not one.
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
+
+
+def write_rows(
+    stream: TextIO,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    dialect: Dialect,
+    header: bool,
+    text_columns: Collection[str] | None = None,
+) -> None:
+    """Write rows whose cells stand in the order of `columns`.
+
+    Cells of `text_columns` (all columns, when None) are guarded against being run as formulas; in the other
+    columns a negative amount stays a number.
+    """
+    write = _line_writer(stream, dialect)
+    if header:
+        write([_cell(name, number=False, lines=False) for name in columns])
+    numeric = [text_columns is not None and name not in text_columns for name in columns]
+    lines = dialect == "csv"
+    for row in rows:
+        write([_cell(value, number=number, lines=lines) for value, number in zip(row, numeric, strict=True)])
+
+
+def cell_text(value: object) -> str:
+    """A value as a cell's text: nothing for None, `true`/`false`, UTC times, lists joined with `;`."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, date):
+        return iso(value)
+    if isinstance(value, list | tuple):
+        return ";".join(cell_text(item) for item in value)
+    return str(value)
+
+
+def _cell(value: object, *, number: bool, lines: bool) -> str:
+    text = safe(cell_text(value), multiline=lines)
+    is_number = isinstance(value, int) or (number and _NUMBER.fullmatch(text))
+    return text if is_number else guard_formula(text)
+
+
+def _line_writer(stream: TextIO, dialect: Dialect) -> Callable[[list[str]], object]:
+    """CSV quotes a cell that holds a separator; TSV has no quotes, so there it was escaped before."""
+    if dialect == "csv":
+        return csv.writer(stream, lineterminator="\n").writerow
+    return lambda cells: stream.write("\t".join(cells) + "\n")

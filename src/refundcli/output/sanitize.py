@@ -1,0 +1,73 @@
+"""Strings from outside, made safe to show.
+
+A customer's name or a provider's message may hold characters that move the cursor, retitle the window, turn
+the reading direction or hide a digit. None of them may act: each is shown as the escape that names it.
+"""
+
+import re
+
+_C0_AND_DEL = r"\x00-\x1f\x7f"
+
+# Everything that acts or hides without being seen, beyond ASCII. Ranges, for a regular expression class.
+_UNSEEN = (
+    r"\x80-\x9f"  # C1: 8-bit terminals take \x9b for ESC [
+    r"\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0"  # soft hyphen, joiners, fillers
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidi: marks, embeddings, overrides, isolates
+    r"\u200b-\u200d\u2060-\u2065\u206a-\u206f\ufeff"  # zero width
+    r"\u2028\u2029\ufff9-\ufffb"  # line and paragraph separators, annotations
+    r"\ud800-\udfff"  # lone surrogates cannot be encoded
+    r"\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"  # tags spell hidden text
+)
+
+# A variation selector is seen through the character it changes: a symbol's colour, a Han character's form.
+# After anything else, or after another selector, it carries hidden text.
+_STRAY_SELECTOR = (
+    r"(?<![\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff])[\ufe0e\ufe0f]"
+    r"|[\ufe00-\ufe0d]"
+    r"|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
+)
+
+_UNSEEN_OR_STRAY = rf"[{_UNSEEN}]|{_STRAY_SELECTOR}"
+_UNSAFE = re.compile(rf"[{_C0_AND_DEL}{_UNSEEN}]|{_STRAY_SELECTOR}")
+_UNSAFE_ON_LINES = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f{_UNSEEN}]|{_STRAY_SELECTOR}")
+_UNSAFE_IN_JSON = re.compile(rf"\x7f|{_UNSEEN_OR_STRAY}")
+
+_SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+
+# What a spreadsheet takes for the start of a formula, in both widths.
+_FORMULA_STARTS = tuple("=+-@\t\r\n\0＝＋－＠")
+
+
+def safe(text: str, *, multiline: bool = False) -> str:
+    r"""The text with every character that could act on a terminal, or hide in it, as a visible escape.
+
+    One line unless `multiline`, which keeps newlines (CRLF becomes one). Clean text comes back as it is.
+    """
+    if multiline:
+        return _UNSAFE_ON_LINES.sub(_escape, text.replace("\r\n", "\n"))
+    return _UNSAFE.sub(_escape, text)
+
+
+def guard_formula(text: str) -> str:
+    """The text as a spreadsheet cell that is never run: a formula's first sign gets `'` before it."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def escape_in_json(document: str) -> str:
+    r"""A JSON document with unseen characters as `\uXXXX`, which a reader turns back: nothing is lost."""
+    return _UNSAFE_IN_JSON.sub(_escape_for_json, document)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found.group()
+    number = ord(character)
+    if character in _SHORT:
+        return _SHORT[character]
+    if number <= 0xFF:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
+
+
+def _escape_for_json(found: re.Match[str]) -> str:
+    units = found.group().encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

@@ -1,0 +1,75 @@
+"""Idempotency keys: the first answer is kept, and given again for as long as the vendor would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back over the wire."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refusal(Exception):
+    """The call ends here, with this answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class KeyInUse(Exception):
+    """Another call with this key has not been answered yet."""
+
+
+class KeyUsedOtherwise(Exception):
+    """The key was first used for another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyName:
+    """A key is known within one vendor's account."""
+
+    provider: str
+    account: str
+    key: str
+
+
+@dataclass(slots=True)
+class _Kept:
+    fingerprint: str
+    first_used: float
+    answer: Answer | None = None
+
+
+class KeyStore:
+    """Guarded by the lock of the state that owns it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[KeyName, _Kept] = {}
+
+    def begin(self, name: KeyName, fingerprint: str, *, now: float, lifetime: float) -> Answer | None:
+        """The stored answer, or None: the caller executes the request and then calls `finish`."""
+        kept = self._kept.get(name)
+        if kept is not None and kept.answer is not None and now - kept.first_used >= lifetime:
+            kept = None
+        if kept is None:
+            self._kept[name] = _Kept(fingerprint, now)
+            return None
+        if kept.fingerprint != fingerprint:
+            raise KeyUsedOtherwise
+        if kept.answer is None:
+            raise KeyInUse
+        return kept.answer
+
+    def finish(self, name: KeyName, answer: Answer) -> None:
+        self._kept[name].answer = answer
+
+    def forget(self, name: KeyName) -> None:
+        self._kept.pop(name, None)

@@ -1,0 +1,100 @@
+"""The sandbox as a server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .app import create_app
+from .seed import seed_payments
+from .state import SandboxState
+
+# Never another interface: there is no password on this.
+HOST = "127.0.0.1"
+
+
+class HangableProtocol(H11Protocol):
+    """Lets a fault close the connection: the transport travels in the scope's state."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.app_state = {**self.app_state, "transport": transport}
+        super().connection_made(transport)
+
+
+class SandboxServer(uvicorn.Server):
+    """Ends with a clean exit on SIGINT and SIGTERM, where uvicorn would raise the signal again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with contextlib.ExitStack() as restored:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                with contextlib.suppress(ValueError):  # Not the main thread: its owner stops it.
+                    before = signal.signal(number, self.handle_exit)
+                    restored.callback(signal.signal, number, before)
+            yield
+
+    async def main_loop(self) -> None:
+        while not self.should_exit:
+            await asyncio.sleep(0.01)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """At once: there is nothing here that must be brought to an end gently."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # type: ignore[union-attr]
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+
+
+def bind(port: int) -> socket.socket:
+    """Port 0 takes a free one."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    return f"http://{HOST}:{listener.getsockname()[1]}"
+
+
+def make_server(state: SandboxState) -> SandboxServer:
+    config = uvicorn.Config(
+        create_app(state),
+        http=HangableProtocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+    )
+    return SandboxServer(config)
+
+
+def serve(
+    port: int = 0,
+    *,
+    seed_rows: Iterable[Mapping[str, Any]] = (),
+    announce: Callable[[str], None] = print,
+    state: SandboxState | None = None,
+) -> None:
+    """Serves until SIGINT or SIGTERM. `announce` is told the URL once connections are taken."""
+    kept = state or SandboxState()
+    seed_payments(kept, seed_rows)
+    with bind(port) as listener:
+        announce(url_of(listener))
+        make_server(kept).run(sockets=[listener])

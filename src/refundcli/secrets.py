@@ -1,0 +1,276 @@
+"""Secrets: where they are kept, how they are fetched, and how they stay out of sight.
+
+Settings hold references, never secrets: `env:NAME`, `keyring:NAME` or `file:PATH`. What a reference leads to
+is wrapped, so that printing, logging or formatting it by mistake shows dots.
+"""
+
+import hmac
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from refundcli.domain.errors import SettingsProblem
+
+MASK = "•••"
+KEYRING_SERVICE = "refundcli"
+
+_LONGEST_SECRET = 64 * 1024
+_OTHERS_MAY_USE = 0o077
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|keyring:[!-~]+|file:[^\x00-\x1f\x7f]+")
+_FIT_FOR_A_HEADER = re.compile(r"[!-~]+")
+
+# A pattern's first group stays, the rest of the match is masked. Masking too much is the cheaper mistake.
+_REDACTIONS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"((?:sk|rk)_(?:org_)?(?:live|test)_)[A-Za-z0-9_]+",
+        r"(whsec_)[A-Za-z0-9+/=_-]+",
+        r"(AQE)\S{12,}",  # Adyen API keys; their tail may hold any sign
+        r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:)[^\s]+(?=@)",
+        r"((?i:\b(?:password|passwd|pwd|sslpassword)\s?=\s?))[^\s&]+",
+        r"((?i:\bx-api-key[\s:='\"]{1,4}))\S+",
+        r"((?i:\bauthorization[\s:='\"]{1,4}(?:(?:bearer|basic)\s+)?))\S+",
+    )
+)
+
+
+class Secret:
+    """A text that shows itself only to who asks for it by name: `reveal()`."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return format(MASK, spec)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not written down")
+
+
+class LiteralSecret(SettingsProblem):
+    """The secret itself stands where a reference should. It is never repeated."""
+
+    code = "literal-secret"
+
+    def __init__(self, key: str, place: str) -> None:
+        super().__init__(
+            f"{key} in {place} must say where the secret is, not what it is.",
+            hint="Write env:NAME, keyring:NAME or file:PATH. A key once written out is best replaced.",
+            context={"key": key, "place": place},
+        )
+
+
+class SecretNotInEnvironment(SettingsProblem):
+    code = "secret-not-in-environment"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The environment variable {name} is not set, or empty.",
+            hint=f"Set {name}, or name another place for the secret in the settings.",
+            context={"name": name},
+        )
+
+
+class KeyringNotInstalled(SettingsProblem):
+    code = "keyring-not-installed"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"keyring:{name} needs the keyring package, which is not installed.",
+            hint="pip install 'refundcli[keyring]', or use env:NAME or file:PATH.",
+            context={"name": name},
+        )
+
+
+class KeyringUnavailable(SettingsProblem):
+    code = "keyring-unavailable"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"keyring:{name} cannot be read: this machine has no keyring that works, or it is locked.",
+            hint="Unlock the keyring, or use env:NAME or file:PATH.",
+            context={"name": name},
+        )
+
+
+class SecretNotInKeyring(SettingsProblem):
+    code = "secret-not-in-keyring"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The keyring holds nothing under {KEYRING_SERVICE} / {name}.",
+            hint=f"keyring set {KEYRING_SERVICE} {name}",
+            context={"name": name},
+        )
+
+
+class EmptySecret(SettingsProblem):
+    code = "empty-secret"
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"{reference} is empty.", hint="Put the secret there.", context={"reference": reference})
+
+
+class MalformedSecret(SettingsProblem):
+    code = "malformed-secret"
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(
+            f"What {reference} holds has spaces, control characters or letters no key has.",
+            hint="Copy the key again, alone and on one line.",
+            context={"reference": reference},
+        )
+
+
+class FileNotReadable(SettingsProblem):
+    code = "file-not-readable"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} cannot be read: {why}.",
+            hint="Check the path, and that the file is yours.",
+            context={"file": str(path)},
+        )
+
+
+class FileTooLarge(SettingsProblem):
+    code = "file-too-large"
+
+    def __init__(self, path: Path, limit: int) -> None:
+        super().__init__(
+            f"{path} is larger than {limit:,} bytes.",
+            hint="Check that the path names the file you mean.",
+            context={"file": str(path), "limit": limit},
+        )
+
+
+class FileOwnedByOther(SettingsProblem):
+    code = "file-owned-by-other"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} belongs to another user, who can change it.",
+            hint=f"Make it yours: chown $(id -u) '{path}'",
+            context={"file": str(path)},
+        )
+
+
+class FileOpenToOthers(SettingsProblem):
+    code = "file-open-to-others"
+
+    def __init__(self, path: Path, mode: int, forbidden: int) -> None:
+        does, mend = ("read", "go=") if forbidden & 0o044 else ("change", "go-w")
+        super().__init__(
+            f"Other users may {does} {path} (mode {mode:04o}).",
+            hint=f"chmod {mend} '{path}'",
+            context={"file": str(path), "mode": f"{mode:04o}"},
+        )
+
+
+def is_reference(text: str) -> bool:
+    """Whether the text says where a secret is. `env:sk_live_…` is a secret with a prefix, not a reference."""
+    return _REFERENCE.fullmatch(text) is not None and redact(text) == text
+
+
+def resolve(reference: str, *, environ: Mapping[str, str]) -> Secret:
+    """Fetch the secret a reference leads to. No message ever holds the secret itself."""
+    if not is_reference(reference):
+        raise LiteralSecret("A secret", "the settings")
+    kind, _, name = reference.partition(":")
+    found = _from_environment(name, environ) if kind == "env" else _FETCH[kind](name)
+    text = found.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise EmptySecret(reference)
+    if not _FIT_FOR_A_HEADER.fullmatch(text):
+        raise MalformedSecret(reference)
+    return Secret(text)
+
+
+def redact(text: str) -> str:
+    """The text with whatever looks like a secret masked: Stripe and Adyen keys, passwords in addresses."""
+    for pattern in _REDACTIONS:
+        text = pattern.sub(rf"\g<1>{MASK}", text)
+    return text
+
+
+def read_own_file(path: Path, *, forbidden: int, limit: int) -> bytes:
+    """The bytes of a regular file that is ours (or root's) and has none of the `forbidden` mode bits.
+
+    Everything is asked of the opened file, so it cannot be exchanged between the question and the reading.
+    """
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            _check_own_file(path, os.fstat(file.fileno()), forbidden)
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise FileNotReadable(path, (error.strerror or "unknown reason").lower()) from error
+    if len(content) > limit:
+        raise FileTooLarge(path, limit)
+    return content
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A named pipe in the file's place would keep a plain open waiting for its other end."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_own_file(path: Path, status: os.stat_result, forbidden: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotReadable(path, "it is not a file")
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise FileOwnedByOther(path)
+    if status.st_mode & forbidden:
+        raise FileOpenToOthers(path, stat.S_IMODE(status.st_mode), forbidden)
+
+
+def _from_environment(name: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(name, "")
+    if not value:
+        raise SecretNotInEnvironment(name)
+    return value
+
+
+def _from_file(name: str) -> str:
+    path = Path(os.path.expanduser(name))
+    content = read_own_file(path, forbidden=_OTHERS_MAY_USE, limit=_LONGEST_SECRET)
+    try:
+        return content.decode("ascii")
+    except UnicodeDecodeError:
+        raise MalformedSecret(f"file:{name}") from None  # the cause would show the bytes
+
+
+def _from_keyring(name: str) -> str:
+    try:
+        import keyring  # optional, and slow to import
+        from keyring.errors import KeyringError
+    except ImportError as error:
+        raise KeyringNotInstalled(name) from error
+    try:
+        found: str | None = keyring.get_password(KEYRING_SERVICE, name)
+    except KeyringError as error:
+        raise KeyringUnavailable(name) from error
+    if found is None:
+        raise SecretNotInKeyring(name)
+    return found
+
+
+_FETCH: Mapping[str, Callable[[str], str]] = {"file": _from_file, "keyring": _from_keyring}

@@ -1,0 +1,230 @@
+"""What the use cases need from the world. The store and the providers fit these shapes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Protocol, TypeVar
+
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import CreditNote, Refund, WireRequest
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+        ...
+
+    def today(self) -> date:
+        """The date in the operator's time zone, which is the books' date."""
+        ...
+
+
+# --- the books ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    seq: int
+    at: datetime
+    operator: str
+    host: str
+    action: str
+    subject: str
+    before: dict[str, object]
+    after: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFilter:
+    status: InvoiceStatus | None = None
+    provider: Provider | None = None
+    customer: str = ""
+    refundable: bool = False
+    after: str = ""
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CreditNoteFilter:
+    invoice: str = ""
+    reason: RefundReason | None = None
+    since: date | None = None
+    until: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """A payment as an import tells it; amounts in ISO 4217 minor units of the invoice's currency."""
+
+    captured: int
+    provider: Provider | None = None
+    method: str = ""
+    reference: str = ""
+    returned_elsewhere: int = 0
+    auto_refundable: bool = False
+    processing: bool = False
+    dispute: Dispute = Dispute.NONE
+    dispute_amount: int | None = None
+    paid_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvoice:
+    """An invoice as an import tells it. `line` is where it stood in the file."""
+
+    line: int
+    number: str
+    customer: str
+    currency: str
+    total: int
+    status: InvoiceStatus
+    issued_on: date
+    customer_name: str = ""
+    due_on: date | None = None
+    paid_on: date | None = None
+    invoice_reference: str = ""
+    products: tuple[str, ...] = ()
+    subscription: str = ""
+    payments: tuple[NewPayment, ...] = ()
+
+
+@dataclass(slots=True)
+class ImportCounts:
+    """What an import did. `kept` names what the store knew better, by line."""
+
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+    kept: list[tuple[int, str, str]] = field(default_factory=list)
+    refused: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+class Reading(Protocol):
+    """One consistent look at the books."""
+
+    def invoice(self, number: str) -> Invoice | None: ...
+    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]: ...
+    def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]: ...
+    def numbers_behind(self, reference: str) -> list[str]:
+        """Invoices that a provider's id, a refund's id or a credit note's number belongs to."""
+        ...
+
+    def numbers_near(self, number: str) -> list[str]: ...
+    def refund(self, refund_id: str) -> Refund | None: ...
+    def refunds_by_key(self, request_key: str) -> list[Refund]: ...
+    def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]: ...
+    def unfinished_refunds(self) -> list[Refund]: ...
+    def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]: ...
+    def credit_note(self, number: str) -> CreditNote | None: ...
+    def history(self, invoice: Invoice) -> list[AuditEntry]: ...
+    def imported(self, invoice: Invoice) -> tuple[datetime, str]:
+        """When the invoice came into the store, and from which file."""
+        ...
+
+    def secret(self) -> bytes:
+        """The store's own secret, from which idempotency keys are made."""
+        ...
+
+    def livemode(self) -> bool | None: ...
+    def account(self, provider: Provider, key_fingerprint: str) -> str | None: ...
+
+
+class Writing(Reading, Protocol):
+    """One transaction that changes the books, and writes an audit entry for each change."""
+
+    def reserve(self, payment: Payment, amount: Money, held_back: Money) -> bool:
+        """Promise an amount to a refund, or say no: one statement that cannot over-refund (I1)."""
+        ...
+
+    def take_back(self, payment: Payment, amount: Money, *, charged_back: bool) -> bool:
+        """Count an amount as returned out of band, under the same guard."""
+        ...
+
+    def add_refund(self, refund: Refund) -> None: ...
+    def claim(self, refund: Refund, *, owner: str, until: datetime, at: datetime) -> Refund | None:
+        """Compare and set: only the caller that finds fence and state as it knew them gets the refund."""
+        ...
+
+    def let_go(self, refund: Refund) -> None:
+        """Give up a lease early: the outcome is not known and others may look."""
+        ...
+
+    def settle(self, refund: Refund, state: RefundState, *, reference: str, status: str, failure: str) -> Refund | None:
+        """Compare and set on the fence: the outcome, the sums and the invoice's status in one transaction."""
+        ...
+
+    def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None: ...
+    def void_credit_note(self, refund: Refund, *, at: datetime) -> None: ...
+    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str) -> None: ...
+    def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str, at: datetime) -> ImportCounts: ...
+    def pin_livemode(self, livemode: bool) -> None: ...
+    def remember_account(self, provider: Provider, key_fingerprint: str, account: str, *, livemode: bool) -> None: ...
+
+
+class Books(Protocol):
+    """The store. Work is given as a function, because a transaction may have to run again whole."""
+
+    def read(self, work: Callable[[Reading], T]) -> T: ...
+    def write(self, work: Callable[[Writing], T]) -> T: ...
+
+
+# --- the providers -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """What the provider is to be asked for, in the books' words."""
+
+    refund_id: str
+    invoice_number: str
+    payment_reference: str
+    amount: Money
+    reason: RefundReason
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RefundAnswer:
+    """What came back from one call, before anyone decides what it means.
+
+    `signal` is the provider's answer in the words of `services.outcomes`; `state` is set when it told one.
+    """
+
+    signal: str
+    state: RefundState | None = None
+    reference: str = ""
+    status: str = ""
+    message: str = ""
+    retry_after: float | None = None
+    replayed: bool = False
+
+
+class PaymentProvider(Protocol):
+    name: Provider
+    livemode: bool
+    account: str
+    key_window_seconds: int
+
+    def prepare(self, order: RefundOrder) -> WireRequest:
+        """The exact request, without sending it. Raises where the provider cannot take the amount."""
+        ...
+
+    def refund(self, request: WireRequest, idempotency_key: str) -> RefundAnswer:
+        """Exactly one HTTP call. Never raises for what a provider or a network may do."""
+        ...
+
+    def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
+        """Look a sent refund up; None when the provider has none."""
+        ...
+
+    @property
+    def can_look_up(self) -> bool: ...
+
+
+class Providers(Protocol):
+    def of(self, provider: Provider) -> PaymentProvider: ...

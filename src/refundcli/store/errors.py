@@ -1,0 +1,83 @@
+"""What can be wrong with a store, each with its way out."""
+
+from refundcli.domain.errors import OutcomeUnknown, SettingsProblem
+
+
+class NoStore(SettingsProblem):
+    code = "no-store"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"There is no store at {where} yet.",
+            hint="refundcli init   makes one;   refundcli invoice import FILE   fills it",
+        )
+
+
+class NotAStore(SettingsProblem):
+    code = "not-a-store"
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(
+            f"{where} is not a refundcli store: {what}.",
+            hint="Name another place with --store, or set store.url in refundcli.toml.",
+        )
+
+
+class StoreNewer(SettingsProblem):
+    code = "store-newer"
+
+    def __init__(self, found: str, known: str) -> None:
+        super().__init__(
+            f"The store has schema {found}; this program knows up to {known}.",
+            hint="Install the newer refundcli. Nothing was written.",
+        )
+
+
+class StoreOlder(SettingsProblem):
+    code = "store-older"
+
+    def __init__(self, found: str, known: str) -> None:
+        super().__init__(
+            f"The store has schema {found}; this program needs {known}.",
+            hint="refundcli store upgrade   (tell your colleagues first: they need this version too)",
+        )
+
+
+class StoreBusy(SettingsProblem):
+    code = "store-busy"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another program has held the store for too long. Nothing was changed.",
+            hint="Try again in a moment; a long import or bulk run may be under way.",
+        )
+
+
+class StoreUnusable(SettingsProblem):
+    code = "store-unusable"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The store could not be used: {what}. Nothing was changed.",
+            hint="refundcli store check   tells more",
+        )
+
+
+class CommitUnknown(OutcomeUnknown):
+    code = "commit-unknown"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The store did not say whether the change was kept ({what}).",
+            hint="refundcli invoice show NUMBER   tells what was kept; then   refundcli resume --all",
+        )
+
+
+class DriverMissing(SettingsProblem):
+    code = "driver-missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "PostgreSQL needs its driver, which is not installed.",
+            hint="Install refundcli with the extra: refundcli[postgres]",
+        )

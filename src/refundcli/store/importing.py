@@ -1,0 +1,263 @@
+"""Bringing invoices in from outside: new ones whole, known ones only where the file knows better.
+
+The store's own refunds and reservations, a later status, a decided dispute and money already counted are never
+taken back; a row that would is kept as the store has it, and reported.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import insert, or_, update
+from sqlmodel import Session, col, select
+
+from refundcli.domain.currencies import currency
+from refundcli.domain.invoice import status_after
+from refundcli.domain.money import Money
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+from refundcli.services.ports import ImportCounts, NewInvoice, NewPayment
+from refundcli.store.audit import AuditTrail
+from refundcli.store.tables import InvoiceRow, PaymentRow
+
+# What a status may still become by news from outside. Refunded is never imported: it follows from the sums.
+_FORWARD: dict[str, frozenset[str]] = {
+    "draft": frozenset({"open", "paid", "void", "uncollectible"}),
+    "open": frozenset({"paid", "void", "uncollectible"}),
+    "uncollectible": frozenset({"paid", "void"}),
+    "paid": frozenset(),
+    "refunded": frozenset(),
+    "void": frozenset(),
+}
+_ID_COLUMNS = ("payment_intent", "charge", "psp_reference")
+
+Known = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
+
+
+class Importer:
+    """Brings one batch in, in the transaction it is given."""
+
+    def __init__(self, session: Session, audit: AuditTrail, *, source: str, at: datetime) -> None:
+        self._session, self._audit = session, audit
+        self._source, self._at = source, at
+        self._counts = ImportCounts()
+
+    def bring_in(self, invoices: Sequence[NewInvoice]) -> ImportCounts:
+        known = known_invoices(self._session, [invoice.number for invoice in invoices])
+        self._insert([invoice for invoice in invoices if invoice.number not in known])
+        for invoice in invoices:
+            if invoice.number in known:
+                self._update(invoice, *known[invoice.number])
+        if self._counts.new or self._counts.changed:
+            told = {"new": self._counts.new, "changed": self._counts.changed, "first_line": invoices[0].line}
+            self._audit.write("invoices imported", self._source, {}, told)
+        return self._counts
+
+    def _insert(self, invoices: Sequence[NewInvoice]) -> None:
+        if not invoices:
+            return
+        made = insert(InvoiceRow).returning(col(InvoiceRow.number), col(InvoiceRow.id))
+        rows = [self._invoice_values(invoice) for invoice in invoices]
+        ids = {row.number: row.id for row in self._session.execute(made, rows)}
+        payments = [
+            {"invoice_id": ids[invoice.number], "position": position, **payment_values(payment)}
+            for invoice in invoices
+            for position, payment in enumerate(invoice.payments)
+        ]
+        if payments:
+            self._session.execute(insert(PaymentRow), payments)
+        self._counts.new += len(invoices)
+
+    def _invoice_values(self, invoice: NewInvoice) -> dict[str, Any]:
+        unit = currency(invoice.currency)
+        paid = sum(payment.captured for payment in invoice.payments)
+        returned = sum(payment.returned_elsewhere for payment in invoice.payments)
+        status = status_after(invoice.status, paid=Money(paid, unit), returned=Money(returned, unit))
+        return {
+            "number": invoice.number,
+            "currency": invoice.currency,
+            "total": invoice.total,
+            "paid": paid,
+            "returned": returned,
+            "status": status.value,
+            "source": self._source,
+            "created_at": self._at,
+            "updated_at": self._at,
+            **_described(invoice),
+        }
+
+    def _update(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> None:
+        changes = _differences(row, _described(invoice) | {"total": invoice.total})
+        status = self._status_change(invoice, row)
+        paid_before = row.paid
+        touched = self._update_payments(invoice, row, payments)
+        if not (changes or status or touched):
+            self._counts.same += 1
+            return
+        before = {name: getattr(row, name) for name in changes} | ({"status": row.status} if status else {})
+        self._write(row, changes | status)
+        after = changes | status | touched
+        self._audit.write("invoice imported again", row.number, before | {"paid": paid_before}, after)
+        self._counts.changed += 1
+
+    def _status_change(self, invoice: NewInvoice, row: InvoiceRow) -> dict[str, Any]:
+        if invoice.status == row.status:
+            return {}
+        if invoice.status in _FORWARD[row.status]:
+            return {"status": invoice.status.value}
+        self._keep(invoice, f"the file says {invoice.status}, the store knows it as {row.status}")
+        return {}
+
+    def _update_payments(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> dict[str, Any]:
+        touched: dict[str, Any] = {}
+        for position, told in enumerate(invoice.payments):
+            if position >= len(payments):
+                values = {"invoice_id": row.id, "position": position, **payment_values(told)}
+                self._session.execute(insert(PaymentRow), [values])
+                touched[f"payment {position + 1}"] = "new"
+                continue
+            changes = dict(self._payment_changes(invoice, payments[position], told))
+            if changes:
+                found = col(PaymentRow.id) == payments[position].id
+                self._session.execute(update(PaymentRow).where(found).values(**changes))
+                touched[f"payment {position + 1}"] = changes
+        if len(payments) > len(invoice.payments):
+            self._keep(invoice, f"the file tells {len(invoice.payments)} payments, the store knows {len(payments)}")
+        return touched
+
+    def _payment_changes(self, invoice: NewInvoice, row: PaymentRow, told: NewPayment) -> Iterator[tuple[str, Any]]:
+        values = payment_values(told)
+        if values["captured"] > row.captured:
+            yield "captured", values["captured"]
+        elif values["captured"] < row.captured:
+            self._keep(invoice, "the file has less captured than the store knows")
+        if values["returned_elsewhere"] != row.returned_elsewhere:
+            # It is what was given back before the store knew the invoice, so it is read once. A later figure
+            # may well hold the refunds made from here, which would then count twice.
+            self._keep(invoice, "refunded_amount is read only when an invoice is new")
+        if values["dispute"] != row.dispute:
+            if _dispute_may_become(row.dispute, values["dispute"]):
+                yield "dispute", values["dispute"]
+            else:
+                self._keep(invoice, f"its dispute was {row.dispute}")
+        if values["dispute_amount"] != row.dispute_amount and values["dispute_amount"] is not None:
+            yield "dispute_amount", values["dispute_amount"]
+        for name in (
+            "processing",
+            "method",
+            "paid_on",
+            "auto_refundable",
+            "provider",
+            "reference",
+            *_ID_COLUMNS,
+        ):
+            yield from self._plain_change(invoice, row, name, values)
+
+    def _plain_change(
+        self, invoice: NewInvoice, row: PaymentRow, name: str, values: dict[str, Any]
+    ) -> Iterator[tuple[str, Any]]:
+        old, new = getattr(row, name), values[name]
+        if old == new or new is None:
+            return
+        moved = row.reserved or row.refunded
+        if name in ("provider", *_ID_COLUMNS) and old and moved:
+            self._keep(invoice, "refunds were made of the payment as the store knows it")
+            return
+        yield name, new
+
+    def _write(self, row: InvoiceRow, changes: dict[str, Any]) -> None:
+        """Sums and status in one UPDATE: the CHECK on Refunded holds at every instant."""
+        self._session.expire_all()
+        payments = self._session.exec(select(PaymentRow).where(PaymentRow.invoice_id == row.id)).all()
+        unit = currency(row.currency)
+        paid = sum(payment.captured for payment in payments)
+        returned = sum(payment.refunded + payment.returned_elsewhere for payment in payments)
+        status = InvoiceStatus(changes.get("status", row.status))
+        status = status_after(status, paid=Money(paid, unit), returned=Money(returned, unit))
+        values = {
+            **changes,
+            "paid": paid,
+            "returned": returned,
+            "status": status.value,
+            "updated_at": self._at,
+        }
+        self._session.execute(update(InvoiceRow).where(col(InvoiceRow.id) == row.id).values(**values))
+
+    def _keep(self, invoice: NewInvoice, why: str) -> None:
+        self._counts.kept.append((invoice.line, invoice.number, why))
+
+
+def known_invoices(session: Session, numbers: Sequence[str]) -> Known:
+    rows = session.exec(select(InvoiceRow).where(col(InvoiceRow.number).in_(numbers))).all()
+    by_id: dict[int, list[PaymentRow]] = {row.id or 0: [] for row in rows}
+    query = select(PaymentRow).where(col(PaymentRow.invoice_id).in_(by_id)).order_by(col(PaymentRow.position))
+    for payment in session.exec(query):
+        by_id[payment.invoice_id].append(payment)
+    return {row.number: (row, by_id[row.id or 0]) for row in rows}
+
+
+def conflicts(session: Session, invoices: Sequence[NewInvoice]) -> Iterator[tuple[int, str, str]]:
+    """Rows that cannot be brought in as they are: (line, column, what is wrong)."""
+    known = known_invoices(session, [invoice.number for invoice in invoices])
+    for invoice in invoices:
+        if invoice.number in known and known[invoice.number][0].currency != invoice.currency:
+            yield invoice.line, "currency", f"the store knows it in {known[invoice.number][0].currency}"
+    told = {
+        value: (invoice, name)
+        for invoice in invoices
+        for payment in invoice.payments
+        for name in _ID_COLUMNS
+        if (value := payment_values(payment)[name])
+    }
+    wanted = list(told)
+    query = select(PaymentRow, InvoiceRow.number).join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
+    matches = or_(*(col(getattr(PaymentRow, name)).in_(wanted) for name in _ID_COLUMNS))
+    for row, number in session.exec(query.where(matches)):
+        for value in (row.payment_intent, row.charge, row.psp_reference):
+            if value in told and told[value][0].number != number:
+                yield told[value][0].line, "payment_reference", f"it already belongs to {number}"
+
+
+def payment_values(payment: NewPayment) -> dict[str, Any]:
+    """A payment's columns. Each provider id stands in the column of its kind, where it is unique."""
+    reference, stripe = payment.reference or None, payment.provider is Provider.STRIPE
+    intent = bool(reference and reference.startswith("pi_"))
+    return {
+        "provider": payment.provider.value if payment.provider else "",
+        "method": payment.method,
+        "payment_intent": reference if stripe and intent else None,
+        "charge": reference if stripe and not intent else None,
+        "psp_reference": reference if payment.provider is Provider.ADYEN else None,
+        "reference": payment.reference if payment.provider is None else "",
+        "captured": payment.captured,
+        "returned_elsewhere": payment.returned_elsewhere,
+        "auto_refundable": payment.auto_refundable,
+        "processing": payment.processing,
+        "dispute": payment.dispute.value,
+        "dispute_amount": payment.dispute_amount,
+        "paid_on": payment.paid_on,
+    }
+
+
+def _described(invoice: NewInvoice) -> dict[str, Any]:
+    return {
+        "customer": invoice.customer,
+        "customer_name": invoice.customer_name,
+        "issued_on": invoice.issued_on,
+        "due_on": invoice.due_on,
+        "paid_on": invoice.paid_on,
+        "invoice_reference": invoice.invoice_reference or None,
+        "products": json.dumps(invoice.products, ensure_ascii=False) if invoice.products else "",
+        "subscription": invoice.subscription,
+    }
+
+
+def _differences(row: InvoiceRow, values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if getattr(row, name) != value}
+
+
+def _dispute_may_become(now: str, told: str) -> bool:
+    """A dispute that was decided is not undone by a file that does not know it yet; a won one may open again."""
+    if now == Dispute.LOST:
+        return False
+    return now != Dispute.WON or told in (Dispute.OPEN, Dispute.LOST)

@@ -1,0 +1,179 @@
+"""Questions to the books."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, or_, text
+from sqlmodel import Session, col, select
+
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.refund import CreditNote, Refund
+from refundcli.domain.statuses import CreditNoteStatus, Provider, RefundState
+from refundcli.services.ports import AuditEntry, CreditNoteFilter, InvoiceFilter
+from refundcli.store.rows import audit_entry_of, credit_note_of, invoice_of, refund_of
+from refundcli.store.tables import (
+    AuditEntryRow,
+    CreditNoteRow,
+    InvoiceRow,
+    PaymentRow,
+    ProviderAccountRow,
+    RefundRow,
+    StoreInfo,
+)
+
+# SQLite takes 32,766 parameters in one statement; this leaves room.
+_AT_ONCE = 5_000
+_NEAR_ENOUGH = 2_000
+
+
+class SqlReading:
+    """One consistent look at the books."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def invoice(self, number: str) -> Invoice | None:
+        return self.invoices_by_number([number]).get(number)
+
+    def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]:
+        found: dict[str, Invoice] = {}
+        for start in range(0, len(numbers), _AT_ONCE):
+            wanted = select(InvoiceRow).where(col(InvoiceRow.number).in_(numbers[start : start + _AT_ONCE]))
+            rows = self._session.exec(wanted).all()
+            refunds = self._refunds(col(RefundRow.invoice_id).in_([row.id for row in rows]))
+            found |= {invoice.number: invoice for invoice in self._with_payments(rows, refunds)}
+        return found
+
+    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]:
+        query = select(InvoiceRow).order_by(col(InvoiceRow.number)).limit(wanted.limit)
+        if wanted.after:
+            query = query.where(InvoiceRow.number > wanted.after)
+        if wanted.status:
+            query = query.where(InvoiceRow.status == wanted.status)
+        if wanted.customer:
+            query = query.where(InvoiceRow.customer == wanted.customer)
+        if wanted.provider:
+            through = select(PaymentRow.invoice_id).where(PaymentRow.provider == wanted.provider)
+            query = query.where(col(InvoiceRow.id).in_(through))
+        if wanted.refundable:
+            query = query.where(col(InvoiceRow.id).in_(_with_money_left()), InvoiceRow.status != "void")
+        return self._with_payments(self._session.exec(query).all(), [])
+
+    def numbers_behind(self, reference: str) -> list[str]:
+        by_payment = select(PaymentRow.invoice_id).where(
+            or_(
+                col(PaymentRow.payment_intent) == reference,
+                col(PaymentRow.charge) == reference,
+                col(PaymentRow.psp_reference) == reference,
+            )
+        )
+        by_refund = select(RefundRow.invoice_id).where(
+            or_(col(RefundRow.id) == reference, col(RefundRow.provider_reference) == reference)
+        )
+        by_note = select(CreditNoteRow.invoice_id).where(CreditNoteRow.number == reference)
+        ids = by_payment.union(by_refund, by_note)
+        query = select(InvoiceRow.number).where(
+            or_(col(InvoiceRow.id).in_(ids), col(InvoiceRow.invoice_reference) == reference)
+        )
+        return sorted(self._session.exec(query).all())
+
+    def numbers_near(self, number: str) -> list[str]:
+        """Numbers around the wanted one, in order: enough to find a slip of the finger."""
+        stem = number[: max(2, len(number) // 2)]
+        near = select(InvoiceRow.number).order_by(col(InvoiceRow.number)).limit(_NEAR_ENOUGH)
+        same_stem = self._session.exec(near.where(InvoiceRow.number >= stem, InvoiceRow.number < stem + "\uffff"))
+        return list(same_stem.all()) or list(self._session.exec(near).all())
+
+    def refund(self, refund_id: str) -> Refund | None:
+        return next(iter(self._refunds(col(RefundRow.id) == refund_id)), None)
+
+    def refunds_by_key(self, request_key: str) -> list[Refund]:
+        return self._refunds(col(RefundRow.request_key) == request_key)
+
+    def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]:
+        found: dict[str, list[Refund]] = {}
+        for start in range(0, len(request_keys), _AT_ONCE):
+            for refund in self._refunds(col(RefundRow.request_key).in_(request_keys[start : start + _AT_ONCE])):
+                found.setdefault(refund.request_key, []).append(refund)
+        return found
+
+    def unfinished_refunds(self) -> list[Refund]:
+        return self._refunds(col(RefundRow.state).in_([RefundState.READY, RefundState.SUBMITTED]))
+
+    def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]:
+        query = (
+            select(CreditNoteRow, InvoiceRow)
+            .join(InvoiceRow, col(InvoiceRow.id) == col(CreditNoteRow.invoice_id))
+            .where(CreditNoteRow.status != CreditNoteStatus.DRAFT)
+            .order_by(col(CreditNoteRow.issued_at), col(CreditNoteRow.number))
+        )
+        if wanted.invoice:
+            query = query.where(InvoiceRow.number == wanted.invoice)
+        if wanted.reason:
+            query = query.where(CreditNoteRow.reason == wanted.reason)
+        if wanted.since:
+            query = query.where(col(CreditNoteRow.issued_on) >= wanted.since)
+        if wanted.until:
+            query = query.where(col(CreditNoteRow.issued_on) <= wanted.until)
+        return [credit_note_of(note, invoice) for note, invoice in self._session.exec(query)]
+
+    def credit_note(self, number: str) -> CreditNote | None:
+        query = (
+            select(CreditNoteRow, InvoiceRow)
+            .join(InvoiceRow, col(InvoiceRow.id) == col(CreditNoteRow.invoice_id))
+            .where(CreditNoteRow.number == number)
+        )
+        row = self._session.exec(query).first()
+        return credit_note_of(*row) if row else None
+
+    def history(self, invoice: Invoice) -> list[AuditEntry]:
+        subjects = [invoice.number, *(refund.id for refund in invoice.refunds)]
+        query = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(subjects)).order_by(col(AuditEntryRow.seq))
+        return [audit_entry_of(row) for row in self._session.exec(query)]
+
+    def imported(self, invoice: Invoice) -> tuple[datetime, str]:
+        row = self._session.exec(select(InvoiceRow).where(InvoiceRow.number == invoice.number)).one()
+        return row.created_at, row.source
+
+    def secret(self) -> bytes:
+        return bytes.fromhex(self._info().secret)
+
+    def livemode(self) -> bool | None:
+        return self._info().livemode
+
+    def account(self, provider: Provider, key_fingerprint: str) -> str | None:
+        row = self._session.get(ProviderAccountRow, (provider.value, key_fingerprint))
+        return row.account if row else None
+
+    def _info(self) -> StoreInfo:
+        return self._session.exec(select(StoreInfo)).one()
+
+    def _with_payments(self, rows: Sequence[InvoiceRow], refunds: Sequence[Refund]) -> list[Invoice]:
+        query = (
+            select(PaymentRow)
+            .where(col(PaymentRow.invoice_id).in_([row.id for row in rows]))
+            .order_by(col(PaymentRow.invoice_id), col(PaymentRow.position))
+        )
+        payments: dict[int, list[PaymentRow]] = {}
+        for payment in self._session.exec(query):
+            payments.setdefault(payment.invoice_id, []).append(payment)
+        made: dict[int, list[Refund]] = {}
+        for refund in refunds:
+            made.setdefault(refund.invoice_id, []).append(refund)
+        return [invoice_of(row, payments.get(row.id or 0, []), made.get(row.id or 0, [])) for row in rows]
+
+    def _refunds(self, condition: ColumnElement[bool]) -> list[Refund]:
+        query = (
+            select(RefundRow, InvoiceRow, CreditNoteRow)
+            .join(InvoiceRow, col(InvoiceRow.id) == col(RefundRow.invoice_id))
+            .join(CreditNoteRow, col(CreditNoteRow.refund_id) == col(RefundRow.id), isouter=True)
+            .where(condition)
+            .order_by(col(RefundRow.created_at), col(RefundRow.id))
+        )
+        return [refund_of(*row) for row in self._session.exec(query)]
+
+
+def _with_money_left() -> Any:
+    left = text("captured - reserved - refunded - returned_elsewhere > 0")
+    return select(PaymentRow.invoice_id).where(left)

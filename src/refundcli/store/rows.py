@@ -1,0 +1,182 @@
+"""Rows to domain objects, and nothing else."""
+
+import json
+from collections.abc import Sequence
+
+from refundcli.domain.currencies import currency
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import CreditNote, OutOfBand, Refund, Sending, WireRequest
+from refundcli.domain.statuses import (
+    CreditNoteStatus,
+    Dispute,
+    InvoiceStatus,
+    Provider,
+    RefundKind,
+    RefundState,
+)
+from refundcli.services.ports import AuditEntry
+from refundcli.store.tables import AuditEntryRow, CreditNoteRow, InvoiceRow, PaymentRow, RefundRow
+
+
+def payment_of(row: PaymentRow, code: str) -> Payment:
+    unit = currency(code)
+    ids = (row.payment_intent, row.charge, row.psp_reference, row.reference)
+    return Payment(
+        id=row.id or 0,
+        captured=Money(row.captured, unit),
+        reserved=Money(row.reserved, unit),
+        refunded=Money(row.refunded, unit),
+        returned_elsewhere=Money(row.returned_elsewhere, unit),
+        auto_refundable=row.auto_refundable,
+        provider=Provider(row.provider) if row.provider else None,
+        method=row.method,
+        references=tuple(dict.fromkeys(known for known in ids if known)),
+        processing=row.processing,
+        dispute=Dispute(row.dispute),
+        dispute_amount=None if row.dispute_amount is None else Money(row.dispute_amount, unit),
+        dispute_recorded=Money(row.dispute_recorded, unit),
+        paid_on=row.paid_on,
+    )
+
+
+def invoice_of(row: InvoiceRow, payments: Sequence[PaymentRow], refunds: Sequence[Refund] = ()) -> Invoice:
+    return Invoice(
+        id=row.id or 0,
+        number=row.number,
+        customer=row.customer,
+        customer_name=row.customer_name,
+        total=Money(row.total, currency(row.currency)),
+        status=InvoiceStatus(row.status),
+        issued_on=row.issued_on,
+        due_on=row.due_on,
+        paid_on=row.paid_on,
+        invoice_reference=row.invoice_reference or "",
+        products=tuple(json.loads(row.products)) if row.products else (),
+        subscription=row.subscription,
+        payments=tuple(payment_of(p, row.currency) for p in payments),
+        refunds=tuple(refunds),
+    )
+
+
+def credit_note_of(row: CreditNoteRow, invoice: InvoiceRow) -> CreditNote:
+    return CreditNote(
+        id=row.id,
+        refund_id=row.refund_id,
+        invoice_number=invoice.number,
+        customer=invoice.customer,
+        status=CreditNoteStatus(row.status),
+        amount=Money(row.amount, currency(row.currency)),
+        reason=RefundReason(row.reason),
+        memo=row.memo,
+        number=row.number,
+        issued_on=row.issued_on,
+        issued_at=row.issued_at,
+        voided_at=row.voided_at,
+    )
+
+
+def refund_of(row: RefundRow, invoice: InvoiceRow, note: CreditNoteRow | None) -> Refund:
+    return Refund(
+        id=row.id,
+        invoice_id=row.invoice_id,
+        invoice_number=invoice.number,
+        payment_id=row.payment_id,
+        kind=RefundKind(row.kind),
+        amount=Money(row.amount, currency(row.currency)),
+        reason=RefundReason(row.reason),
+        state=RefundState(row.state),
+        request_key=row.request_key,
+        content=row.content,
+        created_at=row.created_at,
+        operator=row.operator,
+        memo=row.memo,
+        try_number=row.try_number,
+        sending=_sending_of(row),
+        provider_reference=row.provider_reference or "",
+        provider_status=row.provider_status,
+        failure=row.failure,
+        dispute_decision=row.dispute_decision,
+        out_of_band=_out_of_band_of(row),
+        credit_note=credit_note_of(note, invoice) if note else None,
+    )
+
+
+def _sending_of(row: RefundRow) -> Sending | None:
+    if row.request is None:
+        return None
+    request = WireRequest(
+        provider=Provider(row.provider or ""),
+        endpoint=row.endpoint or "",
+        account=row.account or "",
+        livemode=bool(row.livemode),
+        api_version=row.api_version or "",
+        params=json.loads(row.request),
+    )
+    return Sending(
+        idempotency_key=row.idempotency_key or "",
+        request=request,
+        fence=row.fence,
+        lease_owner=row.lease_owner,
+        lease_until=row.lease_until,
+        first_sent_at=row.first_sent_at,
+    )
+
+
+def _out_of_band_of(row: RefundRow) -> OutOfBand | None:
+    if row.kind != RefundKind.RECORD:
+        return None
+    return OutOfBand(
+        method=row.method,
+        reference=row.reference,
+        refunded_on=row.refunded_on,
+        after_failed=row.after_failed or "",
+        evidence=row.evidence,
+    )
+
+
+def row_of(refund: Refund) -> RefundRow:
+    """A new refund's row. What is not set here is set by the transitions."""
+    row = RefundRow(
+        id=refund.id,
+        invoice_id=refund.invoice_id,
+        payment_id=refund.payment_id,
+        kind=refund.kind,
+        amount=refund.amount.minor,
+        currency=refund.amount.currency.code,
+        reason=refund.reason,
+        memo=refund.memo,
+        state=refund.state,
+        request_key=refund.request_key,
+        content=refund.content,
+        try_number=refund.try_number,
+        operator=refund.operator,
+        dispute_decision=refund.dispute_decision,
+        created_at=refund.created_at,
+        updated_at=refund.created_at,
+    )
+    if refund.sending:
+        request = refund.sending.request
+        row.provider, row.account, row.livemode = request.provider, request.account, request.livemode
+        row.endpoint, row.api_version = request.endpoint, request.api_version
+        row.idempotency_key = refund.sending.idempotency_key
+        row.request = json.dumps(request.params, sort_keys=True, separators=(",", ":"))
+    if refund.out_of_band:
+        told = refund.out_of_band
+        row.method, row.reference, row.refunded_on = told.method, told.reference, told.refunded_on
+        row.after_failed, row.evidence = told.after_failed or None, told.evidence
+    return row
+
+
+def audit_entry_of(row: AuditEntryRow) -> AuditEntry:
+    return AuditEntry(
+        seq=row.seq,
+        at=row.at,
+        operator=row.operator,
+        host=row.host,
+        action=row.action,
+        subject=row.subject,
+        before=json.loads(row.before),
+        after=json.loads(row.after),
+    )

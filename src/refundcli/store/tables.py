@@ -1,0 +1,264 @@
+"""The schema. Amounts are ISO 4217 minor units of the row's currency; times are UTC.
+
+What must never be false is a constraint here, so that no bug above can make it so (I1, I4, I9).
+"""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    Text,
+)
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+# SQLite numbers its rows only by a column that is spelt INTEGER.
+BigId = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time, to the microsecond, in either database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _key() -> Any:
+    return Field(default=None, sa_column=Column(BigId, primary_key=True))
+
+
+def _parent(column: str, *, nullable: bool = False, index: bool = True) -> Any:
+    return Field(sa_column=Column(ForeignKey(column), nullable=nullable, index=index))
+
+
+def _text(*, nullable: bool = False, unique: bool = False, index: bool = False, primary_key: bool = False) -> Any:
+    column = Column(Text, nullable=nullable, unique=unique or None, index=index or None, primary_key=primary_key)
+    return Field(default=None if nullable else "", sa_column=column)
+
+
+def _minor(default: int = 0) -> Any:
+    return Field(default=default, sa_column=Column(BigInteger, nullable=False, server_default=str(default)))
+
+
+def _time(*, nullable: bool = False) -> Any:
+    return Field(default=None, sa_column=Column(UtcDateTime, nullable=nullable))
+
+
+class StoreInfo(SQLModel, table=True):
+    """One row: what this store is. `livemode` is pinned by the first provider key that is used (I12)."""
+
+    __tablename__ = "store_info"
+    __table_args__ = (CheckConstraint("id = 1", name="store_info_is_one_row"),)
+
+    id: int = Field(default=1, primary_key=True)
+    secret: str = _text()
+    created_at: datetime = _time()
+    livemode: bool | None = None
+
+
+class ProviderAccountRow(SQLModel, table=True):
+    """Whose account a key opens, asked once for each key; the key itself is never stored."""
+
+    __tablename__ = "provider_account"
+
+    provider: str = _text(primary_key=True)
+    key_fingerprint: str = _text(primary_key=True)
+    account: str = _text()
+    livemode: bool
+
+
+class InvoiceRow(SQLModel, table=True):
+    __tablename__ = "invoice"
+    __table_args__ = (
+        CheckConstraint("paid >= 0 AND returned >= 0 AND total >= 0", name="invoice_sums_not_negative"),
+        # Refunded means: something was paid, and all of it went back (R6).
+        CheckConstraint("status <> 'refunded' OR (paid > 0 AND returned >= paid)", name="invoice_refunded_is_returned"),
+        CheckConstraint(
+            "status IN ('draft','open','paid','refunded','void','uncollectible')", name="invoice_status_known"
+        ),
+        Index("ix_invoice_status_number", "status", "number"),
+        Index("ix_invoice_customer_number", "customer", "number"),
+    )
+
+    id: int | None = _key()
+    number: str = _text(unique=True)
+    customer: str = _text()
+    customer_name: str = _text()
+    currency: str = _text()
+    total: int = _minor()
+    paid: int = _minor()
+    returned: int = _minor()
+    status: str = _text()
+    issued_on: date
+    due_on: date | None = None
+    paid_on: date | None = None
+    invoice_reference: str | None = _text(nullable=True, index=True)
+    products: str = _text()
+    subscription: str = _text()
+    source: str = _text()
+    created_at: datetime = _time()
+    updated_at: datetime = _time()
+
+
+class PaymentRow(SQLModel, table=True):
+    __tablename__ = "payment"
+    __table_args__ = (
+        CheckConstraint("captured >= 0 AND returned_elsewhere >= 0", name="payment_not_negative"),
+        # No payment gives back more than it took (I1), whatever the program above believes.
+        CheckConstraint(
+            "reserved >= 0 AND refunded >= 0 AND reserved + refunded <= captured",
+            name="payment_never_over_refunded",
+        ),
+        CheckConstraint("dispute IN ('','open','won','lost')", name="payment_dispute_known"),
+        CheckConstraint("provider IN ('','stripe','adyen')", name="payment_provider_known"),
+        Index("ux_payment_invoice_position", "invoice_id", "position", unique=True),
+    )
+
+    id: int | None = _key()
+    invoice_id: int = _parent("invoice.id", index=False)
+    position: int = 0
+    provider: str = _text()
+    method: str = _text()
+    # A Stripe payment may be known by its intent and by its charge: each names one payment only.
+    payment_intent: str | None = _text(nullable=True, unique=True)
+    charge: str | None = _text(nullable=True, unique=True)
+    psp_reference: str | None = _text(nullable=True, unique=True)
+    reference: str = _text()
+    captured: int = _minor()
+    reserved: int = _minor()
+    refunded: int = _minor()
+    returned_elsewhere: int = _minor()
+    auto_refundable: bool = False
+    processing: bool = False
+    dispute: str = _text()
+    dispute_amount: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    dispute_recorded: int = _minor()
+    paid_on: date | None = None
+
+
+class RefundRow(SQLModel, table=True):
+    __tablename__ = "refund"
+    __table_args__ = (
+        CheckConstraint("amount > 0", name="refund_amount_positive"),
+        CheckConstraint(
+            "state IN ('ready','submitted','pending','succeeded','recorded','failed','reversed')",
+            name="refund_state_known",
+        ),
+        CheckConstraint("kind <> 'provider' OR idempotency_key IS NOT NULL", name="refund_sent_with_a_key"),
+        CheckConstraint("kind <> 'record' OR request IS NULL", name="refund_recorded_sends_nothing"),
+        # One request key, one refund of a payment, unless the earlier one failed (I4).
+        Index(
+            "ux_refund_request_key",
+            "request_key",
+            "payment_id",
+            unique=True,
+            sqlite_where=Column("state", Text) != "failed",
+            postgresql_where=Column("state", Text) != "failed",
+        ),
+        Index("ux_refund_provider_reference", "provider", "account", "provider_reference", unique=True),
+        Index("ix_refund_state", "state"),
+    )
+
+    id: str = _text(primary_key=True)
+    invoice_id: int = _parent("invoice.id")
+    payment_id: int = _parent("payment.id")
+    kind: str = _text()
+    amount: int = _minor()
+    currency: str = _text()
+    reason: str = _text()
+    memo: str = _text()
+    state: str = _text()
+    request_key: str = _text()
+    content: str = _text()
+    try_number: int = 1
+    operator: str = _text()
+    # What goes to the provider, written before it is sent (I2).
+    provider: str | None = _text(nullable=True)
+    account: str | None = _text(nullable=True)
+    livemode: bool | None = None
+    idempotency_key: str | None = _text(nullable=True, unique=True)
+    endpoint: str | None = _text(nullable=True)
+    api_version: str | None = _text(nullable=True)
+    request: str | None = _text(nullable=True)
+    fence: int = 0
+    lease_owner: str = _text()
+    lease_until: datetime | None = _time(nullable=True)
+    first_sent_at: datetime | None = _time(nullable=True)
+    # What came of it.
+    provider_reference: str | None = _text(nullable=True, index=True)
+    provider_status: str = _text()
+    failure: str = _text()
+    dispute_decision: str = _text()
+    # How money was returned that this program did not move.
+    method: str = _text()
+    reference: str = _text()
+    refunded_on: date | None = None
+    after_failed: str | None = Field(default=None, sa_column=Column(ForeignKey("refund.id"), nullable=True))
+    evidence: str = _text()
+    created_at: datetime = _time()
+    updated_at: datetime = _time()
+
+
+class CreditNoteRow(SQLModel, table=True):
+    __tablename__ = "credit_note"
+    __table_args__ = (
+        CheckConstraint("status IN ('draft','issued','void')", name="credit_note_status_known"),
+        CheckConstraint("status <> 'issued' OR number IS NOT NULL", name="credit_note_issued_has_number"),
+        Index("ix_credit_note_issued_on", "issued_on", "id"),
+    )
+
+    id: str = _text(primary_key=True)
+    refund_id: str = Field(sa_column=Column(ForeignKey("refund.id"), nullable=False, unique=True))
+    invoice_id: int = _parent("invoice.id")
+    number: str | None = _text(nullable=True, unique=True)
+    status: str = _text()
+    amount: int = _minor()
+    currency: str = _text()
+    reason: str = _text()
+    memo: str = _text()
+    issued_on: date | None = None
+    issued_at: datetime | None = _time(nullable=True)
+    voided_at: datetime | None = _time(nullable=True)
+
+
+class AuditEntryRow(SQLModel, table=True):
+    """One entry for each change of state, chained by hashes (I10)."""
+
+    __tablename__ = "audit_entry"
+    __table_args__ = (Index("ix_audit_entry_subject", "subject", "seq"),)
+
+    seq: int = Field(sa_column=Column(BigId, primary_key=True, autoincrement=False))
+    at: datetime = _time()
+    operator: str = _text()
+    host: str = _text()
+    action: str = _text()
+    subject: str = _text()
+    before: str = _text()
+    after: str = _text()
+    previous_hash: str = _text()
+    hash: str = _text(unique=True)
+
+
+class CounterRow(SQLModel, table=True):
+    """Gap-free series: a credit note's number is counted and used in one transaction (I9)."""
+
+    __tablename__ = "counter"
+
+    name: str = _text(primary_key=True)
+    value: int = _minor()

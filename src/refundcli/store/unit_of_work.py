@@ -1,0 +1,113 @@
+"""Transactions: begun right, audited, committed once, and re-read when a commit gives no clear answer."""
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlmodel import Session
+
+from refundcli.services.ports import Clock, Reading, Writing
+from refundcli.store import migrate
+from refundcli.store.audit import AuditTrail
+from refundcli.store.errors import CommitUnknown, StoreBusy, StoreUnusable
+from refundcli.store.reading import SqlReading
+from refundcli.store.writing import SqlWriting
+
+T = TypeVar("T")
+
+# Serialization failure and deadlock: PostgreSQL asks that the whole transaction be run again.
+_RUN_AGAIN = ("40001", "40P01")
+_MOST_RUNS = 10
+
+
+@dataclass(slots=True)
+class SqlBooks:
+    """The books in a database. Opening checks, and where it may makes, the schema."""
+
+    engine: Engine
+    clock: Clock
+    operator: str
+    host: str = ""
+    _checked: bool = False
+
+    def read(self, work: Callable[[Reading], T]) -> T:
+        """Run on one consistent view. It is closed before anything is shown: a reader holds up writers."""
+        self._check(writing=False)
+        try:
+            with Session(self.engine) as session:
+                return work(SqlReading(session))
+        except DBAPIError as error:
+            raise _store_error(error) from error
+
+    def write(self, work: Callable[[Writing], T]) -> T:
+        """Run in one transaction, alone among writers; again from the start when the database asks so."""
+        self._check(writing=True)
+        for _ in range(_MOST_RUNS - 1):
+            try:
+                return self._write_once(work)
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", "") not in _RUN_AGAIN:
+                    raise _store_error(error) from error
+        try:
+            return self._write_once(work)
+        except DBAPIError as error:
+            raise _store_error(error) from error
+
+    def _write_once(self, work: Callable[[Writing], T]) -> T:
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(writes=True)
+            with Session(bind=connection) as session:
+                self._queue_up(session)
+                audit = AuditTrail(session, self.clock.now(), self.operator, self.host or socket.gethostname())
+                result = work(SqlWriting(session, audit))
+                session.flush()
+                self._commit(session, connection, audit.last_hash)
+                return result
+
+    def _queue_up(self, session: Session) -> None:
+        """One writer at a time, in the same order everywhere: BEGIN IMMEDIATE does it on SQLite."""
+        if self.engine.dialect.name == "postgresql":
+            session.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
+
+    def _commit(self, session: Session, connection: Connection, last_hash: str) -> None:
+        try:
+            session.commit()
+        except DBAPIError as error:
+            # A COMMIT that raises may have committed. The audit entry's hash tells.
+            with suppress(DBAPIError):
+                connection.rollback()
+            if not last_hash:
+                raise
+            if self._was_kept(last_hash, error):
+                return
+            raise
+
+    def _was_kept(self, last_hash: str, error: DBAPIError) -> bool:
+        try:
+            with self.engine.connect() as fresh:
+                query = text("SELECT 1 FROM audit_entry WHERE hash = :hash")
+                return fresh.execute(query, {"hash": last_hash}).first() is not None
+        except DBAPIError as second:
+            raise CommitUnknown(_reason(error)) from second
+
+    def _check(self, *, writing: bool) -> None:
+        if not self._checked:
+            try:
+                migrate.ensure_schema(self.engine, at=self.clock.now(), writing=writing)
+            except DBAPIError as error:
+                raise _store_error(error) from error
+            self._checked = True
+
+
+def _store_error(error: DBAPIError) -> Exception:
+    if isinstance(error, OperationalError) and ("locked" in str(error.orig) or "lock timeout" in str(error.orig)):
+        return StoreBusy()
+    return StoreUnusable(_reason(error))
+
+
+def _reason(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__

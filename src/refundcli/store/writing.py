@@ -1,0 +1,282 @@
+"""Changes to the books. Each is guarded by its own statement and leaves one audit entry (I10)."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import CursorResult, Update, func, update
+from sqlmodel import Session, col, select
+
+from refundcli.domain.currencies import currency
+from refundcli.domain.identifiers import new_id
+from refundcli.domain.invoice import Invoice, Payment, status_after
+from refundcli.domain.money import Money
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import (
+    CreditNoteStatus,
+    InvoiceStatus,
+    Provider,
+    RefundState,
+    may_become,
+)
+from refundcli.services.ports import ImportCounts, NewInvoice
+from refundcli.store.audit import AuditTrail
+from refundcli.store.importing import Importer
+from refundcli.store.reading import SqlReading
+from refundcli.store.rows import row_of
+from refundcli.store.tables import (
+    CounterRow,
+    CreditNoteRow,
+    InvoiceRow,
+    PaymentRow,
+    ProviderAccountRow,
+    RefundRow,
+)
+
+
+class SqlWriting(SqlReading):
+    """One transaction that changes the books."""
+
+    def __init__(self, session: Session, audit: AuditTrail) -> None:
+        super().__init__(session)
+        self._audit = audit
+
+    # --- money ---------------------------------------------------------------------------------------------
+
+    def reserve(self, payment: Payment, amount: Money, held_back: Money) -> bool:
+        """Over-refund is impossible by this statement, whoever else is at work (I1)."""
+        statement = (
+            update(PaymentRow)
+            .where(
+                col(PaymentRow.id) == payment.id,
+                _given() + amount.minor + held_back.minor <= col(PaymentRow.captured),
+            )
+            .values(reserved=col(PaymentRow.reserved) + amount.minor)
+        )
+        return self._hits(statement)
+
+    def take_back(self, payment: Payment, amount: Money, *, charged_back: bool) -> bool:
+        values: dict[str, Any] = {"refunded": col(PaymentRow.refunded) + amount.minor}
+        if charged_back:
+            values["dispute_recorded"] = col(PaymentRow.dispute_recorded) + amount.minor
+        statement = (
+            update(PaymentRow)
+            .where(col(PaymentRow.id) == payment.id, _given() + amount.minor <= col(PaymentRow.captured))
+            .values(**values)
+        )
+        return self._hits(statement)
+
+    # --- refunds -------------------------------------------------------------------------------------------
+
+    def add_refund(self, refund: Refund) -> None:
+        self._session.add(row_of(refund))
+        self._session.flush()
+        self._session.add(
+            CreditNoteRow(
+                id=new_id("cn_", refund.created_at),
+                refund_id=refund.id,
+                invoice_id=refund.invoice_id,
+                status=CreditNoteStatus.DRAFT,
+                amount=refund.amount.minor,
+                currency=refund.amount.currency.code,
+                reason=refund.reason,
+                memo=refund.memo,
+            )
+        )
+        self._session.flush()
+        self._audit.write(f"refund {refund.state}", refund.id, {}, _facts(refund))
+        if refund.state.counts_as_refunded:
+            self._update_invoice(refund.invoice_id)
+
+    def claim(self, refund: Refund, *, owner: str, until: datetime, at: datetime) -> Refund | None:
+        """Compare and set on state and fence: one sender at a time, and a late one finds the door shut."""
+        assert refund.sending
+        first_sent = refund.sending.first_sent_at or at
+        statement = (
+            update(RefundRow)
+            .where(*_as_it_was(refund))
+            .values(
+                state=RefundState.SUBMITTED,
+                fence=refund.sending.fence + 1,
+                lease_owner=owner,
+                lease_until=until,
+                first_sent_at=first_sent,
+                updated_at=at,
+            )
+        )
+        if not self._hits(statement):
+            return None
+        after = {"state": RefundState.SUBMITTED, "fence": refund.sending.fence + 1, "lease_owner": owner}
+        self._audit.write("refund submitted", refund.id, _state(refund), after)
+        return self.refund(refund.id)
+
+    def let_go(self, refund: Refund) -> None:
+        statement = update(RefundRow).where(*_as_it_was(refund)).values(lease_owner="", lease_until=None)
+        if self._hits(statement):
+            self._audit.write("refund outcome not known", refund.id, _state(refund), _state(refund))
+
+    def settle(self, refund: Refund, state: RefundState, *, reference: str, status: str, failure: str) -> Refund | None:
+        if not may_become(refund.state, state):
+            return None
+        values: dict[str, Any] = {
+            "state": state,
+            "provider_status": status,
+            "failure": failure,
+            "lease_owner": "",
+            "lease_until": None,
+        }
+        if reference:
+            values["provider_reference"] = reference
+        if not self._hits(update(RefundRow).where(*_as_it_was(refund)).values(**values)):
+            return None
+        self._move_sums(refund, state)
+        after = {
+            "state": state,
+            "provider_status": status,
+            "failure": failure,
+            "provider_reference": reference,
+        }
+        self._audit.write(f"refund {state}", refund.id, _state(refund), {k: v for k, v in after.items() if v})
+        self._update_invoice(refund.invoice_id)
+        return self.refund(refund.id)
+
+    def _move_sums(self, refund: Refund, state: RefundState) -> None:
+        """Reserved, refunded or free: an amount is counted in exactly one place (DESIGN: the table of states)."""
+        amount = refund.amount.minor
+        values: dict[str, Any] = {}
+        if refund.state.holds_reservation and not state.holds_reservation:
+            values["reserved"] = col(PaymentRow.reserved) - amount
+        if state.counts_as_refunded and not refund.state.counts_as_refunded:
+            values["refunded"] = col(PaymentRow.refunded) + amount
+        if refund.state.counts_as_refunded and not state.counts_as_refunded:
+            values["refunded"] = col(PaymentRow.refunded) - amount
+        if values:
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == refund.payment_id).values(**values))
+
+    # --- credit notes --------------------------------------------------------------------------------------
+
+    def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None:
+        """Give the draft the next number. Counted in this transaction, so that no number is ever lost (I9)."""
+        note = self._note_of(refund)
+        if note.status != CreditNoteStatus.DRAFT:
+            return
+        note.number = self._next_number(on, number_format)
+        note.status, note.issued_on, note.issued_at = CreditNoteStatus.ISSUED, on, at
+        self._session.add(note)
+        self._session.flush()
+        self._audit.write("credit note issued", refund.id, {}, {"number": note.number})
+
+    def void_credit_note(self, refund: Refund, *, at: datetime) -> None:
+        """The number stays with the void note: series have no holes and no second use."""
+        note = self._note_of(refund)
+        if note.status == CreditNoteStatus.VOID:
+            return
+        before, note.status, note.voided_at = note.status, CreditNoteStatus.VOID, at
+        self._session.add(note)
+        self._session.flush()
+        self._audit.write("credit note void", refund.id, {"status": before}, {"number": note.number or ""})
+
+    def _note_of(self, refund: Refund) -> CreditNoteRow:
+        return self._session.exec(select(CreditNoteRow).where(CreditNoteRow.refund_id == refund.id)).one()
+
+    def _next_number(self, on: date, number_format: str) -> str:
+        # A series starts again each year where its numbers tell the year.
+        series = f"credit_note:{on.year}" if "{year" in number_format else "credit_note"
+        counter = self._session.get(CounterRow, series) or CounterRow(name=series, value=0)
+        counter.value += 1
+        self._session.add(counter)
+        self._session.flush()
+        return number_format.format(year=on.year, seq=counter.value)
+
+    # --- invoices ------------------------------------------------------------------------------------------
+
+    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str) -> None:
+        statement = (
+            update(InvoiceRow)
+            .where(col(InvoiceRow.id) == invoice.id, col(InvoiceRow.status) == invoice.status)
+            .values(status=status, updated_at=self._audit.at)
+        )
+        assert self._hits(statement), "the invoice was read in this transaction"
+        after = {"status": status} | ({"memo": memo} if memo else {})
+        self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, after)
+
+    def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str, at: datetime) -> ImportCounts:
+        return Importer(self._session, self._audit, source=source, at=at).bring_in(invoices)
+
+    def _update_invoice(self, invoice_id: int) -> None:
+        """Sums and status in one UPDATE, so that the CHECK on Refunded holds at every instant (R6)."""
+        row = self._session.get(InvoiceRow, invoice_id, populate_existing=True)
+        assert row
+        payments = select(func.sum(PaymentRow.captured), func.sum(_returned())).where(
+            PaymentRow.invoice_id == invoice_id
+        )
+        paid, returned = self._session.exec(payments).one()
+        unit = currency(row.currency)
+        status = status_after(
+            InvoiceStatus(row.status), paid=Money(int(paid), unit), returned=Money(int(returned), unit)
+        )
+        before = row.status
+        values = {"paid": paid, "returned": returned, "status": status, "updated_at": self._audit.at}
+        self._hits(update(InvoiceRow).where(col(InvoiceRow.id) == invoice_id).values(**values))
+        if status != before:
+            self._audit.write(f"invoice {status}", row.number, {"status": before}, {"status": status})
+
+    # --- whose money ---------------------------------------------------------------------------------------
+
+    def pin_livemode(self, livemode: bool) -> None:
+        info = self._info()
+        info.livemode = livemode
+        self._session.add(info)
+        self._audit.write("store mode pinned", "store", {}, {"livemode": livemode})
+
+    def remember_account(self, provider: Provider, key_fingerprint: str, account: str, *, livemode: bool) -> None:
+        row = ProviderAccountRow(provider=provider, key_fingerprint=key_fingerprint, account=account, livemode=livemode)
+        self._session.add(row)
+        self._audit.write("provider account seen", provider, {}, {"account": account, "livemode": livemode})
+
+    def _hits(self, statement: Update) -> bool:
+        """Run a guarded statement: true when it found its row as it expected it."""
+        result = self._session.exec(statement, execution_options={"synchronize_session": False})
+        assert isinstance(result, CursorResult)
+        self._session.expire_all()
+        return result.rowcount == 1
+
+
+def _given() -> Any:
+    return col(PaymentRow.reserved) + col(PaymentRow.refunded) + col(PaymentRow.returned_elsewhere)
+
+
+def _returned() -> Any:
+    return col(PaymentRow.refunded) + col(PaymentRow.returned_elsewhere)
+
+
+def _as_it_was(refund: Refund) -> tuple[Any, ...]:
+    fence = refund.sending.fence if refund.sending else 0
+    return col(RefundRow.id) == refund.id, col(RefundRow.state) == refund.state, col(RefundRow.fence) == fence
+
+
+def _state(refund: Refund) -> dict[str, object]:
+    return {"state": refund.state}
+
+
+def _facts(refund: Refund) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "invoice": refund.invoice_number,
+        "amount": str(refund.amount),
+        "reason": refund.reason,
+        "state": refund.state,
+        "kind": refund.kind,
+        "request_key": refund.request_key,
+        "memo": refund.memo,
+        "dispute_decision": refund.dispute_decision,
+    }
+    if refund.sending:
+        facts |= {
+            "provider": refund.sending.request.provider,
+            "idempotency_key": refund.sending.idempotency_key,
+        }
+    if refund.out_of_band:
+        told = refund.out_of_band
+        facts |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
+        facts |= {"after_failed": told.after_failed, "evidence": told.evidence}
+    return {name: fact for name, fact in facts.items() if fact}
