@@ -22,7 +22,7 @@ _UNSEEN = (
 # A variation selector is seen through the character it changes: a symbol's colour, a Han character's form.
 # After anything else, or after another selector, it carries hidden text.
 _STRAY_SELECTOR = (
-    r"(?<![\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff])[\ufe0e\ufe0f]"
+    r"(?<![\u00a9\u00ae\u203c\u2049\u2100-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff])[\ufe0e\ufe0f]"
     r"|[\ufe00-\ufe0d]"
     r"|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
 )

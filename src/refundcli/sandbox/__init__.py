@@ -1,0 +1,1 @@
+"""Look-alikes of Stripe and Adyen on loopback, for practice, the demo and the tests."""

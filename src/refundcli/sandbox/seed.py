@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -45,8 +46,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     content = path.read_text(encoding="utf-8-sig")
     if path.suffix in (".jsonl", ".ndjson", ".json") or content.lstrip().startswith("{"):
         lines = (line for line in content.split("\n") if line.strip())
-        return [json.loads(line, parse_float=Decimal) for line in lines]
-    return [dict(row) for row in csv.DictReader(content.splitlines())]
+        rows = [json.loads(line, parse_float=Decimal) for line in lines]
+        return [row for row in rows if isinstance(row, dict)]
+    return [dict(row) for row in csv.DictReader(io.StringIO(content, newline=""))]
 
 
 def seed_payments(state: SandboxState, rows: Iterable[Mapping[str, Any]]) -> SeedReport:

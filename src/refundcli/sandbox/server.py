@@ -42,14 +42,14 @@ class SandboxServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         while not self.should_exit:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """At once: there is nothing here that must be brought to an end gently."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]
+            connection.transport.abort()
         for task in list(self.server_state.tasks):
             task.cancel()
         await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
@@ -92,7 +92,10 @@ def serve(
     announce: Callable[[str], None] = print,
     state: SandboxState | None = None,
 ) -> None:
-    """Serves until SIGINT or SIGTERM. `announce` is told the URL once connections are taken."""
+    """Serves until SIGINT or SIGTERM. `announce` is told the URL once connections are taken.
+
+    OSError where the port is not free.
+    """
     kept = state or SandboxState()
     seed_payments(kept, seed_rows)
     with bind(port) as listener:
