@@ -3,7 +3,7 @@
 Each blocker is the very error that a command raises, so what is shown is what is enforced.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,7 +21,6 @@ from refundcli.domain.refusals import (
     NothingToRefund,
     NotIssued,
     NotPaid,
-    OverRefund,
     RuleRefusal,
     UseRefund,
     most_important,
@@ -140,25 +139,23 @@ def possible_actions(invoice: Invoice) -> list[PossibleAction]:
     ]
 
 
-def first_blocker(invoice: Invoice, blockers: Blockers, intent: Intent) -> RuleRefusal | None:
-    """Why no payment of the invoice will do; None when at least one will."""
+def first_blocker(
+    invoice: Invoice, blockers: Blockers, intent: Intent, among: Sequence[Payment] | None = None
+) -> RuleRefusal | None:
+    """Why none of these payments will do; None when at least one will."""
     whole = most_important(invoice_blockers(invoice))
     if whole:
         return whole
-    answers = [most_important(blockers(invoice, p, intent)) for p in invoice.payments]
+    payments = invoice.payments if among is None else among
+    answers = [most_important(blockers(invoice, payment, intent)) for payment in payments]
     if None in answers:
         return None
     return most_important(_told_first(answer for answer in answers if answer))
 
 
-def over_refund(invoice: Invoice, wanted: Money, remaining: Money) -> Iterator[RuleRefusal]:
-    if remaining < wanted:
-        yield OverRefund(invoice, wanted, remaining)
-
-
 def _nothing_there(invoice: Invoice, payment: Payment) -> Iterator[RuleRefusal]:
     yield from invoice_blockers(invoice)
-    if payment.captured and not payment.remaining:
+    if not payment.remaining and not payment.processing:
         yield NothingToRefund(invoice)
 
 

@@ -1,0 +1,196 @@
+"""Refund through a provider: reserve, send once, write what came of it (DESIGN §4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from refundcli.domain.eligibility import Intent, refund_blockers
+from refundcli.domain.errors import Refused
+from refundcli.domain.identifiers import new_id
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import Refund, Sending
+from refundcli.domain.refusals import NothingToRefund, OverRefund
+from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.services.finding import invoice_named
+from refundcli.services.keys import RequestKeyReused, content_of, idempotency_key
+from refundcli.services.ports import (
+    Books,
+    Clock,
+    PaymentProvider,
+    Providers,
+    Reading,
+    RefundOrder,
+    Writing,
+)
+from refundcli.services.sending import SendingPolicy, send
+from refundcli.services.shares import Share, shares_of, total_of
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """What the operator asked for. No amount means all that remains; `amount_text` is as it was typed."""
+
+    number: str
+    amount: Money | None
+    amount_text: str
+    reason: RefundReason
+    request_key: str
+    operator: str
+    memo: str = ""
+    payment: str = ""
+    dispute_decision: str = ""
+
+    @property
+    def intent(self) -> Intent:
+        return Intent(reason=self.reason, dispute_decision=self.dispute_decision)
+
+    @property
+    def content(self) -> str:
+        return content_of(
+            {
+                "invoice": self.number,
+                "amount": self.amount_text or "full",
+                "reason": self.reason,
+                "memo": self.memo,
+                "payment": self.payment,
+                "dispute_decision": self.dispute_decision,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be done. `existing` is set when the request key was used before with the same content."""
+
+    invoice: Invoice
+    shares: Sequence[Share]
+    existing: Sequence[Refund] = ()
+
+    @property
+    def total(self) -> Money:
+        return total_of(self.shares)
+
+
+class ChangedMeanwhile(Refused):
+    """What was confirmed is not what would be done now; nothing is sent."""
+
+    code = "changed-meanwhile"
+
+    def __init__(self, invoice: Invoice, confirmed: Money, now: Money) -> None:
+        super().__init__(
+            f"{invoice.number} changed while you were deciding: {confirmed} was confirmed, {now} is what is left.",
+            hint=f"refundcli invoice show {invoice.number}",
+            context={"invoice": invoice.number},
+        )
+
+
+def existing_refunds(reading: Reading, request_key: str, content: str) -> list[Refund]:
+    """The refunds this very request made before, if it was not refused for good (I4).
+
+    Raises RequestKeyReused when the key was used for something else.
+    """
+    made = reading.refunds_by_key(request_key)
+    for refund in made:
+        if refund.content != content:
+            raise RequestKeyReused(request_key, refund)
+    return made if any(refund.state is not RefundState.FAILED for refund in made) else []
+
+
+def preview(reading: Reading, request: RefundRequest) -> Preview:
+    """Ask every rule, change nothing. The key is looked up before any rule is asked."""
+    existing = existing_refunds(reading, request.request_key, request.content)
+    invoice = invoice_named(reading, request.number)
+    if existing:
+        return Preview(invoice, (), existing)
+    shares = shares_of(
+        invoice,
+        request.amount,
+        kind=RefundKind.PROVIDER,
+        blockers=refund_blockers,
+        intent=request.intent,
+        reference=request.payment,
+    )
+    return Preview(invoice, shares)
+
+
+def issue_refund(
+    request: RefundRequest,
+    *,
+    confirmed: Money | None,
+    books: Books,
+    providers: Providers,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> list[Refund]:
+    """Reserve all parts in one transaction (T1), then send each. Raises the refusal that comes first."""
+    seen = books.read(lambda tx: preview(tx, request))
+    # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
+    ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
+
+    def reserve(tx: Writing) -> list[Refund]:
+        plan = preview(tx, request)
+        if plan.existing:
+            return list(plan.existing)
+        if confirmed is not None and plan.total != confirmed:
+            raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
+        made = []
+        for share in plan.shares:
+            assert share.payment.provider
+            made.append(_reserve(tx, request, plan.invoice, share, ready[share.payment.provider], clock))
+        return made
+
+    refunds = books.write(reserve)
+    return [
+        send(r, books=books, provider=ready[r.provider], clock=clock, policy=policy)
+        if r.state is RefundState.READY and r.provider in ready
+        else r
+        for r in refunds
+    ]
+
+
+def _reserve(
+    tx: Writing,
+    request: RefundRequest,
+    invoice: Invoice,
+    share: Share,
+    provider: PaymentProvider,
+    clock: Clock,
+) -> Refund:
+    """T1 for one payment: the guarded amount, and the exact request with its key, before anything is sent (I2)."""
+    payment, amount = share.payment, share.amount
+    if not tx.reserve(payment, amount, payment.taken_by_dispute):
+        raise OverRefund(invoice, amount, payment.refundable) if payment.refundable else NothingToRefund(invoice)
+    now = clock.now()
+    tries = [r for r in tx.refunds_by_key(request.request_key) if r.payment_id == payment.id]
+    try_number = 1 + max((r.try_number for r in tries), default=0)
+    refund_id = new_id("rf_", now)
+    order = RefundOrder(
+        refund_id=refund_id,
+        invoice_number=invoice.number,
+        payment_reference=payment.reference,
+        amount=amount,
+        reason=request.reason,
+        full=share.takes_all,
+    )
+    key = idempotency_key(tx.secret(), request.request_key, payment.id, try_number)
+    refund = Refund(
+        id=refund_id,
+        invoice_id=invoice.id,
+        invoice_number=invoice.number,
+        payment_id=payment.id,
+        kind=RefundKind.PROVIDER,
+        amount=amount,
+        reason=request.reason,
+        state=RefundState.READY,
+        request_key=request.request_key,
+        content=request.content,
+        created_at=now,
+        operator=request.operator,
+        memo=request.memo,
+        try_number=try_number,
+        sending=Sending(key, provider.prepare(order)),
+        dispute_decision=request.dispute_decision,
+    )
+    tx.add_refund(refund)
+    return refund

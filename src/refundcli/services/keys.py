@@ -1,0 +1,69 @@
+"""Request keys and idempotency keys: the same wish is the same key, and the same key one refund (I4)."""
+
+import hashlib
+import hmac
+import json
+import secrets
+import uuid
+from collections.abc import Mapping
+
+from refundcli.domain.errors import Refused, UsageProblem
+from refundcli.domain.refund import Refund
+
+_MAX_KEY = 200
+
+
+class RequestKeyReused(Refused):
+    """The key belongs to a refund with other content (I4)."""
+
+    code = "request-key-reused"
+
+    def __init__(self, key: str, refund: Refund) -> None:
+        super().__init__(
+            f"The request key {key!a} already belongs to {refund.id}, which asked for something else.",
+            hint=f"refundcli invoice show {refund.invoice_number}   shows it; a new wish needs a new key",
+            context={"request_key": key, "refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
+class InvalidRequestKey(UsageProblem):
+    code = "invalid-request-key"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"{key[:40]!a} cannot be a request key.",
+            hint=f"Use 1 to {_MAX_KEY} printable ASCII characters without spaces.",
+        )
+
+
+def checked_key(key: str) -> str:
+    """The caller's key. Raises InvalidRequestKey."""
+    if not 0 < len(key) <= _MAX_KEY or not all("!" <= character <= "~" for character in key):
+        raise InvalidRequestKey(key)
+    return key
+
+
+def generated_key() -> str:
+    """A key for one wish typed at a terminal."""
+    return f"cli-{secrets.token_hex(12)}"
+
+
+def row_key(fields: Mapping[str, object], nth: int) -> str:
+    """A CSV row's key, made from its own parsed fields and which of the equal rows of its file it is."""
+    return f"row-{digest({**fields, 'nth': nth})[:40]}"
+
+
+def content_of(fields: Mapping[str, object]) -> str:
+    """What was wished, as it was typed, in one canonical text: compared when a key comes again."""
+    return json.dumps({k: v for k, v in fields.items() if v}, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def digest(fields: Mapping[str, object]) -> str:
+    return hashlib.sha256(content_of(fields).encode()).hexdigest()
+
+
+def idempotency_key(store_secret: bytes, request_key: str, payment_id: int, try_number: int) -> str:
+    """A UUID that only this store can make, the same again after a backup is restored (36 characters)."""
+    message = json.dumps([request_key, payment_id, try_number]).encode()
+    made = hmac.new(store_secret, message, hashlib.sha256).digest()[:16]
+    return str(uuid.UUID(bytes=made, version=4))

@@ -1,0 +1,48 @@
+"""Who is sending a refund now, and whether that process still lives."""
+
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+
+from refundcli.domain.refund import Sending
+
+# Beyond the timeouts of a call: time to write what came of it.
+LEASE_MARGIN_SECONDS = 10
+
+
+def this_process() -> str:
+    """Host, process id and start time: a process id alone is used again."""
+    return f"{socket.gethostname()}|{os.getpid()}|{_started(os.getpid())}"
+
+
+def is_live(sending: Sending, now: datetime) -> bool:
+    """Is someone else still at it? A lease lapses with its time, or at once when its process is gone."""
+    if not sending.lease_until or sending.lease_until <= now:
+        return False
+    host, _, rest = sending.lease_owner.partition("|")
+    pid, _, started = rest.partition("|")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return True
+    return _started(int(pid)) == started
+
+
+def _started(pid: int) -> str:
+    """The kernel's start time of a process; empty when there is none, or no way to tell apart."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return _alive_without_proc(pid)
+
+
+def _alive_without_proc(pid: int) -> str:
+    if Path("/proc/self/stat").exists():
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "alive"

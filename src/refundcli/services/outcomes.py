@@ -1,0 +1,53 @@
+"""What an answer of a provider means, by allow-list: whatever is not listed stays unknown (I5).
+
+Adapters name what they saw with a `Signal`; here it is decided, once, what each may be taken to prove.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from refundcli.domain.statuses import RefundState
+from refundcli.services.ports import RefundAnswer
+
+
+class Signal(StrEnum):
+    ACCEPTED = "accepted"  # 2xx with an id, and amount, currency and payment as asked
+    MALFORMED = "malformed"  # 2xx that says something else, or nothing
+    NOT_SENT = "not-sent"  # the connection was provably never made
+    NO_ANSWER = "no-answer"  # timeout, reset
+    SERVER_ERROR = "server-error"  # any 5xx
+    IN_PROGRESS = "in-progress"  # 409, Adyen 704
+    NOT_ALLOWED = "not-allowed"  # 401, 403
+    RATE_LIMITED = "rate-limited"  # 429
+    DECLINED = "declined"  # a listed business refusal
+    KEY_REUSED = "key-reused"  # the key is known to the provider with other content
+    OTHER = "other"  # anything not listed
+
+
+# Proof that nothing was refunded, on the first send. On a replay only a stored answer proves it: the first
+# send may have been carried out before, say, the key lost its right.
+_PROVES_NO = frozenset({Signal.NOT_SENT, Signal.NOT_ALLOWED, Signal.RATE_LIMITED, Signal.DECLINED})
+
+# Sent again within one call of `refund`: these provably never reached the part that moves money.
+MAY_BE_SENT_AGAIN = frozenset({Signal.NOT_SENT, Signal.RATE_LIMITED})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The state a refund goes to; None while nobody knows. `loud` asks for a person's eye."""
+
+    state: RefundState | None
+    loud: bool = False
+
+
+def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
+    """What this answer proves (DESIGN: outcome table)."""
+    if answer.signal == Signal.ACCEPTED and answer.state:
+        return Outcome(answer.state)
+    if answer.signal == Signal.KEY_REUSED:
+        return Outcome(None, loud=True)
+    if answer.signal in _PROVES_NO and first_send:
+        return Outcome(RefundState.FAILED)
+    if answer.signal == Signal.DECLINED and answer.replayed:
+        return Outcome(RefundState.FAILED)
+    return Outcome(None)

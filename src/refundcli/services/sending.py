@@ -1,0 +1,126 @@
+"""T2 to T4: claim a refund, send it once, write what came of it. Shared by `refund` and `resume`."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from refundcli.domain.errors import OutcomeUnknown
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundState
+from refundcli.services import leases
+from refundcli.services.interrupts import held_until_written
+from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, outcome_of
+from refundcli.services.ports import Books, Clock, PaymentProvider, RefundAnswer, Writing
+
+_MOST_SENDS = 3
+_LONGEST_WAIT_SECONDS = 10.0
+
+
+class OutcomeNotWritten(OutcomeUnknown):
+    """The provider answered, but the store could not take the answer down; the claim stands, so it is not lost."""
+
+    code = "outcome-not-written"
+
+    def __init__(self, refund: Refund, answer: RefundAnswer, why: Exception) -> None:
+        super().__init__(
+            f"Refund {refund.id}: the provider answered ({answer.reference or answer.signal}), "
+            f"but the store could not be written: {why}",
+            hint=f"Keep this line. When the store works again: refundcli resume {refund.id}",
+            context={"refund": refund.id, "provider_reference": answer.reference, "signal": answer.signal},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SendingPolicy:
+    """How long a call may take (seconds), and how credit notes are numbered."""
+
+    call_seconds: float
+    number_format: str
+    tell_held: Callable[[], None] = field(default=lambda: None)
+    sleep: Callable[[float], None] = field(default=time.sleep)
+
+
+def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Clock, policy: SendingPolicy) -> Refund:
+    """Send a `ready` refund, or a `submitted` one again with its own key, and settle it.
+
+    Returns the refund as it stands then: still `submitted` when nobody knows. Raises OutcomeNotWritten.
+    """
+    first_send = refund.sending is not None and refund.sending.first_sent_at is None
+    with held_until_written(policy.tell_held):
+        claimed = claim(refund, books=books, clock=clock, seconds=policy.call_seconds)
+        if claimed is None or claimed.sending is None:
+            return _as_it_stands(refund, books)
+        answer = _call(claimed, provider, policy)
+        return take_down(claimed, answer, first_send=first_send, books=books, clock=clock, policy=policy)
+
+
+def claim(refund: Refund, *, books: Books, clock: Clock, seconds: float) -> Refund | None:
+    """T2: ours to send, and nobody else's. None when another got it first."""
+    now = clock.now()
+    until = now + timedelta(seconds=seconds + leases.LEASE_MARGIN_SECONDS)
+    owner = leases.this_process()
+    return books.write(lambda tx: tx.claim(refund, owner=owner, until=until, at=now))
+
+
+def take_down(
+    refund: Refund,
+    answer: RefundAnswer,
+    *,
+    first_send: bool,
+    books: Books,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> Refund:
+    """T4: the outcome, if the answer proves one; else the amount stays reserved (I5)."""
+    outcome = outcome_of(answer, first_send=first_send)
+
+    def write(tx: Writing) -> Refund:
+        if outcome.state is None:
+            tx.let_go(refund)
+        else:
+            settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
+        return tx.refund(refund.id) or refund
+
+    try:
+        written = books.write(write)
+    except Exception as why:
+        raise OutcomeNotWritten(refund, answer, why) from why
+    return replace(written, failure=written.failure or answer.message) if outcome.state is None else written
+
+
+def settle(
+    tx: Writing,
+    refund: Refund,
+    state: RefundState,
+    answer: RefundAnswer,
+    *,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> None:
+    """The state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
+    failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
+    settled = tx.settle(refund, state, reference=answer.reference, status=answer.status, failure=failure)
+    if settled is None:
+        return
+    if state in (RefundState.PENDING, RefundState.SUCCEEDED):
+        tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=policy.number_format)
+    elif state in (RefundState.FAILED, RefundState.REVERSED):
+        tx.void_credit_note(settled, at=clock.now())
+
+
+def _call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy) -> RefundAnswer:
+    """One request; again only where the last one provably did nothing."""
+    assert refund.sending
+    deadline = time.monotonic() + policy.call_seconds
+    for sends in range(1, _MOST_SENDS + 1):
+        answer = provider.refund(refund.sending.request, refund.sending.idempotency_key)
+        wait = min(answer.retry_after or 0.5 * 2**sends, _LONGEST_WAIT_SECONDS)
+        if answer.signal not in MAY_BE_SENT_AGAIN or sends == _MOST_SENDS or time.monotonic() + wait > deadline:
+            return answer
+        policy.sleep(wait)
+    raise AssertionError("the loop returns")
+
+
+def _as_it_stands(refund: Refund, books: Books) -> Refund:
+    return books.read(lambda tx: tx.refund(refund.id)) or refund
