@@ -13,7 +13,7 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.finding import invoice_named
-from refundcli.services.keys import RequestKeyReused, content_of, idempotency_key
+from refundcli.services.keys import content_of, existing_refunds, idempotency_key
 from refundcli.services.ports import (
     Books,
     Clock,
@@ -83,18 +83,6 @@ class ChangedMeanwhile(Refused):
             hint=f"refundcli invoice show {invoice.number}",
             context={"invoice": invoice.number},
         )
-
-
-def existing_refunds(reading: Reading, request_key: str, content: str) -> list[Refund]:
-    """The refunds this very request made before, if it was not refused for good (I4).
-
-    Raises RequestKeyReused when the key was used for something else.
-    """
-    made = reading.refunds_by_key(request_key)
-    for refund in made:
-        if refund.content != content:
-            raise RequestKeyReused(request_key, refund)
-    return made if any(refund.state is not RefundState.FAILED for refund in made) else []
 
 
 def preview(reading: Reading, request: RefundRequest) -> Preview:

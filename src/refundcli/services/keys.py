@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundState
+from refundcli.services.ports import Reading
 
 _MAX_KEY = 200
 
@@ -67,3 +69,15 @@ def idempotency_key(store_secret: bytes, request_key: str, payment_id: int, try_
     message = json.dumps([request_key, payment_id, try_number]).encode()
     made = hmac.new(store_secret, message, hashlib.sha256).digest()[:16]
     return str(uuid.UUID(bytes=made, version=4))
+
+
+def existing_refunds(reading: Reading, request_key: str, content: str) -> list[Refund]:
+    """The refunds this very request made before, if it was not refused for good (I4).
+
+    Raises RequestKeyReused when the key was used for something else.
+    """
+    made = reading.refunds_by_key(request_key)
+    for refund in made:
+        if refund.content != content:
+            raise RequestKeyReused(request_key, refund)
+    return made if any(refund.state is not RefundState.FAILED for refund in made) else []

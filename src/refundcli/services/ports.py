@@ -208,6 +208,7 @@ class PaymentProvider(Protocol):
     name: Provider
     livemode: bool
     account: str
+    base_url: str
     key_window_seconds: int
 
     def prepare(self, order: RefundOrder) -> WireRequest:

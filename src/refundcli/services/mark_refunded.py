@@ -1,0 +1,209 @@
+"""Record a refund that was made elsewhere. No money moves, and no provider can be reached from here (R2)."""
+
+from dataclasses import dataclass, field
+from datetime import date
+
+from refundcli.domain.eligibility import Intent, mark_refunded_blockers
+from refundcli.domain.errors import NotFound, Refused, UsageProblem
+from refundcli.domain.identifiers import new_id
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money, zero
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import OutOfBand, Refund
+from refundcli.domain.refusals import OverRefund
+from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.services.finding import invoice_named
+from refundcli.services.keys import content_of, existing_refunds
+from refundcli.services.ports import Books, Clock, Reading, Writing
+from refundcli.services.shares import Share, shares_of, total_of
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRequest:
+    """What was returned elsewhere. No amount means all that remains; `amount_text` is as it was typed."""
+
+    number: str
+    amount: Money | None
+    amount_text: str
+    reason: RefundReason
+    request_key: str
+    operator: str
+    memo: str = ""
+    payment: str = ""
+    dispute_decision: str = ""
+    out_of_band: OutOfBand = field(default_factory=OutOfBand)
+
+    @property
+    def intent(self) -> Intent:
+        return Intent(self.reason, self.dispute_decision, after_failed=bool(self.out_of_band.after_failed))
+
+    @property
+    def content(self) -> str:
+        told = self.out_of_band
+        return content_of(
+            {
+                "invoice": self.number,
+                "amount": self.amount_text or "full",
+                "reason": self.reason,
+                "memo": self.memo,
+                "payment": self.payment,
+                "dispute_decision": self.dispute_decision,
+                "method": told.method,
+                "reference": told.reference,
+                "refunded_on": told.refunded_on,
+                "after_failed": told.after_failed,
+                "evidence": told.evidence,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MarkPreview:
+    invoice: Invoice
+    shares: tuple[Share, ...]
+    existing: tuple[Refund, ...] = ()
+
+    @property
+    def total(self) -> Money:
+        return total_of(self.shares)
+
+
+class RefundedInFuture(UsageProblem):
+    code = "refunded-in-future"
+
+    def __init__(self, day: date) -> None:
+        super().__init__(
+            f"{day} has not come yet: a refund is recorded after it was made.",
+            hint="Write the day on which the money was returned, as YYYY-MM-DD.",
+        )
+
+
+class FailedRefundNotFound(NotFound):
+    code = "refund-not-found"
+
+    def __init__(self, refund_id: str, number: str) -> None:
+        super().__init__(
+            f"{number} has no refund {ascii(refund_id[:80])[1:-1]}.",
+            hint=f"refundcli invoice show {number}   lists its refunds",
+        )
+
+
+class NotFailed(Refused):
+    """--after-failed is for what the provider refused for good; anything else might still pay."""
+
+    code = "not-failed"
+
+    def __init__(self, refund: Refund) -> None:
+        super().__init__(
+            f"{refund.id} is {refund.state}: only a refund that failed can be replaced by a record.",
+            hint=f"refundcli invoice show {refund.invoice_number}",
+        )
+
+
+class EvidenceNeeded(UsageProblem):
+    code = "evidence-needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--after-failed needs --evidence: how the money was returned, and who can confirm it.",
+            hint='Add --evidence "bank transfer 2026-11-20, ref 4711, confirmed by …"',
+        )
+
+
+def preview_mark(reading: Reading, request: MarkRequest, *, today: date) -> MarkPreview:
+    """Ask every rule, change nothing. The key is looked up before any rule is asked."""
+    existing = existing_refunds(reading, request.request_key, request.content)
+    invoice = invoice_named(reading, request.number)
+    if existing:
+        return MarkPreview(invoice, (), tuple(existing))
+    return MarkPreview(invoice, tuple(mark_shares(invoice, request, today=today)))
+
+
+def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[Share]:
+    """Which payments the record goes to. Raises the refusal that comes first."""
+    told = request.out_of_band
+    if told.refunded_on and told.refunded_on > today:
+        raise RefundedInFuture(told.refunded_on)
+    amount, reference = request.amount, request.payment
+    if told.after_failed:
+        failed, left = _after_failed(invoice, told)
+        amount = amount or left
+        if left < amount:
+            raise OverRefund(invoice, amount, left)
+        reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
+    return shares_of(
+        invoice,
+        amount,
+        kind=RefundKind.RECORD,
+        blockers=mark_refunded_blockers,
+        intent=request.intent,
+        reference=reference,
+    )
+
+
+def mark_refunded(request: MarkRequest, *, books: Books, clock: Clock, number_format: str) -> list[Refund]:
+    """Record it: one refund and one issued credit note for each payment, in one transaction (R7)."""
+
+    def work(tx: Writing) -> list[Refund]:
+        return record_in(tx, request, clock=clock, number_format=number_format)
+
+    return books.write(work)
+
+
+def record_in(tx: Writing, request: MarkRequest, *, clock: Clock, number_format: str) -> list[Refund]:
+    """The same, in the caller's transaction. Every refusal comes before anything is changed."""
+    plan = preview_mark(tx, request, today=clock.today())
+    if plan.existing:
+        return list(plan.existing)
+    return [_record(tx, request, plan.invoice, share, clock, number_format) for share in plan.shares]
+
+
+def _record(
+    tx: Writing, request: MarkRequest, invoice: Invoice, share: Share, clock: Clock, number_format: str
+) -> Refund:
+    now, payment = clock.now(), share.payment
+    charged_back = bool(payment.taken_by_dispute) and request.reason is RefundReason.CHARGEBACK
+    if not tx.take_back(payment, share.amount, charged_back=charged_back):
+        raise OverRefund(invoice, share.amount, payment.refundable)
+    tries = [r.try_number for r in tx.refunds_by_key(request.request_key) if r.payment_id == payment.id]
+    refund = Refund(
+        id=new_id("rf_", now),
+        invoice_id=invoice.id,
+        invoice_number=invoice.number,
+        payment_id=payment.id,
+        kind=RefundKind.RECORD,
+        amount=share.amount,
+        reason=request.reason,
+        state=RefundState.RECORDED,
+        request_key=request.request_key,
+        content=request.content,
+        created_at=now,
+        operator=request.operator,
+        memo=request.memo,
+        try_number=1 + max(tries, default=0),
+        dispute_decision=request.dispute_decision,
+        out_of_band=request.out_of_band,
+    )
+    tx.add_refund(refund)
+    tx.issue_credit_note(refund, at=now, on=clock.today(), number_format=number_format)
+    return tx.refund(refund.id) or refund
+
+
+def _after_failed(invoice: Invoice, told: OutOfBand) -> tuple[Refund, Money]:
+    """The failed refund, and what of it is not yet recorded. Raises where it did not fail for good."""
+    if not told.evidence:
+        raise EvidenceNeeded
+    failed = next((r for r in invoice.refunds if r.id == told.after_failed), None)
+    if failed is None:
+        raise FailedRefundNotFound(told.after_failed, invoice.number)
+    if failed.state is not RefundState.FAILED:
+        raise NotFailed(failed)
+    recorded = sum(
+        (
+            r.amount
+            for r in invoice.refunds
+            if r.out_of_band and r.out_of_band.after_failed == failed.id and r.state is RefundState.RECORDED
+        ),
+        zero(failed.amount.currency),
+    )
+    return failed, failed.amount - recorded

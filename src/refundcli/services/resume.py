@@ -1,0 +1,138 @@
+"""Settle what a kill or a timeout left behind: look it up first, send again only inside the key window (§4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from refundcli.domain.eligibility import Intent, refund_blockers
+from refundcli.domain.errors import NotFound
+from refundcli.domain.refund import Refund, Sending
+from refundcli.domain.refusals import NothingToRefund, RuleRefusal, most_important
+from refundcli.domain.statuses import RefundState
+from refundcli.services import leases
+from refundcli.services.finding import invoice_named
+from refundcli.services.outcomes import Signal
+from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, RefundAnswer, Writing
+from refundcli.services.sending import SendingPolicy, send, settle, take_down
+
+
+class RefundNotFound(NotFound):
+    code = "refund-not-found"
+
+    def __init__(self, refund_id: str) -> None:
+        super().__init__(
+            f"There is no refund {ascii(refund_id[:80])[1:-1]}.",
+            hint="refundcli resume --all   settles every refund that is not finished",
+        )
+
+
+class Step(StrEnum):
+    """What `resume` did, or why it did nothing."""
+
+    SETTLED = "settled"
+    FINISHED = "already finished"
+    LIVE = "being sent by another process"
+    STILL_UNKNOWN = "still not known"
+    NEEDS_ATTENTION = "needs attention"
+    ELSEWHERE = "belongs to another account, mode or endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    refund: Refund
+    step: Step
+    note: str = ""
+
+
+def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
+    """The refunds to settle. Raises RefundNotFound."""
+    if refund_id is None:
+        return books.read(lambda tx: tx.unfinished_refunds())
+    refund = books.read(lambda tx: tx.refund(refund_id))
+    if refund is None:
+        raise RefundNotFound(refund_id)
+    return [refund]
+
+
+def resume(
+    refunds: Sequence[Refund], *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
+) -> list[Resumed]:
+    """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5)."""
+    return [resume_one(refund, books=books, providers=providers, clock=clock, policy=policy) for refund in refunds]
+
+
+def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
+    if not refund.state.unfinished or refund.sending is None:
+        return Resumed(refund, Step.FINISHED)
+    if leases.is_live(refund.sending, clock.now()):
+        return Resumed(refund, Step.LIVE, f"its lease ends {refund.sending.lease_until:%H:%M:%S} UTC")
+    provider = providers.of(refund.sending.request.provider)
+    if not _same_place(refund.sending, provider):
+        return Resumed(refund, Step.ELSEWHERE, "use the settings with which it was made")
+    if refund.state is RefundState.READY:
+        return _finish_ready(refund, books, provider, clock, policy)
+    return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
+
+
+def _finish_ready(
+    refund: Refund, books: Books, provider: PaymentProvider, clock: Clock, policy: SendingPolicy
+) -> Resumed:
+    """Nothing was sent. The rules are asked again, for the world may have changed since it was reserved."""
+
+    def check(tx: Writing) -> Refund | None:
+        refusal = _why_not_any_more(tx, refund)
+        if refusal is None:
+            return None
+        answer = RefundAnswer(Signal.NOT_SENT, message=f"never sent: {refusal.message}")
+        settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
+        return tx.refund(refund.id)
+
+    failed = books.write(check)
+    if failed:
+        return Resumed(failed, Step.SETTLED, failed.failure)
+    return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
+
+
+def _why_not_any_more(tx: Writing, refund: Refund) -> RuleRefusal | None:
+    invoice = invoice_named(tx, refund.invoice_number)
+    payment = next(p for p in invoice.payments if p.id == refund.payment_id)
+    intent = Intent(refund.reason, refund.dispute_decision)
+    blockers = refund_blockers(invoice, payment, intent)
+    # Its own reservation is no obstacle to it.
+    return most_important(b for b in blockers if not isinstance(b, NothingToRefund))
+
+
+def _finish_submitted(
+    refund: Refund,
+    sending: Sending,
+    books: Books,
+    provider: PaymentProvider,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> Resumed:
+    """Look it up; send again with the same key only where the provider still knows the key (I8)."""
+    found = provider.find_refund(sending.request, refund.id) if provider.can_look_up else None
+    if found is not None:
+        settled = take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy)
+        return _told(settled)
+    assert sending.first_sent_at
+    age = (clock.now() - sending.first_sent_at).total_seconds()
+    if not 0 <= age < provider.key_window_seconds:
+        why = f"{provider.name.label} no longer knows its key; nothing will be sent again"
+        return Resumed(refund, Step.NEEDS_ATTENTION, why)
+    return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
+
+
+def _told(refund: Refund) -> Resumed:
+    if refund.state.unfinished:
+        return Resumed(refund, Step.STILL_UNKNOWN, refund.failure)
+    return Resumed(refund, Step.SETTLED, refund.failure)
+
+
+def _same_place(sending: Sending, provider: PaymentProvider) -> bool:
+    request = sending.request
+    return (
+        provider.account == request.account
+        and provider.livemode == request.livemode
+        and request.endpoint.startswith(provider.base_url)
+    )
