@@ -1,0 +1,203 @@
+"""An invoice on a terminal: what it is, how much is left, what happened, what may be done."""
+
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+from refundcli.domain.eligibility import PossibleAction, possible_actions
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
+from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid, local_time
+from refundcli.services.ports import AuditEntry
+
+LIST_COLUMNS = ("Number", "Status", "Customer", "Total", "Refunded", "Left", "Currency", "Issued")
+
+_STATE_WORDS = {
+    RefundState.READY: "not sent yet",
+    RefundState.SUBMITTED: "not confirmed",
+    RefundState.PENDING: "accepted, not final",
+}
+_STATE_STYLES = {
+    RefundState.SUCCEEDED: GOOD,
+    RefundState.RECORDED: GOOD,
+    RefundState.FAILED: BAD,
+    RefundState.REVERSED: BAD,
+}
+_STATUS_STYLES = {InvoiceStatus.PAID: GOOD, InvoiceStatus.OPEN: DOUBT, InvoiceStatus.REFUNDED: STRONG}
+
+
+def status_words(invoice: Invoice) -> str:
+    """`Paid · partly refunded · in dispute`: state is told in words, never in colour alone."""
+    words = [invoice.status.label]
+    if invoice.partially_refunded:
+        words.append("partly refunded")
+    if invoice.processing:
+        words.append("currently processing")
+    if invoice.dispute:
+        words.append("in dispute" if invoice.dispute is Dispute.OPEN else f"dispute {invoice.dispute}")
+    return " · ".join(words)
+
+
+def list_row(invoice: Invoice) -> tuple[str, ...]:
+    return (
+        invoice.number,
+        status_words(invoice),
+        invoice.customer_name or invoice.customer,
+        invoice.total.number,
+        invoice.refunded.number,
+        invoice.refundable.number,
+        invoice.currency.code,
+        str(invoice.issued_on),
+    )
+
+
+def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
+    screen.table(LIST_COLUMNS, map(list_row, invoices), right=("Total", "Refunded", "Left"))
+
+
+def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str) -> None:
+    _heading(invoice, screen, mode)
+    screen.blank()
+    _sums(invoice, screen)
+    if invoice.payments and (len(invoice.payments) > 1 or any(map(_is_remarkable, invoice.payments))):
+        _payments(invoice, screen)
+    if invoice.refunds:
+        _refunds(invoice.refunds, screen, zone)
+    _goods(invoice, screen)
+    _actions(possible_actions(invoice), screen)
+
+
+def show_history(invoice: Invoice, entries: Sequence[AuditEntry], screen: Screen, *, zone: ZoneInfo) -> None:
+    screen.say((invoice.number, STRONG), f"   {status_words(invoice)}")
+    screen.blank()
+    rows = (
+        (local_time(e.at, zone), e.operator, e.action, e.subject if e.subject != invoice.number else "", changes(e))
+        for e in entries
+    )
+    screen.table(("When", "Who", "What", "Of", "Details"), rows)
+
+
+def changes(entry: AuditEntry) -> str:
+    """`state ready → submitted, provider_reference re_1`: what changed, in one line."""
+    told = []
+    for name, after in entry.after.items():
+        before = entry.before.get(name)
+        told.append(f"{name} {before} → {after}" if before not in (None, "", after) else f"{name} {after}")
+    return ", ".join(told)
+
+
+def _heading(invoice: Invoice, screen: Screen, mode: str) -> None:
+    style = _STATUS_STYLES.get(invoice.status, "")
+    screen.say((invoice.number, STRONG), "   ", (status_words(invoice), style), (f"   {mode}", QUIET))
+    who = f"{invoice.customer_name} ({invoice.customer})" if invoice.customer_name else invoice.customer
+    dates = [f"issued {invoice.issued_on}"]
+    if invoice.due_on and not invoice.paid:
+        dates.append(f"due {invoice.due_on}")
+    if invoice.paid:
+        dates.append(_paid_words(invoice))
+    screen.say(who, *((f"   {words}", "") for words in dates))
+
+
+def _paid_words(invoice: Invoice) -> str:
+    when = f"paid {invoice.paid_on}" if invoice.paid_on else "paid"
+    return f"{when} {_way(invoice.payments[0])}" if len(invoice.payments) == 1 else f"{when} in parts"
+
+
+def _way(payment: Payment) -> str:
+    method = f"by {payment.method} " if payment.method else ""
+    if payment.provider is None:
+        return f"{method}outside the platform".strip()
+    reference = f" ({payment.reference})" if payment.reference else ""
+    return f"{method}through {payment.provider.label}{reference}"
+
+
+def _sums(invoice: Invoice, screen: Screen) -> None:
+    screen.say(
+        f"Total {invoice.total}    Paid {invoice.paid.number}    Refunded {invoice.refunded.number}    "
+        f"In flight {invoice.in_flight.number}    ",
+        ("Left to refund ", ""),
+        (str(invoice.refundable), STRONG),
+        indent=3,
+    )
+
+
+def _is_remarkable(payment: Payment) -> bool:
+    return bool(payment.dispute or payment.processing or payment.returned_elsewhere or len(payment.references) > 1)
+
+
+def _payments(invoice: Invoice, screen: Screen) -> None:
+    screen.blank()
+    screen.say(("Payments", STRONG))
+    table = grid()
+    for payment in invoice.payments:
+        table.add_row(
+            cell("  " + (payment.reference or _way(payment))),
+            cell(f"{payment.captured} captured"),
+            cell(f"{payment.refundable.number} left"),
+            cell(_payment_notes(payment)),
+        )
+    screen.console.print(table)
+
+
+def _payment_notes(payment: Payment) -> str:
+    notes = list(payment.references[1:])
+    if payment.returned_elsewhere:
+        notes.append(f"{payment.returned_elsewhere.number} returned before or elsewhere")
+    if payment.processing:
+        notes.append("currently processing")
+    if payment.dispute:
+        amount = f" over {payment.dispute_amount}" if payment.dispute_amount else ""
+        notes.append(f"dispute {payment.dispute}{amount}")
+    return ", ".join(notes)
+
+
+def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
+    screen.blank()
+    screen.say(("Refunds", STRONG))
+    table = grid()
+    for justify in ("left", "right", "left", "left", "left", "left"):
+        table.add_column(justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for refund in refunds:
+        table.add_row(
+            cell("  " + local_time(refund.created_at, zone)),
+            cell(str(refund.amount)),
+            cell(refund.reason.label),
+            cell(_STATE_WORDS.get(refund.state, refund.state.value), _STATE_STYLES.get(refund.state, DOUBT)),
+            cell(refund.provider_reference or _recorded_way(refund) or refund.id),
+            cell(note_words(refund)),
+        )
+    screen.console.print(table)
+
+
+def _recorded_way(refund: Refund) -> str:
+    told = refund.out_of_band
+    return " ".join(filter(None, (told.method, told.reference))) if told else ""
+
+
+def note_words(refund: Refund) -> str:
+    """The credit note beside its refund; a void one says so."""
+    note = refund.credit_note
+    if note is None or note.number is None:
+        return ""
+    return f"{note.number} (void)" if note.status is CreditNoteStatus.VOID else note.number
+
+
+def _goods(invoice: Invoice, screen: Screen) -> None:
+    if not (invoice.products or invoice.subscription):
+        return
+    screen.blank()
+    if invoice.products:
+        screen.say(("Products", STRONG), f"     {', '.join(invoice.products)}")
+    if invoice.subscription:
+        screen.say(("Subscription", STRONG), f" {invoice.subscription} (goes on)")
+
+
+def _actions(actions: Sequence[PossibleAction], screen: Screen) -> None:
+    screen.blank()
+    screen.say(("Actions", STRONG))
+    for possible in actions:
+        name = f"{possible.action.value:<15}"
+        if possible.blocker is None:
+            screen.say(("✓ ", GOOD), name, possible.command, indent=3)
+        else:
+            screen.say(("✗ ", BAD), name, possible.blocker.why, (f" ({possible.blocker.code})", QUIET), indent=3)

@@ -1,0 +1,163 @@
+"""The machine's view: what `-o json` shows of each thing. These keys are a promise to scripts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from refundcli.domain.eligibility import possible_actions
+from refundcli.domain.errors import RefundcliError
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money
+from refundcli.domain.refund import CreditNote, Refund
+from refundcli.output.json import money_fields
+from refundcli.services.ports import AuditEntry
+
+
+def money(amount: Money) -> dict[str, Any]:
+    return money_fields(amount.minor, amount.currency.code, amount.currency.exponent)
+
+
+def invoice_summary(invoice: Invoice) -> dict[str, Any]:
+    return {
+        "number": invoice.number,
+        "status": invoice.status,
+        "customer": invoice.customer,
+        "customer_name": invoice.customer_name or None,
+        "currency": invoice.currency.code,
+        "total": money(invoice.total),
+        "paid": money(invoice.paid),
+        "refunded": money(invoice.refunded),
+        "in_flight": money(invoice.in_flight),
+        "refundable": money(invoice.refundable),
+        "partially_refunded": invoice.partially_refunded,
+        "auto_refundable": invoice.auto_refundable,
+        "processing": invoice.processing,
+        "dispute": invoice.dispute or None,
+        "issued_on": invoice.issued_on,
+        "due_on": invoice.due_on,
+        "paid_on": invoice.paid_on,
+    }
+
+
+def invoice_whole(invoice: Invoice) -> dict[str, Any]:
+    notes = [r.credit_note for r in invoice.refunds if r.credit_note and r.credit_note.number]
+    return invoice_summary(invoice) | {
+        "invoice_reference": invoice.invoice_reference or None,
+        "payments": [payment(p) for p in invoice.payments],
+        "refunds": [refund(r) for r in invoice.refunds],
+        "credit_notes": [credit_note(note) for note in notes],
+        "products": list(invoice.products),
+        "subscription": invoice.subscription or None,
+        "actions": actions(invoice),
+    }
+
+
+def actions(invoice: Invoice) -> list[dict[str, Any]]:
+    return [
+        {
+            "action": possible.action,
+            "allowed": possible.allowed,
+            "rule": possible.blocker.context["rule"] if possible.blocker else None,
+            "code": possible.blocker.code if possible.blocker else None,
+            "why": possible.blocker.why if possible.blocker else None,
+            "command": possible.command if possible.allowed else None,
+        }
+        for possible in possible_actions(invoice)
+    ]
+
+
+def payment(of: Payment) -> dict[str, Any]:
+    return {
+        "reference": of.reference or None,
+        "references": list(of.references),
+        "provider": of.provider,
+        "method": of.method or None,
+        "captured": money(of.captured),
+        "refunded": money(of.refunded),
+        "returned_elsewhere": money(of.returned_elsewhere),
+        "in_flight": money(of.reserved),
+        "refundable": money(of.refundable),
+        "auto_refundable": of.auto_refundable,
+        "why_not_auto_refundable": of.why_not_auto_refundable or None,
+        "processing": of.processing,
+        "dispute": of.dispute or None,
+        "dispute_amount": money(of.dispute_amount) if of.dispute_amount else None,
+        "paid_on": of.paid_on,
+    }
+
+
+def refund(of: Refund) -> dict[str, Any]:
+    told = of.out_of_band
+    return {
+        "id": of.id,
+        "status": of.state,
+        "kind": of.kind,
+        "amount": money(of.amount),
+        "reason": of.reason,
+        "memo": of.memo or None,
+        "provider": of.provider,
+        "provider_reference": of.provider_reference or None,
+        "provider_status": of.provider_status or None,
+        "failure": of.failure or None,
+        "request_key": of.request_key,
+        "invoice": of.invoice_number,
+        "operator": of.operator,
+        "created_at": of.created_at,
+        "method": told.method or None if told else None,
+        "reference": told.reference or None if told else None,
+        "refunded_on": told.refunded_on if told else None,
+        "dispute_decision": of.dispute_decision or None,
+        "credit_note": ({"number": of.credit_note.number, "status": of.credit_note.status} if of.credit_note else None),
+    }
+
+
+def credit_note(note: CreditNote) -> dict[str, Any]:
+    return {
+        "number": note.number,
+        "status": note.status,
+        "invoice": note.invoice_number,
+        "customer": note.customer,
+        "refund": note.refund_id,
+        "amount": money(note.amount),
+        "reason": note.reason,
+        "memo": note.memo or None,
+        "issued_on": note.issued_on,
+        "issued_at": note.issued_at,
+        "voided_at": note.voided_at,
+    }
+
+
+def history_entry(entry: AuditEntry) -> dict[str, Any]:
+    return {
+        "at": entry.at,
+        "operator": entry.operator,
+        "host": entry.host,
+        "action": entry.action,
+        "subject": entry.subject,
+        "before": entry.before,
+        "after": entry.after,
+    }
+
+
+def refund_answer(refunds: Sequence[Refund], invoice: Invoice, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "refunds": [refund(r) for r in refunds],
+        "invoice": {
+            "number": invoice.number,
+            "status": invoice.status,
+            "refunded": money(invoice.refunded),
+            "in_flight": money(invoice.in_flight),
+            "refundable": money(invoice.refundable),
+        },
+    }
+
+
+def error(problem: RefundcliError) -> dict[str, Any]:
+    return {
+        "error": {
+            "code": problem.code,
+            "message": problem.message,
+            "hint": problem.hint,
+            "context": problem.context,
+        }
+    }

@@ -1,0 +1,97 @@
+"""Text on a terminal: every word from outside is made safe first, and none of it is ever markup."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO, TypeAlias
+from zoneinfo import ZoneInfo
+
+from refundcli.output.sanitize import safe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+# Words with their style, put side by side: `[("INV-1", "bold"), ("  Paid", "green")]`.
+Line: TypeAlias = Sequence[tuple[str, str]]
+
+GOOD, BAD, DOUBT, QUIET, STRONG = "green", "red", "yellow", "dim", "bold"
+
+
+class Screen:
+    """A terminal, or a pipe that gets plain words. Rich is loaded only when something is shown."""
+
+    def __init__(self, stream: TextIO, *, width: int | None = None) -> None:
+        self._stream, self._width = stream, width
+        self._console: Console | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self._stream.isatty()
+
+    @property
+    def console(self) -> "Console":
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(
+                file=self._stream,
+                markup=False,
+                emoji=False,
+                highlight=False,
+                soft_wrap=not self.is_terminal,
+                width=self._width,
+            )
+        return self._console
+
+    def say(self, *words: tuple[str, str] | str, indent: int = 1) -> None:
+        """One line; on a narrow terminal it wraps at words and stays indented."""
+        from rich.padding import Padding
+        from rich.text import Text
+
+        text = Text.assemble(*(_styled(word) for word in words))
+        if self.is_terminal:
+            self.console.print(Padding(text, (0, 0, 0, indent)))
+        else:
+            self._stream.write(" " * indent + text.plain + "\n")
+
+    def command(self, words: str, indent: int = 3) -> None:
+        """A line to be copied: never wrapped inside."""
+        from rich.text import Text
+
+        self.console.print(Text(" " * indent + safe(words)), soft_wrap=True)
+
+    def blank(self) -> None:
+        self._stream.write("\n")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+        """Columns under quiet headings. A value too long for the terminal folds; it is never cut off."""
+        table = grid(header=True)
+        for name in columns:
+            table.add_column(name, justify="right" if name in right else "left", no_wrap=name in right, overflow="fold")
+        for row in rows:
+            table.add_row(*(cell(value) for value in row))
+        self.console.print(table)
+
+
+def grid(*, header: bool = False, indent: int = 1) -> "Table":
+    from rich.table import Table
+
+    return Table(
+        box=None, show_header=header, header_style=QUIET, padding=(0, 1), pad_edge=True, collapse_padding=False
+    )
+
+
+def cell(value: str, style: str = "") -> object:
+    from rich.text import Text
+
+    return Text(safe(value), style=style)
+
+
+def local_time(moment: datetime, zone: ZoneInfo) -> str:
+    """As a person reads it: `2026-10-02 14:03 CEST`."""
+    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M %Z")
+
+
+def _styled(word: tuple[str, str] | str) -> tuple[str, str]:
+    text, style = (word, "") if isinstance(word, str) else word
+    return safe(text), style
