@@ -152,6 +152,29 @@ def refund_answer(refunds: Sequence[Refund], invoice: Invoice, *, dry_run: bool)
     }
 
 
+def dry_run_answer(
+    parts: Sequence[tuple[Money, Payment]], invoice: Invoice, *, reason: str, request_key: str
+) -> dict[str, Any]:
+    """The shape of a real answer, with nothing that only a real one has."""
+    answer = refund_answer((), invoice, dry_run=True)
+    answer["refunds"] = [
+        {
+            "id": None,
+            "status": None,
+            "kind": "provider" if of.auto_refundable else "record",
+            "amount": money(amount),
+            "reason": reason,
+            "provider": of.provider,
+            "provider_reference": None,
+            "payment": of.reference or None,
+            "request_key": request_key,
+            "credit_note": None,
+        }
+        for amount, of in parts
+    ]
+    return answer
+
+
 def error(problem: RefundcliError) -> dict[str, Any]:
     return {
         "error": {

@@ -10,6 +10,7 @@ from refundcli.output.sanitize import safe
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 # Words with their style, put side by side: `[("INV-1", "bold"), ("  Paid", "green")]`.
 Line: TypeAlias = Sequence[tuple[str, str]]
@@ -81,7 +82,7 @@ def grid(*, header: bool = False, indent: int = 1) -> "Table":
     )
 
 
-def cell(value: str, style: str = "") -> object:
+def cell(value: str, style: str = "") -> "Text":
     from rich.text import Text
 
     return Text(safe(value), style=style)

@@ -1,7 +1,7 @@
 """Questions to the books."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, or_, text
@@ -132,9 +132,11 @@ class SqlReading:
         query = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(subjects)).order_by(col(AuditEntryRow.seq))
         return [audit_entry_of(row) for row in self._session.exec(query)]
 
-    def imported(self, invoice: Invoice) -> tuple[datetime, str]:
+    def imported(self, invoice: Invoice) -> AuditEntry:
         row = self._session.exec(select(InvoiceRow).where(InvoiceRow.number == invoice.number)).one()
-        return row.created_at, row.source
+        batch = select(AuditEntryRow).where(AuditEntryRow.subject == row.source, AuditEntryRow.at == row.created_at)
+        entry = audit_entry_of(self._session.exec(batch).one())
+        return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
 
     def secret(self) -> bytes:
         return bytes.fromhex(self._info().secret)

@@ -1,0 +1,101 @@
+"""Settings to wired services: the only place that names a concrete store or provider."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.statuses import Provider
+from refundcli.services.clock import SystemClock
+from refundcli.services.ports import Books, Clock, PaymentProvider
+from refundcli.services.sending import SendingPolicy
+from refundcli.settings import Settings
+
+if TYPE_CHECKING:
+    from refundcli.store.unit_of_work import SqlBooks
+
+
+class WrongMode(SettingsProblem):
+    """Test keys never touch live rows, nor the reverse (I12)."""
+
+    code = "wrong-mode"
+
+    def __init__(self, store_is_live: bool, provider: Provider) -> None:
+        store, key = ("live", "test") if store_is_live else ("test", "live")
+        super().__init__(
+            f"The store is in {store} mode, the {provider.label} key is for {key} mode. Nothing was sent.",
+            hint=f"Use a {store} key, or another store with --store.",
+        )
+
+
+@dataclass
+class Services:
+    """What a command may use, made when it is first asked for."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    tell_held: Callable[[], None] = field(default=lambda: None)
+
+    @cached_property
+    def clock(self) -> Clock:
+        return SystemClock(self.settings.operator.zone)
+
+    @cached_property
+    def books(self) -> "SqlBooks":
+        from refundcli.store.engine import store_engine
+        from refundcli.store.unit_of_work import SqlBooks
+
+        return SqlBooks(store_engine(self.settings.store.url), self.clock, self.settings.operator.name)
+
+    @cached_property
+    def providers(self) -> "ConnectedProviders":
+        return ConnectedProviders(self.settings, self.environ, self.books)
+
+    @cached_property
+    def policy(self) -> SendingPolicy:
+        refunds = self.settings.refunds
+        return SendingPolicy(
+            call_seconds=refunds.connect_timeout + refunds.read_timeout,
+            number_format=self.settings.credit_notes.number_format,
+            tell_held=self.tell_held,
+        )
+
+
+class ConnectedProviders:
+    """Each provider connected once, its account known, its mode agreeing with the store's (I12)."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], books: Books) -> None:
+        self._settings, self._environ, self._books = settings, environ, books
+        self._made: dict[Provider, PaymentProvider] = {}
+
+    def of(self, provider: Provider) -> PaymentProvider:
+        """Raises SettingsProblem where credentials are missing or of the other mode."""
+        if provider not in self._made:
+            from refundcli.providers.registry import connect
+
+            cache = AccountsInBooks(self._books)
+            made = connect(provider, settings=self._settings, environ=self._environ, account_cache=cache)
+            self._agree(made)
+            self._made[provider] = made
+        return self._made[provider]
+
+    def _agree(self, made: PaymentProvider) -> None:
+        pinned = self._books.read(lambda tx: tx.livemode())
+        if pinned is None:
+            self._books.write(lambda tx: tx.pin_livemode(made.livemode))
+        elif pinned != made.livemode:
+            raise WrongMode(pinned, made.name)
+
+
+class AccountsInBooks:
+    """Which account a key opens, remembered in the store so that a provider is asked once for each key."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+
+    def get(self, provider: Provider, fingerprint: str) -> str | None:
+        return self._books.read(lambda tx: tx.account(provider, fingerprint))
+
+    def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
+        self._books.write(lambda tx: tx.remember_account(provider, fingerprint, account, livemode=livemode))

@@ -1,0 +1,135 @@
+"""What a command is handed: settings, services, streams and the policy on questions."""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refundcli.cli.options import Format
+
+if TYPE_CHECKING:
+    from refundcli.bootstrap import Services
+    from refundcli.output.terminal import Screen
+    from refundcli.settings import Loaded, Settings
+
+
+@dataclass
+class App:
+    config: Path | None = None
+    store: str | None = None
+    format: Format = Format.TABLE
+    no_input: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @cached_property
+    def loaded(self) -> "Loaded":
+        from refundcli.settings import default_user_config, load
+
+        return load(
+            config=self.config,
+            store_url=self.store,
+            environ=self.environ,
+            cwd=Path.cwd(),
+            user_config=default_user_config(),
+        )
+
+    @property
+    def settings(self) -> "Settings":
+        return self.loaded.settings
+
+    @cached_property
+    def services(self) -> "Services":
+        from refundcli.bootstrap import Services
+
+        return Services(self.settings, self.environ, tell_held=self._tell_held)
+
+    @cached_property
+    def out(self) -> "Screen":
+        from refundcli.output.terminal import Screen
+
+        return Screen(sys.stdout)
+
+    @cached_property
+    def err(self) -> "Screen":
+        from refundcli.output.terminal import Screen
+
+        return Screen(sys.stderr)
+
+    @property
+    def may_ask(self) -> bool:
+        return not self.no_input and sys.stdin.isatty() and sys.stderr.isatty()
+
+    @property
+    def for_people(self) -> bool:
+        """A table on a terminal; everything else is for programs."""
+        return self.format is Format.TABLE and sys.stdout.isatty()
+
+    def note(self, *words: str) -> None:
+        """Something good to know, on stderr; `--quiet` leaves it out."""
+        if not self.quiet:
+            self.err.say(*words)
+
+    def show_object(self, shape: Mapping[str, Any]) -> None:
+        """One thing for a program: JSON, or `name<TAB>value` lines."""
+        from refundcli.output import json
+
+        if self.format is Format.JSON:
+            json.dump(shape, sys.stdout)
+        elif self.format is Format.NDJSON:
+            json.dump_lines([shape], sys.stdout)
+        else:
+            self.show_rows(("name", "value"), _flattened(shape), text_columns=("name",))
+
+    def show_list(self, shapes: Iterable[Mapping[str, Any]]) -> None:
+        """Several things for a program: `[]` when there are none."""
+        from refundcli.output import json
+
+        if self.format is Format.NDJSON:
+            json.dump_lines(shapes, sys.stdout)
+        else:
+            json.dump(list(shapes), sys.stdout)
+
+    def show_rows(
+        self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, text_columns: Sequence[str]
+    ) -> None:
+        """Rows for a spreadsheet or a pipe; a plain pipe gets no heading, whole values and tabs."""
+        from refundcli.output.delimited import write_rows
+
+        write_rows(
+            sys.stdout,
+            columns,
+            rows,
+            dialect="csv" if self.format is Format.CSV else "tsv",
+            header=self.format is not Format.TABLE,
+            text_columns=text_columns,
+        )
+
+    @property
+    def wants_json(self) -> bool:
+        return self.format in (Format.JSON, Format.NDJSON)
+
+    def _tell_held(self) -> None:
+        self.err.say("Stopping as soon as the provider's answer is written. Please wait.")
+
+
+def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from refundcli.output.delimited import cell_text
+
+    return [(name, _short(value, cell_text)) for name, value in shape.items() if name != "actions"]
+
+
+def _short(value: Any, text: Any) -> str:
+    """A value on one line: money as `12.00 EUR`, a list by the names of its things."""
+    if isinstance(value, Mapping):
+        if "amount_minor" in value:
+            return f"{value['amount']} {value['currency']}"
+        return " ".join(_short(part, text) for part in value.values() if part not in (None, "", []))
+    if isinstance(value, list):
+        return "; ".join(_short(part, text) for part in value)
+    return str(text(value))

@@ -1,0 +1,111 @@
+"""invoice: import, list, show, history."""
+
+from typing import Annotated
+
+import typer
+
+from refundcli.cli.options import Format, Number, Output
+from refundcli.domain.statuses import InvoiceStatus, Provider
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Import, list and look into invoices.",
+)
+
+
+@app.command(
+    "import",
+    epilog="Examples:  refundcli invoice import invoices.csv   ·   cat invoices.jsonl | refundcli invoice import -",
+)
+def import_(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON Lines; - reads standard input.")],
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Write the good rows, and the bad ones to FILE.rejected.csv.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Bring invoices in. The whole file is checked first; on a bad row nothing is written."""
+    from refundcli.cli.importing import import_file
+
+    import_file(ctx.obj, file, skip_invalid=skip_invalid)
+
+
+@app.command("list", epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list -o csv")
+def list_(
+    ctx: typer.Context,
+    status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices of this status.")] = None,
+    provider: Annotated[Provider | None, typer.Option("--provider", help="Only paid through this provider.")] = None,
+    customer: Annotated[str, typer.Option("--customer", metavar="ID", help="Only this customer's.")] = "",
+    refundable: Annotated[bool, typer.Option("--refundable", help="Only with money left to refund.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
+    after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Go on after this number.")] = "",
+    output: Output = None,
+) -> None:
+    """List invoices, by number."""
+    from refundcli.cli.context import App
+    from refundcli.output import shapes
+    from refundcli.output.invoice_screen import LIST_COLUMNS, list_row, show_list
+    from refundcli.services.ports import InvoiceFilter
+
+    me: App = ctx.obj
+    wanted = InvoiceFilter(status, provider, customer, refundable, after, limit)
+    invoices = me.services.books.read(lambda tx: tx.invoices(wanted))
+    if me.wants_json:
+        me.show_list(map(shapes.invoice_summary, invoices))
+    elif not me.for_people:
+        names = [name.lower() for name in LIST_COLUMNS]
+        me.show_rows(names, map(list_row, invoices), text_columns=("number", "customer", "status"))
+    elif invoices:
+        show_list(invoices, me.out)
+    if not invoices and me.for_people:
+        me.note("No invoices. refundcli invoice import FILE   brings some in.")
+    if len(invoices) == limit and me.format is Format.TABLE:
+        me.note(f"More may follow: refundcli invoice list --after {invoices[-1].number} …")
+
+
+@app.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")
+def show(
+    ctx: typer.Context,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NUMBER", help="An invoice's number, a provider's id, or a credit note's number."),
+    ],
+    output: Output = None,
+) -> None:
+    """Show one invoice: what it is, what is left, what happened, and what may be done now."""
+    from refundcli.cli.context import App
+    from refundcli.output import shapes
+    from refundcli.output.invoice_screen import show_invoice
+    from refundcli.services.finding import invoice_behind
+
+    me: App = ctx.obj
+    books = me.services.books
+    invoice, livemode = books.read(lambda tx: (invoice_behind(tx, name), tx.livemode()))
+    if me.for_people:
+        mode = {None: "", True: "live mode", False: "test mode"}[livemode]
+        show_invoice(invoice, me.out, zone=me.settings.operator.zone, mode=mode)
+    else:
+        me.show_object(shapes.invoice_whole(invoice))
+
+
+@app.command(epilog="Examples:  refundcli invoice history INV-1042   ·   refundcli invoice history INV-1042 -o json")
+def history(ctx: typer.Context, number: Number, output: Output = None) -> None:
+    """Show every change of one invoice: when, by whom, what and why."""
+    from refundcli.cli.context import App
+    from refundcli.output import shapes
+    from refundcli.output.invoice_screen import changes, show_history
+    from refundcli.services.history import history_of
+
+    me: App = ctx.obj
+    invoice, entries = me.services.books.read(lambda tx: history_of(tx, number))
+    if me.wants_json:
+        me.show_list(map(shapes.history_entry, entries))
+    elif me.for_people:
+        show_history(invoice, entries, me.out, zone=me.settings.operator.zone)
+    else:
+        rows = ((e.at, e.operator, e.action, e.subject, changes(e)) for e in entries)
+        columns = ("at", "operator", "action", "subject", "details")
+        me.show_rows(columns, rows, text_columns=columns[1:])

@@ -1,0 +1,190 @@
+"""The command table, and the one place where an exception becomes text and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import Abort, Exit, TyperException
+
+from refundcli.cli.context import App
+from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
+from refundcli.cli.options import Format
+from refundcli.domain.errors import RefundcliError, UsageProblem
+
+# Name → (module, summary). A module is imported when its command is used, not to list it.
+COMMANDS = {
+    "init": ("refundcli.cli.init", "Write refundcli.toml and make the store."),
+    "invoice": ("refundcli.cli.invoice", "Import, list and look into invoices."),
+    "refund": ("refundcli.cli.refund", "Send money back through the provider. Money moves."),
+    "mark-refunded": ("refundcli.cli.mark_refunded", "Record a refund made elsewhere. No money moves."),
+    "void": ("refundcli.cli.void", "Cancel an invoice that was issued and never paid."),
+    "uncollectible": ("refundcli.cli.uncollectible", "Write an unpaid invoice off as bad debt."),
+    "resume": ("refundcli.cli.resume", "Settle refunds that a kill or a timeout left behind."),
+    "credit-notes": ("refundcli.cli.credit_notes", "List and show credit notes."),
+    "store": ("refundcli.cli.store", "Upgrade, back up and check the store."),
+    "config": ("refundcli.cli.config", "Show the settings and where each comes from."),
+    "sandbox": ("refundcli.cli.sandbox", "Practise against Stripe and Adyen look-alikes on this machine."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Commands by name; each is loaded when it is asked for."""
+
+    _listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, summary = COMMANDS[cmd_name]
+        if self._listing:
+            return TyperCommand(cmd_name, help=summary)
+        command = typer.main.get_command(import_module(module).app)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        # Typer looks here for "did you mean".
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        self._listing = True
+        return super().shell_complete(ctx, incomplete)
+
+
+cli = typer.Typer(
+    cls=LazyGroup,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from refundcli import __version__
+
+        typer.echo(f"refundcli {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def root(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="PATH", help="Read this settings file and no other.")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="URL", help="sqlite:///PATH or postgresql://…")
+    ] = None,
+    output: Annotated[
+        Format, typer.Option("-o", "--output", envvar="REFUNDCLI_OUTPUT", help="How to show what is found.")
+    ] = Format.TABLE,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; fail where a question is needed.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="On a bug, show where it happened.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Give money back: refund through Stripe or Adyen, record refunds made elsewhere, void, write off."""
+    ctx.obj = App(
+        config=config, store=store, format=output, no_input=no_input, quiet=quiet, verbose=verbose, debug=debug
+    )
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code tells how it went."""
+    given = list(sys.argv[1:] if args is None else args)
+    try:
+        code = typer.main.get_command(cli).main(given or ["--help"], prog_name="refundcli", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or ExitCode.DONE)
+    except BrokenPipeError:
+        return _reader_went_away()
+    except RefundcliError as problem:
+        return _tell(problem, given)
+    except TyperException as problem:
+        return _tell(_usage(problem), given)
+    except Exit as ending:
+        return ending.exit_code
+    except (KeyboardInterrupt, Abort, _interrupted()):
+        sys.stderr.write("\n Interrupted.\n")
+        return ExitCode.INTERRUPTED
+    except Exception as bug:
+        return _tell_bug(bug, debug="--debug" in given)
+
+
+class Usage(UsageProblem):
+    code = "usage"
+
+
+def _usage(problem: TyperException) -> Usage:
+    context = getattr(problem, "ctx", None)
+    command = context.command_path if context else "refundcli"
+    return Usage(problem.format_message(), hint=f"{command} --help")
+
+
+def _tell(problem: RefundcliError, given: Sequence[str]) -> int:
+    if _wants_json(given):
+        from refundcli.output import json, shapes
+
+        json.dump(shapes.error(problem), sys.stderr)
+    else:
+        from refundcli.output.errors import show_error
+        from refundcli.output.terminal import Screen
+
+        show_error(problem, Screen(sys.stderr))
+    return OF_FAMILY[problem.family]
+
+
+def _tell_bug(bug: Exception, *, debug: bool) -> int:
+    from refundcli.secrets import redact
+
+    if debug:
+        import traceback
+
+        sys.stderr.write(redact("".join(traceback.format_exception(bug))))
+    sys.stderr.write(
+        f" ✗ This is a bug in refundcli: {redact(f'{type(bug).__name__}: {bug}')!a}\n"
+        "   Run it again with --debug before the command, and send what it shows with your report.\n"
+    )
+    return ExitCode.BUG
+
+
+def _wants_json(given: Sequence[str]) -> bool:
+    """Even a command line that could not be read is answered in JSON where it asked for JSON."""
+    wanted = os.environ.get("REFUNDCLI_OUTPUT", "")
+    for option, value in zip(given, [*given[1:], ""], strict=True):
+        if option in ("-o", "--output"):
+            wanted = value
+        elif option.startswith("--output="):
+            wanted = option.partition("=")[2]
+        elif option.startswith("-o") and len(option) > 2:
+            wanted = option[2:]
+    return wanted in (Format.JSON, Format.NDJSON)
+
+
+def _reader_went_away() -> int:
+    """`| head` has seen enough: that is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.DONE
+
+
+def _interrupted() -> type[BaseException]:
+    from refundcli.services.interrupts import Interrupted
+
+    return Interrupted

@@ -1,0 +1,56 @@
+"""Options that several commands share."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    TSV = "tsv"
+
+
+def _remember_format(ctx: typer.Context, chosen: Format | None) -> Format | None:
+    """`-o` may stand before the command or after it; after it wins."""
+    if chosen is not None and ctx.obj is not None:
+        ctx.obj.format = chosen
+    return chosen
+
+
+Output = Annotated[
+    Format | None,
+    typer.Option("-o", "--output", help="table, json, ndjson, csv or tsv.", callback=_remember_format),
+]
+Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The invoice's number.")]
+Memo = Annotated[str, typer.Option("--memo", metavar="TEXT", help="A note for the books.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer the question before it is asked.")]
+Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="A part, in major units with a point: 12.50.")]
+Full = Annotated[bool, typer.Option("--full", help="All that remains.")]
+Reason = Annotated[
+    str,
+    typer.Option(
+        "--reason",
+        metavar="REASON",
+        help="other, chargeback, returned-goods, product-unsatisfactory, overcharged, duplicate, "
+        "billing-error or fraudulent-charge.",
+    ),
+]
+PaymentReference = Annotated[
+    str, typer.Option("--payment", metavar="REF", help="Which payment, where the invoice has several.")
+]
+RequestKey = Annotated[
+    str,
+    typer.Option("--request-key", metavar="KEY", help="The same key again is the same refund, never a second one."),
+]
+DisputeDecision = Annotated[
+    str,
+    typer.Option("--dispute-decision", metavar="TEXT", help="Who decided a closed dispute for the customer, and when."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Ask every rule; send nothing, write nothing.")]
+Confirm = Annotated[
+    str, typer.Option("--confirm", metavar="TEXT", help='What would be typed at the question: "12.50 EUR".')
+]

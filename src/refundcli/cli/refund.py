@@ -1,0 +1,85 @@
+"""refund: send money back through the provider."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from refundcli.cli.options import (
+    Amount,
+    Confirm,
+    DisputeDecision,
+    DryRun,
+    Full,
+    Memo,
+    Number,
+    Output,
+    PaymentReference,
+    Reason,
+    RequestKey,
+    Yes,
+)
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(
+    epilog="Examples:  refundcli refund INV-1042 --full --reason duplicate   ·   "
+    "refundcli refund INV-1042 --amount 12.50 --reason 'Returned Goods' --yes -o json"
+)
+def refund(
+    ctx: typer.Context,
+    number: Number,
+    full: Full = False,
+    amount: Amount = "",
+    reason: Reason = "",
+    memo: Memo = "",
+    payment: PaymentReference = "",
+    request_key: RequestKey = "",
+    dispute_decision: DisputeDecision = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    confirm: Confirm = "",
+    output: Output = None,
+) -> None:
+    """Send money back through Stripe or Adyen, in full or in part. It cannot be undone."""
+    from refundcli.cli import refunding
+    from refundcli.domain.reasons import parse_reason
+    from refundcli.services.issue_refund import RefundRequest, issue_refund, preview
+
+    me: App = ctx.obj
+    refunding.full_or_amount(full, amount)
+    wanted_reason = parse_reason(reason)
+    refunding.require_an_answer(me, yes=yes, confirm=confirm, dry_run=dry_run)
+    services = me.services
+    request = RefundRequest(
+        number=number,
+        amount=services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
+        amount_text=amount,
+        reason=wanted_reason,
+        request_key=refunding.key_for(request_key),
+        operator=services.settings.operator.name,
+        memo=memo,
+        payment=payment,
+        dispute_decision=dispute_decision,
+    )
+    seen = services.books.read(lambda tx: preview(tx, request))
+    if seen.existing:
+        refunding.show_answer(me, seen.existing, number, replayed=True)
+        return
+    live = refunding.connect(me, seen)
+    if dry_run:
+        refunding.show_dry_run(me, request, seen)
+        return
+    refunding.confirm_refund(me, request, seen, live=live, yes=yes, confirm=confirm)
+    refunds = issue_refund(
+        request,
+        confirmed=seen.total,
+        books=services.books,
+        providers=services.providers,
+        clock=services.clock,
+        policy=services.policy,
+    )
+    refunding.show_answer(me, refunds, number, replayed=False)

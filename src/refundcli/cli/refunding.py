@@ -1,0 +1,142 @@
+"""What the refunding commands share: amounts, keys, the question, the answer and its exit code."""
+
+from collections.abc import Sequence
+
+import typer
+
+from refundcli.cli.context import App
+from refundcli.cli.exit_codes import ExitCode
+from refundcli.cli.prompts import ConfirmationRequired, check_confirm, require_a_way_to_ask, typed
+from refundcli.domain.errors import UsageProblem
+from refundcli.domain.money import Money, parse_amount
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundState
+from refundcli.services.finding import invoice_named
+from refundcli.services.issue_refund import Preview, RefundRequest
+from refundcli.services.keys import checked_key, generated_key
+from refundcli.services.ports import Reading
+
+
+class FullOrAmount(UsageProblem):
+    code = "full-or-amount"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Say how much: either --full or --amount.",
+            hint="--full   returns all that remains;   --amount 12.50   a part of it",
+        )
+
+
+def full_or_amount(full: bool, amount: str) -> None:
+    """One of the two, never both and never neither (R3)."""
+    if full == bool(amount):
+        raise FullOrAmount
+
+
+def amount_of(reading: Reading, number: str, text: str) -> Money | None:
+    """The amount in the invoice's currency; None for all that remains. Raises InvalidAmount."""
+    return parse_amount(text, invoice_named(reading, number).currency) if text else None
+
+
+def key_for(given: str) -> str:
+    return checked_key(given) if given else generated_key()
+
+
+def require_an_answer(app: App, *, yes: bool, confirm: str, dry_run: bool) -> None:
+    how = 'Add --yes (test mode), or --confirm "12.50 EUR" with the amount and currency.'
+    require_a_way_to_ask(app, answered=yes or bool(confirm) or dry_run, how=how)
+
+
+def connect(app: App, seen: Preview) -> bool:
+    """Connect the providers that will be asked, before any question. True when the money is real."""
+    providers = [app.services.providers.of(s.payment.provider) for s in seen.shares if s.payment.provider]
+    live = any(provider.livemode for provider in providers)
+    if live:
+        for provider in providers:
+            app.err.say(("LIVE ", "bold red"), f"{provider.name.label} {provider.account}: real money moves.")
+    return live
+
+
+def confirm_refund(app: App, request: RefundRequest, seen: Preview, *, live: bool, yes: bool, confirm: str) -> None:
+    """The amount and currency must be typed, or given with --confirm; --yes will do in test mode (R5)."""
+    wanted = str(seen.total)
+    if confirm:
+        check_confirm(confirm, wanted)
+    elif yes and not live:
+        return
+    elif not app.may_ask:
+        raise ConfirmationRequired(f'Live money needs --confirm "{wanted}".')
+    else:
+        invoice = seen.invoice
+        ways = " and ".join(dict.fromkeys(s.payment.provider.label for s in seen.shares if s.payment.provider))
+        whom = invoice.customer_name or invoice.customer
+        app.err.say(
+            f"Refund {wanted} of {invoice.number} to {whom} through {ways} ({'LIVE' if live else 'test mode'})."
+        )
+        app.err.say(f"Reason: {request.reason.label}. This cannot be undone.")
+        typed(app, wanted)
+
+
+def show_dry_run(app: App, request: RefundRequest, seen: Preview) -> None:
+    """What would be sent, in the shape of a real answer."""
+    from refundcli.output import shapes
+
+    parts = [(share.amount, share.payment) for share in seen.shares]
+    if app.for_people:
+        app.out.say("Dry run: every rule was asked, nothing was sent or written.")
+        for amount, payment in parts:
+            through = payment.provider.label if payment.provider else "no provider"
+            app.out.say(
+                f"Would refund {amount} through {through} ({payment.reference}), {request.reason.label}", indent=3
+            )
+        return
+    app.show_object(shapes.dry_run_answer(parts, seen.invoice, reason=request.reason, request_key=request.request_key))
+
+
+def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: bool) -> None:
+    """Show what came of it. Of several, the worst decides the exit code."""
+    from refundcli.output import shapes
+    from refundcli.output.refund_screen import REFUND_COLUMNS, refund_row, show_result
+
+    invoice = app.services.books.read(lambda tx: invoice_named(tx, number))
+    if app.for_people:
+        show_result(refunds, invoice, app.out, replayed=replayed)
+    elif app.wants_json:
+        app.show_object(shapes.refund_answer(refunds, invoice, dry_run=False))
+    else:
+        app.show_rows(REFUND_COLUMNS, map(refund_row, refunds), text_columns=("provider_reference", "reason"))
+    for refund in refunds:
+        _warn(app, refund)
+    code = exit_code_of(refunds)
+    if code:
+        raise typer.Exit(code)
+
+
+def exit_code_of(refunds: Sequence[Refund]) -> ExitCode:
+    if any(refund.state.unfinished for refund in refunds):
+        return ExitCode.OUTCOME_UNKNOWN
+    if any(refund.state in (RefundState.FAILED, RefundState.REVERSED) for refund in refunds):
+        return ExitCode.DECLINED
+    return ExitCode.DONE
+
+
+def _warn(app: App, refund: Refund) -> None:
+    """An outcome that is not known, or a definite no, is told on stderr whatever the format."""
+    from refundcli.domain.errors import RefundcliError
+    from refundcli.output import json, shapes
+    from refundcli.output.errors import show_error
+    from refundcli.services.verdicts import NotConfirmedByProvider, RefundDeclined
+
+    problem: RefundcliError
+    if refund.state.unfinished:
+        problem = NotConfirmedByProvider(refund)
+    elif refund.state is RefundState.FAILED:
+        problem = RefundDeclined(refund)
+    else:
+        return
+    if app.wants_json:
+        import sys
+
+        json.dump(shapes.error(problem), sys.stderr)
+    else:
+        show_error(problem, app.err)

@@ -1,0 +1,100 @@
+"""What is asked before money moves, and what is told after it (R5, R8)."""
+
+from collections.abc import Sequence
+
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.output.invoice_screen import note_words
+from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
+
+REFUND_COLUMNS = (
+    "id",
+    "status",
+    "kind",
+    "amount",
+    "currency",
+    "provider_reference",
+    "credit_note",
+    "invoice",
+    "reason",
+)
+
+
+def refund_row(refund: Refund) -> tuple[str, ...]:
+    note = refund.credit_note.number if refund.credit_note else None
+    return (
+        refund.id,
+        refund.state,
+        refund.kind,
+        refund.amount.number,
+        refund.amount.currency.code,
+        refund.provider_reference,
+        note or "",
+        refund.invoice_number,
+        refund.reason,
+    )
+
+
+def show_result(refunds: Sequence[Refund], invoice: Invoice, screen: Screen, *, replayed: bool) -> None:
+    """Each refund in a line, the invoice after it, and what the operator should know now."""
+    for refund in refunds:
+        _one(refund, screen)
+    if replayed:
+        screen.say("This request was made before; nothing was done again.", indent=3)
+    screen.say(
+        f"{invoice.number} is now ",
+        (invoice.status.label, STRONG),
+        " · partly refunded" if invoice.partially_refunded else "",
+        f", {invoice.refundable} left to refund" if invoice.refundable else "",
+        f", {invoice.in_flight} in flight" if invoice.in_flight else "",
+        indent=3,
+    )
+    if any(r.state in (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.RECORDED) for r in refunds):
+        for note in after_notes(refunds, invoice):
+            screen.say(f"· {note}", indent=3)
+
+
+def after_notes(refunds: Sequence[Refund], invoice: Invoice) -> list[str]:
+    """What a refund does not do by itself (R8)."""
+    notes = []
+    providers = sorted({r.provider.label for r in refunds if r.provider})
+    if providers:
+        notes.append(
+            f"The money takes 5–10 business days to reach the statement; {' and '.join(providers)} may keep the fee."
+        )
+    else:
+        notes.append("No money was moved: this is the record of a return made elsewhere.")
+    if any(r.state is RefundState.PENDING for r in refunds):
+        notes.append("Accepted and not final yet: the provider tells later how it ended.")
+    if invoice.products:
+        goods = ", ".join(invoice.products)
+        notes.append(f"Still assigned to {invoice.customer}: {goods}. Remove them if access should end.")
+    if invoice.subscription:
+        notes.append(f"Subscription {invoice.subscription} goes on. Cancel it separately to stop further invoices.")
+    return notes
+
+
+def _one(refund: Refund, screen: Screen) -> None:
+    mark, style, what = _verdict(refund)
+    details = [f"   {word}" for word in (refund.provider_reference, _note(refund)) if word]
+    screen.say((f"{mark} ", style), f"{what} ", (str(refund.amount), STRONG), *details)
+    if refund.failure and refund.state is RefundState.FAILED:
+        screen.say(f"{refund.failure}", indent=3)
+
+
+def _verdict(refund: Refund) -> tuple[str, str, str]:
+    if refund.state is RefundState.FAILED:
+        return "✗", BAD, "Not refunded"
+    if refund.state is RefundState.REVERSED:
+        return "✗", BAD, "Came back"
+    if refund.state is RefundState.PENDING:
+        return "✓", GOOD, "Refund accepted"
+    if refund.state.unfinished:
+        return "!", DOUBT, "Not confirmed"
+    return "✓", GOOD, "Recorded" if refund.kind is RefundKind.RECORD else "Refunded"
+
+
+def _note(refund: Refund) -> str:
+    words = note_words(refund)
+    return f"credit note {words}" if words else ""
