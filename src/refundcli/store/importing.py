@@ -6,7 +6,6 @@ taken back; a row that would is kept as the store has it, and reported.
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert, or_, update
@@ -37,9 +36,10 @@ Known = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
 class Importer:
     """Brings one batch in, in the transaction it is given."""
 
-    def __init__(self, session: Session, audit: AuditTrail, *, source: str, at: datetime) -> None:
-        self._session, self._audit = session, audit
-        self._source, self._at = source, at
+    def __init__(self, session: Session, audit: AuditTrail, *, source: str) -> None:
+        self._session, self._audit, self._source = session, audit, source
+        # An invoice is found back in the audit trail by its file and by this very moment.
+        self._at = audit.at
         self._counts = ImportCounts()
 
     def bring_in(self, invoices: Sequence[NewInvoice]) -> ImportCounts:

@@ -5,12 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, or_, text
+from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, select
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
-from refundcli.domain.statuses import CreditNoteStatus, Provider, RefundState
-from refundcli.services.ports import AuditEntry, CreditNoteFilter, InvoiceFilter
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.ports import AuditEntry, CreditNoteFilter, InvoiceFilter, NewInvoice
+from refundcli.store.importing import conflicts
 from refundcli.store.rows import audit_entry_of, credit_note_of, invoice_of, refund_of
 from refundcli.store.tables import (
     AuditEntryRow,
@@ -79,10 +81,16 @@ class SqlReading:
         return sorted(self._session.exec(query).all())
 
     def numbers_near(self, number: str) -> list[str]:
+        return self._near(col(InvoiceRow.number), number)
+
+    def credit_note_numbers_near(self, number: str) -> list[str]:
+        return [near for near in self._near(col(CreditNoteRow.number), number) if near]
+
+    def _near(self, column: Mapped[Any], number: str) -> list[str]:
         """Numbers around the wanted one, in order: enough to find a slip of the finger."""
         stem = number[: max(2, len(number) // 2)]
-        near = select(InvoiceRow.number).order_by(col(InvoiceRow.number)).limit(_NEAR_ENOUGH)
-        same_stem = self._session.exec(near.where(InvoiceRow.number >= stem, InvoiceRow.number < stem + "\uffff"))
+        near = select(column).order_by(column).limit(_NEAR_ENOUGH)
+        same_stem = self._session.exec(near.where(column.startswith(stem, autoescape=True)))
         return list(same_stem.all()) or list(self._session.exec(near).all())
 
     def refund(self, refund_id: str) -> Refund | None:
@@ -105,7 +113,7 @@ class SqlReading:
         query = (
             select(CreditNoteRow, InvoiceRow)
             .join(InvoiceRow, col(InvoiceRow.id) == col(CreditNoteRow.invoice_id))
-            .where(CreditNoteRow.status != CreditNoteStatus.DRAFT)
+            .where(col(CreditNoteRow.number).is_not(None))
             .order_by(col(CreditNoteRow.issued_at), col(CreditNoteRow.number))
         )
         if wanted.invoice:
@@ -135,8 +143,11 @@ class SqlReading:
     def imported(self, invoice: Invoice) -> AuditEntry:
         row = self._session.exec(select(InvoiceRow).where(InvoiceRow.number == invoice.number)).one()
         batch = select(AuditEntryRow).where(AuditEntryRow.subject == row.source, AuditEntryRow.at == row.created_at)
-        entry = audit_entry_of(self._session.exec(batch).one())
+        entry = audit_entry_of(self._session.exec(batch.order_by(col(AuditEntryRow.seq)).limit(1)).one())
         return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
+
+    def import_conflicts(self, invoices: Sequence[NewInvoice]) -> list[tuple[int, str, str]]:
+        return list(conflicts(self._session, invoices))
 
     def secret(self) -> bytes:
         return bytes.fromhex(self._info().secret)

@@ -200,8 +200,8 @@ class SqlWriting(SqlReading):
         after = {"status": status} | ({"memo": memo} if memo else {})
         self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, after)
 
-    def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str, at: datetime) -> ImportCounts:
-        return Importer(self._session, self._audit, source=source, at=at).bring_in(invoices)
+    def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts:
+        return Importer(self._session, self._audit, source=source).bring_in(invoices)
 
     def _update_invoice(self, invoice_id: int) -> None:
         """Sums and status in one UPDATE, so that the CHECK on Refunded holds at every instant (R6)."""
