@@ -1,0 +1,43 @@
+"""The providers that move the money, behind `services.ports.PaymentProvider`, and what all of them may refuse."""
+
+from refundcli.domain.errors import Refused, SettingsProblem
+from refundcli.domain.statuses import Provider
+
+
+class UnusableReference(Refused):
+    """The payment's reference is none that the provider could refund (R12)."""
+
+    code = "unusable-reference"
+
+    def __init__(self, provider: Provider, reference: str, wanted: str) -> None:
+        super().__init__(
+            f"{reference[:60]!a} is not a payment that {provider.label} can refund: its references are {wanted}.",
+            hint="Correct the invoice's payment_reference and import it again.",
+            context={"provider": provider.value, "reference": reference[:60]},
+        )
+
+
+class BadCredentials(SettingsProblem):
+    """The provider, or a look at the key, says that it is not one. The key is never repeated."""
+
+    code = "bad-credentials"
+
+    def __init__(self, provider: Provider, why: str) -> None:
+        super().__init__(
+            f"The API key for {provider.label} is not usable: {why}.",
+            hint=f"Check {provider.value}.api_key in the settings, and the secret it leads to.",
+            context={"provider": provider.value},
+        )
+
+
+class ProviderUnreachable(SettingsProblem):
+    """Nothing can be asked of the provider now; nothing was sent that could move money."""
+
+    code = "provider-unreachable"
+
+    def __init__(self, provider: Provider, why: str) -> None:
+        super().__init__(
+            f"{provider.label} cannot be reached: {why}",
+            hint="Check the network, and api_base if it is set; then run the command again.",
+            context={"provider": provider.value},
+        )

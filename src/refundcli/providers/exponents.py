@@ -1,0 +1,82 @@
+"""The books count in ISO 4217 minor units; each provider has its own exceptions.
+
+10 Chilean pesos are 10 at Stripe and 1000 at Adyen: an amount that leaves without this table is wrong by
+a hundredfold. What a provider cannot be told exactly is refused, never rounded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import gcd
+
+from refundcli.domain.currencies import Currency
+from refundcli.domain.errors import Refused
+from refundcli.domain.money import Money
+from refundcli.domain.statuses import Provider
+
+
+@dataclass(frozen=True, slots=True)
+class WireUnit:
+    """A provider's minor unit: how many decimals it counts, and the multiple that amounts must be of."""
+
+    exponent: int
+    step: int = 1
+
+
+_STRIPE = {
+    "MGA": WireUnit(0),  # of Stripe's zero-decimal currencies the only one that has decimals in ISO 4217
+    # These lost their decimals, but are still sent with two, which must be 00.
+    **dict.fromkeys(("ISK", "UGX"), WireUnit(2, step=100)),
+    # Three decimals, of which the last must be 0.
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), WireUnit(3, step=10)),
+}
+# Of Adyen's whole table these four, and no others, differ from ISO 4217.
+_ADYEN = {"CLP": WireUnit(2), "CVE": WireUnit(0), "IDR": WireUnit(0), "ISK": WireUnit(2)}
+
+_EXCEPTIONS: Mapping[Provider, Mapping[str, WireUnit]] = {Provider.STRIPE: _STRIPE, Provider.ADYEN: _ADYEN}
+
+
+class AmountNotExact(Refused):
+    """The provider counts this currency more coarsely than the books; nothing is rounded."""
+
+    code = "amount-not-exact"
+
+    def __init__(self, provider: Provider, amount: Money, finest: Money) -> None:
+        lower = Money(amount.minor - amount.minor % finest.minor, amount.currency)
+        instead = f"Refund {lower} instead" if lower else f"The least that can be refunded is {finest}"
+        super().__init__(
+            f"{provider.label} cannot be asked for {amount}: it takes {amount.currency} in steps of {finest.number}.",
+            hint=f"{instead}; what is finer can only be returned in another way.",
+            context={"provider": provider.value, "amount": amount.number, "currency": amount.currency.code},
+        )
+
+
+class UnreadableAmount(ValueError):
+    """An amount told by a provider that the books cannot hold exactly."""
+
+
+def wire_unit(provider: Provider, of: Currency) -> WireUnit:
+    return _EXCEPTIONS[provider].get(of.code, WireUnit(of.exponent))
+
+
+def to_provider_minor(provider: Provider, amount: Money) -> int:
+    """The amount as the provider counts it. Raises AmountNotExact."""
+    unit = wire_unit(provider, amount.currency)
+    finest = _finest(unit, amount.currency)
+    if amount.minor % finest:
+        raise AmountNotExact(provider, amount, Money(finest, amount.currency))
+    return int(amount.minor * 10**unit.exponent // 10**amount.currency.exponent)
+
+
+def from_provider_minor(provider: Provider, minor: int, of: Currency) -> Money:
+    """What the provider counted, in the books' units. Raises UnreadableAmount."""
+    scaled = minor * 10**of.exponent
+    whole = 10 ** wire_unit(provider, of).exponent
+    if scaled % whole:
+        raise UnreadableAmount(f"{minor} of {provider.label}'s units of {of} is no whole number of the books' units")
+    return Money(int(scaled // whole), of)
+
+
+def _finest(unit: WireUnit, of: Currency) -> int:
+    """The smallest amount in the books' units that the provider can be told."""
+    coarse: int = 10**of.exponent * unit.step
+    return coarse // gcd(coarse, 10**unit.exponent)

@@ -1,0 +1,134 @@
+"""How requests travel: each on a connection of its own, straight to the provider, to one address only.
+
+A fresh connection makes a failure to connect a proof that nothing was sent. A pooled one would leave open
+whether the request had begun to travel, and a refund would wait for a person for nothing (I5).
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from refundcli.secrets import redact
+from refundcli.services.outcomes import Signal
+from refundcli.services.ports import RefundAnswer
+
+# What an HTTP status says by itself, at any provider (DESIGN: outcome table).
+STATUS_SIGNALS = {
+    401: Signal.NOT_ALLOWED,
+    403: Signal.NOT_ALLOWED,
+    409: Signal.IN_PROGRESS,
+    429: Signal.RATE_LIMITED,
+}
+_LONGEST_MESSAGE = 500
+_LONGEST_WAIT = 3600
+_SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
+
+
+class NeverConnected(Exception):
+    """The connection could not be made, so not a byte of the request was sent.
+
+    No OSError: urllib3 and requests would wrap one, and the proof would have to be dug out again.
+    """
+
+
+class _HTTPConnection(HTTPConnection):
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except Exception as error:
+            raise NeverConnected(str(error)) from error
+
+
+class _HTTPSConnection(HTTPSConnection):
+    """Connected means that the TLS handshake is done too."""
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except Exception as error:
+            raise NeverConnected(str(error)) from error
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class _ProvingAdapter(HTTPAdapter):
+    """Its connections tell whether they were ever made. HTTPAdapter itself tries nothing again."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+class FreshConnections(requests.Session):
+    """A session that remembers nothing, neither connections nor cookies; threads may share it."""
+
+    def request(self, method: str | bytes, url: str | bytes, **options: Any) -> requests.Response:  # type: ignore[override]
+        # A refund sent on to another address would be sent twice, and the key with it (I8).
+        options["allow_redirects"] = False
+        options["headers"] = {**(options.get("headers") or {}), "Connection": "close"}
+        options["verify"] = _certificates() or options.get("verify", True)
+        with requests.Session() as call:
+            # No proxy and no .netrc from the environment: the key goes to the provider alone.
+            call.trust_env = False
+            for scheme in ("http://", "https://"):
+                call.mount(scheme, _ProvingAdapter())
+            return call.request(method, url, **options)
+
+
+def _certificates() -> str | None:
+    """A company's own certificate authority, named as for any program built on requests."""
+    path = os.environ.get("REQUESTS_CA_BUNDLE")
+    if path and not os.path.exists(path):
+        raise NeverConnected(f"REQUESTS_CA_BUNDLE names {path}, which is not there")
+    return path
+
+
+def network_answer(error: BaseException, provider: str) -> RefundAnswer:
+    """No answer came. Only a connection that was never made proves that nothing was sent (I5)."""
+    causes = list(_causes(error))
+    why = said(_innermost(causes[-1]))
+    if any(isinstance(cause, NeverConnected) for cause in causes):
+        return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider}: {why}")
+    return RefundAnswer(Signal.NO_ANSWER, message=f"No answer from {provider}: {why}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _innermost(error: BaseException) -> str:
+    """The system's own words, which say most."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The wait that was asked for, if it was asked for in seconds."""
+    text = str(headers.get("Retry-After") or "").strip()
+    return min(float(text), _LONGEST_WAIT) if _SECONDS.fullmatch(text) else None
+
+
+def text_in(value: object) -> str:
+    """A text, or nothing: answers are not believed to be what they should be."""
+    return value if isinstance(value, str) else ""
+
+
+def said(text: object) -> str:
+    """What a provider or the network said, short and without secrets."""
+    return redact(str(text or ""))[:_LONGEST_MESSAGE]

@@ -1,0 +1,102 @@
+"""From settings to a provider that can be asked. Only the SDK of the one asked for is imported."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.statuses import Provider
+from refundcli.providers import BadCredentials
+from refundcli.secrets import Secret, resolve
+from refundcli.services.ports import PaymentProvider
+from refundcli.settings import Settings, variable
+
+_STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_.+")
+
+
+class AccountCache(Protocol):
+    """Which account a key is for, remembered so that Stripe is asked once per key."""
+
+    def get(self, provider: Provider, fingerprint: str) -> str | None: ...
+    def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None: ...
+
+
+class ProviderNotConfigured(SettingsProblem):
+    code = "provider-not-configured"
+
+    def __init__(self, provider: Provider, key: str, example: str) -> None:
+        super().__init__(
+            f"{provider.label} is not set up: {provider.value}.{key} is missing.",
+            hint=f"Set {key} = {example} under [{provider.value}] in refundcli.toml, or {variable(provider, key)}.",
+            context={"provider": provider.value, "key": f"{provider.value}.{key}"},
+        )
+
+
+class PracticeAddressWhenLive(SettingsProblem):
+    """api_base is for practice: a live key is not sent there."""
+
+    code = "api-base-when-live"
+
+    def __init__(self, provider: Provider) -> None:
+        super().__init__(
+            f"{provider.value}.api_base is for practice, but {provider.label} is set to live.",
+            hint=f"Remove {provider.value}.api_base, or use a test key.",
+            context={"provider": provider.value, "key": f"{provider.value}.api_base"},
+        )
+
+
+def connect(
+    name: Provider, *, settings: Settings, environ: Mapping[str, str], account_cache: AccountCache
+) -> PaymentProvider:
+    """The provider as the settings describe it. Raises SettingsProblem, one class per cause."""
+    return _CONNECT[name](settings, environ, account_cache)
+
+
+def _stripe(settings: Settings, environ: Mapping[str, str], cache: AccountCache) -> PaymentProvider:
+    key = _secret(Provider.STRIPE, settings.stripe.api_key, environ).reveal()
+    kind = _STRIPE_KEY.fullmatch(key)
+    if kind is None:
+        raise BadCredentials(Provider.STRIPE, "it begins with none of sk_test_, rk_test_, sk_live_, rk_live_")
+    if kind[1] == "live" and settings.stripe.api_base:
+        raise PracticeAddressWhenLive(Provider.STRIPE)
+
+    from refundcli.providers import stripe
+
+    account = _stripe_account(key, settings, cache)
+    return stripe.StripeProvider(key, settings.stripe, settings.refunds, account)
+
+
+def _stripe_account(key: str, settings: Settings, cache: AccountCache) -> str:
+    from refundcli.providers import stripe
+
+    known = cache.get(Provider.STRIPE, stripe.fingerprint(key))
+    if known is None:
+        known = stripe.account_of(key, settings.stripe, settings.refunds)
+        cache.put(Provider.STRIPE, stripe.fingerprint(key), known, stripe.is_live(key))
+    return known
+
+
+def _adyen(settings: Settings, environ: Mapping[str, str], cache: AccountCache) -> PaymentProvider:
+    key = _secret(Provider.ADYEN, settings.adyen.api_key, environ).reveal()
+    if not settings.adyen.merchant_account:
+        raise ProviderNotConfigured(Provider.ADYEN, "merchant_account", '"YourMerchantAccount"')
+    if settings.adyen.environment == "live" and settings.adyen.api_base:
+        raise PracticeAddressWhenLive(Provider.ADYEN)
+    if settings.adyen.environment == "live" and not settings.adyen.live_endpoint_prefix:
+        raise ProviderNotConfigured(Provider.ADYEN, "live_endpoint_prefix", '"1797a841fbb37ca7-YourCompany"')
+
+    from refundcli.providers import adyen
+
+    return adyen.AdyenProvider(key, settings.adyen, settings.refunds, settings.adyen.merchant_account)
+
+
+def _secret(provider: Provider, reference: str | None, environ: Mapping[str, str]) -> Secret:
+    if reference is None:
+        raise ProviderNotConfigured(provider, "api_key", f'"env:{provider.value.upper()}_API_KEY"')
+    return resolve(reference, environ=environ)
+
+
+_CONNECT: Mapping[Provider, Callable[[Settings, Mapping[str, str], AccountCache], PaymentProvider]] = {
+    Provider.STRIPE: _stripe,
+    Provider.ADYEN: _adyen,
+}

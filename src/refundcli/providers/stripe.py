@@ -1,0 +1,379 @@
+"""Refunds at Stripe, through Stripe's SDK. The SDK's own retries are off: when to send again is decided elsewhere."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import stripe
+from stripe import _util as stripe_logging
+
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import WireRequest
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableReference
+from refundcli.providers.exponents import to_provider_minor
+from refundcli.providers.http import STATUS_SIGNALS, FreshConnections, network_answer, retry_after, said, text_in
+from refundcli.services.outcomes import Signal
+from refundcli.services.ports import RefundAnswer, RefundOrder
+from refundcli.settings import RefundSettings, StripeSettings
+
+_HOUR = 3600
+# Stripe forgets a key after 24 h at the earliest; what is sent after that is a new refund (I8).
+_KEY_WINDOW_HOURS = 20
+_PATH = "/v1/refunds"
+_PAGE_SIZE = 100
+_METADATA_LENGTH = 500
+_PAYMENT = re.compile(r"(?:(pi)|(?:ch|py))_[A-Za-z0-9_]{1,250}")
+
+_STATES = {
+    "pending": RefundState.PENDING,
+    "requires_action": RefundState.PENDING,
+    "succeeded": RefundState.SUCCEEDED,
+    "failed": RefundState.FAILED,
+    "canceled": RefundState.FAILED,
+}
+
+# Whatever the HTTP status, these prove nothing: the refund may be under way, or made later without us.
+_CODE_SIGNALS = {
+    "idempotency_key_in_use": Signal.IN_PROGRESS,
+    "lock_timeout": Signal.IN_PROGRESS,
+    "approval_required": Signal.OTHER,
+}
+
+
+class Decline(NamedTuple):
+    """An answer that means: no refund was made. `param` None stands for any, `code` "" for none."""
+
+    status: int
+    code: str
+    param: str | None = None
+
+
+STRIPE_DECLINES = frozenset(
+    {
+        Decline(400, "charge_already_refunded"),  # nothing is left of it
+        Decline(400, "charge_disputed"),  # the customer's bank has it already (R11)
+        Decline(400, "refund_disputed_payment"),  # the same, for payments that are not cards
+        Decline(400, "charge_not_refundable"),  # not captured, or a kind that takes no refunds
+        Decline(400, "payment_intent_unexpected_state"),  # has no successful charge (R9)
+        Decline(404, "resource_missing", "charge"),  # no such payment in this account and mode
+        Decline(404, "resource_missing", "payment_intent"),
+        Decline(400, "resource_missing", "charge"),
+        Decline(400, "resource_missing", "payment_intent"),
+        Decline(400, "", "amount"),  # more than is left: Stripe has no code for it
+        Decline(400, "amount_too_large"),
+        Decline(400, "amount_too_small"),
+        Decline(400, "invalid_charge_amount"),
+        Decline(400, "balance_insufficient"),  # the merchant's own balance
+        Decline(400, "parameter_invalid_empty"),  # the request itself; checked before anything is done
+        Decline(400, "parameter_invalid_integer"),
+        Decline(400, "parameter_invalid_string_blank"),
+        Decline(400, "parameter_invalid_string_empty"),
+        Decline(400, "parameter_missing"),
+        Decline(400, "parameter_unknown"),
+        Decline(400, "parameters_exclusive"),
+    }
+)
+
+
+class StripeProvider:
+    """`PaymentProvider` for one key, which is one account in one mode (I12)."""
+
+    name = Provider.STRIPE
+    key_window_seconds = _KEY_WINDOW_HOURS * _HOUR
+    can_look_up = True
+
+    def __init__(self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str) -> None:
+        self.account = account
+        self.livemode = is_live(key)
+        self.base_url = _base(settings)
+        self._endpoint = self.base_url + _PATH
+        self._send_fraudulent = settings.send_fraudulent
+        self._client = _client(key, settings, refunds)
+
+    def prepare(self, order: RefundOrder) -> WireRequest:
+        """The exact request, to be stored before it is sent (I2). Raises UnusableReference, AmountNotExact."""
+        params: dict[str, object] = {
+            _payment_field(order.payment_reference): order.payment_reference,
+            "amount": to_provider_minor(self.name, order.amount),
+            "reason": self._reason(order.reason),
+            "metadata": {
+                "refundcli_refund": order.refund_id,
+                "refundcli_reason": order.reason.value,
+                "refundcli_invoice": order.invoice_number[:_METADATA_LENGTH],
+                # Stripe takes the payment's currency unasked. The answer is compared with this one.
+                "refundcli_currency": order.amount.currency.code.lower(),
+            },
+        }
+        return WireRequest(self.name, self._endpoint, self.account, self.livemode, stripe.api_version, params)
+
+    def refund(self, request: WireRequest, idempotency_key: str) -> RefundAnswer:
+        """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
+        if not self._is_ours(request):
+            return RefundAnswer(Signal.NOT_SENT, message=_OTHERS)
+        params: Any = dict(request.params)
+        try:
+            made = self._client.v1.refunds.create(
+                params, {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
+            )
+            return _read(_body(made), request.params, replayed=_is_replayed(_headers(made)))
+        except stripe.StripeError as error:
+            return _classified(error)
+        except Exception as error:  # the SDK stumbled over what came back
+            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
+
+    def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
+        """Our refund among all of its payment. None is a proof; a look-up that fails says nothing of the refund."""
+        if not self._is_ours(request):
+            return RefundAnswer(Signal.OTHER, message=_OTHERS)
+        try:
+            found = [told for told in self._refunds_of(request) if _refund_id(told) == refund_id]
+        except _NotAList as error:
+            return RefundAnswer(Signal.MALFORMED, message=str(error))
+        except stripe.StripeError as error:
+            return None if _is_missing(error) else RefundAnswer(Signal.OTHER, message=_classified(error).message)
+        except Exception as error:  # as in `refund`
+            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
+        if len(found) > 1:
+            ids = ", ".join(said(told.get("id")) for told in found)
+            return RefundAnswer(Signal.MALFORMED, message=f"Stripe has this refund more than once: {ids}")
+        return _read(found[0], request.params) if found else None
+
+    def _refunds_of(self, request: WireRequest) -> Iterator[Mapping[str, Any]]:
+        """Every page, each one checked: half a list would pass for a proof that there is no refund."""
+        field, payment = _payment_in(request.params)
+        wanted: dict[str, Any] = {field: payment, "limit": _PAGE_SIZE}
+        while True:
+            params: Any = dict(wanted)
+            page = _body(self._client.v1.refunds.list(params, {"stripe_version": request.api_version}))
+            refunds = _page(page)
+            yield from refunds
+            if not page["has_more"]:
+                return
+            wanted["starting_after"] = refunds[-1]["id"]
+
+    def _reason(self, reason: RefundReason) -> str:
+        if reason is RefundReason.DUPLICATE:
+            return "duplicate"
+        # "fraudulent" puts the customer's card and address on block lists: only where the settings say so.
+        if reason is RefundReason.FRAUDULENT_CHARGE and self._send_fraudulent:
+            return "fraudulent"
+        return "requested_by_customer"
+
+    def _is_ours(self, request: WireRequest) -> bool:
+        """A stored request goes to the endpoint, account and mode it was made for, or nowhere (I8, I12)."""
+        ours = (self.name, self._endpoint, self.account, self.livemode)
+        return ours == (request.provider, request.endpoint, request.account, request.livemode)
+
+
+_OTHERS = (
+    "Nothing was sent: the refund was prepared for another Stripe account, mode or address than the settings name."
+)
+
+
+def is_live(key: str) -> bool:
+    return key.startswith(("sk_live_", "rk_live_"))
+
+
+def fingerprint(key: str) -> str:
+    """Tells keys apart without telling them."""
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
+def account_of(key: str, settings: StripeSettings, refunds: RefundSettings) -> str:
+    """The account a key is for. A restricted key may not be told; then the key's fingerprint stands for it.
+
+    Raises BadCredentials or ProviderUnreachable.
+    """
+    try:
+        told = _body(_client(key, settings, refunds).v1.accounts.retrieve_current())
+    except stripe.AuthenticationError:
+        raise BadCredentials(Provider.STRIPE, "Stripe does not know it") from None
+    except stripe.StripeError as error:
+        if error.http_status == 403:
+            return f"key-{fingerprint(key)}"
+        raise ProviderUnreachable(Provider.STRIPE, _classified(error).message) from None
+    except Exception:  # the SDK stumbled over what came back
+        told = {}
+    account = text_in(told.get("id")) if isinstance(told, Mapping) else ""
+    if not account:
+        raise ProviderUnreachable(Provider.STRIPE, "it answered, but named no account.")
+    return account
+
+
+def _base(settings: StripeSettings) -> str:
+    return settings.api_base or stripe.DEFAULT_API_BASE
+
+
+def _client(key: str, settings: StripeSettings, refunds: RefundSettings) -> stripe.StripeClient:
+    _quieten_sdk()
+    timeout = (refunds.connect_timeout, refunds.read_timeout)
+    return stripe.StripeClient(
+        key,
+        base_addresses={"api": _base(settings)},
+        max_network_retries=0,
+        http_client=stripe.RequestsClient(timeout=timeout, session=FreshConnections()),
+    )
+
+
+def _quieten_sdk() -> None:
+    """No telemetry, and no customer data on stderr or in logs, whatever STRIPE_LOG says."""
+    stripe.enable_telemetry = False
+    stripe.log = None
+    stripe_logging.STRIPE_LOG = None
+    logging.getLogger("stripe").disabled = True
+
+
+def _payment_field(reference: str) -> str:
+    match = _PAYMENT.fullmatch(reference)
+    if match is None:
+        raise UnusableReference(Provider.STRIPE, reference, "pi_…, ch_… or py_…")
+    return "payment_intent" if match[1] else "charge"
+
+
+def _payment_in(params: Mapping[str, object]) -> tuple[str, object]:
+    field = "payment_intent" if "payment_intent" in params else "charge"
+    return field, params[field]
+
+
+# --- what an answer says ---
+
+
+def _body(told: Any) -> Any:
+    """The JSON as it came: the SDK's objects turn some of it into other types."""
+    return told.last_response.data
+
+
+def _headers(told: Any) -> Mapping[str, str]:
+    headers: Mapping[str, str] = told.last_response.headers
+    return headers
+
+
+def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) -> RefundAnswer:
+    """Accepted only if it is the refund that was asked for, in a status that is known."""
+    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    reference, status = text_in(fields.get("id")), text_in(fields.get("status"))
+    differs = _what_differs(fields, asked)
+    state = _STATES.get(status)
+    if differs:
+        message = f"Stripe answered 2xx, but not with the refund that was asked for: {', '.join(differs)}"
+    elif state is None:
+        message = f"Stripe calls the refund {status[:60]!a}, which refundcli does not know"
+    else:
+        return RefundAnswer(
+            Signal.ACCEPTED,
+            state,
+            reference,
+            status,
+            _why_failed(fields) if state is RefundState.FAILED else "",
+            replayed=replayed,
+        )
+    return RefundAnswer(Signal.MALFORMED, None, reference, status, message, replayed=replayed)
+
+
+def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, object]) -> list[str]:
+    field, payment = _payment_in(asked)
+    metadata = asked.get("metadata")
+    currency = metadata.get("refundcli_currency") if isinstance(metadata, Mapping) else None
+    amount = fields.get("amount")
+    holds = {
+        "object": fields.get("object") == "refund",
+        "id": bool(text_in(fields.get("id"))),
+        "amount": type(amount) is int and amount == asked["amount"],
+        "currency": currency is None or fields.get("currency") == currency,
+        field: fields.get(field) == payment,
+    }
+    return [name for name, same in holds.items() if not same]
+
+
+def _why_failed(fields: Mapping[str, Any]) -> str:
+    status, reason = text_in(fields.get("status")), text_in(fields.get("failure_reason"))
+    return said(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
+
+
+def _refund_id(told: Mapping[str, Any]) -> object:
+    metadata = told.get("metadata")
+    return metadata.get("refundcli_refund") if isinstance(metadata, Mapping) else None
+
+
+class _NotAList(Exception):
+    """What came is no page of refunds."""
+
+
+def _page(told: Any) -> list[Mapping[str, Any]]:
+    fields = told if isinstance(told, Mapping) else {}
+    refunds, more = fields.get("data"), fields.get("has_more")
+    whole = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(each) for each in refunds)
+    if fields.get("object") != "list" or not whole or (more and not refunds):
+        raise _NotAList("Stripe's list of the payment's refunds could not be read")
+    assert isinstance(refunds, list)
+    return refunds
+
+
+def _is_refund(told: object) -> bool:
+    return isinstance(told, Mapping) and told.get("object") == "refund" and bool(text_in(told.get("id")))
+
+
+# --- what an error says ---
+
+
+def _classified(error: stripe.StripeError) -> RefundAnswer:
+    if isinstance(error, stripe.APIConnectionError):
+        return network_answer(error, "Stripe")
+    status, told, headers = error.http_status or 0, _told(error), error.headers or {}
+    return RefundAnswer(
+        _signal(status, told),
+        message=_message(status, told),
+        retry_after=retry_after(headers),
+        replayed=_is_replayed(headers),
+    )
+
+
+def _told(error: stripe.StripeError) -> Mapping[str, Any]:
+    body = error.json_body
+    told = body.get("error") if isinstance(body, Mapping) else None
+    return told if isinstance(told, Mapping) else {}
+
+
+def _signal(status: int, told: Mapping[str, Any]) -> Signal:
+    """By allow-list: what is not listed proves nothing."""
+    code, kind = text_in(told.get("code")), text_in(told.get("type"))
+    if kind == "idempotency_error":
+        return Signal.KEY_REUSED
+    if status >= 500:
+        return Signal.SERVER_ERROR
+    if code in _CODE_SIGNALS:
+        return _CODE_SIGNALS[code]
+    if status in STATUS_SIGNALS:
+        return STATUS_SIGNALS[status]
+    if 200 <= status < 300:
+        return Signal.MALFORMED
+    return Signal.DECLINED if _is_decline(status, code, kind, text_in(told.get("param"))) else Signal.OTHER
+
+
+def _is_decline(status: int, code: str, kind: str, param: str) -> bool:
+    if not code and kind != "invalid_request_error":
+        return False
+    return not STRIPE_DECLINES.isdisjoint({Decline(status, code), Decline(status, code, param)})
+
+
+def _is_missing(error: stripe.StripeError) -> bool:
+    """This account has no such payment, and so no refund of it."""
+    told = _told(error)
+    return (error.http_status, told.get("code")) == (404, "resource_missing") and told.get("param") in (
+        "charge",
+        "payment_intent",
+    )
+
+
+def _is_replayed(headers: Mapping[str, str]) -> bool:
+    """The answer was kept from the first time the key came: it tells what became of that one."""
+    return str(headers.get("Idempotent-Replayed", "")).lower() == "true"
+
+
+def _message(status: int, told: Mapping[str, Any]) -> str:
+    text, code = text_in(told.get("message")), text_in(told.get("code"))
+    marks = ", ".join(filter(None, (f"HTTP {status}", code)))
+    return said(f"Stripe: {text or 'no explanation'} ({marks})")
