@@ -71,7 +71,14 @@ def refund(
         return
     live = refunding.connect(me, seen)
     if dry_run:
-        refunding.show_dry_run(me, request, seen)
+        refunding.show_dry_run(
+            me,
+            [(share.amount, share.payment) for share in seen.shares],
+            seen.invoice,
+            reason=request.reason,
+            request_key=request.request_key,
+            record=False,
+        )
         return
     refunding.confirm_refund(me, request, seen, live=live, yes=yes, confirm=confirm)
     refunds = issue_refund(

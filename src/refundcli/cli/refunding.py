@@ -8,7 +8,9 @@ from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, check_confirm, require_a_way_to_ask, typed
 from refundcli.domain.errors import UsageProblem
+from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, parse_amount
+from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.finding import invoice_named
@@ -42,8 +44,10 @@ def key_for(given: str) -> str:
     return checked_key(given) if given else generated_key()
 
 
-def require_an_answer(app: App, *, yes: bool, confirm: str, dry_run: bool) -> None:
-    how = 'Add --yes (test mode), or --confirm "12.50 EUR" with the amount and currency.'
+_HOW = 'Add --yes (test mode), or --confirm "12.50 EUR" with the amount and currency.'
+
+
+def require_an_answer(app: App, *, yes: bool, confirm: str, dry_run: bool, how: str = _HOW) -> None:
     require_a_way_to_ask(app, answered=yes or bool(confirm) or dry_run, how=how)
 
 
@@ -77,20 +81,32 @@ def confirm_refund(app: App, request: RefundRequest, seen: Preview, *, live: boo
         typed(app, wanted)
 
 
-def show_dry_run(app: App, request: RefundRequest, seen: Preview) -> None:
-    """What would be sent, in the shape of a real answer."""
+def show_dry_run(
+    app: App,
+    parts: Sequence[tuple[Money, Payment]],
+    invoice: Invoice,
+    *,
+    reason: RefundReason,
+    request_key: str,
+    record: bool,
+) -> None:
+    """What would be done, in the shape of a real answer."""
     from refundcli.output import shapes
 
-    parts = [(share.amount, share.payment) for share in seen.shares]
     if app.for_people:
-        app.out.say("Dry run: every rule was asked, nothing was sent or written.")
+        nothing = "written" if record else "sent or written"
+        app.out.say(f"Dry run: every rule was asked, nothing was {nothing}.")
         for amount, payment in parts:
-            through = payment.provider.label if payment.provider else "no provider"
-            app.out.say(
-                f"Would refund {amount} through {through} ({payment.reference}), {request.reason.label}", indent=3
-            )
+            app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}", indent=3)
         return
-    app.show_object(shapes.dry_run_answer(parts, seen.invoice, reason=request.reason, request_key=request.request_key))
+    answer = shapes.dry_run_answer(parts, invoice, reason=reason, request_key=request_key, record=record)
+    app.show_object(answer)
+
+
+def _what(payment: Payment, amount: Money, *, record: bool) -> str:
+    if record or not payment.provider:
+        return f"record {amount} as returned elsewhere"
+    return f"refund {amount} through {payment.provider.label} ({payment.reference})"
 
 
 def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: bool) -> None:

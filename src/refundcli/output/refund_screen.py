@@ -7,6 +7,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.output.invoice_screen import note_words
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
+from refundcli.services.resume import Resumed
 
 REFUND_COLUMNS = (
     "id",
@@ -98,3 +99,11 @@ def _verdict(refund: Refund) -> tuple[str, str, str]:
 def _note(refund: Refund) -> str:
     words = note_words(refund)
     return f"credit note {words}" if words else ""
+
+
+def show_resumed(done: Sequence[Resumed], screen: Screen) -> None:
+    """What became of each refund that was left behind, and what is still in doubt."""
+    for each in done:
+        _one(each.refund, screen)
+        told = f"{each.refund.id} of {each.refund.invoice_number}: {each.step}"
+        screen.say(f"{told}; {each.note}" if each.note else told, indent=3)

@@ -153,7 +153,7 @@ def refund_answer(refunds: Sequence[Refund], invoice: Invoice, *, dry_run: bool)
 
 
 def dry_run_answer(
-    parts: Sequence[tuple[Money, Payment]], invoice: Invoice, *, reason: str, request_key: str
+    parts: Sequence[tuple[Money, Payment]], invoice: Invoice, *, reason: str, request_key: str, record: bool
 ) -> dict[str, Any]:
     """The shape of a real answer, with nothing that only a real one has."""
     answer = refund_answer((), invoice, dry_run=True)
@@ -161,10 +161,10 @@ def dry_run_answer(
         {
             "id": None,
             "status": None,
-            "kind": "provider" if of.auto_refundable else "record",
+            "kind": "record" if record else "provider",
             "amount": money(amount),
             "reason": reason,
-            "provider": of.provider,
+            "provider": None if record else of.provider,
             "provider_reference": None,
             "payment": of.reference or None,
             "request_key": request_key,

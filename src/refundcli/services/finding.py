@@ -2,6 +2,7 @@
 
 from refundcli.domain.errors import NotFound, Refused, did_you_mean
 from refundcli.domain.invoice import Invoice
+from refundcli.domain.refund import CreditNote, Refund
 from refundcli.services.ports import Reading
 
 
@@ -13,6 +14,17 @@ class InvoiceNotFound(NotFound):
             f"There is no invoice {ascii(name[:80])[1:-1]}.",
             hint=near or "refundcli invoice list   shows the invoices of this store",
             context={"invoice": name[:200]},
+        )
+
+
+class CreditNoteNotFound(NotFound):
+    code = "credit-note-not-found"
+
+    def __init__(self, name: str, near: str) -> None:
+        super().__init__(
+            f"There is no credit note {ascii(name[:80])[1:-1]}.",
+            hint=near or "refundcli credit-notes list",
+            context={"credit_note": name[:200]},
         )
 
 
@@ -44,3 +56,12 @@ def invoice_behind(reading: Reading, name: str) -> Invoice:
     if len(numbers) > 1:
         raise SeveralInvoices(name, numbers)
     return invoice_named(reading, numbers[0] if numbers else name)
+
+
+def credit_note_named(reading: Reading, number: str) -> tuple[CreditNote, Refund]:
+    """The credit note with this number, and its refund. Raises CreditNoteNotFound with the nearest ones."""
+    note = reading.credit_note(number)
+    refund = reading.refund(note.refund_id) if note else None
+    if note is None or refund is None:
+        raise CreditNoteNotFound(number, did_you_mean(number, reading.credit_note_numbers_near(number)))
+    return note, refund

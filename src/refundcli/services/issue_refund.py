@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from refundcli.domain.eligibility import Intent, refund_blockers
-from refundcli.domain.errors import Refused
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
@@ -24,7 +23,7 @@ from refundcli.services.ports import (
     Writing,
 )
 from refundcli.services.sending import SendingPolicy, send
-from refundcli.services.shares import Share, shares_of, total_of
+from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +69,6 @@ class Preview:
     @property
     def total(self) -> Money:
         return total_of(self.shares)
-
-
-class ChangedMeanwhile(Refused):
-    """What was confirmed is not what would be done now; nothing is sent."""
-
-    code = "changed-meanwhile"
-
-    def __init__(self, invoice: Invoice, confirmed: Money, now: Money) -> None:
-        super().__init__(
-            f"{invoice.number} changed while you were deciding: {confirmed} was confirmed, {now} is what is left.",
-            hint=f"refundcli invoice show {invoice.number}",
-            context={"invoice": invoice.number},
-        )
 
 
 def preview(reading: Reading, request: RefundRequest) -> Preview:

@@ -15,7 +15,7 @@ from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.keys import content_of, existing_refunds
 from refundcli.services.ports import Books, Clock, Reading, Writing
-from refundcli.services.shares import Share, shares_of, total_of
+from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,20 +141,27 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
     )
 
 
-def mark_refunded(request: MarkRequest, *, books: Books, clock: Clock, number_format: str) -> list[Refund]:
-    """Record it: one refund and one issued credit note for each payment, in one transaction (R7)."""
+def mark_refunded(
+    request: MarkRequest, *, confirmed: Money, books: Books, clock: Clock, number_format: str
+) -> list[Refund]:
+    """Record it: one refund and one issued credit note for each payment, in one transaction (R7).
+
+    Raises the refusal that comes first, or ChangedMeanwhile.
+    """
 
     def work(tx: Writing) -> list[Refund]:
-        return record_in(tx, request, clock=clock, number_format=number_format)
+        return record_in(tx, request, confirmed=confirmed, clock=clock, number_format=number_format)
 
     return books.write(work)
 
 
-def record_in(tx: Writing, request: MarkRequest, *, clock: Clock, number_format: str) -> list[Refund]:
+def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clock, number_format: str) -> list[Refund]:
     """The same, in the caller's transaction. Every refusal comes before anything is changed."""
     plan = preview_mark(tx, request, today=clock.today())
     if plan.existing:
         return list(plan.existing)
+    if plan.total != confirmed:
+        raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
     return [_record(tx, request, plan.invoice, share, clock, number_format) for share in plan.shares]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from refundcli.domain.eligibility import Blockers, Intent, first_blocker, markable
-from refundcli.domain.errors import NotFound, UsageProblem
+from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refusals import OverRefund, most_important
@@ -42,6 +42,19 @@ class PaymentNeeded(UsageProblem):
             f"{invoice.number} has several payments that could give this amount.",
             hint=f"Add --payment with one of: {_named(payments)}",
             context={"invoice": invoice.number, "payments": [payment_name(invoice, p) for p in payments]},
+        )
+
+
+class ChangedMeanwhile(Refused):
+    """What was confirmed is not what would be done now; nothing is sent."""
+
+    code = "changed-meanwhile"
+
+    def __init__(self, invoice: Invoice, confirmed: Money, now: Money) -> None:
+        super().__init__(
+            f"{invoice.number} changed while you were deciding: {confirmed} was confirmed, {now} is what is left.",
+            hint=f"refundcli invoice show {invoice.number}",
+            context={"invoice": invoice.number},
         )
 
 

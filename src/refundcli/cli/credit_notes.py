@@ -1,0 +1,79 @@
+"""credit-notes: list and show them."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.options import Output
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List and show credit notes.")
+
+
+@app.command(
+    "list", epilog="Examples:  refundcli credit-notes list --since 2026-10-01 --until 2026-10-31   ·   … -o csv"
+)
+def list_(
+    ctx: typer.Context,
+    invoice: Annotated[str, typer.Option("--invoice", metavar="NUMBER", help="Only this invoice's.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="Only of this reason.")] = "",
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Issued on this day or later.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Issued on this day or before.")
+    ] = None,
+    output: Output = None,
+) -> None:
+    """List credit notes in the order of their issue; void ones keep their number and say so."""
+    from refundcli.domain.reasons import parse_reason
+    from refundcli.domain.refund import CreditNote
+    from refundcli.output import shapes
+    from refundcli.output.credit_note_screen import COLUMNS, note_row, show_notes
+    from refundcli.services.finding import invoice_named
+    from refundcli.services.ports import CreditNoteFilter, Reading
+
+    me: App = ctx.obj
+    wanted = CreditNoteFilter(
+        invoice=invoice,
+        reason=parse_reason(reason) if reason else None,
+        since=since.date() if since else None,
+        until=until.date() if until else None,
+    )
+
+    def find(tx: Reading) -> list[CreditNote]:
+        if invoice:
+            invoice_named(tx, invoice)
+        return list(tx.credit_notes(wanted))
+
+    notes = me.services.books.read(find)
+    if me.wants_json:
+        me.show_list(map(shapes.credit_note, notes))
+    elif not me.for_people:
+        me.show_rows(COLUMNS, map(note_row, notes), text_columns=("number", "status", "invoice", "customer", "reason"))
+    elif notes:
+        show_notes(notes, me.out)
+    else:
+        me.note("No credit notes.")
+
+
+@app.command(epilog="Examples:  refundcli credit-notes show CN-2026-000017   ·   … -o json")
+def show(
+    ctx: typer.Context,
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="The credit note's number.")],
+    output: Output = None,
+) -> None:
+    """Show one credit note with its refund."""
+    from refundcli.output import shapes
+    from refundcli.output.credit_note_screen import show_note
+    from refundcli.services.finding import credit_note_named
+
+    me: App = ctx.obj
+    note, refund = me.services.books.read(lambda tx: credit_note_named(tx, number))
+    if me.for_people:
+        show_note(note, refund, me.out, zone=me.settings.operator.zone)
+    else:
+        me.show_object(shapes.credit_note(note))

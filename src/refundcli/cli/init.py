@@ -1,0 +1,81 @@
+"""init: write the settings file and make the store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.options import Output
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+    from refundcli.settings import Settings
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_MERCHANT_AT_SANDBOX = "SandboxMerchant"
+
+
+@app.command(
+    epilog="Examples:  refundcli init   ·   refundcli --store sqlite:///books.db init   ·   "
+    "refundcli init --sandbox http://127.0.0.1:4242"
+)
+def init(
+    ctx: typer.Context,
+    sandbox: Annotated[
+        str, typer.Option("--sandbox", metavar="URL", help="Practise: both providers are the sandbox at this address.")
+    ] = "",
+    merchant_account: Annotated[
+        str, typer.Option("--merchant-account", metavar="NAME", help="The Adyen merchant account.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a settings file that is there.")] = False,
+    output: Output = None,
+) -> None:
+    """Write refundcli.toml here (or where --config says) and make the store it names."""
+    from refundcli.settings import default_user_config, load, write
+
+    me: App = ctx.obj
+    path = me.config or Path("refundcli.toml")
+    # What is there already is not read: it is about to be refused, or replaced.
+    start = load(
+        config=None,
+        store_url=me.store,
+        environ=me.environ,
+        cwd=Path("/nonexistent") if me.store is None else Path.cwd(),
+        user_config=default_user_config(),
+    ).settings
+    merchant = merchant_account or (_MERCHANT_AT_SANDBOX if sandbox else start.adyen.merchant_account or "")
+    write(path, _values(start, sandbox=sandbox, merchant=merchant), force=force)
+    me.config = path
+    me.services.books.write(lambda tx: None)
+    if me.for_people:
+        _tell(me, path, sandbox=sandbox)
+    else:
+        me.show_object({"settings": str(path), "store": me.settings.store.url})
+
+
+def _values(start: "Settings", *, sandbox: str, merchant: str) -> dict[str, dict[str, object]]:
+    practice = {"api_base": sandbox} if sandbox else {}
+    account = {"merchant_account": merchant} if merchant else {}
+    return {
+        "store": {"url": start.store.url},
+        "operator": {"name": start.operator.name, "timezone": start.operator.timezone},
+        "stripe": {"api_key": start.stripe.api_key or "env:STRIPE_API_KEY", **practice},
+        "adyen": {
+            "api_key": start.adyen.api_key or "env:ADYEN_API_KEY",
+            "environment": start.adyen.environment,
+            **account,
+            **practice,
+        },
+    }
+
+
+def _tell(me: "App", path: Path, *, sandbox: str) -> None:
+    from refundcli.output.terminal import GOOD
+
+    me.out.say(("✓ ", GOOD), f"Wrote {path} and made the store.")
+    me.out.say(f"store      {me.settings.store.url}", indent=3)
+    me.out.say(f"operator   {me.settings.operator.name}, {me.settings.operator.timezone}", indent=3)
+    keys = "any sk_test_… will do at the sandbox" if sandbox else "the settings hold references to keys, never keys"
+    me.out.say(f"keys       STRIPE_API_KEY and ADYEN_API_KEY in the environment ({keys})", indent=3)
+    me.out.say("Next: refundcli invoice import FILE", indent=3)

