@@ -1,0 +1,65 @@
+"""What each answer proves: a reservation is released only on proof of "no" (I5)."""
+
+import pytest
+
+from refundcli.domain.statuses import RefundState
+from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Outcome, Signal, outcome_of
+from refundcli.services.ports import RefundAnswer
+
+UNKNOWN, FAILED = Outcome(None), Outcome(RefundState.FAILED)
+
+# signal: what it means for the first send, and for a replay
+TABLE = {
+    Signal.MALFORMED: (UNKNOWN, UNKNOWN),
+    Signal.NOT_SENT: (FAILED, UNKNOWN),
+    Signal.NO_ANSWER: (UNKNOWN, UNKNOWN),
+    Signal.SERVER_ERROR: (UNKNOWN, UNKNOWN),
+    Signal.IN_PROGRESS: (UNKNOWN, UNKNOWN),
+    Signal.NOT_ALLOWED: (FAILED, UNKNOWN),
+    Signal.RATE_LIMITED: (FAILED, UNKNOWN),
+    Signal.DECLINED: (FAILED, UNKNOWN),
+    Signal.KEY_REUSED: (Outcome(None, loud=True), Outcome(None, loud=True)),
+    Signal.OTHER: (UNKNOWN, UNKNOWN),
+}
+
+
+def test_the_table_has_every_signal_but_acceptance() -> None:
+    assert set(TABLE) == set(Signal) - {Signal.ACCEPTED}
+
+
+@pytest.mark.parametrize("signal", TABLE)
+def test_an_answer_proves_what_the_table_says(signal: Signal) -> None:
+    first, replay = TABLE[signal]
+    assert outcome_of(RefundAnswer(signal), first_send=True) == first
+    assert outcome_of(RefundAnswer(signal), first_send=False) == replay
+
+
+@pytest.mark.parametrize("first_send", [True, False])
+@pytest.mark.parametrize("state", [RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED])
+def test_what_the_provider_accepted_is_in_the_state_it_told(state: RefundState, first_send: bool) -> None:
+    assert outcome_of(RefundAnswer(Signal.ACCEPTED, state), first_send=first_send) == Outcome(state)
+
+
+def test_acceptance_without_a_state_is_none() -> None:
+    assert outcome_of(RefundAnswer(Signal.ACCEPTED), first_send=True) == UNKNOWN
+
+
+@pytest.mark.parametrize("signal", TABLE)
+def test_of_a_replay_only_a_stored_decline_is_proof(signal: Signal) -> None:
+    outcome = outcome_of(RefundAnswer(signal, replayed=True), first_send=False)
+    assert (outcome.state is RefundState.FAILED) is (signal is Signal.DECLINED)
+
+
+@pytest.mark.parametrize("signal", Signal)
+def test_a_state_is_believed_only_with_acceptance(signal: Signal) -> None:
+    told = outcome_of(RefundAnswer(signal, RefundState.SUCCEEDED), first_send=False).state
+    assert told is (RefundState.SUCCEEDED if signal is Signal.ACCEPTED else None)
+
+
+def test_a_signal_nobody_listed_proves_nothing() -> None:
+    assert outcome_of(RefundAnswer("surprise"), first_send=True) == UNKNOWN
+
+
+def test_only_what_provably_did_nothing_is_sent_again_at_once() -> None:
+    assert {Signal.NOT_SENT, Signal.RATE_LIMITED} == MAY_BE_SENT_AGAIN
+    assert {TABLE[signal][0] for signal in MAY_BE_SENT_AGAIN} == {FAILED}
