@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refundcli.domain.errors import SettingsProblem
@@ -47,6 +48,28 @@ class Services:
         from refundcli.store.unit_of_work import SqlBooks
 
         return SqlBooks(store_engine(self.settings.store.url), self.clock, self.settings.operator.name)
+
+    def upgrade_store(self) -> tuple[str, str]:
+        """The schema before and after. Raises StoreNewer, NotAStore, NoStore."""
+        from refundcli.store import migrate
+
+        engine = self.books.engine
+        migrate.refuse_missing(engine)
+        before = migrate.schema_of(engine)
+        migrate.upgrade(engine, at=self.clock.now())
+        return before, migrate.schema_of(engine)
+
+    def back_up_store(self, target: Path | None) -> Path:
+        """The copy's path. Raises NoStore, NoBackupHere, BackupExists."""
+        from refundcli.store import migrate
+
+        return migrate.back_up(self.books.engine, target, at=self.clock.now())
+
+    def check_store(self) -> list[str]:
+        """What is wrong with the books, one sentence each."""
+        from refundcli.store.checking import unsound
+
+        return self.books.inspect(lambda session: list(unsound(session)))
 
     @cached_property
     def providers(self) -> "ConnectedProviders":

@@ -24,6 +24,7 @@ def resume(
     output: Output = None,
 ) -> None:
     """Ask the provider about refunds whose outcome is not known; send again only what never arrived."""
+    from refundcli.cli.refunding import exit_code_of
     from refundcli.services.resume import resume as settle
     from refundcli.services.resume import unfinished
 
@@ -34,7 +35,7 @@ def resume(
         found, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
     )
     _show(me, done)
-    code = _exit_code(done)
+    code = exit_code_of([each.refund for each in done])
     if code:
         raise typer.Exit(code)
 
@@ -52,10 +53,3 @@ def _show(me: "App", done: "Sequence[Resumed]") -> None:
         me.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
     if not done:
         me.note("Nothing to resume: every refund is settled.")
-
-
-def _exit_code(done: "Sequence[Resumed]") -> int:
-    """0 only when nothing is left in doubt; a refund that turned out to have failed is told, not an error."""
-    from refundcli.cli.exit_codes import ExitCode
-
-    return ExitCode.OUTCOME_UNKNOWN if any(each.refund.state.unfinished for each in done) else ExitCode.DONE

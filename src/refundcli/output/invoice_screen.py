@@ -156,7 +156,7 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
     screen.say(("Refunds", STRONG))
     table = grid()
     for justify in ("left", "right", "left", "left", "left", "left"):
-        table.add_column(justify=justify, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(justify=justify, overflow="fold")
     for refund in refunds:
         table.add_row(
             cell("  " + local_time(refund.created_at, zone)),

@@ -54,8 +54,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # The driver's own transactions begin too late (a read would take no snapshot): ours are explicit.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("foreign_keys=ON", "journal_mode=DELETE", "synchronous=EXTRA", "trusted_schema=OFF"):
+    for pragma in ("foreign_keys=ON", "synchronous=EXTRA", "trusted_schema=OFF"):
         cursor.execute(f"PRAGMA {pragma}")
+    # Only in a store of ours: the mode is kept in the file, and another program's file is not ours to change.
+    if cursor.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+        cursor.execute("PRAGMA journal_mode=DELETE")
     cursor.close()
 
 

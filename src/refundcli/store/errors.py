@@ -1,6 +1,8 @@
 """What can be wrong with a store, each with its way out."""
 
-from refundcli.domain.errors import OutcomeUnknown, SettingsProblem
+from pathlib import Path
+
+from refundcli.domain.errors import OutcomeUnknown, SettingsProblem, UsageProblem
 
 
 class NoStore(SettingsProblem):
@@ -41,6 +43,22 @@ class StoreOlder(SettingsProblem):
             f"The store has schema {found}; this program needs {known}.",
             hint="refundcli store upgrade   (tell your colleagues first: they need this version too)",
         )
+
+
+class NoBackupHere(UsageProblem):
+    code = "no-backup-here"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"{where} is a PostgreSQL store; its own tools copy it.", hint="pg_dump --format=custom DATABASE > FILE"
+        )
+
+
+class BackupExists(UsageProblem):
+    code = "backup-exists"
+
+    def __init__(self, target: Path) -> None:
+        super().__init__(f"{target} exists already and was left as it is.", hint="Name another file.")
 
 
 class StoreBusy(SettingsProblem):

@@ -15,6 +15,7 @@ from refundcli.domain.currencies import currency
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+from refundcli.services.bad_rows import Problem
 from refundcli.services.ports import ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
 from refundcli.store.tables import InvoiceRow, PaymentRow
@@ -101,7 +102,11 @@ class Importer:
         self._counts.changed += 1
 
     def _status_change(self, invoice: NewInvoice, row: InvoiceRow) -> dict[str, Any]:
-        if invoice.status == row.status:
+        unit = currency(row.currency)
+        paid = sum(payment.captured for payment in invoice.payments)
+        returned = sum(payment.returned_elsewhere for payment in invoice.payments)
+        told = status_after(invoice.status, paid=Money(paid, unit), returned=Money(returned, unit))
+        if row.status in (invoice.status, told):
             return {}
         if invoice.status in _FORWARD[row.status]:
             return {"status": invoice.status.value}
@@ -196,12 +201,14 @@ def known_invoices(session: Session, numbers: Sequence[str]) -> Known:
     return {row.number: (row, by_id[row.id or 0]) for row in rows}
 
 
-def conflicts(session: Session, invoices: Sequence[NewInvoice]) -> Iterator[tuple[int, str, str]]:
-    """Rows that cannot be brought in as they are: (line, column, what is wrong)."""
+def conflicts(session: Session, invoices: Sequence[NewInvoice]) -> Iterator[Problem]:
+    """What in these rows cannot stand beside what the store holds already."""
     known = known_invoices(session, [invoice.number for invoice in invoices])
     for invoice in invoices:
         if invoice.number in known and known[invoice.number][0].currency != invoice.currency:
-            yield invoice.line, "currency", f"the store knows it in {known[invoice.number][0].currency}"
+            what = f"The store knows {invoice.number} in {known[invoice.number][0].currency}."
+            hint = "An invoice keeps its currency; another one needs its own number."
+            yield Problem(invoice.line, "currency", invoice.currency, "other-currency", what, hint)
     told = {
         value: (invoice, name)
         for invoice in invoices
@@ -215,7 +222,8 @@ def conflicts(session: Session, invoices: Sequence[NewInvoice]) -> Iterator[tupl
     for row, number in session.exec(query.where(matches)):
         for value in (row.payment_intent, row.charge, row.psp_reference):
             if value in told and told[value][0].number != number:
-                yield told[value][0].line, "payment_reference", f"it already belongs to {number}"
+                what, hint = f"It belongs to {number} in the store.", "A payment belongs to one invoice."
+                yield Problem(told[value][0].line, "payment_reference", value, "duplicate-payment", what, hint)
 
 
 def payment_values(payment: NewPayment) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from refundcli.store.engine import APPLICATION_ID, make_private, sqlite_path
-from refundcli.store.errors import NoStore, NotAStore, StoreNewer, StoreOlder
+from refundcli.store.errors import BackupExists, NoBackupHere, NoStore, NotAStore, StoreNewer, StoreOlder
 
 # The newest revision in migrations/versions. Compared with one query: loading Alembic costs half a second.
 HEAD = "0001"
@@ -25,7 +25,7 @@ def ensure_schema(engine: Engine, *, at: datetime, writing: bool) -> None:
     path = sqlite_path(engine)
     if path and not path.exists():
         if not writing:
-            raise NoStore(str(path))
+            refuse_missing(engine)
         make_private(path)
     found = schema_of(engine)
     if found == HEAD:
@@ -63,6 +63,27 @@ def schema_of(engine: Engine) -> str:
         if "alembic_version" not in tables:
             return ""
         return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def refuse_missing(engine: Engine) -> None:
+    """Raises NoStore for a SQLite file that is not there: only a command that writes makes one."""
+    path = sqlite_path(engine)
+    if path and not path.exists():
+        raise NoStore(str(path))
+
+
+def back_up(engine: Engine, target: Path | None, *, at: datetime) -> Path:
+    """Copy a SQLite store while it is in use. Raises NoBackupHere, BackupExists, NoStore, NotAStore."""
+    path = sqlite_path(engine)
+    if path is None:
+        raise NoBackupHere(shown_url(engine))
+    refuse_missing(engine)
+    schema_of(engine)
+    target = target or path.with_name(f"{path.name}.{at:%Y%m%dT%H%M%SZ}.bak")
+    if target.exists():
+        raise BackupExists(target)
+    backup(path, target)
+    return target
 
 
 def backup(source: Path, target: Path) -> None:

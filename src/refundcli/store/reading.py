@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.bad_rows import Problem
 from refundcli.services.ports import AuditEntry, CreditNoteFilter, InvoiceFilter, NewInvoice
 from refundcli.store.importing import conflicts
 from refundcli.store.rows import audit_entry_of, credit_note_of, invoice_of, refund_of
@@ -146,7 +147,7 @@ class SqlReading:
         entry = audit_entry_of(self._session.exec(batch.order_by(col(AuditEntryRow.seq)).limit(1)).one())
         return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
 
-    def import_conflicts(self, invoices: Sequence[NewInvoice]) -> list[tuple[int, str, str]]:
+    def import_conflicts(self, invoices: Sequence[NewInvoice]) -> list[Problem]:
         return list(conflicts(self._session, invoices))
 
     def secret(self) -> bytes:

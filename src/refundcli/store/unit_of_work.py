@@ -13,7 +13,7 @@ from sqlmodel import Session
 from refundcli.services.ports import Clock, Reading, Writing
 from refundcli.store import migrate
 from refundcli.store.audit import AuditTrail
-from refundcli.store.errors import CommitUnknown, StoreBusy, StoreUnusable
+from refundcli.store.errors import CommitUnknown, NotAStore, StoreBusy, StoreUnusable
 from refundcli.store.reading import SqlReading
 from refundcli.store.writing import SqlWriting
 
@@ -36,10 +36,14 @@ class SqlBooks:
 
     def read(self, work: Callable[[Reading], T]) -> T:
         """Run on one consistent view. It is closed before anything is shown: a reader holds up writers."""
+        return self.inspect(lambda session: work(SqlReading(session)))
+
+    def inspect(self, look: Callable[[Session], T]) -> T:
+        """The same for what belongs to the store itself, such as its soundness."""
         self._check(writing=False)
         try:
             with Session(self.engine) as session:
-                return work(SqlReading(session))
+                return look(session)
         except DBAPIError as error:
             raise _store_error(error) from error
 
@@ -99,6 +103,8 @@ class SqlBooks:
             try:
                 migrate.ensure_schema(self.engine, at=self.clock.now(), writing=writing)
             except DBAPIError as error:
+                if "not a database" in str(error.orig):
+                    raise NotAStore(migrate.shown_url(self.engine), "it is no SQLite file") from error
                 raise _store_error(error) from error
             self._checked = True
 

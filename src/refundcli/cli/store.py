@@ -1,0 +1,74 @@
+"""store: upgrade, backup, check."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.options import Output
+from refundcli.domain.errors import SettingsProblem
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Upgrade, back up and check the store."
+)
+
+
+class StoreUnsound(SettingsProblem):
+    """Something in the store is not as this program left it."""
+
+    code = "store-unsound"
+
+    def __init__(self, found: list[str]) -> None:
+        shown = "\n".join(f"· {sentence}" for sentence in found[:20])
+        more = f"\n· and {len(found) - 20} more" if len(found) > 20 else ""
+        super().__init__(
+            "The store is not sound.",
+            hint=f"{shown}{more}\nStop refunding from it, keep a copy, and compare it with the last backup.",
+            context={"found": found},
+        )
+
+
+@app.command(epilog="Example:  refundcli store upgrade")
+def upgrade(ctx: typer.Context, output: Output = None) -> None:
+    """Bring the store to this version's schema. An older SQLite store is copied beside itself first."""
+    me: App = ctx.obj
+    before, after = me.services.upgrade_store()
+    words = f"Schema {before or 'none'} → {after}." if before != after else f"The store has schema {after} already."
+    _answer(me, words, {"before": before or None, "after": after})
+
+
+@app.command(epilog="Example:  refundcli store backup /backups/refundcli-2026-11-23.db")
+def backup(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="Where to; else beside the store, named by the time."),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Copy a SQLite store while it is in use. A file that exists is not replaced."""
+    me: App = ctx.obj
+    target = me.services.back_up_store(file)
+    _answer(me, f"Copied to {target}.", {"backup": str(target)})
+
+
+@app.command(epilog="Example:  refundcli store check")
+def check(ctx: typer.Context, output: Output = None) -> None:
+    """Add every sum up anew and follow the audit chain from its first entry."""
+    me: App = ctx.obj
+    found = me.services.check_store()
+    if found:
+        raise StoreUnsound(found)
+    _answer(me, "The store is sound: sums, credit-note numbers and audit chain agree.", {"sound": True})
+
+
+def _answer(me: "App", words: str, shape: dict[str, object]) -> None:
+    if me.for_people:
+        from refundcli.output.terminal import GOOD
+
+        me.out.say(("✓ ", GOOD), words)
+    else:
+        me.show_object(shape)

@@ -1,0 +1,61 @@
+"""Does the store still hold together? Every sum is added up anew, every seal broken open (I1, I9, I10)."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from refundcli.store.audit import broken_seals
+
+# Each finds the rows that break one promise; none in sound books.
+_CHECKS = {
+    "payment {} holds another amount reserved than its refunds do": """
+        SELECT p.id FROM payment p WHERE p.reserved <> (
+            SELECT coalesce(sum(r.amount), 0) FROM refund r
+            WHERE r.payment_id = p.id AND r.state IN ('ready','submitted','pending'))""",
+    "payment {} counts another amount refunded than its refunds do": """
+        SELECT p.id FROM payment p WHERE p.refunded <> (
+            SELECT coalesce(sum(r.amount), 0) FROM refund r
+            WHERE r.payment_id = p.id AND r.state IN ('succeeded','recorded'))""",
+    "invoice {} has other sums than its payments": """
+        SELECT i.number FROM invoice i LEFT JOIN payment p ON p.invoice_id = i.id GROUP BY i.id, i.number
+        HAVING i.paid <> coalesce(sum(p.captured), 0)
+            OR i.returned <> coalesce(sum(p.refunded + p.returned_elsewhere), 0)""",
+    "invoice {} is paid although all of it was returned": """
+        SELECT number FROM invoice WHERE status = 'paid' AND paid > 0 AND returned >= paid""",
+    "refund {} has no credit note": """
+        SELECT r.id FROM refund r LEFT JOIN credit_note c ON c.refund_id = r.id WHERE c.id IS NULL""",
+    "refund {} and its credit note tell different stories": """
+        SELECT r.id FROM refund r JOIN credit_note c ON c.refund_id = r.id
+        WHERE (r.state IN ('pending','succeeded','recorded')) <> (c.status = 'issued')
+            OR (r.state IN ('ready','submitted')) <> (c.status = 'draft') OR r.amount <> c.amount
+            OR (r.state IN ('succeeded','recorded') AND c.number IS NULL)""",
+    "refund {} was sent without a key or a request": """
+        SELECT id FROM refund WHERE kind = 'provider' AND (idempotency_key IS NULL OR request IS NULL)""",
+}
+
+_SERIES = """
+    SELECT name, value, (SELECT count(*) FROM credit_note WHERE number IS NOT NULL)
+    FROM counter WHERE name LIKE 'credit_note%'"""
+
+
+def unsound(session: Session) -> Iterator[str]:
+    """What is wrong, one sentence each; nothing in a sound store."""
+    if session.get_bind().dialect.name == "sqlite":
+        for (found,) in session.execute(text("PRAGMA integrity_check")):
+            if found != "ok":
+                yield f"SQLite: {found}"
+    for seq in broken_seals(session):
+        yield f"audit entry {seq} was changed, or one before it is missing"
+    for sentence, query in _CHECKS.items():
+        for (name,) in session.execute(text(query)):
+            yield sentence.format(name)
+    yield from _numbers(session)
+
+
+def _numbers(session: Session) -> Iterator[str]:
+    """As many numbers were given as were counted: with their uniqueness, that leaves no hole."""
+    series = session.execute(text(_SERIES)).all()
+    counted, given = sum(int(row[1]) for row in series), int(series[0][2]) if series else 0
+    if counted != given:
+        yield f"{counted} credit-note numbers were counted, {given} are there"

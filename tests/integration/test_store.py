@@ -1,0 +1,173 @@
+"""The store by itself, on both databases."""
+
+import os
+import sqlite3
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from conftest import NewStore
+from desk import Desk
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import SQLModel
+
+from refundcli.services.clock import SystemClock
+from refundcli.store import migrate
+from refundcli.store.checking import unsound
+from refundcli.store.engine import store_engine
+from refundcli.store.errors import NoStore, NotAStore, StoreNewer, StoreOlder
+from refundcli.store.unit_of_work import SqlBooks
+
+NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+
+def books_at(url: str) -> SqlBooks:
+    return SqlBooks(store_engine(url), SystemClock(UTC), "Ada")
+
+
+def run_sql(url: str, statement: str) -> Any:
+    with store_engine(url).connect() as connection:
+        result = connection.execution_options(writes=True).execute(text(statement))
+        found = result.all() if result.returns_rows else None
+        connection.commit()
+        return found
+
+
+def test_the_migrations_make_what_the_models_say(store_url: str) -> None:
+    with store_engine(store_url).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_head_is_the_newest_revision(store_url: str) -> None:
+    versions = Path(migrate.__file__).parent / "migrations" / "versions"
+    newest = max(path.name.partition("_")[0] for path in versions.glob("0*.py"))
+    assert newest == migrate.HEAD == migrate.schema_of(store_engine(store_url))
+
+
+def test_a_new_store_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "books.db"
+    books_at(f"sqlite:///{path}").write(lambda tx: None)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_reading_never_makes_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "none.db"
+    with pytest.raises(NoStore):
+        books_at(f"sqlite:///{path}").read(lambda tx: tx.livemode())
+    assert not path.exists()
+
+
+def test_a_newer_store_is_refused_before_anything_is_written(store_url: str) -> None:
+    run_sql(store_url, "UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreNewer):
+        books_at(store_url).write(lambda tx: tx.pin_livemode(False))
+    assert run_sql(store_url, "SELECT livemode FROM store_info") == [(None,)]
+
+
+def test_an_older_store_is_not_read_as_if_it_were_new(store_url: str) -> None:
+    run_sql(store_url, "UPDATE alembic_version SET version_num = '0000'")
+    with pytest.raises(StoreOlder):
+        books_at(store_url).read(lambda tx: tx.livemode())
+
+
+def test_a_postgresql_store_is_upgraded_only_on_request(new_postgres: NewStore) -> None:
+    url = new_postgres()
+    run_sql(url, "UPDATE alembic_version SET version_num = '0000'")
+    with pytest.raises(StoreOlder):
+        books_at(url).write(lambda tx: None)
+
+
+def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("CREATE TABLE theirs (id INTEGER)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(NotAStore):
+        books_at(f"sqlite:///{path}").write(lambda tx: None)
+    assert path.read_bytes() == before
+
+
+def test_another_programs_database_is_left_alone(postgres: Any) -> None:
+    postgres.psql("CREATE DATABASE theirs;")
+    url = postgres.get_uri("theirs")
+    run_sql(url, "CREATE TABLE theirs (id integer)")
+    with pytest.raises(NotAStore):
+        books_at(url).write(lambda tx: None)
+
+
+def test_a_text_file_is_no_store(tmp_path: Path) -> None:
+    path = tmp_path / "notes.db"
+    path.write_text("buy milk\n" * 200)
+    with pytest.raises(NotAStore):
+        books_at(f"sqlite:///{path}").read(lambda tx: tx.livemode())
+
+
+def test_sqlite_keeps_what_it_was_told_through_a_power_cut(new_sqlite: NewStore) -> None:
+    with store_engine(new_sqlite()).connect() as connection:
+        pragma = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in PRAGMAS}
+    assert pragma == PRAGMAS
+
+
+PRAGMAS = {"journal_mode": "delete", "synchronous": 3, "foreign_keys": 1, "application_id": 0x5266436C}
+
+
+def test_a_backup_is_a_whole_private_copy(new_sqlite: NewStore, tmp_path: Path) -> None:
+    engine = store_engine(new_sqlite())
+    target = migrate.back_up(engine, tmp_path / "copy.db", at=NOW)
+    assert stat.S_IMODE(os.stat(target).st_mode) == 0o600
+    assert migrate.schema_of(store_engine(f"sqlite:///{target}")) == migrate.HEAD
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE payment SET reserved = captured + 1",
+        "UPDATE payment SET refunded = -1",
+        "UPDATE payment SET reserved = captured, refunded = 1",
+        "UPDATE invoice SET status = 'refunded'",
+        "UPDATE invoice SET status = 'settled'",
+        "UPDATE refund SET amount = 0",
+        "UPDATE refund SET idempotency_key = NULL",
+        "UPDATE refund SET state = 'done'",
+        "UPDATE credit_note SET status = 'issued', number = NULL",
+    ],
+)
+def test_no_bug_above_can_write_what_must_never_be(desk: Desk, statement: str) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 10 --reason other --yes")
+    with pytest.raises(IntegrityError):
+        run_sql(desk.url, statement)
+
+
+def test_two_payments_never_share_a_providers_id(desk: Desk) -> None:
+    desk.paid_by_card("INV-1")
+    desk.paid_by_card("INV-2")
+    with pytest.raises(IntegrityError):
+        run_sql(desk.url, "UPDATE payment SET payment_intent = 'pi_same'")
+
+
+def test_sound_books_are_told_from_tampered_ones(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 10 --reason other --yes")
+    assert desk.books.inspect(lambda session: list(unsound(session))) == []
+    run_sql(desk.url, "UPDATE payment SET refunded = refunded + 1")
+    run_sql(desk.url, "UPDATE audit_entry SET operator = 'Mallory' WHERE seq = 2")
+    run_sql(desk.url, "DELETE FROM credit_note")
+    found = "\n".join(desk.books.inspect(lambda session: list(unsound(session))))
+    assert "counts another amount refunded" in found
+    assert "audit entry 2" in found
+    assert "no credit note" in found
+
+
+def test_an_engine_never_shows_a_password() -> None:
+    engine = create_engine("postgresql+psycopg://ada:hunter2@localhost/x")
+    assert "hunter2" not in migrate.shown_url(engine)
