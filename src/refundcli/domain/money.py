@@ -8,6 +8,7 @@ from refundcli.domain.errors import UsageProblem
 
 # 18 digits of minor units fit a signed 64-bit column with room for sums.
 _MAX_DIGITS = 15
+_MOST_MINOR = 10**18
 _AMOUNT = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _WITH_CURRENCY = re.compile(r"(\S+) ([A-Za-z]{3})")
 
@@ -68,24 +69,39 @@ class InvalidAmount(UsageProblem):
             hint=f"Write {instead}.",
             context={"value": text[:100]},
         )
+        self.why = why
 
 
 def parse_amount(text: str, of: Currency, *, allow_zero: bool = False) -> Money:
     """Read an amount in major units, exactly; nothing is rounded or guessed. Raises InvalidAmount."""
     example = Money(1250 if of.exponent < 3 else 12500, of).number
-    match = _AMOUNT.fullmatch(text)
-    if match is None:
-        raise InvalidAmount(text, _what_is_wrong(text), _instead(text) or f"it like {example}")
-    whole, fraction = match[1], match[2] or ""
-    if len(whole) > _MAX_DIGITS:
-        raise InvalidAmount(text, f"more than {_MAX_DIGITS} digits", f"it like {example}")
+    whole, fraction = _parts(text, example)
     if len(fraction) > of.exponent:
         decimals = f"{of.exponent} decimals" if of.exponent else "no decimals"
         raise InvalidAmount(text, f"{of.code} has {decimals}", f"it like {example}")
     minor = int(whole + fraction.ljust(of.exponent, "0"))
     if minor == 0 and not allow_zero:
         raise InvalidAmount(text, "it is nothing", "an amount greater than zero")
+    if minor >= _MOST_MINOR:
+        raise InvalidAmount(text, "it is more than the books can hold", f"it like {example}")
     return Money(minor, of)
+
+
+def check_amount(text: str) -> None:
+    """Could it be an amount in some currency? For where that is not known. Raises InvalidAmount."""
+    _parts(text, "12.50")
+    if not text.strip("0."):
+        raise InvalidAmount(text, "it is nothing", "an amount greater than zero")
+
+
+def _parts(text: str, example: str) -> tuple[str, str]:
+    """The digits before and after the point. Raises InvalidAmount."""
+    match = _AMOUNT.fullmatch(text)
+    if match is None:
+        raise InvalidAmount(text, _what_is_wrong(text), _instead(text) or f"it like {example}")
+    if len(match[1]) > _MAX_DIGITS:
+        raise InvalidAmount(text, f"more than {_MAX_DIGITS} digits", f"it like {example}")
+    return match[1], match[2] or ""
 
 
 def parse_money(text: str) -> Money:

@@ -10,6 +10,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund, WireRequest
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
+from refundcli.services.bad_rows import Problem
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class NewPayment:
 
 @dataclass(frozen=True, slots=True)
 class NewInvoice:
-    """An invoice as an import tells it. `line` is where it stood in the file."""
+    """An invoice as an import tells it; `line` is where it stood in the file, `original` how."""
 
     line: int
     number: str
@@ -91,6 +92,7 @@ class NewInvoice:
     products: tuple[str, ...] = ()
     subscription: str = ""
     payments: tuple[NewPayment, ...] = ()
+    original: tuple[str, ...] | str = ()
 
 
 @dataclass(slots=True)
@@ -126,8 +128,8 @@ class Reading(Protocol):
         """When the invoice came into the store, from which file, by whom."""
         ...
 
-    def import_conflicts(self, invoices: Sequence[NewInvoice]) -> list[tuple[int, str, str]]:
-        """Invoices that cannot be brought in as they are: line, column, and what is wrong."""
+    def import_conflicts(self, invoices: Sequence[NewInvoice]) -> list[Problem]:
+        """What in these rows cannot be brought in beside what the books hold already."""
         ...
 
     def secret(self) -> bytes:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import insert, or_, update
+from sqlalchemy import insert, update
 from sqlmodel import Session, col, select
 
 from refundcli.domain.currencies import currency
@@ -29,6 +29,8 @@ _FORWARD: dict[str, frozenset[str]] = {
     "refunded": frozenset(),
     "void": frozenset(),
 }
+# SQLite takes 32,766 parameters in one statement; this leaves room.
+_AT_ONCE = 5_000
 _ID_COLUMNS = ("payment_intent", "charge", "psp_reference")
 
 Known = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
@@ -210,20 +212,24 @@ def conflicts(session: Session, invoices: Sequence[NewInvoice]) -> Iterator[Prob
             hint = "An invoice keeps its currency; another one needs its own number."
             yield Problem(invoice.line, "currency", invoice.currency, "other-currency", what, hint)
     told = {
-        value: (invoice, name)
+        payment.reference: invoice
         for invoice in invoices
         for payment in invoice.payments
-        for name in _ID_COLUMNS
-        if (value := payment_values(payment)[name])
+        if payment.provider and payment.reference
     }
-    wanted = list(told)
-    query = select(PaymentRow, InvoiceRow.number).join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
-    matches = or_(*(col(getattr(PaymentRow, name)).in_(wanted) for name in _ID_COLUMNS))
-    for row, number in session.exec(query.where(matches)):
-        for value in (row.payment_intent, row.charge, row.psp_reference):
-            if value in told and told[value][0].number != number:
-                what, hint = f"It belongs to {number} in the store.", "A payment belongs to one invoice."
-                yield Problem(told[value][0].line, "payment_reference", value, "duplicate-payment", what, hint)
+    for value, number in _owners(session, list(told)):
+        if told[value].number != number:
+            what, hint = f"It belongs to {number} in the store.", "A payment belongs to one invoice."
+            yield Problem(told[value].line, "payment_reference", value, "duplicate-payment", what, hint)
+
+
+def _owners(session: Session, references: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The provider payments among these that the store knows, each with its invoice's number."""
+    for name in _ID_COLUMNS:
+        column = col(getattr(PaymentRow, name))
+        query = select(column, InvoiceRow.number).join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
+        for start in range(0, len(references), _AT_ONCE):
+            yield from session.exec(query.where(column.in_(references[start : start + _AT_ONCE])))
 
 
 def payment_values(payment: NewPayment) -> dict[str, Any]:

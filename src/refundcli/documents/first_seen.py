@@ -1,0 +1,48 @@
+"""Which texts a file already had, and on which line, in 16 bytes for each whatever their length."""
+
+from array import array
+
+_FULL_AT = 0.6
+
+
+class FirstSeen:
+    """A hash table of 64-bit hashes and lines.
+
+    Two different texts of a million collide once in some thirty million files; then a good row is refused and
+    named, and nothing is lost.
+    """
+
+    def __init__(self) -> None:
+        self._make(1 << 10)
+
+    def line_of(self, text: str, line: int) -> int:
+        """The line on which the text was first seen, or 0 when this is the first."""
+        key = hash(text) or 1
+        slot = self._slot(key)
+        if self._keys[slot]:
+            return self._lines[slot]
+        self._keys[slot], self._lines[slot] = key, line
+        self._count += 1
+        if self._count > self._room:
+            self._grow()
+        return 0
+
+    def _slot(self, key: int) -> int:
+        keys, mask = self._keys, self._mask
+        slot = key & mask
+        while (found := keys[slot]) and found != key:
+            slot = (slot + 1) & mask
+        return slot
+
+    def _make(self, size: int) -> None:
+        self._keys, self._lines = array("q", bytes(8 * size)), array("q", bytes(8 * size))
+        self._mask, self._room, self._count = size - 1, int(size * _FULL_AT), 0
+
+    def _grow(self) -> None:
+        keys, lines, count = self._keys, self._lines, self._count
+        self._make(2 * len(keys))
+        for key, line in zip(keys, lines, strict=True):
+            if key:
+                slot = self._slot(key)
+                self._keys[slot], self._lines[slot] = key, line
+        self._count = count

@@ -1,0 +1,93 @@
+"""The rows that were left out, as a file that can be corrected and given back.
+
+It has the columns of the original, and `line`, `error` and `hint`, which are passed over when it comes back.
+A row that was broken stays broken in it: taken as it is, it would be refused again.
+"""
+
+import csv
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from refundcli.documents.json_lines import parsed
+from refundcli.documents.source import FileProblem, Source
+from refundcli.documents.table_file import REJECTION_COLUMNS, guarded
+from refundcli.services.bad_rows import BadRow
+
+
+class RejectedFile:
+    """Rows go into a file beside the final one, which appears whole or not at all."""
+
+    def __init__(self, source: Source, columns: tuple[str, ...]) -> None:
+        self.path = _path_for(source, "csv" if columns else "jsonl")
+        self._columns = columns
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file:
+            self._file.close()
+            with suppress(FileNotFoundError):
+                os.unlink(self._file.name)
+
+    def add(self, row: BadRow) -> None:
+        """Raises FileProblem when it cannot be written."""
+        error = "; ".join(f"{p.column}: {p.message}" if p.column else p.message for p in row.problems)
+        hint = " ".join(dict.fromkeys(p.hint for p in row.problems if p.hint))
+        try:
+            self._file = self._file or self._begin()
+            if isinstance(row.original, str) and not self._columns:
+                self._file.write(_with_rejection(row.original, row.line, error, hint) + "\n")
+            else:
+                cells = (row.original,) if isinstance(row.original, str) else row.original
+                csv.writer(self._file).writerow([guarded(cell) for cell in (*cells, str(row.line), error, hint)])
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
+
+    def publish(self) -> Path | None:
+        """Put it in its place, and tell where; None when no row was left out. Raises FileProblem."""
+        if not self._file:
+            return None
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            os.replace(self._file.name, self.path)
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
+        return self.path
+
+    def _begin(self) -> IO[str]:
+        # Made readable for its owner only: it holds customers' names.
+        file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed on leaving
+            "w", encoding="utf-8", newline="", dir=self.path.parent, prefix=f".{self.path.name}.", delete=False
+        )
+        if self._columns:
+            csv.writer(file).writerow([*self._columns, *REJECTION_COLUMNS])
+        return file
+
+    def _unwritable(self, failure: OSError) -> FileProblem:
+        what = f"the rejected rows cannot be written: {(failure.strerror or str(failure)).lower()}"
+        return FileProblem(str(self.path), what, hint="Nothing was done. Make its folder writable, and run it again.")
+
+
+def _path_for(source: Source, ending: str) -> Path:
+    """`FILE.rejected.csv` beside FILE; for what came through a stream, in the working folder."""
+    if not source.is_file:
+        return Path(f"stdin.rejected.{ending}")
+    return source.path.with_name(f"{source.path.stem}.rejected.{ending}")
+
+
+def _with_rejection(text: str, line: int, error: str, hint: str) -> str:
+    told = dict(zip(REJECTION_COLUMNS, (line, error, hint), strict=True))
+    try:
+        return json.dumps({**parsed(text), **told}, ensure_ascii=True)
+    except ValueError:
+        return json.dumps({"text": text, **told}, ensure_ascii=True)

@@ -1,0 +1,193 @@
+"""Where rows come from: a file, or standard input kept aside so that it can be read twice.
+
+A source is read through once to begin with, in small pieces: that gives its hash for the audit trail, and a
+file that is not UTF-8 is refused before anything is believed of it.
+"""
+
+import codecs
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import TextIOWrapper
+from pathlib import Path
+from typing import IO, BinaryIO, TextIO
+
+from refundcli.domain.errors import UsageProblem
+
+STANDARD_INPUT = "-"
+
+_PIECE = 1024 * 1024
+_UTF16_OR_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_ZIP = b"PK\x03\x04"
+_SAVE_AS = "Save it again as “CSV UTF-8 (comma delimited)”, or convert it: iconv -f FROM -t UTF-8 FILE."
+
+
+class FileProblem(UsageProblem):
+    """A file that was named cannot be read. It was typed, so it is a matter of usage."""
+
+    code = "file-unreadable"
+
+    def __init__(self, name: str, what: str, *, hint: str = "", line: int = 0) -> None:
+        where = f"{name}, line {line}" if line else name
+        context: dict[str, object] = {"file": name} | ({"line": line} if line else {})
+        super().__init__(f"{where}: {what}.", hint=hint, context=context)
+
+
+class FileNotThere(FileProblem):
+    code = "file-not-found"
+
+
+class EmptyFile(FileProblem):
+    code = "empty-file"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "the file is empty", hint="The first line of a CSV file names the columns.")
+
+
+class NotUtf8(FileProblem):
+    code = "not-utf-8"
+
+
+class FileChanged(FileProblem):
+    code = "file-changed"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "the file was changed while it was read", hint="Run it again when nobody writes to it.")
+
+
+@dataclass(slots=True)
+class Source:
+    """Bytes that were checked to be UTF-8 text, and can be read as often as needed. Close it when done."""
+
+    name: str
+    path: Path
+    sha256: str = ""
+    size: int = 0
+    _stamp: tuple[int, ...] = ()
+    _kept_aside: IO[bytes] | None = field(default=None, repr=False)
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._kept_aside:
+            self._kept_aside.close()
+
+    @property
+    def is_file(self) -> bool:
+        """A file that stands somewhere, not a stream that went by."""
+        return self._kept_aside is None
+
+    @property
+    def label(self) -> str:
+        """How the audit trail names it: one import is told from another by the hash of its bytes."""
+        return f"{self.name} sha256:{self.sha256[:16]}"
+
+    @contextmanager
+    def text(self) -> Iterator[TextIO]:
+        """The text from its start, line ends as they are. Raises FileChanged if it is not what was checked."""
+        try:
+            with open(self.path, "rb") as file:
+                self._check_unchanged(file)
+                if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                    file.seek(0)
+                text = TextIOWrapper(file, encoding="utf-8", newline="")
+                yield text
+                self._check_unchanged(file)
+        except UnicodeDecodeError:
+            raise FileChanged(self.name) from None
+        except OSError as error:
+            raise FileProblem(self.name, _reason(error)) from error
+
+    def _check_unchanged(self, file: BinaryIO) -> None:
+        if self._stamp and _stamp(file) != self._stamp:
+            raise FileChanged(self.name)
+
+
+def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
+    """A file, or standard input for `-`, read through once. Raises FileProblem and its kinds."""
+    name = "standard input" if path_or_dash == STANDARD_INPUT else _printable(path_or_dash)
+    try:
+        if path_or_dash == STANDARD_INPUT:
+            return _keep_aside(name, stdin)
+        with open(path_or_dash, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                # A pipe can be read once only.
+                return _keep_aside(name, file)
+            source = Source(name, Path(path_or_dash), _stamp=_stamp(file))
+            _read_through(source, file)
+            return source
+    except FileNotFoundError:
+        raise FileNotThere(name, "there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise FileProblem(name, _reason(error)) from error
+
+
+def _keep_aside(name: str, stream: BinaryIO) -> Source:
+    """A copy in a file that only its owner may read, which goes when the source is closed."""
+    aside = tempfile.NamedTemporaryFile(prefix="refundcli-")  # noqa: SIM115 - the source closes it
+    try:
+        while piece := stream.read(_PIECE):
+            aside.write(piece)
+        aside.flush()
+        source = Source(name, Path(aside.name), _kept_aside=aside)
+        aside.seek(0)
+        _read_through(source, aside)
+    except BaseException:
+        aside.close()
+        raise
+    return source
+
+
+def _read_through(source: Source, file: IO[bytes]) -> None:
+    """Hash, size, and a check of every byte. Raises NotUtf8."""
+    digest, decode, lines = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 1
+    while piece := file.read(_PIECE):
+        if not source.size:
+            _check_beginning(source.name, piece)
+        digest.update(piece)
+        source.size += len(piece)
+        _check_piece(source.name, decode, piece, lines)
+        lines += piece.count(b"\n")
+    _check_piece(source.name, decode, b"", lines)
+    source.sha256 = digest.hexdigest()
+
+
+def _check_beginning(name: str, piece: bytes) -> None:
+    if piece.startswith(_ZIP):
+        raise NotUtf8(name, "this is a spreadsheet or an archive, not text", hint=_SAVE_AS)
+    if piece.startswith(_UTF16_OR_32) or b"\0" in piece.partition(b"\n")[0]:
+        raise NotUtf8(name, "the text is in UTF-16 or is binary; UTF-8 is needed", hint=_SAVE_AS)
+
+
+def _check_piece(name: str, decode: codecs.IncrementalDecoder, piece: bytes, line: int) -> None:
+    try:
+        decode.decode(piece, final=not piece)
+    except UnicodeDecodeError as error:
+        at = line + error.object[: error.start].count(b"\n")
+        wrong = error.object[error.start]
+        raise NotUtf8(name, f"the byte 0x{wrong:02x} is not UTF-8 text", hint=_SAVE_AS, line=at) from None
+
+
+def _stamp(file: IO[bytes]) -> tuple[int, ...]:
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _printable(name: str) -> str:
+    """A file's name may hold bytes that are no text; it goes into messages and the audit trail."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, IsADirectoryError):
+        return "this is a folder; name a file"
+    text = error.strerror if isinstance(error, OSError) else str(error)
+    return (text or "it cannot be read").lower()
