@@ -260,7 +260,7 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
     if differs:
         message = f"Stripe answered 2xx, but not with the refund that was asked for: {', '.join(differs)}"
     elif state is None:
-        message = f"Stripe calls the refund {status[:60]!a}, which refundcli does not know"
+        message = f"Stripe calls the refund {said(status)[:60]!a}, which refundcli does not know"
     else:
         return RefundAnswer(
             Signal.ACCEPTED,
