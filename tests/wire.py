@@ -27,7 +27,7 @@ QUICK = RefundSettings(connect_timeout=2, read_timeout=0.5)
 
 # What the outcome table asks of both adapters: a fault of the sandbox, the signal, and how many refunds it makes.
 FAULTS = [
-    ("malformed", Signal.OTHER, 1),
+    ("malformed", Signal.MALFORMED, 1),
     ("empty_object", Signal.MALFORMED, 1),
     ("wrong_amount", Signal.MALFORMED, 1),
     ("wrong_currency", Signal.MALFORMED, 1),
