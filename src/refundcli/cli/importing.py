@@ -19,6 +19,8 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
     books = app.services.books
     with open_source(file, sys.stdin.buffer) as source:
         invoices = InvoiceFile(source)
+        # The first import makes the store.
+        books.write(lambda tx: None)
         with RejectedFile(source, invoices.columns) as rejected:
             reject = rejected.add if skip_invalid else _only_counted
             with progress(app.err, "Checking", wanted=not app.quiet) as advance:

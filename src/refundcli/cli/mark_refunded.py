@@ -97,7 +97,7 @@ def mark_refunded(
         one |= {"--dispute-decision": dispute_decision, "--after-failed": after_failed, "--evidence": evidence}
         if any(one.values()):
             raise OnlyForOne([option for option, given in one.items() if given])
-        from refundcli.cli.marking import mark_file
+        from refundcli.cli.marking_file import mark_file
 
         mark_file(me, from_, dry_run=dry_run, yes=yes, confirm=confirm)
         return

@@ -112,15 +112,18 @@ def _what(payment: Payment, amount: Money, *, record: bool) -> str:
 def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: bool) -> None:
     """Show what came of it. Of several, the worst decides the exit code."""
     from refundcli.output import shapes
-    from refundcli.output.refund_screen import REFUND_COLUMNS, refund_row, show_result
+    from refundcli.output.refund_screen import REFUND_COLUMNS, after_notes, refund_row, show_result
 
     invoice = app.services.books.read(lambda tx: invoice_named(tx, number))
     if app.for_people:
         show_result(refunds, invoice, app.out, replayed=replayed)
     elif app.wants_json:
-        app.show_object(shapes.refund_answer(refunds, invoice, dry_run=False))
+        answer = shapes.refund_answer(refunds, invoice, dry_run=False)
+        app.show_object(answer | {"notes": after_notes(refunds, invoice)})
     else:
         app.show_rows(REFUND_COLUMNS, map(refund_row, refunds), text_columns=("provider_reference", "reason"))
+        for note in after_notes(refunds, invoice):
+            app.note(note)
     for refund in refunds:
         _warn(app, refund)
     code = exit_code_of(refunds)

@@ -51,14 +51,15 @@ def show_result(refunds: Sequence[Refund], invoice: Invoice, screen: Screen, *, 
         f", {invoice.in_flight} in flight" if invoice.in_flight else "",
         indent=3,
     )
-    if any(r.state in (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.RECORDED) for r in refunds):
-        for note in after_notes(refunds, invoice):
-            screen.say(f"· {note}", indent=3)
+    for note in after_notes(refunds, invoice):
+        screen.say(f"· {note}", indent=3)
 
 
 def after_notes(refunds: Sequence[Refund], invoice: Invoice) -> list[str]:
-    """What a refund does not do by itself (R8)."""
-    notes = []
+    """What a refund does not do by itself (R8); nothing where none was made."""
+    notes: list[str] = []
+    if not any(r.state in (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.RECORDED) for r in refunds):
+        return notes
     providers = sorted({r.provider.label for r in refunds if r.provider})
     if providers:
         notes.append(

@@ -87,13 +87,15 @@ class BulkMarks:
     _planned: dict[int, tuple[int, int]] = field(default_factory=dict)
     _keys: set[str] = field(default_factory=set)
 
-    def check(self, rows: Rows, *, advance: Advance) -> CheckedRows:
+    def check(self, rows: Rows, *, advance: Advance, reject: Reject) -> CheckedRows:
         """Ask every rule of every row and change nothing; rows that touch one invoice twice are summed."""
         checked = CheckedRows(BulkReport(), array("q"))
         for chunk in chunked(keyed(rows()), _CHUNK):
             for amount, refusal in self.books.read(partial(self._check_chunk, chunk)):
                 checked.report.add(amount, refusal)
                 checked.found.append(_REFUSED if refusal else amount.minor if amount else _DONE_BEFORE)
+                if refusal:
+                    reject(refusal)
             advance(len(chunk))
         return checked
 
