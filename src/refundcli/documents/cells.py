@@ -1,7 +1,7 @@
 """One row's cells, read one by one; whatever is wrong with them is noted, and none stops the others."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
 from typing import TypeVar
@@ -93,21 +93,13 @@ class Cells:
             )
         return _FLAGS.get(word)
 
-    def one_of(self, column: str, words: type[E], *, hint: str = "") -> E | None:
-        """The word of an enumeration; None where the cell is empty, or wrong."""
+    def one_of(self, column: str, words: Sequence[E]) -> E | None:
+        """One of these words; None where the cell is empty, or wrong."""
         word = self[column].lower()
-        if not word:
-            return None
-        known = [each.value for each in words if each]
-        if word in known:
-            return words(word)
-        near = did_you_mean(word, known)
-        self.refuse(
-            column,
-            f"unknown-{column}",
-            "This word is not known.",
-            hint or f"{near} One of: {', '.join(known)}.".strip(),
-        )
+        if not word or word in words:
+            return next((each for each in words if each == word), None)
+        hint = f"{did_you_mean(word, words)} One of: {', '.join(words)}."
+        self.refuse(column, f"unknown-{column}", "This word is not known.", hint.strip())
         return None
 
     def read(self, column: str, reader: Callable[[str], T]) -> T | None:

@@ -225,8 +225,7 @@ def _status(cells: Cells, column: str) -> InvoiceStatus | None:
         what = "Refunded follows from the amounts and is not written."
         cells.refuse(column, "unknown-status", what, "Write paid, and what was given back as refunded_amount.")
         return None
-    words = ", ".join(status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED)
-    return cells.one_of(column, InvoiceStatus, hint=f"One of: {words}.")
+    return cells.one_of(column, [status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED])
 
 
 def _needed(cells: Cells, column: str, read: Callable[[str], T | None]) -> T | None:
@@ -247,7 +246,7 @@ def _check_whole(cells: Cells, invoice: NewInvoice, *, in_list: bool) -> None:
 
 def _payment(cells: Cells, unit: Currency | None, seen: _Seen, *, default: int | None) -> NewPayment | None:
     """The payment that a row tells of, if any. Without a default its amount must be there, unless it is on its way."""
-    provider = cells.one_of("provider", Provider)
+    provider = cells.one_of("provider", list(Provider))
     reference = _reference(cells, provider)
     seen.check_reference(cells, provider, reference)
     processing = cells.flag("processing") or False
@@ -264,7 +263,7 @@ def _payment(cells: Cells, unit: Currency | None, seen: _Seen, *, default: int |
         returned_elsewhere=cells.amount("refunded_amount", unit) or 0,
         auto_refundable=_auto_refundable(cells, known=bool(provider and reference)),
         processing=processing,
-        dispute=cells.one_of("dispute", Dispute, hint="Leave it empty, or write open, won or lost.") or Dispute.NONE,
+        dispute=cells.one_of("dispute", [dispute for dispute in Dispute if dispute]) or Dispute.NONE,
         dispute_amount=cells.amount("dispute_amount", unit, allow_zero=False),
         paid_on=cells.day("paid_on"),
     )
