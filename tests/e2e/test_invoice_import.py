@@ -1,0 +1,305 @@
+"""invoice import from the command line, on both databases: all or nothing, nothing twice, nothing lost."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from desk import Answer
+from refundcli.cli.main import run
+from refundcli.domain.money import Money
+from refundcli.domain.statuses import InvoiceStatus
+from refundcli.services.clock import SystemClock
+from refundcli.services.finding import invoice_named
+from refundcli.services.import_invoices import CHUNK, CheckedInvoices, ImportRefused, bring_in
+from refundcli.services.ports import NewInvoice
+from refundcli.store.engine import store_engine
+from refundcli.store.unit_of_work import SqlBooks
+
+HEADER = "number,customer,customer_name,currency,total,status,issued_on,provider,payment_reference,refunded_amount"
+GOOD = f"""{HEADER}
+INV-1,cus_1,Ada,EUR,120.00,paid,2026-09-01,stripe,pi_1,
+INV-2,cus_2,Bo,JPY,5200,open,2026-09-02,,,
+INV-3,cus_3,Cy,KWD,1.250,paid,2026-09-03,adyen,PSP1,1.250
+"""
+
+
+class Shop:
+    """A store, and invoices to bring in."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.books = SqlBooks(store_engine(url), SystemClock(UTC), "Ada")
+
+    def __call__(self, *args: str, stdin: str = "") -> Answer:
+        environ = {"REFUNDCLI_STORE_URL": self.url, "REFUNDCLI_OPERATOR_NAME": "Ada"}
+        with CliRunner().isolation(input=stdin, env=environ) as (out, err, _):
+            code = run(args)
+            sys.stderr.flush()
+            return Answer(code, out.getvalue().decode(), err.getvalue().decode())
+
+    def bring_in(self, content: str, *options: str, name: str = "invoices.csv") -> Answer:
+        Path(name).write_text(content)
+        return self("invoice", "import", name, *options)
+
+    def total(self, number: str) -> Money | None:
+        invoice = self.books.read(lambda tx: tx.invoice(number))
+        return invoice.total if invoice else None
+
+    def status(self, number: str) -> InvoiceStatus:
+        return self.books.read(lambda tx: invoice_named(tx, number)).status
+
+
+@pytest.fixture
+def shop(store_url: str) -> Iterator[Shop]:
+    made = Shop(store_url)
+    yield made
+    made.books.engine.dispose()
+
+
+def test_the_first_import_makes_the_store(tmp_path: Path) -> None:
+    shop = Shop(f"sqlite:///{tmp_path / 'new' / 'books.db'}")
+    answer = shop.bring_in(GOOD)
+    assert answer.exit_code == 0, answer
+    assert "3 new, 0 changed, 0 unchanged" in answer.err
+    assert (tmp_path / "new" / "books.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_good_rows_go_in_and_are_counted(shop: Shop) -> None:
+    answer = shop.bring_in(GOOD, "-o", "json")
+    assert answer.exit_code == 0, answer
+    assert answer.json == {
+        "file": "invoices.csv",
+        "rows": 3,
+        "new": 3,
+        "changed": 0,
+        "same": 0,
+        "kept": [],
+        "kept_count": 0,
+        "refused": [],
+        "refused_count": 0,
+        "rejected_file": None,
+    }
+    assert [str(shop.total(f"INV-{n}")) for n in (1, 2, 3)] == ["120.00 EUR", "5200 JPY", "1.250 KWD"]
+    # All of it was given back before the store knew it.
+    assert shop.status("INV-3") is InvoiceStatus.REFUNDED
+
+
+def test_the_same_file_again_changes_nothing_and_says_so(shop: Shop) -> None:
+    shop.bring_in(GOOD)
+    again = shop.bring_in(GOOD)
+    assert again.exit_code == 0
+    assert "0 new, 0 changed, 3 unchanged. Nothing was changed." in again.err
+    assert "kept" not in again.err
+    history = json.loads(shop("invoice", "history", "INV-1", "-o", "json").out)
+    assert [entry["action"] for entry in history] == ["invoice imported"]
+
+
+def test_one_changed_cell_changes_one_invoice(shop: Shop) -> None:
+    shop.bring_in(GOOD)
+    answer = shop.bring_in(GOOD.replace("Ada", "Ada Lovelace"), "-o", "json")
+    assert (answer.json["new"], answer.json["changed"], answer.json["same"]) == (0, 1, 2)
+
+
+def test_standard_input_is_read_for_a_dash(shop: Shop) -> None:
+    answer = shop("invoice", "import", "-", "-o", "json", stdin=GOOD)
+    assert answer.exit_code == 0, answer
+    assert (answer.json["file"], answer.json["new"]) == ("standard input", 3)
+
+
+def test_json_lines_with_several_payments_go_in(shop: Shop) -> None:
+    line = {"number": "INV-1", "customer": "c", "currency": "EUR", "total": 120, "status": "paid"}
+    line |= {"issued_on": "2026-09-01", "payments": [{"paid_amount": "100"}, {"paid_amount": "20.00"}]}
+    assert shop.bring_in(json.dumps(line), name="a.jsonl").exit_code == 0
+    invoice = shop.books.read(lambda tx: invoice_named(tx, "INV-1"))
+    assert [payment.captured.number for payment in invoice.payments] == ["100.00", "20.00"]
+
+
+def test_one_bad_row_keeps_the_whole_file_out(shop: Shop) -> None:
+    answer = shop.bring_in(GOOD.replace("5200", "52,00").replace("JPY,52,00", 'JPY,"52,00"'))
+    assert answer.exit_code == 3
+    assert "line 3, total: “52,00”" in answer.err
+    assert "1 of 3 rows cannot be brought in. Nothing was written.   [bad-rows]" in answer.err
+    assert "--skip-invalid" in answer.err
+    assert shop.total("INV-1") is None
+    assert not list(Path().glob("*.rejected.csv"))
+
+
+def test_bad_rows_are_told_to_scripts_too(shop: Shop) -> None:
+    answer = shop.bring_in(GOOD.replace("open", "opne"), "-o", "json")
+    assert answer.exit_code == 3
+    assert answer.out == ""
+    assert answer.error["code"] == "bad-rows"
+    assert answer.error["context"]["bad_rows"] == 1
+    [problem] = answer.error["context"]["problems"]
+    assert (problem["line"], problem["column"], problem["value"]) == (3, "status", "opne")
+    assert "Did you mean open?" in problem["hint"]
+
+
+def test_fifty_problems_are_shown_and_the_rest_counted(shop: Shop) -> None:
+    rows = "".join(f"INV-{n},c,N,EUR,x,open,2026-09-01,,,\n" for n in range(2500))
+    answer = shop.bring_in(f"{HEADER}\n{rows}")
+    assert answer.err.count("This is not an amount") == 50
+    assert "… and 2450 more bad rows." in answer.err
+    assert "2500 of 2500 rows" in answer.err
+
+
+def test_skipped_rows_go_to_a_file_that_can_be_given_back(shop: Shop) -> None:
+    answer = shop.bring_in(GOOD.replace("5200", "-5200"), "--skip-invalid", "-o", "json")
+    assert answer.exit_code == 9
+    assert (answer.json["new"], answer.json["refused_count"]) == (2, 1)
+    assert answer.json["refused"][0]["column"] == "total"
+    rejected = Path(answer.json["rejected_file"])
+    assert rejected.name == "invoices.rejected.csv"
+    assert shop.total("INV-2") is None
+
+    again = shop("invoice", "import", str(rejected))
+    assert again.exit_code == 3
+
+    rejected.write_text(rejected.read_text().replace("'-5200", "5200"))
+    corrected = shop("invoice", "import", str(rejected), "-o", "json")
+    assert (corrected.exit_code, corrected.json["new"]) == (0, 1), corrected
+    assert str(shop.total("INV-2")) == "5200 JPY"
+
+
+def test_what_was_left_out_of_standard_input_goes_to_the_working_folder(shop: Shop) -> None:
+    answer = shop("invoice", "import", "-", "--skip-invalid", stdin=GOOD.replace("open", "opne"))
+    assert answer.exit_code == 9
+    assert "stdin.rejected.csv" in answer.err
+    assert Path("stdin.rejected.csv").exists()
+
+
+def test_without_bad_rows_skip_invalid_leaves_no_file(shop: Shop) -> None:
+    assert shop.bring_in(GOOD, "--skip-invalid").exit_code == 0
+    assert not list(Path().glob("*.rejected.csv"))
+
+
+def test_a_payment_that_belongs_to_another_invoice_is_refused(shop: Shop) -> None:
+    shop.bring_in(GOOD)
+    other = f"{HEADER}\nINV-9,c,N,EUR,5,paid,2026-09-01,stripe,pi_1,\nINV-8,c,N,EUR,5,paid,2026-09-01,,,\n"
+    answer = shop.bring_in(other, name="other.csv")
+    assert answer.exit_code == 3
+    assert "line 2, payment_reference: “pi_1” It belongs to INV-1 in the store." in answer.err
+
+    skipped = shop.bring_in(other, "--skip-invalid", "-o", "json", name="other.csv")
+    assert (skipped.exit_code, skipped.json["new"]) == (9, 1)
+    assert "INV-9" in Path(skipped.json["rejected_file"]).read_text()
+
+
+def test_an_invoice_keeps_its_currency(shop: Shop) -> None:
+    shop.bring_in(GOOD)
+    answer = shop.bring_in(GOOD.replace("EUR,120.00", "USD,120.00"))
+    assert answer.exit_code == 3
+    assert "The store knows INV-1 in EUR." in answer.err
+
+
+def test_what_the_store_knows_better_is_kept_and_told(shop: Shop) -> None:
+    content = f"{HEADER}\nINV-1,c,N,EUR,50.00,paid,2026-09-01,,,\n"
+    shop.bring_in(content)
+    marked = shop("mark-refunded", "INV-1", "--full", "--reason", "duplicate", "--yes")
+    assert marked.exit_code == 0, marked
+    answer = shop.bring_in(content.replace("N,EUR", "New name,EUR"), "-o", "json")
+    assert answer.exit_code == 0, answer
+    assert answer.json["changed"] == 1
+    [kept] = answer.json["kept"]
+    assert (kept["line"], kept["number"]) == (2, "INV-1")
+    assert "refunded" in kept["why"]
+    assert shop.status("INV-1") is InvoiceStatus.REFUNDED
+
+
+def test_an_open_invoice_is_paid_by_a_later_file(shop: Shop) -> None:
+    shop.bring_in(GOOD)
+    answer = shop.bring_in(GOOD.replace("open,2026-09-02,,", "paid,2026-09-02,adyen,PSP2"), "-o", "json")
+    assert answer.json["changed"] == 1
+    invoice = shop.books.read(lambda tx: invoice_named(tx, "INV-2"))
+    assert (invoice.status, str(invoice.refundable)) == (InvoiceStatus.PAID, "5200 JPY")
+    assert invoice.auto_refundable
+
+
+def test_a_file_of_several_chunks_goes_in_whole_and_once(shop: Shop) -> None:
+    count = 2 * CHUNK + 7
+    rows = "".join(f"INV-{n:05},c,N,EUR,{n + 1},paid,2026-09-01,stripe,pi_{n},\n" for n in range(count))
+    assert shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json["new"] == count
+    assert shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json["same"] == count
+    assert str(shop.total(f"INV-{count - 1:05}")) == f"{count}.00 EUR"
+    [imported] = json.loads(shop("invoice", "history", "INV-02005", "-o", "json").out)
+    assert imported["action"] == "invoice imported"
+
+
+def test_an_import_that_was_killed_between_chunks_is_finished_by_the_same_file(shop: Shop) -> None:
+    rows = "".join(f"INV-{n:05},c,N,EUR,{n + 1},open,2026-09-01,,,\n" for n in range(CHUNK + 5))
+    shop.bring_in(f"{HEADER}\n" + "".join(rows.splitlines(keepends=True)[:CHUNK]))
+    rest = shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json
+    assert (rest["new"], rest["same"]) == (5, CHUNK)
+
+
+def test_books_that_change_after_the_check_stop_the_import(shop: Shop) -> None:
+    shop.bring_in(GOOD)
+    known = NewInvoice(2, "INV-1", "c", "USD", 100, InvoiceStatus.OPEN, SystemClock(UTC).today())
+    rows = [known, replace(known, line=3, number="INV-7")]
+    with pytest.raises(ImportRefused) as refusal:
+        bring_in(lambda: rows, CheckedInvoices(rows=2), source="late.csv", books=shop.books, advance=lambda rows: None)
+    assert refusal.value.checked.problems[0].code == "other-currency"
+    assert shop.total("INV-7") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "empty-file"),
+        (b"\xef\xbb\xbf", "empty-file"),
+        (b"number;customer\n", "wrong-delimiter"),
+        (b"number,custumer\n", "unknown-column"),
+        (b"number,number\n", "duplicate-column"),
+        (b"number,customer\n", "missing-column"),
+        ("number,customer\n".encode("utf-16"), "not-utf-8"),
+        (b"number,customer\xff\n", "not-utf-8"),
+        (b"PK\x03\x04", "not-utf-8"),
+        (b'"number\n', "broken-header"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_answered_plainly(tmp_path: Path, content: bytes, code: str) -> None:
+    shop = Shop(f"sqlite:///{tmp_path / 'books.db'}")
+    Path("a.csv").write_bytes(content)
+    answer = shop("invoice", "import", "a.csv", "-o", "json")
+    assert (answer.exit_code, answer.error["code"]) == (2, code)
+    assert answer.error["hint"]
+    assert not (tmp_path / "books.db").exists()
+
+
+def test_a_file_that_is_not_there_is_answered_plainly(tmp_path: Path) -> None:
+    shop = Shop(f"sqlite:///{tmp_path / 'books.db'}")
+    answer = shop("invoice", "import", "nothing.csv")
+    assert answer.exit_code == 2
+    assert "[file-not-found]" in answer.err
+
+
+def test_hostile_cells_are_shown_as_escapes(shop: Shop) -> None:
+    answer = shop.bring_in(GOOD.replace("INV-2", "INV\x1b[2J\u202e"))
+    assert answer.exit_code == 3
+    assert "\x1b" not in answer.err
+    assert "\u202e" not in answer.err
+    assert r"INV\x1b[2J\u202e" in answer.err
+
+
+def test_quiet_says_only_what_went_wrong(shop: Shop) -> None:
+    Path("a.csv").write_text(GOOD)
+    assert shop("--quiet", "invoice", "import", "a.csv").err == ""
+
+
+def test_a_folder_that_takes_no_file_stops_the_import_before_anything_is_written(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("refundcli.documents.rejected.tempfile.NamedTemporaryFile", refuse)
+    answer = shop.bring_in(GOOD.replace("open", "opne"), "--skip-invalid")
+    assert answer.exit_code == 2
+    assert "permission denied" in answer.err
+    assert shop.total("INV-1") is None
