@@ -1,0 +1,190 @@
+"""What becomes of a refund when the provider or the network misbehaves, and how `resume` settles it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from desk import Desk
+from refundcli.domain.statuses import RefundState
+from refundcli.store.checking import unsound
+
+HOUR = 3600
+
+
+@pytest.fixture(autouse=True)
+def _books_stay_sound(desk: Desk) -> object:
+    yield
+    assert desk.books.inspect(lambda session: list(unsound(session))) == []
+
+
+def only_refund(desk: Desk, number: str = "INV-1") -> dict[str, object]:
+    (refund,) = desk.json(f"invoice show {number}")["refunds"]
+    told: dict[str, object] = refund
+    return told
+
+
+@pytest.mark.parametrize("behaviour", ["drop_after", "500_after", "malformed", "wrong_amount"])
+def test_a_refund_that_was_made_and_not_told_is_found_and_never_made_again(desk: Desk, behaviour: str) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults(behaviour)
+    answer = desk("refund INV-1 --amount 60 --reason duplicate --yes")
+    assert answer.exit_code == 8
+    assert "[outcome-unknown]" in answer.err
+    assert "refundcli resume rf_" in answer.err
+    shown = desk.json("invoice show INV-1")
+    assert (shown["in_flight"]["amount"], shown["refundable"]["amount"]) == ("60.00", "40.00")
+    assert shown["credit_notes"] == []
+    desk.refused("refund INV-1 --amount 40.01 --reason other --yes", "over-refund")
+    (settled,) = desk.json("resume")
+    assert (settled["step"], settled["status"]) == ("settled", "succeeded")
+    assert desk.refunded_at_provider(reference) == [6000]
+    assert desk.json("invoice show INV-1")["refunded"]["amount"] == "60.00"
+
+
+@pytest.mark.parametrize("behaviour", ["drop_before", "500_before", "409"])
+def test_a_refund_that_never_arrived_is_sent_again_with_its_own_key(desk: Desk, behaviour: str) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults(behaviour)
+    assert desk("refund INV-1 --amount 60 --reason duplicate --yes").exit_code == 8
+    desk.json("resume")
+    assert desk.refunded_at_provider(reference) == [6000]
+    first, second = desk.sandbox.refund_requests[:1] + desk.sandbox.refund_requests[-1:]
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert first.params == second.params
+
+
+def test_a_reservation_outlives_every_answer_that_proves_nothing(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("drop_before")
+    desk("refund INV-1 --full --reason duplicate --yes")
+    for behaviour in ("drop_before", "500_before", "409"):
+        desk.sandbox.faults(behaviour)
+        desk("resume")
+        assert only_refund(desk)["status"] == "submitted"
+    desk.refused("refund INV-1 --amount 1 --reason other --yes", "nothing-to-refund")
+
+
+def test_adyen_cannot_be_asked_so_the_key_settles_it(desk: Desk) -> None:
+    reference = desk.paid_by_card(provider="adyen")
+    desk.sandbox.faults("drop_after", provider="adyen")
+    assert desk("refund INV-1 --amount 60 --reason duplicate --yes").exit_code == 8
+    (settled,) = desk.json("resume")
+    assert settled["status"] == "pending"
+    assert desk.refunded_at_provider(reference) == [6000]
+    assert desk.json("invoice show INV-1")["in_flight"]["amount"] == "60.00"
+
+
+@pytest.mark.parametrize(("provider", "hours"), [("stripe", 21), ("adyen", 6 * 24 + 1)])
+def test_nothing_is_sent_after_the_key_window(desk: Desk, provider: str, hours: int) -> None:
+    desk.paid_by_card(provider=provider)
+    desk.sandbox.faults("drop_before", provider=provider)  # type: ignore[arg-type]
+    assert desk("refund INV-1 --amount 60 --reason duplicate --yes").exit_code == 8
+    sent_at = datetime.now(UTC) - timedelta(hours=hours)
+    with desk.books.engine.connect() as connection:
+        connection.execution_options(writes=True).execute(
+            text("UPDATE refund SET first_sent_at = :at"), {"at": sent_at.replace(tzinfo=None)}
+        )
+        connection.commit()
+    before = len(desk.sandbox.refund_requests)
+    (left,) = desk.json("resume", exit_code=8)
+    assert (left["step"], left["status"]) == ("needs attention", "submitted")
+    assert len(desk.sandbox.refund_requests) == before
+
+
+@pytest.mark.parametrize("behaviour", ["401", "403"])
+def test_a_key_without_the_right_is_a_definite_no_and_frees_the_amount(desk: Desk, behaviour: str) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 1 --reason other --yes")
+    desk.sandbox.faults(behaviour)
+    answer = desk("refund INV-1 --amount 60 --reason duplicate --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
+    assert desk.invoice("INV-1").refundable.number == "99.00"
+
+
+def test_a_provider_that_is_not_there_was_asked_nothing(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 1 --reason other --yes")
+    desk.sandbox.stop()
+    answer = desk("refund INV-1 --amount 60 --reason duplicate --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
+    assert desk.invoice("INV-1").refundable.number == "99.00"
+    assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.SUCCEEDED, RefundState.FAILED]
+
+
+def test_a_busy_provider_is_asked_again_after_a_while(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults("429")
+    desk.json("refund INV-1 --amount 60 --reason duplicate --yes")
+    assert desk.refunded_at_provider(reference) == [6000]
+
+
+def test_what_the_provider_already_returned_is_declined_in_its_words(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.dispute(reference)
+    answer = desk("refund INV-1 --full --reason other --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
+    assert "disputed" in answer.error["message"]
+    assert only_refund(desk)["status"] == "failed"
+
+
+def test_the_same_request_key_again_is_the_same_refund(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    command = "refund INV-1 --amount 60 --reason duplicate --request-key job-7 --yes"
+    first, second = desk.json(command), desk.json(command)
+    assert first["refunds"][0]["id"] == second["refunds"][0]["id"]
+    assert desk.refunded_at_provider(reference) == [6000]
+    desk.refused(command.replace("60", "61"), "request-key-reused")
+    desk.refused(command.replace("--amount 60", "--full"), "request-key-reused")
+
+
+def test_a_key_whose_refund_failed_may_be_used_again(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.json("refund INV-1 --amount 1 --reason other --yes")
+    desk.sandbox.faults("403")
+    command = "refund INV-1 --amount 60 --reason duplicate --request-key job-7 --yes"
+    desk.json(command, exit_code=6)
+    assert desk.json(command)["refunds"][0]["status"] == "succeeded"
+    assert desk.refunded_at_provider(reference) == [100, 6000]
+    keys = [request.headers["idempotency-key"] for request in desk.sandbox.refund_requests]
+    assert len(set(keys)) == 3
+
+
+def test_a_key_whose_outcome_is_not_known_answers_so_and_sends_nothing(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("drop_before")
+    command = "refund INV-1 --amount 60 --reason duplicate --request-key job-7 --yes"
+    desk.json(command, exit_code=8)
+    desk.json(command, exit_code=8)
+    assert len(desk.sandbox.refund_requests) == 1
+
+
+def test_a_refund_that_failed_for_good_is_recorded_once_returned_otherwise(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("403")
+    refund = desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=6)["refunds"][0]["id"]
+    told = f"mark-refunded INV-1 --amount 60 --reason duplicate --after-failed {refund} --yes"
+    desk.refused(told, "evidence-needed", exit_code=2)
+    desk.refused(f"{told.replace('60', '61')} --evidence 'SEPA 4711'", "over-refund")
+    answer = desk.json(f"{told} --evidence 'SEPA 4711'")
+    assert answer["refunds"][0]["status"] == "recorded"
+    desk.refused(f"{told} --evidence 'SEPA 4711'", "over-refund")
+
+
+def test_a_late_payment_of_another_mode_is_not_touched(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 1 --reason other --yes")
+    desk.environ["STRIPE_API_KEY"] = "sk_" + "live_desk"
+    del desk.environ["REFUNDCLI_STRIPE_API_BASE"]
+    answer = desk('refund INV-1 --amount 1 --reason other --confirm "1.00 EUR" -o json')
+    assert answer.exit_code == 4
+    assert len(desk.sandbox.refund_requests) == 1
+
+
+def test_resume_of_a_refund_that_is_finished_or_unknown(desk: Desk) -> None:
+    desk.paid_by_card()
+    refund = desk.json("refund INV-1 --amount 1 --reason other --yes")["refunds"][0]["id"]
+    (told,) = desk.json(f"resume {refund}")
+    assert told["step"] == "already finished"
+    desk.refused("resume rf_none", "refund-not-found", exit_code=5)
+    assert desk.json("resume") == []
