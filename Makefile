@@ -31,6 +31,9 @@ check: $(VENV)/.dev  ## lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.run  ## how long commands take, as ratios; writes docs/performance.md
+	$(BIN)/python benchmarks/run.py
+
 lock:  ## pin the requirements anew (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml requirements/build.in -o requirements/run.txt
 	uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --all-extras --group dev pyproject.toml requirements/build.in -o requirements/dev.txt
