@@ -14,6 +14,8 @@ from desk import Answer
 from refundcli.cli.main import run
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
+from refundcli.sandbox.seed import seed_file
+from refundcli.sandbox.state import SandboxState
 from refundcli.services.clock import SystemClock
 from refundcli.services.finding import invoice_named
 from refundcli.services.import_invoices import CHUNK, CheckedInvoices, ImportRefused, bring_in
@@ -303,3 +305,23 @@ def test_a_folder_that_takes_no_file_stops_the_import_before_anything_is_written
     assert answer.exit_code == 2
     assert "permission denied" in answer.err
     assert shop.total("INV-1") is None
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_the_example_invoices_go_in_and_seed_the_sandbox(shop: Shop) -> None:
+    answer = shop("invoice", "import", str(EXAMPLES / "invoices.csv"), "-o", "json")
+    assert answer.exit_code == 0, answer
+    assert answer.json["new"] >= 30
+    seeded = seed_file(SandboxState(), EXAMPLES / "invoices.csv")
+    assert len(seeded.made) == 19
+    assert seeded.skipped == []
+
+
+def test_the_example_transfers_have_two_rows_that_are_refused(shop: Shop) -> None:
+    shop("invoice", "import", str(EXAMPLES / "invoices.csv"))
+    answer = shop("mark-refunded", "--from", str(EXAMPLES / "transfers.csv"), "--dry-run", "-o", "json")
+    assert answer.exit_code == 9, answer
+    assert answer.json["recorded"] == 9
+    assert [row["code"] for row in answer.json["refused"]] == ["use-refund", "invoice-not-found"]
