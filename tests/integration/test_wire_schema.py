@@ -202,7 +202,15 @@ def test_stripes_request_carries_key_version_and_idempotency_key() -> None:
     assert seen.headers["content-type"] == "application/x-www-form-urlencoded"
     assert seen.headers["idempotency-key"] == KEY
     assert re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.[a-z]+", seen.headers["stripe-version"])
-    assert "x-stripe-client-telemetry" not in seen.headers
+
+
+def test_stripe_is_told_nothing_of_how_long_the_last_call_took() -> None:
+    with Stub(Reply(headers={"Request-Id": "req_1"})) as stub:
+        provider = stripe_at(stub.url)
+        for _ in range(2):
+            provider.refund(provider.prepare(order("pi_1")), KEY)
+    assert len(stub.seen) == 2
+    assert all("x-stripe-client-telemetry" not in seen.headers for seen in stub.seen)
 
 
 @pytest.mark.parametrize("amount", AMOUNTS)

@@ -77,7 +77,6 @@ class FreshConnections(requests.Session):
     def request(self, method: str | bytes, url: str | bytes, **options: Any) -> requests.Response:  # type: ignore[override]
         # A refund sent on to another address would be sent twice, and the key with it (I8).
         options["allow_redirects"] = False
-        options["headers"] = {**(options.get("headers") or {}), "Connection": "close"}
         options["verify"] = _certificates() or options.get("verify", True)
         with requests.Session() as call:
             # No proxy and no .netrc from the environment: the key goes to the provider alone.
