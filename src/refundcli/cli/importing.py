@@ -30,8 +30,12 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
             # Before anything is written: what is left out is never lost.
             rejected_path = rejected.publish()
         good = checked.rows - checked.bad_rows
-        with progress(app.err, "Writing", total=good, wanted=not app.quiet) as advance:
-            result = bring_in(invoices.rows, checked, source=source.label, books=books, advance=advance)
+        try:
+            with progress(app.err, "Writing", total=good, wanted=not app.quiet) as advance:
+                result = bring_in(invoices.rows, checked, source=source.label, books=books, advance=advance)
+        except KeyboardInterrupt:
+            app.err.say("Stopped. What was written stays; the same file again brings in the rest.")
+            raise
     _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
     if checked.bad_rows:
         raise typer.Exit(ExitCode.PARTLY)
