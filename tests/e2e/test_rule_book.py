@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_r2_money_taken_outside_cannot_be_refunded_through_a_provider(desk: Desk
     ],
 )
 def test_r12_a_card_payment_that_is_not_auto_refundable_says_why_and_the_way(
-    desk: Desk, changes: dict[str, object], why: str
+    desk: Desk, changes: dict[str, Any], why: str
 ) -> None:
     desk.paid_by_card(**changes)
     error = desk.refused("refund INV-1 --full --reason other --yes", "not-auto-refundable")

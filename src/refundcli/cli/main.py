@@ -115,6 +115,11 @@ def run(args: Sequence[str] | None = None) -> int:
         return int(code or ExitCode.DONE)
     except BrokenPipeError:
         return _reader_went_away()
+    except SystemExit as ending:
+        # So Typer ends when the reader of a pipe has gone.
+        if isinstance(ending.__context__, BrokenPipeError):
+            return _reader_went_away()
+        raise
     except RefundcliError as problem:
         return _tell(problem, given)
     except TyperException as problem:

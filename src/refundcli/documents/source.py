@@ -125,7 +125,7 @@ def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
             _read_through(source, file)
             return source
     except FileNotFoundError:
-        raise FileNotThere(name, "there is no such file") from None
+        raise FileNotThere(name, "there is no such file", hint="Check its name and the folder you are in.") from None
     except (OSError, ValueError) as error:
         raise FileProblem(name, _reason(error)) from error
 

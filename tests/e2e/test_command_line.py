@@ -1,0 +1,228 @@
+"""The command line itself: what it loads, how it answers, and what scripts rely on."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from desk import Answer, Desk
+from refundcli.cli.exit_codes import ExitCode
+from refundcli.cli.main import COMMANDS
+
+# Not pydantic: Typer itself reads options with it.
+HEAVY = ("sqlalchemy", "sqlmodel", "alembic", "stripe", "Adyen", "requests", "starlette", "uvicorn")
+
+
+def modules_of(*command: str) -> set[str]:
+    """The heavy modules that a command line loads, asked of Python itself."""
+    code = (
+        "import sys; from refundcli.__main__ import main\n"
+        f"sys.argv[1:] = {list(command)!r}\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"sys.stderr.write('HEAVY ' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.rpartition("HEAVY ")[2].split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["--version"], ["--help"], ["refund", "--help"], ["invoice", "--help"], ["config"], ["refund", "--nonsense"]],
+)
+def test_help_version_and_config_load_neither_the_store_nor_a_provider(command: list[str]) -> None:
+    assert modules_of(*command) == set()
+
+
+def test_a_command_loads_only_the_provider_it_uses(desk: Desk) -> None:
+    desk.paid_by_card()
+    command = [*["refund", "INV-1", "--amount", "1", "--reason", "other", "--yes"]]
+    environ = os.environ | desk.environ
+    code = (
+        "import sys; from refundcli.cli.main import run\n"
+        f"code = run({command!r})\n"
+        "sys.exit(code or 100 * ('Adyen' in sys.modules) + 0 * ('stripe' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env=environ, check=False).returncode == 0
+
+
+def test_the_exit_codes_are_a_promise() -> None:
+    assert {code.name: code.value for code in ExitCode} == {
+        "DONE": 0,
+        "BUG": 1,
+        "USAGE": 2,
+        "REFUSED": 3,
+        "SETTINGS": 4,
+        "NOT_FOUND": 5,
+        "DECLINED": 6,
+        "OUTCOME_UNKNOWN": 8,
+        "PARTLY": 9,
+        "INTERRUPTED": 130,
+    }
+
+
+def test_every_command_has_help_with_an_example(new_desk: Desk) -> None:
+    assert all(name in new_desk("--help").out for name in COMMANDS)
+    for name in COMMANDS:
+        shown = new_desk(f"{name} --help")
+        assert shown.exit_code == 0
+        subcommands = [line.split()[0] for line in shown.out.partition("Commands:")[2].splitlines() if line.strip()]
+        for words in [f"{name} {sub}" for sub in subcommands] or [name]:
+            assert "Example" in new_desk(f"{words} --help").out, words
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [("refnd INV-1", "refund"), ("invoice shw X", "show"), ("refund INV-1 --ful", "--full"), ("", "Usage")],
+)
+def test_a_slip_is_answered_with_what_was_probably_meant(new_desk: Desk, command: str, word: str) -> None:
+    answer = new_desk(command)
+    assert word in answer.out + answer.err
+    assert answer.exit_code == (2 if command else 0)
+
+
+def test_the_format_may_stand_before_the_command_or_after_it(desk: Desk) -> None:
+    desk.paid_by_card()
+    before, after = desk("-o json invoice show INV-1"), desk("invoice show INV-1 -o json")
+    assert before.json == after.json
+    assert desk("-o tsv invoice show INV-1 -o json").json == after.json
+
+
+def test_a_usage_error_is_json_where_json_was_asked_for(new_desk: Desk) -> None:
+    answer = new_desk("-o json refund INV-1 --ful")
+    assert (answer.exit_code, answer.error["code"]) == (2, "usage")
+
+
+def test_a_script_never_meets_a_prompt(desk: Desk) -> None:
+    """Every command that changes something, without a terminal and with an answer, asks nothing and ends."""
+    desk.paid_by_card()
+    desk.paid_outside()
+    desk.unpaid("INV-3")
+    desk.unpaid("INV-4")
+    for command in (
+        "refund INV-1 --amount 1 --reason other --yes",
+        'refund INV-1 --amount 1 --reason other --confirm "1.00 EUR"',
+        "mark-refunded INV-2 --full --reason other --yes",
+        "void INV-3 --yes",
+        "uncollectible INV-4 --yes",
+        "resume",
+        "invoice list",
+        "invoice show INV-1",
+        "invoice history INV-1",
+        "credit-notes list",
+        "config",
+        "store check",
+    ):
+        answer = desk(f"--no-input {command} -o json")
+        assert answer.exit_code == 0, (command, answer)
+        json.loads(answer.out)
+
+
+@pytest.mark.parametrize("command", ["invoice list", "credit-notes list", "resume", "invoice list --status void"])
+def test_an_empty_list_is_an_empty_list(desk: Desk, command: str) -> None:
+    assert desk.json(command) == []
+    assert desk(f"{command} -o ndjson").out == ""
+
+
+def test_a_pipe_gets_tabs_whole_values_and_no_box(desk: Desk) -> None:
+    desk.paid_by_card("INV-1", customer_name="A very long name" * 9)
+    (row,) = desk("invoice list").rows
+    assert row[0] == "INV-1"
+    assert row[2] == "A very long name" * 9
+
+
+def test_csv_has_a_heading_and_guards_formulas(desk: Desk) -> None:
+    desk.paid_by_card("INV-1", customer_name='=HYPERLINK("http://evil")')
+    lines = desk("invoice list -o csv").out.splitlines()
+    assert lines[0].startswith("number,status,customer")
+    assert "'=HYPERLINK" in lines[1]
+
+
+def test_what_comes_from_outside_never_reaches_the_terminal_raw(desk: Desk) -> None:
+    desk.paid_by_card("INV-1", customer_name="Eve \x1b]0;owned\x07\x1b[31m[bold]x[/bold]\u202e")
+    for command in ("invoice show INV-1", "invoice list", "invoice history INV-1"):
+        shown = desk(command)
+        assert not {"\x1b", "\x07", "\u202e"} & set(shown.out + shown.err)
+    assert "[bold]x[/bold]" in desk("invoice show INV-1").out
+
+
+def test_a_reader_that_went_away_is_no_error(desk: Desk) -> None:
+    for n in range(300):
+        desk.unpaid(f"INV-{n:04}")
+    command = f"{sys.executable} -m refundcli invoice list --limit 300 | head -1"
+    shell = ["bash", "-o", "pipefail", "-c", command]
+    done = subprocess.run(shell, env=os.environ | desk.environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+# --- settings, store, sandbox ---
+
+
+@pytest.fixture
+def new_desk(tmp_path: Path) -> Desk:
+    """A desk where nothing is set up yet."""
+    desk = Desk.__new__(Desk)
+    desk.folder, desk.url = tmp_path, ""
+    desk.environ = {
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "COLUMNS": "120",
+    }
+    return desk
+
+
+def test_init_writes_settings_that_load_and_makes_the_store(new_desk: Desk) -> None:
+    answer = new_desk.json("--store sqlite:///books.db init --sandbox http://127.0.0.1:4242")
+    settings = tomllib.loads(Path(answer["settings"]).read_text())
+    assert settings["stripe"] == {"api_key": "env:STRIPE_API_KEY", "api_base": "http://127.0.0.1:4242"}
+    assert (new_desk.folder / "books.db").exists()
+    assert new_desk.json("invoice list") == []
+    again: Answer = new_desk("--store sqlite:///books.db init -o json")
+    assert (again.exit_code, again.error["code"]) == (4, "settings-exist")
+    assert new_desk("--store sqlite:///books.db init --force").exit_code == 0
+
+
+def test_config_tells_where_each_setting_comes_from_and_no_secret(new_desk: Desk) -> None:
+    new_desk("--store sqlite:///books.db init")
+    new_desk.environ |= {"STRIPE_API_KEY": "sk_test_hidden", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "7"}
+    shown = new_desk("config -o json")
+    found = {row["key"]: (row["value"], row["from"]) for row in shown.json}
+    assert found["refunds.read_timeout"] == (7.0, "environment REFUNDCLI_REFUNDS_READ_TIMEOUT")
+    assert found["stripe.api_key"][0] == "env:STRIPE_API_KEY"
+    assert found["stripe.api_key"][1].endswith("refundcli.toml")
+    assert "hidden" not in shown.out + shown.err
+
+
+def test_without_a_store_the_way_to_one_is_told(new_desk: Desk) -> None:
+    error = new_desk.refused("--store sqlite:///none.db invoice list", "no-store", exit_code=4)
+    assert "refundcli init" in str(error["hint"])
+
+
+def test_without_a_key_the_setting_is_named(desk: Desk) -> None:
+    desk.paid_by_card()
+    del desk.environ["REFUNDCLI_STRIPE_API_KEY"]
+    error = desk.refused("refund INV-1 --full --reason other --yes", "provider-not-configured", exit_code=4)
+    assert "api_key" in str(error["message"]) + str(error["hint"])
+
+
+def test_the_store_is_backed_up_checked_and_upgraded(new_desk: Desk) -> None:
+    new_desk("--store sqlite:///books.db init")
+    copy = new_desk.json("store backup copy.db")["backup"]
+    assert Path(copy).exists()
+    new_desk.refused("store backup copy.db", "backup-exists", exit_code=2)
+    assert new_desk.json("store check") == {"sound": True}
+    answer = new_desk.json("store upgrade")
+    assert answer["before"] == answer["after"]
+
+
+def test_a_bug_is_told_as_a_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refundcli.store.reading.SqlReading.invoices", lambda *_: 1 / 0)
+    answer = desk("invoice list")
+    assert answer.exit_code == 1
+    assert "bug in refundcli" in answer.err
+    assert "Traceback" not in answer.err
+    assert "Traceback" in desk("--debug invoice list").err

@@ -1,0 +1,52 @@
+"""A real terminal: a pseudo-terminal that a command runs in, and a screen that shows what a person would see."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import pexpect
+import pyte
+
+
+class Terminal:
+    """`refundcli …` in a terminal of so many columns."""
+
+    def __init__(self, command: Sequence[str], environ: dict[str, str], *, columns: int = 100, lines: int = 60) -> None:
+        settings = {name: value for name, value in environ.items() if name != "COLUMNS"}
+        self._screen = pyte.Screen(columns, lines)
+        self._stream = pyte.Stream(self._screen)
+        self._child: pexpect.spawn[str] = pexpect.spawn(
+            sys.executable,
+            ["-m", "refundcli", *command],
+            env={**os.environ, **settings, "TERM": "xterm-256color"},
+            dimensions=(lines, columns),
+            encoding="utf-8",
+            timeout=60,
+        )
+        self.raw = ""
+
+    def wait_for(self, words: str) -> None:
+        self._child.expect_exact(words)
+        self._feed(str(self._child.before) + words)
+
+    def type(self, words: str) -> None:
+        self._child.sendline(words)
+
+    def press_ctrl_c(self) -> None:
+        self._child.sendintr()
+
+    def ends(self) -> int:
+        """The exit code; everything that was shown is then on the screen."""
+        self._child.expect(pexpect.EOF)
+        self._feed(str(self._child.before))
+        self._child.close()
+        assert self._child.exitstatus is not None, self.text
+        return self._child.exitstatus
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
+
+    def _feed(self, shown: str) -> None:
+        self.raw += shown
+        self._stream.feed(shown)

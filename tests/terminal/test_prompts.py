@@ -1,0 +1,186 @@
+"""Questions and screens in a real terminal (a pty); what a person sees is read off an emulated screen."""
+
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from desk import Desk
+from refundcli.domain.statuses import Dispute
+from terminal.terminal import Terminal
+
+
+@pytest.fixture
+def new_store(new_sqlite: object) -> object:
+    """One database is enough here: the rules were asked of both."""
+    return new_sqlite
+
+
+def sit_down(desk: Desk, command: str, *, columns: int = 100) -> Terminal:
+    return Terminal(shlex.split(command), desk.environ, columns=columns)
+
+
+def test_the_amount_must_be_typed_before_money_moves(desk: Desk) -> None:
+    reference = desk.paid_by_card(products=("Season pass",), subscription="sub_88")
+    terminal = sit_down(desk, "refund INV-1 --amount 12.50 --reason duplicate")
+    terminal.wait_for("Type 12.50 EUR to go on:")
+    assert "cannot be undone" in terminal.text
+    assert "test mode" in terminal.text
+    terminal.type("12.50 eur")
+    assert terminal.ends() == 0
+    for words in ("Refunded 12.50 EUR", "credit note CN-", "Season pass", "sub_88 goes on", "5–10 business days"):
+        assert words in terminal.text
+    assert desk.refunded_at_provider(reference) == [1250]
+
+
+@pytest.mark.parametrize("typed", ["12.05 EUR", "12.50", "yes", ""])
+def test_a_wrong_amount_moves_no_money(desk: Desk, typed: str) -> None:
+    desk.paid_by_card()
+    terminal = sit_down(desk, "refund INV-1 --amount 12.50 --reason duplicate")
+    terminal.wait_for("to go on:")
+    terminal.type(typed)
+    assert terminal.ends() == 3
+    assert "[not-confirmed]" in terminal.text
+    assert desk.sandbox.refund_requests == []
+    assert desk.count("refund") == 0
+
+
+def test_ctrl_c_at_the_question_moves_no_money(desk: Desk) -> None:
+    desk.paid_by_card()
+    terminal = sit_down(desk, "refund INV-1 --full --reason duplicate")
+    terminal.wait_for("to go on:")
+    terminal.press_ctrl_c()
+    assert terminal.ends() == 130
+    assert "Interrupted" in terminal.text
+    assert desk.count("refund") == 0
+
+
+def test_ctrl_c_while_the_provider_works_waits_for_its_answer(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults("delay_ms", delay_ms=1500)
+    terminal = sit_down(desk, "refund INV-1 --full --reason duplicate --yes")
+    _until(lambda: bool(desk.sandbox.refund_requests))
+    terminal.press_ctrl_c()
+    terminal.wait_for("Stopping as soon as")
+    assert terminal.ends() == 130
+    assert desk.refunded_at_provider(reference) == [10000]
+    assert desk.invoice("INV-1").status == "refunded"
+
+
+def test_another_terminal_that_was_faster_is_noticed_before_money_moves(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    terminal = sit_down(desk, "refund INV-1 --full --reason duplicate")
+    terminal.wait_for("Type 100.00 EUR to go on:")
+    desk.json("refund INV-1 --amount 40 --reason other --yes")
+    terminal.type("100.00 EUR")
+    assert terminal.ends() == 3
+    assert "[changed-meanwhile]" in terminal.text
+    assert desk.refunded_at_provider(reference) == [4000]
+
+
+def test_no_input_never_asks_even_in_a_terminal(desk: Desk) -> None:
+    desk.paid_by_card()
+    terminal = sit_down(desk, "--no-input refund INV-1 --full --reason duplicate")
+    assert terminal.ends() == 2
+    assert "[confirmation-required]" in terminal.text
+
+
+@pytest.mark.parametrize(
+    ("command", "said", "status"),
+    [("void INV-3", "Voided", "void"), ("uncollectible INV-3", "Uncollectible", "uncollectible")],
+)
+def test_ending_an_invoice_asks_for_a_plain_yes(desk: Desk, command: str, said: str, status: str) -> None:
+    desk.unpaid()
+    terminal = sit_down(desk, command)
+    terminal.wait_for("[y/N]")
+    terminal.type("")
+    assert terminal.ends() == 3
+    assert desk.invoice("INV-3").status == "open"
+    terminal = sit_down(desk, command)
+    terminal.wait_for("[y/N]")
+    terminal.type("y")
+    assert terminal.ends() == 0
+    assert said in terminal.text
+    assert desk.invoice("INV-3").status == status
+
+
+def test_a_record_says_that_no_money_moves(desk: Desk) -> None:
+    desk.paid_outside()
+    terminal = sit_down(desk, "mark-refunded INV-2 --full --reason other")
+    terminal.wait_for("[y/N]")
+    assert "No money moves" in terminal.text
+    terminal.type("y")
+    assert terminal.ends() == 0
+    assert "Recorded 100.00 EUR" in terminal.text
+
+
+def test_a_file_of_records_asks_for_the_number_of_rows(desk: Desk) -> None:
+    desk.paid_outside("T-1", "100.00 EUR")
+    path = desk.folder / "transfers.csv"
+    path.write_text("invoice,amount,reason\nT-1,40,other\nT-1,10,other\nT-9,5,other\n")
+    terminal = sit_down(desk, f"mark-refunded --from {path}")
+    terminal.wait_for("Type 2 to go on:")
+    for words in ("Will record", "50.00", "1 invoice-not-found", "lines 4"):
+        assert words in terminal.text
+    terminal.type("3")
+    assert terminal.ends() == 3
+    assert desk.count("refund") == 0
+    terminal = sit_down(desk, f"mark-refunded --from {path}")
+    terminal.wait_for("to go on:")
+    terminal.type("2")
+    assert terminal.ends() == 9
+    assert "Recorded 2 rows: 50.00 EUR" in terminal.text
+    assert "transfers" in terminal.text
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_every_screen_keeps_its_amounts_numbers_and_commands_whole(desk: Desk, columns: int) -> None:
+    desk.paid_by_card("INV-2026-000001", dispute=Dispute.NONE, products=("Season pass 2026", "Training kit"))
+    desk.json("refund INV-2026-000001 --amount 30 --reason product-unsatisfactory --yes")
+    note = desk.json("credit-notes list")[0]["number"]
+    for command, whole in {
+        "invoice show INV-2026-000001": ("70.00 EUR", note, "refundcli refund INV-2026-000001 --full --reason REASON"),
+        "invoice list": ("INV-2026-000001", "100.00", "30.00", "70.00"),
+        "credit-notes list": (note, "INV-2026-000001", "30.00"),
+        f"credit-notes show {note}": (note, "30.00 EUR"),
+        "invoice history INV-2026-000001": ("refund succeeded", "refund submitted"),
+        "config": ("refunds.read_timeout",),
+    }.items():
+        terminal = sit_down(desk, command, columns=columns)
+        assert terminal.ends() == 0
+        for words in whole:
+            assert words in terminal.text, (command, columns, terminal.text)
+
+
+def test_a_hostile_name_cannot_reach_the_terminal(desk: Desk) -> None:
+    desk.paid_by_card(customer_name="Eve \x1b[2J\x1b]0;owned\x07 \u202etxt.exe")
+    terminal = sit_down(desk, "invoice show INV-1")
+    assert terminal.ends() == 0
+    assert "\x1b[2J" not in terminal.raw
+    assert "owned\x07" not in terminal.raw
+    assert r"\x1b[2J" in terminal.text
+
+
+def test_a_large_import_shows_that_it_goes_on(desk: Desk) -> None:
+    path = _large_file(desk.folder / "many.csv", 3000)
+    terminal = sit_down(desk, f"invoice import {path}")
+    assert terminal.ends() == 0
+    assert "Checking" in terminal.raw
+    assert "Writing" in terminal.raw
+    assert "3000 new" in terminal.text
+
+
+def _large_file(path: Path, rows: int) -> Path:
+    lines = ["number,customer,currency,total,status,issued_on"]
+    lines += [f"L-{row:06},cus_1,EUR,10.00,open,2026-09-01" for row in range(rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
