@@ -99,16 +99,18 @@ class ConnectedProviders:
 
             cache = AccountsInBooks(self._books)
             made = connect(provider, settings=self._settings, environ=self._environ, account_cache=cache)
-            self._agree(made)
+            agree_on_mode(self._books, made.name, livemode=made.livemode)
             self._made[provider] = made
         return self._made[provider]
 
-    def _agree(self, made: PaymentProvider) -> None:
-        pinned = self._books.read(lambda tx: tx.livemode())
-        if pinned is None:
-            self._books.write(lambda tx: tx.pin_livemode(made.livemode))
-        elif pinned != made.livemode:
-            raise WrongMode(pinned, made.name)
+
+def agree_on_mode(books: Books, provider: Provider, *, livemode: bool) -> None:
+    """The first key that is used pins the store's mode. Raises WrongMode for a key of the other one (I12)."""
+    pinned = books.read(lambda tx: tx.livemode())
+    if pinned is None:
+        pinned = books.write(lambda tx: tx.pin_livemode(livemode))
+    if pinned != livemode:
+        raise WrongMode(pinned, provider)
 
 
 class AccountsInBooks:
@@ -121,4 +123,5 @@ class AccountsInBooks:
         return self._books.read(lambda tx: tx.account(provider, fingerprint))
 
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
+        agree_on_mode(self._books, provider, livemode=livemode)
         self._books.write(lambda tx: tx.remember_account(provider, fingerprint, account, livemode=livemode))

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from conftest import NewStore
-from desk import Desk
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
+from conftest import NewStore
+from desk import Desk
+from refundcli.bootstrap import AccountsInBooks, WrongMode, agree_on_mode
+from refundcli.domain.statuses import Provider
 from refundcli.services.clock import SystemClock
 from refundcli.store import migrate
 from refundcli.store.checking import unsound
@@ -171,3 +173,27 @@ def test_sound_books_are_told_from_tampered_ones(desk: Desk) -> None:
 def test_an_engine_never_shows_a_password() -> None:
     engine = create_engine("postgresql+psycopg://ada:hunter2@localhost/x")
     assert "hunter2" not in migrate.shown_url(engine)
+
+
+def test_an_account_that_two_processes_learn_at_once_is_written_once(store_url: str) -> None:
+    books = books_at(store_url)
+    for _ in range(2):
+        books.write(lambda tx: tx.remember_account(Provider.STRIPE, "f00", "acct_1", livemode=False))
+    assert run_sql(store_url, "SELECT count(*) FROM audit_entry") == [(1,)]
+    assert books.read(lambda tx: tx.account(Provider.STRIPE, "f00")) == "acct_1"
+
+
+def test_the_first_mode_stays_whoever_comes_second(store_url: str) -> None:
+    books = books_at(store_url)
+    assert books.write(lambda tx: tx.pin_livemode(False)) is False
+    assert books.write(lambda tx: tx.pin_livemode(True)) is False
+    with pytest.raises(WrongMode):
+        agree_on_mode(books, Provider.STRIPE, livemode=True)
+
+
+def test_a_key_of_the_other_mode_leaves_no_trace(store_url: str) -> None:
+    books = books_at(store_url)
+    books.write(lambda tx: tx.pin_livemode(True))
+    with pytest.raises(WrongMode):
+        AccountsInBooks(books).put(Provider.STRIPE, "f00", "acct_1", False)
+    assert run_sql(store_url, "SELECT count(*) FROM provider_account") == [(0,)]

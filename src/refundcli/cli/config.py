@@ -20,7 +20,7 @@ def config(ctx: typer.Context, output: Output = None) -> None:
     if me.wants_json:
         me.show_list({"key": name, "value": value, "from": place} for name, value, place in me.loaded.rows())
     elif me.for_people:
-        me.out.table(("Setting", "Value", "From"), rows)
+        me.out.table(("Setting", "Value", "From"), rows, whole=("Setting",))
     else:
         me.show_rows(("setting", "value", "from"), rows, text_columns=("setting", "value", "from"))
 

@@ -125,11 +125,12 @@ def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _short(value: Any, text: Any) -> str:
-    """A value on one line: money as `12.00 EUR`, a list by the names of its things."""
+    """A value on one line: money as `12.00 EUR`, a thing as `name=value name=value`, a list joined by `; `."""
     if isinstance(value, Mapping):
         if "amount_minor" in value:
             return f"{value['amount']} {value['currency']}"
-        return " ".join(_short(part, text) for part in value.values() if part not in (None, "", []))
+        parts = ((name, _short(part, text)) for name, part in value.items() if part not in (None, "", []))
+        return " ".join(f"{name}={part}" for name, part in parts)
     if isinstance(value, list):
         return "; ".join(_short(part, text) for part in value)
     return str(text(value))

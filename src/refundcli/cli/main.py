@@ -20,15 +20,15 @@ from refundcli.domain.errors import RefundcliError, UsageProblem
 COMMANDS = {
     "init": ("refundcli.cli.init", "Write refundcli.toml and make the store."),
     "invoice": ("refundcli.cli.invoice", "Import, list and look into invoices."),
-    "refund": ("refundcli.cli.refund", "Send money back through the provider. Money moves."),
-    "mark-refunded": ("refundcli.cli.mark_refunded", "Record a refund made elsewhere. No money moves."),
+    "refund": ("refundcli.cli.refund", "Send money back through the provider: money moves."),
+    "mark-refunded": ("refundcli.cli.mark_refunded", "Record a refund made elsewhere: no money moves."),
     "void": ("refundcli.cli.void", "Cancel an invoice that was issued and never paid."),
     "uncollectible": ("refundcli.cli.uncollectible", "Write an unpaid invoice off as bad debt."),
     "resume": ("refundcli.cli.resume", "Settle refunds that a kill or a timeout left behind."),
     "credit-notes": ("refundcli.cli.credit_notes", "List and show credit notes."),
     "store": ("refundcli.cli.store", "Upgrade, back up and check the store."),
     "config": ("refundcli.cli.config", "Show the settings and where each comes from."),
-    "sandbox": ("refundcli.cli.sandbox", "Practise against Stripe and Adyen look-alikes on this machine."),
+    "sandbox": ("refundcli.cli.sandbox", "Practise against stand-ins for Stripe and Adyen."),
 }
 
 
@@ -112,7 +112,8 @@ def run(args: Sequence[str] | None = None) -> int:
     try:
         code = typer.main.get_command(cli).main(given or ["--help"], prog_name="refundcli", standalone_mode=False)
         sys.stdout.flush()
-        return int(code or ExitCode.DONE)
+        # Typer answers Ctrl-C with a silent 130.
+        return _tell_interrupted() if code == ExitCode.INTERRUPTED else int(code or ExitCode.DONE)
     except BrokenPipeError:
         return _reader_went_away()
     except SystemExit as ending:
@@ -127,8 +128,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except Exit as ending:
         return ending.exit_code
     except (KeyboardInterrupt, Abort, _interrupted()):
-        sys.stderr.write("\n Interrupted.\n")
-        return ExitCode.INTERRUPTED
+        return _tell_interrupted()
     except Exception as bug:
         return _tell_bug(bug, debug="--debug" in given)
 
@@ -181,6 +181,11 @@ def _wants_json(given: Sequence[str]) -> bool:
         elif option.startswith("-o") and len(option) > 2:
             wanted = option[2:]
     return wanted in (Format.JSON, Format.NDJSON)
+
+
+def _tell_interrupted() -> int:
+    sys.stderr.write("\n Interrupted.\n")
+    return ExitCode.INTERRUPTED
 
 
 def _reader_went_away() -> int:

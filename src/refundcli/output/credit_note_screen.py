@@ -38,7 +38,7 @@ def show_notes(notes: Sequence[CreditNote], screen: Screen) -> None:
         for note in notes
     )
     columns = ("Number", "Status", "Issued", "Invoice", "Amount", "Currency", "Reason")
-    screen.table(columns, rows, right=("Amount",))
+    screen.table(columns, rows, right=("Amount",), whole=("Number", "Issued", "Invoice"))
 
 
 def show_note(note: CreditNote, refund: Refund, screen: Screen, *, zone: ZoneInfo) -> None:

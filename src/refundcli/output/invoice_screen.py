@@ -7,7 +7,7 @@ from refundcli.domain.eligibility import PossibleAction, possible_actions
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
-from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid, local_time
+from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
 from refundcli.services.ports import AuditEntry
 
 LIST_COLUMNS = ("Number", "Status", "Customer", "Total", "Refunded", "Left", "Currency", "Issued")
@@ -52,7 +52,11 @@ def list_row(invoice: Invoice) -> tuple[str, ...]:
 
 
 def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
-    screen.table(LIST_COLUMNS, map(list_row, invoices), right=("Total", "Refunded", "Left"))
+    """Without the least needed columns where the terminal is narrow; a pipe and JSON have them all."""
+    left_out = ("Refunded", "Issued") if screen.is_narrow else ()
+    columns = [name for name in LIST_COLUMNS if name not in left_out]
+    rows = ([cell for name, cell in zip(LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
+    screen.table(columns, rows, right=("Total", "Refunded", "Left"), whole=("Number", "Currency", "Issued"))
 
 
 def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str) -> None:
@@ -70,19 +74,30 @@ def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str)
 def show_history(invoice: Invoice, entries: Sequence[AuditEntry], screen: Screen, *, zone: ZoneInfo) -> None:
     screen.say((invoice.number, STRONG), f"   {status_words(invoice)}")
     screen.blank()
-    rows = (
-        (local_time(e.at, zone), e.operator, e.action, e.subject if e.subject != invoice.number else "", changes(e))
-        for e in entries
+    screen.entries(
+        [
+            (
+                ((local_time(e.at, zone), QUIET), (e.operator, ""), (e.action, STRONG)),
+                "   ".join(filter(None, (changes(e, inner=False), e.subject if e.subject != invoice.number else ""))),
+            )
+            for e in entries
+        ]
     )
-    screen.table(("When", "Who", "What", "Of", "Details"), rows)
 
 
-def changes(entry: AuditEntry) -> str:
+# How the protocol works inside: for programs and `-o json`, not for a person's first look.
+_INNER = frozenset({"fence", "lease_owner", "idempotency_key", "request_key", "kind", "state", "invoice", "status"})
+
+
+def changes(entry: AuditEntry, *, inner: bool = True) -> str:
     """`state ready → submitted, provider_reference re_1`: what changed, in one line."""
     told = []
     for name, after in entry.after.items():
+        if not inner and name in _INNER:
+            continue
         before = entry.before.get(name)
-        told.append(f"{name} {before} → {after}" if before not in (None, "", after) else f"{name} {after}")
+        word = name.replace("_", " ")
+        told.append(f"{word} {before} → {after}" if before not in (None, "", after) else f"{word} {after}")
     return ", ".join(told)
 
 
@@ -112,13 +127,15 @@ def _way(payment: Payment) -> str:
 
 
 def _sums(invoice: Invoice, screen: Screen) -> None:
-    screen.say(
-        f"Total {invoice.total}    Paid {invoice.paid.number}    Refunded {invoice.refunded.number}    "
-        f"In flight {invoice.in_flight.number}    ",
-        ("Left to refund ", ""),
-        (str(invoice.refundable), STRONG),
-        indent=3,
-    )
+    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"In flight {invoice.in_flight.number}"]
+    if invoice.paid != invoice.total:
+        sums.insert(1, f"Paid {invoice.paid.number}")
+    left = ("Left to refund ", (str(invoice.refundable), STRONG))
+    if screen.is_narrow:
+        screen.say("    ".join(sums), indent=3)
+        screen.say(*left, indent=3)
+    else:
+        screen.say("    ".join([*sums, ""]), *left, indent=3)
 
 
 def _is_remarkable(payment: Payment) -> bool:
@@ -128,15 +145,20 @@ def _is_remarkable(payment: Payment) -> bool:
 def _payments(invoice: Invoice, screen: Screen) -> None:
     screen.blank()
     screen.say(("Payments", STRONG))
-    table = grid()
-    for payment in invoice.payments:
-        table.add_row(
-            cell("  " + (payment.reference or _way(payment))),
-            cell(f"{payment.captured} captured"),
-            cell(f"{payment.refundable.number} left"),
-            cell(_payment_notes(payment)),
-        )
-    screen.console.print(table)
+    screen.entries(
+        [
+            (
+                (
+                    (payment.reference or _way(payment), ""),
+                    (f"{payment.captured} captured", ""),
+                    (f"{payment.refundable.number} left", ""),
+                ),
+                _payment_notes(payment),
+            )
+            for payment in invoice.payments
+        ],
+        right=(1, 2),
+    )
 
 
 def _payment_notes(payment: Payment) -> str:
@@ -154,19 +176,22 @@ def _payment_notes(payment: Payment) -> str:
 def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
     screen.blank()
     screen.say(("Refunds", STRONG))
-    table = grid()
-    for justify in ("left", "right", "left", "left", "left", "left"):
-        table.add_column(justify=justify, overflow="fold")
-    for refund in refunds:
-        table.add_row(
-            cell("  " + local_time(refund.created_at, zone)),
-            cell(str(refund.amount)),
-            cell(refund.reason.label),
-            cell(_STATE_WORDS.get(refund.state, refund.state.value), _STATE_STYLES.get(refund.state, DOUBT)),
-            cell(refund.provider_reference or _recorded_way(refund) or refund.id),
-            cell(note_words(refund)),
-        )
-    screen.console.print(table)
+    screen.entries(
+        [
+            (
+                (
+                    (local_time(refund.created_at, zone), ""),
+                    (str(refund.amount), ""),
+                    (refund.reason.label, ""),
+                    (_STATE_WORDS.get(refund.state, refund.state.value), _STATE_STYLES.get(refund.state, DOUBT)),
+                    (note_words(refund), ""),
+                ),
+                refund.provider_reference or _recorded_way(refund) or refund.id,
+            )
+            for refund in refunds
+        ],
+        right=(1,),
+    )
 
 
 def _recorded_way(refund: Refund) -> str:

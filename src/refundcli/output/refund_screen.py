@@ -52,7 +52,7 @@ def show_result(refunds: Sequence[Refund], invoice: Invoice, screen: Screen, *, 
         indent=3,
     )
     for note in after_notes(refunds, invoice):
-        screen.say(f"· {note}", indent=3)
+        screen.bullet(note)
 
 
 def after_notes(refunds: Sequence[Refund], invoice: Invoice) -> list[str]:

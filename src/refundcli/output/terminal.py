@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 # Words with their style, put side by side: `[("INV-1", "bold"), ("  Paid", "green")]`.
 Line: TypeAlias = Sequence[tuple[str, str]]
 
+# A row's cells with their style, and what more there is to say of it.
+Entry: TypeAlias = tuple[Line, str]
+
+_INDENT, _GAP = 3, 2
+# Below so many columns a table keeps to what is needed most.
+_NARROW = 110
+
 GOOD, BAD, DOUBT, QUIET, STRONG = "green", "red", "yellow", "dim", "bold"
 
 
@@ -28,6 +35,10 @@ class Screen:
     @property
     def is_terminal(self) -> bool:
         return self._stream.isatty()
+
+    @property
+    def is_narrow(self) -> bool:
+        return self.console.width < _NARROW
 
     @property
     def console(self) -> "Console":
@@ -64,17 +75,62 @@ class Screen:
     def blank(self) -> None:
         self._stream.write("\n")
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
-        """Columns under quiet headings. A value too long for the terminal folds; it is never cut off."""
+    def bullet(self, words: str) -> None:
+        """A remark under a result, its further lines aligned with its first."""
+        if not self.is_terminal:
+            self.say(f"· {words}", indent=3)
+            return
+        table = grid()
+        table.add_row(cell("  ·"), cell(words))
+        self.console.print(table)
+
+    def entries(self, rows: Sequence[Entry], *, right: Sequence[int] = ()) -> None:
+        """Aligned cells, each row with its detail: beside it where all fit, else on a line of its own below."""
+        from rich.cells import cell_len
+        from rich.padding import Padding
+        from rich.text import Text
+
+        widths = [
+            max(cell_len(safe(word)) for word, _ in column) for column in zip(*(row for row, _ in rows), strict=True)
+        ]
+        longest = max(cell_len(safe(detail)) for _, detail in rows)
+        beside = _INDENT + sum(widths) + _GAP * len(widths) + longest <= self.console.width
+        for row, detail in rows:
+            line = Text()
+            for place, (width, (word, style)) in enumerate(zip(widths, row, strict=True)):
+                text = Text(safe(word), style)
+                text.align("right" if place in right else "left", width)
+                line.append_text(text).append(" " * _GAP)
+            if beside:
+                line.append(safe(detail))
+            line.rstrip()
+            self.console.print(Padding(line, (0, 0, 0, _INDENT)))
+            if detail and not beside:
+                self.console.print(Padding(Text(safe(detail), QUIET), (0, 0, 0, 2 * _INDENT)))
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        right: Sequence[str] = (),
+        whole: Sequence[str] = (),
+    ) -> None:
+        """Columns under quiet headings. What is too long for the terminal folds, and `whole` columns never do."""
         table = grid(header=True)
         for name in columns:
-            table.add_column(name, justify="right" if name in right else "left", no_wrap=name in right, overflow="fold")
+            table.add_column(
+                name,
+                justify="right" if name in right else "left",
+                no_wrap=name in right or name in whole,
+                overflow="fold",
+            )
         for row in rows:
             table.add_row(*(cell(value) for value in row))
         self.console.print(table)
 
 
-def grid(*, header: bool = False, indent: int = 1) -> "Table":
+def grid(*, header: bool = False) -> "Table":
     from rich.table import Table
 
     return Table(

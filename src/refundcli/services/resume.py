@@ -134,5 +134,5 @@ def _same_place(sending: Sending, provider: PaymentProvider) -> bool:
     return (
         provider.account == request.account
         and provider.livemode == request.livemode
-        and request.endpoint.startswith(provider.base_url)
+        and request.endpoint.startswith(f"{provider.base_url}/")
     )

@@ -223,13 +223,18 @@ class SqlWriting(SqlReading):
 
     # --- whose money ---------------------------------------------------------------------------------------
 
-    def pin_livemode(self, livemode: bool) -> None:
+    def pin_livemode(self, livemode: bool) -> bool:
         info = self._info()
-        info.livemode = livemode
-        self._session.add(info)
-        self._audit.write("store mode pinned", "store", {}, {"livemode": livemode})
+        if info.livemode is None:
+            info.livemode = livemode
+            self._session.add(info)
+            self._audit.write("store mode pinned", "store", {}, {"livemode": livemode})
+        return info.livemode
 
     def remember_account(self, provider: Provider, key_fingerprint: str, account: str, *, livemode: bool) -> None:
+        # Another process may have asked the provider at the same time.
+        if self.account(provider, key_fingerprint) is not None:
+            return
         row = ProviderAccountRow(provider=provider, key_fingerprint=key_fingerprint, account=account, livemode=livemode)
         self._session.add(row)
         self._audit.write("provider account seen", provider, {}, {"account": account, "livemode": livemode})

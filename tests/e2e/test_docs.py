@@ -1,0 +1,304 @@
+"""What the pages say is what the program does: commands, options, codes, columns, settings, quoted output."""
+
+import importlib
+import json
+import os
+import pkgutil
+import re
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import refundcli
+from desk import Desk
+from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
+from refundcli.cli.main import COMMANDS, cli
+from refundcli.documents import invoice_rows, mark_rows
+from refundcli.domain.errors import RefundcliError
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refusals import PRECEDENCE, RuleRefusal
+from refundcli.settings import load
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+_FENCED = re.compile(r"^```.*?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"`([^`\n]+)`")
+# Made anew in each run.
+_IDS = re.compile(r"\b(re_\w+|CN-\d{4}-\d{6}|rf_\w+)")
+# Two places that find the same thing wrong.
+SAME_MEANING = {"api-base-when-live", "refund-not-found"}
+
+
+# --- Commands ---
+
+
+def commands_of(page: Path) -> Iterator[str]:
+    """Every `refundcli …` in code: a line of a block, or a span in a sentence."""
+    text = page.read_text(encoding="utf-8")
+    for block in _FENCED.findall(text):
+        yield from lines_with_a_command(block)
+    text = _FENCED.sub("", text)
+    yield from lines_with_a_command("\n".join(line for line in text.splitlines() if line.startswith("    ")))
+    yield from (span for span in _SPAN.findall(text) if span.startswith("refundcli "))
+
+
+def lines_with_a_command(block: str) -> Iterator[str]:
+    for line in block.splitlines():
+        words = line.strip().removeprefix("$ ")
+        if words.startswith("refundcli "):
+            yield words
+
+
+def unknown_in(command: str) -> str:
+    """The first word that names no command or option; nothing when all do."""
+    at: Any = typer.main.get_command(cli)
+    words = iter(shlex.split(command.partition("   ")[0], comments=True)[1:])
+    for word in words:
+        if word in ("|", ">", "&"):
+            break
+        if word.startswith("-") and word != "-":
+            name, _, value = word.partition("=")
+            option = next((each for each in at.params if name in (*each.opts, *each.secondary_opts)), None)
+            if option is None and name not in ("--help", "-h"):
+                return f"{name} of {command!r}"
+            if option is not None and not option.is_flag and not value:
+                next(words, None)
+        elif hasattr(at, "get_command"):
+            at = at.get_command(None, word)
+            if at is None:
+                return f"{word} of {command!r}"
+    return ""
+
+
+def leaves() -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by its whole name."""
+    root: Any = typer.main.get_command(cli)
+    for name in COMMANDS:
+        command = root.get_command(None, name)
+        if hasattr(command, "list_commands"):
+            for part in command.list_commands(None):
+                yield f"{name} {part}", command.get_command(None, part)
+        else:
+            yield name, command
+
+
+LEAVES = dict(leaves())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_page_is_one_that_exists(page: Path) -> None:
+    assert [unknown for command in commands_of(page) if (unknown := unknown_in(command))] == []
+
+
+def test_the_readme_is_read_for_commands() -> None:
+    found = list(commands_of(ROOT / "README.md"))
+    assert len(found) > 20
+    assert unknown_in("refundcli invoice shw INV-1")
+    assert unknown_in("refundcli refund INV-1 --ful")
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_each_command_says_what_it_does_and_gives_an_example_that_exists(name: str) -> None:
+    command = LEAVES[name]
+    assert command.help
+    _, _, told = command.epilog.partition(":")
+    examples = [example.strip() for example in told.split("·")]
+    assert examples[0].startswith(("refundcli", "cat "))
+    whole = [example[example.index("refundcli") :] for example in examples if "refundcli" in example]
+    assert [unknown for example in whole if (unknown := unknown_in(example))] == []
+    assert all(name in example for example in whole), whole
+
+
+# --- Tables ---
+
+
+def table_under(heading: str, text: str = README) -> list[list[str]]:
+    """The cells of the first table after these words, without its heads."""
+    lines = text[text.index(heading) :].splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
+    return rows[2:]
+
+
+def test_the_readme_lists_the_commands_as_help_does() -> None:
+    assert table_under("## Commands") == [[name, summary] for name, (_, summary) in COMMANDS.items()]
+
+
+def test_the_readme_lists_the_exit_codes() -> None:
+    assert [int(row[0]) for row in table_under("## Exit codes")] == [code.value for code in ExitCode]
+    assert set(OF_FAMILY.values()) < set(ExitCode)
+
+
+def test_the_readme_lists_the_refusals_in_their_order() -> None:
+    rules = {kind.code: kind.rule for kind in RuleRefusal.__subclasses__()}
+    told = {row[0]: row[1].split(", ") for row in table_under("## Refusals")}
+    assert list(told) == [code for code in PRECEDENCE if code in rules]
+    assert [code for code, rule in rules.items() if rule not in told[code]] == []
+
+
+@pytest.mark.parametrize(
+    ("heading", "columns", "required"),
+    [
+        ("**Invoices**", invoice_rows.COLUMNS, invoice_rows.REQUIRED),
+        ("**Refunds made elsewhere**", mark_rows.COLUMNS, mark_rows.REQUIRED),
+    ],
+)
+def test_the_readme_lists_the_columns_of_each_file(
+    heading: str, columns: tuple[str, ...], required: tuple[str, ...]
+) -> None:
+    rows = table_under(heading)
+    assert tuple(row[0] for row in rows) == columns
+    assert {row[0] for row in rows if row[1].startswith("Needed.")} == set(required)
+
+
+def test_the_readme_names_the_eight_reasons() -> None:
+    _, _, told = README.partition("The reason is one of eight:")
+    assert _SPAN.findall(told.partition(".")[0]) == [reason.value for reason in RefundReason]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_finds_it(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+# --- Settings, dependencies, error codes ---
+
+
+def test_the_example_settings_load_and_name_every_key(tmp_path: Path) -> None:
+    example = tmp_path / "refundcli.toml"
+    shutil.copyfile(ROOT / "refundcli.toml.example", example)
+    example.chmod(0o600)
+    loaded = load(config=example, store_url=None, environ={}, cwd=tmp_path, user_config=tmp_path / "none")
+    assert [name for name, _, origin in loaded.rows() if origin != str(example)] == []
+
+
+def test_the_page_of_dependencies_names_those_of_pyproject_and_no_others() -> None:
+    made = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = made["project"]
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    extras = {extra: names_of(needed) for extra, needed in project["optional-dependencies"].items()}
+    assert [row[0] for row in table_under("## To run", page)] == names_of(project["dependencies"])
+    assert [row[:2] for row in table_under("## Extras", page)] == [
+        [n, extra] for extra in extras for n in extras[extra]
+    ]
+    assert [row[0] for row in table_under("## To build", page)] == names_of(made["build-system"]["requires"])
+    assert [row[0] for row in table_under("## To develop", page)] == names_of(made["dependency-groups"]["dev"])
+    assert all(row[-1].endswith(".") for heading in ("run", "build", "develop") for row in table_under(heading, page))
+
+
+def names_of(requirements: list[str]) -> list[str]:
+    return [re.split(r"[<>=\[; ]", requirement)[0] for requirement in requirements]
+
+
+def test_an_error_code_means_one_thing() -> None:
+    kinds = error_kinds()
+    assert len(kinds) > 50
+    by_code = defaultdict(list)
+    for kind in kinds:
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kind.code), kind
+        assert kind.__subclasses__() or "code" in vars(kind), f"{kind} has no code of its own"
+        if not kind.__subclasses__():
+            by_code[kind.code].append(kind)
+    shared = {code: found for code, found in by_code.items() if len(found) > 1}
+    assert set(shared) == SAME_MEANING
+    assert all(len({kind.family for kind in found}) == 1 for found in shared.values())
+
+
+def error_kinds() -> list[type[RefundcliError]]:
+    """Every class of error of the program, whichever module it stands in."""
+    for module in pkgutil.walk_packages(refundcli.__path__, "refundcli."):
+        if "migrations" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found: list[type[RefundcliError]] = []
+    waiting = list(RefundcliError.__subclasses__())
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.__module__.startswith("refundcli."):
+            found.append(kind)
+    return found
+
+
+# --- Quoted output ---
+
+
+def quoted(*, in_json: bool) -> Iterator[tuple[str, str]]:
+    """Each command that the README shows with its output."""
+    for block in _FENCED.findall(README):
+        command, _, output = block.partition("\n")
+        if command.startswith("$ ") and command.endswith("-o json") is in_json:
+            yield command, output
+
+
+def test_the_readme_quotes_the_json_that_scripts_get(desk: Desk) -> None:
+    desk.paid_by_card("INV-1001", "120.00 EUR")
+    desk("refund INV-1001 --amount 30 --reason overcharged --yes")
+    shown = dict(quoted(in_json=True))
+    (error,) = (output for command, output in shown.items() if command.startswith("$ refundcli refund"))
+    (invoice,) = (output for command, output in shown.items() if command.startswith("$ refundcli invoice show"))
+    assert json.loads(error)["error"] == desk("refund INV-1001 --amount 100.00 --reason duplicate --yes -o json").error
+    start, _, rest = invoice.partition("  …\n")
+    whole = desk("invoice show INV-1001 -o json").out
+    assert whole.startswith(start)
+    assert rest in whole
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_ends_well_leaves_nothing_and_shows_what_the_readme_quotes(tmp_path: Path) -> None:
+    folder = tmp_path / "desks"
+    folder.mkdir()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    demo = subprocess.run(
+        ["bash", ROOT / "examples" / "demo.sh"],
+        env=os.environ
+        | {"TMPDIR": str(folder), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert demo.returncode == 0, demo.stdout[-2000:] + demo.stderr
+    assert demo.stderr == ""
+    assert list(folder.iterdir()) == []
+    assert processes_that_know(str(folder)) == []
+    # Processor time, for a loaded machine proves nothing about the demo.
+    assert after.ru_utime - before.ru_utime < 60
+    seen = without_ids(demo.stdout)
+    blocks = list(quoted(in_json=False))
+    assert len(blocks) >= 3
+    for command, output in blocks:
+        assert without_ids(f"{command}\n{output}") in seen
+
+
+def without_ids(text: str) -> str:
+    return "\n".join(_IDS.sub("ID", line).rstrip() for line in text.splitlines())
+
+
+def processes_that_know(word: str) -> list[str]:
+    """Processes with this word in their environment, where the system lets one look."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if word.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
