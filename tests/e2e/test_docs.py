@@ -285,7 +285,9 @@ def test_the_demo_ends_well_leaves_nothing_and_shows_what_the_readme_quotes(tmp_
     blocks = list(quoted(in_json=False))
     assert len(blocks) >= 3
     for command, output in blocks:
-        assert without_ids(f"{command}\n{output}") in seen
+        assert without_ids(f"{command}\n{output}") in seen, (
+            f"README.md: quote anew what examples/demo.sh shows for {command}"
+        )
 
 
 def without_ids(text: str) -> str:
