@@ -87,7 +87,9 @@ unset REFUNDCLI_OPERATOR_NAME
 step "The whole file is checked before a row is written; the same file again changes nothing"
 run 0 "refundcli invoice import invoices.csv"
 run 0 "refundcli invoice import invoices.csv"
-run 0 "refundcli invoice list --refundable --limit 8"
+
+step "Paid, open, disputed, mid-flight: what came in, as a table"
+run 0 "refundcli invoice list --after INV-1012 --limit 10"
 
 chapter "Refunding through the provider"
 
