@@ -149,7 +149,7 @@ step "A file of them: checked whole, one question. R1: what Stripe can return (I
 run 9 "refundcli mark-refunded --from transfers.csv" "9"
 
 step "What was refused comes back as a file to correct, with what is wrong in each row"
-run 0 "cat transfers.rejected.csv"
+run 0 "cat transfers.csv.rejected.csv"
 
 step "The same file again: nothing is done twice"
 run 9 "refundcli mark-refunded --from transfers.csv"

@@ -157,7 +157,7 @@ def test_skipped_rows_go_to_a_file_that_can_be_given_back(shop: Shop) -> None:
     assert (answer.json["new"], answer.json["refused_count"]) == (2, 1)
     assert answer.json["refused"][0]["column"] == "total"
     rejected = Path(answer.json["rejected_file"])
-    assert rejected.name == "invoices.rejected.csv"
+    assert rejected.name == "invoices.csv.rejected.csv"
     assert shop.total("INV-2") is None
 
     again = shop("invoice", "import", str(rejected))
@@ -259,9 +259,9 @@ def test_books_that_change_after_the_check_stop_the_import(shop: Shop) -> None:
         (b"number,custumer\n", "unknown-column"),
         (b"number,number\n", "duplicate-column"),
         (b"number,customer\n", "missing-column"),
-        ("number,customer\n".encode("utf-16"), "not-utf-8"),
-        (b"number,customer\xff\n", "not-utf-8"),
-        (b"PK\x03\x04", "not-utf-8"),
+        ("number,customer\n".encode("utf-16"), "not-utf8"),
+        (b"number,customer\xff\n", "not-utf8"),
+        (b"PK\x03\x04", "not-utf8"),
         (b'"number\n', "broken-header"),
     ],
 )

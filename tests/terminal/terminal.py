@@ -12,13 +12,15 @@ class Terminal:
     """`refundcli …` in a terminal of so many columns."""
 
     def __init__(self, command: Sequence[str], environ: dict[str, str], *, columns: int = 100, lines: int = 60) -> None:
-        settings = {name: value for name, value in environ.items() if name != "COLUMNS"}
+        # The size is the terminal's own.
+        every = {**os.environ, **environ}
+        settings = {name: value for name, value in every.items() if name not in ("COLUMNS", "LINES")}
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.Stream(self._screen)
         self._child: pexpect.spawn[str] = pexpect.spawn(
             sys.executable,
             ["-m", "refundcli", *command],
-            env={**os.environ, **settings, "TERM": "xterm-256color"},
+            env={**settings, "TERM": "xterm-256color"},
             dimensions=(lines, columns),
             encoding="utf-8",
             timeout=60,

@@ -377,7 +377,7 @@ def test_rejected_rows_come_back_once_they_are_corrected(tmp_path: Path) -> None
     path = tmp_path / "a.csv"
     path.write_text(_csv(PLAIN, PLAIN | {"number": "INV-2", "total": "12,50", "customer_name": "=1+1"}), newline="")
     rejected = _reject(path)
-    assert rejected == tmp_path / "a.rejected.csv"
+    assert rejected == tmp_path / "a.csv.rejected.csv"
     content = rejected.read_text()
     assert content.splitlines()[0].endswith("line,error,hint")
     assert "'=1+1" in content
@@ -399,7 +399,7 @@ def test_rejected_json_lines_come_back_as_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(_jsonl(PLAIN | {"total": "x", "payments": [{"paid_amount": "5"}]}) + "nothing\n")
     rejected = _reject(path)
-    assert rejected.name == "a.rejected.jsonl"
+    assert rejected.name == "a.jsonl.rejected.jsonl"
     first, second = rejected.read_text().splitlines()
     assert json.loads(first)["line"] == 1
     assert json.loads(second)["text"] == "nothing"
@@ -413,7 +413,7 @@ def test_a_rejected_file_is_private_whole_and_alone(tmp_path: Path) -> None:
     path.write_text(_csv(PLAIN | {"total": "x"}))
     rejected = _reject(path)
     assert rejected.stat().st_mode & 0o777 == 0o600
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.csv", "a.rejected.csv"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.csv", "a.csv.rejected.csv"]
 
 
 def test_without_rejected_rows_there_is_no_file(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ def list_(
     status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices of this status.")] = None,
     provider: Annotated[Provider | None, typer.Option("--provider", help="Only paid through this provider.")] = None,
     customer: Annotated[str, typer.Option("--customer", metavar="ID", help="Only this customer's.")] = "",
-    refundable: Annotated[bool, typer.Option("--refundable", help="Only with money left to refund.")] = False,
+    refundable: Annotated[
+        bool, typer.Option("--refundable", help="Only what could be refunded or marked now.")
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Go on after this number.")] = "",
     output: Output = None,
@@ -63,7 +65,7 @@ def list_(
     if not invoices and me.for_people:
         me.note("No invoices. refundcli invoice import FILE   brings some in.")
     if len(invoices) == limit and me.format is Format.TABLE:
-        me.note(f"More may follow: refundcli invoice list --after {invoices[-1].number} …")
+        me.note(f"More may follow: the same with --after {invoices[-1].number}")
 
 
 @app.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")
@@ -104,7 +106,7 @@ def history(ctx: typer.Context, number: Number, output: Output = None) -> None:
     if me.wants_json:
         me.show_list(map(shapes.history_entry, entries))
     elif me.for_people:
-        show_history(invoice, entries, me.out, zone=me.settings.operator.zone)
+        show_history(invoice, entries, me.out, zone=me.settings.operator.zone, inner=me.verbose)
     else:
         rows = ((e.at, e.operator, e.action, e.subject, changes(e)) for e in entries)
         columns = ("at", "operator", "action", "subject", "details")

@@ -94,7 +94,9 @@ def root(
     ] = Format.TABLE,
     no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; fail where a question is needed.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Say more: accounts, addresses, inner steps.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="On a bug, show where it happened.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")

@@ -49,10 +49,12 @@ def _record(app: App, bulk: BulkMarks, marks: MarkFile, checked: CheckedRows, re
 
 
 def _confirm(app: App, rows: int, *, yes: bool, confirm: str) -> None:
-    """The number of rows, typed or given; nothing is asked where nothing would be recorded (R5)."""
+    """The number of rows, typed or given; where nothing would be recorded there is nothing to confirm (R5)."""
+    if not rows:
+        return
     if confirm:
         check_confirm(confirm, str(rows))
-    elif rows and not yes:
+    elif not yes:
         typed(app, str(rows))
 
 

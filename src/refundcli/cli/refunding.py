@@ -55,6 +55,9 @@ def connect(app: App, seen: Preview) -> bool:
     """Connect the providers that will be asked, before any question. True when the money is real."""
     providers = [app.services.providers.of(s.payment.provider) for s in seen.shares if s.payment.provider]
     live = any(provider.livemode for provider in providers)
+    if app.verbose:
+        for provider in dict.fromkeys(providers):
+            app.note(f"{provider.name.label} account {provider.account} at {provider.base_url}")
     if live:
         for provider in providers:
             app.err.say(("LIVE ", "bold red"), f"{provider.name.label} {provider.account}: real money moves.")

@@ -58,7 +58,8 @@ def sandbox(
     try:
         rows = seeding.read_rows(seed) if seed else []
     except (OSError, ValueError) as error:
-        raise UnreadableSeed(seed or Path(), str(error)) from error
+        why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+        raise UnreadableSeed(seed or Path(), why) from error
 
     def announce(url: str) -> None:
         typer.echo(url)

@@ -82,7 +82,7 @@ def _path_for(source: Source, ending: str) -> Path:
     """`FILE.rejected.csv` beside FILE; for what came through a stream, in the working folder."""
     if not source.is_file:
         return Path(f"stdin.rejected.{ending}")
-    return source.path.with_name(f"{source.path.stem}.rejected.{ending}")
+    return source.path.with_name(f"{source.path.name}.rejected.{ending}")
 
 
 def _with_rejection(text: str, line: int, error: str, hint: str) -> str:

@@ -49,7 +49,7 @@ class EmptyFile(FileProblem):
 
 
 class NotUtf8(FileProblem):
-    code = "not-utf-8"
+    code = "not-utf8"
 
 
 class FileChanged(FileProblem):

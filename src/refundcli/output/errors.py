@@ -10,4 +10,5 @@ def show_error(problem: RefundcliError, screen: Screen) -> None:
     screen.say((f"{mark} ", style), problem.message, (f"   [{problem.code}]", QUIET))
     if problem.hint:
         for line in problem.hint.splitlines():
-            screen.say(line, indent=3)
+            # A command is there to be copied.
+            screen.command(line) if "refundcli " in line else screen.say(line, indent=3)

@@ -71,14 +71,17 @@ def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str)
     _actions(possible_actions(invoice), screen)
 
 
-def show_history(invoice: Invoice, entries: Sequence[AuditEntry], screen: Screen, *, zone: ZoneInfo) -> None:
+def show_history(
+    invoice: Invoice, entries: Sequence[AuditEntry], screen: Screen, *, zone: ZoneInfo, inner: bool
+) -> None:
+    """When, who, what; `inner` adds how the protocol went: keys, leases and fences."""
     screen.say((invoice.number, STRONG), f"   {status_words(invoice)}")
     screen.blank()
     screen.entries(
         [
             (
                 ((local_time(e.at, zone), QUIET), (e.operator, ""), (e.action, STRONG)),
-                "   ".join(filter(None, (changes(e, inner=False), e.subject if e.subject != invoice.number else ""))),
+                "   ".join(filter(None, (changes(e, inner=inner), e.subject if e.subject != invoice.number else ""))),
             )
             for e in entries
         ]

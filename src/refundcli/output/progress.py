@@ -11,7 +11,7 @@ def progress(
     screen: Screen, label: str, *, total: int | None = None, wanted: bool = True
 ) -> Iterator[Callable[[int], None]]:
     """Call what is given with each further number of rows. Without a total the bar only shows that it lives."""
-    if not (wanted and screen.is_terminal):
+    if not (wanted and screen.is_terminal) or screen.console.is_dumb_terminal:
         yield lambda rows: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -40,7 +40,9 @@ def refund_row(refund: Refund) -> tuple[str, ...]:
 def show_result(refunds: Sequence[Refund], invoice: Invoice, screen: Screen, *, replayed: bool) -> None:
     """Each refund in a line, the invoice after it, and what the operator should know now."""
     for refund in refunds:
-        _one(refund, screen)
+        # What is in doubt, or was declined, is told as an error is, after this.
+        if not refund.state.unfinished and refund.state is not RefundState.FAILED:
+            _one(refund, screen)
     if replayed:
         screen.say("This request was made before; nothing was done again.", indent=3)
     screen.say(

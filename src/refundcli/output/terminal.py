@@ -20,7 +20,7 @@ Entry: TypeAlias = tuple[Line, str]
 
 _INDENT, _GAP = 3, 2
 # Below so many columns a table keeps to what is needed most.
-_NARROW = 110
+_NARROW = 100
 
 GOOD, BAD, DOUBT, QUIET, STRONG = "green", "red", "yellow", "dim", "bold"
 
@@ -62,7 +62,11 @@ class Screen:
 
         text = Text.assemble(*(_styled(word) for word in words))
         if self.is_terminal:
-            self.console.print(Padding(text, (0, 0, 0, indent)))
+            # A mark such as ✗ stands out to the left; further lines begin under the words.
+            hanging = _GAP if text.plain[1:2] == " " else 0
+            lines = text.wrap(self.console, max(self.console.width - indent - hanging, 20))
+            for place, line in enumerate(lines):
+                self.console.print(Padding(line, (0, 0, 0, indent + (hanging if place else 0))))
         else:
             self._stream.write(" " * indent + text.plain + "\n")
 

@@ -189,5 +189,10 @@ class SqlReading:
 
 
 def _with_money_left() -> Any:
-    left = text("captured - reserved - refunded - returned_elsewhere > 0")
+    """Payments that could give something now: as `Payment.refundable`, without those that must wait (R10, R11)."""
+    left = text(
+        "captured - reserved - refunded - returned_elsewhere"
+        " - CASE WHEN dispute = 'lost' THEN coalesce(dispute_amount, captured) - dispute_recorded ELSE 0 END > 0"
+        " AND dispute <> 'open' AND NOT processing"
+    )
     return select(PaymentRow.invoice_id).where(left)
