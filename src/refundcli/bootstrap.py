@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports import Books, Clock, PaymentProvider
@@ -37,6 +38,7 @@ class Services:
     settings: Settings
     environ: Mapping[str, str]
     tell_held: Callable[[], None] = field(default=lambda: None)
+    tell_waiting: Callable[[Refund], None] = field(default=lambda refund: None)
 
     @cached_property
     def clock(self) -> Clock:
@@ -82,6 +84,7 @@ class Services:
             call_seconds=refunds.connect_timeout + refunds.read_timeout,
             number_format=self.settings.credit_notes.number_format,
             tell_held=self.tell_held,
+            tell_waiting=self.tell_waiting,
         )
 
 

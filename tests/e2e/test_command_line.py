@@ -105,7 +105,7 @@ def test_a_script_never_meets_a_prompt(desk: Desk) -> None:
     desk.unpaid("INV-4")
     for command in (
         "refund INV-1 --amount 1 --reason other --yes",
-        'refund INV-1 --amount 1 --reason other --confirm "1.00 EUR"',
+        'refund INV-1 --amount 2 --reason other --confirm "2.00 EUR"',
         "mark-refunded INV-2 --full --reason other --yes",
         "void INV-3 --yes",
         "uncollectible INV-4 --yes",

@@ -159,6 +159,28 @@ def test_a_key_whose_outcome_is_not_known_answers_so_and_sends_nothing(desk: Des
     assert len(desk.sandbox.refund_requests) == 1
 
 
+def test_what_was_left_behind_is_settled_before_more_is_sent(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults("drop_after")
+    desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=8)
+    answer = desk("refund INV-1 --amount 40 --reason other --yes")
+    assert answer.exit_code == 0
+    assert "settling it first" in answer.err
+    assert desk.refunded_at_provider(reference) == [6000, 4000]
+    assert desk.invoice("INV-1").status == "refunded"
+
+
+def test_nothing_is_sent_while_an_earlier_refund_cannot_be_settled(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("drop_before")
+    desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=8)
+    desk.sandbox.faults("drop_before", call="lookup")
+    desk.sandbox.faults("drop_before")
+    answer = desk("refund INV-1 --amount 40 --reason other --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (3, "unsettled-refund")
+    assert desk.invoice("INV-1").in_flight.number == "60.00"
+
+
 def test_a_refund_that_failed_for_good_is_recorded_once_returned_otherwise(desk: Desk) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("403")
@@ -176,7 +198,7 @@ def test_a_late_payment_of_another_mode_is_not_touched(desk: Desk) -> None:
     desk.json("refund INV-1 --amount 1 --reason other --yes")
     desk.environ["STRIPE_API_KEY"] = "sk_" + "live_desk"
     del desk.environ["REFUNDCLI_STRIPE_API_BASE"]
-    answer = desk('refund INV-1 --amount 1 --reason other --confirm "1.00 EUR" -o json')
+    answer = desk('refund INV-1 --amount 2 --reason other --confirm "2.00 EUR" -o json')
     assert answer.exit_code == 4
     assert len(desk.sandbox.refund_requests) == 1
 

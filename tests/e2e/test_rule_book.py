@@ -86,7 +86,7 @@ def test_r12_a_card_payment_that_is_not_auto_refundable_says_why_and_the_way(
 def test_r3_parts_may_repeat_until_nothing_remains(desk: Desk) -> None:
     reference = desk.paid_by_card()
     for left in ("70.00", "40.00", "10.00"):
-        answer = desk.json("refund INV-1 --amount 30 --reason overcharged --yes")
+        answer = desk.json("refund INV-1 --amount 30 --reason overcharged --allow-duplicate --yes")
         assert answer["invoice"]["refundable"]["amount"] == left
     desk.refused("refund INV-1 --amount 10.01 --reason overcharged --yes", "over-refund")
     assert desk.json("refund INV-1 --full --reason overcharged --yes")["invoice"]["status"] == "refunded"
@@ -215,6 +215,20 @@ def test_r5_a_dry_run_asks_every_rule_and_writes_and_sends_nothing(desk: Desk) -
     assert (desk.count("audit_entry"), len(desk.sandbox.refund_requests)) == (before, sent)
 
 
+def test_r5_the_same_amount_again_within_minutes_must_be_meant(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    command = "refund INV-1 --amount 10 --reason other --yes"
+    first = desk.json(command)["refunds"][0]["id"]
+    error = desk.refused(command, "possible-duplicate")
+    assert first in str(error["message"])
+    assert "--allow-duplicate" in str(error["hint"])
+    desk.refused(f"{command} --dry-run", "possible-duplicate")
+    desk.json(f"{command} --allow-duplicate")
+    desk.json(f"{command} --request-key two-of-them")
+    desk.json("refund INV-1 --amount 10.01 --reason other --yes")
+    assert desk.refunded_at_provider(reference) == [1000, 1000, 1000, 1001]
+
+
 # --- R7, R8: what a refund leaves ---
 
 
@@ -222,7 +236,7 @@ def test_r7_each_refund_of_either_kind_makes_a_credit_note_numbered_without_a_ho
     desk.paid_by_card()
     desk.paid_outside()
     for _ in range(3):
-        desk.json("refund INV-1 --amount 1 --reason other --yes")
+        desk.json("refund INV-1 --amount 1 --reason other --allow-duplicate --yes")
         desk.json("mark-refunded INV-2 --amount 1 --reason other --yes")
     numbers = [note["number"] for note in desk.json("credit-notes list")]
     year = date.today().year  # noqa: DTZ011 - within the test's own zone
@@ -233,6 +247,7 @@ def test_r7_a_refund_that_the_provider_declined_leaves_no_number(desk: Desk) -> 
     desk.paid_by_card()
     desk.sandbox.faults("429", "429", "429")
     assert desk("refund INV-1 --amount 1 --reason other --yes").exit_code == 6
+    # One that was declined is no first one: the second is no duplicate.
     desk.json("refund INV-1 --amount 1 --reason other --yes")
     notes = desk.json("credit-notes list")
     assert [note["number"][-6:] for note in notes] == ["000001"]

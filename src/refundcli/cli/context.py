@@ -12,6 +12,7 @@ from refundcli.cli.options import Format
 
 if TYPE_CHECKING:
     from refundcli.bootstrap import Services
+    from refundcli.domain.refund import Refund
     from refundcli.output.terminal import Screen
     from refundcli.settings import Loaded, Settings
 
@@ -47,7 +48,7 @@ class App:
     def services(self) -> "Services":
         from refundcli.bootstrap import Services
 
-        return Services(self.settings, self.environ, tell_held=self._tell_held)
+        return Services(self.settings, self.environ, tell_held=self._tell_held, tell_waiting=self._tell_waiting)
 
     @cached_property
     def out(self) -> "Screen":
@@ -71,8 +72,8 @@ class App:
         return self.format is Format.TABLE and sys.stdout.isatty()
 
     def note(self, *words: str) -> None:
-        """Something good to know, on stderr; `--quiet` leaves it out."""
-        if not self.quiet:
+        """Something good to know, on stderr; not with `--quiet`, nor beside JSON, which a program reads."""
+        if not self.quiet and not self.wants_json:
             self.err.say(*words)
 
     def show_object(self, shape: Mapping[str, Any]) -> None:
@@ -116,6 +117,10 @@ class App:
 
     def _tell_held(self) -> None:
         self.err.say("Stopping as soon as the provider's answer is written. Please wait.")
+
+    def _tell_waiting(self, refund: "Refund") -> None:
+        until = refund.sending and refund.sending.lease_until
+        self.note(f"{refund.id} is being sent by another process; waiting for it, until {until:%H:%M:%S} UTC at most.")
 
 
 def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:

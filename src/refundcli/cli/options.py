@@ -50,6 +50,9 @@ DisputeDecision = Annotated[
     str,
     typer.Option("--dispute-decision", metavar="TEXT", help="Who decided a closed dispute for the customer, and when."),
 ]
+AllowDuplicate = Annotated[
+    bool, typer.Option("--allow-duplicate", help="The same amount again within ten minutes is meant.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Ask every rule; send nothing, write nothing.")]
 Confirm = Annotated[
     str, typer.Option("--confirm", metavar="TEXT", help='What would be typed at the question: "12.50 EUR".')

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from refundcli.cli.options import (
+    AllowDuplicate,
     Amount,
     Confirm,
     DisputeDecision,
@@ -39,6 +40,7 @@ def refund(
     payment: PaymentReference = "",
     request_key: RequestKey = "",
     dispute_decision: DisputeDecision = "",
+    allow_duplicate: AllowDuplicate = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     confirm: Confirm = "",
@@ -47,7 +49,8 @@ def refund(
     """Send money back through Stripe or Adyen, in full or in part. It cannot be undone."""
     from refundcli.cli import refunding
     from refundcli.domain.reasons import parse_reason
-    from refundcli.services.issue_refund import RefundRequest, issue_refund, preview
+    from refundcli.services.interrupts import Interrupted
+    from refundcli.services.issue_refund import RefundRequest, issue_refund
 
     me: App = ctx.obj
     refunding.full_or_amount(full, amount)
@@ -64,12 +67,15 @@ def refund(
         memo=memo,
         payment=payment,
         dispute_decision=dispute_decision,
+        allow_duplicate=allow_duplicate or bool(request_key),
     )
-    seen = services.books.read(lambda tx: preview(tx, request))
+    request, seen = refunding.look(me, request, may_ask=not (yes or confirm or dry_run))
     if seen.existing:
         refunding.show_answer(me, seen.existing, number, replayed=True)
         return
     live = refunding.connect(me, seen)
+    if not dry_run and refunding.settle_left_behind(me, seen):
+        request, seen = refunding.look(me, request, may_ask=not (yes or confirm))
     if dry_run:
         refunding.show_dry_run(
             me,
@@ -81,12 +87,16 @@ def refund(
         )
         return
     refunding.confirm_refund(me, request, seen, live=live, yes=yes, confirm=confirm)
-    refunds = issue_refund(
-        request,
-        confirmed=seen.total,
-        books=services.books,
-        providers=services.providers,
-        clock=services.clock,
-        policy=services.policy,
-    )
+    try:
+        refunds = issue_refund(
+            request,
+            confirmed=seen.total,
+            books=services.books,
+            providers=services.providers,
+            clock=services.clock,
+            policy=services.policy,
+        )
+    except Interrupted:
+        refunding.show_interrupted(me, request)
+        raise
     refunding.show_answer(me, refunds, number, replayed=False)

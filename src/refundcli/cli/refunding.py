@@ -1,22 +1,26 @@
 """What the refunding commands share: amounts, keys, the question, the answer and its exit code."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import typer
 
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
-from refundcli.cli.prompts import ConfirmationRequired, check_confirm, require_a_way_to_ask, typed
+from refundcli.cli.prompts import ConfirmationRequired, agreed, check_confirm, require_a_way_to_ask, typed
 from refundcli.domain.errors import UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
+from refundcli.domain.refusals import PossibleDuplicate
 from refundcli.domain.statuses import RefundState
 from refundcli.services.finding import invoice_named
-from refundcli.services.issue_refund import Preview, RefundRequest
+from refundcli.services.issue_refund import Preview, RefundRequest, left_behind, preview
 from refundcli.services.keys import checked_key, generated_key
 from refundcli.services.ports import Reading
+from refundcli.services.resume import resume
 
 
 class FullOrAmount(UsageProblem):
@@ -49,6 +53,32 @@ _HOW = 'Add --yes (test mode), or --confirm "12.50 EUR" with the amount and curr
 
 def require_an_answer(app: App, *, yes: bool, confirm: str, dry_run: bool, how: str = _HOW) -> None:
     require_a_way_to_ask(app, answered=yes or bool(confirm) or dry_run, how=how)
+
+
+def look(app: App, request: RefundRequest, *, may_ask: bool) -> tuple[RefundRequest, Preview]:
+    """Ask every rule. What looks like a second press of the key is asked about, where someone can be asked."""
+    books, now = app.services.books, app.services.clock.now()
+    try:
+        return request, books.read(lambda tx: preview(tx, request, now=now))
+    except PossibleDuplicate as doubt:
+        if not (may_ask and app.may_ask):
+            raise
+        app.err.say(("! ", "yellow"), doubt.message)
+        agreed(app, "Is another one meant?")
+        meant = replace(request, allow_duplicate=True)
+        return meant, books.read(lambda tx: preview(tx, meant, now=now))
+
+
+def settle_left_behind(app: App, seen: Preview) -> bool:
+    """Settle earlier refunds of these payments that a kill or a timeout left. True when there were some."""
+    services = app.services
+    earlier = left_behind(seen, now=services.clock.now())
+    if earlier:
+        app.note(f"An earlier refund was left unfinished; settling it first: {', '.join(r.id for r in earlier)}")
+        resume(
+            earlier, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
+        )
+    return bool(earlier)
 
 
 def connect(app: App, seen: Preview) -> bool:
@@ -132,6 +162,14 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
     code = exit_code_of(refunds)
     if code:
         raise typer.Exit(code)
+
+
+def show_interrupted(app: App, request: RefundRequest) -> None:
+    """After Ctrl-C: the state of what was begun, which is written by now (exit 130)."""
+    made = app.services.books.read(lambda tx: tx.refunds_by_key(request.request_key))
+    if made:
+        with suppress(typer.Exit):
+            show_answer(app, made, request.number, replayed=False)
 
 
 def exit_code_of(refunds: Sequence[Refund]) -> ExitCode:

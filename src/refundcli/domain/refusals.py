@@ -8,6 +8,7 @@ from refundcli.domain.money import Money
 
 if TYPE_CHECKING:
     from refundcli.domain.invoice import Invoice, Payment
+    from refundcli.domain.refund import Refund
 
 
 class RuleRefusal(Refused):
@@ -188,6 +189,23 @@ class OverRefund(RuleRefusal):
             "remaining": remaining.number,
             "currency": wanted.currency.code,
         }
+
+
+class PossibleDuplicate(RuleRefusal):
+    """The same amount of the same payment, minutes ago: a second press of a key, or a second wish?"""
+
+    code = "possible-duplicate"
+    rule = "R5"
+
+    def __init__(self, invoice: "Invoice", earlier: "Refund") -> None:
+        super().__init__(
+            invoice,
+            f"{earlier.amount} of the same payment of {invoice.number} was asked for at "
+            f"{earlier.created_at:%H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state}).",
+            why="the same was asked for minutes ago",
+            hint="If a second one is meant, add --allow-duplicate, or give each its own --request-key.",
+        )
+        self.context["refund"] = earlier.id
 
 
 # Several refusals at once are told in this order; the first names the code.

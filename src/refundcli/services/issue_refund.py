@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from refundcli.domain.eligibility import Intent, refund_blockers
+from refundcli.domain.errors import Refused
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
-from refundcli.domain.refusals import NothingToRefund, OverRefund
+from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.keys import content_of, existing_refunds, idempotency_key
+from refundcli.services.leases import Lease, is_live, new_lease
 from refundcli.services.ports import (
     Books,
     Clock,
@@ -24,6 +27,9 @@ from refundcli.services.ports import (
 )
 from refundcli.services.sending import SendingPolicy, send
 from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
+
+# The same amount of the same payment within this time, without a key that says it is meant, is asked about.
+_DUPLICATE_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class RefundRequest:
     memo: str = ""
     payment: str = ""
     dispute_decision: str = ""
+    allow_duplicate: bool = False
 
     @property
     def intent(self) -> Intent:
@@ -71,7 +78,20 @@ class Preview:
         return total_of(self.shares)
 
 
-def preview(reading: Reading, request: RefundRequest) -> Preview:
+class UnsettledRefund(Refused):
+    """An earlier refund of the payment was left behind, and what became of it is not known yet."""
+
+    code = "unsettled-refund"
+
+    def __init__(self, earlier: Refund) -> None:
+        super().__init__(
+            f"{earlier.id}, {earlier.amount} of the same payment, was left unfinished and is not settled yet.",
+            hint=f"refundcli resume {earlier.id}",
+            context={"refund": earlier.id, "invoice": earlier.invoice_number},
+        )
+
+
+def preview(reading: Reading, request: RefundRequest, *, now: datetime) -> Preview:
     """Ask every rule, change nothing. The key is looked up before any rule is asked."""
     existing = existing_refunds(reading, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
@@ -85,7 +105,25 @@ def preview(reading: Reading, request: RefundRequest) -> Preview:
         intent=request.intent,
         reference=request.payment,
     )
+    if request.amount and not request.allow_duplicate:
+        _refuse_duplicate(invoice, shares, now)
     return Preview(invoice, shares)
+
+
+def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
+    """Unfinished refunds of the payments to be refunded, which no living process works on."""
+    payments = {share.payment.id for share in seen.shares}
+    unfinished = (r for r in seen.invoice.refunds if r.payment_id in payments and r.state.unfinished and r.sending)
+    return [refund for refund in unfinished if refund.sending and not is_live(refund.sending, now)]
+
+
+def _refuse_duplicate(invoice: Invoice, shares: Sequence[Share], now: datetime) -> None:
+    wished = {(share.payment.id, share.amount) for share in shares}
+    for refund in reversed(invoice.refunds):
+        alike = (refund.payment_id, refund.amount) in wished and refund.kind is RefundKind.PROVIDER
+        undone = refund.state in (RefundState.FAILED, RefundState.REVERSED)
+        if alike and not undone and now - refund.created_at < _DUPLICATE_WITHIN:
+            raise PossibleDuplicate(invoice, refund)
 
 
 def issue_refund(
@@ -98,20 +136,24 @@ def issue_refund(
     policy: SendingPolicy,
 ) -> list[Refund]:
     """Reserve all parts in one transaction (T1), then send each. Raises the refusal that comes first."""
-    seen = books.read(lambda tx: preview(tx, request))
+    seen = books.read(lambda tx: preview(tx, request, now=clock.now()))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
     ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
 
     def reserve(tx: Writing) -> list[Refund]:
-        plan = preview(tx, request)
+        plan = preview(tx, request, now=clock.now())
         if plan.existing:
             return list(plan.existing)
+        for earlier in left_behind(plan, now=clock.now()):
+            raise UnsettledRefund(earlier)
         if confirmed is not None and plan.total != confirmed:
             raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
         made = []
         for share in plan.shares:
             assert share.payment.provider
-            made.append(_reserve(tx, request, plan.invoice, share, ready[share.payment.provider], clock))
+            provider = ready[share.payment.provider]
+            lease = new_lease(clock.now(), policy.call_seconds)
+            made.append(_reserve(tx, request, plan.invoice, share, provider, clock, lease))
         return made
 
     refunds = books.write(reserve)
@@ -130,6 +172,7 @@ def _reserve(
     share: Share,
     provider: PaymentProvider,
     clock: Clock,
+    lease: Lease,
 ) -> Refund:
     """T1 for one payment: the guarded amount, and the exact request with its key, before anything is sent (I2)."""
     payment, amount = share.payment, share.amount
@@ -163,7 +206,8 @@ def _reserve(
         operator=request.operator,
         memo=request.memo,
         try_number=try_number,
-        sending=Sending(key, provider.prepare(order)),
+        # Ours from the start: another process must not take it for one that was left behind.
+        sending=Sending(key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
         dispute_decision=request.dispute_decision,
     )
     tx.add_refund(refund)

@@ -2,13 +2,27 @@
 
 import os
 import socket
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from refundcli.domain.refund import Sending
 
 # Beyond the timeouts of a call: time to write what came of it.
 LEASE_MARGIN_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to send a refund, until then, of one process."""
+
+    owner: str
+    until: datetime
+
+
+def new_lease(now: datetime, call_seconds: float) -> Lease:
+    """For this process, for as long as one call may take (seconds) and its outcome to be written."""
+    return Lease(this_process(), now + timedelta(seconds=call_seconds + LEASE_MARGIN_SECONDS))
 
 
 def this_process() -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers
 from refundcli.domain.errors import NotFound
@@ -12,8 +13,10 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
 from refundcli.services.finding import invoice_named
 from refundcli.services.outcomes import Signal
-from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, RefundAnswer, Writing
+from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, Reading, RefundAnswer, Writing
 from refundcli.services.sending import SendingPolicy, send, settle, take_down
+
+_LOOK_AGAIN_SECONDS = 0.2
 
 
 class RefundNotFound(NotFound):
@@ -31,7 +34,6 @@ class Step(StrEnum):
 
     SETTLED = "settled"
     FINISHED = "already finished"
-    LIVE = "being sent by another process"
     STILL_UNKNOWN = "still not known"
     NEEDS_ATTENTION = "needs attention"
     ELSEWHERE = "belongs to another account, mode or endpoint"
@@ -62,16 +64,31 @@ def resume(
 
 
 def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
+    refund = _when_free(refund, books=books, clock=clock, policy=policy)
     if not refund.state.unfinished or refund.sending is None:
         return Resumed(refund, Step.FINISHED)
-    if leases.is_live(refund.sending, clock.now()):
-        return Resumed(refund, Step.LIVE, f"its lease ends {refund.sending.lease_until:%H:%M:%S} UTC")
     provider = providers.of(refund.sending.request.provider)
     if not _same_place(refund.sending, provider):
         return Resumed(refund, Step.ELSEWHERE, "use the settings with which it was made")
     if refund.state is RefundState.READY:
         return _finish_ready(refund, books, provider, clock, policy)
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
+
+
+def _when_free(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:
+    """The refund once no other process is sending it: a lease ends by itself, or with its process."""
+    told = False
+    while refund.state.unfinished and refund.sending and leases.is_live(refund.sending, clock.now()):
+        if not told:
+            policy.tell_waiting(refund)
+            told = True
+        policy.sleep(_LOOK_AGAIN_SECONDS)
+        refund = books.read(partial(_as_it_stands, refund))
+    return refund
+
+
+def _as_it_stands(refund: Refund, tx: Reading) -> Refund:
+    return tx.refund(refund.id) or refund
 
 
 def _finish_ready(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 from refundcli.domain.errors import OutcomeUnknown
 from refundcli.domain.refund import Refund
@@ -38,6 +37,7 @@ class SendingPolicy:
     call_seconds: float
     number_format: str
     tell_held: Callable[[], None] = field(default=lambda: None)
+    tell_waiting: Callable[[Refund], None] = field(default=lambda refund: None)
     sleep: Callable[[float], None] = field(default=time.sleep)
 
 
@@ -58,9 +58,8 @@ def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Cloc
 def claim(refund: Refund, *, books: Books, clock: Clock, seconds: float) -> Refund | None:
     """T2: ours to send, and nobody else's. None when another got it first."""
     now = clock.now()
-    until = now + timedelta(seconds=seconds + leases.LEASE_MARGIN_SECONDS)
-    owner = leases.this_process()
-    return books.write(lambda tx: tx.claim(refund, owner=owner, until=until, at=now))
+    lease = leases.new_lease(now, seconds)
+    return books.write(lambda tx: tx.claim(refund, owner=lease.owner, until=lease.until, at=now))
 
 
 def take_down(

@@ -162,6 +162,7 @@ def row_of(refund: Refund) -> RefundRow:
         row.endpoint, row.api_version = request.endpoint, request.api_version
         row.idempotency_key = refund.sending.idempotency_key
         row.request = json.dumps(request.params, sort_keys=True, separators=(",", ":"))
+        row.lease_owner, row.lease_until = refund.sending.lease_owner, refund.sending.lease_until
     if refund.out_of_band:
         told = refund.out_of_band
         row.method, row.reference, row.refunded_on = told.method, told.reference, told.refunded_on

@@ -1,0 +1,61 @@
+"""Settings: one meaning for each key, wherever it was written.
+
+A key is taken from the first of these that has it: the command line, the environment
+(`REFUNDCLI_<SECTION>_<KEY>`), `refundcli.toml` in the working folder, the same file in the user's
+configuration folder, the default. A file named with `--config` or `REFUNDCLI_CONFIG` stands alone: the other
+files are not read. A key nobody knows is refused, because a misspelt limit is a limit that does not hold.
+"""
+
+from refundcli.settings.errors import (
+    ApiBaseWhenLive,
+    InvalidSetting,
+    NotASection,
+    SettingsExist,
+    SettingsFileMissing,
+    SettingsNotText,
+    SettingsNotToml,
+    SettingsNotWritable,
+    UnknownEnvironmentVariable,
+    UnknownSection,
+    UnknownSetting,
+)
+from refundcli.settings.loading import LARGEST_FILE, default_user_config, load
+from refundcli.settings.model import (
+    AdyenSettings,
+    CreditNoteSettings,
+    Loaded,
+    OperatorSettings,
+    RefundSettings,
+    Settings,
+    StoreSettings,
+    StripeSettings,
+)
+from refundcli.settings.variables import variable
+from refundcli.settings.writing import write
+
+__all__ = [
+    "LARGEST_FILE",
+    "AdyenSettings",
+    "ApiBaseWhenLive",
+    "CreditNoteSettings",
+    "InvalidSetting",
+    "Loaded",
+    "NotASection",
+    "OperatorSettings",
+    "RefundSettings",
+    "Settings",
+    "SettingsExist",
+    "SettingsFileMissing",
+    "SettingsNotText",
+    "SettingsNotToml",
+    "SettingsNotWritable",
+    "StoreSettings",
+    "StripeSettings",
+    "UnknownEnvironmentVariable",
+    "UnknownSection",
+    "UnknownSetting",
+    "default_user_config",
+    "load",
+    "variable",
+    "write",
+]

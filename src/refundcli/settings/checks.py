@@ -1,0 +1,170 @@
+"""What a value must be, wherever it was written. A check answers with the value as it is kept."""
+
+import re
+import string
+from collections.abc import Callable
+from zoneinfo import available_timezones
+
+from refundcli.domain.errors import did_you_mean
+from refundcli.secrets import is_reference
+from refundcli.settings.system import is_zone
+
+LONGEST_TIMEOUT = 600.0
+HIGHEST_RATE = 1000.0
+MOST_IN_FLIGHT = 64
+LONGEST_NAME = 200
+LONGEST_NUMBER = 60
+
+_SAMPLE_YEAR = 2026
+_SAMPLE_SEQ = 1
+
+_LOOPBACK_URL = re.compile(
+    r"https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::(?P<port>[0-9]{1,5}))?(?P<path>(?:/[A-Za-z0-9_~.-]+)*)/?"
+)
+_POSTGRES_URL = re.compile(r"postgresql://\S+")
+_NUMBER_TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_NUMBER_WIDTH = re.compile(r"(?:0?[1-9]?[0-9])?d?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_HOST_LABEL = re.compile(r"[A-Za-z0-9-]+")
+
+
+class Unfit(Exception):
+    """Why a value cannot be this setting; `InvalidSetting` adds which key, and where it stands."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+        self.hint = hint
+
+
+class Literal(Exception):
+    """A secret was written out where a reference belongs."""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Unfit("must be a text in quotes")
+    if _CONTROL.search(value):
+        raise Unfit("has a control character in it")
+    return value
+
+
+def optional(check: Callable[[object], str]) -> Callable[[object], str | None]:
+    """An empty text is a setting that is not there."""
+    return lambda value: None if value == "" else check(value)
+
+
+def store_url(value: object) -> str:
+    url = _text(value)
+    if _POSTGRES_URL.fullmatch(url):
+        return url
+    name = url.removeprefix("sqlite:///")
+    if name == url:
+        raise Unfit("must begin with sqlite:/// or postgresql://", hint="Say sqlite:////home/me/refundcli.db")
+    if name.partition("?")[0] in {"", ":memory:"}:
+        # A store that ends with the process forgets what it reserved, and money goes out twice.
+        raise Unfit("names no file to keep the store in", hint="Say sqlite:////home/me/refundcli.db")
+    return url
+
+
+def operator_name(value: object) -> str:
+    name = _text(value).strip()
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise Unfit(f"must be a name of 1 to {LONGEST_NAME} characters")
+    return name
+
+
+def timezone(value: object) -> str:
+    name = _text(value)
+    if not is_zone(name):
+        near = did_you_mean(name, available_timezones())
+        raise Unfit("is not a time zone this machine knows", hint=near or "Say one like Europe/Stockholm.")
+    return name
+
+
+def reference(value: object) -> str:
+    if not isinstance(value, str) or not is_reference(value):
+        raise Literal
+    return value
+
+
+def loopback_url(value: object) -> str:
+    """Only this machine: a key sent to an address from a settings file would be a key given away."""
+    url = _text(value)
+    match = _LOOPBACK_URL.fullmatch(url)
+    if not match or int(match["port"] or 1) not in range(1, 65536) or {".", ".."} & set(match["path"].split("/")):
+        raise Unfit("must be an address on this machine", hint="Say http://127.0.0.1:4242, or remove it.")
+    return url.removesuffix("/")
+
+
+def merchant_account(value: object) -> str:
+    name = _text(value)
+    if " " in name:
+        raise Unfit("must be one word", hint="Copy it from the Adyen Customer Area.")
+    return name
+
+
+def environment(value: object) -> str:
+    name = _text(value)
+    if name not in {"test", "live"}:
+        raise Unfit("must be test or live", hint=did_you_mean(name, ["test", "live"]))
+    return name
+
+
+def live_endpoint_prefix(value: object) -> str:
+    """It becomes part of a host name, so a dot or a slash would send the key to another host."""
+    prefix = _text(value)
+    if not _HOST_LABEL.fullmatch(prefix):
+        raise Unfit("may hold only letters, digits and -", hint="Say it like 1797a841fbb37ca7-AdyenDemo.")
+    return prefix
+
+
+def flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Unfit("must be true or false")
+    return value
+
+
+def flag_from_text(text: str) -> bool:
+    word = text.lower()
+    if word not in {"true", "yes", "1", "false", "no", "0"}:
+        raise ValueError(text)
+    return word in {"true", "yes", "1"}
+
+
+def up_to(most: float) -> Callable[[object], float]:
+    def check(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+            raise Unfit(f"must be a number above 0 and at most {most:g}")
+        return float(value)
+
+    return check
+
+
+def in_flight(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_IN_FLIGHT:
+        raise Unfit(f"must be a whole number from 1 to {MOST_IN_FLIGHT}")
+    return value
+
+
+def number_format(value: object) -> str:
+    """Every credit note needs its own number, so the sequence must be in it; and it is a file's name too."""
+    pattern = _text(value)
+    try:
+        parts = list(string.Formatter().parse(pattern))
+    except ValueError:
+        raise Unfit("has braces that do not match", hint="Say it like CN-{year}-{seq:06}.") from None
+    names = {name for _, name, _, _ in parts if name is not None}
+    if "seq" not in names or names - {"seq", "year"}:
+        raise Unfit("must have {seq} in it, and may have {year}", hint="Say it like CN-{year}-{seq:06}.")
+    if any(conversion or not _NUMBER_WIDTH.fullmatch(spec or "") for _, _, spec, conversion in parts):
+        raise Unfit("may give {seq} and {year} only a width", hint="Say it like CN-{year}-{seq:06}.")
+    _check_number_text(pattern.format(seq=_SAMPLE_SEQ, year=_SAMPLE_YEAR))
+    return pattern
+
+
+def _check_number_text(number: str) -> None:
+    if not _NUMBER_TEXT.fullmatch(number) or ".." in number or "//" in number or number.endswith("/"):
+        raise Unfit("may make only numbers of A-Z a-z 0-9 . _ / -, beginning with a letter or digit")
+    if len(number) > LONGEST_NUMBER:
+        raise Unfit(f"makes numbers longer than {LONGEST_NUMBER} characters")

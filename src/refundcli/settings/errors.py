@@ -1,0 +1,127 @@
+"""Why settings are refused or cannot be written: one class per cause."""
+
+from pathlib import Path
+
+from refundcli.domain.errors import SettingsProblem, did_you_mean
+from refundcli.settings.variables import ENVIRONMENT_PREFIX
+
+
+class SettingsFileMissing(SettingsProblem):
+    code = "settings-file-missing"
+
+    def __init__(self, path: Path, asked_by: str) -> None:
+        super().__init__(
+            f"There is no settings file {path}, which {asked_by} names.",
+            hint="Correct the path, or make the file: refundcli init",
+            context={"file": str(path)},
+        )
+
+
+class SettingsNotText(SettingsProblem):
+    code = "settings-not-utf8"
+
+    def __init__(self, path: Path, line: int) -> None:
+        super().__init__(
+            f"{path} is not UTF-8 text (line {line}).",
+            hint="Save it as UTF-8.",
+            context={"file": str(path), "line": line},
+        )
+
+
+class SettingsNotToml(SettingsProblem):
+    code = "settings-not-toml"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} is not valid TOML: {why}.",
+            hint='A setting is written key = "value", under its [section].',
+            context={"file": str(path), "why": why},
+        )
+
+
+class UnknownSection(SettingsProblem):
+    code = "unknown-section"
+
+    def __init__(self, section: str, place: str, known: list[str]) -> None:
+        super().__init__(
+            f"{place} has a section [{section}] that refundcli does not know.",
+            hint=did_you_mean(section, known) or f"The sections are {', '.join(known)}.",
+            context={"place": place, "section": section},
+        )
+
+
+class NotASection(SettingsProblem):
+    code = "not-a-section"
+
+    def __init__(self, section: str, place: str) -> None:
+        super().__init__(
+            f"{section} in {place} is a section, not a value.",
+            hint=f"Write [{section}] on a line of its own, and its keys below.",
+            context={"place": place, "section": section},
+        )
+
+
+class UnknownSetting(SettingsProblem):
+    code = "unknown-setting"
+
+    def __init__(self, section: str, key: str, place: str, known: list[str]) -> None:
+        super().__init__(
+            f"{place} has a key {section}.{key} that refundcli does not know.",
+            hint=did_you_mean(key, known) or f"The keys of [{section}] are {', '.join(known)}.",
+            context={"place": place, "key": f"{section}.{key}"},
+        )
+
+
+class UnknownEnvironmentVariable(SettingsProblem):
+    code = "unknown-environment-variable"
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(
+            f"The environment variable {name} is none that refundcli knows.",
+            hint=did_you_mean(name, known) or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are settings.",
+            context={"name": name},
+        )
+
+
+class InvalidSetting(SettingsProblem):
+    code = "invalid-setting"
+
+    def __init__(self, key: str, place: str, why: str, hint: str = "") -> None:
+        super().__init__(
+            f"{key} in {place} {why}.",
+            hint=hint or f"Correct {key} in {place}.",
+            context={"key": key, "place": place},
+        )
+
+
+class ApiBaseWhenLive(SettingsProblem):
+    code = "api-base-when-live"
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"adyen.api_base in {place} is for practice, but adyen.environment is live.",
+            hint='Remove adyen.api_base, or set adyen.environment = "test".',
+            context={"key": "adyen.api_base", "place": place},
+        )
+
+
+class SettingsExist(SettingsProblem):
+    code = "settings-exist"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} exists already and was left as it is.",
+            hint="Edit it, or ask for it to be replaced with --force.",
+            context={"file": str(path)},
+        )
+
+
+class SettingsNotWritable(SettingsProblem):
+    code = "settings-not-writable"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path} cannot be written: {why}.",
+            hint="Check the folder's permissions and the free space.",
+            context={"file": str(path)},
+        )

@@ -1,0 +1,124 @@
+"""The settings: every section and key, its default, and the rule for its value."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from refundcli.secrets import redact
+from refundcli.settings import checks
+from refundcli.settings.variables import variable
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a value is read from the environment's text, and what it must be wherever it comes from."""
+
+    from_text: Callable[[str], object]
+    check: Callable[[Any], object]
+
+
+_RATE = Rule(float, checks.up_to(checks.HIGHEST_RATE))
+_TIMEOUT = Rule(float, checks.up_to(checks.LONGEST_TIMEOUT))
+
+
+def _worded(check: Callable[[object], object]) -> dict[str, Rule]:
+    return {"rule": Rule(str, check)}
+
+
+_SECRET = _worded(checks.optional(checks.reference))
+_API_BASE = _worded(checks.optional(checks.loopback_url))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    url: str = field(metadata=_worded(checks.store_url))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorSettings:
+    name: str = field(metadata=_worded(checks.operator_name))
+    timezone: str = field(metadata=_worded(checks.timezone))
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone in which the books' days begin and end."""
+        return ZoneInfo(self.timezone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StripeSettings:
+    api_key: str | None = field(default=None, metadata=_SECRET)
+    webhook_secret: str | None = field(default=None, metadata=_SECRET)
+    send_fraudulent: bool = field(default=False, metadata={"rule": Rule(checks.flag_from_text, checks.flag)})
+    api_base: str | None = field(default=None, metadata=_API_BASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdyenSettings:
+    api_key: str | None = field(default=None, metadata=_SECRET)
+    merchant_account: str | None = field(default=None, metadata=_worded(checks.optional(checks.merchant_account)))
+    environment: str = field(default="test", metadata=_worded(checks.environment))
+    live_endpoint_prefix: str | None = field(
+        default=None, metadata=_worded(checks.optional(checks.live_endpoint_prefix))
+    )
+    hmac_key: str | None = field(default=None, metadata=_SECRET)
+    api_base: str | None = field(default=None, metadata=_API_BASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundSettings:
+    connect_timeout: float = field(default=5.0, metadata={"rule": _TIMEOUT})
+    read_timeout: float = field(default=30.0, metadata={"rule": _TIMEOUT})
+    stripe_rate: float = field(default=20.0, metadata={"rule": _RATE})
+    adyen_rate: float = field(default=20.0, metadata={"rule": _RATE})
+    in_flight: int = field(default=8, metadata={"rule": Rule(int, checks.in_flight)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditNoteSettings:
+    number_format: str = field(default="CN-{year}-{seq:06}", metadata=_worded(checks.number_format))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    store: StoreSettings
+    operator: OperatorSettings
+    stripe: StripeSettings = StripeSettings()
+    adyen: AdyenSettings = AdyenSettings()
+    refunds: RefundSettings = RefundSettings()
+    credit_notes: CreditNoteSettings = CreditNoteSettings()
+
+
+SECTIONS: Mapping[str, Any] = {
+    "store": StoreSettings,
+    "operator": OperatorSettings,
+    "stripe": StripeSettings,
+    "adyen": AdyenSettings,
+    "refunds": RefundSettings,
+    "credit_notes": CreditNoteSettings,
+}
+RULES: Mapping[str, Mapping[str, Rule]] = {
+    section: {each.name: each.metadata["rule"] for each in fields(kind)} for section, kind in SECTIONS.items()
+}
+VARIABLES: Mapping[str, tuple[str, str]] = {
+    variable(section, key): (section, key) for section, rules in RULES.items() for key in rules
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and for each `section.key` where its value was written."""
+
+    settings: Settings
+    origins: dict[str, str]
+    path: Path | None
+
+    def rows(self) -> Iterator[tuple[str, object, str]]:
+        """Each key with its value and its origin, fit to be shown: an address comes without its password."""
+        for section, rules in RULES.items():
+            for key in rules:
+                value = getattr(getattr(self.settings, section), key)
+                name = f"{section}.{key}"
+                yield name, redact(value) if isinstance(value, str) else value, self.origins[name]

@@ -1,0 +1,36 @@
+"""What the system says of its user and its time zone."""
+
+import getpass
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+_SYSTEM_ZONE = Path("/etc/localtime")
+
+
+def system_user() -> str:
+    try:
+        return getpass.getuser() or "unknown"
+    except (OSError, KeyError, ImportError):  # a user id that has no name, as in containers
+        return "unknown"
+
+
+def system_zone(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The zone's name, and who says so: TZ, else what /etc/localtime links to, else UTC."""
+    named = environ.get("TZ", "").removeprefix(":")
+    if named:
+        return (named, "environment TZ") if is_zone(named) else ("UTC", "default")
+    try:
+        linked = os.readlink(_SYSTEM_ZONE).rpartition("zoneinfo/")[2]
+    except OSError:
+        return "UTC", "default"
+    return (linked, str(_SYSTEM_ZONE)) if is_zone(linked) else ("UTC", "default")
+
+
+def is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown; not a name; a folder of zones
+        return False
+    return True

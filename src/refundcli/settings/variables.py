@@ -1,0 +1,10 @@
+"""The environment variables' names."""
+
+ENVIRONMENT_PREFIX = "REFUNDCLI_"
+# Read elsewhere, or before there are settings.
+ENVIRONMENT_APART = frozenset({"REFUNDCLI_CONFIG", "REFUNDCLI_OUTPUT", "REFUNDCLI_FAULT"})
+
+
+def variable(section: str, key: str) -> str:
+    """The environment variable that sets a key."""
+    return f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
