@@ -61,6 +61,12 @@ class Services:
         migrate.upgrade(engine, at=self.clock.now())
         return before, migrate.schema_of(engine)
 
+    def describe_store(self) -> dict[str, str]:
+        """Where the books are and their schema, without a password."""
+        from refundcli.store import migrate
+
+        return {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
+
     def back_up_store(self, target: Path | None) -> Path:
         """The copy's path. Raises NoStore, NoBackupHere, BackupExists."""
         from refundcli.store import migrate

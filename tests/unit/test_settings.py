@@ -12,6 +12,8 @@ import pytest
 from refundcli import settings as s
 from refundcli.domain.errors import Family, SettingsProblem
 from refundcli.secrets import FileNotReadable, FileOpenToOthers, FileOwnedByOther, FileTooLarge, LiteralSecret
+from refundcli.settings import system
+from refundcli.settings.model import SECTIONS
 
 EXAMPLE = Path(__file__).parents[2] / "refundcli.toml.example"
 SECRET_KEYS = ["stripe.api_key", "stripe.webhook_secret", "adyen.api_key", "adyen.hmac_key"]
@@ -436,12 +438,12 @@ def test_the_zone_is_read_from_the_link_of_the_system(
 ) -> None:
     link = tmp_path / "localtime"
     link.symlink_to("../usr/share/zoneinfo/America/New_York")
-    monkeypatch.setattr(s, "_SYSTEM_ZONE", link)
+    monkeypatch.setattr(system, "_SYSTEM_ZONE", link)
     assert load().settings.operator.timezone == "America/New_York"
 
 
 def test_a_zone_nobody_knows_becomes_utc(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s, "_SYSTEM_ZONE", tmp_path / "nothing")
+    monkeypatch.setattr(system, "_SYSTEM_ZONE", tmp_path / "nothing")
     assert load().settings.operator.timezone == "UTC"
     assert load(environ={"TZ": "CET-1CEST"}).settings.operator.timezone == "UTC"
 
@@ -514,5 +516,5 @@ def test_the_example_loads_and_names_every_key(load: Load, tmp_path: Path) -> No
 def test_the_example_says_what_each_key_is_for() -> None:
     lines = EXAMPLE.read_text().splitlines()
     keys = [number for number, line in enumerate(lines) if " = " in line and not line.startswith("#")]
-    assert len(keys) == sum(len(fields(kind)) for kind in s._SECTIONS.values())
+    assert len(keys) == sum(len(fields(kind)) for kind in SECTIONS.values())
     assert all(lines[number - 1].startswith("# ") for number in keys)

@@ -53,7 +53,9 @@ def list_(
     from refundcli.services.ports import InvoiceFilter
 
     me: App = ctx.obj
-    wanted = InvoiceFilter(status, provider, customer, refundable, after, limit)
+    wanted = InvoiceFilter(
+        status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
+    )
     invoices = me.services.books.read(lambda tx: tx.invoices(wanted))
     if me.wants_json:
         me.show_list(map(shapes.invoice_summary, invoices))

@@ -29,9 +29,6 @@ from refundcli.services.outcomes import Signal
 from refundcli.services.ports import RefundAnswer, RefundOrder
 from refundcli.settings import AdyenSettings, RefundSettings
 
-_DAY = 86400
-# Adyen keeps a key for 7 days at the least (I8).
-_KEY_WINDOW_DAYS = 6
 _VERSION = "v72"
 _PSP_REFERENCE = re.compile(r"[A-Za-z0-9]{1,32}")
 
@@ -67,7 +64,6 @@ class AdyenProvider:
     """`PaymentProvider` for one merchant account, test or live (I12)."""
 
     name = Provider.ADYEN
-    key_window_seconds = _KEY_WINDOW_DAYS * _DAY
     can_look_up = False
 
     def __init__(self, key: str, settings: AdyenSettings, refunds: RefundSettings, account: str) -> None:

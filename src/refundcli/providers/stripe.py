@@ -19,9 +19,6 @@ from refundcli.services.outcomes import Signal
 from refundcli.services.ports import RefundAnswer, RefundOrder
 from refundcli.settings import RefundSettings, StripeSettings
 
-_HOUR = 3600
-# Stripe forgets a key after 24 h at the earliest; what is sent after that is a new refund (I8).
-_KEY_WINDOW_HOURS = 20
 _PATH = "/v1/refunds"
 _PAGE_SIZE = 100
 _METADATA_LENGTH = 500
@@ -82,7 +79,6 @@ class StripeProvider:
     """`PaymentProvider` for one key, which is one account in one mode (I12)."""
 
     name = Provider.STRIPE
-    key_window_seconds = _KEY_WINDOW_HOURS * _HOUR
     can_look_up = True
 
     def __init__(self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str) -> None:

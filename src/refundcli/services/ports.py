@@ -41,11 +41,22 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """Whose account the store was used with."""
+
+    provider: Provider
+    account: str
+    livemode: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InvoiceFilter:
     status: InvoiceStatus | None = None
     provider: Provider | None = None
     customer: str = ""
     refundable: bool = False
+    disputed: bool = False
+    processing: bool = False
     after: str = ""
     limit: int = 50
 
@@ -119,7 +130,7 @@ class Reading(Protocol):
     def refund(self, refund_id: str) -> Refund | None: ...
     def refunds_by_key(self, request_key: str) -> list[Refund]: ...
     def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]: ...
-    def unfinished_refunds(self) -> list[Refund]: ...
+    def refunds_in(self, *states: RefundState) -> list[Refund]: ...
     def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]: ...
     def credit_note(self, number: str) -> CreditNote | None: ...
     def credit_note_numbers_near(self, number: str) -> list[str]: ...
@@ -137,6 +148,7 @@ class Reading(Protocol):
         ...
 
     def livemode(self) -> bool | None: ...
+    def accounts(self) -> list[Account]: ...
     def account(self, provider: Provider, key_fingerprint: str) -> str | None: ...
 
 
@@ -160,7 +172,9 @@ class Writing(Reading, Protocol):
         """Give up a lease early: the outcome is not known and others may look."""
         ...
 
-    def settle(self, refund: Refund, state: RefundState, *, reference: str, status: str, failure: str) -> Refund | None:
+    def settle(
+        self, refund: Refund, state: RefundState, *, reference: str, status: str, failure: str, evidence: str
+    ) -> Refund | None:
         """Compare and set on the fence: the outcome, the sums and the invoice's status in one transaction."""
         ...
 
@@ -218,7 +232,6 @@ class PaymentProvider(Protocol):
     livemode: bool
     account: str
     base_url: str
-    key_window_seconds: int
 
     def prepare(self, order: RefundOrder) -> WireRequest:
         """The exact request, without sending it. Raises where the provider cannot take the amount."""

@@ -12,6 +12,7 @@ from refundcli.domain.refusals import NothingToRefund, RuleRefusal, most_importa
 from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
 from refundcli.services.finding import invoice_named
+from refundcli.services.key_windows import key_is_known
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, Reading, RefundAnswer, Writing
 from refundcli.services.sending import SendingPolicy, send, settle, take_down
@@ -49,7 +50,7 @@ class Resumed:
 def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
     """The refunds to settle. Raises RefundNotFound."""
     if refund_id is None:
-        return books.read(lambda tx: tx.unfinished_refunds())
+        return books.read(lambda tx: tx.refunds_in(RefundState.READY, RefundState.SUBMITTED))
     refund = books.read(lambda tx: tx.refund(refund_id))
     if refund is None:
         raise RefundNotFound(refund_id)
@@ -132,10 +133,11 @@ def _finish_submitted(
     if found is not None:
         settled = take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy)
         return _told(settled)
-    assert sending.first_sent_at
-    age = (clock.now() - sending.first_sent_at).total_seconds()
-    if not 0 <= age < provider.key_window_seconds:
-        why = f"{provider.name.label} no longer knows its key; nothing will be sent again"
+    if not key_is_known(sending, clock.now()):
+        why = (
+            f"{provider.name.label} no longer knows its key; nothing will be sent again. "
+            f"Look it up there, then: refundcli resolve {refund.id} …"
+        )
         return Resumed(refund, Step.NEEDS_ATTENTION, why)
     return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
 

@@ -96,10 +96,13 @@ def settle(
     *,
     clock: Clock,
     policy: SendingPolicy,
+    evidence: str = "",
 ) -> None:
     """The state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
     failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
-    settled = tx.settle(refund, state, reference=answer.reference, status=answer.status, failure=failure)
+    settled = tx.settle(
+        refund, state, reference=answer.reference, status=answer.status, failure=failure, evidence=evidence
+    )
     if settled is None:
         return
     if state in (RefundState.PENDING, RefundState.SUCCEEDED):

@@ -12,7 +12,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.bad_rows import Problem
-from refundcli.services.ports import AuditEntry, CreditNoteFilter, InvoiceFilter, NewInvoice
+from refundcli.services.ports import Account, AuditEntry, CreditNoteFilter, InvoiceFilter, NewInvoice
 from refundcli.store.importing import conflicts
 from refundcli.store.rows import audit_entry_of, credit_note_of, invoice_of, refund_of
 from refundcli.store.tables import (
@@ -61,6 +61,10 @@ class SqlReading:
             query = query.where(col(InvoiceRow.id).in_(through))
         if wanted.refundable:
             query = query.where(col(InvoiceRow.id).in_(_with_money_left()), InvoiceRow.status != "void")
+        if wanted.disputed:
+            query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.dispute) == "open")))
+        if wanted.processing:
+            query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.processing))))
         return self._with_payments(self._session.exec(query).all(), [])
 
     def numbers_behind(self, reference: str) -> list[str]:
@@ -107,8 +111,8 @@ class SqlReading:
                 found.setdefault(refund.request_key, []).append(refund)
         return found
 
-    def unfinished_refunds(self) -> list[Refund]:
-        return self._refunds(col(RefundRow.state).in_([RefundState.READY, RefundState.SUBMITTED]))
+    def refunds_in(self, *states: RefundState) -> list[Refund]:
+        return self._refunds(col(RefundRow.state).in_(states))
 
     def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]:
         query = (
@@ -156,6 +160,10 @@ class SqlReading:
     def livemode(self) -> bool | None:
         return self._info().livemode
 
+    def accounts(self) -> list[Account]:
+        rows = self._session.exec(select(ProviderAccountRow).order_by(col(ProviderAccountRow.provider)))
+        return sorted({Account(Provider(row.provider), row.account, row.livemode) for row in rows}, key=str)
+
     def account(self, provider: Provider, key_fingerprint: str) -> str | None:
         row = self._session.get(ProviderAccountRow, (provider.value, key_fingerprint))
         return row.account if row else None
@@ -186,6 +194,10 @@ class SqlReading:
             .order_by(col(RefundRow.created_at), col(RefundRow.id))
         )
         return [refund_of(*row) for row in self._session.exec(query)]
+
+
+def _invoices_where(condition: ColumnElement[bool] | Mapped[bool]) -> Any:
+    return select(PaymentRow.invoice_id).where(condition)
 
 
 def _with_money_left() -> Any:

@@ -115,7 +115,9 @@ class SqlWriting(SqlReading):
         if self._hits(statement):
             self._audit.write("refund outcome not known", refund.id, _state(refund), _state(refund))
 
-    def settle(self, refund: Refund, state: RefundState, *, reference: str, status: str, failure: str) -> Refund | None:
+    def settle(
+        self, refund: Refund, state: RefundState, *, reference: str, status: str, failure: str, evidence: str
+    ) -> Refund | None:
         if not may_become(refund.state, state):
             return None
         values: dict[str, Any] = {
@@ -127,6 +129,8 @@ class SqlWriting(SqlReading):
         }
         if reference:
             values["provider_reference"] = reference
+        if evidence:
+            values["evidence"] = evidence
         if not self._hits(update(RefundRow).where(*_as_it_was(refund)).values(**values)):
             return None
         self._move_sums(refund, state)
@@ -135,6 +139,7 @@ class SqlWriting(SqlReading):
             "provider_status": status,
             "failure": failure,
             "provider_reference": reference,
+            "evidence": evidence,
         }
         self._audit.write(f"refund {state}", refund.id, _state(refund), {k: v for k, v in after.items() if v})
         self._update_invoice(refund.invoice_id)

@@ -1,0 +1,36 @@
+"""status: what needs attention now."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from refundcli.cli.options import Output
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance")
+def status(ctx: typer.Context, output: Output = None) -> None:
+    """Show unfinished refunds and what to do about each, disputes, and where this store is used.
+
+    Exit code 0 when nothing needs a person, 8 when something does.
+    """
+    from refundcli.cli.exit_codes import ExitCode
+    from refundcli.output.status_screen import STATUS_COLUMNS, show_status, status_rows, status_shape
+    from refundcli.services.status import look
+
+    me: App = ctx.obj
+    services = me.services
+    found = services.books.read(lambda tx: look(tx, now=services.clock.now()))
+    store = services.describe_store()
+    if me.for_people:
+        show_status(found, store, me.out)
+    elif me.wants_json:
+        me.show_object(status_shape(found, store))
+    else:
+        me.show_rows(STATUS_COLUMNS, status_rows(found), text_columns=STATUS_COLUMNS)
+    if found.needs_someone:
+        raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)

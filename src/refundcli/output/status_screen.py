@@ -1,0 +1,108 @@
+"""The state of the books at a glance: what needs a person first."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from refundcli.domain.invoice import Invoice
+from refundcli.output import shapes
+from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Screen
+from refundcli.services.status import Next, OpenRefund, Status
+
+STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
+
+
+def show_status(status: Status, store: dict[str, str], screen: Screen) -> None:
+    if status.needs_someone:
+        screen.say(("! ", DOUBT), "Something needs you.")
+    else:
+        screen.say(("✓ ", GOOD), "Nothing needs you.")
+    _refunds("Unfinished refunds", status.unfinished, screen)
+    _refunds("Accepted, not final", status.pending, screen)
+    _invoices("In dispute", status.disputed, screen)
+    _invoices("Currently processing", status.processing, screen)
+    screen.blank()
+    mode = {None: "not used yet", True: "LIVE", False: "test mode"}[status.livemode]
+    screen.say((f"{store['url']}   schema {store['schema']}   {mode}", QUIET))
+    for account in status.accounts:
+        screen.say((f"{account.provider.label} account {account.account}", QUIET))
+
+
+def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
+    for each in (*status.unfinished, *status.pending):
+        refund = each.refund
+        yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(each.age), _next(each)
+    for what, invoices in (("disputed", status.disputed), ("processing", status.processing)):
+        for invoice in invoices:
+            yield what, "", invoice.number, str(invoice.refundable), "", Next.WAIT
+
+
+def status_shape(status: Status, store: dict[str, str]) -> dict[str, Any]:
+    return {
+        "needs_someone": status.needs_someone,
+        "unfinished": [_shape(each) for each in status.unfinished],
+        "pending": [_shape(each) for each in status.pending],
+        "disputed": [invoice.number for invoice in status.disputed],
+        "processing": [invoice.number for invoice in status.processing],
+        "store": store,
+        "livemode": status.livemode,
+        "accounts": [{"provider": a.provider, "account": a.account, "livemode": a.livemode} for a in status.accounts],
+    }
+
+
+def _shape(each: OpenRefund) -> dict[str, Any]:
+    return shapes.refund(each.refund) | {
+        "age_seconds": int(each.age.total_seconds()),
+        "next": each.next,
+        "command": _command(each),
+    }
+
+
+def _refunds(title: str, refunds: Sequence[OpenRefund], screen: Screen) -> None:
+    if not refunds:
+        return
+    screen.blank()
+    screen.say((title, STRONG))
+    rows = [
+        (
+            (
+                (each.refund.invoice_number, ""),
+                (str(each.refund.amount), ""),
+                (each.refund.provider.label if each.refund.provider else "", ""),
+                (f"since {_age(each.age)}", DOUBT if each.next is not Next.WAIT else ""),
+            ),
+            _next(each),
+        )
+        for each in refunds
+    ]
+    screen.entries(rows, right=(1,))
+
+
+def _invoices(title: str, invoices: Sequence[Invoice], screen: Screen) -> None:
+    if not invoices:
+        return
+    screen.blank()
+    screen.say((title, STRONG))
+    screen.entries(
+        [(((i.number, ""), (str(i.refundable), ""), ("left", "")), i.customer_name or i.customer) for i in invoices],
+        right=(1,),
+    )
+
+
+def _command(each: OpenRefund) -> str | None:
+    if each.next is Next.WAIT:
+        return None
+    return f"refundcli {each.next} {each.refund.id}"
+
+
+def _next(each: OpenRefund) -> str:
+    return _command(each) or "wait"
+
+
+def _age(age: timedelta) -> str:
+    """The largest unit that fits: `3 days`, `2 h`, `5 min`, `12 s`."""
+    seconds = int(age.total_seconds())
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{max(seconds, 0)} s"

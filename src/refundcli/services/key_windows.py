@@ -1,0 +1,16 @@
+"""How long a provider surely knows an idempotency key; past that, the same request would be a new refund (I8)."""
+
+from datetime import datetime, timedelta
+
+from refundcli.domain.refund import Sending
+from refundcli.domain.statuses import Provider
+
+# Stripe forgets a key after 24 h at the earliest, Adyen after 7 days. The rest is for clocks that differ.
+KEY_WINDOWS = {Provider.STRIPE: timedelta(hours=20), Provider.ADYEN: timedelta(days=6)}
+
+
+def key_is_known(sending: Sending, now: datetime) -> bool:
+    """May it be sent again? Not when the first send lies in the future either: then a clock is wrong."""
+    if sending.first_sent_at is None:
+        return True
+    return timedelta(0) <= now - sending.first_sent_at < KEY_WINDOWS[sending.request.provider]
