@@ -38,7 +38,7 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 # Made anew in each run.
 _IDS = re.compile(r"\b(re_\w+|CN-\d{4}-\d{6}|rf_\w+)")
 # Two places that find the same thing wrong.
-SAME_MEANING = {"api-base-when-live", "refund-not-found"}
+SAME_MEANING = {"evidence-needed", "api-base-when-live", "refund-not-found"}
 
 
 # --- Commands ---
