@@ -81,6 +81,38 @@ class StoreUnusable(SettingsProblem):
         )
 
 
+class StoreReadOnly(StoreUnusable):
+    code = "store-read-only"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.hint = "Make the store's file and its folder writable for you; on PostgreSQL, use the primary server."
+
+
+class StoreFull(StoreUnusable):
+    code = "store-full"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.hint = "Make room on the store's disk, then:   refundcli status"
+
+
+class StoreCorrupt(StoreUnusable):
+    code = "store-corrupt"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.hint = "Stop, keep a copy of the file as it is, and bring back the last sound backup: see `store backup`."
+
+
+class StoreUnreachable(StoreUnusable):
+    code = "store-unreachable"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.hint = "Check that the database server runs, and store.url in:   refundcli config"
+
+
 class CommitUnknown(OutcomeUnknown):
     code = "commit-unknown"
 

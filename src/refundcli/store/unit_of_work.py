@@ -7,17 +7,41 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from refundcli.services.ports import Clock, Reading, Writing
 from refundcli.store import migrate
 from refundcli.store.audit import AuditTrail
-from refundcli.store.errors import CommitUnknown, NotAStore, StoreBusy, StoreUnusable
+from refundcli.store.errors import (
+    CommitUnknown,
+    NotAStore,
+    StoreBusy,
+    StoreCorrupt,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnreachable,
+    StoreUnusable,
+)
 from refundcli.store.reading import SqlReading
 from refundcli.store.writing import SqlWriting
 
 T = TypeVar("T")
+
+# What SQLite says, PostgreSQL's codes and what its driver says, and the trouble it means.
+_KINDS: tuple[tuple[str, type[StoreUnusable]], ...] = (
+    ("readonly", StoreReadOnly),
+    ("25006", StoreReadOnly),
+    ("disk is full", StoreFull),
+    ("53100", StoreFull),
+    ("malformed", StoreCorrupt),
+    ("file is not a database", StoreCorrupt),
+    ("XX001", StoreCorrupt),
+    ("connection failed", StoreUnreachable),
+    ("connection to server", StoreUnreachable),
+    ("server closed the connection", StoreUnreachable),
+    ("57P01", StoreUnreachable),
+)
 
 # Serialization failure and deadlock: PostgreSQL asks that the whole transaction be run again.
 _RUN_AGAIN = ("40001", "40P01")
@@ -110,9 +134,11 @@ class SqlBooks:
 
 
 def _store_error(error: DBAPIError) -> Exception:
-    if isinstance(error, OperationalError) and ("locked" in str(error.orig) or "lock timeout" in str(error.orig)):
+    said = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
+    if "locked" in said or "lock timeout" in said:
         return StoreBusy()
-    return StoreUnusable(_reason(error))
+    kind = next((kind for words, kind in _KINDS if words in said), StoreUnusable)
+    return kind(_reason(error))
 
 
 def _reason(error: DBAPIError) -> str:

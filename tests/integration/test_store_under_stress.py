@@ -1,0 +1,195 @@
+"""A store that is full, read-only, corrupt, locked or away: a clear error with its code, and nothing lost."""
+
+import sqlite3
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
+
+from conftest import NewStore
+from desk import Desk
+from refundcli.domain.statuses import Provider
+from refundcli.services.clock import SystemClock
+from refundcli.services.ports import Writing
+from refundcli.store import engine as engines
+from refundcli.store.checking import unsound
+from refundcli.store.engine import store_engine
+from refundcli.store.errors import CommitUnknown, StoreBusy, StoreCorrupt, StoreFull, StoreReadOnly, StoreUnreachable
+from refundcli.store.unit_of_work import SqlBooks
+from refundcli.store.writing import SqlWriting
+
+
+def books_at(url: str) -> SqlBooks:
+    return SqlBooks(store_engine(url), SystemClock(ZoneInfo("UTC")), "Ada")
+
+
+def with_pragma(books: SqlBooks, pragma: str) -> SqlBooks:
+    """The same books on connections where the pragma holds."""
+
+    @event.listens_for(books.engine, "connect")
+    def _set(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.execute(f"PRAGMA {pragma}")
+
+    return books
+
+
+def audit_entries(url: str) -> int:
+    with store_engine(url).connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM audit_entry")).scalar() or 0)
+
+
+def test_a_full_disk_is_told_and_nothing_is_kept(new_sqlite: NewStore) -> None:
+    url = new_sqlite()
+    books = with_pragma(books_at(url), "max_page_count=1")
+    with pytest.raises(StoreFull) as raised:
+        _fill(books)
+    assert "room" in raised.value.hint
+    assert books_at(url).inspect(lambda session: list(unsound(session))) == []
+
+
+def test_a_read_only_store_is_told(new_sqlite: NewStore) -> None:
+    books = with_pragma(books_at(new_sqlite()), "query_only=ON")
+    with pytest.raises(StoreReadOnly):
+        books.write(lambda tx: tx.pin_livemode(False))
+
+
+def test_a_read_only_server_is_told(new_postgres: NewStore) -> None:
+    url = new_postgres()
+    books = books_at(f"{url}&options=-c%20default_transaction_read_only%3Don")
+    with pytest.raises(StoreReadOnly):
+        books.write(lambda tx: tx.pin_livemode(False))
+
+
+def test_a_corrupt_store_is_told_and_left_as_it_is(new_sqlite: NewStore) -> None:
+    url = new_sqlite()
+    path = Path(url.removeprefix("sqlite:///"))
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    before = path.read_bytes()
+    with pytest.raises(StoreCorrupt):
+        books_at(url).write(lambda tx: tx.pin_livemode(False))
+    assert path.read_bytes() == before
+
+
+def test_a_store_that_another_holds_is_told_as_busy(new_sqlite: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_SECONDS", 0.1)
+    url = new_sqlite()
+    holder = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusy):
+        books_at(url).write(lambda tx: tx.pin_livemode(False))
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert books_at(url).write(lambda tx: tx.pin_livemode(False)) is False
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    with pytest.raises(StoreUnreachable):
+        books_at("postgresql://nobody@127.0.0.1:9/none").read(lambda tx: tx.livemode())
+
+
+def test_a_dirty_journal_of_a_killed_writer_is_rolled_back(new_sqlite: NewStore) -> None:
+    """A writer that dies in the middle leaves its journal; the next one to open the store undoes the half."""
+    url = new_sqlite()
+    path = Path(url.removeprefix("sqlite:///"))
+    script = (
+        "import os, sqlite3\n"
+        f"c = sqlite3.connect({str(path)!r}, isolation_level=None)\n"
+        "c.execute('PRAGMA cache_size=1'); c.execute('BEGIN IMMEDIATE')\n"
+        'c.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<3000) '
+        "INSERT INTO counter SELECT 'x'||i||hex(zeroblob(200)), i FROM n\")\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    _run_and_expect_a_kill(script)
+    assert path.with_name(path.name + "-journal").exists()
+    books = books_at(url)
+    assert books.inspect(lambda session: session.execute(text("SELECT count(*) FROM counter")).scalar()) == 1
+    assert books.write(lambda tx: tx.pin_livemode(False)) is False
+
+
+@pytest.fixture
+def failing_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Commits raise: after the database kept them, or before."""
+    real = Session.commit
+
+    def fail(*, kept: bool) -> None:
+        def commit(session: Any) -> None:
+            if kept:
+                real(session)
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
+
+        monkeypatch.setattr(Session, "commit", commit)
+
+    return fail
+
+
+def test_a_commit_that_raised_and_was_kept_is_read_again_and_believed(store_url: str, failing_commit: Any) -> None:
+    books = books_at(store_url)
+    books.read(lambda tx: tx.livemode())
+    failing_commit(kept=True)
+    assert books.write(lambda tx: tx.pin_livemode(False)) is False
+    assert audit_entries(store_url) == 1
+
+
+def test_a_commit_that_raised_and_was_not_kept_is_an_error(store_url: str, failing_commit: Any) -> None:
+    books = books_at(store_url)
+    books.read(lambda tx: tx.livemode())
+    failing_commit(kept=False)
+    with pytest.raises(Exception, match="Nothing was changed"):
+        books.write(lambda tx: tx.pin_livemode(False))
+    assert audit_entries(store_url) == 0
+
+
+def test_a_commit_nobody_can_read_again_is_told_as_unknown(
+    store_url: str, failing_commit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = books_at(store_url)
+    books.read(lambda tx: tx.livemode())
+    failing_commit(kept=True)
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise CommitUnknown("the server is away")
+
+    monkeypatch.setattr(SqlBooks, "_was_kept", away)
+    with pytest.raises(CommitUnknown):
+        books.write(lambda tx: tx.pin_livemode(False))
+
+
+def test_an_outcome_that_cannot_be_written_is_printed_and_found_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T4 meets a full disk: exit 8 with the provider's reference, and resume takes it down later."""
+    reference = desk.paid_by_card()
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise StoreFull("database or disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SqlWriting, "settle", full)
+        answer = desk("refund INV-1 --amount 60 --reason other --yes -o json")
+    (made,) = desk.sandbox.refunds_of(reference)
+    assert (answer.exit_code, answer.error["code"]) == (8, "outcome-not-written")
+    assert answer.error["context"]["provider_reference"] == made.id
+    assert desk.invoice("INV-1").in_flight.number == "60.00"
+
+
+def _fill(books: SqlBooks) -> None:
+    """More rows than fit."""
+    for number in range(2000):
+        books.write(partial(_one_more, number))
+
+
+def _one_more(number: int, tx: Writing) -> None:
+    tx.remember_account(Provider.STRIPE, f"f{number}", "a" * 900, livemode=False)
+
+
+def _run_and_expect_a_kill(script: str) -> None:
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
