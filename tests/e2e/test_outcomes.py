@@ -190,7 +190,7 @@ def test_a_refund_that_failed_for_good_is_recorded_once_returned_otherwise(desk:
     desk.refused(f"{told.replace('60', '61')} --evidence 'SEPA 4711'", "over-refund")
     answer = desk.json(f"{told} --evidence 'SEPA 4711'")
     assert answer["refunds"][0]["status"] == "recorded"
-    desk.refused(f"{told} --evidence 'SEPA 4711'", "over-refund")
+    desk.refused(f"{told} --evidence 'SEPA 4711'", "already-recorded")
 
 
 def test_a_late_payment_of_another_mode_is_not_touched(desk: Desk) -> None:

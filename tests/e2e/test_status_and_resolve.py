@@ -1,5 +1,8 @@
 """The first look of the day, and the last resort."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,12 +18,30 @@ def lose_the_answer(desk: Desk, *, provider: str = "stripe", hours_ago: float = 
     desk.sandbox.faults("drop_before", provider=provider)  # type: ignore[arg-type]
     refund = desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=8)["refunds"][0]["id"]
     if hours_ago:
-        at = (datetime.now(UTC) - timedelta(hours=hours_ago)).replace(tzinfo=None)
-        with desk.books.engine.connect() as connection:
-            connection = connection.execution_options(writes=True)
-            connection.execute(text("UPDATE refund SET first_sent_at = :at"), {"at": at})
-            connection.commit()
+        age(desk, hours=hours_ago)
     return str(refund)
+
+
+def age(desk: Desk, *, hours: float) -> None:
+    at = (datetime.now(UTC) - timedelta(hours=hours)).replace(tzinfo=None)
+    with desk.books.engine.connect() as connection:
+        connection = connection.execution_options(writes=True)
+        connection.execute(text("UPDATE refund SET first_sent_at = :at"), {"at": at})
+        connection.commit()
+
+
+def leave_it_ready(desk: Desk, how_much: str = "--amount 60") -> str:
+    """A process that is killed between T1 and T2: the amount is reserved, nothing was sent."""
+    script = (
+        "import os; from refundcli.services import issue_refund; from refundcli.cli.main import run\n"
+        "issue_refund.send = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+        f"run('refund INV-1 {how_much} --reason other --yes'.split())"
+    )
+    environ = os.environ | desk.environ
+    assert subprocess.run([sys.executable, "-c", script], env=environ, check=False).returncode == -9
+    (refund,) = desk.invoice("INV-1").refunds
+    assert refund.state == "ready"
+    return refund.id
 
 
 def test_a_quiet_day_ends_with_nothing(desk: Desk) -> None:
@@ -43,11 +64,14 @@ def test_what_was_left_behind_is_told_with_the_command_that_settles_it(desk: Des
     assert desk("status").exit_code == 0
 
 
-def test_past_the_key_window_only_a_person_can_end_it(desk: Desk) -> None:
-    desk.paid_by_card()
-    refund = lose_the_answer(desk, hours_ago=21)
+@pytest.mark.parametrize(("provider", "following"), [("stripe", "resume"), ("adyen", "resolve")])
+def test_past_the_key_window_only_a_person_can_end_it(desk: Desk, provider: str, following: str) -> None:
+    desk.paid_by_card(provider=provider)
+    refund = lose_the_answer(desk, provider=provider, hours_ago=24 * 8)
     (told,) = desk.json("status", exit_code=8)["unfinished"]
-    assert told["next"] == "resolve"
+    assert told["next"] == following
+    (left,) = desk.json("resume", exit_code=8)
+    assert "refundcli resolve" in left["note"]
     answer = desk.json(f"resolve {refund} --not-executed --evidence 'dashboard, A. Osei' --yes")
     assert answer["refunds"][0]["status"] == "failed"
     assert answer["invoice"]["refundable"]["amount"] == "100.00"
@@ -60,9 +84,10 @@ def test_past_the_key_window_only_a_person_can_end_it(desk: Desk) -> None:
 def test_a_refund_that_was_made_after_all_is_taken_down_by_its_reference(desk: Desk, provider: str, state: str) -> None:
     desk.paid_by_card(provider=provider)
     refund = lose_the_answer(desk, provider=provider, hours_ago=24 * 8)
-    answer = desk.json(f"resolve {refund} --provider-reference REF123 --evidence 'support, case 4711' --yes")
+    reference = {"stripe": "re_1Q", "adyen": "REF123"}[provider]
+    answer = desk.json(f"resolve {refund} --provider-reference {reference} --evidence 'support, case 4711' --yes")
     told = answer["refunds"][0]
-    assert (told["status"], told["provider_reference"], told["credit_note"]["status"]) == (state, "REF123", "issued")
+    assert (told["status"], told["provider_reference"], told["credit_note"]["status"]) == (state, reference, "issued")
     assert desk.books.inspect(lambda session: list(unsound(session))) == []
 
 
@@ -83,3 +108,56 @@ def test_a_resolution_needs_evidence_one_end_and_a_reference_of_its_own(desk: De
     desk.refused(f"resolve {refund} --evidence x --yes", "made-or-not", exit_code=2)
     desk.refused(f"resolve {refund} --provider-reference {made} --evidence x --yes", "reference-taken")
     desk.refused(f"resolve {refund} --not-executed --evidence x", "confirmation-required", exit_code=2)
+
+
+def test_what_the_provider_tells_outweighs_any_evidence(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults("drop_after")
+    refund = desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=8)["refunds"][0]["id"]
+    age(desk, hours=24)
+    answer = desk.json(f"resolve {refund} --not-executed --evidence 'saw nothing' --yes")
+    assert answer["refunds"][0]["status"] == "succeeded"
+    assert desk.refunded_at_provider(reference) == [6000]
+    assert desk.invoice("INV-1").refunded.number == "60.00"
+
+
+def test_what_stripe_cannot_be_asked_now_is_not_resolved_now(desk: Desk) -> None:
+    desk.paid_by_card()
+    refund = lose_the_answer(desk, hours_ago=24)
+    desk.sandbox.faults("drop_before", "drop_before", call="lookup")
+    desk.refused(f"resolve {refund} --not-executed --evidence x --yes", "resume-first")
+
+
+def test_what_was_reserved_and_never_sent_is_dropped_on_request(desk: Desk) -> None:
+    desk.paid_by_card()
+    refund = leave_it_ready(desk)
+    desk.refused("refund INV-1 --amount 40 --reason other --yes", "unsettled-refund")
+    assert desk.sandbox.refund_requests == []
+    desk.json(f"resolve {refund} --not-executed --evidence 'thought better of it' --yes")
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert desk.sandbox.refund_requests == []
+
+
+def test_what_was_reserved_before_a_dispute_was_lost_is_never_sent(desk: Desk) -> None:
+    desk.paid_by_card()
+    refund = leave_it_ready(desk, "--full")
+    with desk.books.engine.connect() as connection:
+        connection = connection.execution_options(writes=True)
+        connection.execute(text("UPDATE payment SET dispute = 'lost'"))
+        connection.commit()
+    (told,) = desk.json(f"resume {refund}", exit_code=6)
+    assert (told["status"], told["step"]) == ("failed", "settled")
+    assert desk.sandbox.refund_requests == []
+
+
+def test_nothing_is_sent_again_into_an_open_dispute(desk: Desk) -> None:
+    desk.paid_by_card(provider="adyen")
+    lose_the_answer(desk, provider="adyen")
+    before = len(desk.sandbox.refund_requests)
+    with desk.books.engine.connect() as connection:
+        connection = connection.execution_options(writes=True)
+        connection.execute(text("UPDATE payment SET dispute = 'open'"))
+        connection.commit()
+    (told,) = desk.json("resume", exit_code=8)
+    assert "open dispute" in told["note"]
+    assert len(desk.sandbox.refund_requests) == before

@@ -69,7 +69,7 @@ def mark_refunded(
     ] = None,
     memo: Memo = "",
     payment: PaymentReference = "",
-    request_key: RequestKey = "",
+    request_key: RequestKey = None,
     dispute_decision: DisputeDecision = "",
     after_failed: Annotated[
         str, typer.Option("--after-failed", metavar="REFUND", help="The provider refused this refund for good.")
@@ -95,8 +95,8 @@ def mark_refunded(
         one = {"--full": full, "--amount": amount, "--reason": reason, "--method": method, "--reference": reference}
         one |= {"--refunded-on": refunded_on, "--memo": memo, "--payment": payment, "--request-key": request_key}
         one |= {"--dispute-decision": dispute_decision, "--after-failed": after_failed, "--evidence": evidence}
-        if any(one.values()):
-            raise OnlyForOne([option for option, given in one.items() if given])
+        if any(value not in ("", None, False) for value in one.values()):
+            raise OnlyForOne([option for option, given in one.items() if given not in ("", None, False)])
         from refundcli.cli.marking_file import mark_file
 
         mark_file(me, from_, dry_run=dry_run, yes=yes, confirm=confirm)

@@ -24,7 +24,7 @@ def mark_file(app: App, file: str, *, dry_run: bool, yes: bool, confirm: str) ->
     with open_source(file, sys.stdin.buffer) as source:
         marks = MarkFile(source, today=services.clock.today())
         bulk = BulkMarks(services.books, services.clock, app.settings.operator.name, services.policy.number_format)
-        with RejectedFile(source, marks.columns) as rejected:
+        with RejectedFile(source, marks.columns, keyed=True) as rejected:
             with progress(app.err, "Checking", wanted=not app.quiet) as advance:
                 checked = bulk.check(marks.rows, advance=advance, reject=rejected.add)
             if not app.wants_json:
@@ -37,7 +37,7 @@ def mark_file(app: App, file: str, *, dry_run: bool, yes: bool, confirm: str) ->
             rejected_path = rejected.publish()
         report = checked.report
         if report.recorded:
-            with RejectedFile(source, marks.columns) as rejected:
+            with RejectedFile(source, marks.columns, keyed=True) as rejected:
                 report = _record(app, bulk, marks, checked, rejected)
                 rejected_path = rejected.publish()
     _show(app, source.name, report, dry_run=False, rejected_file=str(rejected_path) if rejected_path else None)

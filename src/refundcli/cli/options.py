@@ -43,7 +43,7 @@ PaymentReference = Annotated[
     str, typer.Option("--payment", metavar="REF", help="Which payment, where the invoice has several.")
 ]
 RequestKey = Annotated[
-    str,
+    str | None,
     typer.Option("--request-key", metavar="KEY", help="The same key again is the same refund, never a second one."),
 ]
 DisputeDecision = Annotated[

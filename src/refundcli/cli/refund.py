@@ -38,7 +38,7 @@ def refund(
     reason: Reason = "",
     memo: Memo = "",
     payment: PaymentReference = "",
-    request_key: RequestKey = "",
+    request_key: RequestKey = None,
     dispute_decision: DisputeDecision = "",
     allow_duplicate: AllowDuplicate = False,
     dry_run: DryRun = False,
@@ -67,15 +67,13 @@ def refund(
         memo=memo,
         payment=payment,
         dispute_decision=dispute_decision,
-        allow_duplicate=allow_duplicate or bool(request_key),
+        allow_duplicate=allow_duplicate or request_key is not None,
     )
     request, seen = refunding.look(me, request, may_ask=not (yes or confirm or dry_run))
     if seen.existing:
         refunding.show_answer(me, seen.existing, number, replayed=True)
         return
     live = refunding.connect(me, seen)
-    if not dry_run and refunding.settle_left_behind(me, seen):
-        request, seen = refunding.look(me, request, may_ask=not (yes or confirm))
     if dry_run:
         refunding.show_dry_run(
             me,
@@ -87,6 +85,7 @@ def refund(
         )
         return
     refunding.confirm_refund(me, request, seen, live=live, yes=yes, confirm=confirm)
+    refunding.settle_left_behind(me, seen)
     try:
         refunds = issue_refund(
             request,

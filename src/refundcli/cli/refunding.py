@@ -44,8 +44,9 @@ def amount_of(reading: Reading, number: str, text: str) -> Money | None:
     return parse_amount(text, invoice_named(reading, number).currency) if text else None
 
 
-def key_for(given: str) -> str:
-    return checked_key(given) if given else generated_key()
+def key_for(given: str | None) -> str:
+    """The caller's own key; an empty one, from a variable that was not set, is refused. Raises InvalidRequestKey."""
+    return generated_key() if given is None else checked_key(given)
 
 
 _HOW = 'Add --yes (test mode), or --confirm "12.50 EUR" with the amount and currency.'
@@ -69,16 +70,18 @@ def look(app: App, request: RefundRequest, *, may_ask: bool) -> tuple[RefundRequ
         return meant, books.read(lambda tx: preview(tx, meant, now=now))
 
 
-def settle_left_behind(app: App, seen: Preview) -> bool:
-    """Settle earlier refunds of these payments that a kill or a timeout left. True when there were some."""
+def settle_left_behind(app: App, seen: Preview) -> None:
+    """Settle earlier refunds of these payments whose outcome is not known. Asked for after the question only.
+
+    One that was never sent stays so: whoever reserved it may have thought better of it.
+    """
     services = app.services
-    earlier = left_behind(seen, now=services.clock.now())
+    earlier = [r for r in left_behind(seen, now=services.clock.now()) if r.state is RefundState.SUBMITTED]
     if earlier:
         app.note(f"An earlier refund was left unfinished; settling it first: {', '.join(r.id for r in earlier)}")
         resume(
             earlier, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
         )
-    return bool(earlier)
 
 
 def connect(app: App, seen: Preview) -> bool:

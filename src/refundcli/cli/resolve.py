@@ -31,8 +31,9 @@ def resolve(
     ctx: typer.Context,
     refund: Annotated[str, typer.Argument(metavar="REFUND", help="The refund's id: rf_…")],
     provider_reference: Annotated[
-        str, typer.Option("--provider-reference", metavar="REF", help="The provider made it; this is its id there.")
-    ] = "",
+        str | None,
+        typer.Option("--provider-reference", metavar="REF", help="The provider made it; this is its id there."),
+    ] = None,
     not_executed: Annotated[bool, typer.Option("--not-executed", help="The provider never made it.")] = False,
     evidence: Annotated[
         str, typer.Option("--evidence", metavar="TEXT", help="How you know. It is kept with the refund.")
@@ -46,12 +47,21 @@ def resolve(
     from refundcli.services import resolve as service
 
     me: App = ctx.obj
-    if bool(provider_reference) == not_executed:
+    if (provider_reference is not None) == not_executed:
+        raise MadeOrNot
+    if provider_reference is not None and not provider_reference.strip():
         raise MadeOrNot
     require_a_way_to_ask(me, answered=yes, how="Add --yes.")
     services = me.services
-    wanted = service.Resolution(refund, provider_reference, evidence)
+    wanted = service.Resolution(refund, provider_reference or "", evidence)
     found = services.books.read(lambda tx: service.check(tx, wanted, clock=services.clock))
+    told = service.ask_first(
+        found, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
+    )
+    if told.state is not found.state:
+        me.note(f"{found.id} was found at the provider, whose word stands.")
+        show_answer(me, [told], told.invoice_number, replayed=False)
+        return
     if not yes:
         said = f"was made as {provider_reference}" if provider_reference else "was never made: its amount is free again"
         me.err.say(f"{found.id}, {found.amount} of {found.invoice_number}, {said}.")

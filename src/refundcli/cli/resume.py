@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command(epilog="Examples:  refundcli resume   ·   refundcli resume rf_01K2… -o json")
 def resume(
     ctx: typer.Context,
-    refund: Annotated[str, typer.Argument(metavar="[REFUND]", help="One refund's id; without it, all.")] = "",
+    refund: Annotated[str | None, typer.Argument(metavar="[REFUND]", help="One refund's id; without it, all.")] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="Every refund that is not finished; so it is without REFUND.")
     ] = False,
@@ -30,7 +30,7 @@ def resume(
 
     me: App = ctx.obj
     services = me.services
-    found = unfinished(services.books, None if all_ else refund or None)
+    found = unfinished(services.books, None if all_ else refund)
     done = settle(
         found, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
     )

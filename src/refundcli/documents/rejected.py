@@ -18,13 +18,17 @@ from refundcli.documents.source import FileProblem, Source
 from refundcli.documents.table_file import REJECTION_COLUMNS, guarded
 from refundcli.services.bad_rows import BadRow
 
+KEY = "key"
+
 
 class RejectedFile:
     """Rows go into a file beside the final one, which appears whole or not at all."""
 
-    def __init__(self, source: Source, columns: tuple[str, ...]) -> None:
+    def __init__(self, source: Source, columns: tuple[str, ...], *, keyed: bool = False) -> None:
+        """`keyed`: each row is given the request key it had, so that corrected it is the same wish still (I4)."""
         self.path = _path_for(source, "csv" if columns else "jsonl")
         self._columns = columns
+        self._keyed = keyed
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -47,7 +51,7 @@ class RejectedFile:
             if isinstance(row.original, str) and not self._columns:
                 self._file.write(_with_rejection(row.original, row.line, error, hint) + "\n")
             else:
-                cells = (row.original,) if isinstance(row.original, str) else row.original
+                cells = [row.original] if isinstance(row.original, str) else self._with_key(list(row.original), row.key)
                 csv.writer(self._file).writerow([guarded(cell) for cell in (*cells, str(row.line), error, hint)])
         except OSError as failure:
             raise self._unwritable(failure) from failure
@@ -64,13 +68,26 @@ class RejectedFile:
             raise self._unwritable(failure) from failure
         return self.path
 
+    @property
+    def _header(self) -> tuple[str, ...]:
+        return (*self._columns, KEY) if self._keyed and KEY not in self._columns else self._columns
+
+    def _with_key(self, cells: list[str], key: str) -> list[str]:
+        """A row of another length than the heading is left as it is: where its cells belong is not known."""
+        if not self._keyed or len(cells) != len(self._columns):
+            return cells
+        cells += [""] * (len(self._header) - len(cells))
+        place = self._header.index(KEY)
+        cells[place] = cells[place] or key
+        return cells
+
     def _begin(self) -> IO[str]:
         # Made readable for its owner only: it holds customers' names.
         file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed on leaving
             "w", encoding="utf-8", newline="", dir=self.path.parent, prefix=f".{self.path.name}.", delete=False
         )
         if self._columns:
-            csv.writer(file).writerow([*self._columns, *REJECTION_COLUMNS])
+            csv.writer(file).writerow([*self._header, *REJECTION_COLUMNS])
         return file
 
     def _unwritable(self, failure: OSError) -> FileProblem:

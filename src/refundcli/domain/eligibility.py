@@ -165,7 +165,7 @@ def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[R
     if payment.dispute is Dispute.OPEN:
         # Refunding now could pay the customer twice: once by us, once by the bank (R11).
         yield Disputed(invoice, payment)
-    if payment.dispute is Dispute.WON and not intent.dispute_decision:
+    if payment.dispute is Dispute.WON and not intent.dispute_decision.strip():
         yield DisputeClosed(invoice, payment)
 
 

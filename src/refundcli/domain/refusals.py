@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
+from refundcli.domain.statuses import InvoiceStatus
 
 if TYPE_CHECKING:
     from refundcli.domain.invoice import Invoice, Payment
@@ -57,7 +58,7 @@ class NotPaid(RuleRefusal):
             invoice,
             f"{invoice.number} was never paid: there is no money to give back.",
             why="never paid",
-            hint=f"refundcli void {invoice.number}   or   refundcli uncollectible {invoice.number}",
+            hint=_for_unpaid(invoice),
         )
 
 
@@ -68,7 +69,7 @@ class AlreadyPaid(RuleRefusal):
     def __init__(self, invoice: "Invoice", why: str) -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} has {invoice.paid} paid on it: {why}.",
+            f"{invoice.number} {f'has {invoice.paid} paid on it' if invoice.paid else 'is paid'}: {why}.",
             why=why,
             hint=f"refundcli invoice show {invoice.number}   shows what may be refunded",
         )
@@ -177,12 +178,12 @@ class OverRefund(RuleRefusal):
     code = "over-refund"
     rule = "R3"
 
-    def __init__(self, invoice: "Invoice", wanted: Money, remaining: Money) -> None:
+    def __init__(self, invoice: "Invoice", wanted: Money, remaining: Money, *, action: str = "refund") -> None:
         super().__init__(
             invoice,
             f"{invoice.number} has {remaining} left to refund, {wanted} was asked.",
             why=f"{remaining} is left",
-            hint=f"refundcli refund {invoice.number} --amount {remaining.number} …   or   --full",
+            hint=f"refundcli {action} {invoice.number} --amount {remaining.number} …   or   --full",
         )
         self.context |= {
             "asked": wanted.number,
@@ -206,6 +207,13 @@ class PossibleDuplicate(RuleRefusal):
             hint="If a second one is meant, add --allow-duplicate, or give each its own --request-key.",
         )
         self.context["refund"] = earlier.id
+
+
+def _for_unpaid(invoice: "Invoice") -> str:
+    """What may be done with an invoice on which nothing was captured."""
+    void, write_off = f"refundcli void {invoice.number}", f"refundcli uncollectible {invoice.number}"
+    by_status = {InvoiceStatus.OPEN: f"{void}   or   {write_off}", InvoiceStatus.UNCOLLECTIBLE: void}
+    return by_status.get(invoice.status, f"refundcli invoice show {invoice.number}   shows what may be done")
 
 
 # Several refusals at once are told in this order; the first names the code.

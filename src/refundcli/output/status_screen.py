@@ -92,7 +92,8 @@ def _invoices(title: str, invoices: Sequence[Invoice], screen: Screen) -> None:
 def _command(each: OpenRefund) -> str | None:
     if each.next is Next.WAIT:
         return None
-    return f"refundcli {each.next} {each.refund.id}"
+    evidence = " --not-executed --evidence TEXT" if each.next is Next.RESOLVE else ""
+    return f"refundcli {each.next} {each.refund.id}{evidence}"
 
 
 def _next(each: OpenRefund) -> str:

@@ -64,7 +64,6 @@ class AdyenProvider:
     """`PaymentProvider` for one merchant account, test or live (I12)."""
 
     name = Provider.ADYEN
-    can_look_up = False
 
     def __init__(self, key: str, settings: AdyenSettings, refunds: RefundSettings, account: str) -> None:
         self.account = account

@@ -79,7 +79,6 @@ class StripeProvider:
     """`PaymentProvider` for one key, which is one account in one mode (I12)."""
 
     name = Provider.STRIPE
-    can_look_up = True
 
     def __init__(self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str) -> None:
         self.account = account

@@ -25,9 +25,11 @@ class Problem:
 class BadRow:
     """A row with everything that is wrong in it.
 
-    `original` is the row as it stood: its cells, or the text of the line where it is not a table's row.
+    `original` is the row as it stood: its cells, or the text of the line where it is not a table's row. `key` is
+    the request key that the row has in a bulk file, so that it stays the same wish when it comes back.
     """
 
     line: int
     problems: tuple[Problem, ...]
     original: tuple[str, ...] | str
+    key: str = ""

@@ -123,7 +123,7 @@ class BulkMarks:
             try:
                 shares = self._shares(tx, row, key, invoices.get(row.invoice), known=key in known)
             except RefundcliError as refusal:
-                answers.append((None, _rejected(row, refusal)))
+                answers.append((None, _rejected(row, key, refusal)))
                 continue
             self._plan(shares, row.reason)
             answers.append((total_of(shares) if shares else None, None))
@@ -155,7 +155,7 @@ class BulkMarks:
             confirmed = Money(max(wanted, 0), invoice.currency)
             made = record_in(tx, request, confirmed=confirmed, clock=self.clock, number_format=self.number_format)
         except RefundcliError as refusal:
-            return None, _rejected(row, refusal)
+            return None, _rejected(row, key, refusal)
         return sum((refund.amount for refund in made), zero(invoice.currency)), None
 
     def _request(self, row: MarkRow, key: str, invoice: Invoice | None) -> MarkRequest:
@@ -198,13 +198,14 @@ def keyed(rows: Iterable[MarkRow | BadRow]) -> Iterator[KeyedRow]:
     """Each row with its request key: its own, or one made from its fields and which of its equals it is."""
     seen: Counter[str] = Counter()
     for row in rows:
-        if isinstance(row, BadRow) or row.key:
-            yield row, "" if isinstance(row, BadRow) else row.key
+        if isinstance(row, MarkRow) and row.key:
+            yield row, row.key
             continue
-        fields = _fields(row)
+        fields = {"cells": row.original} if isinstance(row, BadRow) else _fields(row)
         first = row_key(fields, 1)
         seen[first] += 1
-        yield row, first if seen[first] == 1 else row_key(fields, seen[first])
+        key = first if seen[first] == 1 else row_key(fields, seen[first])
+        yield (replace(row, key=key) if isinstance(row, BadRow) else row), key
 
 
 def _fields(row: MarkRow) -> dict[str, object]:
@@ -219,6 +220,6 @@ def _fields(row: MarkRow) -> dict[str, object]:
     }
 
 
-def _rejected(row: MarkRow, refusal: RefundcliError) -> BadRow:
+def _rejected(row: MarkRow, key: str, refusal: RefundcliError) -> BadRow:
     problem = Problem(row.line, "invoice", row.invoice, refusal.code, refusal.message, refusal.hint)
-    return BadRow(row.line, (problem,), row.cells)
+    return BadRow(row.line, (problem,), row.cells, key)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers
 from refundcli.domain.errors import Refused
@@ -14,18 +15,21 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.finding import invoice_named
+from refundcli.services.interrupts import Interrupted
 from refundcli.services.keys import content_of, existing_refunds, idempotency_key
 from refundcli.services.leases import Lease, is_live, new_lease
+from refundcli.services.outcomes import Signal
 from refundcli.services.ports import (
     Books,
     Clock,
     PaymentProvider,
     Providers,
     Reading,
+    RefundAnswer,
     RefundOrder,
     Writing,
 )
-from refundcli.services.sending import SendingPolicy, send
+from refundcli.services.sending import SendingPolicy, send, settle
 from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
 
 # The same amount of the same payment within this time, without a key that says it is meant, is asked about.
@@ -55,6 +59,7 @@ class RefundRequest:
     def content(self) -> str:
         return content_of(
             {
+                "kind": RefundKind.PROVIDER,
                 "invoice": self.number,
                 "amount": self.amount_text or "full",
                 "reason": self.reason,
@@ -86,7 +91,8 @@ class UnsettledRefund(Refused):
     def __init__(self, earlier: Refund) -> None:
         super().__init__(
             f"{earlier.id}, {earlier.amount} of the same payment, was left unfinished and is not settled yet.",
-            hint=f"refundcli resume {earlier.id}",
+            hint=f"refundcli resume {earlier.id}     (asks the provider; sends what never arrived)\n"
+            f"or, if it was never sent and shall not be: refundcli resolve {earlier.id} --not-executed --evidence TEXT",
             context={"refund": earlier.id, "invoice": earlier.invoice_number},
         )
 
@@ -157,12 +163,25 @@ def issue_refund(
         return made
 
     refunds = books.write(reserve)
-    return [
-        send(r, books=books, provider=ready[r.provider], clock=clock, policy=policy)
-        if r.state is RefundState.READY and r.provider in ready
-        else r
-        for r in refunds
-    ]
+    try:
+        return [
+            send(r, books=books, provider=ready[r.provider], clock=clock, policy=policy)
+            if r.state is RefundState.READY and r.provider in ready
+            else r
+            for r in refunds
+        ]
+    except (KeyboardInterrupt, Interrupted):
+        books.write(partial(_drop_unsent, refunds, clock=clock, policy=policy))
+        raise
+
+
+def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy: SendingPolicy) -> None:
+    """The operator stopped: what was not sent yet never will be, and its amount is free."""
+    for reserved in refunds:
+        refund = tx.refund(reserved.id)
+        if refund and refund.state is RefundState.READY:
+            answer = RefundAnswer(Signal.NOT_SENT, message="never sent: interrupted")
+            settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
 
 
 def _reserve(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import date
 
-from refundcli.domain.eligibility import Intent, mark_refunded_blockers
+from refundcli.domain.eligibility import Action, Intent, mark_refunded_blockers
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Invoice
@@ -42,6 +42,7 @@ class MarkRequest:
         told = self.out_of_band
         return content_of(
             {
+                "kind": RefundKind.RECORD,
                 "invoice": self.number,
                 "amount": self.amount_text or "full",
                 "reason": self.reason,
@@ -100,6 +101,17 @@ class NotFailed(Refused):
         )
 
 
+class AlreadyRecorded(Refused):
+    code = "already-recorded"
+
+    def __init__(self, failed: Refund) -> None:
+        super().__init__(
+            f"What {failed.id} failed to return is recorded already, all {failed.amount} of it.",
+            hint=f"refundcli invoice show {failed.invoice_number}   lists the records",
+            context={"refund": failed.id, "invoice": failed.invoice_number},
+        )
+
+
 class EvidenceNeeded(UsageProblem):
     code = "evidence-needed"
 
@@ -127,9 +139,11 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
     amount, reference = request.amount, request.payment
     if told.after_failed:
         failed, left = _after_failed(invoice, told)
+        if not left:
+            raise AlreadyRecorded(failed)
         amount = amount or left
         if left < amount:
-            raise OverRefund(invoice, amount, left)
+            raise OverRefund(invoice, amount, left, action=Action.MARK_REFUNDED)
         reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
     return shares_of(
         invoice,
@@ -171,7 +185,7 @@ def _record(
     now, payment = clock.now(), share.payment
     charged_back = bool(payment.taken_by_dispute) and request.reason is RefundReason.CHARGEBACK
     if not tx.take_back(payment, share.amount, charged_back=charged_back):
-        raise OverRefund(invoice, share.amount, payment.refundable)
+        raise OverRefund(invoice, share.amount, payment.refundable, action=Action.MARK_REFUNDED)
     tries = [r.try_number for r in tx.refunds_by_key(request.request_key) if r.payment_id == payment.id]
     refund = Refund(
         id=new_id("rf_", now),
@@ -198,7 +212,7 @@ def _record(
 
 def _after_failed(invoice: Invoice, told: OutOfBand) -> tuple[Refund, Money]:
     """The failed refund, and what of it is not yet recorded. Raises where it did not fail for good."""
-    if not told.evidence:
+    if not told.evidence.strip():
         raise EvidenceNeeded
     failed = next((r for r in invoice.refunds if r.id == told.after_failed), None)
     if failed is None:

@@ -245,9 +245,6 @@ class PaymentProvider(Protocol):
         """Look a sent refund up; None when the provider has none."""
         ...
 
-    @property
-    def can_look_up(self) -> bool: ...
-
 
 class Providers(Protocol):
     def of(self, provider: Provider) -> PaymentProvider: ...

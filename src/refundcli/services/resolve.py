@@ -1,16 +1,22 @@
 """End by hand what no machine can settle: past the key window, on a person's evidence (§4)."""
 
+import re
 from dataclasses import dataclass
 
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import leases
-from refundcli.services.key_windows import key_is_known
 from refundcli.services.outcomes import Signal
-from refundcli.services.ports import Books, Clock, Reading, RefundAnswer, Writing
-from refundcli.services.resume import RefundNotFound
+from refundcli.services.ports import Books, Clock, Providers, Reading, RefundAnswer, Writing
+from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
+from refundcli.services.resume import RefundNotFound, Step, resume
 from refundcli.services.sending import SendingPolicy, settle
+
+_REFERENCES = {
+    Provider.STRIPE: re.compile(r"(?:re|pyr)_[A-Za-z0-9_]{1,250}"),
+    Provider.ADYEN: re.compile(r"[A-Za-z0-9]{1,32}"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,16 @@ class ReferenceTaken(Refused):
         )
 
 
+class NoReference(UsageProblem):
+    code = "invalid-reference"
+
+    def __init__(self, provider: Provider, reference: str) -> None:
+        super().__init__(
+            f"{reference[:60]!a} is not the id of a refund at {provider.label}.",
+            hint="At Stripe it begins with re_ or pyr_; at Adyen it is the refund's own pspReference.",
+        )
+
+
 class NoEvidence(UsageProblem):
     code = "evidence-needed"
 
@@ -73,15 +89,45 @@ def check(reading: Reading, wanted: Resolution, *, clock: Clock) -> Refund:
         raise RefundNotFound(wanted.refund_id)
     if not wanted.evidence.strip():
         raise NoEvidence
-    if refund.state is not RefundState.SUBMITTED or refund.sending is None:
-        raise ResumeFirst(refund) if refund.state is RefundState.READY else NotUnresolved(refund)
-    if leases.is_live(refund.sending, clock.now()) or key_is_known(refund.sending, clock.now()):
+    if not refund.state.unfinished or refund.sending is None:
+        raise NotUnresolved(refund)
+    if leases.is_live(refund.sending, clock.now()):
+        raise ResumeFirst(refund)
+    if refund.state is RefundState.READY:
+        # It was never sent, so no provider need be asked, and none can have made it.
+        if wanted.provider_reference:
+            raise ResumeFirst(refund)
+        return refund
+    if key_is_known(refund.sending, clock.now()):
         raise ResumeFirst(refund)
     if wanted.provider_reference:
-        taken = reading.numbers_behind(wanted.provider_reference)
-        if taken:
-            raise ReferenceTaken(wanted.provider_reference, taken)
+        _check_reference(reading, refund, wanted.provider_reference)
     return refund
+
+
+def _check_reference(reading: Reading, refund: Refund, reference: str) -> None:
+    assert refund.provider
+    if not _REFERENCES[refund.provider].fullmatch(reference):
+        raise NoReference(refund.provider, reference)
+    taken = reading.numbers_behind(reference)
+    if taken:
+        raise ReferenceTaken(reference, taken)
+
+
+def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Refund:
+    """What the provider itself tells, where it can be asked: its word outweighs any evidence.
+
+    Nothing is sent: the key window is past. Raises ResumeFirst where it could not be asked now.
+    """
+    if refund.state is not RefundState.SUBMITTED or refund.provider not in CAN_LOOK_UP:
+        return refund
+    (asked,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
+    # Without credentials nobody can ask any more, and the evidence stands alone.
+    if asked.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE):
+        return refund
+    if asked.refund.state.unfinished:
+        raise ResumeFirst(refund)
+    return asked.refund
 
 
 def resolve(wanted: Resolution, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:

@@ -1,20 +1,20 @@
 """Settle what a kill or a timeout left behind: look it up first, send again only inside the key window (§4)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers
-from refundcli.domain.errors import NotFound
+from refundcli.domain.errors import NotFound, SettingsProblem
 from refundcli.domain.refund import Refund, Sending
-from refundcli.domain.refusals import NothingToRefund, RuleRefusal, most_important
+from refundcli.domain.refusals import OverRefund, RuleRefusal, most_important
 from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
 from refundcli.services.finding import invoice_named
-from refundcli.services.key_windows import key_is_known
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, Reading, RefundAnswer, Writing
+from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
 from refundcli.services.sending import SendingPolicy, send, settle, take_down
 
 _LOOK_AGAIN_SECONDS = 0.2
@@ -37,6 +37,7 @@ class Step(StrEnum):
     FINISHED = "already finished"
     STILL_UNKNOWN = "still not known"
     NEEDS_ATTENTION = "needs attention"
+    NOT_ASKED = "could not be asked about"
     ELSEWHERE = "belongs to another account, mode or endpoint"
 
 
@@ -61,7 +62,14 @@ def resume(
     refunds: Sequence[Refund], *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
 ) -> list[Resumed]:
     """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5)."""
-    return [resume_one(refund, books=books, providers=providers, clock=clock, policy=policy) for refund in refunds]
+    done = []
+    for refund in refunds:
+        try:
+            done.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
+        except SettingsProblem as problem:
+            # One provider without credentials must not keep the others waiting.
+            done.append(Resumed(refund, Step.NOT_ASKED, problem.message))
+    return done
 
 
 def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
@@ -111,13 +119,15 @@ def _finish_ready(
     return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
 
 
-def _why_not_any_more(tx: Writing, refund: Refund) -> RuleRefusal | None:
+def _why_not_any_more(tx: Reading, refund: Refund) -> RuleRefusal | None:
+    """The rules as they would be asked if it were not reserved: its own amount is no obstacle to it."""
     invoice = invoice_named(tx, refund.invoice_number)
-    payment = next(p for p in invoice.payments if p.id == refund.payment_id)
-    intent = Intent(refund.reason, refund.dispute_decision)
-    blockers = refund_blockers(invoice, payment, intent)
-    # Its own reservation is no obstacle to it.
-    return most_important(b for b in blockers if not isinstance(b, NothingToRefund))
+    found = next(p for p in invoice.payments if p.id == refund.payment_id)
+    payment = replace(found, reserved=found.reserved - refund.amount)
+    refusal = most_important(refund_blockers(invoice, payment, Intent(refund.reason, refund.dispute_decision)))
+    if refusal is None and payment.refundable < refund.amount:
+        return OverRefund(invoice, refund.amount, payment.refundable)
+    return refusal
 
 
 def _finish_submitted(
@@ -129,7 +139,8 @@ def _finish_submitted(
     policy: SendingPolicy,
 ) -> Resumed:
     """Look it up; send again with the same key only where the provider still knows the key (I8)."""
-    found = provider.find_refund(sending.request, refund.id) if provider.can_look_up else None
+    can_look_up = provider.name in CAN_LOOK_UP
+    found = provider.find_refund(sending.request, refund.id) if can_look_up else None
     if found is not None:
         settled = take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy)
         return _told(settled)
@@ -139,6 +150,10 @@ def _finish_submitted(
             f"Look it up there, then: refundcli resolve {refund.id} …"
         )
         return Resumed(refund, Step.NEEDS_ATTENTION, why)
+    refusal = books.read(lambda tx: _why_not_any_more(tx, refund))
+    if refusal:
+        # Sending again could now pay the customer twice; that the first one arrived is not ruled out either.
+        return Resumed(refund, Step.STILL_UNKNOWN, f"not sent again: {refusal.message}")
     return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
 
 

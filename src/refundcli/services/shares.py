@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from refundcli.domain.eligibility import Blockers, Intent, first_blocker, markable
+from refundcli.domain.eligibility import Action, Blockers, Intent, first_blocker, markable
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refusals import OverRefund, most_important
 from refundcli.domain.statuses import RefundKind
+
+_ACTIONS = {RefundKind.PROVIDER: Action.REFUND, RefundKind.RECORD: Action.MARK_REFUNDED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def shares_of(
         return giving
     enough = [share for share in giving if amount <= share.amount]
     if not enough:
-        raise OverRefund(invoice, amount, max((share.amount for share in giving), key=lambda left: left.minor))
+        most = max((share.amount for share in giving), key=lambda left: left.minor)
+        raise OverRefund(invoice, amount, most, action=_ACTIONS[kind])
     if len(enough) > 1:
         raise PaymentNeeded(invoice, [share.payment for share in enough])
     return [Share(enough[0].payment, amount)]

@@ -9,8 +9,8 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
-from refundcli.services.key_windows import key_is_known
 from refundcli.services.ports import Account, InvoiceFilter, Reading
+from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
 
 _SHOWN = 50
 
@@ -67,4 +67,5 @@ def _next(refund: Refund, now: datetime) -> Next:
     sending = refund.sending
     if sending is None or leases.is_live(sending, now):
         return Next.WAIT
-    return Next.RESUME if key_is_known(sending, now) else Next.RESOLVE
+    can_settle = key_is_known(sending, now) or sending.request.provider in CAN_LOOK_UP
+    return Next.RESUME if can_settle else Next.RESOLVE

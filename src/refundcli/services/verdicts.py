@@ -28,6 +28,6 @@ class RefundDeclined(ProviderDeclined):
             hint=f"{refund.amount} is free again. refundcli invoice show {refund.invoice_number}   shows what may be "
             "done;\n"
             f"if it was returned by other means: refundcli mark-refunded {refund.invoice_number} "
-            f"--after-failed {refund.id} …",
+            f"--full --reason {refund.reason} --after-failed {refund.id} --evidence TEXT",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )

@@ -1,11 +1,15 @@
-"""How long a provider surely knows an idempotency key; past that, the same request would be a new refund (I8)."""
+"""What a provider can tell and remember, which decides how a refund in doubt is settled (I8)."""
 
 from datetime import datetime, timedelta
 
 from refundcli.domain.refund import Sending
 from refundcli.domain.statuses import Provider
 
-# Stripe forgets a key after 24 h at the earliest, Adyen after 7 days. The rest is for clocks that differ.
+# Stripe lists the refunds of a payment. Adyen tells of them only by webhook and in reports.
+CAN_LOOK_UP = frozenset({Provider.STRIPE})
+
+# Past this the same request with the same key would be a new refund: Stripe forgets a key
+# after 24 h at the earliest, Adyen after 7 days. What is cut off is for clocks that differ.
 KEY_WINDOWS = {Provider.STRIPE: timedelta(hours=20), Provider.ADYEN: timedelta(days=6)}
 
 
