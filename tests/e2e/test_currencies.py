@@ -30,6 +30,15 @@ def test_each_currency_leaves_in_the_units_of_its_provider(desk: Desk, provider:
     assert desk.refunded_at_provider(reference) == [ON_THE_WIRE[amount][provider == "adyen"]]
 
 
+def test_a_rest_that_is_too_fine_for_the_provider_is_recorded(desk: Desk) -> None:
+    desk.paid_by_card("INV-1", "8.250 KWD", captured=8255)
+    desk.refused("mark-refunded INV-1 --full --reason other --yes", "use-refund")
+    desk.json("refund INV-1 --amount 8.250 --reason other --yes")
+    desk.refused("refund INV-1 --full --reason other --yes", "amount-not-exact")
+    answer = desk.json("mark-refunded INV-1 --full --reason other --yes")
+    assert answer["invoice"]["status"] == "refunded"
+
+
 def test_an_amount_finer_than_the_providers_is_refused_and_never_rounded(desk: Desk) -> None:
     desk.paid_by_card("INV-1", "12.340 KWD")
     error = desk.refused("refund INV-1 --amount 1.234 --reason other --yes", "amount-not-exact")

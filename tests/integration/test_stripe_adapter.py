@@ -474,7 +474,7 @@ class TestConnecting:
         first, again = (connected(accounts, api_base=sandbox.url) for _ in range(2))
         account = sandbox.state.account_id
         assert first.account == again.account == account
-        assert (first.livemode, first.base_url, first.can_look_up) == (False, sandbox.url, True)
+        assert (first.livemode, first.base_url) == (False, sandbox.url)
         assert accounts.put_calls == [(Provider.STRIPE, fingerprint(STRIPE_KEY), account, False)]
         assert [each.path for each in sandbox.requests] == ["/v1/account"]
         assert STRIPE_KEY not in fingerprint(STRIPE_KEY)

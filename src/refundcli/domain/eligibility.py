@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
+from refundcli.domain.provider_units import is_too_fine
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refusals import (
     AlreadyClosed,
@@ -72,7 +73,8 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
     """Why a refund made elsewhere cannot be recorded on this payment; empty when it can."""
     yield from _nothing_there(invoice, payment)
     charged_back = payment.taken_by_dispute and intent.reason is RefundReason.CHARGEBACK
-    if payment.auto_refundable and not charged_back and not intent.after_failed:
+    residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
+    if payment.auto_refundable and not (charged_back or intent.after_failed or residue):
         yield UseRefund(invoice, payment)
     yield from _unsettled(invoice, payment, intent)
     if payment.taken_by_dispute and not payment.refundable and not charged_back:

@@ -11,11 +11,11 @@ from typing import Any
 import Adyen
 from Adyen.exceptions import AdyenAPIResponseError
 
+from refundcli.domain.provider_units import to_provider_minor
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import UnusableReference
-from refundcli.providers.exponents import to_provider_minor
 from refundcli.providers.http import (
     STATUS_SIGNALS,
     FreshConnections,

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import stripe
 from stripe import _util as stripe_logging
 
+from refundcli.domain.provider_units import to_provider_minor
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableReference
-from refundcli.providers.exponents import to_provider_minor
 from refundcli.providers.http import STATUS_SIGNALS, FreshConnections, network_answer, retry_after, said, text_in
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import RefundAnswer, RefundOrder

@@ -76,6 +76,11 @@ def from_provider_minor(provider: Provider, minor: int, of: Currency) -> Money:
     return Money(int(scaled // whole), of)
 
 
+def is_too_fine(provider: Provider, amount: Money) -> bool:
+    """Less than the smallest amount that the provider can be asked for: it can only be returned in another way."""
+    return 0 < amount.minor < _finest(wire_unit(provider, amount.currency), amount.currency)
+
+
 def _finest(unit: WireUnit, of: Currency) -> int:
     """The smallest amount in the books' units that the provider can be told."""
     coarse: int = 10**of.exponent * unit.step

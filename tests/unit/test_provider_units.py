@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from refundcli.domain.currencies import CODES, currency
 from refundcli.domain.money import Money, parse_money
-from refundcli.domain.statuses import Provider
-from refundcli.providers.exponents import (
+from refundcli.domain.provider_units import (
     AmountNotExact,
     UnreadableAmount,
     from_provider_minor,
     to_provider_minor,
     wire_unit,
 )
+from refundcli.domain.statuses import Provider
 from refundcli.sandbox.exponents import to_minor
 
 STRIPE, ADYEN = Provider.STRIPE, Provider.ADYEN
