@@ -54,12 +54,14 @@ class Services:
     def upgrade_store(self) -> tuple[str, str]:
         """The schema before and after. Raises StoreNewer, NotAStore, NoStore."""
         from refundcli.store import migrate
+        from refundcli.store.troubles import troubles_told
 
         engine = self.books.engine
-        migrate.refuse_missing(engine)
-        before = migrate.schema_of(engine)
-        migrate.upgrade(engine, at=self.clock.now())
-        return before, migrate.schema_of(engine)
+        with troubles_told(migrate.shown_url(engine)):
+            migrate.refuse_missing(engine)
+            before = migrate.schema_of(engine)
+            migrate.upgrade(engine, at=self.clock.now())
+            return before, migrate.schema_of(engine)
 
     def describe_store(self) -> dict[str, str]:
         """Where the books are and their schema, without a password."""
@@ -68,16 +70,18 @@ class Services:
         return {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
 
     def back_up_store(self, target: Path | None) -> Path:
-        """The copy's path. Raises NoStore, NoBackupHere, BackupExists."""
+        """The copy's path. Raises NoStore, NoBackupHere, BackupExists, BackupFailed."""
         from refundcli.store import migrate
+        from refundcli.store.troubles import troubles_told
 
-        return migrate.back_up(self.books.engine, target, at=self.clock.now())
+        with troubles_told(migrate.shown_url(self.books.engine)):
+            return migrate.back_up(self.books.engine, target, at=self.clock.now())
 
     def check_store(self) -> list[str]:
         """What is wrong with the books, one sentence each."""
-        from refundcli.store.checking import unsound
+        from refundcli.store.checking import findings
 
-        return self.books.inspect(lambda session: list(unsound(session)))
+        return findings(self.books)
 
     @cached_property
     def providers(self) -> "ConnectedProviders":

@@ -153,7 +153,7 @@ def test_what_comes_from_outside_never_reaches_the_terminal_raw(desk: Desk) -> N
 def test_a_reader_that_went_away_is_no_error(desk: Desk) -> None:
     for n in range(300):
         desk.unpaid(f"INV-{n:04}")
-    command = f"{sys.executable} -m refundcli invoice list --limit 300 | head -1"
+    command = f"{sys.executable} -m refundcli invoice list --limit 301 | head -1"
     shell = ["bash", "-o", "pipefail", "-c", command]
     done = subprocess.run(shell, env=os.environ | desk.environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (0, "")

@@ -9,12 +9,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refundcli.cli.options import Format
+from refundcli.domain.errors import SettingsProblem
 
 if TYPE_CHECKING:
     from refundcli.bootstrap import Services
     from refundcli.domain.refund import Refund
     from refundcli.output.terminal import Screen
     from refundcli.settings import Loaded, Settings
+
+
+class NoWorkingFolder(SettingsProblem):
+    code = "no-working-folder"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The folder you are in cannot be used: {why}.", hint="Go to another one, with cd, and try again."
+        )
+
+
+def working_folder() -> Path:
+    """Where relative paths are meant from. Raises NoWorkingFolder where it was removed, say."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise NoWorkingFolder((error.strerror or str(error)).lower()) from error
 
 
 @dataclass
@@ -36,7 +54,7 @@ class App:
             config=self.config,
             store_url=self.store,
             environ=self.environ,
-            cwd=Path.cwd(),
+            cwd=working_folder(),
             user_config=default_user_config(),
         )
 
@@ -71,7 +89,7 @@ class App:
         """A table on a terminal; everything else is for programs."""
         return self.format is Format.TABLE and sys.stdout.isatty()
 
-    def note(self, *words: str) -> None:
+    def note(self, *words: tuple[str, str] | str) -> None:
         """Something good to know, on stderr; not with `--quiet`, nor beside JSON, which a program reads."""
         if not self.quiet and not self.wants_json:
             self.err.say(*words)

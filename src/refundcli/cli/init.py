@@ -32,16 +32,18 @@ def init(
     output: Output = None,
 ) -> None:
     """Write refundcli.toml here (or where --config says) and make the store it names."""
+    from refundcli.cli.context import working_folder
     from refundcli.settings import default_user_config, load, write
 
     me: App = ctx.obj
+    here = working_folder()
     path = me.config or Path("refundcli.toml")
     # What is there already is not read: it is about to be refused, or replaced.
     start = load(
         config=None,
         store_url=me.store,
         environ=me.environ,
-        cwd=Path("/nonexistent") if me.store is None else Path.cwd(),
+        cwd=Path("/nonexistent") if me.store is None else here,
         user_config=default_user_config(),
     ).settings
     merchant = merchant_account or (_MERCHANT_AT_SANDBOX if sandbox else start.adyen.merchant_account or "")

@@ -14,6 +14,7 @@ from typer.exceptions import Abort, Exit, TyperException
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.cli.options import Format
+from refundcli.cli.streams import standard_streams
 from refundcli.domain.errors import RefundcliError, UsageProblem
 
 # Name → (module, summary). A module is imported when its command is used, not to list it.
@@ -111,20 +112,20 @@ def root(
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code tells how it went."""
+    """Run one command line; the exit code tells how it went, whether or not it could be shown (I11)."""
     given = list(sys.argv[1:] if args is None else args)
+    with standard_streams() as out:
+        code = _run(given)
+        unshown = out.failed()
+        return code or (_tell(unshown, given) if unshown else code)
+
+
+def _run(given: Sequence[str]) -> int:
     try:
-        code = typer.main.get_command(cli).main(given or ["--help"], prog_name="refundcli", standalone_mode=False)
-        sys.stdout.flush()
+        _check_text(given)
+        code = typer.main.get_command(cli).main(list(given) or ["--help"], prog_name="refundcli", standalone_mode=False)
         # Typer answers Ctrl-C with a silent 130.
         return _tell_interrupted() if code == ExitCode.INTERRUPTED else int(code or ExitCode.DONE)
-    except BrokenPipeError:
-        return _reader_went_away()
-    except SystemExit as ending:
-        # So Typer ends when the reader of a pipe has gone.
-        if isinstance(ending.__context__, BrokenPipeError):
-            return _reader_went_away()
-        raise
     except RefundcliError as problem:
         return _tell(problem, given)
     except TyperException as problem:
@@ -133,8 +134,32 @@ def run(args: Sequence[str] | None = None) -> int:
         return ending.exit_code
     except (KeyboardInterrupt, Abort, _interrupted()):
         return _tell_interrupted()
+    except SystemExit as ending:
+        # So Typer ends on a broken pipe, which is no reader of ours: they stop nobody.
+        if isinstance(ending.__context__, BrokenPipeError):
+            return _tell_bug(ending.__context__, debug="--debug" in given)
+        raise
     except Exception as bug:
         return _tell_bug(bug, debug="--debug" in given)
+
+
+class NotText(UsageProblem):
+    code = "not-text"
+
+    def __init__(self, word: str) -> None:
+        super().__init__(
+            f"{ascii(word[:80])[1:-1]} is not UTF-8 text.",
+            hint="Write it in UTF-8, in a terminal or a script that says so: LC_ALL=C.UTF-8",
+        )
+
+
+def _check_text(given: Sequence[str]) -> None:
+    """What is not text can be neither written in the books nor sent to a provider."""
+    for word in given:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise NotText(word) from None
 
 
 class Usage(UsageProblem):
@@ -190,12 +215,6 @@ def _wants_json(given: Sequence[str]) -> bool:
 def _tell_interrupted() -> int:
     sys.stderr.write("\n Interrupted.\n")
     return ExitCode.INTERRUPTED
-
-
-def _reader_went_away() -> int:
-    """`| head` has seen enough: that is no error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.DONE
 
 
 def _interrupted() -> type[BaseException]:

@@ -150,7 +150,7 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
     from refundcli.output import shapes
     from refundcli.output.refund_screen import REFUND_COLUMNS, after_notes, refund_row, show_result
 
-    invoice = app.services.books.read(lambda tx: invoice_named(tx, number))
+    invoice = _read_again(app, number)
     if app.for_people:
         show_result(refunds, invoice, app.out, replayed=replayed)
     elif app.wants_json:
@@ -167,6 +167,17 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
     code = exit_code_of(refunds)
     if code:
         raise typer.Exit(code)
+
+
+def _read_again(app: App, number: str) -> Invoice | None:
+    """The invoice as it is now. What was done is told even where the store cannot be read any more."""
+    from refundcli.domain.errors import RefundcliError
+
+    try:
+        return app.services.books.read(lambda tx: invoice_named(tx, number))
+    except RefundcliError as trouble:
+        app.note(("! ", "yellow"), f"The refund is written; {number} could not be read again [{trouble.code}].")
+        return None
 
 
 def show_interrupted(app: App, request: RefundRequest) -> None:

@@ -37,7 +37,7 @@ def refund_row(refund: Refund) -> tuple[str, ...]:
     )
 
 
-def show_result(refunds: Sequence[Refund], invoice: Invoice, screen: Screen, *, replayed: bool) -> None:
+def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Screen, *, replayed: bool) -> None:
     """Each refund in a line, the invoice after it, and what the operator should know now."""
     for refund in refunds:
         # What is in doubt, or was declined, is told as an error is, after this.
@@ -45,19 +45,20 @@ def show_result(refunds: Sequence[Refund], invoice: Invoice, screen: Screen, *, 
             _one(refund, screen)
     if replayed:
         screen.say("This request was made before; nothing was done again.", indent=3)
-    screen.say(
-        f"{invoice.number} is now ",
-        (invoice.status.label, STRONG),
-        " · partly refunded" if invoice.partially_refunded else "",
-        f", {invoice.refundable} left to refund" if invoice.refundable else "",
-        f", {invoice.in_flight} in flight" if invoice.in_flight else "",
-        indent=3,
-    )
+    if invoice:
+        screen.say(
+            f"{invoice.number} is now ",
+            (invoice.status.label, STRONG),
+            " · partly refunded" if invoice.partially_refunded else "",
+            f", {invoice.refundable} left to refund" if invoice.refundable else "",
+            f", {invoice.in_flight} in flight" if invoice.in_flight else "",
+            indent=3,
+        )
     for note in after_notes(refunds, invoice):
         screen.bullet(note)
 
 
-def after_notes(refunds: Sequence[Refund], invoice: Invoice) -> list[str]:
+def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]:
     """What a refund does not do by itself (R8); nothing where none was made."""
     notes: list[str] = []
     if not any(r.state in (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.RECORDED) for r in refunds):
@@ -71,10 +72,10 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice) -> list[str]:
         notes.append("No money was moved: this is the record of a return made elsewhere.")
     if any(r.state is RefundState.PENDING for r in refunds):
         notes.append("Accepted and not final yet: the provider tells later how it ended.")
-    if invoice.products:
+    if invoice and invoice.products:
         goods = ", ".join(invoice.products)
         notes.append(f"Still assigned to {invoice.customer}: {goods}. Remove them if access should end.")
-    if invoice.subscription:
+    if invoice and invoice.subscription:
         notes.append(f"Subscription {invoice.subscription} goes on. Cancel it separately to stop further invoices.")
     return notes
 

@@ -58,6 +58,12 @@ def escape_in_json(document: str) -> str:
     return _UNSAFE_IN_JSON.sub(_escape_for_json, document)
 
 
+def as_json_escapes(text: str) -> str:
+    r"""Each character as `\uXXXX`, those beyond the first plane as two of them."""
+    units = text.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
 def _escape(found: re.Match[str]) -> str:
     character = found.group()
     number = ord(character)
@@ -69,5 +75,4 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _escape_for_json(found: re.Match[str]) -> str:
-    units = found.group().encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    return as_json_escapes(found.group())

@@ -138,7 +138,8 @@ def history_entry(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
-def refund_answer(refunds: Sequence[Refund], invoice: Invoice, *, dry_run: bool) -> dict[str, Any]:
+def refund_answer(refunds: Sequence[Refund], invoice: Invoice | None, *, dry_run: bool) -> dict[str, Any]:
+    """`invoice` is null where it could not be read any more."""
     return {
         "dry_run": dry_run,
         "refunds": [refund(r) for r in refunds],
@@ -148,7 +149,9 @@ def refund_answer(refunds: Sequence[Refund], invoice: Invoice, *, dry_run: bool)
             "refunded": money(invoice.refunded),
             "in_flight": money(invoice.in_flight),
             "refundable": money(invoice.refundable),
-        },
+        }
+        if invoice
+        else None,
     }
 
 

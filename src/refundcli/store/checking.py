@@ -6,6 +6,8 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from refundcli.store.audit import broken_seals
+from refundcli.store.errors import StoreCorrupt
+from refundcli.store.unit_of_work import SqlBooks
 
 # Each finds the rows that break one promise; none in sound books.
 _CHECKS = {
@@ -37,6 +39,24 @@ _CHECKS = {
 _SERIES = """
     SELECT name, value, (SELECT count(*) FROM credit_note WHERE number IS NOT NULL)
     FROM counter WHERE name LIKE 'credit_note%'"""
+
+
+def findings(books: SqlBooks) -> list[str]:
+    """What is wrong with a store, one sentence each: also that parts of it cannot be read at all."""
+    found: list[str] = []
+
+    def look(session: Session) -> None:
+        # Each by itself: what was found stays, though the next may not be readable.
+        for sentence in unsound(session):
+            found.append(sentence)
+
+    try:
+        books.inspect(look)
+    except StoreCorrupt as trouble:
+        found.append(f"the database cannot be read: {trouble.what}")
+    except (ValueError, TypeError) as trouble:
+        found.append(f"a value in it cannot be read: {trouble}")
+    return found
 
 
 def unsound(session: Session) -> Iterator[str]:

@@ -4,6 +4,7 @@ SQLite runs with a rollback journal and `synchronous=EXTRA`: of the modes that o
 without the WAL-reset bug of SQLite 3.7.0 to 3.51.2.
 """
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
-from refundcli.store.errors import DriverMissing, NotAStore
+from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
 
 # "RfCl": tells a store of ours from any other SQLite file.
 APPLICATION_ID = 0x5266436C
@@ -21,11 +23,13 @@ BUSY_TIMEOUT_SECONDS = 30
 
 
 def store_engine(url: str) -> Engine:
-    """An engine for `sqlite:///path` or `postgresql://…`. Raises NotAStore and DriverMissing."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return _sqlite_engine(parsed)
-    return _postgres_engine(parsed)
+    """An engine for `sqlite:///path` or `postgresql://…`. Raises StoreAddress, NotAStore and DriverMissing."""
+    try:
+        parsed = make_url(url)
+        return _sqlite_engine(parsed) if parsed.get_backend_name() == "sqlite" else _postgres_engine(parsed)
+    except (ValueError, ArgumentError):
+        # Without the cause, which may hold the password.
+        raise StoreAddress from None
 
 
 def sqlite_path(engine: Engine) -> Path | None:
@@ -35,7 +39,10 @@ def sqlite_path(engine: Engine) -> Path | None:
 
 def make_private(path: Path) -> None:
     """Make an empty store file that only its owner may read, in a folder that only its owner may enter."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "this is not a folder", error.filename) from None
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 

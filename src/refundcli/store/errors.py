@@ -61,6 +61,27 @@ class BackupExists(UsageProblem):
         super().__init__(f"{target} exists already and was left as it is.", hint="Name another file.")
 
 
+class BackupFailed(SettingsProblem):
+    code = "backup-failed"
+
+    def __init__(self, target: Path, what: str) -> None:
+        super().__init__(
+            f"The store could not be copied to {target}: {what}.",
+            hint="Name a file in a folder that you may write to, on a disk with room.",
+        )
+
+
+class StoreAddress(SettingsProblem):
+    code = "store-address"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The store's address cannot be read.",
+            hint="Say sqlite:////home/me/refundcli.db or postgresql://me@host:5432/database; "
+            "where it comes from:\nrefundcli config",
+        )
+
+
 class StoreBusy(SettingsProblem):
     code = "store-busy"
 
@@ -77,8 +98,17 @@ class StoreUnusable(SettingsProblem):
     def __init__(self, what: str) -> None:
         super().__init__(
             f"The store could not be used: {what}. Nothing was changed.",
-            hint="refundcli store check   tells more",
+            hint="Look after the disk or the server that it is on, then:   refundcli store check",
         )
+        self.what = what
+
+
+class StoreOutOfReach(StoreUnusable):
+    code = "store-out-of-reach"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.hint = "Its folder must be one that you may enter and write to. Or name another place with --store."
 
 
 class StoreReadOnly(StoreUnusable):

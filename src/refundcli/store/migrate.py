@@ -3,13 +3,15 @@
 import secrets
 import shutil
 import sqlite3
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
 from refundcli.store.engine import APPLICATION_ID, make_private, sqlite_path
-from refundcli.store.errors import BackupExists, NoBackupHere, NoStore, NotAStore, StoreNewer, StoreOlder
+from refundcli.store.errors import BackupExists, BackupFailed, NoBackupHere, NoStore, NotAStore, StoreNewer, StoreOlder
+from refundcli.store.troubles import reason_of
 
 # The newest revision in migrations/versions. Compared with one query: loading Alembic costs half a second.
 HEAD = "0001"
@@ -73,26 +75,36 @@ def refuse_missing(engine: Engine) -> None:
 
 
 def back_up(engine: Engine, target: Path | None, *, at: datetime) -> Path:
-    """Copy a SQLite store while it is in use. Raises NoBackupHere, BackupExists, NoStore, NotAStore."""
+    """Copy a SQLite store while it is in use. Raises NoBackupHere, BackupExists, BackupFailed, NoStore, NotAStore."""
     path = sqlite_path(engine)
     if path is None:
         raise NoBackupHere(shown_url(engine))
     refuse_missing(engine)
     schema_of(engine)
     target = target or path.with_name(f"{path.name}.{at:%Y%m%dT%H%M%SZ}.bak")
-    if target.exists():
-        raise BackupExists(target)
     backup(path, target)
     return target
 
 
 def backup(source: Path, target: Path) -> None:
     """Copy a live SQLite store through SQLite itself; opening the file any other way drops its locks."""
-    make_private(target)
-    with sqlite3.connect(source) as live, sqlite3.connect(target) as copy:
+    try:
+        if target.exists():
+            raise BackupExists(target)
+        make_private(target)
+    except OSError as error:
+        raise BackupFailed(target, reason_of(error)) from error
+    try:
+        _copy(source, target)
+    except (OSError, sqlite3.Error) as error:
+        # Half a copy would be taken for a whole one.
+        target.unlink(missing_ok=True)
+        raise BackupFailed(target, str(error)) from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
         live.backup(copy)
-    live.close()
-    copy.close()
     shutil.copymode(source, target)
 
 

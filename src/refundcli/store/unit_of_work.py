@@ -13,35 +13,12 @@ from sqlmodel import Session
 from refundcli.services.ports import Clock, Reading, Writing
 from refundcli.store import migrate
 from refundcli.store.audit import AuditTrail
-from refundcli.store.errors import (
-    CommitUnknown,
-    NotAStore,
-    StoreBusy,
-    StoreCorrupt,
-    StoreFull,
-    StoreReadOnly,
-    StoreUnreachable,
-    StoreUnusable,
-)
+from refundcli.store.errors import CommitUnknown
 from refundcli.store.reading import SqlReading
+from refundcli.store.troubles import reason, store_error, troubles_told
 from refundcli.store.writing import SqlWriting
 
 T = TypeVar("T")
-
-# What SQLite says, PostgreSQL's codes and what its driver says, and the trouble it means.
-_KINDS: tuple[tuple[str, type[StoreUnusable]], ...] = (
-    ("readonly", StoreReadOnly),
-    ("25006", StoreReadOnly),
-    ("disk is full", StoreFull),
-    ("53100", StoreFull),
-    ("malformed", StoreCorrupt),
-    ("file is not a database", StoreCorrupt),
-    ("XX001", StoreCorrupt),
-    ("connection failed", StoreUnreachable),
-    ("connection to server", StoreUnreachable),
-    ("server closed the connection", StoreUnreachable),
-    ("57P01", StoreUnreachable),
-)
 
 # Serialization failure and deadlock: PostgreSQL asks that the whole transaction be run again.
 _RUN_AGAIN = ("40001", "40P01")
@@ -69,7 +46,7 @@ class SqlBooks:
             with Session(self.engine) as session:
                 return look(session)
         except DBAPIError as error:
-            raise _store_error(error) from error
+            raise store_error(error) from error
 
     def write(self, work: Callable[[Writing], T]) -> T:
         """Run in one transaction, alone among writers; again from the start when the database asks so."""
@@ -79,11 +56,11 @@ class SqlBooks:
                 return self._write_once(work)
             except DBAPIError as error:
                 if getattr(error.orig, "sqlstate", "") not in _RUN_AGAIN:
-                    raise _store_error(error) from error
+                    raise store_error(error) from error
         try:
             return self._write_once(work)
         except DBAPIError as error:
-            raise _store_error(error) from error
+            raise store_error(error) from error
 
     def _write_once(self, work: Callable[[Writing], T]) -> T:
         with self.engine.connect() as connection:
@@ -120,26 +97,10 @@ class SqlBooks:
                 query = text("SELECT 1 FROM audit_entry WHERE hash = :hash")
                 return fresh.execute(query, {"hash": last_hash}).first() is not None
         except DBAPIError as second:
-            raise CommitUnknown(_reason(error)) from second
+            raise CommitUnknown(reason(error)) from second
 
     def _check(self, *, writing: bool) -> None:
         if not self._checked:
-            try:
+            with troubles_told(migrate.shown_url(self.engine)):
                 migrate.ensure_schema(self.engine, at=self.clock.now(), writing=writing)
-            except DBAPIError as error:
-                if "not a database" in str(error.orig):
-                    raise NotAStore(migrate.shown_url(self.engine), "it is no SQLite file") from error
-                raise _store_error(error) from error
             self._checked = True
-
-
-def _store_error(error: DBAPIError) -> Exception:
-    said = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
-    if "locked" in said or "lock timeout" in said:
-        return StoreBusy()
-    kind = next((kind for words, kind in _KINDS if words in said), StoreUnusable)
-    return kind(_reason(error))
-
-
-def _reason(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
