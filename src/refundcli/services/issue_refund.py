@@ -209,7 +209,7 @@ def _reserve(
         reason=request.reason,
         full=share.takes_all,
     )
-    key = idempotency_key(tx.secret(), request.request_key, payment.id, try_number)
+    key = idempotency_key(tx.secret(), request.request_key, payment.reference, try_number)
     refund = Refund(
         id=refund_id,
         invoice_id=invoice.id,

@@ -64,9 +64,12 @@ def digest(fields: Mapping[str, object]) -> str:
     return hashlib.sha256(content_of(fields).encode()).hexdigest()
 
 
-def idempotency_key(store_secret: bytes, request_key: str, payment_id: int, try_number: int) -> str:
-    """A UUID that only this store can make, the same again after a backup is restored (36 characters)."""
-    message = json.dumps([request_key, payment_id, try_number]).encode()
+def idempotency_key(store_secret: bytes, request_key: str, payment: str, try_number: int) -> str:
+    """A UUID that only this store can make, the same again after a backup is restored (36 characters).
+
+    `payment` is the provider's reference: a row's number could be another payment's after a restore.
+    """
+    message = json.dumps([request_key, payment, try_number]).encode()
     made = hmac.new(store_secret, message, hashlib.sha256).digest()[:16]
     return str(uuid.UUID(bytes=made, version=4))
 
