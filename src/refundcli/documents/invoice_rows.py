@@ -58,8 +58,9 @@ MOST_PAYMENTS = 100
 
 # Numbers are typed in commands: nothing that a shell or a terminal would act on.
 _NUMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/#:+-]*")
-_STRIPE_REFERENCE = re.compile(r"(pi|ch|py)_[A-Za-z0-9_]+")
-_ADYEN_REFERENCE = re.compile(r"[A-Za-z0-9]+")
+# What the adapters can send: a payment under another id could be brought in and never be refunded.
+_STRIPE_REFERENCE = re.compile(r"(pi|ch|py)_[A-Za-z0-9_]{1,250}")
+_ADYEN_REFERENCE = re.compile(r"[A-Za-z0-9]{1,32}")
 # PostgreSQL stores no NUL, and nothing stores half a character.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _MOST_MINOR = 10**18
@@ -262,6 +263,7 @@ def _payment(cells: Cells, unit: Currency | None, seen: _Seen, *, default: int |
         reference=reference,
         returned_elsewhere=cells.amount("refunded_amount", unit) or 0,
         auto_refundable=_auto_refundable(cells, known=bool(provider and reference)),
+        auto_refundable_is_told=bool(cells["auto_refundable"]),
         processing=processing,
         dispute=cells.one_of("dispute", [dispute for dispute in Dispute if dispute]) or Dispute.NONE,
         dispute_amount=cells.amount("dispute_amount", unit, allow_zero=False),
@@ -287,7 +289,9 @@ def _reference(cells: Cells, provider: Provider | None) -> str:
         cells.refuse("payment_reference", "invalid-reference", what, "Write its id: pi_…, ch_… or py_….")
     if provider is Provider.ADYEN and reference and not _ADYEN_REFERENCE.fullmatch(reference):
         what = "This is no payment at Adyen."
-        cells.refuse("payment_reference", "invalid-reference", what, "Write its pspReference: letters and digits.")
+        cells.refuse(
+            "payment_reference", "invalid-reference", what, "Write its pspReference: at most 32 letters and digits."
+        )
     if provider is None and stripe and not cells["provider"]:
         cells.refuse("provider", "missing", "The payment is Stripe's, and provider is empty.", "Write stripe.")
     return reference

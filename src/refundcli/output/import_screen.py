@@ -18,11 +18,11 @@ def show_import(name: str, result: ImportResult, screen: Screen) -> None:
 
 
 def show_kept(result: ImportResult, screen: Screen) -> None:
-    """Where the books knew better than the file, line by line."""
+    """Where the books and the file told different stories, line by line."""
     for line, number, why in result.kept[:_KEPT_SHOWN]:
-        screen.say(("· ", QUIET), f"line {line}, {number}: {why}; kept as it was")
+        screen.say(("· ", QUIET), f"line {line}, {number}: {why}")
     if result.kept_count > _KEPT_SHOWN:
-        screen.say(("· ", QUIET), f"and {result.kept_count - _KEPT_SHOWN} more kept as they were")
+        screen.say(("· ", QUIET), f"and {result.kept_count - _KEPT_SHOWN} more such rows")
 
 
 def show_bad_rows(checked: CheckedInvoices, screen: Screen) -> None:

@@ -71,7 +71,10 @@ class CreditNoteFilter:
 
 @dataclass(frozen=True, slots=True)
 class NewPayment:
-    """A payment as an import tells it; amounts in ISO 4217 minor units of the invoice's currency."""
+    """A payment as an import tells it; amounts in ISO 4217 minor units of the invoice's currency.
+
+    `auto_refundable_is_told`: the import says so itself, and it is not the default.
+    """
 
     captured: int
     provider: Provider | None = None
@@ -79,6 +82,7 @@ class NewPayment:
     reference: str = ""
     returned_elsewhere: int = 0
     auto_refundable: bool = False
+    auto_refundable_is_told: bool = False
     processing: bool = False
     dispute: Dispute = Dispute.NONE
     dispute_amount: int | None = None
@@ -108,7 +112,7 @@ class NewInvoice:
 
 @dataclass(slots=True)
 class ImportCounts:
-    """What an import did. `kept` names what the store knew better, by line."""
+    """What an import did. `kept` tells by line where store and file disagree, and what came of it."""
 
     new: int = 0
     changed: int = 0

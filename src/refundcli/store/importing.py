@@ -14,10 +14,12 @@ from sqlmodel import Session, col, select
 from refundcli.domain.currencies import currency
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
-from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.bad_rows import Problem
-from refundcli.services.ports import ImportCounts, NewInvoice, NewPayment
+from refundcli.services.ports import ImportCounts, NewInvoice
 from refundcli.store.audit import AuditTrail
+from refundcli.store.payment_matching import ID_COLUMNS, id_of, match_payments
+from refundcli.store.payment_news import payment_news, payment_values
 from refundcli.store.tables import InvoiceRow, PaymentRow
 
 # What a status may still become by news from outside. Refunded is never imported: it follows from the sums.
@@ -31,7 +33,6 @@ _FORWARD: dict[str, frozenset[str]] = {
 }
 # SQLite takes 32,766 parameters in one statement; this leaves room.
 _AT_ONCE = 5_000
-_ID_COLUMNS = ("payment_intent", "charge", "psp_reference")
 
 Known = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
 
@@ -110,6 +111,13 @@ class Importer:
         told = status_after(invoice.status, paid=Money(paid, unit), returned=Money(returned, unit))
         if row.status in (invoice.status, told):
             return {}
+        if row.status == InvoiceStatus.VOID and paid:
+            # The books hold any truth, and money that was captured is not void (R9).
+            self._report(invoice, f"it was voided here, and the file tells of money captured; it is {told} now")
+            return {"status": invoice.status.value}
+        if invoice.status is InvoiceStatus.VOID and row.paid:
+            self._keep(invoice, "the file says void, and the store knows of money captured")
+            return {}
         if invoice.status in _FORWARD[row.status]:
             return {"status": invoice.status.value}
         self._keep(invoice, f"the file says {invoice.status}, the store knows it as {row.status}")
@@ -117,60 +125,24 @@ class Importer:
 
     def _update_payments(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> dict[str, Any]:
         touched: dict[str, Any] = {}
-        for position, told in enumerate(invoice.payments):
-            if position >= len(payments):
-                values = {"invoice_id": row.id, "position": position, **payment_values(told)}
-                self._session.execute(insert(PaymentRow), [values])
-                touched[f"payment {position + 1}"] = "new"
-                continue
-            changes = dict(self._payment_changes(invoice, payments[position], told))
+        matched = match_payments(invoice.payments, payments)
+        for known in matched.known:
+            changes, kept = payment_news(known)
+            for why in kept:
+                self._keep(invoice, why)
             if changes:
-                found = col(PaymentRow.id) == payments[position].id
+                found = col(PaymentRow.id) == known.row.id
                 self._session.execute(update(PaymentRow).where(found).values(**changes))
-                touched[f"payment {position + 1}"] = changes
-        if len(payments) > len(invoice.payments):
-            self._keep(invoice, f"the file tells {len(invoice.payments)} payments, the store knows {len(payments)}")
+                touched[f"payment {known.row.position + 1}"] = changes
+        for position, new in enumerate(matched.new, start=len(payments)):
+            values = {"invoice_id": row.id, "position": position, **payment_values(new)}
+            self._session.execute(insert(PaymentRow), [values])
+            touched[f"payment {position + 1}"] = "new"
+        for payment in matched.told_twice:
+            self._keep(invoice, f"{payment.reference} is a payment that the file tells by its other id too")
+        if matched.not_told:
+            self._keep(invoice, f"the file lacks {len(matched.not_told)} of the payments that the store knows")
         return touched
-
-    def _payment_changes(self, invoice: NewInvoice, row: PaymentRow, told: NewPayment) -> Iterator[tuple[str, Any]]:
-        values = payment_values(told)
-        if values["captured"] > row.captured:
-            yield "captured", values["captured"]
-        elif values["captured"] < row.captured:
-            self._keep(invoice, "the file has less captured than the store knows")
-        if values["returned_elsewhere"] != row.returned_elsewhere:
-            # It is what was given back before the store knew the invoice, so it is read once. A later figure
-            # may well hold the refunds made from here, which would then count twice.
-            self._keep(invoice, "refunded_amount is read only when an invoice is new")
-        if values["dispute"] != row.dispute:
-            if _dispute_may_become(row.dispute, values["dispute"]):
-                yield "dispute", values["dispute"]
-            else:
-                self._keep(invoice, f"its dispute was {row.dispute}")
-        if values["dispute_amount"] != row.dispute_amount and values["dispute_amount"] is not None:
-            yield "dispute_amount", values["dispute_amount"]
-        for name in (
-            "processing",
-            "method",
-            "paid_on",
-            "auto_refundable",
-            "provider",
-            "reference",
-            *_ID_COLUMNS,
-        ):
-            yield from self._plain_change(invoice, row, name, values)
-
-    def _plain_change(
-        self, invoice: NewInvoice, row: PaymentRow, name: str, values: dict[str, Any]
-    ) -> Iterator[tuple[str, Any]]:
-        old, new = getattr(row, name), values[name]
-        if old == new or new is None:
-            return
-        moved = row.reserved or row.refunded
-        if name in ("provider", *_ID_COLUMNS) and old and moved:
-            self._keep(invoice, "refunds were made of the payment as the store knows it")
-            return
-        yield name, new
 
     def _write(self, row: InvoiceRow, changes: dict[str, Any]) -> None:
         """Sums and status in one UPDATE: the CHECK on Refunded holds at every instant."""
@@ -191,7 +163,10 @@ class Importer:
         self._session.execute(update(InvoiceRow).where(col(InvoiceRow.id) == row.id).values(**values))
 
     def _keep(self, invoice: NewInvoice, why: str) -> None:
-        self._counts.kept.append((invoice.line, invoice.number, why))
+        self._report(invoice, f"{why}; kept as it was")
+
+    def _report(self, invoice: NewInvoice, what: str) -> None:
+        self._counts.kept.append((invoice.line, invoice.number, what))
 
 
 def known_invoices(session: Session, numbers: Sequence[str]) -> Known:
@@ -211,12 +186,7 @@ def conflicts(session: Session, invoices: Sequence[NewInvoice]) -> Iterator[Prob
             what = f"The store knows {invoice.number} in {known[invoice.number][0].currency}."
             hint = "An invoice keeps its currency; another one needs its own number."
             yield Problem(invoice.line, "currency", invoice.currency, "other-currency", what, hint)
-    told = {
-        payment.reference: invoice
-        for invoice in invoices
-        for payment in invoice.payments
-        if payment.provider and payment.reference
-    }
+    told = {id_of(payment): invoice for invoice in invoices for payment in invoice.payments if id_of(payment)}
     for value, number in _owners(session, list(told)):
         if told[value].number != number:
             what, hint = f"It belongs to {number} in the store.", "A payment belongs to one invoice."
@@ -225,32 +195,11 @@ def conflicts(session: Session, invoices: Sequence[NewInvoice]) -> Iterator[Prob
 
 def _owners(session: Session, references: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The provider payments among these that the store knows, each with its invoice's number."""
-    for name in _ID_COLUMNS:
+    for name in ID_COLUMNS:
         column = col(getattr(PaymentRow, name))
         query = select(column, InvoiceRow.number).join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
         for start in range(0, len(references), _AT_ONCE):
             yield from session.exec(query.where(column.in_(references[start : start + _AT_ONCE])))
-
-
-def payment_values(payment: NewPayment) -> dict[str, Any]:
-    """A payment's columns. Each provider id stands in the column of its kind, where it is unique."""
-    reference, stripe = payment.reference or None, payment.provider is Provider.STRIPE
-    intent = bool(reference and reference.startswith("pi_"))
-    return {
-        "provider": payment.provider.value if payment.provider else "",
-        "method": payment.method,
-        "payment_intent": reference if stripe and intent else None,
-        "charge": reference if stripe and not intent else None,
-        "psp_reference": reference if payment.provider is Provider.ADYEN else None,
-        "reference": payment.reference if payment.provider is None else "",
-        "captured": payment.captured,
-        "returned_elsewhere": payment.returned_elsewhere,
-        "auto_refundable": payment.auto_refundable,
-        "processing": payment.processing,
-        "dispute": payment.dispute.value,
-        "dispute_amount": payment.dispute_amount,
-        "paid_on": payment.paid_on,
-    }
 
 
 def _described(invoice: NewInvoice) -> dict[str, Any]:
@@ -268,10 +217,3 @@ def _described(invoice: NewInvoice) -> dict[str, Any]:
 
 def _differences(row: InvoiceRow, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if getattr(row, name) != value}
-
-
-def _dispute_may_become(now: str, told: str) -> bool:
-    """A dispute that was decided is not undone by a file that does not know it yet; a won one may open again."""
-    if now == Dispute.LOST:
-        return False
-    return now != Dispute.WON or told in (Dispute.OPEN, Dispute.LOST)

@@ -1,0 +1,132 @@
+"""What a file may change of a payment that the store knows: a rule for each thing, and what is kept is said."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from refundcli.domain.statuses import Dispute
+from refundcli.services.ports import NewPayment
+from refundcli.store.payment_matching import KnownPayment, id_of, identity_of, ids_of
+from refundcli.store.tables import PaymentRow
+
+# A decided dispute is not undone by a file that does not know it yet; a won one may open again.
+_DISPUTE_MAY_BECOME: dict[str, tuple[Dispute, ...]] = {
+    Dispute.NONE: (Dispute.OPEN, Dispute.WON, Dispute.LOST),
+    Dispute.OPEN: (Dispute.WON, Dispute.LOST),
+    Dispute.WON: (Dispute.OPEN, Dispute.LOST),
+    Dispute.LOST: (),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The store knows better, and why."""
+
+    why: str
+
+
+# A column with its new value, or why it stays.
+News: TypeAlias = Iterator[tuple[str, Any] | Kept]
+
+
+def payment_values(payment: NewPayment) -> dict[str, Any]:
+    """A new payment's columns."""
+    return {
+        **identity_of(payment),
+        "method": payment.method,
+        "reference": "" if payment.provider else payment.reference,
+        "captured": payment.captured,
+        "returned_elsewhere": payment.returned_elsewhere,
+        "auto_refundable": payment.auto_refundable,
+        "processing": payment.processing,
+        "dispute": payment.dispute.value,
+        "dispute_amount": payment.dispute_amount,
+        "paid_on": payment.paid_on,
+    }
+
+
+def payment_news(known: KnownPayment) -> tuple[dict[str, Any], list[str]]:
+    """The columns that change, and what is kept although the file says otherwise."""
+    changes, kept = {}, []
+    for news in _news(known):
+        if isinstance(news, Kept):
+            kept.append(news.why)
+        elif news[1] != getattr(known.row, news[0]):
+            changes[news[0]] = news[1]
+    return changes, kept
+
+
+def _news(known: KnownPayment) -> News:
+    told, row = known.told, known.row
+    yield from _captured(told, row)
+    yield from _returned_elsewhere(told, row)
+    yield from _dispute(told, row)
+    yield from _auto_refundable(told, row)
+    yield from _identity(told, row, corrects=known.corrects)
+    yield "processing", told.processing
+    yield "method", told.method or row.method
+    yield "paid_on", told.paid_on or row.paid_on
+
+
+def _captured(told: NewPayment, row: PaymentRow) -> News:
+    if told.captured < row.captured:
+        yield Kept("the file has less captured than the store knows")
+    elif told.captured > row.captured and ids_of(row) and not id_of(told):
+        yield Kept("the file has more captured, and does not name the payment")
+    else:
+        yield "captured", told.captured
+
+
+def _returned_elsewhere(told: NewPayment, row: PaymentRow) -> News:
+    """It is what was given back before the store knew the money, so it is read once. A later figure may well
+    hold the refunds made from here, which would then count twice."""
+    if told.returned_elsewhere > row.returned_elsewhere and not (row.captured or row.reserved or row.refunded):
+        yield "returned_elsewhere", told.returned_elsewhere
+    elif told.returned_elsewhere != row.returned_elsewhere:
+        yield Kept("refunded_amount is read only when a payment is new")
+
+
+def _dispute(told: NewPayment, row: PaymentRow) -> News:
+    if told.dispute != row.dispute and told.dispute not in _DISPUTE_MAY_BECOME[row.dispute]:
+        yield Kept(f"its dispute was {row.dispute}")
+        return
+    yield "dispute", told.dispute.value
+    if told.dispute is Dispute.LOST:
+        yield from _lost_amount(told, row)
+    elif told.dispute_amount is not None:
+        yield "dispute_amount", told.dispute_amount
+
+
+def _lost_amount(told: NewPayment, row: PaymentRow) -> News:
+    """What was lost is at least what it was known to be (R11); without an amount it is all."""
+    known_lost = row.dispute == Dispute.LOST
+    if known_lost and told.dispute_amount is not None and told.dispute_amount < (row.dispute_amount or row.captured):
+        yield Kept("the file has less taken by the lost dispute than the store knows")
+    elif not (known_lost and row.dispute_amount is None):
+        yield "dispute_amount", told.dispute_amount
+
+
+def _auto_refundable(told: NewPayment, row: PaymentRow) -> News:
+    """No money moves because a column was left out: once it is no, only the file's own yes changes that (R1)."""
+    never_there = not row.captured and not ids_of(row)
+    if told.auto_refundable_is_told or (told.auto_refundable and never_there):
+        yield "auto_refundable", told.auto_refundable
+    elif told.auto_refundable and not row.auto_refundable:
+        yield Kept("auto_refundable is no until the file says yes")
+
+
+def _identity(told: NewPayment, row: PaymentRow, *, corrects: bool) -> News:
+    """Whose payment it is, and by which id. A file that knows no id takes none away."""
+    ids = ids_of(row)
+    if id_of(told) in ids:
+        return
+    if id_of(told) and (corrects or not ids):
+        yield from identity_of(told).items()
+    elif id_of(told):
+        yield from ((column, told_id) for column, told_id in identity_of(told).items() if told_id)
+    elif told.provider and not ids:
+        yield "provider", told.provider.value
+    elif (told.provider or "") != row.provider:
+        yield Kept(f"the store knows it as a payment at {row.provider.title()}")
+    if not ids and not told.provider and told.reference:
+        yield "reference", told.reference
