@@ -116,8 +116,10 @@ def run(args: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if args is None else args)
     with standard_streams() as out:
         code = _run(given)
-        unshown = out.failed()
-        return code or (_tell(unshown, given) if unshown else code)
+        if unshown := out.failed():
+            told = _tell(unshown, given)
+            return code or told
+        return code
 
 
 def _run(given: Sequence[str]) -> int:

@@ -94,8 +94,11 @@ def standard_streams() -> Iterator[Output]:
         sys.stdin.reconfigure(errors="backslashreplace")
     out, err = Output(sys.stdout), Output(sys.stderr)
     with redirect_stdout(out.stream), redirect_stderr(err.stream):
-        yield out
-        err.stream.flush()
+        try:
+            yield out
+        finally:
+            out.stream.flush()
+            err.stream.flush()
 
 
 def _open_what_is_closed() -> None:
@@ -106,7 +109,8 @@ def _open_what_is_closed() -> None:
 
 
 def _nothing(mode: str) -> Any:
-    return open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - for as long as the program runs
+    """Open for as long as the program runs."""
+    return open(os.devnull, mode, encoding="utf-8")
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
