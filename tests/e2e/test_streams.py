@@ -166,6 +166,13 @@ def test_bytes_that_are_not_text_here_are_a_mistake_and_no_crash(
     assert (done.returncode, b"[not-text]" in done.stderr) == (2, True), done.stderr
 
 
+def test_a_user_whose_name_is_not_text_still_has_a_name(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.paid_by_card()
+    del desk.environ["REFUNDCLI_OPERATOR_NAME"]
+    monkeypatch.setenv("LOGNAME", "ada\udcff")
+    assert desk.json(" ".join(REFUND))["refunds"][0]["operator"] == r"ada\udcff"
+
+
 # --- The store, after and before ---
 
 

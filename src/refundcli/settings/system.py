@@ -11,7 +11,8 @@ _SYSTEM_ZONE = Path("/etc/localtime")
 
 def system_user() -> str:
     try:
-        return getpass.getuser() or "unknown"
+        # A name of bytes that are no text goes into the books as what they are.
+        return getpass.getuser().encode("utf-8", "backslashreplace").decode() or "unknown"
     except (OSError, KeyError, ImportError):  # a user id that has no name, as in containers
         return "unknown"
 
