@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test test-faults check bench lock clean
 
 help:  ## what can be made here
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.run: requirements/run.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,12 @@ demo: $(VENV)/.run  ## the main job against the built-in sandbox
 
 test: $(VENV)/.dev  ## the tests, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+CASES ?= 2500
+SEED ?= 1
+test-faults: $(VENV)/.dev  ## kill -9, Ctrl-C, disk and network errors everywhere; and wrong programs that must be caught
+	PYTHONPATH=tests $(BIN)/python -m faults.sweep --cases $(CASES) --seed $(SEED)
+	PYTHONPATH=tests $(BIN)/python -m faults.sweep --mutants
 
 check: $(VENV)/.dev  ## lint, format, types, import contracts
 	$(BIN)/ruff check .

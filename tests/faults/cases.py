@@ -1,0 +1,134 @@
+"""What may come together: where a command is struck, what the provider does, and what the operator does next."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product, zip_longest
+
+from faults.points import Fault, faults_at
+
+PROVIDERS = ("stripe", "adyen")
+
+# The sandbox's fault plan; `fine` is none, `429x9` never ends, `declined` is a dispute nobody told us of.
+_ANYWHERE = (
+    *("fine", "drop_before", "drop_after", "500_before", "500_after", "503", "401", "403", "409", "429", "429x9"),
+    *("redirect", "malformed", "empty_object", "wrong_amount", "wrong_payment", "wrong_currency"),
+    *("pending", "failed", "canceled", "declined", "slow"),
+)
+BEHAVIOURS = {
+    "stripe": [*_ANYWHERE, "500_stuck", "requires_action"],
+    "adyen": [*_ANYWHERE, "adyen_703", "adyen_704"],
+}
+LOOKUPS = [f"lookup:{what}" for what in ("drop_before", "500_before", "403", "429", "malformed", "empty_object")]
+
+# After these, or where nobody listens, a refund may end as refused.
+REFUSING = frozenset({"401", "403", "429x9", "failed", "canceled", "declined"})
+# Stripe keeps this answer for as long as it knows the key: no machine can settle it, a person must.
+UNSETTLED = frozenset({"500_stuck"})
+
+# What the operator does next. `both`: the same command twice at once. `rivals`: a colleague wants too much at once.
+_NEXT = {"refund": ("resume", "again", "both", "rest", "rivals"), "resume": ("resume", "again", "both", "rest")}
+
+# How a refund was left for `resume`: reserved; claimed and not sent; lost on its way; made, and not told.
+LEFT = ("ready", "claimed", "lost", "made")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One story; its name is enough to play it again."""
+
+    story: str
+    provider: str
+    left: str
+    fault: Fault | None
+    behaviour: str
+    then: str
+
+    def __str__(self) -> str:
+        return "/".join((self.story, self.provider, self.left, str(self.fault or "-"), self.behaviour, self.then))
+
+    @property
+    def group(self) -> str:
+        """Cases that differ in this differ in kind: a spread takes from each."""
+        if self.story in ("refund", "resume"):
+            return f"{self.story}/{self.left}/{self.fault}"
+        return f"{self.story}/{self.provider}/{self.left}/{self.fault}/{self.then}"
+
+    @property
+    def may_be_refused(self) -> bool:
+        nobody_there = self.fault is not None and self.fault.manner == "unreachable"
+        return self.behaviour in REFUSING or nobody_there
+
+
+def all_cases() -> list[Case]:
+    """Every case there is, in an order of its own."""
+    return [*_refunds(), *_resumes(), *_late(), *_forgotten(), *_paused()]
+
+
+def spread(seed: int, count: int | None) -> list[Case]:
+    """So many, from every group in turn; the same ones for the same seed."""
+    shuffle = random.Random(seed).shuffle
+    groups: dict[str, list[Case]] = {}
+    for case in all_cases():
+        groups.setdefault(case.group, []).append(case)
+    for group in groups.values():
+        shuffle(group)
+    heaps = list(groups.values())
+    shuffle(heaps)
+    dealt = [case for row in zip_longest(*heaps) for case in row if case]
+    return dealt[:count]
+
+
+def _refunds() -> Iterator[Case]:
+    """A refund is struck."""
+    faults = [None, *faults_at("T1", "T2", "send", "T4")]
+    for provider in PROVIDERS:
+        for fault, behaviour, then in product(faults, BEHAVIOURS[provider], _NEXT["refund"]):
+            yield Case("refund", provider, "-", fault, behaviour, then)
+
+
+def _resumes() -> Iterator[Case]:
+    """A refund was left behind, and `resume` is struck, too."""
+    for provider, left in product(PROVIDERS, LEFT):
+        behaviours = [*BEHAVIOURS[provider], *(LOOKUPS if _looks_up(provider, left) else [])]
+        for fault, behaviour, then in product(_faults_of_resume(provider, left), behaviours, _NEXT["resume"]):
+            yield Case("resume", provider, left, fault, behaviour, then)
+
+
+def _looks_up(provider: str, left: str) -> bool:
+    return provider == "stripe" and left != "ready"
+
+
+def _faults_of_resume(provider: str, left: str) -> list[Fault | None]:
+    if left == "ready":
+        return [None, *faults_at("recheck", "T2", "send", "T4")]
+    looks = [*faults_at("lookup")] if provider == "stripe" else []
+    # What the look-up finds is written down, and not sent again.
+    found = provider == "stripe" and left == "made"
+    return [None, *looks, *faults_at("T4"), *([] if found else faults_at("T2", "send"))]
+
+
+def _late() -> Iterator[Case]:
+    """`resume` comes when the provider may have forgotten the key, or by a clock that is wrong (I8)."""
+    for provider, left, when in product(PROVIDERS, LEFT, ("past our window", "past theirs", "clock set back")):
+        for behaviour in ("fine", "drop_after", "403"):
+            yield Case("late", provider, left, None, behaviour, when)
+
+
+def _forgotten() -> Iterator[Case]:
+    """Stripe forgets a key too early: only the look-up is left against a second refund."""
+    for left, behaviour in product(("claimed", "lost", "made"), ("fine", "drop_after", "malformed", *LOOKUPS)):
+        yield Case("forgotten", "stripe", left, None, behaviour, "resume")
+
+
+def _paused() -> Iterator[Case]:
+    """The sender stands still until its lease is over; `resume` takes the refund over; then both go on."""
+    places = [("T1", "after"), ("T2", "before"), ("T2", "inside"), ("T2", "after"), ("send", "connect")]
+    places += [("send", "connected"), ("send", "sent"), ("send", "after"), ("T4", "before"), ("T4", "after")]
+    taking_over = ("runs through", "T2.after", "send.after", "T4.before")
+    for provider, (step, place), behaviour, second in product(
+        PROVIDERS, places, ("fine", "drop_before", "drop_after", "403", "429x9", "500_after", "malformed"), taking_over
+    ):
+        # A writer that stands still in its transaction holds the others up: that is a lock, and no story.
+        if place != "inside":
+            yield Case("paused", provider, "-", Fault(step, place, "stop"), behaviour, second)

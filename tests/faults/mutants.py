@@ -1,0 +1,115 @@
+"""Six wrong programs. The sweep must catch each: that is how we know that it can fail."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import Engine, event, update
+from sqlmodel import col
+
+from faults.cases import Case
+from refundcli.domain.invoice import Payment
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundState
+from refundcli.services import resume, sending
+from refundcli.services.outcomes import Outcome, Signal
+from refundcli.services.outcomes import outcome_of as real_outcome_of
+from refundcli.services.ports import RefundAnswer
+from refundcli.store import writing
+from refundcli.store.tables import PaymentRow, RefundRow
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`apply` spoils the program inside a forked child; `concerns` names the cases that should notice."""
+
+    name: str
+    apply: Callable[[], None]
+    concerns: Callable[[Case], bool]
+    most_cases: int = 60
+
+
+def _a_new_key_on_replay() -> None:
+    """`resume` sends with a key that it makes up, as a program would that stores none."""
+
+    def send(refund: Refund, *, provider: Any, **rest: Any) -> Refund:
+        made_up = str(uuid.uuid4())
+        ask = provider.refund
+        with patch.object(type(provider), "refund", lambda _, request, key: ask(request, made_up)):
+            return sending.send(refund, provider=provider, **rest)
+
+    patch.object(resume, "send", send).start()
+
+
+def _failed_on_any_error() -> None:
+    def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
+        accepted = answer.signal == Signal.ACCEPTED and answer.state
+        return Outcome(answer.state if accepted else RefundState.FAILED)
+
+    patch.object(sending, "outcome_of", outcome_of).start()
+
+
+def _no_look_up_before_replay() -> None:
+    patch("refundcli.services.resume.CAN_LOOK_UP", frozenset()).start()
+
+
+def _released_on_a_replayed_403() -> None:
+    def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
+        refused = answer.signal == Signal.NOT_ALLOWED
+        return Outcome(RefundState.FAILED) if refused else real_outcome_of(answer, first_send=first_send)
+
+    patch.object(sending, "outcome_of", outcome_of).start()
+
+
+def _no_guard_against_over_refunds() -> None:
+    """The UPDATE's, the CHECK's, and the rule's that is asked before them."""
+
+    def reserve(self: Any, payment: Payment, amount: Any, held_back: Any) -> bool:
+        taken = {"reserved": col(PaymentRow.reserved) + amount.minor}
+        return bool(self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**taken)))
+
+    def unchecked(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA ignore_check_constraints=ON")
+
+    patch.object(writing.SqlWriting, "reserve", reserve).start()
+    event.listen(Engine, "connect", unchecked)
+    patch.object(Payment, "refundable", property(lambda payment: payment.captured)).start()
+
+
+def _outcome_without_its_fence() -> None:
+    def whatever_the_fence(refund: Refund) -> tuple[Any, ...]:
+        return col(RefundRow.id) == refund.id, col(RefundRow.state) == refund.state
+
+    patch.object(writing, "_as_it_was", whatever_the_fence).start()
+
+
+def _plain(case: Case) -> bool:
+    return case.story == "resume" and case.fault is None
+
+
+MUTANTS = (
+    Mutant(
+        "a new idempotency key on a replay",
+        _a_new_key_on_replay,
+        lambda case: _plain(case) and case.left == "made" and case.provider == "adyen",
+    ),
+    Mutant("failed on any error", _failed_on_any_error, lambda case: case.story == "refund" and case.fault is None),
+    Mutant("no look-up before a replay", _no_look_up_before_replay, lambda case: case.story == "forgotten"),
+    Mutant(
+        "the reservation released on a replayed 403",
+        _released_on_a_replayed_403,
+        lambda case: _plain(case) and case.left == "made" and case.behaviour == "403",
+    ),
+    Mutant(
+        "no guard against over-refunds",
+        _no_guard_against_over_refunds,
+        lambda case: case.story == "refund" and case.then == "rivals" and case.fault is None,
+    ),
+    Mutant(
+        "an outcome written without its fence",
+        _outcome_without_its_fence,
+        lambda case: case.story == "paused" and case.behaviour == "403",
+    ),
+)

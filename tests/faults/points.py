@@ -1,0 +1,242 @@
+"""Where a command is struck, and how: wrapped around the store and the provider inside one forked process.
+
+Nothing of this is in the program. A process that is to be struck puts these wrappers around its own SQLite
+connections, around `SqlBooks.write`, around the providers and around urllib3's connection, and then runs the
+command line as anybody would.
+"""
+
+import os
+import select
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import Engine, event
+from urllib3.connection import HTTPConnection
+
+from refundcli import bootstrap
+from refundcli.providers.adyen import AdyenProvider
+from refundcli.providers.stripe import StripeProvider
+from refundcli.services.sending import SendingPolicy
+from refundcli.store.unit_of_work import SqlBooks
+
+# A transaction is known by the function that asks for it.
+STEPS = {"issue_refund": "T1", "_finish_ready": "recheck", "claim": "T2", "take_down": "T4"}
+TRANSACTIONS = tuple(STEPS.values())
+CALLS = ("send", "lookup")
+
+# `statement`: at the first INSERT or UPDATE. `inside`: all statements are done, COMMIT is not.
+# `committed`: COMMIT is done, and nobody has been told.
+IN_A_TRANSACTION = {
+    "before": ("kill", "exception", "sigint"),
+    "statement": ("kill", "disk", "full"),
+    "inside": ("kill", "exception", "sigint", "disk", "full", "dead"),
+    "committed": ("kill", "exception", "sigint", "disk", "dead"),
+    "after": ("kill", "exception", "sigint"),
+}
+# `connected`: nothing is sent yet. `sent`: all of it is. `answered`: the answer has come and was not read.
+IN_A_CALL = {
+    "before": ("kill", "exception", "sigint"),
+    "connect": ("kill", "exception", "sigint", "unreachable"),
+    "connected": ("kill", "exception", "sigint"),
+    "sent": ("kill", "exception", "sigint"),
+    "answered": ("kill", "exception", "sigint"),
+    "after": ("kill", "exception", "sigint"),
+}
+
+
+class Broken(Exception):
+    """What no one expects: a library's bug, or no memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The first time `step` gets to `place`, `manner` happens."""
+
+    step: str
+    place: str
+    manner: str
+
+    def __str__(self) -> str:
+        return f"{self.step}.{self.place}.{self.manner}"
+
+
+def faults_at(*steps: str) -> Iterator[Fault]:
+    for step in steps:
+        places = IN_A_CALL if step in CALLS else IN_A_TRANSACTION
+        for place, manners in places.items():
+            yield from (Fault(step, place, manner) for manner in manners)
+
+
+class Saboteur:
+    """Knows where the process is, and strikes once."""
+
+    def __init__(self, fault: Fault | None, note: Callable[[str], None]) -> None:
+        self._fault, self._note = fault, note
+        self.transaction = ""
+        self.call = ""
+        self.disk_is_dead = False
+
+    def reach(self, step: str, place: str) -> None:
+        fault = self._fault
+        if fault is None or (step, place) != (fault.step, fault.place):
+            return
+        if fault.manner != "unreachable":
+            self._fault = None
+        self._note(f"struck {fault}")
+        self._strike(fault)
+
+    def _strike(self, fault: Fault) -> None:
+        match fault.manner:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "sigint":
+                os.kill(os.getpid(), signal.SIGINT)
+            case "disk" | "dead":
+                self.disk_is_dead = fault.manner == "dead"
+                raise disk_error()
+            case "full":
+                raise sqlite3.OperationalError("database or disk is full")
+            case "unreachable":
+                raise ConnectionRefusedError("nobody listens there")
+            case "exception" if fault.place == "connect":
+                raise ConnectionRefusedError("nobody listens there")
+            case "exception" if fault.place in ("connected", "sent", "answered"):
+                raise ConnectionResetError("the line was cut")
+            case _:
+                raise Broken(str(fault))
+
+    def is_waited_for(self, place: str) -> bool:
+        return self._fault is not None and (self._fault.step, self._fault.place) == (self.call, place)
+
+    def check_disk(self) -> None:
+        if self.disk_is_dead:
+            raise disk_error()
+
+    def check_no_transaction_is_open(self) -> None:
+        if self.transaction:
+            self._note("broken: a transaction is open across network I/O")
+
+
+def disk_error() -> sqlite3.OperationalError:
+    return sqlite3.OperationalError("disk I/O error")
+
+
+def install(saboteur: Saboteur) -> None:
+    """In a process of its own: there is no way back."""
+    _wrap_sqlite(saboteur)
+    _wrap_books(saboteur)
+    for provider in (StripeProvider, AdyenProvider):
+        _wrap_provider(provider, saboteur)
+    _wrap_connections(saboteur)
+    # Waits are part of the protocol, but nobody learns anything from sitting through them.
+    patch.object(bootstrap, "SendingPolicy", partial(SendingPolicy, sleep=nap)).start()
+
+
+def nap(seconds: float) -> None:
+    select.select([], [], [], min(seconds, 0.02))
+
+
+def _wrap_sqlite(saboteur: Saboteur) -> None:
+    class Cursor(sqlite3.Cursor):
+        def execute(self, sql: str, *given: Any) -> "Cursor":
+            saboteur.check_disk()
+            if sql.startswith(("INSERT", "UPDATE")):
+                saboteur.reach(saboteur.transaction, "statement")
+            super().execute(sql, *given)
+            return self
+
+    class Connection(sqlite3.Connection):
+        def cursor(self, factory: Any = Cursor) -> Any:
+            return super().cursor(factory)
+
+        def commit(self) -> None:
+            saboteur.check_disk()
+            writes = self.in_transaction and bool(saboteur.transaction)
+            if writes:
+                saboteur.reach(saboteur.transaction, "inside")
+            super().commit()
+            if writes:
+                saboteur.reach(saboteur.transaction, "committed")
+
+    def connect(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
+        options["factory"] = Connection
+
+    event.listen(Engine, "do_connect", connect)
+
+
+def _wrap_books(saboteur: Saboteur) -> None:
+    write = SqlBooks.write
+
+    def write_or_not(books: SqlBooks, work: Callable[[Any], Any]) -> Any:
+        step = _step_of(work)
+        saboteur.reach(step, "before")
+        saboteur.transaction = step or "another"
+        try:
+            result = write(books, work)
+        finally:
+            saboteur.transaction = ""
+        saboteur.reach(step, "after")
+        return result
+
+    patch.object(SqlBooks, "write", write_or_not).start()
+
+
+def _step_of(work: Callable[[Any], Any]) -> str:
+    function: Any = getattr(work, "func", work)
+    return STEPS.get(function.__qualname__.partition(".")[0], "")
+
+
+def _wrap_provider(provider: type[Any], saboteur: Saboteur) -> None:
+    def wrapped(call: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def method(self: Any, *given: Any) -> Any:
+            saboteur.check_no_transaction_is_open()
+            with _on_the_line(saboteur, call):
+                saboteur.reach(call, "before")
+                answer = original(self, *given)
+                saboteur.reach(call, "after")
+                return answer
+
+        return method
+
+    patch.object(provider, "refund", wrapped("send", provider.refund)).start()
+    patch.object(provider, "find_refund", wrapped("lookup", provider.find_refund)).start()
+
+
+@contextmanager
+def _on_the_line(saboteur: Saboteur, call: str) -> Iterator[None]:
+    saboteur.call = call
+    try:
+        yield
+    finally:
+        saboteur.call = ""
+
+
+def _wrap_connections(saboteur: Saboteur) -> None:
+    connect, request, getresponse = HTTPConnection.connect, HTTPConnection.request, HTTPConnection.getresponse
+
+    def connect_or_not(line: HTTPConnection) -> None:
+        saboteur.reach(saboteur.call, "connect")
+        connect(line)
+        saboteur.reach(saboteur.call, "connected")
+
+    def request_or_not(line: HTTPConnection, *given: Any, **options: Any) -> None:
+        request(line, *given, **options)
+        saboteur.reach(saboteur.call, "sent")
+
+    def getresponse_or_not(line: HTTPConnection) -> Any:
+        if saboteur.is_waited_for("answered"):
+            select.select([line.sock], [], [], 2)
+            saboteur.reach(saboteur.call, "answered")
+        return getresponse(line)
+
+    patch.object(HTTPConnection, "connect", connect_or_not).start()
+    patch.object(HTTPConnection, "request", request_or_not).start()
+    patch.object(HTTPConnection, "getresponse", getresponse_or_not).start()

@@ -1,0 +1,209 @@
+"""Processes of a case: the sandbox, and each command that an operator types."""
+
+import http.client
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest.mock import patch
+
+from faults.points import Fault, Saboteur, install
+from refundcli import bootstrap
+from refundcli.cli.main import run
+from refundcli.sandbox.server import serve
+
+# A command that takes longer hangs.
+LONGEST_SECONDS = 45
+BROKE_OUT = 99
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended: its exit code, or minus the signal that killed it."""
+
+    arguments: tuple[str, ...]
+    code: int
+    said: str
+    notes: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return self.arguments[0]
+
+    @property
+    def request_key(self) -> str:
+        return self.arguments[self.arguments.index("--request-key") + 1]
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.arguments)} → {self.code}  {' '.join(self.notes)}\n{self.said}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftedClock:
+    """The time as it will be, or was, by so much."""
+
+    ahead: timedelta
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def today(self) -> date:
+        return self.now().date()
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command under way, in a process of its own."""
+
+    pid: int
+    arguments: tuple[str, ...]
+    folder: Path
+
+    def ended(self) -> Ended:
+        _, status = os.waitpid(self.pid, 0)
+        return self._told(status)
+
+    def stopped(self) -> Ended | None:
+        """None once it stands still; how it ended where it never did."""
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        return None if os.WIFSTOPPED(status) else self._told(status)
+
+    def go_on(self) -> Ended:
+        os.kill(self.pid, signal.SIGCONT)
+        return self.ended()
+
+    def _told(self, status: int) -> Ended:
+        notes = self.folder / f"{self.pid}.notes"
+        return Ended(
+            self.arguments,
+            os.waitstatus_to_exitcode(status),
+            (self.folder / f"{self.pid}.said").read_text(errors="replace"),
+            tuple(notes.read_text().splitlines()) if notes.exists() else (),
+        )
+
+
+def start(
+    arguments: Sequence[str],
+    *,
+    folder: Path,
+    environ: dict[str, str],
+    fault: Fault | None = None,
+    ahead: timedelta = timedelta(0),
+    mutate: Callable[[], None] | None = None,
+) -> Command:
+    """Type a command into a process of its own, struck by `fault` where it gets there."""
+
+    def work() -> int:
+        _become_an_operator(folder, environ)
+        if ahead:
+            patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
+        install(Saboteur(fault, _noting(folder)))
+        if mutate:
+            mutate()
+        return run(arguments)
+
+    return Command(_forked(work), tuple(arguments), folder)
+
+
+def _become_an_operator(folder: Path, environ: dict[str, str]) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    said = os.open(folder / f"{os.getpid()}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.environ.clear()
+    os.environ.update(environ)
+    # A program that is started in the background may find Ctrl-C switched off.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.alarm(LONGEST_SECONDS)
+
+
+def _noting(folder: Path) -> Callable[[str], None]:
+    def note(text: str) -> None:
+        target = os.open(folder / f"{os.getpid()}.notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(target, f"{text}\n".encode())
+        os.close(target)
+
+    return note
+
+
+def _forked(work: Callable[[], int]) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return os.fork() or _run_and_leave(work)
+
+
+def _run_and_leave(work: Callable[[], int]) -> NoReturn:
+    code = BROKE_OUT
+    try:
+        code = work()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+class Sandbox:
+    """Stripe and Adyen in a process of their own, asked and told over their own port."""
+
+    def __init__(self) -> None:
+        reading, writing = os.pipe()
+
+        def announce(url: str) -> None:
+            os.write(writing, url.encode())
+
+        def work() -> int:
+            serve(0, announce=announce)
+            return 0
+
+        self.pid = _forked(work)
+        os.close(writing)
+        self.url = os.read(reading, 100).decode()
+        os.close(reading)
+
+    def stop(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+    def charge(self, provider: str, amount: int, currency: str, reference: str) -> None:
+        self._ask(
+            "POST",
+            "charges",
+            {"provider": provider, "amount": amount, "currency": currency, "reference": reference},
+        )
+
+    def dispute(self, reference: str) -> None:
+        self._ask("POST", "disputes", {"charge": reference, "status": "open"})
+
+    def plan(self, *faults: dict[str, Any]) -> None:
+        self._ask("POST", "faults", list(faults))
+
+    def clear_faults(self) -> None:
+        self._ask("DELETE", "faults")
+
+    def advance(self, by: timedelta) -> None:
+        self._ask("POST", "clock", {"advance_seconds": by.total_seconds()})
+
+    def state(self) -> dict[str, Any]:
+        """Everything it was asked and did."""
+        found: dict[str, Any] = json.loads(self._ask("GET", "state"))
+        return found
+
+    def _ask(self, method: str, path: str, body: Any = None) -> bytes:
+        # A line of its own for each: on one that is kept, every answer's second half waits 40 ms for a receipt.
+        line = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=10)
+        try:
+            line.request(method, f"/_sandbox/{path}", json.dumps(body) if body is not None else None)
+            answer = line.getresponse()
+            told = answer.read()
+        finally:
+            line.close()
+        assert answer.status < 300, told
+        return told

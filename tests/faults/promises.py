@@ -1,0 +1,199 @@
+"""What must hold, whatever happened (DESIGN §4, I1 to I11). Each function yields a sentence for each thing broken."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from faults.worlds import CAPTURED, AtProvider, Books, World, gave_money, name_of
+from refundcli.domain.statuses import RefundState, may_become
+
+_ACCEPTED = ("pending", "succeeded")
+# By Stripe's word; Adyen only ever says "received".
+_STATE_OF = {
+    "received": "pending",
+    "pending": "pending",
+    "requires_action": "pending",
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "canceled": "failed",
+}
+_WINDOW_SECONDS = {"stripe": 20 * 3600, "adyen": 6 * 86400}
+# Done, refused, settings (a store that cannot be used), declined, unknown, interrupted; 1 would be a bug.
+_EXIT_CODES = (0, 3, 4, 6, 8, 130)
+
+
+def broken_now(world: World) -> Iterator[str]:
+    """What must hold at every instant, while commands are dead, told and half done."""
+    books, provider = world.books(), world.at_provider()
+    yield from world.broken
+    yield from _over_refunded(world, books, provider)
+    yield from _not_committed_first(books, provider)
+    yield from _doubled(books, provider)
+    yield from _released_without_proof(books, provider)
+    yield from _told_wrong(world, books, provider)
+    yield from _out_of_place(world, provider)
+    yield from _ended_badly(world)
+
+
+def broken_in_the_end(world: World) -> Iterator[str]:
+    """What must hold once faults have stopped and `resume` has settled what it can."""
+    yield from broken_now(world)
+    books, provider = world.books(), world.at_provider()
+    for refund in books.unfinished:
+        yield f"I6: {refund['id']} is still {refund['state']}: it never settles"
+    yield from _disagreeing(world, books, provider)
+    yield from _refused_for_nothing(world, books)
+    yield from _badly_kept_trail(books)
+    yield from (f"I9, I10: {sentence}" for sentence in world.unsound())
+
+
+def _over_refunded(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
+    payment = books.payment
+    if payment["reserved"] + payment["refunded"] > payment["captured"]:
+        yield f"I1: {payment['reserved']} + {payment['refunded']} of {payment['captured']} given in the store"
+    given = sum(r["amount"] for r in provider.refunds if r.get("success") is not False and gave_money(r))
+    if given > world.in_minor(CAPTURED):
+        yield f"I1: the provider gave {given} of {world.in_minor(CAPTURED)}"
+    allowed = sum(r["amount"] for r in books.refunds if r["state"] in ("ready", "submitted", "pending"))
+    if payment["reserved"] != allowed:
+        yield f"I1: {payment['reserved']} is reserved, for refunds of {allowed}"
+
+
+def _not_committed_first(books: Books, provider: AtProvider) -> Iterator[str]:
+    """Everything that was sent is in the store, although nothing is written in the moment of sending."""
+    known = {refund["idempotency_key"]: refund for refund in books.refunds}
+    for request in provider.refund_requests:
+        refund = known.get(request["headers"]["idempotency-key"])
+        if refund is None:
+            yield f"I2: a request was sent with a key that is not in the store: {request['params']}"
+        elif refund["first_sent_at"] is None:
+            yield f"I2: {refund['id']} was sent, and the store knows of no sending"
+        elif _flat(json.loads(refund["request"])) != _flat(request["params"]):
+            yield f"I2: {refund['id']} was sent as {request['params']}, and stored as {refund['request']}"
+
+
+def _flat(value: Any) -> Any:
+    """A form field is a text; numbers and texts of the same digits are the same."""
+    if isinstance(value, dict):
+        return {name: _flat(each) for name, each in value.items()}
+    return str(value)
+
+
+def _doubled(books: Books, provider: AtProvider) -> Iterator[str]:
+    for refund_id, times in Counter(map(name_of, provider.refunds)).items():
+        if times > 1:
+            yield f"I3: the provider made {refund_id} {times} times"
+    for key, times in Counter(r["request_key"] for r in books.refunds if r["state"] != "failed").items():
+        if times > 1:
+            yield f"I4: the request key {key} made {times} refunds"
+    keys = {refund["id"]: refund["request_key"] for refund in books.refunds}
+    money = Counter(keys.get(name_of(refund), "") for refund in provider.refunds if gave_money(refund))
+    for key, times in money.items():
+        if times > 1:
+            yield f"I4: the request key {key} moved money {times} times"
+
+
+def _released_without_proof(books: Books, provider: AtProvider) -> Iterator[str]:
+    for refund in books.refunds:
+        if refund["state"] == "failed" and any(map(gave_money, provider.of(refund["id"]))):
+            yield f"I5: {refund['id']} is failed and its amount free, but the provider made it"
+
+
+def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
+    """Exit 0 and 6 only where that is so, and stays so (I11)."""
+    for ended in world.ended:
+        if ended.kind != "refund" or ended.code not in (0, 6):
+            continue
+        refunds = books.of_key(ended.request_key)
+        done = [r for r in refunds if r["state"] in _ACCEPTED and any(map(gave_money, provider.of(r["id"])))]
+        if ended.code == 0 and not done:
+            yield f"I11: told as done, but it is not: {ended}"
+        if ended.code == 6 and not any(refund["state"] == "failed" for refund in refunds):
+            yield f"I11: told as declined, but it is not: {ended}"
+    last = world.ended[-1]
+    if last.kind == "resume" and last.code == 0 and books.unfinished:
+        yield f"I11: told as settled, but it is not: {last}"
+
+
+def _out_of_place(world: World, provider: AtProvider) -> Iterator[str]:
+    sent = defaultdict(list)
+    for request in provider.refund_requests:
+        sent[request["headers"]["idempotency-key"]].append(request)
+    for key, requests in sent.items():
+        if len({(r["path"], json.dumps(r["params"], sort_keys=True)) for r in requests}) > 1:
+            yield f"I8: the key {key} travelled with two different requests"
+        lasted = requests[-1]["time"] - requests[0]["time"]
+        if world.case.story != "forgotten" and lasted >= _WINDOW_SECONDS[world.case.provider]:
+            yield f"I8: the key {key} was sent again after {lasted / 3600:.0f} hours"
+    for request in provider.everything:
+        if request["path"].startswith("/_sandbox/elsewhere"):
+            yield "I8: a redirect was followed"
+
+
+def _ended_badly(world: World) -> Iterator[str]:
+    for ended in world.ended:
+        struck = [note.rpartition(".")[2] for note in ended.notes if note.startswith("struck")]
+        expected = ended.code in _EXIT_CODES or (ended.code == -9 and "kill" in struck)
+        if not expected and not (ended.code == 1 and "exception" in struck):
+            yield f"a command ended with {ended.code}: {ended}"
+        yield from (note for note in ended.notes if note.startswith("broken"))
+
+
+def _disagreeing(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
+    """Store and provider tell the same, both ways, to the minor unit (I6)."""
+    for refund in books.refunds:
+        yield from _one_disagreeing(refund, provider.of(refund["id"]))
+    known = {refund["id"] for refund in books.refunds}
+    for made in provider.refunds:
+        if name_of(made) not in known:
+            yield f"I6: the provider has {made['id']}, which the store does not know"
+    paid_back = sum(made["amount"] for made in provider.refunds if gave_money(made))
+    counted = (books.payment["reserved"] + books.payment["refunded"]) / books.payment["captured"]
+    if paid_back != counted * world.in_minor(CAPTURED):
+        yield f"I6: the provider gave {paid_back} of {world.in_minor(CAPTURED)}, the store says {counted:.0%}"
+    whole = books.payment["refunded"] == books.payment["captured"]
+    if (books.invoice["status"] == "refunded") != whole:
+        yield f"I6: the invoice is {books.invoice['status']}, and that is wrong"
+
+
+def _one_disagreeing(refund: dict[str, Any], made: list[dict[str, Any]]) -> Iterator[str]:
+    if not made:
+        if refund["state"] in _ACCEPTED:
+            yield f"I6: {refund['id']} is {refund['state']}, and the provider never made it"
+        return
+    (told,) = made[:1]
+    if refund["state"] != _STATE_OF[told["status"]]:
+        yield f"I6: {refund['id']} is {refund['state']}, and the provider says {told['status']}"
+    if refund["provider_reference"] != told["id"]:
+        yield f"I6: {refund['id']} has the reference {refund['provider_reference']}, and it is {told['id']}"
+
+
+def _refused_for_nothing(world: World, books: Books) -> Iterator[str]:
+    """A "no" needs somebody who said it, or a connection that was never made (I5)."""
+    if world.case.may_be_refused or world.resolved:
+        return
+    for refund in books.refunds:
+        if refund["state"] == "failed":
+            yield f"I5: {refund['id']} is failed ({refund['failure']}), and nobody said no"
+
+
+def _badly_kept_trail(books: Books) -> Iterator[str]:
+    """One entry for each transition, and none for anything else (I10)."""
+    for refund in books.refunds:
+        entries = books.entries_of(refund["id"])
+        actions = Counter(entry["action"] for entry in entries)
+        states = [e["after"]["state"] for e in entries if e["action"] == f"refund {e['after'].get('state')}"]
+        if states[:1] != ["ready"] or states[-1] != refund["state"] or actions["refund ready"] != 1:
+            yield f"I10: the trail of {refund['id']} reads {states}, and it is {refund['state']}"
+        if actions["refund submitted"] != refund["fence"]:
+            yield f"I10: {refund['id']} was claimed {refund['fence']} times, and the trail says {states}"
+        for before, after in pairwise(states):
+            claimed_again = before == after == "submitted"
+            if not claimed_again and not may_become(RefundState(before), RefundState(after)):
+                yield f"I7: {refund['id']} went from {before} to {after}"
+        note = books.notes[refund["id"]]
+        numbered = int(note["number"] is not None)
+        if actions["credit note issued"] != numbered or actions["credit note void"] != (note["status"] == "void"):
+            yield f"I10: the trail of {refund['id']} tells of its credit note otherwise: {dict(actions)}"

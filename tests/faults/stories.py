@@ -1,0 +1,170 @@
+"""How each case is played, from the first command until everything is settled."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from faults.cases import UNSETTLED, Case
+from faults.points import Fault
+from faults.promises import broken_in_the_end, broken_now
+from faults.worlds import REST, TOO_MUCH, World
+
+HOUR = timedelta(hours=1)
+_PAST_OURS = {"stripe": 21 * HOUR, "adyen": 145 * HOUR}
+_PAST_THEIRS = {"stripe": 25 * HOUR, "adyen": 200 * HOUR}
+# A lease is the timeouts and ten seconds.
+_PAST_THE_LEASE = timedelta(minutes=2)
+_MOST_RESUMES = 4
+
+
+def play(case: Case, folder: Path, templates: Path, mutate: Callable[[], None] | None = None) -> "Played":
+    """The case from start to end; the first moment at which a promise is broken ends it."""
+    world = World(case, folder, templates, mutate)
+    try:
+        for _ in _STORIES[case.story](world):
+            broken = list(broken_now(world))
+            if broken:
+                return Played(world, broken)
+        _settle(world)
+        return Played(world, list(broken_in_the_end(world)))
+    finally:
+        world.close()
+
+
+class Played:
+    """What came of a case: promises that were broken, none if all is well."""
+
+    def __init__(self, world: World, broken: list[str]) -> None:
+        self.case, self.broken = world.case, broken
+        self.commands = [str(ended) for ended in world.ended]
+        self.struck = [n.removeprefix("struck ") for e in world.ended for n in e.notes if n.startswith("struck")]
+
+
+# --- stories; each yields after every command ------------------------------------------------------------------
+
+
+def _refund(world: World) -> Iterator[None]:
+    case = world.case
+    world.provider_does(case.behaviour)
+    first = world.start_refund(fault=case.fault)
+    if case.then == "both":
+        world.end(first, world.start_refund())
+    elif case.then == "rivals":
+        world.end(first, world.start_refund(amount=TOO_MUCH, key="rival"))
+    else:
+        world.end(first)
+    yield
+    yield from _next(world)
+
+
+def _resume(world: World) -> Iterator[None]:
+    case = world.case
+    _leave(world)
+    yield
+    world.provider_does(case.behaviour)
+    first = world.start("resume", fault=case.fault)
+    if case.then == "both":
+        world.end(first, world.start("resume"))
+    else:
+        world.end(first)
+    yield
+    yield from _next(world)
+
+
+def _next(world: World) -> Iterator[None]:
+    if world.case.then == "again":
+        world.refund()
+        yield
+    elif world.case.then == "rest":
+        world.refund(amount=REST, key="rest")
+        yield
+
+
+def _leave(world: World) -> None:
+    """A refund that nobody knows the end of."""
+    left = world.case.left
+    if left == "ready":
+        world.refund(fault=Fault("T1", "after", "kill"))
+    elif left == "claimed":
+        world.refund(fault=Fault("T2", "after", "kill"))
+    else:
+        world.provider_does("drop_before" if left == "lost" else "drop_after")
+        world.refund()
+
+
+def _late(world: World) -> Iterator[None]:
+    case = world.case
+    _leave(world)
+    yield
+    sent = len(world.at_provider().refund_requests)
+    match case.then:
+        case "past our window":
+            world.time_passes(_PAST_OURS[case.provider])
+        case "past theirs":
+            world.time_passes(_PAST_THEIRS[case.provider])
+        case _:
+            world.ahead = -HOUR
+    world.provider_does(case.behaviour)
+    world.resume()
+    if case.left != "ready" and len(world.at_provider().refund_requests) > sent:
+        world.broken.append(f"I8: it was sent again, {case.then}")
+    yield
+    world.ahead = max(world.ahead, timedelta(0))
+
+
+def _forgotten(world: World) -> Iterator[None]:
+    _leave(world)
+    yield
+    world.sandbox.advance(_PAST_THEIRS["stripe"])
+    world.provider_does(world.case.behaviour)
+    world.resume()
+    yield
+
+
+def _paused(world: World) -> Iterator[None]:
+    """The first sender stands still, its lease ends, a second takes over; who goes on first is the first."""
+    case = world.case
+    world.provider_does(case.behaviour)
+    first = world.start_refund(fault=case.fault)
+    ended = first.stopped()
+    if ended:
+        world.took(ended)
+        yield
+        return
+    step, _, place = case.then.partition(".")
+    stop = Fault(step, place, "stop") if place else None
+    # From here on it is later for everybody but the first, who does not look at the clock again.
+    world.ahead = _PAST_THE_LEASE
+    second = world.start("resume", fault=stop)
+    also_ended = second.stopped()
+    world.took(first.go_on())
+    world.took(also_ended or second.go_on())
+    yield
+
+
+_STORIES = {"refund": _refund, "resume": _resume, "late": _late, "forgotten": _forgotten, "paused": _paused}
+
+
+# --- the end ---------------------------------------------------------------------------------------------------
+
+
+def _settle(world: World) -> None:
+    """Faults stop; `resume` until nothing is left. What no machine can settle, a person does, by the truth."""
+    world.sandbox.clear_faults()
+    for _ in range(_MOST_RESUMES):
+        if not world.books().unfinished:
+            return
+        world.resume()
+    if world.case.behaviour in UNSETTLED or world.case.story == "late":
+        _resolve(world)
+
+
+def _resolve(world: World) -> None:
+    world.resolved = True
+    if world.case.story != "late":
+        world.time_passes(_PAST_THEIRS[world.case.provider])
+    found = world.at_provider()
+    for refund in world.books().unfinished:
+        made = [told["id"] for told in found.of(refund["id"])]
+        end = ["--provider-reference", made[0]] if made else ["--not-executed"]
+        world.end(world.start("resolve", refund["id"], *end, "--evidence", "seen in the dashboard", "--yes"))

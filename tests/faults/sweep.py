@@ -1,0 +1,201 @@
+"""The fault sweep: `python -m faults.sweep --cases 2000 --seed 1`, with PYTHONPATH=tests.
+
+Every case is a store, a provider and some commands, each a process of its own, one of them struck at one place.
+Afterwards every promise of DESIGN §4 is checked. What is broken is printed with the case's name, and
+`--only NAME` plays that case alone.
+"""
+
+import argparse
+import gc
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from faults.cases import PROVIDERS, Case, all_cases, spread
+from faults.mutants import MUTANTS, Mutant
+from faults.points import TRANSACTIONS
+from faults.stories import Played, play
+from faults.worlds import World, make_templates
+
+_MOST_SHOWN = 5
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    wanted = _options(given)
+    with _folder() as folder:
+        make_templates(folder)
+        _rehearse(folder)
+        if wanted.mutants:
+            return _run_mutants(folder, wanted.seed, wanted.workers)
+        cases = _chosen(wanted)
+        return _run_sweep(cases, folder, wanted)
+
+
+def _rehearse(folder: Path) -> None:
+    for provider in PROVIDERS:
+        world = World(Case("refund", provider, "-", None, "fine", "resume"), folder, folder)
+        try:
+            world.rehearse()
+        finally:
+            world.close()
+    gc.collect()
+    gc.freeze()
+
+
+def _options(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m faults.sweep", description="Strike refundcli everywhere.")
+    parser.add_argument("--cases", type=int, metavar="N", help="so many, spread evenly; without it, all")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="which cases, and in which order")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="W")
+    parser.add_argument("--part", default="1/1", metavar="I/N", help="of these cases, the Ith of N parts")
+    parser.add_argument("--only", metavar="NAME", help="this case alone, or all that begin so, with what was said")
+    parser.add_argument("--mutants", action="store_true", help="the mutants instead: each must be caught")
+    return parser.parse_args(given)
+
+
+def _chosen(wanted: argparse.Namespace) -> list[Case]:
+    if wanted.only is None:
+        part, _, parts = wanted.part.partition("/")
+        return spread(wanted.seed, wanted.cases)[int(part) - 1 :: int(parts)]
+    # One name, or the beginning of several.
+    return [case for case in all_cases() if str(case).startswith(wanted.only)]
+
+
+class _folder:
+    """In memory where there is such a place: a kill loses nothing that was written, so no disk is needed."""
+
+    def __enter__(self) -> Path:
+        memory = Path("/dev/shm")
+        roomy = memory.is_dir() and os.access(memory, os.W_OK)
+        self._path = Path(tempfile.mkdtemp(prefix="refundcli-sweep-", dir=memory if roomy else None))
+        self._before = Path.cwd()
+        os.chdir(self._path)
+        return self._path
+
+    def __exit__(self, *raised: object) -> None:
+        os.chdir(self._before)
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+# --- the sweep -------------------------------------------------------------------------------------------------
+
+
+def _run_sweep(cases: list[Case], folder: Path, wanted: argparse.Namespace) -> int:
+    begun = time.monotonic()
+    told = list(_by_workers(cases, folder, wanted.workers, None))
+    broken = [each for each in told if each["broken"]]
+    for each in sorted(broken, key=lambda each: str(each["case"])):
+        _show(each, wanted.seed)
+    if wanted.only is not None:
+        print("\n".join(line for each in told for line in each["commands"]))
+    _show_totals(told, len(cases), wanted.seed, time.monotonic() - begun, len(broken))
+    return 1 if broken or len(told) != len(cases) or not cases else 0
+
+
+def _show(each: dict[str, Any], seed: int) -> None:
+    print(f"VIOLATION (seed {seed}) {each['case']}")
+    for sentence in each["broken"][:_MOST_SHOWN]:
+        print(f"    {sentence}")
+    print(f"    again: PYTHONPATH=tests python -m faults.sweep --only '{each['case']}'")
+
+
+def _show_totals(told: list[dict[str, Any]], count: int, seed: int, seconds: float, broken: int) -> None:
+    commands = sum(len(each["commands"]) for each in told)
+    struck = [strike for each in told for strike in each["struck"]]
+    stories = Counter(each["case"].partition("/")[0] for each in told)
+    print(
+        f"fault sweep: {len(told)} of {count} cases, seed {seed}, {seconds:.0f} s, {commands} commands, "
+        f"{len(struck)} strikes at {len(set(struck))} different points, {broken} violations"
+    )
+    print("    " + ", ".join(f"{name} {times}" for name, times in sorted(stories.items())))
+    unreached = [step for step in TRANSACTIONS if not any(strike.startswith(step) for strike in struck)]
+    if unreached:
+        print(f"    never struck: {', '.join(unreached)}")
+
+
+def _by_workers(
+    cases: list[Case], folder: Path, workers: int, mutate: Callable[[], None] | None
+) -> Iterator[dict[str, Any]]:
+    """Each worker is a process with one thread, so that it may fork; it answers in lines of JSON."""
+    answers = [folder / f"answers-{number}" for number in range(workers)]
+    pids = [
+        os.fork() or _work_and_leave(cases[number::workers], folder / f"worker-{number}", folder, answer, mutate)
+        for number, answer in enumerate(answers)
+    ]
+    for pid in pids:
+        os.waitpid(pid, 0)
+    for answer in answers:
+        yield from map(json.loads, answer.read_text().splitlines())
+        answer.unlink()
+
+
+def _work_and_leave(
+    cases: list[Case], folder: Path, templates: Path, answers: Path, mutate: Callable[[], None] | None
+) -> int:
+    code = 1
+    try:
+        with answers.open("w") as out:
+            for case in cases:
+                out.write(json.dumps(_told(_play(case, folder, templates, mutate))) + "\n")
+                out.flush()
+        code = 0
+    except BaseException as error:
+        print(f"{type(error).__name__} in {case}: {error}", file=sys.stderr, flush=True)
+        raise
+    finally:
+        os._exit(code)
+
+
+def _play(case: Case, folder: Path, templates: Path, mutate: Callable[[], None] | None) -> Played:
+    folder.mkdir()
+    try:
+        return play(case, folder, templates, mutate)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _told(played: Played) -> dict[str, Any]:
+    return {
+        "case": str(played.case),
+        "broken": played.broken,
+        "struck": played.struck,
+        "commands": played.commands,
+    }
+
+
+# --- the mutants -----------------------------------------------------------------------------------------------
+
+
+def _run_mutants(folder: Path, seed: int, workers: int) -> int:
+    """Each mutant lives through a slice of the sweep, until a case catches it."""
+    escaped = 0
+    for mutant in MUTANTS:
+        caught = _first_caught(mutant, folder, seed, workers)
+        if caught is None:
+            escaped += 1
+            print(f"mutant ESCAPED: {mutant.name}")
+        else:
+            print(f"mutant caught: {mutant.name}\n    by {caught['case']}")
+            print("\n".join(f"    {sentence.splitlines()[0]}" for sentence in caught["broken"][:_MOST_SHOWN]))
+    print(f"mutants: {len(MUTANTS) - escaped} of {len(MUTANTS)} caught, seed {seed}")
+    return 1 if escaped else 0
+
+
+def _first_caught(mutant: Mutant, folder: Path, seed: int, workers: int) -> dict[str, Any] | None:
+    cases = [case for case in spread(seed, None) if mutant.concerns(case)][: mutant.most_cases]
+    for at in range(0, len(cases), workers):
+        for each in _by_workers(cases[at : at + workers], folder, workers, mutant.apply):
+            if each["broken"]:
+                return each
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""A spread of the fault sweep in every run of the tests; `make test-faults` runs ten times as much."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+CASES, PARTS = 208, 4
+
+
+def sweep(*options: str) -> str:
+    """In a process with one thread, which may fork; what it printed."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "faults.sweep", "--workers", "1", *options],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    told = ended.stdout + ended.stderr
+    assert ended.returncode == 0, told
+    return told
+
+
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
+def test_every_promise_holds_wherever_a_command_is_struck(part: int) -> None:
+    told = sweep("--cases", str(CASES), "--seed", "1", "--part", f"{part}/{PARTS}")
+    assert f"{CASES // PARTS} of {CASES // PARTS} cases" in told
+    assert "0 violations" in told
+
+
+def test_six_wrong_programs_are_caught() -> None:
+    assert "6 of 6 caught" in sweep("--mutants")

@@ -1,0 +1,250 @@
+"""One case's world: a store, a provider, operators who type commands, and all that is known of them."""
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from datetime import UTC, date, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from zlib import crc32
+
+from faults.cases import Case
+from faults.points import Fault
+from faults.processes import Command, Ended, Sandbox, start
+from refundcli.cli.main import run
+from refundcli.domain.money import parse_money
+from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.providers.stripe import fingerprint
+from refundcli.sandbox.exponents import to_minor
+from refundcli.services.clock import SystemClock
+from refundcli.services.ports import NewInvoice, NewPayment
+from refundcli.store.checking import unsound
+from refundcli.store.engine import store_engine
+from refundcli.store.unit_of_work import SqlBooks
+
+# No, two and three decimals: amounts must agree to the minor unit.
+CURRENCIES = ("EUR", "JPY", "KWD")
+# A part that fits twice, so that a second refund shows; and what fits beside it no more.
+CAPTURED, PART, REST, TOO_MUCH = "100", "40", "60", "70"
+REFERENCES = {"stripe": "pi_sweep", "adyen": "SWEEPSWEEPSWEEP1"}
+MERCHANT = "Shop"
+STRIPE_KEY = "sk_test_sweep"
+
+
+def make_templates(folder: Path) -> None:
+    """Stores with one paid invoice each, to be copied; whose account the keys open is known already."""
+    for provider, reference in REFERENCES.items():
+        for currency in CURRENCIES:
+            books = SqlBooks(store_engine(f"sqlite:///{folder / f'{provider}-{currency}.db'}"), SystemClock(UTC), "Ada")
+            books.write(lambda tx: tx.pin_livemode(False))
+            books.write(
+                lambda tx: tx.remember_account(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_sweep", livemode=False)
+            )
+            invoice = _paid_invoice(Provider(provider), currency, reference)
+            books.write(lambda tx, invoice=invoice: tx.import_invoices([invoice], source="sweep.csv"))  # type: ignore[misc]
+
+
+def _paid_invoice(provider: Provider, currency: str, reference: str) -> NewInvoice:
+    captured = parse_money(f"{CAPTURED} {currency}").minor
+    return NewInvoice(
+        line=2,
+        number="INV-1",
+        customer="cus_204",
+        currency=currency,
+        total=captured,
+        status=InvoiceStatus.PAID,
+        issued_on=date(2026, 9, 1),
+        paid_on=date(2026, 9, 3),
+        payments=(NewPayment(captured, provider, "card", reference, auto_refundable=True),),
+    )
+
+
+@dataclass
+class World:
+    case: Case
+    folder: Path
+    templates: Path
+    mutate: Callable[[], None] | None = None
+    ended: list[Ended] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    resolved: bool = False
+
+    def __post_init__(self) -> None:
+        number = crc32(str(self.case).encode())
+        self.currency = CURRENCIES[number % len(CURRENCIES)]
+        # The whole at once, where nobody wants a rest of it.
+        self.whole = number % 4 == 0 and self.case.then not in ("rest", "rivals")
+        self.reference = REFERENCES[self.case.provider]
+        self.store = self.folder / "store.db"
+        shutil.copy(self.templates / f"{self.case.provider}-{self.currency}.db", self.store)
+        self.ahead = timedelta(0)
+        self.sandbox = Sandbox()
+        self.sandbox.charge(self.case.provider, self.in_minor(CAPTURED), self.currency, self.reference)
+
+    def close(self) -> None:
+        self.sandbox.stop()
+
+    def in_minor(self, amount: str) -> int:
+        """As the provider counts."""
+        return to_minor(self.case.provider, amount, self.currency)  # type: ignore[arg-type]
+
+    # --- commands ------------------------------------------------------------------------------------------
+
+    def start(self, *arguments: str, fault: Fault | None = None) -> Command:
+        return start(
+            [*arguments, "-o", "json"],
+            folder=self.folder,
+            environ=self._environ(),
+            fault=fault,
+            ahead=self.ahead,
+            mutate=self.mutate,
+        )
+
+    def start_refund(self, *, amount: str = "", key: str = "job-7", fault: Fault | None = None) -> Command:
+        how_much = ["--full"] if self.whole and not amount else ["--amount", amount or PART]
+        wish = ["refund", "INV-1", *how_much, "--reason", "other", "--request-key", key, "--yes"]
+        return self.start(*wish, fault=fault)
+
+    def end(self, *commands: Command) -> None:
+        self.took(*[command.ended() for command in commands])
+
+    def took(self, *ended: Ended) -> None:
+        self.ended.extend(ended)
+
+    def refund(self, *, amount: str = "", key: str = "job-7", fault: Fault | None = None) -> None:
+        self.end(self.start_refund(amount=amount, key=key, fault=fault))
+
+    def resume(self, *, fault: Fault | None = None) -> None:
+        self.end(self.start("resume", fault=fault))
+
+    def rehearse(self) -> None:
+        """In this very process, so that its children need import nothing and find every statement compiled."""
+        with (
+            patch.dict(os.environ, self._environ(), clear=True),
+            redirect_stdout(StringIO()),
+            redirect_stderr(StringIO()),
+        ):
+            for command in ("refund INV-1 --amount 1 --reason other --request-key first --yes", "resume"):
+                self.provider_does("drop_after")
+                run([*command.split(), "-o", "json"])
+
+    def _environ(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.folder),
+            "XDG_CONFIG_HOME": str(self.folder),
+            "REFUNDCLI_STORE_URL": f"sqlite:///{self.store}",
+            "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
+            "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
+            "REFUNDCLI_STRIPE_API_KEY": "env:STRIPE_API_KEY",
+            "REFUNDCLI_STRIPE_API_BASE": self.sandbox.url,
+            "REFUNDCLI_ADYEN_API_KEY": "env:ADYEN_API_KEY",
+            "REFUNDCLI_ADYEN_API_BASE": self.sandbox.url,
+            "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
+            "REFUNDCLI_REFUNDS_READ_TIMEOUT": "5",
+            "STRIPE_API_KEY": STRIPE_KEY,
+            "ADYEN_API_KEY": "sweep",
+        }
+
+    # --- the provider --------------------------------------------------------------------------------------
+
+    def provider_does(self, behaviour: str) -> None:
+        if behaviour == "declined":
+            self.sandbox.dispute(self.reference)
+        elif behaviour != "fine":
+            call, _, what = behaviour.rpartition(":")
+            self.sandbox.plan(_planned(self.case.provider, what) | {"call": call or "refund"})
+
+    def time_passes(self, by: timedelta) -> None:
+        """For everybody."""
+        self.ahead += by
+        self.sandbox.advance(by)
+
+    # --- what is so ----------------------------------------------------------------------------------------
+
+    def books(self) -> "Books":
+        line = sqlite3.connect(self.store)
+        line.row_factory = sqlite3.Row
+        try:
+            return Books(
+                [dict(row) for row in line.execute("SELECT * FROM refund ORDER BY created_at, id")],
+                dict(line.execute("SELECT * FROM payment").fetchone()),
+                dict(line.execute("SELECT * FROM invoice").fetchone()),
+                {row["refund_id"]: dict(row) for row in line.execute("SELECT * FROM credit_note")},
+                [dict(row) for row in line.execute("SELECT * FROM audit_entry ORDER BY seq")],
+            )
+        finally:
+            line.close()
+
+    def unsound(self) -> list[str]:
+        engine = store_engine(f"sqlite:///{self.store}")
+        return SqlBooks(engine, SystemClock(UTC), "Ada").inspect(lambda session: list(unsound(session)))
+
+    def at_provider(self) -> "AtProvider":
+        state = self.sandbox.state()
+        return AtProvider(state["refunds"], [r for r in state["requests"] if r["provider"]], state["requests"])
+
+
+def _planned(provider: str, what: str) -> dict[str, Any]:
+    planned: dict[str, Any] = {"provider": provider, "behaviour": what, "retry_after": 0.01}
+    if what == "slow":
+        return planned | {"behaviour": "delay_ms", "delay_ms": 120}
+    if what == "429x9":
+        return planned | {"behaviour": "429", "times": 9}
+    return planned
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The rows of the store, as they are committed."""
+
+    refunds: list[dict[str, Any]]
+    payment: dict[str, Any]
+    invoice: dict[str, Any]
+    notes: dict[str, dict[str, Any]]
+    audit: list[dict[str, Any]]
+
+    @property
+    def unfinished(self) -> list[dict[str, Any]]:
+        return [refund for refund in self.refunds if refund["state"] in ("ready", "submitted")]
+
+    def of_key(self, request_key: str) -> list[dict[str, Any]]:
+        return [refund for refund in self.refunds if refund["request_key"] == request_key]
+
+    def entries_of(self, refund_id: str) -> list[dict[str, Any]]:
+        found = (entry for entry in self.audit if entry["subject"] == refund_id)
+        return [entry | {side: json.loads(entry[side]) for side in ("before", "after")} for entry in found]
+
+
+@dataclass(frozen=True, slots=True)
+class AtProvider:
+    """What the provider has, and what it was asked."""
+
+    refunds: list[dict[str, Any]]
+    requests: list[dict[str, Any]]
+    everything: list[dict[str, Any]]
+
+    @property
+    def refund_requests(self) -> list[dict[str, Any]]:
+        return [r for r in self.requests if r["method"] == "POST" and r["path"].endswith("/refunds")]
+
+    def of(self, refund_id: str) -> list[dict[str, Any]]:
+        return [refund for refund in self.refunds if name_of(refund) == refund_id]
+
+
+def name_of(refund: dict[str, Any]) -> str:
+    """Our id of it, which travelled with it."""
+    if refund["provider"] == "adyen":
+        return str(refund["reference"])
+    return str(refund["metadata"].get("refundcli_refund"))
+
+
+def gave_money(refund: dict[str, Any]) -> bool:
+    """Adyen accepts first, and tells later how it ended: to us that is one."""
+    return refund["provider"] == "adyen" or refund["status"] not in ("failed", "canceled")
