@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import create_engine, text
 
 from desk import MERCHANT, Desk
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.engine import store_engine
 from refundcli.store.migrate import ensure_schema
+
+# A slow machine is no failure; how fast it is, the benchmarks say.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 NewStore = Callable[[], str]
 _COUNT = itertools.count(1)

@@ -50,19 +50,28 @@ class Case:
     @property
     def group(self) -> str:
         """Cases that differ in this differ in kind: a spread takes from each."""
-        if self.story in ("refund", "resume"):
+        if self.story in ("refund", "resume", "several"):
             return f"{self.story}/{self.left}/{self.fault}"
         return f"{self.story}/{self.provider}/{self.left}/{self.fault}/{self.then}"
 
     @property
+    def payments(self) -> int:
+        return 2 if self.story == "several" else 1
+
+    @property
     def may_be_refused(self) -> bool:
         nobody_there = self.fault is not None and self.fault.manner == "unreachable"
-        return self.behaviour in REFUSING or nobody_there
+        dropped = (
+            self.story == "several"
+            and self.fault is not None
+            and (self.fault.manner == "sigint" or self.fault.step == "drop")
+        )
+        return self.behaviour in REFUSING or nobody_there or dropped
 
 
 def all_cases() -> list[Case]:
     """Every case there is, in an order of its own."""
-    return [*_refunds(), *_resumes(), *_late(), *_forgotten(), *_paused()]
+    return [*_refunds(), *_resumes(), *_several(), *_late(), *_forgotten(), *_paused()]
 
 
 def spread(seed: int, count: int | None) -> list[Case]:
@@ -106,6 +115,14 @@ def _faults_of_resume(provider: str, left: str) -> list[Fault | None]:
     # What the look-up finds is written down, and not sent again.
     found = provider == "stripe" and left == "made"
     return [None, *looks, *faults_at("T4"), *([] if found else faults_at("T2", "send"))]
+
+
+def _several() -> Iterator[Case]:
+    """One command refunds two payments: both are reserved at once, and sent one after the other."""
+    faults = [*faults_at("T1", "T2", "send", "T4", "drop"), *faults_at("T2", "send", "T4", nth=2)]
+    behaviours = ("fine", "drop_before", "drop_after", "403", "500_after", "malformed")
+    for provider, fault, behaviour, then in product(PROVIDERS, faults, behaviours, ("resume", "again", "both")):
+        yield Case("several", provider, "-", fault, behaviour, then)
 
 
 def _late() -> Iterator[Case]:

@@ -9,7 +9,8 @@ import os
 import select
 import signal
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +27,13 @@ from refundcli.services.sending import SendingPolicy
 from refundcli.store.unit_of_work import SqlBooks
 
 # A transaction is known by the function that asks for it.
-STEPS = {"issue_refund": "T1", "_finish_ready": "recheck", "claim": "T2", "take_down": "T4"}
-TRANSACTIONS = tuple(STEPS.values())
+STEPS = {
+    "issue_refund": "T1",
+    "_drop_unsent": "drop",
+    "_finish_ready": "recheck",
+    "claim": "T2",
+    "take_down": "T4",
+}
 CALLS = ("send", "lookup")
 
 # `statement`: at the first INSERT or UPDATE. `inside`: all statements are done, COMMIT is not.
@@ -56,40 +62,42 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The first time `step` gets to `place`, `manner` happens."""
+    """The nth time `step` gets to `place`, `manner` happens."""
 
     step: str
     place: str
     manner: str
+    nth: int = 1
 
     def __str__(self) -> str:
-        return f"{self.step}.{self.place}.{self.manner}"
+        return f"{self.step}.{self.place}.{self.manner}" + (f".{self.nth}" if self.nth > 1 else "")
 
 
-def faults_at(*steps: str) -> Iterator[Fault]:
+def faults_at(*steps: str, nth: int = 1) -> Iterator[Fault]:
     for step in steps:
         places = IN_A_CALL if step in CALLS else IN_A_TRANSACTION
         for place, manners in places.items():
-            yield from (Fault(step, place, manner) for manner in manners)
+            yield from (Fault(step, place, manner, nth) for manner in manners)
 
 
 class Saboteur:
-    """Knows where the process is, and strikes once."""
+    """Knows where the process is, and strikes each fault once."""
 
-    def __init__(self, fault: Fault | None, note: Callable[[str], None]) -> None:
-        self._fault, self._note = fault, note
+    def __init__(self, faults: Sequence[Fault], note: Callable[[str], None]) -> None:
+        self._faults, self._note = list(faults), note
+        self._reached: Counter[tuple[str, str]] = Counter()
         self.transaction = ""
         self.call = ""
         self.disk_is_dead = False
 
     def reach(self, step: str, place: str) -> None:
-        fault = self._fault
-        if fault is None or (step, place) != (fault.step, fault.place):
-            return
-        if fault.manner != "unreachable":
-            self._fault = None
-        self._note(f"struck {fault}")
-        self._strike(fault)
+        self._reached[step, place] += 1
+        for fault in self._faults:
+            if (step, place, self._reached[step, place]) == (fault.step, fault.place, fault.nth):
+                self._note(f"struck {fault}")
+                self._strike(fault)
+            elif (step, place, "unreachable") == (fault.step, fault.place, fault.manner):
+                self._strike(fault)
 
     def _strike(self, fault: Fault) -> None:
         match fault.manner:
@@ -114,7 +122,7 @@ class Saboteur:
                 raise Broken(str(fault))
 
     def is_waited_for(self, place: str) -> bool:
-        return self._fault is not None and (self._fault.step, self._fault.place) == (self.call, place)
+        return any((fault.step, fault.place) == (self.call, place) for fault in self._faults)
 
     def check_disk(self) -> None:
         if self.disk_is_dead:

@@ -93,17 +93,17 @@ def start(
     *,
     folder: Path,
     environ: dict[str, str],
-    fault: Fault | None = None,
+    faults: Sequence[Fault] = (),
     ahead: timedelta = timedelta(0),
     mutate: Callable[[], None] | None = None,
 ) -> Command:
-    """Type a command into a process of its own, struck by `fault` where it gets there."""
+    """Type a command into a process of its own, struck by `faults` where it gets there."""
 
     def work() -> int:
         _become_an_operator(folder, environ)
         if ahead:
             patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
-        install(Saboteur(fault, _noting(folder)))
+        install(Saboteur(faults, _noting(folder)))
         if mutate:
             mutate()
         return run(arguments)

@@ -50,15 +50,18 @@ def broken_in_the_end(world: World) -> Iterator[str]:
 
 
 def _over_refunded(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
-    payment = books.payment
-    if payment["reserved"] + payment["refunded"] > payment["captured"]:
-        yield f"I1: {payment['reserved']} + {payment['refunded']} of {payment['captured']} given in the store"
-    given = sum(r["amount"] for r in provider.refunds if r.get("success") is not False and gave_money(r))
-    if given > world.in_minor(CAPTURED):
-        yield f"I1: the provider gave {given} of {world.in_minor(CAPTURED)}"
-    allowed = sum(r["amount"] for r in books.refunds if r["state"] in ("ready", "submitted", "pending"))
-    if payment["reserved"] != allowed:
-        yield f"I1: {payment['reserved']} is reserved, for refunds of {allowed}"
+    for payment in books.payments:
+        if payment["reserved"] + payment["refunded"] > payment["captured"]:
+            yield f"I1: {payment['reserved']} + {payment['refunded']} of {payment['captured']} given in the store"
+        held = (r for r in books.refunds if r["payment_id"] == payment["id"])
+        promised = sum(r["amount"] for r in held if r["state"] in ("ready", "submitted", "pending"))
+        if payment["reserved"] != promised:
+            yield f"I1: {payment['reserved']} is reserved, for refunds of {promised}"
+    for reference in world.references:
+        made = provider.of_payment(reference)
+        given = sum(r["amount"] for r in made if r.get("success") is not False and gave_money(r))
+        if given > world.in_minor(CAPTURED):
+            yield f"I1: the provider gave {given} of {world.in_minor(CAPTURED)}"
 
 
 def _not_committed_first(books: Books, provider: AtProvider) -> Iterator[str]:
@@ -85,11 +88,11 @@ def _doubled(books: Books, provider: AtProvider) -> Iterator[str]:
     for refund_id, times in Counter(map(name_of, provider.refunds)).items():
         if times > 1:
             yield f"I3: the provider made {refund_id} {times} times"
-    for key, times in Counter(r["request_key"] for r in books.refunds if r["state"] != "failed").items():
+    wishes = {refund["id"]: (refund["request_key"], refund["payment_id"]) for refund in books.refunds}
+    for key, times in Counter(wishes[r["id"]] for r in books.refunds if r["state"] != "failed").items():
         if times > 1:
             yield f"I4: the request key {key} made {times} refunds"
-    keys = {refund["id"]: refund["request_key"] for refund in books.refunds}
-    money = Counter(keys.get(name_of(refund), "") for refund in provider.refunds if gave_money(refund))
+    money = Counter(wishes.get(name_of(refund)) for refund in provider.refunds if gave_money(refund))
     for key, times in money.items():
         if times > 1:
             yield f"I4: the request key {key} moved money {times} times"
@@ -107,8 +110,9 @@ def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[st
         if ended.kind != "refund" or ended.code not in (0, 6):
             continue
         refunds = books.of_key(ended.request_key)
-        done = [r for r in refunds if r["state"] in _ACCEPTED and any(map(gave_money, provider.of(r["id"])))]
-        if ended.code == 0 and not done:
+        newest = books.newest_of_key(ended.request_key)
+        done = [r for r in newest if r["state"] in _ACCEPTED and any(map(gave_money, provider.of(r["id"])))]
+        if ended.code == 0 and (done != newest or not done):
             yield f"I11: told as done, but it is not: {ended}"
         if ended.code == 6 and not any(refund["state"] == "failed" for refund in refunds):
             yield f"I11: told as declined, but it is not: {ended}"
@@ -149,11 +153,13 @@ def _disagreeing(world: World, books: Books, provider: AtProvider) -> Iterator[s
     for made in provider.refunds:
         if name_of(made) not in known:
             yield f"I6: the provider has {made['id']}, which the store does not know"
-    paid_back = sum(made["amount"] for made in provider.refunds if gave_money(made))
-    counted = (books.payment["reserved"] + books.payment["refunded"]) / books.payment["captured"]
-    if paid_back != counted * world.in_minor(CAPTURED):
-        yield f"I6: the provider gave {paid_back} of {world.in_minor(CAPTURED)}, the store says {counted:.0%}"
-    whole = books.payment["refunded"] == books.payment["captured"]
+    for payment, reference in zip(books.payments, world.references, strict=True):
+        given = sum(made["amount"] for made in provider.of_payment(reference) if gave_money(made))
+        # Each in its own minor units, and the whole is the same.
+        counted = (payment["reserved"] + payment["refunded"]) * world.in_minor(CAPTURED)
+        if given * payment["captured"] != counted:
+            yield f"I6: the provider gave {given} of {world.in_minor(CAPTURED)}, the store says otherwise: {payment}"
+    whole = all(payment["refunded"] == payment["captured"] for payment in books.payments)
     if (books.invoice["status"] == "refunded") != whole:
         yield f"I6: the invoice is {books.invoice['status']}, and that is wrong"
 

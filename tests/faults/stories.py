@@ -142,7 +142,14 @@ def _paused(world: World) -> Iterator[None]:
     yield
 
 
-_STORIES = {"refund": _refund, "resume": _resume, "late": _late, "forgotten": _forgotten, "paused": _paused}
+_STORIES = {
+    "refund": _refund,
+    "several": _refund,
+    "resume": _resume,
+    "late": _late,
+    "forgotten": _forgotten,
+    "paused": _paused,
+}
 
 
 # --- the end ---------------------------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, date, timedelta
 from io import StringIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,7 +24,7 @@ from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fingerprint
 from refundcli.sandbox.exponents import to_minor
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports import NewInvoice, NewPayment
+from refundcli.services.ports import NewInvoice, NewPayment, Writing
 from refundcli.store.checking import unsound
 from refundcli.store.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks
@@ -32,36 +33,45 @@ from refundcli.store.unit_of_work import SqlBooks
 CURRENCIES = ("EUR", "JPY", "KWD")
 # A part that fits twice, so that a second refund shows; and what fits beside it no more.
 CAPTURED, PART, REST, TOO_MUCH = "100", "40", "60", "70"
-REFERENCES = {"stripe": "pi_sweep", "adyen": "SWEEPSWEEPSWEEP1"}
+REFERENCES = {"stripe": ("pi_sweep1", "pi_sweep2"), "adyen": ("SWEEPSWEEPSWEEP1", "SWEEPSWEEPSWEEP2")}
 MERCHANT = "Shop"
 STRIPE_KEY = "sk_test_sweep"
 
 
 def make_templates(folder: Path) -> None:
     """Stores with one paid invoice each, to be copied; whose account the keys open is known already."""
-    for provider, reference in REFERENCES.items():
-        for currency in CURRENCIES:
-            books = SqlBooks(store_engine(f"sqlite:///{folder / f'{provider}-{currency}.db'}"), SystemClock(UTC), "Ada")
-            books.write(lambda tx: tx.pin_livemode(False))
-            books.write(
-                lambda tx: tx.remember_account(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_sweep", livemode=False)
-            )
-            invoice = _paid_invoice(Provider(provider), currency, reference)
-            books.write(lambda tx, invoice=invoice: tx.import_invoices([invoice], source="sweep.csv"))  # type: ignore[misc]
+    for provider, currency, payments in product(REFERENCES, CURRENCIES, (1, 2)):
+        engine = store_engine(f"sqlite:///{folder / _template(provider, currency, payments)}")
+        books = SqlBooks(engine, SystemClock(UTC), "Ada")
+        invoice = _paid_invoice(Provider(provider), currency, REFERENCES[provider][:payments])
+        _fill(books, invoice)
 
 
-def _paid_invoice(provider: Provider, currency: str, reference: str) -> NewInvoice:
+def _template(provider: str, currency: str, payments: int) -> str:
+    return f"{provider}-{currency}-{payments}.db"
+
+
+def _fill(books: SqlBooks, invoice: NewInvoice) -> None:
+    def write(tx: Writing) -> None:
+        tx.pin_livemode(False)
+        tx.remember_account(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_sweep", livemode=False)
+        tx.import_invoices([invoice], source="sweep.csv")
+
+    books.write(write)
+
+
+def _paid_invoice(provider: Provider, currency: str, references: Sequence[str]) -> NewInvoice:
     captured = parse_money(f"{CAPTURED} {currency}").minor
     return NewInvoice(
         line=2,
         number="INV-1",
         customer="cus_204",
         currency=currency,
-        total=captured,
+        total=captured * len(references),
         status=InvoiceStatus.PAID,
         issued_on=date(2026, 9, 1),
         paid_on=date(2026, 9, 3),
-        payments=(NewPayment(captured, provider, "card", reference, auto_refundable=True),),
+        payments=tuple(NewPayment(captured, provider, "card", each, auto_refundable=True) for each in references),
     )
 
 
@@ -79,13 +89,14 @@ class World:
         number = crc32(str(self.case).encode())
         self.currency = CURRENCIES[number % len(CURRENCIES)]
         # The whole at once, where nobody wants a rest of it.
-        self.whole = number % 4 == 0 and self.case.then not in ("rest", "rivals")
-        self.reference = REFERENCES[self.case.provider]
+        self.whole = self.case.payments > 1 or (number % 4 == 0 and self.case.then not in ("rest", "rivals"))
+        self.references = REFERENCES[self.case.provider][: self.case.payments]
         self.store = self.folder / "store.db"
-        shutil.copy(self.templates / f"{self.case.provider}-{self.currency}.db", self.store)
+        shutil.copy(self.templates / _template(self.case.provider, self.currency, self.case.payments), self.store)
         self.ahead = timedelta(0)
         self.sandbox = Sandbox()
-        self.sandbox.charge(self.case.provider, self.in_minor(CAPTURED), self.currency, self.reference)
+        for reference in self.references:
+            self.sandbox.charge(self.case.provider, self.in_minor(CAPTURED), self.currency, reference)
 
     def close(self) -> None:
         self.sandbox.stop()
@@ -101,7 +112,7 @@ class World:
             [*arguments, "-o", "json"],
             folder=self.folder,
             environ=self._environ(),
-            fault=fault,
+            faults=_with_what_leads_to_it(fault),
             ahead=self.ahead,
             mutate=self.mutate,
         )
@@ -156,7 +167,7 @@ class World:
 
     def provider_does(self, behaviour: str) -> None:
         if behaviour == "declined":
-            self.sandbox.dispute(self.reference)
+            self.sandbox.dispute(self.references[0])
         elif behaviour != "fine":
             call, _, what = behaviour.rpartition(":")
             self.sandbox.plan(_planned(self.case.provider, what) | {"call": call or "refund"})
@@ -174,7 +185,7 @@ class World:
         try:
             return Books(
                 [dict(row) for row in line.execute("SELECT * FROM refund ORDER BY created_at, id")],
-                dict(line.execute("SELECT * FROM payment").fetchone()),
+                [dict(row) for row in line.execute("SELECT * FROM payment ORDER BY position")],
                 dict(line.execute("SELECT * FROM invoice").fetchone()),
                 {row["refund_id"]: dict(row) for row in line.execute("SELECT * FROM credit_note")},
                 [dict(row) for row in line.execute("SELECT * FROM audit_entry ORDER BY seq")],
@@ -191,6 +202,13 @@ class World:
         return AtProvider(state["refunds"], [r for r in state["requests"] if r["provider"]], state["requests"])
 
 
+def _with_what_leads_to_it(fault: Fault | None) -> list[Fault]:
+    """What was not sent is dropped only after Ctrl-C."""
+    if fault is None:
+        return []
+    return [Fault("send", "after", "sigint"), fault] if fault.step == "drop" else [fault]
+
+
 def _planned(provider: str, what: str) -> dict[str, Any]:
     planned: dict[str, Any] = {"provider": provider, "behaviour": what, "retry_after": 0.01}
     if what == "slow":
@@ -205,7 +223,7 @@ class Books:
     """The rows of the store, as they are committed."""
 
     refunds: list[dict[str, Any]]
-    payment: dict[str, Any]
+    payments: list[dict[str, Any]]
     invoice: dict[str, Any]
     notes: dict[str, dict[str, Any]]
     audit: list[dict[str, Any]]
@@ -216,6 +234,10 @@ class Books:
 
     def of_key(self, request_key: str) -> list[dict[str, Any]]:
         return [refund for refund in self.refunds if refund["request_key"] == request_key]
+
+    def newest_of_key(self, request_key: str) -> list[dict[str, Any]]:
+        """Of each payment; a refund that failed may have been tried again."""
+        return list({refund["payment_id"]: refund for refund in self.of_key(request_key)}.values())
 
     def entries_of(self, refund_id: str) -> list[dict[str, Any]]:
         found = (entry for entry in self.audit if entry["subject"] == refund_id)
@@ -233,6 +255,9 @@ class AtProvider:
     @property
     def refund_requests(self) -> list[dict[str, Any]]:
         return [r for r in self.requests if r["method"] == "POST" and r["path"].endswith("/refunds")]
+
+    def of_payment(self, reference: str) -> list[dict[str, Any]]:
+        return [refund for refund in self.refunds if refund["payment"] == reference]
 
     def of(self, refund_id: str) -> list[dict[str, Any]]:
         return [refund for refund in self.refunds if name_of(refund) == refund_id]

@@ -9,7 +9,7 @@ import typer
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, agreed, check_confirm, require_a_way_to_ask, typed
-from refundcli.domain.errors import UsageProblem
+from refundcli.domain.errors import RefundcliError, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.reasons import RefundReason
@@ -182,9 +182,9 @@ def _read_again(app: App, number: str) -> Invoice | None:
 
 def show_interrupted(app: App, request: RefundRequest) -> None:
     """After Ctrl-C: the state of what was begun, which is written by now (exit 130)."""
-    made = app.services.books.read(lambda tx: tx.refunds_by_key(request.request_key))
-    if made:
-        with suppress(typer.Exit):
+    with suppress(typer.Exit, RefundcliError):
+        made = app.services.books.read(lambda tx: tx.refunds_by_key(request.request_key))
+        if made:
             show_answer(app, made, request.number, replayed=False)
 
 
