@@ -171,7 +171,6 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
 
 def _read_again(app: App, number: str) -> Invoice | None:
     """The invoice as it is now. What was done is told even where the store cannot be read any more."""
-    from refundcli.domain.errors import RefundcliError
 
     try:
         return app.services.books.read(lambda tx: invoice_named(tx, number))
@@ -198,7 +197,6 @@ def exit_code_of(refunds: Sequence[Refund]) -> ExitCode:
 
 def _warn(app: App, refund: Refund) -> None:
     """An outcome that is not known, or a definite no, is told on stderr whatever the format."""
-    from refundcli.domain.errors import RefundcliError
     from refundcli.output import json, shapes
     from refundcli.output.errors import show_error
     from refundcli.services.verdicts import NotConfirmedByProvider, RefundDeclined
