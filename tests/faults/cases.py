@@ -50,9 +50,10 @@ class Case:
     @property
     def group(self) -> str:
         """Cases that differ in this differ in kind: a spread takes from each."""
-        if self.story in ("refund", "resume", "several"):
+        if self.story in ("resume", "several"):
             return f"{self.story}/{self.left}/{self.fault}"
-        return f"{self.story}/{self.provider}/{self.left}/{self.fault}/{self.then}"
+        name = f"{self.story}/{self.provider}/{self.left}/{self.fault}"
+        return name if self.story == "refund" else f"{name}/{self.then}"
 
     @property
     def payments(self) -> int:

@@ -120,6 +120,7 @@ def _become_an_operator(folder: Path, environ: dict[str, str]) -> None:
     os.environ.update(environ)
     # A program that is started in the background may find Ctrl-C switched off.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(LONGEST_SECONDS)
 
 

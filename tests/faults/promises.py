@@ -92,7 +92,7 @@ def _doubled(books: Books, provider: AtProvider) -> Iterator[str]:
     for key, times in Counter(wishes[r["id"]] for r in books.refunds if r["state"] != "failed").items():
         if times > 1:
             yield f"I4: the request key {key} made {times} refunds"
-    money = Counter(wishes.get(name_of(refund)) for refund in provider.refunds if gave_money(refund))
+    money = Counter(wishes.get(name_of(refund), ("nobody's", 0)) for refund in provider.refunds if gave_money(refund))
     for key, times in money.items():
         if times > 1:
             yield f"I4: the request key {key} moved money {times} times"
@@ -138,9 +138,9 @@ def _out_of_place(world: World, provider: AtProvider) -> Iterator[str]:
 
 def _ended_badly(world: World) -> Iterator[str]:
     for ended in world.ended:
-        struck = [note.rpartition(".")[2] for note in ended.notes if note.startswith("struck")]
-        expected = ended.code in _EXIT_CODES or (ended.code == -9 and "kill" in struck)
-        if not expected and not (ended.code == 1 and "exception" in struck):
+        struck = " ".join(note for note in ended.notes if note.startswith("struck"))
+        killed, broke = ended.code == -9 and ".kill" in struck, ended.code == 1 and ".exception" in struck
+        if ended.code not in _EXIT_CODES and not killed and not broke:
             yield f"a command ended with {ended.code}: {ended}"
         yield from (note for note in ended.notes if note.startswith("broken"))
 

@@ -10,11 +10,13 @@ import gc
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ _LARGE = 2000
 
 def main(given: Sequence[str] | None = None) -> int:
     wanted = _options(given)
+    # So that nothing is left running by who ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with _folder() as folder:
         make_templates(folder)
         _rehearse(folder)
@@ -111,12 +115,13 @@ def _show(each: dict[str, Any], seed: int) -> None:
 
 
 def _show_totals(told: list[dict[str, Any]], count: int, seed: int, seconds: float, broken: int) -> None:
+    computing = sum(os.times()[2:4])
     commands = sum(len(each["commands"]) for each in told)
     struck = [strike for each in told for strike in each["struck"]]
     stories = Counter(each["case"].partition("/")[0] for each in told)
     print(
-        f"fault sweep: {len(told)} of {count} cases, seed {seed}, {seconds:.0f} s, {commands} commands, "
-        f"{len(struck)} strikes at {len(set(struck))} different points, {broken} violations"
+        f"fault sweep: {len(told)} of {count} cases, seed {seed}, {seconds:.0f} s ({computing:.0f} s of computing), "
+        f"{commands} commands, {len(struck)} strikes at {len(set(struck))} different points, {broken} violations"
     )
     print("    " + ", ".join(f"{name} {times}" for name, times in sorted(stories.items())))
 
@@ -138,8 +143,14 @@ def _by_workers(
         os.fork() or _work_and_leave(cases[number::workers], folder / f"worker-{number}", folder, answer, mutate)
         for number, answer in enumerate(answers)
     ]
-    for pid in pids:
-        os.waitpid(pid, 0)
+    try:
+        for pid in pids:
+            os.waitpid(pid, 0)
+    except BaseException:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        raise
     for answer in answers:
         yield from map(json.loads, answer.read_text().splitlines())
         answer.unlink()
