@@ -65,7 +65,7 @@ class Case:
         dropped = (
             self.story == "several"
             and self.fault is not None
-            and (self.fault.manner == "sigint" or self.fault.step == "drop")
+            and (self.fault.manner in ("sigint", "sigterm") or self.fault.step == "drop")
         )
         return self.behaviour in REFUSING or nobody_there or dropped
 

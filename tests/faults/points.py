@@ -41,7 +41,7 @@ CALLS = ("send", "lookup")
 IN_A_TRANSACTION = {
     "before": ("kill", "exception", "sigint"),
     "statement": ("kill", "disk", "full"),
-    "inside": ("kill", "exception", "sigint", "disk", "full", "dead"),
+    "inside": ("kill", "exception", "sigint", "sigterm", "disk", "full", "dead"),
     "committed": ("kill", "exception", "sigint", "disk", "dead"),
     "after": ("kill", "exception", "sigint"),
 }
@@ -50,7 +50,7 @@ IN_A_CALL = {
     "before": ("kill", "exception", "sigint"),
     "connect": ("kill", "exception", "sigint", "unreachable"),
     "connected": ("kill", "exception", "sigint"),
-    "sent": ("kill", "exception", "sigint"),
+    "sent": ("kill", "exception", "sigint", "sigterm"),
     "answered": ("kill", "exception", "sigint"),
     "after": ("kill", "exception", "sigint"),
 }
@@ -107,6 +107,8 @@ class Saboteur:
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "sigint":
                 os.kill(os.getpid(), signal.SIGINT)
+            case "sigterm":
+                os.kill(os.getpid(), signal.SIGTERM)
             case "disk" | "dead":
                 self.disk_is_dead = fault.manner == "dead"
                 raise disk_error()

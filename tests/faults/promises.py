@@ -22,6 +22,8 @@ _STATE_OF = {
 _WINDOW_SECONDS = {"stripe": 20 * 3600, "adyen": 6 * 86400}
 # Done, refused, settings (a store that cannot be used), declined, unknown, interrupted; 1 would be a bug.
 _EXIT_CODES = (0, 3, 4, 6, 8, 130)
+# What was done to a command may show in how it ends.
+_BY_FORCE = {".kill": -9, ".sigterm": -15, ".exception": 1}
 
 
 def broken_now(world: World) -> Iterator[str]:
@@ -139,8 +141,8 @@ def _out_of_place(world: World, provider: AtProvider) -> Iterator[str]:
 def _ended_badly(world: World) -> Iterator[str]:
     for ended in world.ended:
         struck = " ".join(note for note in ended.notes if note.startswith("struck"))
-        killed, broke = ended.code == -9 and ".kill" in struck, ended.code == 1 and ".exception" in struck
-        if ended.code not in _EXIT_CODES and not killed and not broke:
+        expected = [code for manner, code in _BY_FORCE.items() if manner in struck]
+        if ended.code not in (*_EXIT_CODES, *expected):
             yield f"a command ended with {ended.code}: {ended}"
         yield from (note for note in ended.notes if note.startswith("broken"))
 

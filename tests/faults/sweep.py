@@ -148,8 +148,9 @@ def _by_workers(
             os.waitpid(pid, 0)
     except BaseException:
         for pid in pids:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGTERM)
+                os.waitpid(pid, 0)
         raise
     for answer in answers:
         yield from map(json.loads, answer.read_text().splitlines())
