@@ -31,6 +31,8 @@ _NEXT = {"refund": ("resume", "again", "both", "rest", "rivals"), "resume": ("re
 
 # How a refund was left for `resume`: reserved; claimed and not sent; lost on its way; made, and not told.
 LEFT = ("ready", "claimed", "lost", "made")
+# Reserved, and since then a dispute bars it: it is never sent (R11).
+BARRED = "barred"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Case:
             and self.fault is not None
             and (self.fault.manner in ("sigint", "sigterm") or self.fault.step == "drop")
         )
-        return self.behaviour in REFUSING or nobody_there or dropped
+        return self.behaviour in REFUSING or nobody_there or dropped or self.left == BARRED
 
 
 def all_cases() -> list[Case]:
@@ -99,19 +101,23 @@ def _refunds() -> Iterator[Case]:
 
 def _resumes() -> Iterator[Case]:
     """A refund was left behind, and `resume` is struck, too."""
-    for provider, left in product(PROVIDERS, LEFT):
+    for provider, left in product(PROVIDERS, (*LEFT, BARRED)):
         behaviours = [*BEHAVIOURS[provider], *(LOOKUPS if _looks_up(provider, left) else [])]
         for fault, behaviour, then in product(_faults_of_resume(provider, left), behaviours, _NEXT["resume"]):
             yield Case("resume", provider, left, fault, behaviour, then)
 
 
 def _looks_up(provider: str, left: str) -> bool:
-    return provider == "stripe" and left != "ready"
+    return provider == "stripe" and left not in ("ready", BARRED)
 
 
 def _faults_of_resume(provider: str, left: str) -> list[Fault | None]:
+    if left == BARRED:
+        return [None, *faults_at("recheck")]
     if left == "ready":
-        return [None, *faults_at("recheck", "T2", "send", "T4")]
+        # Where no rule objects, the recheck writes nothing.
+        asked = [fault for fault in faults_at("recheck") if fault.place != "statement"]
+        return [None, *asked, *faults_at("T2", "send", "T4")]
     looks = [*faults_at("lookup")] if provider == "stripe" else []
     # What the look-up finds is written down, and not sent again.
     found = provider == "stripe" and left == "made"

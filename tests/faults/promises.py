@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from faults.cases import BARRED
 from faults.worlds import CAPTURED, AtProvider, Books, World, gave_money, name_of
 from refundcli.domain.statuses import RefundState, may_become
 
@@ -124,6 +125,8 @@ def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[st
 
 
 def _out_of_place(world: World, provider: AtProvider) -> Iterator[str]:
+    if world.case.left == BARRED and provider.refund_requests:
+        yield "I8: a refund was sent although a dispute bars it"
     sent = defaultdict(list)
     for request in provider.refund_requests:
         sent[request["headers"]["idempotency-key"]].append(request)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from faults.cases import UNSETTLED, Case
+from faults.cases import BARRED, UNSETTLED, Case
 from faults.points import Fault
 from faults.promises import broken_in_the_end, broken_now
 from faults.worlds import REST, TOO_MUCH, World
@@ -83,8 +83,10 @@ def _next(world: World) -> Iterator[None]:
 def _leave(world: World) -> None:
     """A refund that nobody knows the end of."""
     left = world.case.left
-    if left == "ready":
+    if left in ("ready", BARRED):
         world.refund(fault=Fault("T1", "after", "kill"))
+        if left == BARRED:
+            world.customer_disputes()
     elif left == "claimed":
         world.refund(fault=Fault("T2", "after", "kill"))
     else:

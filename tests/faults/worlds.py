@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, date, timedelta
 from io import StringIO
@@ -176,6 +176,11 @@ class World:
         """For everybody."""
         self.ahead += by
         self.sandbox.advance(by)
+
+    def customer_disputes(self) -> None:
+        """As an import would tell it."""
+        with closing(sqlite3.connect(self.store)) as line, line:
+            line.execute("UPDATE payment SET dispute = 'open'")
 
     # --- what is so ----------------------------------------------------------------------------------------
 
