@@ -1,4 +1,4 @@
-"""What `mark-refunded` does with one invoice, and with a file of them."""
+"""What `mark-refunded` does with one invoice: check, ask, record, tell."""
 
 from refundcli.cli import refunding
 from refundcli.cli.context import App
@@ -7,7 +7,7 @@ from refundcli.services.mark_refunded import MarkPreview, MarkRequest, mark_refu
 
 
 def mark_one(app: App, request: MarkRequest, *, dry_run: bool, yes: bool) -> None:
-    """Check, ask, record, tell."""
+    """Raises the refusal that comes first, or ChangedMeanwhile."""
     services = app.services
     seen = services.books.read(lambda tx: preview_mark(tx, request, today=services.clock.today()))
     if seen.existing:

@@ -171,7 +171,6 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
 
 def _read_again(app: App, number: str) -> Invoice | None:
     """The invoice as it is now. What was done is told even where the store cannot be read any more."""
-
     try:
         return app.services.books.read(lambda tx: invoice_named(tx, number))
     except RefundcliError as trouble:
