@@ -16,6 +16,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Text,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -149,6 +150,11 @@ class PaymentRow(SQLModel, table=True):
     dispute: str = _text()
     dispute_amount: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     dispute_recorded: int = _minor()
+    # When the provider said so; an older word about the dispute changes nothing.
+    dispute_at: datetime | None = _time(nullable=True)
+    # What an import told as given back, and when: refunds seen elsewhere from before then are in it.
+    opening_returned: int = _minor()
+    opening_at: datetime | None = _time(nullable=True)
     paid_on: date | None = None
 
 
@@ -211,6 +217,48 @@ class RefundRow(SQLModel, table=True):
     refunded_on: date | None = None
     after_failed: str | None = Field(default=None, sa_column=Column(ForeignKey("refund.id"), nullable=True))
     evidence: str = _text()
+    # A refund that failed after its success, or came back: until a person has seen it, it is told every day.
+    came_back_at: datetime | None = _time(nullable=True)
+    acknowledged_at: datetime | None = _time(nullable=True)
+    acknowledged_by: str = _text()
+    created_at: datetime = _time()
+    updated_at: datetime = _time()
+
+
+class ClosingRow(SQLModel, table=True):
+    """The voiding or writing-off of an invoice that the provider keeps too: asked for once, as a refund is."""
+
+    __tablename__ = "closing"
+    __table_args__ = (
+        CheckConstraint("action IN ('void','uncollectible')", name="closing_action_known"),
+        CheckConstraint("state IN ('ready','submitted','done','failed')", name="closing_state_known"),
+        # An invoice is closed once at a time.
+        Index(
+            "ux_closing_unfinished",
+            "invoice_id",
+            unique=True,
+            sqlite_where=text("state IN ('ready', 'submitted')"),
+            postgresql_where=text("state IN ('ready', 'submitted')"),
+        ),
+    )
+
+    id: str = _text(primary_key=True)
+    invoice_id: int = _parent("invoice.id")
+    action: str = _text()
+    state: str = _text()
+    memo: str = _text()
+    operator: str = _text()
+    provider: str = _text()
+    account: str = _text()
+    livemode: bool
+    idempotency_key: str = _text(unique=True)
+    endpoint: str = _text()
+    api_version: str = _text()
+    fence: int = 0
+    lease_owner: str = _text()
+    lease_until: datetime | None = _time(nullable=True)
+    first_sent_at: datetime | None = _time(nullable=True)
+    failure: str = _text()
     created_at: datetime = _time()
     updated_at: datetime = _time()
 
@@ -262,3 +310,39 @@ class CounterRow(SQLModel, table=True):
 
     name: str = _text(primary_key=True)
     value: int = _minor()
+
+
+class ProviderEventRow(SQLModel, table=True):
+    """What a provider told us, proven to be its word, kept before anything is made of it; one row however often."""
+
+    __tablename__ = "provider_event"
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('waiting','applied','unmatched','contradicts','unknown')", name="provider_event_state_known"
+        ),
+        Index("ux_provider_event_key", "provider", "account", "event_key", unique=True),
+        Index("ix_provider_event_state", "state", "id"),
+    )
+
+    id: int | None = _key()
+    provider: str = _text()
+    account: str = _text()
+    event_key: str = _text()
+    kind: str = _text()
+    about: str = _text(index=True)
+    livemode: bool
+    occurred_at: datetime = _time()
+    received_at: datetime = _time()
+    payload: str = _text()
+    state: str = _text()
+    note: str = _text()
+
+
+class SyncStateRow(SQLModel, table=True):
+    """How far a pull came, and when the store was last compared with a provider."""
+
+    __tablename__ = "sync_state"
+
+    name: str = _text(primary_key=True)
+    value: str = _text()
+    at: datetime = _time()
