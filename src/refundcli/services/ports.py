@@ -1,6 +1,6 @@
 """What the use cases need from the world. The store and the providers fit these shapes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol, TypeVar
@@ -11,6 +11,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund, WireRequest
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.bad_rows import Problem
+from refundcli.services.provider_news import DisputeNews, NewEvent, News, PaymentTruth, RefundNews
 
 T = TypeVar("T")
 
@@ -73,13 +74,15 @@ class CreditNoteFilter:
 class NewPayment:
     """A payment as an import tells it; amounts in ISO 4217 minor units of the invoice's currency.
 
-    `auto_refundable_is_told`: the import says so itself, and it is not the default.
+    `auto_refundable_is_told`: the import says so itself, and it is not the default. `charge`: the other id of a
+    Stripe payment whose `reference` is its intent.
     """
 
     captured: int
     provider: Provider | None = None
     method: str = ""
     reference: str = ""
+    charge: str = ""
     returned_elsewhere: int = 0
     auto_refundable: bool = False
     auto_refundable_is_told: bool = False
@@ -252,3 +255,53 @@ class PaymentProvider(Protocol):
 
 class Providers(Protocol):
     def of(self, provider: Provider) -> PaymentProvider: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToldInvoice:
+    """An invoice as the provider keeps it, with the truth about each of its payments; `reference` is its id there."""
+
+    reference: str
+    invoice: NewInvoice
+    payments: tuple[PaymentTruth, ...]
+
+
+class ProviderRecords(Protocol):
+    """What a provider keeps and tells when asked. Only reads; every method may raise ProviderUnreachable."""
+
+    name: Provider
+    livemode: bool
+    account: str
+
+    def payment(self, reference: str) -> PaymentTruth | None:
+        """The payment with every refund of it; None when the provider has none of that id."""
+        ...
+
+    def refund(self, reference: str) -> RefundNews | None: ...
+    def refunds(self, *, since: date | None) -> Iterator[RefundNews]:
+        """Every refund made since then, newest first."""
+        ...
+
+    def disputes(self, *, since: date | None) -> Iterator[DisputeNews]: ...
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice]:
+        """Every invoice made since then, newest first; `after` is the reference of one to go on after."""
+        ...
+
+    def invoice(self, name: str) -> ToldInvoice | None:
+        """One invoice, by its reference at the provider or by its number."""
+        ...
+
+
+class EventReader(Protocol):
+    """What the events of one provider mean."""
+
+    def events_in(self, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
+        """The events of one delivery, each proven to be the provider's word. Raises DeliveryRefused."""
+        ...
+
+    def news_in(self, event: NewEvent) -> Sequence[News] | None:
+        """What the event tells, asked for anew where the provider can be asked; None when it says nothing to us.
+
+        Raises ProviderUnreachable: then the event waits.
+        """
+        ...
