@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
-from refundcli.domain.statuses import CreditNoteStatus, Provider, RefundKind, RefundState
+from refundcli.domain.statuses import CreditNoteStatus, Provider, RefundKind, RefundState, holds_reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,18 @@ class OutOfBand:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
+    """`reason` and `credit_note` are None for one made elsewhere until somebody adopts it.
+
+    `came_back_at`: it failed after its success, or was reversed; told until a person has acknowledged it.
+    """
+
     id: str
     invoice_id: int
     invoice_number: str
     payment_id: int
     kind: RefundKind
     amount: Money
-    reason: RefundReason
+    reason: RefundReason | None
     state: RefundState
     request_key: str
     content: str
@@ -89,7 +94,31 @@ class Refund:
     out_of_band: OutOfBand | None = None
     credit_note: CreditNote | None = None
     payment_label: str = ""
+    seen_at: Provider | None = None
+    came_back_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str = ""
 
     @property
     def provider(self) -> Provider | None:
-        return self.sending.request.provider if self.sending else None
+        return self.sending.request.provider if self.sending else self.seen_at
+
+    @property
+    def is_external(self) -> bool:
+        return self.kind is RefundKind.EXTERNAL
+
+    @property
+    def needs_acknowledgement(self) -> bool:
+        return self.came_back_at is not None and self.acknowledged_at is None
+
+    @property
+    def holds_reservation(self) -> bool:
+        """A late failure still does: the provider may try again by itself, until a person knows better."""
+        return holds_reservation(self.state, waits_for_a_person=self.needs_acknowledgement)
+
+    def comes_back_by(self, state: RefundState, *, is_late: bool) -> bool:
+        """Does this end take back a success that was told?"""
+        if self.kind is RefundKind.RECORD:
+            return False
+        taken_back = is_late or self.state.counts_as_refunded
+        return state is RefundState.REVERSED or (state is RefundState.FAILED and taken_back)

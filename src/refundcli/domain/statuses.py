@@ -46,6 +46,11 @@ class RefundState(StrEnum):
         return self in (RefundState.READY, RefundState.SUBMITTED)
 
 
+def holds_reservation(state: RefundState, *, waits_for_a_person: bool) -> bool:
+    """Is the amount still promised? After a late failure it is, until a person has acknowledged it."""
+    return state.holds_reservation or (state is RefundState.FAILED and waits_for_a_person)
+
+
 _RESERVED = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.PENDING})
 
 _R = RefundState
@@ -75,6 +80,7 @@ class CreditNoteStatus(StrEnum):
 class RefundKind(StrEnum):
     PROVIDER = "provider"
     RECORD = "record"
+    EXTERNAL = "external"  # made at the provider by other hands: seen there, not sent from here
 
 
 class Provider(StrEnum):

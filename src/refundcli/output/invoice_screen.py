@@ -185,16 +185,26 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
                 (
                     (local_time(refund.created_at, zone), ""),
                     (str(refund.amount), ""),
-                    (refund.reason.label, ""),
+                    (refund.reason.label if refund.reason else "made elsewhere", ""),
                     (_STATE_WORDS.get(refund.state, refund.state.value), _STATE_STYLES.get(refund.state, DOUBT)),
                     (note_words(refund), ""),
                 ),
-                refund.provider_reference or _recorded_way(refund) or refund.id,
+                _identity(refund),
             )
             for refund in refunds
         ],
         right=(1,),
     )
+
+
+def _identity(refund: Refund) -> str:
+    """What to look for at the provider or the bank; and our own id where something is left to do with it."""
+    way = refund.provider_reference or _recorded_way(refund)
+    if refund.needs_acknowledgement:
+        return f"{way}   came back: refundcli acknowledge {refund.id}"
+    if refund.is_external and refund.credit_note is None:
+        return f"{way}   refundcli reconcile --adopt {refund.id} --reason REASON"
+    return way or refund.id
 
 
 def _recorded_way(refund: Refund) -> str:

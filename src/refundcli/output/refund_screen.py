@@ -33,7 +33,7 @@ def refund_row(refund: Refund) -> tuple[str, ...]:
         refund.provider_reference,
         note or "",
         refund.invoice_number,
-        refund.reason,
+        refund.reason or "",
     )
 
 

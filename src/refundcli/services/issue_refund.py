@@ -146,10 +146,10 @@ def issue_refund(
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
     ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
 
-    def reserve(tx: Writing) -> list[Refund]:
+    def reserve(tx: Writing) -> tuple[list[Refund], bool]:
         plan = preview(tx, request, now=clock.now())
         if plan.existing:
-            return list(plan.existing)
+            return list(plan.existing), False
         for earlier in left_behind(plan, now=clock.now()):
             raise UnsettledRefund(earlier)
         if confirmed is not None and plan.total != confirmed:
@@ -160,9 +160,9 @@ def issue_refund(
             provider = ready[share.payment.provider]
             lease = new_lease(clock.now(), policy.call_seconds)
             made.append(_reserve(tx, request, plan.invoice, share, provider, clock, lease))
-        return made
+        return made, True
 
-    refunds = books.write(reserve)
+    refunds, ours = books.write(reserve)
     try:
         return [
             send(r, books=books, provider=ready[r.provider], clock=clock, policy=policy)
@@ -171,7 +171,9 @@ def issue_refund(
             for r in refunds
         ]
     except (KeyboardInterrupt, Interrupted):
-        books.write(partial(_drop_unsent, refunds, clock=clock, policy=policy))
+        # What another process reserved under the same request key is its to send.
+        if ours:
+            books.write(partial(_drop_unsent, refunds, clock=clock, policy=policy))
         raise
 
 

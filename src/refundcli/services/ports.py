@@ -11,7 +11,15 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund, WireRequest
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.bad_rows import Problem
-from refundcli.services.provider_news import DisputeNews, NewEvent, News, PaymentTruth, RefundNews
+from refundcli.services.provider_news import (
+    DisputeNews,
+    EventState,
+    NewEvent,
+    News,
+    PaymentTruth,
+    RefundNews,
+    StoredEvent,
+)
 
 T = TypeVar("T")
 
@@ -123,6 +131,29 @@ class ImportCounts:
     kept: list[tuple[int, str, str]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a refund ends, or how it stands now, and who says so: `evidence` is the event, the report or the person.
+
+    `is_late`: a success that was told is taken back, and the provider may still try by itself.
+    """
+
+    state: RefundState
+    reference: str = ""
+    status: str = ""
+    failure: str = ""
+    evidence: str = ""
+    is_late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    state: EventState | None = None
+    provider: Provider | None = None
+    about: str = ""
+    limit: int = 50
+
+
 class Reading(Protocol):
     """One consistent look at the books."""
 
@@ -138,6 +169,30 @@ class Reading(Protocol):
     def refunds_by_key(self, request_key: str) -> list[Refund]: ...
     def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]: ...
     def refunds_in(self, *states: RefundState) -> list[Refund]: ...
+    def refunds_to_acknowledge(self) -> list[Refund]:
+        """Those that failed after their success, or came back, and no person has said that they know."""
+        ...
+
+    def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]: ...
+    def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]: ...
+    def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
+        """The invoices that these payments at a provider belong to, by each payment's reference."""
+        ...
+
+    def events(self, wanted: EventFilter) -> list[StoredEvent]:
+        """The newest first."""
+        ...
+
+    def events_to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
+        """What waits, or was about a payment that was not here yet; the oldest first."""
+        ...
+
+    def event_counts(self) -> dict[str, int]:
+        """How many events there are in each state."""
+        ...
+
+    def refused_deliveries(self) -> dict[str, int]: ...
+    def sync_state(self, name: str) -> tuple[str, datetime] | None: ...
     def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]: ...
     def credit_note(self, number: str) -> CreditNote | None: ...
     def credit_note_numbers_near(self, number: str) -> list[str]: ...
@@ -179,12 +234,42 @@ class Writing(Reading, Protocol):
         """Give up a lease early: the outcome is not known and others may look."""
         ...
 
-    def settle(
-        self, refund: Refund, state: RefundState, *, reference: str, status: str, failure: str, evidence: str
-    ) -> Refund | None:
+    def settle(self, refund: Refund, end: Settlement) -> Refund | None:
         """Compare and set on the fence: the outcome, the sums and the invoice's status in one transaction."""
         ...
 
+    def see_elsewhere(self, invoice: Invoice, payment: Payment, news: RefundNews, *, evidence: str) -> Refund:
+        """Count a refund that was made by other hands, from now on."""
+        ...
+
+    def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
+        """The provider's refund is the one that was recorded here by hand: it is counted once."""
+        ...
+
+    def adopt(self, refund: Refund, *, reason: RefundReason, memo: str) -> Refund:
+        """A refund made elsewhere gets its reason, and a draft credit note (R4, R7)."""
+        ...
+
+    def doubt_failure(self, refund: Refund, *, evidence: str) -> bool:
+        """A refund that failed is told as successful after all: its amount is held. False where it is gone again."""
+        ...
+
+    def acknowledge(self, refund: Refund, *, memo: str) -> Refund:
+        """A person knows that it came back; what was held for it is free."""
+        ...
+
+    def note_dispute(self, payment: Payment, news: DisputeNews, *, evidence: str) -> bool:
+        """The latest word about a payment's disputes; false when a later one is known already."""
+        ...
+
+    def note_payment(self, payment: Payment, *, captured: Money, processing: bool, evidence: str) -> bool: ...
+    def store_events(self, events: Sequence[NewEvent]) -> int:
+        """Keep what is new; how many were. An event that is known by its key is left as it is."""
+        ...
+
+    def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None: ...
+    def count_refused_deliveries(self, counts: Mapping[str, int]) -> None: ...
+    def set_sync_state(self, name: str, value: str) -> None: ...
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None: ...
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None: ...
     def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str) -> None: ...

@@ -10,7 +10,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
 from refundcli.services.interrupts import held_until_written
 from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, outcome_of
-from refundcli.services.ports import Books, Clock, PaymentProvider, RefundAnswer, Writing
+from refundcli.services.ports import Books, Clock, PaymentProvider, RefundAnswer, Settlement, Writing
 
 _MOST_SENDS = 3
 _LONGEST_WAIT_SECONDS = 10.0
@@ -100,15 +100,21 @@ def settle(
 ) -> None:
     """The state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
     failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
-    settled = tx.settle(
-        refund, state, reference=answer.reference, status=answer.status, failure=failure, evidence=evidence
-    )
-    if settled is None:
-        return
-    if state in (RefundState.PENDING, RefundState.SUCCEEDED):
-        tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=policy.number_format)
-    elif state in (RefundState.FAILED, RefundState.REVERSED):
+    end = Settlement(state, answer.reference, answer.status, failure, evidence)
+    write_end(tx, refund, end, clock=clock, number_format=policy.number_format)
+
+
+def write_end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund | None:
+    """The state and what follows from it; None where it may not become so, or is not as it was."""
+    settled = tx.settle(refund, end)
+    # One that was made elsewhere has no credit note until it is adopted.
+    if settled is None or settled.credit_note is None:
+        return settled
+    if end.state in (RefundState.PENDING, RefundState.SUCCEEDED):
+        tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=number_format)
+    elif end.state in (RefundState.FAILED, RefundState.REVERSED):
         tx.void_credit_note(settled, at=clock.now())
+    return tx.refund(refund.id)
 
 
 def _call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy) -> RefundAnswer:

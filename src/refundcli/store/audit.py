@@ -15,7 +15,7 @@ class AuditTrail:
 
     def __init__(self, session: Session, at: datetime, operator: str, host: str) -> None:
         self._session = session
-        self.at, self._operator, self._host = at, operator, host
+        self.at, self.operator, self._host = at, operator, host
         self._head: tuple[int, str] | None = None
 
     @property
@@ -28,7 +28,7 @@ class AuditTrail:
         entry = AuditEntryRow(
             seq=seq + 1,
             at=self.at,
-            operator=self._operator,
+            operator=self.operator,
             host=self._host,
             action=action,
             subject=subject,

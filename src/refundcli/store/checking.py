@@ -14,11 +14,17 @@ _CHECKS = {
     "payment {} holds another amount reserved than its refunds do": """
         SELECT p.id FROM payment p WHERE p.reserved <> (
             SELECT coalesce(sum(r.amount), 0) FROM refund r
-            WHERE r.payment_id = p.id AND r.state IN ('ready','submitted','pending'))""",
+            WHERE r.payment_id = p.id AND r.kind <> 'external' AND (r.state IN ('ready','submitted','pending')
+                OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))""",
     "payment {} counts another amount refunded than its refunds do": """
         SELECT p.id FROM payment p WHERE p.refunded <> (
             SELECT coalesce(sum(r.amount), 0) FROM refund r
-            WHERE r.payment_id = p.id AND r.state IN ('succeeded','recorded'))""",
+            WHERE r.payment_id = p.id AND r.kind <> 'external' AND r.state IN ('succeeded','recorded'))""",
+    "payment {} counts less returned elsewhere than was seen to be": """
+        SELECT p.id FROM payment p WHERE p.returned_elsewhere < p.opening_returned OR p.returned_elsewhere < (
+            SELECT coalesce(sum(r.amount), 0) FROM refund r
+            WHERE r.payment_id = p.id AND r.kind = 'external' AND (r.state IN ('pending','succeeded')
+                OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))""",
     "invoice {} has other sums than its payments": """
         SELECT i.number FROM invoice i LEFT JOIN payment p ON p.invoice_id = i.id GROUP BY i.id, i.number
         HAVING i.paid <> coalesce(sum(p.captured), 0)
@@ -26,7 +32,8 @@ _CHECKS = {
     "invoice {} is paid although all of it was returned": """
         SELECT number FROM invoice WHERE status = 'paid' AND paid > 0 AND returned >= paid""",
     "refund {} has no credit note": """
-        SELECT r.id FROM refund r LEFT JOIN credit_note c ON c.refund_id = r.id WHERE c.id IS NULL""",
+        SELECT r.id FROM refund r LEFT JOIN credit_note c ON c.refund_id = r.id
+        WHERE c.id IS NULL AND (r.kind <> 'external' OR r.reason <> '')""",
     "refund {} and its credit note tell different stories": """
         SELECT r.id FROM refund r JOIN credit_note c ON c.refund_id = r.id
         WHERE (r.state IN ('pending','succeeded','recorded')) <> (c.status = 'issued')

@@ -16,9 +16,9 @@ from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.bad_rows import Problem
-from refundcli.services.ports import ImportCounts, NewInvoice
+from refundcli.services.ports import ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
-from refundcli.store.payment_matching import ID_COLUMNS, id_of, match_payments
+from refundcli.store.payment_matching import ID_COLUMNS, all_ids_of, match_payments
 from refundcli.store.payment_news import payment_news, payment_values
 from refundcli.store.tables import InvoiceRow, PaymentRow
 
@@ -64,7 +64,7 @@ class Importer:
         rows = [self._invoice_values(invoice) for invoice in invoices]
         ids = {row.number: row.id for row in self._session.execute(made, rows)}
         payments = [
-            {"invoice_id": ids[invoice.number], "position": position, **payment_values(payment)}
+            {"invoice_id": ids[invoice.number], "position": position, **self._payment_values(payment)}
             for invoice in invoices
             for position, payment in enumerate(invoice.payments)
         ]
@@ -89,6 +89,9 @@ class Importer:
             "updated_at": self._at,
             **_described(invoice),
         }
+
+    def _payment_values(self, payment: NewPayment) -> dict[str, Any]:
+        return payment_values(payment) | {"opening_at": self._at}
 
     def _update(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> None:
         changes = _differences(row, _described(invoice) | {"total": invoice.total})
@@ -130,12 +133,14 @@ class Importer:
             changes, kept = payment_news(known)
             for why in kept:
                 self._keep(invoice, why)
+            if "opening_returned" in changes:
+                changes["opening_at"] = self._at
             if changes:
                 found = col(PaymentRow.id) == known.row.id
                 self._session.execute(update(PaymentRow).where(found).values(**changes))
                 touched[f"payment {known.row.position + 1}"] = changes
         for position, new in enumerate(matched.new, start=len(payments)):
-            values = {"invoice_id": row.id, "position": position, **payment_values(new)}
+            values = {"invoice_id": row.id, "position": position, **self._payment_values(new)}
             self._session.execute(insert(PaymentRow), [values])
             touched[f"payment {position + 1}"] = "new"
         for payment in matched.told_twice:
@@ -186,7 +191,7 @@ def conflicts(session: Session, invoices: Sequence[NewInvoice]) -> Iterator[Prob
             what = f"The store knows {invoice.number} in {known[invoice.number][0].currency}."
             hint = "An invoice keeps its currency; another one needs its own number."
             yield Problem(invoice.line, "currency", invoice.currency, "other-currency", what, hint)
-    told = {id_of(payment): invoice for invoice in invoices for payment in invoice.payments if id_of(payment)}
+    told = {known: invoice for invoice in invoices for payment in invoice.payments for known in all_ids_of(payment)}
     for value, number in _owners(session, list(told)):
         if told[value].number != number:
             what, hint = f"It belongs to {number} in the store.", "A payment belongs to one invoice."

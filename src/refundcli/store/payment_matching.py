@@ -64,12 +64,19 @@ def identity_of(payment: NewPayment) -> dict[str, str | None]:
     columns: dict[str, str | None] = {"provider": payment.provider or "", **dict.fromkeys(ID_COLUMNS)}
     if id_of(payment):
         columns[_kind(payment)] = payment.reference
+    if payment.charge:
+        columns["charge"] = payment.charge
     return columns
 
 
 def id_of(payment: NewPayment) -> str:
     """The provider's id of it; nothing for money taken elsewhere, whatever its reference."""
     return payment.reference if payment.provider else ""
+
+
+def all_ids_of(payment: NewPayment) -> tuple[str, ...]:
+    """Every id of it that is told: a Stripe payment may have two."""
+    return tuple(known for known in (id_of(payment), payment.charge) if known)
 
 
 def ids_of(row: PaymentRow) -> tuple[str, ...]:
@@ -83,7 +90,7 @@ def _kind(payment: NewPayment) -> str:
 
 
 def _same_id(payment: NewPayment, row: PaymentRow) -> bool:
-    return id_of(payment) in ids_of(row)
+    return not set(all_ids_of(payment)).isdisjoint(ids_of(row))
 
 
 def _in_the_same_words(alike: Alike) -> Alike:

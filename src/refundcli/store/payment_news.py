@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from refundcli.domain.statuses import Dispute
 from refundcli.services.ports import NewPayment
-from refundcli.store.payment_matching import KnownPayment, id_of, identity_of, ids_of
+from refundcli.store.payment_matching import ID_COLUMNS, KnownPayment, all_ids_of, id_of, identity_of, ids_of
 from refundcli.store.tables import PaymentRow
 
 # A decided dispute is not undone by a file that does not know it yet; a won one may open again.
@@ -37,6 +37,7 @@ def payment_values(payment: NewPayment) -> dict[str, Any]:
         "reference": "" if payment.provider else payment.reference,
         "captured": payment.captured,
         "returned_elsewhere": payment.returned_elsewhere,
+        "opening_returned": payment.returned_elsewhere,
         "auto_refundable": payment.auto_refundable,
         "processing": payment.processing,
         "dispute": payment.dispute.value,
@@ -82,7 +83,8 @@ def _returned_elsewhere(told: NewPayment, row: PaymentRow) -> News:
     hold the refunds made from here, which would then count twice."""
     if told.returned_elsewhere > row.returned_elsewhere and not (row.captured or row.reserved or row.refunded):
         yield "returned_elsewhere", told.returned_elsewhere
-    elif told.returned_elsewhere != row.returned_elsewhere:
+        yield "opening_returned", told.returned_elsewhere
+    elif told.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
         yield Kept("refunded_amount is read only when a payment is new")
 
 
@@ -118,7 +120,9 @@ def _auto_refundable(told: NewPayment, row: PaymentRow) -> News:
 def _identity(told: NewPayment, row: PaymentRow, *, corrects: bool) -> News:
     """Whose payment it is, and by which id. A file that knows no id takes none away."""
     ids = ids_of(row)
-    if id_of(told) in ids:
+    if not set(all_ids_of(told)).isdisjoint(ids):
+        # Known by one of its ids; the other one is learnt.
+        yield from ((column, known) for column, known in identity_of(told).items() if known and column in ID_COLUMNS)
         return
     if id_of(told) and (corrects or not ids):
         yield from identity_of(told).items()

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, text
+from sqlalchemy import ColumnElement, func, or_, text
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col, select
 
@@ -12,22 +13,28 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.bad_rows import Problem
-from refundcli.services.ports import Account, AuditEntry, CreditNoteFilter, InvoiceFilter, NewInvoice
+from refundcli.services.ports import Account, AuditEntry, CreditNoteFilter, EventFilter, InvoiceFilter, NewInvoice
+from refundcli.services.provider_news import EventState, StoredEvent
 from refundcli.store.importing import conflicts
-from refundcli.store.rows import audit_entry_of, credit_note_of, invoice_of, refund_of
+from refundcli.store.rows import audit_entry_of, credit_note_of, event_of, invoice_of, refund_of
 from refundcli.store.tables import (
     AuditEntryRow,
+    CounterRow,
     CreditNoteRow,
     InvoiceRow,
     PaymentRow,
     ProviderAccountRow,
+    ProviderEventRow,
     RefundRow,
     StoreInfo,
+    SyncStateRow,
 )
 
 # SQLite takes 32,766 parameters in one statement; this leaves room.
 _AT_ONCE = 5_000
 _NEAR_ENOUGH = 2_000
+# Counters that tell how many deliveries were refused, and why.
+REFUSED_DELIVERY = "delivery refused: "
 
 
 class SqlReading:
@@ -113,6 +120,65 @@ class SqlReading:
 
     def refunds_in(self, *states: RefundState) -> list[Refund]:
         return self._refunds(col(RefundRow.state).in_(states))
+
+    def refunds_to_acknowledge(self) -> list[Refund]:
+        return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
+
+    def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]:
+        reason = col(RefundRow.reason)
+        return self._refunds((col(RefundRow.kind) == "external") & ((reason != "") if adopted else (reason == "")))
+
+    def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]:
+        here = or_(col(RefundRow.provider) == provider, col(RefundRow.provider).is_(None))
+        return [
+            refund
+            for start in range(0, len(references), _AT_ONCE)
+            for refund in self._refunds(
+                col(RefundRow.provider_reference).in_(references[start : start + _AT_ONCE]) & here
+            )
+        ]
+
+    def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
+        owners: dict[str, str] = {}
+        for column in (PaymentRow.payment_intent, PaymentRow.charge, PaymentRow.psp_reference):
+            query = (
+                select(col(column), InvoiceRow.number)
+                .join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
+                .where(PaymentRow.provider == provider)
+            )
+            for start in range(0, len(references), _AT_ONCE):
+                rows = self._session.exec(query.where(col(column).in_(references[start : start + _AT_ONCE])))
+                owners |= {str(reference): number for reference, number in rows}
+        found = self.invoices_by_number(sorted(set(owners.values())))
+        return {reference: found[number] for reference, number in owners.items()}
+
+    def events(self, wanted: EventFilter) -> list[StoredEvent]:
+        query = select(ProviderEventRow).order_by(col(ProviderEventRow.id).desc()).limit(wanted.limit)
+        if wanted.state:
+            query = query.where(ProviderEventRow.state == wanted.state)
+        if wanted.provider:
+            query = query.where(ProviderEventRow.provider == wanted.provider)
+        if wanted.about:
+            query = query.where(ProviderEventRow.about == wanted.about)
+        return [event_of(row) for row in self._session.exec(query)]
+
+    def events_to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
+        open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
+        query = select(ProviderEventRow).where(open_ones, col(ProviderEventRow.id) > after)
+        return [event_of(row) for row in self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))]
+
+    def event_counts(self) -> dict[str, int]:
+        query = select(ProviderEventRow.state, func.count()).group_by(col(ProviderEventRow.state))
+        return dict(self._session.exec(query).all())
+
+    def refused_deliveries(self) -> dict[str, int]:
+        query = select(CounterRow).where(col(CounterRow.name).startswith(REFUSED_DELIVERY))
+        rows = self._session.exec(query.order_by(col(CounterRow.name)))
+        return {row.name.removeprefix(REFUSED_DELIVERY): row.value for row in rows}
+
+    def sync_state(self, name: str) -> tuple[str, datetime] | None:
+        row = self._session.get(SyncStateRow, name)
+        return (row.value, row.at) if row else None
 
     def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]:
         query = (

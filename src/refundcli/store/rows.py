@@ -17,7 +17,8 @@ from refundcli.domain.statuses import (
     RefundState,
 )
 from refundcli.services.ports import AuditEntry
-from refundcli.store.tables import AuditEntryRow, CreditNoteRow, InvoiceRow, PaymentRow, RefundRow
+from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
+from refundcli.store.tables import AuditEntryRow, CreditNoteRow, InvoiceRow, PaymentRow, ProviderEventRow, RefundRow
 
 
 def payment_of(row: PaymentRow, code: str) -> Payment:
@@ -85,7 +86,7 @@ def refund_of(row: RefundRow, invoice: InvoiceRow, note: CreditNoteRow | None) -
         payment_id=row.payment_id,
         kind=RefundKind(row.kind),
         amount=Money(row.amount, currency(row.currency)),
-        reason=RefundReason(row.reason),
+        reason=RefundReason(row.reason) if row.reason else None,
         state=RefundState(row.state),
         request_key=row.request_key,
         content=row.content,
@@ -100,6 +101,10 @@ def refund_of(row: RefundRow, invoice: InvoiceRow, note: CreditNoteRow | None) -
         dispute_decision=row.dispute_decision,
         out_of_band=_out_of_band_of(row),
         credit_note=credit_note_of(note, invoice) if note else None,
+        seen_at=Provider(row.provider) if row.provider and row.request is None else None,
+        came_back_at=row.came_back_at,
+        acknowledged_at=row.acknowledged_at,
+        acknowledged_by=row.acknowledged_by,
     )
 
 
@@ -145,7 +150,7 @@ def row_of(refund: Refund) -> RefundRow:
         kind=refund.kind,
         amount=refund.amount.minor,
         currency=refund.amount.currency.code,
-        reason=refund.reason,
+        reason=refund.reason or "",
         memo=refund.memo,
         state=refund.state,
         request_key=refund.request_key,
@@ -167,6 +172,9 @@ def row_of(refund: Refund) -> RefundRow:
         told = refund.out_of_band
         row.method, row.reference, row.refunded_on = told.method, told.reference, told.refunded_on
         row.after_failed, row.evidence = told.after_failed or None, told.evidence
+    if refund.seen_at:
+        row.provider, row.provider_reference = refund.seen_at, refund.provider_reference
+        row.provider_status, row.failure, row.came_back_at = refund.provider_status, refund.failure, refund.came_back_at
     return row
 
 
@@ -181,3 +189,17 @@ def audit_entry_of(row: AuditEntryRow) -> AuditEntry:
         before=json.loads(row.before),
         after=json.loads(row.after),
     )
+
+
+def event_of(row: ProviderEventRow) -> StoredEvent:
+    event = NewEvent(
+        provider=Provider(row.provider),
+        key=row.event_key,
+        kind=row.kind,
+        about=row.about,
+        account=row.account,
+        livemode=row.livemode,
+        occurred_at=row.occurred_at,
+        payload=row.payload,
+    )
+    return StoredEvent(row.id or 0, event, EventState(row.state), row.note, row.received_at)

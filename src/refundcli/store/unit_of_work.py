@@ -14,9 +14,9 @@ from refundcli.services.ports import Clock, Reading, Writing
 from refundcli.store import migrate
 from refundcli.store.audit import AuditTrail
 from refundcli.store.errors import CommitUnknown
+from refundcli.store.provider_writing import SqlProviderWriting
 from refundcli.store.reading import SqlReading
 from refundcli.store.troubles import reason, store_error, troubles_told
-from refundcli.store.writing import SqlWriting
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class SqlBooks:
             with Session(bind=connection) as session:
                 self._queue_up(session)
                 audit = AuditTrail(session, self.clock.now(), self.operator, self.host or socket.gethostname())
-                result = work(SqlWriting(session, audit))
+                result = work(SqlProviderWriting(session, audit))
                 session.flush()
                 self._commit(session, connection, audit.last_hash)
                 return result

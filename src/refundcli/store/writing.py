@@ -16,10 +16,11 @@ from refundcli.domain.statuses import (
     CreditNoteStatus,
     InvoiceStatus,
     Provider,
+    RefundKind,
     RefundState,
     may_become,
 )
-from refundcli.services.ports import ImportCounts, NewInvoice
+from refundcli.services.ports import ImportCounts, NewInvoice, Settlement
 from refundcli.store.audit import AuditTrail
 from refundcli.store.importing import Importer
 from refundcli.store.reading import SqlReading
@@ -49,7 +50,7 @@ class SqlWriting(SqlReading):
             update(PaymentRow)
             .where(
                 col(PaymentRow.id) == payment.id,
-                _given() + amount.minor + held_back.minor <= col(PaymentRow.captured),
+                given() + amount.minor + held_back.minor <= col(PaymentRow.captured),
             )
             .values(reserved=col(PaymentRow.reserved) + amount.minor)
         )
@@ -61,7 +62,7 @@ class SqlWriting(SqlReading):
             values["dispute_recorded"] = col(PaymentRow.dispute_recorded) + amount.minor
         statement = (
             update(PaymentRow)
-            .where(col(PaymentRow.id) == payment.id, _given() + amount.minor <= col(PaymentRow.captured))
+            .where(col(PaymentRow.id) == payment.id, given() + amount.minor <= col(PaymentRow.captured))
             .values(**values)
         )
         return self._hits(statement)
@@ -71,19 +72,7 @@ class SqlWriting(SqlReading):
     def add_refund(self, refund: Refund) -> None:
         self._session.add(row_of(refund))
         self._session.flush()
-        self._session.add(
-            CreditNoteRow(
-                id=new_id("cn_", refund.created_at),
-                refund_id=refund.id,
-                invoice_id=refund.invoice_id,
-                status=CreditNoteStatus.DRAFT,
-                amount=refund.amount.minor,
-                currency=refund.amount.currency.code,
-                reason=refund.reason,
-                memo=refund.memo,
-            )
-        )
-        self._session.flush()
+        self._draft_credit_note(refund)
         self._audit.write(f"refund {refund.state}", refund.id, {}, _facts(refund))
         if refund.state.counts_as_refunded:
             self._update_invoice(refund.invoice_id)
@@ -115,48 +104,72 @@ class SqlWriting(SqlReading):
         if self._hits(statement):
             self._audit.write("refund outcome not known", refund.id, _state(refund), _state(refund))
 
-    def settle(
-        self, refund: Refund, state: RefundState, *, reference: str, status: str, failure: str, evidence: str
-    ) -> Refund | None:
-        if not may_become(refund.state, state):
+    def settle(self, refund: Refund, end: Settlement) -> Refund | None:
+        if not may_become(refund.state, end.state):
             return None
+        comes_back = refund.comes_back_by(end.state, is_late=end.is_late)
+        told = {"provider_reference": end.reference, "evidence": end.evidence}
         values: dict[str, Any] = {
-            "state": state,
-            "provider_status": status,
-            "failure": failure,
+            "state": end.state,
+            "provider_status": end.status,
+            "failure": end.failure,
             "lease_owner": "",
             "lease_until": None,
+            "updated_at": self._audit.at,
+            **{name: text for name, text in told.items() if text},
         }
-        if reference:
-            values["provider_reference"] = reference
-        if evidence:
-            values["evidence"] = evidence
+        if comes_back and refund.came_back_at is None:
+            values["came_back_at"] = self._audit.at
         if not self._hits(update(RefundRow).where(*_as_it_was(refund)).values(**values)):
             return None
-        self._move_sums(refund, state)
-        after = {
-            "state": state,
-            "provider_status": status,
-            "failure": failure,
-            "provider_reference": reference,
-            "evidence": evidence,
-        }
-        self._audit.write(f"refund {state}", refund.id, _state(refund), {k: v for k, v in after.items() if v})
+        after = {"state": end.state, "provider_status": end.status, "failure": end.failure, **told}
+        self._audit.write(f"refund {end.state}", refund.id, _state(refund), {k: v for k, v in after.items() if v})
+        settled = self.refund(refund.id)
+        assert settled
+        self._move_sums(refund, settled)
         self._update_invoice(refund.invoice_id)
-        return self.refund(refund.id)
+        return settled
 
-    def _move_sums(self, refund: Refund, state: RefundState) -> None:
+    def _move_sums(self, before: Refund, after: Refund) -> None:
         """Reserved, refunded or free: an amount is counted in exactly one place (DESIGN: the table of states)."""
-        amount = refund.amount.minor
-        values: dict[str, Any] = {}
-        if refund.state.holds_reservation and not state.holds_reservation:
-            values["reserved"] = col(PaymentRow.reserved) - amount
-        if state.counts_as_refunded and not refund.state.counts_as_refunded:
-            values["refunded"] = col(PaymentRow.refunded) + amount
-        if refund.state.counts_as_refunded and not state.counts_as_refunded:
-            values["refunded"] = col(PaymentRow.refunded) - amount
-        if values:
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == refund.payment_id).values(**values))
+        if after.is_external:
+            self._count_elsewhere(after.payment_id)
+            return
+        amount = after.amount.minor
+        reserved = (after.holds_reservation - before.holds_reservation) * amount
+        refunded = (after.state.counts_as_refunded - before.state.counts_as_refunded) * amount
+        if reserved or refunded:
+            values = {
+                "reserved": col(PaymentRow.reserved) + reserved,
+                "refunded": col(PaymentRow.refunded) + refunded,
+            }
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == after.payment_id).values(**values))
+
+    def _count_elsewhere(self, payment_id: int) -> None:
+        """What went back by other hands. A refund from before the payment came in is in the figure it came with."""
+        row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert row
+        made = self._refunds((col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL))
+        counted = [each for each in made if each.state.counts_as_refunded or each.holds_reservation]
+        before = sum(each.amount.minor for each in counted if row.opening_at and each.created_at < row.opening_at)
+        later = sum(each.amount.minor for each in counted) - before
+        elsewhere = max(row.opening_returned, before) + later
+        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=elsewhere))
+
+    def _draft_credit_note(self, refund: Refund) -> None:
+        assert refund.reason
+        note = CreditNoteRow(
+            id=new_id("cn_", self._audit.at),
+            refund_id=refund.id,
+            invoice_id=refund.invoice_id,
+            status=CreditNoteStatus.DRAFT,
+            amount=refund.amount.minor,
+            currency=refund.amount.currency.code,
+            reason=refund.reason,
+            memo=refund.memo,
+        )
+        self._session.add(note)
+        self._session.flush()
 
     # --- credit notes --------------------------------------------------------------------------------------
 
@@ -252,7 +265,8 @@ class SqlWriting(SqlReading):
         return result.rowcount == 1
 
 
-def _given() -> Any:
+def given() -> Any:
+    """What a payment gave back or promised, in SQL."""
     return col(PaymentRow.reserved) + col(PaymentRow.refunded) + col(PaymentRow.returned_elsewhere)
 
 
