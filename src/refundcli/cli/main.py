@@ -28,6 +28,7 @@ COMMANDS = {
     "status": ("refundcli.cli.status", "Show what needs attention now."),
     "resume": ("refundcli.cli.resume", "Settle refunds that a kill or a timeout left behind."),
     "resolve": ("refundcli.cli.resolve", "End by hand a refund that no machine can settle."),
+    "acknowledge": ("refundcli.cli.acknowledge", "Say that you know of a refund that came back."),
     "credit-notes": ("refundcli.cli.credit_notes", "List and show credit notes."),
     "store": ("refundcli.cli.store", "Upgrade, back up and check the store."),
     "config": ("refundcli.cli.config", "Show the settings and where each comes from."),

@@ -23,11 +23,11 @@ def status(ctx: typer.Context, output: Output = None) -> None:
     from refundcli.services.status import look
 
     me: App = ctx.obj
-    services = me.services
-    found = services.books.read(lambda tx: look(tx, now=services.clock.now()))
+    services, days = me.services, me.settings.refunds.pending_days
+    found = services.books.read(lambda tx: look(tx, now=services.clock.now(), pending_days=days))
     store = services.describe_store()
     if me.for_people:
-        show_status(found, store, me.out)
+        show_status(found, store, me.out, zone=me.settings.operator.zone)
     elif me.wants_json:
         me.show_object(status_shape(found, store))
     else:

@@ -3,33 +3,57 @@
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from refundcli.domain.invoice import Invoice
 from refundcli.output import shapes
-from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Screen
+from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Screen, local_time
+from refundcli.services.provider_news import EventState
 from refundcli.services.status import Next, OpenRefund, Status
 
+_TO_ADD = {Next.RESOLVE: " --not-executed --evidence TEXT", Next.ADOPT: " --reason REASON"}
+_EVENTS_TOLD = {
+    EventState.CONTRADICTS: "events contradict the books",
+    EventState.WAITING: "events wait to be applied",
+    EventState.UNMATCHED: "events are about payments that are not here",
+    EventState.UNKNOWN: "events of kinds that say nothing here",
+}
 STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
 
 
-def show_status(status: Status, store: dict[str, str], screen: Screen) -> None:
+def show_status(status: Status, store: dict[str, str], screen: Screen, *, zone: ZoneInfo) -> None:
     if status.needs_someone:
         screen.say(("! ", DOUBT), "Something needs you.")
     else:
         screen.say(("✓ ", GOOD), "Nothing needs you.")
     _refunds("Unfinished refunds", status.unfinished, screen)
+    _refunds("Came back", status.came_back, screen)
     _refunds("Accepted, not final", status.pending, screen)
+    _refunds("Made elsewhere", status.elsewhere, screen)
     _invoices("In dispute", status.disputed, screen)
     _invoices("Currently processing", status.processing, screen)
     screen.blank()
     mode = {None: "not used yet", True: "LIVE", False: "test mode"}[status.livemode]
     screen.say((f"{store['url']}   schema {store['schema']}   {mode}", QUIET))
+    for provider, at in status.compared.items():
+        screen.say((f"compared with {provider.label} at {local_time(at, zone)}", QUIET))
+    _events(status, screen)
     for account in status.accounts:
         screen.say((f"{account.provider.label} account {account.account}", QUIET))
 
 
+def _events(status: Status, screen: Screen) -> None:
+    """Only what somebody may want to look at."""
+    for state, what in _EVENTS_TOLD.items():
+        if count := status.events.get(state):
+            screen.say((f"{count} {what}: refundcli events list --state {state}", DOUBT))
+    if status.refused_deliveries:
+        flaws = ", ".join(f"{count} {flaw}" for flaw, count in status.refused_deliveries.items())
+        screen.say((f"deliveries that were not believed: {flaws}", QUIET))
+
+
 def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
-    for each in (*status.unfinished, *status.pending):
+    for each in (*status.unfinished, *status.came_back, *status.pending, *status.elsewhere):
         refund = each.refund
         yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(each.age), _next(each)
     for what, invoices in (("disputed", status.disputed), ("processing", status.processing)):
@@ -41,11 +65,16 @@ def status_shape(status: Status, store: dict[str, str]) -> dict[str, Any]:
     return {
         "needs_someone": status.needs_someone,
         "unfinished": [_shape(each) for each in status.unfinished],
+        "came_back": [_shape(each) for each in status.came_back],
         "pending": [_shape(each) for each in status.pending],
+        "elsewhere": [_shape(each) for each in status.elsewhere],
         "disputed": [invoice.number for invoice in status.disputed],
         "processing": [invoice.number for invoice in status.processing],
         "store": store,
         "livemode": status.livemode,
+        "events": status.events,
+        "refused_deliveries": status.refused_deliveries,
+        "last_reconcile": {provider.value: at for provider, at in status.compared.items()},
         "accounts": [{"provider": a.provider, "account": a.account, "livemode": a.livemode} for a in status.accounts],
     }
 
@@ -92,8 +121,9 @@ def _invoices(title: str, invoices: Sequence[Invoice], screen: Screen) -> None:
 def _command(each: OpenRefund) -> str | None:
     if each.next is Next.WAIT:
         return None
-    evidence = " --not-executed --evidence TEXT" if each.next is Next.RESOLVE else ""
-    return f"refundcli {each.next} {each.refund.id}{evidence}"
+    if each.next is Next.RECONCILE:
+        return f"refundcli reconcile --provider {each.refund.provider}"
+    return f"refundcli {each.next} {each.refund.id}{_TO_ADD.get(each.next, '')}"
 
 
 def _next(each: OpenRefund) -> str:

@@ -12,6 +12,7 @@ from refundcli.settings.system import is_zone
 LONGEST_TIMEOUT = 600.0
 HIGHEST_RATE = 1000.0
 MOST_IN_FLIGHT = 64
+LONGEST_PENDING_DAYS = 365
 LONGEST_NAME = 200
 LONGEST_NUMBER = 60
 
@@ -144,6 +145,12 @@ def up_to(most: float) -> Callable[[object], float]:
 def in_flight(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_IN_FLIGHT:
         raise Unfit(f"must be a whole number from 1 to {MOST_IN_FLIGHT}")
+    return value
+
+
+def pending_days(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LONGEST_PENDING_DAYS:
+        raise Unfit(f"must be a whole number of days from 1 to {LONGEST_PENDING_DAYS}")
     return value
 
 

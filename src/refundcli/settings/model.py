@@ -74,6 +74,8 @@ class RefundSettings:
     stripe_rate: float = field(default=20.0, metadata={"rule": _RATE})
     adyen_rate: float = field(default=20.0, metadata={"rule": _RATE})
     in_flight: int = field(default=8, metadata={"rule": Rule(int, checks.in_flight)})
+    # A refund accepted longer ago should have been told as final: `status` says so.
+    pending_days: int = field(default=5, metadata={"rule": Rule(int, checks.pending_days)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

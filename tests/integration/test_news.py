@@ -1,0 +1,280 @@
+"""What a provider tells of refunds and disputes: the same end in any order, however often, whoever brings it."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import permutations, product
+from typing import Any
+
+import pytest
+
+from desk import MERCHANT, Desk
+from refundcli.domain.money import parse_money
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, Provider, RefundState
+from refundcli.services.clock import SystemClock
+from refundcli.services.hear_news import Heard, hear
+from refundcli.services.provider_news import DisputeNews, EventState, News, RefundNews
+from refundcli.store.checking import findings
+
+LATER = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def tell(desk: Desk, *news: News) -> list[Heard]:
+    clock = SystemClock(UTC)
+    return [
+        desk.books.write(lambda tx, n=each: hear(tx, n, evidence="test", clock=clock, number_format="CN-{seq:04}"))  # type: ignore[misc]
+        for each in news
+    ]
+
+
+def refund_of(desk: Desk, number: str = "INV-1") -> Refund:
+    return desk.invoice(number).refunds[-1]
+
+
+def news_of(desk: Desk, state: RefundState, *, reference: str = "", **changes: object) -> RefundNews:
+    """News of the invoice's newest refund."""
+    refund, invoice = refund_of(desk), desk.invoice("INV-1")
+    at_provider = desk.sandbox.refunds[-1]
+    made = RefundNews(
+        provider=refund.provider or Provider.ADYEN,
+        reference=reference or at_provider.id,
+        payment_references=invoice.payments[0].references,
+        amount=refund.amount,
+        state=state,
+        status=state.value,
+        refund_id=refund.id,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def elsewhere(desk: Desk, amount: str, reference: str = "re_elsewhere", **changes: object) -> RefundNews:
+    payment = desk.invoice("INV-1").payments[0]
+    made = RefundNews(
+        provider=Provider.STRIPE,
+        reference=reference,
+        payment_references=payment.references,
+        amount=parse_money(amount),
+        state=RefundState.SUCCEEDED,
+        status="succeeded",
+        created_at=LATER,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def how_it_stands(desk: Desk) -> tuple[object, ...]:
+    invoice, refund = desk.invoice("INV-1"), refund_of(desk)
+    assert refund.credit_note
+    assert findings(desk.books) == []
+    return (
+        invoice.status,
+        invoice.refunded,
+        invoice.in_flight,
+        invoice.refundable,
+        refund.state,
+        refund.needs_acknowledgement,
+        refund.credit_note.status,
+        refund.credit_note.number,
+    )
+
+
+@pytest.mark.parametrize("known_as", ["submitted", "pending"])
+@pytest.mark.parametrize("last", ["failed", "reversed", "both", "succeeded", "rejected"])
+def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, known_as: str, last: str) -> None:
+    words = {
+        "succeeded": [(RefundState.SUCCEEDED, False)],
+        "failed": [(RefundState.SUCCEEDED, False), (RefundState.FAILED, True)],
+        "reversed": [(RefundState.SUCCEEDED, False), (RefundState.REVERSED, False)],
+        "both": [(RefundState.SUCCEEDED, False), (RefundState.FAILED, True), (RefundState.REVERSED, False)],
+        "rejected": [(RefundState.SUCCEEDED, False), (RefundState.FAILED, False)],
+    }[last]
+    ends: set[object] = set()
+    for at, order in enumerate(permutations(words)):
+        number = f"CN-{at + 1:04}"
+        desk.sandbox.faults(*(["drop_after"] if known_as == "submitted" else []), provider="adyen")
+        desk.paid_by_card(f"INV-{at}", provider="adyen")
+        desk(f"refund INV-{at} --full --reason other --yes")
+        made = desk.invoice(f"INV-{at}").refunds[-1]
+        assert made.state == known_as
+        at_provider = desk.sandbox.refunds[-1]
+        for (state, late), _ in product(order, range(3)):
+            (heard,) = tell(
+                desk,
+                RefundNews(
+                    provider=Provider.ADYEN,
+                    reference=at_provider.id,
+                    payment_references=(at_provider.payment,),
+                    amount=made.amount,
+                    state=state,
+                    status=state.value,
+                    account=MERCHANT,
+                    refund_id=made.id,
+                    is_late=late,
+                ),
+            )
+            assert heard.state is EventState.APPLIED
+        invoice = desk.invoice(f"INV-{at}")
+        (refund,) = invoice.refunds
+        assert refund.credit_note
+        # In issuing order, so a number is one more for each invoice.
+        assert (refund.credit_note.number or "")[-4:] == number[-4:]
+        ends.add((invoice.status, invoice.refunded, invoice.in_flight, refund.state, refund.needs_acknowledgement))
+        ends.add(refund.credit_note.status)
+        assert findings(desk.books) == []
+    assert len(ends) == 2, ends
+
+
+def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --full --reason other --yes")
+    desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
+    tell(desk, news_of(desk, RefundState.FAILED, failure="declined by the bank"))
+    invoice, refund = desk.invoice("INV-1"), refund_of(desk)
+    assert (invoice.status, invoice.in_flight.number, invoice.refundable.number) == (
+        InvoiceStatus.PAID,
+        "100.00",
+        "0.00",
+    )
+    assert refund.credit_note
+    assert refund.credit_note.status is CreditNoteStatus.VOID
+    assert refund.credit_note.number
+    assert refund.needs_acknowledgement
+    desk.refused("refund INV-1 --full --reason other --yes", "nothing-to-refund")
+
+    known = desk.json(f"acknowledge {refund.id} --memo 'told by the bank' --yes")
+    assert known["refunds"][0]["acknowledged_by"] == desk.operator
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert findings(desk.books) == []
+    desk.json("refund INV-1 --full --reason other --yes")
+
+
+def test_what_came_back_is_free_at_once_and_told_until_a_person_knows(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --full --reason other --yes")
+    tell(desk, news_of(desk, RefundState.REVERSED))
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    loud = desk("status -o json")
+    assert loud.exit_code == 8
+    (came_back,) = loud.json["came_back"]
+    assert came_back["command"] == f"refundcli acknowledge {refund_of(desk).id}"
+    assert f"reversed\t{refund_of(desk).id}" in desk("status").out
+    desk.json(f"acknowledge {refund_of(desk).id} --yes")
+    assert desk("status -o json").exit_code == 0
+    desk.refused(f"acknowledge {refund_of(desk).id} --yes", "nothing-to-acknowledge")
+
+
+def test_a_refund_made_elsewhere_counts_from_the_moment_it_is_seen(desk: Desk) -> None:
+    desk.paid_by_card()
+    tell(desk, elsewhere(desk, "30.00 EUR"), elsewhere(desk, "30.00 EUR"))
+    invoice = desk.invoice("INV-1")
+    assert (invoice.refundable.number, invoice.refunded.number) == ("70.00", "30.00")
+    (made,) = invoice.refunds
+    assert (made.is_external, made.credit_note, made.reason) == (True, None, None)
+    desk.refused("refund INV-1 --amount 71 --reason other --yes", "over-refund")
+    tell(desk, elsewhere(desk, "70.00 EUR", "re_another"))
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+    tell(desk, elsewhere(desk, "70.00 EUR", "re_another", state=RefundState.REVERSED))
+    assert desk.invoice("INV-1").status is InvoiceStatus.PAID
+    assert desk.invoice("INV-1").refundable.number == "70.00"
+    assert findings(desk.books) == []
+
+
+def test_what_the_import_told_as_given_back_is_not_counted_twice(desk: Desk) -> None:
+    desk.paid_by_card(returned_elsewhere=3000)
+    before = datetime(2026, 1, 1, tzinfo=UTC)
+    tell(desk, elsewhere(desk, "20.00 EUR", "re_a", created_at=before))
+    assert desk.invoice("INV-1").refundable.number == "70.00"
+    tell(desk, elsewhere(desk, "20.00 EUR", "re_b", created_at=before))
+    assert desk.invoice("INV-1").refundable.number == "60.00"
+    tell(desk, elsewhere(desk, "5.00 EUR", "re_c"))
+    assert desk.invoice("INV-1").refundable.number == "55.00"
+    assert findings(desk.books) == []
+
+
+def test_a_record_of_a_dashboard_refund_and_that_refund_are_one(desk: Desk) -> None:
+    desk.paid_by_card(auto_refundable=False)
+    desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference re_dash --yes")
+    tell(desk, elsewhere(desk, "40.00 EUR", "re_dash"), elsewhere(desk, "40.00 EUR", "re_dash"))
+    assert desk.invoice("INV-1").refundable.number == "60.00"
+    tell(desk, elsewhere(desk, "40.00 EUR", "re_second"))
+    assert desk.invoice("INV-1").refundable.number == "20.00"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amount": parse_money("99.00 EUR")},
+        {"payment_references": ("pi_another",)},
+        {"account": "acct_another"},
+        {"livemode": True},
+    ],
+    ids=["amount", "payment", "account", "mode"],
+)
+def test_news_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: dict[str, Any]) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --full --reason other --yes")
+    before = how_it_stands(desk)
+    (heard,) = tell(desk, news_of(desk, RefundState.FAILED, **changes))
+    assert (heard.state, heard.changed) == (EventState.CONTRADICTS, False)
+    assert how_it_stands(desk) == before
+
+
+def test_one_request_that_became_two_refunds_is_counted_twice(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 40 --reason other --yes")
+    tell(desk, news_of(desk, RefundState.SUCCEEDED, reference="re_twin", created_at=LATER))
+    assert desk.invoice("INV-1").refundable.number == "20.00"
+
+
+def test_a_failure_and_a_success_that_contradict_each_other_hold_the_amount(desk: Desk) -> None:
+    desk.paid_by_card(provider="adyen")
+    desk.json("refund INV-1 --full --reason other --yes")
+    tell(desk, news_of(desk, RefundState.FAILED))
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    desk.json("refund INV-1 --amount 60 --reason other --yes")
+    first = desk.invoice("INV-1").refunds[0]
+    at_provider = desk.sandbox.refunds[0]
+    told = news_of(desk, RefundState.SUCCEEDED, reference=at_provider.id, refund_id=first.id, amount=first.amount)
+    (heard,) = tell(desk, told)
+    assert heard.state is EventState.CONTRADICTS
+    assert "paid twice" in heard.note
+
+
+def test_news_of_a_payment_that_is_not_here_waits_for_it(desk: Desk) -> None:
+    desk.paid_by_card()
+    (heard,) = tell(desk, elsewhere(desk, "1.00 EUR", payment_references=("pi_unknown",)))
+    assert heard.state is EventState.UNMATCHED
+
+
+def test_of_two_words_about_a_dispute_the_later_one_holds_in_any_order(desk: Desk) -> None:
+    day = timedelta(days=1)
+    words = [
+        (Dispute.OPEN, LATER),
+        (Dispute.WON, LATER + day),
+        (Dispute.OPEN, LATER + 2 * day),
+        (Dispute.LOST, LATER + 2 * day),
+    ]
+    for at in range(12):
+        number = f"INV-{at}"
+        desk.paid_by_card(number)
+        order = words[:]
+        random.Random(at).shuffle(order)
+        for dispute, when in order:
+            payment = desk.invoice(number).payments[0]
+            news = DisputeNews(
+                Provider.STRIPE, payment.references, dispute, dispute.value, when, parse_money("40.00 EUR")
+            )
+            tell(desk, news, news)
+        assert desk.invoice(number).dispute is Dispute.LOST
+        assert desk.invoice(number).refundable.number == "60.00"
+
+
+def test_what_was_reserved_here_and_made_there_was_sent_before_a_backup_was_restored(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("drop_after")
+    desk("refund INV-1 --amount 40 --reason other --yes")
+    with desk.books.engine.begin() as line:
+        line.exec_driver_sql("UPDATE refund SET state = 'ready', fence = 0, first_sent_at = NULL")
+    tell(desk, news_of(desk, RefundState.SUCCEEDED))
+    assert refund_of(desk).state is RefundState.SUCCEEDED
+    assert desk.invoice("INV-1").refunded.number == "40.00"
