@@ -10,7 +10,7 @@ from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports import Books, Clock, PaymentProvider
+from refundcli.services.ports import Books, Clock, PaymentProvider, ProviderRecords
 from refundcli.services.sending import SendingPolicy
 from refundcli.settings import Settings
 
@@ -104,6 +104,7 @@ class ConnectedProviders:
     def __init__(self, settings: Settings, environ: Mapping[str, str], books: Books) -> None:
         self._settings, self._environ, self._books = settings, environ, books
         self._made: dict[Provider, PaymentProvider] = {}
+        self._asked: dict[Provider, ProviderRecords] = {}
 
     def of(self, provider: Provider) -> PaymentProvider:
         """Raises SettingsProblem where credentials are missing or of the other mode."""
@@ -115,6 +116,17 @@ class ConnectedProviders:
             agree_on_mode(self._books, made.name, livemode=made.livemode)
             self._made[provider] = made
         return self._made[provider]
+
+    def records(self, provider: Provider) -> ProviderRecords:
+        """What the provider keeps. Raises SettingsProblem, and where it cannot be asked, CannotBeAsked."""
+        if provider not in self._asked:
+            from refundcli.providers.registry import records
+
+            cache = AccountsInBooks(self._books)
+            made = records(provider, settings=self._settings, environ=self._environ, account_cache=cache)
+            agree_on_mode(self._books, made.name, livemode=made.livemode)
+            self._asked[provider] = made
+        return self._asked[provider]
 
 
 def agree_on_mode(books: Books, provider: Provider, *, livemode: bool) -> None:

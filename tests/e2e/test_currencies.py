@@ -31,9 +31,9 @@ def test_each_currency_leaves_in_the_units_of_its_provider(desk: Desk, provider:
 
 
 def test_a_rest_that_is_too_fine_for_the_provider_is_recorded(desk: Desk) -> None:
-    desk.paid_by_card("INV-1", "8.250 KWD", captured=8255)
+    desk.paid_by_card("INV-1", "8.250 KWD", returned_elsewhere=5)
     desk.refused("mark-refunded INV-1 --full --reason other --yes", "use-refund")
-    desk.json("refund INV-1 --amount 8.250 --reason other --yes")
+    desk.json("refund INV-1 --amount 8.240 --reason other --yes")
     desk.refused("refund INV-1 --full --reason other --yes", "amount-not-exact")
     answer = desk.json("mark-refunded INV-1 --full --reason other --yes")
     assert answer["invoice"]["status"] == "refunded"

@@ -105,11 +105,17 @@ def test_a_key_without_the_right_is_a_definite_no_and_frees_the_amount(desk: Des
 def test_a_provider_that_is_not_there_was_asked_nothing(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 1 --reason other --yes")
+    desk.paid_by_card("INV-2", provider="adyen")
+    desk.json("refund INV-2 --amount 1 --reason other --yes")
     desk.sandbox.stop()
+    # Stripe is asked first how the payment stands; Adyen cannot be.
     answer = desk("refund INV-1 --amount 60 --reason duplicate --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (4, "provider-unreachable")
+    assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.SUCCEEDED]
+    answer = desk("refund INV-2 --amount 60 --reason duplicate --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
-    assert desk.invoice("INV-1").refundable.number == "99.00"
-    assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.SUCCEEDED, RefundState.FAILED]
+    assert desk.invoice("INV-2").refundable.number == "99.00"
+    assert [refund.state for refund in desk.invoice("INV-2").refunds] == [RefundState.PENDING, RefundState.FAILED]
 
 
 def test_a_busy_provider_is_asked_again_after_a_while(desk: Desk) -> None:
@@ -120,12 +126,23 @@ def test_a_busy_provider_is_asked_again_after_a_while(desk: Desk) -> None:
 
 
 def test_what_the_provider_already_returned_is_declined_in_its_words(desk: Desk) -> None:
-    reference = desk.paid_by_card()
-    desk.sandbox.dispute(reference)
+    desk.paid_by_card()
+    desk.sandbox.faults("429", times=9)
     answer = desk("refund INV-1 --full --reason other --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
-    assert "disputed" in answer.error["message"]
+    assert "Too many requests" in answer.error["message"]
     assert only_refund(desk)["status"] == "failed"
+
+
+def test_what_is_not_at_the_provider_as_it_is_here_is_not_refunded(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.dispute(reference)
+    for command in ("refund INV-1 --full --reason other --yes", "refund INV-1 --full --reason other --dry-run"):
+        error = desk.refused(command, "differs-from-provider")
+        assert "dispute: none here, open there" in str(error["message"])
+        assert "refundcli reconcile --invoice INV-1" in str(error["hint"])
+    assert desk.sandbox.refund_requests == []
+    assert desk.invoice("INV-1").refunds == ()
 
 
 def test_the_same_request_key_again_is_the_same_refund(desk: Desk) -> None:

@@ -349,6 +349,7 @@ def test_r11_what_a_lost_dispute_took_is_only_recorded(desk: Desk) -> None:
 
 def test_r11_the_rest_of_a_lost_dispute_may_still_be_refunded(desk: Desk) -> None:
     reference = desk.paid_by_card(dispute=Dispute.LOST, dispute_amount=6000)
+    desk.sandbox.dispute(reference, "lost", 6000)
     desk.refused("refund INV-1 --amount 40.01 --reason other --yes", "over-refund")
     desk.json("refund INV-1 --full --reason other --yes")
     assert desk.refunded_at_provider(reference) == [4000]

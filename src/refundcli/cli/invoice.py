@@ -1,5 +1,6 @@
-"""invoice: import, list, show, history."""
+"""invoice: import, pull, list, show, history."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
-    help="Import, list and look into invoices.",
+    help="Import, pull, list and look into invoices.",
 )
 
 
@@ -31,6 +32,30 @@ def import_(
     from refundcli.cli.importing import import_file
 
     import_file(ctx.obj, file, skip_invalid=skip_invalid)
+
+
+@app.command(epilog="Examples:  refundcli invoice pull stripe   ·   refundcli invoice pull stripe --since 2026-11-01")
+def pull(
+    ctx: typer.Context,
+    provider: Annotated[
+        Provider, typer.Argument(metavar="PROVIDER", help="stripe: it keeps invoices; Adyen does not.")
+    ],
+    since: Annotated[
+        datetime | None,
+        typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Only invoices made since this day."),
+    ] = None,
+    number: Annotated[
+        str | None, typer.Option("--number", metavar="NUMBER", help="Only this one, by its number or in_… id.")
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Bring invoices in from the provider, with their payments, refunds and disputes.
+
+    What the store knows better stays. A pull that was stopped goes on where it was.
+    """
+    from refundcli.cli.pulling import pull_invoices
+
+    pull_invoices(ctx.obj, provider, since=since.date() if since else None, number=number)
 
 
 @app.command("list", epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list -o csv")
@@ -77,6 +102,9 @@ def show(
         str,
         typer.Argument(metavar="NUMBER", help="An invoice's number, a provider's id, or a credit note's number."),
     ],
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the provider first, and take in what it tells.")
+    ] = False,
     output: Output = None,
 ) -> None:
     """Show one invoice: what it is, what is left, what happened, and what may be done now."""
@@ -87,6 +115,10 @@ def show(
 
     me: App = ctx.obj
     books = me.services.books
+    if refresh:
+        from refundcli.cli.pulling import refresh_invoice
+
+        refresh_invoice(me, name)
     invoice, livemode = books.read(lambda tx: (invoice_behind(tx, name), tx.livemode()))
     if me.for_people:
         mode = {None: "", True: "live mode", False: "test mode"}[livemode]

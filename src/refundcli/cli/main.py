@@ -20,7 +20,7 @@ from refundcli.domain.errors import RefundcliError, UsageProblem
 # Name → (module, summary). A module is imported when its command is used, not to list it.
 COMMANDS = {
     "init": ("refundcli.cli.init", "Write refundcli.toml and make the store."),
-    "invoice": ("refundcli.cli.invoice", "Import, list and look into invoices."),
+    "invoice": ("refundcli.cli.invoice", "Import, pull, list and look into invoices."),
     "refund": ("refundcli.cli.refund", "Send money back through the provider: money moves."),
     "mark-refunded": ("refundcli.cli.mark_refunded", "Record a refund made elsewhere: no money moves."),
     "void": ("refundcli.cli.void", "Cancel an invoice that was issued and never paid."),
@@ -28,6 +28,7 @@ COMMANDS = {
     "status": ("refundcli.cli.status", "Show what needs attention now."),
     "resume": ("refundcli.cli.resume", "Settle refunds that a kill or a timeout left behind."),
     "resolve": ("refundcli.cli.resolve", "End by hand a refund that no machine can settle."),
+    "reconcile": ("refundcli.cli.reconcile", "Compare the books with a provider; adopt refunds made elsewhere."),
     "acknowledge": ("refundcli.cli.acknowledge", "Say that you know of a refund that came back."),
     "credit-notes": ("refundcli.cli.credit_notes", "List and show credit notes."),
     "store": ("refundcli.cli.store", "Upgrade, back up and check the store."),

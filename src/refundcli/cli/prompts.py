@@ -43,6 +43,11 @@ def agreed(app: App, question: str) -> None:
         raise NotConfirmed("a yes")
 
 
+def asked_for(question: str) -> str:
+    """A word that was not given; empty when nothing was typed."""
+    return _ask(f" {safe(question)} ").strip()
+
+
 def check_confirm(answer: str, wanted: str) -> None:
     """An answer given beforehand with --confirm must be exactly what would have been asked for."""
     if _normal(answer) != _normal(wanted):

@@ -51,6 +51,7 @@ def refund(
     from refundcli.domain.reasons import parse_reason
     from refundcli.services.interrupts import Interrupted
     from refundcli.services.issue_refund import RefundRequest, issue_refund
+    from refundcli.services.preflight import preflight
 
     me: App = ctx.obj
     refunding.full_or_amount(full, amount)
@@ -75,6 +76,7 @@ def refund(
         return
     live = refunding.connect(me, seen)
     if dry_run:
+        preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers)
         refunding.show_dry_run(
             me,
             [(share.amount, share.payment) for share in seen.shares],

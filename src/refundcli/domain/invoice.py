@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import Money, zero
@@ -15,7 +15,8 @@ class Payment:
     """Money taken for an invoice, in the invoice's currency.
 
     `reserved` is promised to refunds under way, `refunded` is gone through this store, `returned_elsewhere`
-    went back before the store knew the payment or by other hands.
+    went back before the store knew the payment or by other hands; `opening_returned` is what it came with,
+    at `opening_at`.
     """
 
     id: int
@@ -32,6 +33,8 @@ class Payment:
     dispute_amount: Money | None = None
     dispute_recorded: Money | None = None
     paid_on: date | None = None
+    opening_returned: Money | None = None
+    opening_at: datetime | None = None
 
     @property
     def reference(self) -> str:

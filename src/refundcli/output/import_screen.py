@@ -6,6 +6,7 @@ from typing import Any
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.services.bad_rows import Problem
 from refundcli.services.import_invoices import CheckedInvoices, ImportResult
+from refundcli.services.pull_invoices import Pulled
 
 _KEPT_SHOWN = 20
 
@@ -69,6 +70,20 @@ def import_shape(
         "refused": [problem_shape(problem) for problem in checked.problems],
         "refused_count": checked.bad_rows,
         "rejected_file": rejected_file,
+    }
+
+
+def pull_shape(provider: str, done: Pulled) -> dict[str, Any]:
+    result = done.imported
+    return {
+        "provider": provider,
+        "new": result.new,
+        "changed": result.changed,
+        "same": result.same,
+        "kept": [{"number": number, "why": why} for _, number, why in result.kept],
+        "kept_count": result.kept_count,
+        "news": done.news,
+        "went_on_after": done.went_on or None,
     }
 
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
 from refundcli.secrets import Secret, resolve
-from refundcli.services.ports import PaymentProvider
+from refundcli.services.ports import PaymentProvider, ProviderRecords
 from refundcli.settings import Settings, variable
 
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_.+")
@@ -45,6 +45,19 @@ class PracticeAddressWhenLive(SettingsProblem):
         )
 
 
+class CannotBeAsked(Refused):
+    """The provider tells of payments only by event and in reports."""
+
+    code = "cannot-be-asked"
+
+    def __init__(self, provider: Provider) -> None:
+        super().__init__(
+            f"{provider.label} cannot be asked about its payments: it tells of them by webhook and in reports.",
+            hint="refundcli reconcile --report FILE   reads its payment accounting or settlement details report",
+            context={"provider": provider.value},
+        )
+
+
 def connect(
     name: Provider, *, settings: Settings, environ: Mapping[str, str], account_cache: AccountCache
 ) -> PaymentProvider:
@@ -52,18 +65,36 @@ def connect(
     return _CONNECT[name](settings, environ, account_cache)
 
 
+def records(
+    name: Provider, *, settings: Settings, environ: Mapping[str, str], account_cache: AccountCache
+) -> ProviderRecords:
+    """What the provider keeps, to be asked. Raises SettingsProblem, and CannotBeAsked for Adyen."""
+    if name is not Provider.STRIPE:
+        raise CannotBeAsked(name)
+    from refundcli.providers.stripe_records import StripeRecords
+
+    key = _stripe_key(settings, environ)
+    account = _stripe_account(key, settings, account_cache)
+    return StripeRecords(key, settings.stripe, settings.refunds, account, zone=settings.operator.zone)
+
+
 def _stripe(settings: Settings, environ: Mapping[str, str], cache: AccountCache) -> PaymentProvider:
+    key = _stripe_key(settings, environ)
+
+    from refundcli.providers import stripe
+
+    account = _stripe_account(key, settings, cache)
+    return stripe.StripeProvider(key, settings.stripe, settings.refunds, account)
+
+
+def _stripe_key(settings: Settings, environ: Mapping[str, str]) -> str:
     key = _secret(Provider.STRIPE, settings.stripe.api_key, environ).reveal()
     kind = _STRIPE_KEY.fullmatch(key)
     if kind is None:
         raise BadCredentials(Provider.STRIPE, "it begins with none of sk_test_, rk_test_, sk_live_, rk_live_")
     if kind[1] == "live" and settings.stripe.api_base:
         raise PracticeAddressWhenLive(Provider.STRIPE)
-
-    from refundcli.providers import stripe
-
-    account = _stripe_account(key, settings, cache)
-    return stripe.StripeProvider(key, settings.stripe, settings.refunds, account)
+    return key
 
 
 def _stripe_account(key: str, settings: Settings, cache: AccountCache) -> str:

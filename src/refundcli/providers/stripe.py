@@ -24,7 +24,7 @@ _PAGE_SIZE = 100
 _METADATA_LENGTH = 500
 _PAYMENT = re.compile(r"(?:(pi)|(?:ch|py))_[A-Za-z0-9_]{1,250}")
 
-_STATES = {
+STATES = {
     "pending": RefundState.PENDING,
     "requires_action": RefundState.PENDING,
     "succeeded": RefundState.SUCCEEDED,
@@ -86,7 +86,7 @@ class StripeProvider:
         self.base_url = _base(settings)
         self._endpoint = self.base_url + _PATH
         self._send_fraudulent = settings.send_fraudulent
-        self._client = _client(key, settings, refunds)
+        self._client = client_for(key, settings, refunds)
 
     def prepare(self, order: RefundOrder) -> WireRequest:
         """The exact request, to be stored before it is sent (I2). Raises UnusableReference, AmountNotExact."""
@@ -113,9 +113,9 @@ class StripeProvider:
             made = self._client.v1.refunds.create(
                 params, {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
             )
-            return _read(_body(made), request.params, replayed=_is_replayed(_headers(made)))
+            return _read(body(made), request.params, replayed=_is_replayed(_headers(made)))
         except stripe.StripeError as error:
-            return _classified(error)
+            return classified(error)
         except Exception as error:  # the SDK stumbled over what came back
             return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
 
@@ -124,11 +124,11 @@ class StripeProvider:
         if not self._is_ours(request):
             return RefundAnswer(Signal.OTHER, message=_OTHERS)
         try:
-            found = [told for told in self._refunds_of(request) if _refund_id(told) == refund_id]
+            found = [told for told in self._refunds_of(request) if refund_id_in(told) == refund_id]
         except _NotAList as error:
             return RefundAnswer(Signal.MALFORMED, message=str(error))
         except stripe.StripeError as error:
-            return None if _is_missing(error) else RefundAnswer(Signal.OTHER, message=_classified(error).message)
+            return None if _is_missing(error) else RefundAnswer(Signal.OTHER, message=classified(error).message)
         except Exception as error:  # as in `refund`
             return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
         if len(found) > 1:
@@ -142,7 +142,7 @@ class StripeProvider:
         wanted: dict[str, Any] = {field: payment, "limit": _PAGE_SIZE}
         while True:
             params: Any = dict(wanted)
-            page = _body(self._client.v1.refunds.list(params, {"stripe_version": request.api_version}))
+            page = body(self._client.v1.refunds.list(params, {"stripe_version": request.api_version}))
             refunds = _page(page)
             yield from refunds
             if not page["has_more"]:
@@ -183,13 +183,13 @@ def account_of(key: str, settings: StripeSettings, refunds: RefundSettings) -> s
     Raises BadCredentials or ProviderUnreachable.
     """
     try:
-        told = _body(_client(key, settings, refunds).v1.accounts.retrieve_current())
+        told = body(client_for(key, settings, refunds).v1.accounts.retrieve_current())
     except stripe.AuthenticationError:
         raise BadCredentials(Provider.STRIPE, "Stripe does not know it") from None
     except stripe.StripeError as error:
         if error.http_status == 403:
             return f"key-{fingerprint(key)}"
-        raise ProviderUnreachable(Provider.STRIPE, _classified(error).message) from None
+        raise ProviderUnreachable(Provider.STRIPE, classified(error).message) from None
     except Exception:  # the SDK stumbled over what came back
         told = {}
     account = text_in(told.get("id")) if isinstance(told, Mapping) else ""
@@ -202,7 +202,7 @@ def _base(settings: StripeSettings) -> str:
     return settings.api_base or stripe.DEFAULT_API_BASE
 
 
-def _client(key: str, settings: StripeSettings, refunds: RefundSettings) -> stripe.StripeClient:
+def client_for(key: str, settings: StripeSettings, refunds: RefundSettings) -> stripe.StripeClient:
     _quieten_sdk()
     timeout = (refunds.connect_timeout, refunds.read_timeout)
     return stripe.StripeClient(
@@ -236,7 +236,7 @@ def _payment_in(params: Mapping[str, object]) -> tuple[str, object]:
 # --- what an answer says ---
 
 
-def _body(told: Any) -> Any:
+def body(told: Any) -> Any:
     """The JSON as it came: the SDK's objects turn some of it into other types."""
     return told.last_response.data
 
@@ -251,7 +251,7 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
     fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
     reference, status = text_in(fields.get("id")), text_in(fields.get("status"))
     differs = _what_differs(fields, asked)
-    state = _STATES.get(status)
+    state = STATES.get(status)
     if differs:
         message = f"Stripe answered 2xx, but not with the refund that was asked for: {', '.join(differs)}"
     elif state is None:
@@ -262,7 +262,7 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
             state,
             reference,
             status,
-            _why_failed(fields) if state is RefundState.FAILED else "",
+            why_failed(fields) if state is RefundState.FAILED else "",
             replayed=replayed,
         )
     return RefundAnswer(Signal.MALFORMED, None, reference, status, message, replayed=replayed)
@@ -283,12 +283,12 @@ def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, object]) -> lis
     return [name for name, same in holds.items() if not same]
 
 
-def _why_failed(fields: Mapping[str, Any]) -> str:
+def why_failed(fields: Mapping[str, Any]) -> str:
     status, reason = text_in(fields.get("status")), text_in(fields.get("failure_reason"))
     return said(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
 
 
-def _refund_id(told: Mapping[str, Any]) -> object:
+def refund_id_in(told: Mapping[str, Any]) -> object:
     metadata = told.get("metadata")
     return metadata.get("refundcli_refund") if isinstance(metadata, Mapping) else None
 
@@ -314,7 +314,7 @@ def _is_refund(told: object) -> bool:
 # --- what an error says ---
 
 
-def _classified(error: stripe.StripeError) -> RefundAnswer:
+def classified(error: stripe.StripeError) -> RefundAnswer:
     if isinstance(error, stripe.APIConnectionError):
         return network_answer(error, "Stripe")
     status, told, headers = error.http_status or 0, _told(error), error.headers or {}

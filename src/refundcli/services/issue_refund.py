@@ -29,6 +29,7 @@ from refundcli.services.ports import (
     RefundOrder,
     Writing,
 )
+from refundcli.services.preflight import preflight
 from refundcli.services.sending import SendingPolicy, send, settle
 from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
 
@@ -145,6 +146,7 @@ def issue_refund(
     seen = books.read(lambda tx: preview(tx, request, now=clock.now()))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
     ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
+    preflight(seen.invoice, seen.shares, books=books, providers=providers)
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
         plan = preview(tx, request, now=clock.now())

@@ -340,6 +340,9 @@ class PaymentProvider(Protocol):
 
 class Providers(Protocol):
     def of(self, provider: Provider) -> PaymentProvider: ...
+    def records(self, provider: Provider) -> "ProviderRecords":
+        """What the provider keeps, where it can be asked. Raises SettingsProblem."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +363,10 @@ class ProviderRecords(Protocol):
 
     def payment(self, reference: str) -> PaymentTruth | None:
         """The payment with every refund of it; None when the provider has none of that id."""
+        ...
+
+    def payments(self, *, since: date | None) -> Iterator[PaymentTruth]:
+        """Every payment made since then, newest first, many in one request (Stripe: its charges with their refunds)."""
         ...
 
     def refund(self, reference: str) -> RefundNews | None: ...

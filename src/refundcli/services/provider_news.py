@@ -56,7 +56,7 @@ News: TypeAlias = RefundNews | DisputeNews
 
 @dataclass(frozen=True, slots=True)
 class PaymentTruth:
-    """One payment as the provider knows it now, with every refund of it; amounts in its currency.
+    """One payment as the provider knew it at `asked_at`, with every refund of it; amounts in its currency.
 
     `why_not_refundable` is the provider's own word against a refund, empty where there is none.
     """
@@ -68,6 +68,7 @@ class PaymentTruth:
     processing: bool
     dispute: DisputeNews | None
     refunds: tuple[RefundNews, ...]
+    asked_at: datetime
     why_not_refundable: str = ""
 
 

@@ -39,6 +39,8 @@ def payment_of(row: PaymentRow, code: str) -> Payment:
         dispute_amount=None if row.dispute_amount is None else Money(row.dispute_amount, unit),
         dispute_recorded=Money(row.dispute_recorded, unit),
         paid_on=row.paid_on,
+        opening_returned=Money(row.opening_returned, unit),
+        opening_at=row.opening_at,
     )
 
 

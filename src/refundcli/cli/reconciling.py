@@ -1,0 +1,91 @@
+"""What `reconcile` does: asks or reads, tells every difference, and ends with how many there were."""
+
+from datetime import date
+
+import typer
+
+from refundcli.cli.context import App
+from refundcli.cli.exit_codes import ExitCode
+from refundcli.cli.options import Format
+from refundcli.cli.prompts import asked_for
+from refundcli.domain.reasons import RefundReason, parse_reason
+from refundcli.domain.statuses import Provider
+from refundcli.output import shapes
+from refundcli.output.progress import progress
+from refundcli.output.reconcile_screen import (
+    DIFFERENCE_COLUMNS,
+    TEXT_COLUMNS,
+    difference_row,
+    reconcile_shape,
+    show_differences,
+    show_reconciled,
+)
+from refundcli.services import reconcile as service
+from refundcli.services.differences import Difference
+from refundcli.services.finding import invoice_named
+from refundcli.services.reconcile import Comparison, Reconciled
+
+
+def with_provider(app: App, provider: Provider | None, invoice: str | None, since: date | None) -> None:
+    """Ask the provider; without one, the one that can be asked. Raises SettingsProblem where it cannot be."""
+    services, told = app.services, list[tuple[Difference, bool]]()
+    records = services.providers.records(provider or _asked(app, invoice))
+    with progress(app.err, f"Asking {records.name.label}", wanted=not app.quiet) as advance:
+        comparison = Comparison(
+            services.books,
+            records,
+            services.clock,
+            services.policy.number_format,
+            tell=lambda difference, taken_in: told.append((difference, taken_in)),
+            advance=advance,
+        )
+        done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
+    _show(app, records.name.label, done, told)
+
+
+def _asked(app: App, invoice: str | None) -> Provider:
+    """Whom to ask about an invoice: the provider that took its money."""
+    if invoice:
+        found = app.services.books.read(lambda tx: invoice_named(tx, invoice))
+        return next((payment.provider for payment in found.payments if payment.provider), Provider.STRIPE)
+    return Provider.STRIPE
+
+
+def _show(app: App, label: str, done: Reconciled, told: list[tuple[Difference, bool]]) -> None:
+    if app.format is Format.NDJSON:
+        app.show_list(reconcile_shape(done, told)["differences"])
+    elif app.format is Format.JSON:
+        app.show_object(reconcile_shape(done, told))
+    elif app.for_people:
+        show_differences(told, app.out)
+        show_reconciled(label, done, app.out)
+    else:
+        app.show_rows(DIFFERENCE_COLUMNS, (difference_row(*each) for each in told), text_columns=TEXT_COLUMNS)
+        if not app.quiet:
+            show_reconciled(label, done, app.err)
+    if app.for_people and any(each.what == "refund" and not each.here for each, taken_in in told if taken_in):
+        app.note("Refunds made elsewhere want a reason: refundcli reconcile --adopt REFUND --reason REASON")
+    if done.differences:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def adopt_refund(app: App, name: str, *, reason: str, memo: str) -> None:
+    """Raises RefundNotFound, NotToAdopt, UnknownReason."""
+    services = app.services
+    found = services.books.read(lambda tx: service.to_adopt(tx, name))
+    if not reason and app.may_ask:
+        app.err.say(f"{found.amount} of {found.invoice_number}, {found.provider_reference}, was made elsewhere.")
+        reason = asked_for(f"Reason ({', '.join(RefundReason)}):")
+    adopted = service.adopt(
+        found.id,
+        parse_reason(reason),
+        memo=memo,
+        books=services.books,
+        clock=services.clock,
+        number_format=services.policy.number_format,
+    )
+    if app.for_people:
+        note = adopted.credit_note.number if adopted.credit_note else ""
+        app.out.say(("✓ ", "green"), f"Adopted {adopted.amount} of {adopted.invoice_number}   credit note {note}")
+    else:
+        app.show_object(shapes.refund(adopted))

@@ -1,0 +1,288 @@
+"""What Stripe keeps of payments, refunds, disputes and invoices.
+
+Only reads; half a list never passes for a whole one.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, tzinfo
+from functools import partial
+from typing import Any
+
+import stripe
+
+from refundcli.domain.currencies import CODES, Currency, currency
+from refundcli.domain.money import Money, zero
+from refundcli.domain.provider_units import from_provider_minor
+from refundcli.domain.statuses import Dispute, Provider, RefundState
+from refundcli.providers import BadCredentials, ProviderUnreachable
+from refundcli.providers import stripe as refunding
+from refundcli.providers.http import retry_after, said, text_in
+from refundcli.services.ports import ToldInvoice
+from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
+from refundcli.settings import RefundSettings, StripeSettings
+
+Fields = Mapping[str, Any]
+
+_PAGE_SIZE = 100
+_MOST_TRIES = 4
+_LONGEST_WAIT_SECONDS = 10.0
+# A dispute in one of these is over; an inquiry that may still be refunded is none yet (`is_charge_refundable`).
+_OVER = {"won": Dispute.WON, "lost": Dispute.LOST, "warning_closed": Dispute.NONE, "prevented": Dispute.NONE}
+_INQUIRIES = frozenset({"warning_needs_response", "warning_under_review"})
+
+
+class StripeRecords:
+    """`ProviderRecords` for one key; dates are in `zone`, the books' own."""
+
+    name = Provider.STRIPE
+
+    def __init__(
+        self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str, *, zone: tzinfo = UTC
+    ) -> None:
+        self.account = account
+        self.livemode = refunding.is_live(key)
+        self._zone = zone
+        self._client = refunding.client_for(key, settings, refunds)
+
+    # --- payments ------------------------------------------------------------------------------------------
+
+    def payment(self, reference: str) -> PaymentTruth | None:
+        """One request for most payments: the charge travels with its intent, and its refunds with it."""
+        v1, asked_at = self._client.v1, datetime.now(UTC)
+        if reference.startswith("pi_"):
+            params: Any = {"expand": ["latest_charge.refunds"]}
+            intent = self._one(lambda: v1.payment_intents.retrieve(reference, params))
+            return self._truth_of_intent(intent, asked_at) if intent else None
+        charge = self._charge(reference)
+        return self._truth_of(charge, asked_at) if charge else None
+
+    def _charge(self, reference: str) -> Fields | None:
+        params: Any = {"expand": ["refunds"]}
+        return self._one(lambda: self._client.v1.charges.retrieve(reference, params))
+
+    def payments(self, *, since: date | None) -> Iterator[PaymentTruth]:
+        """Every charge with its refunds, a hundred in one request."""
+        wanted = {"expand": ["data.refunds"], **self._made_since(since)}
+        asked_at = datetime.now(UTC)
+        for charge in self._pages(self._client.v1.charges.list, wanted):
+            if charge.get("status") != "failed":
+                yield self._truth_of(charge, asked_at)
+
+    def _truth_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
+        charge, processing = intent.get("latest_charge"), intent.get("status") == "processing"
+        if isinstance(charge, str):
+            charge = self._charge(charge)
+        if isinstance(charge, Mapping) and charge.get("status") != "failed":
+            return self._truth_of(charge, asked_at, processing=processing)
+        nothing = zero(_currency(intent))
+        return PaymentTruth(self.name, (_id(intent),), nothing, nothing, processing, None, (), asked_at)
+
+    def _truth_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
+        intent = _id_in(charge.get("payment_intent"))
+        references = tuple(filter(None, (intent, _id(charge))))
+        of = _currency(charge)
+        dispute = self._dispute_of(charge, references) if charge.get("disputed") else None
+        captured = _amount(charge, "amount_captured", of) if charge.get("captured") else zero(of)
+        return PaymentTruth(
+            provider=self.name,
+            references=references,
+            captured=captured,
+            refunded=_amount(charge, "amount_refunded", of),
+            processing=processing or charge.get("status") == "pending",
+            dispute=dispute,
+            refunds=tuple(self._refund_news(each, references) for each in self._refunds_of(charge)),
+            asked_at=asked_at,
+        )
+
+    def _refunds_of(self, charge: Fields) -> Iterable[Fields]:
+        """Those that came with the charge where these are all, else the whole list."""
+        told = charge.get("refunds")
+        if isinstance(told, Mapping) and told.get("has_more") is False and isinstance(told.get("data"), list):
+            return list(told["data"])
+        return self._pages(self._client.v1.refunds.list, {"charge": _id(charge)})
+
+    # --- refunds -------------------------------------------------------------------------------------------
+
+    def refund(self, reference: str) -> RefundNews | None:
+        told = self._one(lambda: self._client.v1.refunds.retrieve(reference))
+        return self._refund_news(told) if told else None
+
+    def refunds(self, *, since: date | None) -> Iterator[RefundNews]:
+        for told in self._pages(self._client.v1.refunds.list, self._made_since(since)):
+            yield self._refund_news(told)
+
+    def _refund_news(self, told: Fields, references: tuple[str, ...] = ()) -> RefundNews:
+        of, status = _currency(told), text_in(told.get("status"))
+        state = refunding.STATES.get(status)
+        if state is None:
+            raise self._unreadable(f"refund {said(told.get('id'))} is {said(status)[:60]!a}, which is not known here")
+        own = (_id_in(told.get("payment_intent")), _id_in(told.get("charge")))
+        return RefundNews(
+            provider=self.name,
+            reference=_id(told),
+            payment_references=references or tuple(filter(None, own)),
+            amount=_amount(told, "amount", of),
+            state=state,
+            status=status,
+            account=self.account,
+            livemode=self.livemode,
+            refund_id=text_in(refunding.refund_id_in(told)),
+            failure=refunding.why_failed(told) if state is RefundState.FAILED else "",
+            created_at=_time(told.get("created")),
+        )
+
+    # --- disputes ------------------------------------------------------------------------------------------
+
+    def disputes(self, *, since: date | None) -> Iterator[DisputeNews]:
+        """One for each payment that has any: several disputes of a payment are told as one."""
+        told = set[str]()
+        for dispute in self._pages(self._client.v1.disputes.list, self._made_since(since)):
+            charge = _id_in(dispute.get("charge"))
+            if charge not in told:
+                told.add(charge)
+                truth = self.payment(charge)
+                if truth and truth.dispute:
+                    yield truth.dispute
+
+    def _dispute_of(self, charge: Fields, references: tuple[str, ...]) -> DisputeNews | None:
+        """The gravest of a payment's disputes; what several lost ones took is added up (R11)."""
+        found = list(self._pages(self._client.v1.disputes.list, {"charge": _id(charge)}))
+        by_state: dict[Dispute, list[Fields]] = {}
+        for each in found:
+            by_state.setdefault(_dispute_state(each), []).append(each)
+        for state in (Dispute.OPEN, Dispute.LOST, Dispute.WON):
+            if state in by_state:
+                return self._dispute_news(state, by_state, references, _currency(charge))
+        return None
+
+    def _dispute_news(
+        self, state: Dispute, by_state: Mapping[Dispute, list[Fields]], references: tuple[str, ...], of: Currency
+    ) -> DisputeNews:
+        alike = by_state[state]
+        same_currency = [each for each in alike if _currency(each) == of]
+        amount = sum((_amount(each, "amount", of) for each in same_currency), zero(of))
+        return DisputeNews(
+            provider=self.name,
+            payment_references=references,
+            dispute=state,
+            status=text_in(alike[0].get("status")),
+            at=datetime.now(UTC),
+            # A bank may dispute in its own currency; what that takes is not told here.
+            amount=amount if same_currency == alike else None,
+            account=self.account,
+            livemode=self.livemode,
+        )
+
+    # --- requests ------------------------------------------------------------------------------------------
+
+    def _made_since(self, since: date | None) -> dict[str, Any]:
+        if since is None:
+            return {}
+        return {"created": {"gte": int(datetime(since.year, since.month, since.day, tzinfo=self._zone).timestamp())}}
+
+    def _one(self, ask: Callable[[], Any]) -> Fields | None:
+        """The object asked for; None where Stripe has none of that id."""
+        try:
+            told = self._asked(ask)
+        except stripe.InvalidRequestError as error:
+            if error.code == "resource_missing":
+                return None
+            raise self._unreachable(error) from None
+        if not isinstance(told, Mapping) or not text_in(told.get("id")):
+            raise self._unreadable("its answer has no id")
+        return told
+
+    def _pages(self, ask: Callable[[Any], Any], wanted: Mapping[str, Any]) -> Iterator[Fields]:
+        params = {"limit": _PAGE_SIZE, **wanted}
+        while True:
+            try:
+                page = self._asked(partial(ask, params))
+            except stripe.InvalidRequestError as error:
+                raise self._unreachable(error) from None
+            items = self._items(page)
+            yield from items
+            if not page["has_more"]:
+                return
+            params["starting_after"] = items[-1]["id"]
+
+    def _items(self, page: Any) -> list[Fields]:
+        fields = page if isinstance(page, Mapping) else {}
+        items, more = fields.get("data"), fields.get("has_more")
+        whole = isinstance(items, list) and isinstance(more, bool) and all(_has_id(each) for each in items)
+        if fields.get("object") != "list" or not whole or (more and not items):
+            raise self._unreadable("a list could not be read to its end")
+        assert isinstance(items, list)
+        return items
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        """One answer; after a 429 it is asked again a few times. A resource that is missing is told as the SDK does."""
+        for tries in range(1, _MOST_TRIES + 1):
+            try:
+                return refunding.body(ask())
+            except stripe.RateLimitError as error:
+                if tries == _MOST_TRIES:
+                    raise self._unreachable(error) from None
+                time.sleep(min(retry_after(error.headers or {}) or 0.5 * 2**tries, _LONGEST_WAIT_SECONDS))
+            except stripe.AuthenticationError:
+                raise BadCredentials(self.name, "Stripe does not know it") from None
+            except stripe.InvalidRequestError:
+                raise
+            except stripe.StripeError as error:
+                raise self._unreachable(error) from None
+            except Exception as error:  # the SDK stumbled over what came back
+                raise self._unreadable(said(error)) from None
+        raise AssertionError("the loop returns")
+
+    def _unreachable(self, error: stripe.StripeError) -> ProviderUnreachable:
+        return ProviderUnreachable(self.name, refunding.classified(error).message)
+
+    def _unreadable(self, why: str) -> ProviderUnreachable:
+        return ProviderUnreachable(self.name, f"what it answered could not be read: {why}.")
+
+    # --- invoices ------------------------------------------------------------------------------------------
+
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice]:
+        raise NotImplementedError
+
+    def invoice(self, name: str) -> ToldInvoice | None:
+        raise NotImplementedError
+
+
+def _dispute_state(told: Fields) -> Dispute:
+    status = text_in(told.get("status"))
+    if status in _INQUIRIES and told.get("is_charge_refundable") is True:
+        return Dispute.NONE
+    # What is not known to be over is open: a refund then could pay the customer twice.
+    return _OVER.get(status, Dispute.OPEN)
+
+
+def _has_id(told: object) -> bool:
+    return isinstance(told, Mapping) and bool(text_in(told.get("id")))
+
+
+def _id(told: Fields) -> str:
+    return text_in(told.get("id"))
+
+
+def _id_in(told: object) -> str:
+    """The id of something that may be told by its id or whole."""
+    return _id(told) if isinstance(told, Mapping) else text_in(told)
+
+
+def _currency(told: Fields) -> Currency:
+    code = text_in(told.get("currency")).upper()
+    if code not in CODES:
+        raise ProviderUnreachable(Provider.STRIPE, f"{said(code)!a} is no currency that is known here.")
+    return currency(code)
+
+
+def _amount(told: Fields, name: str, of: Currency) -> Money:
+    minor = told.get(name)
+    if type(minor) is not int or minor < 0:
+        raise ProviderUnreachable(Provider.STRIPE, f"{name} of {said(told.get('id'))} is no amount.")
+    return from_provider_minor(Provider.STRIPE, minor, of)
+
+
+def _time(told: object) -> datetime | None:
+    return datetime.fromtimestamp(told, UTC) if type(told) is int else None

@@ -1,0 +1,198 @@
+"""Where the books and a provider tell different stories of one payment."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money, zero
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Dispute, Provider, RefundKind, RefundState
+from refundcli.services.provider_news import PaymentTruth, RefundNews
+
+
+class DifferenceKind(StrEnum):
+    MISSING_HERE = "missing-here"
+    MISSING_THERE = "missing-there"
+    AMOUNT = "amount"
+    STATUS = "status"
+    CURRENCY = "currency"
+    DISPUTE = "dispute"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not the same: as it is `here` and `there`, and the money it is about.
+
+    `reference` is the provider's id of it; `invoice` is empty where the books know of none.
+    """
+
+    kind: DifferenceKind
+    provider: Provider
+    invoice: str
+    reference: str
+    what: str
+    here: str
+    there: str
+    amount: Money | None = None
+    refund_id: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.here or 'nothing'} here, {self.there or 'nothing'} there"
+
+
+# What a refund here may be called there, besides by the same word.
+_SAME_STORY = {
+    RefundState.READY: frozenset(RefundState),
+    RefundState.SUBMITTED: frozenset(RefundState),
+    # The provider's next word is on its way to us.
+    RefundState.PENDING: frozenset({RefundState.PENDING, RefundState.SUCCEEDED}),
+    RefundState.SUCCEEDED: frozenset({RefundState.SUCCEEDED}),
+    RefundState.RECORDED: frozenset({RefundState.PENDING, RefundState.SUCCEEDED}),
+    # A refund that came back is told as failed, as long as the provider has no other word for it.
+    RefundState.FAILED: frozenset({RefundState.FAILED, RefundState.REVERSED}),
+    RefundState.REVERSED: frozenset({RefundState.FAILED, RefundState.REVERSED}),
+}
+_CLOCKS_APART = timedelta(minutes=1)
+_GIVEN = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
+
+
+def compare(invoice: Invoice, payment: Payment, truth: PaymentTruth | None) -> Iterator[Difference]:
+    """Every difference about one payment of a provider; none where both tell the same story."""
+    side_by_side = _SideBySide(invoice, payment)
+    if truth is None:
+        yield side_by_side.differs(
+            DifferenceKind.MISSING_THERE, "payment", str(payment.captured), "", amount=payment.captured
+        )
+        return
+    if truth.captured.currency != payment.captured.currency:
+        here, there = payment.captured.currency.code, truth.captured.currency.code
+        yield side_by_side.differs(DifferenceKind.CURRENCY, "currency", here, there, amount=truth.captured)
+        return
+    yield from side_by_side.captured(truth)
+    yield from side_by_side.dispute(truth)
+    yield from side_by_side.refunds(truth)
+
+
+@dataclass(frozen=True, slots=True)
+class _SideBySide:
+    invoice: Invoice
+    payment: Payment
+
+    def differs(
+        self,
+        kind: DifferenceKind,
+        what: str,
+        here: str,
+        there: str,
+        *,
+        amount: Money | None = None,
+        reference: str = "",
+        refund_id: str = "",
+    ) -> Difference:
+        provider = self.payment.provider
+        assert provider
+        reference = reference or self.payment.reference
+        return Difference(kind, provider, self.invoice.number, reference, what, here, there, amount, refund_id)
+
+    def captured(self, truth: PaymentTruth) -> Iterator[Difference]:
+        here, there = self.payment.captured, truth.captured
+        if here != there:
+            apart = max(here, there) - min(here, there)
+            yield self.differs(DifferenceKind.AMOUNT, "captured", str(here), str(there), amount=apart)
+        if self.payment.processing != truth.processing:
+            words = {True: "processing", False: "not processing"}
+            told = words[self.payment.processing], words[truth.processing]
+            yield self.differs(DifferenceKind.STATUS, "payment", *told, amount=there)
+
+    def dispute(self, truth: PaymentTruth) -> Iterator[Difference]:
+        here, there = self.payment.dispute, truth.dispute.dispute if truth.dispute else Dispute.NONE
+        weighty = {Dispute.OPEN, Dispute.LOST}
+        # One that was won is over, and no longer told by every source.
+        if here is not there and weighty & {here, there}:
+            amount = truth.dispute.amount if truth.dispute else self.payment.dispute_amount
+            yield self.differs(DifferenceKind.DISPUTE, "dispute", here or "none", there or "none", amount=amount)
+        elif truth.why_not_refundable and there is not Dispute.LOST and not truth.processing:
+            yield self.differs(
+                DifferenceKind.STATUS, "payment", "refundable", truth.why_not_refundable, amount=truth.captured
+            )
+
+    def refunds(self, truth: PaymentTruth) -> Iterator[Difference]:
+        ours = [r for r in self.invoice.refunds if r.payment_id == self.payment.id]
+        pairs = [(told, _of(told, ours)) for told in truth.refunds]
+        yield from self._not_here([told for told, known in pairs if known is None and told.state in _GIVEN])
+        for told, known in pairs:
+            if known is not None:
+                yield from self.refund(told, known)
+        told_of = {known.id for _, known in pairs if known}
+        for refund in ours:
+            expected = refund.state in _GIVEN and refund.kind is not RefundKind.RECORD
+            if expected and refund.id not in told_of and _was_there(refund, truth.asked_at):
+                yield self._not_there(refund)
+        listed = sum((told.amount for told in truth.refunds if told.state in _GIVEN), zero(truth.captured.currency))
+        if listed < truth.refunded:
+            apart = truth.refunded - listed
+            yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(truth.refunded), amount=apart)
+
+    def refund(self, told: RefundNews, known: Refund) -> Iterator[Difference]:
+        at = {"reference": told.reference, "refund_id": known.id}
+        if told.amount != known.amount:
+            kind = DifferenceKind.AMOUNT
+            if told.amount.currency != known.amount.currency:
+                kind = DifferenceKind.CURRENCY
+            yield self.differs(kind, "refund", str(known.amount), str(told.amount), amount=told.amount, **at)
+        if told.state not in _SAME_STORY[known.state]:
+            yield self.differs(DifferenceKind.STATUS, "refund", known.state, told.state, amount=told.amount, **at)
+
+    def _not_here(self, strangers: Sequence[RefundNews]) -> Iterator[Difference]:
+        """Refunds by other hands; those from before the payment was imported may be in the figure it came with."""
+        nothing = zero(self.payment.captured.currency)
+        known_since, left = self.payment.opening_at, self.payment.opening_returned or nothing
+        for told in sorted(strangers, key=lambda each: each.amount.minor):
+            before = known_since and told.created_at and told.created_at < known_since
+            if before and told.amount <= left:
+                left -= told.amount
+                continue
+            yield self.differs(
+                DifferenceKind.MISSING_HERE,
+                "refund",
+                "",
+                str(told.amount),
+                amount=told.amount,
+                reference=told.reference,
+            )
+
+    def _not_there(self, refund: Refund) -> Difference:
+        return self.differs(
+            DifferenceKind.MISSING_THERE,
+            "refund",
+            f"{refund.amount} {refund.state}",
+            "",
+            amount=refund.amount,
+            reference=refund.provider_reference,
+            refund_id=refund.id,
+        )
+
+
+def _was_there(refund: Refund, at: datetime) -> bool:
+    """Was it sent long enough before the provider was asked? Another host's clock may be a little off."""
+    sent = refund.sending.first_sent_at if refund.sending else None
+    return (sent or refund.created_at) < at - _CLOCKS_APART
+
+
+def _of(told: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+    """The refund here that is this one, by the provider's id or by ours."""
+    by_reference = next((r for r in refunds if r.provider_reference == told.reference), None)
+    named = (r for r in refunds if r.id == told.refund_id and not r.provider_reference)
+    return by_reference or next(named, None) or _recorded(told, refunds)
+
+
+def _recorded(told: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+    """A record that names this refund, or that it would be matched with."""
+    records = [
+        r
+        for r in refunds
+        if r.kind is RefundKind.RECORD and not r.provider_reference and r.amount == told.amount and r.out_of_band
+    ]
+    return next((r for r in records if r.out_of_band and r.out_of_band.reference == told.reference), None)

@@ -1,0 +1,204 @@
+"""Compare the books with a provider that can be asked, and take in what is proven."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+
+from refundcli.domain.errors import NotFound, Refused
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.chunks import chunked
+from refundcli.services.differences import Difference, DifferenceKind
+from refundcli.services.finding import invoice_named
+from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Reading, Writing
+from refundcli.services.provider_news import PaymentTruth
+from refundcli.services.resume import RefundNotFound
+from refundcli.services.status import compared_name
+from refundcli.services.take_in import TakenIn, payments_told, take_in
+
+_AT_ONCE = 100
+
+Tell = Callable[[Difference, bool], None]
+Advance = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What a comparison came to; `by_kind` and `money` are about what differed, `repaired` of it is taken in."""
+
+    compared: int = 0
+    by_kind: Counter[DifferenceKind] = field(default_factory=Counter)
+    money: dict[tuple[DifferenceKind, str], Money] = field(default_factory=dict)
+    repaired: int = 0
+    changed: int = 0
+
+    @property
+    def differences(self) -> int:
+        return self.by_kind.total()
+
+    def add(self, difference: Difference, *, repaired: bool) -> None:
+        self.by_kind[difference.kind] += 1
+        self.repaired += repaired
+        if difference.amount:
+            slot = (difference.kind, difference.amount.currency.code)
+            known = self.money.get(slot)
+            self.money[slot] = known + difference.amount if known else difference.amount
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One comparison under way: whom it asks, what it writes with, and whom it tells of each difference."""
+
+    books: Books
+    records: ProviderRecords
+    clock: Clock
+    number_format: str
+    tell: Tell
+    advance: Advance = lambda count: None
+
+    def of_invoice(self, number: str) -> Reconciled:
+        """One invoice, payment by payment. Raises InvoiceNotFound, ProviderUnreachable."""
+        done = Reconciled()
+        invoice = self.books.read(lambda tx: invoice_named(tx, number))
+        for payment in invoice.payments:
+            if payment.provider is self.records.name and payment.reference:
+                truth = self.records.payment(payment.reference)
+                self._take_in_one(done, invoice.number, payment.id, truth)
+        return done
+
+    def of_everything(self, *, since: date | None) -> Reconciled:
+        """Every payment made since then, here and there. Raises ProviderUnreachable; what was compared stays done."""
+        done, seen = Reconciled(), set[str]()
+        for chunk in chunked(self.records.payments(since=since), _AT_ONCE):
+            seen.update(each for truth in chunk for each in truth.references)
+            self._take_in(done, chunk)
+            self.advance(len(chunk))
+        for invoice, payment in self._not_seen(seen, since):
+            truth = self.records.payment(payment.reference)
+            self._take_in_one(done, invoice.number, payment.id, truth)
+            self.advance(1)
+        self.books.write(lambda tx: tx.set_sync_state(compared_name(self.records.name), f"{done.differences}"))
+        return done
+
+    def _take_in(self, done: Reconciled, truths: Sequence[PaymentTruth]) -> None:
+        def write(tx: Writing) -> list[tuple[PaymentTruth, TakenIn | None]]:
+            told = list(payments_told(tx, self.records.name, truths))
+            return [
+                (truth, self._taken_in(tx, invoice, payment, truth) if invoice and payment else None)
+                for truth, invoice, payment in told
+            ]
+
+        for truth, taken in self.books.write(write):
+            done.compared += 1
+            if taken is None:
+                self._found(done, _unknown_payment(truth), repaired=False)
+            else:
+                self._tell_all(done, taken)
+
+    def _take_in_one(self, done: Reconciled, number: str, payment_id: int, truth: PaymentTruth | None) -> None:
+        def write(tx: Writing) -> TakenIn:
+            invoice = invoice_named(tx, number)
+            payment = next(p for p in invoice.payments if p.id == payment_id)
+            return self._taken_in(tx, invoice, payment, truth)
+
+        done.compared += 1
+        self._tell_all(done, self.books.write(write))
+
+    def _taken_in(self, tx: Writing, invoice: Invoice, payment: Payment, truth: PaymentTruth | None) -> TakenIn:
+        return take_in(tx, invoice, payment, truth, clock=self.clock, number_format=self.number_format)
+
+    def _tell_all(self, done: Reconciled, taken: TakenIn) -> None:
+        done.changed += taken.changed
+        left = set(taken.left)
+        for difference in taken.found:
+            self._found(done, difference, repaired=difference not in left)
+
+    def _found(self, done: Reconciled, difference: Difference, *, repaired: bool) -> None:
+        done.add(difference, repaired=repaired)
+        self.tell(difference, repaired)
+
+    def _not_seen(self, seen: set[str], since: date | None) -> Iterable[tuple[Invoice, Payment]]:
+        """Payments here that the list there did not hold; each is asked for by itself before it is called missing."""
+        after = ""
+        while True:
+            wanted = InvoiceFilter(provider=self.records.name, after=after, limit=_AT_ONCE * 10)
+            invoices = self.books.read(partial(_invoices, wanted=wanted))
+            for invoice in invoices:
+                for payment in invoice.payments:
+                    known = payment.provider is self.records.name and payment.reference
+                    young = since is None or (payment.paid_on or invoice.issued_on) >= since
+                    if known and young and seen.isdisjoint(payment.references):
+                        yield invoice, payment
+            if len(invoices) < wanted.limit:
+                return
+            after = invoices[-1].number
+
+
+def _invoices(reading: Reading, *, wanted: InvoiceFilter) -> list[Invoice]:
+    return reading.invoices(wanted)
+
+
+def _unknown_payment(truth: PaymentTruth) -> Difference:
+    reference = truth.references[0]
+    return Difference(
+        DifferenceKind.MISSING_HERE,
+        truth.provider,
+        "",
+        reference,
+        "payment",
+        "",
+        str(truth.captured),
+        truth.captured,
+    )
+
+
+# --- refunds made elsewhere ---------------------------------------------------------------------------------
+
+
+class NotToAdopt(Refused):
+    code = "not-to-adopt"
+
+    def __init__(self, refund: Refund) -> None:
+        known = "adopted already" if refund.is_external and refund.credit_note else str(refund.state)
+        made = "made elsewhere" if refund.is_external else "made from here"
+        super().__init__(
+            f"{refund.id} was {made} and is {known}: there is nothing to adopt.",
+            hint=f"refundcli invoice show {refund.invoice_number}",
+            context={"refund": refund.id, "status": refund.state},
+        )
+
+
+class NothingToAdopt(NotFound):
+    code = "nothing-to-adopt"
+
+    def __init__(self) -> None:
+        super().__init__("No refund made elsewhere waits for a reason.", hint="refundcli reconcile   looks for them")
+
+
+def to_adopt(reading: Reading, name: str) -> Refund:
+    """The refund made elsewhere, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
+    refund = reading.refund(name)
+    if refund is None:
+        told = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
+        refund = next(iter(told), None)
+    if refund is None:
+        raise RefundNotFound(name)
+    if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):
+        raise NotToAdopt(refund)
+    return refund
+
+
+def adopt(name: str, reason: RefundReason, *, memo: str, books: Books, clock: Clock, number_format: str) -> Refund:
+    """Give it its reason and its credit note, in one transaction (R4, R7)."""
+
+    def write(tx: Writing) -> Refund:
+        adopted = tx.adopt(to_adopt(tx, name), reason=reason, memo=memo)
+        tx.issue_credit_note(adopted, at=clock.now(), on=clock.today(), number_format=number_format)
+        return tx.refund(adopted.id) or adopted
+
+    return books.write(write)

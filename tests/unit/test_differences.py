@@ -1,0 +1,156 @@
+"""Where the books and a provider tell different stories, and where they only seem to."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from refundcli.domain.currencies import currency
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money, parse_money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import OutOfBand, Refund
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundKind, RefundState
+from refundcli.services.differences import compare
+from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+ASKED = datetime(2026, 11, 21, tzinfo=UTC)
+BEFORE = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def eur(text: str) -> Money:
+    return Money(int(text) * 100, currency("EUR"))
+
+
+def payment(**changes: Any) -> Payment:
+    zero = eur("0")
+    made = Payment(
+        id=1,
+        captured=eur("100"),
+        reserved=zero,
+        refunded=zero,
+        returned_elsewhere=zero,
+        auto_refundable=True,
+        provider=Provider.STRIPE,
+        references=("pi_1", "ch_1"),
+        opening_returned=zero,
+        opening_at=datetime(2026, 11, 10, tzinfo=UTC),
+    )
+    return replace(made, **changes)
+
+
+def invoice(of: Payment, *refunds: Refund) -> Invoice:
+    return Invoice(
+        id=1,
+        number="INV-1",
+        customer="cus_1",
+        customer_name="",
+        total=eur("100"),
+        status=InvoiceStatus.PAID,
+        issued_on=date(2026, 11, 1),
+        payments=(of,),
+        refunds=refunds,
+    )
+
+
+def refund(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> Refund:
+    made = Refund(
+        id="rf_1",
+        invoice_id=1,
+        invoice_number="INV-1",
+        payment_id=1,
+        kind=RefundKind.PROVIDER,
+        amount=eur("40"),
+        reason=RefundReason.OTHER,
+        state=state,
+        request_key="k",
+        content="",
+        created_at=NOW,
+        operator="Ada",
+        provider_reference="re_1",
+        seen_at=Provider.STRIPE,
+    )
+    return replace(made, **changes)
+
+
+def told(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> RefundNews:
+    made = RefundNews(Provider.STRIPE, "re_1", ("pi_1", "ch_1"), eur("40"), state, state.value, created_at=NOW)
+    return replace(made, **changes)
+
+
+def truth(*refunds: RefundNews, **changes: Any) -> PaymentTruth:
+    given = [r.amount for r in refunds if r.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
+    made = PaymentTruth(
+        Provider.STRIPE, ("pi_1", "ch_1"), eur("100"), sum(given, eur("0")), False, None, refunds, ASKED
+    )
+    return replace(made, **changes)
+
+
+def kinds(of: Payment, there: PaymentTruth | None, *refunds: Refund) -> list[str]:
+    return [f"{each.kind} {each.what}" for each in compare(invoice(of, *refunds), of, there)]
+
+
+def dispute(state: Dispute) -> DisputeNews:
+    return DisputeNews(Provider.STRIPE, ("ch_1",), state, state.value, NOW, eur("100"))
+
+
+@pytest.mark.parametrize(
+    ("there", "refunds"),
+    [
+        pytest.param(truth(), [], id="nothing happened"),
+        pytest.param(truth(told()), [refund()], id="the same refund"),
+        pytest.param(truth(told()), [refund(RefundState.PENDING)], id="its success is on its way to us"),
+        pytest.param(
+            truth(told(refund_id="rf_1")), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt"
+        ),
+        pytest.param(truth(), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt, and not made"),
+        pytest.param(truth(told(RefundState.FAILED)), [refund(RefundState.REVERSED)], id="came back"),
+        pytest.param(truth(told(RefundState.FAILED)), [], id="a stranger that failed gave nothing back"),
+        pytest.param(truth(dispute=dispute(Dispute.WON)), [], id="a won dispute is over"),
+    ],
+)
+def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, refunds: list[Refund]) -> None:
+    assert kinds(payment(), there, *refunds) == []
+
+
+@pytest.mark.parametrize(
+    ("of", "there", "refunds", "expected"),
+    [
+        pytest.param(payment(), None, [], ["missing-there payment"], id="no such payment"),
+        pytest.param(payment(), truth(captured=eur("90")), [], ["amount captured"], id="captured"),
+        pytest.param(payment(), truth(captured=parse_money("100 USD")), [], ["currency currency"], id="currency"),
+        pytest.param(payment(), truth(processing=True), [], ["status payment"], id="processing"),
+        pytest.param(payment(), truth(dispute=dispute(Dispute.OPEN)), [], ["dispute dispute"], id="dispute opened"),
+        pytest.param(payment(dispute=Dispute.OPEN), truth(), [], ["dispute dispute"], id="dispute gone"),
+        pytest.param(payment(), truth(told()), [], ["missing-here refund"], id="dashboard refund"),
+        pytest.param(payment(), truth(), [refund()], ["missing-there refund"], id="not there"),
+        pytest.param(payment(), truth(told(amount=eur("30"))), [refund()], ["amount refund"], id="amount"),
+        pytest.param(payment(), truth(told(RefundState.FAILED)), [refund()], ["status refund"], id="failed since"),
+        pytest.param(payment(), truth(refunded=eur("5")), [], ["amount refunded"], id="more gone than listed"),
+        pytest.param(payment(), truth(why_not_refundable="held"), [], ["status payment"], id="not refundable there"),
+    ],
+)
+def test_each_difference_is_told_by_its_kind(
+    of: Payment, there: PaymentTruth | None, refunds: list[Refund], expected: list[str]
+) -> None:
+    assert kinds(of, there, *refunds) == expected
+
+
+def test_what_the_import_told_as_given_back_covers_refunds_from_before_it() -> None:
+    old = truth(told(reference="re_a", amount=eur("30"), created_at=BEFORE))
+    assert kinds(payment(opening_returned=eur("30")), old) == []
+    assert kinds(payment(opening_returned=eur("20")), old) == ["missing-here refund"]
+    assert kinds(payment(opening_returned=eur("30")), truth(told(amount=eur("30")))) == ["missing-here refund"]
+
+
+def test_a_record_that_names_the_dashboards_refund_is_that_refund() -> None:
+    record = refund(
+        RefundState.RECORDED,
+        kind=RefundKind.RECORD,
+        provider_reference="",
+        seen_at=None,
+        out_of_band=OutOfBand(reference="re_1"),
+    )
+    assert kinds(payment(), truth(told()), record) == []
