@@ -10,7 +10,7 @@ from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports import Books, Clock, PaymentProvider, ProviderRecords
+from refundcli.services.ports import Books, Clock, EventReader, PaymentProvider, ProviderRecords
 from refundcli.services.sending import SendingPolicy
 from refundcli.settings import Settings
 
@@ -86,6 +86,27 @@ class Services:
     @cached_property
     def providers(self) -> "ConnectedProviders":
         return ConnectedProviders(self.settings, self.environ, self.books)
+
+    def event_readers(self, *, any_age: bool) -> Callable[[Provider], EventReader]:
+        """Who reads each provider's events. `any_age`: of deliveries that were kept, old signatures are good too."""
+        made: dict[Provider, EventReader] = {}
+
+        def reader(provider: Provider) -> EventReader:
+            if provider not in made:
+                made[provider] = self._event_reader(provider, any_age=any_age)
+            return made[provider]
+
+        return reader
+
+    def _event_reader(self, provider: Provider, *, any_age: bool) -> EventReader:
+        from refundcli.providers.registry import event_reader
+
+        cache = AccountsInBooks(self.books)
+        made = event_reader(
+            provider, settings=self.settings, environ=self.environ, account_cache=cache, any_age=any_age
+        )
+        agree_on_mode(self.books, provider, livemode=made.livemode)
+        return made
 
     @cached_property
     def policy(self) -> SendingPolicy:

@@ -29,6 +29,7 @@ COMMANDS = {
     "resume": ("refundcli.cli.resume", "Settle refunds that a kill or a timeout left behind."),
     "resolve": ("refundcli.cli.resolve", "End by hand a refund that no machine can settle."),
     "reconcile": ("refundcli.cli.reconcile", "Compare the books with a provider; adopt refunds made elsewhere."),
+    "events": ("refundcli.cli.events", "Take in what providers tell by webhook, and look at it."),
     "acknowledge": ("refundcli.cli.acknowledge", "Say that you know of a refund that came back."),
     "credit-notes": ("refundcli.cli.credit_notes", "List and show credit notes."),
     "store": ("refundcli.cli.store", "Upgrade, back up and check the store."),

@@ -8,7 +8,7 @@ from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
 from refundcli.secrets import Secret, resolve
-from refundcli.services.ports import PaymentProvider, ProviderRecords
+from refundcli.services.ports import EventReader, PaymentProvider, ProviderRecords
 from refundcli.settings import Settings, variable
 
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_.+")
@@ -76,6 +76,49 @@ def records(
     key = _stripe_key(settings, environ)
     account = _stripe_account(key, settings, account_cache)
     return StripeRecords(key, settings.stripe, settings.refunds, account, zone=settings.operator.zone)
+
+
+def event_reader(
+    name: Provider,
+    *,
+    settings: Settings,
+    environ: Mapping[str, str],
+    account_cache: AccountCache,
+    any_age: bool,
+) -> EventReader:
+    """Who tells a delivery's events from forgeries; `any_age`: a signature may be old. Raises SettingsProblem."""
+    if name is Provider.STRIPE:
+        return _stripe_events(settings, environ, account_cache, any_age=any_age)
+    return _adyen_events(settings, environ)
+
+
+def _stripe_events(
+    settings: Settings, environ: Mapping[str, str], cache: AccountCache, *, any_age: bool
+) -> EventReader:
+    if settings.stripe.webhook_secret is None:
+        raise ProviderNotConfigured(Provider.STRIPE, "webhook_secret", '"env:STRIPE_WEBHOOK_SECRET"')
+    from refundcli.providers.stripe_events import TOLERANCE, StripeEvents
+
+    asked = records(Provider.STRIPE, settings=settings, environ=environ, account_cache=cache)
+    secret = resolve(settings.stripe.webhook_secret, environ=environ).reveal()
+    return StripeEvents(secret, asked, tolerance=None if any_age else TOLERANCE)
+
+
+def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> EventReader:
+    adyen = settings.adyen
+    if adyen.hmac_key is None:
+        raise ProviderNotConfigured(Provider.ADYEN, "hmac_key", '"env:ADYEN_HMAC_KEY"')
+    if not adyen.merchant_account:
+        raise ProviderNotConfigured(Provider.ADYEN, "merchant_account", '"YourMerchantAccount"')
+    from refundcli.providers.adyen_events import AdyenEvents, BasicAuth
+
+    auth = None
+    if adyen.webhook_username:
+        if adyen.webhook_password is None:
+            raise ProviderNotConfigured(Provider.ADYEN, "webhook_password", '"env:ADYEN_WEBHOOK_PASSWORD"')
+        auth = BasicAuth(adyen.webhook_username, resolve(adyen.webhook_password, environ=environ).reveal())
+    key = resolve(adyen.hmac_key, environ=environ).reveal()
+    return AdyenEvents(key, adyen.merchant_account, livemode=adyen.environment == "live", auth=auth)
 
 
 def _stripe(settings: Settings, environ: Mapping[str, str], cache: AccountCache) -> PaymentProvider:

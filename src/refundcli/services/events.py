@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.errors import NotFound, SettingsProblem, UsageProblem, did_you_mean
 from refundcli.domain.statuses import Provider
 from refundcli.services.deliveries import DeliveryRefused
 from refundcli.services.hear_news import Heard, hear_all, worst_of
-from refundcli.services.ports import Books, Clock, EventReader, Writing
+from refundcli.services.ports import Books, Clock, EventReader, Reading, Writing
 from refundcli.services.provider_news import EventState, NewEvent, News, StoredEvent
 
 _AT_ONCE = 200
@@ -103,3 +103,37 @@ def _heard(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_fo
         return Heard(EventState.UNKNOWN, "says nothing of refunds or disputes")
     evidence = f"{event.event.provider} event {event.event.key}"
     return worst_of(hear_all(tx, news, evidence=evidence, clock=clock, number_format=number_format))
+
+
+# --- looking at them ----------------------------------------------------------------------------------------
+
+
+class NoSuchEvent(NotFound):
+    code = "event-not-found"
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"There is no event {number}.", hint="refundcli events list   shows the newest")
+
+
+class UnknownEventState(UsageProblem):
+    code = "unknown-event-state"
+
+    def __init__(self, word: str) -> None:
+        near = did_you_mean(word, list(EventState))
+        super().__init__(f"{word[:40]!a} is no state of an event.", hint=near or f"One of: {', '.join(EventState)}.")
+
+
+def event_numbered(reading: Reading, number: int) -> StoredEvent:
+    """Raises NoSuchEvent."""
+    found = reading.event(number)
+    if found is None:
+        raise NoSuchEvent(number)
+    return found
+
+
+def event_state(word: str) -> EventState:
+    """Raises UnknownEventState."""
+    try:
+        return EventState(word)
+    except ValueError:
+        raise UnknownEventState(word) from None

@@ -183,6 +183,7 @@ class Reading(Protocol):
         """The newest first."""
         ...
 
+    def event(self, number: int) -> StoredEvent | None: ...
     def events_to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
         """What waits, or was about a payment that was not here yet; the oldest first."""
         ...
@@ -386,6 +387,8 @@ class ProviderRecords(Protocol):
 
 class EventReader(Protocol):
     """What the events of one provider mean."""
+
+    livemode: bool
 
     def events_in(self, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
         """The events of one delivery, each proven to be the provider's word. Raises DeliveryRefused."""

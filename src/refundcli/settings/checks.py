@@ -98,6 +98,13 @@ def loopback_url(value: object) -> str:
     return url.removesuffix("/")
 
 
+def webhook_username(value: object) -> str:
+    name = _text(value)
+    if ":" in name:
+        raise Unfit("must hold no colon", hint="It ends at the first colon when it is sent.")
+    return name
+
+
 def merchant_account(value: object) -> str:
     name = _text(value)
     if " " in name:

@@ -64,6 +64,8 @@ class AdyenSettings:
         default=None, metadata=_worded(checks.optional(checks.live_endpoint_prefix))
     )
     hmac_key: str | None = field(default=None, metadata=_SECRET)
+    webhook_username: str | None = field(default=None, metadata=_worded(checks.optional(checks.webhook_username)))
+    webhook_password: str | None = field(default=None, metadata=_SECRET)
     api_base: str | None = field(default=None, metadata=_API_BASE)
 
 

@@ -162,6 +162,10 @@ class SqlReading:
             query = query.where(ProviderEventRow.about == wanted.about)
         return [event_of(row) for row in self._session.exec(query)]
 
+    def event(self, number: int) -> StoredEvent | None:
+        row = self._session.get(ProviderEventRow, number)
+        return event_of(row) if row else None
+
     def events_to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
         open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
         query = select(ProviderEventRow).where(open_ones, col(ProviderEventRow.id) > after)

@@ -1,0 +1,123 @@
+"""events: listen, ingest, apply, list, show."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.options import Output
+from refundcli.domain.statuses import Provider
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Take in what providers tell by webhook, and look at it.",
+)
+
+OfProvider = Annotated[Provider | None, typer.Option("--provider", help="Only this provider's.")]
+
+
+@app.command(epilog="Examples:  refundcli events listen --port 8443   ·   refundcli events listen --host 10.0.0.5")
+def listen(
+    ctx: typer.Context,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; else only this machine is heard.")
+    ] = "127.0.0.1",
+) -> None:
+    """Take webhook deliveries at /stripe and /adyen until Ctrl-C. The address is the first line on stdout.
+
+    Each is proven by its signature, stored, and only then answered. Put a proxy with TLS in front of it.
+    """
+    from refundcli.cli.listening import listen_for_events
+
+    listen_for_events(ctx.obj, host, port)
+
+
+@app.command(
+    epilog="Examples:  refundcli events ingest deliveries.jsonl   ·   cat delivery.json | refundcli events ingest -"
+)
+def ingest(
+    ctx: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help='Deliveries as JSON, one a line: {"headers": {…}, "body": "…"}; - reads stdin.'
+        ),
+    ],
+    provider: Annotated[
+        Provider | None, typer.Option("--provider", help="Whose; else told by each delivery's headers.")
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Take in deliveries that were kept. Each is proven as if it came now, except that its signature may be old.
+
+    Exit code 3 when some were not believed; those are named by line, and nothing of them is stored.
+    """
+    from refundcli.cli.listening import ingest_deliveries
+
+    ingest_deliveries(ctx.obj, file, provider)
+
+
+@app.command(epilog="Example:  refundcli events apply")
+def apply(ctx: typer.Context, output: Output = None) -> None:
+    """Apply what was stored and waits, and what was about payments that were not here yet."""
+    from refundcli.cli.listening import apply_and_show
+
+    apply_and_show(ctx.obj)
+
+
+@app.command(
+    "list", epilog="Examples:  refundcli events list --state contradicts   ·   refundcli events list --about re_1Q…"
+)
+def list_(
+    ctx: typer.Context,
+    state: Annotated[
+        str, typer.Option("--state", metavar="STATE", help="waiting, applied, unmatched, contradicts or unknown.")
+    ] = "",
+    provider: OfProvider = None,
+    about: Annotated[
+        str, typer.Option("--about", metavar="ID", help="Only about this refund, payment or dispute.")
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
+    output: Output = None,
+) -> None:
+    """List events, the newest first."""
+    from refundcli.output.events_screen import EVENT_COLUMNS, event_row, event_shape, show_events
+    from refundcli.services.events import event_state
+    from refundcli.services.ports import EventFilter
+
+    me: App = ctx.obj
+    wanted = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
+    found = me.services.books.read(lambda tx: tx.events(wanted))
+    if me.wants_json:
+        me.show_list(map(event_shape, found))
+    elif not me.for_people:
+        me.show_rows(EVENT_COLUMNS, map(event_row, found), text_columns=EVENT_COLUMNS[1:])
+    elif found:
+        show_events(found, me.out, zone=me.settings.operator.zone)
+    else:
+        me.note("No events. refundcli events listen   or   refundcli events ingest FILE   takes some in.")
+
+
+@app.command(epilog="Example:  refundcli events show 17")
+def show(
+    ctx: typer.Context,
+    id_: Annotated[int, typer.Argument(metavar="ID", help="The event's number, as the list shows it.")],
+    output: Output = None,
+) -> None:
+    """Show one event: what came, when, and what became of it."""
+    import json
+
+    from refundcli.output.events_screen import event_shape, show_event
+    from refundcli.services.events import event_numbered
+
+    me: App = ctx.obj
+    found = me.services.books.read(lambda tx: event_numbered(tx, id_))
+    if me.for_people:
+        show_event(found, me.out, zone=me.settings.operator.zone)
+    else:
+        me.show_object(event_shape(found) | {"payload": json.loads(found.event.payload)})

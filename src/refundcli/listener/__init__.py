@@ -1,0 +1,1 @@
+"""The webhook listener: a delivery is proven, stored, and only then answered."""

@@ -1,0 +1,93 @@
+"""Events as people and programs read them, and what came of taking them in."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
+from refundcli.services.events import Applied
+from refundcli.services.provider_news import EventState, StoredEvent
+
+EVENT_COLUMNS = ("id", "received_at", "provider", "kind", "about", "state", "note")
+_STYLES = {
+    EventState.CONTRADICTS: BAD,
+    EventState.WAITING: DOUBT,
+    EventState.UNMATCHED: DOUBT,
+    EventState.APPLIED: GOOD,
+}
+
+
+def event_row(stored: StoredEvent) -> tuple[object, ...]:
+    event = stored.event
+    return (stored.id, stored.received_at, event.provider, event.kind, event.about, stored.state, stored.note)
+
+
+def event_shape(stored: StoredEvent) -> dict[str, Any]:
+    event = stored.event
+    return {
+        "id": stored.id,
+        "provider": event.provider,
+        "key": event.key,
+        "kind": event.kind,
+        "about": event.about,
+        "account": event.account,
+        "livemode": event.livemode,
+        "occurred_at": event.occurred_at,
+        "received_at": stored.received_at,
+        "state": stored.state,
+        "note": stored.note or None,
+    }
+
+
+def show_events(found: Sequence[StoredEvent], screen: Screen, *, zone: ZoneInfo) -> None:
+    rows = [
+        (
+            (
+                (str(each.id), ""),
+                (local_time(each.received_at, zone), ""),
+                (each.event.provider.label, ""),
+                (each.event.kind, ""),
+                (each.state, _STYLES.get(each.state, QUIET)),
+            ),
+            f"{each.event.about}  {each.note}".strip(),
+        )
+        for each in found
+    ]
+    screen.entries(rows, right=(0,))
+
+
+def show_event(stored: StoredEvent, screen: Screen, *, zone: ZoneInfo) -> None:
+    event = stored.event
+    screen.say((event.kind, STRONG), f"   {event.provider.label}   ", (stored.state, _STYLES.get(stored.state, QUIET)))
+    screen.say(f"about {event.about}, key {event.key}")
+    screen.say(f"happened {local_time(event.occurred_at, zone)}, received {local_time(stored.received_at, zone)}")
+    if stored.note:
+        screen.say(stored.note)
+    screen.blank()
+    for line in json.dumps(json.loads(event.payload), indent=2, ensure_ascii=False).splitlines():
+        screen.say((line, QUIET), indent=3)
+
+
+def applied_shape(done: Applied) -> dict[str, Any]:
+    return {
+        "looked_at": sum(done.counts.values()),
+        "changed": done.changed,
+        "by_state": {state.value: count for state, count in done.counts.items()},
+        "contradictions": [event_shape(event) | {"note": note} for event, note in done.contradictions],
+    }
+
+
+def show_applied(done: Applied, screen: Screen) -> None:
+    counts = ", ".join(f"{count} {state}" for state, count in done.counts.items())
+    screen.say(("✓ ", GOOD), f"{sum(done.counts.values())} events looked at", f": {counts}" if counts else "", ".")
+    for event, note in done.contradictions:
+        screen.say(("! ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}")
+
+
+def show_ingested(new: int, known: int, refused: Mapping[int, str], done: Applied, screen: Screen) -> None:
+    again = f", {known} known already" if known else ""
+    screen.say(("✓ ", GOOD), f"{new} new events{again}.")
+    for line, why in refused.items():
+        screen.say(("✗ ", BAD), f"line {line}: {why}")
+    show_applied(done, screen)
