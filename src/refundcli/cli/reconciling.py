@@ -1,5 +1,6 @@
 """What `reconcile` does: asks or reads, tells every difference, and ends with how many there were."""
 
+import sys
 from datetime import date
 
 import typer
@@ -8,6 +9,9 @@ from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.options import Format
 from refundcli.cli.prompts import asked_for
+from refundcli.documents.adyen_report import AdyenReport
+from refundcli.documents.source import open_source
+from refundcli.domain.errors import SettingsProblem, UsageProblem
 from refundcli.domain.reasons import RefundReason, parse_reason
 from refundcli.domain.statuses import Provider
 from refundcli.output import shapes
@@ -24,6 +28,24 @@ from refundcli.services import reconcile as service
 from refundcli.services.differences import Difference
 from refundcli.services.finding import invoice_named
 from refundcli.services.reconcile import Comparison, Reconciled
+from refundcli.services.reconcile_report import ReportComparison
+
+
+class WrongProvider(UsageProblem):
+    code = "no-report-needed"
+
+    def __init__(self) -> None:
+        super().__init__("Only Adyen's reports are read.", hint="refundcli reconcile --provider stripe   asks Stripe.")
+
+
+class NoMerchantAccount(SettingsProblem):
+    code = "provider-not-configured"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Adyen is not set up: adyen.merchant_account says which rows of the report are yours.",
+            hint="Set merchant_account under [adyen] in refundcli.toml.",
+        )
 
 
 def with_provider(app: App, provider: Provider | None, invoice: str | None, since: date | None) -> None:
@@ -41,6 +63,33 @@ def with_provider(app: App, provider: Provider | None, invoice: str | None, sinc
         )
         done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
     _show(app, records.name.label, done, told)
+
+
+def with_report(app: App, file: str, provider: Provider) -> None:
+    """Read a report through, then compare. Raises FileProblem, BadReport, WrongProvider."""
+    if provider is not Provider.ADYEN:
+        raise WrongProvider
+    services, told = app.services, list[tuple[Difference, bool]]()
+    account = app.settings.adyen.merchant_account
+    if not account:
+        raise NoMerchantAccount
+    with open_source(file, sys.stdin.buffer) as source:
+        with progress(app.err, "Reading", wanted=not app.quiet) as advance:
+            report = AdyenReport(source, account=account, advance=advance)
+        with report, progress(app.err, "Comparing", total=report.payments, wanted=not app.quiet) as advance:
+            done = ReportComparison(
+                services.books,
+                report,
+                provider,
+                account,
+                services.clock,
+                services.policy.number_format,
+                tell=lambda difference, taken_in: told.append((difference, taken_in)),
+                advance=advance,
+            ).run()
+    if report.others:
+        app.note(f"{report.others} rows of other accounts, or of kinds that say nothing here, were passed over.")
+    _show(app, f"{provider.label}'s {report.name}", done, told)
 
 
 def _asked(app: App, invoice: str | None) -> Provider:

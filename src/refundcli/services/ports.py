@@ -147,6 +147,30 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
+class RefundLine:
+    """A refund as little as is needed to compare it."""
+
+    id: str
+    provider_reference: str
+    amount: Money
+    state: RefundState
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentLine:
+    """A provider's payment as little as is needed to compare it: a million of them pass by."""
+
+    id: int
+    invoice: str
+    reference: str
+    captured: Money
+    dispute: Dispute
+    dispute_at: datetime | None
+    paid_on: date | None
+    refunds: tuple[RefundLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EventFilter:
     state: EventState | None = None
     provider: Provider | None = None
@@ -177,6 +201,14 @@ class Reading(Protocol):
     def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]: ...
     def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
         """The invoices that these payments at a provider belong to, by each payment's reference."""
+        ...
+
+    def payment_lines(self, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
+        """Payments at a provider by its reference, with their refunds there."""
+        ...
+
+    def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> list[PaymentLine]:
+        """A page of the provider's payments, without their refunds."""
         ...
 
     def events(self, wanted: EventFilter) -> list[StoredEvent]:

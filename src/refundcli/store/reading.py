@@ -13,8 +13,17 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.bad_rows import Problem
-from refundcli.services.ports import Account, AuditEntry, CreditNoteFilter, EventFilter, InvoiceFilter, NewInvoice
+from refundcli.services.ports import (
+    Account,
+    AuditEntry,
+    CreditNoteFilter,
+    EventFilter,
+    InvoiceFilter,
+    NewInvoice,
+    PaymentLine,
+)
 from refundcli.services.provider_news import EventState, StoredEvent
+from refundcli.store import lines
 from refundcli.store.importing import conflicts
 from refundcli.store.rows import audit_entry_of, credit_note_of, event_of, invoice_of, refund_of
 from refundcli.store.tables import (
@@ -151,6 +160,12 @@ class SqlReading:
                 owners |= {str(reference): number for reference, number in rows}
         found = self.invoices_by_number(sorted(set(owners.values())))
         return {reference: found[number] for reference, number in owners.items()}
+
+    def payment_lines(self, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
+        return lines.payment_lines(self._session, provider, references)
+
+    def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> list[PaymentLine]:
+        return lines.payment_lines_after(self._session, provider, after, limit)
 
     def events(self, wanted: EventFilter) -> list[StoredEvent]:
         query = select(ProviderEventRow).order_by(col(ProviderEventRow.id).desc()).limit(wanted.limit)

@@ -1,0 +1,235 @@
+"""Compare the books with a provider's report, and take in what it proves; for a provider that cannot be asked.
+
+Both may be long: the report lies on disk by payment, the books are read in sets, and only what differs is
+looked at closer.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from refundcli.domain.money import Money, zero
+from refundcli.domain.statuses import Dispute, Provider, RefundState, may_become
+from refundcli.services.chunks import chunked
+from refundcli.services.differences import Difference, DifferenceKind
+from refundcli.services.hear_news import hear
+from refundcli.services.ports import Books, Clock, PaymentLine, RefundLine, Writing
+from refundcli.services.provider_news import DisputeNews, EventState, News, RefundNews
+from refundcli.services.reconcile import Advance, Reconciled, Tell
+from refundcli.services.reports import Report, ReportKind, ReportRow
+from refundcli.services.status import compared_name
+
+_AT_ONCE = 2_000
+_WRITTEN_AT_ONCE = 200
+# A payment is settled, and a refund sent, some days after it was made: what is younger may be in the next report.
+_SETTLED_AFTER = timedelta(days=5)
+
+_CAPTURED = (ReportKind.SENT_FOR_SETTLE, ReportKind.SETTLED)
+_REFUNDS: dict[ReportKind, RefundState] = {
+    ReportKind.SENT_FOR_REFUND: RefundState.PENDING,
+    ReportKind.REFUNDED: RefundState.SUCCEEDED,
+    ReportKind.REFUND_FAILED: RefundState.FAILED,
+    ReportKind.REFUND_REVERSED: RefundState.REVERSED,
+}
+_DISPUTES: dict[ReportKind, Dispute] = {
+    ReportKind.CHARGEBACK: Dispute.OPEN,
+    ReportKind.CHARGEBACK_REVERSED: Dispute.WON,
+    ReportKind.SECOND_CHARGEBACK: Dispute.LOST,
+}
+_RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
+_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
+
+
+@dataclass(slots=True)
+class _Wish:
+    """A piece of news that differs from the books, and how it is told."""
+
+    news: News
+    evidence: str
+    difference: Difference | None
+
+
+@dataclass
+class ReportComparison:
+    """One comparison under way. `account` is whose report it is."""
+
+    books: Books
+    report: Report
+    provider: Provider
+    account: str
+    clock: Clock
+    number_format: str
+    tell: Tell
+    advance: Advance = lambda count: None
+    done: Reconciled = field(default_factory=Reconciled)
+
+    def run(self) -> Reconciled:
+        """What the report tells is looked up here, then what is here and should be in it."""
+        for groups in chunked(self.report.by_payment(), _AT_ONCE):
+            self._compare(groups)
+            self.advance(len(groups))
+        for chunk in chunked(self._expected_there(), _AT_ONCE):
+            self._not_there(chunk)
+        self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
+        return self.done
+
+    # --- the report, looked up here --------------------------------------------------------------------------
+
+    def _compare(self, groups: Sequence[tuple[str, list[ReportRow]]]) -> None:
+        references = [payment for payment, _ in groups]
+        lines = self.books.read(lambda tx: tx.payment_lines(self.provider, references))
+        wishes: list[_Wish] = []
+        for payment, rows in groups:
+            self.done.compared += 1
+            line = lines.get(payment)
+            if line is None:
+                self._told(_payment_not_here(self.provider, payment, rows), repaired=False)
+            else:
+                wishes += self._of_payment(line, rows)
+        for batch in chunked(wishes, _WRITTEN_AT_ONCE):
+            self._take_in(batch)
+
+    def _of_payment(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+        taken = [row for row in rows if row.kind in _CAPTURED]
+        if taken:
+            self._captured(line, taken)
+        if len(taken) < len(rows):
+            yield from self._refunds(line, [row for row in rows if row.kind in _REFUNDS])
+            yield from self._dispute(line, [row for row in rows if row.kind in _DISPUTES])
+
+    def _captured(self, line: PaymentLine, rows: Sequence[ReportRow]) -> None:
+        """A capture is told when it is sent and when it is settled: once is enough."""
+        of = line.captured.currency
+        if any(row.amount.currency != of for row in rows):
+            there = rows[0].amount
+            self._told(self._differs(DifferenceKind.CURRENCY, line, "captured", line.captured, there), repaired=False)
+            return
+        kind = ReportKind.SENT_FOR_SETTLE if rows[0].kind is ReportKind.SENT_FOR_SETTLE else ReportKind.SETTLED
+        told = sum((row.amount for row in rows if row.kind is kind), zero(of))
+        if told != line.captured:
+            self._told(self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, told), repaired=False)
+
+    def _refunds(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+        by_reference: dict[str, list[ReportRow]] = {}
+        for row in rows:
+            by_reference.setdefault(row.refund_reference, []).append(row)
+        for reference, told in by_reference.items():
+            last = max(told, key=lambda row: _RANK.index(_REFUNDS[row.kind]))
+            known = _known(line, reference, last.merchant_reference)
+            wish = self._refund(line, reference, last, known)
+            if wish:
+                yield wish
+
+    def _refund(self, line: PaymentLine, reference: str, row: ReportRow, known: RefundLine | None) -> _Wish | None:
+        state = _REFUNDS[row.kind]
+        if known is not None and known.amount == row.amount and not may_become(known.state, state):
+            return None
+        news = RefundNews(
+            provider=self.provider,
+            reference=reference,
+            payment_references=(line.reference,),
+            amount=row.amount,
+            state=state,
+            status=row.kind,
+            account=self.account,
+            refund_id=known.id if known else "",
+            failure="" if state in _GIVEN else f"{self.provider.label}: {row.kind} ({self.report.name})",
+            is_late=row.kind is ReportKind.REFUND_FAILED,
+            created_at=row.booked_at,
+        )
+        return _Wish(news, f"report {self.report.name} line {row.line}", self._refund_differs(line, row, known, news))
+
+    def _refund_differs(
+        self, line: PaymentLine, row: ReportRow, known: RefundLine | None, news: RefundNews
+    ) -> Difference | None:
+        kind, here, there = DifferenceKind.MISSING_HERE, "", str(row.amount)
+        if known is not None and known.amount != row.amount:
+            same = known.amount.currency == row.amount.currency
+            kind, here = DifferenceKind.AMOUNT if same else DifferenceKind.CURRENCY, str(known.amount)
+        elif known is not None:
+            # That an accepted refund ends is what the report is for, and no difference.
+            if known.state is not RefundState.SUCCEEDED and news.state is RefundState.SUCCEEDED:
+                return None
+            kind, here, there = DifferenceKind.STATUS, known.state, news.state
+        elif news.state not in _GIVEN:
+            return None
+        return Difference(
+            kind,
+            self.provider,
+            line.invoice,
+            news.reference,
+            "refund",
+            here,
+            there,
+            row.amount,
+            known.id if known else "",
+        )
+
+    def _dispute(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+        for row in sorted(rows, key=lambda each: (each.booked_at, each.line))[-1:]:
+            told = _DISPUTES[row.kind]
+            if told is line.dispute or (line.dispute_at and row.booked_at < line.dispute_at):
+                return
+            news = DisputeNews(
+                self.provider, (line.reference,), told, row.kind, row.booked_at, row.amount, self.account
+            )
+            difference = self._differs(DifferenceKind.DISPUTE, line, "dispute", line.dispute or "none", told)
+            yield _Wish(news, f"report {self.report.name} line {row.line}", difference)
+
+    def _take_in(self, wishes: Sequence[_Wish]) -> None:
+        def write(tx: Writing) -> list[tuple[_Wish, bool]]:
+            return [(wish, self._heard(tx, wish)) for wish in wishes]
+
+        for wish, repaired in self.books.write(write):
+            self.done.changed += repaired
+            if wish.difference:
+                self._told(wish.difference, repaired=repaired)
+
+    def _heard(self, tx: Writing, wish: _Wish) -> bool:
+        heard = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
+        return heard.changed and heard.state is EventState.APPLIED
+
+    # --- the books, looked up in the report ------------------------------------------------------------------
+
+    def _expected_there(self) -> Iterator[PaymentLine]:
+        """Payments that were made well within the time that the report covers."""
+        if self.report.first is None or self.report.last is None:
+            return
+        first, last = self.report.first.date() + timedelta(days=1), (self.report.last - _SETTLED_AFTER).date()
+        after = 0
+        while page := self._page(after):
+            yield from (line for line in page if line.paid_on and first <= line.paid_on <= last)
+            after = page[-1].id
+
+    def _page(self, after: int) -> list[PaymentLine]:
+        return self.books.read(lambda tx: tx.payment_lines_after(self.provider, after, limit=_AT_ONCE))
+
+    def _not_there(self, lines: Sequence[PaymentLine]) -> None:
+        there = self.report.has([line.reference for line in lines])
+        for line in lines:
+            if line.reference not in there and line.captured:
+                self._told(
+                    self._differs(DifferenceKind.MISSING_THERE, line, "payment", line.captured, ""), repaired=False
+                )
+
+    # --- telling ---------------------------------------------------------------------------------------------
+
+    def _differs(self, kind: DifferenceKind, line: PaymentLine, what: str, here: object, there: object) -> Difference:
+        amount = there if isinstance(there, Money) else line.captured
+        return Difference(kind, self.provider, line.invoice, line.reference, what, str(here), str(there), amount)
+
+    def _told(self, difference: Difference, *, repaired: bool) -> None:
+        self.done.add(difference, repaired=repaired)
+        self.tell(difference, repaired)
+
+
+def _known(line: PaymentLine, reference: str, merchant_reference: str) -> RefundLine | None:
+    by_reference = next((r for r in line.refunds if r.provider_reference == reference), None)
+    named = (r for r in line.refunds if r.id == merchant_reference and not r.provider_reference)
+    return by_reference or next(named, None)
+
+
+def _payment_not_here(provider: Provider, payment: str, rows: Sequence[ReportRow]) -> Difference:
+    row = rows[0]
+    what = "payment" if row.kind in _CAPTURED else str(row.kind)
+    return Difference(DifferenceKind.MISSING_HERE, provider, "", payment, what, "", str(row.amount), row.amount)
