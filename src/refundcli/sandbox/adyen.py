@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from .adyen_events import refund_ended
 from .adyen_schema import Invalid, check_refund_request
 from .exchange import Call, Operation, Plan, exchange, lower_headers
 from .exponents import Provider
@@ -105,7 +106,11 @@ def refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
             raise Refusal(error(422, "139", "The currency is not the payment's"))
         made = _make(state, payment, body, call.key)
         made.success, made.outcome_reason = _outcome(state, payment, made.amount, fault)
+        payment.merchant_account = made.merchant_account
+        if fault and fault.behaviour == "pending" and made.success is None:
+            made.ending = fault.ending(state.now())
         state.refunds[made.id] = made
+        refund_ended(state, made)
         return Answer(201, _received(made, body))
 
     return receive

@@ -1,69 +1,78 @@
-"""/_sandbox: look at the state, make payments, plan faults, move the clock."""
+"""/_sandbox: look at the state, make payments and invoices, plan faults, move the clock, send webhooks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from . import adyen_events, changes, webhooks
+from .billing import make_invoice
 from .faults import Fault
-from .state import AdyenRefund, LoggedRequest, Made, SandboxState, StripeRefund
+from .state import LoggedRequest, SandboxState
 
-DISPUTE_WORDS = {"open": "needs_response"}
-
-
-def make_payment(state: SandboxState, given: Mapping[str, Any]) -> Made:
-    """A payment as `POST /_sandbox/charges` describes it; amounts are in the provider's minor units."""
-    wanted = dict(given)
-    provider = wanted.pop("provider", "stripe")
-    dispute, dispute_amount = wanted.pop("dispute", None), wanted.pop("dispute_amount", None)
-    refunded = wanted.pop("refunded", 0)
-    with state.lock:
-        made = _add(state, provider, wanted)
-        if dispute:
-            state.set_dispute(made.reference, DISPUTE_WORDS.get(dispute, dispute), dispute_amount)
-        if refunded:
-            state.add_dashboard_refund(made.reference, refunded)
-        return made
-
-
-def _add(state: SandboxState, provider: str, wanted: dict[str, Any]) -> Made:
-    reference = wanted.pop("reference", None)
-    if provider == "adyen":
-        return state.add_adyen_payment(psp_reference=wanted.pop("psp_reference", reference), **wanted)
-    if provider != "stripe":
-        raise ValueError(f"unknown provider {provider!r}: stripe or adyen")
-    if reference:
-        wanted["payment_intent" if reference.startswith("pi_") else "charge"] = reference
-    return state.add_stripe_payment(**wanted)
-
-
-def settle(state: SandboxState, refund_id: str, given: Mapping[str, Any]) -> None:
-    """What becomes of a refund later: Stripe `status` and `failure_reason`, Adyen `success` and `reason`."""
-    with state.lock:
-        refund = state.refunds.get(refund_id)
-        if isinstance(refund, StripeRefund):
-            refund.status = given["status"]
-            refund.failure_reason = given.get("failure_reason")
-        elif isinstance(refund, AdyenRefund):
-            refund.success, refund.outcome_reason = given["success"], given.get("reason")
-        else:
-            raise ValueError(f"no refund {refund_id}")
+PROVIDERS = ("stripe", "adyen")
 
 
 def routes(state: SandboxState) -> list[Route]:
+    posts = {**_making(state), **_moving(state)}
+    known = [Route(f"/_sandbox/{path}", _posting(work), methods=["POST"]) for path, work in posts.items()]
+    return [
+        *known,
+        *_looking(state),
+        Route("/_sandbox/refunds/{id}", _settling(state), methods=["POST"]),
+        Route("/_sandbox/deliver", _delivering(state), methods=["POST"]),
+        Route("/_sandbox/deliveries", _deliveries(state), methods=["GET"]),
+        Route("/_sandbox/elsewhere", _elsewhere(state), methods=["GET", "POST"]),
+    ]
+
+
+def _making(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
     def charges(given: Any) -> Any:
-        return asdict(make_payment(state, given))
+        return asdict(changes.make_payment(state, given))
+
+    def invoices(given: Any) -> Any:
+        return asdict(make_invoice(state, given))
+
+    def refunds(given: Any) -> Any:
+        wanted = dict(given)
+        return {"id": changes.refund_by_hand(state, wanted.pop("payment"), wanted.pop("amount"), **wanted)}
 
     def disputes(given: Any) -> Any:
-        status = DISPUTE_WORDS.get(given["status"], given["status"])
-        return {"id": state.set_dispute(given["charge"], status, given.get("amount"))}
+        return {"id": changes.dispute(state, given["charge"], given["status"], given.get("amount"))}
 
+    def captures(given: Any) -> Any:
+        changes.capture(state, given["payment"])
+        return {}
+
+    def notifications(given: Any) -> Any:
+        notify(state, dict(given))
+        return {}
+
+    return {
+        "charges": charges,
+        "invoices": invoices,
+        "refunds": refunds,
+        "disputes": disputes,
+        "captures": captures,
+        "notifications": notifications,
+    }
+
+
+def notify(state: SandboxState, wanted: dict[str, Any]) -> None:
+    """Any of Adyen's items about a payment, as told; nothing else changes."""
+    with state.lock:
+        payment = state.payments[wanted.pop("payment")]
+        adyen_events.tell(state, payment, wanted.pop("event_code"), **wanted)
+
+
+def _moving(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
     def plan_faults(given: Any) -> Any:
         faults = [Fault.read(each) for each in (given if isinstance(given, list) else [given])]
         with state.lock:
@@ -71,9 +80,17 @@ def routes(state: SandboxState) -> list[Route]:
             return state.faults.remaining()
 
     def clock(given: Any) -> Any:
-        state.advance(given["advance_seconds"])
+        changes.advance(state, given["advance_seconds"])
         return {"now": state.now()}
 
+    def endpoints(given: Any) -> Any:
+        made = webhooks.register(state, given)
+        return {"provider": made.provider, "url": made.url, "auto": made.auto}
+
+    return {"faults": plan_faults, "clock": clock, "webhooks": endpoints}
+
+
+def _looking(state: SandboxState) -> list[Route]:
     async def show_state(request: Request) -> Response:
         return JSONResponse(state.snapshot())
 
@@ -86,24 +103,43 @@ def routes(state: SandboxState) -> list[Route]:
             state.faults.clear()
         return Response(status_code=204)
 
-    async def settle_refund(request: Request) -> Response:
+    return [
+        Route("/_sandbox/state", show_state, methods=["GET"]),
+        Route("/_sandbox/faults", show_faults, methods=["GET"]),
+        Route("/_sandbox/faults", clear_faults, methods=["DELETE"]),
+    ]
+
+
+def _settling(state: SandboxState) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
         def settled(given: Any) -> Any:
-            settle(state, request.path_params["id"], given)
+            changes.settle(state, request.path_params["id"], given)
             return {}
 
         return await _answered(request, settled)
 
-    return [
-        Route("/_sandbox/state", show_state, methods=["GET"]),
-        Route("/_sandbox/charges", _posting(charges), methods=["POST"]),
-        Route("/_sandbox/disputes", _posting(disputes), methods=["POST"]),
-        Route("/_sandbox/refunds/{id}", settle_refund, methods=["POST"]),
-        Route("/_sandbox/faults", show_faults, methods=["GET"]),
-        Route("/_sandbox/faults", _posting(plan_faults), methods=["POST"]),
-        Route("/_sandbox/faults", clear_faults, methods=["DELETE"]),
-        Route("/_sandbox/clock", _posting(clock), methods=["POST"]),
-        Route("/_sandbox/elsewhere", _elsewhere(state), methods=["GET", "POST"]),
-    ]
+    return endpoint
+
+
+def _delivering(state: SandboxState) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        # Beside the loop: a receiver may ask this very server before it answers.
+        return await run_in_threadpool(
+            _worked, await request.body() or b"{}", lambda given: webhooks.deliver(state, **given)
+        )
+
+    return endpoint
+
+
+def _deliveries(state: SandboxState) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        provider, drain = request.query_params.get("provider"), request.query_params.get("drain") == "true"
+        if provider not in PROVIDERS:
+            return JSONResponse({"error": "provider is stripe or adyen"}, 400)
+        found = webhooks.deliveries(state, "stripe" if provider == "stripe" else "adyen", drain=drain)
+        return JSONResponse([asdict(each) for each in found])
+
+    return endpoint
 
 
 def _posting(work: Callable[[Any], Any]) -> Callable[[Request], Any]:
@@ -114,8 +150,12 @@ def _posting(work: Callable[[Any], Any]) -> Callable[[Request], Any]:
 
 
 async def _answered(request: Request, work: Callable[[Any], Any]) -> Response:
+    return _worked(await request.body(), work)
+
+
+def _worked(body: bytes, work: Callable[[Any], Any]) -> Response:
     try:
-        return JSONResponse(work(json.loads(await request.body())))
+        return JSONResponse(work(json.loads(body)))
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
         return JSONResponse({"error": f"{type(problem).__name__}: {problem}"}, 400)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from .exponents import Provider
+from .records import Ending
 
 # Not processed: nothing happens but the answer.
 BEFORE = frozenset(
@@ -22,12 +23,17 @@ ADYEN_ONLY = frozenset(["adyen_704", "adyen_703"])
 
 BEHAVIOURS = BEFORE | IN_TRANSIT | OUTCOMES | STORED_500 | {"delay_ms"}
 LOOKUP_BEHAVIOURS = (BEFORE - ADYEN_ONLY) | {"drop_after", "malformed", "empty_object", "delay_ms"}
-CALLS = ("refund", "lookup")
+INVOICE_BEHAVIOURS = LOOKUP_BEHAVIOURS | STORED_500
+CALLS = ("refund", "lookup", "invoice")
+ENDS = (None, "succeeded", "failed")
 
 
 @dataclass(slots=True)
 class Fault:
-    """`delay_ms` waits between processing and answering, `delay_before_ms` before anything is done."""
+    """`delay_ms` waits between processing and answering, `delay_before_ms` before anything is done.
+
+    `ends` says how a `pending` refund ends once `ends_after` seconds have passed on the sandbox's clock.
+    """
 
     provider: Provider
     behaviour: str
@@ -39,13 +45,15 @@ class Fault:
     retry_after: int = 1
     failure_reason: str | None = None
     location: str | None = None
+    ends: str | None = None
+    ends_after: float = 86400
 
     def __post_init__(self) -> None:
         for problem in self._problems():
             raise ValueError(problem)
 
     def _problems(self) -> list[str]:
-        allowed = LOOKUP_BEHAVIOURS if self.call == "lookup" else BEHAVIOURS
+        allowed = {"lookup": LOOKUP_BEHAVIOURS, "invoice": INVOICE_BEHAVIOURS}.get(self.call, BEHAVIOURS)
         checks = [
             (self.provider in get_args(Provider), f"unknown provider {self.provider!r}"),
             (self.call in CALLS, f"unknown call {self.call!r}: one of {', '.join(CALLS)}"),
@@ -54,10 +62,15 @@ class Fault:
                 self.behaviour not in ADYEN_ONLY or self.provider == "adyen",
                 f"{self.behaviour} is Adyen's alone",
             ),
-            (self.provider == "stripe" or self.call == "refund", "Adyen has no look-up"),
+            (self.provider == "stripe" or self.call == "refund", "Adyen has no look-up and no invoices"),
+            (self.ends in ENDS, f"unknown end {self.ends!r}: succeeded or failed"),
+            (self.ends is None or self.behaviour == "pending", "only what is pending has an end to come"),
             (self.times >= 1, "times must be at least 1"),
         ]
         return [problem for holds, problem in checks if not holds]
+
+    def ending(self, now: float) -> Ending | None:
+        return Ending(now + self.ends_after, self.ends, self.failure_reason) if self.ends else None
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Fault:

@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
-from .exponents import Provider
 from .faults import FaultPlan
 from .idempotency import KeyStore
+from .outbox import Outbox
+from .records import (
+    AdyenPayment,
+    AdyenRefund,
+    Charge,
+    Dispute,
+    Event,
+    Invoice,
+    InvoicePayment,
+    LoggedRequest,
+    Made,
+    Refund,
+    StripeRefund,
+    new_id,
+    new_psp_reference,
+)
+from .shelf import Shelf
+
+__all__ = [
+    "AdyenPayment",
+    "AdyenRefund",
+    "Charge",
+    "Dispute",
+    "LoggedRequest",
+    "Made",
+    "Refund",
+    "SandboxState",
+    "StripeRefund",
+    "new_id",
+    "new_psp_reference",
+]
 
 OPEN_DISPUTES = frozenset(["needs_response", "under_review"])
 DISPUTE_STATUSES = OPEN_DISPUTES | {
@@ -27,119 +55,8 @@ DISPUTE_STATUSES = OPEN_DISPUTES | {
 UNDONE = frozenset(["failed", "canceled"])
 
 
-@dataclass(slots=True)
-class Charge:
-    """A Stripe charge; `payment_intent` is None for one made without."""
-
-    id: str
-    payment_intent: str | None
-    amount: int
-    currency: str
-    created: int
-    captured: bool = True
-    processing: bool = False
-    description: str | None = None
-    provider: Provider = "stripe"
-
-
-@dataclass(slots=True)
-class StripeRefund:
-    id: str
-    charge: str
-    payment_intent: str | None
-    amount: int
-    currency: str
-    created: int
-    status: str = "succeeded"
-    reason: str | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
-    idempotency_key: str | None = None
-    failure_reason: str | None = None
-    instructions_email: str | None = None
-    provider: Provider = "stripe"
-
-    @property
-    def payment(self) -> str:
-        return self.payment_intent or self.charge
-
-
-@dataclass(slots=True)
-class Dispute:
-    id: str
-    charge: str
-    amount: int
-    currency: str
-    status: str
-    created: int
-
-
-@dataclass(slots=True)
-class AdyenPayment:
-    psp_reference: str
-    amount: int
-    currency: str
-    created: int
-    captured: bool = True
-    processing: bool = False
-    dispute: str | None = None
-    reference: str | None = None
-    provider: Provider = "adyen"
-
-
-@dataclass(slots=True)
-class AdyenRefund:
-    """`success` is how it ends, which Adyen tells only later: None while it is open."""
-
-    id: str
-    payment: str
-    amount: int
-    currency: str
-    created: int
-    merchant_account: str
-    reference: str | None = None
-    merchant_refund_reason: str | None = None
-    idempotency_key: str | None = None
-    success: bool | None = True
-    outcome_reason: str | None = None
-    status: str = "received"
-    provider: Provider = "adyen"
-
-
-@dataclass(slots=True)
-class LoggedRequest:
-    """`status` is None while in progress, and for ever where the connection was closed without an answer."""
-
-    provider: Provider | None
-    method: str
-    path: str
-    params: Any
-    headers: dict[str, str]
-    time: float
-    status: int | None = None
-    fault: str | None = None
-    replayed: bool = False
-
-    @property
-    def idempotency_key(self) -> str | None:
-        return self.headers.get("idempotency-key")
-
-
-Refund = StripeRefund | AdyenRefund
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """The ids of a payment that was made; `reference` is the one an invoice would carry."""
-
-    provider: Provider
-    reference: str
-    payment_intent: str | None = None
-    charge: str | None = None
-    psp_reference: str | None = None
-
-
 class SandboxState:
-    """Hold `lock` while reading or changing more than one thing."""
+    """Hold `lock` while reading or changing more than one thing. What is changed here makes no event: see changes."""
 
     def __init__(self, *, merchant_account: str | None = None) -> None:
         self.lock = threading.RLock()
@@ -147,10 +64,14 @@ class SandboxState:
         self.account_id = new_id("acct", 16)
         self.faults = FaultPlan()
         self.keys = KeyStore()
-        self.charges: dict[str, Charge] = {}
-        self.disputes: dict[str, Dispute] = {}
-        self.payments: dict[str, AdyenPayment] = {}
-        self.refunds: dict[str, Refund] = {}
+        self.charges: Shelf[Charge] = Shelf()
+        self.disputes: Shelf[Dispute] = Shelf()
+        self.payments: Shelf[AdyenPayment] = Shelf()
+        self.refunds: Shelf[Refund] = Shelf()
+        self.invoices: Shelf[Invoice] = Shelf()
+        self.invoice_payments: Shelf[InvoicePayment] = Shelf()
+        self.events: Shelf[Event] = Shelf()
+        self.outbox = Outbox()
         self.requests: list[LoggedRequest] = []
         self._clock_offset = 0.0
 
@@ -175,6 +96,8 @@ class SandboxState:
         captured: bool = True,
         processing: bool = False,
         description: str | None = None,
+        customer: str | None = None,
+        created: int | None = None,
     ) -> Made:
         """A PaymentIntent with its charge, or where only `charge` is given a charge alone."""
         with self.lock:
@@ -187,10 +110,11 @@ class SandboxState:
                 payment_intent=intent,
                 amount=amount,
                 currency=currency.lower(),
-                created=int(self.now()),
+                created=int(self.now()) if created is None else created,
                 captured=captured and not processing,
                 processing=processing,
                 description=description,
+                customer=customer,
             )
             return Made("stripe", intent or charge_id, payment_intent=intent, charge=charge_id)
 
@@ -203,6 +127,7 @@ class SandboxState:
         captured: bool = True,
         processing: bool = False,
         reference: str | None = None,
+        created: int | None = None,
     ) -> Made:
         with self.lock:
             psp = psp_reference or new_psp_reference()
@@ -212,7 +137,7 @@ class SandboxState:
                 psp_reference=psp,
                 amount=amount,
                 currency=currency.upper(),
-                created=int(self.now()),
+                created=int(self.now()) if created is None else created,
                 captured=captured and not processing,
                 processing=processing,
                 reference=reference,
@@ -225,17 +150,21 @@ class SandboxState:
             raise ValueError(f"unknown dispute status {status!r}: one of {', '.join(sorted(DISPUTE_STATUSES))}")
         with self.lock:
             if reference in self.payments:
-                self.payments[reference].dispute = status
+                payment = self.payments[reference]
+                payment.dispute = status
+                payment.dispute_amount = payment.dispute_amount if amount is None else amount
                 return reference
             charge = self.find_charge(reference)
-            dispute = next(iter(self.disputes_of(charge.id)), None)
-            if dispute is None:
-                taken = charge.amount if amount is None else amount
-                dispute = Dispute(new_id("dp"), charge.id, taken, charge.currency, status, created=int(self.now()))
-                self.disputes[dispute.id] = dispute
+            dispute = next(iter(self.disputes_of(charge.id)), None) or self._new_dispute(charge, status)
             dispute.status = status
             dispute.amount = dispute.amount if amount is None else amount
             return dispute.id
+
+    def _new_dispute(self, charge: Charge, status: str) -> Dispute:
+        made = Dispute(new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now()))
+        made.payment_intent = charge.payment_intent
+        self.disputes[made.id] = made
+        return made
 
     def add_dashboard_refund(self, reference: str, amount: int) -> str:
         """A refund that somebody made by hand, before or beside the program."""
@@ -264,7 +193,7 @@ class SandboxState:
     # Finding things
 
     def charge_of_intent(self, intent: str) -> Charge | None:
-        return next((c for c in self.charges.values() if c.payment_intent == intent), None)
+        return next(iter(self.charges.naming(intent)), None)
 
     def find_charge(self, reference: str) -> Charge:
         charge = self.charges.get(reference) or self.charge_of_intent(reference)
@@ -273,18 +202,15 @@ class SandboxState:
         return charge
 
     def disputes_of(self, charge: str) -> list[Dispute]:
-        return [dispute for dispute in self.disputes.values() if dispute.charge == charge]
+        return self.disputes.naming(charge)
 
-    def stripe_refunds(self) -> Iterator[StripeRefund]:
-        return (r for r in list(self.refunds.values()) if isinstance(r, StripeRefund))
-
-    def adyen_refunds(self) -> Iterator[AdyenRefund]:
-        return (r for r in list(self.refunds.values()) if isinstance(r, AdyenRefund))
+    def refunds_of(self, charge: str) -> Iterator[StripeRefund]:
+        return (r for r in self.refunds.naming(charge) if isinstance(r, StripeRefund))
 
     # Sums and answers to "may it"
 
     def refunded(self, charge: Charge) -> int:
-        return sum(r.amount for r in self.stripe_refunds() if r.charge == charge.id and r.status not in UNDONE)
+        return sum(r.amount for r in self.refunds_of(charge.id) if r.status not in UNDONE)
 
     def unrefunded(self, charge: Charge) -> int:
         """What is left once refunds and lost disputes are taken off."""
@@ -297,10 +223,8 @@ class SandboxState:
         return dispute.status not in OPEN_DISPUTES
 
     def adyen_balance(self, payment: AdyenPayment) -> int:
-        gone = sum(
-            r.amount for r in self.adyen_refunds() if r.payment == payment.psp_reference and r.success is not False
-        )
-        return payment.amount - gone
+        made = (r for r in self.refunds.naming(payment.psp_reference) if isinstance(r, AdyenRefund))
+        return payment.amount - sum(r.amount for r in made if r.success is not False)
 
     def log(self, entry: LoggedRequest) -> LoggedRequest:
         with self.lock:
@@ -316,6 +240,8 @@ class SandboxState:
                 "payments": [asdict(p) for p in self.payments.values()],
                 "refunds": [_refund_json(r) for r in self.refunds.values()],
                 "disputes": [asdict(d) for d in self.disputes.values()],
+                "invoices": [asdict(i) for i in self.invoices.values()],
+                "invoice_payments": [asdict(p) for p in self.invoice_payments.values()],
                 "requests": [asdict(r) for r in self.requests],
                 "faults": self.faults.remaining(),
             }
@@ -323,16 +249,3 @@ class SandboxState:
 
 def _refund_json(refund: Refund) -> dict[str, Any]:
     return asdict(refund) | {"payment": refund.payment}
-
-
-_BASE62 = string.ascii_letters + string.digits
-_PSP_ALPHABET = string.ascii_uppercase + string.digits
-
-
-def new_id(prefix: str, length: int = 24) -> str:
-    """Random, so that two sandboxes one after the other never give out the same id."""
-    return f"{prefix}_" + "".join(secrets.choice(_BASE62) for _ in range(length))
-
-
-def new_psp_reference() -> str:
-    return "".join(secrets.choice(_PSP_ALPHABET) for _ in range(16))

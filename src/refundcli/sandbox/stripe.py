@@ -16,11 +16,21 @@ from .exponents import Provider
 from .faults import Fault
 from .idempotency import Answer, Refusal
 from .state import SandboxState
+from .stripe_events import list_events, show_event
 from .stripe_form import Params, checked, decode, refuse, texts
-from .stripe_objects import Json, account_json, new_request_id
+from .stripe_invoices import (
+    list_invoice_payments,
+    list_invoices,
+    mark_uncollectible,
+    show_invoice,
+    show_invoice_payment,
+    void_invoice,
+)
+from .stripe_objects import API_VERSION, Json, account_json, new_request_id
 from .stripe_reads import (
     list_charges,
     list_disputes,
+    list_intents,
     list_refunds,
     show_charge,
     show_dispute,
@@ -29,7 +39,6 @@ from .stripe_reads import (
 )
 from .stripe_refunds import cancel_refund, create_refund, update_refund
 
-API_VERSION = "2026-10-28.endive"
 KEY_LENGTH = 255
 
 
@@ -146,7 +155,16 @@ PLANS: list[tuple[str, str, Plan]] = [
     ("POST", "/v1/refunds/{id}/cancel", cancel_refund),
     ("GET", "/v1/charges", list_charges),
     ("GET", "/v1/charges/{id}", show_charge),
+    ("GET", "/v1/payment_intents", list_intents),
     ("GET", "/v1/payment_intents/{id}", show_intent),
+    ("GET", "/v1/invoices", list_invoices),
+    ("GET", "/v1/invoices/{id}", show_invoice),
+    ("POST", "/v1/invoices/{id}/void", void_invoice),
+    ("POST", "/v1/invoices/{id}/mark_uncollectible", mark_uncollectible),
+    ("GET", "/v1/invoice_payments", list_invoice_payments),
+    ("GET", "/v1/invoice_payments/{id}", show_invoice_payment),
+    ("GET", "/v1/events", list_events),
+    ("GET", "/v1/events/{id}", show_event),
     ("GET", "/v1/disputes", list_disputes),
     ("GET", "/v1/disputes/{id}", show_dispute),
     ("GET", "/v1/account", _show_account),
@@ -193,6 +211,8 @@ def _call(request: Request, params: Params) -> Call:
     kind = "lookup" if method == "GET" else "other"
     if (method, path) == ("POST", "/v1/refunds"):
         kind = "refund"
+    elif method == "POST" and path.startswith("/v1/invoices/"):
+        kind = "invoice"
     named: list[Any] = [params.get("charge"), params.get("payment_intent"), *request.path_params.values()]
     payments = frozenset(name for name in named if isinstance(name, str))
     return Call(method, path, lower_headers(request), params, request.path_params, kind, payments)

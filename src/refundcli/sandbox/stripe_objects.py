@@ -1,15 +1,14 @@
-"""Stripe's objects as they look on the wire, with expansion and paging."""
+"""Stripe's objects as they look on the wire."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from .exponents import to_major
 from .state import Charge, Dispute, SandboxState, StripeRefund, new_id
-from .stripe_form import Params, refuse
 
 Json = dict[str, Any]
+API_VERSION = "2026-10-28.endive"
 SYMBOLS = {"eur": "€", "usd": "$", "gbp": "£", "jpy": "¥"}
 
 
@@ -84,7 +83,7 @@ def charge_json(state: SandboxState, charge: Charge) -> Json:
         "captured": charge.captured,
         "created": charge.created,
         "currency": charge.currency,
-        "customer": None,
+        "customer": charge.customer,
         "description": charge.description,
         "disputed": bool(state.disputes_of(charge.id)),
         "failure_balance_transaction": None,
@@ -151,7 +150,7 @@ def intent_json(charge: Charge) -> Json:
         "confirmation_method": "automatic",
         "created": charge.created,
         "currency": charge.currency,
-        "customer": None,
+        "customer": charge.customer,
         "description": charge.description,
         "last_payment_error": None,
         "latest_charge": charge.id,
@@ -224,77 +223,6 @@ def account_json(state: SandboxState) -> Json:
         "settings": {"dashboard": {"display_name": "Sandbox", "timezone": "Etc/UTC"}},
         "type": "standard",
     }
-
-
-def list_json(url: str, items: list[Json], params: Params) -> Json:
-    """One page of `items`, which come newest first."""
-    page, more = _page(items, params)
-    return {"object": "list", "data": page, "has_more": more, "url": url}
-
-
-def _page(items: list[Json], params: Params) -> tuple[list[Json], bool]:
-    limit = params.get("limit", 10)
-    ids = [item["id"] for item in items]
-    if "starting_after" in params:
-        rest = items[_place(ids, params, "starting_after") + 1 :]
-        return rest[:limit], len(rest) > limit
-    if "ending_before" in params:
-        newer = items[: _place(ids, params, "ending_before")]
-        return newer[-limit:], len(newer) > limit
-    return items[:limit], len(items) > limit
-
-
-def _place(ids: list[str], params: Params, cursor: str) -> int:
-    if params[cursor] not in ids:
-        raise refuse(f"No such object: '{params[cursor]}'", code="resource_missing", param=cursor)
-    return ids.index(params[cursor])
-
-
-def expand(state: SandboxState, shape: Json, paths: Sequence[str]) -> Json:
-    """Puts objects where ids stand, along paths such as `latest_charge.payment_intent` or `data.charge`."""
-    for path in paths:
-        _expand(state, shape, path.split("."), path)
-    return shape
-
-
-def _expand(state: SandboxState, shape: Json, steps: list[str], path: str) -> None:
-    head, rest = steps[0], steps[1:]
-    if head == "data" and shape["object"] == "list":
-        for each in shape["data"]:
-            _expand(state, each, rest or [""], path)
-        return
-    fill = EXPANDABLE.get((shape["object"], head))
-    if fill is None:
-        raise refuse(f"This property cannot be expanded ({path}).", param="expand")
-    if not isinstance(shape.get(head), dict):
-        shape[head] = fill(state, shape)
-    if rest and shape[head] is not None:
-        _expand(state, shape[head], rest, path)
-
-
-def _charge_of(field: str) -> Callable[[SandboxState, Json], Json]:
-    return lambda state, shape: charge_json(state, state.charges[shape[field]])
-
-
-def _intent_of(state: SandboxState, shape: Json) -> Json | None:
-    charge = state.charge_of_intent(shape["payment_intent"]) if shape["payment_intent"] else None
-    return intent_json(charge) if charge else None
-
-
-def _refunds_of(state: SandboxState, shape: Json) -> Json:
-    made = [refund_json(refund) for refund in state.stripe_refunds() if refund.charge == shape["id"]]
-    return list_json(f"/v1/charges/{shape['id']}/refunds", made[::-1], {})
-
-
-EXPANDABLE: dict[tuple[str, str], Callable[[SandboxState, Json], Json | None]] = {
-    ("refund", "charge"): _charge_of("charge"),
-    ("refund", "payment_intent"): _intent_of,
-    ("dispute", "charge"): _charge_of("charge"),
-    ("dispute", "payment_intent"): _intent_of,
-    ("charge", "payment_intent"): _intent_of,
-    ("charge", "refunds"): _refunds_of,
-    ("payment_intent", "latest_charge"): _charge_of("latest_charge"),
-}
 
 
 def new_request_id() -> str:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from .exchange import Call, Operation
 from .faults import Fault
 from .idempotency import Answer
-from .state import Charge, Dispute, SandboxState, StripeRefund
+from .shelf import PageRequest, Shelf, Shelved
+from .state import Charge, Dispute, Refund, SandboxState, StripeRefund
+from .stripe_expand import expand, list_json
 from .stripe_form import Check, Params, checked, page_size, refuse, text, texts, time_range
-from .stripe_objects import (
-    Json,
-    charge_json,
-    dispute_json,
-    expand,
-    intent_json,
-    list_json,
-    refund_json,
-)
+from .stripe_objects import Json, charge_json, dispute_json, intent_json, refund_json
 
 PAGING: dict[str, Check] = {
     "limit": page_size,
@@ -59,98 +54,143 @@ def _find_dispute(state: SandboxState, wanted: str) -> Json:
     return dispute_json(state, state.disputes[wanted])
 
 
-def _show(
-    find: Callable[[SandboxState, str], Json], state: SandboxState, call: Call, extra: dict[str, Check]
+def show(
+    find: Callable[[SandboxState, str], Json], state: SandboxState, call: Call, extra: Mapping[str, Check]
 ) -> Operation:
-    params = checked(call.params, {"expand": texts} | extra)
+    params = checked(call.params, {"expand": texts, **extra})
 
-    def show() -> Answer:
+    def answer() -> Answer:
         found = find(state, call.path_params["id"])
         return Answer(200, expand(state, found, params.get("expand", [])))
 
-    return show
+    return answer
 
 
 def show_refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    return _show(lambda state, wanted: refund_json(find_refund(state, wanted)), state, call, {})
+    return show(lambda state, wanted: refund_json(find_refund(state, wanted)), state, call, {})
 
 
 def show_charge(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    return _show(_find_charge, state, call, {})
+    return show(_find_charge, state, call, {})
 
 
 def show_intent(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    return _show(_find_intent, state, call, {"client_secret": text})
+    return show(_find_intent, state, call, {"client_secret": text})
 
 
 def show_dispute(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    return _show(_find_dispute, state, call, {})
+    return show(_find_dispute, state, call, {})
 
 
-def _listed(state: SandboxState, url: str, items: list[Json], params: Params) -> Answer:
-    within = [item for item in items if _in_range(item["created"], params.get("created", {}))]
-    page = list_json(url, within[::-1], params)
-    return Answer(200, expand(state, page, params.get("expand", [])))
+Item = TypeVar("Item", bound=Shelved)
 
 
-def _in_range(created: int, bounds: dict[str, int]) -> bool:
-    holds = {
-        "gt": lambda bound: created > bound,
-        "gte": lambda bound: created >= bound,
-        "lt": lambda bound: created < bound,
-        "lte": lambda bound: created <= bound,
-    }
-    return all(holds[name](bound) for name, bound in bounds.items())
+def cursors(
+    params: Params, shelf: Mapping[str, object], ids: Callable[[str], str | None] = lambda told: told
+) -> Params:
+    """What a page needs of its parameters; `ids` makes the shelf's id of the one that was told."""
+    found: Params = {name: params[name] for name in ("limit", "created") if name in params}
+    for name in ("starting_after", "ending_before"):
+        if name in params:
+            found[name] = ids(params[name])
+            if found[name] not in shelf:
+                raise refuse(f"No such object: '{params[name]}'", code="resource_missing", param=name)
+    return found
+
+
+def listed(
+    state: SandboxState,
+    url: str,
+    shelf: Shelf[Item],
+    wanted: PageRequest[Item],
+    shape: Callable[[Item], Json],
+    params: Params,
+) -> Answer:
+    page, more = shelf.page(wanted)
+    found = list_json(url, [shape(item) for item in page], more)
+    return Answer(200, expand(state, found, params.get("expand", [])))
 
 
 def list_refunds(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
     params = checked(call.params, PAGING | BY_PAYMENT)
 
-    def listed() -> Answer:
-        _payment_exists(state, params)
-        made = [refund_json(r) for r in state.stripe_refunds() if _is_about(state, r, params)]
-        return _listed(state, "/v1/refunds", made, params)
+    def answer() -> Answer:
+        payment = _payment_exists(state, params)
+        wanted: PageRequest[Refund] = PageRequest(
+            **cursors(params, state.refunds),
+            naming=payment,
+            wanted=lambda item: isinstance(item, StripeRefund) and _is_about(item, params),
+        )
+        return listed(state, "/v1/refunds", state.refunds, wanted, _refund_shape, params)
 
-    return listed
+    return answer
+
+
+def _refund_shape(refund: Refund) -> Json:
+    assert isinstance(refund, StripeRefund)
+    return refund_json(refund)
 
 
 def list_charges(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
     params = checked(call.params, PAGING | {"payment_intent": text, "customer": text, "transfer_group": text})
 
-    def listed() -> Answer:
-        _payment_exists(state, params)
-        made = [charge_json(state, c) for c in state.charges.values() if _is_listed(c, params)]
-        return _listed(state, "/v1/charges", made, params)
+    def answer() -> Answer:
+        intent = _payment_exists(state, params)
+        wanted: PageRequest[Charge] = PageRequest(
+            **cursors(params, state.charges), naming=intent, wanted=lambda charge: _is_listed(charge, params)
+        )
+        return listed(state, "/v1/charges", state.charges, wanted, lambda charge: charge_json(state, charge), params)
 
-    return listed
+    return answer
+
+
+def list_intents(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, PAGING | {"customer": text, "customer_account": text})
+
+    def charge_id(intent: str) -> str | None:
+        charge = state.charge_of_intent(intent)
+        return charge.id if charge else None
+
+    def answer() -> Answer:
+        wanted: PageRequest[Charge] = PageRequest(
+            **cursors(params, state.charges, charge_id),
+            wanted=lambda charge: charge.payment_intent is not None and _is_listed(charge, params),
+        )
+        return listed(state, "/v1/payment_intents", state.charges, wanted, intent_json, params)
+
+    return answer
 
 
 def _is_listed(charge: Charge, params: Params) -> bool:
-    # The sandbox knows neither customers nor transfers: nothing is of the one asked for.
-    if "customer" in params or "transfer_group" in params:
+    # The sandbox knows no transfers and no customer accounts: nothing is of the one asked for.
+    if "transfer_group" in params or "customer_account" in params:
         return False
-    return "payment_intent" not in params or charge.payment_intent == params["payment_intent"]
+    return params.get("customer") in (None, charge.customer)
 
 
 def list_disputes(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
     params = checked(call.params, PAGING | BY_PAYMENT)
 
-    def listed() -> Answer:
-        _payment_exists(state, params)
-        made = [dispute_json(state, d) for d in state.disputes.values() if _is_about(state, d, params)]
-        return _listed(state, "/v1/disputes", made, params)
+    def answer() -> Answer:
+        payment = _payment_exists(state, params)
+        wanted: PageRequest[Dispute] = PageRequest(
+            **cursors(params, state.disputes), naming=payment, wanted=lambda item: _is_about(item, params)
+        )
+        return listed(state, "/v1/disputes", state.disputes, wanted, lambda item: dispute_json(state, item), params)
 
-    return listed
+    return answer
 
 
-def _payment_exists(state: SandboxState, params: Params) -> None:
+def _payment_exists(state: SandboxState, params: Params) -> str | None:
+    """The payment that was named, if one was."""
     if "charge" in params and params["charge"] not in state.charges:
         raise missing("charge", params["charge"], "charge")
     if "payment_intent" in params and state.charge_of_intent(params["payment_intent"]) is None:
         raise missing("payment_intent", params["payment_intent"], "payment_intent")
+    named: str | None = params.get("charge", params.get("payment_intent"))
+    return named
 
 
-def _is_about(state: SandboxState, item: StripeRefund | Dispute, params: Params) -> bool:
-    intent = state.charges[item.charge].payment_intent
-    wanted_charge, wanted_intent = params.get("charge"), params.get("payment_intent")
-    return wanted_charge in (None, item.charge) and wanted_intent in (None, intent)
+def _is_about(item: StripeRefund | Dispute, params: Params) -> bool:
+    asked = (params.get("charge"), params.get("payment_intent"))
+    return asked[0] in (None, item.charge) and asked[1] in (None, item.payment_intent)

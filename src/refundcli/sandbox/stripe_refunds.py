@@ -7,8 +7,10 @@ from .exponents import step
 from .faults import OUTCOMES, Fault
 from .idempotency import Answer
 from .state import Charge, SandboxState, StripeRefund, new_id
+from .stripe_events import refund_changed, refund_made
+from .stripe_expand import expand
 from .stripe_form import Check, Params, boolean, checked, metadata, one_of, positive, refuse, text, texts
-from .stripe_objects import expand, refund_json, told_amount
+from .stripe_objects import refund_json, told_amount
 from .stripe_reads import find_refund, missing
 
 CREATE: dict[str, Check] = {
@@ -37,8 +39,9 @@ def create_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
         charge = _charge_to_refund(state, params)
         amount = _amount_to_refund(state, charge, params)
         refund = _make(state, charge, amount, params, call.key)
-        _turn_out(refund, fault)
+        _turn_out(refund, fault, state.now())
         state.refunds[refund.id] = refund
+        refund_made(state, refund)
         return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
 
     return create
@@ -127,12 +130,13 @@ def _make(state: SandboxState, charge: Charge, amount: int, params: Params, key:
     )
 
 
-def _turn_out(refund: StripeRefund, fault: Fault | None) -> None:
+def _turn_out(refund: StripeRefund, fault: Fault | None, at: float) -> None:
     if fault is None or fault.behaviour not in OUTCOMES:
         return
     refund.status = fault.behaviour
     if refund.status == "failed":
         refund.failure_reason = fault.failure_reason or "expired_or_canceled_card"
+    refund.ending = fault.ending(at)
 
 
 def update_refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -140,9 +144,11 @@ def update_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
 
     def update() -> Answer:
         refund = find_refund(state, call.path_params["id"])
+        before = refund_json(refund)
         if "metadata" in params:
             merged = refund.metadata | params["metadata"] if params["metadata"] else {}
             refund.metadata = {name: told for name, told in merged.items() if told}
+        refund_changed(state, refund, before)
         return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
 
     return update
@@ -155,7 +161,9 @@ def cancel_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
         refund = find_refund(state, call.path_params["id"])
         if refund.status != "requires_action":
             raise refuse(f"Refund {refund.id} is {refund.status}: only one that requires action can be canceled.")
+        before = refund_json(refund)
         refund.status = "canceled"
+        refund_changed(state, refund, before)
         return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
 
     return cancel

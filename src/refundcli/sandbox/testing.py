@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from .control import make_payment, settle
+from . import changes, webhooks
+from .billing import MadeInvoice, make_invoice
+from .control import notify
 from .exponents import Provider, to_minor
 from .faults import Fault
+from .records import LoggedRequest, Made, Refund
 from .server import bind, make_server, url_of
-from .state import LoggedRequest, Made, Refund, SandboxState
+from .state import SandboxState
+from .webhooks import Delivery
 
 
 class RunningSandbox:
@@ -52,14 +57,65 @@ class RunningSandbox:
 
     def charge(self, amount: str | int, currency: str = "EUR", *, provider: Provider = "stripe", **wanted: Any) -> Made:
         """A payment of "100.00 EUR", or of so many of the provider's minor units."""
-        if isinstance(amount, str):
-            number, _, code = amount.partition(" ")
-            currency = code or currency
-            amount = to_minor(provider, number, currency)
-        return make_payment(self.state, {"provider": provider, "amount": amount, "currency": currency, **wanted})
+        amount, currency = self._minor(amount, currency, provider)
+        return changes.make_payment(
+            self.state, {"provider": provider, "amount": amount, "currency": currency, **wanted}
+        )
 
     def dispute(self, reference: str, status: str = "needs_response", amount: int | None = None) -> str:
-        return self.state.set_dispute(reference, status, amount)
+        """Opened, or moved on; the events are queued."""
+        return changes.dispute(self.state, reference, status, amount)
+
+    def invoice(
+        self,
+        total: str | int,
+        currency: str = "EUR",
+        *,
+        number: str | None = None,
+        status: str = "paid",
+        payments: Sequence[Mapping[str, Any]] | None = None,
+        **wanted: Any,
+    ) -> MadeInvoice:
+        """A Stripe invoice of "100.00 EUR", or of so many minor units; amounts of `payments` as that of the total.
+
+        Further: id, customer, customer_name, products, subscription, collection_method, created, due_date.
+        """
+        amount, currency = self._minor(total, currency)
+        given = {"total": amount, "currency": currency, "number": number, "status": status, **wanted}
+        if payments is not None:
+            given["payments"] = [{**each, "amount": self._minor(each["amount"], currency)[0]} for each in payments]
+        return make_invoice(self.state, given)
+
+    def _minor(self, amount: str | int, currency: str, provider: Provider = "stripe") -> tuple[int, str]:
+        if isinstance(amount, int):
+            return amount, currency
+        number, _, code = amount.partition(" ")
+        return to_minor(provider, number, code or currency), code or currency
+
+    def dashboard_refund(self, reference: str, amount: int, **wanted: Any) -> str:
+        """Made by hand at the provider. Stripe: status=, reason=, metadata=. Adyen: event="CANCEL_OR_REFUND"."""
+        return changes.refund_by_hand(self.state, reference, amount, **wanted)
+
+    def capture(self, reference: str) -> None:
+        changes.capture(self.state, reference)
+
+    def notify(self, payment: str, event_code: str, **wanted: Any) -> None:
+        """Queues any of Adyen's items: psp_reference=, reference=, amount=, success=, reason=, data=."""
+        notify(self.state, {"payment": payment, "event_code": event_code, **wanted})
+
+    def webhooks(self, provider: Provider, **wanted: Any) -> None:
+        """An endpoint: url=, secret= (Stripe's) or hmac_key= (Adyen's), username=, password=, auto=."""
+        webhooks.register(self.state, {"provider": provider, **wanted})
+
+    def deliveries(self, provider: Provider, *, drain: bool = False, signed_at: int | None = None) -> list[Delivery]:
+        """What is queued, as it would be sent."""
+        return webhooks.deliveries(self.state, provider, drain=drain, signed_at=signed_at)
+
+    def deliver(
+        self, *, provider: Provider | None = None, order: str = "in", seed: int = 0, times: int = 1
+    ) -> list[int]:
+        """Sends what is queued; the status codes, 0 where nobody answered."""
+        return webhooks.deliver(self.state, provider=provider, order=order, seed=seed, times=times)
 
     def faults(self, *behaviours: str, provider: Provider = "stripe", **options: Any) -> None:
         """Plans one fault per behaviour, for the next refund calls (or `call="lookup"`)."""
@@ -71,11 +127,11 @@ class RunningSandbox:
             self.state.faults.clear()
 
     def advance(self, seconds: float) -> None:
-        self.state.advance(seconds)
+        changes.advance(self.state, seconds)
 
     def settle(self, refund_id: str, **outcome: Any) -> None:
-        """Stripe: status=, failure_reason=. Adyen: success=, reason=."""
-        settle(self.state, refund_id, outcome)
+        """Stripe: status=, failure_reason=. Adyen: success=, reason=, or event="REFUND_FAILED", "REFUNDED_REVERSED"."""
+        changes.settle(self.state, refund_id, outcome)
 
     @property
     def refunds(self) -> list[Refund]:

@@ -1,0 +1,122 @@
+"""Stripe's events: what is told of a change, as it was at that time."""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+
+from .exchange import Call, Operation
+from .faults import Fault
+from .idempotency import Answer
+from .outbox import Notice
+from .records import Dispute, Event, Invoice, StripeRefund, new_id
+from .shelf import PageRequest
+from .state import UNDONE, SandboxState
+from .stripe_expand import list_json
+from .stripe_form import boolean, checked, refuse, text, texts
+from .stripe_invoice_objects import invoice_json
+from .stripe_objects import API_VERSION, Json, charge_json, dispute_json, new_request_id, refund_json
+from .stripe_reads import PAGING, cursors, missing
+
+# Where the bank only asks, it takes nothing.
+INQUIRIES = frozenset(["warning_needs_response", "warning_under_review", "warning_closed", "prevented"])
+CLOSED = frozenset(["won", "lost", "warning_closed", "prevented"])
+
+
+def emit(state: SandboxState, kind: str, shape: Json, *, before: Json | None = None, key: str | None = None) -> None:
+    made = new_id("evt")
+    created = int(state.now())
+    body: Json = {
+        "id": made,
+        "object": "event",
+        "api_version": API_VERSION,
+        "created": created,
+        "data": {"object": shape} | ({"previous_attributes": before} if before is not None else {}),
+        "livemode": False,
+        "pending_webhooks": len(state.outbox.endpoints_of("stripe")),
+        "request": {"id": new_request_id() if key else None, "idempotency_key": key},
+        "type": kind,
+    }
+    # As Stripe writes its deliveries; the signature is over these very bytes.
+    written = json.dumps(body, indent=2, ensure_ascii=False).encode()
+    state.events[made] = Event(made, kind, created, written)
+    state.outbox.put(Notice("stripe", kind, written))
+
+
+def refund_made(state: SandboxState, refund: StripeRefund) -> None:
+    key = refund.idempotency_key
+    emit(state, "refund.created", refund_json(refund), key=key)
+    if refund.status == "failed":
+        emit(state, "refund.failed", refund_json(refund), key=key)
+    if refund.status not in UNDONE:
+        charge = charge_json(state, state.charges[refund.charge])
+        before: Json = {"amount_refunded": charge["amount_refunded"] - refund.amount}
+        before |= {"refunded": False} if charge["refunded"] else {}
+        emit(state, "charge.refunded", charge, before=before, key=key)
+
+
+def refund_changed(state: SandboxState, refund: StripeRefund, before: Json) -> None:
+    """`before` is the refund as it looked; nothing is told where nothing changed."""
+    now = refund_json(refund)
+    # What was not there is told as null.
+    told = {name: before.get(name) for name in now.keys() | before.keys() if before.get(name) != now.get(name)}
+    if not told:
+        return
+    kinds = ["refund.updated", "charge.refund.updated"]
+    for kind in kinds + (["refund.failed"] if refund.status == "failed" and "status" in told else []):
+        emit(state, kind, now, before=told)
+
+
+def dispute_moved(state: SandboxState, dispute: Dispute, before: str | None) -> None:
+    """`before` is the status it had, None for a new one."""
+    shape = dispute_json(state, dispute)
+    if before is None:
+        emit(state, "charge.dispute.created", shape)
+    elif before != dispute.status and dispute.status not in CLOSED:
+        emit(state, "charge.dispute.updated", shape, before={"status": before})
+    if dispute.status not in INQUIRIES and dispute.status != "won" and not dispute.withdrawn:
+        dispute.withdrawn = True
+        emit(state, "charge.dispute.funds_withdrawn", shape)
+    if dispute.status in CLOSED and before != dispute.status:
+        emit(state, "charge.dispute.closed", shape, before={"status": before} if before else None)
+    if dispute.status == "won" and dispute.withdrawn:
+        dispute.withdrawn = False
+        emit(state, "charge.dispute.funds_reinstated", shape)
+
+
+def invoice_moved(state: SandboxState, invoice: Invoice, before: str | None = None, key: str | None = None) -> None:
+    kinds = {"paid": "invoice.paid", "void": "invoice.voided", "uncollectible": "invoice.marked_uncollectible"}
+    if invoice.status in kinds:
+        told = {"status": before} if before else None
+        emit(state, kinds[invoice.status], invoice_json(state, invoice), before=told, key=key)
+
+
+def list_events(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, PAGING | {"type": text, "types": texts, "delivery_success": boolean})
+    if "type" in params and "types" in params:
+        raise refuse("You may only specify one of these parameters: type, types.")
+    if params.get("expand"):
+        raise refuse(f"This property cannot be expanded ({params['expand'][0]}).", param="expand")
+    kinds = [params["type"]] if "type" in params else params.get("types", ["*"])
+
+    def listed() -> Answer:
+        wanted: PageRequest[Event] = PageRequest(
+            **cursors(params, state.events),
+            wanted=lambda event: any(fnmatchcase(event.type, kind) for kind in kinds),
+        )
+        page, more = state.events.page(wanted)
+        return Answer(200, list_json("/v1/events", [json.loads(event.body) for event in page], more))
+
+    return listed
+
+
+def show_event(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    checked(call.params, {"expand": texts})
+
+    def show() -> Answer:
+        event = state.events.get(call.path_params["id"])
+        if event is None:
+            raise missing("event", call.path_params["id"], "id")
+        return Answer(200, json.loads(event.body))
+
+    return show
