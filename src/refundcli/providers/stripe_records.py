@@ -11,18 +11,18 @@ from typing import Any
 
 import stripe
 
-from refundcli.domain.currencies import CODES, Currency, currency
-from refundcli.domain.money import Money, zero
-from refundcli.domain.provider_units import from_provider_minor
+from refundcli.domain.currencies import Currency
+from refundcli.domain.money import zero
 from refundcli.domain.statuses import Dispute, Provider, RefundState
 from refundcli.providers import BadCredentials, ProviderUnreachable
 from refundcli.providers import stripe as refunding
+from refundcli.providers import stripe_fields as fields
+from refundcli.providers import stripe_invoices as invoices
 from refundcli.providers.http import retry_after, said, text_in
+from refundcli.providers.stripe_fields import Fields
 from refundcli.services.ports import ToldInvoice
 from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
 from refundcli.settings import RefundSettings, StripeSettings
-
-Fields = Mapping[str, Any]
 
 _PAGE_SIZE = 100
 _MOST_TRIES = 4
@@ -75,20 +75,20 @@ class StripeRecords:
             charge = self._charge(charge)
         if isinstance(charge, Mapping) and charge.get("status") != "failed":
             return self._truth_of(charge, asked_at, processing=processing)
-        nothing = zero(_currency(intent))
-        return PaymentTruth(self.name, (_id(intent),), nothing, nothing, processing, None, (), asked_at)
+        nothing = zero(fields.currency_of(intent))
+        return PaymentTruth(self.name, (fields.id_of(intent),), nothing, nothing, processing, None, (), asked_at)
 
     def _truth_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
-        intent = _id_in(charge.get("payment_intent"))
-        references = tuple(filter(None, (intent, _id(charge))))
-        of = _currency(charge)
+        intent = fields.id_in(charge.get("payment_intent"))
+        references = tuple(filter(None, (intent, fields.id_of(charge))))
+        of = fields.currency_of(charge)
         dispute = self._dispute_of(charge, references) if charge.get("disputed") else None
-        captured = _amount(charge, "amount_captured", of) if charge.get("captured") else zero(of)
+        captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
         return PaymentTruth(
             provider=self.name,
             references=references,
             captured=captured,
-            refunded=_amount(charge, "amount_refunded", of),
+            refunded=fields.amount_of(charge, "amount_refunded", of),
             processing=processing or charge.get("status") == "pending",
             dispute=dispute,
             refunds=tuple(self._refund_news(each, references) for each in self._refunds_of(charge)),
@@ -100,7 +100,7 @@ class StripeRecords:
         told = charge.get("refunds")
         if isinstance(told, Mapping) and told.get("has_more") is False and isinstance(told.get("data"), list):
             return list(told["data"])
-        return self._pages(self._client.v1.refunds.list, {"charge": _id(charge)})
+        return self._pages(self._client.v1.refunds.list, {"charge": fields.id_of(charge)})
 
     # --- refunds -------------------------------------------------------------------------------------------
 
@@ -113,23 +113,23 @@ class StripeRecords:
             yield self._refund_news(told)
 
     def _refund_news(self, told: Fields, references: tuple[str, ...] = ()) -> RefundNews:
-        of, status = _currency(told), text_in(told.get("status"))
+        of, status = fields.currency_of(told), text_in(told.get("status"))
         state = refunding.STATES.get(status)
         if state is None:
             raise self._unreadable(f"refund {said(told.get('id'))} is {said(status)[:60]!a}, which is not known here")
-        own = (_id_in(told.get("payment_intent")), _id_in(told.get("charge")))
+        own = (fields.id_in(told.get("payment_intent")), fields.id_in(told.get("charge")))
         return RefundNews(
             provider=self.name,
-            reference=_id(told),
+            reference=fields.id_of(told),
             payment_references=references or tuple(filter(None, own)),
-            amount=_amount(told, "amount", of),
+            amount=fields.amount_of(told, "amount", of),
             state=state,
             status=status,
             account=self.account,
             livemode=self.livemode,
             refund_id=text_in(refunding.refund_id_in(told)),
             failure=refunding.why_failed(told) if state is RefundState.FAILED else "",
-            created_at=_time(told.get("created")),
+            created_at=fields.time_of(told.get("created")),
         )
 
     # --- disputes ------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class StripeRecords:
         """One for each payment that has any: several disputes of a payment are told as one."""
         told = set[str]()
         for dispute in self._pages(self._client.v1.disputes.list, self._made_since(since)):
-            charge = _id_in(dispute.get("charge"))
+            charge = fields.id_in(dispute.get("charge"))
             if charge not in told:
                 told.add(charge)
                 truth = self.payment(charge)
@@ -147,21 +147,21 @@ class StripeRecords:
 
     def _dispute_of(self, charge: Fields, references: tuple[str, ...]) -> DisputeNews | None:
         """The gravest of a payment's disputes; what several lost ones took is added up (R11)."""
-        found = list(self._pages(self._client.v1.disputes.list, {"charge": _id(charge)}))
+        found = list(self._pages(self._client.v1.disputes.list, {"charge": fields.id_of(charge)}))
         by_state: dict[Dispute, list[Fields]] = {}
         for each in found:
             by_state.setdefault(_dispute_state(each), []).append(each)
         for state in (Dispute.OPEN, Dispute.LOST, Dispute.WON):
             if state in by_state:
-                return self._dispute_news(state, by_state, references, _currency(charge))
+                return self._dispute_news(state, by_state, references, fields.currency_of(charge))
         return None
 
     def _dispute_news(
         self, state: Dispute, by_state: Mapping[Dispute, list[Fields]], references: tuple[str, ...], of: Currency
     ) -> DisputeNews:
         alike = by_state[state]
-        same_currency = [each for each in alike if _currency(each) == of]
-        amount = sum((_amount(each, "amount", of) for each in same_currency), zero(of))
+        same_currency = [each for each in alike if fields.currency_of(each) == of]
+        amount = sum((fields.amount_of(each, "amount", of) for each in same_currency), zero(of))
         return DisputeNews(
             provider=self.name,
             payment_references=references,
@@ -207,10 +207,10 @@ class StripeRecords:
             params["starting_after"] = items[-1]["id"]
 
     def _items(self, page: Any) -> list[Fields]:
-        fields = page if isinstance(page, Mapping) else {}
-        items, more = fields.get("data"), fields.get("has_more")
-        whole = isinstance(items, list) and isinstance(more, bool) and all(_has_id(each) for each in items)
-        if fields.get("object") != "list" or not whole or (more and not items):
+        told = page if isinstance(page, Mapping) else {}
+        items, more = told.get("data"), told.get("has_more")
+        whole = isinstance(items, list) and isinstance(more, bool) and all(fields.has_id(each) for each in items)
+        if told.get("object") != "list" or not whole or (more and not items):
             raise self._unreadable("a list could not be read to its end")
         assert isinstance(items, list)
         return items
@@ -243,10 +243,27 @@ class StripeRecords:
     # --- invoices ------------------------------------------------------------------------------------------
 
     def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice]:
-        raise NotImplementedError
+        wanted = {**self._made_since(since), **({"starting_after": after} if after else {})}
+        for told in self._pages(self._client.v1.invoices.list, wanted):
+            yield self._told_invoice(told)
 
     def invoice(self, name: str) -> ToldInvoice | None:
-        raise NotImplementedError
+        """By its id, or by its number among all of them: Stripe's search is behind by some minutes."""
+        if name.startswith("in_"):
+            told = self._one(lambda: self._client.v1.invoices.retrieve(name))
+            return self._told_invoice(told) if told else None
+        listed = self._pages(self._client.v1.invoices.list, {})
+        found = next((told for told in listed if told.get("number") == name), None)
+        return self._told_invoice(found) if found else None
+
+    def _told_invoice(self, told: Fields) -> ToldInvoice:
+        listed = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(told)})
+        paid = [each for each in listed if each.get("status") != "canceled"]
+        references = dict.fromkeys(filter(None, map(invoices.paid_by, paid)))
+        truths = {reference: truth for reference in references if (truth := self.payment(reference))}
+        return ToldInvoice(
+            fields.id_of(told), invoices.new_invoice(told, paid, truths, self._zone), tuple(truths.values())
+        )
 
 
 def _dispute_state(told: Fields) -> Dispute:
@@ -255,34 +272,3 @@ def _dispute_state(told: Fields) -> Dispute:
         return Dispute.NONE
     # What is not known to be over is open: a refund then could pay the customer twice.
     return _OVER.get(status, Dispute.OPEN)
-
-
-def _has_id(told: object) -> bool:
-    return isinstance(told, Mapping) and bool(text_in(told.get("id")))
-
-
-def _id(told: Fields) -> str:
-    return text_in(told.get("id"))
-
-
-def _id_in(told: object) -> str:
-    """The id of something that may be told by its id or whole."""
-    return _id(told) if isinstance(told, Mapping) else text_in(told)
-
-
-def _currency(told: Fields) -> Currency:
-    code = text_in(told.get("currency")).upper()
-    if code not in CODES:
-        raise ProviderUnreachable(Provider.STRIPE, f"{said(code)!a} is no currency that is known here.")
-    return currency(code)
-
-
-def _amount(told: Fields, name: str, of: Currency) -> Money:
-    minor = told.get(name)
-    if type(minor) is not int or minor < 0:
-        raise ProviderUnreachable(Provider.STRIPE, f"{name} of {said(told.get('id'))} is no amount.")
-    return from_provider_minor(Provider.STRIPE, minor, of)
-
-
-def _time(told: object) -> datetime | None:
-    return datetime.fromtimestamp(told, UTC) if type(told) is int else None

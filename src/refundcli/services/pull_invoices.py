@@ -90,7 +90,7 @@ def _write(
     tx: Writing, *, told: Sequence[ToldInvoice], records: ProviderRecords, clock: Clock, number_format: str, name: str
 ) -> tuple[ImportCounts, int]:
     label = records.name.label
-    known = [_as_known(tx, each) for each in told]
+    known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(told)]
     conflicts = {problem.line: problem for problem in tx.import_conflicts(known)}
     counts = tx.import_invoices([each for each in known if each.line not in conflicts], source=f"pulled from {label}")
     for each in known:

@@ -1,0 +1,50 @@
+"""Reading Stripe's objects: an answer is not believed to be what it should be."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from refundcli.domain.currencies import CODES, Currency, currency
+from refundcli.domain.money import Money
+from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
+from refundcli.domain.statuses import Provider
+from refundcli.providers import ProviderUnreachable
+from refundcli.providers.http import said, text_in
+
+Fields: TypeAlias = Mapping[str, Any]
+
+
+def has_id(told: object) -> bool:
+    return isinstance(told, Mapping) and bool(text_in(told.get("id")))
+
+
+def id_of(told: Fields) -> str:
+    return text_in(told.get("id"))
+
+
+def id_in(told: object) -> str:
+    """The id of something that may be told by its id or whole."""
+    return id_of(told) if isinstance(told, Mapping) else text_in(told)
+
+
+def currency_of(told: Fields) -> Currency:
+    """Raises ProviderUnreachable."""
+    code = text_in(told.get("currency")).upper()
+    if code not in CODES:
+        raise ProviderUnreachable(Provider.STRIPE, f"{said(code)!a} is no currency that is known here.")
+    return currency(code)
+
+
+def amount_of(told: Fields, name: str, of: Currency) -> Money:
+    """In the books' minor units. Raises ProviderUnreachable."""
+    minor = told.get(name)
+    try:
+        if type(minor) is int and minor >= 0:
+            return from_provider_minor(Provider.STRIPE, minor, of)
+    except UnreadableAmount:
+        pass
+    raise ProviderUnreachable(Provider.STRIPE, f"{name} of {said(told.get('id'))} is no amount.")
+
+
+def time_of(told: object) -> datetime | None:
+    return datetime.fromtimestamp(told, UTC) if type(told) is int else None

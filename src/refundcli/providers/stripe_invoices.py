@@ -1,0 +1,107 @@
+"""Stripe's invoices in the books' words."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, tzinfo
+
+from refundcli.domain.currencies import Currency
+from refundcli.domain.money import Money, zero
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+from refundcli.providers import ProviderUnreachable
+from refundcli.providers import stripe_fields as fields
+from refundcli.providers.http import said, text_in
+from refundcli.providers.stripe_fields import Fields
+from refundcli.services.ports import NewInvoice, NewPayment
+from refundcli.services.provider_news import PaymentTruth
+
+_STATUSES = {status.value: status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED}
+
+
+def new_invoice(
+    told: Fields, payments: Sequence[Fields], truths: Mapping[str, PaymentTruth], zone: tzinfo
+) -> NewInvoice:
+    """`payments` are its invoice payments, `truths` what was read of each by its reference.
+
+    Raises ProviderUnreachable.
+    """
+    of, times = fields.currency_of(told), _mapping(told.get("status_transitions"))
+    status = _STATUSES.get(text_in(told.get("status") or "draft"))
+    if status is None:
+        raise ProviderUnreachable(Provider.STRIPE, f"invoice {said(told.get('id'))} has a status not known here.")
+    issued = times.get("finalized_at") or told.get("created")
+    return NewInvoice(
+        line=0,
+        number=text_in(told.get("number")) or fields.id_of(told),
+        customer=fields.id_in(told.get("customer")),
+        customer_name=text_in(told.get("customer_name")),
+        currency=of.code,
+        total=fields.amount_of(told, "total", of).minor,
+        status=status,
+        issued_on=_day(issued, zone) or date.min,
+        due_on=_day(told.get("due_date"), zone),
+        paid_on=_day(times.get("paid_at"), zone),
+        invoice_reference=fields.id_of(told),
+        products=_products(told),
+        subscription=_subscription(told),
+        payments=tuple(_payments(told, payments, truths, of, zone)),
+    )
+
+
+def paid_by(payment: Fields) -> str:
+    """What Stripe can refund: the intent, or the charge where there is no intent. Empty for a payment record."""
+    by = _mapping(payment.get("payment"))
+    return fields.id_in(by.get("payment_intent")) or fields.id_in(by.get("charge"))
+
+
+def _payments(
+    told: Fields, payments: Sequence[Fields], truths: Mapping[str, PaymentTruth], of: Currency, zone: tzinfo
+) -> list[NewPayment]:
+    made = [_through_stripe(truth) for truth in truths.values() if truth.captured or truth.processing]
+    paid_on = _day(_mapping(told.get("status_transitions")).get("paid_at"), zone)
+    outside = fields.amount_of(told, "amount_paid", of)
+    for payment in payments:
+        if payment.get("status") != "paid":
+            continue
+        amount = fields.amount_of(payment, "amount_paid", of) if payment.get("amount_paid") is not None else zero(of)
+        outside -= min(amount, outside)
+        if not paid_by(payment):
+            record = fields.id_in(_mapping(payment.get("payment")).get("payment_record"))
+            made.append(NewPayment(amount.minor, method="payment record", reference=record, paid_on=paid_on))
+    if outside:
+        made.append(NewPayment(outside.minor, method="outside Stripe", paid_on=paid_on))
+    return made
+
+
+def _through_stripe(truth: PaymentTruth) -> NewPayment:
+    dispute = truth.dispute.dispute if truth.dispute else Dispute.NONE
+    taken: Money | None = truth.dispute.amount if truth.dispute else None
+    intent_or_charge, *others = truth.references
+    return NewPayment(
+        captured=truth.captured.minor,
+        provider=Provider.STRIPE,
+        method="card",
+        reference=intent_or_charge,
+        charge=next((each for each in others if not each.startswith("pi_")), ""),
+        auto_refundable=True,
+        processing=truth.processing,
+        dispute=dispute,
+        dispute_amount=taken.minor if taken else None,
+    )
+
+
+def _products(told: Fields) -> tuple[str, ...]:
+    lines = _mapping(told.get("lines")).get("data")
+    named = [text_in(_mapping(line).get("description")) for line in lines] if isinstance(lines, list) else []
+    return tuple(dict.fromkeys(filter(None, named)))
+
+
+def _subscription(told: Fields) -> str:
+    details = _mapping(_mapping(told.get("parent")).get("subscription_details"))
+    return fields.id_in(details.get("subscription"))
+
+
+def _mapping(told: object) -> Fields:
+    return told if isinstance(told, Mapping) else {}
+
+
+def _day(told: object, zone: tzinfo) -> date | None:
+    return datetime.fromtimestamp(told, zone).date() if type(told) is int else None
