@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from . import adyen_events, changes, webhooks
+from . import adyen_events, adyen_reports, changes, webhooks
 from .billing import make_invoice
 from .faults import Fault
 from .state import LoggedRequest, SandboxState
@@ -29,6 +30,8 @@ def routes(state: SandboxState) -> list[Route]:
         Route("/_sandbox/refunds/{id}", _settling(state), methods=["POST"]),
         Route("/_sandbox/deliver", _delivering(state), methods=["POST"]),
         Route("/_sandbox/deliveries", _deliveries(state), methods=["GET"]),
+        Route("/_sandbox/reports/payment-accounting.csv", _report(state, "payment-accounting"), methods=["GET"]),
+        Route("/_sandbox/reports/settlement-details.csv", _report(state, "settlement-details"), methods=["GET"]),
         Route("/_sandbox/elsewhere", _elsewhere(state), methods=["GET", "POST"]),
     ]
 
@@ -140,6 +143,19 @@ def _deliveries(state: SandboxState) -> Callable[[Request], Any]:
         return JSONResponse([asdict(each) for each in found])
 
     return endpoint
+
+
+def _report(state: SandboxState, kind: adyen_reports.Kind) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        lines = adyen_reports.report(kind, adyen_reports.entries(state))
+        return StreamingResponse(_chunks(lines), media_type="text/csv; charset=utf-8")
+
+    return endpoint
+
+
+async def _chunks(lines: Iterator[str]) -> AsyncIterator[str]:
+    while chunk := "".join(islice(lines, 500)):
+        yield chunk
 
 
 def _posting(work: Callable[[Any], Any]) -> Callable[[Request], Any]:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from . import changes, webhooks
+from .adyen_reports import Kind, entries, report
 from .billing import MadeInvoice, make_invoice
 from .control import notify
 from .exponents import Provider, to_minor
@@ -110,6 +111,10 @@ class RunningSandbox:
     def deliveries(self, provider: Provider, *, drain: bool = False, signed_at: int | None = None) -> list[Delivery]:
         """What is queued, as it would be sent."""
         return webhooks.deliveries(self.state, provider, drain=drain, signed_at=signed_at)
+
+    def report(self, kind: Kind) -> str:
+        """Adyen's "payment-accounting" or "settlement-details" of what there is."""
+        return "".join(report(kind, entries(self.state)))
 
     def deliver(
         self, *, provider: Provider | None = None, order: str = "in", seed: int = 0, times: int = 1
