@@ -114,6 +114,8 @@ class Refund:
     @property
     def holds_reservation(self) -> bool:
         """A late failure still does: the provider may try again by itself, until a person knows better."""
+        if self.is_external and self.state is not RefundState.FAILED:
+            return False
         return holds_reservation(self.state, waits_for_a_person=self.needs_acknowledgement)
 
     def comes_back_by(self, state: RefundState, *, is_late: bool) -> bool:

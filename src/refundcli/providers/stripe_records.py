@@ -258,7 +258,8 @@ class StripeRecords:
 
     def _told_invoice(self, told: Fields) -> ToldInvoice:
         listed = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(told)})
-        paid = [each for each in listed if each.get("status") != "canceled"]
+        # They are listed the newest first; the books have them as they were made.
+        paid = [each for each in listed if each.get("status") != "canceled"][::-1]
         references = dict.fromkeys(filter(None, map(invoices.paid_by, paid)))
         truths = {reference: truth for reference in references if (truth := self.payment(reference))}
         return ToldInvoice(

@@ -13,8 +13,8 @@ from refundcli.store.unit_of_work import SqlBooks
 _CHECKS = {
     "payment {} holds another amount reserved than its refunds do": """
         SELECT p.id FROM payment p WHERE p.reserved <> (
-            SELECT coalesce(sum(r.amount), 0) FROM refund r
-            WHERE r.payment_id = p.id AND r.kind <> 'external' AND (r.state IN ('ready','submitted','pending')
+            SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id AND (
+                r.kind <> 'external' AND r.state IN ('ready','submitted','pending')
                 OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))""",
     "payment {} counts another amount refunded than its refunds do": """
         SELECT p.id FROM payment p WHERE p.refunded <> (
@@ -23,8 +23,7 @@ _CHECKS = {
     "payment {} counts less returned elsewhere than was seen to be": """
         SELECT p.id FROM payment p WHERE p.returned_elsewhere < p.opening_returned OR p.returned_elsewhere < (
             SELECT coalesce(sum(r.amount), 0) FROM refund r
-            WHERE r.payment_id = p.id AND r.kind = 'external' AND (r.state IN ('pending','succeeded')
-                OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))""",
+            WHERE r.payment_id = p.id AND r.kind = 'external' AND r.state IN ('pending','succeeded'))""",
     "invoice {} has other sums than its payments": """
         SELECT i.number FROM invoice i LEFT JOIN payment p ON p.invoice_id = i.id GROUP BY i.id, i.number
         HAVING i.paid <> coalesce(sum(p.captured), 0)

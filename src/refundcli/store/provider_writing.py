@@ -17,7 +17,7 @@ from refundcli.services.provider_news import DisputeNews, EventState, NewEvent, 
 from refundcli.store.reading import REFUSED_DELIVERY
 from refundcli.store.rows import row_of
 from refundcli.store.tables import CounterRow, InvoiceRow, PaymentRow, ProviderEventRow, RefundRow, SyncStateRow
-from refundcli.store.writing import SqlWriting, given
+from refundcli.store.writing import SqlWriting
 
 # Of two words of the same moment the graver one holds, whichever came first.
 _GRAVITY = (Dispute.NONE, Dispute.WON, Dispute.OPEN, Dispute.LOST)
@@ -81,20 +81,13 @@ class SqlProviderWriting(SqlWriting):
         return adopted
 
     def doubt_failure(self, refund: Refund, *, evidence: str) -> bool:
-        if not refund.is_external and not self._hold(refund):
+        if not self._hold(refund):
             return False
         doubted = update(RefundRow).where(col(RefundRow.id) == refund.id)
         self._hits(doubted.values(came_back_at=self._audit.at, updated_at=self._audit.at))
         self._audit.write("refund told as successful after it failed", refund.id, {}, {"evidence": evidence})
-        if refund.is_external:
-            self._count_elsewhere(refund.payment_id)
         self._update_invoice(refund.invoice_id)
         return True
-
-    def _hold(self, refund: Refund) -> bool:
-        amount = refund.amount.minor
-        room = (col(PaymentRow.id) == refund.payment_id, given() + amount <= col(PaymentRow.captured))
-        return self._hits(update(PaymentRow).where(*room).values(reserved=col(PaymentRow.reserved) + amount))
 
     def acknowledge(self, refund: Refund, *, memo: str) -> Refund:
         statement = (

@@ -133,7 +133,7 @@ class SqlWriting(SqlReading):
     def _move_sums(self, before: Refund, after: Refund) -> None:
         """Reserved, refunded or free: an amount is counted in exactly one place (DESIGN: the table of states)."""
         if after.is_external:
-            self._count_elsewhere(after.payment_id)
+            self._move_sums_elsewhere(before, after)
             return
         amount = after.amount.minor
         reserved = (after.holds_reservation - before.holds_reservation) * amount
@@ -145,12 +145,31 @@ class SqlWriting(SqlReading):
             }
             self._hits(update(PaymentRow).where(col(PaymentRow.id) == after.payment_id).values(**values))
 
+    def _move_sums_elsewhere(self, before: Refund, after: Refund) -> None:
+        self._count_elsewhere(after.payment_id)
+        if after.holds_reservation and not before.holds_reservation:
+            self._hold(after)
+        if before.holds_reservation and not after.holds_reservation:
+            self._let_go_of_held(after)
+
+    def _hold(self, refund: Refund) -> bool:
+        """Keep the amount from being refunded again; false where it is not there to be kept."""
+        amount = refund.amount.minor
+        room = (col(PaymentRow.id) == refund.payment_id, given() + amount <= col(PaymentRow.captured))
+        return self._hits(update(PaymentRow).where(*room).values(reserved=col(PaymentRow.reserved) + amount))
+
+    def _let_go_of_held(self, refund: Refund) -> None:
+        held = self._refunds(col(RefundRow.payment_id) == refund.payment_id)
+        others = sum(each.amount.minor for each in held if each.holds_reservation and each.id != refund.id)
+        still = (col(PaymentRow.id) == refund.payment_id, col(PaymentRow.reserved) > others)
+        self._hits(update(PaymentRow).where(*still).values(reserved=others))
+
     def _count_elsewhere(self, payment_id: int) -> None:
         """What went back by other hands. A refund from before the payment came in is in the figure it came with."""
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
         assert row
         made = self._refunds((col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL))
-        counted = [each for each in made if each.state.counts_as_refunded or each.holds_reservation]
+        counted = [each for each in made if each.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
         before = sum(each.amount.minor for each in counted if row.opening_at and each.created_at < row.opening_at)
         later = sum(each.amount.minor for each in counted) - before
         elsewhere = max(row.opening_returned, before) + later

@@ -1,0 +1,151 @@
+"""Invoices brought in from Stripe: with their payments, refunds and disputes; what the store knows better stays."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from desk import Desk
+from refundcli.domain.statuses import Dispute, InvoiceStatus
+from refundcli.store.checking import findings
+
+
+def test_an_invoice_comes_with_its_payments_refunds_and_disputes(desk: Desk) -> None:
+    made = desk.sandbox.invoice(
+        "100.00 EUR",
+        number="INV-1",
+        customer="cus_7",
+        customer_name="Grace Hopper",
+        products=["Season pass", "Kit"],
+        subscription="sub_1",
+        payments=[
+            {"amount": "60.00"},
+            {"amount": "30.00", "kind": "charge"},
+            {"amount": "10.00", "kind": "payment_record"},
+        ],
+    )
+    desk.sandbox.dashboard_refund(made.payments[0], 2500)
+    desk.sandbox.dispute(made.payments[1])
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], counts["changed"], counts["same"]) == (1, 0, 0)
+
+    shown = desk.json("invoice show INV-1")
+    assert (shown["status"], shown["customer_name"], shown["subscription"]) == ("paid", "Grace Hopper", "sub_1")
+    assert (shown["products"], shown["invoice_reference"]) == (["Season pass", "Kit"], made.id)
+    by_intent, by_charge, record = shown["payments"]
+    assert by_intent["refundable"]["amount"] == "35.00"
+    assert (by_charge["dispute"], by_charge["captured"]["amount"]) == ("open", "30.00")
+    assert (record["provider"], record["auto_refundable"], record["captured"]["amount"]) == (None, False, "10.00")
+    (elsewhere,) = shown["refunds"]
+    assert (elsewhere["kind"], elsewhere["adopted"], elsewhere["amount"]["amount"]) == ("external", False, "25.00")
+    assert findings(desk.books) == []
+
+
+def test_the_same_pull_again_changes_nothing(desk: Desk) -> None:
+    for number in range(3):
+        desk.sandbox.invoice("10.00 EUR", number=f"INV-{number}")
+    desk.json("invoice pull stripe")
+    entries = desk.count("audit_entry")
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], counts["changed"], counts["same"], counts["news"]) == (0, 0, 3, 0)
+    assert desk.count("audit_entry") == entries
+
+
+@pytest.mark.parametrize("status", ["draft", "open", "void", "uncollectible"])
+def test_every_status_comes_as_it_is(desk: Desk, status: str) -> None:
+    made = desk.sandbox.invoice("10.00 EUR", number="INV-1", status=status)
+    desk.json("invoice pull stripe")
+    name = made.id if status == "draft" else "INV-1"
+    assert desk.invoice(name).status == status
+
+
+def test_amounts_come_in_the_books_own_units(desk: Desk) -> None:
+    desk.sandbox.invoice("1000", currency="JPY", number="INV-1")
+    desk.sandbox.invoice("8.250", currency="KWD", number="INV-2")
+    desk.sandbox.invoice("1000", currency="ISK", number="INV-3")
+    desk.json("invoice pull stripe")
+    totals = [str(desk.invoice(f"INV-{number}").total) for number in (1, 2, 3)]
+    assert totals == ["1000 JPY", "8.250 KWD", "1000 ISK"]
+
+
+def test_refunds_made_here_stay_what_they_are(desk: Desk) -> None:
+    desk.sandbox.invoice("100.00 EUR", number="INV-1")
+    desk.json("invoice pull stripe")
+    desk.json("refund INV-1 --amount 40 --reason duplicate --yes")
+    before = desk.json("invoice show INV-1")
+    desk.json("invoice pull stripe")
+    assert desk.json("invoice show INV-1") == before
+    desk.json("refund INV-1 --full --reason other --yes")
+    desk.json("invoice pull stripe")
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+    assert findings(desk.books) == []
+
+
+def test_a_payment_known_by_its_charge_and_by_its_intent_is_one(desk: Desk) -> None:
+    made = desk.sandbox.invoice("100.00 EUR", number="INV-1")
+    intent = made.payments[0]
+    charge = desk.sandbox.state.find_charge(intent).id
+    desk.paid_by_card("INV-1", reference=charge)
+    desk.json("invoice pull stripe")
+    (payment,) = desk.invoice("INV-1").payments
+    assert set(payment.references) == {intent, charge}
+    desk.json("refund INV-1 --full --reason other --yes")
+    assert desk.refunded_at_provider(intent) == [10000]
+
+
+def test_an_invoice_that_an_import_brought_in_under_another_number_keeps_it(desk: Desk) -> None:
+    made = desk.sandbox.invoice("100.00 EUR", number="STRIPE-0001")
+    desk.unpaid("2026/17", invoice_reference=made.id)
+    desk.json("invoice pull stripe")
+    assert desk.invoice("2026/17").status is InvoiceStatus.PAID
+    desk.refused("invoice show STRIPE-0001", "invoice-not-found", exit_code=5)
+
+
+def test_all_pages_are_read(desk: Desk) -> None:
+    for number in range(105):
+        desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:03}", status="open")
+    assert desk.json("invoice pull stripe")["new"] == 105
+
+
+def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
+    made = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(60)]
+    newest_first = made[::-1]
+    desk.sandbox.faults("500_before", call="lookup", payment=newest_first[45].payments[0])
+    stopped = desk("invoice pull stripe -o json")
+    assert (stopped.exit_code, stopped.error["code"]) == (4, "provider-unreachable")
+    assert desk.count("invoice") == 40
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], counts["went_on_after"]) == (20, newest_first[39].id)
+    assert desk.json("invoice pull stripe")["same"] == 60
+
+
+def test_since_leaves_older_ones_out(desk: Desk) -> None:
+    old = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+    desk.sandbox.invoice("10.00 EUR", number="OLD", created=old)
+    desk.sandbox.invoice("10.00 EUR", number="NEW")
+    assert desk.json("invoice pull stripe --since 2026-06-01")["new"] == 1
+    assert desk.invoice("NEW")
+
+
+def test_one_invoice_by_its_number_or_its_id(desk: Desk) -> None:
+    made = desk.sandbox.invoice("10.00 EUR", number="INV-1")
+    other = desk.sandbox.invoice("10.00 EUR", number="INV-2")
+    assert desk.json("invoice pull stripe --number INV-1")["new"] == 1
+    assert desk.json(f"invoice pull stripe --number {other.id}")["new"] == 1
+    assert desk.json(f"invoice pull stripe --number {made.id}")["same"] == 1
+    desk.refused("invoice pull stripe --number INV-9", "not-at-provider", exit_code=5)
+
+
+def test_adyen_keeps_no_invoices(desk: Desk) -> None:
+    desk.refused("invoice pull adyen", "cannot-be-asked")
+
+
+def test_show_refresh_reads_one_again(desk: Desk) -> None:
+    pulled = desk.sandbox.invoice("100.00 EUR", number="INV-1")
+    desk.json("invoice pull stripe")
+    by_file = desk.paid_by_card("INV-2")
+    desk.sandbox.dispute(pulled.payments[0])
+    desk.sandbox.dashboard_refund(by_file, 3000)
+    assert desk.json("invoice show INV-1 --refresh")["dispute"] == Dispute.OPEN
+    assert desk.json("invoice show INV-2 --refresh")["refundable"]["amount"] == "70.00"
+    desk.paid_outside("INV-3")
+    assert desk.json("invoice show INV-3 --refresh")["number"] == "INV-3"

@@ -1,0 +1,146 @@
+"""The books beside the provider: each kind of difference, what is taken in, and what a person must do."""
+
+import pytest
+
+from desk import Desk
+from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundState
+from refundcli.store.checking import findings
+
+
+def kinds(desk: Desk, command: str = "reconcile", *, exit_code: int = 3) -> list[tuple[str, str, bool]]:
+    told = desk.json(command, exit_code=exit_code)
+    return [(each["kind"], each["what"], each["taken_in"]) for each in told["differences"]]
+
+
+def test_books_that_agree_are_told_so(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 40 --reason other --yes")
+    assert kinds(desk, exit_code=0) == []
+    assert desk.json("status")["last_reconcile"]["stripe"]
+
+
+def test_a_dashboard_refund_is_found_counted_and_adopted(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    made = desk.sandbox.dashboard_refund(reference, 3000)
+    desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
+    assert kinds(desk) == [("missing-here", "refund", True)]
+    assert kinds(desk, exit_code=0) == []
+    assert desk.invoice("INV-1").refundable.number == "70.00"
+
+    desk.refused(f"reconcile --adopt {made}", "unknown-reason")
+    adopted = desk.json(f"reconcile --adopt {made} --reason duplicate --memo 'dashboard, A. Osei'")
+    assert (adopted["kind"], adopted["adopted"], adopted["reason"]) == ("external", True, "duplicate")
+    assert adopted["credit_note"]["number"]
+    (note,) = desk.json("credit-notes list")
+    assert (note["amount"]["amount"], note["reason"]) == ("30.00", "duplicate")
+    desk.refused(f"reconcile --adopt {made} --reason duplicate", "not-to-adopt")
+    desk.json("refund INV-1 --full --reason other --yes")
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+    assert desk.refunded_at_provider(reference) == [3000, 7000]
+    assert findings(desk.books) == []
+
+
+def test_an_adopted_refund_that_comes_back_has_its_note_void(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    made = desk.sandbox.dashboard_refund(reference, 10000)
+    kinds(desk)
+    desk.json(f"reconcile --adopt {made} --reason other")
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+    desk.sandbox.settle(made, status="failed", failure_reason="declined")
+    assert kinds(desk) == [("status", "refund", True)]
+    invoice = desk.invoice("INV-1")
+    (refund,) = invoice.refunds
+    assert (invoice.status, refund.state, refund.needs_acknowledgement) == (
+        InvoiceStatus.PAID,
+        RefundState.FAILED,
+        True,
+    )
+    (note,) = desk.json("credit-notes list")
+    assert note["status"] == "void"
+    assert findings(desk.books) == []
+
+
+def test_a_dispute_opened_since_the_import_stops_the_refund(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.dispute(reference)
+    desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
+    assert kinds(desk, "reconcile --invoice INV-1") == [("dispute", "dispute", True)]
+    desk.refused("refund INV-1 --full --reason other --yes", "disputed")
+    desk.sandbox.dispute(reference, "won")
+    assert kinds(desk, "reconcile --invoice INV-1") == [("dispute", "dispute", True)]
+    assert desk.invoice("INV-1").dispute is Dispute.WON
+    desk.refused("refund INV-1 --full --reason other --yes", "dispute-closed")
+
+
+def test_an_inquiry_that_may_still_be_refunded_is_no_dispute(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.dispute(reference, "warning_needs_response")
+    desk.json("refund INV-1 --full --reason other --yes")
+
+
+def test_a_refund_that_failed_after_its_success_is_told_until_someone_knows(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --full --reason other --yes")
+    desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="expired_or_canceled_card")
+    assert kinds(desk) == [("status", "refund", True)]
+    assert desk("status").exit_code == 8
+    (refund,) = desk.invoice("INV-1").refunds
+    assert "expired_or_canceled_card" in refund.failure
+    desk.json(f"acknowledge {refund.id} --yes")
+    desk.json("refund INV-1 --full --reason other --yes")
+    assert findings(desk.books) == []
+
+
+def test_a_payment_that_is_not_in_the_books_is_told_and_left(desk: Desk) -> None:
+    desk.sandbox.charge("50.00 EUR")
+    told = desk.json("reconcile", exit_code=3)
+    assert [(d["kind"], d["invoice"], d["taken_in"]) for d in told["differences"]] == [("missing-here", None, False)]
+    assert told["money"][0]["amount"]["amount"] == "50.00"
+
+
+def test_a_payment_that_is_not_there_is_told_and_left(desk: Desk) -> None:
+    desk.paid_by_card(reference="pi_nowhere")
+    assert kinds(desk) == [("missing-here", "payment", False), ("missing-there", "payment", False)]
+    desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
+
+
+def test_what_was_captured_is_as_the_provider_says(desk: Desk) -> None:
+    desk.paid_by_card(captured=9000)
+    assert kinds(desk) == [("amount", "captured", True)]
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert kinds(desk, exit_code=0) == []
+
+
+def test_less_captured_than_was_given_back_is_told_and_left(desk: Desk) -> None:
+    desk.paid_by_card("INV-1", "60.00 EUR")
+    desk.json("refund INV-1 --full --reason other --yes")
+    with desk.books.engine.begin() as line:
+        line.exec_driver_sql("UPDATE payment SET captured = 9000")
+        line.exec_driver_sql("UPDATE invoice SET paid = 9000, status = 'paid'")
+    assert kinds(desk) == [("amount", "captured", True)]
+
+
+def test_a_pending_refund_ends_by_comparing_and_that_is_no_difference(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("pending")
+    desk.json("refund INV-1 --full --reason other --yes")
+    (refund,) = desk.invoice("INV-1").refunds
+    assert refund.state is RefundState.PENDING
+    desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="succeeded")
+    assert kinds(desk, exit_code=0) == []
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson", "tsv"])
+def test_differences_are_rows_for_programs(desk: Desk, form: str) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.dashboard_refund(reference, 3000)
+    answer = desk(f"reconcile -o {form}")
+    assert answer.exit_code == 3
+    assert "missing-here" in answer.out
+    assert "30.00" in answer.out
+
+
+def test_adyen_is_compared_by_its_report_alone(desk: Desk) -> None:
+    desk.refused("reconcile --provider adyen", "cannot-be-asked")
+    desk.refused("reconcile --adopt rf_1 --invoice INV-1", "one-at-a-time", exit_code=2)
