@@ -20,13 +20,14 @@ app = typer.Typer(
 OfProvider = Annotated[Provider | None, typer.Option("--provider", help="Only this provider's.")]
 
 
-@app.command(epilog="Examples:  refundcli events listen --port 8443   ·   refundcli events listen --host 10.0.0.5")
+@app.command(epilog="Examples:  refundcli events listen   ·   refundcli events listen --port 8443 --host 10.0.0.5")
 def listen(
     ctx: typer.Context,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 4280,
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; else only this machine is heard.")
     ] = "127.0.0.1",
+    output: Output = None,
 ) -> None:
     """Take webhook deliveries at /stripe and /adyen until Ctrl-C. The address is the first line on stdout.
 
@@ -57,15 +58,15 @@ def ingest(
 
     Exit code 3 when some were not believed; those are named by line, and nothing of them is stored.
     """
-    from refundcli.cli.listening import ingest_deliveries
+    from refundcli.cli.applying import ingest_and_show
 
-    ingest_deliveries(ctx.obj, file, provider)
+    ingest_and_show(ctx.obj, file, provider)
 
 
 @app.command(epilog="Example:  refundcli events apply")
 def apply(ctx: typer.Context, output: Output = None) -> None:
     """Apply what was stored and waits, and what was about payments that were not here yet."""
-    from refundcli.cli.listening import apply_and_show
+    from refundcli.cli.applying import apply_and_show
 
     apply_and_show(ctx.obj)
 

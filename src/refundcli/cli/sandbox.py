@@ -5,29 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.domain.errors import SettingsProblem, UsageProblem
+from refundcli.cli.serving import PortTaken, ServerMissing
+from refundcli.domain.errors import UsageProblem
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
-
-
-class ServerMissing(SettingsProblem):
-    code = "server-missing"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The sandbox needs a web server, which is not installed.",
-            hint="Install refundcli with the extra: refundcli[server]",
-        )
-
-
-class PortTaken(UsageProblem):
-    code = "port-taken"
-
-    def __init__(self, port: int, why: str) -> None:
-        super().__init__(f"Port {port} cannot be had: {why}.", hint="Without --port a free one is taken.")
 
 
 class UnreadableSeed(UsageProblem):
@@ -53,7 +37,7 @@ def sandbox(
         from refundcli.sandbox import seed as seeding
         from refundcli.sandbox.server import serve
     except ModuleNotFoundError as missing:
-        raise ServerMissing from missing
+        raise ServerMissing("The sandbox") from missing
     me: App = ctx.obj
     try:
         rows = seeding.read_rows(seed) if seed else []

@@ -1,57 +1,102 @@
 """Applies stored events beside the storing; a failure here never stops the listener."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
-from refundcli.domain.errors import RefundcliError
-from refundcli.services.events import Applied
+from refundcli.services.events import Applied, Apply, waits_or_is_young
+from refundcli.services.ports import Books, Clock, EventFilter
 
-# What could not be applied, for the provider could not be asked, is tried again this often (seconds).
-_AGAIN_AFTER = 60.0
-
-Apply = Callable[[int, Callable[[], bool]], Applied]
+# What the provider could not be asked about, or whose payment was not here yet, is tried again this often.
+_AGAIN_SECONDS = 60.0
+# An import that brings a payment after its event does so soon; older ones wait for `events apply`, or a start.
+_YOUNG = timedelta(hours=1)
+_AFTER_TROUBLE_SECONDS = 5.0
+# The store is held for so many events at a time, and before each time storing may go first for so long.
+_AT_ONCE = 20
+_PATIENCE_SECONDS = 0.25
 
 
 @dataclass
 class Applier:
-    """One thread. `apply` takes the id to go on after, and asks before each batch whether to go on."""
+    """One thread: what is new at once, in between what waits, from the oldest on."""
 
     apply: Apply
+    books: Books
+    clock: Clock
+    nothing_to_store: threading.Event
     told: Callable[[Applied], None]
-    trouble: Callable[[str], None]
-    _wake: threading.Event = field(default_factory=threading.Event)
+    trouble: Callable[[Exception], None]
+    _news: threading.Event = field(default_factory=threading.Event)
     _ending: threading.Event = field(default_factory=threading.Event)
+    # Up to where new events were applied, and up to where those that wait were tried again; None between two times.
+    _applied_to: int | None = None
+    _again_from: int | None = 0
+    _again_at: float = 0.0
+    _first_time: bool = True
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="applier", daemon=True)
 
     def start(self) -> None:
-        self._wake.set()
         self._thread.start()
 
     def wake(self, new: int) -> None:
         if new:
-            self._wake.set()
+            self._news.set()
 
     def stop(self) -> None:
         """End after the batch that is under way; what was not applied waits in the store."""
         self._ending.set()
-        self._wake.set()
+        self._news.set()
         self._thread.join(timeout=60)
 
     def _run(self) -> None:
-        after = 0
         while not self._ending.is_set():
-            # Without news for a while: from the start again, with what waited.
-            after = after if self._wake.wait(_AGAIN_AFTER) else 0
-            self._wake.clear()
             try:
-                done = self.apply(after, lambda: not self._ending.is_set())
+                self._news.clear()
+                self._apply_new()
+                self._try_again()
+                if self._again_from is None:
+                    self._news.wait(max(self._again_at - time.monotonic(), 0))
             except Exception as error:
-                self.trouble(error.message if isinstance(error, RefundcliError) else repr(error))
-                after = 0
-                self._ending.wait(1)
-                continue
-            after = done.last_id
-            self.told(done)
+                self.trouble(error)
+                self._ending.wait(_AFTER_TROUBLE_SECONDS)
+
+    def _apply_new(self) -> None:
+        if self._applied_to is None:
+            # What is older than this start is among what waits.
+            newest = self.books.read(lambda tx: tx.events(EventFilter(limit=1)))
+            self._applied_to = newest[0].id if newest else 0
+        done = self.apply(books=self.books, after=self._applied_to, go_on=self._go_on, at_once=_AT_ONCE)
+        self._applied_to = done.last_id
+        self.told(done)
+
+    def _try_again(self) -> None:
+        """One batch of what waits, so that what is new has its turn after it."""
+        if self._again_from is None:
+            if time.monotonic() < self._again_at:
+                return
+            self._again_from = 0
+        rounds = iter((self._go_on(), False))
+        young = waits_or_is_young(since=self.clock.now() - _YOUNG)
+        done = self.apply(
+            books=self.books,
+            after=self._again_from,
+            go_on=lambda: next(rounds),
+            at_once=_AT_ONCE,
+            wanted=(lambda event: True) if self._first_time else young,
+        )
+        self.told(done)
+        if done.last_id == self._again_from and not self._ending.is_set():
+            self._again_from, self._first_time = None, False
+            self._again_at = time.monotonic() + _AGAIN_SECONDS
+        else:
+            self._again_from = done.last_id
+
+    def _go_on(self) -> bool:
+        """Storing goes first, and then this for a moment."""
+        self.nothing_to_store.wait(_PATIENCE_SECONDS)
+        return not self._ending.is_set()

@@ -2,21 +2,27 @@
 
 import queue
 import threading
-from collections import Counter
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from refundcli.domain.errors import RefundcliError
+from refundcli.listener.refusals import Refusals
 from refundcli.services import events
-from refundcli.services.deliveries import Flaw
 from refundcli.services.ports import Books
 from refundcli.services.provider_news import NewEvent
 
-# A commit costs some milliseconds, whatever is in it: what came meanwhile goes into the next one.
+# A commit costs some milliseconds, whatever is in it: what comes meanwhile goes into the next one.
 _MOST_IN_ONE = 500
-_MOST_WAITING = 5_000
-_COUNT_EVERY_SECONDS = 1.0
+_MOST_WAITING = 2_000
+_MOST_WAITING_CHARACTERS = 64 * 1024 * 1024
+# A batch waits so long, at most, for as many deliveries as the last one had: their senders are about to come again.
+_GATHER_SECONDS = 0.01
+_IDLE_SECONDS = 0.5
+
+Delivery: TypeAlias = tuple[Sequence[NewEvent], "Future[None]"]
 
 
 class TooManyWaiting(Exception):
@@ -25,21 +31,25 @@ class TooManyWaiting(Exception):
 
 @dataclass
 class Keeper:
-    """One thread that writes. `stored` is called after each commit, with how many events were new."""
+    """One thread that stores. `stored` is called after each commit, with how many events were new."""
 
     books: Books
+    refusals: Refusals
     stored: Callable[[int], None]
-    trouble: Callable[[str], None]
+    trouble: Callable[[Exception], None]
     kept: int = 0
     known: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    _waiting: "queue.Queue[tuple[Sequence[NewEvent], Future[None]] | None]" = field(
-        default_factory=lambda: queue.Queue(_MOST_WAITING)
-    )
-    _uncounted: Counter[str] = field(default_factory=Counter)
+    # Storing failed the last time.
+    is_troubled: bool = False
+    # Nothing waits to be stored.
+    is_idle: threading.Event = field(default_factory=threading.Event)
+    _waiting: "queue.Queue[Delivery | None]" = field(default_factory=lambda: queue.Queue(_MOST_WAITING))
+    _characters: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _last_size: int = 0
 
     def __post_init__(self) -> None:
+        self.is_idle.set()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
     def start(self) -> None:
@@ -48,66 +58,93 @@ class Keeper:
     def stop(self) -> None:
         """Store what is there, then end."""
         self._waiting.put(None)
-        self._thread.join(timeout=30)
+        self._thread.join(timeout=60)
+
+    @property
+    def is_well(self) -> bool:
+        return self._thread.is_alive() and not self.is_troubled
 
     def keep(self, told: Sequence[NewEvent]) -> "Future[None]":
         """Done once the events are in the store. Raises TooManyWaiting."""
         done: Future[None] = Future()
-        try:
-            self._waiting.put_nowait((told, done))
-        except queue.Full:
-            raise TooManyWaiting from None
+        # From here on it cannot be cancelled: who gave up waiting is no reason not to store.
+        done.set_running_or_notify_cancel()
+        size = _size(told)
+        with self._lock:
+            if self._characters + size > _MOST_WAITING_CHARACTERS:
+                raise TooManyWaiting
+            try:
+                self._waiting.put_nowait((told, done))
+            except queue.Full:
+                raise TooManyWaiting from None
+            self._characters += size
+        self.is_idle.clear()
         return done
 
-    def refuse(self, flaw: Flaw) -> None:
-        """Counted, and written down with the next batch or within a second."""
-        with self._lock:
-            self.refused[flaw] += 1
-            self._uncounted[flaw] += 1
-
     def _run(self) -> None:
-        while True:
+        ending = False
+        while not ending:
             batch, ending = self._next_batch()
             if batch:
                 self._store(batch)
-            self._count_refused()
-            if ending:
-                return
+            if self._waiting.empty():
+                self.is_idle.set()
+            try:
+                self.refusals.write_down(at_once=ending)
+            except Exception as error:
+                self.trouble(error)
 
-    def _next_batch(self) -> tuple[list[tuple[Sequence[NewEvent], "Future[None]"]], bool]:
-        batch: list[tuple[Sequence[NewEvent], Future[None]]] = []
-        try:
-            each = self._waiting.get(timeout=_COUNT_EVERY_SECONDS)
-            while each is not None:
-                batch.append(each)
-                if sum(len(told) for told, _ in batch) >= _MOST_IN_ONE:
-                    return batch, False
-                each = self._waiting.get_nowait()
-        except queue.Empty:
-            return batch, False
-        return batch, True
+    def _next_batch(self) -> tuple[list[Delivery], bool]:
+        """What waits, and whether it is the last."""
+        batch: list[Delivery] = []
+        count, until, ending = 0, 0.0, False
+        while count < _MOST_IN_ONE:
+            try:
+                each = self._waiting.get(timeout=_IDLE_SECONDS) if not batch else self._another(len(batch), until)
+            except queue.Empty:
+                break
+            if each is None:
+                ending = True
+                break
+            until = until or time.monotonic() + _GATHER_SECONDS
+            batch.append(each)
+            count += len(each[0])
+        self._last_size = len(batch)
+        with self._lock:
+            self._characters -= sum(_size(told) for told, _ in batch)
+        return batch, ending
 
-    def _store(self, batch: Sequence[tuple[Sequence[NewEvent], "Future[None]"]]) -> None:
+    def _another(self, so_far: int, until: float) -> Delivery | None:
+        left = until - time.monotonic()
+        if so_far < self._last_size and left > 0:
+            return self._waiting.get(timeout=left)
+        return self._waiting.get_nowait()
+
+    def _store(self, batch: Sequence[Delivery]) -> None:
         told = [event for each, _ in batch for event in each]
         try:
             new = events.keep(told, books=self.books)
         except Exception as error:
-            for _, done in batch:
-                done.set_exception(error)
-            self.trouble(error.message if isinstance(error, RefundcliError) else repr(error))
+            self._not_stored(batch, error)
             return
+        self.is_troubled = False
         self.kept += new
         self.known += len(told) - new
         for _, done in batch:
             done.set_result(None)
         self.stored(new)
 
-    def _count_refused(self) -> None:
-        with self._lock:
-            counts, self._uncounted = self._uncounted, Counter()
-        try:
-            events.refuse(counts, books=self.books)
-        except Exception as error:
-            with self._lock:
-                self._uncounted.update(counts)
-            self.trouble(error.message if isinstance(error, RefundcliError) else repr(error))
+    def _not_stored(self, batch: Sequence[Delivery], error: Exception) -> None:
+        """Where the store itself is well, one delivery that it cannot take does not keep out the others."""
+        if len(batch) > 1 and not isinstance(error, RefundcliError):
+            for each in batch:
+                self._store([each])
+            return
+        self.is_troubled = isinstance(error, RefundcliError)
+        for _, done in batch:
+            done.set_exception(error)
+        self.trouble(error)
+
+
+def _size(told: Sequence[NewEvent]) -> int:
+    return sum(len(event.payload) for event in told)

@@ -1,12 +1,13 @@
 """Events as people and programs read them, and what came of taking them in."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
 from refundcli.services.events import Applied
+from refundcli.services.ingest_deliveries import Ingested
 from refundcli.services.provider_news import EventState, StoredEvent
 
 EVENT_COLUMNS = ("id", "received_at", "provider", "kind", "about", "state", "note")
@@ -73,21 +74,34 @@ def applied_shape(done: Applied) -> dict[str, Any]:
     return {
         "looked_at": sum(done.counts.values()),
         "changed": done.changed,
-        "by_state": {state.value: count for state, count in done.counts.items()},
+        "by_state": {state.value: done.counts.get(state, 0) for state in EventState},
         "contradictions": [event_shape(event) | {"note": note} for event, note in done.contradictions],
+        "failed": [event_shape(event) | {"note": note} for event, note in done.failed],
     }
 
 
 def show_applied(done: Applied, screen: Screen) -> None:
-    counts = ", ".join(f"{count} {state}" for state, count in done.counts.items())
+    counts = ", ".join(f"{done.counts[state]} {state}" for state in EventState if state in done.counts)
     screen.say(("✓ ", GOOD), f"{sum(done.counts.values())} events looked at", f": {counts}" if counts else "", ".")
     for event, note in done.contradictions:
         screen.say(("! ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}")
+    for event, note in done.failed:
+        screen.say(("✗ ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}: a bug in refundcli")
 
 
-def show_ingested(new: int, known: int, refused: Mapping[int, str], done: Applied, screen: Screen) -> None:
-    again = f", {known} known already" if known else ""
-    screen.say(("✓ ", GOOD), f"{new} new events{again}.")
-    for line, why in refused.items():
-        screen.say(("✗ ", BAD), f"line {line}: {why}")
-    show_applied(done, screen)
+def ingested_shape(done: Ingested) -> dict[str, Any]:
+    lines = [{"line": each.line, "flaw": each.flaw, "why": each.why} for each in done.refused]
+    counts = {"new": done.new, "known_already": done.known, "refused_by_flaw": done.flaws, "refused": lines}
+    return counts | applied_shape(done.applied)
+
+
+def show_taken(done: Ingested, screen: Screen) -> None:
+    again = f", {done.known} known already" if done.known else ""
+    screen.say(("✓ ", GOOD), f"{done.new} new events{again}.")
+    show_applied(done.applied, screen)
+
+
+def show_not_taken(done: Ingested, screen: Screen) -> None:
+    """Each delivery by its line."""
+    for each in done.refused:
+        screen.say(("✗ ", BAD), f"line {each.line}: {each.why} [{each.flaw}]")

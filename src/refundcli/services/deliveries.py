@@ -30,4 +30,4 @@ class DeliveryRefused(Refused):
             hint=hint or f"Check the webhook's secret at {provider.label} and in the settings.",
             context={"provider": provider.value, "flaw": flaw.value},
         )
-        self.flaw = flaw
+        self.flaw, self.why = flaw, why

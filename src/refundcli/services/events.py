@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
 
-from refundcli.domain.errors import NotFound, SettingsProblem, UsageProblem, did_you_mean
+from refundcli.domain.errors import NotFound, RefundcliError, SettingsProblem, UsageProblem, did_you_mean
 from refundcli.domain.statuses import Provider
-from refundcli.services.deliveries import DeliveryRefused
+from refundcli.services.deliveries import DeliveryRefused, Flaw
 from refundcli.services.hear_news import Heard, hear_all, worst_of
 from refundcli.services.ports import Books, Clock, EventReader, Reading, Writing
 from refundcli.services.provider_news import EventState, NewEvent, News, StoredEvent
@@ -21,6 +23,7 @@ class Applied:
 
     counts: dict[EventState, int] = field(default_factory=dict)
     contradictions: list[tuple[StoredEvent, str]] = field(default_factory=list)
+    failed: list[tuple[StoredEvent, str]] = field(default_factory=list)
     changed: int = 0
     last_id: int = 0
 
@@ -29,6 +32,25 @@ class Applied:
         self.changed += heard.changed
         if heard.state is EventState.CONTRADICTS:
             self.contradictions.append((event, heard.note))
+
+
+def believed(provider: Provider, reader: EventReader, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
+    """The events of one delivery. Raises DeliveryRefused, whatever it holds."""
+    try:
+        told = reader.events_in(body, headers)
+        if all(_can_be_stored(event) for event in told):
+            return told
+    except RefundcliError:
+        raise
+    except Exception as stumbled:
+        raise DeliveryRefused(provider, Flaw.UNREADABLE, "it cannot be read") from stumbled
+    raise DeliveryRefused(provider, Flaw.UNREADABLE, "it holds what is no text")
+
+
+def _can_be_stored(event: NewEvent) -> bool:
+    """No database takes half a letter, and PostgreSQL takes no NUL."""
+    text = "".join((event.key, event.kind, event.about, event.account, event.payload))
+    return "\0" not in text and text.encode("utf-8", "replace").decode() == text
 
 
 def keep(events: Sequence[NewEvent], *, books: Books) -> int:
@@ -42,6 +64,20 @@ def refuse(refused: Mapping[str, int], *, books: Books) -> None:
         books.write(lambda tx: tx.count_refused_deliveries(refused))
 
 
+class Apply(Protocol):
+    """`apply_stored`, with whom to ask and how to number."""
+
+    def __call__(
+        self,
+        *,
+        books: Books,
+        after: int = 0,
+        at_once: int = _AT_ONCE,
+        go_on: Callable[[], bool] = ...,
+        wanted: Callable[[StoredEvent], bool] = ...,
+    ) -> Applied: ...
+
+
 def apply_stored(
     *,
     books: Books,
@@ -49,22 +85,29 @@ def apply_stored(
     clock: Clock,
     number_format: str,
     after: int = 0,
+    at_once: int = _AT_ONCE,
     go_on: Callable[[], bool] = lambda: True,
+    wanted: Callable[[StoredEvent], bool] = lambda event: True,
 ) -> Applied:
     """Apply what waits, the oldest first, from the one `after` on; what was about an unknown payment is tried again.
 
-    What the provider cannot be asked about now stays as it is.
+    What the provider cannot be asked about now stays as it is. `at_once` events are applied in one transaction.
     """
-    done = Applied(last_id=after)
+    done, asking = Applied(last_id=after), _Asking(readers)
     while go_on():
-        batch = books.read(lambda tx: tx.events_to_apply(after=done.last_id, limit=_AT_ONCE))
+        batch = books.read(lambda tx: tx.events_to_apply(after=done.last_id, limit=at_once))
         if not batch:
             return done
-        told = [(event, _news_in(event, readers)) for event in batch]
-        for event, heard in books.write(lambda tx, told=told: _apply(tx, told, clock, number_format)):  # type: ignore[misc]
-            done.add(event, heard)
+        told = [(event, asking.news_in(event)) for event in batch if wanted(event)]
+        if told:
+            _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
         done.last_id = batch[-1].id
     return done
+
+
+def waits_or_is_young(*, since: datetime) -> Callable[[StoredEvent], bool]:
+    """Which ones are worth another try: those about an unknown payment only for a while."""
+    return lambda event: event.state is EventState.WAITING or event.received_at >= since
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +120,46 @@ class _NotNow:
 _Told = Sequence[News] | None | _NotNow
 
 
-def _news_in(event: StoredEvent, readers: Readers) -> _Told:
+@dataclass(slots=True)
+class _Asking:
+    """Asks each provider for news, and no more once it could not be asked."""
+
+    readers: Readers
+    silent: dict[Provider, _NotNow] = field(default_factory=dict)
+
+    def news_in(self, event: StoredEvent) -> _Told:
+        provider = event.event.provider
+        if provider in self.silent:
+            return self.silent[provider]
+        try:
+            return self.readers(provider).news_in(event.event)
+        except (SettingsProblem, DeliveryRefused) as problem:
+            self.silent[provider] = _NotNow(problem.message)
+            return self.silent[provider]
+        except Exception as stumbled:
+            return _NotNow(f"could not be understood ({type(stumbled).__name__})")
+
+
+def _apply_batch(
+    told: Sequence[tuple[StoredEvent, _Told]], done: Applied, *, books: Books, clock: Clock, number_format: str
+) -> None:
+    """One that cannot be applied does not hold up the others: it waits, and says so."""
     try:
-        return readers(event.event.provider).news_in(event.event)
-    except (SettingsProblem, DeliveryRefused) as problem:
-        return _NotNow(problem.message)
+        applied = books.write(lambda tx: _apply(tx, told, clock, number_format))
+    except RefundcliError:
+        raise
+    except Exception as stumbled:
+        if len(told) > 1:
+            for each in told:
+                _apply_batch([each], done, books=books, clock=clock, number_format=number_format)
+            return
+        ((event, _),) = told
+        heard = Heard(EventState.WAITING, f"could not be applied ({type(stumbled).__name__})")
+        books.write(lambda tx: tx.mark_event(event, heard.state, heard.note))
+        applied = [(event, heard)]
+        done.failed.append((event, heard.note))
+    for event, heard in applied:
+        done.add(event, heard)
 
 
 def _apply(

@@ -1,0 +1,57 @@
+"""What `events apply` and `events ingest` do."""
+
+import sys
+from functools import partial
+
+import typer
+
+from refundcli.cli.context import App
+from refundcli.cli.exit_codes import ExitCode
+from refundcli.documents.kept_deliveries import DeliveryFile
+from refundcli.documents.source import open_source
+from refundcli.domain.statuses import Provider
+from refundcli.output.events_screen import applied_shape, ingested_shape, show_applied, show_not_taken, show_taken
+from refundcli.services.events import Applied, Apply, Readers, apply_stored
+from refundcli.services.ingest_deliveries import ingest
+
+
+def apply_with(app: App, readers: Readers) -> Apply:
+    services = app.services
+    return partial(apply_stored, readers=readers, clock=services.clock, number_format=services.policy.number_format)
+
+
+def apply_and_show(app: App) -> None:
+    """Ends with 1 where one could not be applied: that is a bug, and the others were."""
+    services = app.services
+    services.books.write(lambda tx: None)
+    done = apply_with(app, services.event_readers(any_age=True))(books=services.books)
+    if app.for_people:
+        show_applied(done, app.out)
+    else:
+        app.show_object(applied_shape(done))
+    _end(done, ExitCode.DONE)
+
+
+def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
+    """Raises FileProblem; ends with 3 where a delivery was not believed."""
+    services = app.services
+    # The store is made, or found to be unusable, before anything is read.
+    services.books.write(lambda tx: None)
+    readers = services.event_readers(any_age=True)
+    with open_source(file, sys.stdin.buffer) as source:
+        deliveries = DeliveryFile(source, provider).deliveries()
+        done = ingest(deliveries, books=services.books, readers=readers, apply=apply_with(app, readers))
+    if app.for_people:
+        show_taken(done, app.out)
+    else:
+        app.show_object(ingested_shape(done))
+    if not app.wants_json:
+        show_not_taken(done, app.err)
+    _end(done.applied, ExitCode.REFUSED if done.refused else ExitCode.DONE)
+
+
+def _end(done: Applied, code: ExitCode) -> None:
+    if done.failed:
+        raise typer.Exit(ExitCode.BUG)
+    if code:
+        raise typer.Exit(code)

@@ -1,0 +1,176 @@
+"""Webhook deliveries as a provider, or a forger, sends them, and the listener as a process of its own."""
+
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from desk import MERCHANT, Desk
+
+ADYEN_KEY = b"the desk's own key".hex()
+STRIPE_SECRET = "what-the-desk-and-stripe-know"
+_SIGNED = ("pspReference", "originalReference", "merchantAccountCode", "merchantReference")
+
+Json = dict[str, Any]
+
+
+def settle_secrets(desk: Desk) -> None:
+    """The settings that let deliveries be believed."""
+    desk.environ |= {
+        "REFUNDCLI_ADYEN_HMAC_KEY": "env:ADYEN_HMAC_KEY",
+        "ADYEN_HMAC_KEY": ADYEN_KEY,
+        "REFUNDCLI_STRIPE_WEBHOOK_SECRET": "env:STRIPE_WEBHOOK_SECRET",
+        "STRIPE_WEBHOOK_SECRET": STRIPE_SECRET,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One delivery, ready to be sent or to be kept in a file."""
+
+    path: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> str:
+        return json.dumps({"headers": self.headers, "body": self.body.decode()})
+
+
+def item(code: str = "REFUND", **changes: Any) -> Json:
+    """An item as Adyen tells it, not signed yet; a change to None takes the field away."""
+    made = {
+        "additionalData": {},
+        "amount": {"currency": "EUR", "value": 10000},
+        "eventCode": code,
+        "eventDate": "2026-10-02T14:03:00+02:00",
+        "merchantAccountCode": MERCHANT,
+        "merchantReference": "order-1",
+        "originalReference": "PAYMENT000000001",
+        "paymentMethod": "visa",
+        "pspReference": "EVENT00000000001",
+        "reason": "",
+        "success": "true",
+    }
+    return {name: value for name, value in (made | changes).items() if value is not None}
+
+
+def signed(told: Json, key: str = ADYEN_KEY) -> Json:
+    amount = told.get("amount") or {}
+    fields = [told.get(name, "") for name in _SIGNED]
+    fields += [amount.get("value", ""), amount.get("currency", ""), told["eventCode"], told["success"]]
+    made = hmac.new(bytes.fromhex(key), ":".join(map(str, fields)).encode(), hashlib.sha256).digest()
+    return told | {"additionalData": told["additionalData"] | {"hmacSignature": base64.b64encode(made).decode()}}
+
+
+def adyen(*items: Json, live: str = "false", **headers: str) -> Post:
+    told = {"live": live, "notificationItems": [{"NotificationRequestItem": each} for each in items]}
+    return Post("/adyen", json.dumps(told).encode(), {"Content-Type": "application/json", **headers})
+
+
+def stripe_event(kind: str = "refund.updated", **changes: Any) -> Json:
+    made = {
+        "id": "evt_desk1",
+        "object": "event",
+        "created": int(time.time()),
+        "livemode": False,
+        "type": kind,
+        "data": {"object": {"id": "re_desk1", "object": "refund", "charge": "ch_desk1"}},
+    }
+    return made | changes
+
+
+def stripe(event: Json, *, secret: str = STRIPE_SECRET, at: float | None = None) -> Post:
+    body, moment = json.dumps(event), int(time.time() if at is None else at)
+    made = hmac.new(secret.encode(), f"{moment}.{body}".encode(), hashlib.sha256).hexdigest()
+    return Post("/stripe", body.encode(), {"Stripe-Signature": f"t={moment},v1={made}"})
+
+
+@dataclass
+class RunningListener:
+    """`refundcli events listen` on a free port, as it is started by hand."""
+
+    environ: Mapping[str, str]
+    folder: Path
+    options: Sequence[str] = ()
+    port: int = 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def start(self) -> None:
+        with open(self.folder / "listener.err", "ab") as told:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "refundcli", "events", "listen", "--port", str(self.port), *self.options],
+                env=os.environ | dict(self.environ),
+                stdout=subprocess.PIPE,
+                stderr=told,
+                text=True,
+            )
+        assert self.process.stdout
+        self.url = self.process.stdout.readline().strip()
+        self.process.stdout.close()
+        assert self.url.startswith("http://"), self.told
+        self.port = urlsplit(self.url).port or 0
+
+    @property
+    def told(self) -> str:
+        """What stands on its stderr."""
+        return (self.folder / "listener.err").read_text()
+
+    def connection(self, timeout: float = 30) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def post(self, delivery: Post) -> tuple[int, str]:
+        line = self.connection()
+        try:
+            line.request("POST", delivery.path, delivery.body, delivery.headers)
+            answer = line.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            line.close()
+
+    def health(self) -> Json:
+        line = self.connection()
+        try:
+            line.request("GET", "/health")
+            told: Json = json.loads(line.getresponse().read())
+            return told
+        finally:
+            line.close()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+
+@contextmanager
+def listening(desk: Desk, *options: str) -> Iterator[RunningListener]:
+    with RunningListener(desk.environ, desk.folder, options) as running:
+        yield running
+
+
+def until(holds: Any, seconds: float = 20) -> None:
+    """Wait for what another process is about to do."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
