@@ -108,7 +108,7 @@ def start(
             mutate()
         return run(arguments)
 
-    return Command(_forked(work), tuple(arguments), folder)
+    return Command(forked(work), tuple(arguments), folder)
 
 
 def _become_an_operator(folder: Path, environ: dict[str, str]) -> None:
@@ -133,7 +133,7 @@ def _noting(folder: Path) -> Callable[[str], None]:
     return note
 
 
-def _forked(work: Callable[[], int]) -> int:
+def forked(work: Callable[[], int]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return os.fork() or _run_and_leave(work)
@@ -164,7 +164,7 @@ class Sandbox:
             serve(0, announce=announce)
             return 0
 
-        self.pid = _forked(work)
+        self.pid = forked(work)
         os.close(writing)
         self.url = os.read(reading, 100).decode()
         os.close(reading)
