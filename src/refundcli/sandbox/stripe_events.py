@@ -13,7 +13,7 @@ from .records import Dispute, Event, Invoice, StripeRefund, new_id
 from .shelf import PageRequest
 from .state import UNDONE, SandboxState
 from .stripe_expand import list_json
-from .stripe_form import boolean, checked, refuse, text, texts
+from .stripe_form import Check, boolean, checked, refuse, text, texts
 from .stripe_invoice_objects import invoice_json
 from .stripe_objects import API_VERSION, Json, charge_json, dispute_json, new_request_id, refund_json
 from .stripe_reads import PAGING, cursors, missing
@@ -21,6 +21,8 @@ from .stripe_reads import PAGING, cursors, missing
 # Where the bank only asks, it takes nothing.
 INQUIRIES = frozenset(["warning_needs_response", "warning_under_review", "warning_closed", "prevented"])
 CLOSED = frozenset(["won", "lost", "warning_closed", "prevented"])
+
+EVENTS: dict[str, Check] = {**PAGING, "type": text, "types": texts, "delivery_success": boolean}
 
 
 def emit(state: SandboxState, kind: str, shape: Json, *, before: Json | None = None, key: str | None = None) -> None:
@@ -92,7 +94,7 @@ def invoice_moved(state: SandboxState, invoice: Invoice, before: str | None = No
 
 
 def list_events(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    params = checked(call.params, PAGING | {"type": text, "types": texts, "delivery_success": boolean})
+    params = checked(call.params, EVENTS)
     if "type" in params and "types" in params:
         raise refuse("You may only specify one of these parameters: type, types.")
     if params.get("expand"):

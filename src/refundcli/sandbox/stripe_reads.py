@@ -22,6 +22,7 @@ PAGING: dict[str, Check] = {
     "expand": texts,
 }
 BY_PAYMENT: dict[str, Check] = {"charge": text, "payment_intent": text}
+INTENTS: dict[str, Check] = {**PAGING, "customer": text, "customer_account": text}
 
 
 def missing(kind: str, wanted: str, param: str) -> Exception:
@@ -145,7 +146,7 @@ def list_charges(state: SandboxState, call: Call, fault: Fault | None) -> Operat
 
 
 def list_intents(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    params = checked(call.params, PAGING | {"customer": text, "customer_account": text})
+    params = checked(call.params, INTENTS)
 
     def charge_id(intent: str) -> str | None:
         charge = state.charge_of_intent(intent)

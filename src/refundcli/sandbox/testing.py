@@ -52,6 +52,7 @@ class RunningSandbox:
     def stop(self) -> None:
         """Afterwards connections are refused; the state stays to be looked at, or to be served again."""
         self._server.should_exit = True
+        self.state.outbox.close()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
         self._listener.close()

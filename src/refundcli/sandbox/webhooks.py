@@ -38,7 +38,8 @@ def register(state: SandboxState, given: Mapping[str, Any]) -> Endpoint:
     endpoint = Endpoint(**given)
     with state.lock:
         state.outbox.endpoints.append(endpoint)
-        if endpoint.auto and state.outbox.postman is None:
+        if endpoint.auto and (state.outbox.postman is None or state.outbox.closed):
+            state.outbox.closed = False
             state.outbox.postman = threading.Thread(target=_post_for_ever, args=(state,), daemon=True)
             state.outbox.postman.start()
     return endpoint
@@ -94,7 +95,7 @@ def _ordered(ways: list[tuple[Notice, Endpoint]], order: str, seed: int) -> list
 
 
 def _post_for_ever(state: SandboxState) -> None:
-    while state.outbox.rang.wait():
+    while state.outbox.rang.wait() and not state.outbox.closed:
         state.outbox.rang.clear()
         deliver(state, auto=True)
 
