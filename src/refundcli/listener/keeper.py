@@ -20,7 +20,9 @@ _MOST_WAITING = 2_000
 _MOST_WAITING_CHARACTERS = 64 * 1024 * 1024
 # A batch waits so long, at most, for as many deliveries as the last one had: their senders are about to come again.
 _GATHER_SECONDS = 0.01
-_IDLE_SECONDS = 0.5
+# So long without a delivery, and there is time for other things.
+_QUIET_SECONDS = 0.05
+_REST_SECONDS = 0.5
 
 Delivery: TypeAlias = tuple[Sequence[NewEvent], "Future[None]"]
 
@@ -41,7 +43,7 @@ class Keeper:
     known: int = 0
     # Storing failed the last time.
     is_troubled: bool = False
-    # Nothing waits to be stored.
+    # No delivery came for a moment.
     is_idle: threading.Event = field(default_factory=threading.Event)
     _waiting: "queue.Queue[Delivery | None]" = field(default_factory=lambda: queue.Queue(_MOST_WAITING))
     _characters: int = 0
@@ -87,7 +89,7 @@ class Keeper:
             batch, ending = self._next_batch()
             if batch:
                 self._store(batch)
-            if self._waiting.empty():
+            elif self._waiting.empty():
                 self.is_idle.set()
             try:
                 self.refusals.write_down(at_once=ending)
@@ -100,7 +102,7 @@ class Keeper:
         count, until, ending = 0, 0.0, False
         while count < _MOST_IN_ONE:
             try:
-                each = self._waiting.get(timeout=_IDLE_SECONDS) if not batch else self._another(len(batch), until)
+                each = self._waiting.get(timeout=self._quiet_seconds()) if not batch else self._another(len(batch), until)
             except queue.Empty:
                 break
             if each is None:
@@ -119,6 +121,9 @@ class Keeper:
         if so_far < self._last_size and left > 0:
             return self._waiting.get(timeout=left)
         return self._waiting.get_nowait()
+
+    def _quiet_seconds(self) -> float:
+        return _REST_SECONDS if self.is_idle.is_set() else _QUIET_SECONDS
 
     def _store(self, batch: Sequence[Delivery]) -> None:
         told = [event for each, _ in batch for event in each]

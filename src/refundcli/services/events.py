@@ -13,6 +13,8 @@ from refundcli.services.ports import Books, Clock, EventReader, Reading, Writing
 from refundcli.services.provider_news import EventState, NewEvent, News, StoredEvent
 
 _AT_ONCE = 200
+# What a database can count to.
+_LARGEST_NUMBER = 2**63 - 1
 
 Readers = Callable[[Provider], EventReader]
 
@@ -203,7 +205,7 @@ class UnknownEventState(UsageProblem):
 
 def event_numbered(reading: Reading, number: int) -> StoredEvent:
     """Raises NoSuchEvent."""
-    found = reading.event(number)
+    found = reading.event(number) if number <= _LARGEST_NUMBER else None
     if found is None:
         raise NoSuchEvent(number)
     return found

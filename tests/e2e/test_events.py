@@ -1,0 +1,310 @@
+"""Events by file: believed or named, stored, applied, and the same end in every order."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from desk import Desk
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundState
+from refundcli.services import events, hear_news
+from refundcli.store.checking import findings
+from webhooks import ADYEN_KEY, STRIPE_SECRET, Post, adyen, item, settle_secrets, signed, stripe, stripe_event
+
+
+@pytest.fixture(autouse=True)
+def _webhooks(desk: Desk) -> None:
+    settle_secrets(desk)
+    desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
+    desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
+
+
+def kept(desk: Desk, lines: Iterable[str], name: str = "deliveries.jsonl") -> Path:
+    path = desk.folder / name
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def ingest(desk: Desk, *deliveries: Post | str, exit_code: int = 0) -> dict[str, Any]:
+    path = kept(desk, (each if isinstance(each, str) else each.kept for each in deliveries))
+    told: dict[str, Any] = desk.json(f"events ingest {path}", exit_code=exit_code)
+    return told
+
+
+def told_by(desk: Desk, provider: str) -> list[str]:
+    """What the sandbox has queued since the last time, each as a line of a file."""
+    found = desk.sandbox.deliveries(provider, drain=True)  # type: ignore[arg-type]
+    return [json.dumps(asdict(each)) for each in found]
+
+
+def only_refund(desk: Desk, number: str = "INV-1") -> Refund:
+    (refund,) = desk.invoice(number).refunds
+    return refund
+
+
+# --- what money events do -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known_as", ["submitted", "pending"])
+def test_success_and_then_the_money_comes_back_ends_the_same_in_every_order(desk: Desk, known_as: str) -> None:
+    ends = set()
+    for number, order in {"INV-1": (0, 1), "INV-2": (1, 0)}.items():
+        desk.paid_by_card(number, provider="adyen")
+        desk.sandbox.faults(*(["drop_after"] if known_as == "submitted" else []), provider="adyen")
+        desk(f"refund {number} --full --reason other --yes")
+        assert only_refund(desk, number).state == known_as
+        desk.sandbox.settle(desk.sandbox.refunds[-1].id, event="REFUNDED_REVERSED", reason="closed account")
+        words = [line for line in told_by(desk, "adyen") if json.loads(line)["kind"].startswith("REFUND")]
+        assert [json.loads(line)["kind"] for line in words] == ["REFUND", "REFUNDED_REVERSED"]
+        for line in [words[place] for place in order for _ in range(3)]:
+            ingest(desk, line)
+        invoice, refund = desk.invoice(number), only_refund(desk, number)
+        assert refund.credit_note
+        assert refund.credit_note.number
+        ends.add((invoice.status, invoice.refundable.number, refund.state, refund.credit_note.status))
+    assert ends == {(InvoiceStatus.PAID, "100.00", RefundState.REVERSED, CreditNoteStatus.VOID)}
+    assert findings(desk.books) == []
+
+
+def test_an_over_refund_at_adyen_fails_by_event_and_its_amount_is_free_again(desk: Desk) -> None:
+    reference = desk.paid_by_card(provider="adyen")
+    desk.sandbox.dashboard_refund(reference, 6000)
+    made_by_hand = told_by(desk, "adyen")
+    desk.json("refund INV-1 --full --reason other --yes")
+    assert desk.invoice("INV-1").in_flight.number == "100.00"
+    ingest(desk, *told_by(desk, "adyen"))
+    refund = only_refund(desk)
+    assert (refund.state, "Insufficient balance" in refund.failure) == (RefundState.FAILED, True)
+    assert (desk.invoice("INV-1").in_flight.number, desk.invoice("INV-1").refundable.number) == ("0.00", "100.00")
+    ingest(desk, *made_by_hand)
+    assert desk.invoice("INV-1").refundable.number == "40.00"
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("provider", ["adyen", "stripe"])
+def test_an_event_that_comes_before_the_answer_settles_the_refund(desk: Desk, provider: str) -> None:
+    desk.paid_by_card(provider=provider)
+    desk.sandbox.faults("drop_after", provider=provider)  # type: ignore[arg-type]
+    desk("refund INV-1 --full --reason other --yes")
+    assert only_refund(desk).state is RefundState.SUBMITTED
+    ingest(desk, *told_by(desk, provider))
+    refund = only_refund(desk)
+    assert refund.state is RefundState.SUCCEEDED
+    assert refund.credit_note
+    assert refund.credit_note.status is CreditNoteStatus.ISSUED
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+    assert findings(desk.books) == []
+
+
+def test_every_order_of_a_payments_whole_life_ends_in_one_state(desk: Desk) -> None:
+    ends = set()
+    for at in range(6):
+        number = f"INV-{at}"
+        desk.paid_by_card(number, provider="adyen")
+        told_by(desk, "adyen")
+        desk.json(f"refund {number} --amount 40 --reason other --yes")
+        desk.sandbox.settle(desk.sandbox.refunds[-1].id, event="REFUND_FAILED", reason="refused")
+        desk.sandbox.notify(desk.invoice(number).payments[0].reference, "REPORT_AVAILABLE")
+        words = told_by(desk, "adyen")
+        assert len(words) == 3
+        order = list(permutations(words))[at]
+        told = ingest(desk, *(line for line in order for _ in range(3)))
+        assert (told["new"], told["known_already"]) == (3, 6)
+        assert told["by_state"]["unknown"] == 1
+        invoice, refund = desk.invoice(number), only_refund(desk, number)
+        ends.add((invoice.status, invoice.in_flight.number, refund.state, refund.needs_acknowledgement))
+    assert ends == {(InvoiceStatus.PAID, "40.00", RefundState.FAILED, True)}
+    assert findings(desk.books) == []
+
+
+def test_what_came_before_its_invoice_is_applied_later(desk: Desk) -> None:
+    reference = "PAYMENT000000001"
+    told = ingest(desk, adyen(signed(item(originalReference=reference))))
+    assert told["by_state"]["unmatched"] == 1
+    desk.paid_by_card(provider="adyen", reference=reference)
+    assert desk.json("events apply")["by_state"]["applied"] == 1
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+    assert desk.json("events apply")["looked_at"] == 0
+
+
+def test_an_event_that_contradicts_our_refund_changes_nothing_and_is_told_until_somebody_looks(desk: Desk) -> None:
+    reference = desk.paid_by_card(provider="adyen")
+    desk.json("refund INV-1 --amount 40 --reason other --yes")
+    made = desk.sandbox.refunds[-1]
+    wrong = item(pspReference=made.id, originalReference=reference, amount={"currency": "EUR", "value": 4100})
+    told = ingest(desk, adyen(signed(wrong)))
+    assert told["contradictions"][0]["about"] == made.id
+    assert "amount" in told["contradictions"][0]["note"]
+    assert only_refund(desk).state is RefundState.PENDING
+    (found,) = desk.json("events list --state contradicts")
+    assert desk("status").exit_code == 8
+    assert desk.json(f"events show {found['id']}")["payload"]["amount"]["value"] == 4100
+
+
+def test_while_stripe_cannot_be_asked_its_events_wait(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.json("refund INV-1 --amount 1 --reason other --yes")
+    desk.sandbox.dashboard_refund(reference, 2500)
+    words = told_by(desk, "stripe")
+    there = desk.environ["REFUNDCLI_STRIPE_API_BASE"]
+    desk.environ["REFUNDCLI_STRIPE_API_BASE"] = "http://127.0.0.1:9"
+    told = ingest(desk, *words)
+    assert (told["by_state"]["waiting"], told["new"]) == (told["new"], len(words))
+    assert "Stripe" in desk.json("events list --limit 1")[0]["note"]
+    desk.environ["REFUNDCLI_STRIPE_API_BASE"] = there
+    told = desk.json("events apply")
+    assert told["by_state"]["waiting"] == 0
+    assert desk.invoice("INV-1").refundable.number == "74.00"
+
+
+def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
+    hear_all = hear_news.hear_all
+
+    def stumbling(tx: Any, news: Any, **of: Any) -> Any:
+        if any(each.reference == "BROKEN" for each in news):
+            raise KeyError("a bug")
+        return hear_all(tx, news, **of)
+
+    monkeypatch.setattr(events, "hear_all", stumbling)
+    ten = {"currency": "EUR", "value": 1000}
+    items = [signed(item(pspReference=name, amount=ten)) for name in ("FIRST", "BROKEN", "LAST")]
+    told = ingest(desk, adyen(*items), exit_code=1)
+    assert (told["by_state"]["applied"], told["by_state"]["waiting"]) == (2, 1)
+    assert [each["about"] for each in told["failed"]] == ["BROKEN"]
+    assert desk.invoice("INV-1").refundable.number == "80.00"
+    monkeypatch.undo()
+    assert desk.json("events apply")["by_state"]["applied"] == 1
+    assert desk.invoice("INV-1").refundable.number == "70.00"
+
+
+# --- what is believed ---------------------------------------------------------------------------------------
+
+
+def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are_taken(desk: Desk) -> None:
+    good, forged = adyen(signed(item())), adyen(signed(item(pspReference="OTHER"), "ab" * 16))
+    late = stripe(stripe_event("customer.created"), at=1_700_000_000)
+    ahead = stripe(stripe_event(id="evt_ahead", created=4_000_000_000))
+    lines: list[Post | str] = [good, forged, "this is no JSON", '{"headers": {}}', '"\\ud800"', late, ahead]
+    told = ingest(desk, *lines, exit_code=3)
+    assert (told["new"], told["known_already"]) == (2, 0)
+    flaws = [(each["line"], each["flaw"]) for each in told["refused"]]
+    assert flaws == [(2, "forged"), (3, "unreadable"), (4, "unreadable"), (5, "unreadable"), (7, "out-of-time")]
+    assert told["refused_by_flaw"] == {"forged": 1, "out-of-time": 1, "unreadable": 3}
+    assert desk.json("status")["refused_deliveries"] == told["refused_by_flaw"]
+    shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
+    assert shown.exit_code == 3
+    assert "line 2: the signature of an item does not fit it [forged]" in shown.err
+    assert ["known_already", "2"] in shown.rows
+    assert desk.count("provider_event") == 2
+
+
+def test_nothing_of_a_delivery_with_one_forged_item_is_stored(desk: Desk) -> None:
+    ingest(desk, adyen(signed(item()), signed(item(pspReference="SECOND"), "ab" * 16)), exit_code=3)
+    assert desk.count("provider_event") == 0
+
+
+def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(desk: Desk) -> None:
+    desk.paid_by_card(provider="adyen")
+    lines = told_by(desk, "adyen")
+    assert len(lines) == 2
+    as_list = kept(desk, [json.dumps([json.loads(line) for line in lines], indent=1)], "list.json")
+    assert desk.json(f"events ingest {as_list}")["new"] == 2
+    as_one = kept(desk, ["", json.dumps(json.loads(lines[0]), indent=2)], "one.json")
+    assert desk.json(f"events ingest {as_one}")["known_already"] == 1
+    answer = desk("events ingest - --provider adyen -o json", stdin="\n".join(lines))
+    assert (answer.exit_code, answer.json["known_already"]) == (0, 2)
+    broken = kept(desk, ["[", "no"], "broken.json")
+    assert desk.json(f"events ingest {broken}", exit_code=3)["refused"][0]["why"] == "the file is no JSON"
+    empty = kept(desk, ["", ""], "empty.json")
+    desk.refused(f"events ingest {empty}", "empty-file", exit_code=2)
+    desk.refused("events ingest nowhere.json", "file-not-found", exit_code=2)
+
+
+def test_without_a_secret_nothing_can_be_believed(desk: Desk) -> None:
+    del desk.environ["REFUNDCLI_ADYEN_HMAC_KEY"]
+    path = kept(desk, [adyen(signed(item())).kept])
+    desk.refused(f"events ingest {path}", "provider-not-configured", exit_code=4)
+
+
+# --- what is shown ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def some_events(desk: Desk) -> list[dict[str, Any]]:
+    desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
+    reason = "\x1b]0;owned\x07\u202e"
+    ingest(
+        desk,
+        adyen(signed(item(reason=reason)), signed(item("REPORT_AVAILABLE", pspReference="REPORT1"))),
+        adyen(signed(item("SOMETHING_NEW", pspReference="NEW1"))),
+        stripe(stripe_event("customer.created")),
+    )
+    found: list[dict[str, Any]] = desk.json("events list")
+    return found
+
+
+def test_the_list_can_be_narrowed_and_is_newest_first(desk: Desk, some_events: list[dict[str, Any]]) -> None:
+    assert [each["kind"] for each in some_events] == ["customer.created", "SOMETHING_NEW", "REPORT_AVAILABLE", "REFUND"]
+    assert [each["state"] for each in some_events] == ["unknown", "unknown", "unknown", "applied"]
+    assert [each["kind"] for each in desk.json("events list --state applied")] == ["REFUND"]
+    assert len(desk.json("events list --provider adyen")) == 3
+    assert [each["kind"] for each in desk.json("events list --about REPORT1")] == ["REPORT_AVAILABLE"]
+    assert len(desk.json("events list --limit 1")) == 1
+    assert len(desk("events list -o ndjson").out.splitlines()) == 4
+    head, *rows = desk("events list -o csv").out.splitlines()
+    assert head == "id,received_at,provider,kind,about,state,note"
+    assert len(rows) == 4
+    assert len(desk("events list").rows) == 4
+
+
+def test_one_event_is_shown_with_what_came_and_what_became_of_it(desk: Desk, some_events: list[dict[str, Any]]) -> None:
+    refund = some_events[-1]
+    shown = desk.json(f"events show {refund['id']}")
+    assert (shown["state"], shown["livemode"], shown["payload"]["merchantReference"]) == ("applied", False, "order-1")
+    assert "seen as" in shown["note"]
+    for command in (f"events show {refund['id']}", "events list", f"events show {refund['id']} -o json"):
+        answer = desk(command)
+        assert "\x1b" not in answer.out
+        assert "\u202e" not in answer.out
+    assert ADYEN_KEY not in desk(f"events show {refund['id']}").out
+    assert "hmacSignature" not in shown["payload"]["additionalData"]
+
+
+@pytest.mark.parametrize("number", ["99", "0", "-- -1", "9223372036854775807", "99999999999999999999999"])
+def test_an_event_that_is_not_there_is_not_found(desk: Desk, number: str) -> None:
+    answer = desk(f"events show -o json {number}")
+    assert (answer.exit_code, answer.error["code"]) == (5, "event-not-found")
+
+
+def test_a_state_that_is_none_is_told_with_those_that_are(desk: Desk) -> None:
+    assert "Did you mean" in desk.refused("events list --state aplied", "unknown-event-state", exit_code=2)["hint"]
+
+
+def test_without_events_the_list_is_empty(desk: Desk) -> None:
+    assert desk.json("events list") == []
+    assert desk("events list").out == ""
+    assert desk.json("events apply")["looked_at"] == 0
+
+
+def test_what_needs_a_web_server_says_so_where_there_is_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for name in [each for each in sys.modules if each.startswith(("starlette", "uvicorn", "refundcli.listener"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    told = desk.refused("events listen", "server-missing", exit_code=4)
+    assert "refundcli[server]" in told["hint"]
+
+
+def test_a_port_that_is_taken_is_told(desk: Desk) -> None:
+    port = desk.sandbox.url.rpartition(":")[2]
+    desk.refused(f"events listen --port {port}", "port-taken", exit_code=2)

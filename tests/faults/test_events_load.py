@@ -1,0 +1,22 @@
+"""A little of the listener's load run, on SQLite and PostgreSQL."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent.parent
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_the_listener_is_killed(store_url: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "faults.events_load", "--events", "2000", "--kills", "2", "--store", store_url],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    told = ended.stdout + ended.stderr
+    assert ended.returncode == 0, told
+    assert "2,000 events acknowledged, 2,000 in the store, 0 lost; 2 kills" in told
