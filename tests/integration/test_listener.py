@@ -273,3 +273,18 @@ def test_basic_auth_is_asked_for_where_it_is_set(desk: Desk, sandbox: RunningSan
         desk.paid_by_card(provider="adyen")
         assert set(sandbox.deliver()) == {200}
         assert listener.stop() == 0
+
+
+def test_a_listener_beyond_this_machine_is_warned_about(desk: Desk) -> None:
+    with listening(desk, "--host", "0.0.0.0") as listener:
+        assert listener.post(adyen(signed(item())))[0] == 200
+        assert listener.stop() == 0
+    assert "Listening on 0.0.0.0" in listener.told
+
+
+def test_webhooks_of_the_other_mode_are_not_listened_to(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 1 --reason other --yes")
+    desk.environ["REFUNDCLI_ADYEN_ENVIRONMENT"] = "live"
+    del desk.environ["REFUNDCLI_ADYEN_API_BASE"]
+    desk.refused("events listen --port 0", "wrong-mode", exit_code=4)

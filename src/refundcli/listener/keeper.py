@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -23,6 +24,7 @@ _GATHER_SECONDS = 0.01
 # So long without a delivery, and there is time for other things.
 _QUIET_SECONDS = 0.05
 _REST_SECONDS = 0.5
+_STOP_SECONDS = 60
 
 Delivery: TypeAlias = tuple[Sequence[NewEvent], "Future[None]"]
 
@@ -59,8 +61,9 @@ class Keeper:
 
     def stop(self) -> None:
         """Store what is there, then end."""
-        self._waiting.put(None)
-        self._thread.join(timeout=60)
+        with suppress(queue.Full):
+            self._waiting.put(None, timeout=_STOP_SECONDS)
+        self._thread.join(timeout=_STOP_SECONDS)
 
     @property
     def is_well(self) -> bool:
@@ -102,7 +105,9 @@ class Keeper:
         count, until, ending = 0, 0.0, False
         while count < _MOST_IN_ONE:
             try:
-                each = self._waiting.get(timeout=self._quiet_seconds()) if not batch else self._another(len(batch), until)
+                each = (
+                    self._waiting.get(timeout=self._quiet_seconds()) if not batch else self._another(len(batch), until)
+                )
             except queue.Empty:
                 break
             if each is None:

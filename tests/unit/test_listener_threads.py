@@ -1,0 +1,207 @@
+"""The listener's threads, with books that fail as they are told to."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.statuses import Provider
+from refundcli.listener import keeper as keeping
+from refundcli.listener.applier import Applier
+from refundcli.listener.keeper import Keeper, TooManyWaiting
+from refundcli.listener.refusals import Refusals
+from refundcli.services.clock import SystemClock
+from refundcli.services.deliveries import Flaw
+from refundcli.services.events import Applied
+from refundcli.services.ports import EventFilter
+from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
+
+
+def event(key: str = "a", payload: str = "{}") -> NewEvent:
+    now = datetime.now(UTC)
+    return NewEvent(Provider.ADYEN, key, "REFUND", key, "Shop", False, now, payload)
+
+
+class StoreDown(SettingsProblem):
+    code = "down"
+
+
+@dataclass
+class Memory:
+    """Books in memory; `gate` holds every transaction back, `fails` says which one does not come through."""
+
+    kept: list[str] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    refused: list[dict[str, int]] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    fails: Callable[[Sequence[NewEvent]], Exception | None] = lambda told: None
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def read(self, work: Callable[[Any], Any]) -> Any:
+        return work(self)
+
+    def write(self, work: Callable[[Any], Any]) -> Any:
+        assert self.gate.wait(20)
+        return work(self)
+
+    def store_events(self, told: Sequence[NewEvent]) -> int:
+        if failure := self.fails(told):
+            raise failure
+        self.kept += [each.key for each in told]
+        self.batches.append(len(told))
+        return len(told)
+
+    def count_refused_deliveries(self, counts: Mapping[str, int]) -> None:
+        if failure := self.fails([]):
+            raise failure
+        self.refused.append(dict(counts))
+
+    def events(self, wanted: EventFilter) -> list[StoredEvent]:
+        assert wanted.limit == 1
+        return [StoredEvent(7, event(), EventState.WAITING, "", datetime.now(UTC))]
+
+
+@contextmanager
+def running(books: Memory) -> Iterator[tuple[Keeper, list[str]]]:
+    troubles: list[str] = []
+    refusals = Refusals(books, troubles.append)
+    made = Keeper(books, refusals, stored=lambda new: None, trouble=lambda error: troubles.append(str(error)))
+    made.start()
+    try:
+        yield made, troubles
+    finally:
+        books.gate.set()
+        made.stop()
+
+
+def test_what_comes_during_a_commit_goes_into_the_next_one() -> None:
+    books = Memory()
+    with running(books) as (keeper, _):
+        books.gate.clear()
+        first = keeper.keep([event("first")])
+        time.sleep(0.05)
+        others = [keeper.keep([event(str(each))]) for each in range(30)]
+        assert not first.done()
+        books.gate.set()
+        for each in (first, *others):
+            each.result(timeout=10)
+    assert books.batches == [1, 30]
+
+
+def test_one_delivery_that_no_database_takes_does_not_keep_out_the_others() -> None:
+    books = Memory(fails=lambda told: ValueError("odd") if any(each.key == "odd" for each in told) else None)
+    with running(books) as (keeper, troubles):
+        books.gate.clear()
+        held = keeper.keep([event("held")])
+        time.sleep(0.05)
+        made = {key: keeper.keep([event(key)]) for key in ("a", "odd", "b")}
+        books.gate.set()
+        held.result(timeout=10)
+        assert made["a"].result(timeout=10) is None
+        assert isinstance(made["odd"].exception(timeout=10), ValueError)
+        assert made["b"].result(timeout=10) is None
+        assert keeper.is_well
+    assert books.kept == ["held", "a", "b"]
+    assert troubles == ["odd"]
+
+
+def test_a_store_that_is_down_refuses_the_whole_batch_and_takes_it_when_it_is_back() -> None:
+    books = Memory(fails=lambda told: StoreDown("away"))
+    with running(books) as (keeper, _):
+        assert isinstance(keeper.keep([event()]).exception(timeout=10), StoreDown)
+        well = [keeper.is_well]
+        books.fails = lambda told: None
+        assert keeper.keep([event()]).result(timeout=10) is None
+        well.append(keeper.is_well)
+    assert well == [False, True]
+    assert books.kept == ["a"]
+
+
+def test_who_gave_up_waiting_is_stored_all_the_same() -> None:
+    books = Memory()
+    with running(books) as (keeper, _):
+        books.gate.clear()
+        given_up = keeper.keep([event("given up")])
+        assert not given_up.cancel()
+        books.gate.set()
+        keeper.keep([event("next")]).result(timeout=10)
+    assert books.kept == ["given up", "next"]
+
+
+def test_no_more_deliveries_and_no_more_bytes_wait_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "_MOST_WAITING", 3)
+    books = Memory()
+    with running(books) as (keeper, _):
+        books.gate.clear()
+        keeper.keep([event("under way")])
+        time.sleep(0.05)
+        for _ in range(3):
+            keeper.keep([event()])
+        with pytest.raises(TooManyWaiting):
+            keeper.keep([event()])
+    monkeypatch.setattr(keeping, "_MOST_WAITING_CHARACTERS", 100)
+    with running(Memory()) as (keeper, _), pytest.raises(TooManyWaiting):
+        keeper.keep([event(payload="x" * 101)])
+
+
+def test_refusals_are_written_down_at_most_once_a_second_and_none_is_forgotten() -> None:
+    books, told = Memory(fails=lambda events: StoreDown("away")), list[str]()
+    refusals = Refusals(books, told.append)
+    for _ in range(5):
+        refusals.add(Flaw.FORGED)
+    with pytest.raises(StoreDown):
+        refusals.write_down()
+    books.fails = lambda events: None
+    refusals.write_down()
+    assert books.refused == []
+    refusals.add(Flaw.UNSIGNED)
+    refusals.write_down(at_once=True)
+    assert books.refused == [{"forged": 5, "unsigned": 1}]
+    assert told == ["6 deliveries were not believed: 5 forged, 1 unsigned."]
+    refusals.write_down(at_once=True)
+    assert len(books.refused) == 1
+    assert refusals.counts == {"forged": 5, "unsigned": 1}
+
+
+def test_the_applier_goes_on_after_a_failure_first_with_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refundcli.listener.applier._AFTER_TROUBLE_SECONDS", 0.01)
+    calls: list[int] = []
+    troubles: list[str] = []
+
+    def apply(*, after: int, go_on: Callable[[], bool], **_: Any) -> Applied:
+        calls.append(after)
+        if len(calls) == 1:
+            raise KeyError("a bug")
+        go_on()
+        return Applied(last_id=after)
+
+    idle = threading.Event()
+    idle.set()
+    made = Applier(
+        apply,  # type: ignore[arg-type]
+        Memory(),
+        SystemClock(UTC),
+        idle,
+        told=lambda done: None,
+        trouble=lambda error: troubles.append(repr(error)),
+    )
+    made.start()
+    deadline = time.monotonic() + 10
+    while len(calls) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    # What is newer than the newest at the start, again after the failure, and then all that waits.
+    assert calls[:3] == [7, 7, 0]
+    made.wake(1)
+    while len(calls) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert calls[3] == 7
+    made.stop()
+    assert troubles == ["KeyError('a bug')"]
