@@ -88,12 +88,13 @@ def list_(
 ) -> None:
     """List events, the newest first."""
     from refundcli.output.events_screen import EVENT_COLUMNS, event_row, event_shape, show_events
+    from refundcli.services.deliveries import by_flaw
     from refundcli.services.events import event_state
     from refundcli.services.ports import EventFilter
 
     me: App = ctx.obj
     wanted = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
-    found = me.services.books.read(lambda tx: tx.events(wanted))
+    found, refused = me.services.books.read(lambda tx: (tx.events(wanted), tx.refused_deliveries()))
     if me.wants_json:
         me.show_list(map(event_shape, found))
     elif not me.for_people:
@@ -102,6 +103,8 @@ def list_(
         show_events(found, me.out, zone=me.settings.operator.zone)
     else:
         me.note("No events. refundcli events listen   or   refundcli events ingest FILE   takes some in.")
+    if refused:
+        me.note(f"Deliveries that were not believed: {by_flaw(refused)}.")
 
 
 @app.command(epilog="Example:  refundcli events show 17")

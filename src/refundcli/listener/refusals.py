@@ -3,11 +3,11 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from refundcli.services import events
-from refundcli.services.deliveries import Flaw
+from refundcli.services.deliveries import Flaw, by_flaw
 from refundcli.services.ports import Books
 
 _EVERY_SECONDS = 1.0
@@ -43,7 +43,3 @@ class Refusals:
                 self._uncounted.update(counts)
             raise
         self.tell(f"{sum(counts.values())} deliveries were not believed: {by_flaw(counts)}.")
-
-
-def by_flaw(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {flaw}" for flaw, count in sorted(counts.items()))

@@ -1,5 +1,6 @@
 """Deliveries of events: what is wrong with one that is not taken, told and counted by cause."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from refundcli.domain.errors import Refused
@@ -31,3 +32,8 @@ class DeliveryRefused(Refused):
             context={"provider": provider.value, "flaw": flaw.value},
         )
         self.flaw, self.why = flaw, why
+
+
+def by_flaw(counts: Mapping[str, int]) -> str:
+    """`2 forged, 1 unsigned`."""
+    return ", ".join(f"{count} {flaw}" for flaw, count in sorted(counts.items()))
