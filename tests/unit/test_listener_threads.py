@@ -40,6 +40,7 @@ class Memory:
     batches: list[int] = field(default_factory=list)
     refused: list[dict[str, int]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
     fails: Callable[[Sequence[NewEvent]], Exception | None] = lambda told: None
 
     def __post_init__(self) -> None:
@@ -49,6 +50,7 @@ class Memory:
         return work(self)
 
     def write(self, work: Callable[[Any], Any]) -> Any:
+        self.entered.set()
         assert self.gate.wait(20)
         return work(self)
 
@@ -87,7 +89,7 @@ def test_what_comes_during_a_commit_goes_into_the_next_one() -> None:
     with running(books) as (keeper, _):
         books.gate.clear()
         first = keeper.keep([event("first")])
-        time.sleep(0.05)
+        assert books.entered.wait(10)
         others = [keeper.keep([event(str(each))]) for each in range(30)]
         assert not first.done()
         books.gate.set()
@@ -101,7 +103,7 @@ def test_one_delivery_that_no_database_takes_does_not_keep_out_the_others() -> N
     with running(books) as (keeper, troubles):
         books.gate.clear()
         held = keeper.keep([event("held")])
-        time.sleep(0.05)
+        assert books.entered.wait(10)
         made = {key: keeper.keep([event(key)]) for key in ("a", "odd", "b")}
         books.gate.set()
         held.result(timeout=10)
@@ -142,7 +144,7 @@ def test_no_more_deliveries_and_no_more_bytes_wait_than_may(monkeypatch: pytest.
     with running(books) as (keeper, _):
         books.gate.clear()
         keeper.keep([event("under way")])
-        time.sleep(0.05)
+        assert books.entered.wait(10)
         for _ in range(3):
             keeper.keep([event()])
         with pytest.raises(TooManyWaiting):
