@@ -69,12 +69,14 @@ class Case:
             and self.fault is not None
             and (self.fault.manner in ("sigint", "sigterm") or self.fault.step == "drop")
         )
+        if self.behaviour in ("fails late", "comes back"):
+            return True
         return self.behaviour in REFUSING or nobody_there or dropped or self.left == BARRED
 
 
 def all_cases() -> list[Case]:
     """Every case there is, in an order of its own."""
-    return [*_refunds(), *_resumes(), *_several(), *_late(), *_forgotten(), *_paused()]
+    return [*_refunds(), *_resumes(), *_several(), *_late(), *_forgotten(), *_paused(), *_told()]
 
 
 def spread(seed: int, count: int | None) -> list[Case]:
@@ -143,6 +145,17 @@ def _forgotten() -> Iterator[Case]:
     """Stripe forgets a key too early: only the look-up is left against a second refund."""
     for left, behaviour in product(("claimed", "lost", "made"), ("fine", "drop_after", "malformed", *LOOKUPS)):
         yield Case("forgotten", "stripe", left, None, behaviour, "resume")
+
+
+def _told() -> Iterator[Case]:
+    """The provider tells how a refund ended; storing the events is struck, or applying them (I7)."""
+    faults = [None, *faults_at("keep", "apply")]
+    for provider, left, fault, end, then in product(
+        PROVIDERS, ("made", "answered"), faults, ("stands", "fails late", "comes back"), ("again", "both", "resume")
+    ):
+        # Stripe has no other word than failed for what comes back.
+        if provider == "adyen" or end != "comes back":
+            yield Case("told", provider, left, fault, end, then)
 
 
 def _paused() -> Iterator[Case]:

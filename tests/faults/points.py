@@ -33,6 +33,8 @@ STEPS = {
     "_finish_ready": "recheck",
     "claim": "T2",
     "take_down": "T4",
+    "keep": "keep",
+    "_apply_batch": "apply",
 }
 CALLS = ("send", "lookup")
 

@@ -21,6 +21,7 @@ from refundcli.sandbox.server import serve
 # A command that takes longer hangs.
 LONGEST_SECONDS = 45
 BROKE_OUT = 99
+WEBHOOK_SECRET, HMAC_KEY = "what-the-sweep-and-stripe-know", b"what the sweep and adyen know".hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,17 @@ class Sandbox:
 
     def dispute(self, reference: str) -> None:
         self._ask("POST", "disputes", {"charge": reference, "status": "open"})
+
+    def register_webhooks(self, provider: str) -> None:
+        secret = {"secret": WEBHOOK_SECRET} if provider == "stripe" else {"hmac_key": HMAC_KEY}
+        self._ask("POST", "webhooks", {"provider": provider, "url": f"{self.url}/_sandbox/elsewhere", **secret})
+
+    def deliveries(self, provider: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self._ask("GET", f"deliveries?provider={provider}"))
+        return found
+
+    def settle(self, refund_id: str, outcome: dict[str, Any]) -> None:
+        self._ask("POST", f"refunds/{refund_id}", outcome)
 
     def plan(self, *faults: dict[str, Any]) -> None:
         self._ask("POST", "faults", list(faults))

@@ -48,6 +48,7 @@ def broken_in_the_end(world: World) -> Iterator[str]:
         yield f"I6: {refund['id']} is still {refund['state']}: it never settles"
     yield from _disagreeing(world, books, provider)
     yield from _refused_for_nothing(world, books)
+    yield from _events_lost(world, books)
     yield from _badly_kept_trail(books)
     yield from (f"I9, I10: {sentence}" for sentence in world.unsound())
 
@@ -57,7 +58,7 @@ def _over_refunded(world: World, books: Books, provider: AtProvider) -> Iterator
         if payment["reserved"] + payment["refunded"] > payment["captured"]:
             yield f"I1: {payment['reserved']} + {payment['refunded']} of {payment['captured']} given in the store"
         held = (r for r in books.refunds if r["payment_id"] == payment["id"])
-        promised = sum(r["amount"] for r in held if r["state"] in ("ready", "submitted", "pending"))
+        promised = sum(r["amount"] for r in held if r["state"] in ("ready", "submitted", "pending") or _is_held(r))
         if payment["reserved"] != promised:
             yield f"I1: {payment['reserved']} is reserved, for refunds of {promised}"
     for reference in world.references:
@@ -65,6 +66,11 @@ def _over_refunded(world: World, books: Books, provider: AtProvider) -> Iterator
         given = sum(r["amount"] for r in made if r.get("success") is not False and gave_money(r))
         if given > world.in_minor(CAPTURED):
             yield f"I1: the provider gave {given} of {world.in_minor(CAPTURED)}"
+
+
+def _is_held(refund: dict[str, Any]) -> bool:
+    """A late failure keeps its amount until a person knows."""
+    return refund["state"] == "failed" and bool(refund["came_back_at"]) and not refund["acknowledged_at"]
 
 
 def _not_committed_first(books: Books, provider: AtProvider) -> Iterator[str]:
@@ -114,7 +120,7 @@ def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[st
             continue
         refunds = books.of_key(ended.request_key)
         newest = books.newest_of_key(ended.request_key)
-        done = [r for r in newest if r["state"] in _ACCEPTED and any(map(gave_money, provider.of(r["id"])))]
+        done = [r for r in newest if _is_done(r, provider)]
         if ended.code == 0 and (done != newest or not done):
             yield f"I11: told as done, but it is not: {ended}"
         if ended.code == 6 and not any(refund["state"] == "failed" for refund in refunds):
@@ -122,6 +128,13 @@ def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[st
     last = world.ended[-1]
     if last.kind == "resume" and last.code == 0 and books.unfinished:
         yield f"I11: told as settled, but it is not: {last}"
+
+
+def _is_done(refund: dict[str, Any], provider: AtProvider) -> bool:
+    """The provider made it; one that it took back since may not have been told of yet."""
+    made = provider.of(refund["id"])
+    stands = any(gave_money(each) or each.get("taken_back") for each in made)
+    return (refund["state"] in _ACCEPTED and stands) or bool(refund["came_back_at"])
 
 
 def _out_of_place(world: World, provider: AtProvider) -> Iterator[str]:
@@ -175,7 +188,8 @@ def _one_disagreeing(refund: dict[str, Any], made: list[dict[str, Any]]) -> Iter
             yield f"I6: {refund['id']} is {refund['state']}, and the provider never made it"
         return
     (told,) = made[:1]
-    if refund["state"] != _STATE_OF[told["status"]]:
+    took_back = refund["state"] == "reversed" and bool(refund["came_back_at"]) and told["status"] == "failed"
+    if refund["state"] != _STATE_OF[told["status"]] and not took_back:
         yield f"I6: {refund['id']} is {refund['state']}, and the provider says {told['status']}"
     if refund["provider_reference"] != told["id"]:
         yield f"I6: {refund['id']} has the reference {refund['provider_reference']}, and it is {told['id']}"
@@ -188,6 +202,19 @@ def _refused_for_nothing(world: World, books: Books) -> Iterator[str]:
     for refund in books.refunds:
         if refund["state"] == "failed":
             yield f"I5: {refund['id']} is failed ({refund['failure']}), and nobody said no"
+
+
+def _events_lost(world: World, books: Books) -> Iterator[str]:
+    """What was taken in is there, once, and was looked at."""
+    taken = [ended for ended in world.ended if ended.kind == "events" and ended.code == 0]
+    if taken and not books.events:
+        yield "I11: events were taken in, and none is there"
+    for event in books.events:
+        if taken and event["state"] not in ("applied", "unknown"):
+            yield f"I7: the event {event['event_key']} is {event['state']}: {event['note']}"
+    for key, times in Counter(event["event_key"] for event in books.events).items():
+        if times > 1:
+            yield f"I7: the event {key} is kept {times} times"
 
 
 def _badly_kept_trail(books: Books) -> Iterator[str]:

@@ -144,6 +144,30 @@ def _paused(world: World) -> Iterator[None]:
     yield
 
 
+def _told(world: World) -> Iterator[None]:
+    """The events of a refund are taken in, and the delivery is sent until it is acknowledged, or by two at once."""
+    case = world.case
+    if case.left == "made":
+        world.provider_does("drop_after")
+    world.refund()
+    yield
+    world.provider_changes_its_mind(case.behaviour)
+    file = world.keep_deliveries()
+    first = world.start("events", "ingest", str(file), fault=case.fault)
+    if case.then == "both":
+        world.end(first, world.start("events", "ingest", str(file)))
+    else:
+        world.end(first)
+    yield
+    if case.then == "resume":
+        world.resume()
+        yield
+    world.end(world.start("events", "ingest", str(file)))
+    yield
+    world.acknowledge()
+    yield
+
+
 _STORIES = {
     "refund": _refund,
     "several": _refund,
@@ -151,6 +175,7 @@ _STORIES = {
     "late": _late,
     "forgotten": _forgotten,
     "paused": _paused,
+    "told": _told,
 }
 
 

@@ -17,7 +17,7 @@ from zlib import crc32
 
 from faults.cases import Case
 from faults.points import Fault
-from faults.processes import Command, Ended, Sandbox, start
+from faults.processes import HMAC_KEY, WEBHOOK_SECRET, Command, Ended, Sandbox, start
 from refundcli.cli.main import run
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import InvoiceStatus, Provider
@@ -84,6 +84,7 @@ class World:
     ended: list[Ended] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     resolved: bool = False
+    told: bool = False
 
     def __post_init__(self) -> None:
         number = crc32(str(self.case).encode())
@@ -159,8 +160,12 @@ class World:
             "REFUNDCLI_ADYEN_API_BASE": self.sandbox.url,
             "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
             "REFUNDCLI_REFUNDS_READ_TIMEOUT": "5",
+            "REFUNDCLI_STRIPE_WEBHOOK_SECRET": "env:STRIPE_WEBHOOK_SECRET",
+            "REFUNDCLI_ADYEN_HMAC_KEY": "env:ADYEN_HMAC_KEY",
             "STRIPE_API_KEY": STRIPE_KEY,
             "ADYEN_API_KEY": "sweep",
+            "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "ADYEN_HMAC_KEY": HMAC_KEY,
         }
 
     # --- the provider --------------------------------------------------------------------------------------
@@ -171,6 +176,30 @@ class World:
         elif behaviour != "fine":
             call, _, what = behaviour.rpartition(":")
             self.sandbox.plan(_planned(self.case.provider, what) | {"call": call or "refund"})
+
+    def provider_changes_its_mind(self, end: str) -> None:
+        """About the refund that it made."""
+        self.sandbox.register_webhooks(self.case.provider)
+        (made,) = self.sandbox.state()["refunds"]
+        stripe = self.case.provider == "stripe"
+        words = {"fails late": "REFUND_FAILED", "comes back": "REFUNDED_REVERSED"}
+        if end in words:
+            failed = {"status": "failed", "failure_reason": "declined"}
+            self.sandbox.settle(made["id"], failed if stripe else {"event": words[end]})
+
+    def keep_deliveries(self) -> Path:
+        """In a file, as they would be sent; from now on the provider's own word on its refunds counts."""
+        self.told = True
+        file = self.folder / "deliveries.jsonl"
+        deliveries = self.sandbox.deliveries(self.case.provider)
+        file.write_text("".join(json.dumps(each) + "\n" for each in deliveries))
+        return file
+
+    def acknowledge(self) -> None:
+        """A person knows of what came back."""
+        for refund in self.books().refunds:
+            if refund["came_back_at"] and not refund["acknowledged_at"]:
+                self.end(self.start("acknowledge", refund["id"], "--yes"))
 
     def time_passes(self, by: timedelta) -> None:
         """For everybody."""
@@ -194,6 +223,7 @@ class World:
                 dict(line.execute("SELECT * FROM invoice").fetchone()),
                 {row["refund_id"]: dict(row) for row in line.execute("SELECT * FROM credit_note")},
                 [dict(row) for row in line.execute("SELECT * FROM audit_entry ORDER BY seq")],
+                [dict(row) for row in line.execute("SELECT * FROM provider_event ORDER BY id")],
             )
         finally:
             line.close()
@@ -204,6 +234,10 @@ class World:
 
     def at_provider(self) -> "AtProvider":
         state = self.sandbox.state()
+        for refund in state["refunds"] if self.told else ():
+            if refund["provider"] == "adyen":
+                refund["status"] = "failed" if refund["success"] is False else "succeeded"
+            refund["taken_back"] = refund["status"] == "failed"
         return AtProvider(state["refunds"], [r for r in state["requests"] if r["provider"]], state["requests"])
 
 
@@ -232,6 +266,7 @@ class Books:
     invoice: dict[str, Any]
     notes: dict[str, dict[str, Any]]
     audit: list[dict[str, Any]]
+    events: list[dict[str, Any]]
 
     @property
     def unfinished(self) -> list[dict[str, Any]]:
@@ -277,4 +312,4 @@ def name_of(refund: dict[str, Any]) -> str:
 
 def gave_money(refund: dict[str, Any]) -> bool:
     """Adyen accepts first, and tells later how it ended: to us that is one."""
-    return refund["provider"] == "adyen" or refund["status"] not in ("failed", "canceled")
+    return refund["status"] not in ("failed", "canceled")

@@ -39,7 +39,7 @@ class WrongProvider(UsageProblem):
 
 
 class NoMerchantAccount(SettingsProblem):
-    code = "provider-not-configured"
+    code = "no-merchant-account"
 
     def __init__(self) -> None:
         super().__init__(

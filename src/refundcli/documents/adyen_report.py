@@ -65,7 +65,7 @@ class NotAReport(FileProblem):
 
 
 class BadReport(Refused):
-    code = "bad-rows"
+    code = "bad-report"
 
     def __init__(self, name: str, problems: Sequence[Problem], count: int) -> None:
         told = "; ".join(f"line {each.line}, {each.column}: {each.message}" for each in problems[:5])

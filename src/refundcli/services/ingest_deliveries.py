@@ -7,7 +7,7 @@ from refundcli.domain.statuses import Provider
 from refundcli.services.deliveries import DeliveryRefused, Flaw
 from refundcli.services.events import Applied, Apply, Readers, believed, keep, refuse
 from refundcli.services.ports import Books, EventFilter
-from refundcli.services.provider_news import NewEvent
+from refundcli.services.provider_news import EventState, NewEvent
 
 _AT_ONCE = 500
 
@@ -61,7 +61,9 @@ def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: Readers
             told = []
     _keep(told, done, books)
     refuse(done.flaws, books=books)
-    done.applied = apply(books=books, after=newest[0].id if newest else 0)
+    # Those that wait from before are applied, too: an earlier run may have been killed after it stored them.
+    before = newest[0].id if newest else 0
+    done.applied = apply(books=books, wanted=lambda each: each.id > before or each.state is EventState.WAITING)
     return done
 
 
