@@ -70,6 +70,7 @@ class Refund:
     """`reason` and `credit_note` are None for one made elsewhere until somebody adopts it.
 
     `came_back_at`: it failed after its success, or was reversed; told until a person has acknowledged it.
+    `run_id`: the bulk run that it was a row of.
     """
 
     id: str
@@ -98,6 +99,7 @@ class Refund:
     came_back_at: datetime | None = None
     acknowledged_at: datetime | None = None
     acknowledged_by: str = ""
+    run_id: str = ""
 
     @property
     def provider(self) -> Provider | None:

@@ -20,6 +20,7 @@ from refundcli.services.provider_news import (
     RefundNews,
     StoredEvent,
 )
+from refundcli.services.run_ports import RunReading, RunWriting
 
 T = TypeVar("T")
 
@@ -178,7 +179,7 @@ class EventFilter:
     limit: int = 50
 
 
-class Reading(Protocol):
+class Reading(RunReading, Protocol):
     """One consistent look at the books."""
 
     def invoice(self, number: str) -> Invoice | None: ...
@@ -247,7 +248,7 @@ class Reading(Protocol):
     def account(self, provider: Provider, key_fingerprint: str) -> str | None: ...
 
 
-class Writing(Reading, Protocol):
+class Writing(Reading, RunWriting, Protocol):
     """One transaction that changes the books, and writes an audit entry for each change."""
 
     def reserve(self, payment: Payment, amount: Money, held_back: Money) -> bool:

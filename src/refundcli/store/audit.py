@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from refundcli.store.tables import AuditEntryRow
@@ -17,28 +19,35 @@ class AuditTrail:
         self._session = session
         self.at, self.operator, self._host = at, operator, host
         self._head: tuple[int, str] | None = None
+        self._waiting: list[dict[str, Any]] = []
 
     @property
-    def last_hash(self) -> str:
-        """The seal of the newest entry written here; empty when nothing was."""
-        return self._head[1] if self._head else ""
+    def head(self) -> tuple[int, str] | None:
+        """Number and seal of the newest entry written here; None when nothing was."""
+        return self._head
 
     def write(self, action: str, subject: str, before: Mapping[str, object], after: Mapping[str, object]) -> None:
         seq, previous = self._head or self._stored_head()
-        entry = AuditEntryRow(
-            seq=seq + 1,
-            at=self.at,
-            operator=self.operator,
-            host=self._host,
-            action=action,
-            subject=subject,
-            before=_canonical(before),
-            after=_canonical(after),
-            previous_hash=previous,
-        )
-        entry.hash = seal(entry)
-        self._session.add(entry)
-        self._head = (entry.seq, entry.hash)
+        entry: dict[str, Any] = {
+            "seq": seq + 1,
+            "at": self.at,
+            "operator": self.operator,
+            "host": self._host,
+            "action": action,
+            "subject": subject,
+            "before": _canonical(before),
+            "after": _canonical(after),
+            "previous_hash": previous,
+        }
+        entry["hash"] = seal(**entry)
+        self._waiting.append(entry)
+        self._head = (seq + 1, entry["hash"])
+
+    def flush(self) -> None:
+        """Write down what waits: all entries of a transaction in one statement, just before its commit."""
+        if self._waiting:
+            self._session.execute(insert(AuditEntryRow), self._waiting)
+            self._waiting = []
 
     def _stored_head(self) -> tuple[int, str]:
         newest = select(AuditEntryRow.seq, AuditEntryRow.hash).order_by(col(AuditEntryRow.seq).desc()).limit(1)
@@ -46,19 +55,21 @@ class AuditTrail:
         return (row[0], row[1]) if row else (0, "")
 
 
-def seal(entry: AuditEntryRow) -> str:
+def seal(
+    *,
+    seq: int,
+    at: datetime,
+    operator: str,
+    host: str,
+    action: str,
+    subject: str,
+    before: str,
+    after: str,
+    previous_hash: str,
+) -> str:
     """A hash over every field, each with its length told by JSON's quotes, and over the seal before."""
-    fields = [
-        entry.seq,
-        entry.at.isoformat(timespec="microseconds"),
-        entry.operator,
-        entry.host,
-        entry.action,
-        entry.subject,
-        entry.before,
-        entry.after,
-        entry.previous_hash,
-    ]
+    when = at.isoformat(timespec="microseconds")
+    fields = [seq, when, operator, host, action, subject, before, after, previous_hash]
     return hashlib.sha256(json.dumps(fields, ensure_ascii=True).encode()).hexdigest()
 
 
@@ -66,9 +77,23 @@ def broken_seals(session: Session) -> Iterator[int]:
     """The entries whose seal or place in the chain is wrong; empty in an untouched store."""
     expected, previous = 1, ""
     for entry in session.exec(select(AuditEntryRow).order_by(col(AuditEntryRow.seq))):
-        if entry.seq != expected or entry.previous_hash != previous or entry.hash != seal(entry):
+        if entry.seq != expected or entry.previous_hash != previous or entry.hash != _seal_of(entry):
             yield entry.seq
         expected, previous = entry.seq + 1, entry.hash
+
+
+def _seal_of(entry: AuditEntryRow) -> str:
+    return seal(
+        seq=entry.seq,
+        at=entry.at,
+        operator=entry.operator,
+        host=entry.host,
+        action=entry.action,
+        subject=entry.subject,
+        before=entry.before,
+        after=entry.after,
+        previous_hash=entry.previous_hash,
+    )
 
 
 def _canonical(fields: Mapping[str, object]) -> str:

@@ -26,6 +26,7 @@ from refundcli.services.provider_news import EventState, StoredEvent
 from refundcli.store import lines
 from refundcli.store.importing import conflicts
 from refundcli.store.rows import audit_entry_of, credit_note_of, event_of, invoice_of, refund_of
+from refundcli.store.run_reading import SqlRunReading
 from refundcli.store.tables import (
     AuditEntryRow,
     CounterRow,
@@ -46,7 +47,7 @@ _NEAR_ENOUGH = 2_000
 REFUSED_DELIVERY = "delivery refused: "
 
 
-class SqlReading:
+class SqlReading(SqlRunReading):
     """One consistent look at the books."""
 
     def __init__(self, session: Session) -> None:

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
+from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
 from refundcli.domain.currencies import currency
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
@@ -18,7 +20,16 @@ from refundcli.domain.statuses import (
 )
 from refundcli.services.ports import AuditEntry
 from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
-from refundcli.store.tables import AuditEntryRow, CreditNoteRow, InvoiceRow, PaymentRow, ProviderEventRow, RefundRow
+from refundcli.store.tables import (
+    AuditEntryRow,
+    BulkItemRow,
+    BulkRunRow,
+    CreditNoteRow,
+    InvoiceRow,
+    PaymentRow,
+    ProviderEventRow,
+    RefundRow,
+)
 
 
 def payment_of(row: PaymentRow, code: str) -> Payment:
@@ -107,6 +118,7 @@ def refund_of(row: RefundRow, invoice: InvoiceRow, note: CreditNoteRow | None) -
         came_back_at=row.came_back_at,
         acknowledged_at=row.acknowledged_at,
         acknowledged_by=row.acknowledged_by,
+        run_id=row.run_id or "",
     )
 
 
@@ -160,6 +172,7 @@ def row_of(refund: Refund) -> RefundRow:
         try_number=refund.try_number,
         operator=refund.operator,
         dispute_decision=refund.dispute_decision,
+        run_id=refund.run_id or None,
         created_at=refund.created_at,
         updated_at=refund.created_at,
     )
@@ -205,3 +218,27 @@ def event_of(row: ProviderEventRow) -> StoredEvent:
         payload=row.payload,
     )
     return StoredEvent(row.id or 0, event, EventState(row.state), row.note, row.received_at)
+
+
+def run_of(row: BulkRunRow) -> BulkRun:
+    return BulkRun(
+        id=row.id,
+        kind=RunKind(row.kind),
+        state=RunState(row.state),
+        source=row.source,
+        fingerprint=row.fingerprint,
+        rows=row.rows,
+        operator=row.operator,
+        created_at=row.created_at,
+        planned_by=row.planned_by,
+        plan_hash=row.plan_hash,
+    )
+
+
+def item_of(row: BulkItemRow) -> RunItem:
+    values = {name: getattr(row, name) for name in RunItem.__dataclass_fields__}
+    return RunItem(**values | {"reason": RefundReason(row.reason), "state": ItemState(row.state)})
+
+
+def item_values(item: RunItem) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in RunItem.__dataclass_fields__}

@@ -179,6 +179,13 @@ class RefundRow(SQLModel, table=True):
         ),
         Index("ux_refund_provider_reference", "provider", "account", "provider_reference", unique=True),
         Index("ix_refund_state", "state"),
+        Index(
+            "ix_refund_run",
+            "run_id",
+            "id",
+            sqlite_where=text("run_id IS NOT NULL"),
+            postgresql_where=text("run_id IS NOT NULL"),
+        ),
     )
 
     id: str = _text(primary_key=True)
@@ -221,8 +228,67 @@ class RefundRow(SQLModel, table=True):
     came_back_at: datetime | None = _time(nullable=True)
     acknowledged_at: datetime | None = _time(nullable=True)
     acknowledged_by: str = _text()
+    # The bulk run that it was a row of.
+    run_id: str | None = Field(default=None, sa_column=Column(ForeignKey("bulk_run.id"), nullable=True))
     created_at: datetime = _time()
     updated_at: datetime = _time()
+
+
+class BulkRunRow(SQLModel, table=True):
+    """A file or a plan that is done row by row; the same one again goes on with it."""
+
+    __tablename__ = "bulk_run"
+    __table_args__ = (
+        CheckConstraint("kind IN ('refund','mark-refunded')", name="bulk_run_kind_known"),
+        CheckConstraint("state IN ('running','stopped','finished')", name="bulk_run_state_known"),
+        Index(
+            "ux_bulk_run_unfinished",
+            "fingerprint",
+            unique=True,
+            sqlite_where=text("state <> 'finished'"),
+            postgresql_where=text("state <> 'finished'"),
+        ),
+    )
+
+    id: str = _text(primary_key=True)
+    kind: str = _text()
+    state: str = _text()
+    source: str = _text()
+    fingerprint: str = _text()
+    rows: int = 0
+    operator: str = _text()
+    planned_by: str = _text()
+    plan_hash: str = _text()
+    created_at: datetime = _time()
+    updated_at: datetime = _time()
+
+
+class BulkItemRow(SQLModel, table=True):
+    """One row of a provider run: workers share them, and a run that was killed goes on from them."""
+
+    __tablename__ = "bulk_item"
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting','taken','done','refused','unknown')", name="bulk_item_state_known"),
+        Index("ix_bulk_item_state", "run_id", "state", "n"),
+    )
+
+    run_id: str = Field(sa_column=Column(ForeignKey("bulk_run.id"), primary_key=True))
+    n: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    line: int = 0
+    invoice: str = _text()
+    amount_text: str = _text()
+    reason: str = _text()
+    memo: str = _text()
+    payment: str = _text()
+    request_key: str = _text()
+    expected: int = _minor()
+    cells: str = _text()
+    state: str = _text()
+    code: str = _text()
+    message: str = _text()
+    hint: str = _text()
+    worker: str = _text()
+    lease_until: datetime | None = _time(nullable=True)
 
 
 class ClosingRow(SQLModel, table=True):
@@ -300,7 +366,7 @@ class AuditEntryRow(SQLModel, table=True):
     before: str = _text()
     after: str = _text()
     previous_hash: str = _text()
-    hash: str = _text(unique=True)
+    hash: str = _text()
 
 
 class CounterRow(SQLModel, table=True):

@@ -14,8 +14,8 @@ from refundcli.services.ports import Clock, Reading, Writing
 from refundcli.store import migrate
 from refundcli.store.audit import AuditTrail
 from refundcli.store.errors import CommitUnknown
-from refundcli.store.provider_writing import SqlProviderWriting
 from refundcli.store.reading import SqlReading
+from refundcli.store.run_writing import SqlRunWriting
 from refundcli.store.troubles import reason, store_error, troubles_told
 
 T = TypeVar("T")
@@ -68,9 +68,10 @@ class SqlBooks:
             with Session(bind=connection) as session:
                 self._queue_up(session)
                 audit = AuditTrail(session, self.clock.now(), self.operator, self.host or socket.gethostname())
-                result = work(SqlProviderWriting(session, audit))
+                result = work(SqlRunWriting(session, audit))
+                audit.flush()
                 session.flush()
-                self._commit(session, connection, audit.last_hash)
+                self._commit(session, connection, audit.head)
                 return result
 
     def _queue_up(self, session: Session) -> None:
@@ -78,24 +79,24 @@ class SqlBooks:
         if self.engine.dialect.name == "postgresql":
             session.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
 
-    def _commit(self, session: Session, connection: Connection, last_hash: str) -> None:
+    def _commit(self, session: Session, connection: Connection, newest: tuple[int, str] | None) -> None:
         try:
             session.commit()
         except DBAPIError as error:
-            # A COMMIT that raises may have committed. The audit entry's hash tells.
+            # A COMMIT that raises may have committed. The newest audit entry tells.
             with suppress(DBAPIError):
                 connection.rollback()
-            if not last_hash:
+            if newest is None:
                 raise
-            if self._was_kept(last_hash, error):
+            if self._was_kept(*newest, error):
                 return
             raise
 
-    def _was_kept(self, last_hash: str, error: DBAPIError) -> bool:
+    def _was_kept(self, seq: int, seal: str, error: DBAPIError) -> bool:
         try:
             with self.engine.connect() as fresh:
-                query = text("SELECT 1 FROM audit_entry WHERE hash = :hash")
-                return fresh.execute(query, {"hash": last_hash}).first() is not None
+                query = text("SELECT 1 FROM audit_entry WHERE seq = :seq AND hash = :seal")
+                return fresh.execute(query, {"seq": seq, "seal": seal}).first() is not None
         except DBAPIError as second:
             raise CommitUnknown(reason(error)) from second
 

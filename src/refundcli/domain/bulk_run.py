@@ -1,0 +1,76 @@
+"""A bulk run: many wishes, checked together, confirmed once, done one by one, and each at most once."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from refundcli.domain.reasons import RefundReason
+
+
+class RunKind(StrEnum):
+    """What a run does with each of its rows: send money back, or record that it was sent (R1, R2)."""
+
+    REFUND = "refund"
+    MARK_REFUNDED = "mark-refunded"
+
+
+class RunState(StrEnum):
+    RUNNING = "running"
+    # By Ctrl-C, by its own limits, or in the middle of something: it can go on.
+    STOPPED = "stopped"
+    FINISHED = "finished"
+
+
+class ItemState(StrEnum):
+    WAITING = "waiting"
+    TAKEN = "taken"
+    DONE = "done"
+    REFUSED = "refused"
+    # Sent, and what came of it is not known; `resume` tells.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRun:
+    """`source` names the file or plan, `fingerprint` is the hash of what it asks for: the same one again goes on.
+
+    `operator` runs it; `planned_by` is who checked it where that was somebody else.
+    """
+
+    id: str
+    kind: RunKind
+    state: RunState
+    source: str
+    fingerprint: str
+    rows: int
+    operator: str
+    created_at: datetime
+    planned_by: str = ""
+    plan_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunItem:
+    """One row of a provider run, kept in the store so that any worker can do it, and any other go on.
+
+    `expected` is what was confirmed, in minor units of the invoice's currency; `cells` is the row as it stood in the
+    file, in JSON; `code`, `message` and `hint` say why it was refused.
+    """
+
+    run_id: str
+    n: int
+    line: int
+    invoice: str
+    amount_text: str
+    reason: RefundReason
+    request_key: str
+    expected: int
+    memo: str = ""
+    payment: str = ""
+    cells: str = "[]"
+    state: ItemState = ItemState.WAITING
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    worker: str = ""
+    lease_until: datetime | None = None

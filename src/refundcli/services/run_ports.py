@@ -1,0 +1,46 @@
+"""What bulk runs need of the books."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+
+
+class RunReading(Protocol):
+    def run(self, run_id: str) -> BulkRun | None: ...
+    def runs(self, *, limit: int) -> list[BulkRun]:
+        """The newest first."""
+        ...
+
+    def unfinished_run(self, fingerprint: str) -> BulkRun | None:
+        """The run of this very file or plan that is not finished."""
+        ...
+
+    def item_counts(self, run_id: str) -> dict[ItemState, int]: ...
+    def items(self, run_id: str, *states: ItemState, after: int, limit: int) -> list[RunItem]:
+        """Rows of a run in these states, in their order; `after` is the number of one to go on after."""
+        ...
+
+    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[str]:
+        """Ids of refunds that a run made, in order; `after` is one to go on after."""
+        ...
+
+
+class RunWriting(RunReading, Protocol):
+    def begin_run(self, run: BulkRun) -> None: ...
+    def change_run(self, run_id: str, state: RunState, *, note: str = "") -> None:
+        """One audit entry says so; nothing happens where the run is in this state already."""
+        ...
+
+    def stage_items(self, items: Sequence[RunItem]) -> None: ...
+    def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
+        """The next rows that wait, or whose worker is gone, now this worker's; rows that others hold are passed over.
+
+        (`FOR UPDATE SKIP LOCKED` on PostgreSQL.)
+        """
+        ...
+
+    def finish_items(self, items: Sequence[RunItem]) -> None:
+        """Write down what came of rows that this worker holds: their state, code, message and hint."""
+        ...

@@ -1,0 +1,44 @@
+"""Questions about bulk runs."""
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.store.rows import item_of, run_of
+from refundcli.store.tables import BulkItemRow, BulkRunRow, RefundRow
+
+
+class SqlRunReading:
+    """A look at the runs of one store."""
+
+    _session: Session
+
+    def run(self, run_id: str) -> BulkRun | None:
+        row = self._session.get(BulkRunRow, run_id, populate_existing=True)
+        return run_of(row) if row else None
+
+    def runs(self, *, limit: int) -> list[BulkRun]:
+        query = select(BulkRunRow).order_by(col(BulkRunRow.created_at).desc(), col(BulkRunRow.id).desc()).limit(limit)
+        return [run_of(row) for row in self._session.exec(query)]
+
+    def unfinished_run(self, fingerprint: str) -> BulkRun | None:
+        unfinished = (BulkRunRow.fingerprint == fingerprint, BulkRunRow.state != RunState.FINISHED)
+        row = self._session.exec(select(BulkRunRow).where(*unfinished)).first()
+        return run_of(row) if row else None
+
+    def item_counts(self, run_id: str) -> dict[ItemState, int]:
+        query = select(BulkItemRow.state, func.count()).where(BulkItemRow.run_id == run_id)
+        return {ItemState(state): count for state, count in self._session.exec(query.group_by(col(BulkItemRow.state)))}
+
+    def items(self, run_id: str, *states: ItemState, after: int, limit: int) -> list[RunItem]:
+        query = (
+            select(BulkItemRow)
+            .where(BulkItemRow.run_id == run_id, col(BulkItemRow.state).in_(states), BulkItemRow.n > after)
+            .order_by(col(BulkItemRow.n))
+            .limit(limit)
+        )
+        return [item_of(row) for row in self._session.exec(query)]
+
+    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[str]:
+        made = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
+        return list(self._session.exec(made.order_by(col(RefundRow.id)).limit(limit)))
