@@ -1,7 +1,8 @@
 """Record a refund that was made elsewhere. No money moves, and no provider can be reached from here (R2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 
 from refundcli.domain.eligibility import Action, Intent, mark_refunded_blockers
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
@@ -14,7 +15,7 @@ from refundcli.domain.refusals import OverRefund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.keys import content_of, existing_refunds
-from refundcli.services.ports import Books, Clock, Reading, Writing
+from refundcli.services.ports import Books, Clock, Reading, Record, Writing
 from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
 
 
@@ -176,38 +177,40 @@ def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clo
         return list(plan.existing)
     if plan.total != confirmed:
         raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
-    return [_record(tx, request, plan.invoice, share, clock, number_format) for share in plan.shares]
+    records = records_of(request, plan.invoice, plan.shares, at=clock.now())
+    tx.record(records, on=clock.today(), number_format=number_format)
+    return [tx.refund(record.refund.id) or record.refund for record in records]
 
 
-def _record(
-    tx: Writing, request: MarkRequest, invoice: Invoice, share: Share, clock: Clock, number_format: str
-) -> Refund:
-    now, payment = clock.now(), share.payment
-    charged_back = bool(payment.taken_by_dispute) and request.reason is RefundReason.CHARGEBACK
-    if not tx.take_back(payment, share.amount, charged_back=charged_back):
-        raise OverRefund(invoice, share.amount, payment.refundable, action=Action.MARK_REFUNDED)
-    tries = [r.try_number for r in tx.refunds_by_key(request.request_key) if r.payment_id == payment.id]
-    refund = Refund(
-        id=new_id("rf_", now),
-        invoice_id=invoice.id,
-        invoice_number=invoice.number,
-        payment_id=payment.id,
-        kind=RefundKind.RECORD,
-        amount=share.amount,
-        reason=request.reason,
-        state=RefundState.RECORDED,
-        request_key=request.request_key,
-        content=request.content,
-        created_at=now,
-        operator=request.operator,
-        memo=request.memo,
-        try_number=1 + max(tries, default=0),
-        dispute_decision=request.dispute_decision,
-        out_of_band=request.out_of_band,
-    )
-    tx.add_refund(refund)
-    tx.issue_credit_note(refund, at=now, on=clock.today(), number_format=number_format)
-    return tx.refund(refund.id) or refund
+def records_of(
+    request: MarkRequest, invoice: Invoice, shares: Sequence[Share], *, at: datetime, run_id: str = ""
+) -> list[Record]:
+    """What will be written: one refund for each payment."""
+    content = request.content
+    return [
+        Record(
+            Refund(
+                id=new_id("rf_", at),
+                invoice_id=invoice.id,
+                invoice_number=invoice.number,
+                payment_id=share.payment.id,
+                kind=RefundKind.RECORD,
+                amount=share.amount,
+                reason=request.reason,
+                state=RefundState.RECORDED,
+                request_key=request.request_key,
+                content=content,
+                created_at=at,
+                operator=request.operator,
+                memo=request.memo,
+                dispute_decision=request.dispute_decision,
+                out_of_band=request.out_of_band,
+                run_id=run_id,
+            ),
+            charged_back=bool(share.payment.taken_by_dispute) and request.reason is RefundReason.CHARGEBACK,
+        )
+        for share in shares
+    ]
 
 
 def _after_failed(invoice: Invoice, told: OutOfBand) -> tuple[Refund, Money]:

@@ -133,6 +133,14 @@ class ImportCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """A refund made elsewhere, as it is written down; `charged_back`: it is what a lost dispute took (R11)."""
+
+    refund: Refund
+    charged_back: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """How a refund ends, or how it stands now, and who says so: `evidence` is the event, the report or the person.
 
@@ -255,8 +263,12 @@ class Writing(Reading, RunWriting, Protocol):
         """Promise an amount to a refund, or say no: one statement that cannot over-refund (I1)."""
         ...
 
-    def take_back(self, payment: Payment, amount: Money, *, charged_back: bool) -> bool:
-        """Count an amount as returned out of band, under the same guard."""
+    def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
+        """Count amounts as returned out of band, under the same guard: refunds, issued credit notes, invoices (R7)."""
+        ...
+
+    def take_back_records(self, records: Sequence[Record], *, memo: str) -> None:
+        """Records made in error: their amounts are free again, their credit notes void with their numbers kept."""
         ...
 
     def add_refund(self, refund: Refund) -> None: ...

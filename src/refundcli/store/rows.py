@@ -157,40 +157,84 @@ def _out_of_band_of(row: RefundRow) -> OutOfBand | None:
 
 def row_of(refund: Refund) -> RefundRow:
     """A new refund's row. What is not set here is set by the transitions."""
-    row = RefundRow(
-        id=refund.id,
-        invoice_id=refund.invoice_id,
-        payment_id=refund.payment_id,
-        kind=refund.kind,
-        amount=refund.amount.minor,
-        currency=refund.amount.currency.code,
-        reason=refund.reason or "",
-        memo=refund.memo,
-        state=refund.state,
-        request_key=refund.request_key,
-        content=refund.content,
-        try_number=refund.try_number,
-        operator=refund.operator,
-        dispute_decision=refund.dispute_decision,
-        run_id=refund.run_id or None,
-        created_at=refund.created_at,
-        updated_at=refund.created_at,
-    )
+    return RefundRow(**refund_values(refund))
+
+
+def refund_values(refund: Refund) -> dict[str, Any]:
+    """The columns of a new refund, the same ones for each kind of refund."""
+    values: dict[str, Any] = {
+        "id": refund.id,
+        "invoice_id": refund.invoice_id,
+        "payment_id": refund.payment_id,
+        "kind": refund.kind.value,
+        "amount": refund.amount.minor,
+        "currency": refund.amount.currency.code,
+        "reason": refund.reason or "",
+        "memo": refund.memo,
+        "state": refund.state.value,
+        "request_key": refund.request_key,
+        "content": refund.content,
+        "try_number": refund.try_number,
+        "operator": refund.operator,
+        "fence": 0,
+        "lease_owner": "",
+        "provider_status": refund.provider_status,
+        "failure": refund.failure,
+        "dispute_decision": refund.dispute_decision,
+        "method": "",
+        "reference": "",
+        "evidence": "",
+        "acknowledged_by": "",
+        "run_id": refund.run_id or None,
+        "created_at": refund.created_at,
+        "updated_at": refund.created_at,
+    }
     if refund.sending:
         request = refund.sending.request
-        row.provider, row.account, row.livemode = request.provider, request.account, request.livemode
-        row.endpoint, row.api_version = request.endpoint, request.api_version
-        row.idempotency_key = refund.sending.idempotency_key
-        row.request = json.dumps(request.params, sort_keys=True, separators=(",", ":"))
-        row.lease_owner, row.lease_until = refund.sending.lease_owner, refund.sending.lease_until
+        values |= {
+            "provider": request.provider,
+            "account": request.account,
+            "livemode": request.livemode,
+            "endpoint": request.endpoint,
+            "api_version": request.api_version,
+            "idempotency_key": refund.sending.idempotency_key,
+            "request": json.dumps(request.params, sort_keys=True, separators=(",", ":")),
+            "lease_owner": refund.sending.lease_owner,
+            "lease_until": refund.sending.lease_until,
+        }
     if refund.out_of_band:
         told = refund.out_of_band
-        row.method, row.reference, row.refunded_on = told.method, told.reference, told.refunded_on
-        row.after_failed, row.evidence = told.after_failed or None, told.evidence
+        values |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
+        values |= {"after_failed": told.after_failed or None, "evidence": told.evidence}
     if refund.seen_at:
-        row.provider, row.provider_reference = refund.seen_at, refund.provider_reference
-        row.provider_status, row.failure, row.came_back_at = refund.provider_status, refund.failure, refund.came_back_at
-    return row
+        values |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
+        values["came_back_at"] = refund.came_back_at
+    return values
+
+
+def facts_of(refund: Refund) -> dict[str, object]:
+    """What the audit trail says of a refund that is new."""
+    facts: dict[str, object] = {
+        "invoice": refund.invoice_number,
+        "amount": str(refund.amount),
+        "reason": refund.reason,
+        "state": refund.state,
+        "kind": refund.kind,
+        "request_key": refund.request_key,
+        "memo": refund.memo,
+        "dispute_decision": refund.dispute_decision,
+        "run": refund.run_id,
+    }
+    if refund.sending:
+        facts |= {
+            "provider": refund.sending.request.provider,
+            "idempotency_key": refund.sending.idempotency_key,
+        }
+    if refund.out_of_band:
+        told = refund.out_of_band
+        facts |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
+        facts |= {"after_failed": told.after_failed, "evidence": told.evidence}
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def audit_entry_of(row: AuditEntryRow) -> AuditEntry:

@@ -1,19 +1,28 @@
 """Bulk runs and their rows, written."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import and_, bindparam, insert, or_, update
 from sqlmodel import col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.services.ports import Record
 from refundcli.store.provider_writing import SqlProviderWriting
+from refundcli.store.recording import Recording
 from refundcli.store.rows import item_of, item_values
 from refundcli.store.tables import BulkItemRow, BulkRunRow
 
 
 class SqlRunWriting(SqlProviderWriting):
-    """One transaction that also keeps bulk runs."""
+    """One transaction that also keeps bulk runs, and records in sets."""
+
+    def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
+        Recording(self._session, self._audit).record(records, on=on, number_format=number_format)
+
+    def take_back_records(self, records: Sequence[Record], *, memo: str) -> None:
+        Recording(self._session, self._audit).take_back(records, memo=memo)
+        self._session.expire_all()
 
     def begin_run(self, run: BulkRun) -> None:
         values = {name: getattr(run, name) for name in BulkRun.__dataclass_fields__}

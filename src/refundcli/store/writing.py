@@ -23,10 +23,10 @@ from refundcli.domain.statuses import (
 from refundcli.services.ports import ImportCounts, NewInvoice, Settlement
 from refundcli.store.audit import AuditTrail
 from refundcli.store.importing import Importer
+from refundcli.store.numbering import next_numbers
 from refundcli.store.reading import SqlReading
-from refundcli.store.rows import row_of
+from refundcli.store.rows import facts_of, row_of
 from refundcli.store.tables import (
-    CounterRow,
     CreditNoteRow,
     InvoiceRow,
     PaymentRow,
@@ -56,24 +56,13 @@ class SqlWriting(SqlReading):
         )
         return self._hits(statement)
 
-    def take_back(self, payment: Payment, amount: Money, *, charged_back: bool) -> bool:
-        values: dict[str, Any] = {"refunded": col(PaymentRow.refunded) + amount.minor}
-        if charged_back:
-            values["dispute_recorded"] = col(PaymentRow.dispute_recorded) + amount.minor
-        statement = (
-            update(PaymentRow)
-            .where(col(PaymentRow.id) == payment.id, given() + amount.minor <= col(PaymentRow.captured))
-            .values(**values)
-        )
-        return self._hits(statement)
-
     # --- refunds -------------------------------------------------------------------------------------------
 
     def add_refund(self, refund: Refund) -> None:
         self._session.add(row_of(refund))
         self._session.flush()
         self._draft_credit_note(refund)
-        self._audit.write(f"refund {refund.state}", refund.id, {}, _facts(refund))
+        self._audit.write(f"refund {refund.state}", refund.id, {}, facts_of(refund))
         if refund.state.counts_as_refunded:
             self._update_invoice(refund.invoice_id)
 
@@ -197,7 +186,7 @@ class SqlWriting(SqlReading):
         note = self._note_of(refund)
         if note.status != CreditNoteStatus.DRAFT:
             return
-        note.number = self._next_number(on, number_format)
+        (note.number,) = next_numbers(self._session, on, number_format, 1)
         note.status, note.issued_on, note.issued_at = CreditNoteStatus.ISSUED, on, at
         self._session.add(note)
         self._session.flush()
@@ -215,15 +204,6 @@ class SqlWriting(SqlReading):
 
     def _note_of(self, refund: Refund) -> CreditNoteRow:
         return self._session.exec(select(CreditNoteRow).where(CreditNoteRow.refund_id == refund.id)).one()
-
-    def _next_number(self, on: date, number_format: str) -> str:
-        # A series starts again each year where its numbers tell the year.
-        series = f"credit_note:{on.year}" if "{year" in number_format else "credit_note"
-        counter = self._session.get(CounterRow, series) or CounterRow(name=series, value=0)
-        counter.value += 1
-        self._session.add(counter)
-        self._session.flush()
-        return number_format.format(year=on.year, seq=counter.value)
 
     # --- invoices ------------------------------------------------------------------------------------------
 
@@ -300,26 +280,3 @@ def _as_it_was(refund: Refund) -> tuple[Any, ...]:
 
 def _state(refund: Refund) -> dict[str, object]:
     return {"state": refund.state}
-
-
-def _facts(refund: Refund) -> dict[str, object]:
-    facts: dict[str, object] = {
-        "invoice": refund.invoice_number,
-        "amount": str(refund.amount),
-        "reason": refund.reason,
-        "state": refund.state,
-        "kind": refund.kind,
-        "request_key": refund.request_key,
-        "memo": refund.memo,
-        "dispute_decision": refund.dispute_decision,
-    }
-    if refund.sending:
-        facts |= {
-            "provider": refund.sending.request.provider,
-            "idempotency_key": refund.sending.idempotency_key,
-        }
-    if refund.out_of_band:
-        told = refund.out_of_band
-        facts |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
-        facts |= {"after_failed": told.after_failed, "evidence": told.evidence}
-    return {name: fact for name, fact in facts.items() if fact}
