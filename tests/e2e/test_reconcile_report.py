@@ -6,6 +6,7 @@ import pytest
 
 from desk import MERCHANT, Desk
 from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundState
+from refundcli.sandbox.adyen_reports import Kind
 from refundcli.store.checking import findings
 
 HEADER = (
@@ -90,14 +91,114 @@ def test_a_payment_that_the_report_should_have_is_missing_there(desk: Desk) -> N
     assert ("missing-there", "payment", False) in compared(desk, *rows)
 
 
-def test_a_bad_row_is_named_and_nothing_is_written(desk: Desk) -> None:
+BAD: dict[str, tuple[str, str]] = {
+    "a cell too many": (row("Refunded", "PAY", "REF", "12,x0"), "13 cells where the header has 12"),
+    "cut short": (row("Refunded", "PAY", "REF")[:40], "cells where the header has 12"),
+    "a debit and a credit": (row("Refunded", "PAY", "REF").rstrip(",") + ",12.00", "a debit and a credit"),
+    "a comma for a point": (row("Refunded", "PAY", "REF", '"12,50"'), "no amount in EUR"),
+    "in thousands": (row("Refunded", "PAY", "REF", '"1,000.00"'), "no amount in EUR"),
+    "in words": (row("Refunded", "PAY", "REF", "1e3"), "no amount in EUR"),
+    "other digits": (row("Refunded", "PAY", "REF", "\u0661\u0662"), "no amount in EUR"),
+    "too fine": (row("Refunded", "PAY", "REF", "12.345"), "no amount in EUR"),
+    "of nothing": (row("Refunded", "PAY", "REF", "0.00"), "no amount"),
+    "no refund": (row("Refunded", "PAY", ""), "which refund"),
+    "no payment": (row("Settled", ""), "which payment"),
+    "no date": (row("Refunded", "PAY", "REF", at="yesterday"), "no date"),
+    "no currency": (row("Refunded", "PAY", "REF", currency="EURO"), "no currency"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_row_is_named_and_nothing_is_written(desk: Desk, what: str) -> None:
     payment, refund, ours = pending(desk)
+    bad, why = BAD[what]
     file = desk.folder / "report.csv"
-    bad = [row("Refunded", payment, refund, reference=ours), row("Refunded", payment, refund, "12,x0")]
-    file.write_text("\n".join([HEADER, *bad]) + "\n")
+    file.write_text("\n".join([HEADER, row("Refunded", payment, refund, reference=ours), bad]) + "\n")
     error = desk.refused(f"reconcile --report {file}", "bad-report")
     assert "line 3" in str(error["message"])
+    assert why in str(error["message"])
     assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING
+    assert desk.json("status")["last_reconcile"] == {}
+
+
+def test_rows_of_others_and_of_other_kinds_may_be_as_they_like(desk: Desk) -> None:
+    payment, refund, ours = pending(desk)
+    rows = [row("Fee", "", "", "x"), row("Refunded", payment, refund, "", account="Other"), "", "," * 11]
+    assert compared(desk, row("Refunded", payment, refund, reference=ours), *rows, exit_code=0) == []
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+
+
+@pytest.mark.parametrize("kind", ["payment-accounting", "settlement-details"])
+@pytest.mark.parametrize(
+    ("whole", "part"),
+    [("1000 JPY", "1"), ("8.250 KWD", "0.125"), ("1000 CLP", "10"), ("1000 ISK", "1"), ("12.34 EUR", "0.04")],
+)
+def test_amounts_of_every_exponent_are_read_as_they_were_moved(desk: Desk, kind: Kind, whole: str, part: str) -> None:
+    payments = [desk.paid_by_card(f"INV-{number}", whole, provider="adyen") for number in (1, 2, 3)]
+    desk.json(f"refund INV-1 --amount {part} --reason other --yes")
+    desk.json("refund INV-2 --full --reason other --yes")
+    for made in desk.sandbox.refunds:
+        desk.sandbox.settle(made.id, success=True)
+    desk.sandbox.settle(desk.sandbox.refunds[0].id, event="REFUNDED_REVERSED")
+    desk.sandbox.dispute(payments[2])
+    desk.sandbox.dispute(payments[2], "lost")
+    file = desk.folder / "report.csv"
+    file.write_text(desk.sandbox.report(kind))
+    told = desk.json(f"reconcile --report {file}", exit_code=3)["differences"]
+    found = {(each["kind"], each["invoice"], each["taken_in"]) for each in told}
+    assert found == {("status", "INV-1", True), ("dispute", "INV-3", True)}
+    assert desk.invoice("INV-1").refundable == desk.invoice("INV-1").paid
+    assert desk.invoice("INV-2").status is InvoiceStatus.REFUNDED
+    (disputed,) = desk.invoice("INV-3").payments
+    assert (disputed.dispute, disputed.dispute_amount) == (Dispute.OPEN, disputed.captured)
+    assert desk.json(f"reconcile --report {file}")["changed"] == 0
+    assert findings(desk.books) == []
+
+
+def test_a_refund_that_was_called_failed_here_and_was_made_there_is_held_and_told(desk: Desk) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    desk.sandbox.faults("drop_after", provider="adyen")
+    desk("refund INV-1 --amount 40 --reason other --yes")
+    (refund,) = desk.invoice("INV-1").refunds
+    with desk.books.engine.begin() as line:
+        line.exec_driver_sql("UPDATE refund SET first_sent_at = '2026-01-01 00:00:00+00:00'")
+    desk.json(f"resolve {refund.id} --not-executed --evidence 'Adyen said no' --yes")
+    sent = row("SentForRefund", payment, "REFUNDOFADYEN001", "40.00", reference=refund.id)
+    assert compared(desk, sent) == [("status", "refund", False)]
+    made = row("Refunded", payment, "REFUNDOFADYEN001", "40.00", reference=refund.id)
+    assert compared(desk, sent, made) == [("status", "refund", True)]
+    assert desk.invoice("INV-1").refundable.number == "60.00"
+    assert desk("status").exit_code == 8
+    assert compared(desk, sent, made, exit_code=0) == []
+    assert findings(desk.books) == []
+
+
+def test_a_report_of_another_merchant_account_settles_nothing_of_ours(desk: Desk) -> None:
+    payment, refund, ours = pending(desk)
+    rows = [row("Refunded", payment, refund, reference=ours, account="Other")]
+    assert compared(desk, *rows, exit_code=0) == []
+    desk.environ["REFUNDCLI_ADYEN_MERCHANT_ACCOUNT"] = "Other"
+    assert compared(desk, *rows) == [("status", "refund", False)]
+    assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING
+
+
+def test_another_amount_or_another_payment_settles_nothing_of_ours(desk: Desk) -> None:
+    payment, refund, ours = pending(desk)
+    other = desk.paid_by_card("INV-2", provider="adyen")
+    assert compared(desk, row("Refunded", payment, refund, "99.99", reference=ours)) == [("amount", "refund", False)]
+    rows = [row("Refunded", other, refund, reference=ours)]
+    assert compared(desk, *rows) == [("missing-here", "refund", False)]
+    assert compared(desk, row("Refunded", payment, refund, currency="USD")) == [("currency", "refund", False)]
+    assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING
+    assert desk.invoice("INV-2").refundable.number == "100.00"
+
+
+def test_an_old_chargeback_does_not_open_a_dispute_that_the_import_told_as_decided(desk: Desk) -> None:
+    lost = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.LOST)
+    won = desk.paid_by_card("INV-2", provider="adyen", dispute=Dispute.WON)
+    assert compared(desk, row("Chargeback", lost), row("Chargeback", won), exit_code=0) == []
+    assert compared(desk, row("ChargebackReversed", lost)) == [("dispute", "dispute", True)]
+    assert desk.invoice("INV-1").dispute is Dispute.WON
 
 
 def test_a_file_that_is_no_report_is_told_what_it_lacks(desk: Desk) -> None:

@@ -4,6 +4,7 @@ A report may be many megabytes: it is read once, and kept aside in a table on di
 """
 
 import csv
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,10 +47,23 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "kind": ("record type", "type"),
     "date": ("booking date", "creation date"),
     "zone": ("timezone", "booking date timezone", "creation date timezone"),
-    "currency": ("gross currency", "payment currency", "currency"),
 }
-# In the payment's currency; what was settled may be in another one, and is no measure of a refund.
-_DEBIT, _CREDIT, _CAPTURED = "gross debit (gc)", "gross credit (gc)", "captured (pc)"
+# Where the amount stands, in the payment's currency; what was settled may be in another one, and is no measure.
+# Payment accounting tells the amount of each record beside the sums that it moves.
+_AMOUNTS: Sequence[tuple[tuple[str, ...], tuple[str, ...]]] = (
+    (("gross debit (gc)", "gross credit (gc)"), ("gross currency",)),
+    (("main amount",), ("main currency",)),
+    (("captured (pc)",), ("payment currency", "currency")),
+)
+_AMOUNT = re.compile(r"[+-]?([0-9]{1,15})(?:\.([0-9]*))?", re.ASCII)
+# A capture may well be of nothing; everything else is about money.
+_MAY_BE_OF_NOTHING = (ReportKind.SENT_FOR_SETTLE, ReportKind.SETTLED)
+_OF_REFUNDS = (
+    ReportKind.SENT_FOR_REFUND,
+    ReportKind.REFUNDED,
+    ReportKind.REFUND_FAILED,
+    ReportKind.REFUND_REVERSED,
+)
 _ZONES = {"PST": "America/Los_Angeles", "PDT": "America/Los_Angeles", "CET": "Europe/Amsterdam", "": "UTC"}
 
 
@@ -80,6 +94,7 @@ class BadReport(Refused):
 class _Columns:
     place: Mapping[str, int]
     amounts: tuple[int, ...]
+    width: int
 
 
 class AdyenReport:
@@ -170,11 +185,11 @@ class AdyenReport:
         batch.clear()
 
     def _read_row(self, number: int, cells: list[str], columns: _Columns, account: str) -> tuple[object, ...] | None:
-        place = columns.place
-        if len(cells) <= max(*place.values(), *columns.amounts):
-            if any(cells):
-                self._refuse(number, "", "", "The row is cut short.")
+        if len(cells) != columns.width:
+            if cells:
+                self._refuse(number, "", "", f"It has {len(cells)} cells where the header has {columns.width}.")
             return None
+        place = columns.place
         kind = KINDS.get(cells[place["kind"]].strip())
         if kind is None or cells[place["account"]].strip() != account:
             self.others += 1
@@ -183,10 +198,13 @@ class AdyenReport:
         if of not in CODES:
             self._refuse(number, "currency", of, "It is no currency with a minor unit in ISO 4217.")
             return None
-        minor = self._minor(number, [cells[at] for at in columns.amounts], currency(of))
+        minor = self._minor(number, kind, [cells[at].strip() for at in columns.amounts], currency(of))
         if minor is None or booked is None:
             return None
         payment, refund = cells[place["payment"]].strip(), cells[place["modification"]].strip()
+        if not payment or (kind in _OF_REFUNDS and refund in ("", payment)):
+            self._refuse(number, "psp reference", payment, "It does not say which payment and which refund it is of.")
+            return None
         reference = cells[place["reference"]].strip()
         return number, kind.value, payment, "" if refund == payment else refund, reference, minor, of, booked
 
@@ -203,18 +221,29 @@ class AdyenReport:
         self.last = max(self.last or at, at)
         return at.isoformat()
 
-    def _minor(self, number: int, cells: Sequence[str], of: Currency) -> int | None:
-        """The one amount that is told, debit or credit, without its sign."""
-        told = [cell.strip().lstrip("+-") for cell in cells if cell.strip() not in ("", "0", "0.00", "0.0", "0.000")]
-        if not told:
-            return 0
-        whole, _, part = told[0].replace(",", "").partition(".")
-        digits = part.rstrip("0") if len(part) > of.exponent else part
-        if not (whole + part).isdecimal() or len(digits) > of.exponent or len(whole) > 15:
-            self._refuse(number, "amount", told[0], f"It is no amount in {of}.")
+    def _minor(self, number: int, kind: ReportKind, cells: Sequence[str], of: Currency) -> int | None:
+        """The one amount that is told, debit or credit, without its sign. What could be read in two ways is not."""
+        told = [minor for cell in cells if (minor := self._exactly(number, cell, of)) != 0]
+        if None in told:
             return None
-        scale: int = 10**of.exponent
-        return int(whole or "0") * scale + int(digits.ljust(of.exponent, "0") or "0")
+        if len(told) > 1:
+            self._refuse(number, "amount", " ".join(cells), "It is a debit and a credit in one.")
+            return None
+        if not told and kind not in _MAY_BE_OF_NOTHING:
+            self._refuse(number, "amount", "", "There is no amount.")
+            return None
+        return told[0] if told else 0
+
+    def _exactly(self, number: int, cell: str, of: Currency) -> int | None:
+        """In the books' units; Adyen may write more decimals than the currency has, and they are 0."""
+        if not cell:
+            return 0
+        found = _AMOUNT.fullmatch(cell)
+        part = (found[2] or "") if found else ""
+        if not found or part[of.exponent :].strip("0"):
+            self._refuse(number, "amount", cell, f"It is no amount in {of}.")
+            return None
+        return int(found[1] + part[: of.exponent].ljust(of.exponent, "0"))
 
     def _refuse(self, number: int, column: str, value: str, message: str) -> None:
         self._bad_rows += 1
@@ -229,14 +258,15 @@ def _columns(name: str, header: Sequence[str]) -> _Columns:
         for what, known in _COLUMNS.items()
         if (found := next((each for each in known if each in names), None))
     }
-    gross = tuple(names.index(each) for each in (_DEBIT, _CREDIT) if each in names)
-    amounts = gross if len(gross) == 2 else tuple(names.index(each) for each in (_CAPTURED,) if each in names)
+    money = next((each for each in _AMOUNTS if all(name in names for name in each[0])), None)
+    of = next((each for each in money[1] if each in names), None) if money else None
     missing = [_COLUMNS[what][0].title() for what in _COLUMNS if what not in place and what != "zone"]
-    if not amounts:
-        missing.append("Captured (PC), or Gross Debit (GC) and Gross Credit (GC)")
-    if missing:
+    if money is None or of is None:
+        missing.append("Gross Debit (GC), Gross Credit (GC) and Gross Currency, or Main Amount and Main Currency")
+    if missing or money is None or of is None:
         raise NotAReport(name, missing)
-    return _Columns(place, amounts)
+    amounts = tuple(names.index(each) for each in money[0])
+    return _Columns({**place, "currency": names.index(of)}, amounts, len(header))
 
 
 @lru_cache

@@ -58,6 +58,13 @@ _CLOCKS_APART = timedelta(minutes=1)
 _GIVEN = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
 
 
+def apart(here: Money, there: Money) -> Money:
+    """What two amounts of one thing differ by; all of it where they are in two currencies."""
+    if here.currency != there.currency:
+        return there
+    return max(here, there) - min(here, there)
+
+
 def compare(invoice: Invoice, payment: Payment, truth: PaymentTruth | None) -> Iterator[Difference]:
     """Every difference about one payment of a provider; none where both tell the same story."""
     side_by_side = _SideBySide(invoice, payment)
@@ -99,8 +106,7 @@ class _SideBySide:
     def captured(self, truth: PaymentTruth) -> Iterator[Difference]:
         here, there = self.payment.captured, truth.captured
         if here != there:
-            apart = max(here, there) - min(here, there)
-            yield self.differs(DifferenceKind.AMOUNT, "captured", str(here), str(there), amount=apart)
+            yield self.differs(DifferenceKind.AMOUNT, "captured", str(here), str(there), amount=apart(here, there))
         if self.payment.processing != truth.processing:
             words = {True: "processing", False: "not processing"}
             told = words[self.payment.processing], words[truth.processing]
@@ -132,8 +138,8 @@ class _SideBySide:
                 yield self._not_there(refund)
         listed = sum((told.amount for told in truth.refunds if told.state in _GIVEN), zero(truth.captured.currency))
         if listed < truth.refunded:
-            apart = truth.refunded - listed
-            yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(truth.refunded), amount=apart)
+            gap = truth.refunded - listed
+            yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(truth.refunded), amount=gap)
 
     def refund(self, told: RefundNews, known: Refund) -> Iterator[Difference]:
         at = {"reference": told.reference, "refund_id": known.id}
@@ -141,7 +147,8 @@ class _SideBySide:
             kind = DifferenceKind.AMOUNT
             if told.amount.currency != known.amount.currency:
                 kind = DifferenceKind.CURRENCY
-            yield self.differs(kind, "refund", str(known.amount), str(told.amount), amount=told.amount, **at)
+            gap = apart(known.amount, told.amount)
+            yield self.differs(kind, "refund", str(known.amount), str(told.amount), amount=gap, **at)
         if told.state not in _SAME_STORY[known.state]:
             yield self.differs(DifferenceKind.STATUS, "refund", known.state, told.state, amount=told.amount, **at)
 

@@ -157,12 +157,13 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
-    """A refund as little as is needed to compare it."""
+    """A refund as little as is needed to compare it. `came_back`: its success was told, and taken back."""
 
     id: str
     provider_reference: str
     amount: Money
     state: RefundState
+    came_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)

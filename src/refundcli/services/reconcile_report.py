@@ -11,7 +11,7 @@ from datetime import timedelta
 from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import Dispute, Provider, RefundState, may_become
 from refundcli.services.chunks import chunked
-from refundcli.services.differences import Difference, DifferenceKind
+from refundcli.services.differences import Difference, DifferenceKind, apart
 from refundcli.services.hear_news import hear
 from refundcli.services.ports import Books, Clock, PaymentLine, RefundLine, Writing
 from refundcli.services.provider_news import DisputeNews, EventState, News, RefundNews
@@ -38,15 +38,17 @@ _DISPUTES: dict[ReportKind, Dispute] = {
 }
 _RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
 _GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
+_UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.PENDING)
 
 
 @dataclass(slots=True)
 class _Wish:
-    """A piece of news that differs from the books, and how it is told."""
+    """A piece of news that differs from the books, and how it is told; `is_expected`: only if it is not taken in."""
 
     news: News
     evidence: str
-    difference: Difference | None
+    difference: Difference
+    is_expected: bool = False
 
 
 @dataclass
@@ -122,7 +124,7 @@ class ReportComparison:
 
     def _refund(self, line: PaymentLine, reference: str, row: ReportRow, known: RefundLine | None) -> _Wish | None:
         state = _REFUNDS[row.kind]
-        if known is not None and known.amount == row.amount and not may_become(known.state, state):
+        if known is not None and known.amount == row.amount and not _is_news(known, state):
             return None
         news = RefundNews(
             provider=self.provider,
@@ -137,38 +139,16 @@ class ReportComparison:
             is_late=row.kind is ReportKind.REFUND_FAILED,
             created_at=row.booked_at,
         )
-        return _Wish(news, f"report {self.report.name} line {row.line}", self._refund_differs(line, row, known, news))
-
-    def _refund_differs(
-        self, line: PaymentLine, row: ReportRow, known: RefundLine | None, news: RefundNews
-    ) -> Difference | None:
-        kind, here, there = DifferenceKind.MISSING_HERE, "", str(row.amount)
-        if known is not None and known.amount != row.amount:
-            same = known.amount.currency == row.amount.currency
-            kind, here = DifferenceKind.AMOUNT if same else DifferenceKind.CURRENCY, str(known.amount)
-        elif known is not None:
-            # That an accepted refund ends is what the report is for, and no difference.
-            if known.state is not RefundState.SUCCEEDED and news.state is RefundState.SUCCEEDED:
-                return None
-            kind, here, there = DifferenceKind.STATUS, known.state, news.state
-        elif news.state not in _GIVEN:
-            return None
-        return Difference(
-            kind,
-            self.provider,
-            line.invoice,
-            news.reference,
-            "refund",
-            here,
-            there,
-            row.amount,
-            known.id if known else "",
-        )
+        difference = _refund_differs(line, row, known, news)
+        return _Wish(news, f"report {self.report.name} line {row.line}", difference, _is_expected(known, state))
 
     def _dispute(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
         for row in sorted(rows, key=lambda each: (each.booked_at, each.line))[-1:]:
             told = _DISPUTES[row.kind]
             if told is line.dispute or (line.dispute_at and row.booked_at < line.dispute_at):
+                return
+            # An import told how it ended, and not when: how it began is no news then.
+            if told is Dispute.OPEN and line.dispute is not Dispute.NONE and line.dispute_at is None:
                 return
             news = DisputeNews(
                 self.provider, (line.reference,), told, row.kind, row.booked_at, row.amount, self.account
@@ -182,7 +162,7 @@ class ReportComparison:
 
         for wish, repaired in self.books.write(write):
             self.done.changed += repaired
-            if wish.difference:
+            if not (repaired and wish.is_expected):
                 self._told(wish.difference, repaired=repaired)
 
     def _heard(self, tx: Writing, wish: _Wish) -> bool:
@@ -215,7 +195,7 @@ class ReportComparison:
     # --- telling ---------------------------------------------------------------------------------------------
 
     def _differs(self, kind: DifferenceKind, line: PaymentLine, what: str, here: object, there: object) -> Difference:
-        amount = there if isinstance(there, Money) else line.captured
+        amount = apart(line.captured, there) if isinstance(there, Money) else line.captured
         return Difference(kind, self.provider, line.invoice, line.reference, what, str(here), str(there), amount)
 
     def _told(self, difference: Difference, *, repaired: bool) -> None:
@@ -227,6 +207,33 @@ def _known(line: PaymentLine, reference: str, merchant_reference: str) -> Refund
     by_reference = next((r for r in line.refunds if r.provider_reference == reference), None)
     named = (r for r in line.refunds if r.id == merchant_reference and not r.provider_reference)
     return by_reference or next(named, None)
+
+
+def _is_news(known: RefundLine, state: RefundState) -> bool:
+    """A later word, or money on its way for a refund that is told here as failed and never sent."""
+    if known.state is RefundState.FAILED and state in _GIVEN:
+        return not known.came_back
+    return may_become(known.state, state)
+
+
+def _is_expected(known: RefundLine | None, state: RefundState) -> bool:
+    """That an accepted refund ends well is what the report is for; one that nobody here knew and that came to
+    nothing is no difference either."""
+    if known is None:
+        return state not in _GIVEN
+    return known.state in _UNDER_WAY and state in _GIVEN
+
+
+def _refund_differs(line: PaymentLine, row: ReportRow, known: RefundLine | None, news: RefundNews) -> Difference:
+    kind, here, there, amount = DifferenceKind.MISSING_HERE, "", str(row.amount), row.amount
+    if known is not None and known.amount.currency != row.amount.currency:
+        kind, here = DifferenceKind.CURRENCY, str(known.amount)
+    elif known is not None and known.amount != row.amount:
+        kind, here, amount = DifferenceKind.AMOUNT, str(known.amount), apart(known.amount, row.amount)
+    elif known is not None:
+        kind, here, there = DifferenceKind.STATUS, known.state, news.state
+    refund_id = known.id if known else ""
+    return Difference(kind, news.provider, line.invoice, news.reference, "refund", here, there, amount, refund_id)
 
 
 def _payment_not_here(provider: Provider, payment: str, rows: Sequence[ReportRow]) -> Difference:

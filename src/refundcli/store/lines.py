@@ -62,6 +62,7 @@ def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[Refund
         col(RefundRow.amount),
         col(RefundRow.currency),
         col(RefundRow.state),
+        col(RefundRow.came_back_at),
     ).where(col(RefundRow.payment_id).in_(payments))
     found: dict[int, list[RefundLine]] = {}
     for payment, line in _refund_lines(session.execute(query)):
@@ -70,6 +71,7 @@ def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[Refund
 
 
 def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
-    for payment, refund, reference, amount, code, state in rows:
+    for payment, refund, reference, amount, code, state, came_back_at in rows:
         of: Currency = _of(code)
-        yield payment, RefundLine(refund, reference or "", Money(amount, of), RefundState(state))
+        line = RefundLine(refund, reference or "", Money(amount, of), RefundState(state), came_back_at is not None)
+        yield payment, line
