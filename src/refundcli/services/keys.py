@@ -79,7 +79,11 @@ def existing_refunds(reading: RefundReading, request_key: str, content: str) -> 
 
     Raises RequestKeyReused when the key was used for something else.
     """
-    made = reading.refunds_by_key(request_key)
+    return existing_among(reading.refunds_by_key(request_key), request_key, content)
+
+
+def existing_among(made: list[Refund], request_key: str, content: str) -> list[Refund]:
+    """The same of all the refunds that were ever made under the key. Raises RequestKeyReused."""
     for refund in made:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)
