@@ -39,6 +39,16 @@ class SeveralInvoices(Refused):
         )
 
 
+class RefundNotFound(NotFound):
+    code = "refund-not-found"
+
+    def __init__(self, refund_id: str) -> None:
+        super().__init__(
+            f"There is no refund {ascii(refund_id[:80])[1:-1]}.",
+            hint="refundcli resume --all   settles every refund that is not finished",
+        )
+
+
 def invoice_named(reading: Reading, number: str) -> Invoice:
     """The invoice with this number. Raises InvoiceNotFound with the nearest ones."""
     invoice = reading.invoice(number)

@@ -5,7 +5,7 @@ import hmac
 import json
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
@@ -79,8 +79,12 @@ def existing_refunds(reading: Reading, request_key: str, content: str) -> list[R
 
     Raises RequestKeyReused when the key was used for something else.
     """
-    made = reading.refunds_by_key(request_key)
+    return made_with_key(reading.refunds_by_key(request_key), request_key, content)
+
+
+def made_with_key(made: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
+    """The same, of refunds that were looked up by this key."""
     for refund in made:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)
-    return made if any(refund.state is not RefundState.FAILED for refund in made) else []
+    return list(made) if any(refund.state is not RefundState.FAILED for refund in made) else []

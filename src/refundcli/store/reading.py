@@ -131,6 +131,11 @@ class SqlReading(SqlRunReading):
     def refunds_in(self, *states: RefundState) -> list[Refund]:
         return self._refunds(col(RefundRow.state).in_(states))
 
+    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
+        query = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
+        ids = list(self._session.exec(query.order_by(col(RefundRow.id)).limit(limit)))
+        return sorted(self._refunds(col(RefundRow.id).in_(ids)), key=lambda refund: refund.id)
+
     def refunds_to_acknowledge(self) -> list[Refund]:
         return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
 

@@ -276,6 +276,7 @@ def run_of(row: BulkRunRow) -> BulkRun:
         created_at=row.created_at,
         planned_by=row.planned_by,
         plan_hash=row.plan_hash,
+        options=row.options,
     )
 
 

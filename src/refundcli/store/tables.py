@@ -254,6 +254,7 @@ class BulkRunRow(SQLModel, table=True):
     kind: str = _text()
     state: str = _text()
     source: str = _text()
+    options: str = _text()
     fingerprint: str = _text()
     rows: int = 0
     operator: str = _text()

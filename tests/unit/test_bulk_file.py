@@ -7,8 +7,8 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from refundcli.documents.mark_rows import MarkFile
+
 from refundcli.documents.source import FileProblem, open_source
 from refundcli.documents.table_file import MissingColumn, UnknownColumn
 from refundcli.domain.reasons import RefundReason
