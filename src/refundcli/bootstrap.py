@@ -11,6 +11,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports import Books, Clock, EventReader, PaymentProvider, ProviderRecords
+from refundcli.services.rate_limit import Pace
 from refundcli.services.sending import SendingPolicy
 from refundcli.settings import Settings
 
@@ -126,6 +127,12 @@ class ConnectedProviders:
         self._settings, self._environ, self._books = settings, environ, books
         self._made: dict[Provider, PaymentProvider] = {}
         self._asked: dict[Provider, ProviderRecords] = {}
+        rates = {Provider.STRIPE: settings.refunds.stripe_rate, Provider.ADYEN: settings.refunds.adyen_rate}
+        self._paces = {provider: Pace(rate) for provider, rate in rates.items()}
+
+    def pace(self, provider: Provider) -> Pace:
+        """What every request to it keeps to, whoever sends it."""
+        return self._paces[provider]
 
     def of(self, provider: Provider) -> PaymentProvider:
         """Raises SettingsProblem where credentials are missing or of the other mode."""
@@ -133,7 +140,13 @@ class ConnectedProviders:
             from refundcli.providers.registry import connect
 
             cache = AccountsInBooks(self._books)
-            made = connect(provider, settings=self._settings, environ=self._environ, account_cache=cache)
+            made = connect(
+                provider,
+                settings=self._settings,
+                environ=self._environ,
+                account_cache=cache,
+                pace=self._paces[provider],
+            )
             agree_on_mode(self._books, made.name, livemode=made.livemode)
             self._made[provider] = made
         return self._made[provider]
@@ -144,7 +157,13 @@ class ConnectedProviders:
             from refundcli.providers.registry import records
 
             cache = AccountsInBooks(self._books)
-            made = records(provider, settings=self._settings, environ=self._environ, account_cache=cache)
+            made = records(
+                provider,
+                settings=self._settings,
+                environ=self._environ,
+                account_cache=cache,
+                pace=self._paces[provider],
+            )
             agree_on_mode(self._books, made.name, livemode=made.livemode)
             self._asked[provider] = made
         return self._asked[provider]

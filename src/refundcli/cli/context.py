@@ -89,6 +89,11 @@ class App:
         """A table on a terminal; everything else is for programs."""
         return self.format is Format.TABLE and sys.stdout.isatty()
 
+    @property
+    def wants_progress(self) -> bool:
+        """Not with `--quiet`, and not as lines beside JSON, which a program reads."""
+        return not self.quiet and (self.err.is_terminal or not self.wants_json)
+
     def note(self, *words: tuple[str, str] | str) -> None:
         """Something good to know, on stderr; not with `--quiet`, nor beside JSON, which a program reads."""
         if not self.quiet and not self.wants_json:

@@ -23,7 +23,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         books.write(lambda tx: None)
         with RejectedFile(source, invoices.columns) as rejected:
             reject = rejected.add if skip_invalid else _only_counted
-            with progress(app.err, "Checking", wanted=not app.quiet) as advance:
+            with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
                 checked = check_invoices(invoices.rows, books=books, advance=advance, reject=reject)
             if checked.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked)
@@ -31,7 +31,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
             rejected_path = rejected.publish()
         good = checked.rows - checked.bad_rows
         try:
-            with progress(app.err, "Writing", total=good, wanted=not app.quiet) as advance:
+            with progress(app.err, "Writing", total=good, wanted=app.wants_progress) as advance:
                 result = bring_in(invoices.rows, checked, source=source.label, books=books, advance=advance)
         except KeyboardInterrupt:
             app.err.say("Stopped. What was written stays; the same file again brings in the rest.")

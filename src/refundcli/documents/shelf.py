@@ -8,7 +8,7 @@ from datetime import date
 from hashlib import blake2b
 
 from refundcli.domain.reasons import RefundReason
-from refundcli.services.bulk_rows import BulkRow, CheckedRow
+from refundcli.services.bulk_rows import BulkRow, CheckedRow, Planned
 
 _SCHEMA = """
     CREATE TABLE row (n INTEGER PRIMARY KEY, key TEXT, takes INTEGER, left INTEGER, currency TEXT, earlier TEXT,
@@ -83,14 +83,24 @@ def _short(text: str) -> bytes:
 
 def _packed(row: BulkRow) -> str:
     day = row.refunded_on.isoformat() if row.refunded_on else ""
-    told = (row.line, row.invoice, row.amount_text, row.reason, row.method, row.reference, day)
-    return json.dumps((*told, row.memo, row.payment, row.key, row.cells, row.planned_left), ensure_ascii=False)
+    planned = row.planned and (row.planned.key, row.planned.takes, row.planned.left, row.planned.earlier)
+    told = (row.line, row.invoice, row.amount_text, row.reason, row.method, row.reference, day, row.memo, row.payment)
+    return json.dumps((*told, row.key, row.cells, planned), ensure_ascii=False)
 
 
 def _unpacked(text: str) -> BulkRow:
-    line, invoice, amount, reason, method, reference, day, memo, payment, key, cells, left = json.loads(text)
-    refunded_on = date.fromisoformat(day) if day else None
+    line, invoice, amount, reason, method, reference, day, memo, payment, key, cells, planned = json.loads(text)
     return BulkRow(
-        line, invoice, amount, RefundReason(reason), method, reference, refunded_on, memo, payment, key, tuple(cells),
-        left,
-    )  # fmt: skip
+        line=line,
+        invoice=invoice,
+        amount_text=amount,
+        reason=RefundReason(reason),
+        method=method,
+        reference=reference,
+        refunded_on=date.fromisoformat(day) if day else None,
+        memo=memo,
+        payment=payment,
+        key=key,
+        cells=tuple(cells),
+        planned=Planned(*planned[:3], tuple(planned[3])) if planned else None,
+    )

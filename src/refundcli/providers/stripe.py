@@ -17,6 +17,7 @@ from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableRef
 from refundcli.providers.http import STATUS_SIGNALS, FreshConnections, network_answer, retry_after, said, text_in
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import RefundAnswer, RefundOrder
+from refundcli.services.rate_limit import Pace
 from refundcli.settings import RefundSettings, StripeSettings
 
 _PATH = "/v1/refunds"
@@ -80,13 +81,15 @@ class StripeProvider:
 
     name = Provider.STRIPE
 
-    def __init__(self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str) -> None:
+    def __init__(
+        self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str, pace: Pace | None = None
+    ) -> None:
         self.account = account
         self.livemode = is_live(key)
         self.base_url = _base(settings)
         self._endpoint = self.base_url + _PATH
         self._send_fraudulent = settings.send_fraudulent
-        self._client = client_for(key, settings, refunds)
+        self._client = client_for(key, settings, refunds, pace)
 
     def prepare(self, order: RefundOrder) -> WireRequest:
         """The exact request, to be stored before it is sent (I2). Raises UnusableReference, AmountNotExact."""
@@ -177,13 +180,13 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
-def account_of(key: str, settings: StripeSettings, refunds: RefundSettings) -> str:
+def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace: Pace | None = None) -> str:
     """The account a key is for. A restricted key may not be told; then the key's fingerprint stands for it.
 
     Raises BadCredentials or ProviderUnreachable.
     """
     try:
-        told = body(client_for(key, settings, refunds).v1.accounts.retrieve_current())
+        told = body(client_for(key, settings, refunds, pace).v1.accounts.retrieve_current())
     except stripe.AuthenticationError:
         raise BadCredentials(Provider.STRIPE, "Stripe does not know it") from None
     except stripe.StripeError as error:
@@ -202,14 +205,16 @@ def _base(settings: StripeSettings) -> str:
     return settings.api_base or stripe.DEFAULT_API_BASE
 
 
-def client_for(key: str, settings: StripeSettings, refunds: RefundSettings) -> stripe.StripeClient:
+def client_for(
+    key: str, settings: StripeSettings, refunds: RefundSettings, pace: Pace | None = None
+) -> stripe.StripeClient:
     _quieten_sdk()
     timeout = (refunds.connect_timeout, refunds.read_timeout)
     return stripe.StripeClient(
         key,
         base_addresses={"api": _base(settings)},
         max_network_retries=0,
-        http_client=stripe.RequestsClient(timeout=timeout, session=FreshConnections()),
+        http_client=stripe.RequestsClient(timeout=timeout, session=FreshConnections(pace)),
     )
 
 

@@ -22,6 +22,7 @@ from refundcli.providers.http import retry_after, said, text_in
 from refundcli.providers.stripe_fields import Fields
 from refundcli.services.ports import ToldInvoice
 from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
+from refundcli.services.rate_limit import Pace
 from refundcli.settings import RefundSettings, StripeSettings
 
 _PAGE_SIZE = 100
@@ -38,12 +39,19 @@ class StripeRecords:
     name = Provider.STRIPE
 
     def __init__(
-        self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str, *, zone: tzinfo = UTC
+        self,
+        key: str,
+        settings: StripeSettings,
+        refunds: RefundSettings,
+        account: str,
+        *,
+        zone: tzinfo = UTC,
+        pace: Pace | None = None,
     ) -> None:
         self.account = account
         self.livemode = refunding.is_live(key)
         self._zone = zone
-        self._client = refunding.client_for(key, settings, refunds)
+        self._client = refunding.client_for(key, settings, refunds, pace)
 
     # --- payments ------------------------------------------------------------------------------------------
 

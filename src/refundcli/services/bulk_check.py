@@ -19,7 +19,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.bad_rows import BadRow, Problem
-from refundcli.services.bulk_rows import BulkRow, CheckedRow, Shelf
+from refundcli.services.bulk_rows import BulkRow, CheckedRow, Planned, Shelf
 from refundcli.services.chunks import chunked
 from refundcli.services.finding import InvoiceNotFound
 from refundcli.services.keys import made_with_key, row_key
@@ -85,8 +85,8 @@ class DoneByAnEarlierRun(Refused):
 class ChangedSincePlan(Refused):
     code = "changed-meanwhile"
 
-    def __init__(self, invoice: Invoice, planned: int) -> None:
-        was = Money(planned, invoice.currency)
+    def __init__(self, invoice: Invoice, planned: Planned) -> None:
+        was = Money(planned.left, invoice.currency)
         super().__init__(
             f"{invoice.number} changed since the plan was made: {was} was left then, {invoice.refundable} is left now.",
             hint=f"refundcli invoice show {invoice.number}   and make a new plan",
@@ -170,9 +170,11 @@ class RowRules:
         if existing:
             # Sent by a run that was killed: it is settled, not done again.
             return [Share(_payment_of(invoice, refund), refund.amount) for refund in existing]
-        if row.planned_left is not None and row.planned_left != invoice.refundable.minor:
-            raise ChangedSincePlan(invoice, row.planned_left)
+        if row.planned and row.planned.left != invoice.refundable.minor:
+            raise ChangedSincePlan(invoice, row.planned)
         shares = self.wishes.shares(row, key, invoice)
+        if row.planned and row.planned.takes != total_of(shares).minor:
+            raise ChangedSincePlan(invoice, row.planned)
         if not (row.key or self.allow_duplicate):
             self._refuse_duplicate(row, invoice, shares, earlier_keys)
         return shares
@@ -219,16 +221,15 @@ class BulkCheck:
         """Each row with its key, and the keys of equal rows before it."""
         fields = [_fields(self.rules.wishes.kind, row) for row in chunk]
         first = [row_key(of, 1) for of in fields]
-        own = {at for at, row in enumerate(chunk) if isinstance(row, BulkRow) and row.key}
-        made = [at for at in range(len(chunk)) if at not in own]
+        made = [at for at, row in enumerate(chunk) if not _own_key(row)]
         times = dict(zip(made, self.shelf.times_seen([first[at] for at in made]), strict=True))
         keyed = []
         for at, row in enumerate(chunk):
-            if isinstance(row, BulkRow) and at in own:
-                keyed.append(_Keyed(row, row.key, (), first[at]))
-                continue
-            keys = [first[at], *(row_key(fields[at], nth) for nth in range(2, times[at] + 1))]
-            keyed.append(_Keyed(row, keys[-1], tuple(keys[:-1]), first[at]))
+            if at in times:
+                keys = (first[at], *(row_key(fields[at], nth) for nth in range(2, times[at] + 1)))
+                keyed.append(_Keyed(row, keys[-1], keys[:-1], first[at]))
+            else:
+                keyed.append(_Keyed(row, _own_key(row), _earlier(row), first[at]))
         return keyed
 
     def _check_chunk(self, chunk: "Sequence[_Keyed]", tx: Reading) -> list[BadRow]:
@@ -316,6 +317,17 @@ def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:
 
 def parts_of(shares: Sequence[Share]) -> list[tuple[str, Money]]:
     return [(share.payment.provider or "", share.amount) for share in shares]
+
+
+def _own_key(row: BulkRow | BadRow) -> str:
+    """The key that the row came with: its own, or its plan's."""
+    if isinstance(row, BadRow):
+        return ""
+    return row.planned.key if row.planned else row.key
+
+
+def _earlier(row: BulkRow | BadRow) -> tuple[str, ...]:
+    return row.planned.earlier if isinstance(row, BulkRow) and row.planned else ()
 
 
 def _group(provider: str, amount: Money) -> tuple[str, str]:

@@ -9,12 +9,23 @@ from refundcli.domain.reasons import RefundReason
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """What a plan says of a row: its key, what it takes of how much is left (minor units), the keys of equal rows
+    before it.
+    """
+
+    key: str
+    takes: int
+    left: int
+    earlier: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BulkRow:
     """One wish: to send an amount back, or to record that it was returned elsewhere (R1, R2).
 
     `amount_text` is as it was typed, because only the invoice knows its currency; empty means all that remains.
-    `cells` are the row's own cells, in the order of the file. `planned_left` is what was left of the invoice when the
-    row was planned, in minor units; None where the row comes from no plan.
+    `cells` are the row's own cells, in the order of the file. `planned` is set where the row comes from a plan.
     """
 
     line: int
@@ -28,7 +39,7 @@ class BulkRow:
     payment: str = ""
     key: str = ""
     cells: tuple[str, ...] = ()
-    planned_left: int | None = None
+    planned: Planned | None = None
 
 
 @dataclass(frozen=True, slots=True)

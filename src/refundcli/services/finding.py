@@ -3,7 +3,7 @@
 from refundcli.domain.errors import NotFound, Refused, did_you_mean
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
-from refundcli.services.ports import Reading
+from refundcli.services.ports import Reading, RefundReading
 
 
 class InvoiceNotFound(NotFound):
@@ -49,7 +49,7 @@ class RefundNotFound(NotFound):
         )
 
 
-def invoice_named(reading: Reading, number: str) -> Invoice:
+def invoice_named(reading: RefundReading, number: str) -> Invoice:
     """The invoice with this number. Raises InvoiceNotFound with the nearest ones."""
     invoice = reading.invoice(number)
     if invoice is None:

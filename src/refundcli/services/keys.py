@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
-from refundcli.services.ports import Reading
+from refundcli.services.ports import RefundReading
 
 _MAX_KEY = 200
 
@@ -74,7 +74,7 @@ def idempotency_key(store_secret: bytes, request_key: str, payment: str, try_num
     return str(uuid.UUID(bytes=made, version=4))
 
 
-def existing_refunds(reading: Reading, request_key: str, content: str) -> list[Refund]:
+def existing_refunds(reading: RefundReading, request_key: str, content: str) -> list[Refund]:
     """The refunds this very request made before, if it was not refused for good (I4).
 
     Raises RequestKeyReused when the key was used for something else.

@@ -1,6 +1,7 @@
 """Just before money moves: is the payment at the provider what the books believe it to be?"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
@@ -36,24 +37,37 @@ class DiffersFromProvider(Refused):
         )
 
 
+Truths: TypeAlias = Mapping[int, PaymentTruth | None]
+
+
 def preflight(invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers) -> None:
     """Read the truth of each payment that is to give money, where its provider can be asked.
 
     Raises DiffersFromProvider, ProviderUnreachable.
     """
-    truths = {
+    truths = truths_of(shares, providers)
+    # The books are read again after: what a colleague refunded meanwhile is in both, or in neither.
+    now = books.read(lambda tx: invoice_named(tx, invoice.number)) if truths else invoice
+    refuse_differences(now, truths)
+
+
+def truths_of(shares: Sequence[Share], providers: Providers) -> Truths:
+    """By payment; None where the provider has no such payment. Raises ProviderUnreachable."""
+    return {
         share.payment.id: providers.records(share.payment.provider).payment(share.payment.reference)
         for share in shares
         if share.payment.provider in CAN_LOOK_UP
     }
-    # The books are read again after: what a colleague refunded meanwhile is in both, or in neither.
-    now = books.read(lambda tx: invoice_named(tx, invoice.number)) if truths else invoice
-    differences = list(_differences(now, truths))
+
+
+def refuse_differences(invoice: Invoice, truths: Truths) -> None:
+    """Raises DiffersFromProvider. The invoice is to be read after the truths were."""
+    differences = list(_differences(invoice, truths))
     if differences:
         raise DiffersFromProvider(invoice, differences)
 
 
-def _differences(invoice: Invoice, truths: Mapping[int, PaymentTruth | None]) -> Iterator[Difference]:
+def _differences(invoice: Invoice, truths: Truths) -> Iterator[Difference]:
     for payment in invoice.payments:
         if payment.id in truths:
             yield from compare(invoice, payment, truths[payment.id])

@@ -1,6 +1,7 @@
 """What bulk runs need of the books."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
@@ -42,6 +43,21 @@ class RunWriting(RunReading, Protocol):
         """
         ...
 
+    def hold_items(self, run_id: str, *, worker: str, until: datetime) -> None:
+        """This worker is still at the rows that it holds."""
+        ...
+
     def finish_items(self, items: Sequence[RunItem]) -> None:
-        """Write down what came of rows that this worker holds: their state, code, message and hint."""
+        """What came of rows, each still held by the worker that it names: state, code, message and hint.
+
+        `waiting` gives one back. A row that another worker has taken over since is left to that one.
+        """
+        ...
+
+    def ask_again(self, run_id: str) -> int:
+        """Rows whose outcome was not known wait again: how many."""
+        ...
+
+    def all_or_nothing(self) -> AbstractContextManager[None]:
+        """What is raised inside undoes what was changed inside, and nothing else of the transaction."""
         ...

@@ -46,13 +46,18 @@ def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Cloc
 
     Returns the refund as it stands then: still `submitted` when nobody knows. Raises OutcomeNotWritten.
     """
-    first_send = refund.sending is not None and refund.sending.first_sent_at is None
+    first_send = is_first_send(refund)
     with held_until_written(policy.tell_held):
         claimed = claim(refund, books=books, clock=clock, seconds=policy.call_seconds)
         if claimed is None or claimed.sending is None:
             return _as_it_stands(refund, books)
-        answer = _call(claimed, provider, policy)
+        answer = call(claimed, provider, policy)
         return take_down(claimed, answer, first_send=first_send, books=books, clock=clock, policy=policy)
+
+
+def is_first_send(refund: Refund) -> bool:
+    """Was it never sent? Then what is answered tells of this one request alone."""
+    return refund.sending is not None and refund.sending.first_sent_at is None
 
 
 def claim(refund: Refund, *, books: Books, clock: Clock, seconds: float) -> Refund | None:
@@ -71,21 +76,28 @@ def take_down(
     clock: Clock,
     policy: SendingPolicy,
 ) -> Refund:
-    """T4: the outcome, if the answer proves one; else the amount stays reserved (I5)."""
-    outcome = outcome_of(answer, first_send=first_send)
+    """T4. Raises OutcomeNotWritten."""
 
     def write(tx: Writing) -> Refund:
-        if outcome.state is None:
-            tx.let_go(refund)
-        else:
-            settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
-        return tx.refund(refund.id) or refund
+        return take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
 
     try:
-        written = books.write(write)
+        return books.write(write)
     except Exception as why:
         raise OutcomeNotWritten(refund, answer, why) from why
-    return replace(written, failure=written.failure or answer.message) if outcome.state is None else written
+
+
+def take_down_in(
+    tx: Writing, refund: Refund, answer: RefundAnswer, *, first_send: bool, clock: Clock, policy: SendingPolicy
+) -> Refund:
+    """The outcome, if the answer proves one; else the amount stays reserved (I5)."""
+    outcome = outcome_of(answer, first_send=first_send)
+    if outcome.state is None:
+        tx.let_go(refund)
+        written = tx.refund(refund.id) or refund
+        return replace(written, failure=written.failure or answer.message)
+    settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
+    return tx.refund(refund.id) or refund
 
 
 def settle(
@@ -117,7 +129,7 @@ def write_end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, num
     return tx.refund(refund.id)
 
 
-def _call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy) -> RefundAnswer:
+def call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy) -> RefundAnswer:
     """One request; again only where the last one provably did nothing."""
     assert refund.sending
     deadline = time.monotonic() + policy.call_seconds

@@ -43,6 +43,15 @@ class AuditTrail:
         self._waiting.append(entry)
         self._head = (seq + 1, entry["hash"])
 
+    def mark(self) -> tuple[tuple[int, str] | None, int]:
+        """Where the trail is now, to go back to when what follows is undone."""
+        return self._head, len(self._waiting)
+
+    def back_to(self, mark: tuple[tuple[int, str] | None, int]) -> None:
+        """Forget what was written since. It was not flushed: that is done just before the commit."""
+        self._head, kept = mark
+        del self._waiting[kept:]
+
     def flush(self) -> None:
         """Write down what waits: all entries of a transaction in one statement, just before its commit."""
         if self._waiting:
