@@ -96,6 +96,7 @@ class UnsettledRefund(Refused):
             f"or, if it was never sent and shall not be: refundcli resolve {earlier.id} --not-executed --evidence TEXT",
             context={"refund": earlier.id, "invoice": earlier.invoice_number},
         )
+        self.earlier = earlier
 
 
 def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:

@@ -20,6 +20,7 @@ from refundcli.services.provider_news import (
     RefundNews,
     StoredEvent,
 )
+from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
 
 T = TypeVar("T")
@@ -394,6 +395,10 @@ class Providers(Protocol):
     def of(self, provider: Provider) -> PaymentProvider: ...
     def records(self, provider: Provider) -> "ProviderRecords":
         """What the provider keeps, where it can be asked. Raises SettingsProblem."""
+        ...
+
+    def pace(self, provider: Provider) -> Pace:
+        """What every request to it keeps to."""
         ...
 
 

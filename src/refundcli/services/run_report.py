@@ -91,3 +91,30 @@ class RunReport:
             self.refused += 1
         if item.code:
             self.codes[item.code] += 1
+
+
+@dataclass(slots=True)
+class Brakes:
+    """Why the worker must begin no more rows; None while it may."""
+
+    limits: RunLimits
+    stopped: Stopped | None = None
+    trouble: RefundcliError | None = None
+    _errors: int = 0
+    _unclear: int = 0
+
+    def pull(self, why: Stopped, trouble: RefundcliError | None = None) -> None:
+        """The first reason is told."""
+        if self.stopped is None:
+            self.stopped, self.trouble = why, trouble
+
+    def refused(self) -> None:
+        self._errors += 1
+        if self.limits.max_errors is not None and self._errors >= self.limits.max_errors:
+            self.pull(Stopped.MAX_ERRORS)
+
+    def answered(self, *, clearly: bool) -> None:
+        """A refund was answered, or nobody knows what came of it."""
+        self._unclear = 0 if clearly else self._unclear + 1
+        if self._unclear >= self.limits.unknown_in_a_row:
+            self.pull(Stopped.UNKNOWN_IN_A_ROW)
