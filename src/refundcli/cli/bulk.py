@@ -1,7 +1,7 @@
 """What a bulk file goes through, of either kind: open, check whole, show, ask once, and only then begin."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, check_confirm, require_a_way_to_ask, typed
 from refundcli.documents.bulk_file import BulkFile
 from refundcli.documents.plan import PlanFile, write_plan
-from refundcli.documents.rejected import RejectedFile
+from refundcli.documents.rejected import RejectedFile, path_for_rejected
 from refundcli.documents.shelf import DiskShelf
 from refundcli.documents.source import Source, open_source
 from refundcli.domain.bulk_run import BulkRun, RunKind
@@ -92,12 +92,15 @@ class Checked:
 
 
 @contextmanager
-def checked_file(app: App, options: BulkOptions, wishes: Wishes, *, live: bool = False) -> Iterator[Checked | None]:
+def checked_file(
+    app: App, options: BulkOptions, wishes: Wishes, *, connect: Callable[[BulkReport], bool] = lambda report: False
+) -> Iterator[Checked | None]:
     """Everything up to the first row; None where a dry run or a plan was all that was asked for.
 
-    `live`: real money will move, and --yes is no answer to that (R5, I12).
+    `connect` makes ready who will be asked, before any question; true when real money will move: to that --yes is no
+    answer (R5, I12).
     """
-    answered = bool((options.yes and not live) or options.confirm or options.dry_run or options.plan)
+    answered = bool(options.yes or options.confirm or options.dry_run or options.plan)
     require_a_way_to_ask(app, answered=answered, how="Add --confirm with the number of rows, or --yes in test mode.")
     services = app.services
     with open_source(options.from_ or options.apply, sys.stdin.buffer) as source, DiskShelf() as shelf:
@@ -105,7 +108,7 @@ def checked_file(app: App, options: BulkOptions, wishes: Wishes, *, live: bool =
         run = _run_of(app, options, source, opened)
         known = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
         rules = RowRules(wishes, services.clock, known.id if known else "", options.allow_duplicate)
-        with RejectedFile(source, opened.columns, keyed=True) as rejected:
+        with RejectedFile(path_for_rejected(source, opened.columns), opened.columns, keyed=True) as rejected:
             check = BulkCheck(services.books, rules, shelf)
             with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
                 report = check.check(opened.rows, advance=advance, reject=rejected.add)
@@ -122,16 +125,19 @@ def checked_file(app: App, options: BulkOptions, wishes: Wishes, *, live: bool =
                 show_checked(app, source.name, options.kind, report, rejected_file=path)
                 yield None
                 return
-            _confirm(app, report.wanted, options, live=live)
+            _confirm(app, report.wanted, options, live=bool(report.wanted) and connect(report))
             # Before anything is done: what is left out is never lost.
             rejected.publish()
             yield Checked(source, run, report, rules, shelf, rejected)
 
 
-def show_checked(app: App, name: str, kind: RunKind, report: BulkReport, *, rejected_file: Path | None) -> None:
+def show_checked(
+    app: App, name: str, kind: RunKind, report: BulkReport, *, rejected_file: Path | None, dry_run: bool = True
+) -> None:
+    """What the check found, where nothing was to be done after it."""
     path = str(rejected_file) if rejected_file else None
     if not app.for_people:
-        app.show_object(bulk_shape(name, kind, report, dry_run=True, run=None, rejected_file=path))
+        app.show_object(bulk_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
     tell_rejected(app, kind, report.refused_count, report.rows, path)
     if report.refused_count:
         raise typer.Exit(ExitCode.PARTLY)
@@ -152,7 +158,7 @@ def _opened(app: App, options: BulkOptions, source: Source) -> Opened:
 def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> BulkRun:
     """The run that this file or plan would be."""
     planned = opened if isinstance(opened, PlanFile) else None
-    meaning = options.meaning | ({"plan": True} if planned else {})
+    meaning = options.meaning | {"plan": bool(planned), "columns": opened.columns}
     return new_run(
         options.kind,
         source=str(source.path.resolve()) if source.is_file else source.name,
@@ -166,9 +172,7 @@ def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> B
     )
 
 
-def _plan(
-    app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskShelf, source: Source
-) -> None:
+def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskShelf, source: Source) -> None:
     services = app.services
     header = {
         "kind": options.kind,

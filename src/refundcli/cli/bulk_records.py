@@ -78,9 +78,12 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
             report = recording.record(
                 checked.shelf, max_errors=options.max_errors, advance=advance, reject=checked.rejected.add
             )
-    except (KeyboardInterrupt, Interrupted, TooManyErrors) as why:
-        note = "too many errors" if isinstance(why, TooManyErrors) else "interrupted"
-        end(run, RunState.STOPPED, books=services.books, note=note)
+    except TooManyErrors as why:
+        end(run, RunState.STOPPED, books=services.books, note=why.code)
+        checked.rejected.publish()
+        raise
+    except (KeyboardInterrupt, Interrupted):
+        end(run, RunState.STOPPED, books=services.books, note="interrupted")
         checked.rejected.publish()
         app.err.say(f"Stopped. What was recorded stays. Next: {how_to_go_on(run)}")
         raise
@@ -122,7 +125,7 @@ def _of_run(app: App, options: BulkOptions) -> BulkOptions:
     meaning = json.loads(run.options)
     if not Path(run.source).is_file():
         raise FileNeeded(run)
-    if meaning.pop("plan", False):
+    if meaning["plan"]:
         return replace(options, apply=run.source)
     reason = RefundReason(meaning["reason"]) if meaning["reason"] else None
     return replace(options, from_=run.source, reason=reason, allow_duplicate=meaning["allow_duplicate"])
@@ -145,5 +148,3 @@ def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str) -> 
         show_undo(what, done, app.out, done=True)
     else:
         app.show_object(undo_shape(what, done))
-
-

@@ -138,6 +138,9 @@ class App:
     def wants_json(self) -> bool:
         return self.format in (Format.JSON, Format.NDJSON)
 
+    def tell_stopping(self) -> None:
+        self.err.say("Stopping as soon as what is under way is written. Please wait.")
+
     def _tell_held(self) -> None:
         self.err.say("Stopping as soon as the provider's answer is written. Please wait.")
 

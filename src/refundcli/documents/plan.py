@@ -172,7 +172,5 @@ def _row_of(told: Mapping[str, Any]) -> BulkRow:
         payment=told.get("payment", ""),
         key=told["key"] if told["own_key"] else "",
         cells=tuple(told["cells"]),
-        planned=Planned(
-            told["key"], told["takes_minor"], told["remaining_minor"], tuple(told.get("earlier_keys", ()))
-        ),
+        planned=Planned(told["key"], told["takes_minor"], told["remaining_minor"], tuple(told.get("earlier_keys", ()))),
     )

@@ -27,9 +27,9 @@ KEY = "key"
 class RejectedFile:
     """Rows go into a file beside the final one, which appears whole or not at all."""
 
-    def __init__(self, source: Source, columns: tuple[str, ...], *, keyed: bool = False) -> None:
+    def __init__(self, path: Path, columns: tuple[str, ...], *, keyed: bool = False) -> None:
         """`keyed`: each row is given the request key it had, so that corrected it is the same wish still (I4)."""
-        self.path = _path_for(source, "csv" if columns else "jsonl")
+        self.path = path
         self._columns = columns
         self._keyed = keyed
         self._file: IO[str] | None = None
@@ -99,15 +99,18 @@ class RejectedFile:
 
     def _beside(self, mode: str, **how: Any) -> IO[Any]:
         """A file in the same folder, readable for its owner only: it holds customers' names."""
-        return tempfile.NamedTemporaryFile(mode, dir=self.path.parent, prefix=f".{self.path.name}.", delete=False, **how)
+        return tempfile.NamedTemporaryFile(
+            mode, dir=self.path.parent, prefix=f".{self.path.name}.", delete=False, **how
+        )
 
     def _unwritable(self, failure: OSError) -> FileProblem:
         what = f"the rejected rows cannot be written: {(failure.strerror or str(failure)).lower()}"
         return FileProblem(str(self.path), what, hint="Nothing was done. Make its folder writable, and run it again.")
 
 
-def _path_for(source: Source, ending: str) -> Path:
+def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
     """`FILE.rejected.csv` beside FILE; for what came through a stream, in the working folder."""
+    ending = "csv" if columns else "jsonl"
     if not source.is_file:
         return Path(f"stdin.rejected.{ending}")
     return source.path.with_name(f"{source.path.name}.rejected.{ending}")

@@ -51,7 +51,10 @@ class DiskShelf:
         after = 0
         while found := self._line.execute(query, (after, size)).fetchall():
             after = found[-1][0]
-            yield [CheckedRow(_unpacked(wish), *rest, tuple(earlier.split())) for _, wish, earlier, *rest in found]
+            yield [
+                CheckedRow(_unpacked(wish), key, takes, left, currency, tuple(earlier.split()))
+                for _, wish, earlier, key, takes, left, currency in found
+            ]
 
     def times_seen(self, texts: Sequence[str]) -> list[int]:
         again = "INSERT INTO seen VALUES (?, 1) ON CONFLICT (text) DO UPDATE SET times = times + 1 RETURNING times"
@@ -102,5 +105,5 @@ def _unpacked(text: str) -> BulkRow:
         payment=payment,
         key=key,
         cells=tuple(cells),
-        planned=Planned(*planned[:3], tuple(planned[3])) if planned else None,
+        planned=Planned(planned[0], planned[1], planned[2], tuple(planned[3])) if planned else None,
     )

@@ -84,7 +84,9 @@ def bulk_shape(
     }
 
 
-def run_shape(name: str, checked: BulkReport | None, report: RunReport, run: str, rejected: str | None) -> dict[str, Any]:
+def run_shape(
+    name: str, checked: BulkReport | None, report: RunReport, run: str, rejected_file: str | None
+) -> dict[str, Any]:
     """The answer of a run through providers; `checked` is what the check of its file found, where there was one."""
     before = checked.done_before if checked else 0
     shape = {
@@ -111,7 +113,7 @@ def run_shape(name: str, checked: BulkReport | None, report: RunReport, run: str
         "refused_count": refused,
         "refused_by_code": codes,
         "refused": [problem_shape(problem) for problem in problems],
-        "rejected_file": rejected,
+        "rejected_file": rejected_file,
     }
 
 
@@ -130,9 +132,7 @@ def undo_shape(what: str, told: Undone) -> dict[str, Any]:
     return {
         "undone": what,
         "records": told.records,
-        "totals": [
-            {"rows": told.rows_of[code], "amount": money(total)} for code, total in sorted(told.sums.items())
-        ],
+        "totals": [{"rows": told.rows_of[code], "amount": money(total)} for code, total in sorted(told.sums.items())],
         "kept": told.kept,
     }
 

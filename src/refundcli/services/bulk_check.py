@@ -97,8 +97,8 @@ class ChangedSincePlan(Refused):
 class Wishes(Protocol):
     """What rows of one kind ask for."""
 
-    kind: RunKind
-
+    @property
+    def kind(self) -> RunKind: ...
     def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:
         """What is wished, in one canonical text."""
         ...
@@ -311,7 +311,8 @@ class Ahead:
 
 def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:
     """The row with why it was refused, fit to be corrected and fed back under the same key."""
-    problem = Problem(row.line, "invoice", row.invoice, refusal.code, refusal.message, refusal.hint)
+    column, value = ("key", row.key) if isinstance(refusal, DuplicateKey) else ("invoice", row.invoice)
+    problem = Problem(row.line, column, value, refusal.code, refusal.message, refusal.hint)
     return BadRow(row.line, (problem,), row.cells, key)
 
 

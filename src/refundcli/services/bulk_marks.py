@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeAlias
 
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.errors import RefundcliError, Refused, UsageProblem
@@ -69,6 +70,10 @@ class TooManyErrors(Refused):
         )
 
 
+# A row that was recorded, refused, or done before.
+_Done: TypeAlias = list[Share] | BadRow | None
+
+
 @dataclass(frozen=True, slots=True)
 class RecordWishes:
     """Rows that ask for records."""
@@ -120,7 +125,7 @@ class RecordRun:
                 done = self.books.write(partial(self._record_chunk, chunk))
             _count(done, report, reject)
             advance(len(chunk), refused=sum(isinstance(each, BadRow) for each in done))
-            if max_errors is not None and report.refused_count > max_errors:
+            if max_errors is not None and report.refused_count >= max_errors:
                 raise TooManyErrors(report.refused_count, max_errors, how_to_go_on=how_to_go_on(self.run))
         return report
 
@@ -140,12 +145,13 @@ class RecordRun:
         with held_until_written(self.tell_held):
             return self.books.write(work)
 
-    def _record_chunk(self, chunk: Sequence[CheckedRow], tx: Writing) -> "list[_Done]":
+    def _record_chunk(self, chunk: Sequence[CheckedRow], tx: Writing) -> list[_Done]:
         """The rules are asked in the transaction that records; every refusal comes before anything is changed."""
         invoices = tx.invoices_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
         known = tx.refunds_by_keys([each.key for each in chunk])
-        at, ahead, done = self.rules.clock.now(), Ahead(), []
+        at, ahead = self.rules.clock.now(), Ahead()
         records: list[Record] = []
+        done: list[_Done] = []
         for each in chunk:
             try:
                 invoice = ahead.of(invoices.get(each.row.invoice))
@@ -164,10 +170,6 @@ class RecordRun:
                 done.append(shares)
         tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
         return done
-
-
-# A row that was recorded, refused, or done before.
-_Done = list[Share] | BadRow | None
 
 
 def how_to_go_on(run: BulkRun) -> str:

@@ -1,4 +1,4 @@
-"""Rows that ask for refunds through a provider: what they wish, and how they wait in the store until a worker does them."""
+"""Rows that ask for refunds through a provider: what they wish, and how they wait in the store for a worker."""
 
 import json
 from collections.abc import Iterator
