@@ -22,7 +22,7 @@ from refundcli.services.bad_rows import BadRow, Problem
 from refundcli.services.bulk_rows import BulkRow, CheckedRow, Planned, Shelf
 from refundcli.services.chunks import chunked
 from refundcli.services.finding import InvoiceNotFound
-from refundcli.services.keys import made_with_key, row_key
+from refundcli.services.keys import existing_among, row_key
 from refundcli.services.ports import Books, Clock, Reading
 from refundcli.services.shares import Share, total_of
 
@@ -162,7 +162,7 @@ class RowRules:
         """
         if invoice is None:
             raise InvoiceNotFound(row.invoice, "")
-        existing = made_with_key(made, key, self.wishes.content(row, key, invoice)) if made else []
+        existing = existing_among(made, key, self.wishes.content(row, key, invoice)) if made else []
         if any(refund.state is RefundState.REVERSED for refund in existing):
             raise TakenBack(existing[0])
         if existing and not any(refund.state.unfinished for refund in existing):

@@ -6,6 +6,7 @@ counts once it is committed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from refundcli.domain.bulk_run import BulkRun, RunItem
@@ -20,7 +21,7 @@ from refundcli.services.ports import Clock, PaymentProvider, RefundAnswer, Writi
 from refundcli.services.preflight import refuse_differences
 from refundcli.services.resume import fail_where_refused_in, why_not_again
 from refundcli.services.run_rows import Part, Row, plan_of, request_of
-from refundcli.services.sending import SendingPolicy, take_down_in
+from refundcli.services.sending import SendingPolicy, take_down_in, with_what_was_said
 
 
 @dataclass(slots=True)
@@ -98,22 +99,22 @@ def write_group(tx: Writing, group: Group, bench: Bench) -> Written:
 def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
     """T4, for what was sent and for what was looked up."""
     clock, policy = bench.clock, bench.policy
-    for part in group.answered:
-        assert part.answer
-        first = part.first_send
-        refund = take_down_in(tx, part.refund, part.answer, first_send=first, clock=clock, policy=policy)
-        written.settled.append((part, refund))
-    for part, found in group.looked_up:
-        if found is not None:
-            refund = take_down_in(tx, part.refund, found, first_send=False, clock=clock, policy=policy)
-            written.settled.append((part, refund))
+    said = [(part, part.answer, part.first_send) for part in group.answered]
+    said += [(part, found, False) for part, found in group.looked_up if found is not None]
+    for part, answer, first_send in said:
+        assert answer
+        take_down_in(tx, part.refund, answer, first_send=first_send, clock=clock, policy=policy)
     for part in group.to_drop:
         drop_unsent_in(tx, [part.refund], clock=clock, policy=policy)
-        written.settled.append((part, tx.refund(part.refund.id) or part.refund))
     for part in group.to_let_go:
         tx.let_go(part.refund)
-        written.settled.append((part, tx.refund(part.refund.id) or part.refund))
-    written.read = [(part, tx.refund(part.refund.id) or part.refund) for part in group.to_read]
+    parts = [part for part, _, _ in said] + group.to_drop + group.to_let_go
+    now = tx.refunds_by_id([part.refund.id for part in parts + group.to_read]) if parts or group.to_read else {}
+    words = {part: answer for part, answer, _ in said}
+    for part in parts:
+        answer, refund = words.get(part), now[part.refund.id]
+        written.settled.append((part, with_what_was_said(refund, answer) if answer else refund))
+    written.read = [(part, now[part.refund.id]) for part in group.to_read]
 
 
 def _claim(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
@@ -162,8 +163,7 @@ def _look_and_reserve(tx: Writing, group: Group, bench: Bench, written: Written)
             written.refused.append((row, refusal))
     for row in group.to_reserve:
         try:
-            with tx.all_or_nothing():
-                _reserve(tx, books, row, bench, written)
+            _reserve(tx, books, row, bench, written)
         except RefundcliError as refusal:
             written.refused.append((row, refusal))
 
@@ -183,15 +183,12 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: 
         return
     refuse_differences(plan.invoice, row.truths)
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
-    refunds = reserve_in(
-        tx,
-        request,
-        plan,
-        providers=bench.providers,
-        lease=bench.lease(max(ways, key=bench.lease_seconds)),
-        at=bench.clock.now(),
-        run_id=bench.run.id,
-    )
+    lease = bench.lease(max(ways, key=bench.lease_seconds))
+    # Everything is asked before the first change: only a second one could be refused after it.
+    with tx.all_or_nothing() if len(plan.shares) > 1 else nullcontext():
+        refunds = reserve_in(
+            tx, request, plan, providers=bench.providers, lease=lease, at=bench.clock.now(), run_id=bench.run.id
+        )
     written.reserved.append((row, refunds))
 
 

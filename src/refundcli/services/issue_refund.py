@@ -16,7 +16,7 @@ from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDupli
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.interrupts import Interrupted
-from refundcli.services.keys import content_of, existing_refunds, idempotency_key
+from refundcli.services.keys import content_of, existing_among, idempotency_key
 from refundcli.services.leases import Lease, is_live, new_lease
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import (
@@ -73,11 +73,15 @@ class RefundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would be done. `existing` is set when the request key was used before with the same content."""
+    """What would be done. `existing` is set when the request key was used before with the same content.
+
+    `tried`: its earlier refunds, which were all refused for good.
+    """
 
     invoice: Invoice
     shares: Sequence[Share]
     existing: Sequence[Refund] = ()
+    tried: Sequence[Refund] = ()
 
     @property
     def total(self) -> Money:
@@ -101,7 +105,8 @@ class UnsettledRefund(Refused):
 
 def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:
     """Ask every rule, change nothing. The key is looked up before any rule is asked."""
-    existing = existing_refunds(reading, request.request_key, request.content)
+    made = reading.refunds_by_key(request.request_key)
+    existing = existing_among(made, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
     if existing:
         return Preview(invoice, (), existing)
@@ -115,7 +120,7 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
     )
     if request.amount and not request.allow_duplicate:
         _refuse_duplicate(invoice, shares, now)
-    return Preview(invoice, shares)
+    return Preview(invoice, shares, tried=made)
 
 
 def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
@@ -208,8 +213,8 @@ def reserve_in(
 
     Every request is made before the first amount is reserved: what a provider cannot take changes nothing.
     """
-    tried = tx.refunds_by_key(request.request_key)
-    made = [_ready(tx.secret(), request, plan.invoice, share, tried, providers, lease, at) for share in plan.shares]
+    secret = tx.secret()
+    made = [_ready(secret, request, plan, share, providers, lease, at) for share in plan.shares]
     for share, refund in zip(plan.shares, made, strict=True):
         payment = share.payment
         if not tx.reserve(payment, share.amount, payment.taken_by_dispute):
@@ -222,19 +227,18 @@ def reserve_in(
 def _ready(
     secret: bytes,
     request: RefundRequest,
-    invoice: Invoice,
+    plan: Preview,
     share: Share,
-    tried: Sequence[Refund],
     providers: Mapping[Provider, PaymentProvider],
     lease: Lease,
     at: datetime,
 ) -> Refund:
-    payment = share.payment
+    invoice, payment = plan.invoice, share.payment
     provider = providers.get(payment.provider) if payment.provider else None
     if provider is None:
         # Whose payment it is was told otherwise since its provider was connected.
         raise ChangedMeanwhile(invoice, share.amount, share.amount)
-    try_number = 1 + max((r.try_number for r in tried if r.payment_id == payment.id), default=0)
+    try_number = 1 + max((r.try_number for r in plan.tried if r.payment_id == payment.id), default=0)
     refund_id = new_id("rf_", at)
     order = RefundOrder(
         refund_id=refund_id,

@@ -79,11 +79,11 @@ def existing_refunds(reading: RefundReading, request_key: str, content: str) -> 
 
     Raises RequestKeyReused when the key was used for something else.
     """
-    return made_with_key(reading.refunds_by_key(request_key), request_key, content)
+    return existing_among(reading.refunds_by_key(request_key), request_key, content)
 
 
-def made_with_key(made: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
-    """The same, of refunds that were looked up by this key."""
+def existing_among(made: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
+    """The same of all the refunds that were ever made under the key. Raises RequestKeyReused."""
     for refund in made:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)

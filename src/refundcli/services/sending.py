@@ -79,25 +79,29 @@ def take_down(
     """T4. Raises OutcomeNotWritten."""
 
     def write(tx: Writing) -> Refund:
-        return take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
+        take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
+        return tx.refund(refund.id) or refund
 
     try:
-        return books.write(write)
+        return with_what_was_said(books.write(write), answer)
     except Exception as why:
         raise OutcomeNotWritten(refund, answer, why) from why
 
 
 def take_down_in(
     tx: Writing, refund: Refund, answer: RefundAnswer, *, first_send: bool, clock: Clock, policy: SendingPolicy
-) -> Refund:
+) -> None:
     """The outcome, if the answer proves one; else the amount stays reserved (I5)."""
     outcome = outcome_of(answer, first_send=first_send)
     if outcome.state is None:
         tx.let_go(refund)
-        written = tx.refund(refund.id) or refund
-        return replace(written, failure=written.failure or answer.message)
-    settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
-    return tx.refund(refund.id) or refund
+    else:
+        settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
+
+
+def with_what_was_said(refund: Refund, answer: RefundAnswer) -> Refund:
+    """Of a refund whose outcome is not known the books keep no words; who waits for it is told them."""
+    return replace(refund, failure=refund.failure or answer.message) if refund.state.unfinished else refund
 
 
 def settle(
@@ -113,20 +117,25 @@ def settle(
     """The state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
     failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
     end = Settlement(state, answer.reference, answer.status, failure, evidence)
-    write_end(tx, refund, end, clock=clock, number_format=policy.number_format)
+    _end(tx, refund, end, clock=clock, number_format=policy.number_format)
 
 
 def write_end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund | None:
     """The state and what follows from it; None where it may not become so, or is not as it was."""
+    ended = _end(tx, refund, end, clock=clock, number_format=number_format)
+    return tx.refund(refund.id) if ended else None
+
+
+def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> bool:
     settled = tx.settle(refund, end)
-    # One that was made elsewhere has no credit note until it is adopted.
-    if settled is None or settled.credit_note is None:
-        return settled
+    if settled is None:
+        return False
+    # One that was made elsewhere has no credit note until it is adopted; then nothing is to be done.
     if end.state in (RefundState.PENDING, RefundState.SUCCEEDED):
         tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=number_format)
     elif end.state in (RefundState.FAILED, RefundState.REVERSED):
         tx.void_credit_note(settled, at=clock.now())
-    return tx.refund(refund.id)
+    return True
 
 
 def call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy) -> RefundAnswer:

@@ -52,6 +52,7 @@ class SqlReading(SqlRunReading):
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._secret = b""
 
     def invoice(self, number: str) -> Invoice | None:
         return self.invoices_by_number([number]).get(number)
@@ -117,6 +118,9 @@ class SqlReading(SqlRunReading):
 
     def refund(self, refund_id: str) -> Refund | None:
         return next(iter(self._refunds(col(RefundRow.id) == refund_id)), None)
+
+    def refunds_by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]:
+        return {refund.id: refund for refund in self._refunds(col(RefundRow.id).in_(refund_ids))}
 
     def refunds_by_key(self, request_key: str) -> list[Refund]:
         return self._refunds(col(RefundRow.request_key) == request_key)
@@ -246,7 +250,8 @@ class SqlReading(SqlRunReading):
         return list(conflicts(self._session, invoices))
 
     def secret(self) -> bytes:
-        return bytes.fromhex(self._info().secret)
+        self._secret = self._secret or bytes.fromhex(self._info().secret)
+        return self._secret
 
     def livemode(self) -> bool | None:
         return self._info().livemode
