@@ -381,7 +381,7 @@ def test_rejected_rows_come_back_once_they_are_corrected(tmp_path: Path) -> None
     rejected = _reject(path)
     assert rejected == tmp_path / "a.csv.rejected.csv"
     content = rejected.read_text()
-    assert content.splitlines()[0].endswith("line,error,hint")
+    assert content.splitlines()[0].endswith("line,error_code,error,hint")
     assert "'=1+1" in content
     rejected.write_text(content.replace("12,50", "12.50"))
     [row] = _rows(rejected.read_bytes())

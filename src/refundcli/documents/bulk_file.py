@@ -19,6 +19,8 @@ COLUMNS = {
         "invoice", "amount", "reason", "method", "reference", "refunded_on", "memo", "payment", "key",
     ),
 }  # fmt: skip
+# The reason only where no other is given for all rows.
+REQUIRED = ("invoice", "reason")
 
 
 class BulkFile:
@@ -26,7 +28,7 @@ class BulkFile:
 
     def __init__(self, source: Source, kind: RunKind, *, default_reason: RefundReason | None, today: date) -> None:
         self._today, self._default = today, default_reason
-        required = ("invoice",) if default_reason else ("invoice", "reason")
+        required = REQUIRED[:1] if default_reason else REQUIRED
         self._table = TableFile(source, known=COLUMNS[kind], required=required)
         self.columns = self._table.columns
 
