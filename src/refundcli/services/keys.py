@@ -13,6 +13,8 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.ports import RefundReading
 
 _MAX_KEY = 200
+# Made once: a bulk run asks for millions.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 class RequestKeyReused(Refused):
@@ -57,7 +59,7 @@ def row_key(fields: Mapping[str, object], nth: int) -> str:
 
 def content_of(fields: Mapping[str, object]) -> str:
     """What was wished, as it was typed, in one canonical text: compared when a key comes again."""
-    return json.dumps({k: v for k, v in fields.items() if v}, sort_keys=True, separators=(",", ":"), default=str)
+    return _canonical({k: v for k, v in fields.items() if v})
 
 
 def digest(fields: Mapping[str, object]) -> str:

@@ -185,7 +185,7 @@ def refund_values(refund: Refund) -> dict[str, Any]:
         "kind": refund.kind.value,
         "amount": refund.amount.minor,
         "currency": refund.amount.currency.code,
-        "reason": refund.reason or "",
+        "reason": refund.reason.value if refund.reason else "",
         "memo": refund.memo,
         "state": refund.state.value,
         "request_key": refund.request_key,
