@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sql
 from sqlalchemy import ColumnElement, func, or_, text
 from sqlalchemy.orm import Mapped
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
@@ -25,7 +26,17 @@ from refundcli.services.ports import (
 from refundcli.services.provider_news import EventState, StoredEvent
 from refundcli.store import lines
 from refundcli.store.importing import conflicts
-from refundcli.store.rows import audit_entry_of, credit_note_of, event_of, invoice_of, refund_of
+from refundcli.store.rows import (
+    INVOICE_COLUMNS,
+    NOTE_COLUMNS,
+    OWNER_COLUMNS,
+    PAYMENT_COLUMNS,
+    audit_entry_of,
+    credit_note_of,
+    event_of,
+    invoice_of,
+    refund_of,
+)
 from refundcli.store.run_reading import SqlRunReading
 from refundcli.store.tables import (
     AuditEntryRow,
@@ -40,6 +51,8 @@ from refundcli.store.tables import (
     SyncStateRow,
 )
 
+_TABLES = SQLModel.metadata.tables
+_INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
 # SQLite takes 32,766 parameters in one statement; this leaves room.
 _AT_ONCE = 5_000
 _NEAR_ENOUGH = 2_000
@@ -59,30 +72,30 @@ class SqlReading(SqlRunReading):
     def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]:
         found: dict[str, Invoice] = {}
         for start in range(0, len(numbers), _AT_ONCE):
-            wanted = select(InvoiceRow).where(col(InvoiceRow.number).in_(numbers[start : start + _AT_ONCE]))
-            rows = self._session.exec(wanted).all()
+            wanted = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number.in_(numbers[start : start + _AT_ONCE]))
+            rows = self._session.execute(wanted).all()
             refunds = self._refunds(col(RefundRow.invoice_id).in_([row.id for row in rows]))
             found |= {invoice.number: invoice for invoice in self._with_payments(rows, refunds)}
         return found
 
     def invoices(self, wanted: InvoiceFilter) -> list[Invoice]:
-        query = select(InvoiceRow).order_by(col(InvoiceRow.number)).limit(wanted.limit)
+        query = sql.select(*INVOICE_COLUMNS).order_by(_INVOICE.c.number).limit(wanted.limit)
         if wanted.after:
-            query = query.where(InvoiceRow.number > wanted.after)
+            query = query.where(_INVOICE.c.number > wanted.after)
         if wanted.status:
-            query = query.where(InvoiceRow.status == wanted.status)
+            query = query.where(_INVOICE.c.status == wanted.status)
         if wanted.customer:
-            query = query.where(InvoiceRow.customer == wanted.customer)
+            query = query.where(_INVOICE.c.customer == wanted.customer)
         if wanted.provider:
             through = select(PaymentRow.invoice_id).where(PaymentRow.provider == wanted.provider)
             query = query.where(col(InvoiceRow.id).in_(through))
         if wanted.refundable:
-            query = query.where(col(InvoiceRow.id).in_(_with_money_left()), InvoiceRow.status != "void")
+            query = query.where(col(InvoiceRow.id).in_(_with_money_left()), _INVOICE.c.status != "void")
         if wanted.disputed:
             query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.dispute) == "open")))
         if wanted.processing:
             query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.processing))))
-        return self._with_payments(self._session.exec(query).all(), [])
+        return self._with_payments(self._session.execute(query).all(), [])
 
     def numbers_behind(self, reference: str) -> list[str]:
         by_payment = select(PaymentRow.invoice_id).where(
@@ -202,29 +215,29 @@ class SqlReading(SqlRunReading):
 
     def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]:
         query = (
-            select(CreditNoteRow, InvoiceRow)
-            .join(InvoiceRow, col(InvoiceRow.id) == col(CreditNoteRow.invoice_id))
+            sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
+            .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
             .where(col(CreditNoteRow.number).is_not(None))
             .order_by(col(CreditNoteRow.issued_at), col(CreditNoteRow.number))
         )
         if wanted.invoice:
-            query = query.where(InvoiceRow.number == wanted.invoice)
+            query = query.where(_INVOICE.c.number == wanted.invoice)
         if wanted.reason:
-            query = query.where(CreditNoteRow.reason == wanted.reason)
+            query = query.where(_NOTE.c.reason == wanted.reason)
         if wanted.since:
             query = query.where(col(CreditNoteRow.issued_on) >= wanted.since)
         if wanted.until:
             query = query.where(col(CreditNoteRow.issued_on) <= wanted.until)
-        return [credit_note_of(note, invoice) for note, invoice in self._session.exec(query)]
+        return [credit_note_of(row) for row in self._session.execute(query)]
 
     def credit_note(self, number: str) -> CreditNote | None:
         query = (
-            select(CreditNoteRow, InvoiceRow)
-            .join(InvoiceRow, col(InvoiceRow.id) == col(CreditNoteRow.invoice_id))
-            .where(CreditNoteRow.number == number)
+            sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
+            .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
+            .where(_NOTE.c.number == number)
         )
-        row = self._session.exec(query).first()
-        return credit_note_of(*row) if row else None
+        row = self._session.execute(query).first()
+        return credit_note_of(row) if row else None
 
     def history(self, invoice: Invoice) -> list[AuditEntry]:
         subjects = [invoice.number, *(refund.id for refund in invoice.refunds)]
@@ -257,29 +270,29 @@ class SqlReading(SqlRunReading):
     def _info(self) -> StoreInfo:
         return self._session.exec(select(StoreInfo)).one()
 
-    def _with_payments(self, rows: Sequence[InvoiceRow], refunds: Sequence[Refund]) -> list[Invoice]:
+    def _with_payments(self, rows: Sequence[Any], refunds: Sequence[Refund]) -> list[Invoice]:
         query = (
-            select(PaymentRow)
-            .where(col(PaymentRow.invoice_id).in_([row.id for row in rows]))
-            .order_by(col(PaymentRow.invoice_id), col(PaymentRow.position))
+            sql.select(*PAYMENT_COLUMNS)
+            .where(_PAYMENT.c.invoice_id.in_([row.id for row in rows]))
+            .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
         )
-        payments: dict[int, list[PaymentRow]] = {}
-        for payment in self._session.exec(query):
+        payments: dict[int, list[Any]] = {}
+        for payment in self._session.execute(query):
             payments.setdefault(payment.invoice_id, []).append(payment)
         made: dict[int, list[Refund]] = {}
         for refund in refunds:
             made.setdefault(refund.invoice_id, []).append(refund)
-        return [invoice_of(row, payments.get(row.id or 0, []), made.get(row.id or 0, [])) for row in rows]
+        return [invoice_of(row, payments.get(row.id, ()), made.get(row.id, ())) for row in rows]
 
     def _refunds(self, condition: ColumnElement[bool]) -> list[Refund]:
         query = (
-            select(RefundRow, InvoiceRow, CreditNoteRow)
-            .join(InvoiceRow, col(InvoiceRow.id) == col(RefundRow.invoice_id))
-            .join(CreditNoteRow, col(CreditNoteRow.refund_id) == col(RefundRow.id), isouter=True)
+            sql.select(_REFUND, *OWNER_COLUMNS, *NOTE_COLUMNS)
+            .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
+            .join(_NOTE, _NOTE.c.refund_id == _REFUND.c.id, isouter=True)
             .where(condition)
-            .order_by(col(RefundRow.created_at), col(RefundRow.id))
+            .order_by(_REFUND.c.created_at, _REFUND.c.id)
         )
-        return [refund_of(*row) for row in self._session.exec(query)]
+        return [refund_of(row) for row in self._session.execute(query)]
 
 
 def _invoices_where(condition: ColumnElement[bool] | Mapped[bool]) -> Any:

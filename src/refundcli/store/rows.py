@@ -1,11 +1,17 @@
-"""Rows to domain objects, and nothing else."""
+"""Rows to domain objects, and nothing else.
+
+Invoices, payments, refunds and credit notes are read as bare rows: bulk runs read a million of them, and an object of
+the session's own for each would take most of the time.
+"""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from sqlmodel import SQLModel
+
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
-from refundcli.domain.currencies import currency
+from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
@@ -24,19 +30,26 @@ from refundcli.store.tables import (
     AuditEntryRow,
     BulkItemRow,
     BulkRunRow,
-    CreditNoteRow,
-    InvoiceRow,
-    PaymentRow,
     ProviderEventRow,
     RefundRow,
 )
 
+_TABLES = SQLModel.metadata.tables
+_INVOICE, _PAYMENT, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "credit_note"))
+# Without what only writers and comparisons look at.
+INVOICE_COLUMNS: tuple[Any, ...] = tuple(
+    column for column in _INVOICE.c if column.name not in ("paid", "returned", "source", "created_at", "updated_at")
+)
+PAYMENT_COLUMNS: tuple[Any, ...] = tuple(column for column in _PAYMENT.c if column.name != "dispute_at")
+# A credit note beside its refund, and the invoice that both belong to, under names that are theirs alone.
+NOTE_COLUMNS: tuple[Any, ...] = tuple(column.label(f"note_{column.name}") for column in _NOTE.c)
+OWNER_COLUMNS: tuple[Any, ...] = (_INVOICE.c.number.label("owner_number"), _INVOICE.c.customer.label("owner_customer"))
 
-def payment_of(row: PaymentRow, code: str) -> Payment:
-    unit = currency(code)
+
+def payment_of(row: Any, unit: Currency) -> Payment:
     ids = (row.payment_intent, row.charge, row.psp_reference, row.reference)
     return Payment(
-        id=row.id or 0,
+        id=row.id,
         captured=Money(row.captured, unit),
         reserved=Money(row.reserved, unit),
         refunded=Money(row.refunded, unit),
@@ -55,13 +68,14 @@ def payment_of(row: PaymentRow, code: str) -> Payment:
     )
 
 
-def invoice_of(row: InvoiceRow, payments: Sequence[PaymentRow], refunds: Sequence[Refund] = ()) -> Invoice:
+def invoice_of(row: Any, payments: Sequence[Any], refunds: Sequence[Refund] = ()) -> Invoice:
+    unit = currency(row.currency)
     return Invoice(
-        id=row.id or 0,
+        id=row.id,
         number=row.number,
         customer=row.customer,
         customer_name=row.customer_name,
-        total=Money(row.total, currency(row.currency)),
+        total=Money(row.total, unit),
         status=InvoiceStatus(row.status),
         issued_on=row.issued_on,
         due_on=row.due_on,
@@ -69,33 +83,35 @@ def invoice_of(row: InvoiceRow, payments: Sequence[PaymentRow], refunds: Sequenc
         invoice_reference=row.invoice_reference or "",
         products=tuple(json.loads(row.products)) if row.products else (),
         subscription=row.subscription,
-        payments=tuple(payment_of(p, row.currency) for p in payments),
+        payments=tuple(payment_of(payment, unit) for payment in payments),
         refunds=tuple(refunds),
     )
 
 
-def credit_note_of(row: CreditNoteRow, invoice: InvoiceRow) -> CreditNote:
+def credit_note_of(row: Any) -> CreditNote:
+    """From NOTE_COLUMNS and OWNER_COLUMNS."""
     return CreditNote(
-        id=row.id,
-        refund_id=row.refund_id,
-        invoice_number=invoice.number,
-        customer=invoice.customer,
-        status=CreditNoteStatus(row.status),
-        amount=Money(row.amount, currency(row.currency)),
-        reason=RefundReason(row.reason),
-        memo=row.memo,
-        number=row.number,
-        issued_on=row.issued_on,
-        issued_at=row.issued_at,
-        voided_at=row.voided_at,
+        id=row.note_id,
+        refund_id=row.note_refund_id,
+        invoice_number=row.owner_number,
+        customer=row.owner_customer,
+        status=CreditNoteStatus(row.note_status),
+        amount=Money(row.note_amount, currency(row.note_currency)),
+        reason=RefundReason(row.note_reason),
+        memo=row.note_memo,
+        number=row.note_number,
+        issued_on=row.note_issued_on,
+        issued_at=row.note_issued_at,
+        voided_at=row.note_voided_at,
     )
 
 
-def refund_of(row: RefundRow, invoice: InvoiceRow, note: CreditNoteRow | None) -> Refund:
+def refund_of(row: Any) -> Refund:
+    """From a refund's own columns, OWNER_COLUMNS, and NOTE_COLUMNS, which are empty where it has none."""
     return Refund(
         id=row.id,
         invoice_id=row.invoice_id,
-        invoice_number=invoice.number,
+        invoice_number=row.owner_number,
         payment_id=row.payment_id,
         kind=RefundKind(row.kind),
         amount=Money(row.amount, currency(row.currency)),
@@ -113,7 +129,7 @@ def refund_of(row: RefundRow, invoice: InvoiceRow, note: CreditNoteRow | None) -
         failure=row.failure,
         dispute_decision=row.dispute_decision,
         out_of_band=_out_of_band_of(row),
-        credit_note=credit_note_of(note, invoice) if note else None,
+        credit_note=credit_note_of(row) if row.note_id else None,
         seen_at=Provider(row.provider) if row.provider and row.request is None else None,
         came_back_at=row.came_back_at,
         acknowledged_at=row.acknowledged_at,
@@ -122,7 +138,7 @@ def refund_of(row: RefundRow, invoice: InvoiceRow, note: CreditNoteRow | None) -
     )
 
 
-def _sending_of(row: RefundRow) -> Sending | None:
+def _sending_of(row: Any) -> Sending | None:
     if row.request is None:
         return None
     request = WireRequest(
@@ -143,7 +159,7 @@ def _sending_of(row: RefundRow) -> Sending | None:
     )
 
 
-def _out_of_band_of(row: RefundRow) -> OutOfBand | None:
+def _out_of_band_of(row: Any) -> OutOfBand | None:
     if row.kind != RefundKind.RECORD:
         return None
     return OutOfBand(
