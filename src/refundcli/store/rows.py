@@ -6,7 +6,7 @@ the session's own for each would take most of the time.
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlmodel import SQLModel
 
@@ -24,8 +24,6 @@ from refundcli.domain.statuses import (
     RefundKind,
     RefundState,
 )
-from refundcli.services.ports import AuditEntry
-from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
 from refundcli.store.tables import (
     AuditEntryRow,
     BulkItemRow,
@@ -33,6 +31,10 @@ from refundcli.store.tables import (
     ProviderEventRow,
     RefundRow,
 )
+
+if TYPE_CHECKING:
+    from refundcli.services.ports import AuditEntry
+    from refundcli.services.provider_news import StoredEvent
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "credit_note"))
@@ -253,7 +255,9 @@ def facts_of(refund: Refund) -> dict[str, object]:
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def audit_entry_of(row: AuditEntryRow) -> AuditEntry:
+def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
+    from refundcli.services.ports import AuditEntry
+
     return AuditEntry(
         seq=row.seq,
         at=row.at,
@@ -266,7 +270,9 @@ def audit_entry_of(row: AuditEntryRow) -> AuditEntry:
     )
 
 
-def event_of(row: ProviderEventRow) -> StoredEvent:
+def event_of(row: ProviderEventRow) -> "StoredEvent":
+    from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
+
     event = NewEvent(
         provider=Provider(row.provider),
         key=row.event_key,
