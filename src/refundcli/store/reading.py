@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
 from sqlalchemy import ColumnElement, func, or_, text
@@ -13,19 +13,6 @@ from sqlmodel import Session, SQLModel, col, select
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.bad_rows import Problem
-from refundcli.services.ports import (
-    Account,
-    AuditEntry,
-    CreditNoteFilter,
-    EventFilter,
-    InvoiceFilter,
-    NewInvoice,
-    PaymentLine,
-)
-from refundcli.services.provider_news import EventState, StoredEvent
-from refundcli.store import lines
-from refundcli.store.importing import conflicts
 from refundcli.store.rows import (
     INVOICE_COLUMNS,
     NOTE_COLUMNS,
@@ -51,6 +38,19 @@ from refundcli.store.tables import (
     SyncStateRow,
 )
 
+if TYPE_CHECKING:
+    from refundcli.services.bad_rows import Problem
+    from refundcli.services.ports import (
+        Account,
+        AuditEntry,
+        CreditNoteFilter,
+        EventFilter,
+        InvoiceFilter,
+        NewInvoice,
+        PaymentLine,
+    )
+    from refundcli.services.provider_news import StoredEvent
+
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
 # SQLite takes 32,766 parameters in one statement; this leaves room.
@@ -75,11 +75,11 @@ class SqlReading(SqlRunReading):
         for start in range(0, len(numbers), _AT_ONCE):
             wanted = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number.in_(numbers[start : start + _AT_ONCE]))
             rows = self._session.execute(wanted).all()
-            refunds = self._refunds(col(RefundRow.invoice_id).in_([row.id for row in rows]))
+            refunds = self._refunds(_REFUND.c.invoice_id.in_([row[0] for row in rows]))
             found |= {invoice.number: invoice for invoice in self._with_payments(rows, refunds)}
         return found
 
-    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]:
+    def invoices(self, wanted: "InvoiceFilter") -> list[Invoice]:
         query = sql.select(*INVOICE_COLUMNS).order_by(_INVOICE.c.number).limit(wanted.limit)
         if wanted.after:
             query = query.where(_INVOICE.c.number > wanted.after)
@@ -130,18 +130,18 @@ class SqlReading(SqlRunReading):
         return list(same_stem.all()) or list(self._session.exec(near).all())
 
     def refund(self, refund_id: str) -> Refund | None:
-        return next(iter(self._refunds(col(RefundRow.id) == refund_id)), None)
+        return next(iter(self._refunds(_REFUND.c.id == refund_id)), None)
 
     def refunds_by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]:
         return {refund.id: refund for refund in self._refunds(col(RefundRow.id).in_(refund_ids))}
 
     def refunds_by_key(self, request_key: str) -> list[Refund]:
-        return self._refunds(col(RefundRow.request_key) == request_key)
+        return self._refunds(_REFUND.c.request_key == request_key)
 
     def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]:
         found: dict[str, list[Refund]] = {}
         for start in range(0, len(request_keys), _AT_ONCE):
-            for refund in self._refunds(col(RefundRow.request_key).in_(request_keys[start : start + _AT_ONCE])):
+            for refund in self._refunds(_REFUND.c.request_key.in_(request_keys[start : start + _AT_ONCE])):
                 found.setdefault(refund.request_key, []).append(refund)
         return found
 
@@ -184,13 +184,17 @@ class SqlReading(SqlRunReading):
         found = self.invoices_by_number(sorted(set(owners.values())))
         return {reference: found[number] for reference, number in owners.items()}
 
-    def payment_lines(self, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
+    def payment_lines(self, provider: Provider, references: Sequence[str]) -> "dict[str, PaymentLine]":
+        from refundcli.store import lines
+
         return lines.payment_lines(self._session, provider, references)
 
-    def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> list[PaymentLine]:
+    def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> "list[PaymentLine]":
+        from refundcli.store import lines
+
         return lines.payment_lines_after(self._session, provider, after, limit)
 
-    def events(self, wanted: EventFilter) -> list[StoredEvent]:
+    def events(self, wanted: "EventFilter") -> "list[StoredEvent]":
         query = select(ProviderEventRow).order_by(col(ProviderEventRow.id).desc()).limit(wanted.limit)
         if wanted.state:
             query = query.where(ProviderEventRow.state == wanted.state)
@@ -200,11 +204,13 @@ class SqlReading(SqlRunReading):
             query = query.where(ProviderEventRow.about == wanted.about)
         return [event_of(row) for row in self._session.exec(query)]
 
-    def event(self, number: int) -> StoredEvent | None:
+    def event(self, number: int) -> "StoredEvent | None":
         row = self._session.get(ProviderEventRow, number)
         return event_of(row) if row else None
 
-    def events_to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
+    def events_to_apply(self, *, after: int, limit: int) -> "list[StoredEvent]":
+        from refundcli.services.provider_news import EventState
+
         open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
         query = select(ProviderEventRow).where(open_ones, col(ProviderEventRow.id) > after)
         return [event_of(row) for row in self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))]
@@ -222,7 +228,7 @@ class SqlReading(SqlRunReading):
         row = self._session.get(SyncStateRow, name)
         return (row.value, row.at) if row else None
 
-    def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]:
+    def credit_notes(self, wanted: "CreditNoteFilter") -> Iterable[CreditNote]:
         query = (
             sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
             .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
@@ -248,18 +254,20 @@ class SqlReading(SqlRunReading):
         row = self._session.execute(query).first()
         return credit_note_of(row) if row else None
 
-    def history(self, invoice: Invoice) -> list[AuditEntry]:
+    def history(self, invoice: Invoice) -> "list[AuditEntry]":
         subjects = [invoice.number, *(refund.id for refund in invoice.refunds)]
         query = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(subjects)).order_by(col(AuditEntryRow.seq))
         return [audit_entry_of(row) for row in self._session.exec(query)]
 
-    def imported(self, invoice: Invoice) -> AuditEntry:
+    def imported(self, invoice: Invoice) -> "AuditEntry":
         row = self._session.exec(select(InvoiceRow).where(InvoiceRow.number == invoice.number)).one()
         batch = select(AuditEntryRow).where(AuditEntryRow.subject == row.source, AuditEntryRow.at == row.created_at)
         entry = audit_entry_of(self._session.exec(batch.order_by(col(AuditEntryRow.seq)).limit(1)).one())
         return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
 
-    def import_conflicts(self, invoices: Sequence[NewInvoice]) -> list[Problem]:
+    def import_conflicts(self, invoices: "Sequence[NewInvoice]") -> "list[Problem]":
+        from refundcli.store.importing import conflicts
+
         return list(conflicts(self._session, invoices))
 
     def secret(self) -> bytes:
@@ -267,9 +275,13 @@ class SqlReading(SqlRunReading):
         return self._secret
 
     def livemode(self) -> bool | None:
-        return self._info().livemode
+        # As a bare column: `invoice show` asks for it, and needs no session's objects otherwise.
+        livemode: bool | None = self._session.execute(sql.select(_TABLES["store_info"].c.livemode)).scalar_one()
+        return livemode
 
-    def accounts(self) -> list[Account]:
+    def accounts(self) -> "list[Account]":
+        from refundcli.services.ports import Account
+
         rows = self._session.exec(select(ProviderAccountRow).order_by(col(ProviderAccountRow.provider)))
         return sorted({Account(Provider(row.provider), row.account, row.livemode) for row in rows}, key=str)
 
@@ -283,16 +295,16 @@ class SqlReading(SqlRunReading):
     def _with_payments(self, rows: Sequence[Any], refunds: Sequence[Refund]) -> list[Invoice]:
         query = (
             sql.select(*PAYMENT_COLUMNS)
-            .where(_PAYMENT.c.invoice_id.in_([row.id for row in rows]))
+            .where(_PAYMENT.c.invoice_id.in_([row[0] for row in rows]))
             .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
         )
         payments: dict[int, list[Any]] = {}
         for payment in self._session.execute(query):
-            payments.setdefault(payment.invoice_id, []).append(payment)
+            payments.setdefault(payment[0], []).append(payment)
         made: dict[int, list[Refund]] = {}
         for refund in refunds:
             made.setdefault(refund.invoice_id, []).append(refund)
-        return [invoice_of(row, payments.get(row.id, ()), made.get(row.id, ())) for row in rows]
+        return [invoice_of(row, payments.get(row[0], ()), made.get(row[0], ())) for row in rows]
 
     def _refunds(self, condition: ColumnElement[bool]) -> list[Refund]:
         query = (

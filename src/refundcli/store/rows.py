@@ -6,7 +6,7 @@ the session's own for each would take most of the time.
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlmodel import SQLModel
 
@@ -24,8 +24,6 @@ from refundcli.domain.statuses import (
     RefundKind,
     RefundState,
 )
-from refundcli.services.ports import AuditEntry
-from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
 from refundcli.store.tables import (
     AuditEntryRow,
     BulkItemRow,
@@ -34,56 +32,85 @@ from refundcli.store.tables import (
     RefundRow,
 )
 
+if TYPE_CHECKING:
+    from refundcli.services.ports import AuditEntry
+    from refundcli.services.provider_news import StoredEvent
+
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "credit_note"))
-# Without what only writers and comparisons look at.
+# Without what only writers and comparisons look at. A row's values are taken apart in this order: by name it costs
+# more than all else that is done with them.
 INVOICE_COLUMNS: tuple[Any, ...] = tuple(
-    column for column in _INVOICE.c if column.name not in ("paid", "returned", "source", "created_at", "updated_at")
-)
-PAYMENT_COLUMNS: tuple[Any, ...] = tuple(column for column in _PAYMENT.c if column.name != "dispute_at")
+    _INVOICE.c[name]
+    for name in (
+        "id", "number", "customer", "customer_name", "currency", "total", "status", "issued_on", "due_on", "paid_on",
+        "invoice_reference", "products", "subscription",
+    )
+)  # fmt: skip
+PAYMENT_COLUMNS: tuple[Any, ...] = tuple(
+    _PAYMENT.c[name]
+    for name in (
+        "invoice_id", "id", "provider", "method", "payment_intent", "charge", "psp_reference", "reference", "captured",
+        "reserved", "refunded", "returned_elsewhere", "auto_refundable", "processing", "dispute", "dispute_amount",
+        "dispute_recorded", "paid_on", "opening_returned", "opening_at",
+    )
+)  # fmt: skip
+_PROVIDERS: dict[str, Provider | None] = {"": None, **{provider.value: provider for provider in Provider}}
+_DISPUTES = {dispute.value: dispute for dispute in Dispute}
+_STATUSES = {status.value: status for status in InvoiceStatus}
 # A credit note beside its refund, and the invoice that both belong to, under names that are theirs alone.
 NOTE_COLUMNS: tuple[Any, ...] = tuple(column.label(f"note_{column.name}") for column in _NOTE.c)
 OWNER_COLUMNS: tuple[Any, ...] = (_INVOICE.c.number.label("owner_number"), _INVOICE.c.customer.label("owner_customer"))
 
 
-def payment_of(row: Any, unit: Currency) -> Payment:
-    ids = (row.payment_intent, row.charge, row.psp_reference, row.reference)
+def payment_of(row: Sequence[Any], unit: Currency) -> Payment:
+    """From PAYMENT_COLUMNS."""
+    (
+        _, id_, provider, method, intent, charge, psp_reference, reference, captured, reserved, refunded, elsewhere,
+        auto_refundable, processing, dispute, dispute_amount, dispute_recorded, paid_on, opening_returned, opening_at,
+    ) = row  # fmt: skip
+    ids = (intent, charge, psp_reference, reference)
     return Payment(
-        id=row.id,
-        captured=Money(row.captured, unit),
-        reserved=Money(row.reserved, unit),
-        refunded=Money(row.refunded, unit),
-        returned_elsewhere=Money(row.returned_elsewhere, unit),
-        auto_refundable=row.auto_refundable,
-        provider=Provider(row.provider) if row.provider else None,
-        method=row.method,
-        references=tuple(dict.fromkeys(known for known in ids if known)),
-        processing=row.processing,
-        dispute=Dispute(row.dispute),
-        dispute_amount=None if row.dispute_amount is None else Money(row.dispute_amount, unit),
-        dispute_recorded=Money(row.dispute_recorded, unit),
-        paid_on=row.paid_on,
-        opening_returned=Money(row.opening_returned, unit),
-        opening_at=row.opening_at,
+        id=id_,
+        captured=Money(captured, unit),
+        reserved=Money(reserved, unit),
+        refunded=Money(refunded, unit),
+        returned_elsewhere=Money(elsewhere, unit),
+        auto_refundable=auto_refundable,
+        provider=_PROVIDERS[provider],
+        method=method,
+        references=tuple(dict.fromkeys(known for known in ids if known)) if any(ids) else (),
+        processing=processing,
+        dispute=_DISPUTES[dispute],
+        dispute_amount=None if dispute_amount is None else Money(dispute_amount, unit),
+        dispute_recorded=Money(dispute_recorded, unit),
+        paid_on=paid_on,
+        opening_returned=Money(opening_returned, unit),
+        opening_at=opening_at,
     )
 
 
-def invoice_of(row: Any, payments: Sequence[Any], refunds: Sequence[Refund] = ()) -> Invoice:
-    unit = currency(row.currency)
+def invoice_of(row: Sequence[Any], payments: Sequence[Sequence[Any]], refunds: Sequence[Refund] = ()) -> Invoice:
+    """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment."""
+    (
+        id_, number, customer, customer_name, code, total, status, issued_on, due_on, paid_on, reference, products,
+        subscription,
+    ) = row  # fmt: skip
+    unit = currency(code)
     return Invoice(
-        id=row.id,
-        number=row.number,
-        customer=row.customer,
-        customer_name=row.customer_name,
-        total=Money(row.total, unit),
-        status=InvoiceStatus(row.status),
-        issued_on=row.issued_on,
-        due_on=row.due_on,
-        paid_on=row.paid_on,
-        invoice_reference=row.invoice_reference or "",
-        products=tuple(json.loads(row.products)) if row.products else (),
-        subscription=row.subscription,
-        payments=tuple(payment_of(payment, unit) for payment in payments),
+        id=id_,
+        number=number,
+        customer=customer,
+        customer_name=customer_name,
+        total=Money(total, unit),
+        status=_STATUSES[status],
+        issued_on=issued_on,
+        due_on=due_on,
+        paid_on=paid_on,
+        invoice_reference=reference or "",
+        products=tuple(json.loads(products)) if products else (),
+        subscription=subscription,
+        payments=tuple([payment_of(payment, unit) for payment in payments]),
         refunds=tuple(refunds),
     )
 
@@ -253,7 +280,9 @@ def facts_of(refund: Refund) -> dict[str, object]:
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def audit_entry_of(row: AuditEntryRow) -> AuditEntry:
+def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
+    from refundcli.services.ports import AuditEntry
+
     return AuditEntry(
         seq=row.seq,
         at=row.at,
@@ -266,7 +295,9 @@ def audit_entry_of(row: AuditEntryRow) -> AuditEntry:
     )
 
 
-def event_of(row: ProviderEventRow) -> StoredEvent:
+def event_of(row: ProviderEventRow) -> "StoredEvent":
+    from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
+
     event = NewEvent(
         provider=Provider(row.provider),
         key=row.event_key,
