@@ -10,12 +10,12 @@ from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports import Books, Clock, EventReader, PaymentProvider, ProviderRecords
-from refundcli.services.rate_limit import Pace
-from refundcli.services.sending import SendingPolicy
 from refundcli.settings import Settings
 
 if TYPE_CHECKING:
+    from refundcli.services.ports import Books, Clock, EventReader, PaymentProvider, ProviderRecords
+    from refundcli.services.rate_limit import Pace
+    from refundcli.services.sending import SendingPolicy
     from refundcli.store.unit_of_work import SqlBooks
 
 
@@ -42,7 +42,7 @@ class Services:
     tell_waiting: Callable[[Refund], None] = field(default=lambda refund: None)
 
     @cached_property
-    def clock(self) -> Clock:
+    def clock(self) -> "Clock":
         return SystemClock(self.settings.operator.zone)
 
     @cached_property
@@ -88,18 +88,18 @@ class Services:
     def providers(self) -> "ConnectedProviders":
         return ConnectedProviders(self.settings, self.environ, self.books)
 
-    def event_readers(self, *, any_age: bool) -> Callable[[Provider], EventReader]:
+    def event_readers(self, *, any_age: bool) -> "Callable[[Provider], EventReader]":
         """Who reads each provider's events. `any_age`: of deliveries that were kept, old signatures are good too."""
         made: dict[Provider, EventReader] = {}
 
-        def reader(provider: Provider) -> EventReader:
+        def reader(provider: Provider) -> "EventReader":
             if provider not in made:
                 made[provider] = self._event_reader(provider, any_age=any_age)
             return made[provider]
 
         return reader
 
-    def _event_reader(self, provider: Provider, *, any_age: bool) -> EventReader:
+    def _event_reader(self, provider: Provider, *, any_age: bool) -> "EventReader":
         from refundcli.providers.registry import event_reader
 
         cache = AccountsInBooks(self.books)
@@ -110,7 +110,9 @@ class Services:
         return made
 
     @cached_property
-    def policy(self) -> SendingPolicy:
+    def policy(self) -> "SendingPolicy":
+        from refundcli.services.sending import SendingPolicy
+
         refunds = self.settings.refunds
         return SendingPolicy(
             call_seconds=refunds.connect_timeout + refunds.read_timeout,
@@ -123,18 +125,20 @@ class Services:
 class ConnectedProviders:
     """Each provider connected once, its account known, its mode agreeing with the store's (I12)."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], books: Books) -> None:
+    def __init__(self, settings: Settings, environ: Mapping[str, str], books: "Books") -> None:
         self._settings, self._environ, self._books = settings, environ, books
         self._made: dict[Provider, PaymentProvider] = {}
         self._asked: dict[Provider, ProviderRecords] = {}
+        from refundcli.services.rate_limit import Pace
+
         rates = {Provider.STRIPE: settings.refunds.stripe_rate, Provider.ADYEN: settings.refunds.adyen_rate}
         self._paces = {provider: Pace(rate) for provider, rate in rates.items()}
 
-    def pace(self, provider: Provider) -> Pace:
+    def pace(self, provider: Provider) -> "Pace":
         """What every request to it keeps to, whoever sends it."""
         return self._paces[provider]
 
-    def of(self, provider: Provider) -> PaymentProvider:
+    def of(self, provider: Provider) -> "PaymentProvider":
         """Raises SettingsProblem where credentials are missing or of the other mode."""
         if provider not in self._made:
             from refundcli.providers.registry import connect
@@ -151,7 +155,7 @@ class ConnectedProviders:
             self._made[provider] = made
         return self._made[provider]
 
-    def records(self, provider: Provider) -> ProviderRecords:
+    def records(self, provider: Provider) -> "ProviderRecords":
         """What the provider keeps. Raises SettingsProblem, and where it cannot be asked, CannotBeAsked."""
         if provider not in self._asked:
             from refundcli.providers.registry import records
@@ -169,7 +173,7 @@ class ConnectedProviders:
         return self._asked[provider]
 
 
-def agree_on_mode(books: Books, provider: Provider, *, livemode: bool) -> None:
+def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool) -> None:
     """The first key that is used pins the store's mode. Raises WrongMode for a key of the other one (I12)."""
     pinned = books.read(lambda tx: tx.livemode())
     if pinned is None:
@@ -181,7 +185,7 @@ def agree_on_mode(books: Books, provider: Provider, *, livemode: bool) -> None:
 class AccountsInBooks:
     """Which account a key opens, remembered in the store so that a provider is asked once for each key."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: "Books") -> None:
         self._books = books
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:

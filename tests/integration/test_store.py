@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
@@ -44,6 +44,25 @@ def test_the_migrations_make_what_the_models_say(store_url: str) -> None:
     with store_engine(store_url).connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_an_index_of_some_rows_is_one_in_either_database(store_url: str) -> None:
+    partial = {
+        index.name
+        for table in SQLModel.metadata.tables.values()
+        for index in table.indexes
+        if index.dialect_options["sqlite"]["where"] is not None
+    }
+    with store_engine(store_url).connect() as connection:
+        looked = inspect(connection)
+        found = {
+            index["name"]
+            for table in SQLModel.metadata.tables
+            for index in looked.get_indexes(table)
+            if f"{connection.dialect.name}_where" in index.get("dialect_options", {})
+        }
+    assert "ux_refund_request_key" in partial
+    assert found == partial
 
 
 def test_head_is_the_newest_revision(store_url: str) -> None:

@@ -89,6 +89,11 @@ class App:
         """A table on a terminal; everything else is for programs."""
         return self.format is Format.TABLE and sys.stdout.isatty()
 
+    @property
+    def wants_progress(self) -> bool:
+        """Not with `--quiet`, and not as lines beside JSON, which a program reads."""
+        return not self.quiet and (self.err.is_terminal or not self.wants_json)
+
     def note(self, *words: tuple[str, str] | str) -> None:
         """Something good to know, on stderr; not with `--quiet`, nor beside JSON, which a program reads."""
         if not self.quiet and not self.wants_json:
@@ -132,6 +137,9 @@ class App:
     @property
     def wants_json(self) -> bool:
         return self.format in (Format.JSON, Format.NDJSON)
+
+    def tell_stopping(self) -> None:
+        self.err.say("Stopping as soon as what is under way is written. Please wait.")
 
     def _tell_held(self) -> None:
         self.err.say("Stopping as soon as the provider's answer is written. Please wait.")

@@ -7,7 +7,7 @@ import typer
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.documents.invoice_rows import InvoiceFile
-from refundcli.documents.rejected import RejectedFile
+from refundcli.documents.rejected import RejectedFile, path_for_rejected
 from refundcli.documents.source import open_source
 from refundcli.output.import_screen import import_shape, show_bad_rows, show_import, show_kept
 from refundcli.output.progress import progress
@@ -21,9 +21,9 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         invoices = InvoiceFile(source)
         # The first import makes the store.
         books.write(lambda tx: None)
-        with RejectedFile(source, invoices.columns) as rejected:
+        with RejectedFile(path_for_rejected(source, invoices.columns), invoices.columns) as rejected:
             reject = rejected.add if skip_invalid else _only_counted
-            with progress(app.err, "Checking", wanted=not app.quiet) as advance:
+            with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
                 checked = check_invoices(invoices.rows, books=books, advance=advance, reject=reject)
             if checked.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked)
@@ -31,7 +31,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
             rejected_path = rejected.publish()
         good = checked.rows - checked.bad_rows
         try:
-            with progress(app.err, "Writing", total=good, wanted=not app.quiet) as advance:
+            with progress(app.err, "Writing", total=good, wanted=app.wants_progress) as advance:
                 result = bring_in(invoices.rows, checked, source=source.label, books=books, advance=advance)
         except KeyboardInterrupt:
             app.err.say("Stopped. What was written stays; the same file again brings in the rest.")

@@ -52,7 +52,7 @@ def with_provider(app: App, provider: Provider | None, invoice: str | None, sinc
     """Ask the provider; without one, the one that can be asked. Raises SettingsProblem where it cannot be."""
     services, told = app.services, list[tuple[Difference, bool]]()
     records = services.providers.records(provider or _asked(app, invoice))
-    with progress(app.err, f"Asking {records.name.label}", wanted=not app.quiet) as advance:
+    with progress(app.err, f"Asking {records.name.label}", wanted=app.wants_progress) as advance:
         comparison = Comparison(
             services.books,
             records,
@@ -74,9 +74,9 @@ def with_report(app: App, file: str, provider: Provider) -> None:
     if not account:
         raise NoMerchantAccount
     with open_source(file, sys.stdin.buffer) as source:
-        with progress(app.err, "Reading", wanted=not app.quiet) as advance:
+        with progress(app.err, "Reading", wanted=app.wants_progress) as advance:
             report = AdyenReport(source, account=account, advance=advance)
-        with report, progress(app.err, "Comparing", total=report.payments, wanted=not app.quiet) as advance:
+        with report, progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
             done = ReportComparison(
                 services.books,
                 report,

@@ -19,7 +19,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.issue_refund import Preview, RefundRequest, left_behind, preview
 from refundcli.services.keys import checked_key, generated_key
-from refundcli.services.ports import Reading
+from refundcli.services.ports import PaymentProvider, Reading
 from refundcli.services.resume import resume
 
 
@@ -86,7 +86,13 @@ def settle_left_behind(app: App, seen: Preview) -> None:
 
 def connect(app: App, seen: Preview) -> bool:
     """Connect the providers that will be asked, before any question. True when the money is real."""
-    providers = [app.services.providers.of(s.payment.provider) for s in seen.shares if s.payment.provider]
+    return tell_connected(
+        app, [app.services.providers.of(s.payment.provider) for s in seen.shares if s.payment.provider]
+    )
+
+
+def tell_connected(app: App, providers: Sequence[PaymentProvider]) -> bool:
+    """Whose money it is, where someone wants to know, and always where it is real; true when it is."""
     live = any(provider.livemode for provider in providers)
     if app.verbose:
         for provider in dict.fromkeys(providers):

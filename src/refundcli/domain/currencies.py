@@ -24,7 +24,7 @@ class UnknownCurrency(UsageProblem):
     code = "unknown-currency"
 
     def __init__(self, word: str) -> None:
-        near = did_you_mean(word.upper(), _EXPONENTS)
+        near = did_you_mean(word.upper(), _CURRENCIES)
         super().__init__(
             f"{word!r} is not a currency with a minor unit in ISO 4217.",
             hint=near or "Write the three letters, such as EUR.",
@@ -34,10 +34,10 @@ class UnknownCurrency(UsageProblem):
 
 def currency(code: str) -> Currency:
     """The currency of a three-letter code. Raises UnknownCurrency."""
-    exponent = _EXPONENTS.get(code)
-    if exponent is None:
+    known = _CURRENCIES.get(code)
+    if known is None:
         raise UnknownCurrency(code)
-    return Currency(code, exponent)
+    return known
 
 
 _BY_EXPONENT = {
@@ -53,5 +53,5 @@ _BY_EXPONENT = {
     3: "BHD IQD JOD KWD LYD OMR TND",
     4: "CLF UYW",
 }
-_EXPONENTS = {code: exponent for exponent, codes in _BY_EXPONENT.items() for code in codes.split()}
-CODES = frozenset(_EXPONENTS)
+_CURRENCIES = {code: Currency(code, exponent) for exponent, codes in _BY_EXPONENT.items() for code in codes.split()}
+CODES = frozenset(_CURRENCIES)

@@ -44,8 +44,8 @@ class Payment:
     @property
     def remaining(self) -> Money:
         """Captured and not yet given back or promised; never less than nothing."""
-        left = self.captured - self.reserved - self.refunded - self.returned_elsewhere
-        return max(left, zero(left.currency))
+        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
+        return Money(max(self.captured.minor - given, 0), self.captured.currency)
 
     @property
     def taken_by_dispute(self) -> Money:
@@ -59,7 +59,7 @@ class Payment:
     @property
     def refundable(self) -> Money:
         """What may still be returned: what remains, less what a lost dispute took."""
-        return self.remaining - self.taken_by_dispute
+        return self.remaining - self.taken_by_dispute if self.dispute is Dispute.LOST else self.remaining
 
     @property
     def why_not_auto_refundable(self) -> str:

@@ -1,6 +1,7 @@
 """An invoice on a terminal: what it is, how much is left, what happened, what may be done."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from refundcli.domain.eligibility import PossibleAction, possible_actions
@@ -8,7 +9,9 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
-from refundcli.services.ports import AuditEntry
+
+if TYPE_CHECKING:
+    from refundcli.services.ports import AuditEntry
 
 LIST_COLUMNS = ("Number", "Status", "Customer", "Total", "Refunded", "Left", "Currency", "Issued")
 
@@ -72,7 +75,7 @@ def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str)
 
 
 def show_history(
-    invoice: Invoice, entries: Sequence[AuditEntry], screen: Screen, *, zone: ZoneInfo, inner: bool
+    invoice: Invoice, entries: Sequence["AuditEntry"], screen: Screen, *, zone: ZoneInfo, inner: bool
 ) -> None:
     """When, who, what; `inner` adds how the protocol went: keys, leases and fences."""
     screen.say((invoice.number, STRONG), f"   {status_words(invoice)}")
@@ -92,7 +95,7 @@ def show_history(
 _INNER = frozenset({"fence", "lease_owner", "idempotency_key", "request_key", "kind", "state", "invoice", "status"})
 
 
-def changes(entry: AuditEntry, *, inner: bool = True) -> str:
+def changes(entry: "AuditEntry", *, inner: bool = True) -> str:
     """`state ready → submitted, provider_reference re_1`: what changed, in one line."""
     told = []
     for name, after in entry.after.items():

@@ -5,6 +5,7 @@ the reading direction or hide a digit. None of them may act: each is shown as th
 """
 
 import re
+from functools import cache
 
 _C0_AND_DEL = r"\x00-\x1f\x7f"
 
@@ -28,9 +29,11 @@ _STRAY_SELECTOR = (
 )
 
 _UNSEEN_OR_STRAY = rf"[{_UNSEEN}]|{_STRAY_SELECTOR}"
-_UNSAFE = re.compile(rf"[{_C0_AND_DEL}{_UNSEEN}]|{_STRAY_SELECTOR}")
-_UNSAFE_ON_LINES = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f{_UNSEEN}]|{_STRAY_SELECTOR}")
-_UNSAFE_IN_JSON = re.compile(rf"\x7f|{_UNSEEN_OR_STRAY}")
+_UNSAFE = rf"[{_C0_AND_DEL}{_UNSEEN}]|{_STRAY_SELECTOR}"
+_UNSAFE_ON_LINES = rf"[\x00-\x09\x0b-\x1f\x7f{_UNSEEN}]|{_STRAY_SELECTOR}"
+_UNSAFE_IN_JSON = rf"\x7f|{_UNSEEN_OR_STRAY}"
+# Each takes milliseconds to compile, and a command needs one of them.
+_compiled = cache(re.compile)
 
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
@@ -44,8 +47,8 @@ def safe(text: str, *, multiline: bool = False) -> str:
     One line unless `multiline`, which keeps newlines (CRLF becomes one). Clean text comes back as it is.
     """
     if multiline:
-        return _UNSAFE_ON_LINES.sub(_escape, text.replace("\r\n", "\n"))
-    return _UNSAFE.sub(_escape, text)
+        return _compiled(_UNSAFE_ON_LINES).sub(_escape, text.replace("\r\n", "\n"))
+    return _compiled(_UNSAFE).sub(_escape, text)
 
 
 def guard_formula(text: str) -> str:
@@ -55,7 +58,7 @@ def guard_formula(text: str) -> str:
 
 def escape_in_json(document: str) -> str:
     r"""A JSON document with unseen characters as `\uXXXX`, which a reader turns back: nothing is lost."""
-    return _UNSAFE_IN_JSON.sub(_escape_for_json, document)
+    return _compiled(_UNSAFE_IN_JSON).sub(_escape_for_json, document)
 
 
 def as_json_escapes(text: str) -> str:

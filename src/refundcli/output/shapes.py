@@ -1,7 +1,7 @@
 """The machine's view: what `-o json` shows of each thing. These keys are a promise to scripts."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.eligibility import possible_actions
 from refundcli.domain.errors import RefundcliError
@@ -9,7 +9,9 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.output.json import money_fields
-from refundcli.services.ports import AuditEntry
+
+if TYPE_CHECKING:
+    from refundcli.services.ports import AuditEntry
 
 
 def money(amount: Money) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def credit_note(note: CreditNote) -> dict[str, Any]:
     }
 
 
-def history_entry(entry: AuditEntry) -> dict[str, Any]:
+def history_entry(entry: "AuditEntry") -> dict[str, Any]:
     return {
         "at": entry.at,
         "operator": entry.operator,

@@ -1,9 +1,14 @@
 """Finding an invoice by whatever name the person has for it."""
 
+from typing import TYPE_CHECKING
+
 from refundcli.domain.errors import NotFound, Refused, did_you_mean
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
-from refundcli.services.ports import Reading, RefundReading
+
+if TYPE_CHECKING:
+    # Most commands need none of the shapes there, and they take time to make.
+    from refundcli.services.ports import Reading, RefundReading
 
 
 class InvoiceNotFound(NotFound):
@@ -39,7 +44,17 @@ class SeveralInvoices(Refused):
         )
 
 
-def invoice_named(reading: RefundReading, number: str) -> Invoice:
+class RefundNotFound(NotFound):
+    code = "refund-not-found"
+
+    def __init__(self, refund_id: str) -> None:
+        super().__init__(
+            f"There is no refund {ascii(refund_id[:80])[1:-1]}.",
+            hint="refundcli resume --all   settles every refund that is not finished",
+        )
+
+
+def invoice_named(reading: "RefundReading", number: str) -> Invoice:
     """The invoice with this number. Raises InvoiceNotFound with the nearest ones."""
     invoice = reading.invoice(number)
     if invoice is None:
@@ -47,7 +62,7 @@ def invoice_named(reading: RefundReading, number: str) -> Invoice:
     return invoice
 
 
-def invoice_behind(reading: Reading, name: str) -> Invoice:
+def invoice_behind(reading: "Reading", name: str) -> Invoice:
     """The invoice with this number, or behind a provider's id, a refund's id or a credit note's number."""
     invoice = reading.invoice(name)
     if invoice:
@@ -58,7 +73,7 @@ def invoice_behind(reading: Reading, name: str) -> Invoice:
     return invoice_named(reading, numbers[0] if numbers else name)
 
 
-def credit_note_named(reading: Reading, number: str) -> tuple[CreditNote, Refund]:
+def credit_note_named(reading: "Reading", number: str) -> tuple[CreditNote, Refund]:
     """The credit note with this number, and its refund. Raises CreditNoteNotFound with the nearest ones."""
     note = reading.credit_note(number)
     refund = reading.refund(note.refund_id) if note else None

@@ -5,7 +5,7 @@ import hmac
 import json
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
@@ -13,6 +13,8 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.ports import RefundReading
 
 _MAX_KEY = 200
+# Made once: a bulk run asks for millions.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 class RequestKeyReused(Refused):
@@ -57,7 +59,7 @@ def row_key(fields: Mapping[str, object], nth: int) -> str:
 
 def content_of(fields: Mapping[str, object]) -> str:
     """What was wished, as it was typed, in one canonical text: compared when a key comes again."""
-    return json.dumps({k: v for k, v in fields.items() if v}, sort_keys=True, separators=(",", ":"), default=str)
+    return _canonical({k: v for k, v in fields.items() if v})
 
 
 def digest(fields: Mapping[str, object]) -> str:
@@ -82,9 +84,9 @@ def existing_refunds(reading: RefundReading, request_key: str, content: str) -> 
     return existing_among(reading.refunds_by_key(request_key), request_key, content)
 
 
-def existing_among(made: list[Refund], request_key: str, content: str) -> list[Refund]:
+def existing_among(made: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
     """The same of all the refunds that were ever made under the key. Raises RequestKeyReused."""
     for refund in made:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)
-    return made if any(refund.state is not RefundState.FAILED for refund in made) else []
+    return list(made) if any(refund.state is not RefundState.FAILED for refund in made) else []

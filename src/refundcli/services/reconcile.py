@@ -14,10 +14,9 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind
-from refundcli.services.finding import invoice_named
+from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Reading, Writing
 from refundcli.services.provider_news import PaymentTruth
-from refundcli.services.resume import RefundNotFound
 from refundcli.services.status import compared_name
 from refundcli.services.take_in import TakenIn, payments_told, take_in
 

@@ -7,10 +7,11 @@ from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import leases
+from refundcli.services.finding import RefundNotFound
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import Books, Clock, Providers, Reading, RefundAnswer, Writing
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
-from refundcli.services.resume import RefundNotFound, Step, resume
+from refundcli.services.resume import Step, resume
 from refundcli.services.sending import SendingPolicy, settle
 
 _REFERENCES = {

@@ -7,28 +7,18 @@ from enum import StrEnum
 from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers
-from refundcli.domain.errors import NotFound, SettingsProblem
+from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import OverRefund, RuleRefusal, most_important
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import leases
-from refundcli.services.finding import invoice_named
+from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, Reading, RefundAnswer, Writing
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
 from refundcli.services.sending import SendingPolicy, send, settle, take_down
 
 _LOOK_AGAIN_SECONDS = 0.2
-
-
-class RefundNotFound(NotFound):
-    code = "refund-not-found"
-
-    def __init__(self, refund_id: str) -> None:
-        super().__init__(
-            f"There is no refund {ascii(refund_id[:80])[1:-1]}.",
-            hint="refundcli resume --all   settles every refund that is not finished",
-        )
 
 
 class Step(StrEnum):

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.domain.refund import Refund
 
 
 class RunReading(Protocol):
@@ -23,8 +24,8 @@ class RunReading(Protocol):
         """Rows of a run in these states, in their order; `after` is the number of one to go on after."""
         ...
 
-    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[str]:
-        """Ids of refunds that a run made, in order; `after` is one to go on after."""
+    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
+        """What a run made, in order; `after` is the id of one to go on after."""
         ...
 
 

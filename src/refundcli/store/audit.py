@@ -6,10 +6,15 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
+from refundcli.store.many_rows import insert_many, stored
 from refundcli.store.tables import AuditEntryRow
+
+_COLUMNS = (
+    "seq", "at", "operator", "host", "action", "subject", "before", "after", "previous_hash", "hash",
+)  # fmt: skip
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 class AuditTrail:
@@ -55,7 +60,10 @@ class AuditTrail:
     def flush(self) -> None:
         """Write down what waits: all entries of a transaction in one statement, just before its commit."""
         if self._waiting:
-            self._session.execute(insert(AuditEntryRow), self._waiting)
+            connection = self._session.connection()
+            at = stored(connection, self.at)
+            rows = [[at if name == "at" else entry[name] for name in _COLUMNS] for entry in self._waiting]
+            insert_many(connection, "audit_entry", _COLUMNS, rows)
             self._waiting = []
 
     def _stored_head(self) -> tuple[int, str]:
@@ -106,4 +114,4 @@ def _seal_of(entry: AuditEntryRow) -> str:
 
 
 def _canonical(fields: Mapping[str, object]) -> str:
-    return json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    return _encode(fields) if fields else "{}"

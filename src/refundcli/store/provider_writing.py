@@ -1,10 +1,10 @@
 """What providers tell, written down: refunds made elsewhere, disputes, what came back, and the events themselves."""
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import insert, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col, select
 
 from refundcli.domain.identifiers import new_id
@@ -154,8 +154,8 @@ class SqlProviderWriting(SqlWriting):
             }
             for event in events
         ]
-        make = sqlite.insert if self._session.get_bind().dialect.name == "sqlite" else postgresql.insert
-        statement = make(ProviderEventRow).on_conflict_do_nothing().returning(col(ProviderEventRow.id))
+        dialect = import_module(f"sqlalchemy.dialects.{self._session.get_bind().dialect.name}")
+        statement = dialect.insert(ProviderEventRow).on_conflict_do_nothing().returning(col(ProviderEventRow.id))
         return len(self._session.execute(statement, rows).all())
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None:

@@ -3,29 +3,27 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sql
 from sqlalchemy import ColumnElement, func, or_, text
 from sqlalchemy.orm import Mapped
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.bad_rows import Problem
-from refundcli.services.ports import (
-    Account,
-    AuditEntry,
-    CreditNoteFilter,
-    EventFilter,
-    InvoiceFilter,
-    NewInvoice,
-    PaymentLine,
+from refundcli.store.rows import (
+    INVOICE_COLUMNS,
+    NOTE_COLUMNS,
+    OWNER_COLUMNS,
+    PAYMENT_COLUMNS,
+    audit_entry_of,
+    credit_note_of,
+    event_of,
+    invoice_of,
+    refund_of,
 )
-from refundcli.services.provider_news import EventState, StoredEvent
-from refundcli.store import lines
-from refundcli.store.importing import conflicts
-from refundcli.store.rows import audit_entry_of, credit_note_of, event_of, invoice_of, refund_of
 from refundcli.store.run_reading import SqlRunReading
 from refundcli.store.tables import (
     AuditEntryRow,
@@ -40,6 +38,21 @@ from refundcli.store.tables import (
     SyncStateRow,
 )
 
+if TYPE_CHECKING:
+    from refundcli.services.bad_rows import Problem
+    from refundcli.services.ports import (
+        Account,
+        AuditEntry,
+        CreditNoteFilter,
+        EventFilter,
+        InvoiceFilter,
+        NewInvoice,
+        PaymentLine,
+    )
+    from refundcli.services.provider_news import StoredEvent
+
+_TABLES = SQLModel.metadata.tables
+_INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
 # SQLite takes 32,766 parameters in one statement; this leaves room.
 _AT_ONCE = 5_000
 _NEAR_ENOUGH = 2_000
@@ -60,30 +73,30 @@ class SqlReading(SqlRunReading):
     def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]:
         found: dict[str, Invoice] = {}
         for start in range(0, len(numbers), _AT_ONCE):
-            wanted = select(InvoiceRow).where(col(InvoiceRow.number).in_(numbers[start : start + _AT_ONCE]))
-            rows = self._session.exec(wanted).all()
-            refunds = self._refunds(col(RefundRow.invoice_id).in_([row.id for row in rows]))
+            wanted = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number.in_(numbers[start : start + _AT_ONCE]))
+            rows = self._session.execute(wanted).all()
+            refunds = self._refunds(_REFUND.c.invoice_id.in_([row[0] for row in rows]))
             found |= {invoice.number: invoice for invoice in self._with_payments(rows, refunds)}
         return found
 
-    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]:
-        query = select(InvoiceRow).order_by(col(InvoiceRow.number)).limit(wanted.limit)
+    def invoices(self, wanted: "InvoiceFilter") -> list[Invoice]:
+        query = sql.select(*INVOICE_COLUMNS).order_by(_INVOICE.c.number).limit(wanted.limit)
         if wanted.after:
-            query = query.where(InvoiceRow.number > wanted.after)
+            query = query.where(_INVOICE.c.number > wanted.after)
         if wanted.status:
-            query = query.where(InvoiceRow.status == wanted.status)
+            query = query.where(_INVOICE.c.status == wanted.status)
         if wanted.customer:
-            query = query.where(InvoiceRow.customer == wanted.customer)
+            query = query.where(_INVOICE.c.customer == wanted.customer)
         if wanted.provider:
             through = select(PaymentRow.invoice_id).where(PaymentRow.provider == wanted.provider)
             query = query.where(col(InvoiceRow.id).in_(through))
         if wanted.refundable:
-            query = query.where(col(InvoiceRow.id).in_(_with_money_left()), InvoiceRow.status != "void")
+            query = query.where(col(InvoiceRow.id).in_(_with_money_left()), _INVOICE.c.status != "void")
         if wanted.disputed:
             query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.dispute) == "open")))
         if wanted.processing:
             query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.processing))))
-        return self._with_payments(self._session.exec(query).all(), [])
+        return self._with_payments(self._session.execute(query).all(), [])
 
     def numbers_behind(self, reference: str) -> list[str]:
         by_payment = select(PaymentRow.invoice_id).where(
@@ -117,23 +130,28 @@ class SqlReading(SqlRunReading):
         return list(same_stem.all()) or list(self._session.exec(near).all())
 
     def refund(self, refund_id: str) -> Refund | None:
-        return next(iter(self._refunds(col(RefundRow.id) == refund_id)), None)
+        return next(iter(self._refunds(_REFUND.c.id == refund_id)), None)
 
     def refunds_by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]:
         return {refund.id: refund for refund in self._refunds(col(RefundRow.id).in_(refund_ids))}
 
     def refunds_by_key(self, request_key: str) -> list[Refund]:
-        return self._refunds(col(RefundRow.request_key) == request_key)
+        return self._refunds(_REFUND.c.request_key == request_key)
 
     def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]:
         found: dict[str, list[Refund]] = {}
         for start in range(0, len(request_keys), _AT_ONCE):
-            for refund in self._refunds(col(RefundRow.request_key).in_(request_keys[start : start + _AT_ONCE])):
+            for refund in self._refunds(_REFUND.c.request_key.in_(request_keys[start : start + _AT_ONCE])):
                 found.setdefault(refund.request_key, []).append(refund)
         return found
 
     def refunds_in(self, *states: RefundState) -> list[Refund]:
         return self._refunds(col(RefundRow.state).in_(states))
+
+    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
+        query = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
+        ids = list(self._session.exec(query.order_by(col(RefundRow.id)).limit(limit)))
+        return sorted(self._refunds(col(RefundRow.id).in_(ids)), key=lambda refund: refund.id)
 
     def refunds_to_acknowledge(self) -> list[Refund]:
         return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
@@ -166,13 +184,17 @@ class SqlReading(SqlRunReading):
         found = self.invoices_by_number(sorted(set(owners.values())))
         return {reference: found[number] for reference, number in owners.items()}
 
-    def payment_lines(self, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
+    def payment_lines(self, provider: Provider, references: Sequence[str]) -> "dict[str, PaymentLine]":
+        from refundcli.store import lines
+
         return lines.payment_lines(self._session, provider, references)
 
-    def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> list[PaymentLine]:
+    def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> "list[PaymentLine]":
+        from refundcli.store import lines
+
         return lines.payment_lines_after(self._session, provider, after, limit)
 
-    def events(self, wanted: EventFilter) -> list[StoredEvent]:
+    def events(self, wanted: "EventFilter") -> "list[StoredEvent]":
         query = select(ProviderEventRow).order_by(col(ProviderEventRow.id).desc()).limit(wanted.limit)
         if wanted.state:
             query = query.where(ProviderEventRow.state == wanted.state)
@@ -182,11 +204,13 @@ class SqlReading(SqlRunReading):
             query = query.where(ProviderEventRow.about == wanted.about)
         return [event_of(row) for row in self._session.exec(query)]
 
-    def event(self, number: int) -> StoredEvent | None:
+    def event(self, number: int) -> "StoredEvent | None":
         row = self._session.get(ProviderEventRow, number)
         return event_of(row) if row else None
 
-    def events_to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
+    def events_to_apply(self, *, after: int, limit: int) -> "list[StoredEvent]":
+        from refundcli.services.provider_news import EventState
+
         open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
         query = select(ProviderEventRow).where(open_ones, col(ProviderEventRow.id) > after)
         return [event_of(row) for row in self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))]
@@ -204,44 +228,46 @@ class SqlReading(SqlRunReading):
         row = self._session.get(SyncStateRow, name)
         return (row.value, row.at) if row else None
 
-    def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]:
+    def credit_notes(self, wanted: "CreditNoteFilter") -> Iterable[CreditNote]:
         query = (
-            select(CreditNoteRow, InvoiceRow)
-            .join(InvoiceRow, col(InvoiceRow.id) == col(CreditNoteRow.invoice_id))
+            sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
+            .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
             .where(col(CreditNoteRow.number).is_not(None))
             .order_by(col(CreditNoteRow.issued_at), col(CreditNoteRow.number))
         )
         if wanted.invoice:
-            query = query.where(InvoiceRow.number == wanted.invoice)
+            query = query.where(_INVOICE.c.number == wanted.invoice)
         if wanted.reason:
-            query = query.where(CreditNoteRow.reason == wanted.reason)
+            query = query.where(_NOTE.c.reason == wanted.reason)
         if wanted.since:
             query = query.where(col(CreditNoteRow.issued_on) >= wanted.since)
         if wanted.until:
             query = query.where(col(CreditNoteRow.issued_on) <= wanted.until)
-        return [credit_note_of(note, invoice) for note, invoice in self._session.exec(query)]
+        return [credit_note_of(row) for row in self._session.execute(query)]
 
     def credit_note(self, number: str) -> CreditNote | None:
         query = (
-            select(CreditNoteRow, InvoiceRow)
-            .join(InvoiceRow, col(InvoiceRow.id) == col(CreditNoteRow.invoice_id))
-            .where(CreditNoteRow.number == number)
+            sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
+            .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
+            .where(_NOTE.c.number == number)
         )
-        row = self._session.exec(query).first()
-        return credit_note_of(*row) if row else None
+        row = self._session.execute(query).first()
+        return credit_note_of(row) if row else None
 
-    def history(self, invoice: Invoice) -> list[AuditEntry]:
+    def history(self, invoice: Invoice) -> "list[AuditEntry]":
         subjects = [invoice.number, *(refund.id for refund in invoice.refunds)]
         query = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(subjects)).order_by(col(AuditEntryRow.seq))
         return [audit_entry_of(row) for row in self._session.exec(query)]
 
-    def imported(self, invoice: Invoice) -> AuditEntry:
+    def imported(self, invoice: Invoice) -> "AuditEntry":
         row = self._session.exec(select(InvoiceRow).where(InvoiceRow.number == invoice.number)).one()
         batch = select(AuditEntryRow).where(AuditEntryRow.subject == row.source, AuditEntryRow.at == row.created_at)
         entry = audit_entry_of(self._session.exec(batch.order_by(col(AuditEntryRow.seq)).limit(1)).one())
         return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
 
-    def import_conflicts(self, invoices: Sequence[NewInvoice]) -> list[Problem]:
+    def import_conflicts(self, invoices: "Sequence[NewInvoice]") -> "list[Problem]":
+        from refundcli.store.importing import conflicts
+
         return list(conflicts(self._session, invoices))
 
     def secret(self) -> bytes:
@@ -249,9 +275,13 @@ class SqlReading(SqlRunReading):
         return self._secret
 
     def livemode(self) -> bool | None:
-        return self._info().livemode
+        # As a bare column: `invoice show` asks for it, and needs no session's objects otherwise.
+        livemode: bool | None = self._session.execute(sql.select(_TABLES["store_info"].c.livemode)).scalar_one()
+        return livemode
 
-    def accounts(self) -> list[Account]:
+    def accounts(self) -> "list[Account]":
+        from refundcli.services.ports import Account
+
         rows = self._session.exec(select(ProviderAccountRow).order_by(col(ProviderAccountRow.provider)))
         return sorted({Account(Provider(row.provider), row.account, row.livemode) for row in rows}, key=str)
 
@@ -262,29 +292,29 @@ class SqlReading(SqlRunReading):
     def _info(self) -> StoreInfo:
         return self._session.exec(select(StoreInfo)).one()
 
-    def _with_payments(self, rows: Sequence[InvoiceRow], refunds: Sequence[Refund]) -> list[Invoice]:
+    def _with_payments(self, rows: Sequence[Any], refunds: Sequence[Refund]) -> list[Invoice]:
         query = (
-            select(PaymentRow)
-            .where(col(PaymentRow.invoice_id).in_([row.id for row in rows]))
-            .order_by(col(PaymentRow.invoice_id), col(PaymentRow.position))
+            sql.select(*PAYMENT_COLUMNS)
+            .where(_PAYMENT.c.invoice_id.in_([row[0] for row in rows]))
+            .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
         )
-        payments: dict[int, list[PaymentRow]] = {}
-        for payment in self._session.exec(query):
-            payments.setdefault(payment.invoice_id, []).append(payment)
+        payments: dict[int, list[Any]] = {}
+        for payment in self._session.execute(query):
+            payments.setdefault(payment[0], []).append(payment)
         made: dict[int, list[Refund]] = {}
         for refund in refunds:
             made.setdefault(refund.invoice_id, []).append(refund)
-        return [invoice_of(row, payments.get(row.id or 0, []), made.get(row.id or 0, [])) for row in rows]
+        return [invoice_of(row, payments.get(row[0], ()), made.get(row[0], ())) for row in rows]
 
     def _refunds(self, condition: ColumnElement[bool]) -> list[Refund]:
         query = (
-            select(RefundRow, InvoiceRow, CreditNoteRow)
-            .join(InvoiceRow, col(InvoiceRow.id) == col(RefundRow.invoice_id))
-            .join(CreditNoteRow, col(CreditNoteRow.refund_id) == col(RefundRow.id), isouter=True)
+            sql.select(_REFUND, *OWNER_COLUMNS, *NOTE_COLUMNS)
+            .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
+            .join(_NOTE, _NOTE.c.refund_id == _REFUND.c.id, isouter=True)
             .where(condition)
-            .order_by(col(RefundRow.created_at), col(RefundRow.id))
+            .order_by(_REFUND.c.created_at, _REFUND.c.id)
         )
-        return [refund_of(*row) for row in self._session.exec(query)]
+        return [refund_of(row) for row in self._session.execute(query)]
 
 
 def _invoices_where(condition: ColumnElement[bool] | Mapped[bool]) -> Any:

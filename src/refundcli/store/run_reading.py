@@ -5,7 +5,7 @@ from sqlmodel import Session, col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.store.rows import item_of, run_of
-from refundcli.store.tables import BulkItemRow, BulkRunRow, RefundRow
+from refundcli.store.tables import BulkItemRow, BulkRunRow
 
 
 class SqlRunReading:
@@ -38,7 +38,3 @@ class SqlRunReading:
             .limit(limit)
         )
         return [item_of(row) for row in self._session.exec(query)]
-
-    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[str]:
-        made = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
-        return list(self._session.exec(made.order_by(col(RefundRow.id)).limit(limit)))

@@ -4,19 +4,19 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from refundcli.services.ports import Clock, Reading, Writing
 from refundcli.store import migrate
-from refundcli.store.audit import AuditTrail
 from refundcli.store.errors import CommitUnknown
 from refundcli.store.reading import SqlReading
-from refundcli.store.run_writing import SqlRunWriting
 from refundcli.store.troubles import reason, store_error, troubles_told
+
+if TYPE_CHECKING:
+    from refundcli.services.ports import Clock, Reading, Writing
 
 T = TypeVar("T")
 
@@ -30,12 +30,12 @@ class SqlBooks:
     """The books in a database. Opening checks, and where it may makes, the schema."""
 
     engine: Engine
-    clock: Clock
+    clock: "Clock"
     operator: str
     host: str = ""
     _checked: bool = False
 
-    def read(self, work: Callable[[Reading], T]) -> T:
+    def read(self, work: "Callable[[Reading], T]") -> T:
         """Run on one consistent view. It is closed before anything is shown: a reader holds up writers."""
         return self.inspect(lambda session: work(SqlReading(session)))
 
@@ -48,7 +48,7 @@ class SqlBooks:
         except DBAPIError as error:
             raise store_error(error) from error
 
-    def write(self, work: Callable[[Writing], T]) -> T:
+    def write(self, work: "Callable[[Writing], T]") -> T:
         """Run in one transaction, alone among writers; again from the start when the database asks so."""
         self._check(writing=True)
         for _ in range(_MOST_RUNS - 1):
@@ -62,7 +62,11 @@ class SqlBooks:
         except DBAPIError as error:
             raise store_error(error) from error
 
-    def _write_once(self, work: Callable[[Writing], T]) -> T:
+    def _write_once(self, work: "Callable[[Writing], T]") -> T:
+        # Not for a command that only looks.
+        from refundcli.store.audit import AuditTrail
+        from refundcli.store.run_writing import SqlRunWriting
+
         with self.engine.connect() as connection:
             connection = connection.execution_options(writes=True)
             with Session(bind=connection) as session:
