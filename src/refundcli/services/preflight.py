@@ -36,7 +36,9 @@ class DiffersFromProvider(Refused):
         )
 
 
-def preflight(invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers) -> None:
+def preflight(
+    invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers
+) -> Sequence[PaymentTruth]:
     """Read the truth of each payment that is to give money, where its provider can be asked.
 
     Raises DiffersFromProvider, ProviderUnreachable.
@@ -51,6 +53,7 @@ def preflight(invoice: Invoice, shares: Sequence[Share], *, books: Books, provid
     differences = list(_differences(now, truths))
     if differences:
         raise DiffersFromProvider(invoice, differences)
+    return [truth for truth in truths.values() if truth]
 
 
 def _differences(invoice: Invoice, truths: Mapping[int, PaymentTruth | None]) -> Iterator[Difference]:
