@@ -7,6 +7,7 @@ whether the request had begun to travel, and a refund would wait for a person fo
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -96,18 +97,29 @@ class FreshConnections(requests.Session):
 
     def __init__(self, pace: Pace | None = None) -> None:
         super().__init__()
+        # No proxy and no .netrc from the environment: the key goes to the provider alone.
+        self.trust_env = False
         self._pace = pace or Pace()
 
-    def request(self, method: str | bytes, url: str | bytes, **options: Any) -> requests.Response:  # type: ignore[override]
-        # A refund sent on to another address would be sent twice, and the key with it (I8).
-        options["allow_redirects"] = False
-        options["verify"] = _certificates() or options.get("verify", True)
-        with self._pace.turn() as sent, requests.Session() as call:
-            # No proxy and no .netrc from the environment: the key goes to the provider alone.
-            call.trust_env = False
-            for scheme in ("http://", "https://"):
-                call.mount(scheme, _ProvingAdapter(sent))
-            answer = call.request(method, url, **options)
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
+        json: Any = None,
+        timeout: Any = None,
+        verify: bool | str = True,
+    ) -> requests.Response:
+        """Redirects are not followed: a refund sent on would be sent twice, and the key with it (I8)."""
+        verify = _certificates() or verify
+        asked = requests.Request(method.upper(), url, headers=headers, data=data, json=json)
+        prepared = self.prepare_request(asked)
+        with self._pace.turn() as sent, closing(_ProvingAdapter(sent)) as line:
+            answer = line.send(prepared, timeout=timeout, verify=verify, proxies={})
+            # Read while the connection is there.
+            _ = answer.content
             if answer.status_code == _TOO_MANY:
                 self._pace.slow_down(retry_after(answer.headers))
             return answer
