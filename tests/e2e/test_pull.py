@@ -58,6 +58,38 @@ def test_every_status_comes_as_it_is(desk: Desk, status: str) -> None:
     assert desk.invoice(name).status == status
 
 
+def test_a_draft_that_gets_its_number_is_known_by_it(desk: Desk) -> None:
+    made = desk.sandbox.invoice("10.00 EUR", number="INV-1", status="draft")
+    desk.json("invoice pull stripe")
+    assert desk.invoice(made.id).status is InvoiceStatus.DRAFT
+    desk.sandbox.state.invoices[made.id].status = "open"
+    assert desk.json("invoice pull stripe")["changed"] == 1
+    assert desk.invoice("INV-1").status is InvoiceStatus.OPEN
+    assert desk.count("invoice") == 1
+    assert [entry["action"] for entry in desk.json("invoice history INV-1")][1:] == [
+        "invoice numbered",
+        "invoice imported again",
+    ]
+    assert findings(desk.books) == []
+
+
+def test_what_the_books_cannot_hold_is_left_out_and_told_and_the_others_come(desk: Desk) -> None:
+    credit = desk.sandbox.invoice("10.00 EUR", number="CREDIT")
+    desk.sandbox.state.invoices[credit.id].total = -500
+    desk.sandbox.invoice("10.00 EUR", number="TWICE")
+    second = desk.sandbox.invoice("20.00 EUR", number="TWICE")
+    desk.sandbox.invoice("10.00 EUR", number="INV-1")
+    for new in (2, 0):
+        told = desk.json("invoice pull stripe")
+        assert (told["new"], told["kept_count"]) == (new, 2)
+        why = {each["number"]: each["why"] for each in told["kept"]}
+        assert "no amount" in why["CREDIT"]
+        assert "has the number of" in why["TWICE"]
+    assert desk.invoice("TWICE").invoice_reference == second.id
+    desk.refused("invoice pull stripe --number CREDIT", "cannot-be-held")
+    assert findings(desk.books) == []
+
+
 def test_amounts_come_in_the_books_own_units(desk: Desk) -> None:
     desk.sandbox.invoice("1000", currency="JPY", number="INV-1")
     desk.sandbox.invoice("8.250", currency="KWD", number="INV-2")
@@ -116,6 +148,23 @@ def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
     counts = desk.json("invoice pull stripe")
     assert (counts["new"], counts["went_on_after"]) == (20, newest_first[39].id)
     assert desk.json("invoice pull stripe")["same"] == 60
+
+
+def test_a_pull_that_goes_on_brings_in_what_was_made_since_it_was_stopped(desk: Desk) -> None:
+    made = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(30)]
+    desk.sandbox.faults("500_before", call="lookup", payment=made[0].payments[0])
+    assert desk("invoice pull stripe").exit_code == 4
+    desk.sandbox.invoice("10.00 EUR", number="NEW")
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], counts["went_on_after"]) == (11, made[10].id)
+    assert desk.invoice("NEW")
+
+
+def test_a_pull_whose_place_is_gone_begins_anew(desk: Desk) -> None:
+    for number in range(3):
+        desk.sandbox.invoice("10.00 EUR", number=f"INV-{number}")
+    desk.books.write(lambda tx: tx.set_sync_state("pull:stripe:all", "in_deletedDraft 2026-09-01"))
+    assert desk.json("invoice pull stripe")["new"] == 3
 
 
 def test_since_leaves_older_ones_out(desk: Desk) -> None:

@@ -11,13 +11,14 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.services.bulk_rows import BulkRow, CheckedRow, Planned
 
 _SCHEMA = """
-    CREATE TABLE row (n INTEGER PRIMARY KEY, key TEXT, takes INTEGER, left INTEGER, currency TEXT, earlier TEXT,
-        wish TEXT);
+    CREATE TABLE row (n INTEGER PRIMARY KEY, key TEXT, takes INTEGER, left INTEGER, currency TEXT,
+        invoice_id INTEGER, facts INTEGER, parts TEXT, earlier TEXT, wish TEXT);
     CREATE TABLE seen (text BLOB PRIMARY KEY, times INTEGER) WITHOUT ROWID;
     CREATE TABLE key (key BLOB PRIMARY KEY, line INTEGER, content BLOB) WITHOUT ROWID;
     CREATE TABLE payment (id INTEGER PRIMARY KEY, taken INTEGER, charged_back INTEGER);
 """
 _CACHE_KIB = 16_384
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class DiskShelf:
@@ -43,17 +44,31 @@ class DiskShelf:
         self._file.close()
 
     def put(self, rows: Sequence[CheckedRow]) -> None:
-        values = ((None, r.key, r.takes, r.left, r.currency, " ".join(r.earlier), _packed(r.row)) for r in rows)
-        self._line.executemany("INSERT INTO row VALUES (?,?,?,?,?,?,?)", values)
+        values = (
+            (None, r.key, r.takes, r.left, r.currency, r.invoice_id, r.facts, _encode(r.parts), " ".join(r.earlier),
+             _packed(r.row))
+            for r in rows
+        )  # fmt: skip
+        self._line.executemany("INSERT INTO row VALUES (?,?,?,?,?,?,?,?,?,?)", values)
 
     def chunks(self, size: int) -> Iterator[list[CheckedRow]]:
-        query = "SELECT n, wish, earlier, key, takes, left, currency FROM row WHERE n > ? ORDER BY n LIMIT ?"
+        query = "SELECT * FROM row WHERE n > ? ORDER BY n LIMIT ?"
         after = 0
         while found := self._line.execute(query, (after, size)).fetchall():
             after = found[-1][0]
             yield [
-                CheckedRow(_unpacked(wish), key, takes, left, currency, tuple(earlier.split()))
-                for _, wish, earlier, key, takes, left, currency in found
+                CheckedRow(
+                    _unpacked(wish),
+                    key,
+                    takes,
+                    left,
+                    currency,
+                    invoice_id,
+                    facts,
+                    tuple(map(tuple, json.loads(parts))),
+                    tuple(earlier.split()),
+                )
+                for _, key, takes, left, currency, invoice_id, facts, parts, earlier, wish in found
             ]
 
     def times_seen(self, texts: Sequence[str]) -> list[int]:
@@ -84,11 +99,15 @@ def _short(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
 
 
+def _parts(text: str) -> tuple[tuple[int, int, int], ...]:
+    return tuple([(payment, minor, back) for payment, minor, back in json.loads(text)])
+
+
 def _packed(row: BulkRow) -> str:
     day = row.refunded_on.isoformat() if row.refunded_on else ""
     planned = row.planned and (row.planned.key, row.planned.takes, row.planned.left, row.planned.earlier)
     told = (row.line, row.invoice, row.amount_text, row.reason, row.method, row.reference, day, row.memo, row.payment)
-    return json.dumps((*told, row.key, row.cells, planned), ensure_ascii=False)
+    return _encode((*told, row.key, row.cells, planned))
 
 
 def _unpacked(text: str) -> BulkRow:

@@ -23,6 +23,7 @@ from refundcli.services.bulk_rows import BulkRow, CheckedRow, Planned, Shelf
 from refundcli.services.chunks import chunked
 from refundcli.services.finding import InvoiceNotFound
 from refundcli.services.keys import existing_among, row_key
+from refundcli.services.mark_refunded import is_charged_back
 from refundcli.services.ports import Books, Clock, Reading
 from refundcli.services.shares import Share, total_of
 
@@ -234,16 +235,18 @@ class BulkCheck:
 
     def _check_chunk(self, chunk: "Sequence[_Keyed]", tx: Reading) -> list[BadRow]:
         wanted = [each.row.invoice for each in chunk if isinstance(each.row, BulkRow)]
-        invoices = tx.invoices_by_number(list(dict.fromkeys(wanted)))
+        numbers = list(dict.fromkeys(wanted))
+        found = tx.invoices_with_facts(numbers)
         known = tx.refunds_by_keys([each.key for each in chunk])
-        ahead = Ahead(self.shelf.taken([p.id for invoice in invoices.values() for p in invoice.payments]))
+        ahead = Ahead(self.shelf.taken([p.id for invoice, _ in found.values() for p in invoice.payments]))
         refused, checked = [], []
         for each in chunk:
             if isinstance(each.row, BadRow):
                 refused.append(replace(each.row, key=each.key))
                 continue
             try:
-                invoice = ahead.of(invoices.get(each.row.invoice))
+                invoice, facts = found.get(each.row.invoice, (None, 0))
+                invoice = ahead.of(invoice)
                 self._check_own_key(each, each.row)
                 shares = self.rules.shares_of(each.row, each.key, invoice, known.get(each.key, ()), each.earlier)
             except DoneBefore:
@@ -252,11 +255,21 @@ class BulkCheck:
                 refused.append(rejected(each.row, each.key, refusal))
             else:
                 assert invoice
-                ahead.take(shares, each.row.reason)
+                parts = ahead.take(shares, each.row.reason)
                 self.report.take(parts_of(shares))
-                total = total_of(shares)
-                left, of = invoice.refundable.minor, total.currency.code
-                checked.append(CheckedRow(each.row, each.key, total.minor, left, of, each.earlier))
+                checked.append(
+                    CheckedRow(
+                        row=each.row,
+                        key=each.key,
+                        takes=total_of(shares).minor,
+                        left=invoice.refundable.minor,
+                        currency=invoice.currency.code,
+                        invoice_id=invoice.id,
+                        facts=facts,
+                        parts=parts,
+                        earlier=each.earlier,
+                    )
+                )
         self.shelf.put(checked)
         self.shelf.take(ahead.changed)
         return refused
@@ -294,12 +307,16 @@ class Ahead:
             return invoice
         return replace(invoice, payments=tuple(map(self._after, invoice.payments)))
 
-    def take(self, shares: Sequence[Share], reason: RefundReason) -> None:
+    def take(self, shares: Sequence[Share], reason: RefundReason) -> tuple[tuple[int, int, int], ...]:
+        """What a row takes: of which payment, how much, and how much of that a lost dispute took (R11)."""
+        parts = []
         for share in shares:
             of, minor = share.payment.id, share.amount.minor
             taken, charged = self._taken.get(of, (0, 0))
-            back = minor if share.payment.taken_by_dispute and reason is RefundReason.CHARGEBACK else 0
+            back = minor if is_charged_back(share, reason) else 0
             self._taken[of] = self.changed[of] = (taken + minor, charged + back)
+            parts.append((of, minor, back))
+        return tuple(parts)
 
     def _after(self, payment: Payment) -> Payment:
         if payment.id not in self._taken:

@@ -1,15 +1,16 @@
 """Record many refunds made elsewhere: chunk by chunk, or all or nothing (R2). No provider can be reached from here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
+from refundcli.domain.currencies import currency
 from refundcli.domain.errors import RefundcliError, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, parse_amount
-from refundcli.domain.refund import OutOfBand
+from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.services.bad_rows import BadRow
 from refundcli.services.bulk_check import (
     CHUNK,
@@ -19,7 +20,6 @@ from refundcli.services.bulk_check import (
     DoneBefore,
     Reject,
     RowRules,
-    parts_of,
     rejected,
 )
 from refundcli.services.bulk_rows import BulkRow, CheckedRow, Shelf
@@ -71,7 +71,7 @@ class TooManyErrors(Refused):
 
 
 # A row that was recorded, refused, or done before.
-_Done: TypeAlias = list[Share] | BadRow | None
+_Done: TypeAlias = CheckedRow | BadRow | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,10 @@ class RecordWishes:
     operator: str
     kind: RunKind = RunKind.MARK_REFUNDED
 
-    def request(self, row: BulkRow, key: str, invoice: Invoice) -> MarkRequest:
-        """Raises InvalidAmount: only the invoice knows the currency of what was typed."""
+    def request(self, row: BulkRow, key: str, amount: Money | None = None) -> MarkRequest:
         return MarkRequest(
             number=row.invoice,
-            amount=parse_amount(row.amount_text, invoice.currency) if row.amount_text else None,
+            amount=amount,
             amount_text=row.amount_text,
             reason=row.reason,
             request_key=key,
@@ -97,10 +96,12 @@ class RecordWishes:
         )
 
     def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:
-        return self.request(row, key, invoice).content
+        return self.request(row, key).content
 
     def shares(self, row: BulkRow, key: str, invoice: Invoice) -> list[Share]:
-        return mark_shares(invoice, self.request(row, key, invoice), today=self.clock.today())
+        """Raises InvalidAmount, too: only the invoice knows the currency of what was typed."""
+        amount = parse_amount(row.amount_text, invoice.currency) if row.amount_text else None
+        return mark_shares(invoice, self.request(row, key, amount), today=self.clock.today())
 
 
 @dataclass(slots=True)
@@ -146,30 +147,48 @@ class RecordRun:
             return self.books.write(work)
 
     def _record_chunk(self, chunk: Sequence[CheckedRow], tx: Writing) -> list[_Done]:
-        """The rules are asked in the transaction that records; every refusal comes before anything is changed."""
-        invoices = tx.invoices_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
+        """The rules are asked in the transaction that records, of every row whose facts are not those of the check:
+
+        the same facts have the same answer. Every refusal comes before anything is changed.
+        """
+        facts = tx.facts_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
         known = tx.refunds_by_keys([each.key for each in chunk])
-        at, ahead = self.rules.clock.now(), Ahead()
-        records: list[Record] = []
-        done: list[_Done] = []
+        changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in known}
+        asked = _Asked(self.rules, tx.invoices_by_number(list(changed)), known) if changed else None
+        at, done, records = self.rules.clock.now(), [], list[Record]()
         for each in chunk:
-            try:
-                invoice = ahead.of(invoices.get(each.row.invoice))
-                shares = self.rules.shares_of(each.row, each.key, invoice, known.get(each.key, ()), each.earlier)
-                assert invoice
-                if total_of(shares).minor != each.takes:
-                    raise ChangedMeanwhile(invoice, Money(each.takes, invoice.currency), total_of(shares))
-            except DoneBefore:
-                done.append(None)
-            except RefundcliError as refusal:
-                done.append(rejected(each.row, each.key, refusal))
-            else:
-                request = self.wishes.request(each.row, each.key, invoice)
-                records += records_of(request, invoice, shares, at=at, run_id=self.run.id)
-                ahead.take(shares, each.row.reason)
-                done.append(shares)
+            parts = asked.parts(each) if asked and each.row.invoice in changed else each.parts
+            if isinstance(parts, tuple):
+                request, unit = self.wishes.request(each.row, each.key), currency(each.currency)
+                amounts = ((payment, Money(minor, unit), bool(back)) for payment, minor, back in parts)
+                records += records_of(request, each.invoice_id, amounts, at=at, run_id=self.run.id)
+            done.append(each if isinstance(parts, tuple) else parts)
         tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
         return done
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Rows of invoices that changed since the check: every rule is asked anew, in their order."""
+
+    rules: RowRules
+    invoices: Mapping[str, Invoice]
+    known: Mapping[str, Sequence[Refund]]
+    ahead: Ahead = field(default_factory=Ahead)
+
+    def parts(self, each: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
+        """What the row takes; a rejection, or None where it was done before."""
+        try:
+            invoice = self.ahead.of(self.invoices.get(each.row.invoice))
+            shares = self.rules.shares_of(each.row, each.key, invoice, self.known.get(each.key, ()), each.earlier)
+            assert invoice
+            if total_of(shares).minor != each.takes:
+                raise ChangedMeanwhile(invoice, Money(each.takes, invoice.currency), total_of(shares))
+        except DoneBefore:
+            return None
+        except RefundcliError as refusal:
+            return rejected(each.row, each.key, refusal)
+        return self.ahead.take(shares, each.row.reason)
 
 
 def how_to_go_on(run: BulkRun) -> str:
@@ -184,4 +203,4 @@ def _count(done: Sequence[_Done], report: BulkReport, reject: Reject) -> None:
             report.refuse(each)
             reject(each)
         else:
-            report.take(parts_of(each))
+            report.take([("", Money(minor, currency(each.currency))) for _, minor, _ in each.parts])

@@ -46,7 +46,9 @@ class BulkRow:
 class CheckedRow:
     """A row that may be done: its request key, and what it will take of how much is left of its invoice.
 
-    Amounts are in minor units of the currency `currency`. `earlier` are the keys of equal rows before it.
+    Amounts are in minor units of the currency `currency`. `parts` are the payments that give it, each with its
+    amount and with how much of that a lost dispute took; `facts` stands for all that the rules looked at, in this
+    process; `earlier` are the keys of equal rows before it.
     """
 
     row: BulkRow
@@ -54,6 +56,9 @@ class CheckedRow:
     takes: int
     left: int
     currency: str
+    invoice_id: int
+    facts: int
+    parts: tuple[tuple[int, int, int], ...]
     earlier: tuple[str, ...] = ()
 
 

@@ -19,6 +19,7 @@ from refundcli.services.provider_news import (
     PaymentTruth,
     RefundNews,
     StoredEvent,
+    UnreadablePayment,
 )
 from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
@@ -158,13 +159,13 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
-    """A refund as little as is needed to compare it. `came_back`: its success was told, and taken back."""
+    """A refund as little as is needed to compare it. `came_back_at`: its success was told, and taken back then."""
 
     id: str
     provider_reference: str
     amount: Money
     state: RefundState
-    came_back: bool = False
+    came_back_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,11 @@ class Reading(RefundReading, RunReading, Protocol):
 
     def invoices(self, wanted: InvoiceFilter) -> list[Invoice]: ...
     def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]: ...
+    def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]: ...
+    def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
+        """A number for all that the rules look at of each invoice: the same facts, the same number (in one process)."""
+        ...
+
     def numbers_behind(self, reference: str) -> list[str]:
         """Invoices that a provider's id, a refund's id or a credit note's number belongs to."""
         ...
@@ -322,11 +328,19 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None: ...
+    def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
+        """A person dealt with an event that contradicts the books; what it said stays in its note."""
+        ...
+
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None: ...
     def set_sync_state(self, name: str, value: str) -> None: ...
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None: ...
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None: ...
     def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str) -> None: ...
+    def number_invoice(self, known_as: str, number: str) -> None:
+        """An invoice that was known by its id at the provider got its number there."""
+        ...
+
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts: ...
     def pin_livemode(self, livemode: bool) -> bool:
         """The store's mode, which this one becomes if it has none yet (I12)."""
@@ -412,8 +426,20 @@ class ToldInvoice:
     payments: tuple[PaymentTruth, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An invoice at the provider that the books cannot hold, and why: a credit, say, has a negative total."""
+
+    reference: str
+    number: str
+    why: str
+
+
 class ProviderRecords(Protocol):
-    """What a provider keeps and tells when asked. Only reads; every method may raise ProviderUnreachable."""
+    """What a provider keeps and tells when asked. Only reads.
+
+    Every method may raise ProviderUnreachable; those that are asked for one thing also CannotBeHeld.
+    """
 
     name: Provider
     livemode: bool
@@ -423,7 +449,7 @@ class ProviderRecords(Protocol):
         """The payment with every refund of it; None when the provider has none of that id."""
         ...
 
-    def payments(self, *, since: date | None) -> Iterator[PaymentTruth]:
+    def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
         """Every payment made since then, newest first, many in one request (Stripe: its charges with their refunds)."""
         ...
 
@@ -433,7 +459,7 @@ class ProviderRecords(Protocol):
         ...
 
     def disputes(self, *, since: date | None) -> Iterator[DisputeNews]: ...
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
         """Every invoice made since then, newest first; `after` is the reference of one to go on after."""
         ...
 

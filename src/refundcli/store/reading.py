@@ -1,6 +1,6 @@
 """Questions to the books."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -71,13 +71,28 @@ class SqlReading(SqlRunReading):
         return self.invoices_by_number([number]).get(number)
 
     def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]:
-        found: dict[str, Invoice] = {}
+        return {number: invoice for number, (invoice, _) in self.invoices_with_facts(numbers).items()}
+
+    def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]:
+        found: dict[str, tuple[Invoice, int]] = {}
+        for rows, payments in self._numbered(numbers):
+            made = _by_invoice(self._refunds(_REFUND.c.invoice_id.in_([row[0] for row in rows])))
+            for row in rows:
+                of = payments.get(row[0], ())
+                found[row[1]] = (invoice_of(row, of, made.get(row[0], ())), _facts(row, of))
+        return found
+
+    def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
+        return {
+            row[1]: _facts(row, payments.get(row[0], ())) for rows, payments in self._numbered(numbers) for row in rows
+        }
+
+    def _numbered(self, numbers: Sequence[str]) -> Iterator[tuple[Sequence[Any], dict[int, list[Any]]]]:
+        """Rows of INVOICE_COLUMNS, and those of their payments."""
         for start in range(0, len(numbers), _AT_ONCE):
             wanted = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number.in_(numbers[start : start + _AT_ONCE]))
             rows = self._session.execute(wanted).all()
-            refunds = self._refunds(_REFUND.c.invoice_id.in_([row[0] for row in rows]))
-            found |= {invoice.number: invoice for invoice in self._with_payments(rows, refunds)}
-        return found
+            yield rows, self._payments([row[0] for row in rows])
 
     def invoices(self, wanted: "InvoiceFilter") -> list[Invoice]:
         query = sql.select(*INVOICE_COLUMNS).order_by(_INVOICE.c.number).limit(wanted.limit)
@@ -293,18 +308,20 @@ class SqlReading(SqlRunReading):
         return self._session.exec(select(StoreInfo)).one()
 
     def _with_payments(self, rows: Sequence[Any], refunds: Sequence[Refund]) -> list[Invoice]:
+        payments, made = self._payments([row[0] for row in rows]), _by_invoice(refunds)
+        return [invoice_of(row, payments.get(row[0], ()), made.get(row[0], ())) for row in rows]
+
+    def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
+        """Rows of PAYMENT_COLUMNS by invoice, in order."""
         query = (
             sql.select(*PAYMENT_COLUMNS)
-            .where(_PAYMENT.c.invoice_id.in_([row[0] for row in rows]))
+            .where(_PAYMENT.c.invoice_id.in_(invoice_ids))
             .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
         )
         payments: dict[int, list[Any]] = {}
         for payment in self._session.execute(query):
             payments.setdefault(payment[0], []).append(payment)
-        made: dict[int, list[Refund]] = {}
-        for refund in refunds:
-            made.setdefault(refund.invoice_id, []).append(refund)
-        return [invoice_of(row, payments.get(row[0], ()), made.get(row[0], ())) for row in rows]
+        return payments
 
     def _refunds(self, condition: ColumnElement[bool]) -> list[Refund]:
         query = (
@@ -315,6 +332,17 @@ class SqlReading(SqlRunReading):
             .order_by(_REFUND.c.created_at, _REFUND.c.id)
         )
         return [refund_of(row) for row in self._session.execute(query)]
+
+
+def _by_invoice(refunds: Sequence[Refund]) -> dict[int, list[Refund]]:
+    made: dict[int, list[Refund]] = {}
+    for refund in refunds:
+        made.setdefault(refund.invoice_id, []).append(refund)
+    return made
+
+
+def _facts(invoice: Sequence[Any], payments: Sequence[Sequence[Any]]) -> int:
+    return hash((tuple(invoice), *map(tuple, payments)))
 
 
 def _invoices_where(condition: ColumnElement[bool] | Mapped[bool]) -> Any:

@@ -10,12 +10,13 @@ from sqlalchemy import ColumnElement, CursorResult, bindparam, insert, or_, upda
 from sqlmodel import col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.domain.statuses import RefundKind
 from refundcli.services.leases import is_gone
 from refundcli.services.ports import Record
 from refundcli.store.provider_writing import SqlProviderWriting
 from refundcli.store.recording import Recording
 from refundcli.store.rows import item_of, item_values
-from refundcli.store.tables import BulkItemRow, BulkRunRow
+from refundcli.store.tables import BulkItemRow, BulkRunRow, RefundRow
 
 # Rows are told as they were read, not kept: nothing in the session needs to hear of these statements.
 _PLAINLY = {"synchronize_session": False}
@@ -30,6 +31,12 @@ class SqlRunWriting(SqlProviderWriting):
     def take_back_records(self, records: Sequence[Record], *, memo: str) -> None:
         Recording(self._session, self._audit).take_back(records, memo=memo)
         self._session.expire_all()
+        payments = [record.refund.payment_id for record in records]
+        theirs_too = select(RefundRow.payment_id).where(
+            col(RefundRow.payment_id).in_(payments), RefundRow.kind == RefundKind.EXTERNAL
+        )
+        for payment_id in self._session.exec(theirs_too.distinct()).all():
+            self._hold_what_came_back(payment_id)
 
     def begin_run(self, run: BulkRun) -> None:
         values = {name: getattr(run, name) for name in BulkRun.__dataclass_fields__}

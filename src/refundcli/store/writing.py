@@ -124,20 +124,15 @@ class SqlWriting(SqlReading):
     def _move_sums(self, before: Refund, after: Refund) -> None:
         """Reserved, refunded or free: an amount is counted in exactly one place (DESIGN: the table of states)."""
         if after.is_external:
-            self._move_sums_elsewhere(before, after)
+            self._count_elsewhere(after.payment_id)
+            self._hold_what_came_back(after.payment_id)
             return
         amount = after.amount.minor
         reserved = (after.holds_reservation - before.holds_reservation) * amount
         refunded = (after.state.counts_as_refunded - before.state.counts_as_refunded) * amount
         if reserved or refunded:
             self._changes(_MOVE_SUMS, of_id=after.payment_id, to_reserved=reserved, to_refunded=refunded)
-
-    def _move_sums_elsewhere(self, before: Refund, after: Refund) -> None:
-        self._count_elsewhere(after.payment_id)
-        if after.holds_reservation and not before.holds_reservation:
-            self._hold(after)
-        if before.holds_reservation and not after.holds_reservation:
-            self._let_go_of_held(after)
+            self._hold_what_came_back(after.payment_id)
 
     def _hold(self, refund: Refund) -> bool:
         """Keep the amount from being refunded again; false where it is not there to be kept."""
@@ -145,11 +140,20 @@ class SqlWriting(SqlReading):
         room = (col(PaymentRow.id) == refund.payment_id, given() + amount <= col(PaymentRow.captured))
         return self._hits(update(PaymentRow).where(*room).values(reserved=col(PaymentRow.reserved) + amount))
 
-    def _let_go_of_held(self, refund: Refund) -> None:
-        held = self._refunds(col(RefundRow.payment_id) == refund.payment_id)
-        others = sum(each.amount.minor for each in held if each.holds_reservation and each.id != refund.id)
-        still = (col(PaymentRow.id) == refund.payment_id, col(PaymentRow.reserved) > others)
-        self._hits(update(PaymentRow).where(*still).values(reserved=others))
+    def _hold_what_came_back(self, payment_id: int) -> None:
+        """Refunds made elsewhere that failed late are held, too, as far as there is money that could go again."""
+        of = col(RefundRow.payment_id) == payment_id
+        theirs_too = select(_REFUND.c.id).where(of, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
+        if self._session.execute(theirs_too).first() is None:
+            return
+        row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert row
+        holding = [each for each in self._refunds(of) if each.holds_reservation]
+        ours = sum(each.amount.minor for each in holding if not each.is_external)
+        theirs = sum(each.amount.minor for each in holding if each.is_external)
+        room = max(row.captured - row.refunded - row.returned_elsewhere - ours, 0)
+        held = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
+        self._hits(held.values(reserved=ours + min(theirs, room)))
 
     def _count_elsewhere(self, payment_id: int) -> None:
         """What went back by other hands. A refund from before the payment came in is in the figure it came with."""
@@ -212,6 +216,11 @@ class SqlWriting(SqlReading):
         assert self._hits(statement), "the invoice was read in this transaction"
         after = {"status": status} | ({"memo": memo} if memo else {})
         self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, after)
+
+    def number_invoice(self, known_as: str, number: str) -> None:
+        named = update(InvoiceRow).where(col(InvoiceRow.number) == known_as)
+        assert self._hits(named.values(number=number, updated_at=self._audit.at)), "it was read in this transaction"
+        self._audit.write("invoice numbered", number, {"number": known_as}, {"number": number})
 
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts:
         return Importer(self._session, self._audit, source=source).bring_in(invoices)
