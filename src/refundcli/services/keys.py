@@ -6,6 +6,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring_ascii
 
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
@@ -14,7 +15,7 @@ from refundcli.services.ports import RefundReading
 
 _MAX_KEY = 200
 # Made once: a bulk run asks for millions.
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 class RequestKeyReused(Refused):
@@ -58,8 +59,14 @@ def row_key(fields: Mapping[str, object], nth: int) -> str:
 
 
 def content_of(fields: Mapping[str, object]) -> str:
-    """What was wished, as it was typed, in one canonical text: compared when a key comes again."""
-    return _canonical({k: v for k, v in fields.items() if v})
+    """What was wished, as it was typed, in one canonical text (sorted JSON): compared when a key comes again."""
+    quoted = encode_basestring_ascii
+    told = (
+        f"{quoted(name)}:{quoted(value) if isinstance(value, str) else _encode(value)}"
+        for name, value in sorted(fields.items())
+        if value
+    )
+    return f"{{{','.join(told)}}}"
 
 
 def digest(fields: Mapping[str, object]) -> str:

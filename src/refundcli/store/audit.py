@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -85,9 +86,10 @@ def seal(
     previous_hash: str,
 ) -> str:
     """A hash over every field, each with its length told by JSON's quotes, and over the seal before."""
-    when = at.isoformat(timespec="microseconds")
-    fields = [seq, when, operator, host, action, subject, before, after, previous_hash]
-    return hashlib.sha256(json.dumps(fields, ensure_ascii=True).encode()).hexdigest()
+    texts = (at.isoformat(timespec="microseconds"), operator, host, action, subject, before, after, previous_hash)
+    # JSON's own list, put together here: a bulk run seals millions.
+    fields = f"[{seq}, {', '.join(map(encode_basestring_ascii, texts))}]"
+    return hashlib.sha256(fields.encode()).hexdigest()
 
 
 def broken_seals(session: Session) -> Iterator[int]:
@@ -114,4 +116,9 @@ def _seal_of(entry: AuditEntryRow) -> str:
 
 
 def _canonical(fields: Mapping[str, object]) -> str:
-    return _encode(fields) if fields else "{}"
+    """As `json.dumps` writes it with sorted keys and no spaces, at a third of its cost: nearly all values are texts."""
+    told = (
+        f"{encode_basestring(name)}:{encode_basestring(value) if isinstance(value, str) else _encode(value)}"
+        for name, value in sorted(fields.items())
+    )
+    return f"{{{','.join(told)}}}"
