@@ -1,6 +1,9 @@
 """Bulk runs killed again and again: whatever the instant, each row ends done once, in the books and at the provider.
 
 PYTHONPATH=tests python -m faults.bulk_kills [--kind refund] [--database sqlite] [--workers 3] [--kills 50] [--seed 1]
+
+With --stops, workers are not killed but put to sleep until others have taken over what they had, and then woken; and
+no two of them agree on what time it is.
 """
 
 import argparse
@@ -13,20 +16,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from faults.contention import database
-from faults.processes import Command, Ended, Sandbox, become_an_operator, forked
+from faults.processes import Command, Ended, Sandbox, ShiftedClock, become_an_operator, forked
 from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
 from faults.worlds import AtProvider, Books, gave_money, name_of
+from refundcli import bootstrap
 from refundcli.cli.main import run
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fingerprint
-from refundcli.services import bulk_marks
+from refundcli.services import bulk_marks, leases, run_refunds
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports import NewInvoice, NewPayment, Writing
 from refundcli.store.checking import findings
@@ -40,6 +45,11 @@ MERCHANT = "Shop"
 # Done, a run that another worker has just finished, not known yet, some rows refused, killed.
 ALLOWED = (0, 3, 8, 9, -9)
 _MOST_TRIES = 40
+# A worker that takes longer hangs.
+_LONGEST_SECONDS = 300
+# Longer than any lease of a worker that is put to sleep, and less than others wait for the store.
+_ASLEEP_SECONDS = 5.0
+_CLOCKS = (timedelta(0), timedelta(minutes=10), timedelta(minutes=-10))
 _ACCEPTED = ("pending", "succeeded", "recorded")
 
 
@@ -64,11 +74,15 @@ class Siege:
     rows: int
     workers: int
     rng: random.Random
-    # How long a worker may live, in seconds.
-    longest: float
+    # How long a worker may live, in seconds: so long that it comes to do something, and not to the end.
+    longest: float = 1.0
+    sleepy: bool = False
     broken: list[str] = field(default_factory=list)
     codes: Counter[int] = field(default_factory=Counter)
     kills: int = 0
+    # Kills of workers that had done something by then.
+    at_work: int = 0
+    stops: int = 0
     files: int = 0
     wishes: list[Wish] = field(default_factory=list)
 
@@ -88,6 +102,8 @@ class Siege:
             "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
             "REFUNDCLI_REFUNDS_STRIPE_RATE": "0",
             "REFUNDCLI_REFUNDS_ADYEN_RATE": "0",
+            "REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "1" if self.sleepy else "5",
+            "REFUNDCLI_REFUNDS_READ_TIMEOUT": "1" if self.sleepy else "30",
             "STRIPE_API_KEY": STRIPE_KEY,
             "ADYEN_API_KEY": "kills",
         }
@@ -127,23 +143,27 @@ class Siege:
 
     # --- the siege -----------------------------------------------------------------------------------------
 
-    def press(self, kills: int) -> None:
-        """Files are run until so many workers were killed, and the last of them is done."""
-        while self.kills < kills and not self.broken:
+    def press(self, most: int) -> None:
+        """Files are run until so many workers were killed, or stopped, and the last of them is done."""
+        while self.kills + self.stops < most and not self.broken:
             self.new_file()
-            self._run_and_kill(kills)
+            if self.sleepy:
+                self._run_and_stop(most)
+            else:
+                self._run_and_kill(most)
             self._finish()
             self.broken += self.verdict()
 
     def _run_and_kill(self, kills: int) -> None:
         workers = [self.start() for _ in range(self.workers)]
         while self.kills < kills:
+            before = self._made()
             time.sleep(self.rng.uniform(0, self.longest / self.workers))
             place = self.rng.randrange(self.workers)
             ended = workers[place].ended_by_now()
             if ended is None:
                 ended = workers[place].kill()
-                self.kills += ended.code == -9
+                self._count(ended, self._made() - before)
                 self.broken += self.broken_now()
             self.note(ended)
             if self.broken or self.state() == "finished":
@@ -152,6 +172,41 @@ class Siege:
             workers[place] = self.start()
         for worker in workers:
             self.note(worker.ended())
+
+    def _made(self) -> int:
+        return int(self.query("SELECT count(*) AS made FROM refund")[0]["made"])
+
+    def _count(self, ended: Ended, made: int) -> None:
+        """Kills are of use where something is being done: the next ones come a little later, or sooner."""
+        if ended.code == -9:
+            self.kills += 1
+            self.at_work += made > 0
+            self.longest *= 0.8 if made > self.rows / 10 else 1 if made else 1.1
+
+    def _run_and_stop(self, stops: int) -> None:
+        workers = [self.start() for _ in range(self.workers)]
+        while self.stops < stops and self.state() != "finished" and not self.broken:
+            time.sleep(self.rng.uniform(0, 1))
+            asleep = self.rng.sample(workers, self.rng.randrange(1, self.workers))
+            for worker in asleep:
+                worker.stop()
+            # One of them may have the store's lock, and then nobody can look at it meanwhile.
+            time.sleep(_ASLEEP_SECONDS)
+            for worker in asleep:
+                worker.wake()
+            self.stops += len(asleep)
+            workers = [self._still_at_work(worker) for worker in workers]
+            self.broken += self.broken_now()
+        for worker in workers:
+            self.note(worker.ended())
+
+    def _still_at_work(self, worker: Command) -> Command:
+        """The worker, or another in its place."""
+        ended = worker.ended_by_now()
+        if ended is None:
+            return worker
+        self.note(ended)
+        return self.start()
 
     def _finish(self) -> None:
         for _ in range(_MOST_TRIES):
@@ -166,11 +221,15 @@ class Siege:
         file = ["--from", str(self.file), "--reason", "other"]
         how = ["--resume", str(found["id"])] if found and (self._has_refusals or self.rng.random() < 0.5) else file
         arguments = [str(self.kind), *how, "--yes", "-o", "json"]
+        ahead = self.rng.choice(_CLOCKS)
 
         def work() -> int:
-            become_an_operator(self.folder, self.environ)
+            become_an_operator(self.folder, self.environ, longest=_LONGEST_SECONDS)
             os.chdir(self.folder)
             patch.object(bulk_marks, "CHUNK", max(50, self.rows // 20)).start()
+            if self.sleepy:
+                _have_short_leases()
+                patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
             return run(arguments)
 
         return Command(forked(work), tuple(arguments), self.folder)
@@ -314,7 +373,7 @@ class Siege:
         arguments = [str(self.kind), "--from", str(self.file), "--reason", "other", "--yes", "-o", "json"]
 
         def work() -> int:
-            become_an_operator(self.folder, self.environ)
+            become_an_operator(self.folder, self.environ, longest=_LONGEST_SECONDS)
             return run(arguments)
 
         ended = Command(forked(work), tuple(arguments), self.folder).ended()
@@ -322,6 +381,14 @@ class Siege:
             yield f"I4: the same file again did not find all done: {ended}"
         if before != (len(self.sandbox.state()["requests"]), self.query("SELECT count(*) AS n FROM refund")):
             yield f"I4: the same file again did something: {ended}"
+
+
+def _have_short_leases() -> None:
+    """In a process of its own. What a worker that sleeps had is another's soon."""
+    for module in (leases, run_refunds):
+        patch.object(module, "LEASE_MARGIN_SECONDS", 0.2).start()
+    patch.object(run_refunds, "_ROW_LEASE_SECONDS", 1.5).start()
+    patch.object(run_refunds, "_HOLD_SECONDS", 0.4).start()
 
 
 def _names(request: dict[str, Any], file: int) -> bool:
@@ -404,22 +471,23 @@ class _World:
         self.wishes += [Wish(number, amount, gives, refused) for amount, gives in wishes]
 
 
-def besiege(kind: RunKind, name: str, *, workers: int, kills: int, rows: int, longest: float, seed: int) -> list[str]:
+def besiege(kind: RunKind, name: str, *, workers: int, strikes: int, rows: int, sleepy: bool, seed: int) -> list[str]:
     """Everything that was not as it must be."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="refundcli-kills-") as made, database(name, Path(made)) as url:
         sandbox = Sandbox()
         try:
-            siege = Siege(kind, url, Path(made), sandbox, rows, workers, random.Random(seed), longest)
+            siege = Siege(kind, url, Path(made), sandbox, rows, workers, random.Random(seed), sleepy=sleepy)
             siege.open()
-            siege.press(kills)
+            siege.press(strikes)
         finally:
             sandbox.stop()
     codes = ", ".join(f"{code}: {count}" for code, count in sorted(siege.codes.items()))
+    struck = f"{siege.stops} stops" if sleepy else f"{siege.kills} kills, {siege.at_work} of them at work"
     print(
-        f"bulk kills: {kind} on {name}, {workers} at once: {siege.kills} kills of runs of {rows} rows, "
-        f"{siege.files} files, seed {seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "
-        f"{len(siege.broken)} violations"
+        f"bulk kills: {kind} on {name}, {workers} at once: {struck}; {siege.files} files of {rows} rows, seed {seed}, "
+        f"{time.monotonic() - began:.0f} s, ended with ({codes}), {len(siege.broken)} violations",
+        flush=True,
     )
     for sentence in siege.broken[:20]:
         print(f"    {sentence}")
@@ -428,31 +496,31 @@ def besiege(kind: RunKind, name: str, *, workers: int, kills: int, rows: int, lo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", type=RunKind, action="append")
+    parser.add_argument("--kind", type=RunKind, choices=list(RunKind), action="append")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), action="append")
-    parser.add_argument("--workers", type=int)
+    parser.add_argument("--workers", type=int, action="append")
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--stops", type=int, help="workers put to sleep instead of killed")
     parser.add_argument("--rows", type=int)
-    parser.add_argument("--longest", type=float, default=1.5, help="seconds that a worker may live at most")
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args(arguments)
+    strikes = wanted.stops or wanted.kills
     broken = 0
-    for kind in wanted.kind or list(RunKind):
-        for name in wanted.database or ("sqlite", "postgresql"):
-            shared = kind is RunKind.REFUND and name == "postgresql"
-            for workers in [wanted.workers] if wanted.workers else ([1, 3] if shared else [1]):
-                rows = wanted.rows or (20_000 if kind is RunKind.MARK_REFUNDED else 300)
-                broken += len(
-                    besiege(
-                        kind,
-                        name,
-                        workers=workers,
-                        kills=wanted.kills,
-                        rows=rows,
-                        longest=wanted.longest,
-                        seed=wanted.seed,
-                    )
+    for kind, name in product(wanted.kind or list(RunKind), wanted.database or ("sqlite", "postgresql")):
+        rows = wanted.rows or (20_000 if kind is RunKind.MARK_REFUNDED else 300)
+        # Rows of records are one worker's; those of refunds any number of them may share.
+        for workers in (wanted.workers or [1, 3]) if kind is RunKind.REFUND else [1]:
+            broken += len(
+                besiege(
+                    kind,
+                    name,
+                    workers=workers,
+                    strikes=strikes,
+                    rows=rows,
+                    sleepy=bool(wanted.stops),
+                    seed=wanted.seed,
                 )
+            )
     return 1 if broken else 0
 
 
