@@ -275,7 +275,8 @@ def facts_of(refund: Refund) -> dict[str, object]:
         }
     if refund.out_of_band:
         told = refund.out_of_band
-        facts |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
+        facts |= {"method": told.method, "reference": told.reference}
+        facts |= {"refunded_on": told.refunded_on and told.refunded_on.isoformat()}
         facts |= {"after_failed": told.after_failed, "evidence": told.evidence}
     return {name: fact for name, fact in facts.items() if fact}
 
