@@ -103,6 +103,12 @@ class Runner:
             stop=self.stop,
         )
 
+    def stop_after(self, seconds: float) -> None:
+        """As Ctrl-C does, while the run is at work."""
+        timer = threading.Timer(seconds, self.stop.set)
+        timer.daemon = True
+        timer.start()
+
     def items(self, run: BulkRun) -> list[RunItem]:
         return self.desk.books.read(lambda tx: tx.items(run.id, *ItemState, after=0, limit=10_000))
 

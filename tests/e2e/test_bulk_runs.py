@@ -4,11 +4,13 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from desk import Desk
+from refundcli.services import run_refunds
 from refundcli.store.checking import findings
 
 
@@ -376,3 +378,131 @@ def test_a_refund_just_made_by_hand_is_not_made_again_by_a_file(desk: Desk) -> N
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert answer["refused_by_code"] == {"possible-duplicate": 1}
     assert desk.json(f"refund --from {file} --allow-duplicate --yes")["refunded"] == 1
+
+
+# --- through the provider, stopped and again -----------------------------------------------------------------
+
+
+class Killed(Exception):
+    """As good as dead."""
+
+
+def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The worker dies after it came to this step so often, and tidies nothing up; the id of its run."""
+    reached: list[None] = []
+    worker: Any = run_refunds._Worker
+    original = getattr(worker, step)
+
+    def go_or_die(self: Any, *given: Any) -> None:
+        original(self, *given)
+        reached.append(None)
+        if len(reached) == nth:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, step, go_or_die)
+        patched.setattr(worker, "leave", lambda self: self.senders.close())
+        assert desk(command).exit_code == 1
+    (run,) = desk.books.read(lambda tx: tx.runs(limit=1))
+    forget_the_worker(desk)
+    return run.id
+
+
+def forget_the_worker(desk: Desk) -> None:
+    """It ran in this very process, which lives: the store is told that it does not."""
+    with desk.books.engine.begin() as line:
+        line.execute(text("UPDATE bulk_item SET worker = worker || 'gone' WHERE worker <> ''"))
+        line.execute(text("UPDATE refund SET lease_owner = lease_owner || 'gone' WHERE lease_owner <> ''"))
+
+
+ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_RATE": "0"}
+
+
+@pytest.fixture
+def half_done(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
+    """Four rows: the first was refused, and the worker died after the second."""
+    desk.environ |= ONE_AT_A_TIME
+    desk.sandbox.dispute(desk.paid_by_card("C-1"))
+    for place in range(2, 5):
+        desk.paid_by_card(f"C-{place}")
+    file = transfers(desk, *(f"C-{place},40,other" for place in range(1, 5)), columns="invoice,amount,reason")
+    return file, kill_at(desk, f"refund --from {file} --yes", "_tell", 2, monkeypatch)
+
+
+def rejected_invoices(answer: dict[str, Any]) -> list[str]:
+    with open(answer["rejected_file"], newline="") as lines:
+        return [row["invoice"] for row in csv.DictReader(lines)]
+
+
+def test_the_same_file_again_goes_on_and_tells_of_rows_that_were_refused_before(
+    desk: Desk, half_done: tuple[Path, str]
+) -> None:
+    file, run = half_done
+    answer = desk.json(f"refund --from {file} --confirm 2", exit_code=9)
+    assert (answer["run"], answer["refunded"] + answer["done_before"], answer["state"]) == (run, 3, "finished")
+    assert (answer["refused_count"], answer["refused_by_code"]) == (1, {"differs-from-provider": 1})
+    assert rejected_invoices(answer) == ["C-1"]
+    assert findings(desk.books) == []
+
+
+def test_a_resumed_run_tells_of_rows_that_another_worker_refused(desk: Desk, half_done: tuple[Path, str]) -> None:
+    _, run = half_done
+    answer = desk.json(f"refund --resume {run} --yes", exit_code=9)
+    assert answer["state"] == "finished"
+    assert answer["refused_by_code"] == {"differs-from-provider": 1}
+    assert rejected_invoices(answer) == ["C-1"]
+
+
+def test_rows_that_a_run_refused_do_not_stop_it_by_max_errors_when_it_goes_on(
+    desk: Desk, half_done: tuple[Path, str]
+) -> None:
+    file, _ = half_done
+    assert desk.json(f"refund --from {file} --max-errors 1 --yes", exit_code=9)["state"] == "finished"
+
+
+def test_a_row_that_may_be_done_by_now_joins_the_run_that_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.environ |= ONE_AT_A_TIME
+    desk.paid_by_card("C-1")
+    desk.paid_by_card("C-2")
+    file = transfers(desk, "C-3,40,other", "C-1,40,other", "C-2,40,other", columns="invoice,amount,reason")
+    run = kill_at(desk, f"refund --from {file} --yes", "_tell", 1, monkeypatch)
+    late = desk.paid_by_card("C-3")
+    answer = desk.json(f"refund --from {file} --confirm 2")
+    assert (answer["run"], answer["refunded"] + answer["done_before"]) == (run, 3)
+    assert desk.refunded_at_provider(late) == [4000]
+    assert desk.json(f"refund --from {file} --yes")["done_before"] == 3
+
+
+def test_what_is_on_its_way_is_not_counted_twice_when_its_file_is_checked_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.environ |= ONE_AT_A_TIME
+    reference = desk.paid_by_card("C-1")
+    file = transfers(desk, "C-1,40,other", "C-1,60,other", columns="invoice,amount,reason")
+    kill_at(desk, f"refund --from {file} --yes", "_answered", 1, monkeypatch)
+    answer = desk.json(f"refund --from {file} --yes")
+    assert (answer["refunded"], answer["refused_count"], answer["state"]) == (2, 0, "finished")
+    assert sorted(desk.refunded_at_provider(reference)) == [4000, 6000]
+
+
+def test_a_run_that_was_done_but_not_finished_is_finished_by_the_same_file(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.environ |= ONE_AT_A_TIME
+    desk.paid_by_card("C-1")
+    file = transfers(desk, "C-1,40,other", columns="invoice,amount,reason")
+    run = kill_at(desk, f"refund --from {file} --yes", "_tell", 1, monkeypatch)
+    answer = desk.json(f"refund --from {file} --yes")
+    assert (answer["run"], answer["done_before"], answer["state"]) == (run, 1, "finished")
+
+
+def test_refused_rows_that_cannot_be_written_hide_nothing_of_what_was_refunded(desk: Desk) -> None:
+    desk.sandbox.dispute(desk.paid_by_card("C-1"))
+    desk.paid_by_card("C-2")
+    file = transfers(desk, "C-1,40,other", "C-2,40,other", columns="invoice,amount,reason")
+    file.with_name(f"{file.name}.rejected.csv").mkdir()
+    answer = desk(f"refund --from {file} --yes -o json")
+    assert answer.exit_code == 9, answer
+    assert (answer.json["refunded"], answer.json["refused_count"], answer.json["rejected_file"]) == (1, 1, None)
+    assert "rejected rows cannot be written" in answer.err
+    assert "Nothing was done" not in answer.err

@@ -109,7 +109,8 @@ def checked_file(
         known = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
         rules = RowRules(wishes, services.clock, known.id if known else "", options.allow_duplicate)
         with RejectedFile(path_for_rejected(source, opened.columns), opened.columns, keyed=True) as rejected:
-            check = BulkCheck(services.books, rules, shelf)
+            staged = rules.run_id if options.kind is RunKind.REFUND and not options.plan else ""
+            check = BulkCheck(services.books, rules, shelf, staged)
             with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
                 report = check.check(opened.rows, advance=advance, reject=rejected.add)
             if not app.wants_json:
@@ -204,6 +205,7 @@ def _confirm(app: App, rows: int, options: BulkOptions, *, live: bool) -> None:
 
 
 def _stop_at_max_errors(options: BulkOptions, report: BulkReport, source: Source) -> None:
-    if options.max_errors is not None and report.refused_count >= options.max_errors:
+    new = report.refused_count - len(report.refused_by_run)
+    if options.max_errors is not None and new >= options.max_errors:
         hint = f"Nothing was done. Look at them: refundcli {options.kind} --from {source.name} --dry-run"
-        raise TooManyErrors(report.refused_count, options.max_errors, how_to_go_on=hint)
+        raise TooManyErrors(new, options.max_errors, how_to_go_on=hint)

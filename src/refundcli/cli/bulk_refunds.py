@@ -1,24 +1,25 @@
 """`refund` with a file: send back what was checked, through the providers, many at once."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import typer
 
 from refundcli.cli import refunding
-from refundcli.cli.bulk import BulkOptions, Checked, checked_file, show_checked, tell_rejected
+from refundcli.cli.bulk import BulkOptions, checked_file, show_checked, tell_rejected
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.documents.rejected import RejectedFile
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
-from refundcli.domain.refund import Refund
+from refundcli.domain.errors import RefundcliError
 from refundcli.domain.statuses import Provider
 from refundcli.output.bulk_screen import run_shape, show_refunded
 from refundcli.output.errors import show_error
-from refundcli.output.progress import Advance, progress
+from refundcli.output.progress import progress
 from refundcli.services.bad_rows import BadRow, Problem
 from refundcli.services.bulk_check import BulkReport
 from refundcli.services.bulk_marks import how_to_go_on
@@ -31,6 +32,7 @@ from refundcli.services.run_report import RunLimits, RunReport, Stopped
 
 _KIND = RunKind.REFUND
 _PAGE = 1000
+_SHOWN = 50
 
 
 def refund_file(app: App, options: BulkOptions) -> None:
@@ -48,13 +50,13 @@ def refund_file(app: App, options: BulkOptions) -> None:
     with checked_file(app, options, wishes, connect=connect) as checked:
         if checked is None:
             return
-        if not checked.report.wanted:
+        if not checked.report.wanted and not checked.rules.run_id:
             path = checked.rejected.publish()
             show_checked(app, checked.source.name, _KIND, checked.report, rejected_file=path, dry_run=False)
             return
         run = begin_staged(replace(checked.run, rows=checked.report.rows), checked.shelf, books=app.services.books)
-        report = _do(app, options, run, checked.report.wanted, lambda item: checked.rejected.add(_rejection(item)))
-        _show(app, checked.source.name, run, report, checked, checked.rejected.publish())
+        report = _do(app, options, run, checked.report.wanted)
+        _show(app, checked.source.name, run, report, checked.report, checked.rejected)
 
 
 def _go_on(app: App, options: BulkOptions) -> None:
@@ -64,11 +66,36 @@ def _go_on(app: App, options: BulkOptions) -> None:
     left = sum(n for state, n in counts.items() if state not in (ItemState.DONE, ItemState.REFUSED))
     columns = tuple(json.loads(run.options)["columns"])
     with RejectedFile(Path(f"{run.id}.rejected.csv"), columns, keyed=True) as rejected:
-        report = _do(app, options, run, left, lambda item: None)
-        # All that the run refused: earlier workers may have run elsewhere.
+        report = _do(app, options, run, left)
+        _show(app, run.id, run, report, None, rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class _HandedBack:
+    """The rows that the run refused, by whichever worker: how many by code, the first of them, and their file.
+
+    `problem`: why they could not be handed back.
+    """
+
+    codes: Counter[str] = field(default_factory=Counter)
+    first: list[BadRow] = field(default_factory=list)
+    path: Path | None = None
+    problem: RefundcliError | None = None
+
+
+def _hand_back(app: App, run: BulkRun, rejected: RejectedFile, *, told: Container[int]) -> _HandedBack:
+    """Lines that are `told` already are in the file. Where this goes wrong, what was refunded is shown all the same."""
+    done = _HandedBack()
+    try:
         for item in _refused(app, run):
-            rejected.add(_rejection(item))
-        _show(app, run.id, run, report, None, rejected.publish())
+            if item.line not in told:
+                row = _rejection(item)
+                rejected.add(row)
+                done.codes[item.code] += 1
+                done.first.extend([row] if len(done.first) < _SHOWN else [])
+        return replace(done, path=rejected.publish())
+    except RefundcliError as problem:
+        return replace(done, problem=problem)
 
 
 def _refused(app: App, run: BulkRun) -> Iterator[RunItem]:
@@ -82,7 +109,7 @@ def _refused_page(run_id: str, after: int, reading: Reading) -> list[RunItem]:
     return reading.items(run_id, ItemState.REFUSED, after=after, limit=_PAGE)
 
 
-def _do(app: App, options: BulkOptions, run: BulkRun, rows: int, reject: Callable[[RunItem], None]) -> RunReport:
+def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
     services = app.services
     limits = RunLimits(in_flight=services.settings.refunds.in_flight, max_errors=options.max_errors)
     with (
@@ -96,23 +123,9 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int, reject: Callabl
             clock=services.clock,
             policy=services.policy,
             limits=limits,
-            tell=_Told(advance, reject),
+            tell=lambda item, refunds: advance(1, refused=int(item.state is ItemState.REFUSED)),
             stop=stop,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """Hears of each row's end: it counts, and a refused one is handed back."""
-
-    advance: Advance
-    reject: Callable[[RunItem], None]
-
-    def __call__(self, item: RunItem, refunds: Sequence[Refund]) -> None:
-        refused = item.state is ItemState.REFUSED
-        self.advance(1, refused=int(refused))
-        if refused:
-            self.reject(item)
 
 
 def _rejection(item: RunItem) -> BadRow:
@@ -120,21 +133,26 @@ def _rejection(item: RunItem) -> BadRow:
     return BadRow(item.line, (problem,), tuple(json.loads(item.cells)), item.request_key)
 
 
-def _show(app: App, name: str, run: BulkRun, report: RunReport, checked: Checked | None, rejected: Path | None) -> None:
-    path = str(rejected) if rejected else None
-    before = checked.report if checked else None
+def _show(
+    app: App, name: str, run: BulkRun, report: RunReport, checked: BulkReport | None, rejected: RejectedFile
+) -> None:
+    """`checked` is what the check of the run's file found, where there was one."""
+    back = _hand_back(app, run, rejected, told=checked.refused_by_run if checked else ())
+    path = str(back.path) if back.path else None
     if app.for_people:
-        show_refunded(report, run.id, app.out)
+        show_refunded(report, back.codes, run.id, app.out)
     else:
-        app.show_object(run_shape(name, before, report, run.id, path))
+        app.show_object(run_shape(name, checked, report, run.id, codes=back.codes, first=back.first, path=path))
     for lost in report.not_written:
         show_error(lost, app.err)
-    refused = report.refused + (before.refused_count if before else 0)
-    tell_rejected(app, _KIND, refused, before.rows if before else run.rows, path)
+    refused = back.codes.total() + (checked.refused_count if checked else 0)
+    tell_rejected(app, _KIND, refused, checked.rows if checked else run.rows, path)
     if report.stopped:
         app.err.say(("! ", "yellow"), f"Stopped: {report.stopped}.")
     if report.state is not RunState.FINISHED:
         _tell_next(app, run, report)
+    if back.problem and not report.trouble:
+        show_error(back.problem, app.err)
     code = _exit_code(report, refused)
     if report.trouble and code != ExitCode.OUTCOME_UNKNOWN:
         raise report.trouble

@@ -105,7 +105,8 @@ class RejectedFile:
 
     def _unwritable(self, failure: OSError) -> FileProblem:
         what = f"the rejected rows cannot be written: {(failure.strerror or str(failure)).lower()}"
-        return FileProblem(str(self.path), what, hint="Nothing was done. Make its folder writable, and run it again.")
+        hint = "Make its folder writable, and run it again: nothing is done twice."
+        return FileProblem(str(self.path), what, hint=hint)
 
 
 def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:

@@ -1,5 +1,6 @@
 """What a bulk file comes to: before it is done, and after."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from refundcli.domain.statuses import Provider
 from refundcli.output.import_screen import problem_shape, show_problems
 from refundcli.output.shapes import money
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
+from refundcli.services.bad_rows import BadRow
 from refundcli.services.bulk_check import BulkReport
 from refundcli.services.run_report import RunReport
 from refundcli.services.undo_records import Undone
@@ -52,14 +54,15 @@ def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
     screen.say(("✓ ", GOOD), f"Recorded {_rows(report.wanted)}", f": {sums}" if sums else "", done, f".{by}")
 
 
-def show_refunded(report: RunReport, run: str, screen: Screen) -> None:
-    """What was sent back, what was refused, and what nobody knows yet."""
+def show_refunded(report: RunReport, refused: Counter[str], run: str, screen: Screen) -> None:
+    """What was sent back, what the run refused, and what nobody knows yet."""
     sums = ", ".join(str(total) for _, total in sorted(report.totals.items()))
-    before = f"; {report.done_before} of them were done before" if report.done_before else ""
-    screen.say(("✓ ", GOOD), f"Refunded {_rows(report.done)}", f": {sums}" if sums else "", before, f".   {run}")
-    if report.refused:
-        codes = " · ".join(f"{count} {code}" for code, count in report.codes.most_common())
-        screen.say(("✗ ", BAD), f"{_rows(report.refused)} refused: {codes}")
+    before = f"; {report.done_before} were done before" if report.done_before else ""
+    done = _rows(report.done - report.done_before)
+    screen.say(("✓ ", GOOD), f"Refunded {done}", f": {sums}" if sums else "", before, f".   {run}")
+    if refused:
+        codes = " · ".join(f"{count} {code}" for code, count in refused.most_common())
+        screen.say(("✗ ", BAD), f"{_rows(refused.total())} refused: {codes}")
     if report.unknown:
         screen.say(("! ", DOUBT), f"{_rows(report.unknown)} sent, and what came of them is not known: their amounts")
         screen.say("stay reserved, so none can be paid twice. Do not refund them by hand.", indent=3)
@@ -80,41 +83,40 @@ def bulk_shape(
             {"rows": report.rows_of[group], "provider": group[1] or None, "amount": money(total)}
             for group, total in sorted(report.sums.items())
         ],
-        **_refused(report, rejected_file),
+        **_refusals(report.codes, report.refused, rejected_file),
     }
 
 
 def run_shape(
-    name: str, checked: BulkReport | None, report: RunReport, run: str, rejected_file: str | None
+    name: str,
+    checked: BulkReport | None,
+    report: RunReport,
+    run: str,
+    *,
+    codes: Counter[str],
+    first: Sequence[BadRow],
+    path: str | None,
 ) -> dict[str, Any]:
-    """The answer of a run through providers; `checked` is what the check of its file found, where there was one."""
-    before = checked.done_before if checked else 0
+    """The answer of a run through providers; `checked` is what the check of its file found, where there was one.
+
+    `codes` and `first` tell of the rows that the run itself refused, and `path` where all refused rows are.
+    """
     shape = {
         "dry_run": False,
         "file": name,
         "run": run,
         "state": report.state,
         "rows": checked.rows if checked else sum(report.standing.values()),
-        "refunded": report.done,
-        "done_before": report.done_before + before,
+        "refunded": report.done - report.done_before,
+        "done_before": report.done_before + (checked.done_before if checked else 0),
         "unknown": report.unknown,
         "waiting": report.waiting,
         "held_by_others": report.held_by_others,
         "stopped": report.stopped,
         "totals": [{"amount": money(total)} for _, total in sorted(report.totals.items())],
     }
-    codes = dict(report.codes)
-    refused = report.refused
-    if checked:
-        refused += checked.refused_count
-        codes = {code: codes.get(code, 0) + checked.codes.get(code, 0) for code in {*codes, *checked.codes}}
-    problems = [problem for row in checked.refused for problem in row.problems] if checked else []
-    return shape | {
-        "refused_count": refused,
-        "refused_by_code": codes,
-        "refused": [problem_shape(problem) for problem in problems],
-        "rejected_file": rejected_file,
-    }
+    before, refused = (checked.codes, checked.refused) if checked else (Counter[str](), [])
+    return shape | _refusals(before + codes, [*refused, *first], path)
 
 
 def show_undo(what: str, told: Undone, screen: Screen, *, done: bool) -> None:
@@ -137,13 +139,12 @@ def undo_shape(what: str, told: Undone) -> dict[str, Any]:
     }
 
 
-def _refused(report: BulkReport, rejected_file: str | None) -> dict[str, Any]:
-    problems = [problem for row in report.refused for problem in row.problems]
+def _refusals(codes: Counter[str], first: Sequence[BadRow], path: str | None) -> dict[str, Any]:
     return {
-        "refused_count": report.refused_count,
-        "refused_by_code": dict(report.codes),
-        "refused": [problem_shape(problem) for problem in problems],
-        "rejected_file": rejected_file,
+        "refused_count": codes.total(),
+        "refused_by_code": dict(codes),
+        "refused": [problem_shape(problem) for row in first for problem in row.problems],
+        "rejected_file": path,
     }
 
 

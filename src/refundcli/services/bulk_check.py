@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Protocol, TypeAlias
 
-from refundcli.domain.bulk_run import RunKind
+from refundcli.domain.bulk_run import ItemState, RunItem, RunKind
 from refundcli.domain.errors import RefundcliError, Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
@@ -111,7 +111,10 @@ class Wishes(Protocol):
 
 @dataclass(slots=True)
 class BulkReport:
-    """What the rows of a file come to; sums by currency and provider. `refused` holds the first ones."""
+    """What the rows of a file come to; sums by currency and provider. `refused` holds the first ones.
+
+    `refused_by_run`: lines that the run which is gone on with had refused before.
+    """
 
     rows: int = 0
     wanted: int = 0
@@ -120,6 +123,7 @@ class BulkReport:
     rows_of: Counter[tuple[str, str]] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     refused: list[BadRow] = field(default_factory=list)
+    refused_by_run: set[int] = field(default_factory=set)
 
     @property
     def refused_count(self) -> int:
@@ -201,11 +205,16 @@ class RowRules:
 
 @dataclass(slots=True)
 class BulkCheck:
-    """Asks every rule of every row and changes nothing; what may be done is put on the shelf."""
+    """Asks every rule of every row and changes nothing; what may be done is put on the shelf.
+
+    `staged`: the run that is gone on with, where its rows are in the store. They were checked and confirmed, and the
+    rules are asked again as each is done; only rows that it does not have yet are asked about here.
+    """
 
     books: Books
     rules: RowRules
     shelf: Shelf
+    staged: str = ""
     report: BulkReport = field(default_factory=BulkReport)
 
     def check(self, rows: Rows, *, advance: Advance, reject: Reject) -> BulkReport:
@@ -238,25 +247,38 @@ class BulkCheck:
         numbers = list(dict.fromkeys(wanted))
         found = tx.invoices_with_facts(numbers)
         known = tx.refunds_by_keys([each.key for each in chunk])
+        staged = tx.items_on_lines(self.staged, [each.row.line for each in chunk]) if self.staged else {}
         ahead = Ahead(self.shelf.taken([p.id for invoice, _ in found.values() for p in invoice.payments]))
         refused, checked = [], []
         for each in chunk:
             if isinstance(each.row, BadRow):
                 refused.append(replace(each.row, key=each.key))
                 continue
+            made, item = known.get(each.key, ()), staged.get(each.row.line)
             try:
                 invoice, facts = found.get(each.row.invoice, (None, 0))
                 invoice = ahead.of(invoice)
                 self._check_own_key(each, each.row)
-                shares = self.rules.shares_of(each.row, each.key, invoice, known.get(each.key, ()), each.earlier)
+                if item and item.state is ItemState.REFUSED:
+                    self.report.refused_by_run.add(item.line)
+                    refused.append(_as_told(item, each.row))
+                    continue
+                if item:
+                    shares = self._left_of(item, each.row, invoice, made)
+                else:
+                    shares = self.rules.shares_of(each.row, each.key, invoice, made, each.earlier)
             except DoneBefore:
                 self.report.done()
             except RefundcliError as refusal:
                 refused.append(rejected(each.row, each.key, refusal))
             else:
                 assert invoice
-                parts = ahead.take(shares, each.row.reason)
                 self.report.take(parts_of(shares))
+                # What is reserved is taken already.
+                held = any(refund.state.unfinished for refund in made)
+                parts = () if held else ahead.take(shares, each.row.reason)
+                if item:
+                    continue
                 checked.append(
                     CheckedRow(
                         row=each.row,
@@ -273,6 +295,20 @@ class BulkCheck:
         self.shelf.put(checked)
         self.shelf.take(ahead.changed)
         return refused
+
+    def _left_of(self, item: RunItem, row: BulkRow, invoice: Invoice | None, made: Sequence[Refund]) -> list[Share]:
+        """What a row of the run that is gone on with will take. Raises DoneBefore."""
+        assert invoice, "it was there when the row was staged"
+        if item.state is ItemState.DONE:
+            raise DoneBefore
+        begun = [refund for refund in made if refund.state.unfinished]
+        if begun:
+            return [Share(_payment_of(invoice, refund), refund.amount) for refund in begun]
+        try:
+            return self.rules.wishes.shares(row, item.request_key, invoice)
+        except RefundcliError:
+            # Whoever does it is told so: the world may have changed again by then.
+            return [Share(invoice.payments[0], Money(item.expected, invoice.currency))]
 
     def _check_own_key(self, each: "_Keyed", row: BulkRow) -> None:
         """Two rows that share a key must say the same, and are one wish (I4)."""
@@ -331,6 +367,12 @@ def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:
     column, value = ("key", row.key) if isinstance(refusal, DuplicateKey) else ("invoice", row.invoice)
     problem = Problem(row.line, column, value, refusal.code, refusal.message, refusal.hint)
     return BadRow(row.line, (problem,), row.cells, key)
+
+
+def _as_told(item: RunItem, row: BulkRow) -> BadRow:
+    """A row as the run that is gone on with refused it when it came to it."""
+    problem = Problem(item.line, "invoice", item.invoice, item.code, item.message, item.hint)
+    return BadRow(item.line, (problem,), row.cells, item.request_key)
 
 
 def parts_of(shares: Sequence[Share]) -> list[tuple[str, Money]]:

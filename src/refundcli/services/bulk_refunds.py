@@ -1,7 +1,6 @@
 """Rows that ask for refunds through a provider: what they wish, and how they wait in the store for a worker."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from refundcli.domain.bulk_run import BulkRun, RunItem, RunKind
@@ -53,29 +52,26 @@ class RefundWishes:
 
 
 def begin_staged(run: BulkRun, shelf: Shelf, *, books: Books) -> BulkRun:
-    """Put a run and all of its rows into the store, where any worker finds them; or find those that are there.
+    """Put a run and all of its rows into the store, where any worker finds them.
 
-    In one transaction: there is never a run with a part of its rows.
+    Where it is there and not finished, rows that it does not have join it: they were refused when it began. All in
+    one transaction: there is never a run with a part of its rows.
     """
 
     def work(tx: Writing) -> BulkRun:
         known = tx.unfinished_run(run.fingerprint)
-        if known:
-            return known
-        tx.begin_run(run)
-        for items in _items(run, shelf):
-            tx.stage_items(items)
-        return run
+        if known is None:
+            tx.begin_run(run)
+        begun = known or run
+        n = sum(tx.item_counts(begun.id).values())
+        for chunk in shelf.chunks(_CHUNK):
+            there = tx.items_on_lines(begun.id, [each.row.line for each in chunk]) if known else {}
+            new = [each for each in chunk if each.row.line not in there]
+            tx.stage_items([_item(begun.id, n + place, each) for place, each in enumerate(new, 1)])
+            n += len(new)
+        return begun
 
     return books.write(work)
-
-
-def _items(run: BulkRun, shelf: Shelf) -> Iterator[list[RunItem]]:
-    n = 0
-    for chunk in shelf.chunks(_CHUNK):
-        items = [_item(run.id, n + place, checked) for place, checked in enumerate(chunk, 1)]
-        n += len(chunk)
-        yield items
 
 
 def _item(run_id: str, n: int, checked: CheckedRow) -> RunItem:

@@ -24,6 +24,10 @@ class RunReading(Protocol):
         """Rows of a run in these states, in their order; `after` is the number of one to go on after."""
         ...
 
+    def items_on_lines(self, run_id: str, lines: Sequence[int]) -> dict[int, RunItem]:
+        """Rows of a run by the line of its file that they stood on."""
+        ...
+
     def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
         """What a run made, in order; `after` is the id of one to go on after."""
         ...

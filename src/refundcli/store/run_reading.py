@@ -1,5 +1,7 @@
 """Questions about bulk runs."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
@@ -38,3 +40,7 @@ class SqlRunReading:
             .limit(limit)
         )
         return [item_of(row) for row in self._session.exec(query)]
+
+    def items_on_lines(self, run_id: str, lines: Sequence[int]) -> dict[int, RunItem]:
+        query = select(BulkItemRow).where(BulkItemRow.run_id == run_id, col(BulkItemRow.line).in_(lines))
+        return {row.line: item_of(row) for row in self._session.exec(query)}
