@@ -11,7 +11,7 @@ import pytest
 
 from desk import Desk
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundState
+from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
 from refundcli.services import events, hear_news
 from refundcli.store.checking import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, Post, adyen, item, settle_secrets, signed, stripe, stripe_event
@@ -144,6 +144,35 @@ def test_an_event_that_contradicts_our_refund_changes_nothing_and_is_told_until_
     (found,) = desk.json("events list --state contradicts")
     assert desk("status").exit_code == 8
     assert desk.json(f"events show {found['id']}")["payload"]["amount"]["value"] == 4100
+
+
+def test_a_person_ends_the_alarm_of_an_event_that_contradicts(desk: Desk) -> None:
+    reference = desk.paid_by_card(provider="adyen")
+    desk.json("refund INV-1 --amount 40 --reason other --yes")
+    made = desk.sandbox.refunds[-1]
+    wrong = item(pspReference=made.id, originalReference=reference, amount={"currency": "EUR", "value": 4100})
+    ingest(desk, adyen(signed(wrong)))
+    (found,) = desk.json("events list --state contradicts")
+    known = desk.json(f"events acknowledge {found['id']} --memo 'case 4711'")
+    assert (known["state"], "another amount" in known["note"], "case 4711" in known["note"]) == ("applied", True, True)
+    assert desk("status").exit_code == 0
+    assert only_refund(desk).state is RefundState.PENDING
+    ingest(desk, adyen(signed(wrong)))
+    assert desk("status").exit_code == 0
+    desk.refused(f"events acknowledge {found['id']}", "nothing-to-acknowledge")
+    desk.refused("events acknowledge 99", "event-not-found", exit_code=5)
+    assert findings(desk.books) == []
+
+
+def test_an_inquiry_that_was_closed_leaves_no_dispute_behind(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.dispute(reference)
+    ingest(desk, *told_by(desk, "stripe"))
+    assert desk.invoice("INV-1").dispute is Dispute.OPEN
+    desk.sandbox.dispute(reference, "warning_closed")
+    ingest(desk, *told_by(desk, "stripe"))
+    assert desk.invoice("INV-1").dispute is Dispute.NONE
+    desk.json("refund INV-1 --full --reason other --yes")
 
 
 def test_while_stripe_cannot_be_asked_its_events_wait(desk: Desk) -> None:

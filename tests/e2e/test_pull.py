@@ -118,6 +118,23 @@ def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
     assert desk.json("invoice pull stripe")["same"] == 60
 
 
+def test_a_pull_that_goes_on_brings_in_what_was_made_since_it_was_stopped(desk: Desk) -> None:
+    made = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(30)]
+    desk.sandbox.faults("500_before", call="lookup", payment=made[0].payments[0])
+    assert desk("invoice pull stripe").exit_code == 4
+    desk.sandbox.invoice("10.00 EUR", number="NEW")
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], counts["went_on_after"]) == (11, made[10].id)
+    assert desk.invoice("NEW")
+
+
+def test_a_pull_whose_place_is_gone_begins_anew(desk: Desk) -> None:
+    for number in range(3):
+        desk.sandbox.invoice("10.00 EUR", number=f"INV-{number}")
+    desk.books.write(lambda tx: tx.set_sync_state("pull:stripe:all", "in_deletedDraft 2026-09-01"))
+    assert desk.json("invoice pull stripe")["new"] == 3
+
+
 def test_since_leaves_older_ones_out(desk: Desk) -> None:
     old = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
     desk.sandbox.invoice("10.00 EUR", number="OLD", created=old)

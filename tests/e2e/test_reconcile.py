@@ -72,6 +72,18 @@ def test_a_dispute_opened_since_the_import_stops_the_refund(desk: Desk) -> None:
     desk.refused("refund INV-1 --full --reason other --yes", "dispute-closed")
 
 
+def test_a_dry_run_shows_what_the_provider_tells_and_where_it_differs(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    (told,) = desk.json("refund INV-1 --amount 40 --reason other --dry-run")["preflight"]
+    assert (told["provider"], told["payment"], told["captured"]["amount"]) == ("stripe", reference, "100.00")
+    assert (told["refunded"]["amount"], told["processing"], told["dispute"]) == ("0.00", False, None)
+    desk.sandbox.dashboard_refund(reference, 1)
+    error = desk.refused("refund INV-1 --amount 40 --reason other --dry-run", "differs-from-provider")
+    assert "reconcile --invoice INV-1" in str(error["hint"])
+    desk.paid_by_card("INV-2", provider="adyen")
+    assert desk.json("refund INV-2 --full --reason other --dry-run")["preflight"] == []
+
+
 def test_an_inquiry_that_may_still_be_refunded_is_no_dispute(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.dispute(reference, "warning_needs_response")

@@ -113,7 +113,7 @@ def refund(
         return
     live = refunding.connect(me, seen)
     if dry_run:
-        preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers)
+        truths = preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers)
         refunding.show_dry_run(
             me,
             [(share.amount, share.payment) for share in seen.shares],
@@ -121,6 +121,7 @@ def refund(
             reason=request.reason,
             request_key=request.request_key,
             record=False,
+            truths=truths,
         )
         return
     refunding.confirm_refund(me, request, seen, live=live, yes=yes, confirm=confirm)

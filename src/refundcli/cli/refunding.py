@@ -20,6 +20,7 @@ from refundcli.services.finding import invoice_named
 from refundcli.services.issue_refund import Preview, RefundRequest, left_behind, preview
 from refundcli.services.keys import checked_key, generated_key
 from refundcli.services.ports import PaymentProvider, Reading
+from refundcli.services.provider_news import PaymentTruth
 from refundcli.services.resume import resume
 
 
@@ -131,18 +132,22 @@ def show_dry_run(
     reason: RefundReason,
     request_key: str,
     record: bool,
+    truths: Sequence[PaymentTruth] = (),
 ) -> None:
-    """What would be done, in the shape of a real answer."""
+    """What would be done, in the shape of a real answer; `truths` is what the providers told when they were asked."""
     from refundcli.output import shapes
+    from refundcli.output.refund_screen import truth_words
 
     if app.for_people:
         nothing = "written" if record else "sent or written"
         app.out.say(f"Dry run: every rule was asked, nothing was {nothing}.")
         for amount, payment in parts:
             app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}", indent=3)
+        for truth in truths:
+            app.out.say(f"Asked {truth.provider.label}: {truth_words(truth)}. The books agree.", indent=3)
         return
     answer = shapes.dry_run_answer(parts, invoice, reason=reason, request_key=request_key, record=record)
-    app.show_object(answer)
+    app.show_object(answer | {"preflight": [shapes.payment_truth(truth) for truth in truths]})
 
 
 def _what(payment: Payment, amount: Money, *, record: bool) -> str:

@@ -203,6 +203,8 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
 def _identity(refund: Refund) -> str:
     """What to look for at the provider or the bank; and our own id where something is left to do with it."""
     way = refund.provider_reference or _recorded_way(refund)
+    if refund.failure:
+        way = f"{way or refund.id}   {refund.failure}"
     if refund.needs_acknowledgement:
         return f"{way}   came back: refundcli acknowledge {refund.id}"
     if refund.is_external and refund.credit_note is None:

@@ -77,7 +77,7 @@ def show_differences(told: Sequence[tuple[Difference, bool]], screen: Screen) ->
         table.add_column(name, overflow="fold")
     for difference, taken_in in told[:_SHOWN]:
         table.add_row(
-            cell(f"{difference.what} {difference.kind}", QUIET if taken_in else BAD),
+            cell(_what(difference), QUIET if taken_in else BAD),
             cell(difference.invoice or "not in the books", "" if difference.invoice else DOUBT),
             cell(difference.reference),
             cell(difference.here or "—"),
@@ -89,13 +89,19 @@ def show_differences(told: Sequence[tuple[Difference, bool]], screen: Screen) ->
         screen.say(f"… and {len(told) - _SHOWN} more: the same with -o csv", indent=3)
 
 
+def _what(difference: Difference) -> str:
+    """`refund missing-here`, and `dispute` alone."""
+    return " ".join(dict.fromkeys((difference.what, difference.kind.value)))
+
+
 def show_reconciled(label: str, done: Reconciled, screen: Screen) -> None:
     """One line of result, then the money by kind."""
     things = f"{done.compared} {'payment' if done.compared == 1 else 'payments'} compared with {label}"
     if not done.differences:
         screen.say(("✓ ", GOOD), f"{things}: the books agree.")
         return
+    differ = f"{done.differences} {'differs' if done.differences == 1 else 'differ'}"
     taken_in = f", {done.repaired} taken in" if done.repaired else ""
-    screen.say(("! ", DOUBT), f"{things}: ", (f"{done.differences} differ", STRONG), taken_in, ".")
+    screen.say(("! ", DOUBT), f"{things}: ", (differ, STRONG), taken_in, ".")
     for (kind, _), amount in sorted(done.money.items()):
         screen.say(f"{kind:<14} {amount}", indent=3)

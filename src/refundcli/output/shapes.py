@@ -12,6 +12,7 @@ from refundcli.output.json import money_fields
 
 if TYPE_CHECKING:
     from refundcli.services.ports import AuditEntry
+    from refundcli.services.provider_news import PaymentTruth
 
 
 def money(amount: Money) -> dict[str, Any]:
@@ -182,6 +183,20 @@ def dry_run_answer(
         for amount, of in parts
     ]
     return answer
+
+
+def payment_truth(of: PaymentTruth) -> dict[str, Any]:
+    """A payment as its provider knows it."""
+    dispute = of.dispute
+    return {
+        "provider": of.provider,
+        "payment": of.references[0],
+        "captured": money(of.captured),
+        "refunded": money(of.refunded),
+        "processing": of.processing,
+        "dispute": dispute.dispute or None if dispute else None,
+        "asked_at": of.asked_at,
+    }
 
 
 def error(problem: RefundcliError) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from refundcli.domain.invoice import Invoice
 from refundcli.output import shapes
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Screen, local_time
+from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.provider_news import EventState
 from refundcli.services.status import Next, OpenRefund, Status
 
@@ -122,7 +123,9 @@ def _command(each: OpenRefund) -> str | None:
     if each.next is Next.WAIT:
         return None
     if each.next is Next.RECONCILE:
-        return f"refundcli reconcile --provider {each.refund.provider}"
+        # Only Stripe can be asked how it stands.
+        asked = each.refund.provider in CAN_LOOK_UP
+        return f"refundcli reconcile {f'--provider {each.refund.provider}' if asked else '--report FILE'}"
     return f"refundcli {each.next} {each.refund.id}{_TO_ADD.get(each.next, '')}"
 
 

@@ -251,6 +251,8 @@ class StripeRecords:
     # --- invoices ------------------------------------------------------------------------------------------
 
     def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice]:
+        if after and self._one(lambda: self._client.v1.invoices.retrieve(after)) is None:
+            after = ""  # a draft that was deleted since is no place to go on from
         wanted = {**self._made_since(since), **({"starting_after": after} if after else {})}
         for told in self._pages(self._client.v1.invoices.list, wanted):
             yield self._told_invoice(told)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from refundcli.domain.errors import NotFound, RefundcliError, SettingsProblem, UsageProblem, did_you_mean
+from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem, did_you_mean
 from refundcli.domain.statuses import Provider
 from refundcli.services.deliveries import DeliveryRefused, Flaw
 from refundcli.services.hear_news import Heard, hear_all, worst_of
@@ -185,7 +185,7 @@ def _heard(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_fo
     return worst_of(hear_all(tx, news, evidence=evidence, clock=clock, number_format=number_format))
 
 
-# --- looking at them ----------------------------------------------------------------------------------------
+# --- looking at them, and dealing with them ---------------------------------------------------------------------
 
 
 class NoSuchEvent(NotFound):
@@ -201,6 +201,30 @@ class UnknownEventState(UsageProblem):
     def __init__(self, word: str) -> None:
         near = did_you_mean(word, list(EventState))
         super().__init__(f"{word[:40]!a} is no state of an event.", hint=near or f"One of: {', '.join(EventState)}.")
+
+
+class NoContradiction(Refused):
+    code = "nothing-to-acknowledge"
+
+    def __init__(self, stored: StoredEvent) -> None:
+        super().__init__(
+            f"Event {stored.id} is {stored.state}: only one that contradicts the books is acknowledged.",
+            hint="refundcli events list --state contradicts",
+            context={"event": stored.id, "state": stored.state},
+        )
+
+
+def acknowledge_event(number: int, *, memo: str, books: Books) -> StoredEvent:
+    """A person dealt with what it tells: `status` is quiet about it. Raises NoSuchEvent, NoContradiction."""
+
+    def write(tx: Writing) -> StoredEvent:
+        stored = event_numbered(tx, number)
+        if stored.state is not EventState.CONTRADICTS:
+            raise NoContradiction(stored)
+        tx.acknowledge_event(stored, memo=memo)
+        return event_numbered(tx, number)
+
+    return books.write(write)
 
 
 def event_numbered(reading: Reading, number: int) -> StoredEvent:

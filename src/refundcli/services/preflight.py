@@ -40,7 +40,9 @@ class DiffersFromProvider(Refused):
 Truths: TypeAlias = Mapping[int, PaymentTruth | None]
 
 
-def preflight(invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers) -> None:
+def preflight(
+    invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers
+) -> Sequence[PaymentTruth]:
     """Read the truth of each payment that is to give money, where its provider can be asked.
 
     Raises DiffersFromProvider, ProviderUnreachable.
@@ -49,6 +51,7 @@ def preflight(invoice: Invoice, shares: Sequence[Share], *, books: Books, provid
     # The books are read again after: what a colleague refunded meanwhile is in both, or in neither.
     now = books.read(lambda tx: invoice_named(tx, invoice.number)) if truths else invoice
     refuse_differences(now, truths)
+    return [truth for truth in truths.values() if truth]
 
 
 def truths_of(shares: Sequence[Share], providers: Providers) -> Truths:

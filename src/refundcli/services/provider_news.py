@@ -71,12 +71,18 @@ class PaymentTruth:
     asked_at: datetime
     why_not_refundable: str = ""
 
+    @property
+    def told_dispute(self) -> DisputeNews:
+        """What it tells of disputes; that there was none when it was asked is told, too."""
+        none = DisputeNews(self.provider, self.references, Dispute.NONE, "no dispute", self.asked_at)
+        return self.dispute or none
+
 
 class EventState(StrEnum):
     """What became of an event that was stored."""
 
     WAITING = "waiting"  # not looked at yet, or the provider could not be asked
-    APPLIED = "applied"
+    APPLIED = "applied"  # taken in, or dealt with by a person
     UNMATCHED = "unmatched"  # about a payment that is not in the books (yet)
     CONTRADICTS = "contradicts"  # about a refund of ours, with another amount, payment or account
     UNKNOWN = "unknown"  # of a kind that says nothing to us: kept and shown

@@ -3,7 +3,7 @@
 Page by page, and a pull that was stopped goes on where it was; what the books know better stays.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -55,14 +55,22 @@ def pull(
 ) -> Pulled:
     """Every invoice made since then. Raises ProviderUnreachable; what was written stays."""
     name = f"pull:{records.name}:{since or 'all'}"
-    stopped_after = books.read(lambda tx: tx.sync_state(name))
-    done = Pulled(went_on=stopped_after[0] if stopped_after else "")
-    for chunk in chunked(records.invoices(since=since, after=done.went_on), _AT_ONCE):
-        write = partial(_write, told=chunk, records=records, clock=clock, number_format=number_format, name=name)
-        counts, news = books.write(write)
-        done.imported.add(counts)
-        done.news += news
-        advance(len(chunk))
+    stopped = books.read(lambda tx: tx.sync_state(name))
+    went_on, _, began = (stopped[0] if stopped else "").partition(" ")
+    done, began = Pulled(went_on=went_on), began or str(clock.today())
+
+    def bring_in(told: Iterable[ToldInvoice], place: str) -> None:
+        for chunk in chunked(told, _AT_ONCE):
+            write = partial(_write, told=chunk, records=records, clock=clock, number_format=number_format, place=place)
+            counts, news = books.write(write)
+            done.imported.add(counts)
+            done.news += news
+            advance(len(chunk))
+
+    bring_in(records.invoices(since=since, after=went_on), f"{name} {began}")
+    if went_on:
+        # They are listed the newest first: what was made since the stopped pull began comes before its place.
+        bring_in(records.invoices(since=max(date.fromisoformat(began), since or date.min), after=""), "")
     # The next one begins at the newest again.
     books.write(lambda tx: tx.set_sync_state(name, ""))
     return done
@@ -74,7 +82,7 @@ def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock,
     if told is None:
         raise NotAtProvider(records, name)
     done = Pulled()
-    write = partial(_write, told=[told], records=records, clock=clock, number_format=number_format, name="")
+    write = partial(_write, told=[told], records=records, clock=clock, number_format=number_format, place="")
     counts, done.news = books.write(write)
     done.imported.add(counts)
     return done
@@ -87,8 +95,9 @@ def name_there(reading: Reading, name: str) -> str:
 
 
 def _write(
-    tx: Writing, *, told: Sequence[ToldInvoice], records: ProviderRecords, clock: Clock, number_format: str, name: str
+    tx: Writing, *, told: Sequence[ToldInvoice], records: ProviderRecords, clock: Clock, number_format: str, place: str
 ) -> tuple[ImportCounts, int]:
+    """`place`: under which name it is kept how far the pull came, and the day on which it began."""
     label = records.name.label
     known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(told)]
     conflicts = {problem.line: problem for problem in tx.import_conflicts(known)}
@@ -103,8 +112,9 @@ def _write(
             fresh = tx.invoice(invoice.number) or invoice
             payment = next(p for p in fresh.payments if p.id == payment.id)
             news += take_in(tx, fresh, payment, truth, clock=clock, number_format=number_format).changed
-    if name:
-        tx.set_sync_state(name, told[-1].reference)
+    if place:
+        name, began = place.split()
+        tx.set_sync_state(name, f"{told[-1].reference} {began}")
     return counts, news
 
 

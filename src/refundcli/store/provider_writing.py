@@ -162,6 +162,13 @@ class SqlProviderWriting(SqlWriting):
         marked = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)
         self._hits(marked.values(state=state, note=note))
 
+    def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
+        said = f" ({memo})" if memo else ""
+        note = f"acknowledged by {self._audit.operator}{said}; {event.note}"
+        self.mark_event(event, EventState.APPLIED, note)
+        after = {"state": EventState.APPLIED, "note": note}
+        self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, after)
+
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None:
         """No change of any state, and so no entry in the audit trail."""
         for flaw, count in counts.items():
