@@ -159,7 +159,7 @@ def test_a_person_ends_the_alarm_of_an_event_that_contradicts(desk: Desk) -> Non
     assert only_refund(desk).state is RefundState.PENDING
     ingest(desk, adyen(signed(wrong)))
     assert desk("status").exit_code == 0
-    desk.refused(f"events acknowledge {found['id']}", "nothing-to-acknowledge")
+    desk.refused(f"events acknowledge {found['id']}", "no-contradiction")
     desk.refused("events acknowledge 99", "event-not-found", exit_code=5)
     assert findings(desk.books) == []
 

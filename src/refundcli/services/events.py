@@ -204,7 +204,7 @@ class UnknownEventState(UsageProblem):
 
 
 class NoContradiction(Refused):
-    code = "nothing-to-acknowledge"
+    code = "no-contradiction"
 
     def __init__(self, stored: StoredEvent) -> None:
         super().__init__(
