@@ -62,15 +62,17 @@ class ReportComparison:
     clock: Clock
     number_format: str
     tell: Tell
-    advance: Advance = lambda count: None
     done: Reconciled = field(default_factory=Reconciled)
 
-    def run(self) -> Reconciled:
-        """What the report tells is looked up here, then what is here and should be in it."""
+    def of_report(self, advance: Advance) -> None:
+        """What the report tells is looked up in the books."""
         for groups in chunked(self.report.by_payment(), _AT_ONCE):
             self._compare(groups)
-            self.advance(len(groups))
-        for chunk in chunked(self._expected_there(), _AT_ONCE):
+            advance(len(groups))
+
+    def of_books(self, advance: Advance) -> Reconciled:
+        """What is in the books and should be in the report; after the other way round."""
+        for chunk in chunked(self._expected_there(advance), _AT_ONCE):
             self._not_there(chunk)
         self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
         return self.done
@@ -171,7 +173,7 @@ class ReportComparison:
 
     # --- the books, looked up in the report ------------------------------------------------------------------
 
-    def _expected_there(self) -> Iterator[PaymentLine]:
+    def _expected_there(self, advance: Advance) -> Iterator[PaymentLine]:
         """Payments that were made well within the time that the report covers."""
         if self.report.first is None or self.report.last is None:
             return
@@ -180,6 +182,7 @@ class ReportComparison:
         while page := self._page(after):
             yield from (line for line in page if line.paid_on and first <= line.paid_on <= last)
             after = page[-1].id
+            advance(len(page))
 
     def _page(self, after: int) -> list[PaymentLine]:
         return self.books.read(lambda tx: tx.payment_lines_after(self.provider, after, limit=_AT_ONCE))
