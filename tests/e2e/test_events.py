@@ -1,6 +1,7 @@
 """Events by file: believed or named, stored, applied, and the same end in every order."""
 
 import json
+import random
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import permutations
@@ -83,6 +84,57 @@ def test_an_over_refund_at_adyen_fails_by_event_and_its_amount_is_free_again(des
     assert (desk.invoice("INV-1").in_flight.number, desk.invoice("INV-1").refundable.number) == ("0.00", "100.00")
     ingest(desk, *made_by_hand)
     assert desk.invoice("INV-1").refundable.number == "40.00"
+    assert findings(desk.books) == []
+
+
+def test_an_over_refund_ends_the_same_in_every_order_and_three_times_each(desk: Desk) -> None:
+    ends = set()
+    for at in range(6):
+        number = f"INV-{at}"
+        reference = desk.paid_by_card(number, provider="adyen")
+        told_by(desk, "adyen")
+        by_hand = desk.sandbox.dashboard_refund(reference, 6000)
+        desk.json(f"refund {number} --full --reason other --yes")
+        desk.sandbox.notify(reference, "REPORT_AVAILABLE")
+        words = told_by(desk, "adyen")
+        assert len(words) == 3
+        for line in list(permutations(words))[at]:
+            ingest(desk, *(line for _ in range(3)))
+        invoice = desk.invoice(number)
+        ours, elsewhere = sorted(invoice.refunds, key=lambda each: each.is_external)
+        assert (ours.state, elsewhere.state) == (RefundState.FAILED, RefundState.SUCCEEDED)
+        assert elsewhere.provider_reference == by_hand
+        assert not ours.needs_acknowledgement
+        ends.add((invoice.status, invoice.refunded.number, invoice.in_flight.number, invoice.refundable.number))
+    assert ends == {(InvoiceStatus.PAID, "60.00", "0.00", "40.00")}
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("provider", ["adyen", "stripe"])
+def test_a_dashboard_refund_and_a_dispute_end_the_same_in_every_order(desk: Desk, provider: str) -> None:
+    ends = set()
+    desk.sandbox.advance(-3600)
+    for at in range(8):
+        number = f"INV-{at}"
+        reference = desk.paid_by_card(number, provider=provider)
+        told_by(desk, provider)
+        desk.sandbox.dashboard_refund(reference, 2500)
+        desk.sandbox.advance(60)
+        desk.sandbox.dispute(reference, "under_review", 7500)
+        desk.sandbox.advance(60)
+        desk.sandbox.dispute(reference, "lost")
+        words = told_by(desk, provider)
+        order = words[:]
+        random.Random(at).shuffle(order)
+        for line in order:
+            ingest(desk, *(line for _ in range(3)))
+        (seen,) = desk.invoice(number).refunds
+        desk.refused(f"refund {number} --full --reason other --yes", "dispute-lost")
+        adopted = desk.json(f"reconcile --adopt {seen.id} --reason duplicate")
+        assert adopted["credit_note"]["status"] == "issued"
+        invoice = desk.invoice(number)
+        ends.add((invoice.status, invoice.refunded.number, invoice.refundable.number, invoice.dispute))
+    assert ends == {(InvoiceStatus.PAID, "25.00", "0.00", Dispute.LOST)}
     assert findings(desk.books) == []
 
 
