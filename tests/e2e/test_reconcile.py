@@ -110,6 +110,11 @@ def test_a_payment_that_is_not_in_the_books_is_told_and_left(desk: Desk) -> None
     assert told["money"][0]["amount"]["amount"] == "50.00"
 
 
+def test_a_payment_that_took_no_money_is_no_difference(desk: Desk) -> None:
+    desk.sandbox.charge("50.00 EUR", captured=False)
+    assert kinds(desk, exit_code=0) == []
+
+
 def test_a_payment_that_is_not_there_is_told_and_left(desk: Desk) -> None:
     desk.paid_by_card(reference="pi_nowhere")
     assert kinds(desk) == [("missing-here", "payment", False), ("missing-there", "payment", False)]

@@ -94,6 +94,8 @@ class Comparison:
 
         for truth, taken in self.books.write(write):
             done.compared += 1
+            if taken is None and not truth.captured:
+                continue  # authorised, or under way: no money was taken that an invoice should tell of
             if taken is None:
                 self._found(done, _unknown_payment(truth), repaired=False)
             else:

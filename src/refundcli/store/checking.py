@@ -12,7 +12,11 @@ from refundcli.store.unit_of_work import SqlBooks
 # Each finds the rows that break one promise; none in sound books.
 _CHECKS = {
     "payment {} holds another amount reserved than its refunds do": """
-        SELECT p.id FROM payment p WHERE p.reserved <> (
+        SELECT p.id FROM payment p WHERE p.reserved < (
+            SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id AND r.kind <> 'external' AND (
+                r.state IN ('ready','submitted','pending')
+                OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))
+        OR p.reserved > (
             SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id AND (
                 r.kind <> 'external' AND r.state IN ('ready','submitted','pending')
                 OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))""",

@@ -57,6 +57,7 @@ class SqlProviderWriting(SqlWriting):
         facts |= {"provider": news.provider, "provider_reference": news.reference}
         self._audit.write("refund made elsewhere seen", made.id, {}, facts)
         self._count_elsewhere(payment.id)
+        self._hold_what_came_back(payment.id)
         self._update_invoice(invoice.id)
         return made
 

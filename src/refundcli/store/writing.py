@@ -124,20 +124,16 @@ class SqlWriting(SqlReading):
     def _move_sums(self, before: Refund, after: Refund) -> None:
         """Reserved, refunded or free: an amount is counted in exactly one place (DESIGN: the table of states)."""
         if after.is_external:
-            self._move_sums_elsewhere(before, after)
+            self._count_elsewhere(after.payment_id)
+            self._hold_what_came_back(after.payment_id)
             return
         amount = after.amount.minor
         reserved = (after.holds_reservation - before.holds_reservation) * amount
         refunded = (after.state.counts_as_refunded - before.state.counts_as_refunded) * amount
         if reserved or refunded:
             self._changes(_MOVE_SUMS, of_id=after.payment_id, to_reserved=reserved, to_refunded=refunded)
-
-    def _move_sums_elsewhere(self, before: Refund, after: Refund) -> None:
-        self._count_elsewhere(after.payment_id)
-        if after.holds_reservation and not before.holds_reservation:
-            self._hold(after)
-        if before.holds_reservation and not after.holds_reservation:
-            self._let_go_of_held(after)
+        if reserved + refunded < 0:
+            self._hold_what_came_back(after.payment_id)
 
     def _hold(self, refund: Refund) -> bool:
         """Keep the amount from being refunded again; false where it is not there to be kept."""
@@ -145,11 +141,20 @@ class SqlWriting(SqlReading):
         room = (col(PaymentRow.id) == refund.payment_id, given() + amount <= col(PaymentRow.captured))
         return self._hits(update(PaymentRow).where(*room).values(reserved=col(PaymentRow.reserved) + amount))
 
-    def _let_go_of_held(self, refund: Refund) -> None:
-        held = self._refunds(col(RefundRow.payment_id) == refund.payment_id)
-        others = sum(each.amount.minor for each in held if each.holds_reservation and each.id != refund.id)
-        still = (col(PaymentRow.id) == refund.payment_id, col(PaymentRow.reserved) > others)
-        self._hits(update(PaymentRow).where(*still).values(reserved=others))
+    def _hold_what_came_back(self, payment_id: int) -> None:
+        """Refunds made elsewhere that failed late are held, too, as far as there is money that could go again."""
+        of = col(RefundRow.payment_id) == payment_id
+        made = self._refunds(of)
+        if not any(each.is_external for each in made):
+            return
+        row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert row
+        holding = [each for each in made if each.holds_reservation]
+        ours = sum(each.amount.minor for each in holding if not each.is_external)
+        theirs = sum(each.amount.minor for each in holding if each.is_external)
+        room = max(row.captured - row.refunded - row.returned_elsewhere - ours, 0)
+        held = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
+        self._hits(held.values(reserved=ours + min(theirs, room)))
 
     def _count_elsewhere(self, payment_id: int) -> None:
         """What went back by other hands. A refund from before the payment came in is in the figure it came with."""
