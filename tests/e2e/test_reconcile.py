@@ -1,10 +1,15 @@
 """The books beside the provider: each kind of difference, what is taken in, and what a person must do."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from desk import Desk
 from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundState
 from refundcli.store.checking import findings
+from webhooks import until
 
 
 def kinds(desk: Desk, command: str = "reconcile", *, exit_code: int = 3) -> list[tuple[str, str, bool]]:
@@ -100,6 +105,21 @@ def test_a_refund_that_failed_after_its_success_is_told_until_someone_knows(desk
     assert "expired_or_canceled_card" in refund.failure
     desk.json(f"acknowledge {refund.id} --yes")
     desk.json("refund INV-1 --full --reason other --yes")
+    assert findings(desk.books) == []
+
+
+def test_comparing_while_a_refund_is_on_the_wire_counts_it_once(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults("delay_ms", delay_ms=1500)
+    command = [sys.executable, "-m", "refundcli", *["refund", "INV-1", "--amount", "40", "--reason", "other", "--yes"]]
+    with subprocess.Popen(command, env=os.environ | desk.environ, stdout=subprocess.DEVNULL) as sending:
+        until(lambda: desk.sandbox.refunds)
+        assert desk.invoice("INV-1").refunds[0].state is RefundState.SUBMITTED
+        assert kinds(desk, exit_code=0) == []
+        desk.json("refund INV-1 --full --reason duplicate --yes")
+        assert sending.wait() == 0
+    assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.SUCCEEDED] * 2
+    assert desk.refunded_at_provider(reference) == [4000, 6000]
     assert findings(desk.books) == []
 
 

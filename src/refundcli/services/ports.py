@@ -158,13 +158,13 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
-    """A refund as little as is needed to compare it. `came_back`: its success was told, and taken back."""
+    """A refund as little as is needed to compare it. `came_back_at`: its success was told, and taken back then."""
 
     id: str
     provider_reference: str
     amount: Money
     state: RefundState
-    came_back: bool = False
+    came_back_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

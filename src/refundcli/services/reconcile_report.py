@@ -120,6 +120,10 @@ class ReportComparison:
         for reference, told in by_reference.items():
             last = max(told, key=lambda row: _RANK.index(_REFUNDS[row.kind]))
             known = _known(line, reference, last.merchant_reference)
+            again = _made_again(told, known)
+            if again and known:
+                at = (line.invoice, reference, "refund", known.state, RefundState.SUCCEEDED, again.amount, known.id)
+                self._told(Difference(DifferenceKind.STATUS, self.provider, *at), repaired=False)
             wish = self._refund(line, reference, last, known)
             if wish:
                 yield wish
@@ -212,10 +216,19 @@ def _known(line: PaymentLine, reference: str, merchant_reference: str) -> Refund
     return by_reference or next(named, None)
 
 
+def _made_again(told: Sequence[ReportRow], known: RefundLine | None) -> ReportRow | None:
+    """Adyen may try by itself after a late failure: then the money is gone, although the refund here failed."""
+    if known is None or known.state is not RefundState.FAILED or known.came_back_at is None:
+        return None
+    failures = [row.booked_at for row in told if row.kind is ReportKind.REFUND_FAILED]
+    since = max(failures, default=known.came_back_at)
+    return next((row for row in told if row.kind is ReportKind.REFUNDED and row.booked_at > since), None)
+
+
 def _is_news(known: RefundLine, state: RefundState) -> bool:
     """A later word, or money on its way for a refund that is told here as failed and never sent."""
     if known.state is RefundState.FAILED and state in _GIVEN:
-        return not known.came_back
+        return known.came_back_at is None
     return may_become(known.state, state)
 
 
