@@ -25,6 +25,7 @@ from refundcli.output.reconcile_screen import (
     show_differences,
     show_reconciled,
 )
+from refundcli.output.terminal import DOUBT
 from refundcli.services import reconcile as service
 from refundcli.services.finding import invoice_named
 from refundcli.services.reconcile import Comparison, Reconciled
@@ -78,6 +79,8 @@ def with_report(app: App, file: str, provider: Provider) -> None:
             report = AdyenReport(source, account=account, advance=advance)
         with report, ToldDifferences() as told:
             done = _compare(app, report, provider, account, told)
+            if not report.rows:
+                app.err.say(("! ", DOUBT), f"No row of it is about {account}, the merchant account in the settings.")
             if report.others:
                 app.note(
                     f"{report.others} rows of other accounts, or of kinds that say nothing here, were passed over."

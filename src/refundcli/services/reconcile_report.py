@@ -74,7 +74,8 @@ class ReportComparison:
         """What is in the books and should be in the report; after the other way round."""
         for chunk in chunked(self._expected_there(advance), _AT_ONCE):
             self._not_there(chunk)
-        self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
+        if self.report.rows:
+            self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
         return self.done
 
     # --- the report, looked up here --------------------------------------------------------------------------
