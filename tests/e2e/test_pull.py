@@ -58,6 +58,38 @@ def test_every_status_comes_as_it_is(desk: Desk, status: str) -> None:
     assert desk.invoice(name).status == status
 
 
+def test_a_draft_that_gets_its_number_is_known_by_it(desk: Desk) -> None:
+    made = desk.sandbox.invoice("10.00 EUR", number="INV-1", status="draft")
+    desk.json("invoice pull stripe")
+    assert desk.invoice(made.id).status is InvoiceStatus.DRAFT
+    desk.sandbox.state.invoices[made.id].status = "open"
+    assert desk.json("invoice pull stripe")["changed"] == 1
+    assert desk.invoice("INV-1").status is InvoiceStatus.OPEN
+    assert desk.count("invoice") == 1
+    assert [entry["action"] for entry in desk.json("invoice history INV-1")][1:] == [
+        "invoice numbered",
+        "invoice imported again",
+    ]
+    assert findings(desk.books) == []
+
+
+def test_what_the_books_cannot_hold_is_left_out_and_told_and_the_others_come(desk: Desk) -> None:
+    credit = desk.sandbox.invoice("10.00 EUR", number="CREDIT")
+    desk.sandbox.state.invoices[credit.id].total = -500
+    desk.sandbox.invoice("10.00 EUR", number="TWICE")
+    second = desk.sandbox.invoice("20.00 EUR", number="TWICE")
+    desk.sandbox.invoice("10.00 EUR", number="INV-1")
+    for new in (2, 0):
+        told = desk.json("invoice pull stripe")
+        assert (told["new"], told["kept_count"]) == (new, 2)
+        why = {each["number"]: each["why"] for each in told["kept"]}
+        assert "no amount" in why["CREDIT"]
+        assert "has the number of" in why["TWICE"]
+    assert desk.invoice("TWICE").invoice_reference == second.id
+    desk.refused("invoice pull stripe --number CREDIT", "cannot-be-held", exit_code=4)
+    assert findings(desk.books) == []
+
+
 def test_amounts_come_in_the_books_own_units(desk: Desk) -> None:
     desk.sandbox.invoice("1000", currency="JPY", number="INV-1")
     desk.sandbox.invoice("8.250", currency="KWD", number="INV-2")

@@ -14,13 +14,13 @@ import stripe
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import zero
 from refundcli.domain.statuses import Dispute, Provider, RefundState
-from refundcli.providers import BadCredentials, ProviderUnreachable
+from refundcli.providers import BadCredentials, CannotBeHeld, ProviderUnreachable
 from refundcli.providers import stripe as refunding
 from refundcli.providers import stripe_fields as fields
 from refundcli.providers import stripe_invoices as invoices
 from refundcli.providers.http import retry_after, said, text_in
 from refundcli.providers.stripe_fields import Fields
-from refundcli.services.ports import ToldInvoice
+from refundcli.services.ports import LeftOut, ToldInvoice
 from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
 from refundcli.services.rate_limit import Pace
 from refundcli.settings import RefundSettings, StripeSettings
@@ -250,12 +250,15 @@ class StripeRecords:
 
     # --- invoices ------------------------------------------------------------------------------------------
 
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
         if after and self._one(lambda: self._client.v1.invoices.retrieve(after)) is None:
             after = ""  # a draft that was deleted since is no place to go on from
         wanted = {**self._made_since(since), **({"starting_after": after} if after else {})}
         for told in self._pages(self._client.v1.invoices.list, wanted):
-            yield self._told_invoice(told)
+            try:
+                yield self._told_invoice(told)
+            except CannotBeHeld as problem:
+                yield LeftOut(fields.id_of(told), text_in(told.get("number")), problem.message)
 
     def invoice(self, name: str) -> ToldInvoice | None:
         """By its id, or by its number among all of them: Stripe's search is behind by some minutes."""

@@ -336,6 +336,10 @@ class Writing(Reading, RunWriting, Protocol):
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None: ...
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None: ...
     def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str) -> None: ...
+    def number_invoice(self, known_as: str, number: str) -> None:
+        """An invoice that was known by its id at the provider got its number there."""
+        ...
+
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts: ...
     def pin_livemode(self, livemode: bool) -> bool:
         """The store's mode, which this one becomes if it has none yet (I12)."""
@@ -421,6 +425,15 @@ class ToldInvoice:
     payments: tuple[PaymentTruth, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An invoice at the provider that the books cannot hold, and why: a credit, say, has a negative total."""
+
+    reference: str
+    number: str
+    why: str
+
+
 class ProviderRecords(Protocol):
     """What a provider keeps and tells when asked. Only reads; every method may raise ProviderUnreachable."""
 
@@ -442,7 +455,7 @@ class ProviderRecords(Protocol):
         ...
 
     def disputes(self, *, since: date | None) -> Iterator[DisputeNews]: ...
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
         """Every invoice made since then, newest first; `after` is the reference of one to go on after."""
         ...
 

@@ -16,6 +16,7 @@ from refundcli.services.ports import (
     Books,
     Clock,
     ImportCounts,
+    LeftOut,
     NewInvoice,
     ProviderRecords,
     Reading,
@@ -59,7 +60,7 @@ def pull(
     went_on, _, began = (stopped[0] if stopped else "").partition(" ")
     done, began = Pulled(went_on=went_on), began or str(clock.today())
 
-    def bring_in(told: Iterable[ToldInvoice], place: str) -> None:
+    def bring_in(told: Iterable[ToldInvoice | LeftOut], place: str) -> None:
         for chunk in chunked(told, _AT_ONCE):
             write = partial(_write, told=chunk, records=records, clock=clock, number_format=number_format, place=place)
             counts, news = books.write(write)
@@ -95,17 +96,26 @@ def name_there(reading: Reading, name: str) -> str:
 
 
 def _write(
-    tx: Writing, *, told: Sequence[ToldInvoice], records: ProviderRecords, clock: Clock, number_format: str, place: str
+    tx: Writing,
+    *,
+    told: Sequence[ToldInvoice | LeftOut],
+    records: ProviderRecords,
+    clock: Clock,
+    number_format: str,
+    place: str,
 ) -> tuple[ImportCounts, int]:
     """`place`: under which name it is kept how far the pull came, and the day on which it began."""
-    label = records.name.label
-    known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(told)]
-    conflicts = {problem.line: problem for problem in tx.import_conflicts(known)}
-    counts = tx.import_invoices([each for each in known if each.line not in conflicts], source=f"pulled from {label}")
-    for each in known:
-        if each.line in conflicts:
-            counts.kept.append((each.line, each.number, f"{conflicts[each.line].message} It was left out."))
-    truths = [truth for each in told for truth in each.payments]
+    whole = [each for each in told if isinstance(each, ToldInvoice)]
+    known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(whole)]
+    reasons = _why_not(tx, known)
+    good = [invoice for invoice in known if invoice.line not in reasons]
+    counts = tx.import_invoices(good, source=f"pulled from {records.name.label}") if good else ImportCounts()
+    for line, why in reasons.items():
+        counts.kept.append((line, known[line].number, f"{why} It was left out."))
+    for each in told:
+        if isinstance(each, LeftOut):
+            counts.kept.append((0, each.number or each.reference, f"{each.why} It was left out."))
+    truths = [truth for each in whole for truth in each.payments]
     news = 0
     for truth, invoice, payment in list(payments_told(tx, records.name, truths)):
         if invoice and payment:
@@ -118,7 +128,33 @@ def _write(
     return counts, news
 
 
+def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
+    """Why some of them cannot stand beside what the books hold, or beside each other; by their lines."""
+    reasons = {problem.line: problem.message for problem in tx.import_conflicts(invoices)}
+    here = tx.invoices_by_number([invoice.number for invoice in invoices])
+    owners = {number: invoice.invoice_reference for number, invoice in here.items()}
+    paid_by = dict[str, str]()
+    for invoice in invoices:
+        owner = owners.get(invoice.number) or invoice.invoice_reference
+        ids = [known for p in invoice.payments if p.provider for known in (p.reference, p.charge) if known]
+        other = next((paid_by[known] for known in ids if known in paid_by), "")
+        if owner != invoice.invoice_reference:
+            reasons.setdefault(invoice.line, f"{invoice.invoice_reference} has the number of {owner}.")
+        elif other:
+            reasons.setdefault(invoice.line, f"It was paid with a payment of {other}.")
+        if invoice.line not in reasons:
+            owners[invoice.number] = owner
+            paid_by |= dict.fromkeys(ids, invoice.number)
+    return reasons
+
+
 def _as_known(tx: Writing, told: ToldInvoice) -> NewInvoice:
-    """Under the number that the books have for it: an import may have brought it in under one of its own."""
+    """Under the number that the books have for it: an import may have brought it in under one of its own.
+
+    A draft has no number, and is known by its id until it gets one.
+    """
     numbers = [number for number in tx.numbers_behind(told.reference) if number != told.invoice.number]
+    if numbers == [told.reference] and tx.invoice(told.invoice.number) is None:
+        tx.number_invoice(told.reference, told.invoice.number)
+        return told.invoice
     return replace(told.invoice, number=numbers[0]) if numbers else told.invoice

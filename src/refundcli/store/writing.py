@@ -218,6 +218,11 @@ class SqlWriting(SqlReading):
         after = {"status": status} | ({"memo": memo} if memo else {})
         self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, after)
 
+    def number_invoice(self, known_as: str, number: str) -> None:
+        named = update(InvoiceRow).where(col(InvoiceRow.number) == known_as)
+        assert self._hits(named.values(number=number, updated_at=self._audit.at)), "it was read in this transaction"
+        self._audit.write("invoice numbered", number, {"number": known_as}, {"number": number})
+
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts:
         return Importer(self._session, self._audit, source=source).bring_in(invoices)
 
