@@ -243,6 +243,36 @@ def test_while_stripe_cannot_be_asked_its_events_wait(desk: Desk) -> None:
     assert desk.invoice("INV-1").refundable.number == "74.00"
 
 
+def test_a_payment_that_cannot_be_read_holds_up_no_other(desk: Desk) -> None:
+    odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
+    desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
+    desk.sandbox.state.refunds[odd].status = "blocked"
+    words = told_by(desk, "stripe")
+    told = ingest(desk, *words)
+    assert told["by_state"]["waiting"] > 0
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert desk.invoice("INV-2").refundable.number == "75.00"
+    assert "'blocked', which is not known here" in desk.json("events list --state waiting")[0]["note"]
+    desk.refused("refund INV-1 --full --reason other --yes", "cannot-be-held")
+    desk.sandbox.state.refunds[odd].status = "succeeded"
+    assert desk.json("events apply")["by_state"]["waiting"] == 0
+    assert desk.invoice("INV-1").refundable.number == "75.00"
+
+
+def test_one_event_that_stripe_gives_no_answer_to_holds_up_no_other(desk: Desk) -> None:
+    first, second = desk.paid_by_card("INV-1"), desk.paid_by_card("INV-2")
+    for reference in (first, second):
+        desk.sandbox.dashboard_refund(reference, 2500)
+    charge = desk.sandbox.state.find_charge(first).id
+    desk.sandbox.faults("500_before", call="lookup", payment=charge, times=9)
+    ingest(desk, *told_by(desk, "stripe"))
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert desk.invoice("INV-2").refundable.number == "75.00"
+    desk.sandbox.clear_faults()
+    desk.json("events apply")
+    assert desk.invoice("INV-1").refundable.number == "75.00"
+
+
 def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

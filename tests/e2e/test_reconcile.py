@@ -141,6 +141,17 @@ def test_a_payment_that_is_not_there_is_told_and_left(desk: Desk) -> None:
     desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
 
 
+def test_a_payment_that_cannot_be_read_is_told_and_the_others_are_compared(desk: Desk) -> None:
+    odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
+    desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
+    desk.sandbox.state.refunds[odd].status = "blocked"
+    told = desk.json("reconcile", exit_code=3)["differences"]
+    found = sorted((each["invoice"], each["kind"], each["taken_in"]) for each in told)
+    assert found == [("INV-1", "status", False), ("INV-2", "missing-here", True)]
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    desk.refused("reconcile --invoice INV-1", "cannot-be-held")
+
+
 def test_what_was_captured_is_as_the_provider_says(desk: Desk) -> None:
     desk.paid_by_card(captured=9000)
     assert kinds(desk) == [("amount", "captured", True)]

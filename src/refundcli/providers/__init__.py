@@ -41,14 +41,3 @@ class ProviderUnreachable(SettingsProblem):
             hint="Check the network, and api_base if it is set; then run the command again.",
             context={"provider": provider.value},
         )
-
-
-class CannotBeHeld(ProviderUnreachable):
-    """One thing there is such as the books cannot hold; what else there is may well be read."""
-
-    code = "cannot-be-held"
-
-    def __init__(self, provider: Provider, why: str) -> None:
-        super().__init__(provider, why)
-        self.message = f"{provider.label} told what the books cannot hold: {why}"
-        self.hint = "Look at it in the provider's dashboard."

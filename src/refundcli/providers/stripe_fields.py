@@ -8,8 +8,8 @@ from refundcli.domain.currencies import CODES, Currency, currency
 from refundcli.domain.money import Money
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
 from refundcli.domain.statuses import Provider
-from refundcli.providers import CannotBeHeld
 from refundcli.providers.http import said, text_in
+from refundcli.services.provider_news import CannotBeHeld
 
 Fields: TypeAlias = Mapping[str, Any]
 
@@ -31,7 +31,7 @@ def currency_of(told: Fields) -> Currency:
     """Raises CannotBeHeld."""
     code = text_in(told.get("currency")).upper()
     if code not in CODES:
-        raise CannotBeHeld(Provider.STRIPE, f"{said(code)!a} is no currency that is known here.")
+        raise CannotBeHeld(Provider.STRIPE, f"{said(code)!a} is no currency that is known here")
     return currency(code)
 
 
@@ -43,7 +43,7 @@ def amount_of(told: Fields, name: str, of: Currency) -> Money:
             return from_provider_minor(Provider.STRIPE, minor, of)
     except UnreadableAmount:
         pass
-    raise CannotBeHeld(Provider.STRIPE, f"{name} of {said(told.get('id'))} is no amount that can be paid.")
+    raise CannotBeHeld(Provider.STRIPE, f"{name} of {said(told.get('id'))} is no amount that can be paid")
 
 
 def time_of(told: object) -> datetime | None:

@@ -14,14 +14,14 @@ import stripe
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import zero
 from refundcli.domain.statuses import Dispute, Provider, RefundState
-from refundcli.providers import BadCredentials, CannotBeHeld, ProviderUnreachable
+from refundcli.providers import BadCredentials, ProviderUnreachable
 from refundcli.providers import stripe as refunding
 from refundcli.providers import stripe_fields as fields
 from refundcli.providers import stripe_invoices as invoices
 from refundcli.providers.http import retry_after, said, text_in
 from refundcli.providers.stripe_fields import Fields
 from refundcli.services.ports import LeftOut, ToldInvoice
-from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
+from refundcli.services.provider_news import CannotBeHeld, DisputeNews, PaymentTruth, RefundNews, UnreadablePayment
 from refundcli.services.rate_limit import Pace
 from refundcli.settings import RefundSettings, StripeSettings
 
@@ -69,13 +69,17 @@ class StripeRecords:
         params: Any = {"expand": ["refunds"]}
         return self._one(lambda: self._client.v1.charges.retrieve(reference, params))
 
-    def payments(self, *, since: date | None) -> Iterator[PaymentTruth]:
+    def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
         """Every charge with its refunds, a hundred in one request."""
         wanted = {"expand": ["data.refunds"], **self._made_since(since)}
         asked_at = datetime.now(UTC)
         for charge in self._pages(self._client.v1.charges.list, wanted):
-            if charge.get("status") != "failed":
+            if charge.get("status") == "failed":
+                continue
+            try:
                 yield self._truth_of(charge, asked_at)
+            except CannotBeHeld as problem:
+                yield UnreadablePayment(self.name, _references(charge), problem.message)
 
     def _truth_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
         charge, processing = intent.get("latest_charge"), intent.get("status") == "processing"
@@ -87,8 +91,7 @@ class StripeRecords:
         return PaymentTruth(self.name, (fields.id_of(intent),), nothing, nothing, processing, None, (), asked_at)
 
     def _truth_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
-        intent = fields.id_in(charge.get("payment_intent"))
-        references = tuple(filter(None, (intent, fields.id_of(charge))))
+        references = _references(charge)
         of = fields.currency_of(charge)
         dispute = self._dispute_of(charge, references) if charge.get("disputed") else None
         captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
@@ -124,7 +127,8 @@ class StripeRecords:
         of, status = fields.currency_of(told), text_in(told.get("status"))
         state = refunding.STATES.get(status)
         if state is None:
-            raise self._unreadable(f"refund {said(told.get('id'))} is {said(status)[:60]!a}, which is not known here")
+            why = f"refund {said(told.get('id'))} is {said(status)[:60]!a}, which is not known here"
+            raise CannotBeHeld(self.name, why)
         own = (fields.id_in(told.get("payment_intent")), fields.id_in(told.get("charge")))
         return RefundNews(
             provider=self.name,
@@ -278,6 +282,10 @@ class StripeRecords:
         return ToldInvoice(
             fields.id_of(told), invoices.new_invoice(told, paid, truths, self._zone), tuple(truths.values())
         )
+
+
+def _references(charge: Fields) -> tuple[str, ...]:
+    return tuple(filter(None, (fields.id_in(charge.get("payment_intent")), fields.id_of(charge))))
 
 
 def _dispute_state(told: Fields) -> Dispute:

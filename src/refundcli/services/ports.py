@@ -19,6 +19,7 @@ from refundcli.services.provider_news import (
     PaymentTruth,
     RefundNews,
     StoredEvent,
+    UnreadablePayment,
 )
 from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
@@ -435,7 +436,10 @@ class LeftOut:
 
 
 class ProviderRecords(Protocol):
-    """What a provider keeps and tells when asked. Only reads; every method may raise ProviderUnreachable."""
+    """What a provider keeps and tells when asked. Only reads.
+
+    Every method may raise ProviderUnreachable; those that are asked for one thing also CannotBeHeld.
+    """
 
     name: Provider
     livemode: bool
@@ -445,7 +449,7 @@ class ProviderRecords(Protocol):
         """The payment with every refund of it; None when the provider has none of that id."""
         ...
 
-    def payments(self, *, since: date | None) -> Iterator[PaymentTruth]:
+    def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
         """Every payment made since then, newest first, many in one request (Stripe: its charges with their refunds)."""
         ...
 

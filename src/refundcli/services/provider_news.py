@@ -8,8 +8,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
+from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute, Provider, RefundState
+
+
+class CannotBeHeld(Refused):
+    """One thing at a provider is such as the books cannot hold; what else there is may well be read."""
+
+    code = "cannot-be-held"
+
+    def __init__(self, provider: Provider, why: str) -> None:
+        super().__init__(
+            f"{provider.label} told what the books cannot hold: {why}.",
+            hint="Look at it in the provider's dashboard.",
+            context={"provider": provider.value},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,15 @@ class PaymentTruth:
         """What it tells of disputes; that there was none when it was asked is told, too."""
         none = DisputeNews(self.provider, self.references, Dispute.NONE, "no dispute", self.asked_at)
         return self.dispute or none
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadablePayment:
+    """A payment in a list that the books cannot hold, and why."""
+
+    provider: Provider
+    references: tuple[str, ...]
+    why: str
 
 
 class EventState(StrEnum):
