@@ -184,6 +184,17 @@ def test_what_came_before_its_invoice_is_applied_later(desk: Desk) -> None:
     assert desk.json("events apply")["looked_at"] == 0
 
 
+def test_an_import_says_that_earlier_events_may_fit_now(desk: Desk) -> None:
+    file = desk.folder / "invoices.csv"
+    head = "number,customer,currency,total,status,issued_on,provider,payment_reference"
+    file.write_text(f"{head}\nINV-1,cus_1,EUR,100.00,paid,2026-09-01,adyen,PAYMENT000000001\n")
+    ingest(desk, adyen(signed(item(originalReference="PAYMENT000000001"))))
+    said = desk(f"invoice import {file}").err
+    assert "1 event was about a payment that was not here: refundcli events apply" in said
+    assert desk.json("events apply")["by_state"]["applied"] == 1
+    assert "events apply" not in desk(f"invoice import {file}").err
+
+
 def test_an_event_that_contradicts_our_refund_changes_nothing_and_is_told_until_somebody_looks(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --amount 40 --reason other --yes")

@@ -99,6 +99,15 @@ class App:
         if not self.quiet and not self.wants_json:
             self.err.say(*words)
 
+    def note_early_events(self) -> None:
+        """After invoices came in: what was told of payments that were not here yet may fit now."""
+        from refundcli.services.provider_news import EventState
+
+        count = self.services.books.read(lambda tx: tx.event_counts()).get(EventState.UNMATCHED)
+        if count:
+            told = "1 event was about a payment" if count == 1 else f"{count} events were about payments"
+            self.note(f"{told} that {'was' if count == 1 else 'were'} not here: refundcli events apply   tries again")
+
     def show_object(self, shape: Mapping[str, Any]) -> None:
         """One thing for a program: JSON, or `name<TAB>value` lines."""
         from refundcli.output import json

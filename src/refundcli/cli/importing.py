@@ -37,6 +37,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
             app.err.say("Stopped. What was written stays; the same file again brings in the rest.")
             raise
     _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
+    app.note_early_events()
     if checked.bad_rows:
         raise typer.Exit(ExitCode.PARTLY)
 

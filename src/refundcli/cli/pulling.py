@@ -36,6 +36,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
         show_kept(done.imported, app.err)
     else:
         app.show_object(pull_shape(provider, done))
+    app.note_early_events()
 
 
 def refresh_invoice(app: App, name: str) -> None:
