@@ -185,7 +185,7 @@ def dry_run_answer(
     return answer
 
 
-def payment_truth(of: PaymentTruth) -> dict[str, Any]:
+def payment_truth(of: "PaymentTruth") -> dict[str, Any]:
     """A payment as its provider knows it."""
     dispute = of.dispute
     return {
