@@ -132,6 +132,7 @@ class SqlWriting(SqlReading):
         refunded = (after.state.counts_as_refunded - before.state.counts_as_refunded) * amount
         if reserved or refunded:
             self._changes(_MOVE_SUMS, of_id=after.payment_id, to_reserved=reserved, to_refunded=refunded)
+        if reserved + refunded < 0:
             self._hold_what_came_back(after.payment_id)
 
     def _hold(self, refund: Refund) -> bool:
