@@ -128,8 +128,8 @@ class _Resuming:
             # Whatever may still be on its way cannot change it.
             return self._end(ClosingState.FAILED, self._how_it_stands())
         if not key_is_known(self.closing.sending, self.clock.now()):
-            why = f"{self._how_it_stands()}, and no longer knows the key; nothing will be sent again"
-            return self._stays(Step.NEEDS_ATTENTION, f"{why}. Then: refundcli resolve {self.closing.id} …")
+            why = f"{self._how_it_stands()}, and no longer knows the key: nothing will be sent again"
+            return self._stays(Step.NEEDS_ATTENTION, f"{why}. Next: refundcli resolve {self.closing.id} …")
         return self._stays(Step.STILL_UNKNOWN, f"not sent again: {why_not_now}") if why_not_now else self._send()
 
     def _send(self) -> ResumedClosing:
