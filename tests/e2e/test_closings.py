@@ -259,6 +259,15 @@ def test_stripes_own_refusal_is_told_in_its_words(desk: Desk) -> None:
     assert "only one that is open or uncollectible can become void" in closing.failure
 
 
+def test_two_invoices_with_one_reference_by_mistake_have_keys_of_their_own(desk: Desk) -> None:
+    reference = pulled(desk)
+    desk.unpaid("INV-2", invoice_reference=reference)
+    desk.sandbox.faults("401", call="invoice")
+    assert desk("void INV-1 --yes").exit_code == 6
+    assert desk.json("void INV-2 --yes")["status"] == "void"
+    assert len({request.idempotency_key for request in sent(desk)}) == 2
+
+
 def test_a_busy_stripe_is_asked_again_after_a_while(desk: Desk) -> None:
     reference = pulled(desk)
     desk.sandbox.faults("429", call="invoice")
@@ -384,7 +393,7 @@ def test_a_kill_between_sending_and_writing_is_settled_by_resume(desk: Desk) -> 
 
 def test_a_kill_after_the_claim_is_sent_again_with_the_key_that_was_written(desk: Desk) -> None:
     reference = pulled(desk)
-    killed(desk, at="send_closing.call")
+    killed(desk, at="send_closing.ask")
     (closing,) = desk.invoice("INV-1").closings
     assert (closing.state, sent(desk)) == (ClosingState.SUBMITTED, [])
     assert desk.json("resume")[0]["status"] == "done"

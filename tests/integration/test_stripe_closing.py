@@ -157,7 +157,7 @@ def test_another_object_or_status_is_no_acceptance(changed: dict[str, Any]) -> N
 def test_what_was_prepared_otherwise_is_not_sent(changed: dict[str, Any]) -> None:
     with Stub(Reply()) as stub:
         closer = closer_at(stub.url)
-        told = {
+        told: dict[str, Any] = {
             name: value.format(url=stub.url) if isinstance(value, str) else value for name, value in changed.items()
         }
         request = replace(closer.prepare("in_1", VOID), **told)

@@ -1,15 +1,18 @@
 """What came of closing an invoice that a provider keeps too."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.statuses import ClosingState
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
-from refundcli.services.close_invoice import Closed
-from refundcli.services.resume_closings import ResumedClosing
+
+if TYPE_CHECKING:
+    from refundcli.services.close_invoice import Closed
+    from refundcli.services.resume_closings import ResumedClosing
 
 
-def show_closing(closed: Closed, screen: Screen) -> None:
+def show_closing(closed: "Closed", screen: Screen) -> None:
     """What is in doubt, or was declined, is told as an error is, after this."""
     invoice, closing = closed.invoice, closed.closing
     if closing and closing.state is not ClosingState.DONE:
@@ -30,7 +33,7 @@ def closing_row(closing: Closing) -> tuple[str, ...]:
     return closing.id, closing.state, closing.wanted, "", "", closing.reference, "", closing.invoice_number, ""
 
 
-def show_resumed_closings(done: Sequence[ResumedClosing], screen: Screen) -> None:
+def show_resumed_closings(done: "Sequence[ResumedClosing]", screen: Screen) -> None:
     for each in done:
         closing = each.closing
         mark, style = {ClosingState.DONE: ("✓", GOOD), ClosingState.FAILED: ("✗", BAD)}.get(closing.state, ("!", DOUBT))

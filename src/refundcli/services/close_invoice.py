@@ -115,7 +115,8 @@ def _write_down(
     invoice, now = _as_seen(tx, request, seen), clock.now()
     lease = new_lease(now, policy.call_seconds)
     try_number = 1 + sum(closing.wanted is request.wanted for closing in invoice.closings)
-    key = idempotency_key(tx.secret(), request.wanted, invoice.invoice_reference, try_number)
+    # With the number: two invoices may have one reference by mistake, and a key belongs to one closing.
+    key = idempotency_key(tx.secret(), f"{request.wanted} {invoice.number}", invoice.invoice_reference, try_number)
     wire = closer.prepare(invoice.invoice_reference, request.wanted)
     closing = Closing(
         id=new_id(CLOSING_PREFIX, now),

@@ -365,6 +365,7 @@ def _by_invoice(made: Sequence[_Made]) -> dict[int, list[_Made]]:
 
 
 def _facts(invoice: Sequence[Any], payments: Sequence[Sequence[Any]]) -> int:
+    """Without closings: an invoice with money to return cannot begin to be voided while its facts are these (R9)."""
     return hash((tuple(invoice), *map(tuple, payments)))
 
 

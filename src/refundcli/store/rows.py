@@ -344,7 +344,9 @@ def closing_row(closing: Closing) -> ClosingRow:
     )
 
 
-def audit_entry_of(row: AuditEntryRow) -> AuditEntry:
+def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
+    from refundcli.services.ports import AuditEntry
+
     return AuditEntry(
         seq=row.seq,
         at=row.at,
