@@ -168,4 +168,5 @@ def test_what_was_prepared_otherwise_is_not_sent(changed: dict[str, Any]) -> Non
 def test_a_reference_that_is_no_id_stays_in_its_place() -> None:
     with Stub(error(404, "resource_missing", "invoice")) as stub:
         assert close(closer_at(stub.url), "in_1/../../refunds").signal in (Signal.DECLINED, Signal.NOT_SENT)
-    assert all(seen.path.startswith("/v1/invoices/in_1") and ".." not in seen.path for seen in stub.seen)
+    paths = [seen.path.split("/") for seen in stub.seen]
+    assert all((path[:3], len(path), path[-1]) == (["", "v1", "invoices"], 5, "void") for path in paths)
