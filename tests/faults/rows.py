@@ -32,6 +32,12 @@ class Books:
         found = (entry for entry in self.audit if entry["subject"] == refund_id)
         return [entry | {side: json.loads(entry[side]) for side in ("before", "after")} for entry in found]
 
+    def unlike(self, before: "Books") -> list[dict[str, Any]]:
+        """The rows that were not so before."""
+        names = ("refunds", "payments", "invoices", "audit", "events")
+        new = [row for name in names for row in getattr(self, name) if row not in getattr(before, name)]
+        return new + [note for key, note in self.notes.items() if note != before.notes.get(key)]
+
 
 def read_books(ask: Callable[[str], Iterable[dict[str, Any]]]) -> Books:
     """`ask` gives the rows of a query, on whichever database."""
