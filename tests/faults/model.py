@@ -49,7 +49,7 @@ from refundcli.services.ingest_deliveries import Ingested, KeptDelivery, ingest
 from refundcli.services.issue_refund import RefundRequest, issue_refund
 from refundcli.services.keys import generated_key
 from refundcli.services.mark_refunded import MarkRequest, mark_refunded
-from refundcli.services.ports import NewInvoice, NewPayment, PaymentProvider, RefundAnswer, Writing
+from refundcli.services.ports import NewInvoice, NewPayment, PaymentProvider, RefundAnswer
 from refundcli.services.provider_limits import KEY_WINDOWS
 from refundcli.services.reconcile import Comparison, adopt
 from refundcli.services.resolve import Resolution, resolve
@@ -239,8 +239,9 @@ class Refunding(RuleBasedStateMachine):
             request_key=key or generated_key(),
             operator="Ada",
         )
-        tools = {"books": self.books, "clock": self.clock, "number_format": self.policy.number_format}
-        self._try("mark", lambda: mark_refunded(request, confirmed=amount, **tools))
+        form = self.policy.number_format
+        marking = partial(mark_refunded, books=self.books, clock=self.clock, number_format=form)
+        self._try("mark", lambda: marking(request, confirmed=amount))
 
     @rule(fault=st.sampled_from(LOOKUP_FAULTS), again=st.sampled_from(["", "", "403", "drop_after", "500_before"]))
     def settle_what_is_left(self, fault: str, again: str) -> None:
@@ -561,7 +562,7 @@ def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int) -> Tall
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(Machine, settings=wanted)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Machine, settings=wanted)
     return Machine.tally
 
 
