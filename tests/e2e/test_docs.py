@@ -40,8 +40,10 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 _IDS = re.compile(r"\b(re_\w+|CN-\d{4}-\d{6}|rf_\w+)")
 # Two places that find the same thing wrong.
 SAME_MEANING = {
-    "evidence-needed", "api-base-when-live", "refund-not-found", "possible-duplicate", "changed-meanwhile",
-}  # fmt: skip
+    *("evidence-needed", "api-base-when-live", "refund-not-found", "possible-duplicate", "changed-meanwhile"),
+    # Of a refund, and of a closing.
+    *("outcome-unknown", "provider-declined"),
+}
 
 
 # --- Commands ---

@@ -124,6 +124,34 @@ def test_a_payment_known_by_its_charge_and_by_its_intent_is_one(desk: Desk) -> N
     assert desk.refunded_at_provider(intent) == [10000]
 
 
+@pytest.mark.parametrize("by", ["charge", "intent"])
+@pytest.mark.parametrize("first", ["import", "pull"])
+def test_a_payment_is_one_whichever_id_came_first_and_is_refunded_once(desk: Desk, first: str, by: str) -> None:
+    made = desk.sandbox.invoice("100.00 EUR", number="INV-1")
+    intent = made.payments[0]
+    charge = desk.sandbox.state.find_charge(intent).id
+    reference = {"charge": charge, "intent": intent}[by]
+    file = desk.folder / "invoices.csv"
+    file.write_text(
+        "number,customer,currency,total,status,issued_on,provider,payment_reference\n"
+        f"INV-1,{made.customer},EUR,100.00,paid,2026-09-01,stripe,{reference}\n"
+    )
+    commands = [f"invoice import {file}", "invoice pull stripe"]
+    # And again, as every night: neither makes a second one.
+    for command in (commands if first == "import" else commands[::-1]) * 2:
+        desk.json(command)
+        (payment,) = desk.invoice("INV-1").payments
+        assert (payment.captured.number, reference in payment.references) == ("100.00", True)
+    assert set(payment.references) == {intent, charge}
+    desk.json("refund INV-1 --amount 60 --reason other --yes")
+    for command in commands:
+        desk.json(command)
+    assert desk.invoice("INV-1").refundable.number == "40.00"
+    desk.refused("refund INV-1 --amount 40.01 --reason other --yes", "over-refund")
+    assert desk.refunded_at_provider(intent) == [6000]
+    assert findings(desk.books) == []
+
+
 def test_an_invoice_that_an_import_brought_in_under_another_number_keeps_it(desk: Desk) -> None:
     made = desk.sandbox.invoice("100.00 EUR", number="STRIPE-0001")
     desk.unpaid("2026/17", invoice_reference=made.id)

@@ -25,7 +25,7 @@ from unittest.mock import patch
 from faults.contention import database
 from faults.processes import Command, Ended, Sandbox, ShiftedClock, become_an_operator, forked
 from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
-from faults.worlds import AtProvider, Books, gave_money, name_of
+from faults.rows import AtProvider, Books, gave_money, name_of
 from refundcli import bootstrap
 from refundcli.cli.main import run
 from refundcli.domain.bulk_run import RunKind
@@ -283,7 +283,7 @@ class Siege:
         return Books(
             self.query(f"SELECT * FROM refund WHERE id IN ({mine}) ORDER BY created_at, id"),
             self.query("SELECT * FROM payment"),
-            {},
+            [],
             {note["refund_id"]: note for note in notes},
             self.query(audit),
             [],

@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from faults.cases import BARRED
-from faults.worlds import CAPTURED, AtProvider, Books, World, gave_money, name_of
+from faults.rows import AtProvider, Books, gave_money, name_of
+from faults.worlds import CAPTURED, World
 from refundcli.domain.statuses import RefundState, may_become
 
 _ACCEPTED = ("pending", "succeeded")
@@ -94,15 +95,15 @@ def _flat(value: Any) -> Any:
 
 
 def doubled(books: Books, provider: AtProvider) -> Iterator[str]:
-    for refund_id, times in Counter(map(name_of, provider.refunds)).items():
+    for refund_id, times in Counter(filter(None, map(name_of, provider.refunds))).items():
         if times > 1:
             yield f"I3: the provider made {refund_id} {times} times"
     wishes = {refund["id"]: (refund["request_key"], refund["payment_id"]) for refund in books.refunds}
-    for key, times in Counter(wishes[r["id"]] for r in books.refunds if r["state"] != "failed").items():
+    for (key, _), times in Counter(wishes[r["id"]] for r in books.refunds if r["state"] != "failed").items():
         if times > 1:
             yield f"I4: the request key {key} made {times} refunds"
-    money = Counter(wishes.get(name_of(refund), ("nobody's", 0)) for refund in provider.refunds if gave_money(refund))
-    for key, times in money.items():
+    ours = [refund for refund in provider.refunds if gave_money(refund) and name_of(refund) in wishes]
+    for (key, _), times in Counter(wishes[name_of(refund)] for refund in ours).items():
         if times > 1:
             yield f"I4: the request key {key} moved money {times} times"
 
@@ -178,8 +179,9 @@ def _disagreeing(world: World, books: Books, provider: AtProvider) -> Iterator[s
         if given * payment["captured"] != counted:
             yield f"I6: the provider gave {given} of {world.in_minor(CAPTURED)}, the store says otherwise: {payment}"
     whole = all(payment["refunded"] == payment["captured"] for payment in books.payments)
-    if (books.invoice["status"] == "refunded") != whole:
-        yield f"I6: the invoice is {books.invoice['status']}, and that is wrong"
+    (invoice,) = books.invoices
+    if (invoice["status"] == "refunded") != whole:
+        yield f"I6: the invoice is {invoice['status']}, and that is wrong"
 
 
 def _one_disagreeing(refund: dict[str, Any], made: list[dict[str, Any]]) -> Iterator[str]:

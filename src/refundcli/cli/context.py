@@ -13,6 +13,7 @@ from refundcli.domain.errors import SettingsProblem
 
 if TYPE_CHECKING:
     from refundcli.bootstrap import Services
+    from refundcli.domain.closing import Closing
     from refundcli.domain.refund import Refund
     from refundcli.output.terminal import Screen
     from refundcli.settings import Loaded, Settings
@@ -153,9 +154,9 @@ class App:
     def _tell_held(self) -> None:
         self.err.say("Stopping as soon as the provider's answer is written. Please wait.")
 
-    def _tell_waiting(self, refund: "Refund") -> None:
-        until = refund.sending and refund.sending.lease_until
-        self.note(f"{refund.id} is being sent by another process; waiting for it, until {until:%H:%M:%S} UTC at most.")
+    def _tell_waiting(self, asked: "Refund | Closing") -> None:
+        until = asked.sending and asked.sending.lease_until
+        self.note(f"{asked.id} is being sent by another process; waiting for it, until {until:%H:%M:%S} UTC at most.")
 
 
 def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,13 +9,14 @@ import typer
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, agreed, check_confirm, require_a_way_to_ask, typed
+from refundcli.domain.closing import Closing
 from refundcli.domain.errors import RefundcliError, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import PossibleDuplicate
-from refundcli.domain.statuses import RefundState
+from refundcli.domain.statuses import ClosingState, RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.issue_refund import Preview, RefundRequest, left_behind, preview
 from refundcli.services.keys import checked_key, generated_key
@@ -174,7 +175,7 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
     if expected:
         return
     for refund in refunds:
-        _warn(app, refund)
+        warn(app, refund)
     code = exit_code_of(refunds)
     if code:
         raise typer.Exit(code)
@@ -197,30 +198,25 @@ def show_interrupted(app: App, request: RefundRequest) -> None:
             show_answer(app, made, request.number, replayed=False)
 
 
-def exit_code_of(refunds: Sequence[Refund]) -> ExitCode:
-    if any(refund.state.unfinished for refund in refunds):
+def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) -> ExitCode:
+    if any(refund.state.unfinished for refund in refunds) or any(c.state.unfinished for c in closings):
         return ExitCode.OUTCOME_UNKNOWN
-    if any(refund.state in (RefundState.FAILED, RefundState.REVERSED) for refund in refunds):
+    declined = any(refund.state in (RefundState.FAILED, RefundState.REVERSED) for refund in refunds)
+    if declined or any(closing.state is ClosingState.FAILED for closing in closings):
         return ExitCode.DECLINED
     return ExitCode.DONE
 
 
-def _warn(app: App, refund: Refund) -> None:
+def warn(app: App, asked: Refund | Closing) -> None:
     """An outcome that is not known, or a definite no, is told on stderr whatever the format."""
     from refundcli.output import json, shapes
     from refundcli.output.errors import show_error
-    from refundcli.services.verdicts import NotConfirmedByProvider, RefundDeclined
+    from refundcli.services.verdicts import problem_of
 
-    problem: RefundcliError
-    if refund.state.unfinished:
-        problem = NotConfirmedByProvider(refund)
-    elif refund.state is RefundState.FAILED:
-        problem = RefundDeclined(refund)
-    else:
-        return
-    if app.wants_json:
+    problem = problem_of(asked)
+    if problem and app.wants_json:
         import sys
 
         json.dump(shapes.error(problem), sys.stderr)
-    else:
+    elif problem:
         show_error(problem, app.err)

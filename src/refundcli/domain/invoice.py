@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
@@ -89,6 +90,7 @@ class Invoice:
     subscription: str = ""
     payments: tuple[Payment, ...] = ()
     refunds: tuple[Refund, ...] = ()
+    closings: tuple[Closing, ...] = ()
 
     @property
     def currency(self) -> Currency:
@@ -128,11 +130,27 @@ class Invoice:
         return any(p.processing for p in self.payments)
 
     @property
+    def kept_by(self) -> Provider | None:
+        """Who keeps this invoice too, and must be asked to close it: Stripe, whose invoices are called in_…."""
+        return Provider.STRIPE if self.invoice_reference.startswith("in_") else None
+
+    @property
+    def unfinished_closing(self) -> Closing | None:
+        """There is one at most."""
+        return next((closing for closing in self.closings if closing.state.unfinished), None)
+
+    @property
     def dispute(self) -> Dispute:
         """The gravest of its payments' disputes."""
         gravity = (Dispute.OPEN, Dispute.LOST, Dispute.WON)
         found = {p.dispute for p in self.payments}
         return next((dispute for dispute in gravity if dispute in found), Dispute.NONE)
+
+
+def status_once_closed(invoice: Invoice, wanted: InvoiceStatus) -> InvoiceStatus:
+    """What the provider closed is closed here too, unless the books know of money, or of a later status (R9)."""
+    stands = invoice.status in (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
+    return wanted if stands and not (wanted is InvoiceStatus.VOID and invoice.paid) else invoice.status
 
 
 def status_after(now: InvoiceStatus, *, paid: Money, returned: Money) -> InvoiceStatus:

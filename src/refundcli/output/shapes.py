@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.eligibility import possible_actions
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice, Payment
@@ -48,6 +49,7 @@ def invoice_whole(invoice: Invoice) -> dict[str, Any]:
         "payments": [payment(p) for p in invoice.payments],
         "refunds": [refund(r) for r in invoice.refunds],
         "credit_notes": [credit_note(note) for note in notes],
+        "closings": [closing(each) for each in invoice.closings],
         "products": list(invoice.products),
         "subscription": invoice.subscription or None,
         "actions": actions(invoice),
@@ -114,6 +116,21 @@ def refund(of: Refund) -> dict[str, Any]:
         "refunded_on": told.refunded_on if told else None,
         "dispute_decision": of.dispute_decision or None,
         "credit_note": ({"number": of.credit_note.number, "status": of.credit_note.status} if of.credit_note else None),
+    }
+
+
+def closing(of: Closing) -> dict[str, Any]:
+    return {
+        "id": of.id,
+        "status": of.state,
+        "kind": of.wanted,
+        "memo": of.memo or None,
+        "provider": of.provider,
+        "provider_reference": of.reference,
+        "failure": of.failure or None,
+        "invoice": of.invoice_number,
+        "operator": of.operator,
+        "created_at": of.created_at,
     }
 
 

@@ -8,7 +8,7 @@ from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
 from refundcli.secrets import Secret, resolve
-from refundcli.services.ports import EventReader, PaymentProvider, ProviderRecords
+from refundcli.services.ports import EventReader, InvoiceCloser, PaymentProvider, ProviderRecords
 from refundcli.services.rate_limit import Pace
 from refundcli.settings import Settings, variable
 
@@ -87,6 +87,24 @@ def records(
     key = _stripe_key(settings, environ)
     account = _stripe_account(key, settings, account_cache, pace)
     return StripeRecords(key, settings.stripe, settings.refunds, account, zone=settings.operator.zone, pace=pace)
+
+
+def closer(
+    name: Provider,
+    *,
+    settings: Settings,
+    environ: Mapping[str, str],
+    account_cache: AccountCache,
+    pace: Pace | None = None,
+) -> InvoiceCloser:
+    """Who closes the invoices that the provider keeps. Raises SettingsProblem, and CannotBeAsked for Adyen."""
+    if name is not Provider.STRIPE:
+        raise CannotBeAsked(name)
+    from refundcli.providers.stripe_closing import StripeInvoiceCloser
+
+    key = _stripe_key(settings, environ)
+    account = _stripe_account(key, settings, account_cache, pace)
+    return StripeInvoiceCloser(key, settings.stripe, settings.refunds, account, pace)
 
 
 def event_reader(

@@ -42,7 +42,7 @@ _CODE_SIGNALS = {
 
 
 class Decline(NamedTuple):
-    """An answer that means: no refund was made. `param` None stands for any, `code` "" for none."""
+    """An answer that means: nothing was done. `param` None stands for any, `code` "" for none."""
 
     status: int
     code: str
@@ -86,7 +86,7 @@ class StripeProvider:
     ) -> None:
         self.account = account
         self.livemode = is_live(key)
-        self.base_url = _base(settings)
+        self.base_url = base_url(settings)
         self._endpoint = self.base_url + _PATH
         self._send_fraudulent = settings.send_fraudulent
         self._client = client_for(key, settings, refunds, pace)
@@ -200,7 +200,7 @@ def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace
     return account
 
 
-def _base(settings: StripeSettings) -> str:
+def base_url(settings: StripeSettings) -> str:
     return settings.api_base or stripe.DEFAULT_API_BASE
 
 
@@ -211,7 +211,7 @@ def client_for(
     timeout = (refunds.connect_timeout, refunds.read_timeout)
     return stripe.StripeClient(
         key,
-        base_addresses={"api": _base(settings)},
+        base_addresses={"api": base_url(settings)},
         max_network_retries=0,
         http_client=stripe.RequestsClient(timeout=timeout, session=FreshConnections(pace)),
     )
@@ -313,12 +313,13 @@ def _is_refund(told: object) -> bool:
 # --- what an error says ---
 
 
-def classified(error: stripe.StripeError) -> RefundAnswer:
+def classified(error: stripe.StripeError, *, declines: frozenset[Decline] = STRIPE_DECLINES) -> RefundAnswer:
+    """What an error says; `declines` are the answers that mean a definite no to what was asked."""
     if isinstance(error, stripe.APIConnectionError):
         return network_answer(error, "Stripe")
     status, told, headers = error.http_status or 0, _told(error), error.headers or {}
     return RefundAnswer(
-        _signal(status, told),
+        _signal(status, told, declines),
         message=_message(status, told),
         retry_after=retry_after(headers),
         replayed=_is_replayed(headers),
@@ -331,7 +332,7 @@ def _told(error: stripe.StripeError) -> Mapping[str, Any]:
     return told if isinstance(told, Mapping) else {}
 
 
-def _signal(status: int, told: Mapping[str, Any]) -> Signal:
+def _signal(status: int, told: Mapping[str, Any], declines: frozenset[Decline]) -> Signal:
     """By allow-list: what is not listed proves nothing."""
     code, kind = text_in(told.get("code")), text_in(told.get("type"))
     if kind == "idempotency_error":
@@ -344,13 +345,11 @@ def _signal(status: int, told: Mapping[str, Any]) -> Signal:
         return STATUS_SIGNALS[status]
     if 200 <= status < 300:
         return Signal.MALFORMED
-    return Signal.DECLINED if _is_decline(status, code, kind, text_in(told.get("param"))) else Signal.OTHER
-
-
-def _is_decline(status: int, code: str, kind: str, param: str) -> bool:
     if not code and kind != "invalid_request_error":
-        return False
-    return not STRIPE_DECLINES.isdisjoint({Decline(status, code), Decline(status, code, param)})
+        return Signal.OTHER
+    param = text_in(told.get("param"))
+    is_listed = not declines.isdisjoint({Decline(status, code), Decline(status, code, param)})
+    return Signal.DECLINED if is_listed else Signal.OTHER
 
 
 def _is_missing(error: stripe.StripeError) -> bool:

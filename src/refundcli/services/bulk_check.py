@@ -414,7 +414,7 @@ def _fields(kind: RunKind, row: BulkRow | BadRow) -> dict[str, object]:
         "reason": row.reason,
         "method": row.method,
         "reference": row.reference,
-        "refunded_on": row.refunded_on,
+        "refunded_on": row.refunded_on and row.refunded_on.isoformat(),
         "memo": row.memo,
         "payment": row.payment,
     }

@@ -76,7 +76,8 @@ def digest(fields: Mapping[str, object]) -> str:
 def idempotency_key(store_secret: bytes, request_key: str, payment: str, try_number: int) -> str:
     """A UUID that only this store can make, the same again after a backup is restored (36 characters).
 
-    `payment` is the provider's reference: a row's number could be another payment's after a restore.
+    `payment` is the provider's reference: a row's number could be another payment's after a restore. For a
+    closing it is the invoice's, and what is wanted of which invoice is the request key.
     """
     message = json.dumps([request_key, payment, try_number]).encode()
     made = hmac.new(store_secret, message, hashlib.sha256).digest()[:16]

@@ -1,4 +1,4 @@
-"""Who is sending a refund now, and whether that process still lives."""
+"""Who is sending a request now, and whether that process still lives."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ LEASE_MARGIN_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to send a refund, until then, of one process."""
+    """The right to send a request, until then, of one process."""
 
     owner: str
     until: datetime

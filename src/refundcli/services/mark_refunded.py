@@ -52,7 +52,7 @@ class MarkRequest:
                 "dispute_decision": self.dispute_decision,
                 "method": told.method,
                 "reference": told.reference,
-                "refunded_on": told.refunded_on,
+                "refunded_on": told.refunded_on and told.refunded_on.isoformat(),
                 "after_failed": told.after_failed,
                 "evidence": told.evidence,
             }

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol, TypeVar
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund, WireRequest
-from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
+from refundcli.domain.statuses import ClosingState, Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.bad_rows import Problem
 from refundcli.services.provider_news import (
     DisputeNews,
@@ -216,6 +217,8 @@ class Reading(RefundReading, RunReading, Protocol):
     def refunds_by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]: ...
     def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]: ...
     def refunds_in(self, *states: RefundState) -> list[Refund]: ...
+    def closing(self, closing_id: str) -> Closing | None: ...
+    def closings_in(self, *states: ClosingState) -> list[Closing]: ...
     def refunds_to_acknowledge(self) -> list[Refund]:
         """Those that failed after their success, or came back, and no person has said that they know."""
         ...
@@ -298,6 +301,16 @@ class Writing(Reading, RunWriting, Protocol):
         """Compare and set on the fence: the outcome, the sums and the invoice's status in one transaction."""
         ...
 
+    def add_closing(self, closing: Closing) -> None: ...
+    def claim_closing(self, closing: Closing, *, owner: str, until: datetime, at: datetime) -> Closing | None:
+        """As `claim` for a refund."""
+        ...
+
+    def let_go_of_closing(self, closing: Closing) -> None: ...
+    def settle_closing(self, closing: Closing, state: ClosingState, *, failure: str, evidence: str) -> Closing | None:
+        """Compare and set on the fence. The invoice's own status is another step of the same transaction."""
+        ...
+
     def see_elsewhere(self, invoice: Invoice, payment: Payment, news: RefundNews, *, evidence: str) -> Refund:
         """Count a refund that was made by other hands, from now on."""
         ...
@@ -336,7 +349,7 @@ class Writing(Reading, RunWriting, Protocol):
     def set_sync_state(self, name: str, value: str) -> None: ...
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None: ...
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None: ...
-    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str) -> None: ...
+    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str, evidence: str = "") -> None: ...
     def number_invoice(self, known_as: str, number: str) -> None:
         """An invoice that was known by its id at the provider got its number there."""
         ...
@@ -387,6 +400,29 @@ class RefundAnswer:
     replayed: bool = False
 
 
+class Answer(Protocol):
+    """What every answer tells, whatever was asked for."""
+
+    @property
+    def signal(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def retry_after(self) -> float | None: ...
+    @property
+    def replayed(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingAnswer:
+    """What came back when an invoice was to be closed, as `RefundAnswer` for a refund."""
+
+    signal: str
+    message: str = ""
+    retry_after: float | None = None
+    replayed: bool = False
+
+
 class PaymentProvider(Protocol):
     name: Provider
     livemode: bool
@@ -406,10 +442,31 @@ class PaymentProvider(Protocol):
         ...
 
 
+class InvoiceCloser(Protocol):
+    """A provider that keeps invoices, and voids them or writes them off when it is asked to."""
+
+    name: Provider
+    livemode: bool
+    account: str
+    base_url: str
+
+    def prepare(self, reference: str, wanted: InvoiceStatus) -> WireRequest:
+        """The exact request, without sending it."""
+        ...
+
+    def close(self, request: WireRequest, idempotency_key: str) -> ClosingAnswer:
+        """Exactly one HTTP call. Never raises for what a provider or a network may do."""
+        ...
+
+
 class Providers(Protocol):
     def of(self, provider: Provider) -> PaymentProvider: ...
     def records(self, provider: Provider) -> "ProviderRecords":
         """What the provider keeps, where it can be asked. Raises SettingsProblem."""
+        ...
+
+    def closer(self, provider: Provider) -> InvoiceCloser:
+        """Who closes the invoices that the provider keeps. Raises SettingsProblem."""
         ...
 
     def pace(self, provider: Provider) -> Pace:

@@ -16,17 +16,17 @@ _SHOWN = 3
 
 
 class DiffersFromProvider(Refused):
-    """The provider knows the payment otherwise; nothing was reserved and nothing sent."""
+    """The provider knows the payment, or the invoice, otherwise; nothing was reserved and nothing sent."""
 
     code = "differs-from-provider"
 
-    def __init__(self, invoice: Invoice, differences: Sequence[Difference]) -> None:
+    def __init__(self, invoice: Invoice, differences: Sequence[Difference], *, hint: str = "") -> None:
         where = differences[0].provider.label
         told = "; ".join(f"{each} ({each.reference})" for each in differences[:_SHOWN])
         more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         super().__init__(
             f"{invoice.number} is not at {where} as it is here: {told}{more}. Nothing was sent.",
-            hint=f"refundcli reconcile --invoice {invoice.number}   takes in what is proven and shows the rest",
+            hint=hint or f"refundcli reconcile --invoice {invoice.number}   takes in what is proven and shows the rest",
             context={
                 "invoice": invoice.number,
                 "differences": [

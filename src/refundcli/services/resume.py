@@ -1,11 +1,12 @@
 """Settle what a kill or a timeout left behind: look it up first, send again only inside the key window (§4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from functools import partial
+from typing import TypeVar
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.eligibility import Intent, refund_blockers
 from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund, Sending
@@ -14,11 +15,21 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import leases
 from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.outcomes import Signal
-from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, Reading, RefundAnswer, Writing
+from refundcli.services.ports import (
+    Books,
+    Clock,
+    InvoiceCloser,
+    PaymentProvider,
+    Providers,
+    Reading,
+    RefundAnswer,
+    Writing,
+)
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
 from refundcli.services.sending import SendingPolicy, send, settle, take_down
 
 _LOOK_AGAIN_SECONDS = 0.2
+_Asked = TypeVar("_Asked", Refund, Closing)
 
 
 class Step(StrEnum):
@@ -64,7 +75,7 @@ def resume(
 
 
 def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
-    refund = _when_free(refund, books=books, clock=clock, policy=policy)
+    refund = when_free(refund, lambda tx: tx.refund(refund.id), books=books, clock=clock, policy=policy)
     if not refund.state.unfinished or refund.sending is None:
         return Resumed(refund, Step.FINISHED)
     provider = providers.of(refund.sending.request.provider)
@@ -75,20 +86,18 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
 
 
-def _when_free(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:
-    """The refund once no other process is sending it: a lease ends by itself, or with its process."""
+def when_free(
+    asked: _Asked, look: Callable[[Reading], _Asked | None], *, books: Books, clock: Clock, policy: SendingPolicy
+) -> _Asked:
+    """The same once no other process is sending it: a lease ends by itself, or with its process."""
     told = False
-    while refund.state.unfinished and refund.sending and leases.is_live(refund.sending, clock.now()):
+    while asked.state.unfinished and asked.sending and leases.is_live(asked.sending, clock.now()):
         if not told:
-            policy.tell_waiting(refund)
+            policy.tell_waiting(asked)
             told = True
         policy.sleep(_LOOK_AGAIN_SECONDS)
-        refund = books.read(partial(_as_it_stands, refund))
-    return refund
-
-
-def _as_it_stands(refund: Refund, tx: Reading) -> Refund:
-    return tx.refund(refund.id) or refund
+        asked = books.read(look) or asked
+    return asked
 
 
 def _finish_ready(
@@ -173,7 +182,8 @@ def _told(refund: Refund) -> Resumed:
     return Resumed(refund, Step.SETTLED, refund.failure)
 
 
-def same_place(sending: Sending, provider: PaymentProvider) -> bool:
+def same_place(sending: Sending, provider: PaymentProvider | InvoiceCloser) -> bool:
+    """Would it go to the account, mode and address that it was made for (I8, I12)?"""
     request = sending.request
     return (
         provider.account == request.account

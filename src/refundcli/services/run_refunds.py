@@ -483,7 +483,7 @@ class _Worker:
         broken = self.report.not_written
         try:
             if len(broken) >= _ENOUGH_TRIES:
-                raise OutcomeNotWritten(part.refund, part.answer, broken[-1])
+                raise OutcomeNotWritten(part.refund, part.answer, part.answer.reference, broken[-1])
             first, refund = part.first_send, part.refund
             take_down(refund, part.answer, first_send=first, books=self.books, clock=self.clock, policy=self.policy)
         except OutcomeNotWritten as trouble:

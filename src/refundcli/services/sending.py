@@ -1,17 +1,23 @@
-"""T2 to T4: claim a refund, send it once, write what came of it. Shared by `refund` and `resume`."""
+"""T2 to T4: claim a refund, send it once, write what came of it. Shared by `refund` and `resume`.
+
+A closing goes the same way (`send_closing`).
+"""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.errors import OutcomeUnknown
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
 from refundcli.services.interrupts import held_until_written
 from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, outcome_of
-from refundcli.services.ports import Books, Clock, PaymentProvider, RefundAnswer, Settlement, Writing
+from refundcli.services.ports import Answer, Books, Clock, PaymentProvider, RefundAnswer, Settlement, Writing
 
+A = TypeVar("A", bound=Answer)
 _MOST_SENDS = 3
 _LONGEST_WAIT_SECONDS = 10.0
 
@@ -21,12 +27,13 @@ class OutcomeNotWritten(OutcomeUnknown):
 
     code = "outcome-not-written"
 
-    def __init__(self, refund: Refund, answer: RefundAnswer, why: Exception) -> None:
+    def __init__(self, asked: Refund | Closing, answer: Answer, reference: str, why: Exception) -> None:
+        what = "refund" if isinstance(asked, Refund) else "closing"
         super().__init__(
-            f"Refund {refund.id}: the provider answered ({answer.reference or answer.signal}), "
+            f"{what.title()} {asked.id}: the provider answered ({reference or answer.signal}), "
             f"but the store could not be written: {why}",
-            hint=f"Keep this line. When the store works again: refundcli resume {refund.id}",
-            context={"refund": refund.id, "provider_reference": answer.reference, "signal": answer.signal},
+            hint=f"Keep this line. When the store works again: refundcli resume {asked.id}",
+            context={what: asked.id, "provider_reference": reference, "signal": answer.signal},
         )
 
 
@@ -37,7 +44,7 @@ class SendingPolicy:
     call_seconds: float
     number_format: str
     tell_held: Callable[[], None] = field(default=lambda: None)
-    tell_waiting: Callable[[Refund], None] = field(default=lambda refund: None)
+    tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
     sleep: Callable[[float], None] = field(default=time.sleep)
 
 
@@ -85,7 +92,7 @@ def take_down(
     try:
         return with_what_was_said(books.write(write), answer)
     except Exception as why:
-        raise OutcomeNotWritten(refund, answer, why) from why
+        raise OutcomeNotWritten(refund, answer, answer.reference, why) from why
 
 
 def take_down_in(
@@ -139,11 +146,17 @@ def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_f
 
 
 def call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy) -> RefundAnswer:
-    """One request; again only where the last one provably did nothing."""
+    """T3."""
     assert refund.sending
+    request, key = refund.sending.request, refund.sending.idempotency_key
+    return ask(lambda: provider.refund(request, key), policy)
+
+
+def ask(once: Callable[[], A], policy: SendingPolicy) -> A:
+    """One request; again only where the last one provably did nothing."""
     deadline = time.monotonic() + policy.call_seconds
     for sends in range(1, _MOST_SENDS + 1):
-        answer = provider.refund(refund.sending.request, refund.sending.idempotency_key)
+        answer = once()
         wait = min(answer.retry_after or 0.5 * 2**sends, _LONGEST_WAIT_SECONDS)
         if answer.signal not in MAY_BE_SENT_AGAIN or sends == _MOST_SENDS or time.monotonic() + wait > deadline:
             return answer

@@ -94,7 +94,11 @@ class Importer:
         return payment_values(payment) | {"opening_at": self._at}
 
     def _update(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> None:
-        changes = _differences(row, _described(invoice) | {"total": invoice.total})
+        told = _described(invoice) | {"total": invoice.total}
+        if not invoice.invoice_reference:
+            # A file without it does not make an invoice that a provider keeps one that can be closed here alone.
+            del told["invoice_reference"]
+        changes = _differences(row, told)
         status = self._status_change(invoice, row)
         paid_before = row.paid
         touched = self._update_payments(invoice, row, payments)

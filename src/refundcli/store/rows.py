@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from sqlmodel import SQLModel
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
+from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, OutOfBand, Refund, Sending, WireRequest
 from refundcli.domain.statuses import (
+    ClosingState,
     CreditNoteStatus,
     Dispute,
     InvoiceStatus,
@@ -28,6 +30,7 @@ from refundcli.store.tables import (
     AuditEntryRow,
     BulkItemRow,
     BulkRunRow,
+    ClosingRow,
     ProviderEventRow,
     RefundRow,
 )
@@ -90,7 +93,12 @@ def payment_of(row: Sequence[Any], unit: Currency) -> Payment:
     )
 
 
-def invoice_of(row: Sequence[Any], payments: Sequence[Sequence[Any]], refunds: Sequence[Refund] = ()) -> Invoice:
+def invoice_of(
+    row: Sequence[Any],
+    payments: Sequence[Sequence[Any]],
+    refunds: Sequence[Refund] = (),
+    closings: Sequence[Closing] = (),
+) -> Invoice:
     """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment."""
     (
         id_, number, customer, customer_name, code, total, status, issued_on, due_on, paid_on, reference, products,
@@ -112,6 +120,7 @@ def invoice_of(row: Sequence[Any], payments: Sequence[Sequence[Any]], refunds: S
         subscription=subscription,
         payments=tuple([payment_of(payment, unit) for payment in payments]),
         refunds=tuple(refunds),
+        closings=tuple(closings),
     )
 
 
@@ -275,9 +284,65 @@ def facts_of(refund: Refund) -> dict[str, object]:
         }
     if refund.out_of_band:
         told = refund.out_of_band
-        facts |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
+        facts |= {"method": told.method, "reference": told.reference}
+        facts |= {"refunded_on": told.refunded_on and told.refunded_on.isoformat()}
         facts |= {"after_failed": told.after_failed, "evidence": told.evidence}
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def closing_of(row: Any) -> Closing:
+    """From a closing's own columns, and the first of OWNER_COLUMNS."""
+    request = WireRequest(
+        provider=Provider(row.provider),
+        endpoint=row.endpoint,
+        account=row.account,
+        livemode=row.livemode,
+        api_version=row.api_version,
+        params={},
+    )
+    return Closing(
+        id=row.id,
+        invoice_id=row.invoice_id,
+        invoice_number=row.owner_number,
+        wanted=InvoiceStatus(row.action),
+        state=ClosingState(row.state),
+        created_at=row.created_at,
+        operator=row.operator,
+        sending=Sending(
+            idempotency_key=row.idempotency_key,
+            request=request,
+            fence=row.fence,
+            lease_owner=row.lease_owner,
+            lease_until=row.lease_until,
+            first_sent_at=row.first_sent_at,
+        ),
+        memo=row.memo,
+        failure=row.failure,
+    )
+
+
+def closing_row(closing: Closing) -> ClosingRow:
+    """A new closing's row. What is not set here is set by the transitions."""
+    sending, request = closing.sending, closing.sending.request
+    assert not request.params, "an invoice is closed without parameters, and there is no column for any"
+    return ClosingRow(
+        id=closing.id,
+        invoice_id=closing.invoice_id,
+        action=closing.wanted,
+        state=closing.state,
+        memo=closing.memo,
+        operator=closing.operator,
+        provider=request.provider,
+        account=request.account,
+        livemode=request.livemode,
+        idempotency_key=sending.idempotency_key,
+        endpoint=request.endpoint,
+        api_version=request.api_version,
+        lease_owner=sending.lease_owner,
+        lease_until=sending.lease_until,
+        created_at=closing.created_at,
+        updated_at=closing.created_at,
+    )
 
 
 def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":

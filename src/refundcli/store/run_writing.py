@@ -13,7 +13,7 @@ from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.statuses import RefundKind
 from refundcli.services.leases import is_gone
 from refundcli.services.ports import Record
-from refundcli.store.provider_writing import SqlProviderWriting
+from refundcli.store.closing_writing import SqlClosingWriting
 from refundcli.store.recording import Recording
 from refundcli.store.rows import item_of, item_values
 from refundcli.store.tables import BulkItemRow, BulkRunRow, RefundRow
@@ -22,7 +22,7 @@ from refundcli.store.tables import BulkItemRow, BulkRunRow, RefundRow
 _PLAINLY = {"synchronize_session": False}
 
 
-class SqlRunWriting(SqlProviderWriting):
+class SqlRunWriting(SqlClosingWriting):
     """One transaction that also keeps bulk runs, and records in sets."""
 
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:

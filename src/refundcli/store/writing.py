@@ -132,6 +132,7 @@ class SqlWriting(SqlReading):
         refunded = (after.state.counts_as_refunded - before.state.counts_as_refunded) * amount
         if reserved or refunded:
             self._changes(_MOVE_SUMS, of_id=after.payment_id, to_reserved=reserved, to_refunded=refunded)
+        if reserved + refunded < 0:
             self._hold_what_came_back(after.payment_id)
 
     def _hold(self, refund: Refund) -> bool:
@@ -207,14 +208,15 @@ class SqlWriting(SqlReading):
 
     # --- invoices ------------------------------------------------------------------------------------------
 
-    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str) -> None:
+    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str, evidence: str = "") -> None:
         statement = (
             update(InvoiceRow)
             .where(col(InvoiceRow.id) == invoice.id, col(InvoiceRow.status) == invoice.status)
             .values(status=status, updated_at=self._audit.at)
         )
         assert self._hits(statement), "the invoice was read in this transaction"
-        after = {"status": status} | ({"memo": memo} if memo else {})
+        told = {"status": status, "memo": memo, "evidence": evidence}
+        after = {name: text for name, text in told.items() if text}
         self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, after)
 
     def number_invoice(self, known_as: str, number: str) -> None:
