@@ -73,6 +73,8 @@ def _sandbox_process(rows: int, delay: int) -> Iterator[str]:
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_sandbox, args=(there, rows, delay), daemon=True)
     process.start()
+    # Its end is its own: where it does not come up, that is told, and not waited for.
+    there.close()
     try:
         yield str(here.recv())
     finally:
