@@ -1,6 +1,7 @@
 """Bulk runs killed again and again: whatever the instant, each row ends done once, in the books and at the provider.
 
 PYTHONPATH=tests python -m faults.bulk_kills [--kind refund] [--database sqlite] [--workers 3] [--kills 50] [--seed 1]
+    [--at-once 2] [--store URL, of an empty database]
 
 With --stops, workers are not killed but put to sleep until others have taken over what they had, and then woken; and
 no two of them agree on what time it is.
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import product
@@ -45,6 +47,8 @@ MERCHANT = "Shop"
 # Done, a run that another worker has just finished, not known yet, some rows refused, killed.
 ALLOWED = (0, 3, 8, 9, -9)
 _MOST_TRIES = 40
+# This many of the kills come when something is being done; the others at any instant.
+_AT_WORK = 0.7
 # A worker that takes longer hangs.
 _LONGEST_SECONDS = 300
 # Longer than any lease of a worker that is put to sleep, and less than others wait for the store.
@@ -74,8 +78,8 @@ class Siege:
     rows: int
     workers: int
     rng: random.Random
-    # How long a worker may live, in seconds: so long that it comes to do something, and not to the end.
-    longest: float = 1.0
+    # How long a worker may live, in seconds, from its start or from when something was done.
+    longest: float = 0.5
     sleepy: bool = False
     broken: list[str] = field(default_factory=list)
     codes: Counter[int] = field(default_factory=Counter)
@@ -158,8 +162,11 @@ class Siege:
         workers = [self.start() for _ in range(self.workers)]
         while self.kills < kills:
             before = self._made()
-            time.sleep(self.rng.uniform(0, self.longest / self.workers))
             place = self.rng.randrange(self.workers)
+            # Anywhere, or where something is being done: a worker takes longer to begin than to do much.
+            if self.rng.random() < _AT_WORK:
+                self._wait_for_work(workers[place], before)
+            time.sleep(self.rng.uniform(0, self.longest / self.workers))
             ended = workers[place].ended_by_now()
             if ended is None:
                 ended = workers[place].kill()
@@ -173,15 +180,20 @@ class Siege:
         for worker in workers:
             self.note(worker.ended())
 
+    def _wait_for_work(self, worker: Command, before: int) -> None:
+        deadline = time.monotonic() + _LONGEST_SECONDS
+        while self._made() == before and not worker.has_ended() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
     def _made(self) -> int:
         return int(self.query("SELECT count(*) AS made FROM refund")[0]["made"])
 
     def _count(self, ended: Ended, made: int) -> None:
-        """Kills are of use where something is being done: the next ones come a little later, or sooner."""
+        """A file is to last for several kills: where one of them came late, the next ones come sooner."""
         if ended.code == -9:
             self.kills += 1
             self.at_work += made > 0
-            self.longest *= 0.8 if made > self.rows / 10 else 1 if made else 1.1
+            self.longest *= 0.8 if made > self.rows / 10 else 1.1
 
     def _run_and_stop(self, stops: int) -> None:
         workers = [self.start() for _ in range(self.workers)]
@@ -226,7 +238,7 @@ class Siege:
         def work() -> int:
             become_an_operator(self.folder, self.environ, longest=_LONGEST_SECONDS)
             os.chdir(self.folder)
-            patch.object(bulk_marks, "CHUNK", max(50, self.rows // 20)).start()
+            patch.object(bulk_marks, "CHUNK", max(10, self.rows // 20)).start()
             if self.sleepy:
                 _have_short_leases()
                 patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
@@ -333,10 +345,13 @@ class Siege:
 
     def _records_made(self) -> Iterator[str]:
         books = self.books()
-        made = [(refund["amount"], refund["state"]) for refund in books.refunds]
-        wanted = [(sum(wish.gives.values()), "recorded") for wish in self.wishes if not wish.refused]
-        if sorted(made) != sorted(wanted):
-            yield f"I6: {len(wanted)} records were wanted, {len(made)} were made"
+        numbers = {row["id"]: row["number"] for row in self.query("SELECT id, number FROM invoice")}
+        made = Counter((numbers[refund["invoice_id"]], refund["amount"], refund["state"]) for refund in books.refunds)
+        wanted = Counter((wish.invoice, amount, "recorded") for wish in self.wishes for amount in wish.gives.values())
+        yield from (f"I6: {count} too many of {record}" for record, count in (made - wanted).items())
+        yield from (f"I6: {count} too few of {record}" for record, count in (wanted - made).items())
+        unnoted = [refund["id"] for refund in books.refunds if refund["id"] not in books.notes]
+        yield from (f"R7: {refund} has no credit note" for refund in unnoted)
         entries = Counter((entry["subject"], entry["action"]) for entry in books.audit)
         for (refund, action), times in entries.items():
             if times > 1:
@@ -471,27 +486,60 @@ class _World:
         self.wishes += [Wish(number, amount, gives, refused) for amount, gives in wishes]
 
 
-def besiege(kind: RunKind, name: str, *, workers: int, strikes: int, rows: int, sleepy: bool, seed: int) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One siege, as it is asked for. `url` is an empty database, or "" for one that goes after."""
+
+    kind: RunKind
+    database: str
+    workers: int
+    strikes: int
+    rows: int
+    sleepy: bool
+    seed: int
+    url: str = ""
+
+
+def besiege(plan: Plan) -> list[str]:
     """Everything that was not as it must be."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="refundcli-kills-") as made, database(name, Path(made)) as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="refundcli-kills-") as made,
+        nullcontext(plan.url) if plan.url else database(plan.database, Path(made)) as url,
+    ):
         sandbox = Sandbox()
         try:
-            siege = Siege(kind, url, Path(made), sandbox, rows, workers, random.Random(seed), sleepy=sleepy)
+            rng = random.Random(plan.seed)
+            siege = Siege(plan.kind, url, Path(made), sandbox, plan.rows, plan.workers, rng, sleepy=plan.sleepy)
             siege.open()
-            siege.press(strikes)
+            siege.press(plan.strikes)
         finally:
             sandbox.stop()
     codes = ", ".join(f"{code}: {count}" for code, count in sorted(siege.codes.items()))
-    struck = f"{siege.stops} stops" if sleepy else f"{siege.kills} kills, {siege.at_work} of them at work"
-    print(
-        f"bulk kills: {kind} on {name}, {workers} at once: {struck}; {siege.files} files of {rows} rows, seed {seed}, "
-        f"{time.monotonic() - began:.0f} s, ended with ({codes}), {len(siege.broken)} violations",
-        flush=True,
-    )
-    for sentence in siege.broken[:20]:
-        print(f"    {sentence}")
+    struck = f"{siege.stops} stops" if plan.sleepy else f"{siege.kills} kills, {siege.at_work} of them at work"
+    told = [
+        f"bulk kills: {plan.kind} on {plan.database}, {plan.workers} at once: {struck}; {siege.files} files of "
+        f"{plan.rows:,} rows, seed {plan.seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "
+        f"{len(siege.broken)} violations"
+    ]
+    told += [f"    {sentence}" for sentence in siege.broken[:20]]
+    # In one piece: others may be telling theirs.
+    sys.stdout.write("\n".join(told) + "\n")
+    sys.stdout.flush()
     return siege.broken
+
+
+def _all(plans: Sequence[Plan], at_once: int) -> int:
+    """Each in a process of its own, so many at once; how many did not end as they must."""
+    waiting, running, failed = list(plans), set[int](), 0
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            plan = waiting.pop(0)
+            running.add(forked(lambda plan=plan: bool(besiege(plan))))  # type: ignore[misc]
+        pid, status = os.wait()
+        running.discard(pid)
+        failed += os.waitstatus_to_exitcode(status) != 0
+    return failed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -503,25 +551,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stops", type=int, help="workers put to sleep instead of killed")
     parser.add_argument("--rows", type=int)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--at-once", type=int, default=2, help="sieges at the same time")
+    parser.add_argument("--store", default="", help="an empty database, for one siege")
     wanted = parser.parse_args(arguments)
-    strikes = wanted.stops or wanted.kills
-    broken = 0
-    for kind, name in product(wanted.kind or list(RunKind), wanted.database or ("sqlite", "postgresql")):
-        rows = wanted.rows or (20_000 if kind is RunKind.MARK_REFUNDED else 300)
+    databases = [wanted.store.partition(":")[0]] if wanted.store else wanted.database or ["sqlite", "postgresql"]
+    plans = [
+        Plan(
+            kind,
+            name,
+            workers,
+            wanted.stops or wanted.kills,
+            wanted.rows or (1_500 if kind is RunKind.MARK_REFUNDED else 300),
+            bool(wanted.stops),
+            wanted.seed,
+            wanted.store,
+        )
+        for kind, name in product(wanted.kind or list(RunKind), databases)
         # Rows of records are one worker's; those of refunds any number of them may share.
-        for workers in (wanted.workers or [1, 3]) if kind is RunKind.REFUND else [1]:
-            broken += len(
-                besiege(
-                    kind,
-                    name,
-                    workers=workers,
-                    strikes=strikes,
-                    rows=rows,
-                    sleepy=bool(wanted.stops),
-                    seed=wanted.seed,
-                )
-            )
-    return 1 if broken else 0
+        for workers in ((wanted.workers or [1, 3]) if kind is RunKind.REFUND else [1])
+    ]
+    return 1 if _all(plans, wanted.at_once) else 0
 
 
 if __name__ == "__main__":

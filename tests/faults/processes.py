@@ -84,6 +84,10 @@ class Command:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return self._told(status) if pid else None
 
+    def has_ended(self) -> bool:
+        """It may still be asked how."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def stop(self) -> None:
         """As a laptop that is closed: it knows nothing of it."""
         os.kill(self.pid, signal.SIGSTOP)
