@@ -31,6 +31,7 @@ test-faults: $(VENV)/.dev  ## kill -9, Ctrl-C, disk and network errors everywher
 	PYTHONPATH=tests $(BIN)/python -m faults.sweep --cases $(CASES) --seed $(SEED)
 	PYTHONPATH=tests $(BIN)/python -m faults.sweep --mutants
 	PYTHONPATH=tests $(BIN)/python -m faults.contention
+	PYTHONPATH=tests $(BIN)/python -m faults.bulk_kills
 	PYTHONPATH=tests $(BIN)/python -m faults.no_hooks
 
 check: $(VENV)/.dev  ## lint, format, types, import contracts

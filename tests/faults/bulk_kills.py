@@ -53,6 +53,7 @@ _AT_WORK = 0.7
 _LONGEST_SECONDS = 300
 # Longer than any lease of a worker that is put to sleep, and less than others wait for the store.
 _ASLEEP_SECONDS = 5.0
+_LONGEST_SENTENCE = 500
 _CLOCKS = (timedelta(0), timedelta(minutes=10), timedelta(minutes=-10))
 _ACCEPTED = ("pending", "succeeded", "recorded")
 
@@ -522,7 +523,7 @@ def besiege(plan: Plan) -> list[str]:
         f"{plan.rows:,} rows, seed {plan.seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "
         f"{len(siege.broken)} violations"
     ]
-    told += [f"    {sentence}" for sentence in siege.broken[:20]]
+    told += [f"    {sentence[:_LONGEST_SENTENCE]}" for sentence in siege.broken[:20]]
     # In one piece: others may be telling theirs.
     sys.stdout.write("\n".join(told) + "\n")
     sys.stdout.flush()
