@@ -13,7 +13,6 @@ from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.services.bad_rows import BadRow
 from refundcli.services.bulk_check import (
-    CHUNK,
     Advance,
     Ahead,
     BulkReport,
@@ -121,7 +120,7 @@ class RecordRun:
         Raises TooManyErrors, and Interrupted after the chunk in hand; what was recorded stays.
         """
         report = BulkReport()
-        for chunk in shelf.chunks(CHUNK):
+        for chunk in shelf.chunks():
             with held_until_written(self.tell_held):
                 done = self.books.write(partial(self._record_chunk, chunk))
             _count(done, report, reject)
@@ -135,7 +134,7 @@ class RecordRun:
 
         def work(tx: Writing) -> BulkReport:
             report = BulkReport()
-            for chunk in shelf.chunks(CHUNK):
+            for chunk in shelf.chunks():
                 _count(self._record_chunk(chunk, tx), report, lambda row: None)
                 advance(len(chunk))
             if report.refused_count:
