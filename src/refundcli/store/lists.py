@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, SQLModel
 
 from refundcli.store.rows import INVOICE_COLUMNS, NOTE_COLUMNS, OWNER_COLUMNS
-from refundcli.store.tables import MONEY_LEFT, THROUGH_PROVIDER, WAITING
+from refundcli.store.tables import DISPUTED, MONEY_LEFT, PROCESSING, THROUGH_PROVIDER
 
 if TYPE_CHECKING:
     from refundcli.services.ports import CreditNoteFilter, InvoiceFilter
@@ -45,9 +45,9 @@ def invoice_rows(session: Session, wanted: "InvoiceFilter") -> Sequence[Any]:
 
 def _of_payments(wanted: "InvoiceFilter") -> Iterator[ColumnElement[bool]]:
     if wanted.disputed:
-        yield sql.and_(WAITING.self_group(), _PAYMENT.c.dispute == "open")
+        yield sql.and_(DISPUTED)
     if wanted.processing:
-        yield sql.and_(WAITING.self_group(), _PAYMENT.c.processing)
+        yield sql.and_(PROCESSING)
     if wanted.provider:
         yield sql.and_(THROUGH_PROVIDER, _PAYMENT.c.provider == wanted.provider)
     if wanted.refundable:

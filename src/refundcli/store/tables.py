@@ -33,7 +33,7 @@ MONEY_LEFT = text(
     " - CASE WHEN dispute = 'lost' THEN coalesce(dispute_amount, captured) - dispute_recorded ELSE 0 END > 0"
     " AND dispute <> 'open' AND NOT processing"
 )
-WAITING = text("dispute = 'open' OR processing")
+DISPUTED, PROCESSING = text("dispute = 'open'"), text("processing")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -148,7 +148,8 @@ class PaymentRow(Row, table=True):
         Index("ux_payment_invoice_position", "invoice_id", "position", unique=True),
         Index("ix_payment_provider", "provider", "invoice_id", sqlite_where=THROUGH_PROVIDER),
         Index("ix_payment_money_left", "invoice_id", sqlite_where=MONEY_LEFT),
-        Index("ix_payment_waiting", "invoice_id", sqlite_where=WAITING),
+        Index("ix_payment_disputed", "invoice_id", sqlite_where=DISPUTED),
+        Index("ix_payment_processing", "invoice_id", sqlite_where=PROCESSING),
     )
 
     id: int | None = _key()
