@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _INVOICE, _PAYMENT, _NOTE = (SQLModel.metadata.tables[name] for name in ("invoice", "payment", "credit_note"))
 _ISSUE = sql.tuple_(_NOTE.c.issued_on, _NOTE.c.issued_at, _NOTE.c.number)
 # So few payments are sorted by their invoices' numbers sooner than a walk along all numbers would come upon them.
-_FEW = 20_000
+_FEW = 50_000
 
 
 def invoice_rows(session: Session, wanted: "InvoiceFilter") -> Sequence[Any]:

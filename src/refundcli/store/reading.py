@@ -61,6 +61,12 @@ _INVOICE, _PAYMENT, _REFUND, _NOTE, _CLOSING = (
 # SQLite takes 32,766 parameters in one statement; this leaves room.
 _AT_ONCE = 5_000
 _NEAR_ENOUGH = 2_000
+# Made once: a query that holds its values refers to itself, and of long lists those values would pile up.
+_PAYMENTS_OF = (
+    sql.select(*PAYMENT_COLUMNS)
+    .where(_PAYMENT.c.invoice_id.in_(sql.bindparam("ids", expanding=True)))
+    .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
+)
 _Made = TypeVar("_Made", Refund, Closing)
 # Counters that tell how many deliveries were refused, and why.
 REFUSED_DELIVERY = "delivery refused: "
@@ -301,13 +307,8 @@ class SqlReading(SqlRunReading):
 
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""
-        query = (
-            sql.select(*PAYMENT_COLUMNS)
-            .where(_PAYMENT.c.invoice_id.in_(invoice_ids))
-            .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
-        )
         payments: dict[int, list[Any]] = {}
-        for payment in self._session.execute(query):
+        for payment in self._session.execute(_PAYMENTS_OF, {"ids": invoice_ids}):
             payments.setdefault(payment[0], []).append(payment)
         return payments
 
