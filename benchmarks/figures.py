@@ -4,15 +4,18 @@ A benchmark is a file with `figures(scale) -> Iterator[Figure]`, and it stands i
 is held against run in turn, so that a slow minute of the machine slows both, and the ratio is taken pair by pair.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+REFUNDCLI = str(Path(sys.executable).parent / "refundcli")
 HEADS = ("What", "Ours", "Against", "Theirs", "Ratio", "Target", "Held")
 
 
@@ -110,3 +113,15 @@ def environ(folder: Path, **more: str) -> dict[str, str]:
         "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
     }
     return kept | ours | more
+
+
+def table(rows: Iterable[Figure]) -> str:
+    lines = [HEADS, tuple("---" for _ in HEADS), *(row.cells() for row in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def print_figures(figures: Callable[[Scale], Iterable[Figure]]) -> None:
+    """One benchmark by itself, from the command line."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--scale", type=Scale, choices=list(Scale), default=Scale.FULL)
+    print(table(figures(options.parse_args().scale)), end="")
