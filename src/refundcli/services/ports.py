@@ -1,6 +1,6 @@
 """What the use cases need from the world. The store and the providers fit these shapes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol, TypeVar
@@ -80,6 +80,8 @@ class CreditNoteFilter:
     reason: RefundReason | None = None
     since: date | None = None
     until: date | None = None
+    after: CreditNote | None = None
+    limit: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,10 @@ class RefundReading(Protocol):
 class Reading(RefundReading, RunReading, Protocol):
     """One consistent look at the books."""
 
-    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]: ...
+    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]:
+        """By number; without their refunds and closings."""
+        ...
+
     def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]: ...
     def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]: ...
     def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
@@ -263,7 +268,10 @@ class Reading(RefundReading, RunReading, Protocol):
 
     def refused_deliveries(self) -> dict[str, int]: ...
     def sync_state(self, name: str) -> tuple[str, datetime] | None: ...
-    def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]: ...
+    def credit_notes(self, wanted: CreditNoteFilter) -> list[CreditNote]:
+        """In the order of their issue, those without a number left out."""
+        ...
+
     def credit_note(self, number: str) -> CreditNote | None: ...
     def credit_note_numbers_near(self, number: str) -> list[str]: ...
     def history(self, invoice: Invoice) -> list[AuditEntry]: ...
