@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def _fits(invoice: Invoice, wanted: InvoiceFilter) -> bool:
     )
 
 
-@pytest.mark.parametrize("few", [0, 5, 50_000])
+@pytest.mark.parametrize("few", [-1, 5, 50_000])
 def test_every_filter_finds_its_invoices_once_whichever_way_leads_to_them(
     books: SqlBooks, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
@@ -142,16 +143,17 @@ def _note(books: SqlBooks, place: int, invoice: int, payment: int, number: int |
         line.commit()
 
 
-@pytest.mark.parametrize("few", [0, 50_000])
-@pytest.mark.parametrize("wanted", [*FILTERS, *WAITING], ids=str)
+@pytest.mark.parametrize("few", [-1, 50_000])
 def test_no_filter_looks_through_the_whole_store(
-    new_sqlite: NewStore, monkeypatch: pytest.MonkeyPatch, wanted: InvoiceFilter, few: int
+    new_sqlite: NewStore, monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
     monkeypatch.setattr(lists, "_FEW", few)
-    plan = _plan(new_sqlite(), lambda reading: reading.invoices(replace(wanted, after="INV-0003")))
-    # A scan of the index that holds only what is wanted is none of the store.
-    looked_at = [step for step in plan if step.startswith(("SCAN invoice", "SCAN payment")) and "INDEX" not in step]
-    assert looked_at == []
+    url = new_sqlite()
+    for wanted in (*FILTERS, *WAITING):
+        plan = _plan(url, partial(SqlReading.invoices, wanted=replace(wanted, after="INV-0003")))
+        # A scan of the index that holds only what is wanted is none of the store.
+        looked_at = [step for step in plan if step.startswith(("SCAN invoice", "SCAN payment")) and "INDEX" not in step]
+        assert looked_at == [], wanted
 
 
 def test_a_page_of_one_status_is_read_in_order(new_sqlite: NewStore) -> None:
