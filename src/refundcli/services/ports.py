@@ -214,6 +214,17 @@ class Reading(RefundReading, RunReading, Protocol):
         """A number for all that the rules look at of each invoice: the same facts, the same number (in one process)."""
         ...
 
+    def newest_entry(self) -> int:
+        """The number of the audit trail's newest entry; 0 before there is one."""
+        ...
+
+    def changed_since(self, entry: int, *, apart_from: str) -> bool:
+        """Has anything changed since that entry was the newest? Every change leaves one (I10).
+
+        Entries about `apart_from` do not count.
+        """
+        ...
+
     def numbers_behind(self, reference: str) -> list[str]:
         """Invoices that a provider's id, a refund's id or a credit note's number belongs to."""
         ...
