@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refundcli.documents.invoice_rows import COLUMNS, REQUIRED, InvoiceFile
+from refundcli.documents.invoice_file import InvoiceFile
+from refundcli.documents.invoice_rows import COLUMNS, REQUIRED
 from refundcli.documents.rejected import RejectedFile
 from refundcli.documents.source import EmptyFile, FileProblem, open_source
 from refundcli.documents.table_file import MissingColumn
@@ -32,7 +34,14 @@ PLAIN: dict[str, str] = {
 def _rows(content: str | bytes) -> list[NewInvoice | BadRow]:
     given = content.encode() if isinstance(content, str) else content
     with open_source("-", io.BytesIO(given)) as source:
-        return list(InvoiceFile(source).rows())
+        return list(_in_order(InvoiceFile(source)))
+
+
+def _in_order(file: InvoiceFile) -> Iterator[NewInvoice | BadRow]:
+    for stretch in file.stretches():
+        assert len(stretch.originals) == stretch.good.size
+        rows: list[NewInvoice | BadRow] = [*stretch.good.invoices(), *stretch.bad]
+        yield from sorted(rows, key=lambda row: row.line)
 
 
 def _csv(*rows: dict[str, str]) -> str:
@@ -333,7 +342,7 @@ def test_the_ending_of_its_name_tells_what_a_file_is(tmp_path: Path) -> None:
     path = tmp_path / "invoices.jsonl"
     path.write_text(" \n")
     with open_source(str(path), io.BytesIO()) as source, pytest.raises(EmptyFile):
-        list(InvoiceFile(source).rows())
+        list(InvoiceFile(source).stretches())
 
 
 # --- any file at all -----------------------------------------------------------------------------------------
@@ -367,7 +376,7 @@ def _reject(path: Path) -> Path:
     with open_source(str(path), io.BytesIO()) as source:
         invoices = InvoiceFile(source)
         with RejectedFile(source, invoices.columns) as rejected:
-            for row in invoices.rows():
+            for row in _in_order(invoices):
                 if isinstance(row, BadRow):
                     rejected.add(row)
             written = rejected.publish()

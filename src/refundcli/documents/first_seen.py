@@ -1,6 +1,7 @@
 """Which texts a file already had, and on which line, in 16 bytes for each whatever their length."""
 
 from array import array
+from collections.abc import Sequence
 
 _FULL_AT = 0.6
 
@@ -26,6 +27,24 @@ class FirstSeen:
         if self._count > self._room:
             self._grow()
         return 0
+
+    def lines_of(self, texts: Sequence[str], lines: Sequence[int]) -> dict[int, int]:
+        """For each line whose text was seen before, the line on which that was first."""
+        while self._count + len(texts) > self._room:
+            self._grow()
+        keys, first, mask = self._keys, self._lines, self._mask
+        found = {}
+        for key, line in zip(map(hash, texts), lines, strict=True):
+            key = key or 1
+            slot = key & mask
+            while (there := keys[slot]) and there != key:
+                slot = (slot + 1) & mask
+            if there:
+                found[line] = first[slot]
+            else:
+                keys[slot], first[slot] = key, line
+        self._count += len(texts) - len(found)
+        return found
 
     def _slot(self, key: int) -> int:
         keys, mask = self._keys, self._mask

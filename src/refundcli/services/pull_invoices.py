@@ -12,6 +12,7 @@ from refundcli.domain.errors import NotFound
 from refundcli.services.chunks import chunked
 from refundcli.services.finding import invoice_behind
 from refundcli.services.import_invoices import ImportResult
+from refundcli.services.invoice_block import block_of
 from refundcli.services.ports import (
     Books,
     Clock,
@@ -91,7 +92,7 @@ def _write(
 ) -> tuple[ImportCounts, int]:
     label = records.name.label
     known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(told)]
-    conflicts = {problem.line: problem for problem in tx.import_conflicts(known)}
+    conflicts = {problem.line: problem for problem in tx.beside(block_of(known)).problems}
     counts = tx.import_invoices([each for each in known if each.line not in conflicts], source=f"pulled from {label}")
     for each in known:
         if each.line in conflicts:
