@@ -67,7 +67,7 @@ def measure(rows: int) -> Run:
         report = folder / "settlement_detail_report.csv"
         with report.open("w", encoding="utf-8") as file:
             file.writelines(_report(rows))
-        command = [REFUNDCLI, "reconcile", "--provider", "adyen", "--report", str(report), "-o", "csv", "--quiet"]
+        command = [REFUNDCLI, "--quiet", "reconcile", "--provider", "adyen", "--report", str(report), "-o", "csv"]
         with (folder / "differences.csv").open("wb") as out:
             started = time.perf_counter()
             running = subprocess.Popen(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund
@@ -13,7 +13,9 @@ from refundcli.services.clock import SystemClock
 from refundcli.settings import Settings
 
 if TYPE_CHECKING:
-    from refundcli.services.ports import Books, Clock, EventReader, PaymentProvider, ProviderRecords
+    from refundcli.domain.closing import Closing
+    from refundcli.services.ports import Books, Clock, EventReader, InvoiceCloser, PaymentProvider, ProviderRecords
+    from refundcli.services.rate_limit import Pace
     from refundcli.services.sending import SendingPolicy
     from refundcli.store.unit_of_work import SqlBooks
 
@@ -38,7 +40,7 @@ class Services:
     settings: Settings
     environ: Mapping[str, str]
     tell_held: Callable[[], None] = field(default=lambda: None)
-    tell_waiting: Callable[[Refund], None] = field(default=lambda refund: None)
+    tell_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda asked: None)
 
     @cached_property
     def clock(self) -> "Clock":
@@ -121,6 +123,14 @@ class Services:
         )
 
 
+class Connection(Protocol):
+    name: Provider
+    livemode: bool
+
+
+_C = TypeVar("_C", bound=Connection)
+
+
 class ConnectedProviders:
     """Each provider connected once, its account known, its mode agreeing with the store's (I12)."""
 
@@ -128,28 +138,48 @@ class ConnectedProviders:
         self._settings, self._environ, self._books = settings, environ, books
         self._made: dict[Provider, PaymentProvider] = {}
         self._asked: dict[Provider, ProviderRecords] = {}
+        from refundcli.services.rate_limit import Pace
+
+        self._closers: dict[Provider, InvoiceCloser] = {}
+
+        rates = {Provider.STRIPE: settings.refunds.stripe_rate, Provider.ADYEN: settings.refunds.adyen_rate}
+        self._paces = {provider: Pace(rate) for provider, rate in rates.items()}
+
+    def pace(self, provider: Provider) -> "Pace":
+        """What every request to it keeps to, whoever sends it."""
+        return self._paces[provider]
 
     def of(self, provider: Provider) -> "PaymentProvider":
         """Raises SettingsProblem where credentials are missing or of the other mode."""
-        if provider not in self._made:
-            from refundcli.providers.registry import connect
+        from refundcli.providers.registry import connect
 
-            cache = AccountsInBooks(self._books)
-            made = connect(provider, settings=self._settings, environ=self._environ, account_cache=cache)
-            agree_on_mode(self._books, made.name, livemode=made.livemode)
-            self._made[provider] = made
-        return self._made[provider]
+        return self._once(self._made, provider, connect)
 
     def records(self, provider: Provider) -> "ProviderRecords":
         """What the provider keeps. Raises SettingsProblem, and where it cannot be asked, CannotBeAsked."""
-        if provider not in self._asked:
-            from refundcli.providers.registry import records
+        from refundcli.providers.registry import records
 
+        return self._once(self._asked, provider, records)
+
+    def closer(self, provider: Provider) -> "InvoiceCloser":
+        """Who closes the provider's invoices. Raises as `records`."""
+        from refundcli.providers.registry import closer
+
+        return self._once(self._closers, provider, closer)
+
+    def _once(self, made: dict[Provider, _C], provider: Provider, connect: Callable[..., _C]) -> _C:
+        if provider not in made:
             cache = AccountsInBooks(self._books)
-            made = records(provider, settings=self._settings, environ=self._environ, account_cache=cache)
-            agree_on_mode(self._books, made.name, livemode=made.livemode)
-            self._asked[provider] = made
-        return self._asked[provider]
+            connected = connect(
+                provider,
+                settings=self._settings,
+                environ=self._environ,
+                account_cache=cache,
+                pace=self._paces[provider],
+            )
+            agree_on_mode(self._books, connected.name, livemode=connected.livemode)
+            made[provider] = connected
+        return made[provider]
 
 
 def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool) -> None:

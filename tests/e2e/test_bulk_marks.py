@@ -128,7 +128,7 @@ def test_a_broken_file_is_refused_before_anything_is_recorded(desk: Desk) -> Non
 def test_one_invoice_or_a_file_but_not_both(desk: Desk, transfers: Path) -> None:
     desk.refused(f"mark-refunded T-1 --from {transfers} --yes", "one-or-many", exit_code=2)
     desk.refused("mark-refunded --full --reason other --yes", "one-or-many", exit_code=2)
-    desk.refused(f"mark-refunded --from {transfers} --reason other --yes", "only-for-one", exit_code=2)
+    desk.refused(f"mark-refunded --from {transfers} --amount 5 --yes", "only-for-one", exit_code=2)
 
 
 def test_every_row_is_told_with_its_own_audit_entry_and_credit_note(desk: Desk, transfers: Path) -> None:

@@ -23,7 +23,8 @@ import refundcli
 from desk import Desk
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.cli.main import COMMANDS, cli
-from refundcli.documents import invoice_rows, mark_rows
+from refundcli.documents import bulk_file, invoice_rows
+from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refusals import PRECEDENCE, RuleRefusal
@@ -38,7 +39,11 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 # Made anew in each run.
 _IDS = re.compile(r"\b(re_\w+|CN-\d{4}-\d{6}|rf_\w+)")
 # Two places that find the same thing wrong.
-SAME_MEANING = {"evidence-needed", "api-base-when-live", "refund-not-found"}
+SAME_MEANING = {
+    *("evidence-needed", "api-base-when-live", "refund-not-found", "possible-duplicate", "changed-meanwhile"),
+    # Of a refund, and of a closing.
+    *("outcome-unknown", "provider-declined"),
+}
 
 
 # --- Commands ---
@@ -156,7 +161,8 @@ def test_the_readme_lists_the_refusals_in_their_order() -> None:
     ("heading", "columns", "required"),
     [
         ("**Invoices**", invoice_rows.COLUMNS, invoice_rows.REQUIRED),
-        ("**Refunds made elsewhere**", mark_rows.COLUMNS, mark_rows.REQUIRED),
+        ("**Refunds made elsewhere**", bulk_file.COLUMNS[RunKind.MARK_REFUNDED], bulk_file.REQUIRED),
+        ("**Refunds to be sent**", bulk_file.COLUMNS[RunKind.REFUND], bulk_file.REQUIRED),
     ],
 )
 def test_the_readme_lists_the_columns_of_each_file(
@@ -164,7 +170,7 @@ def test_the_readme_lists_the_columns_of_each_file(
 ) -> None:
     rows = table_under(heading)
     assert tuple(row[0] for row in rows) == columns
-    assert {row[0] for row in rows if row[1].startswith("Needed.")} == set(required)
+    assert {row[0] for row in rows if row[1].startswith("Needed")} == set(required)
 
 
 def test_the_readme_names_the_eight_reasons() -> None:

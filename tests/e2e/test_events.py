@@ -1,6 +1,7 @@
 """Events by file: believed or named, stored, applied, and the same end in every order."""
 
 import json
+import random
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import permutations
@@ -11,7 +12,7 @@ import pytest
 
 from desk import Desk
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundState
+from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
 from refundcli.services import events, hear_news
 from refundcli.store.checking import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, Post, adyen, item, settle_secrets, signed, stripe, stripe_event
@@ -86,6 +87,57 @@ def test_an_over_refund_at_adyen_fails_by_event_and_its_amount_is_free_again(des
     assert findings(desk.books) == []
 
 
+def test_an_over_refund_ends_the_same_in_every_order_and_three_times_each(desk: Desk) -> None:
+    ends = set()
+    for at in range(6):
+        number = f"INV-{at}"
+        reference = desk.paid_by_card(number, provider="adyen")
+        told_by(desk, "adyen")
+        by_hand = desk.sandbox.dashboard_refund(reference, 6000)
+        desk.json(f"refund {number} --full --reason other --yes")
+        desk.sandbox.notify(reference, "REPORT_AVAILABLE")
+        words = told_by(desk, "adyen")
+        assert len(words) == 3
+        for line in list(permutations(words))[at]:
+            ingest(desk, *(line for _ in range(3)))
+        invoice = desk.invoice(number)
+        ours, elsewhere = sorted(invoice.refunds, key=lambda each: each.is_external)
+        assert (ours.state, elsewhere.state) == (RefundState.FAILED, RefundState.SUCCEEDED)
+        assert elsewhere.provider_reference == by_hand
+        assert not ours.needs_acknowledgement
+        ends.add((invoice.status, invoice.refunded.number, invoice.in_flight.number, invoice.refundable.number))
+    assert ends == {(InvoiceStatus.PAID, "60.00", "0.00", "40.00")}
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("provider", ["adyen", "stripe"])
+def test_a_dashboard_refund_and_a_dispute_end_the_same_in_every_order(desk: Desk, provider: str) -> None:
+    ends = set()
+    desk.sandbox.advance(-3600)
+    for at in range(8):
+        number = f"INV-{at}"
+        reference = desk.paid_by_card(number, provider=provider)
+        told_by(desk, provider)
+        desk.sandbox.dashboard_refund(reference, 2500)
+        desk.sandbox.advance(60)
+        desk.sandbox.dispute(reference, "under_review", 7500)
+        desk.sandbox.advance(60)
+        desk.sandbox.dispute(reference, "lost")
+        words = told_by(desk, provider)
+        order = words[:]
+        random.Random(at).shuffle(order)
+        for line in order:
+            ingest(desk, *(line for _ in range(3)))
+        (seen,) = desk.invoice(number).refunds
+        desk.refused(f"refund {number} --full --reason other --yes", "dispute-lost")
+        adopted = desk.json(f"reconcile --adopt {seen.id} --reason duplicate")
+        assert adopted["credit_note"]["status"] == "issued"
+        invoice = desk.invoice(number)
+        ends.add((invoice.status, invoice.refunded.number, invoice.refundable.number, invoice.dispute))
+    assert ends == {(InvoiceStatus.PAID, "25.00", "0.00", Dispute.LOST)}
+    assert findings(desk.books) == []
+
+
 @pytest.mark.parametrize("provider", ["adyen", "stripe"])
 def test_an_event_that_comes_before_the_answer_settles_the_refund(desk: Desk, provider: str) -> None:
     desk.paid_by_card(provider=provider)
@@ -132,6 +184,17 @@ def test_what_came_before_its_invoice_is_applied_later(desk: Desk) -> None:
     assert desk.json("events apply")["looked_at"] == 0
 
 
+def test_an_import_says_that_earlier_events_may_fit_now(desk: Desk) -> None:
+    file = desk.folder / "invoices.csv"
+    head = "number,customer,currency,total,status,issued_on,provider,payment_reference"
+    file.write_text(f"{head}\nINV-1,cus_1,EUR,100.00,paid,2026-09-01,adyen,PAYMENT000000001\n")
+    ingest(desk, adyen(signed(item(originalReference="PAYMENT000000001"))))
+    said = desk(f"invoice import {file}").err
+    assert "1 event was about a payment that was not here: refundcli events apply" in said
+    assert desk.json("events apply")["by_state"]["applied"] == 1
+    assert "events apply" not in desk(f"invoice import {file}").err
+
+
 def test_an_event_that_contradicts_our_refund_changes_nothing_and_is_told_until_somebody_looks(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --amount 40 --reason other --yes")
@@ -144,6 +207,35 @@ def test_an_event_that_contradicts_our_refund_changes_nothing_and_is_told_until_
     (found,) = desk.json("events list --state contradicts")
     assert desk("status").exit_code == 8
     assert desk.json(f"events show {found['id']}")["payload"]["amount"]["value"] == 4100
+
+
+def test_a_person_ends_the_alarm_of_an_event_that_contradicts(desk: Desk) -> None:
+    reference = desk.paid_by_card(provider="adyen")
+    desk.json("refund INV-1 --amount 40 --reason other --yes")
+    made = desk.sandbox.refunds[-1]
+    wrong = item(pspReference=made.id, originalReference=reference, amount={"currency": "EUR", "value": 4100})
+    ingest(desk, adyen(signed(wrong)))
+    (found,) = desk.json("events list --state contradicts")
+    known = desk.json(f"events acknowledge {found['id']} --memo 'case 4711'")
+    assert (known["state"], "another amount" in known["note"], "case 4711" in known["note"]) == ("applied", True, True)
+    assert desk("status").exit_code == 0
+    assert only_refund(desk).state is RefundState.PENDING
+    ingest(desk, adyen(signed(wrong)))
+    assert desk("status").exit_code == 0
+    desk.refused(f"events acknowledge {found['id']}", "no-contradiction")
+    desk.refused("events acknowledge 99", "event-not-found", exit_code=5)
+    assert findings(desk.books) == []
+
+
+def test_an_inquiry_that_was_closed_leaves_no_dispute_behind(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.dispute(reference)
+    ingest(desk, *told_by(desk, "stripe"))
+    assert desk.invoice("INV-1").dispute is Dispute.OPEN
+    desk.sandbox.dispute(reference, "warning_closed")
+    ingest(desk, *told_by(desk, "stripe"))
+    assert desk.invoice("INV-1").dispute is Dispute.NONE
+    desk.json("refund INV-1 --full --reason other --yes")
 
 
 def test_while_stripe_cannot_be_asked_its_events_wait(desk: Desk) -> None:
@@ -160,6 +252,36 @@ def test_while_stripe_cannot_be_asked_its_events_wait(desk: Desk) -> None:
     told = desk.json("events apply")
     assert told["by_state"]["waiting"] == 0
     assert desk.invoice("INV-1").refundable.number == "74.00"
+
+
+def test_a_payment_that_cannot_be_read_holds_up_no_other(desk: Desk) -> None:
+    odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
+    desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
+    desk.sandbox.state.refunds[odd].status = "blocked"
+    words = told_by(desk, "stripe")
+    told = ingest(desk, *words)
+    assert told["by_state"]["waiting"] > 0
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert desk.invoice("INV-2").refundable.number == "75.00"
+    assert "'blocked', which is not known here" in desk.json("events list --state waiting")[0]["note"]
+    desk.refused("refund INV-1 --full --reason other --yes", "cannot-be-held")
+    desk.sandbox.state.refunds[odd].status = "succeeded"
+    assert desk.json("events apply")["by_state"]["waiting"] == 0
+    assert desk.invoice("INV-1").refundable.number == "75.00"
+
+
+def test_one_event_that_stripe_gives_no_answer_to_holds_up_no_other(desk: Desk) -> None:
+    first, second = desk.paid_by_card("INV-1"), desk.paid_by_card("INV-2")
+    for reference in (first, second):
+        desk.sandbox.dashboard_refund(reference, 2500)
+    charge = desk.sandbox.state.find_charge(first).id
+    desk.sandbox.faults("500_before", call="lookup", payment=charge, times=9)
+    ingest(desk, *told_by(desk, "stripe"))
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert desk.invoice("INV-2").refundable.number == "75.00"
+    desk.sandbox.clear_faults()
+    desk.json("events apply")
+    assert desk.invoice("INV-1").refundable.number == "75.00"
 
 
 def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(

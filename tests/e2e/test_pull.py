@@ -58,6 +58,38 @@ def test_every_status_comes_as_it_is(desk: Desk, status: str) -> None:
     assert desk.invoice(name).status == status
 
 
+def test_a_draft_that_gets_its_number_is_known_by_it(desk: Desk) -> None:
+    made = desk.sandbox.invoice("10.00 EUR", number="INV-1", status="draft")
+    desk.json("invoice pull stripe")
+    assert desk.invoice(made.id).status is InvoiceStatus.DRAFT
+    desk.sandbox.state.invoices[made.id].status = "open"
+    assert desk.json("invoice pull stripe")["changed"] == 1
+    assert desk.invoice("INV-1").status is InvoiceStatus.OPEN
+    assert desk.count("invoice") == 1
+    assert [entry["action"] for entry in desk.json("invoice history INV-1")][1:] == [
+        "invoice numbered",
+        "invoice imported again",
+    ]
+    assert findings(desk.books) == []
+
+
+def test_what_the_books_cannot_hold_is_left_out_and_told_and_the_others_come(desk: Desk) -> None:
+    credit = desk.sandbox.invoice("10.00 EUR", number="CREDIT")
+    desk.sandbox.state.invoices[credit.id].total = -500
+    desk.sandbox.invoice("10.00 EUR", number="TWICE")
+    second = desk.sandbox.invoice("20.00 EUR", number="TWICE")
+    desk.sandbox.invoice("10.00 EUR", number="INV-1")
+    for new in (2, 0):
+        told = desk.json("invoice pull stripe")
+        assert (told["new"], told["kept_count"]) == (new, 2)
+        why = {each["number"]: each["why"] for each in told["kept"]}
+        assert "no amount" in why["CREDIT"]
+        assert "has the number of" in why["TWICE"]
+    assert desk.invoice("TWICE").invoice_reference == second.id
+    desk.refused("invoice pull stripe --number CREDIT", "cannot-be-held")
+    assert findings(desk.books) == []
+
+
 def test_amounts_come_in_the_books_own_units(desk: Desk) -> None:
     desk.sandbox.invoice("1000", currency="JPY", number="INV-1")
     desk.sandbox.invoice("8.250", currency="KWD", number="INV-2")
@@ -92,6 +124,34 @@ def test_a_payment_known_by_its_charge_and_by_its_intent_is_one(desk: Desk) -> N
     assert desk.refunded_at_provider(intent) == [10000]
 
 
+@pytest.mark.parametrize("by", ["charge", "intent"])
+@pytest.mark.parametrize("first", ["import", "pull"])
+def test_a_payment_is_one_whichever_id_came_first_and_is_refunded_once(desk: Desk, first: str, by: str) -> None:
+    made = desk.sandbox.invoice("100.00 EUR", number="INV-1")
+    intent = made.payments[0]
+    charge = desk.sandbox.state.find_charge(intent).id
+    reference = {"charge": charge, "intent": intent}[by]
+    file = desk.folder / "invoices.csv"
+    file.write_text(
+        "number,customer,currency,total,status,issued_on,provider,payment_reference\n"
+        f"INV-1,{made.customer},EUR,100.00,paid,2026-09-01,stripe,{reference}\n"
+    )
+    commands = [f"invoice import {file}", "invoice pull stripe"]
+    # And again, as every night: neither makes a second one.
+    for command in (commands if first == "import" else commands[::-1]) * 2:
+        desk.json(command)
+        (payment,) = desk.invoice("INV-1").payments
+        assert (payment.captured.number, reference in payment.references) == ("100.00", True)
+    assert set(payment.references) == {intent, charge}
+    desk.json("refund INV-1 --amount 60 --reason other --yes")
+    for command in commands:
+        desk.json(command)
+    assert desk.invoice("INV-1").refundable.number == "40.00"
+    desk.refused("refund INV-1 --amount 40.01 --reason other --yes", "over-refund")
+    assert desk.refunded_at_provider(intent) == [6000]
+    assert findings(desk.books) == []
+
+
 def test_an_invoice_that_an_import_brought_in_under_another_number_keeps_it(desk: Desk) -> None:
     made = desk.sandbox.invoice("100.00 EUR", number="STRIPE-0001")
     desk.unpaid("2026/17", invoice_reference=made.id)
@@ -116,6 +176,23 @@ def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
     counts = desk.json("invoice pull stripe")
     assert (counts["new"], counts["went_on_after"]) == (20, newest_first[39].id)
     assert desk.json("invoice pull stripe")["same"] == 60
+
+
+def test_a_pull_that_goes_on_brings_in_what_was_made_since_it_was_stopped(desk: Desk) -> None:
+    made = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(30)]
+    desk.sandbox.faults("500_before", call="lookup", payment=made[0].payments[0])
+    assert desk("invoice pull stripe").exit_code == 4
+    desk.sandbox.invoice("10.00 EUR", number="NEW")
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], counts["went_on_after"]) == (11, made[10].id)
+    assert desk.invoice("NEW")
+
+
+def test_a_pull_whose_place_is_gone_begins_anew(desk: Desk) -> None:
+    for number in range(3):
+        desk.sandbox.invoice("10.00 EUR", number=f"INV-{number}")
+    desk.books.write(lambda tx: tx.set_sync_state("pull:stripe:all", "in_deletedDraft 2026-09-01"))
+    assert desk.json("invoice pull stripe")["new"] == 3
 
 
 def test_since_leaves_older_ones_out(desk: Desk) -> None:

@@ -1,10 +1,15 @@
 """The books beside the provider: each kind of difference, what is taken in, and what a person must do."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from desk import Desk
 from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundState
 from refundcli.store.checking import findings
+from webhooks import until
 
 
 def kinds(desk: Desk, command: str = "reconcile", *, exit_code: int = 3) -> list[tuple[str, str, bool]]:
@@ -72,6 +77,18 @@ def test_a_dispute_opened_since_the_import_stops_the_refund(desk: Desk) -> None:
     desk.refused("refund INV-1 --full --reason other --yes", "dispute-closed")
 
 
+def test_a_dry_run_shows_what_the_provider_tells_and_where_it_differs(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    (told,) = desk.json("refund INV-1 --amount 40 --reason other --dry-run")["preflight"]
+    assert (told["provider"], told["payment"], told["captured"]["amount"]) == ("stripe", reference, "100.00")
+    assert (told["refunded"]["amount"], told["processing"], told["dispute"]) == ("0.00", False, None)
+    desk.sandbox.dashboard_refund(reference, 1)
+    error = desk.refused("refund INV-1 --amount 40 --reason other --dry-run", "differs-from-provider")
+    assert "reconcile --invoice INV-1" in str(error["hint"])
+    desk.paid_by_card("INV-2", provider="adyen")
+    assert desk.json("refund INV-2 --full --reason other --dry-run")["preflight"] == []
+
+
 def test_an_inquiry_that_may_still_be_refunded_is_no_dispute(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.dispute(reference, "warning_needs_response")
@@ -91,6 +108,21 @@ def test_a_refund_that_failed_after_its_success_is_told_until_someone_knows(desk
     assert findings(desk.books) == []
 
 
+def test_comparing_while_a_refund_is_on_the_wire_counts_it_once(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults("delay_ms", delay_ms=1500)
+    command = [sys.executable, "-m", "refundcli", *["refund", "INV-1", "--amount", "40", "--reason", "other", "--yes"]]
+    with subprocess.Popen(command, env=os.environ | desk.environ, stdout=subprocess.DEVNULL) as sending:
+        until(lambda: desk.sandbox.refunds)
+        assert desk.invoice("INV-1").refunds[0].state is RefundState.SUBMITTED
+        assert kinds(desk, exit_code=0) == []
+        desk.json("refund INV-1 --full --reason duplicate --yes")
+        assert sending.wait() == 0
+    assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.SUCCEEDED] * 2
+    assert desk.refunded_at_provider(reference) == [4000, 6000]
+    assert findings(desk.books) == []
+
+
 def test_a_payment_that_is_not_in_the_books_is_told_and_left(desk: Desk) -> None:
     desk.sandbox.charge("50.00 EUR")
     told = desk.json("reconcile", exit_code=3)
@@ -98,10 +130,26 @@ def test_a_payment_that_is_not_in_the_books_is_told_and_left(desk: Desk) -> None
     assert told["money"][0]["amount"]["amount"] == "50.00"
 
 
+def test_a_payment_that_took_no_money_is_no_difference(desk: Desk) -> None:
+    desk.sandbox.charge("50.00 EUR", captured=False)
+    assert kinds(desk, exit_code=0) == []
+
+
 def test_a_payment_that_is_not_there_is_told_and_left(desk: Desk) -> None:
     desk.paid_by_card(reference="pi_nowhere")
     assert kinds(desk) == [("missing-here", "payment", False), ("missing-there", "payment", False)]
     desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
+
+
+def test_a_payment_that_cannot_be_read_is_told_and_the_others_are_compared(desk: Desk) -> None:
+    odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
+    desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
+    desk.sandbox.state.refunds[odd].status = "blocked"
+    told = desk.json("reconcile", exit_code=3)["differences"]
+    found = sorted((each["invoice"], each["kind"], each["taken_in"]) for each in told)
+    assert found == [("INV-1", "status", False), ("INV-2", "missing-here", True)]
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    desk.refused("reconcile --invoice INV-1", "cannot-be-held")
 
 
 def test_what_was_captured_is_as_the_provider_says(desk: Desk) -> None:
@@ -143,4 +191,5 @@ def test_differences_are_rows_for_programs(desk: Desk, form: str) -> None:
 
 def test_adyen_is_compared_by_its_report_alone(desk: Desk) -> None:
     desk.refused("reconcile --provider adyen", "cannot-be-asked")
-    desk.refused("reconcile --adopt rf_1 --invoice INV-1", "one-at-a-time", exit_code=2)
+    for options in ("--adopt rf_1 --invoice INV-1", "--report x --since 2026-01-01", "--reason other", "--memo x"):
+        desk.refused(f"reconcile {options}", "one-at-a-time", exit_code=2)

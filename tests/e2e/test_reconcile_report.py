@@ -62,6 +62,24 @@ def test_a_refund_that_came_back_is_told_whatever_the_order_of_the_rows(desk: De
     assert findings(desk.books) == []
 
 
+def test_a_refund_that_adyen_made_again_after_its_late_failure_is_told(desk: Desk) -> None:
+    payment, refund, ours = pending(desk)
+    days = {"Refunded": "2026-10-02 10:00:00", "RefundFailed": "2026-10-05 10:00:00"}
+    failed = [row(kind, payment, refund, reference=ours, at=at) for kind, at in days.items()]
+    assert compared(desk, *failed) == [("status", "refund", True)]
+    assert compared(desk, *failed, exit_code=0) == []
+    again = row("Refunded", payment, refund, reference=ours, at="2026-10-08 10:00:00")
+    assert compared(desk, *failed, again) == [("status", "refund", False)]
+    # The report of another week, which no longer holds the failure.
+    later = row("Refunded", payment, refund, reference=ours, at="2099-10-08 10:00:00")
+    assert compared(desk, later) == [("status", "refund", False)]
+    assert desk.invoice("INV-1").refundable.number == "0.00"
+    desk.json(f"acknowledge {ours} --yes")
+    told = f"mark-refunded INV-1 --full --reason other --after-failed {ours} --evidence 'Adyen sent it again' --yes"
+    assert desk.json(told)["invoice"]["status"] == "refunded"
+    assert findings(desk.books) == []
+
+
 def test_a_dashboard_refund_a_chargeback_and_another_amount_are_found(desk: Desk) -> None:
     first = desk.paid_by_card("INV-1", provider="adyen")
     second = desk.paid_by_card("INV-2", provider="adyen")
@@ -177,6 +195,8 @@ def test_a_report_of_another_merchant_account_settles_nothing_of_ours(desk: Desk
     payment, refund, ours = pending(desk)
     rows = [row("Refunded", payment, refund, reference=ours, account="Other")]
     assert compared(desk, *rows, exit_code=0) == []
+    assert f"No row of it is about {MERCHANT}" in desk(f"reconcile --report {desk.folder / 'report.csv'}").err
+    assert desk.json("status")["last_reconcile"] == {}
     desk.environ["REFUNDCLI_ADYEN_MERCHANT_ACCOUNT"] = "Other"
     assert compared(desk, *rows) == [("status", "refund", False)]
     assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING

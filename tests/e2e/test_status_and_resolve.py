@@ -55,6 +55,28 @@ def test_a_quiet_day_ends_with_nothing(desk: Desk) -> None:
     assert answer["livemode"] is False
 
 
+def test_what_is_accepted_for_too_long_needs_a_person_and_says_how_to_look(desk: Desk) -> None:
+    desk.paid_by_card("INV-1", provider="adyen")
+    desk.paid_by_card("INV-2")
+    desk.sandbox.faults("pending")
+    for number in ("INV-1", "INV-2"):
+        desk.json(f"refund {number} --amount 1 --reason other --yes")
+    assert desk("status").exit_code == 0
+    long_ago = datetime.now(UTC) - timedelta(days=6)
+    with desk.books.engine.connect() as connection:
+        connection = connection.execution_options(writes=True)
+        connection.execute(text("UPDATE refund SET created_at = :at"), {"at": long_ago.replace(tzinfo=None)})
+        connection.commit()
+    told = desk.json("status", exit_code=8)["pending"]
+    commands = {each["invoice"]: each["command"] for each in told}
+    assert commands == {
+        "INV-1": "refundcli reconcile --report FILE",
+        "INV-2": "refundcli reconcile --provider stripe",
+    }
+    desk.environ["REFUNDCLI_REFUNDS_PENDING_DAYS"] = "7"
+    assert desk("status").exit_code == 0
+
+
 def test_what_was_left_behind_is_told_with_the_command_that_settles_it(desk: Desk) -> None:
     desk.paid_by_card()
     refund = lose_the_answer(desk)

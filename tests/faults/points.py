@@ -20,10 +20,9 @@ from unittest.mock import patch
 from sqlalchemy import Engine, event
 from urllib3.connection import HTTPConnection
 
-from refundcli import bootstrap
 from refundcli.providers.adyen import AdyenProvider
 from refundcli.providers.stripe import StripeProvider
-from refundcli.services.sending import SendingPolicy
+from refundcli.services import sending
 from refundcli.store.unit_of_work import SqlBooks
 
 # A transaction is known by the function that asks for it.
@@ -149,7 +148,7 @@ def install(saboteur: Saboteur) -> None:
         _wrap_provider(provider, saboteur)
     _wrap_connections(saboteur)
     # Waits are part of the protocol, but nobody learns anything from sitting through them.
-    patch.object(bootstrap, "SendingPolicy", partial(SendingPolicy, sleep=nap)).start()
+    patch.object(sending, "SendingPolicy", partial(sending.SendingPolicy, sleep=nap)).start()
 
 
 def nap(seconds: float) -> None:

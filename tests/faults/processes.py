@@ -79,14 +79,24 @@ class Command:
         os.kill(self.pid, signal.SIGCONT)
         return self.ended()
 
+    def ended_by_now(self) -> Ended | None:
+        """None while it is at work."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return self._told(status) if pid else None
+
+    def kill(self) -> Ended:
+        """With -9, wherever it is; it may have ended just before."""
+        os.kill(self.pid, signal.SIGKILL)
+        return self.ended()
+
     def _told(self, status: int) -> Ended:
-        notes = self.folder / f"{self.pid}.notes"
-        return Ended(
-            self.arguments,
-            os.waitstatus_to_exitcode(status),
-            (self.folder / f"{self.pid}.said").read_text(errors="replace"),
-            tuple(notes.read_text().splitlines()) if notes.exists() else (),
-        )
+        said, notes = self._kept("said"), self._kept("notes")
+        return Ended(self.arguments, os.waitstatus_to_exitcode(status), said, tuple(notes.splitlines()))
+
+    def _kept(self, what: str) -> str:
+        """One that was killed at once may not have come to say anything."""
+        path = self.folder / f"{self.pid}.{what}"
+        return path.read_text(errors="replace") if path.exists() else ""
 
 
 def start(
@@ -101,7 +111,7 @@ def start(
     """Type a command into a process of its own, struck by `faults` where it gets there."""
 
     def work() -> int:
-        _become_an_operator(folder, environ)
+        become_an_operator(folder, environ)
         if ahead:
             patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
         install(Saboteur(faults, _noting(folder)))
@@ -112,7 +122,8 @@ def start(
     return Command(forked(work), tuple(arguments), folder)
 
 
-def _become_an_operator(folder: Path, environ: dict[str, str]) -> None:
+def become_an_operator(folder: Path, environ: dict[str, str]) -> None:
+    """This process, forked, has no terminal, what it says goes into a file, and its environment is this."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     said = os.open(folder / f"{os.getpid()}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(said, 1)

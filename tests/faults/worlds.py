@@ -18,6 +18,7 @@ from zlib import crc32
 from faults.cases import Case
 from faults.points import Fault
 from faults.processes import HMAC_KEY, WEBHOOK_SECRET, Command, Ended, Sandbox, start
+from faults.rows import AtProvider, Books, read_books
 from refundcli.cli.main import run
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import InvoiceStatus, Provider
@@ -213,26 +214,16 @@ class World:
 
     # --- what is so ----------------------------------------------------------------------------------------
 
-    def books(self) -> "Books":
-        line = sqlite3.connect(self.store)
-        line.row_factory = sqlite3.Row
-        try:
-            return Books(
-                [dict(row) for row in line.execute("SELECT * FROM refund ORDER BY created_at, id")],
-                [dict(row) for row in line.execute("SELECT * FROM payment ORDER BY position")],
-                dict(line.execute("SELECT * FROM invoice").fetchone()),
-                {row["refund_id"]: dict(row) for row in line.execute("SELECT * FROM credit_note")},
-                [dict(row) for row in line.execute("SELECT * FROM audit_entry ORDER BY seq")],
-                [dict(row) for row in line.execute("SELECT * FROM provider_event ORDER BY id")],
-            )
-        finally:
-            line.close()
+    def books(self) -> Books:
+        with closing(sqlite3.connect(self.store)) as line:
+            line.row_factory = sqlite3.Row
+            return read_books(lambda query: map(dict, line.execute(query)))
 
     def unsound(self) -> list[str]:
         engine = store_engine(f"sqlite:///{self.store}")
         return SqlBooks(engine, SystemClock(UTC), "Ada").inspect(lambda session: list(unsound(session)))
 
-    def at_provider(self) -> "AtProvider":
+    def at_provider(self) -> AtProvider:
         state = self.sandbox.state()
         for refund in state["refunds"] if self.told else ():
             if refund["provider"] == "adyen":
@@ -255,61 +246,3 @@ def _planned(provider: str, what: str) -> dict[str, Any]:
     if what == "429x9":
         return planned | {"behaviour": "429", "times": 9}
     return planned
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """The rows of the store, as they are committed."""
-
-    refunds: list[dict[str, Any]]
-    payments: list[dict[str, Any]]
-    invoice: dict[str, Any]
-    notes: dict[str, dict[str, Any]]
-    audit: list[dict[str, Any]]
-    events: list[dict[str, Any]]
-
-    @property
-    def unfinished(self) -> list[dict[str, Any]]:
-        return [refund for refund in self.refunds if refund["state"] in ("ready", "submitted")]
-
-    def of_key(self, request_key: str) -> list[dict[str, Any]]:
-        return [refund for refund in self.refunds if refund["request_key"] == request_key]
-
-    def newest_of_key(self, request_key: str) -> list[dict[str, Any]]:
-        """Of each payment; a refund that failed may have been tried again."""
-        return list({refund["payment_id"]: refund for refund in self.of_key(request_key)}.values())
-
-    def entries_of(self, refund_id: str) -> list[dict[str, Any]]:
-        found = (entry for entry in self.audit if entry["subject"] == refund_id)
-        return [entry | {side: json.loads(entry[side]) for side in ("before", "after")} for entry in found]
-
-
-@dataclass(frozen=True, slots=True)
-class AtProvider:
-    """What the provider has, and what it was asked."""
-
-    refunds: list[dict[str, Any]]
-    requests: list[dict[str, Any]]
-    everything: list[dict[str, Any]]
-
-    @property
-    def refund_requests(self) -> list[dict[str, Any]]:
-        return [r for r in self.requests if r["method"] == "POST" and r["path"].endswith("/refunds")]
-
-    def of_payment(self, reference: str) -> list[dict[str, Any]]:
-        return [refund for refund in self.refunds if refund["payment"] == reference]
-
-    def of(self, refund_id: str) -> list[dict[str, Any]]:
-        return [refund for refund in self.refunds if name_of(refund) == refund_id]
-
-
-def name_of(refund: dict[str, Any]) -> str:
-    """Our id of it, which travelled with it."""
-    if refund["provider"] == "adyen":
-        return str(refund["reference"])
-    return str(refund["metadata"].get("refundcli_refund"))
-
-
-def gave_money(refund: dict[str, Any]) -> bool:
-    """Adyen accepts first, and tells later how it ended: to us that is one."""
-    return refund["status"] not in ("failed", "canceled")

@@ -179,6 +179,42 @@ def test_a_refund_made_elsewhere_counts_from_the_moment_it_is_seen(desk: Desk) -
     assert findings(desk.books) == []
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("state", "left"), [(RefundState.FAILED, "70.00"), (RefundState.REVERSED, "100.00")])
+def test_a_refund_made_elsewhere_that_comes_back_ends_the_same_in_either_order(
+    desk: Desk, state: RefundState, left: str, turned: bool
+) -> None:
+    desk.paid_by_card()
+    words = [
+        elsewhere(desk, "30.00 EUR"),
+        elsewhere(desk, "30.00 EUR", state=state, is_late=state is RefundState.FAILED),
+    ]
+    tell(desk, *(words[::-1] if turned else words))
+    assert desk.invoice("INV-1").refundable.number == left
+    assert findings(desk.books) == []
+    desk.json(f"acknowledge {refund_of(desk).id} --yes")
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert findings(desk.books) == []
+
+
+def test_what_came_back_of_more_than_was_captured_is_held_as_far_as_there_is_money(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --full --reason other --yes")
+    ours = refund_of(desk)
+    tell(desk, elsewhere(desk, "30.00 EUR"), elsewhere(desk, "30.00 EUR", state=RefundState.FAILED, is_late=True))
+    theirs = refund_of(desk)
+    assert (desk.invoice("INV-1").in_flight.number, theirs.needs_acknowledgement) == ("0.00", True)
+    assert findings(desk.books) == []
+    made = desk.sandbox.refunds[-1]
+    tell(desk, news_of(desk, RefundState.REVERSED, reference=made.id, refund_id=ours.id, amount=ours.amount))
+    assert (desk.invoice("INV-1").in_flight.number, desk.invoice("INV-1").refundable.number) == ("30.00", "70.00")
+    assert findings(desk.books) == []
+    for each in (ours, theirs):
+        desk.json(f"acknowledge {each.id} --yes")
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert findings(desk.books) == []
+
+
 def test_what_the_import_told_as_given_back_is_not_counted_twice(desk: Desk) -> None:
     desk.paid_by_card(returned_elsewhere=3000)
     before = datetime(2026, 1, 1, tzinfo=UTC)

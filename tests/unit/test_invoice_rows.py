@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from refundcli.documents.invoice_file import InvoiceFile
 from refundcli.documents.invoice_rows import COLUMNS, REQUIRED
-from refundcli.documents.rejected import RejectedFile
+from refundcli.documents.rejected import RejectedFile, path_for_rejected
 from refundcli.documents.source import EmptyFile, FileProblem, open_source
 from refundcli.documents.table_file import MissingColumn
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
@@ -375,7 +375,7 @@ def test_every_object_is_an_invoice_or_is_told_what_is_wrong(records: list[dict[
 def _reject(path: Path) -> Path:
     with open_source(str(path), io.BytesIO()) as source:
         invoices = InvoiceFile(source)
-        with RejectedFile(source, invoices.columns) as rejected:
+        with RejectedFile(path_for_rejected(source, invoices.columns), invoices.columns) as rejected:
             for row in _in_order(invoices):
                 if isinstance(row, BadRow):
                     rejected.add(row)
@@ -390,7 +390,7 @@ def test_rejected_rows_come_back_once_they_are_corrected(tmp_path: Path) -> None
     rejected = _reject(path)
     assert rejected == tmp_path / "a.csv.rejected.csv"
     content = rejected.read_text()
-    assert content.splitlines()[0].endswith("line,error,hint")
+    assert content.splitlines()[0].endswith("line,error_code,error,hint")
     assert "'=1+1" in content
     rejected.write_text(content.replace("12,50", "12.50"))
     [row] = _rows(rejected.read_bytes())
@@ -430,7 +430,7 @@ def test_a_rejected_file_is_private_whole_and_alone(tmp_path: Path) -> None:
 def test_without_rejected_rows_there_is_no_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(_csv(PLAIN))
-    with open_source(str(path), io.BytesIO()) as source, RejectedFile(source, COLUMNS) as rejected:
+    with RejectedFile(tmp_path / "a.csv.rejected.csv", COLUMNS) as rejected:
         assert rejected.publish() is None
     assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
 
@@ -438,7 +438,7 @@ def test_without_rejected_rows_there_is_no_file(tmp_path: Path) -> None:
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12), min_size=2, max_size=2))
 def test_a_rejected_row_says_what_the_original_said(cells: list[str]) -> None:
     row = BadRow(2, (Problem(2, "total", "x", "c", "Wrong."),), tuple(cells))
-    with open_source("-", io.BytesIO(b"")) as source, RejectedFile(source, ("customer", "customer_name")) as rejected:
+    with RejectedFile(Path("stdin.rejected.csv"), ("customer", "customer_name")) as rejected:
         rejected.add(row)
         path = rejected.publish()
     assert path

@@ -2,9 +2,9 @@
 
 import pytest
 
-from refundcli.domain.statuses import RefundState
-from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Outcome, Signal, outcome_of
-from refundcli.services.ports import RefundAnswer
+from refundcli.domain.statuses import ClosingState, RefundState
+from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Outcome, Signal, closing_outcome_of, outcome_of
+from refundcli.services.ports import ClosingAnswer, RefundAnswer
 
 UNKNOWN, FAILED = Outcome(None), Outcome(RefundState.FAILED)
 
@@ -63,3 +63,15 @@ def test_a_signal_nobody_listed_proves_nothing() -> None:
 def test_only_what_provably_did_nothing_is_sent_again_at_once() -> None:
     assert {Signal.NOT_SENT, Signal.RATE_LIMITED} == MAY_BE_SENT_AGAIN
     assert {TABLE[signal][0] for signal in MAY_BE_SENT_AGAIN} == {FAILED}
+
+
+@pytest.mark.parametrize("replayed", [True, False])
+@pytest.mark.parametrize("first_send", [True, False])
+@pytest.mark.parametrize("signal", Signal)
+def test_the_same_proof_is_asked_of_a_closing_as_of_a_refund(signal: Signal, first_send: bool, replayed: bool) -> None:
+    refund = outcome_of(
+        RefundAnswer(signal, RefundState.SUCCEEDED if signal is Signal.ACCEPTED else None, replayed=replayed),
+        first_send=first_send,
+    )
+    same = {RefundState.SUCCEEDED: ClosingState.DONE, RefundState.FAILED: ClosingState.FAILED, None: None}
+    assert closing_outcome_of(ClosingAnswer(signal, replayed=replayed), first_send=first_send) == same[refund.state]

@@ -288,7 +288,7 @@ REFUSED = [
     ("refunds", "read_timeout", "-1"),
     ("refunds", "read_timeout", "nan"),
     ("refunds", "read_timeout", "inf"),
-    ("refunds", "stripe_rate", "0.0"),
+    ("refunds", "stripe_rate", "-0.5"),
     ("refunds", "adyen_rate", '"20"'),
     ("refunds", "adyen_rate", "true"),
     ("refunds", "in_flight", "0"),

@@ -1,24 +1,71 @@
-"""What `void` and `uncollectible` share: ask, end the invoice, show it."""
+"""What `void` and `uncollectible` share: ask, end the invoice at its provider and here, show it."""
+
+from contextlib import suppress
+
+import typer
 
 from refundcli.cli.context import App
 from refundcli.cli.prompts import agreed, require_a_way_to_ask
+from refundcli.domain.errors import RefundcliError
+from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import InvoiceStatus
+from refundcli.services.close_invoice import Closed, ClosingRequest, check_closing, close_invoice
+from refundcli.services.finding import invoice_named
+from refundcli.services.interrupts import Interrupted
 
 _VERBS = {InvoiceStatus.VOID: "Void", InvoiceStatus.UNCOLLECTIBLE: "Write off"}
 
 
 def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool) -> None:
-    from refundcli.output import shapes
-    from refundcli.output.terminal import GOOD, STRONG
-    from refundcli.services.close_invoice import check_closing, close_invoice
-
     require_a_way_to_ask(app, answered=yes, how="Add --yes.")
-    books = app.services.books
-    invoice = books.read(lambda tx: check_closing(tx, number, status))
+    services = app.services
+    invoice = services.books.read(lambda tx: check_closing(tx, number, status))
+    _connect(app, invoice)
     if not yes:
-        agreed(app, f"{_VERBS[status]} {number}, {invoice.total}? It cannot be undone.")
-    closed = close_invoice(books, number, status, memo=memo)
+        where = f", here and at {invoice.kept_by.label}" if invoice.kept_by else ""
+        agreed(app, f"{_VERBS[status]} {number}, {invoice.total}{where}? It cannot be undone.")
+    request = ClosingRequest(number, status, memo, services.settings.operator.name)
+    try:
+        closed = close_invoice(
+            request, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
+        )
+    except Interrupted:
+        _show_interrupted(app, number)
+        raise
+    show_closed(app, closed)
+
+
+def _connect(app: App, invoice: Invoice) -> None:
+    """Connect the provider that will be asked, before any question. A live one is told of."""
+    if invoice.kept_by is None:
+        return
+    closer = app.services.providers.closer(invoice.kept_by)
+    if app.verbose:
+        app.note(f"{closer.name.label} account {closer.account} at {closer.base_url}")
+    if closer.livemode:
+        app.err.say(("LIVE ", "bold red"), f"{closer.name.label} {closer.account}: a real invoice is closed.")
+
+
+def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
+    """Show the invoice as it is now, and what came of asking its provider, which decides the exit code."""
+    from refundcli.cli.refunding import exit_code_of, warn
+    from refundcli.output import shapes
+    from refundcli.output.closing_screen import show_closing
+
     if app.for_people:
-        app.out.say(("✓ ", GOOD), f"{closed.number} is now ", (closed.status.label, STRONG), ". No money was moved.")
+        show_closing(closed, app.out)
     else:
-        app.show_object(shapes.invoice_whole(closed))
+        app.show_object(shapes.invoice_whole(closed.invoice))
+    if closed.closing is None or expected:
+        return
+    warn(app, closed.closing)
+    code = exit_code_of((), [closed.closing])
+    if code:
+        raise typer.Exit(code)
+
+
+def _show_interrupted(app: App, number: str) -> None:
+    """After Ctrl-C: the state of what was begun, which is written by now (exit 130)."""
+    with suppress(typer.Exit, RefundcliError):
+        invoice = app.services.books.read(lambda tx: invoice_named(tx, number))
+        show_closed(app, Closed(invoice, invoice.closings[-1] if invoice.closings else None))

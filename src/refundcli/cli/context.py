@@ -13,6 +13,7 @@ from refundcli.domain.errors import SettingsProblem
 
 if TYPE_CHECKING:
     from refundcli.bootstrap import Services
+    from refundcli.domain.closing import Closing
     from refundcli.domain.refund import Refund
     from refundcli.output.terminal import Screen
     from refundcli.settings import Loaded, Settings
@@ -89,10 +90,24 @@ class App:
         """A table on a terminal; everything else is for programs."""
         return self.format is Format.TABLE and sys.stdout.isatty()
 
+    @property
+    def wants_progress(self) -> bool:
+        """Not with `--quiet`, and not as lines beside JSON, which a program reads."""
+        return not self.quiet and (self.err.is_terminal or not self.wants_json)
+
     def note(self, *words: tuple[str, str] | str) -> None:
         """Something good to know, on stderr; not with `--quiet`, nor beside JSON, which a program reads."""
         if not self.quiet and not self.wants_json:
             self.err.say(*words)
+
+    def note_early_events(self) -> None:
+        """After invoices came in: what was told of payments that were not here yet may fit now."""
+        from refundcli.services.provider_news import EventState
+
+        count = self.services.books.read(lambda tx: tx.event_counts()).get(EventState.UNMATCHED)
+        if count:
+            told = "1 event was about a payment" if count == 1 else f"{count} events were about payments"
+            self.note(f"{told} that {'was' if count == 1 else 'were'} not here: refundcli events apply   tries again")
 
     def show_object(self, shape: Mapping[str, Any]) -> None:
         """One thing for a program: JSON, or `name<TAB>value` lines."""
@@ -133,12 +148,15 @@ class App:
     def wants_json(self) -> bool:
         return self.format in (Format.JSON, Format.NDJSON)
 
+    def tell_stopping(self) -> None:
+        self.err.say("Stopping as soon as what is under way is written. Please wait.")
+
     def _tell_held(self) -> None:
         self.err.say("Stopping as soon as the provider's answer is written. Please wait.")
 
-    def _tell_waiting(self, refund: "Refund") -> None:
-        until = refund.sending and refund.sending.lease_until
-        self.note(f"{refund.id} is being sent by another process; waiting for it, until {until:%H:%M:%S} UTC at most.")
+    def _tell_waiting(self, asked: "Refund | Closing") -> None:
+        until = asked.sending and asked.sending.lease_until
+        self.note(f"{asked.id} is being sent by another process; waiting for it, until {until:%H:%M:%S} UTC at most.")
 
 
 def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:

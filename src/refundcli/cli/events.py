@@ -1,10 +1,10 @@
-"""events: listen, ingest, apply, list, show."""
+"""events: listen, ingest, apply, list, show, acknowledge."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output
+from refundcli.cli.options import Memo, Output
 from refundcli.domain.statuses import Provider
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ app = typer.Typer(
     help="Take in what providers tell by webhook, and look at it.",
 )
 
+EventId = Annotated[int, typer.Argument(metavar="ID", help="The event's number, as the list shows it.")]
 OfProvider = Annotated[Provider | None, typer.Option("--provider", help="Only this provider's.")]
 
 
@@ -110,7 +111,7 @@ def list_(
 @app.command(epilog="Example:  refundcli events show 17")
 def show(
     ctx: typer.Context,
-    id_: Annotated[int, typer.Argument(metavar="ID", help="The event's number, as the list shows it.")],
+    id_: EventId,
     output: Output = None,
 ) -> None:
     """Show one event: what came, when, and what became of it."""
@@ -125,3 +126,20 @@ def show(
         show_event(found, me.out, zone=me.settings.operator.zone)
     else:
         me.show_object(event_shape(found) | {"payload": json.loads(found.event.payload)})
+
+
+@app.command(epilog="Example:  refundcli events acknowledge 17 --memo 'split in two by Adyen, case 4711'")
+def acknowledge(ctx: typer.Context, id_: EventId, memo: Memo = "", output: Output = None) -> None:
+    """Say that you dealt with an event that contradicts the books; `status` is quiet about it then.
+
+    Nothing else changes: what it tells is not taken in.
+    """
+    from refundcli.output.events_screen import event_shape, show_event
+    from refundcli.services.events import acknowledge_event
+
+    me: App = ctx.obj
+    known = acknowledge_event(id_, memo=memo, books=me.services.books)
+    if me.for_people:
+        show_event(known, me.out, zone=me.settings.operator.zone)
+    else:
+        me.show_object(event_shape(known))

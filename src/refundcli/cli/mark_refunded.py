@@ -1,20 +1,28 @@
 """mark-refunded: record what was returned elsewhere, one invoice or a file of them. No money moves."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refundcli.cli.one_or_many import is_for_many
 from refundcli.cli.options import (
+    AllowDuplicate,
     Amount,
+    Apply,
     DisputeDecision,
     DryRun,
+    FromFile,
     Full,
+    MaxErrors,
     Memo,
     Output,
     PaymentReference,
+    Plan,
     Reason,
     RequestKey,
+    ResumeRun,
     Yes,
 )
 from refundcli.domain.errors import UsageProblem
@@ -25,24 +33,22 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-class OneOrMany(UsageProblem):
-    code = "one-or-many"
+class UndoAlone(UsageProblem):
+    code = "undo-alone"
 
     def __init__(self) -> None:
         super().__init__(
-            "Say which: one invoice's NUMBER, or --from with a file of them.",
-            hint="refundcli mark-refunded INV-7 --full --reason duplicate   or   "
-            "refundcli mark-refunded --from transfers.csv",
+            "--undo takes back a run or a record by its id, and no invoice's number beside it.",
+            hint="refundcli invoice show NUMBER   shows the ids of its refunds",
         )
 
 
-class OnlyForOne(UsageProblem):
-    code = "only-for-one"
+class MemoNeeded(UsageProblem):
+    code = "memo-needed"
 
-    def __init__(self, options: list[str]) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"{', '.join(options)} cannot stand beside --from.",
-            hint="In a file they are columns: invoice, amount, reason, method, reference, refunded_on, memo, key.",
+            "--undo needs --memo: why the records are taken back.", hint='Add --memo "wrong file, see ticket 4711"'
         )
 
 
@@ -77,29 +83,66 @@ def mark_refunded(
     evidence: Annotated[
         str, typer.Option("--evidence", metavar="TEXT", help="With --after-failed: how it was returned instead.")
     ] = "",
-    from_: Annotated[
-        str, typer.Option("--from", metavar="FILE", help="A CSV file of many; - reads standard input.")
+    from_: FromFile = "",
+    plan: Plan = "",
+    apply: Apply = "",
+    resume: ResumeRun = "",
+    allow_duplicate: AllowDuplicate = False,
+    atomic: Annotated[
+        bool, typer.Option("--atomic", help="With a file: all of its rows or none, up to 10,000.")
+    ] = False,
+    max_errors: MaxErrors = None,
+    undo: Annotated[
+        str, typer.Option("--undo", metavar="RUN|REFUND", help="Take back records made in error; needs --memo.")
     ] = "",
     confirm: Annotated[
-        str, typer.Option("--confirm", metavar="ROWS", help="With --from: how many rows will be recorded.")
+        str, typer.Option("--confirm", metavar="ROWS", help="With a file: how many rows will be recorded.")
     ] = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = None,
 ) -> None:
-    """Record refunds made elsewhere: bank transfers, cash, the provider's dashboard. No money moves."""
-    me: App = ctx.obj
-    if bool(number) == bool(from_):
-        raise OneOrMany
-    if from_:
-        one = {"--full": full, "--amount": amount, "--reason": reason, "--method": method, "--reference": reference}
-        one |= {"--refunded-on": refunded_on, "--memo": memo, "--payment": payment, "--request-key": request_key}
-        one |= {"--dispute-decision": dispute_decision, "--after-failed": after_failed, "--evidence": evidence}
-        if any(value not in ("", None, False) for value in one.values()):
-            raise OnlyForOne([option for option, given in one.items() if given not in ("", None, False)])
-        from refundcli.cli.marking_file import mark_file
+    """Record refunds made elsewhere: bank transfers, cash, the provider's dashboard. No money moves.
 
-        mark_file(me, from_, dry_run=dry_run, yes=yes, confirm=confirm)
+    Columns of a file: invoice, amount, reason, method, reference, refunded_on, memo, payment, key.
+    """
+    me: App = ctx.obj
+    if undo:
+        _undo(me, number, undo, memo=memo, yes=yes, confirm=confirm)
+        return
+    if is_for_many(
+        "mark-refunded",
+        number,
+        {"--from": from_, "--apply": apply, "--resume": resume},
+        only_for_one={
+            "--full": full,
+            "--amount": amount,
+            "--method": method,
+            "--reference": reference,
+            "--refunded-on": refunded_on,
+            "--memo": memo,
+            "--payment": payment,
+            "--request-key": request_key,
+            "--dispute-decision": dispute_decision,
+            "--after-failed": after_failed,
+            "--evidence": evidence,
+        },
+        only_for_many={
+            "--plan": plan,
+            "--atomic": atomic,
+            "--max-errors": max_errors,
+            "--allow-duplicate": allow_duplicate,
+            "--confirm": confirm,
+        },
+    ):
+        from refundcli.cli.bulk import BulkOptions
+        from refundcli.cli.bulk_records import record_file
+        from refundcli.domain.bulk_run import RunKind
+        from refundcli.domain.reasons import parse_reason
+
+        default = parse_reason(reason) if reason else None
+        words = BulkOptions(RunKind.MARK_REFUNDED, from_, apply, resume, plan, default, allow_duplicate, atomic)
+        record_file(me, replace(words, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
         return
     from refundcli.cli import refunding
     from refundcli.cli.marking import mark_one
@@ -124,3 +167,13 @@ def mark_refunded(
         out_of_band=OutOfBand(method, reference, day, after_failed, evidence),
     )
     mark_one(me, request, dry_run=dry_run, yes=yes)
+
+
+def _undo(me: "App", number: str, what: str, *, memo: str, yes: bool, confirm: str) -> None:
+    from refundcli.cli.bulk_records import undo_records
+
+    if number:
+        raise UndoAlone
+    if not memo.strip():
+        raise MemoNeeded
+    undo_records(me, what, memo=memo, yes=yes, confirm=confirm)

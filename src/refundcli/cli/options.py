@@ -51,9 +51,19 @@ DisputeDecision = Annotated[
     typer.Option("--dispute-decision", metavar="TEXT", help="Who decided a closed dispute for the customer, and when."),
 ]
 AllowDuplicate = Annotated[
-    bool, typer.Option("--allow-duplicate", help="The same amount again within ten minutes is meant.")
+    bool,
+    typer.Option("--allow-duplicate", help="The same again is meant, minutes later or in another file."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Ask every rule; send nothing, write nothing.")]
 Confirm = Annotated[
     str, typer.Option("--confirm", metavar="TEXT", help='What would be typed at the question: "12.50 EUR".')
+]
+FromFile = Annotated[str, typer.Option("--from", metavar="FILE", help="A CSV file of many; - reads standard input.")]
+Plan = Annotated[
+    str, typer.Option("--plan", metavar="PLAN", help="With --from: write what would be done, and do nothing.")
+]
+Apply = Annotated[str, typer.Option("--apply", metavar="PLAN", help="Do what a plan says, and nothing else.")]
+ResumeRun = Annotated[str, typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped.")]
+MaxErrors = Annotated[
+    int | None, typer.Option("--max-errors", metavar="N", min=1, help="Stop a file when N of its rows are refused.")
 ]

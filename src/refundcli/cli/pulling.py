@@ -21,7 +21,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
     if number is not None:
         done = pull_one(records, number, books=books, clock=clock, number_format=number_format)
     else:
-        with progress(app.err, f"Pulling from {provider.label}", wanted=not app.quiet) as advance:
+        with progress(app.err, f"Pulling from {provider.label}", wanted=app.wants_progress) as advance:
             try:
                 done = pull(
                     records, since=since, books=books, clock=clock, number_format=number_format, advance=advance
@@ -36,6 +36,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
         show_kept(done.imported, app.err)
     else:
         app.show_object(pull_shape(provider, done))
+    app.note_early_events()
 
 
 def refresh_invoice(app: App, name: str) -> None:
@@ -43,11 +44,11 @@ def refresh_invoice(app: App, name: str) -> None:
     services = app.services
     books, clock, number_format = services.books, services.clock, services.policy.number_format
     invoice = books.read(lambda tx: invoice_behind(tx, name))
-    if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.invoice_reference:
+    if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.kept_by:
         app.note(f"No provider can be asked about {invoice.number}: it is shown as the books have it.")
         return
     records = services.providers.records(Provider.STRIPE)
-    if invoice.invoice_reference.startswith("in_") and records.invoice(invoice.invoice_reference):
+    if invoice.kept_by and records.invoice(invoice.invoice_reference):
         pull_one(records, invoice.invoice_reference, books=books, clock=clock, number_format=number_format)
         return
     comparison = Comparison(books, records, clock, number_format, tell=lambda difference, taken_in: None)

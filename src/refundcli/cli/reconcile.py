@@ -20,7 +20,7 @@ class OneAtATime(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "--adopt, --report and --invoice each stand alone.",
+            "--adopt, --report, --invoice and --since each stand alone; --reason and --memo go with --adopt.",
             hint="refundcli reconcile --adopt REFUND --reason REASON   ·   refundcli reconcile --report FILE",
         )
 
@@ -58,7 +58,8 @@ def reconcile(
     from refundcli.cli import reconciling
 
     me: App = ctx.obj
-    if sum(each is not None for each in (adopt, report, invoice)) > 1:
+    alone = sum(each is not None for each in (adopt, report, invoice, since))
+    if alone > 1 or (adopt is None and (reason or memo)):
         raise OneAtATime
     if adopt is not None:
         reconciling.adopt_refund(me, adopt, reason=reason, memo=memo)

@@ -19,13 +19,14 @@ from refundcli.output.progress import progress
 from refundcli.output.reconcile_screen import (
     DIFFERENCE_COLUMNS,
     TEXT_COLUMNS,
+    ToldDifferences,
     difference_row,
     reconcile_shape,
     show_differences,
     show_reconciled,
 )
+from refundcli.output.terminal import DOUBT
 from refundcli.services import reconcile as service
-from refundcli.services.differences import Difference
 from refundcli.services.finding import invoice_named
 from refundcli.services.reconcile import Comparison, Reconciled
 from refundcli.services.reconcile_report import ReportComparison
@@ -50,46 +51,52 @@ class NoMerchantAccount(SettingsProblem):
 
 def with_provider(app: App, provider: Provider | None, invoice: str | None, since: date | None) -> None:
     """Ask the provider; without one, the one that can be asked. Raises SettingsProblem where it cannot be."""
-    services, told = app.services, list[tuple[Difference, bool]]()
+    services = app.services
     records = services.providers.records(provider or _asked(app, invoice))
-    with progress(app.err, f"Asking {records.name.label}", wanted=not app.quiet) as advance:
-        comparison = Comparison(
-            services.books,
-            records,
-            services.clock,
-            services.policy.number_format,
-            tell=lambda difference, taken_in: told.append((difference, taken_in)),
-            advance=advance,
-        )
-        done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
-    _show(app, records.name.label, done, told)
+    with ToldDifferences() as told:
+        with progress(app.err, f"Asking {records.name.label}", wanted=app.wants_progress) as advance:
+            comparison = Comparison(
+                services.books,
+                records,
+                services.clock,
+                services.policy.number_format,
+                tell=told.add,
+                advance=advance,
+            )
+            done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
+        _show(app, records.name.label, done, told)
 
 
 def with_report(app: App, file: str, provider: Provider) -> None:
     """Read a report through, then compare. Raises FileProblem, BadReport, WrongProvider."""
     if provider is not Provider.ADYEN:
         raise WrongProvider
-    services, told = app.services, list[tuple[Difference, bool]]()
     account = app.settings.adyen.merchant_account
     if not account:
         raise NoMerchantAccount
     with open_source(file, sys.stdin.buffer) as source:
-        with progress(app.err, "Reading", wanted=not app.quiet) as advance:
+        with progress(app.err, "Reading", wanted=app.wants_progress) as advance:
             report = AdyenReport(source, account=account, advance=advance)
-        with report, progress(app.err, "Comparing", total=report.payments, wanted=not app.quiet) as advance:
-            done = ReportComparison(
-                services.books,
-                report,
-                provider,
-                account,
-                services.clock,
-                services.policy.number_format,
-                tell=lambda difference, taken_in: told.append((difference, taken_in)),
-                advance=advance,
-            ).run()
-    if report.others:
-        app.note(f"{report.others} rows of other accounts, or of kinds that say nothing here, were passed over.")
-    _show(app, f"{provider.label}'s {report.name}", done, told)
+        with report, ToldDifferences() as told:
+            done = _compare(app, report, provider, account, told)
+            if not report.rows:
+                app.err.say(("! ", DOUBT), f"No row of it is about {account}, the merchant account in the settings.")
+            if report.others:
+                app.note(
+                    f"{report.others} rows of other accounts, or of kinds that say nothing here, were passed over."
+                )
+            _show(app, f"{provider.label}'s {report.name}", done, told)
+
+
+def _compare(app: App, report: AdyenReport, provider: Provider, account: str, told: ToldDifferences) -> Reconciled:
+    services = app.services
+    comparison = ReportComparison(
+        services.books, report, provider, account, services.clock, services.policy.number_format, tell=told.add
+    )
+    with progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
+        comparison.of_report(advance)
+    with progress(app.err, "Looking for what it lacks", wanted=app.wants_progress) as advance:
+        return comparison.of_books(advance)
 
 
 def _asked(app: App, invoice: str | None) -> Provider:
@@ -100,19 +107,19 @@ def _asked(app: App, invoice: str | None) -> Provider:
     return Provider.STRIPE
 
 
-def _show(app: App, label: str, done: Reconciled, told: list[tuple[Difference, bool]]) -> None:
+def _show(app: App, label: str, done: Reconciled, told: ToldDifferences) -> None:
     if app.format is Format.NDJSON:
-        app.show_list(reconcile_shape(done, told)["differences"])
+        app.show_list(told)
     elif app.format is Format.JSON:
         app.show_object(reconcile_shape(done, told))
     elif app.for_people:
-        show_differences(told, app.out)
+        show_differences(told, done.differences, app.out)
         show_reconciled(label, done, app.out)
     else:
-        app.show_rows(DIFFERENCE_COLUMNS, (difference_row(*each) for each in told), text_columns=TEXT_COLUMNS)
+        app.show_rows(DIFFERENCE_COLUMNS, map(difference_row, told), text_columns=TEXT_COLUMNS)
         if not app.quiet:
             show_reconciled(label, done, app.err)
-    if app.for_people and any(each.what == "refund" and not each.here for each, taken_in in told if taken_in):
+    if app.for_people and told.made_elsewhere:
         app.note("Refunds made elsewhere want a reason: refundcli reconcile --adopt REFUND --reason REASON")
     if done.differences:
         raise typer.Exit(ExitCode.REFUSED)

@@ -1,24 +1,31 @@
 """refund: send money back through the provider."""
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refundcli.cli.one_or_many import is_for_many
 from refundcli.cli.options import (
     AllowDuplicate,
     Amount,
+    Apply,
     Confirm,
     DisputeDecision,
     DryRun,
+    FromFile,
     Full,
+    MaxErrors,
     Memo,
-    Number,
     Output,
     PaymentReference,
+    Plan,
     Reason,
     RequestKey,
+    ResumeRun,
     Yes,
 )
+from refundcli.domain.reasons import parse_reason
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -28,11 +35,12 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(
     epilog="Examples:  refundcli refund INV-1042 --full --reason duplicate   ·   "
-    "refundcli refund INV-1042 --amount 12.50 --reason 'Returned Goods' --yes -o json"
+    "refundcli refund INV-1042 --amount 12.50 --reason 'Returned Goods' --yes -o json   ·   "
+    "refundcli refund --from refunds.csv --reason duplicate"
 )
 def refund(
     ctx: typer.Context,
-    number: Number,
+    number: Annotated[str, typer.Argument(metavar="[NUMBER]", help="The invoice's number.")] = "",
     full: Full = False,
     amount: Amount = "",
     reason: Reason = "",
@@ -41,19 +49,48 @@ def refund(
     request_key: RequestKey = None,
     dispute_decision: DisputeDecision = "",
     allow_duplicate: AllowDuplicate = False,
+    from_: FromFile = "",
+    plan: Plan = "",
+    apply: Apply = "",
+    resume: ResumeRun = "",
+    max_errors: MaxErrors = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     confirm: Confirm = "",
     output: Output = None,
 ) -> None:
-    """Send money back through Stripe or Adyen, in full or in part. It cannot be undone."""
+    """Send money back through Stripe or Adyen, in full or in part. It cannot be undone.
+
+    Columns of a file: invoice, amount, reason, memo, payment, key.
+    """
+    me: App = ctx.obj
+    if is_for_many(
+        "refund",
+        number,
+        {"--from": from_, "--apply": apply, "--resume": resume},
+        only_for_one={
+            "--full": full,
+            "--amount": amount,
+            "--memo": memo,
+            "--payment": payment,
+            "--request-key": request_key,
+            "--dispute-decision": dispute_decision,
+        },
+        only_for_many={"--plan": plan, "--max-errors": max_errors},
+    ):
+        from refundcli.cli.bulk import BulkOptions
+        from refundcli.cli.bulk_refunds import refund_file
+        from refundcli.domain.bulk_run import RunKind
+
+        default = parse_reason(reason) if reason else None
+        words = BulkOptions(RunKind.REFUND, from_, apply, resume, plan, default, allow_duplicate)
+        refund_file(me, replace(words, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
+        return
     from refundcli.cli import refunding
-    from refundcli.domain.reasons import parse_reason
     from refundcli.services.interrupts import Interrupted
     from refundcli.services.issue_refund import RefundRequest, issue_refund
     from refundcli.services.preflight import preflight
 
-    me: App = ctx.obj
     refunding.full_or_amount(full, amount)
     wanted_reason = parse_reason(reason)
     refunding.require_an_answer(me, yes=yes, confirm=confirm, dry_run=dry_run)
@@ -76,7 +113,7 @@ def refund(
         return
     live = refunding.connect(me, seen)
     if dry_run:
-        preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers)
+        truths = preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers)
         refunding.show_dry_run(
             me,
             [(share.amount, share.payment) for share in seen.shares],
@@ -84,6 +121,7 @@ def refund(
             reason=request.reason,
             request_key=request.request_key,
             record=False,
+            truths=truths,
         )
         return
     refunding.confirm_refund(me, request, seen, live=live, yes=yes, confirm=confirm)

@@ -9,17 +9,19 @@ import typer
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, agreed, check_confirm, require_a_way_to_ask, typed
+from refundcli.domain.closing import Closing
 from refundcli.domain.errors import RefundcliError, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import PossibleDuplicate
-from refundcli.domain.statuses import RefundState
+from refundcli.domain.statuses import ClosingState, RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.issue_refund import Preview, RefundRequest, left_behind, preview
 from refundcli.services.keys import checked_key, generated_key
-from refundcli.services.ports import Reading
+from refundcli.services.ports import PaymentProvider, Reading
+from refundcli.services.provider_news import PaymentTruth
 from refundcli.services.resume import resume
 
 
@@ -86,7 +88,13 @@ def settle_left_behind(app: App, seen: Preview) -> None:
 
 def connect(app: App, seen: Preview) -> bool:
     """Connect the providers that will be asked, before any question. True when the money is real."""
-    providers = [app.services.providers.of(s.payment.provider) for s in seen.shares if s.payment.provider]
+    return tell_connected(
+        app, [app.services.providers.of(s.payment.provider) for s in seen.shares if s.payment.provider]
+    )
+
+
+def tell_connected(app: App, providers: Sequence[PaymentProvider]) -> bool:
+    """Whose money it is, where someone wants to know, and always where it is real; true when it is."""
     live = any(provider.livemode for provider in providers)
     if app.verbose:
         for provider in dict.fromkeys(providers):
@@ -125,18 +133,22 @@ def show_dry_run(
     reason: RefundReason,
     request_key: str,
     record: bool,
+    truths: Sequence[PaymentTruth] = (),
 ) -> None:
-    """What would be done, in the shape of a real answer."""
+    """What would be done, in the shape of a real answer; `truths` is what the providers told when they were asked."""
     from refundcli.output import shapes
+    from refundcli.output.refund_screen import truth_words
 
     if app.for_people:
         nothing = "written" if record else "sent or written"
         app.out.say(f"Dry run: every rule was asked, nothing was {nothing}.")
         for amount, payment in parts:
             app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}", indent=3)
+        for truth in truths:
+            app.out.say(f"Asked {truth.provider.label}: {truth_words(truth)}. The books agree.", indent=3)
         return
     answer = shapes.dry_run_answer(parts, invoice, reason=reason, request_key=request_key, record=record)
-    app.show_object(answer)
+    app.show_object(answer | {"preflight": [shapes.payment_truth(truth) for truth in truths]})
 
 
 def _what(payment: Payment, amount: Money, *, record: bool) -> str:
@@ -163,7 +175,7 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
     if expected:
         return
     for refund in refunds:
-        _warn(app, refund)
+        warn(app, refund)
     code = exit_code_of(refunds)
     if code:
         raise typer.Exit(code)
@@ -186,30 +198,25 @@ def show_interrupted(app: App, request: RefundRequest) -> None:
             show_answer(app, made, request.number, replayed=False)
 
 
-def exit_code_of(refunds: Sequence[Refund]) -> ExitCode:
-    if any(refund.state.unfinished for refund in refunds):
+def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) -> ExitCode:
+    if any(refund.state.unfinished for refund in refunds) or any(c.state.unfinished for c in closings):
         return ExitCode.OUTCOME_UNKNOWN
-    if any(refund.state in (RefundState.FAILED, RefundState.REVERSED) for refund in refunds):
+    declined = any(refund.state in (RefundState.FAILED, RefundState.REVERSED) for refund in refunds)
+    if declined or any(closing.state is ClosingState.FAILED for closing in closings):
         return ExitCode.DECLINED
     return ExitCode.DONE
 
 
-def _warn(app: App, refund: Refund) -> None:
+def warn(app: App, asked: Refund | Closing) -> None:
     """An outcome that is not known, or a definite no, is told on stderr whatever the format."""
     from refundcli.output import json, shapes
     from refundcli.output.errors import show_error
-    from refundcli.services.verdicts import NotConfirmedByProvider, RefundDeclined
+    from refundcli.services.verdicts import problem_of
 
-    problem: RefundcliError
-    if refund.state.unfinished:
-        problem = NotConfirmedByProvider(refund)
-    elif refund.state is RefundState.FAILED:
-        problem = RefundDeclined(refund)
-    else:
-        return
-    if app.wants_json:
+    problem = problem_of(asked)
+    if problem and app.wants_json:
         import sys
 
         json.dump(shapes.error(problem), sys.stderr)
-    else:
+    elif problem:
         show_error(problem, app.err)

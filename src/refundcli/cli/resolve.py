@@ -9,6 +9,7 @@ from refundcli.domain.errors import UsageProblem
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
+    from refundcli.services.resolve import Resolution
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -29,10 +30,14 @@ class MadeOrNot(UsageProblem):
 )
 def resolve(
     ctx: typer.Context,
-    refund: Annotated[str, typer.Argument(metavar="REFUND", help="The refund's id: rf_…")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="The refund's id, rf_…, or the closing's, cl_….")],
     provider_reference: Annotated[
         str | None,
-        typer.Option("--provider-reference", metavar="REF", help="The provider made it; this is its id there."),
+        typer.Option(
+            "--provider-reference",
+            metavar="REF",
+            help="The provider made it; this is its id there: the refund's, or that of the closed invoice.",
+        ),
     ] = None,
     not_executed: Annotated[bool, typer.Option("--not-executed", help="The provider never made it.")] = False,
     evidence: Annotated[
@@ -41,10 +46,10 @@ def resolve(
     yes: Yes = False,
     output: Output = None,
 ) -> None:
-    """End a refund that resume cannot settle any more, on your evidence. No money moves; it cannot be undone."""
-    from refundcli.cli.prompts import agreed, require_a_way_to_ask
-    from refundcli.cli.refunding import show_answer
-    from refundcli.services import resolve as service
+    """End what resume cannot settle any more, on your evidence. No money moves; it cannot be undone."""
+    from refundcli.cli.prompts import require_a_way_to_ask
+    from refundcli.services.resolve import Resolution
+    from refundcli.services.resume_closings import is_closing
 
     me: App = ctx.obj
     if (provider_reference is not None) == not_executed:
@@ -52,8 +57,16 @@ def resolve(
     if provider_reference is not None and not provider_reference.strip():
         raise MadeOrNot
     require_a_way_to_ask(me, answered=yes, how="Add --yes.")
+    wanted = Resolution(name, provider_reference or "", evidence)
+    (_resolve_closing if is_closing(name) else _resolve_refund)(me, wanted, yes=yes)
+
+
+def _resolve_refund(me: "App", wanted: "Resolution", *, yes: bool) -> None:
+    from refundcli.cli.prompts import agreed
+    from refundcli.cli.refunding import show_answer
+    from refundcli.services import resolve as service
+
     services = me.services
-    wanted = service.Resolution(refund, provider_reference or "", evidence)
     found = services.books.read(lambda tx: service.check(tx, wanted, clock=services.clock))
     told = service.ask_first(
         found, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
@@ -63,9 +76,36 @@ def resolve(
         show_answer(me, [told], told.invoice_number, replayed=False)
         return
     if not yes:
-        said = f"was made as {provider_reference}" if provider_reference else "was never made: its amount is free again"
+        made = wanted.provider_reference
+        said = f"was made as {made}" if made else "was never made: its amount is free again"
         me.err.say(f"{found.id}, {found.amount} of {found.invoice_number}, {said}.")
         agreed(me, "Write it down so? It cannot be undone.")
     ended = service.resolve(wanted, books=services.books, clock=services.clock, policy=services.policy)
     # What was written is what was asked for, so a refund that failed is no failure of this command.
     show_answer(me, [ended], ended.invoice_number, replayed=False, expected=True)
+
+
+def _resolve_closing(me: "App", wanted: "Resolution", *, yes: bool) -> None:
+    from refundcli.cli.closing import show_closed
+    from refundcli.cli.prompts import agreed
+    from refundcli.services import resume_closings as service
+    from refundcli.services.close_invoice import Closed
+    from refundcli.services.finding import invoice_named
+
+    services = me.services
+    books, clock = services.books, services.clock
+    found = books.read(lambda tx: service.check_resolution(tx, wanted, clock=clock))
+    told = service.ask_first(
+        found, wanted, books=books, providers=services.providers, clock=clock, policy=services.policy
+    )
+    if told.state is not found.state:
+        me.note(f"How {found.id} ended was found at the provider, whose word stands.")
+    else:
+        if not yes:
+            said = "is" if wanted.provider_reference else "was never"
+            me.err.say(f"{found.id}: {found.invoice_number} {said} {found.past_tense} at {found.provider.label}.")
+            agreed(me, "Write it down so? It cannot be undone.")
+        told = service.resolve_closing(wanted, books=books, clock=clock)
+    invoice = books.read(lambda tx: invoice_named(tx, told.invoice_number))
+    # What was written is what was asked for, or what the provider told.
+    show_closed(me, Closed(invoice, told), expected=True)

@@ -10,6 +10,7 @@ from refundcli.cli.options import Output
 if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.services.resume import Resumed
+    from refundcli.services.resume_closings import ResumedClosing
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -17,39 +18,54 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command(epilog="Examples:  refundcli resume   ·   refundcli resume rf_01K2… -o json")
 def resume(
     ctx: typer.Context,
-    refund: Annotated[str | None, typer.Argument(metavar="[REFUND]", help="One refund's id; without it, all.")] = None,
-    all_: Annotated[
-        bool, typer.Option("--all", help="Every refund that is not finished; so it is without REFUND.")
-    ] = False,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One refund's id, rf_…, or closing's, cl_…; without it, all.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All that is not finished; so it is without ID.")] = False,
     output: Output = None,
 ) -> None:
-    """Ask the provider about refunds whose outcome is not known; send again only what never arrived."""
+    """Ask the provider about what was sent and not confirmed; send again only what never arrived.
+
+    Refunds, and invoices that are voided or written off at the provider too.
+    """
     from refundcli.cli.refunding import exit_code_of
     from refundcli.services.resume import resume as settle
     from refundcli.services.resume import unfinished
+    from refundcli.services.resume_closings import is_closing, resume_closings, unfinished_closings
 
     me: App = ctx.obj
     services = me.services
-    found = unfinished(services.books, None if all_ else refund)
+    wanted = None if all_ else name
+    one_closing = wanted is not None and is_closing(wanted)
+    refunds = [] if one_closing else unfinished(services.books, wanted)
+    closings = unfinished_closings(services.books, wanted) if wanted is None or one_closing else []
     done = settle(
-        found, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
+        refunds, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
     )
-    _show(me, done)
-    code = exit_code_of([each.refund for each in done])
+    closed = resume_closings(
+        closings, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
+    )
+    _show(me, done, closed)
+    code = exit_code_of([each.refund for each in done], [each.closing for each in closed])
     if code:
         raise typer.Exit(code)
 
 
-def _show(me: "App", done: "Sequence[Resumed]") -> None:
+def _show(me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]") -> None:
     from refundcli.output import shapes
+    from refundcli.output.closing_screen import closing_row, show_resumed_closings
     from refundcli.output.refund_screen import REFUND_COLUMNS, refund_row, show_resumed
 
     if me.wants_json:
-        me.show_list(shapes.refund(each.refund) | {"step": each.step, "note": each.note or None} for each in done)
+        told = [(shapes.refund(each.refund), each.step, each.note) for each in done]
+        told += [(shapes.closing(each.closing), each.step, each.note) for each in closed]
+        me.show_list(shape | {"step": step, "note": note or None} for shape, step, note in told)
     elif me.for_people:
         show_resumed(done, me.out)
+        show_resumed_closings(closed, me.out)
     else:
-        rows = ((*refund_row(each.refund), each.step) for each in done)
+        rows = [(*refund_row(each.refund), each.step) for each in done]
+        rows += [(*closing_row(each.closing), each.step) for each in closed]
         me.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
-    if not done:
-        me.note("Nothing to resume: every refund is settled.")
+    if not (done or closed):
+        me.note("Nothing to resume: everything is settled.")

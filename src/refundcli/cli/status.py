@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance")
 def status(ctx: typer.Context, output: Output = None) -> None:
-    """Show unfinished refunds and what to do about each, disputes, and where this store is used.
+    """Show what is unfinished and what to do about it, disputes, and where this store is used.
 
     Exit code 0 when nothing needs a person, 8 when something does.
     """

@@ -1,4 +1,4 @@
-"""Good rows kept aside on disk until the whole file was looked at: a private file that goes when it is closed."""
+"""Good rows kept aside until the whole file was looked at: on disk, in a file without a name that goes when closed."""
 
 import marshal
 import tempfile
@@ -14,7 +14,10 @@ class InvoiceShelf:
     """Fits `services.import_invoices.Shelf`. Close it when done."""
 
     def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="refundcli-rows-")  # noqa: SIM115 - closed by close()
+        try:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise _no_room(error) from error
 
     def __enter__(self) -> "InvoiceShelf":
         return self
@@ -34,8 +37,7 @@ class InvoiceShelf:
             self._file.write(len(packed).to_bytes(_LENGTH, "big") + packed)
             self._file.flush()
         except OSError as error:
-            hint = "Make room there, or name another folder with TMPDIR. Nothing was written to the store."
-            raise FileProblem(self._file.name, (error.strerror or str(error)).lower(), hint=hint) from error
+            raise _no_room(error) from error
 
     def blocks(self, after: int) -> Iterator[tuple[int, InvoiceBlock]]:
         while True:
@@ -47,3 +49,8 @@ class InvoiceShelf:
             *columns, payments = marshal.loads(self._file.read(length))  # noqa: S302
             after += _LENGTH + length
             yield after, InvoiceBlock.made_of(columns, payments)
+
+
+def _no_room(error: OSError) -> FileProblem:
+    hint = "Make room there, or name another folder with TMPDIR. Nothing was written to the store."
+    return FileProblem(tempfile.tempdir or "temporary files", (error.strerror or str(error)).lower(), hint=hint)

@@ -1,17 +1,20 @@
 """The rows that were left out, as a file that can be corrected and given back.
 
-It has the columns of the original, and `line`, `error` and `hint`, which are passed over when it comes back.
+It has the columns of the original, and `line`, `error_code`, `error` and `hint`, which are passed over when it comes
+back.
 A row that was broken stays broken in it: taken as it is, it would be refused again.
 """
 
 import csv
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from refundcli.documents.json_lines import parsed
 from refundcli.documents.source import FileProblem, Source
@@ -24,9 +27,9 @@ KEY = "key"
 class RejectedFile:
     """Rows go into a file beside the final one, which appears whole or not at all."""
 
-    def __init__(self, source: Source, columns: tuple[str, ...], *, keyed: bool = False) -> None:
+    def __init__(self, path: Path, columns: tuple[str, ...], *, keyed: bool = False) -> None:
         """`keyed`: each row is given the request key it had, so that corrected it is the same wish still (I4)."""
-        self.path = _path_for(source, "csv" if columns else "jsonl")
+        self.path = path
         self._columns = columns
         self._keyed = keyed
         self._file: IO[str] | None = None
@@ -44,26 +47,33 @@ class RejectedFile:
 
     def add(self, row: BadRow) -> None:
         """Raises FileProblem when it cannot be written."""
+        code = " ".join(dict.fromkeys(p.code for p in row.problems))
         error = "; ".join(f"{p.column}: {p.message}" if p.column else p.message for p in row.problems)
         hint = " ".join(dict.fromkeys(p.hint for p in row.problems if p.hint))
         try:
             self._file = self._file or self._begin()
             if isinstance(row.original, str) and not self._columns:
-                self._file.write(_with_rejection(row.original, row.line, error, hint) + "\n")
+                self._file.write(_with_rejection(row.original, (row.line, code, error, hint)) + "\n")
             else:
                 cells = [row.original] if isinstance(row.original, str) else self._with_key(list(row.original), row.key)
-                csv.writer(self._file).writerow([guarded(cell) for cell in (*cells, str(row.line), error, hint)])
+                csv.writer(self._file).writerow([guarded(cell) for cell in (*cells, str(row.line), code, error, hint)])
         except OSError as failure:
             raise self._unwritable(failure) from failure
 
     def publish(self) -> Path | None:
-        """Put it in its place, and tell where; None when no row was left out. Raises FileProblem."""
+        """Put what there is by now in its place, and tell where; None when no row was left out.
+
+        It may be published again when more rows were added. Raises FileProblem.
+        """
         if not self._file:
             return None
         try:
             self._file.flush()
-            os.fsync(self._file.fileno())
-            os.replace(self._file.name, self.path)
+            with open(self._file.name, "rb") as rows, self._beside("wb") as copy:
+                shutil.copyfileobj(rows, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+            os.replace(copy.name, self.path)
         except OSError as failure:
             raise self._unwritable(failure) from failure
         return self.path
@@ -82,28 +92,33 @@ class RejectedFile:
         return cells
 
     def _begin(self) -> IO[str]:
-        # Made readable for its owner only: it holds customers' names.
-        file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed on leaving
-            "w", encoding="utf-8", newline="", dir=self.path.parent, prefix=f".{self.path.name}.", delete=False
-        )
+        file = self._beside("w", encoding="utf-8", newline="")
         if self._columns:
             csv.writer(file).writerow([*self._header, *REJECTION_COLUMNS])
         return file
 
+    def _beside(self, mode: str, **how: Any) -> IO[Any]:
+        """A file in the same folder, readable for its owner only: it holds customers' names."""
+        return tempfile.NamedTemporaryFile(
+            mode, dir=self.path.parent, prefix=f".{self.path.name}.", delete=False, **how
+        )
+
     def _unwritable(self, failure: OSError) -> FileProblem:
         what = f"the rejected rows cannot be written: {(failure.strerror or str(failure)).lower()}"
-        return FileProblem(str(self.path), what, hint="Nothing was done. Make its folder writable, and run it again.")
+        hint = "Make its folder writable, and run it again: nothing is done twice."
+        return FileProblem(str(self.path), what, hint=hint)
 
 
-def _path_for(source: Source, ending: str) -> Path:
+def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
     """`FILE.rejected.csv` beside FILE; for what came through a stream, in the working folder."""
+    ending = "csv" if columns else "jsonl"
     if not source.is_file:
         return Path(f"stdin.rejected.{ending}")
     return source.path.with_name(f"{source.path.name}.rejected.{ending}")
 
 
-def _with_rejection(text: str, line: int, error: str, hint: str) -> str:
-    told = dict(zip(REJECTION_COLUMNS, (line, error, hint), strict=True))
+def _with_rejection(text: str, rejection: Sequence[object]) -> str:
+    told = dict(zip(REJECTION_COLUMNS, rejection, strict=True))
     try:
         return json.dumps({**parsed(text), **told}, ensure_ascii=True)
     except ValueError:

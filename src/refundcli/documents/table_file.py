@@ -16,7 +16,7 @@ from refundcli.domain.errors import did_you_mean
 from refundcli.services.bad_rows import BadRow, Problem
 
 # What the rejected rows are given beside their own columns; it is passed over when they come back.
-REJECTION_COLUMNS = ("line", "error", "hint")
+REJECTION_COLUMNS = ("line", "error_code", "error", "hint")
 
 LONGEST_CELL = 128 * 1024
 LONGEST_RECORD = 1024 * 1024

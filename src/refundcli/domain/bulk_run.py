@@ -32,9 +32,10 @@ class ItemState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BulkRun:
-    """`source` names the file or plan, `fingerprint` is the hash of what it asks for: the same one again goes on.
+    """`source` is the path of the file or plan, `fingerprint` the hash of what it asks for: the same one again goes on.
 
-    `operator` runs it; `planned_by` is who checked it where that was somebody else.
+    `options` are those that change what its rows mean, in JSON. `operator` runs it; `planned_by` is who checked it,
+    where it comes from a plan.
     """
 
     id: str
@@ -47,6 +48,7 @@ class BulkRun:
     created_at: datetime
     planned_by: str = ""
     plan_hash: str = ""
+    options: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refusals import (
     AlreadyClosed,
     AlreadyPaid,
+    ClosingUnfinished,
     CurrentlyProcessing,
     DisputeClosed,
     Disputed,
@@ -85,6 +86,8 @@ def void_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
     """Why an invoice cannot be cancelled: only one that was issued and never paid can be (R9)."""
     if invoice.status in (InvoiceStatus.VOID, InvoiceStatus.REFUNDED):
         yield AlreadyClosed(invoice)
+    if invoice.unfinished_closing:
+        yield ClosingUnfinished(invoice, invoice.unfinished_closing)
     if invoice.status is InvoiceStatus.DRAFT:
         yield NotIssued(invoice, Action.VOID)
     if invoice.status is InvoiceStatus.PAID or invoice.paid:
@@ -96,6 +99,8 @@ def uncollectible_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
     """Why an invoice cannot be written off: something must be owed, and nothing be on its way (R9)."""
     if invoice.status in (InvoiceStatus.VOID, InvoiceStatus.REFUNDED, InvoiceStatus.UNCOLLECTIBLE):
         yield AlreadyClosed(invoice)
+    if invoice.unfinished_closing:
+        yield ClosingUnfinished(invoice, invoice.unfinished_closing)
     if invoice.status is InvoiceStatus.DRAFT:
         yield NotIssued(invoice, Action.UNCOLLECTIBLE)
     if invoice.status is InvoiceStatus.PAID or (invoice.paid and invoice.total <= invoice.paid):
@@ -107,6 +112,10 @@ def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
     """What stops any refund of the whole invoice, before its payments are looked at."""
     if invoice.status is InvoiceStatus.VOID:
         yield AlreadyClosed(invoice)
+    closing = invoice.unfinished_closing
+    if closing and closing.wanted is InvoiceStatus.VOID:
+        # Money that arrived meanwhile and a void that went through cannot both be: find out first which it is.
+        yield ClosingUnfinished(invoice, closing)
     if not invoice.paid and not invoice.processing:
         yield NotPaid(invoice)
 

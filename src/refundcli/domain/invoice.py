@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
@@ -44,8 +45,8 @@ class Payment:
     @property
     def remaining(self) -> Money:
         """Captured and not yet given back or promised; never less than nothing."""
-        left = self.captured - self.reserved - self.refunded - self.returned_elsewhere
-        return max(left, zero(left.currency))
+        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
+        return Money(max(self.captured.minor - given, 0), self.captured.currency)
 
     @property
     def taken_by_dispute(self) -> Money:
@@ -59,7 +60,7 @@ class Payment:
     @property
     def refundable(self) -> Money:
         """What may still be returned: what remains, less what a lost dispute took."""
-        return self.remaining - self.taken_by_dispute
+        return self.remaining - self.taken_by_dispute if self.dispute is Dispute.LOST else self.remaining
 
     @property
     def why_not_auto_refundable(self) -> str:
@@ -89,6 +90,7 @@ class Invoice:
     subscription: str = ""
     payments: tuple[Payment, ...] = ()
     refunds: tuple[Refund, ...] = ()
+    closings: tuple[Closing, ...] = ()
 
     @property
     def currency(self) -> Currency:
@@ -128,11 +130,27 @@ class Invoice:
         return any(p.processing for p in self.payments)
 
     @property
+    def kept_by(self) -> Provider | None:
+        """Who keeps this invoice too, and must be asked to close it: Stripe, whose invoices are called in_…."""
+        return Provider.STRIPE if self.invoice_reference.startswith("in_") else None
+
+    @property
+    def unfinished_closing(self) -> Closing | None:
+        """There is one at most."""
+        return next((closing for closing in self.closings if closing.state.unfinished), None)
+
+    @property
     def dispute(self) -> Dispute:
         """The gravest of its payments' disputes."""
         gravity = (Dispute.OPEN, Dispute.LOST, Dispute.WON)
         found = {p.dispute for p in self.payments}
         return next((dispute for dispute in gravity if dispute in found), Dispute.NONE)
+
+
+def status_once_closed(invoice: Invoice, wanted: InvoiceStatus) -> InvoiceStatus:
+    """What the provider closed is closed here too, unless the books know of money, or of a later status (R9)."""
+    stands = invoice.status in (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
+    return wanted if stands and not (wanted is InvoiceStatus.VOID and invoice.paid) else invoice.status
 
 
 def status_after(now: InvoiceStatus, *, paid: Money, returned: Money) -> InvoiceStatus:

@@ -49,7 +49,7 @@ class Money:
         return f"{sign}{digits[:-places]}.{digits[-places:]}"
 
     def _same(self, other: "Money") -> int:
-        if other.currency != self.currency:
+        if other.currency is not self.currency and other.currency != self.currency:
             raise TypeError(f"{self.currency} and {other.currency} cannot be combined")
         return other.minor
 

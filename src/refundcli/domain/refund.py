@@ -10,7 +10,7 @@ from refundcli.domain.statuses import CreditNoteStatus, Provider, RefundKind, Re
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """The request of a refund exactly as it is stored before it is sent, and may be sent again (I2, I8).
+    """A request exactly as it is stored before it is sent, and may be sent again (I2, I8).
 
     `params` are the provider's own fields, the amount in the provider's minor units. `account` and
     `livemode` say whose money it is; a replay goes to the same ones or not at all.
@@ -26,7 +26,7 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What was, or will be, on the wire for a refund, and who holds the right to send it."""
+    """What was, or will be, on the wire, and who holds the right to send it."""
 
     idempotency_key: str
     request: WireRequest

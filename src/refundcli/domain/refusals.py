@@ -8,6 +8,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
 
 if TYPE_CHECKING:
+    from refundcli.domain.closing import Closing
     from refundcli.domain.invoice import Invoice, Payment
     from refundcli.domain.refund import Refund
 
@@ -34,6 +35,23 @@ class AlreadyClosed(RuleRefusal):
             why=f"{label.lower()}, which is final",
             hint=f"refundcli invoice history {invoice.number}   shows how it came to that",
         )
+
+
+class ClosingUnfinished(RuleRefusal):
+    """The provider was asked to close it, and nobody knows yet whether it did."""
+
+    code = "closing-unfinished"
+    rule = "R9"
+
+    def __init__(self, invoice: "Invoice", closing: "Closing") -> None:
+        where = closing.provider.label
+        super().__init__(
+            invoice,
+            f"{where} was asked to have {invoice.number} {closing.past_tense}, and how that ended is not known yet.",
+            why=f"being {closing.past_tense} at {where}, not confirmed",
+            hint=f"refundcli resume {closing.id}     (asks {where}; sends only what never arrived)",
+        )
+        self.context["closing"] = closing.id
 
 
 class NotIssued(RuleRefusal):
@@ -219,6 +237,7 @@ def _for_unpaid(invoice: "Invoice") -> str:
 # Several refusals at once are told in this order; the first names the code.
 PRECEDENCE = (
     "already-closed",
+    "closing-unfinished",
     "not-issued",
     "not-paid",
     "already-paid",

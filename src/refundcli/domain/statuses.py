@@ -71,6 +71,20 @@ def may_become(now: RefundState, then: RefundState) -> bool:
     return then in TRANSITIONS[now]
 
 
+class ClosingState(StrEnum):
+    """How far it is that a provider was asked to void an invoice, or to write it off."""
+
+    READY = "ready"  # written down, nothing sent
+    SUBMITTED = "submitted"  # on the wire, or it may be: the outcome is not known
+    DONE = "done"
+    FAILED = "failed"  # a definite no
+
+    @property
+    def unfinished(self) -> bool:
+        """Still to be settled with the provider."""
+        return self in (ClosingState.READY, ClosingState.SUBMITTED)
+
+
 class CreditNoteStatus(StrEnum):
     DRAFT = "draft"
     ISSUED = "issued"

@@ -1,30 +1,41 @@
-"""What a file of records comes to: before it is done, and after."""
+"""What a bulk file comes to: before it is done, and after."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from refundcli.domain.bulk_run import RunKind
+from refundcli.domain.money import Money
+from refundcli.domain.statuses import Provider
 from refundcli.output.import_screen import problem_shape, show_problems
 from refundcli.output.shapes import money
-from refundcli.output.terminal import BAD, GOOD, QUIET, STRONG, Screen, cell, grid
-from refundcli.services.bulk_marks import BulkReport
+from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
+from refundcli.services.bad_rows import BadRow
+from refundcli.services.bulk_check import BulkReport
+from refundcli.services.run_report import RunReport
+from refundcli.services.undo_records import Undone
 
 _LINES_SHOWN = 10
+_WHAT = {RunKind.REFUND: "refund through the provider", RunKind.MARK_REFUNDED: "mark as refunded (no money moves)"}
+_VERBS = {RunKind.REFUND: ("refund", "refunded"), RunKind.MARK_REFUNDED: ("record", "recorded")}
 
 
-def show_summary(name: str, report: BulkReport, screen: Screen) -> None:
-    """Rows and sums by currency, what was done before, and the refusals by code with their lines."""
-    screen.say((name, STRONG), f"   {_rows(report.rows)}   mark as refunded (no money moves)")
+def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -> None:
+    """Rows and sums by currency and provider, what was done before, and the refusals by code with their lines."""
+    verb = _VERBS[kind][0]
+    screen.say((name, STRONG), f"   {_rows(report.rows)}   {_WHAT[kind]}")
     table = grid()
     table.add_column()
-    for _ in range(3):
+    for _ in range(2):
         table.add_column(justify="right")
-    words = "  Will record"
-    for code, rows in sorted(report.rows_by_currency.items()):
-        total = report.totals[code]
-        table.add_row(cell(words), cell(_rows(rows)), cell(f"{total.number:>12}", STRONG), cell(code))
+    words = f"  Will {verb}"
+    for (code, provider), total in sorted(report.sums.items()):
+        rows = _rows(report.rows_of[code, provider])
+        label = Provider(provider).label if provider and kind is RunKind.REFUND else ""
+        table.add_row(cell(words), cell(rows), cell(f"{total.number:>12}", STRONG), cell(f"{code}  {label}".rstrip()))
         words = ""
-    if not report.recorded:
-        table.add_row(cell("  Will record"), cell("0 rows"), cell(""), cell(""))
+    if not report.wanted:
+        table.add_row(cell(words), cell("0 rows"), cell(""), cell(""))
     if report.done_before:
         table.add_row(cell("  Done before", QUIET), cell(_rows(report.done_before)), cell(""), cell(""))
     if report.refused_count:
@@ -36,29 +47,112 @@ def show_summary(name: str, report: BulkReport, screen: Screen) -> None:
         show_problems([problem for row in report.refused for problem in row.problems], screen)
 
 
-def show_done(report: BulkReport, screen: Screen) -> None:
-    sums = ", ".join(str(total) for _, total in sorted(report.totals.items()))
+def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
+    sums = ", ".join(str(total) for _, total in sorted(_by_currency(report).items()))
     done = f"; {report.done_before} were recorded before" if report.done_before else ""
-    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.recorded)}", f": {sums}" if sums else "", done, ".")
+    by = f"   {run}" if run else ""
+    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.wanted)}", f": {sums}" if sums else "", done, f".{by}")
 
 
-def bulk_shape(name: str, report: BulkReport, *, dry_run: bool, rejected_file: str | None) -> dict[str, Any]:
-    problems = [problem for row in report.refused for problem in row.problems]
+def show_refunded(report: RunReport, refused: Counter[str], run: str, screen: Screen) -> None:
+    """What was sent back, what the run refused, and what nobody knows yet."""
+    sums = ", ".join(str(total) for _, total in sorted(report.totals.items()))
+    before = f"; {report.done_before} were done before" if report.done_before else ""
+    done = _rows(report.done - report.done_before)
+    screen.say(("✓ ", GOOD), f"Refunded {done}", f": {sums}" if sums else "", before, f".   {run}")
+    if refused:
+        codes = " · ".join(f"{count} {code}" for code, count in refused.most_common())
+        screen.say(("✗ ", BAD), f"{_rows(refused.total())} refused: {codes}")
+    if report.unknown:
+        screen.say(("! ", DOUBT), f"{_rows(report.unknown)} sent, and what came of them is not known: their amounts")
+        screen.say("stay reserved, so none can be paid twice. Do not refund them by hand.", indent=3)
+
+
+def bulk_shape(
+    name: str, kind: RunKind, report: BulkReport, *, dry_run: bool, run: str | None, rejected_file: str | None
+) -> dict[str, Any]:
+    """The answer of a checked file, and of a file of records that was done."""
     return {
         "dry_run": dry_run,
         "file": name,
+        "run": run,
         "rows": report.rows,
-        "recorded": report.recorded,
+        _VERBS[kind][1]: report.wanted,
         "done_before": report.done_before,
         "totals": [
-            {"rows": report.rows_by_currency[code], "amount": money(total)}
-            for code, total in sorted(report.totals.items())
+            {"rows": report.rows_of[group], "provider": group[1] or None, "amount": money(total)}
+            for group, total in sorted(report.sums.items())
         ],
-        "refused_count": report.refused_count,
-        "refused_by_code": dict(report.codes),
-        "refused": [problem_shape(problem) for problem in problems],
-        "rejected_file": rejected_file,
+        **_refusals(report.codes, report.refused, rejected_file),
     }
+
+
+def run_shape(
+    name: str,
+    checked: BulkReport | None,
+    report: RunReport,
+    run: str,
+    *,
+    codes: Counter[str],
+    first: Sequence[BadRow],
+    path: str | None,
+) -> dict[str, Any]:
+    """The answer of a run through providers; `checked` is what the check of its file found, where there was one.
+
+    `codes` and `first` tell of the rows that the run itself refused, and `path` where all refused rows are.
+    """
+    shape = {
+        "dry_run": False,
+        "file": name,
+        "run": run,
+        "state": report.state,
+        "rows": checked.rows if checked else sum(report.standing.values()),
+        "refunded": report.done - report.done_before,
+        "done_before": report.done_before + (checked.done_before if checked else 0),
+        "unknown": report.unknown,
+        "waiting": report.waiting,
+        "held_by_others": report.held_by_others,
+        "stopped": report.stopped,
+        "totals": [{"amount": money(total)} for _, total in sorted(report.totals.items())],
+    }
+    before, refused = (checked.codes, checked.refused) if checked else (Counter[str](), [])
+    return shape | _refusals(before + codes, [*refused, *first], path)
+
+
+def show_undo(what: str, told: Undone, screen: Screen, *, done: bool) -> None:
+    sums = ", ".join(str(total) for _, total in sorted(told.sums.items()))
+    records = f"{told.records:,} {'record' if told.records == 1 else 'records'}"
+    if done:
+        screen.say(("✓ ", GOOD), f"Took back {records} of {what}: {sums}. Their credit notes are void.")
+    else:
+        screen.say(f"Take back {records} of {what}: {sums}. Their credit notes become void; no money moves.")
+    if told.kept and not done:
+        screen.say(("! ", DOUBT), f"{told.kept} more were matched with refunds at the provider, and stay.")
+
+
+def undo_shape(what: str, told: Undone) -> dict[str, Any]:
+    return {
+        "undone": what,
+        "records": told.records,
+        "totals": [{"rows": told.rows_of[code], "amount": money(total)} for code, total in sorted(told.sums.items())],
+        "kept": told.kept,
+    }
+
+
+def _refusals(codes: Counter[str], first: Sequence[BadRow], path: str | None) -> dict[str, Any]:
+    return {
+        "refused_count": codes.total(),
+        "refused_by_code": dict(codes),
+        "refused": [problem_shape(problem) for row in first for problem in row.problems],
+        "rejected_file": path,
+    }
+
+
+def _by_currency(report: BulkReport) -> dict[str, Money]:
+    sums: dict[str, Money] = {}
+    for (code, _), total in report.sums.items():
+        sums[code] = sums[code] + total if code in sums else total
+    return sums
 
 
 def _rows(count: int) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.eligibility import PossibleAction, possible_actions
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
+from refundcli.domain.statuses import ClosingState, CreditNoteStatus, Dispute, InvoiceStatus, RefundState
+from refundcli.output.closing_screen import verdict
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str)
         _payments(invoice, screen)
     if invoice.refunds:
         _refunds(invoice.refunds, screen, zone)
+    _closings([each for each in invoice.closings if each.state is not ClosingState.DONE], screen, zone)
     _goods(invoice, screen)
     _actions(possible_actions(invoice), screen)
 
@@ -200,9 +203,31 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
     )
 
 
+def _closings(closings: Sequence[Closing], screen: Screen, zone: ZoneInfo) -> None:
+    """What is in doubt, and what was refused and why; one that was done shows in the invoice's status."""
+    if not closings:
+        return
+    screen.blank()
+    screen.say(("Closing", STRONG))
+    screen.entries(
+        [
+            (
+                (
+                    (local_time(closing.created_at, zone), ""),
+                    (verdict(closing), BAD if closing.state is ClosingState.FAILED else DOUBT),
+                ),
+                closing.failure or f"refundcli resume {closing.id}",
+            )
+            for closing in closings
+        ]
+    )
+
+
 def _identity(refund: Refund) -> str:
     """What to look for at the provider or the bank; and our own id where something is left to do with it."""
     way = refund.provider_reference or _recorded_way(refund)
+    if refund.failure:
+        way = f"{way or refund.id}   {refund.failure}"
     if refund.needs_acknowledgement:
         return f"{way}   came back: refundcli acknowledge {refund.id}"
     if refund.is_external and refund.credit_note is None:

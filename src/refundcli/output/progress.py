@@ -1,24 +1,100 @@
-"""How far a long job has come: a bar on a terminal, and nothing anywhere else."""
+"""How far a long job has come: a bar on a terminal, and elsewhere a plain line every ten seconds."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from refundcli.output.terminal import Screen
 
+_SECONDS_BETWEEN_LINES = 10
+
+
+class Advance(Protocol):
+    """Call it with each further number of rows, and how many of them were refused."""
+
+    def __call__(self, rows: int, *, refused: int = 0) -> None: ...
+
 
 @contextmanager
-def progress(
-    screen: Screen, label: str, *, total: int | None = None, wanted: bool = True
-) -> Iterator[Callable[[int], None]]:
-    """Call what is given with each further number of rows. Without a total the bar only shows that it lives."""
-    if not (wanted and screen.is_terminal) or screen.console.is_dumb_terminal:
-        yield lambda rows: None
-        return
+def progress(screen: Screen, label: str, *, total: int | None = None, wanted: bool = True) -> Iterator[Advance]:
+    """Without a total it only shows that it lives, and how fast it is."""
+    if not wanted:
+        yield _unseen
+    elif screen.is_terminal and not screen.console.is_dumb_terminal:
+        with _bar(screen, label, total) as advance:
+            yield advance
+    else:
+        yield _Lines(screen, label, total)
+
+
+def _unseen(rows: int, *, refused: int = 0) -> None:
+    """Nobody looks."""
+
+
+@contextmanager
+def _bar(screen: Screen, label: str, total: int | None) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = MofNCompleteColumn() if total is not None else TextColumn("{task.completed:,.0f}")
-    columns = (TextColumn(" {task.description}"), BarColumn(bar_width=30), count, TextColumn("rows"))
+    told = TextColumn("rows{task.fields[refused]}{task.fields[speed]}")
     ends = (TimeRemainingColumn(),) if total is not None else ()
+    columns = (TextColumn(" {task.description}"), BarColumn(bar_width=24), count, told)
     with Progress(*columns, *ends, console=screen.console, transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda rows: bar.advance(task, rows)
+        task = bar.add_task(label, total=total, refused="", speed="")
+        done = _Count()
+
+        def advance(rows: int, *, refused: int = 0) -> None:
+            done.add(rows, refused)
+            bar.update(task, advance=rows, refused=done.refused_told, speed=f" · {done.per_second:,.0f}/s")
+
+        yield advance
+
+
+@dataclass(slots=True)
+class _Count:
+    rows: int = 0
+    refused: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, rows: int, refused: int) -> None:
+        self.rows += rows
+        self.refused += refused
+
+    @property
+    def per_second(self) -> float:
+        return self.rows / max(time.monotonic() - self.began, 0.001)
+
+    @property
+    def refused_told(self) -> str:
+        return f" · {self.rows - self.refused:,} ok · {self.refused:,} refused" if self.refused else ""
+
+
+class _Lines:
+    """For a log: a line now and then, and none where all is over soon."""
+
+    def __init__(
+        self, screen: Screen, label: str, total: int | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._screen, self._label, self._total, self._clock = screen, label, total, clock
+        self._count, self._told_at = _Count(began=clock()), clock()
+
+    def __call__(self, rows: int, *, refused: int = 0) -> None:
+        self._count.add(rows, refused)
+        if self._clock() - self._told_at >= _SECONDS_BETWEEN_LINES:
+            self._told_at = self._clock()
+            self._screen.say(self._line())
+
+    def _line(self) -> str:
+        count, total = self._count, self._total
+        speed = count.rows / max(self._clock() - count.began, 0.001)
+        of = f" of {total:,}" if total is not None else ""
+        left = f" · {_duration((total - count.rows) / speed)} left" if total is not None and speed else ""
+        return f"{self._label}: {count.rows:,}{of} rows{count.refused_told} · {speed:,.0f} rows/s{left}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,7 +1,10 @@
 """Where the books and a provider differ: a table by kind, the money it amounts to, and what was taken in."""
 
-from collections.abc import Sequence
-from typing import Any
+import json
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from tempfile import SpooledTemporaryFile
+from typing import Any, Self
 
 from refundcli.output.shapes import money
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
@@ -23,21 +26,44 @@ DIFFERENCE_COLUMNS = (
 _TEXT = ("invoice", "reference", "here", "there")
 TEXT_COLUMNS = _TEXT
 _SHOWN = 100
+_IN_MEMORY = 1024 * 1024
 
 
-def difference_row(difference: Difference, taken_in: bool) -> tuple[object, ...]:
-    amount = difference.amount
+class ToldDifferences:
+    """Differences as they were told, each as `-o json` shows it; a long list lies on disk."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(_IN_MEMORY, mode="w+", encoding="utf-8")  # noqa: SIM115
+        self.made_elsewhere = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self._file.seek(0)
+        return (json.loads(line) for line in self._file)
+
+    def add(self, difference: Difference, taken_in: bool) -> None:
+        self._file.write(json.dumps(difference_shape(difference, taken_in)) + "\n")
+        self.made_elsewhere |= taken_in and difference.what == "refund" and not difference.here
+
+
+def difference_row(told: Mapping[str, Any]) -> tuple[object, ...]:
+    amount = told["amount"] or {}
     return (
-        difference.kind,
-        difference.invoice,
-        difference.reference,
-        difference.what,
-        difference.here,
-        difference.there,
-        amount.number if amount else "",
-        amount.currency.code if amount else "",
-        taken_in,
-        difference.refund_id,
+        told["kind"],
+        told["invoice"],
+        told["reference"],
+        told["what"],
+        told["here"],
+        told["there"],
+        amount.get("amount"),
+        amount.get("currency"),
+        told["taken_in"],
+        told["refund"],
     )
 
 
@@ -56,10 +82,10 @@ def difference_shape(difference: Difference, taken_in: bool) -> dict[str, Any]:
     }
 
 
-def reconcile_shape(done: Reconciled, told: Sequence[tuple[Difference, bool]]) -> dict[str, Any]:
+def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
     return {
         "compared": done.compared,
-        "differences": [difference_shape(*each) for each in told],
+        "differences": list(told),
         "difference_count": done.differences,
         "taken_in": done.repaired,
         "changed": done.changed,
@@ -68,25 +94,27 @@ def reconcile_shape(done: Reconciled, told: Sequence[tuple[Difference, bool]]) -
     }
 
 
-def show_differences(told: Sequence[tuple[Difference, bool]], screen: Screen) -> None:
+def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
     """The first hundred; what was taken in is quiet, what stays is not."""
-    if not told:
+    if not count:
         return
     table = grid(header=True)
     for name in ("What", "Invoice", "At the provider", "Here", "There", ""):
         table.add_column(name, overflow="fold")
-    for difference, taken_in in told[:_SHOWN]:
+    for each in islice(told, _SHOWN):
+        # `refund missing-here`, and `dispute` alone.
+        what = " ".join(dict.fromkeys((each["what"], each["kind"])))
         table.add_row(
-            cell(f"{difference.what} {difference.kind}", QUIET if taken_in else BAD),
-            cell(difference.invoice or "not in the books", "" if difference.invoice else DOUBT),
-            cell(difference.reference),
-            cell(difference.here or "—"),
-            cell(difference.there or "—"),
-            cell("taken in" if taken_in else "", GOOD),
+            cell(what, QUIET if each["taken_in"] else BAD),
+            cell(each["invoice"] or "not in the books", "" if each["invoice"] else DOUBT),
+            cell(each["reference"]),
+            cell(each["here"] or "—"),
+            cell(each["there"] or "—"),
+            cell("taken in" if each["taken_in"] else "", GOOD),
         )
     screen.console.print(table)
-    if len(told) > _SHOWN:
-        screen.say(f"… and {len(told) - _SHOWN} more: the same with -o csv", indent=3)
+    if count > _SHOWN:
+        screen.say(f"… and {count - _SHOWN} more: the same with -o csv", indent=3)
 
 
 def show_reconciled(label: str, done: Reconciled, screen: Screen) -> None:
@@ -95,7 +123,8 @@ def show_reconciled(label: str, done: Reconciled, screen: Screen) -> None:
     if not done.differences:
         screen.say(("✓ ", GOOD), f"{things}: the books agree.")
         return
+    differ = f"{done.differences} {'differs' if done.differences == 1 else 'differ'}"
     taken_in = f", {done.repaired} taken in" if done.repaired else ""
-    screen.say(("! ", DOUBT), f"{things}: ", (f"{done.differences} differ", STRONG), taken_in, ".")
+    screen.say(("! ", DOUBT), f"{things}: ", (differ, STRONG), taken_in, ".")
     for (kind, _), amount in sorted(done.money.items()):
         screen.say(f"{kind:<14} {amount}", indent=3)

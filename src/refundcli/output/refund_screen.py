@@ -7,6 +7,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.output.invoice_screen import note_words
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
+from refundcli.services.provider_news import PaymentTruth
 from refundcli.services.resume import Resumed
 
 REFUND_COLUMNS = (
@@ -78,6 +79,12 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
     if invoice and invoice.subscription:
         notes.append(f"Subscription {invoice.subscription} goes on. Cancel it separately to stop further invoices.")
     return notes
+
+
+def truth_words(truth: PaymentTruth) -> str:
+    """`pi_1 has 100.00 EUR captured, 25.00 returned, no dispute`"""
+    dispute = f"its dispute is {truth.dispute.dispute}" if truth.dispute and truth.dispute.dispute else "no dispute"
+    return f"{truth.references[0]} has {truth.captured} captured, {truth.refunded.number} returned, {dispute}"
 
 
 def _one(refund: Refund, screen: Screen) -> None:

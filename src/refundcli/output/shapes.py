@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.eligibility import possible_actions
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice, Payment
@@ -12,6 +13,7 @@ from refundcli.output.json import money_fields
 
 if TYPE_CHECKING:
     from refundcli.services.ports import AuditEntry
+    from refundcli.services.provider_news import PaymentTruth
 
 
 def money(amount: Money) -> dict[str, Any]:
@@ -47,6 +49,7 @@ def invoice_whole(invoice: Invoice) -> dict[str, Any]:
         "payments": [payment(p) for p in invoice.payments],
         "refunds": [refund(r) for r in invoice.refunds],
         "credit_notes": [credit_note(note) for note in notes],
+        "closings": [closing(each) for each in invoice.closings],
         "products": list(invoice.products),
         "subscription": invoice.subscription or None,
         "actions": actions(invoice),
@@ -116,6 +119,21 @@ def refund(of: Refund) -> dict[str, Any]:
     }
 
 
+def closing(of: Closing) -> dict[str, Any]:
+    return {
+        "id": of.id,
+        "status": of.state,
+        "kind": of.wanted,
+        "memo": of.memo or None,
+        "provider": of.provider,
+        "provider_reference": of.reference,
+        "failure": of.failure or None,
+        "invoice": of.invoice_number,
+        "operator": of.operator,
+        "created_at": of.created_at,
+    }
+
+
 def credit_note(note: CreditNote) -> dict[str, Any]:
     return {
         "number": note.number,
@@ -182,6 +200,20 @@ def dry_run_answer(
         for amount, of in parts
     ]
     return answer
+
+
+def payment_truth(of: "PaymentTruth") -> dict[str, Any]:
+    """A payment as its provider knows it."""
+    dispute = of.dispute
+    return {
+        "provider": of.provider,
+        "payment": of.references[0],
+        "captured": money(of.captured),
+        "refunded": money(of.refunded),
+        "processing": of.processing,
+        "dispute": dispute.dispute or None if dispute else None,
+        "asked_at": of.asked_at,
+    }
 
 
 def error(problem: RefundcliError) -> dict[str, Any]:

@@ -7,9 +7,11 @@ from zoneinfo import ZoneInfo
 
 from refundcli.domain.invoice import Invoice
 from refundcli.output import shapes
+from refundcli.output.closing_screen import verdict
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Screen, local_time
+from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.provider_news import EventState
-from refundcli.services.status import Next, OpenRefund, Status
+from refundcli.services.status import Next, OpenClosing, OpenRefund, Status
 
 _TO_ADD = {Next.RESOLVE: " --not-executed --evidence TEXT", Next.ADOPT: " --reason REASON"}
 _EVENTS_TOLD = {
@@ -27,6 +29,7 @@ def show_status(status: Status, store: dict[str, str], screen: Screen, *, zone: 
     else:
         screen.say(("✓ ", GOOD), "Nothing needs you.")
     _refunds("Unfinished refunds", status.unfinished, screen)
+    _closings(status.closings, screen)
     _refunds("Came back", status.came_back, screen)
     _refunds("Accepted, not final", status.pending, screen)
     _refunds("Made elsewhere", status.elsewhere, screen)
@@ -56,6 +59,10 @@ def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
     for each in (*status.unfinished, *status.came_back, *status.pending, *status.elsewhere):
         refund = each.refund
         yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(each.age), _next(each)
+    for each_closing in status.closings:
+        asked = each_closing.closing
+        told = (asked.wanted.value, asked.id, asked.invoice_number, "", _age(each_closing.age))
+        yield *told, _next(each_closing)
     for what, invoices in (("disputed", status.disputed), ("processing", status.processing)):
         for invoice in invoices:
             yield what, "", invoice.number, str(invoice.refundable), "", Next.WAIT
@@ -65,6 +72,7 @@ def status_shape(status: Status, store: dict[str, str]) -> dict[str, Any]:
     return {
         "needs_someone": status.needs_someone,
         "unfinished": [_shape(each) for each in status.unfinished],
+        "closings": [_closing_shape(each) for each in status.closings],
         "came_back": [_shape(each) for each in status.came_back],
         "pending": [_shape(each) for each in status.pending],
         "elsewhere": [_shape(each) for each in status.elsewhere],
@@ -85,6 +93,33 @@ def _shape(each: OpenRefund) -> dict[str, Any]:
         "next": each.next,
         "command": _command(each),
     }
+
+
+def _closing_shape(each: OpenClosing) -> dict[str, Any]:
+    return shapes.closing(each.closing) | {
+        "age_seconds": int(each.age.total_seconds()),
+        "next": each.next,
+        "command": _command(each),
+    }
+
+
+def _closings(closings: Sequence[OpenClosing], screen: Screen) -> None:
+    if not closings:
+        return
+    screen.blank()
+    screen.say(("Invoices being closed", STRONG))
+    rows = [
+        (
+            (
+                (each.closing.invoice_number, ""),
+                (verdict(each.closing), ""),
+                (f"since {_age(each.age)}", DOUBT if each.next is not Next.WAIT else ""),
+            ),
+            _next(each),
+        )
+        for each in closings
+    ]
+    screen.entries(rows)
 
 
 def _refunds(title: str, refunds: Sequence[OpenRefund], screen: Screen) -> None:
@@ -118,15 +153,19 @@ def _invoices(title: str, invoices: Sequence[Invoice], screen: Screen) -> None:
     )
 
 
-def _command(each: OpenRefund) -> str | None:
+def _command(each: OpenRefund | OpenClosing) -> str | None:
     if each.next is Next.WAIT:
         return None
+    if isinstance(each, OpenClosing):
+        return f"refundcli {each.next} {each.closing.id}{_TO_ADD.get(each.next, '')}"
     if each.next is Next.RECONCILE:
-        return f"refundcli reconcile --provider {each.refund.provider}"
+        # Only Stripe can be asked how it stands.
+        asked = each.refund.provider in CAN_LOOK_UP
+        return f"refundcli reconcile {f'--provider {each.refund.provider}' if asked else '--report FILE'}"
     return f"refundcli {each.next} {each.refund.id}{_TO_ADD.get(each.next, '')}"
 
 
-def _next(each: OpenRefund) -> str:
+def _next(each: OpenRefund | OpenClosing) -> str:
     return _command(each) or "wait"
 
 

@@ -27,6 +27,7 @@ from refundcli.providers.http import (
 )
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import RefundAnswer, RefundOrder
+from refundcli.services.rate_limit import Pace
 from refundcli.settings import AdyenSettings, RefundSettings
 
 _VERSION = "v72"
@@ -65,12 +66,15 @@ class AdyenProvider:
 
     name = Provider.ADYEN
 
-    def __init__(self, key: str, settings: AdyenSettings, refunds: RefundSettings, account: str) -> None:
+    def __init__(
+        self, key: str, settings: AdyenSettings, refunds: RefundSettings, account: str, pace: Pace | None = None
+    ) -> None:
         self.account = account
         self.livemode = settings.environment == "live"
         self.base_url, path = _base(settings)
         self._base = self.base_url + path
-        self._api = _modifications_api(key, settings, refunds, self._base)
+        transport = _Transport(self._base, (refunds.connect_timeout, refunds.read_timeout), pace)
+        self._api = _modifications_api(key, settings, transport, self._base)
 
     def prepare(self, order: RefundOrder) -> WireRequest:
         """The exact request, to be stored before it is sent (I2). Raises UnusableReference, AmountNotExact."""
@@ -122,10 +126,10 @@ def _base(settings: AdyenSettings) -> tuple[str, str]:
     return settings.api_base or "https://checkout-test.adyen.com", f"/{_VERSION}"
 
 
-def _modifications_api(key: str, settings: AdyenSettings, refunds: RefundSettings, base: str) -> Any:
+def _modifications_api(key: str, settings: AdyenSettings, transport: "_Transport", base: str) -> Any:
     sdk = Adyen.Adyen(xapikey=key, platform=settings.environment, live_endpoint_prefix=settings.live_endpoint_prefix)
-    user_agent = sdk.client.USER_AGENT_SUFFIX + sdk.client.LIB_VERSION
-    sdk.client.http_client = _Transport(base, user_agent, (refunds.connect_timeout, refunds.read_timeout))
+    transport.user_agent = sdk.client.USER_AGENT_SUFFIX + sdk.client.LIB_VERSION
+    sdk.client.http_client = transport
     sdk.client.http_init = True
     api = sdk.checkout.modifications_api
     if settings.api_base:
@@ -136,11 +140,12 @@ def _modifications_api(key: str, settings: AdyenSettings, refunds: RefundSetting
 class _Transport:
     """In the place of the SDK's HTTP client, which would follow redirects and go through a proxy."""
 
-    def __init__(self, base: str, user_agent: str, timeout: tuple[float, float]) -> None:
-        self.user_agent = user_agent
+    user_agent = ""
+
+    def __init__(self, base: str, timeout: tuple[float, float], pace: Pace | None) -> None:
         self._base = base
         self._timeout = timeout
-        self._session = FreshConnections()
+        self._session = FreshConnections(pace)
 
     def request(
         self, method: str, url: str, *, json: object, xapikey: str, headers: Mapping[str, str]

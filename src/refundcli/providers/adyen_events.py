@@ -54,6 +54,7 @@ DISPUTE_EVENTS: Mapping[str, Dispute] = {
     "CHARGEBACK": Dispute.OPEN,  # debited, and may still be defended
     "PREARBITRATION_OPEN": Dispute.OPEN,
     "CHARGEBACK_REVERSED": Dispute.WON,
+    "ISSUER_RESPONSE_TIMEFRAME_EXPIRED": Dispute.WON,  # the bank accepted the defence, or let its time pass
     "PREARBITRATION_WON": Dispute.WON,
     "PREARBITRATION_ISSUER_WITHDRAWN": Dispute.WON,
     "SCHEME_ARBITRATION_WON": Dispute.WON,

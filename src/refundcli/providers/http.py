@@ -7,6 +7,8 @@ whether the request had begun to travel, and a refund would wait for a person fo
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 import requests
@@ -17,6 +19,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from refundcli.secrets import redact
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import RefundAnswer
+from refundcli.services.rate_limit import Pace, Sent
 
 # What an HTTP status says by itself, at any provider (DESIGN: outcome table).
 STATUS_SIGNALS = {
@@ -25,6 +28,7 @@ STATUS_SIGNALS = {
     409: Signal.IN_PROGRESS,
     429: Signal.RATE_LIMITED,
 }
+_TOO_MANY = 429
 _LONGEST_MESSAGE = 500
 _LONGEST_WAIT = 3600
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
@@ -37,53 +41,88 @@ class NeverConnected(Exception):
     """
 
 
-class _HTTPConnection(HTTPConnection):
+class _Telling:
+    """Tells when its request is on its way, and whether it was ever connected."""
+
+    def __init__(self, *given: Any, sent: Sent, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._sent = sent
+
     def connect(self) -> None:
+        """With TLS, connected means that the handshake is done too."""
         try:
-            super().connect()
+            super().connect()  # type: ignore[misc]
         except Exception as error:
             raise NeverConnected(str(error)) from error
 
-
-class _HTTPSConnection(HTTPSConnection):
-    """Connected means that the TLS handshake is done too."""
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except Exception as error:
-            raise NeverConnected(str(error)) from error
+    def request(self, *given: Any, **options: Any) -> None:
+        super().request(*given, **options)  # type: ignore[misc]
+        self._sent()
 
 
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _HTTPConnection
+class _HTTPConnection(_Telling, HTTPConnection):
+    pass
 
 
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _HTTPSConnection
+class _HTTPSConnection(_Telling, HTTPSConnection):
+    pass
 
 
 class _ProvingAdapter(HTTPAdapter):
-    """Its connections tell whether they were ever made. HTTPAdapter itself tries nothing again."""
+    """Its connections tell what became of them. HTTPAdapter itself tries nothing again."""
+
+    def __init__(self, sent: Sent) -> None:
+        self._told_when_sent = sent
+        super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": partial(_pool, HTTPConnectionPool, partial(_HTTPConnection, sent=self._told_when_sent)),
+            "https": partial(_pool, HTTPSConnectionPool, partial(_HTTPSConnection, sent=self._told_when_sent)),
+        }
+
+
+def _pool(kind: type[HTTPConnectionPool], connection: Any, *given: Any, **options: Any) -> HTTPConnectionPool:
+    made = kind(*given, **options)
+    made.ConnectionCls = connection
+    return made
 
 
 class FreshConnections(requests.Session):
-    """A session that remembers nothing, neither connections nor cookies; threads may share it."""
+    """A session that remembers nothing, neither connections nor cookies; threads may share it.
 
-    def request(self, method: str | bytes, url: str | bytes, **options: Any) -> requests.Response:  # type: ignore[override]
-        # A refund sent on to another address would be sent twice, and the key with it (I8).
-        options["allow_redirects"] = False
-        options["verify"] = _certificates() or options.get("verify", True)
-        with requests.Session() as call:
-            # No proxy and no .netrc from the environment: the key goes to the provider alone.
-            call.trust_env = False
-            for scheme in ("http://", "https://"):
-                call.mount(scheme, _ProvingAdapter())
-            return call.request(method, url, **options)
+    Every request waits for its turn, and one that is told "too many" slows down all that come after it.
+    """
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        super().__init__()
+        # No proxy and no .netrc from the environment: the key goes to the provider alone.
+        self.trust_env = False
+        self._pace = pace or Pace()
+
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
+        json: Any = None,
+        timeout: Any = None,
+        verify: bool | str = True,
+    ) -> requests.Response:
+        """Redirects are not followed: a refund sent on would be sent twice, and the key with it (I8)."""
+        verify = _certificates() or verify
+        asked = requests.Request(method.upper(), url, headers=headers, data=data, json=json)
+        prepared = self.prepare_request(asked)
+        with self._pace.turn() as sent, closing(_ProvingAdapter(sent)) as line:
+            answer = line.send(prepared, timeout=timeout, verify=verify, proxies={})
+            # Read while the connection is there.
+            _ = answer.content
+            if answer.status_code == _TOO_MANY:
+                self._pace.slow_down(retry_after(answer.headers))
+            return answer
 
 
 def _certificates() -> str | None:

@@ -8,7 +8,8 @@ from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
 from refundcli.secrets import Secret, resolve
-from refundcli.services.ports import EventReader, PaymentProvider, ProviderRecords
+from refundcli.services.ports import EventReader, InvoiceCloser, PaymentProvider, ProviderRecords
+from refundcli.services.rate_limit import Pace
 from refundcli.settings import Settings, variable
 
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_.+")
@@ -59,14 +60,24 @@ class CannotBeAsked(Refused):
 
 
 def connect(
-    name: Provider, *, settings: Settings, environ: Mapping[str, str], account_cache: AccountCache
+    name: Provider,
+    *,
+    settings: Settings,
+    environ: Mapping[str, str],
+    account_cache: AccountCache,
+    pace: Pace | None = None,
 ) -> PaymentProvider:
     """The provider as the settings describe it. Raises SettingsProblem, one class per cause."""
-    return _CONNECT[name](settings, environ, account_cache)
+    return _CONNECT[name](settings, environ, account_cache, pace)
 
 
 def records(
-    name: Provider, *, settings: Settings, environ: Mapping[str, str], account_cache: AccountCache
+    name: Provider,
+    *,
+    settings: Settings,
+    environ: Mapping[str, str],
+    account_cache: AccountCache,
+    pace: Pace | None = None,
 ) -> ProviderRecords:
     """What the provider keeps, to be asked. Raises SettingsProblem, and CannotBeAsked for Adyen."""
     if name is not Provider.STRIPE:
@@ -74,8 +85,26 @@ def records(
     from refundcli.providers.stripe_records import StripeRecords
 
     key = _stripe_key(settings, environ)
-    account = _stripe_account(key, settings, account_cache)
-    return StripeRecords(key, settings.stripe, settings.refunds, account, zone=settings.operator.zone)
+    account = _stripe_account(key, settings, account_cache, pace)
+    return StripeRecords(key, settings.stripe, settings.refunds, account, zone=settings.operator.zone, pace=pace)
+
+
+def closer(
+    name: Provider,
+    *,
+    settings: Settings,
+    environ: Mapping[str, str],
+    account_cache: AccountCache,
+    pace: Pace | None = None,
+) -> InvoiceCloser:
+    """Who closes the invoices that the provider keeps. Raises SettingsProblem, and CannotBeAsked for Adyen."""
+    if name is not Provider.STRIPE:
+        raise CannotBeAsked(name)
+    from refundcli.providers.stripe_closing import StripeInvoiceCloser
+
+    key = _stripe_key(settings, environ)
+    account = _stripe_account(key, settings, account_cache, pace)
+    return StripeInvoiceCloser(key, settings.stripe, settings.refunds, account, pace)
 
 
 def event_reader(
@@ -121,13 +150,13 @@ def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> EventReader
     return AdyenEvents(key, adyen.merchant_account, livemode=adyen.environment == "live", auth=auth)
 
 
-def _stripe(settings: Settings, environ: Mapping[str, str], cache: AccountCache) -> PaymentProvider:
+def _stripe(settings: Settings, environ: Mapping[str, str], cache: AccountCache, pace: Pace | None) -> PaymentProvider:
     key = _stripe_key(settings, environ)
 
     from refundcli.providers import stripe
 
-    account = _stripe_account(key, settings, cache)
-    return stripe.StripeProvider(key, settings.stripe, settings.refunds, account)
+    account = _stripe_account(key, settings, cache, pace)
+    return stripe.StripeProvider(key, settings.stripe, settings.refunds, account, pace)
 
 
 def _stripe_key(settings: Settings, environ: Mapping[str, str]) -> str:
@@ -140,17 +169,17 @@ def _stripe_key(settings: Settings, environ: Mapping[str, str]) -> str:
     return key
 
 
-def _stripe_account(key: str, settings: Settings, cache: AccountCache) -> str:
+def _stripe_account(key: str, settings: Settings, cache: AccountCache, pace: Pace | None) -> str:
     from refundcli.providers import stripe
 
     known = cache.get(Provider.STRIPE, stripe.fingerprint(key))
     if known is None:
-        known = stripe.account_of(key, settings.stripe, settings.refunds)
+        known = stripe.account_of(key, settings.stripe, settings.refunds, pace)
         cache.put(Provider.STRIPE, stripe.fingerprint(key), known, stripe.is_live(key))
     return known
 
 
-def _adyen(settings: Settings, environ: Mapping[str, str], cache: AccountCache) -> PaymentProvider:
+def _adyen(settings: Settings, environ: Mapping[str, str], cache: AccountCache, pace: Pace | None) -> PaymentProvider:
     key = _secret(Provider.ADYEN, settings.adyen.api_key, environ).reveal()
     if not settings.adyen.merchant_account:
         raise ProviderNotConfigured(Provider.ADYEN, "merchant_account", '"YourMerchantAccount"')
@@ -161,7 +190,7 @@ def _adyen(settings: Settings, environ: Mapping[str, str], cache: AccountCache) 
 
     from refundcli.providers import adyen
 
-    return adyen.AdyenProvider(key, settings.adyen, settings.refunds, settings.adyen.merchant_account)
+    return adyen.AdyenProvider(key, settings.adyen, settings.refunds, settings.adyen.merchant_account, pace)
 
 
 def _secret(provider: Provider, reference: str | None, environ: Mapping[str, str]) -> Secret:
@@ -170,7 +199,7 @@ def _secret(provider: Provider, reference: str | None, environ: Mapping[str, str
     return resolve(reference, environ=environ)
 
 
-_CONNECT: Mapping[Provider, Callable[[Settings, Mapping[str, str], AccountCache], PaymentProvider]] = {
+_CONNECT: Mapping[Provider, Callable[[Settings, Mapping[str, str], AccountCache, Pace | None], PaymentProvider]] = {
     Provider.STRIPE: _stripe,
     Provider.ADYEN: _adyen,
 }

@@ -67,7 +67,9 @@ class StripeEvents:
         truth = self._records.payment(payment) if payment else None
         if truth is None:
             return []
-        return [*([truth.dispute] if truth.dispute else []), *truth.refunds]
+        # An inquiry that was closed leaves no dispute behind: only an event of a dispute may say that there is none.
+        dispute = truth.told_dispute if event.kind.startswith("charge.dispute.") else truth.dispute
+        return [*([dispute] if dispute else []), *truth.refunds]
 
     def _believed(self, body: bytes, headers: Mapping[str, str]) -> str:
         given = {name.lower(): value for name, value in headers.items()}.get("stripe-signature", "")

@@ -8,8 +8,8 @@ from refundcli.domain.currencies import CODES, Currency, currency
 from refundcli.domain.money import Money
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
 from refundcli.domain.statuses import Provider
-from refundcli.providers import ProviderUnreachable
 from refundcli.providers.http import said, text_in
+from refundcli.services.provider_news import CannotBeHeld
 
 Fields: TypeAlias = Mapping[str, Any]
 
@@ -28,22 +28,22 @@ def id_in(told: object) -> str:
 
 
 def currency_of(told: Fields) -> Currency:
-    """Raises ProviderUnreachable."""
+    """Raises CannotBeHeld."""
     code = text_in(told.get("currency")).upper()
     if code not in CODES:
-        raise ProviderUnreachable(Provider.STRIPE, f"{said(code)!a} is no currency that is known here.")
+        raise CannotBeHeld(Provider.STRIPE, f"{said(code)!a} is no currency that is known here")
     return currency(code)
 
 
 def amount_of(told: Fields, name: str, of: Currency) -> Money:
-    """In the books' minor units. Raises ProviderUnreachable."""
+    """In the books' minor units. Raises CannotBeHeld."""
     minor = told.get(name)
     try:
         if type(minor) is int and minor >= 0:
             return from_provider_minor(Provider.STRIPE, minor, of)
     except UnreadableAmount:
         pass
-    raise ProviderUnreachable(Provider.STRIPE, f"{name} of {said(told.get('id'))} is no amount.")
+    raise CannotBeHeld(Provider.STRIPE, f"{name} of {said(told.get('id'))} is no amount that can be paid")
 
 
 def time_of(told: object) -> datetime | None:

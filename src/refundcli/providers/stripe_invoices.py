@@ -6,12 +6,11 @@ from datetime import date, datetime, tzinfo
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
-from refundcli.providers import ProviderUnreachable
 from refundcli.providers import stripe_fields as fields
 from refundcli.providers.http import said, text_in
 from refundcli.providers.stripe_fields import Fields
 from refundcli.services.ports import NewInvoice, NewPayment
-from refundcli.services.provider_news import PaymentTruth
+from refundcli.services.provider_news import CannotBeHeld, PaymentTruth
 
 _STATUSES = {status.value: status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED}
 
@@ -21,12 +20,12 @@ def new_invoice(
 ) -> NewInvoice:
     """`payments` are its invoice payments, `truths` what was read of each by its reference.
 
-    Raises ProviderUnreachable.
+    Raises CannotBeHeld.
     """
     of, times = fields.currency_of(told), _mapping(told.get("status_transitions"))
     status = _STATUSES.get(text_in(told.get("status") or "draft"))
     if status is None:
-        raise ProviderUnreachable(Provider.STRIPE, f"invoice {said(told.get('id'))} has a status not known here.")
+        raise CannotBeHeld(Provider.STRIPE, f"invoice {said(told.get('id'))} has a status not known here")
     issued = times.get("finalized_at") or told.get("created")
     return NewInvoice(
         line=0,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, tzinfo
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import stripe
 
@@ -20,8 +21,9 @@ from refundcli.providers import stripe_fields as fields
 from refundcli.providers import stripe_invoices as invoices
 from refundcli.providers.http import retry_after, said, text_in
 from refundcli.providers.stripe_fields import Fields
-from refundcli.services.ports import ToldInvoice
-from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
+from refundcli.services.ports import LeftOut, ToldInvoice
+from refundcli.services.provider_news import CannotBeHeld, DisputeNews, PaymentTruth, RefundNews, UnreadablePayment
+from refundcli.services.rate_limit import Pace
 from refundcli.settings import RefundSettings, StripeSettings
 
 _PAGE_SIZE = 100
@@ -38,36 +40,48 @@ class StripeRecords:
     name = Provider.STRIPE
 
     def __init__(
-        self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str, *, zone: tzinfo = UTC
+        self,
+        key: str,
+        settings: StripeSettings,
+        refunds: RefundSettings,
+        account: str,
+        *,
+        zone: tzinfo = UTC,
+        pace: Pace | None = None,
     ) -> None:
         self.account = account
         self.livemode = refunding.is_live(key)
         self._zone = zone
-        self._client = refunding.client_for(key, settings, refunds)
+        self._client = refunding.client_for(key, settings, refunds, pace)
 
     # --- payments ------------------------------------------------------------------------------------------
 
     def payment(self, reference: str) -> PaymentTruth | None:
         """One request for most payments: the charge travels with its intent, and its refunds with it."""
-        v1, asked_at = self._client.v1, datetime.now(UTC)
+        asked_at = datetime.now(UTC)
         if reference.startswith("pi_"):
-            params: Any = {"expand": ["latest_charge.refunds"]}
-            intent = self._one(lambda: v1.payment_intents.retrieve(reference, params))
+            path = f"/v1/payment_intents/{quote(reference, safe='')}"
+            # Raw: the SDK's objects would be built for nothing, and a run waits for each.
+            intent = self._one(lambda: self._client.raw_request("get", path, expand=["latest_charge.refunds"]))
             return self._truth_of_intent(intent, asked_at) if intent else None
         charge = self._charge(reference)
         return self._truth_of(charge, asked_at) if charge else None
 
     def _charge(self, reference: str) -> Fields | None:
-        params: Any = {"expand": ["refunds"]}
-        return self._one(lambda: self._client.v1.charges.retrieve(reference, params))
+        path = f"/v1/charges/{quote(reference, safe='')}"
+        return self._one(lambda: self._client.raw_request("get", path, expand=["refunds"]))
 
-    def payments(self, *, since: date | None) -> Iterator[PaymentTruth]:
+    def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
         """Every charge with its refunds, a hundred in one request."""
         wanted = {"expand": ["data.refunds"], **self._made_since(since)}
         asked_at = datetime.now(UTC)
         for charge in self._pages(self._client.v1.charges.list, wanted):
-            if charge.get("status") != "failed":
+            if charge.get("status") == "failed":
+                continue
+            try:
                 yield self._truth_of(charge, asked_at)
+            except CannotBeHeld as problem:
+                yield UnreadablePayment(self.name, _references(charge), problem.message)
 
     def _truth_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
         charge, processing = intent.get("latest_charge"), intent.get("status") == "processing"
@@ -79,8 +93,7 @@ class StripeRecords:
         return PaymentTruth(self.name, (fields.id_of(intent),), nothing, nothing, processing, None, (), asked_at)
 
     def _truth_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
-        intent = fields.id_in(charge.get("payment_intent"))
-        references = tuple(filter(None, (intent, fields.id_of(charge))))
+        references = _references(charge)
         of = fields.currency_of(charge)
         dispute = self._dispute_of(charge, references) if charge.get("disputed") else None
         captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
@@ -116,7 +129,8 @@ class StripeRecords:
         of, status = fields.currency_of(told), text_in(told.get("status"))
         state = refunding.STATES.get(status)
         if state is None:
-            raise self._unreadable(f"refund {said(told.get('id'))} is {said(status)[:60]!a}, which is not known here")
+            why = f"refund {said(told.get('id'))} is {said(status)[:60]!a}, which is not known here"
+            raise CannotBeHeld(self.name, why)
         own = (fields.id_in(told.get("payment_intent")), fields.id_in(told.get("charge")))
         return RefundNews(
             provider=self.name,
@@ -242,10 +256,15 @@ class StripeRecords:
 
     # --- invoices ------------------------------------------------------------------------------------------
 
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
+        if after and self._one(lambda: self._client.v1.invoices.retrieve(after)) is None:
+            after = ""  # a draft that was deleted since is no place to go on from
         wanted = {**self._made_since(since), **({"starting_after": after} if after else {})}
         for told in self._pages(self._client.v1.invoices.list, wanted):
-            yield self._told_invoice(told)
+            try:
+                yield self._told_invoice(told)
+            except CannotBeHeld as problem:
+                yield LeftOut(fields.id_of(told), text_in(told.get("number")), problem.message)
 
     def invoice(self, name: str) -> ToldInvoice | None:
         """By its id, or by its number among all of them: Stripe's search is behind by some minutes."""
@@ -265,6 +284,10 @@ class StripeRecords:
         return ToldInvoice(
             fields.id_of(told), invoices.new_invoice(told, paid, truths, self._zone), tuple(truths.values())
         )
+
+
+def _references(charge: Fields) -> tuple[str, ...]:
+    return tuple(filter(None, (fields.id_in(charge.get("payment_intent")), fields.id_of(charge))))
 
 
 def _dispute_state(told: Fields) -> Dispute:

@@ -134,13 +134,8 @@ def _dispute_codes(status: str, before: str | None, money: str | None) -> list[s
     if status == "needs_response":
         return ["NOTIFICATION_OF_CHARGEBACK"]
     if status == "won":
-        return (
-            ["CHARGEBACK_REVERSED"]
-            if money in ("CHARGEBACK", "SECOND_CHARGEBACK")
-            else ["NOTIFICATION_OF_CHARGEBACK_REVERSED"]
-        )
-    if status == "won":
-        return ["CHARGEBACK_REVERSED"]
+        taken = money in ("CHARGEBACK", "SECOND_CHARGEBACK")
+        return ["CHARGEBACK_REVERSED" if taken else "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"]
     if status not in ("under_review", "lost"):
         return ["INFORMATION_SUPPLIED"]
     if money is None:

@@ -2,8 +2,8 @@
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.refund import Refund
+from refundcli.services.finding import RefundNotFound
 from refundcli.services.ports import Books, Reading, Writing
-from refundcli.services.resume import RefundNotFound
 
 
 class NothingToAcknowledge(Refused):

@@ -1,17 +1,31 @@
-"""Rows of a bulk file that asks for many refunds to be recorded."""
+"""Rows of a bulk file, as they are read, and as they are once they were checked."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Protocol
 
 from refundcli.domain.reasons import RefundReason
 
 
 @dataclass(frozen=True, slots=True)
-class MarkRow:
-    """One wish to record a refund made elsewhere (R2).
+class Planned:
+    """What a plan says of a row: its key, what it takes of how much is left (minor units), the keys of equal rows
+    before it.
+    """
+
+    key: str
+    takes: int
+    left: int
+    earlier: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRow:
+    """One wish: to send an amount back, or to record that it was returned elsewhere (R1, R2).
 
     `amount_text` is as it was typed, because only the invoice knows its currency; empty means all that remains.
-    `cells` are the row's own cells, in the order of the file.
+    `cells` are the row's own cells, in the order of the file. `planned` is set where the row comes from a plan.
     """
 
     line: int
@@ -22,5 +36,52 @@ class MarkRow:
     reference: str = ""
     refunded_on: date | None = None
     memo: str = ""
+    payment: str = ""
     key: str = ""
     cells: tuple[str, ...] = ()
+    planned: Planned | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRow:
+    """A row that may be done: its request key, and what it will take of how much is left of its invoice.
+
+    Amounts are in minor units of the currency `currency`. `parts` are the payments that give it, each with its
+    amount and with how much of that a lost dispute took; `facts` stands for all that the rules looked at, in this
+    process; `earlier` are the keys of equal rows before it.
+    """
+
+    row: BulkRow
+    key: str
+    takes: int
+    left: int
+    currency: str
+    invoice_id: int
+    facts: int
+    parts: tuple[tuple[int, int, int], ...]
+    earlier: tuple[str, ...] = ()
+
+
+class Shelf(Protocol):
+    """Where checked rows wait, and what was seen of them, outside of memory: a file may have millions."""
+
+    def put(self, rows: Sequence[CheckedRow]) -> None: ...
+    def chunks(self, size: int) -> Iterator[list[CheckedRow]]:
+        """All that was put, in order."""
+        ...
+
+    def times_seen(self, texts: Sequence[str]) -> list[int]:
+        """For each text in turn, how often it has come by now, itself included."""
+        ...
+
+    def first_with_key(self, keys: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
+        """Each key's first line and what that line asked for; those that are new are remembered."""
+        ...
+
+    def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:
+        """What rows before these take of each payment, and how much of that for lost disputes (minor units)."""
+        ...
+
+    def take(self, taken: Mapping[int, tuple[int, int]]) -> None:
+        """The new sums of these payments."""
+        ...

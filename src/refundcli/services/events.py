@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from refundcli.domain.errors import NotFound, RefundcliError, SettingsProblem, UsageProblem, did_you_mean
+from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem, did_you_mean
 from refundcli.domain.statuses import Provider
 from refundcli.services.deliveries import DeliveryRefused, Flaw
 from refundcli.services.hear_news import Heard, hear_all, worst_of
 from refundcli.services.ports import Books, Clock, EventReader, Reading, Writing
-from refundcli.services.provider_news import EventState, NewEvent, News, StoredEvent
+from refundcli.services.provider_news import CannotBeHeld, EventState, NewEvent, News, StoredEvent
 
 _AT_ONCE = 200
+# One payment has some four events in a row; a provider that is away is not waited for many times.
+_UNANSWERED = 5
 # What a database can count to.
 _LARGEST_NUMBER = 2**63 - 1
 
@@ -124,22 +126,30 @@ _Told = Sequence[News] | None | _NotNow
 
 @dataclass(slots=True)
 class _Asking:
-    """Asks each provider for news, and no more once it could not be asked."""
+    """Asks each provider for news, and no more once it gave no answer several times running.
+
+    Once is not enough: what it answers to one event alone may be such that nobody can read it.
+    """
 
     readers: Readers
-    silent: dict[Provider, _NotNow] = field(default_factory=dict)
+    unanswered: dict[Provider, list[_NotNow]] = field(default_factory=dict)
 
     def news_in(self, event: StoredEvent) -> _Told:
         provider = event.event.provider
-        if provider in self.silent:
-            return self.silent[provider]
+        unanswered = self.unanswered.setdefault(provider, [])
+        if len(unanswered) >= _UNANSWERED:
+            return unanswered[-1]
         try:
-            return self.readers(provider).news_in(event.event)
+            told = self.readers(provider).news_in(event.event)
+        except CannotBeHeld as problem:
+            return _NotNow(problem.message)
         except (SettingsProblem, DeliveryRefused) as problem:
-            self.silent[provider] = _NotNow(problem.message)
-            return self.silent[provider]
+            unanswered.append(_NotNow(problem.message))
+            return unanswered[-1]
         except Exception as stumbled:
             return _NotNow(f"could not be understood ({type(stumbled).__name__})")
+        unanswered.clear()
+        return told
 
 
 def _apply_batch(
@@ -185,7 +195,7 @@ def _heard(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_fo
     return worst_of(hear_all(tx, news, evidence=evidence, clock=clock, number_format=number_format))
 
 
-# --- looking at them ----------------------------------------------------------------------------------------
+# --- looking at them, and dealing with them ---------------------------------------------------------------------
 
 
 class NoSuchEvent(NotFound):
@@ -201,6 +211,30 @@ class UnknownEventState(UsageProblem):
     def __init__(self, word: str) -> None:
         near = did_you_mean(word, list(EventState))
         super().__init__(f"{word[:40]!a} is no state of an event.", hint=near or f"One of: {', '.join(EventState)}.")
+
+
+class NoContradiction(Refused):
+    code = "no-contradiction"
+
+    def __init__(self, stored: StoredEvent) -> None:
+        super().__init__(
+            f"Event {stored.id} is {stored.state}: only one that contradicts the books is acknowledged.",
+            hint="refundcli events list --state contradicts",
+            context={"event": stored.id, "state": stored.state},
+        )
+
+
+def acknowledge_event(number: int, *, memo: str, books: Books) -> StoredEvent:
+    """A person dealt with what it tells: `status` is quiet about it. Raises NoSuchEvent, NoContradiction."""
+
+    def write(tx: Writing) -> StoredEvent:
+        stored = event_numbered(tx, number)
+        if stored.state is not EventState.CONTRADICTS:
+            raise NoContradiction(stored)
+        tx.acknowledge_event(stored, memo=memo)
+        return event_numbered(tx, number)
+
+    return books.write(write)
 
 
 def event_numbered(reading: Reading, number: int) -> StoredEvent:

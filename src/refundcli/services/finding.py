@@ -8,7 +8,7 @@ from refundcli.domain.refund import CreditNote, Refund
 
 if TYPE_CHECKING:
     # Most commands need none of the shapes there, and they take time to make.
-    from refundcli.services.ports import Reading
+    from refundcli.services.ports import Reading, RefundReading
 
 
 class InvoiceNotFound(NotFound):
@@ -44,7 +44,17 @@ class SeveralInvoices(Refused):
         )
 
 
-def invoice_named(reading: "Reading", number: str) -> Invoice:
+class RefundNotFound(NotFound):
+    code = "refund-not-found"
+
+    def __init__(self, refund_id: str) -> None:
+        super().__init__(
+            f"There is no refund {ascii(refund_id[:80])[1:-1]}.",
+            hint="refundcli resume --all   settles every refund that is not finished",
+        )
+
+
+def invoice_named(reading: "RefundReading", number: str) -> Invoice:
     """The invoice with this number. Raises InvoiceNotFound with the nearest ones."""
     invoice = reading.invoice(number)
     if invoice is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.domain.statuses import Dispute, RefundKind, RefundState
 from refundcli.services.ports import Clock, Settlement, Writing
 from refundcli.services.provider_news import DisputeNews, EventState, News, RefundNews
 from refundcli.services.sending import write_end
@@ -135,6 +135,8 @@ def _hear_of_dispute(tx: Writing, news: DisputeNews, *, evidence: str) -> Heard:
     if found is None:
         return Heard(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = found
+    if news.dispute is Dispute.NONE and payment.dispute not in (Dispute.OPEN, Dispute.LOST):
+        return Heard(EventState.APPLIED, f"dispute of {invoice.number}: {news.status}")
     if news.amount and news.amount.currency != payment.captured.currency:
         # A bank disputes in its own currency; what it takes is then told by the provider in ours, or not at all.
         news = replace(news, amount=None)

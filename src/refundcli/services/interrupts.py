@@ -34,3 +34,24 @@ def held_until_written(tell: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
     if came:
         raise Interrupted
+
+
+@contextmanager
+def stop_when_asked(tell: Callable[[], None]) -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, for work that then ends where it is safe. `tell` is called once."""
+    asked = threading.Event()
+
+    def remember(number: int, _frame: FrameType | None) -> None:
+        if not asked.is_set():
+            asked.set()
+            tell()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, remember) for number in _HELD}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """Refund through a provider: reserve, send once, write what came of it (DESIGN §4)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -13,10 +13,10 @@ from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate
-from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.interrupts import Interrupted
-from refundcli.services.keys import content_of, existing_refunds, idempotency_key
+from refundcli.services.keys import content_of, existing_among, idempotency_key
 from refundcli.services.leases import Lease, is_live, new_lease
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import (
@@ -24,9 +24,9 @@ from refundcli.services.ports import (
     Clock,
     PaymentProvider,
     Providers,
-    Reading,
     RefundAnswer,
     RefundOrder,
+    RefundReading,
     Writing,
 )
 from refundcli.services.preflight import preflight
@@ -73,11 +73,15 @@ class RefundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would be done. `existing` is set when the request key was used before with the same content."""
+    """What would be done. `existing` is set when the request key was used before with the same content.
+
+    `tried`: its earlier refunds, which were all refused for good.
+    """
 
     invoice: Invoice
     shares: Sequence[Share]
     existing: Sequence[Refund] = ()
+    tried: Sequence[Refund] = ()
 
     @property
     def total(self) -> Money:
@@ -96,11 +100,13 @@ class UnsettledRefund(Refused):
             f"or, if it was never sent and shall not be: refundcli resolve {earlier.id} --not-executed --evidence TEXT",
             context={"refund": earlier.id, "invoice": earlier.invoice_number},
         )
+        self.earlier = earlier
 
 
-def preview(reading: Reading, request: RefundRequest, *, now: datetime) -> Preview:
+def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:
     """Ask every rule, change nothing. The key is looked up before any rule is asked."""
-    existing = existing_refunds(reading, request.request_key, request.content)
+    made = reading.refunds_by_key(request.request_key)
+    existing = existing_among(made, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
     if existing:
         return Preview(invoice, (), existing)
@@ -114,7 +120,7 @@ def preview(reading: Reading, request: RefundRequest, *, now: datetime) -> Previ
     )
     if request.amount and not request.allow_duplicate:
         _refuse_duplicate(invoice, shares, now)
-    return Preview(invoice, shares)
+    return Preview(invoice, shares, tried=made)
 
 
 def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
@@ -149,20 +155,11 @@ def issue_refund(
     preflight(seen.invoice, seen.shares, books=books, providers=providers)
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
-        plan = preview(tx, request, now=clock.now())
+        plan = planned(tx, request, confirmed=confirmed, now=clock.now())
         if plan.existing:
             return list(plan.existing), False
-        for earlier in left_behind(plan, now=clock.now()):
-            raise UnsettledRefund(earlier)
-        if confirmed is not None and plan.total != confirmed:
-            raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
-        made = []
-        for share in plan.shares:
-            assert share.payment.provider
-            provider = ready[share.payment.provider]
-            lease = new_lease(clock.now(), policy.call_seconds)
-            made.append(_reserve(tx, request, plan.invoice, share, provider, clock, lease))
-        return made, True
+        lease = new_lease(clock.now(), policy.call_seconds)
+        return reserve_in(tx, request, plan, providers=ready, lease=lease, at=clock.now()), True
 
     refunds, ours = books.write(reserve)
     try:
@@ -180,6 +177,10 @@ def issue_refund(
 
 
 def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy: SendingPolicy) -> None:
+    drop_unsent_in(tx, refunds, clock=clock, policy=policy)
+
+
+def drop_unsent_in(tx: Writing, refunds: Sequence[Refund], *, clock: Clock, policy: SendingPolicy) -> None:
     """The operator stopped: what was not sent yet never will be, and its amount is free."""
     for reserved in refunds:
         refund = tx.refund(reserved.id)
@@ -188,44 +189,78 @@ def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy
             settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
 
 
-def _reserve(
+def planned(reading: RefundReading, request: RefundRequest, *, confirmed: Money | None, now: datetime) -> Preview:
+    """What T1 will reserve. Raises the refusal that comes first, UnsettledRefund, or ChangedMeanwhile."""
+    plan = preview(reading, request, now=now)
+    for earlier in left_behind(plan, now=now):
+        raise UnsettledRefund(earlier)
+    if confirmed is not None and not plan.existing and plan.total != confirmed:
+        raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
+    return plan
+
+
+def reserve_in(
     tx: Writing,
     request: RefundRequest,
-    invoice: Invoice,
-    share: Share,
-    provider: PaymentProvider,
-    clock: Clock,
+    plan: Preview,
+    *,
+    providers: Mapping[Provider, PaymentProvider],
     lease: Lease,
+    at: datetime,
+    run_id: str = "",
+) -> list[Refund]:
+    """T1: for each payment the guarded amount, and the exact request with its key, before anything is sent (I2).
+
+    Every request is made before the first amount is reserved: what a provider cannot take changes nothing.
+    """
+    secret = tx.secret()
+    made = [_ready(secret, request, plan, share, providers, lease, at) for share in plan.shares]
+    for share, refund in zip(plan.shares, made, strict=True):
+        payment = share.payment
+        if not tx.reserve(payment, share.amount, payment.taken_by_dispute):
+            left = payment.refundable
+            raise OverRefund(plan.invoice, share.amount, left) if left else NothingToRefund(plan.invoice)
+        tx.add_refund(replace(refund, run_id=run_id))
+    return [replace(refund, run_id=run_id) for refund in made]
+
+
+def _ready(
+    secret: bytes,
+    request: RefundRequest,
+    plan: Preview,
+    share: Share,
+    providers: Mapping[Provider, PaymentProvider],
+    lease: Lease,
+    at: datetime,
 ) -> Refund:
-    """T1 for one payment: the guarded amount, and the exact request with its key, before anything is sent (I2)."""
-    payment, amount = share.payment, share.amount
-    if not tx.reserve(payment, amount, payment.taken_by_dispute):
-        raise OverRefund(invoice, amount, payment.refundable) if payment.refundable else NothingToRefund(invoice)
-    now = clock.now()
-    tries = [r for r in tx.refunds_by_key(request.request_key) if r.payment_id == payment.id]
-    try_number = 1 + max((r.try_number for r in tries), default=0)
-    refund_id = new_id("rf_", now)
+    invoice, payment = plan.invoice, share.payment
+    provider = providers.get(payment.provider) if payment.provider else None
+    if provider is None:
+        # Whose payment it is was told otherwise since its provider was connected.
+        raise ChangedMeanwhile(invoice, share.amount, share.amount)
+    try_number = 1 + max((r.try_number for r in plan.tried if r.payment_id == payment.id), default=0)
+    refund_id = new_id("rf_", at)
     order = RefundOrder(
         refund_id=refund_id,
         invoice_number=invoice.number,
         payment_reference=payment.reference,
-        amount=amount,
+        amount=share.amount,
         reason=request.reason,
         full=share.takes_all,
     )
-    key = idempotency_key(tx.secret(), request.request_key, payment.reference, try_number)
-    refund = Refund(
+    key = idempotency_key(secret, request.request_key, payment.reference, try_number)
+    return Refund(
         id=refund_id,
         invoice_id=invoice.id,
         invoice_number=invoice.number,
         payment_id=payment.id,
         kind=RefundKind.PROVIDER,
-        amount=amount,
+        amount=share.amount,
         reason=request.reason,
         state=RefundState.READY,
         request_key=request.request_key,
         content=request.content,
-        created_at=now,
+        created_at=at,
         operator=request.operator,
         memo=request.memo,
         try_number=try_number,
@@ -233,5 +268,3 @@ def _reserve(
         sending=Sending(key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
         dispute_decision=request.dispute_decision,
     )
-    tx.add_refund(refund)
-    return refund

@@ -5,14 +5,17 @@ import hmac
 import json
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring_ascii
 
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
-from refundcli.services.ports import Reading
+from refundcli.services.ports import RefundReading
 
 _MAX_KEY = 200
+# Made once: a bulk run asks for millions.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 class RequestKeyReused(Refused):
@@ -56,8 +59,14 @@ def row_key(fields: Mapping[str, object], nth: int) -> str:
 
 
 def content_of(fields: Mapping[str, object]) -> str:
-    """What was wished, as it was typed, in one canonical text: compared when a key comes again."""
-    return json.dumps({k: v for k, v in fields.items() if v}, sort_keys=True, separators=(",", ":"), default=str)
+    """What was wished, as it was typed, in one canonical text (sorted JSON): compared when a key comes again."""
+    quoted = encode_basestring_ascii
+    told = (
+        f"{quoted(name)}:{quoted(value) if isinstance(value, str) else _encode(value)}"
+        for name, value in sorted(fields.items())
+        if value
+    )
+    return f"{{{','.join(told)}}}"
 
 
 def digest(fields: Mapping[str, object]) -> str:
@@ -67,20 +76,25 @@ def digest(fields: Mapping[str, object]) -> str:
 def idempotency_key(store_secret: bytes, request_key: str, payment: str, try_number: int) -> str:
     """A UUID that only this store can make, the same again after a backup is restored (36 characters).
 
-    `payment` is the provider's reference: a row's number could be another payment's after a restore.
+    `payment` is the provider's reference: a row's number could be another payment's after a restore. For a
+    closing it is the invoice's, and what is wanted of which invoice is the request key.
     """
     message = json.dumps([request_key, payment, try_number]).encode()
     made = hmac.new(store_secret, message, hashlib.sha256).digest()[:16]
     return str(uuid.UUID(bytes=made, version=4))
 
 
-def existing_refunds(reading: Reading, request_key: str, content: str) -> list[Refund]:
+def existing_refunds(reading: RefundReading, request_key: str, content: str) -> list[Refund]:
     """The refunds this very request made before, if it was not refused for good (I4).
 
     Raises RequestKeyReused when the key was used for something else.
     """
-    made = reading.refunds_by_key(request_key)
+    return existing_among(reading.refunds_by_key(request_key), request_key, content)
+
+
+def existing_among(made: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
+    """The same of all the refunds that were ever made under the key. Raises RequestKeyReused."""
     for refund in made:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)
-    return made if any(refund.state is not RefundState.FAILED for refund in made) else []
+    return list(made) if any(refund.state is not RefundState.FAILED for refund in made) else []

@@ -1,4 +1,4 @@
-"""Who is sending a refund now, and whether that process still lives."""
+"""Who is sending a request now, and whether that process still lives."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ LEASE_MARGIN_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to send a refund, until then, of one process."""
+    """The right to send a request, until then, of one process."""
 
     owner: str
     until: datetime
@@ -32,13 +32,16 @@ def this_process() -> str:
 
 def is_live(sending: Sending, now: datetime) -> bool:
     """Is someone else still at it? A lease lapses with its time, or at once when its process is gone."""
-    if not sending.lease_until or sending.lease_until <= now:
-        return False
-    host, _, rest = sending.lease_owner.partition("|")
+    return bool(sending.lease_until and sending.lease_until > now) and not is_gone(sending.lease_owner)
+
+
+def is_gone(owner: str) -> bool:
+    """Has the process with this name ended? Of one on another host nobody can tell."""
+    host, _, rest = owner.partition("|")
     pid, _, started = rest.partition("|")
     if host != socket.gethostname() or not pid.isdecimal():
-        return True
-    return _started(int(pid)) == started
+        return False
+    return _started(int(pid)) != started
 
 
 def _started(pid: int) -> str:

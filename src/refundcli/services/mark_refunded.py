@@ -1,6 +1,6 @@
 """Record a refund that was made elsewhere. No money moves, and no provider can be reached from here (R2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -52,7 +52,7 @@ class MarkRequest:
                 "dispute_decision": self.dispute_decision,
                 "method": told.method,
                 "reference": told.reference,
-                "refunded_on": told.refunded_on,
+                "refunded_on": told.refunded_on and told.refunded_on.isoformat(),
                 "after_failed": told.after_failed,
                 "evidence": told.evidence,
             }
@@ -177,25 +177,26 @@ def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clo
         return list(plan.existing)
     if plan.total != confirmed:
         raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
-    records = records_of(request, plan.invoice, plan.shares, at=clock.now())
+    parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
+    records = records_of(request, plan.invoice.id, parts, at=clock.now())
     tx.record(records, on=clock.today(), number_format=number_format)
     return [tx.refund(record.refund.id) or record.refund for record in records]
 
 
 def records_of(
-    request: MarkRequest, invoice: Invoice, shares: Sequence[Share], *, at: datetime, run_id: str = ""
+    request: MarkRequest, invoice_id: int, parts: Iterable[tuple[int, Money, bool]], *, at: datetime, run_id: str = ""
 ) -> list[Record]:
-    """What will be written: one refund for each payment."""
+    """What will be written: one refund for each payment, with its amount, and whether a lost dispute took it."""
     content = request.content
     return [
         Record(
             Refund(
                 id=new_id("rf_", at),
-                invoice_id=invoice.id,
-                invoice_number=invoice.number,
-                payment_id=share.payment.id,
+                invoice_id=invoice_id,
+                invoice_number=request.number,
+                payment_id=payment_id,
                 kind=RefundKind.RECORD,
-                amount=share.amount,
+                amount=amount,
                 reason=request.reason,
                 state=RefundState.RECORDED,
                 request_key=request.request_key,
@@ -207,10 +208,15 @@ def records_of(
                 out_of_band=request.out_of_band,
                 run_id=run_id,
             ),
-            charged_back=bool(share.payment.taken_by_dispute) and request.reason is RefundReason.CHARGEBACK,
+            charged_back,
         )
-        for share in shares
+        for payment_id, amount, charged_back in parts
     ]
+
+
+def is_charged_back(share: Share, reason: RefundReason) -> bool:
+    """Is it what a lost dispute took through the bank (R11)?"""
+    return reason is RefundReason.CHARGEBACK and bool(share.payment.taken_by_dispute)
 
 
 def _after_failed(invoice: Invoice, told: OutOfBand) -> tuple[Refund, Money]:

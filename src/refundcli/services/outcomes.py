@@ -6,8 +6,8 @@ Adapters name what they saw with a `Signal`; here it is decided, once, what each
 from dataclasses import dataclass
 from enum import StrEnum
 
-from refundcli.domain.statuses import RefundState
-from refundcli.services.ports import RefundAnswer
+from refundcli.domain.statuses import ClosingState, RefundState
+from refundcli.services.ports import Answer, ClosingAnswer, RefundAnswer
 
 
 class Signal(StrEnum):
@@ -24,7 +24,7 @@ class Signal(StrEnum):
     OTHER = "other"  # anything not listed
 
 
-# Proof that nothing was refunded, on the first send. On a replay only a stored answer proves it: the first
+# Proof that nothing was done, on the first send. On a replay only a stored answer proves it: the first
 # send may have been carried out before, say, the key lost its right.
 _PROVES_NO = frozenset({Signal.NOT_SENT, Signal.NOT_ALLOWED, Signal.RATE_LIMITED, Signal.DECLINED})
 
@@ -46,8 +46,17 @@ def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
         return Outcome(answer.state)
     if answer.signal == Signal.KEY_REUSED:
         return Outcome(None, loud=True)
+    return Outcome(RefundState.FAILED if _proves_no(answer, first_send=first_send) else None)
+
+
+def closing_outcome_of(answer: ClosingAnswer, *, first_send: bool) -> ClosingState | None:
+    """The same of a closing; None while nobody knows."""
+    if answer.signal == Signal.ACCEPTED:
+        return ClosingState.DONE
+    return ClosingState.FAILED if _proves_no(answer, first_send=first_send) else None
+
+
+def _proves_no(answer: Answer, *, first_send: bool) -> bool:
     if answer.signal in _PROVES_NO and first_send:
-        return Outcome(RefundState.FAILED)
-    if answer.signal == Signal.DECLINED and answer.replayed:
-        return Outcome(RefundState.FAILED)
-    return Outcome(None)
+        return True
+    return answer.signal == Signal.DECLINED and answer.replayed

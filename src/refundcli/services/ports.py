@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund, WireRequest
-from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
+from refundcli.domain.statuses import ClosingState, Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.bad_rows import Problem
 from refundcli.services.provider_news import (
     DisputeNews,
@@ -19,7 +20,9 @@ from refundcli.services.provider_news import (
     PaymentTruth,
     RefundNews,
     StoredEvent,
+    UnreadablePayment,
 )
+from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
 
 if TYPE_CHECKING:
@@ -169,13 +172,13 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
-    """A refund as little as is needed to compare it. `came_back`: its success was told, and taken back."""
+    """A refund as little as is needed to compare it. `came_back_at`: its success was told, and taken back then."""
 
     id: str
     provider_reference: str
     amount: Money
     state: RefundState
-    came_back: bool = False
+    came_back_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,21 +203,34 @@ class EventFilter:
     limit: int = 50
 
 
-class Reading(RunReading, Protocol):
-    """One consistent look at the books."""
+class RefundReading(Protocol):
+    """What the rules of a refund are asked of."""
 
     def invoice(self, number: str) -> Invoice | None: ...
+    def numbers_near(self, number: str) -> list[str]: ...
+    def refunds_by_key(self, request_key: str) -> list[Refund]: ...
+
+
+class Reading(RefundReading, RunReading, Protocol):
+    """One consistent look at the books."""
+
     def invoices(self, wanted: InvoiceFilter) -> list[Invoice]: ...
     def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]: ...
+    def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]: ...
+    def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
+        """A number for all that the rules look at of each invoice: the same facts, the same number (in one process)."""
+        ...
+
     def numbers_behind(self, reference: str) -> list[str]:
         """Invoices that a provider's id, a refund's id or a credit note's number belongs to."""
         ...
 
-    def numbers_near(self, number: str) -> list[str]: ...
     def refund(self, refund_id: str) -> Refund | None: ...
-    def refunds_by_key(self, request_key: str) -> list[Refund]: ...
+    def refunds_by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]: ...
     def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]: ...
     def refunds_in(self, *states: RefundState) -> list[Refund]: ...
+    def closing(self, closing_id: str) -> Closing | None: ...
+    def closings_in(self, *states: ClosingState) -> list[Closing]: ...
     def refunds_to_acknowledge(self) -> list[Refund]:
         """Those that failed after their success, or came back, and no person has said that they know."""
         ...
@@ -301,6 +317,16 @@ class Writing(Reading, RunWriting, Protocol):
         """Compare and set on the fence: the outcome, the sums and the invoice's status in one transaction."""
         ...
 
+    def add_closing(self, closing: Closing) -> None: ...
+    def claim_closing(self, closing: Closing, *, owner: str, until: datetime, at: datetime) -> Closing | None:
+        """As `claim` for a refund."""
+        ...
+
+    def let_go_of_closing(self, closing: Closing) -> None: ...
+    def settle_closing(self, closing: Closing, state: ClosingState, *, failure: str, evidence: str) -> Closing | None:
+        """Compare and set on the fence. The invoice's own status is another step of the same transaction."""
+        ...
+
     def see_elsewhere(self, invoice: Invoice, payment: Payment, news: RefundNews, *, evidence: str) -> Refund:
         """Count a refund that was made by other hands, from now on."""
         ...
@@ -331,11 +357,19 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None: ...
+    def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
+        """A person dealt with an event that contradicts the books; what it said stays in its note."""
+        ...
+
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None: ...
     def set_sync_state(self, name: str, value: str) -> None: ...
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None: ...
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None: ...
-    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str) -> None: ...
+    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str, evidence: str = "") -> None: ...
+    def number_invoice(self, known_as: str, number: str) -> None:
+        """An invoice that was known by its id at the provider got its number there."""
+        ...
+
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts: ...
 
     def import_blocks(self, blocks: Iterable["InvoiceBlock"], *, source: str, all_new: bool = False) -> ImportCounts:
@@ -387,6 +421,29 @@ class RefundAnswer:
     replayed: bool = False
 
 
+class Answer(Protocol):
+    """What every answer tells, whatever was asked for."""
+
+    @property
+    def signal(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def retry_after(self) -> float | None: ...
+    @property
+    def replayed(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingAnswer:
+    """What came back when an invoice was to be closed, as `RefundAnswer` for a refund."""
+
+    signal: str
+    message: str = ""
+    retry_after: float | None = None
+    replayed: bool = False
+
+
 class PaymentProvider(Protocol):
     name: Provider
     livemode: bool
@@ -406,10 +463,35 @@ class PaymentProvider(Protocol):
         ...
 
 
+class InvoiceCloser(Protocol):
+    """A provider that keeps invoices, and voids them or writes them off when it is asked to."""
+
+    name: Provider
+    livemode: bool
+    account: str
+    base_url: str
+
+    def prepare(self, reference: str, wanted: InvoiceStatus) -> WireRequest:
+        """The exact request, without sending it."""
+        ...
+
+    def close(self, request: WireRequest, idempotency_key: str) -> ClosingAnswer:
+        """Exactly one HTTP call. Never raises for what a provider or a network may do."""
+        ...
+
+
 class Providers(Protocol):
     def of(self, provider: Provider) -> PaymentProvider: ...
     def records(self, provider: Provider) -> "ProviderRecords":
         """What the provider keeps, where it can be asked. Raises SettingsProblem."""
+        ...
+
+    def closer(self, provider: Provider) -> InvoiceCloser:
+        """Who closes the invoices that the provider keeps. Raises SettingsProblem."""
+        ...
+
+    def pace(self, provider: Provider) -> Pace:
+        """What every request to it keeps to."""
         ...
 
 
@@ -422,8 +504,20 @@ class ToldInvoice:
     payments: tuple[PaymentTruth, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An invoice at the provider that the books cannot hold, and why: a credit, say, has a negative total."""
+
+    reference: str
+    number: str
+    why: str
+
+
 class ProviderRecords(Protocol):
-    """What a provider keeps and tells when asked. Only reads; every method may raise ProviderUnreachable."""
+    """What a provider keeps and tells when asked. Only reads.
+
+    Every method may raise ProviderUnreachable; those that are asked for one thing also CannotBeHeld.
+    """
 
     name: Provider
     livemode: bool
@@ -433,7 +527,7 @@ class ProviderRecords(Protocol):
         """The payment with every refund of it; None when the provider has none of that id."""
         ...
 
-    def payments(self, *, since: date | None) -> Iterator[PaymentTruth]:
+    def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
         """Every payment made since then, newest first, many in one request (Stripe: its charges with their refunds)."""
         ...
 
@@ -443,7 +537,7 @@ class ProviderRecords(Protocol):
         ...
 
     def disputes(self, *, since: date | None) -> Iterator[DisputeNews]: ...
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
         """Every invoice made since then, newest first; `after` is the reference of one to go on after."""
         ...
 

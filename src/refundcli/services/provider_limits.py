@@ -1,4 +1,4 @@
-"""What a provider can tell and remember, which decides how a refund in doubt is settled (I8)."""
+"""What a provider can tell and remember, which decides how what is in doubt is settled (I8)."""
 
 from datetime import datetime, timedelta
 
@@ -8,7 +8,7 @@ from refundcli.domain.statuses import Provider
 # Stripe lists the refunds of a payment. Adyen tells of them only by webhook and in reports.
 CAN_LOOK_UP = frozenset({Provider.STRIPE})
 
-# Past this the same request with the same key would be a new refund: Stripe forgets a key
+# Past this the same request with the same key would be a new one: Stripe forgets a key
 # after 24 h at the earliest, Adyen after 7 days. What is cut off is for clocks that differ.
 KEY_WINDOWS = {Provider.STRIPE: timedelta(hours=20), Provider.ADYEN: timedelta(days=6)}
 

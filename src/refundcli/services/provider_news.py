@@ -8,8 +8,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
+from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute, Provider, RefundState
+
+
+class CannotBeHeld(Refused):
+    """One thing at a provider is such as the books cannot hold; what else there is may well be read."""
+
+    code = "cannot-be-held"
+
+    def __init__(self, provider: Provider, why: str) -> None:
+        super().__init__(
+            f"{provider.label} told what the books cannot hold: {why}.",
+            hint="Look at it in the provider's dashboard.",
+            context={"provider": provider.value},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +85,27 @@ class PaymentTruth:
     asked_at: datetime
     why_not_refundable: str = ""
 
+    @property
+    def told_dispute(self) -> DisputeNews:
+        """What it tells of disputes; that there was none when it was asked is told, too."""
+        none = DisputeNews(self.provider, self.references, Dispute.NONE, "no dispute", self.asked_at)
+        return self.dispute or none
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadablePayment:
+    """A payment in a list that the books cannot hold, and why."""
+
+    provider: Provider
+    references: tuple[str, ...]
+    why: str
+
 
 class EventState(StrEnum):
     """What became of an event that was stored."""
 
     WAITING = "waiting"  # not looked at yet, or the provider could not be asked
-    APPLIED = "applied"
+    APPLIED = "applied"  # taken in, or dealt with by a person
     UNMATCHED = "unmatched"  # about a payment that is not in the books (yet)
     CONTRADICTS = "contradicts"  # about a refund of ours, with another amount, payment or account
     UNKNOWN = "unknown"  # of a kind that says nothing to us: kept and shown

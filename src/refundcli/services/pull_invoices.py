@@ -3,7 +3,7 @@
 Page by page, and a pull that was stopped goes on where it was; what the books know better stays.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -17,6 +17,7 @@ from refundcli.services.ports import (
     Books,
     Clock,
     ImportCounts,
+    LeftOut,
     NewInvoice,
     ProviderRecords,
     Reading,
@@ -56,14 +57,22 @@ def pull(
 ) -> Pulled:
     """Every invoice made since then. Raises ProviderUnreachable; what was written stays."""
     name = f"pull:{records.name}:{since or 'all'}"
-    stopped_after = books.read(lambda tx: tx.sync_state(name))
-    done = Pulled(went_on=stopped_after[0] if stopped_after else "")
-    for chunk in chunked(records.invoices(since=since, after=done.went_on), _AT_ONCE):
-        write = partial(_write, told=chunk, records=records, clock=clock, number_format=number_format, name=name)
-        counts, news = books.write(write)
-        done.imported.add(counts)
-        done.news += news
-        advance(len(chunk))
+    stopped = books.read(lambda tx: tx.sync_state(name))
+    went_on, _, began = (stopped[0] if stopped else "").partition(" ")
+    done, began = Pulled(went_on=went_on), began or str(clock.today())
+
+    def bring_in(told: Iterable[ToldInvoice | LeftOut], place: str) -> None:
+        for chunk in chunked(told, _AT_ONCE):
+            write = partial(_write, told=chunk, records=records, clock=clock, number_format=number_format, place=place)
+            counts, news = books.write(write)
+            done.imported.add(counts)
+            done.news += news
+            advance(len(chunk))
+
+    bring_in(records.invoices(since=since, after=went_on), f"{name} {began}")
+    if went_on:
+        # They are listed the newest first: what was made since the stopped pull began comes before its place.
+        bring_in(records.invoices(since=max(date.fromisoformat(began), since or date.min), after=""), "")
     # The next one begins at the newest again.
     books.write(lambda tx: tx.set_sync_state(name, ""))
     return done
@@ -75,7 +84,7 @@ def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock,
     if told is None:
         raise NotAtProvider(records, name)
     done = Pulled()
-    write = partial(_write, told=[told], records=records, clock=clock, number_format=number_format, name="")
+    write = partial(_write, told=[told], records=records, clock=clock, number_format=number_format, place="")
     counts, done.news = books.write(write)
     done.imported.add(counts)
     return done
@@ -88,28 +97,65 @@ def name_there(reading: Reading, name: str) -> str:
 
 
 def _write(
-    tx: Writing, *, told: Sequence[ToldInvoice], records: ProviderRecords, clock: Clock, number_format: str, name: str
+    tx: Writing,
+    *,
+    told: Sequence[ToldInvoice | LeftOut],
+    records: ProviderRecords,
+    clock: Clock,
+    number_format: str,
+    place: str,
 ) -> tuple[ImportCounts, int]:
-    label = records.name.label
-    known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(told)]
-    conflicts = {problem.line: problem for problem in tx.beside(block_of(known)).problems}
-    counts = tx.import_invoices([each for each in known if each.line not in conflicts], source=f"pulled from {label}")
-    for each in known:
-        if each.line in conflicts:
-            counts.kept.append((each.line, each.number, f"{conflicts[each.line].message} It was left out."))
-    truths = [truth for each in told for truth in each.payments]
+    """`place`: under which name it is kept how far the pull came, and the day on which it began."""
+    whole = [each for each in told if isinstance(each, ToldInvoice)]
+    known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(whole)]
+    reasons = _why_not(tx, known)
+    good = [invoice for invoice in known if invoice.line not in reasons]
+    counts = tx.import_invoices(good, source=f"pulled from {records.name.label}") if good else ImportCounts()
+    for line, why in reasons.items():
+        counts.kept.append((line, known[line].number, f"{why} It was left out."))
+    for each in told:
+        if isinstance(each, LeftOut):
+            counts.kept.append((0, each.number or each.reference, f"{each.why} It was left out."))
+    truths = [truth for each in whole for truth in each.payments]
     news = 0
     for truth, invoice, payment in list(payments_told(tx, records.name, truths)):
         if invoice and payment:
             fresh = tx.invoice(invoice.number) or invoice
             payment = next(p for p in fresh.payments if p.id == payment.id)
             news += take_in(tx, fresh, payment, truth, clock=clock, number_format=number_format).changed
-    if name:
-        tx.set_sync_state(name, told[-1].reference)
+    if place:
+        name, began = place.split()
+        tx.set_sync_state(name, f"{told[-1].reference} {began}")
     return counts, news
 
 
+def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
+    """Why some of them cannot stand beside what the books hold, or beside each other; by their lines."""
+    reasons = {problem.line: problem.message for problem in tx.beside(block_of(invoices)).problems}
+    here = tx.invoices_by_number([invoice.number for invoice in invoices])
+    owners = {number: invoice.invoice_reference for number, invoice in here.items()}
+    paid_by = dict[str, str]()
+    for invoice in invoices:
+        owner = owners.get(invoice.number) or invoice.invoice_reference
+        ids = [known for p in invoice.payments if p.provider for known in (p.reference, p.charge) if known]
+        other = next((paid_by[known] for known in ids if known in paid_by), "")
+        if owner != invoice.invoice_reference:
+            reasons.setdefault(invoice.line, f"{invoice.invoice_reference} has the number of {owner}.")
+        elif other:
+            reasons.setdefault(invoice.line, f"It was paid with a payment of {other}.")
+        if invoice.line not in reasons:
+            owners[invoice.number] = owner
+            paid_by |= dict.fromkeys(ids, invoice.number)
+    return reasons
+
+
 def _as_known(tx: Writing, told: ToldInvoice) -> NewInvoice:
-    """Under the number that the books have for it: an import may have brought it in under one of its own."""
+    """Under the number that the books have for it: an import may have brought it in under one of its own.
+
+    A draft has no number, and is known by its id until it gets one.
+    """
     numbers = [number for number in tx.numbers_behind(told.reference) if number != told.invoice.number]
+    if numbers == [told.reference] and tx.invoice(told.invoice.number) is None:
+        tx.number_invoice(told.reference, told.invoice.number)
+        return told.invoice
     return replace(told.invoice, number=numbers[0]) if numbers else told.invoice

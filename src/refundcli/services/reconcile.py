@@ -14,10 +14,9 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind
-from refundcli.services.finding import invoice_named
+from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Reading, Writing
-from refundcli.services.provider_news import PaymentTruth
-from refundcli.services.resume import RefundNotFound
+from refundcli.services.provider_news import CannotBeHeld, PaymentTruth, UnreadablePayment
 from refundcli.services.status import compared_name
 from refundcli.services.take_in import TakenIn, payments_told, take_in
 
@@ -76,14 +75,22 @@ class Comparison:
         done, seen = Reconciled(), set[str]()
         for chunk in chunked(self.records.payments(since=since), _AT_ONCE):
             seen.update(each for truth in chunk for each in truth.references)
-            self._take_in(done, chunk)
+            self._take_in(done, [each for each in chunk if isinstance(each, PaymentTruth)])
+            self._tell_unreadable(done, [each for each in chunk if isinstance(each, UnreadablePayment)])
             self.advance(len(chunk))
         for invoice, payment in self._not_seen(seen, since):
-            truth = self.records.payment(payment.reference)
-            self._take_in_one(done, invoice.number, payment.id, truth)
+            self._ask_for(done, invoice, payment)
             self.advance(1)
         self.books.write(lambda tx: tx.set_sync_state(compared_name(self.records.name), f"{done.differences}"))
         return done
+
+    def _ask_for(self, done: Reconciled, invoice: Invoice, payment: Payment) -> None:
+        try:
+            truth = self.records.payment(payment.reference)
+        except CannotBeHeld as problem:
+            self._tell_unreadable(done, [UnreadablePayment(self.records.name, payment.references, problem.message)])
+        else:
+            self._take_in_one(done, invoice.number, payment.id, truth)
 
     def _take_in(self, done: Reconciled, truths: Sequence[PaymentTruth]) -> None:
         def write(tx: Writing) -> list[tuple[PaymentTruth, TakenIn | None]]:
@@ -95,10 +102,23 @@ class Comparison:
 
         for truth, taken in self.books.write(write):
             done.compared += 1
+            if taken is None and not truth.captured:
+                continue  # authorised, or under way: no money was taken that an invoice should tell of
             if taken is None:
                 self._found(done, _unknown_payment(truth), repaired=False)
             else:
                 self._tell_all(done, taken)
+
+    def _tell_unreadable(self, done: Reconciled, payments: Sequence[UnreadablePayment]) -> None:
+        """What is there may be more than can be read of it: it is told, and nothing is changed."""
+        references = [each for payment in payments for each in payment.references]
+        owners = self.books.read(lambda tx: tx.invoices_of_payments(self.records.name, references)) if payments else {}
+        for payment in payments:
+            done.compared += 1
+            numbers = [owners[each].number for each in payment.references if each in owners]
+            name, number = payment.references[0], next(iter(numbers), "")
+            difference = Difference(DifferenceKind.STATUS, payment.provider, number, name, "payment", "", payment.why)
+            self._found(done, difference, repaired=False)
 
     def _take_in_one(self, done: Reconciled, number: str, payment_id: int, truth: PaymentTruth | None) -> None:
         def write(tx: Writing) -> TakenIn:

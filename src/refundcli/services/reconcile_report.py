@@ -62,17 +62,20 @@ class ReportComparison:
     clock: Clock
     number_format: str
     tell: Tell
-    advance: Advance = lambda count: None
     done: Reconciled = field(default_factory=Reconciled)
 
-    def run(self) -> Reconciled:
-        """What the report tells is looked up here, then what is here and should be in it."""
+    def of_report(self, advance: Advance) -> None:
+        """What the report tells is looked up in the books."""
         for groups in chunked(self.report.by_payment(), _AT_ONCE):
             self._compare(groups)
-            self.advance(len(groups))
-        for chunk in chunked(self._expected_there(), _AT_ONCE):
+            advance(len(groups))
+
+    def of_books(self, advance: Advance) -> Reconciled:
+        """What is in the books and should be in the report; after the other way round."""
+        for chunk in chunked(self._expected_there(advance), _AT_ONCE):
             self._not_there(chunk)
-        self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
+        if self.report.rows:
+            self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
         return self.done
 
     # --- the report, looked up here --------------------------------------------------------------------------
@@ -118,6 +121,10 @@ class ReportComparison:
         for reference, told in by_reference.items():
             last = max(told, key=lambda row: _RANK.index(_REFUNDS[row.kind]))
             known = _known(line, reference, last.merchant_reference)
+            again = _made_again(told, known)
+            if again and known:
+                at = (line.invoice, reference, "refund", known.state, RefundState.SUCCEEDED, again.amount, known.id)
+                self._told(Difference(DifferenceKind.STATUS, self.provider, *at), repaired=False)
             wish = self._refund(line, reference, last, known)
             if wish:
                 yield wish
@@ -171,7 +178,7 @@ class ReportComparison:
 
     # --- the books, looked up in the report ------------------------------------------------------------------
 
-    def _expected_there(self) -> Iterator[PaymentLine]:
+    def _expected_there(self, advance: Advance) -> Iterator[PaymentLine]:
         """Payments that were made well within the time that the report covers."""
         if self.report.first is None or self.report.last is None:
             return
@@ -180,6 +187,7 @@ class ReportComparison:
         while page := self._page(after):
             yield from (line for line in page if line.paid_on and first <= line.paid_on <= last)
             after = page[-1].id
+            advance(len(page))
 
     def _page(self, after: int) -> list[PaymentLine]:
         return self.books.read(lambda tx: tx.payment_lines_after(self.provider, after, limit=_AT_ONCE))
@@ -209,10 +217,19 @@ def _known(line: PaymentLine, reference: str, merchant_reference: str) -> Refund
     return by_reference or next(named, None)
 
 
+def _made_again(told: Sequence[ReportRow], known: RefundLine | None) -> ReportRow | None:
+    """Adyen may try by itself after a late failure: then the money is gone, although the refund here failed."""
+    if known is None or known.state is not RefundState.FAILED or known.came_back_at is None:
+        return None
+    failures = [row.booked_at for row in told if row.kind is ReportKind.REFUND_FAILED]
+    since = max(failures, default=known.came_back_at)
+    return next((row for row in told if row.kind is ReportKind.REFUNDED and row.booked_at > since), None)
+
+
 def _is_news(known: RefundLine, state: RefundState) -> bool:
     """A later word, or money on its way for a refund that is told here as failed and never sent."""
     if known.state is RefundState.FAILED and state in _GIVEN:
-        return not known.came_back
+        return known.came_back_at is None
     return may_become(known.state, state)
 
 

@@ -3,14 +3,16 @@
 import re
 from dataclasses import dataclass
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import leases
+from refundcli.services.finding import RefundNotFound
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import Books, Clock, Providers, Reading, RefundAnswer, Writing
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
-from refundcli.services.resume import RefundNotFound, Step, resume
+from refundcli.services.resume import Step, resume
 from refundcli.services.sending import SendingPolicy, settle
 
 _REFERENCES = {
@@ -21,9 +23,9 @@ _REFERENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a person found out: the provider's reference where the refund was made, none where it was not."""
+    """What a person found out: the provider's reference where it was made, none where it was not."""
 
-    refund_id: str
+    asked_id: str
     provider_reference: str
     evidence: str
 
@@ -31,11 +33,11 @@ class Resolution:
 class NotUnresolved(Refused):
     code = "not-unresolved"
 
-    def __init__(self, refund: Refund) -> None:
+    def __init__(self, asked: Refund | Closing) -> None:
         super().__init__(
-            f"{refund.id} is {refund.state}: there is nothing to resolve.",
-            hint=f"refundcli invoice show {refund.invoice_number}",
-            context={"refund": refund.id, "status": refund.state},
+            f"{asked.id} is {asked.state}: there is nothing to resolve.",
+            hint=f"refundcli invoice show {asked.invoice_number}",
+            context={_word_for(asked): asked.id, "status": asked.state},
         )
 
 
@@ -44,11 +46,11 @@ class ResumeFirst(Refused):
 
     code = "resume-first"
 
-    def __init__(self, refund: Refund) -> None:
+    def __init__(self, asked: Refund | Closing) -> None:
         super().__init__(
-            f"{refund.id} can still be settled by asking the provider.",
-            hint=f"refundcli resume {refund.id}",
-            context={"refund": refund.id},
+            f"{asked.id} can still be settled by asking the provider.",
+            hint=f"refundcli resume {asked.id}",
+            context={_word_for(asked): asked.id},
         )
 
 
@@ -82,11 +84,15 @@ class NoEvidence(UsageProblem):
         )
 
 
+def _word_for(asked: Refund | Closing) -> str:
+    return "refund" if isinstance(asked, Refund) else "closing"
+
+
 def check(reading: Reading, wanted: Resolution, *, clock: Clock) -> Refund:
     """The refund, if it may be ended by hand. Raises the refusal that comes first."""
-    refund = reading.refund(wanted.refund_id)
+    refund = reading.refund(wanted.asked_id)
     if refund is None:
-        raise RefundNotFound(wanted.refund_id)
+        raise RefundNotFound(wanted.asked_id)
     if not wanted.evidence.strip():
         raise NoEvidence
     if not refund.state.unfinished or refund.sending is None:

@@ -1,33 +1,35 @@
 """Settle what a kill or a timeout left behind: look it up first, send again only inside the key window (§4)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
-from functools import partial
+from typing import TypeVar
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.eligibility import Intent, refund_blockers
-from refundcli.domain.errors import NotFound, SettingsProblem
+from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import OverRefund, RuleRefusal, most_important
-from refundcli.domain.statuses import RefundState
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import leases
-from refundcli.services.finding import invoice_named
+from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.outcomes import Signal
-from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, Reading, RefundAnswer, Writing
+from refundcli.services.ports import (
+    Books,
+    Clock,
+    InvoiceCloser,
+    PaymentProvider,
+    Providers,
+    Reading,
+    RefundAnswer,
+    Writing,
+)
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
 from refundcli.services.sending import SendingPolicy, send, settle, take_down
 
 _LOOK_AGAIN_SECONDS = 0.2
-
-
-class RefundNotFound(NotFound):
-    code = "refund-not-found"
-
-    def __init__(self, refund_id: str) -> None:
-        super().__init__(
-            f"There is no refund {ascii(refund_id[:80])[1:-1]}.",
-            hint="refundcli resume --all   settles every refund that is not finished",
-        )
+_Asked = TypeVar("_Asked", Refund, Closing)
 
 
 class Step(StrEnum):
@@ -73,31 +75,29 @@ def resume(
 
 
 def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
-    refund = _when_free(refund, books=books, clock=clock, policy=policy)
+    refund = when_free(refund, lambda tx: tx.refund(refund.id), books=books, clock=clock, policy=policy)
     if not refund.state.unfinished or refund.sending is None:
         return Resumed(refund, Step.FINISHED)
     provider = providers.of(refund.sending.request.provider)
-    if not _same_place(refund.sending, provider):
+    if not same_place(refund.sending, provider):
         return Resumed(refund, Step.ELSEWHERE, "use the settings with which it was made")
     if refund.state is RefundState.READY:
         return _finish_ready(refund, books, provider, clock, policy)
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
 
 
-def _when_free(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:
-    """The refund once no other process is sending it: a lease ends by itself, or with its process."""
+def when_free(
+    asked: _Asked, look: Callable[[Reading], _Asked | None], *, books: Books, clock: Clock, policy: SendingPolicy
+) -> _Asked:
+    """The same once no other process is sending it: a lease ends by itself, or with its process."""
     told = False
-    while refund.state.unfinished and refund.sending and leases.is_live(refund.sending, clock.now()):
+    while asked.state.unfinished and asked.sending and leases.is_live(asked.sending, clock.now()):
         if not told:
-            policy.tell_waiting(refund)
+            policy.tell_waiting(asked)
             told = True
         policy.sleep(_LOOK_AGAIN_SECONDS)
-        refund = books.read(partial(_as_it_stands, refund))
-    return refund
-
-
-def _as_it_stands(refund: Refund, tx: Reading) -> Refund:
-    return tx.refund(refund.id) or refund
+        asked = books.read(look) or asked
+    return asked
 
 
 def _finish_ready(
@@ -106,17 +106,22 @@ def _finish_ready(
     """Nothing was sent. The rules are asked again, for the world may have changed since it was reserved."""
 
     def check(tx: Writing) -> Refund | None:
-        refusal = _why_not_any_more(tx, refund)
-        if refusal is None:
-            return None
-        answer = RefundAnswer(Signal.NOT_SENT, message=f"never sent: {refusal.message}")
-        settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
-        return tx.refund(refund.id)
+        return fail_where_refused_in(tx, refund, clock=clock, policy=policy)
 
     failed = books.write(check)
     if failed:
         return Resumed(failed, Step.SETTLED, failed.failure)
     return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
+
+
+def fail_where_refused_in(tx: Writing, refund: Refund, *, clock: Clock, policy: SendingPolicy) -> Refund | None:
+    """A `ready` one that the rules refuse by now is `failed` as never sent; None where it may be sent."""
+    refusal = _why_not_any_more(tx, refund)
+    if refusal is None:
+        return None
+    answer = RefundAnswer(Signal.NOT_SENT, message=f"never sent: {refusal.message}")
+    settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
+    return tx.refund(refund.id)
 
 
 def _why_not_any_more(tx: Reading, refund: Refund) -> RuleRefusal | None:
@@ -139,22 +144,36 @@ def _finish_submitted(
     policy: SendingPolicy,
 ) -> Resumed:
     """Look it up; send again with the same key only where the provider still knows the key (I8)."""
-    can_look_up = provider.name in CAN_LOOK_UP
-    found = provider.find_refund(sending.request, refund.id) if can_look_up else None
+    found = looked_up(sending, refund, provider)
     if found is not None:
         settled = take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy)
         return _told(settled)
-    if not key_is_known(sending, clock.now()):
+    barred = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
+    if barred:
+        return barred
+    return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
+
+
+def looked_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> RefundAnswer | None:
+    """What the provider knows of it; None where it has none, or tells of none."""
+    return provider.find_refund(sending.request, refund.id) if provider.name in CAN_LOOK_UP else None
+
+
+def why_not_again(
+    reading: Reading, refund: Refund, sending: Sending, provider: Provider, now: datetime
+) -> Resumed | None:
+    """Why one that was not found is not sent again; None where it may be, with the same key (I8)."""
+    if not key_is_known(sending, now):
         why = (
-            f"{provider.name.label} no longer knows its key; nothing will be sent again. "
+            f"{provider.label} no longer knows its key; nothing will be sent again. "
             f"Look it up there, then: refundcli resolve {refund.id} …"
         )
         return Resumed(refund, Step.NEEDS_ATTENTION, why)
-    refusal = books.read(lambda tx: _why_not_any_more(tx, refund))
+    refusal = _why_not_any_more(reading, refund)
     if refusal:
         # Sending again could now pay the customer twice; that the first one arrived is not ruled out either.
         return Resumed(refund, Step.STILL_UNKNOWN, f"not sent again: {refusal.message}")
-    return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
+    return None
 
 
 def _told(refund: Refund) -> Resumed:
@@ -163,7 +182,8 @@ def _told(refund: Refund) -> Resumed:
     return Resumed(refund, Step.SETTLED, refund.failure)
 
 
-def _same_place(sending: Sending, provider: PaymentProvider) -> bool:
+def same_place(sending: Sending, provider: PaymentProvider | InvoiceCloser) -> bool:
+    """Would it go to the account, mode and address that it was made for (I8, I12)?"""
     request = sending.request
     return (
         provider.account == request.account

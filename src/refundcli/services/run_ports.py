@@ -1,10 +1,12 @@
 """What bulk runs need of the books."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.domain.refund import Refund
 
 
 class RunReading(Protocol):
@@ -22,8 +24,12 @@ class RunReading(Protocol):
         """Rows of a run in these states, in their order; `after` is the number of one to go on after."""
         ...
 
-    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[str]:
-        """Ids of refunds that a run made, in order; `after` is one to go on after."""
+    def items_on_lines(self, run_id: str, lines: Sequence[int]) -> dict[int, RunItem]:
+        """Rows of a run by the line of its file that they stood on."""
+        ...
+
+    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
+        """What a run made, in order; `after` is the id of one to go on after."""
         ...
 
 
@@ -41,6 +47,21 @@ class RunWriting(RunReading, Protocol):
         """
         ...
 
+    def hold_items(self, run_id: str, *, worker: str, until: datetime) -> None:
+        """This worker is still at the rows that it holds."""
+        ...
+
     def finish_items(self, items: Sequence[RunItem]) -> None:
-        """Write down what came of rows that this worker holds: their state, code, message and hint."""
+        """What came of rows, each still held by the worker that it names: state, code, message and hint.
+
+        `waiting` gives one back. A row that another worker has taken over since is left to that one.
+        """
+        ...
+
+    def ask_again(self, run_id: str) -> int:
+        """Rows whose outcome was not known wait again: how many."""
+        ...
+
+    def all_or_nothing(self) -> AbstractContextManager[None]:
+        """What is raised inside undoes what was changed inside, and nothing else of the transaction."""
         ...

@@ -1,17 +1,23 @@
-"""T2 to T4: claim a refund, send it once, write what came of it. Shared by `refund` and `resume`."""
+"""T2 to T4: claim a refund, send it once, write what came of it. Shared by `refund` and `resume`.
+
+A closing goes the same way (`send_closing`).
+"""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.errors import OutcomeUnknown
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
 from refundcli.services.interrupts import held_until_written
 from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, outcome_of
-from refundcli.services.ports import Books, Clock, PaymentProvider, RefundAnswer, Settlement, Writing
+from refundcli.services.ports import Answer, Books, Clock, PaymentProvider, RefundAnswer, Settlement, Writing
 
+A = TypeVar("A", bound=Answer)
 _MOST_SENDS = 3
 _LONGEST_WAIT_SECONDS = 10.0
 
@@ -21,12 +27,13 @@ class OutcomeNotWritten(OutcomeUnknown):
 
     code = "outcome-not-written"
 
-    def __init__(self, refund: Refund, answer: RefundAnswer, why: Exception) -> None:
+    def __init__(self, asked: Refund | Closing, answer: Answer, reference: str, why: Exception) -> None:
+        what = "refund" if isinstance(asked, Refund) else "closing"
         super().__init__(
-            f"Refund {refund.id}: the provider answered ({answer.reference or answer.signal}), "
+            f"{what.title()} {asked.id}: the provider answered ({reference or answer.signal}), "
             f"but the store could not be written: {why}",
-            hint=f"Keep this line. When the store works again: refundcli resume {refund.id}",
-            context={"refund": refund.id, "provider_reference": answer.reference, "signal": answer.signal},
+            hint=f"Keep this line. When the store works again: refundcli resume {asked.id}",
+            context={what: asked.id, "provider_reference": reference, "signal": answer.signal},
         )
 
 
@@ -37,7 +44,7 @@ class SendingPolicy:
     call_seconds: float
     number_format: str
     tell_held: Callable[[], None] = field(default=lambda: None)
-    tell_waiting: Callable[[Refund], None] = field(default=lambda refund: None)
+    tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
     sleep: Callable[[float], None] = field(default=time.sleep)
 
 
@@ -46,13 +53,18 @@ def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Cloc
 
     Returns the refund as it stands then: still `submitted` when nobody knows. Raises OutcomeNotWritten.
     """
-    first_send = refund.sending is not None and refund.sending.first_sent_at is None
+    first_send = is_first_send(refund)
     with held_until_written(policy.tell_held):
         claimed = claim(refund, books=books, clock=clock, seconds=policy.call_seconds)
         if claimed is None or claimed.sending is None:
             return _as_it_stands(refund, books)
-        answer = _call(claimed, provider, policy)
+        answer = call(claimed, provider, policy)
         return take_down(claimed, answer, first_send=first_send, books=books, clock=clock, policy=policy)
+
+
+def is_first_send(refund: Refund) -> bool:
+    """Was it never sent? Then what is answered tells of this one request alone."""
+    return refund.sending is not None and refund.sending.first_sent_at is None
 
 
 def claim(refund: Refund, *, books: Books, clock: Clock, seconds: float) -> Refund | None:
@@ -71,21 +83,32 @@ def take_down(
     clock: Clock,
     policy: SendingPolicy,
 ) -> Refund:
-    """T4: the outcome, if the answer proves one; else the amount stays reserved (I5)."""
-    outcome = outcome_of(answer, first_send=first_send)
+    """T4. Raises OutcomeNotWritten."""
 
     def write(tx: Writing) -> Refund:
-        if outcome.state is None:
-            tx.let_go(refund)
-        else:
-            settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
+        take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
         return tx.refund(refund.id) or refund
 
     try:
-        written = books.write(write)
+        return with_what_was_said(books.write(write), answer)
     except Exception as why:
-        raise OutcomeNotWritten(refund, answer, why) from why
-    return replace(written, failure=written.failure or answer.message) if outcome.state is None else written
+        raise OutcomeNotWritten(refund, answer, answer.reference, why) from why
+
+
+def take_down_in(
+    tx: Writing, refund: Refund, answer: RefundAnswer, *, first_send: bool, clock: Clock, policy: SendingPolicy
+) -> None:
+    """The outcome, if the answer proves one; else the amount stays reserved (I5)."""
+    outcome = outcome_of(answer, first_send=first_send)
+    if outcome.state is None:
+        tx.let_go(refund)
+    else:
+        settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
+
+
+def with_what_was_said(refund: Refund, answer: RefundAnswer) -> Refund:
+    """Of a refund whose outcome is not known the books keep no words; who waits for it is told them."""
+    return replace(refund, failure=refund.failure or answer.message) if refund.state.unfinished else refund
 
 
 def settle(
@@ -101,28 +124,39 @@ def settle(
     """The state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
     failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
     end = Settlement(state, answer.reference, answer.status, failure, evidence)
-    write_end(tx, refund, end, clock=clock, number_format=policy.number_format)
+    _end(tx, refund, end, clock=clock, number_format=policy.number_format)
 
 
 def write_end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund | None:
     """The state and what follows from it; None where it may not become so, or is not as it was."""
+    ended = _end(tx, refund, end, clock=clock, number_format=number_format)
+    return tx.refund(refund.id) if ended else None
+
+
+def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> bool:
     settled = tx.settle(refund, end)
-    # One that was made elsewhere has no credit note until it is adopted.
-    if settled is None or settled.credit_note is None:
-        return settled
+    if settled is None:
+        return False
+    # One that was made elsewhere has no credit note until it is adopted; then nothing is to be done.
     if end.state in (RefundState.PENDING, RefundState.SUCCEEDED):
         tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=number_format)
     elif end.state in (RefundState.FAILED, RefundState.REVERSED):
         tx.void_credit_note(settled, at=clock.now())
-    return tx.refund(refund.id)
+    return True
 
 
-def _call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy) -> RefundAnswer:
-    """One request; again only where the last one provably did nothing."""
+def call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy) -> RefundAnswer:
+    """T3."""
     assert refund.sending
+    request, key = refund.sending.request, refund.sending.idempotency_key
+    return ask(lambda: provider.refund(request, key), policy)
+
+
+def ask(once: Callable[[], A], policy: SendingPolicy) -> A:
+    """One request; again only where the last one provably did nothing."""
     deadline = time.monotonic() + policy.call_seconds
     for sends in range(1, _MOST_SENDS + 1):
-        answer = provider.refund(refund.sending.request, refund.sending.idempotency_key)
+        answer = once()
         wait = min(answer.retry_after or 0.5 * 2**sends, _LONGEST_WAIT_SECONDS)
         if answer.signal not in MAY_BE_SENT_AGAIN or sends == _MOST_SENDS or time.monotonic() + wait > deadline:
             return answer

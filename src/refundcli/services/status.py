@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice
-from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.refund import Refund, Sending
+from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.services import leases
 from refundcli.services.ports import Account, InvoiceFilter, Reading
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
@@ -17,7 +18,7 @@ _SHOWN = 50
 
 
 class Next(StrEnum):
-    """What to do about an unfinished refund."""
+    """What to do about what is unfinished."""
 
     WAIT = "wait"  # a living process is at it, or the provider will tell
     RESUME = "resume"
@@ -35,13 +36,22 @@ class OpenRefund:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenClosing:
+    closing: Closing
+    age: timedelta
+    next: Next
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The unfinished, what came back, the pending, what was made elsewhere, and the invoices that must wait.
 
-    Each list is cut at fifty. `events` counts those that need a person, `compared` tells by provider when.
+    `closings` are the unfinished ones. Each list is cut at fifty. `events` counts those that need a person,
+    `compared` tells by provider when.
     """
 
     unfinished: Sequence[OpenRefund]
+    closings: Sequence[OpenClosing]
     came_back: Sequence[OpenRefund]
     pending: Sequence[OpenRefund]
     elsewhere: Sequence[OpenRefund]
@@ -56,16 +66,19 @@ class Status:
     @property
     def needs_someone(self) -> bool:
         refunds = (*self.unfinished, *self.came_back, *self.pending)
-        return any(each.next is not Next.WAIT for each in refunds) or bool(self.events.get(EventState.CONTRADICTS))
+        next_steps = [*(each.next for each in refunds), *(each.next for each in self.closings)]
+        return any(step is not Next.WAIT for step in next_steps) or bool(self.events.get(EventState.CONTRADICTS))
 
 
 def look(reading: Reading, *, now: datetime, pending_days: int) -> Status:
     """`pending_days`: a refund that was accepted longer ago than this should have been told as final."""
     unfinished = reading.refunds_in(RefundState.READY, RefundState.SUBMITTED)
+    closings = reading.closings_in(ClosingState.READY, ClosingState.SUBMITTED)
     pending = reading.refunds_in(RefundState.PENDING)
     overdue = now - timedelta(days=pending_days)
     return Status(
-        unfinished=[_open(refund, now) for refund in unfinished],
+        unfinished=[OpenRefund(each, now - each.created_at, _next(each.sending, now)) for each in unfinished],
+        closings=[OpenClosing(each, now - each.created_at, _next(each.sending, now)) for each in closings],
         came_back=_all(reading.refunds_to_acknowledge(), now, Next.ACKNOWLEDGE),
         pending=[
             OpenRefund(each, now - each.created_at, Next.RECONCILE if each.created_at < overdue else Next.WAIT)
@@ -91,12 +104,7 @@ def _all(refunds: Sequence[Refund], now: datetime, what: Next) -> list[OpenRefun
     return [OpenRefund(refund, now - refund.created_at, what) for refund in refunds[:_SHOWN]]
 
 
-def _open(refund: Refund, now: datetime) -> OpenRefund:
-    return OpenRefund(refund, now - refund.created_at, _next(refund, now))
-
-
-def _next(refund: Refund, now: datetime) -> Next:
-    sending = refund.sending
+def _next(sending: Sending | None, now: datetime) -> Next:
     if sending is None or leases.is_live(sending, now):
         return Next.WAIT
     can_settle = key_is_known(sending, now) or sending.request.provider in CAN_LOOK_UP

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.domain.statuses import Dispute, Provider
+from refundcli.domain.statuses import Provider
 from refundcli.services.differences import Difference, DifferenceKind, compare
 from refundcli.services.hear_news import Heard, hear
 from refundcli.services.ports import Clock, Reading, Writing
-from refundcli.services.provider_news import DisputeNews, News, PaymentTruth
+from refundcli.services.provider_news import News, PaymentTruth
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def take_in(
     evidence = f"asked {truth.provider.label}"
     changed = int(
         tx.note_payment(payment, captured=truth.captured, processing=truth.processing, evidence=evidence)
-    ) + sum(each.changed for each in _heard(tx, payment, truth, evidence, clock, number_format))
+    ) + sum(each.changed for each in _heard(tx, truth, evidence, clock, number_format))
     if not changed:
         return TakenIn(found, found)
     now = tx.invoice(invoice.number)
@@ -38,13 +38,8 @@ def take_in(
     return TakenIn(found, list(compare(now, next(p for p in now.payments if p.id == payment.id), truth)), changed)
 
 
-def _heard(
-    tx: Writing, payment: Payment, truth: PaymentTruth, evidence: str, clock: Clock, number_format: str
-) -> Iterator[Heard]:
-    dispute = truth.dispute
-    if dispute is None and payment.dispute in (Dispute.OPEN, Dispute.LOST):
-        dispute = DisputeNews(truth.provider, truth.references, Dispute.NONE, "no dispute", clock.now())
-    told: list[News] = [*([dispute] if dispute else []), *truth.refunds]
+def _heard(tx: Writing, truth: PaymentTruth, evidence: str, clock: Clock, number_format: str) -> Iterator[Heard]:
+    told: list[News] = [truth.told_dispute, *truth.refunds]
     for news in told:
         yield hear(tx, news, evidence=evidence, clock=clock, number_format=number_format)
 

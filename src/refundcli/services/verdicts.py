@@ -1,7 +1,9 @@
-"""How an unfinished or failed refund is told, with the way on."""
+"""How an unfinished or failed refund or closing is told, with the way on."""
 
-from refundcli.domain.errors import OutcomeUnknown, ProviderDeclined
+from refundcli.domain.closing import Closing
+from refundcli.domain.errors import OutcomeUnknown, ProviderDeclined, RefundcliError
 from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import ClosingState, RefundState
 
 
 class NotConfirmedByProvider(OutcomeUnknown):
@@ -31,3 +33,40 @@ class RefundDeclined(ProviderDeclined):
             f"--full --reason {refund.reason} --after-failed {refund.id} --evidence TEXT",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
+
+
+class ClosingNotConfirmed(OutcomeUnknown):
+    code = "outcome-unknown"
+
+    def __init__(self, closing: Closing) -> None:
+        who, number = closing.provider.label, closing.invoice_number
+        why = f" ({closing.failure})" if closing.failure else ""
+        super().__init__(
+            f"{who} did not confirm that {number} is {closing.past_tense}{why}. It may or may not be.",
+            hint=f"{number} stays as it was until that is known.\n"
+            f"Next: refundcli resume {closing.id}     (asks {who}, and sends again only if it never arrived)",
+            context={"closing": closing.id, "invoice": number},
+        )
+
+
+class ClosingDeclined(ProviderDeclined):
+    code = "provider-declined"
+
+    def __init__(self, closing: Closing) -> None:
+        who, number = closing.provider.label, closing.invoice_number
+        super().__init__(
+            f"{number} was not {closing.past_tense} at {who}: {closing.failure or 'no reason was given'}.",
+            hint=f"{number} stays as it was. refundcli invoice show {number} --refresh   shows how it stands at {who}",
+            context={"closing": closing.id, "invoice": number},
+        )
+
+
+def problem_of(asked: Refund | Closing) -> RefundcliError | None:
+    """What is to be told on stderr, whatever the format; nothing where all went well."""
+    if isinstance(asked, Closing):
+        if asked.state.unfinished:
+            return ClosingNotConfirmed(asked)
+        return ClosingDeclined(asked) if asked.state is ClosingState.FAILED else None
+    if asked.state.unfinished:
+        return NotConfirmedByProvider(asked)
+    return RefundDeclined(asked) if asked.state is RefundState.FAILED else None

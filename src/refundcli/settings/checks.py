@@ -149,6 +149,13 @@ def up_to(most: float) -> Callable[[object], float]:
     return check
 
 
+def rate(value: object) -> float:
+    """Requests a second; 0 means that only the provider's own limit holds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= HIGHEST_RATE:
+        raise Unfit(f"must be a number of requests per second up to {HIGHEST_RATE:g}, or 0 for no limit")
+    return float(value)
+
+
 def in_flight(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_IN_FLIGHT:
         raise Unfit(f"must be a whole number from 1 to {MOST_IN_FLIGHT}")

@@ -19,7 +19,7 @@ class Rule:
     check: Callable[[Any], object]
 
 
-_RATE = Rule(float, checks.up_to(checks.HIGHEST_RATE))
+_RATE = Rule(float, checks.rate)
 _TIMEOUT = Rule(float, checks.up_to(checks.LONGEST_TIMEOUT))
 
 

@@ -4,12 +4,18 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
-from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
+from refundcli.store.many_rows import insert_many, stored
 from refundcli.store.tables import AuditEntryRow
+
+_COLUMNS = (
+    "seq", "at", "operator", "host", "action", "subject", "before", "after", "previous_hash", "hash",
+)  # fmt: skip
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 class AuditTrail:
@@ -43,10 +49,22 @@ class AuditTrail:
         self._waiting.append(entry)
         self._head = (seq + 1, entry["hash"])
 
+    def mark(self) -> tuple[tuple[int, str] | None, int]:
+        """Where the trail is now, to go back to when what follows is undone."""
+        return self._head, len(self._waiting)
+
+    def back_to(self, mark: tuple[tuple[int, str] | None, int]) -> None:
+        """Forget what was written since. It was not flushed: that is done just before the commit."""
+        self._head, kept = mark
+        del self._waiting[kept:]
+
     def flush(self) -> None:
         """Write down what waits: all entries of a transaction in one statement, just before its commit."""
         if self._waiting:
-            self._session.execute(insert(AuditEntryRow), self._waiting)
+            connection = self._session.connection()
+            at = stored(connection, self.at)
+            rows = [[at if name == "at" else entry[name] for name in _COLUMNS] for entry in self._waiting]
+            insert_many(connection, "audit_entry", _COLUMNS, rows)
             self._waiting = []
 
     def _stored_head(self) -> tuple[int, str]:
@@ -68,9 +86,10 @@ def seal(
     previous_hash: str,
 ) -> str:
     """A hash over every field, each with its length told by JSON's quotes, and over the seal before."""
-    when = at.isoformat(timespec="microseconds")
-    fields = [seq, when, operator, host, action, subject, before, after, previous_hash]
-    return hashlib.sha256(json.dumps(fields, ensure_ascii=True).encode()).hexdigest()
+    texts = (at.isoformat(timespec="microseconds"), operator, host, action, subject, before, after, previous_hash)
+    # JSON's own list, put together here: a bulk run seals millions.
+    fields = f"[{seq}, {', '.join(map(encode_basestring_ascii, texts))}]"
+    return hashlib.sha256(fields.encode()).hexdigest()
 
 
 def broken_seals(session: Session) -> Iterator[int]:
@@ -97,4 +116,9 @@ def _seal_of(entry: AuditEntryRow) -> str:
 
 
 def _canonical(fields: Mapping[str, object]) -> str:
-    return json.dumps(fields, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    """As `json.dumps` writes it with sorted keys and no spaces, at a third of its cost: nearly all values are texts."""
+    told = (
+        f"{encode_basestring(name)}:{encode_basestring(value) if isinstance(value, str) else _encode(value)}"
+        for name, value in sorted(fields.items())
+    )
+    return f"{{{','.join(told)}}}"

@@ -12,7 +12,11 @@ from refundcli.store.unit_of_work import SqlBooks
 # Each finds the rows that break one promise; none in sound books.
 _CHECKS = {
     "payment {} holds another amount reserved than its refunds do": """
-        SELECT p.id FROM payment p WHERE p.reserved <> (
+        SELECT p.id FROM payment p WHERE p.reserved < (
+            SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id AND r.kind <> 'external' AND (
+                r.state IN ('ready','submitted','pending')
+                OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))
+        OR p.reserved > (
             SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id AND (
                 r.kind <> 'external' AND r.state IN ('ready','submitted','pending')
                 OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))""",
@@ -40,6 +44,22 @@ _CHECKS = {
             OR (r.state IN ('succeeded','recorded') AND c.number IS NULL)""",
     "refund {} was sent without a key or a request": """
         SELECT id FROM refund WHERE kind = 'provider' AND (idempotency_key IS NULL OR request IS NULL)""",
+    "closing {} was sent without a key or an address": """
+        SELECT id FROM closing WHERE idempotency_key = '' OR endpoint = ''""",
+    # Money that is known since may have moved the invoice on.
+    "closing {} is done, and its invoice is not closed": """
+        SELECT c.id FROM closing c JOIN invoice i ON i.id = c.invoice_id
+        WHERE c.state = 'done' AND i.paid = 0
+            AND (i.status IN ('draft','open') OR c.action = 'void' AND i.status = 'uncollectible')""",
+    "closing {} has not one audit entry for each change": """
+        SELECT c.id FROM closing c LEFT JOIN audit_entry a ON a.subject = c.id
+        GROUP BY c.id, c.fence, c.state
+        HAVING sum(CASE WHEN a.action = 'closing ready' THEN 1 ELSE 0 END) <> 1
+            OR sum(CASE WHEN a.action = 'closing submitted' THEN 1 ELSE 0 END) <> c.fence
+            OR sum(CASE WHEN a.action = 'closing done' THEN 1 ELSE 0 END)
+                <> CASE WHEN c.state = 'done' THEN 1 ELSE 0 END
+            OR sum(CASE WHEN a.action = 'closing failed' THEN 1 ELSE 0 END)
+                <> CASE WHEN c.state = 'failed' THEN 1 ELSE 0 END""",
 }
 
 _SERIES = """

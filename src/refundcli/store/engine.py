@@ -20,6 +20,8 @@ from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
 # "RfCl": tells a store of ours from any other SQLite file.
 APPLICATION_ID = 0x5266436C
 BUSY_TIMEOUT_SECONDS = 30
+# What a chunk of a bulk run changes fits in it: a transaction that spills keeps readers out until its end.
+CACHE_KIB = 32_768
 
 
 def store_engine(url: str) -> Engine:
@@ -61,7 +63,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # The driver's own transactions begin too late (a read would take no snapshot): ours are explicit.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("foreign_keys=ON", "synchronous=EXTRA", "trusted_schema=OFF"):
+    for pragma in ("foreign_keys=ON", "synchronous=EXTRA", "trusted_schema=OFF", f"cache_size=-{CACHE_KIB}"):
         cursor.execute(f"PRAGMA {pragma}")
     # Only in a store of ours: the mode is kept in the file, and another program's file is not ours to change.
     if cursor.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:

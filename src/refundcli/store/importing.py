@@ -22,7 +22,7 @@ from refundcli.services.chunks import chunked
 from refundcli.services.invoice_block import InvoiceBlock
 from refundcli.services.ports import Beside, ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
-from refundcli.store.many_rows import flags, insert_many, moment, new_ids
+from refundcli.store.many_rows import flags, insert_many, new_ids, stored
 from refundcli.store.payment_matching import id_columns, match_payments
 from refundcli.store.payment_news import payment_news, payment_values
 from refundcli.store.tables import AuditEntryRow, InvoiceRow, PaymentRow
@@ -72,7 +72,7 @@ class Importer:
         if not block.size:
             return
         connection, payments = self._session.connection(), block.payments
-        at = moment(connection, self._at)
+        at = stored(connection, self._at)
         ids = new_ids(connection, "invoice", block.size)
         paid, returned = [0] * block.size, [0] * block.size
         for place, captured, given_back in zip(
@@ -96,11 +96,11 @@ class Importer:
             "invoice_reference": [reference or None for reference in block.references],
             "products": map(_products, block.products),
             "subscription": block.subscriptions,
-            "source": repeat(self._source),
-            "created_at": repeat(at),
-            "updated_at": repeat(at),
+            "source": repeat(self._source, block.size),
+            "created_at": repeat(at, block.size),
+            "updated_at": repeat(at, block.size),
         }
-        insert_many(connection, "invoice", invoices)
+        insert_many(connection, "invoice", tuple(invoices), zip(*invoices.values(), strict=True))
         told = {
             "invoice_id": [ids[place] for place in payments.invoices],
             "position": _positions(payments.invoices),
@@ -111,21 +111,25 @@ class Importer:
             "captured": payments.captured,
             "returned_elsewhere": payments.returned_elsewhere,
             "opening_returned": payments.returned_elsewhere,
-            "opening_at": repeat(at),
+            "opening_at": repeat(at, len(payments.invoices)),
             "auto_refundable": flags(connection, payments.auto_refundable),
             "processing": flags(connection, payments.processing),
             "dispute": payments.disputes,
             "dispute_amount": payments.dispute_amounts,
             "paid_on": payments.paid_on,
         }
-        insert_many(connection, "payment", told)
+        insert_many(connection, "payment", tuple(told), zip(*told.values(), strict=True))
         self._counts.new += block.size
 
     def _payment_values(self, payment: NewPayment) -> dict[str, Any]:
         return payment_values(payment) | {"opening_at": self._at}
 
     def _update(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> None:
-        changes = _differences(row, _described(invoice) | {"total": invoice.total})
+        told = _described(invoice) | {"total": invoice.total}
+        if not invoice.invoice_reference:
+            # A file without it does not make an invoice that a provider keeps one that can be closed here alone.
+            del told["invoice_reference"]
+        changes = _differences(row, told)
         status = self._status_change(invoice, row)
         paid_before = row.paid
         touched = self._update_payments(invoice, row, payments)

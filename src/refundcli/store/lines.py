@@ -73,5 +73,5 @@ def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[Refund
 def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
     for payment, refund, reference, amount, code, state, came_back_at in rows:
         of: Currency = _of(code)
-        line = RefundLine(refund, reference or "", Money(amount, of), RefundState(state), came_back_at is not None)
+        line = RefundLine(refund, reference or "", Money(amount, of), RefundState(state), came_back_at)
         yield payment, line

@@ -57,6 +57,7 @@ class SqlProviderWriting(SqlWriting):
         facts |= {"provider": news.provider, "provider_reference": news.reference}
         self._audit.write("refund made elsewhere seen", made.id, {}, facts)
         self._count_elsewhere(payment.id)
+        self._hold_what_came_back(payment.id)
         self._update_invoice(invoice.id)
         return made
 
@@ -161,6 +162,13 @@ class SqlProviderWriting(SqlWriting):
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None:
         marked = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)
         self._hits(marked.values(state=state, note=note))
+
+    def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
+        said = f" ({memo})" if memo else ""
+        note = f"acknowledged by {self._audit.operator}{said}; {event.note}"
+        self.mark_event(event, EventState.APPLIED, note)
+        after = {"state": EventState.APPLIED, "note": note}
+        self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, after)
 
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None:
         """No change of any state, and so no entry in the audit trail."""

@@ -1,24 +1,26 @@
 """Questions to the books."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy import ColumnElement, func, or_, text
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, SQLModel, col, select
 
+from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.store.rows import (
     INVOICE_COLUMNS,
     NOTE_COLUMNS,
     OWNER_COLUMNS,
     PAYMENT_COLUMNS,
     audit_entry_of,
+    closing_of,
     credit_note_of,
     event_of,
     invoice_of,
@@ -27,6 +29,7 @@ from refundcli.store.rows import (
 from refundcli.store.run_reading import SqlRunReading
 from refundcli.store.tables import (
     AuditEntryRow,
+    ClosingRow,
     CounterRow,
     CreditNoteRow,
     InvoiceRow,
@@ -52,10 +55,13 @@ if TYPE_CHECKING:
     from refundcli.services.provider_news import StoredEvent
 
 _TABLES = SQLModel.metadata.tables
-_INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
+_INVOICE, _PAYMENT, _REFUND, _NOTE, _CLOSING = (
+    _TABLES[name] for name in ("invoice", "payment", "refund", "credit_note", "closing")
+)
 # SQLite takes 32,766 parameters in one statement; this leaves room.
 _AT_ONCE = 5_000
 _NEAR_ENOUGH = 2_000
+_Made = TypeVar("_Made", Refund, Closing)
 # Counters that tell how many deliveries were refused, and why.
 REFUSED_DELIVERY = "delivery refused: "
 
@@ -65,18 +71,37 @@ class SqlReading(SqlRunReading):
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._secret = b""
 
     def invoice(self, number: str) -> Invoice | None:
         return self.invoices_by_number([number]).get(number)
 
     def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]:
-        found: dict[str, Invoice] = {}
+        return {number: invoice for number, (invoice, _) in self.invoices_with_facts(numbers).items()}
+
+    def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]:
+        found: dict[str, tuple[Invoice, int]] = {}
+        for rows, payments in self._numbered(numbers):
+            ids = [row[0] for row in rows]
+            made = _by_invoice(self._refunds(_REFUND.c.invoice_id.in_(ids)))
+            asked = _by_invoice(self._closings(_CLOSING.c.invoice_id.in_(ids)))
+            for row in rows:
+                of = payments.get(row[0], ())
+                invoice = invoice_of(row, of, made.get(row[0], ()), asked.get(row[0], ()))
+                found[row[1]] = (invoice, _facts(row, of))
+        return found
+
+    def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
+        return {
+            row[1]: _facts(row, payments.get(row[0], ())) for rows, payments in self._numbered(numbers) for row in rows
+        }
+
+    def _numbered(self, numbers: Sequence[str]) -> Iterator[tuple[Sequence[Any], dict[int, list[Any]]]]:
+        """Rows of INVOICE_COLUMNS, and those of their payments."""
         for start in range(0, len(numbers), _AT_ONCE):
             wanted = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number.in_(numbers[start : start + _AT_ONCE]))
             rows = self._session.execute(wanted).all()
-            refunds = self._refunds(_REFUND.c.invoice_id.in_([row.id for row in rows]))
-            found |= {invoice.number: invoice for invoice in self._with_payments(rows, refunds)}
-        return found
+            yield rows, self._payments([row[0] for row in rows])
 
     def invoices(self, wanted: "InvoiceFilter") -> list[Invoice]:
         query = sql.select(*INVOICE_COLUMNS).order_by(_INVOICE.c.number).limit(wanted.limit)
@@ -95,7 +120,9 @@ class SqlReading(SqlRunReading):
             query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.dispute) == "open")))
         if wanted.processing:
             query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.processing))))
-        return self._with_payments(self._session.execute(query).all(), [])
+        rows = self._session.execute(query).all()
+        payments = self._payments([row[0] for row in rows])
+        return [invoice_of(row, payments.get(row[0], ())) for row in rows]
 
     def numbers_behind(self, reference: str) -> list[str]:
         by_payment = select(PaymentRow.invoice_id).where(
@@ -109,7 +136,8 @@ class SqlReading(SqlRunReading):
             or_(col(RefundRow.id) == reference, col(RefundRow.provider_reference) == reference)
         )
         by_note = select(CreditNoteRow.invoice_id).where(CreditNoteRow.number == reference)
-        ids = by_payment.union(by_refund, by_note)
+        by_closing = select(ClosingRow.invoice_id).where(ClosingRow.id == reference)
+        ids = by_payment.union(by_refund, by_note, by_closing)
         query = select(InvoiceRow.number).where(
             or_(col(InvoiceRow.id).in_(ids), col(InvoiceRow.invoice_reference) == reference)
         )
@@ -131,6 +159,9 @@ class SqlReading(SqlRunReading):
     def refund(self, refund_id: str) -> Refund | None:
         return next(iter(self._refunds(_REFUND.c.id == refund_id)), None)
 
+    def refunds_by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]:
+        return {refund.id: refund for refund in self._refunds(col(RefundRow.id).in_(refund_ids))}
+
     def refunds_by_key(self, request_key: str) -> list[Refund]:
         return self._refunds(_REFUND.c.request_key == request_key)
 
@@ -143,6 +174,17 @@ class SqlReading(SqlRunReading):
 
     def refunds_in(self, *states: RefundState) -> list[Refund]:
         return self._refunds(col(RefundRow.state).in_(states))
+
+    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
+        query = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
+        ids = list(self._session.exec(query.order_by(col(RefundRow.id)).limit(limit)))
+        return sorted(self._refunds(col(RefundRow.id).in_(ids)), key=lambda refund: refund.id)
+
+    def closing(self, closing_id: str) -> Closing | None:
+        return next(iter(self._closings(_CLOSING.c.id == closing_id)), None)
+
+    def closings_in(self, *states: ClosingState) -> list[Closing]:
+        return self._closings(_CLOSING.c.state.in_(states))
 
     def refunds_to_acknowledge(self) -> list[Refund]:
         return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
@@ -246,7 +288,7 @@ class SqlReading(SqlRunReading):
         return credit_note_of(row) if row else None
 
     def history(self, invoice: Invoice) -> "list[AuditEntry]":
-        subjects = [invoice.number, *(refund.id for refund in invoice.refunds)]
+        subjects = [invoice.number, *(refund.id for refund in invoice.refunds), *(c.id for c in invoice.closings)]
         query = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(subjects)).order_by(col(AuditEntryRow.seq))
         return [audit_entry_of(row) for row in self._session.exec(query)]
 
@@ -266,7 +308,8 @@ class SqlReading(SqlRunReading):
         return newest
 
     def secret(self) -> bytes:
-        return bytes.fromhex(self._info().secret)
+        self._secret = self._secret or bytes.fromhex(self._info().secret)
+        return self._secret
 
     def livemode(self) -> bool | None:
         # As a bare column: `invoice show` asks for it, and needs no session's objects otherwise.
@@ -286,19 +329,17 @@ class SqlReading(SqlRunReading):
     def _info(self) -> StoreInfo:
         return self._session.exec(select(StoreInfo)).one()
 
-    def _with_payments(self, rows: Sequence[Any], refunds: Sequence[Refund]) -> list[Invoice]:
+    def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
+        """Rows of PAYMENT_COLUMNS by invoice, in order."""
         query = (
             sql.select(*PAYMENT_COLUMNS)
-            .where(_PAYMENT.c.invoice_id.in_([row.id for row in rows]))
+            .where(_PAYMENT.c.invoice_id.in_(invoice_ids))
             .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
         )
         payments: dict[int, list[Any]] = {}
         for payment in self._session.execute(query):
-            payments.setdefault(payment.invoice_id, []).append(payment)
-        made: dict[int, list[Refund]] = {}
-        for refund in refunds:
-            made.setdefault(refund.invoice_id, []).append(refund)
-        return [invoice_of(row, payments.get(row.id, ()), made.get(row.id, ())) for row in rows]
+            payments.setdefault(payment[0], []).append(payment)
+        return payments
 
     def _refunds(self, condition: ColumnElement[bool]) -> list[Refund]:
         query = (
@@ -309,6 +350,27 @@ class SqlReading(SqlRunReading):
             .order_by(_REFUND.c.created_at, _REFUND.c.id)
         )
         return [refund_of(row) for row in self._session.execute(query)]
+
+    def _closings(self, condition: ColumnElement[bool]) -> list[Closing]:
+        query = (
+            sql.select(_CLOSING, OWNER_COLUMNS[0])
+            .join(_INVOICE, _INVOICE.c.id == _CLOSING.c.invoice_id)
+            .where(condition)
+            .order_by(_CLOSING.c.created_at, _CLOSING.c.id)
+        )
+        return [closing_of(row) for row in self._session.execute(query)]
+
+
+def _by_invoice(made: Sequence[_Made]) -> dict[int, list[_Made]]:
+    found: dict[int, list[_Made]] = {}
+    for each in made:
+        found.setdefault(each.invoice_id, []).append(each)
+    return found
+
+
+def _facts(invoice: Sequence[Any], payments: Sequence[Sequence[Any]]) -> int:
+    """Without closings: an invoice with money to return cannot begin to be voided while its facts are these (R9)."""
+    return hash((tuple(invoice), *map(tuple, payments)))
 
 
 def _invoices_where(condition: ColumnElement[bool] | Mapped[bool]) -> Any:

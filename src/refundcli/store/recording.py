@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import CursorResult, Table, bindparam, func, insert, select, update
+from sqlalchemy import func, select
 from sqlmodel import Session, SQLModel
 
 from refundcli.domain.currencies import currency
@@ -14,27 +14,46 @@ from refundcli.domain.money import Money
 from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundState
 from refundcli.services.ports import Record
 from refundcli.store.audit import AuditTrail
+from refundcli.store.many_rows import insert_many, stored, update_many
 from refundcli.store.numbering import next_numbers
 from refundcli.store.rows import facts_of, refund_values
 
 _TABLES = SQLModel.metadata.tables
-_INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
+_INVOICE, _PAYMENT = _TABLES["invoice"], _TABLES["payment"]
 # SQLite takes 32,766 parameters in one statement; this leaves room.
 _AT_ONCE = 5_000
+
+# Under the same guard as every amount: no payment gives back more than it took (I1).
+_TAKE = (
+    "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?"
+    " WHERE id = ? AND reserved + refunded + returned_elsewhere + ? <= captured"
+)
+_GIVE = (
+    "UPDATE payment SET refunded = refunded - ?, dispute_recorded = dispute_recorded - ? WHERE id = ? AND refunded >= ?"
+)
+_REVERSE = "UPDATE refund SET state = ?, failure = ?, updated_at = ? WHERE id = ? AND state = ?"
+_VOID = "UPDATE credit_note SET status = ?, voided_at = ? WHERE refund_id = ? AND status = ?"
+# Sums and status in one UPDATE, so that the CHECK on Refunded holds at every instant (R6).
+_SUMS = "UPDATE invoice SET paid = ?, returned = ?, status = ?, updated_at = ? WHERE id = ?"
+_NOTE = (
+    "id", "refund_id", "invoice_id", "number", "status", "amount", "currency", "reason", "memo", "issued_on",
+    "issued_at",
+)  # fmt: skip
 
 
 class Recording:
     """Writes records in the transaction that it is given, whose lock keeps every other writer out."""
 
     def __init__(self, session: Session, audit: AuditTrail) -> None:
-        self._session, self._audit = session, audit
+        self._session, self._line, self._audit = session, session.connection(), audit
+        self._at = stored(self._line, audit.at)
 
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
         """Payments, refunds, issued credit notes, invoices, and an audit entry for each change (R7, I10)."""
         if not records:
             return
-        self._take(records)
-        self._session.execute(insert(_REFUND), [refund_values(record.refund) for record in records])
+        update_many(self._line, _TAKE, list(map(_moved, records)))
+        self._insert_refunds(records)
         numbers = next_numbers(self._session, on, number_format, len(records))
         self._issue(records, numbers, on)
         for record, number in zip(records, numbers, strict=True):
@@ -48,13 +67,11 @@ class Recording:
         if not records:
             return
         refunds = [record.refund for record in records]
-        ids = [{"of": refund.id} for refund in refunds]
-        recorded = (_REFUND.c.id == bindparam("of"), _REFUND.c.state == RefundState.RECORDED)
-        reversed_now = {"state": RefundState.REVERSED, "failure": memo, "updated_at": self._audit.at}
-        self._each(update(_REFUND).where(*recorded).values(**reversed_now), ids)
-        void = {"status": CreditNoteStatus.VOID, "voided_at": self._audit.at}
-        self._each(update(_NOTE).where(_NOTE.c.refund_id == bindparam("of")).values(**void), ids)
-        self._give(records)
+        update_many(self._line, _GIVE, list(map(_moved, records)))
+        was, now = RefundState.RECORDED.value, RefundState.REVERSED.value
+        update_many(self._line, _REVERSE, [(now, memo, self._at, refund.id, was) for refund in refunds])
+        issued, void = CreditNoteStatus.ISSUED.value, CreditNoteStatus.VOID.value
+        update_many(self._line, _VOID, [(void, self._at, refund.id, issued) for refund in refunds])
         for refund in refunds:
             number = refund.credit_note.number if refund.credit_note else ""
             after = {"state": RefundState.REVERSED, "memo": memo}
@@ -62,83 +79,50 @@ class Recording:
             self._audit.write("credit note void", refund.id, {"status": CreditNoteStatus.ISSUED}, {"number": number})
         self._update_invoices([refund.invoice_id for refund in refunds])
 
-    def _take(self, records: Sequence[Record]) -> None:
-        """Under the same guard as every amount: no payment gives back more than it took (I1)."""
-        given = _PAYMENT.c.reserved + _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
-        room = (_PAYMENT.c.id == bindparam("of"), given + bindparam("amount") <= _PAYMENT.c.captured)
-        self._each(update(_PAYMENT).where(*room).values(**_moved(+1)), _amounts(records))
-
-    def _give(self, records: Sequence[Record]) -> None:
-        found = update(_PAYMENT).where(_PAYMENT.c.id == bindparam("of"), _PAYMENT.c.refunded >= bindparam("amount"))
-        self._each(found.values(**_moved(-1)), _amounts(records))
+    def _insert_refunds(self, records: Sequence[Record]) -> None:
+        rows = []
+        for record in records:
+            values = refund_values(record.refund)
+            values["created_at"] = values["updated_at"] = self._at
+            values["refunded_on"] = stored(self._line, values["refunded_on"])
+            rows.append(values)
+        insert_many(self._line, "refund", tuple(rows[0]), [tuple(values.values()) for values in rows])
 
     def _issue(self, records: Sequence[Record], numbers: Sequence[str], on: date) -> None:
-        at = self._audit.at
-        notes = [
-            {
-                "id": new_id("cn_", at),
-                "refund_id": record.refund.id,
-                "invoice_id": record.refund.invoice_id,
-                "number": number,
-                "status": CreditNoteStatus.ISSUED.value,
-                "amount": record.refund.amount.minor,
-                "currency": record.refund.amount.currency.code,
-                "reason": record.refund.reason,
-                "memo": record.refund.memo,
-                "issued_on": on,
-                "issued_at": at,
-            }
-            for record, number in zip(records, numbers, strict=True)
-        ]
-        self._session.execute(insert(_NOTE), notes)
+        day, issued = stored(self._line, on), CreditNoteStatus.ISSUED.value
+        rows = []
+        for record, number in zip(records, numbers, strict=True):
+            refund = record.refund
+            assert refund.reason
+            what = (refund.amount.minor, refund.amount.currency.code, refund.reason.value, refund.memo)
+            rows.append(
+                (new_id("cn_", self._audit.at), refund.id, refund.invoice_id, number, issued, *what, day, self._at)
+            )
+        insert_many(self._line, "credit_note", _NOTE, rows)
 
     def _update_invoices(self, invoice_ids: Sequence[int]) -> None:
-        """Sums and status of each in one UPDATE, so that the CHECK on Refunded holds at every instant (R6)."""
-        changed: list[dict[str, Any]] = []
+        changed = []
         wanted = list(dict.fromkeys(invoice_ids))
         for start in range(0, len(wanted), _AT_ONCE):
-            for row in self._session.execute(_sums_of(wanted[start : start + _AT_ONCE])):
-                unit = currency(row.currency)
-                paid, returned = Money(int(row.paid), unit), Money(int(row.returned), unit)
-                before = InvoiceStatus(row.status)
-                status = status_after(before, paid=paid, returned=returned)
-                changed.append(
-                    {"of": row.id, "new_paid": paid.minor, "new_returned": returned.minor, "new_status": status.value}
-                )
+            for of, number, told, code, paid, returned in self._line.execute(
+                _sums_of(wanted[start : start + _AT_ONCE])
+            ):
+                unit, before = currency(code), InvoiceStatus(told)
+                status = status_after(before, paid=Money(int(paid), unit), returned=Money(int(returned), unit))
+                changed.append((int(paid), int(returned), status.value, self._at, of))
                 if status is not before:
-                    self._audit.write(f"invoice {status}", row.number, {"status": before}, {"status": status})
-        values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in ("paid", "returned", "status")}
-        statement = update(_INVOICE).where(_INVOICE.c.id == bindparam("of"))
-        self._each(statement.values(**values, updated_at=self._audit.at), changed)
-
-    def _each(self, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
-        """Every one of the rows must be found as it is expected: they were read under the same lock."""
-        result = self._session.execute(statement, list(rows))
-        assert isinstance(result, CursorResult)
-        assert result.rowcount == len(rows), f"{result.rowcount} of {len(rows)} rows were as they had been read"
+                    self._audit.write(f"invoice {status}", number, {"status": before}, {"status": status})
+        update_many(self._line, _SUMS, changed)
 
 
-def _moved(sign: int) -> dict[str, Any]:
-    return {
-        "refunded": _PAYMENT.c.refunded + sign * bindparam("amount"),
-        "dispute_recorded": _PAYMENT.c.dispute_recorded + sign * bindparam("charged_back"),
-    }
-
-
-def _amounts(records: Sequence[Record]) -> list[dict[str, Any]]:
-    return [
-        {
-            "of": record.refund.payment_id,
-            "amount": record.refund.amount.minor,
-            "charged_back": record.refund.amount.minor if record.charged_back else 0,
-        }
-        for record in records
-    ]
+def _moved(record: Record) -> tuple[int, int, int, int]:
+    minor = record.refund.amount.minor
+    return minor, minor if record.charged_back else 0, record.refund.payment_id, minor
 
 
 def _sums_of(invoice_ids: Sequence[int]) -> Any:
     back: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
     columns = (_INVOICE.c.id, _INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
-    sums = (func.sum(_PAYMENT.c.captured).label("paid"), func.sum(back).label("returned"))
-    joined: Table | Any = _INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
+    sums = (func.sum(_PAYMENT.c.captured), func.sum(back))
+    joined: Any = _INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
     return select(*columns, *sums).select_from(joined).where(_INVOICE.c.id.in_(invoice_ids)).group_by(*columns)

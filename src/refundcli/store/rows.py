@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from sqlmodel import SQLModel
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
+from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, OutOfBand, Refund, Sending, WireRequest
 from refundcli.domain.statuses import (
+    ClosingState,
     CreditNoteStatus,
     Dispute,
     InvoiceStatus,
@@ -28,6 +30,7 @@ from refundcli.store.tables import (
     AuditEntryRow,
     BulkItemRow,
     BulkRunRow,
+    ClosingRow,
     ProviderEventRow,
     RefundRow,
 )
@@ -38,55 +41,86 @@ if TYPE_CHECKING:
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "credit_note"))
-# Without what only writers and comparisons look at.
+# Without what only writers and comparisons look at. A row's values are taken apart in this order: by name it costs
+# more than all else that is done with them.
 INVOICE_COLUMNS: tuple[Any, ...] = tuple(
-    column for column in _INVOICE.c if column.name not in ("paid", "returned", "source", "created_at", "updated_at")
-)
-PAYMENT_COLUMNS: tuple[Any, ...] = tuple(column for column in _PAYMENT.c if column.name != "dispute_at")
+    _INVOICE.c[name]
+    for name in (
+        "id", "number", "customer", "customer_name", "currency", "total", "status", "issued_on", "due_on", "paid_on",
+        "invoice_reference", "products", "subscription",
+    )
+)  # fmt: skip
+PAYMENT_COLUMNS: tuple[Any, ...] = tuple(
+    _PAYMENT.c[name]
+    for name in (
+        "invoice_id", "id", "provider", "method", "payment_intent", "charge", "psp_reference", "reference", "captured",
+        "reserved", "refunded", "returned_elsewhere", "auto_refundable", "processing", "dispute", "dispute_amount",
+        "dispute_recorded", "paid_on", "opening_returned", "opening_at",
+    )
+)  # fmt: skip
+_PROVIDERS: dict[str, Provider | None] = {"": None, **{provider.value: provider for provider in Provider}}
+_DISPUTES = {dispute.value: dispute for dispute in Dispute}
+_STATUSES = {status.value: status for status in InvoiceStatus}
 # A credit note beside its refund, and the invoice that both belong to, under names that are theirs alone.
 NOTE_COLUMNS: tuple[Any, ...] = tuple(column.label(f"note_{column.name}") for column in _NOTE.c)
 OWNER_COLUMNS: tuple[Any, ...] = (_INVOICE.c.number.label("owner_number"), _INVOICE.c.customer.label("owner_customer"))
 
 
-def payment_of(row: Any, unit: Currency) -> Payment:
-    ids = (row.payment_intent, row.charge, row.psp_reference, row.reference)
+def payment_of(row: Sequence[Any], unit: Currency) -> Payment:
+    """From PAYMENT_COLUMNS."""
+    (
+        _, id_, provider, method, intent, charge, psp_reference, reference, captured, reserved, refunded, elsewhere,
+        auto_refundable, processing, dispute, dispute_amount, dispute_recorded, paid_on, opening_returned, opening_at,
+    ) = row  # fmt: skip
+    ids = (intent, charge, psp_reference, reference)
     return Payment(
-        id=row.id,
-        captured=Money(row.captured, unit),
-        reserved=Money(row.reserved, unit),
-        refunded=Money(row.refunded, unit),
-        returned_elsewhere=Money(row.returned_elsewhere, unit),
-        auto_refundable=row.auto_refundable,
-        provider=Provider(row.provider) if row.provider else None,
-        method=row.method,
-        references=tuple(dict.fromkeys(known for known in ids if known)),
-        processing=row.processing,
-        dispute=Dispute(row.dispute),
-        dispute_amount=None if row.dispute_amount is None else Money(row.dispute_amount, unit),
-        dispute_recorded=Money(row.dispute_recorded, unit),
-        paid_on=row.paid_on,
-        opening_returned=Money(row.opening_returned, unit),
-        opening_at=row.opening_at,
+        id=id_,
+        captured=Money(captured, unit),
+        reserved=Money(reserved, unit),
+        refunded=Money(refunded, unit),
+        returned_elsewhere=Money(elsewhere, unit),
+        auto_refundable=auto_refundable,
+        provider=_PROVIDERS[provider],
+        method=method,
+        references=tuple(dict.fromkeys(known for known in ids if known)) if any(ids) else (),
+        processing=processing,
+        dispute=_DISPUTES[dispute],
+        dispute_amount=None if dispute_amount is None else Money(dispute_amount, unit),
+        dispute_recorded=Money(dispute_recorded, unit),
+        paid_on=paid_on,
+        opening_returned=Money(opening_returned, unit),
+        opening_at=opening_at,
     )
 
 
-def invoice_of(row: Any, payments: Sequence[Any], refunds: Sequence[Refund] = ()) -> Invoice:
-    unit = currency(row.currency)
+def invoice_of(
+    row: Sequence[Any],
+    payments: Sequence[Sequence[Any]],
+    refunds: Sequence[Refund] = (),
+    closings: Sequence[Closing] = (),
+) -> Invoice:
+    """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment."""
+    (
+        id_, number, customer, customer_name, code, total, status, issued_on, due_on, paid_on, reference, products,
+        subscription,
+    ) = row  # fmt: skip
+    unit = currency(code)
     return Invoice(
-        id=row.id,
-        number=row.number,
-        customer=row.customer,
-        customer_name=row.customer_name,
-        total=Money(row.total, unit),
-        status=InvoiceStatus(row.status),
-        issued_on=row.issued_on,
-        due_on=row.due_on,
-        paid_on=row.paid_on,
-        invoice_reference=row.invoice_reference or "",
-        products=tuple(json.loads(row.products)) if row.products else (),
-        subscription=row.subscription,
-        payments=tuple(payment_of(payment, unit) for payment in payments),
+        id=id_,
+        number=number,
+        customer=customer,
+        customer_name=customer_name,
+        total=Money(total, unit),
+        status=_STATUSES[status],
+        issued_on=issued_on,
+        due_on=due_on,
+        paid_on=paid_on,
+        invoice_reference=reference or "",
+        products=tuple(json.loads(products)) if products else (),
+        subscription=subscription,
+        payments=tuple([payment_of(payment, unit) for payment in payments]),
         refunds=tuple(refunds),
+        closings=tuple(closings),
     )
 
 
@@ -187,7 +221,7 @@ def refund_values(refund: Refund) -> dict[str, Any]:
         "kind": refund.kind.value,
         "amount": refund.amount.minor,
         "currency": refund.amount.currency.code,
-        "reason": refund.reason or "",
+        "reason": refund.reason.value if refund.reason else "",
         "memo": refund.memo,
         "state": refund.state.value,
         "request_key": refund.request_key,
@@ -250,9 +284,65 @@ def facts_of(refund: Refund) -> dict[str, object]:
         }
     if refund.out_of_band:
         told = refund.out_of_band
-        facts |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
+        facts |= {"method": told.method, "reference": told.reference}
+        facts |= {"refunded_on": told.refunded_on and told.refunded_on.isoformat()}
         facts |= {"after_failed": told.after_failed, "evidence": told.evidence}
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def closing_of(row: Any) -> Closing:
+    """From a closing's own columns, and the first of OWNER_COLUMNS."""
+    request = WireRequest(
+        provider=Provider(row.provider),
+        endpoint=row.endpoint,
+        account=row.account,
+        livemode=row.livemode,
+        api_version=row.api_version,
+        params={},
+    )
+    return Closing(
+        id=row.id,
+        invoice_id=row.invoice_id,
+        invoice_number=row.owner_number,
+        wanted=InvoiceStatus(row.action),
+        state=ClosingState(row.state),
+        created_at=row.created_at,
+        operator=row.operator,
+        sending=Sending(
+            idempotency_key=row.idempotency_key,
+            request=request,
+            fence=row.fence,
+            lease_owner=row.lease_owner,
+            lease_until=row.lease_until,
+            first_sent_at=row.first_sent_at,
+        ),
+        memo=row.memo,
+        failure=row.failure,
+    )
+
+
+def closing_row(closing: Closing) -> ClosingRow:
+    """A new closing's row. What is not set here is set by the transitions."""
+    sending, request = closing.sending, closing.sending.request
+    assert not request.params, "an invoice is closed without parameters, and there is no column for any"
+    return ClosingRow(
+        id=closing.id,
+        invoice_id=closing.invoice_id,
+        action=closing.wanted,
+        state=closing.state,
+        memo=closing.memo,
+        operator=closing.operator,
+        provider=request.provider,
+        account=request.account,
+        livemode=request.livemode,
+        idempotency_key=sending.idempotency_key,
+        endpoint=request.endpoint,
+        api_version=request.api_version,
+        lease_owner=sending.lease_owner,
+        lease_until=sending.lease_until,
+        created_at=closing.created_at,
+        updated_at=closing.created_at,
+    )
 
 
 def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
@@ -298,6 +388,7 @@ def run_of(row: BulkRunRow) -> BulkRun:
         created_at=row.created_at,
         planned_by=row.planned_by,
         plan_hash=row.plan_hash,
+        options=row.options,
     )
 
 

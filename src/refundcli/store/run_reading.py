@@ -1,11 +1,13 @@
 """Questions about bulk runs."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.store.rows import item_of, run_of
-from refundcli.store.tables import BulkItemRow, BulkRunRow, RefundRow
+from refundcli.store.tables import BulkItemRow, BulkRunRow
 
 
 class SqlRunReading:
@@ -39,6 +41,6 @@ class SqlRunReading:
         )
         return [item_of(row) for row in self._session.exec(query)]
 
-    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[str]:
-        made = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
-        return list(self._session.exec(made.order_by(col(RefundRow.id)).limit(limit)))
+    def items_on_lines(self, run_id: str, lines: Sequence[int]) -> dict[int, RunItem]:
+        query = select(BulkItemRow).where(BulkItemRow.run_id == run_id, col(BulkItemRow.line).in_(lines))
+        return {row.line: item_of(row) for row in self._session.exec(query)}

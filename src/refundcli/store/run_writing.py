@@ -1,20 +1,28 @@
 """Bulk runs and their rows, written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import and_, bindparam, insert, or_, update
+from sqlalchemy import ColumnElement, CursorResult, bindparam, insert, or_, update
 from sqlmodel import col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.domain.statuses import RefundKind
+from refundcli.services.leases import is_gone
 from refundcli.services.ports import Record
-from refundcli.store.provider_writing import SqlProviderWriting
+from refundcli.store.closing_writing import SqlClosingWriting
 from refundcli.store.recording import Recording
 from refundcli.store.rows import item_of, item_values
-from refundcli.store.tables import BulkItemRow, BulkRunRow
+from refundcli.store.tables import BulkItemRow, BulkRunRow, RefundRow
+
+# Rows are told as they were read, not kept: nothing in the session needs to hear of these statements.
+_PLAINLY = {"synchronize_session": False}
 
 
-class SqlRunWriting(SqlProviderWriting):
+class SqlRunWriting(SqlClosingWriting):
     """One transaction that also keeps bulk runs, and records in sets."""
 
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
@@ -23,6 +31,12 @@ class SqlRunWriting(SqlProviderWriting):
     def take_back_records(self, records: Sequence[Record], *, memo: str) -> None:
         Recording(self._session, self._audit).take_back(records, memo=memo)
         self._session.expire_all()
+        payments = [record.refund.payment_id for record in records]
+        theirs_too = select(RefundRow.payment_id).where(
+            col(RefundRow.payment_id).in_(payments), RefundRow.kind == RefundKind.EXTERNAL
+        )
+        for payment_id in self._session.exec(theirs_too.distinct()).all():
+            self._hold_what_came_back(payment_id)
 
     def begin_run(self, run: BulkRun) -> None:
         values = {name: getattr(run, name) for name in BulkRun.__dataclass_fields__}
@@ -44,37 +58,92 @@ class SqlRunWriting(SqlProviderWriting):
             self._session.execute(insert(BulkItemRow), [item_values(item) for item in items])
 
     def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
-        left_behind = and_(col(BulkItemRow.state) == ItemState.TAKEN, col(BulkItemRow.lease_until) <= at)
-        free = or_(col(BulkItemRow.state) == ItemState.WAITING, left_behind)
-        query = (
-            select(BulkItemRow)
-            .where(col(BulkItemRow.run_id) == run_id, free)
-            .order_by(col(BulkItemRow.n))
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        found = [item_of(row) for row in self._session.exec(query)]
+        found = self._left_behind(run_id, at, limit)
+        if len(found) < limit:
+            found += self._free(run_id, limit - len(found), col(BulkItemRow.state) == ItemState.WAITING)
         if found:
             taken = update(BulkItemRow).where(
                 col(BulkItemRow.run_id) == run_id, col(BulkItemRow.n).in_([item.n for item in found])
             )
-            self._session.execute(taken.values(state=ItemState.TAKEN, worker=worker, lease_until=until))
-            self._session.expire_all()
-        return found
+            self._session.execute(
+                taken.values(state=ItemState.TAKEN, worker=worker, lease_until=until), execution_options=_PLAINLY
+            )
+        return [replace(item, state=ItemState.TAKEN, worker=worker, lease_until=until) for item in found]
+
+    def _left_behind(self, run_id: str, at: datetime, limit: int) -> list[RunItem]:
+        """Rows of workers that ended without a word."""
+        taken = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.TAKEN)
+        workers = self._session.exec(select(BulkItemRow.worker).where(*taken).distinct()).all()
+        gone = [worker for worker in workers if is_gone(worker)]
+        lapsed = or_(col(BulkItemRow.worker).in_(gone), col(BulkItemRow.lease_until) <= at)
+        return self._free(run_id, limit, col(BulkItemRow.state) == ItemState.TAKEN, lapsed) if workers else []
+
+    def _free(self, run_id: str, limit: int, *conditions: ColumnElement[bool]) -> list[RunItem]:
+        query = (
+            select(BulkItemRow)
+            .where(col(BulkItemRow.run_id) == run_id, *conditions)
+            .order_by(col(BulkItemRow.n))
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        return [item_of(row) for row in self._session.exec(query)]
+
+    def hold_items(self, run_id: str, *, worker: str, until: datetime) -> None:
+        held = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.TAKEN)
+        statement = update(BulkItemRow).where(*held, col(BulkItemRow.worker) == worker).values(lease_until=until)
+        self._session.execute(statement, execution_options=_PLAINLY)
 
     def finish_items(self, items: Sequence[RunItem]) -> None:
-        statement = (
-            update(BulkItemRow.__table__)  # type: ignore[attr-defined]
-            .where(col(BulkItemRow.run_id) == bindparam("of_run"), col(BulkItemRow.n) == bindparam("of_n"))
-            .values(
-                state=bindparam("now"), code=bindparam("why"), message=bindparam("told"), hint=bindparam("next"),
-                worker="", lease_until=None,
-            )
-        )  # fmt: skip
-        rows = [
-            {"of_run": i.run_id, "of_n": i.n, "now": i.state, "why": i.code, "told": i.message, "next": i.hint}
-            for i in items
-        ]
-        if rows:
-            self._session.execute(statement, rows)
+        if items:
+            rows = [
+                {
+                    "of_run": item.run_id,
+                    "of_n": item.n,
+                    "of_worker": item.worker,
+                    "now": item.state,
+                    "why": item.code,
+                    "told": item.message,
+                    "next": item.hint,
+                }
+                for item in items
+            ]
+            self._session.connection().execute(_FINISH, rows)
             self._session.expire_all()
+
+    def ask_again(self, run_id: str) -> int:
+        unknown = update(BulkItemRow).where(
+            col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.UNKNOWN
+        )
+        result = self._session.execute(
+            unknown.values(state=ItemState.WAITING, code="", message="", hint=""), execution_options=_PLAINLY
+        )
+        assert isinstance(result, CursorResult)
+        return result.rowcount
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        mark, point = self._audit.mark(), self._session.begin_nested()
+        try:
+            yield
+        except BaseException:
+            point.rollback()
+            self._audit.back_to(mark)
+            raise
+        point.commit()
+
+
+_ITEM: Any = BulkItemRow.__table__  # type: ignore[attr-defined]
+_HELD = (_ITEM.c.run_id == bindparam("of_run"), _ITEM.c.n == bindparam("of_n"))
+_FINISH = (
+    update(_ITEM)
+    .where(*_HELD, _ITEM.c.state == ItemState.TAKEN, _ITEM.c.worker == bindparam("of_worker"))
+    .values(
+        state=bindparam("now"),
+        code=bindparam("why"),
+        message=bindparam("told"),
+        hint=bindparam("next"),
+        worker="",
+        lease_until=None,
+    )
+)

@@ -259,6 +259,7 @@ class BulkRunRow(Row, table=True):
     kind: str = _text()
     state: str = _text()
     source: str = _text()
+    options: str = _text()
     fingerprint: str = _text()
     rows: int = 0
     operator: str = _text()

@@ -1,11 +1,12 @@
 """Changes to the books. Each is guarded by its own statement and leaves one audit entry (I10)."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, Update, func, update
-from sqlmodel import Session, col, select
+from sqlalchemy import CursorResult, Executable, Update, bindparam, func, insert, select, update
+from sqlmodel import Session, SQLModel, col
 
 from refundcli.domain.currencies import currency
 from refundcli.domain.identifiers import new_id
@@ -26,9 +27,8 @@ from refundcli.store.audit import AuditTrail
 from refundcli.store.importing import Importer
 from refundcli.store.numbering import next_numbers
 from refundcli.store.reading import SqlReading
-from refundcli.store.rows import facts_of, row_of
+from refundcli.store.rows import facts_of, refund_values
 from refundcli.store.tables import (
-    CreditNoteRow,
     InvoiceRow,
     PaymentRow,
     ProviderAccountRow,
@@ -47,21 +47,12 @@ class SqlWriting(SqlReading):
 
     def reserve(self, payment: Payment, amount: Money, held_back: Money) -> bool:
         """Over-refund is impossible by this statement, whoever else is at work (I1)."""
-        statement = (
-            update(PaymentRow)
-            .where(
-                col(PaymentRow.id) == payment.id,
-                given() + amount.minor + held_back.minor <= col(PaymentRow.captured),
-            )
-            .values(reserved=col(PaymentRow.reserved) + amount.minor)
-        )
-        return self._hits(statement)
+        return self._changes(_RESERVE, of_id=payment.id, amount=amount.minor, held_back=held_back.minor)
 
     # --- refunds -------------------------------------------------------------------------------------------
 
     def add_refund(self, refund: Refund) -> None:
-        self._session.add(row_of(refund))
-        self._session.flush()
+        self._run(insert(_REFUND), refund_values(refund))
         self._draft_credit_note(refund)
         self._audit.write(f"refund {refund.state}", refund.id, {}, facts_of(refund))
         if refund.state.counts_as_refunded:
@@ -71,27 +62,31 @@ class SqlWriting(SqlReading):
         """Compare and set on state and fence: one sender at a time, and a late one finds the door shut."""
         assert refund.sending
         first_sent = refund.sending.first_sent_at or at
-        statement = (
-            update(RefundRow)
-            .where(*_as_it_was(refund))
-            .values(
-                state=RefundState.SUBMITTED,
-                fence=refund.sending.fence + 1,
-                lease_owner=owner,
-                lease_until=until,
-                first_sent_at=first_sent,
-                updated_at=at,
-            )
+        sending = replace(
+            refund.sending,
+            fence=refund.sending.fence + 1,
+            lease_owner=owner,
+            lease_until=until,
+            first_sent_at=first_sent,
         )
-        if not self._hits(statement):
+        changed = self._changes(
+            _REFUND_AS_IT_WAS,
+            **_as_it_was(refund),
+            state=RefundState.SUBMITTED.value,
+            fence=sending.fence,
+            lease_owner=owner,
+            lease_until=until,
+            first_sent_at=first_sent,
+            updated_at=at,
+        )
+        if not changed:
             return None
-        after = {"state": RefundState.SUBMITTED, "fence": refund.sending.fence + 1, "lease_owner": owner}
+        after = {"state": RefundState.SUBMITTED, "fence": sending.fence, "lease_owner": owner}
         self._audit.write("refund submitted", refund.id, _state(refund), after)
-        return self.refund(refund.id)
+        return replace(refund, state=RefundState.SUBMITTED, sending=sending)
 
     def let_go(self, refund: Refund) -> None:
-        statement = update(RefundRow).where(*_as_it_was(refund)).values(lease_owner="", lease_until=None)
-        if self._hits(statement):
+        if self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), lease_owner="", lease_until=None):
             self._audit.write("refund outcome not known", refund.id, _state(refund), _state(refund))
 
     def settle(self, refund: Refund, end: Settlement) -> Refund | None:
@@ -100,7 +95,7 @@ class SqlWriting(SqlReading):
         comes_back = refund.comes_back_by(end.state, is_late=end.is_late)
         told = {"provider_reference": end.reference, "evidence": end.evidence}
         values: dict[str, Any] = {
-            "state": end.state,
+            "state": end.state.value,
             "provider_status": end.status,
             "failure": end.failure,
             "lease_owner": "",
@@ -110,12 +105,19 @@ class SqlWriting(SqlReading):
         }
         if comes_back and refund.came_back_at is None:
             values["came_back_at"] = self._audit.at
-        if not self._hits(update(RefundRow).where(*_as_it_was(refund)).values(**values)):
+        if not self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), **values):
             return None
         after = {"state": end.state, "provider_status": end.status, "failure": end.failure, **told}
         self._audit.write(f"refund {end.state}", refund.id, _state(refund), {k: v for k, v in after.items() if v})
-        settled = self.refund(refund.id)
-        assert settled
+        settled = replace(
+            refund,
+            state=end.state,
+            provider_reference=end.reference or refund.provider_reference,
+            provider_status=end.status,
+            failure=end.failure,
+            sending=refund.sending and replace(refund.sending, lease_owner="", lease_until=None),
+            came_back_at=values.get("came_back_at", refund.came_back_at),
+        )
         self._move_sums(refund, settled)
         self._update_invoice(refund.invoice_id)
         return settled
@@ -123,24 +125,16 @@ class SqlWriting(SqlReading):
     def _move_sums(self, before: Refund, after: Refund) -> None:
         """Reserved, refunded or free: an amount is counted in exactly one place (DESIGN: the table of states)."""
         if after.is_external:
-            self._move_sums_elsewhere(before, after)
+            self._count_elsewhere(after.payment_id)
+            self._hold_what_came_back(after.payment_id)
             return
         amount = after.amount.minor
         reserved = (after.holds_reservation - before.holds_reservation) * amount
         refunded = (after.state.counts_as_refunded - before.state.counts_as_refunded) * amount
         if reserved or refunded:
-            values = {
-                "reserved": col(PaymentRow.reserved) + reserved,
-                "refunded": col(PaymentRow.refunded) + refunded,
-            }
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == after.payment_id).values(**values))
-
-    def _move_sums_elsewhere(self, before: Refund, after: Refund) -> None:
-        self._count_elsewhere(after.payment_id)
-        if after.holds_reservation and not before.holds_reservation:
-            self._hold(after)
-        if before.holds_reservation and not after.holds_reservation:
-            self._let_go_of_held(after)
+            self._changes(_MOVE_SUMS, of_id=after.payment_id, to_reserved=reserved, to_refunded=refunded)
+        if reserved + refunded < 0:
+            self._hold_what_came_back(after.payment_id)
 
     def _hold(self, refund: Refund) -> bool:
         """Keep the amount from being refunded again; false where it is not there to be kept."""
@@ -148,11 +142,20 @@ class SqlWriting(SqlReading):
         room = (col(PaymentRow.id) == refund.payment_id, given() + amount <= col(PaymentRow.captured))
         return self._hits(update(PaymentRow).where(*room).values(reserved=col(PaymentRow.reserved) + amount))
 
-    def _let_go_of_held(self, refund: Refund) -> None:
-        held = self._refunds(col(RefundRow.payment_id) == refund.payment_id)
-        others = sum(each.amount.minor for each in held if each.holds_reservation and each.id != refund.id)
-        still = (col(PaymentRow.id) == refund.payment_id, col(PaymentRow.reserved) > others)
-        self._hits(update(PaymentRow).where(*still).values(reserved=others))
+    def _hold_what_came_back(self, payment_id: int) -> None:
+        """Refunds made elsewhere that failed late are held, too, as far as there is money that could go again."""
+        of = col(RefundRow.payment_id) == payment_id
+        theirs_too = select(_REFUND.c.id).where(of, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
+        if self._session.execute(theirs_too).first() is None:
+            return
+        row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert row
+        holding = [each for each in self._refunds(of) if each.holds_reservation]
+        ours = sum(each.amount.minor for each in holding if not each.is_external)
+        theirs = sum(each.amount.minor for each in holding if each.is_external)
+        room = max(row.captured - row.refunded - row.returned_elsewhere - ours, 0)
+        held = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
+        self._hits(held.values(reserved=ours + min(theirs, room)))
 
     def _count_elsewhere(self, payment_id: int) -> None:
         """What went back by other hands. A refund from before the payment came in is in the figure it came with."""
@@ -167,56 +170,60 @@ class SqlWriting(SqlReading):
 
     def _draft_credit_note(self, refund: Refund) -> None:
         assert refund.reason
-        note = CreditNoteRow(
-            id=new_id("cn_", self._audit.at),
-            refund_id=refund.id,
-            invoice_id=refund.invoice_id,
-            status=CreditNoteStatus.DRAFT,
-            amount=refund.amount.minor,
-            currency=refund.amount.currency.code,
-            reason=refund.reason,
-            memo=refund.memo,
-        )
-        self._session.add(note)
-        self._session.flush()
+        note = {
+            "id": new_id("cn_", self._audit.at),
+            "refund_id": refund.id,
+            "invoice_id": refund.invoice_id,
+            "status": CreditNoteStatus.DRAFT.value,
+            "amount": refund.amount.minor,
+            "currency": refund.amount.currency.code,
+            "reason": refund.reason.value,
+            "memo": refund.memo,
+        }
+        self._run(insert(_NOTE), note)
 
     # --- credit notes --------------------------------------------------------------------------------------
 
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None:
         """Give the draft the next number. Counted in this transaction, so that no number is ever lost (I9)."""
-        note = self._note_of(refund)
-        if note.status != CreditNoteStatus.DRAFT:
+        status, _ = self._note_of(refund)
+        if status != CreditNoteStatus.DRAFT:
             return
-        (note.number,) = next_numbers(self._session, on, number_format, 1)
-        note.status, note.issued_on, note.issued_at = CreditNoteStatus.ISSUED, on, at
-        self._session.add(note)
-        self._session.flush()
-        self._audit.write("credit note issued", refund.id, {}, {"number": note.number})
+        (number,) = next_numbers(self._session, on, number_format, 1)
+        issued = CreditNoteStatus.ISSUED.value
+        self._changes(_NOTE_OF, of_refund=refund.id, number=number, status=issued, issued_on=on, issued_at=at)
+        self._audit.write("credit note issued", refund.id, {}, {"number": number})
 
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None:
         """The number stays with the void note: series have no holes and no second use."""
-        note = self._note_of(refund)
-        if note.status == CreditNoteStatus.VOID:
+        status, number = self._note_of(refund)
+        if status in ("", CreditNoteStatus.VOID):
             return
-        before, note.status, note.voided_at = note.status, CreditNoteStatus.VOID, at
-        self._session.add(note)
-        self._session.flush()
-        self._audit.write("credit note void", refund.id, {"status": before}, {"number": note.number or ""})
+        self._changes(_NOTE_OF, of_refund=refund.id, status=CreditNoteStatus.VOID.value, voided_at=at)
+        self._audit.write("credit note void", refund.id, {"status": status}, {"number": number})
 
-    def _note_of(self, refund: Refund) -> CreditNoteRow:
-        return self._session.exec(select(CreditNoteRow).where(CreditNoteRow.refund_id == refund.id)).one()
+    def _note_of(self, refund: Refund) -> tuple[str, str]:
+        """Status and number; both empty where a refund made elsewhere was not adopted yet."""
+        row = self._run(_STATUS_OF_NOTE, {"of_refund": refund.id}).first()
+        return (row.status, row.number or "") if row else ("", "")
 
     # --- invoices ------------------------------------------------------------------------------------------
 
-    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str) -> None:
+    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str, evidence: str = "") -> None:
         statement = (
             update(InvoiceRow)
             .where(col(InvoiceRow.id) == invoice.id, col(InvoiceRow.status) == invoice.status)
             .values(status=status, updated_at=self._audit.at)
         )
         assert self._hits(statement), "the invoice was read in this transaction"
-        after = {"status": status} | ({"memo": memo} if memo else {})
+        told = {"status": status, "memo": memo, "evidence": evidence}
+        after = {name: text for name, text in told.items() if text}
         self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, after)
+
+    def number_invoice(self, known_as: str, number: str) -> None:
+        named = update(InvoiceRow).where(col(InvoiceRow.number) == known_as)
+        assert self._hits(named.values(number=number, updated_at=self._audit.at)), "it was read in this transaction"
+        self._audit.write("invoice numbered", number, {"number": known_as}, {"number": number})
 
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts:
         return self.import_blocks([block_of(invoices)] if invoices else [], source=source)
@@ -229,20 +236,14 @@ class SqlWriting(SqlReading):
 
     def _update_invoice(self, invoice_id: int) -> None:
         """Sums and status in one UPDATE, so that the CHECK on Refunded holds at every instant (R6)."""
-        row = self._session.get(InvoiceRow, invoice_id, populate_existing=True)
-        assert row
-        payments = select(func.sum(PaymentRow.captured), func.sum(_returned())).where(
-            PaymentRow.invoice_id == invoice_id
+        row = self._run(_SUMS_OF_INVOICE, {"of_id": invoice_id}).one()
+        unit, before = currency(row.currency), InvoiceStatus(row.status)
+        paid, returned = int(row.paid), int(row.returned)
+        status = status_after(before, paid=Money(paid, unit), returned=Money(returned, unit))
+        self._changes(
+            _INVOICE_OF, of_id=invoice_id, paid=paid, returned=returned, status=status.value, updated_at=self._audit.at
         )
-        paid, returned = self._session.exec(payments).one()
-        unit = currency(row.currency)
-        status = status_after(
-            InvoiceStatus(row.status), paid=Money(int(paid), unit), returned=Money(int(returned), unit)
-        )
-        before = row.status
-        values = {"paid": paid, "returned": returned, "status": status, "updated_at": self._audit.at}
-        self._hits(update(InvoiceRow).where(col(InvoiceRow.id) == invoice_id).values(**values))
-        if status != before:
+        if status is not before:
             self._audit.write(f"invoice {status}", row.number, {"status": before}, {"status": status})
 
     # --- whose money ---------------------------------------------------------------------------------------
@@ -270,20 +271,65 @@ class SqlWriting(SqlReading):
         self._session.expire_all()
         return result.rowcount == 1
 
+    def _changes(self, statement: Update, **values: Any) -> bool:
+        """The same with one of the statements below, which are made once: what it has no place for is what to set."""
+        changed = self._run(statement, values).rowcount == 1
+        self._session.expire_all()
+        return changed
+
+    def _run(self, statement: Executable, values: dict[str, Any]) -> CursorResult[Any]:
+        self._session.flush()
+        return self._session.connection().execute(statement, values)
+
 
 def given() -> Any:
     """What a payment gave back or promised, in SQL."""
     return col(PaymentRow.reserved) + col(PaymentRow.refunded) + col(PaymentRow.returned_elsewhere)
 
 
-def _returned() -> Any:
-    return col(PaymentRow.refunded) + col(PaymentRow.returned_elsewhere)
-
-
-def _as_it_was(refund: Refund) -> tuple[Any, ...]:
+def _as_it_was(refund: Refund) -> dict[str, Any]:
     fence = refund.sending.fence if refund.sending else 0
-    return col(RefundRow.id) == refund.id, col(RefundRow.state) == refund.state, col(RefundRow.fence) == fence
+    return {"of_id": refund.id, "of_state": refund.state.value, "of_fence": fence}
 
 
 def _state(refund: Refund) -> dict[str, object]:
     return {"state": refund.state}
+
+
+# --- statements that every refund needs ---
+
+_TABLES = SQLModel.metadata.tables
+_INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
+_GIVEN: Any = _PAYMENT.c.reserved + _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
+_RETURNED: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
+_RESERVE = (
+    update(_PAYMENT)
+    .where(
+        _PAYMENT.c.id == bindparam("of_id"),
+        _GIVEN + bindparam("amount") + bindparam("held_back") <= _PAYMENT.c.captured,
+    )
+    .values(reserved=_PAYMENT.c.reserved + bindparam("amount"))
+)
+_MOVE_SUMS = (
+    update(_PAYMENT)
+    .where(_PAYMENT.c.id == bindparam("of_id"))
+    .values(
+        reserved=_PAYMENT.c.reserved + bindparam("to_reserved"),
+        refunded=_PAYMENT.c.refunded + bindparam("to_refunded"),
+    )
+)
+_REFUND_AS_IT_WAS = update(_REFUND).where(
+    _REFUND.c.id == bindparam("of_id"),
+    _REFUND.c.state == bindparam("of_state"),
+    _REFUND.c.fence == bindparam("of_fence"),
+)
+_NOTE_OF = update(_NOTE).where(_NOTE.c.refund_id == bindparam("of_refund"))
+_STATUS_OF_NOTE = select(_NOTE.c.status, _NOTE.c.number).where(_NOTE.c.refund_id == bindparam("of_refund"))
+_INVOICE_OF = update(_INVOICE).where(_INVOICE.c.id == bindparam("of_id"))
+_OF_INVOICE = (_INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
+_SUMS_OF_INVOICE = (
+    select(*_OF_INVOICE, func.sum(_PAYMENT.c.captured).label("paid"), func.sum(_RETURNED).label("returned"))
+    .select_from(_INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id))
+    .where(_INVOICE.c.id == bindparam("of_id"))
+    .group_by(*_OF_INVOICE)
+)

@@ -8,26 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refundcli.documents.mark_rows import MarkFile
+from refundcli.documents.bulk_file import BulkFile
 from refundcli.documents.source import FileProblem, open_source
 from refundcli.documents.table_file import MissingColumn, UnknownColumn
+from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.reasons import RefundReason
 from refundcli.services.bad_rows import BadRow, Problem
-from refundcli.services.bulk_rows import MarkRow
+from refundcli.services.bulk_rows import BulkRow
 
 TODAY = date(2026, 10, 31)
 HEADER = "invoice,amount,reason,method,reference,refunded_on,memo,key\n"
 
 
-def _rows(content: str | bytes) -> list[MarkRow | BadRow]:
+def _rows(content: str | bytes) -> list[BulkRow | BadRow]:
     given = content.encode() if isinstance(content, str) else content
     with open_source("-", io.BytesIO(given)) as source:
-        return list(MarkFile(source, today=TODAY).rows())
+        return list(BulkFile(source, RunKind.MARK_REFUNDED, default_reason=None, today=TODAY).rows())
 
 
-def _row(line: str) -> MarkRow:
+def _row(line: str) -> BulkRow:
     [row] = _rows(HEADER + line + "\n")
-    assert isinstance(row, MarkRow), row
+    assert isinstance(row, BulkRow), row
     return row
 
 
@@ -39,7 +40,7 @@ def _problem(line: str) -> Problem:
 
 
 def test_every_column_is_read() -> None:
-    assert _row("INV-1,12.50,Returned Goods,bank transfer,SEPA 7,2026-10-30,as agreed,k-1") == MarkRow(
+    assert _row("INV-1,12.50,Returned Goods,bank transfer,SEPA 7,2026-10-30,as agreed,k-1") == BulkRow(
         line=2,
         invoice="INV-1",
         amount_text="12.50",
@@ -59,7 +60,7 @@ def test_an_empty_amount_means_all_that_remains() -> None:
 
 def test_only_the_invoice_and_the_reason_are_needed() -> None:
     [row] = _rows("reason,invoice\nother,INV-1\n")
-    assert isinstance(row, MarkRow)
+    assert isinstance(row, BulkRow)
     with pytest.raises(MissingColumn, match="reason"):
         _rows("invoice\nINV-1\n")
     with pytest.raises(UnknownColumn) as problem:
@@ -90,31 +91,18 @@ def test_a_refund_of_today_is_recorded() -> None:
     assert _row("INV-1,5,other,,,2026-10-31,,").refunded_on == TODAY
 
 
-def test_the_same_key_for_another_wish_names_the_first_line() -> None:
-    first, second = _rows(HEADER + "INV-1,5,other,,,,,k\nINV-1,6,other,,,,,k\n")
-    assert isinstance(first, MarkRow)
-    assert isinstance(second, BadRow)
-    assert (second.problems[0].column, second.problems[0].code) == ("key", "duplicate-key")
-    assert "Line 2" in second.problems[0].message
-
-
 def test_the_same_key_for_the_same_wish_is_no_mistake() -> None:
     assert all(
-        isinstance(row, MarkRow) for row in _rows(HEADER + "INV-1,5,other,,,,,k\n" * 1 + "INV-1,5,other,,,,,k\n")
+        isinstance(row, BulkRow) for row in _rows(HEADER + "INV-1,5,other,,,,,k\n" * 1 + "INV-1,5,other,,,,,k\n")
     )
 
 
-def test_the_same_key_in_a_third_wish_is_refused_too() -> None:
-    *_, last = _rows(HEADER + "INV-1,5,other,,,,,k\nINV-2,5,other,,,,,k2\nINV-2,5,other,,,,,k\n")
-    assert isinstance(last, BadRow)
-
-
 def test_equal_rows_without_a_key_are_two_wishes() -> None:
-    assert all(isinstance(row, MarkRow) for row in _rows(HEADER + "INV-1,5,other,,,,,\n" * 2))
+    assert all(isinstance(row, BulkRow) for row in _rows(HEADER + "INV-1,5,other,,,,,\n" * 2))
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_crash_it(content: bytes) -> None:
     with suppress(FileProblem):
         for row in _rows(HEADER.encode() + content):
-            assert isinstance(row, MarkRow) or row.problems
+            assert isinstance(row, BulkRow) or row.problems

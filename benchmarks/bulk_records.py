@@ -1,0 +1,232 @@
+"""Records by the million: `mark-refunded --from` against bare sqlite3, and what a second terminal waits meanwhile.
+
+python benchmarks/bulk_records.py [--rows 1000000]
+"""
+
+import argparse
+import os
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from refundcli.services.bulk_check import CHUNK
+from refundcli.store.engine import CACHE_KIB, store_engine
+from refundcli.store.migrate import ensure_schema
+
+REFUNDCLI = str(Path(sys.executable).parent / "refundcli")
+ROWS = 1_000_000
+# What the goals of the project ask for.
+LEAST_OF_RIVAL, MOST_MEMORY_MB, MOST_GROWTH, MOST_WAIT_SECONDS = 0.5, 200, 1.2, 2.0
+
+COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+INVOICES = (
+    COUNT + "INSERT INTO invoice (id, number, customer, customer_name, currency, total, paid, returned, status,"
+    " issued_on, products, subscription, source, created_at, updated_at) SELECT i, printf('INV-%07d', i),"
+    " printf('cus_%d', i % 5000), 'Ada Lovelace', 'EUR', 10000, 10000, 0, 'paid', '2026-09-01', '', '', 'bench',"
+    " '2026-09-01 00:00:00.000000', '2026-09-01 00:00:00.000000' FROM n"
+)
+PAYMENTS = (
+    COUNT + "INSERT INTO payment (id, invoice_id, position, provider, method, reference, captured, reserved, refunded,"
+    " returned_elsewhere, auto_refundable, processing, dispute, dispute_recorded, opening_returned)"
+    " SELECT i, i, 0, '', 'bank transfer', '', 10000, 0, 0, 0, 0, 0, '', 0, 0 FROM n"
+)
+TAKE = (
+    "UPDATE payment SET refunded = refunded + ?"
+    " WHERE id = ? AND reserved + refunded + returned_elsewhere + ? <= captured"
+)
+RETURNED = "UPDATE invoice SET returned = ?, status = 'refunded', updated_at = '2026-10-01' WHERE id = ?"
+NUMBER = (
+    "INSERT INTO counter (name, value) VALUES ('credit_note', ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One file of records: rows by the second of ours and of the rival, and our memory."""
+
+    rows: int
+    ours: float
+    rival: float
+    memory_mb: float
+    waits: Sequence[float] = ()
+
+    @property
+    def ratio(self) -> float:
+        return self.ours / self.rival
+
+
+def measure(rows: int, *, second_terminal: bool = True) -> Measured:
+    with tempfile.TemporaryDirectory(prefix="refundcli-bench-") as name:
+        folder = Path(name)
+        store, copy = folder / "books.db", folder / "rival.db"
+        _make_store(store, rows)
+        shutil.copy(store, copy)
+        _make_file(folder / "transfers.csv", rows)
+        waits: list[float] = []
+        over = threading.Event()
+        terminal = threading.Thread(target=_second_terminal, args=(folder, over, waits), daemon=True)
+        if second_terminal:
+            terminal.start()
+        seconds, memory = _ours(folder)
+        over.set()
+        if second_terminal:
+            terminal.join()
+        return Measured(rows, rows / seconds, rows / _rival(store, copy), memory, waits)
+
+
+def _make_store(path: Path, rows: int) -> None:
+    engine = store_engine(f"sqlite:///{path}")
+    ensure_schema(engine, at=datetime.now(UTC), writing=True)
+    engine.dispose()
+    with closing(sqlite3.connect(path, isolation_level=None)) as line:
+        line.execute("PRAGMA synchronous = OFF")
+        line.execute("BEGIN")
+        line.execute(INVOICES, (rows + 1,))
+        line.execute(PAYMENTS, (rows + 1,))
+        line.execute("COMMIT")
+
+
+def _make_file(path: Path, rows: int) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write("invoice,amount,reason,method,reference,refunded_on,memo\n")
+        file.writelines(f"INV-{n:07},,returned-goods,bank transfer,SEPA {n},2026-09-15,\n" for n in range(1, rows + 1))
+
+
+def _environ(folder: Path) -> dict[str, str]:
+    return os.environ | {
+        "REFUNDCLI_STORE_URL": f"sqlite:///{folder / 'books.db'}",
+        "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
+        "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
+        "XDG_CONFIG_HOME": str(folder / "config"),
+    }
+
+
+def _ours(folder: Path) -> tuple[float, float]:
+    """Seconds from the start of the process to its end, and its most memory in MB: the check of the file included."""
+    command = [REFUNDCLI, "--quiet", "mark-refunded", "--from", "transfers.csv", "--yes", "-o", "json"]
+    started = time.perf_counter()
+    running = subprocess.Popen(
+        command, env=_environ(folder), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(running.pid, 0)
+    seconds = time.perf_counter() - started
+    running.returncode = os.waitstatus_to_exitcode(status)
+    assert running.returncode == 0, f"it ended with {running.returncode}"
+    return seconds, used.ru_maxrss / 1024
+
+
+def _second_terminal(folder: Path, over: threading.Event, waits: list[float]) -> None:
+    """Records one penny after another of an invoice that is not in the file, and notes how long each takes."""
+    one = [REFUNDCLI, "mark-refunded", "--amount", "0.01", "--reason", "other", "--yes"]
+    environ = _environ(folder)
+    while not over.is_set():
+        with closing(sqlite3.connect(folder / "books.db")) as line:
+            (last,) = line.execute("SELECT max(number) FROM invoice").fetchone()
+        started = time.perf_counter()
+        subprocess.run([*one, last], env=environ, cwd=folder, check=True, capture_output=True)
+        waits.append(time.perf_counter() - started)
+        over.wait(1)
+
+
+def _rival(done: Path, store: Path) -> float:
+    """Seconds in which bare sqlite3 writes what ours wrote, in the same chunks; reading it first is not counted."""
+    seconds = 0.0
+    with closing(sqlite3.connect(done)) as source, closing(sqlite3.connect(store, isolation_level=None)) as line:
+        for pragma in ("foreign_keys=ON", "synchronous=EXTRA", "trusted_schema=OFF", f"cache_size=-{CACHE_KIB}"):
+            line.execute(f"PRAGMA {pragma}")
+        line.executemany(_into("bulk_run", source), source.execute("SELECT * FROM bulk_run").fetchall())
+        for chunk in _chunks(source):
+            began = time.perf_counter()
+            line.execute("BEGIN IMMEDIATE")
+            for statement, rows in chunk:
+                line.executemany(statement, rows)
+            line.execute("COMMIT")
+            seconds += time.perf_counter() - began
+    return seconds
+
+
+def _chunks(source: sqlite3.Connection) -> Iterator[list[tuple[str, list[tuple[object, ...]]]]]:
+    """The statements of one chunk after the other, with the rows that ours wrote in it."""
+    into = {table: _into(table, source) for table in ("refund", "credit_note", "audit_entry")}
+    made, seq = 0, 0
+    while True:
+        query = "SELECT rowid, id, payment_id, invoice_id, amount FROM refund WHERE run_id IS NOT NULL AND rowid > ?"
+        found = source.execute(f"{query} ORDER BY rowid LIMIT {CHUNK}", (made,)).fetchall()
+        if not found:
+            return
+        first, made = found[0][0], found[-1][0]
+        between = f"rowid BETWEEN {first} AND {made}"
+        refunds = source.execute(f"SELECT * FROM refund WHERE run_id IS NOT NULL AND {between}").fetchall()
+        ids = f"SELECT id FROM refund WHERE run_id IS NOT NULL AND {between}"
+        notes = source.execute(f"SELECT * FROM credit_note WHERE refund_id IN ({ids}) ORDER BY rowid").fetchall()
+        # A refund, its credit note, and its invoice that became Refunded.
+        audit = source.execute(
+            "SELECT * FROM audit_entry WHERE seq > ? ORDER BY seq LIMIT ?", (seq, 3 * len(found))
+        ).fetchall()
+        seq = audit[-1][0]
+        yield [
+            (TAKE, [(amount, payment, amount) for _, _, payment, _, amount in found]),
+            (into["refund"], refunds),
+            (NUMBER, [(len(found),)]),
+            (into["credit_note"], notes),
+            (RETURNED, [(amount, invoice) for _, _, _, invoice, amount in found]),
+            (into["audit_entry"], audit),
+        ]
+
+
+def _into(table: str, source: sqlite3.Connection) -> str:
+    columns = source.execute(f"SELECT * FROM {table} LIMIT 0").description
+    return f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(columns))})"
+
+
+def rows(*, count: int = ROWS) -> list[tuple[str, str, str, str, str]]:
+    """For the table of figures: what was measured, the figure, what it is held against, that figure, the ratio."""
+    few, many = measure(max(count // 10, 1), second_terminal=False), measure(count)
+    return [
+        (
+            f"`mark-refunded --from` of {many.rows:,} rows",
+            f"{many.ours:,.0f} rows/s",
+            "rival: bare sqlite3 writing the same rows",
+            f"{many.rival:,.0f} rows/s",
+            f"{many.ratio:.2f}",
+        ),
+        (
+            "its most memory",
+            f"{many.memory_mb:.0f} MB",
+            f"itself at {few.rows:,} rows",
+            f"{few.memory_mb:.0f} MB",
+            f"{many.memory_mb / few.memory_mb:.2f}",
+        ),
+        (
+            f"a second terminal's `mark-refunded` meanwhile, the slowest of {len(many.waits)}",
+            f"{max(many.waits):.2f} s",
+            "limit: two seconds",
+            f"median {statistics.median(many.waits):.2f} s",
+            f"{max(many.waits) / MOST_WAIT_SECONDS:.2f}",
+        ),
+    ]
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, default=ROWS)
+    found = measure(options.parse_args().rows)
+    print(
+        f"{found.rows:,} rows: {found.ours:,.0f}/s against {found.rival:,.0f}/s, ratio {found.ratio:.2f}; "
+        f"{found.memory_mb:.0f} MB; a second terminal waited {max(found.waits, default=0):.2f} s at most"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""`mark-refunded` with a file: record what was checked, go on with a run, take one back."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from refundcli.cli.bulk import BulkOptions, Checked, checked_file, tell_rejected
+from refundcli.cli.context import App
+from refundcli.cli.exit_codes import ExitCode
+from refundcli.cli.prompts import agreed, check_confirm, require_a_way_to_ask
+from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
+from refundcli.domain.errors import Refused
+from refundcli.domain.reasons import RefundReason
+from refundcli.output.bulk_screen import bulk_shape, show_recorded, show_undo, undo_shape
+from refundcli.output.progress import progress
+from refundcli.services.bulk_check import BulkReport
+from refundcli.services.bulk_marks import (
+    MOST_AT_ONCE,
+    NotAllRows,
+    RecordRun,
+    RecordWishes,
+    TooManyErrors,
+    TooManyForOne,
+    how_to_go_on,
+)
+from refundcli.services.bulk_runs import begin, end, unfinished_run_named
+from refundcli.services.interrupts import Interrupted
+from refundcli.services.undo_records import preview_undo, undo
+
+
+class FileNeeded(Refused):
+    """The rows of a run of records are in its file, and that is not there as it was."""
+
+    code = "file-needed"
+
+    def __init__(self, run: BulkRun) -> None:
+        super().__init__(
+            f"{run.id} was begun with {run.source}, which cannot be read again.",
+            hint="Give the same file again: refundcli mark-refunded --from FILE   (no row is done twice)",
+            context={"run": run.id, "file": run.source},
+        )
+
+
+def record_file(app: App, options: BulkOptions) -> None:
+    """Exit 9 when some rows were refused: the others are recorded, and these are in FILE.rejected.csv."""
+    options.check()
+    wishes = RecordWishes(app.services.clock, app.settings.operator.name)
+    options = _of_run(app, options) if options.resume else options
+    with checked_file(app, options, wishes) as checked:
+        if checked:
+            _record(app, options, wishes, checked)
+
+
+def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked) -> None:
+    report, run = checked.report, ""
+    if options.atomic and checked.report.refused_count:
+        raise NotAllRows(checked.report)
+    if options.atomic and checked.report.wanted > MOST_AT_ONCE:
+        raise TooManyForOne(checked.report.wanted)
+    if checked.report.wanted:
+        begun = begin(replace(checked.run, rows=checked.report.rows), books=app.services.books)
+        run, report = begun.id, _do(app, options, wishes, checked, begun)
+    path = checked.rejected.publish()
+    _show(app, checked, _whole(checked.report, report) if run else report, run, str(path) if path else None)
+
+
+def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, run: BulkRun) -> BulkReport:
+    """Record it. What is stopped is told how to go on, and stays a run that can."""
+    services = app.services
+    rules = replace(checked.rules, run_id=run.id)
+    recording = RecordRun(run, wishes, rules, services.books, services.policy.number_format, app.tell_stopping)
+    try:
+        with progress(app.err, "Recording", total=checked.report.wanted, wanted=app.wants_progress) as advance:
+            if options.atomic:
+                return recording.record_atomically(checked.shelf, advance=advance)
+            report = recording.record(
+                checked.shelf, max_errors=options.max_errors, advance=advance, reject=checked.rejected.add
+            )
+    except TooManyErrors as why:
+        end(run, RunState.STOPPED, books=services.books, note=why.code)
+        checked.rejected.publish()
+        raise
+    except (KeyboardInterrupt, Interrupted):
+        end(run, RunState.STOPPED, books=services.books, note="interrupted")
+        checked.rejected.publish()
+        app.err.say(f"Stopped. What was recorded stays. Next: {how_to_go_on(run)}")
+        raise
+    except NotAllRows:
+        end(run, RunState.FINISHED, books=services.books, note="refused: all or nothing")
+        raise
+    end(run, RunState.FINISHED, books=services.books)
+    return report
+
+
+def _whole(checked: BulkReport, done: BulkReport) -> BulkReport:
+    """The file's report: what was found as it was checked, and what came of the rest."""
+    return replace(
+        done,
+        rows=checked.rows,
+        done_before=checked.done_before + done.done_before,
+        codes=checked.codes + done.codes,
+        refused=[*checked.refused, *done.refused],
+    )
+
+
+def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_file: str | None) -> None:
+    kind, name = RunKind.MARK_REFUNDED, checked.source.name
+    if not app.for_people:
+        app.show_object(bulk_shape(name, kind, report, dry_run=False, run=run or None, rejected_file=rejected_file))
+    else:
+        show_recorded(report, run, app.out)
+    tell_rejected(app, kind, report.refused_count, report.rows, rejected_file)
+    if run and app.for_people and not app.quiet:
+        app.err.bullet(f"Made in error? refundcli mark-refunded --undo {run} --memo TEXT")
+    if report.refused_count:
+        raise typer.Exit(ExitCode.PARTLY)
+
+
+def _of_run(app: App, options: BulkOptions) -> BulkOptions:
+    """The options of a run that is gone on with: its own file, and what its rows meant then."""
+    kind = RunKind.MARK_REFUNDED
+    run = app.services.books.read(lambda tx: unfinished_run_named(tx, options.resume, kind))
+    meaning = json.loads(run.options)
+    if not Path(run.source).is_file():
+        raise FileNeeded(run)
+    if meaning["plan"]:
+        return replace(options, apply=run.source)
+    reason = RefundReason(meaning["reason"]) if meaning["reason"] else None
+    return replace(options, from_=run.source, reason=reason, allow_duplicate=meaning["allow_duplicate"])
+
+
+def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str) -> None:
+    """Take back a run of records made in error, or one record."""
+    require_a_way_to_ask(app, answered=yes or bool(confirm), how="Add --yes, or --confirm with the number of records.")
+    books = app.services.books
+    told = preview_undo(what, books=books)
+    if not app.wants_json:
+        show_undo(what, told, app.err, done=False)
+    if confirm:
+        check_confirm(confirm, str(told.records))
+    elif not yes:
+        agreed(app, "Take them back?")
+    with progress(app.err, "Taking back", total=told.records, wanted=app.wants_progress) as advance:
+        done = undo(what, memo=memo, books=books, advance=advance, tell_held=app.tell_stopping)
+    if app.for_people:
+        show_undo(what, done, app.out, done=True)
+    else:
+        app.show_object(undo_shape(what, done))

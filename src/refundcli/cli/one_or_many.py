@@ -1,0 +1,59 @@
+"""One invoice, or a file of them: a refunding command takes either."""
+
+from collections.abc import Mapping
+
+from refundcli.domain.errors import UsageProblem
+
+_UNSET = ("", None, False)
+
+
+class OneOrMany(UsageProblem):
+    code = "one-or-many"
+
+    def __init__(self, command: str) -> None:
+        super().__init__(
+            "Say which: one invoice's NUMBER, or --from with a file of them.",
+            hint=f"refundcli {command} INV-7 --full --reason duplicate   or   refundcli {command} --from FILE.csv",
+        )
+
+
+class OnlyForOne(UsageProblem):
+    code = "only-for-one"
+
+    def __init__(self, command: str, options: list[str]) -> None:
+        super().__init__(
+            f"{', '.join(options)} cannot stand beside a file.",
+            hint=f"In a file it is a column: refundcli {command} --help   names them.",
+        )
+
+
+class OnlyForMany(UsageProblem):
+    code = "only-for-many"
+
+    def __init__(self, command: str, options: list[str]) -> None:
+        super().__init__(
+            f"{', '.join(options)} needs a file of refunds.", hint=f"refundcli {command} --from FILE.csv …"
+        )
+
+
+def is_for_many(
+    command: str,
+    number: str,
+    files: Mapping[str, object],
+    *,
+    only_for_one: Mapping[str, object],
+    only_for_many: Mapping[str, object],
+) -> bool:
+    """Raises OneOrMany, OnlyForOne, OnlyForMany where the words do not go together."""
+    many = bool(_given(files))
+    if bool(number) == many:
+        raise OneOrMany(command)
+    if many and (wrong := _given(only_for_one)):
+        raise OnlyForOne(command, wrong)
+    if not many and (wrong := _given(only_for_many)):
+        raise OnlyForMany(command, wrong)
+    return many
+
+
+def _given(options: Mapping[str, object]) -> list[str]:
+    return [option for option, value in options.items() if value not in _UNSET]

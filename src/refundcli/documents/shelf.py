@@ -1,0 +1,128 @@
+"""Checked rows kept aside on disk: a private file that goes when it is closed."""
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from hashlib import blake2b
+
+from refundcli.domain.reasons import RefundReason
+from refundcli.services.bulk_rows import BulkRow, CheckedRow, Planned
+
+_SCHEMA = """
+    CREATE TABLE row (n INTEGER PRIMARY KEY, key TEXT, takes INTEGER, left INTEGER, currency TEXT,
+        invoice_id INTEGER, facts INTEGER, parts TEXT, earlier TEXT, wish TEXT);
+    CREATE TABLE seen (text BLOB PRIMARY KEY, times INTEGER) WITHOUT ROWID;
+    CREATE TABLE key (key BLOB PRIMARY KEY, line INTEGER, content BLOB) WITHOUT ROWID;
+    CREATE TABLE payment (id INTEGER PRIMARY KEY, taken INTEGER, charged_back INTEGER);
+"""
+_CACHE_KIB = 16_384
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class DiskShelf:
+    """Fits `services.bulk_rows.Shelf`. Close it when done."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.NamedTemporaryFile(prefix="refundcli-rows-")  # noqa: SIM115 - closed by close()
+        self._line = sqlite3.connect(self._file.name, isolation_level=None)
+        # Lost with the program, as it should be.
+        for pragma in ("synchronous=OFF", "journal_mode=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KIB}"):
+            self._line.execute(f"PRAGMA {pragma}")
+        self._line.executescript(_SCHEMA)
+        self._line.execute("BEGIN")
+
+    def __enter__(self) -> "DiskShelf":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._line.close()
+        self._file.close()
+
+    def put(self, rows: Sequence[CheckedRow]) -> None:
+        values = (
+            (None, r.key, r.takes, r.left, r.currency, r.invoice_id, r.facts, _encode(r.parts), " ".join(r.earlier),
+             _packed(r.row))
+            for r in rows
+        )  # fmt: skip
+        self._line.executemany("INSERT INTO row VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+
+    def chunks(self, size: int) -> Iterator[list[CheckedRow]]:
+        query = "SELECT * FROM row WHERE n > ? ORDER BY n LIMIT ?"
+        after = 0
+        while found := self._line.execute(query, (after, size)).fetchall():
+            after = found[-1][0]
+            yield [
+                CheckedRow(
+                    _unpacked(wish),
+                    key,
+                    takes,
+                    left,
+                    currency,
+                    invoice_id,
+                    facts,
+                    tuple(map(tuple, json.loads(parts))),
+                    tuple(earlier.split()),
+                )
+                for _, key, takes, left, currency, invoice_id, facts, parts, earlier, wish in found
+            ]
+
+    def times_seen(self, texts: Sequence[str]) -> list[int]:
+        again = "INSERT INTO seen VALUES (?, 1) ON CONFLICT (text) DO UPDATE SET times = times + 1 RETURNING times"
+        return [self._line.execute(again, (_short(text),)).fetchone()[0] for text in texts]
+
+    def first_with_key(self, keys: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
+        found = {}
+        for key, (line, content) in keys.items():
+            new = (_short(key), line, _short(content))
+            self._line.execute("INSERT OR IGNORE INTO key VALUES (?,?,?)", new)
+            first, wanted = self._line.execute("SELECT line, content FROM key WHERE key = ?", new[:1]).fetchone()
+            found[key] = (int(first), content if wanted == new[2] else "")
+        return found
+
+    def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:
+        marks = ",".join("?" * len(payments))
+        query = f"SELECT id, taken, charged_back FROM payment WHERE id IN ({marks})"  # noqa: S608 - marks only
+        return {of: (taken, charged) for of, taken, charged in self._line.execute(query, payments)}
+
+    def take(self, taken: Mapping[int, tuple[int, int]]) -> None:
+        values = ((of, *amounts) for of, amounts in taken.items())
+        self._line.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?)", values)
+
+
+def _short(text: str) -> bytes:
+    """16 bytes that tell a text from all others."""
+    return blake2b(text.encode(), digest_size=16).digest()
+
+
+def _parts(text: str) -> tuple[tuple[int, int, int], ...]:
+    return tuple([(payment, minor, back) for payment, minor, back in json.loads(text)])
+
+
+def _packed(row: BulkRow) -> str:
+    day = row.refunded_on.isoformat() if row.refunded_on else ""
+    planned = row.planned and (row.planned.key, row.planned.takes, row.planned.left, row.planned.earlier)
+    told = (row.line, row.invoice, row.amount_text, row.reason, row.method, row.reference, day, row.memo, row.payment)
+    return _encode((*told, row.key, row.cells, planned))
+
+
+def _unpacked(text: str) -> BulkRow:
+    line, invoice, amount, reason, method, reference, day, memo, payment, key, cells, planned = json.loads(text)
+    return BulkRow(
+        line=line,
+        invoice=invoice,
+        amount_text=amount,
+        reason=RefundReason(reason),
+        method=method,
+        reference=reference,
+        refunded_on=date.fromisoformat(day) if day else None,
+        memo=memo,
+        payment=payment,
+        key=key,
+        cells=tuple(cells),
+        planned=Planned(planned[0], planned[1], planned[2], tuple(planned[3])) if planned else None,
+    )

@@ -1,0 +1,88 @@
+"""Voiding Stripe's invoices and writing them off, through Stripe's SDK. Neither takes a parameter, so not our memo."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote_plus
+
+import stripe
+
+from refundcli.domain.refund import WireRequest
+from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.providers import stripe as refunding
+from refundcli.providers.http import said, text_in
+from refundcli.providers.stripe import Decline
+from refundcli.services.outcomes import Signal
+from refundcli.services.ports import ClosingAnswer
+from refundcli.services.rate_limit import Pace
+from refundcli.settings import RefundSettings, StripeSettings
+
+_PATH = "/v1/invoices/"
+_VERBS = {InvoiceStatus.VOID: "void", InvoiceStatus.UNCOLLECTIBLE: "mark_uncollectible"}
+_WANTED = {verb: wanted for wanted, verb in _VERBS.items()}
+
+# An answer that means: the invoice was not touched.
+CLOSING_DECLINES = frozenset(
+    {
+        Decline(400, "", ""),  # not in a status that allows it: Stripe has no code for it, and there is no parameter
+        Decline(400, "invoice_not_editable"),
+        Decline(400, "status_transition_invalid"),
+        Decline(404, "resource_missing", "invoice"),  # no such invoice in this account and mode
+        Decline(404, "resource_missing", "id"),
+        Decline(400, "parameter_unknown"),  # the request itself; checked before anything is done
+    }
+)
+
+_OTHERS = (
+    "Nothing was sent: the closing was prepared for another Stripe account, mode or address than the settings name."
+)
+
+
+class StripeInvoiceCloser:
+    """`InvoiceCloser` for one key, which is one account in one mode (I12)."""
+
+    name = Provider.STRIPE
+
+    def __init__(
+        self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str, pace: Pace | None = None
+    ) -> None:
+        self.account = account
+        self.livemode = refunding.is_live(key)
+        self.base_url = refunding.base_url(settings)
+        self._client = refunding.client_for(key, settings, refunds, pace)
+
+    def prepare(self, reference: str, wanted: InvoiceStatus) -> WireRequest:
+        endpoint = f"{self.base_url}{_PATH}{quote_plus(reference)}/{_VERBS[wanted]}"
+        return WireRequest(self.name, endpoint, self.account, self.livemode, stripe.api_version, {})
+
+    def close(self, request: WireRequest, idempotency_key: str) -> ClosingAnswer:
+        """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
+        reference, _, verb = request.endpoint.removeprefix(self.base_url + _PATH).partition("/")
+        if not self._is_ours(request, reference, verb):
+            return ClosingAnswer(Signal.NOT_SENT, _OTHERS)
+        invoices: Any = self._client.v1.invoices
+        ask: Callable[..., Any] = invoices.void_invoice if verb == "void" else invoices.mark_uncollectible
+        try:
+            made = ask(reference, {}, {"idempotency_key": idempotency_key, "stripe_version": request.api_version})
+            return _read(refunding.body(made), reference, _WANTED[verb])
+        except stripe.StripeError as error:
+            told = refunding.classified(error, declines=CLOSING_DECLINES)
+            return ClosingAnswer(told.signal, told.message, told.retry_after, told.replayed)
+        except Exception as error:  # the SDK stumbled over what came back
+            return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {said(error)}")
+
+    def _is_ours(self, request: WireRequest, reference: str, verb: str) -> bool:
+        """A stored request goes to the endpoint, account and mode it was made for, or nowhere (I8, I12)."""
+        if verb not in _WANTED or request.params:
+            return False
+        ours = (self.name, self.base_url + _PATH + f"{reference}/{verb}", self.account, self.livemode)
+        return ours == (request.provider, request.endpoint, request.account, request.livemode)
+
+
+def _read(told: object, reference: str, wanted: InvoiceStatus) -> ClosingAnswer:
+    """Done only if it is the invoice that was asked for, in the status that was asked for."""
+    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    status = text_in(fields.get("status"))
+    if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, wanted.value):
+        return ClosingAnswer(Signal.ACCEPTED)
+    what = f"as {said(status)[:60]!a}" if fields.get("id") == reference else "with another object"
+    return ClosingAnswer(Signal.MALFORMED, f"Stripe answered 2xx, but {what}")

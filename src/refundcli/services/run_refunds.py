@@ -1,0 +1,509 @@
+"""A run of many refunds through the providers: each by the same protocol as a single one, many in flight (DESIGN §4).
+
+The thread that calls `run_refunds` keeps the books, and no other touches them: it commits for all rows that are due a
+step at once, and hands what may be sent to threads that only ask the providers. Any number of workers, each a
+process of its own, may be at the same run.
+"""
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.domain.errors import RefundcliError, SettingsProblem
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.group_commit import Bench, Group, Written, write_group
+from refundcli.services.issue_refund import UnsettledRefund
+from refundcli.services.leases import LEASE_MARGIN_SECONDS, is_live, this_process
+from refundcli.services.outcomes import Signal
+from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, RefundAnswer, Writing
+from refundcli.services.preflight import truths_of
+from refundcli.services.provider_limits import CAN_LOOK_UP
+from refundcli.services.resume import looked_up, same_place
+from refundcli.services.run_report import Brakes, RunLimits, RunReport, Stopped, StopSign, Tell
+from refundcli.services.run_rows import Part, Row, ended, newest_of_each_payment, refused, waiting_again
+from refundcli.services.senders import Errand, Senders
+from refundcli.services.sending import (
+    OutcomeNotWritten,
+    SendingPolicy,
+    call,
+    is_first_send,
+    take_down,
+)
+from refundcli.services.shares import Share
+
+# Commits wait for each other's rows this long: a row loses little, and many share one.
+_GATHER_SECONDS = 0.02
+_LOOK_UP_SECONDS = 0.2
+# Rows under way for each request at once: while some wait for a commit, others keep the providers busy.
+_ROWS_PER_REQUEST = 3
+# A row is another worker's after this long without a word; it is held anew well before.
+_ROW_LEASE_SECONDS = 120.0
+_HOLD_SECONDS = 30.0
+# So often a row goes round again that only ever hears "too many"; each time it is sent a few times.
+_MOST_ROUNDS = 5
+# A provider that does not want to be asked for longer than this gets no refund until it does.
+_SHORT_PAUSE_SECONDS = 1.0
+
+# A store that took down neither of so many answers is not asked to take down the others.
+_ENOUGH_TRIES = 2
+# The code of a provider that could not be asked; any other trouble with its settings concerns every row.
+_UNREACHABLE = "provider-unreachable"
+
+
+def run_refunds(
+    run: BulkRun,
+    *,
+    books: Books,
+    providers: Providers,
+    clock: Clock,
+    policy: SendingPolicy,
+    limits: RunLimits,
+    tell: Tell,
+    stop: StopSign,
+) -> RunReport:
+    """Do rows of the run until none waits, or until it is stopped; go on where an earlier worker ended.
+
+    What a row, a provider or the store does is told in the report. A defect of the program is raised, once the rows
+    in flight are written.
+    """
+    worker = _Worker(run, books, providers, clock, policy, limits, tell, stop)
+    try:
+        worker.work()
+    except RefundcliError as trouble:
+        worker.brakes.pull(Stopped.STORE, trouble)
+    finally:
+        worker.leave()
+    return worker.report
+
+
+class _Worker:
+    def __init__(
+        self,
+        run: BulkRun,
+        books: Books,
+        providers: Providers,
+        clock: Clock,
+        policy: SendingPolicy,
+        limits: RunLimits,
+        tell: Tell,
+        stop: StopSign,
+    ) -> None:
+        self.run, self.books, self.providers, self.clock, self.policy = run, books, providers, clock, policy
+        self.limits, self.tell, self.stop = limits, tell, stop
+        self.report = RunReport()
+        self.brakes = Brakes(limits)
+        self.senders = Senders(limits.in_flight)
+        self.connected: dict[Provider, PaymentProvider] = {}
+        self.bench = Bench(run, this_process(), clock, policy, self.connected, self._lease_seconds, _ROW_LEASE_SECONDS)
+        # Taken and not begun; begun; and those whose end is being written.
+        self.to_do: deque[Row] = deque()
+        self.rows: set[Row] = set()
+        self.ending: dict[int, Row] = {}
+        self.busy: set[str] = set()
+        # By refund: those that are not settled. Which of them wait for T2, and which for others or for a pause.
+        self.parts: dict[str, Part] = {}
+        self.to_claim: deque[Part] = deque()
+        self.parked: list[tuple[float, Part]] = []
+        self.on_the_wire: set[Part] = set()
+        self.next = Group()
+        # Nothing was there to take: as long as rows were under way, and still when none was.
+        self.nothing_left = self.all_done = False
+        self.braked = False
+        self.committed_at = 0.0
+        self.held_at = time.monotonic()
+
+    # --- the loop ------------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        self.books.write(self._begin)
+        while True:
+            self._take_in()
+            self._mind_the_brakes()
+            self._gather()
+            if self.next:
+                self._commit()
+            elif self.is_idle:
+                return
+            else:
+                self.senders.wait(_LOOK_UP_SECONDS)
+
+    def _begin(self, tx: Writing) -> None:
+        """What was not known is asked about again: somebody may have settled it, or it can be settled now."""
+        tx.ask_again(self.run.id)
+        if _open_rows(tx.item_counts(self.run.id)):
+            tx.change_run(self.run.id, RunState.RUNNING)
+
+    def _take_in(self) -> None:
+        """What came back since; a moment is given to what is about to."""
+        wait = self.committed_at + _GATHER_SECONDS - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        while errand := self.senders.come_back():
+            errand.then(errand)
+
+    def _gather(self) -> None:
+        """What the next commit is to do besides what is due already."""
+        now = time.monotonic()
+        if not self.braked:
+            self._begin_rows()
+            # A worker that ends without a word leaves rows: they are looked for once more when all else is done.
+            if len(self.to_do) < self.limits.in_flight and (self.is_idle or not self.nothing_left):
+                self.next.take = 0 if self.all_done else self.limits.in_flight
+        for part in self._claimable():
+            self.next.to_claim.append(part)
+        self.next.to_read += [part for due, part in self.parked if due <= now]
+        self.parked = [(due, part) for due, part in self.parked if due > now]
+        if (self.rows or self.to_do) and now - self.held_at > _HOLD_SECONDS:
+            self.next.hold, self.held_at = True, now
+
+    def _begin_rows(self) -> None:
+        room = _ROWS_PER_REQUEST * self.limits.in_flight - len(self.rows)
+        waiting = deque[Row]()
+        while self.to_do and room > 0:
+            row = self.to_do.popleft()
+            if self.busy.isdisjoint(row.marks):
+                self.busy.update(row.marks)
+                self.rows.add(row)
+                self.next.to_look_at.append(row)
+                room -= 1
+            else:
+                # One after the other: the second sees what became of the first.
+                waiting.append(row)
+        self.to_do.extendleft(reversed(waiting))
+
+    def _claimable(self) -> list[Part]:
+        """No more than can be sent soon: what is claimed and then lost has to be looked up."""
+        room = self.limits.in_flight + self.limits.in_flight // 4 + 1 - len(self.on_the_wire)
+        longest = float("inf") if self.braked else _SHORT_PAUSE_SECONDS
+        may = [part for part in self.to_claim if self._pause_left(part) <= longest][: max(0, room)]
+        for part in may:
+            self.to_claim.remove(part)
+        return may
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.rows or self.to_do or self.on_the_wire or self.ending)
+
+    # --- commits -------------------------------------------------------------------------------------------
+
+    def _commit(self) -> None:
+        group, was_idle = self.next, self.is_idle
+        written = self.books.write(lambda tx: write_group(tx, group, self.bench))
+        self.next = Group()
+        self.committed_at = time.monotonic()
+        if group.take:
+            self.nothing_left = not written.taken
+            self.all_done = self.nothing_left and was_idle
+        self._apply(written)
+        for item in group.ended:
+            self._tell(item)
+
+    def _apply(self, written: Written) -> None:
+        for part, refund in written.settled:
+            self._settled(part, refund)
+        for part, refund in written.claimed:
+            part.refund, part.claimed = refund, True
+            self._send(part)
+        for part, refund in [*written.elsewhere, *written.read]:
+            part.refund = refund
+            self._go_on_with(part)
+        for row, plan in written.looked_at:
+            self._check_at_provider(row, plan.shares)
+        for row, refunds in written.reserved:
+            self._reserved(row, refunds)
+        for row, made in written.known:
+            self._known(row, made)
+        for row, why in written.refused:
+            self._refused(row, why)
+        self.to_do.extend(Row(item) for item in written.taken)
+
+    def _tell(self, item: RunItem) -> None:
+        """A row's end is committed, or it is back among those that wait."""
+        row = self.ending.pop(item.n)
+        if item.state is not ItemState.WAITING:
+            self.report.add(item, row.refunds, before=row.done_before)
+            self.tell(item, row.refunds)
+
+    # --- rows ----------------------------------------------------------------------------------------------
+
+    def _check_at_provider(self, row: Row, shares: Sequence[Share]) -> None:
+        if row.left or not self._connects(row, *(share.payment.provider for share in shares)):
+            return
+        asked = [share for share in shares if share.payment.provider in CAN_LOOK_UP]
+        if not asked:
+            self.next.to_reserve.append(row)
+            return
+        errand = Errand(lambda: truths_of(asked, self.providers), lambda errand: self._checked(row, errand))
+        self.senders.send(errand, urgent=False)
+
+    def _checked(self, row: Row, errand: Errand) -> None:
+        if row.left:
+            return
+        try:
+            row.truths = errand.answer
+        except RefundcliError as problem:
+            if isinstance(problem, SettingsProblem) and problem.code != _UNREACHABLE:
+                self._cannot_be_used(row, problem)
+                return
+            if problem.code == _UNREACHABLE:
+                self.brakes.answered(clearly=False)
+            self._end(row, refused(row.item, problem))
+        else:
+            self.next.to_reserve.append(row)
+
+    def _connects(self, row: Row, *providers: Provider | None) -> bool:
+        """Are they all connected? Where one cannot be, no other row could use it either."""
+        try:
+            for provider in providers:
+                if provider and provider not in self.connected:
+                    made = self.providers.of(provider)
+                    if provider in CAN_LOOK_UP:
+                        self.providers.records(provider)
+                    self.connected[provider] = made
+        except SettingsProblem as problem:
+            self._cannot_be_used(row, problem)
+            return False
+        return True
+
+    def _cannot_be_used(self, row: Row, problem: SettingsProblem) -> None:
+        self.brakes.pull(Stopped.SETTINGS, problem)
+        self._end(row, waiting_again(row.item))
+
+    def _reserved(self, row: Row, refunds: Sequence[Refund]) -> None:
+        for refund in refunds:
+            assert refund.provider
+            part = Part(refund, self.connected[refund.provider], [row])
+            row.own.append(part)
+            self.parts[refund.id] = part
+            self.to_claim.append(part)
+
+    def _known(self, row: Row, made: Sequence[Refund]) -> None:
+        """It has refunds already: they are its end, or they are settled first."""
+        newest = newest_of_each_payment(made)
+        row.finished = [refund for refund in newest if not refund.state.unfinished]
+        unfinished = [refund for refund in newest if refund.state.unfinished]
+        row.done_before = not unfinished
+        if self._connects(row, *(refund.provider for refund in unfinished)):
+            row.own = [self._part_of(refund, row) for refund in unfinished]
+            self._end_where_settled(row)
+
+    def _part_of(self, refund: Refund, row: Row) -> Part:
+        """The refund as it is in this worker's hands, or comes into them now."""
+        part = self.parts.get(refund.id)
+        if part is None:
+            assert refund.provider
+            part = Part(refund, self.connected[refund.provider], first_send=is_first_send(refund))
+            self.parts[refund.id] = part
+            self._go_on_with(part)
+        part.rows.append(row)
+        return part
+
+    def _refused(self, row: Row, why: RefundcliError) -> None:
+        if row.left:
+            return
+        if isinstance(why, UnsettledRefund) and self._settles_first(row, why.earlier):
+            return
+        self._end(row, refused(row.item, why))
+
+    def _settles_first(self, row: Row, earlier: Refund) -> bool:
+        """One that was left behind is settled, once; one of other hands that was never sent is theirs to send."""
+        may = earlier.state is RefundState.SUBMITTED or earlier.run_id == self.run.id
+        if self.braked or not may or earlier.id in row.out_of_its_way:
+            return False
+        row.out_of_its_way.add(earlier.id)
+        if self._connects(row, earlier.provider):
+            part = self._part_of(earlier, row)
+            if part.ended:
+                self.next.to_look_at.append(row)
+            else:
+                row.in_its_way = part
+        return True
+
+    def _end_where_settled(self, row: Row) -> None:
+        if row.left or not all(part.ended for part in row.own):
+            return
+        given_up = any(part.given_up for part in row.own)
+        self._end(row, waiting_again(row.item) if given_up else ended(row.item, row.refunds))
+
+    def _end(self, row: Row, item: RunItem) -> None:
+        """Written with the next commit; what is still heard of the row after this changes nothing."""
+        row.left = True
+        self.rows.discard(row)
+        self.busy.difference_update(row.marks)
+        self.ending[item.n] = row
+        self.next.ended.append(item)
+        if item.state is ItemState.REFUSED:
+            self.brakes.refused()
+
+    # --- refunds -------------------------------------------------------------------------------------------
+
+    def _send(self, part: Part) -> None:
+        self.on_the_wire.add(part)
+        errand = Errand(lambda: self._ask(part), lambda errand: self._answered(part, errand), part)
+        self.senders.send(errand, urgent=True)
+
+    def _ask(self, part: Part) -> RefundAnswer | None:
+        """In a sender's thread: one request, again only where the last one provably did nothing.
+
+        None when it was not sent: the provider wants to be left alone for longer than the refund is ours.
+        """
+        until = part.refund.sending and part.refund.sending.lease_until
+        assert until
+        left = (until - self.clock.now()).total_seconds() - self.policy.call_seconds - LEASE_MARGIN_SECONDS
+        if self._pause_left(part) > left:
+            return None
+        return call(part.refund, part.provider, self.policy)
+
+    def _answered(self, part: Part, errand: Errand) -> None:
+        self.on_the_wire.discard(part)
+        answer = errand.answer
+        too_many = answer is None or answer.signal == Signal.RATE_LIMITED
+        if too_many and self.braked:
+            # Not made, and not to be tried now: whoever goes on with the run settles it.
+            part.given_up = True
+            self.next.to_let_go.append(part)
+        elif too_many and part.rounds < _MOST_ROUNDS:
+            part.rounds += answer is not None
+            self.to_claim.append(part)
+        else:
+            part.answer = answer
+            self.next.answered.append(part)
+
+    def _settled(self, part: Part, refund: Refund) -> None:
+        """Its outcome is written, known or not."""
+        part.refund, part.ended = refund, True
+        self.parts.pop(refund.id, None)
+        if part.answer:
+            unclear = refund.state.unfinished or part.answer.signal == Signal.NOT_SENT
+            self.brakes.answered(clearly=not unclear)
+        for row in part.rows:
+            if row.in_its_way is part:
+                row.in_its_way = None
+                if not row.left:
+                    self.next.to_look_at.append(row)
+            else:
+                self._end_where_settled(row)
+
+    def _go_on_with(self, part: Part) -> None:
+        """A refund that was left behind, by where it was left; one that others are sending is waited for."""
+        refund = part.refund
+        if not refund.state.unfinished or refund.sending is None:
+            self._settled(part, refund)
+        elif is_live(refund.sending, self.clock.now()):
+            self.parked.append((time.monotonic() + _LOOK_UP_SECONDS, part))
+        elif not same_place(refund.sending, part.provider):
+            self._settled(part, replace(refund, failure="it was made with other settings"))
+        elif refund.state is RefundState.READY:
+            self.next.found_ready.append(part)
+        else:
+            sending = refund.sending
+            errand = Errand(
+                lambda: looked_up(sending, refund, part.provider), lambda errand: self._looked_up(part, errand)
+            )
+            self.senders.send(errand, urgent=False)
+
+    def _looked_up(self, part: Part, errand: Errand) -> None:
+        if part.rows and all(row.left for row in part.rows):
+            return
+        self.next.looked_up.append((part, errand.answer))
+
+    def _pause_left(self, part: Part) -> float:
+        return self.providers.pace(part.provider.name).pause_left
+
+    def _lease_seconds(self, provider: Provider) -> float:
+        """For waiting for a turn, being sent more than once, and being written down."""
+        waiting = self.providers.pace(provider).time_for(2 * self.limits.in_flight)
+        return 2 * self.policy.call_seconds + waiting
+
+    # --- stopping ------------------------------------------------------------------------------------------
+
+    def _mind_the_brakes(self) -> None:
+        if self.stop.is_set():
+            self.brakes.pull(Stopped.ASKED)
+        if self.brakes.stopped:
+            self.braked = True
+            self._begin_no_more()
+
+    def _begin_no_more(self) -> None:
+        """What is on the wire is finished. What was only reserved is free again; every other row waits again."""
+        self.next.to_look_at, self.next.to_reserve, self.next.looked_up = [], [], []
+        self.next.found_ready, self.next.take = [], 0
+        self.parked = []
+        self.senders.forget_others()
+        answering = {*self.on_the_wire, *self.next.answered, *self.next.to_let_go}
+        for row in [*self.rows, *self.to_do]:
+            if not answering.isdisjoint(row.own):
+                continue
+            reserved = [part for part in row.own if part in self.to_claim]
+            for part in reserved:
+                self._give_up(part)
+            if not reserved:
+                self._end(row, waiting_again(row.item))
+        self.to_do.clear()
+
+    def _give_up(self, part: Part) -> None:
+        """Never sent: its amount is free. Sent, and told "too many" each time: whoever goes on settles it."""
+        part.given_up = True
+        self.to_claim.remove(part)
+        (self.next.to_let_go if part.claimed else self.next.to_drop).append(part)
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Whatever happened: what is on the wire is waited for and written, and no row stays this worker's."""
+        answered = self._waited_for()
+        self.senders.close()
+        for part in answered:
+            self._write_down(part)
+        try:
+            self.report.state, self.report.standing = self.books.write(self._close)
+        except RefundcliError as trouble:
+            self.brakes.pull(Stopped.STORE, trouble)
+        done = self.report.state is RunState.FINISHED and self.brakes.stopped is not Stopped.STORE
+        self.report.stopped = None if done else self.brakes.stopped
+        self.report.trouble = None if done else self.brakes.trouble
+
+    def _waited_for(self) -> list[Part]:
+        """Refunds whose answer came and is not written: none, unless the work broke off."""
+        answered = list(self.next.answered)
+        while self.on_the_wire and self.senders.outstanding:
+            self.senders.wait(_LOOK_UP_SECONDS)
+            while errand := self.senders.come_back():
+                if errand.about in self.on_the_wire:
+                    self.on_the_wire.discard(errand.about)
+                    errand.about.answer = errand.result
+                    answered.append(errand.about)
+        return [part for part in answered if part.answer and part.answer.signal != Signal.RATE_LIMITED]
+
+    def _write_down(self, part: Part) -> None:
+        assert part.answer
+        broken = self.report.not_written
+        try:
+            if len(broken) >= _ENOUGH_TRIES:
+                raise OutcomeNotWritten(part.refund, part.answer, part.answer.reference, broken[-1])
+            first, refund = part.first_send, part.refund
+            take_down(refund, part.answer, first_send=first, books=self.books, clock=self.clock, policy=self.policy)
+        except OutcomeNotWritten as trouble:
+            broken.append(trouble)
+            self.brakes.pull(Stopped.STORE, trouble)
+
+    def _close(self, tx: Writing) -> tuple[RunState, dict[ItemState, int]]:
+        left = [*(row.item for row in self.rows), *(row.item for row in self.to_do)]
+        left += [row.item for row in self.ending.values()]
+        tx.finish_items([waiting_again(item) for item in left])
+        counts = tx.item_counts(self.run.id)
+        if not _open_rows(counts):
+            tx.change_run(self.run.id, RunState.FINISHED)
+        elif not counts.get(ItemState.TAKEN):
+            tx.change_run(self.run.id, RunState.STOPPED, note=self.brakes.stopped or "")
+        run = tx.run(self.run.id)
+        assert run
+        return run.state, counts
+
+
+def _open_rows(counts: Mapping[ItemState, int]) -> int:
+    """Rows that are not done and not refused."""
+    return sum(counts.get(state, 0) for state in (ItemState.WAITING, ItemState.TAKEN, ItemState.UNKNOWN))

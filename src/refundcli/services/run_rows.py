@@ -1,0 +1,120 @@
+"""The rows of a provider run while one worker has them, and the refunds that they make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from refundcli.domain.bulk_run import ItemState, RunItem
+from refundcli.domain.errors import RefundcliError
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money, parse_amount
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundState
+from refundcli.services.issue_refund import Preview, RefundRequest, planned
+from refundcli.services.ports import PaymentProvider, RefundAnswer, RefundReading
+from refundcli.services.preflight import Truths
+from refundcli.services.verdicts import NotConfirmedByProvider, RefundDeclined
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """One refund on its way: of a payment of a row, or one that was left behind and is in a row's way.
+
+    `first_send`: nothing of it was ever sent before, so that each answer tells of this worker's requests alone.
+    `claimed`: this worker has it, or had it, on the wire. `given_up`: it ended here without its end being known.
+    """
+
+    refund: Refund
+    provider: PaymentProvider
+    rows: "list[Row]" = field(default_factory=list)
+    first_send: bool = True
+    answer: RefundAnswer | None = None
+    # How often it was claimed only to hear "too many".
+    rounds: int = 0
+    claimed: bool = False
+    given_up: bool = False
+    ended: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Row:
+    """`finished` and `own` are its refunds: those that were done already, and those in this worker's hands.
+
+    `in_its_way` is one that must be settled before the rules can be asked.
+    """
+
+    item: RunItem
+    truths: Truths = field(default_factory=dict)
+    finished: list[Refund] = field(default_factory=list)
+    own: list[Part] = field(default_factory=list)
+    in_its_way: Part | None = None
+    out_of_its_way: set[str] = field(default_factory=set)
+    # All its refunds were there, and finished, when this worker came to it.
+    done_before: bool = False
+    # Its end is being written, or it is another worker's again: what is still heard of it changes nothing.
+    left: bool = False
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What no two rows may work on at once: the invoice, and the request key."""
+        return f"invoice {self.item.invoice}", f"key {self.item.request_key}"
+
+    @property
+    def refunds(self) -> list[Refund]:
+        return [*self.finished, *(part.refund for part in self.own)]
+
+
+def request_of(item: RunItem, invoice: Invoice, operator: str) -> RefundRequest:
+    """The wish of one row. Raises InvalidAmount."""
+    return RefundRequest(
+        number=item.invoice,
+        amount=parse_amount(item.amount_text, invoice.currency) if item.amount_text else None,
+        amount_text=item.amount_text,
+        reason=item.reason,
+        request_key=item.request_key,
+        operator=operator,
+        memo=item.memo,
+        payment=item.payment,
+        # Every row was shown and confirmed, and has a key of its own.
+        allow_duplicate=True,
+    )
+
+
+def plan_of(reading: RefundReading, item: RunItem, request: RefundRequest, invoice: Invoice, now: datetime) -> Preview:
+    """What a row would do now. Raises what refuses it: its own refund that failed in this very run, or a rule."""
+    made = reading.refunds_by_key(item.request_key)
+    tried = [r for r in made if r.run_id == item.run_id and _was_sent(r)]
+    if tried and all(refund.state is RefundState.FAILED for refund in made):
+        raise RefundDeclined(tried[-1])
+    confirmed = Money(item.expected, invoice.currency)
+    return planned(reading, request, confirmed=confirmed, now=now)
+
+
+def newest_of_each_payment(refunds: Sequence[Refund]) -> list[Refund]:
+    """One that failed may have been tried again under the same key."""
+    return list({refund.payment_id: refund for refund in refunds}.values())
+
+
+def refused(item: RunItem, why: RefundcliError) -> RunItem:
+    return replace(item, state=ItemState.REFUSED, code=why.code, message=why.message, hint=why.hint)
+
+
+def waiting_again(item: RunItem) -> RunItem:
+    return replace(item, state=ItemState.WAITING)
+
+
+def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
+    """What came of a row by what came of its refunds; the worst of several is what it is."""
+    for refund in refunds:
+        if refund.state.unfinished:
+            why = NotConfirmedByProvider(refund)
+            return replace(item, state=ItemState.UNKNOWN, code=why.code, message=why.message, hint=why.hint)
+    for refund in refunds:
+        if refund.state in (RefundState.FAILED, RefundState.REVERSED):
+            return refused(item, RefundDeclined(refund))
+    return replace(item, state=ItemState.DONE)
+
+
+def _was_sent(refund: Refund) -> bool:
+    """A refund that was dropped before it was sent is no try."""
+    return refund.sending is not None and refund.sending.first_sent_at is not None

@@ -1,0 +1,104 @@
+"""Threads that wait for providers: so many requests at once, refunds before anything else."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(eq=False, slots=True)
+class Errand:
+    """Something to ask a provider `about` a thing, and what came of it: `result`, or `error` where it went wrong."""
+
+    ask: Callable[[], Any]
+    then: Callable[["Errand"], None]
+    about: Any = None
+    result: Any = None
+    error: BaseException | None = None
+
+    @property
+    def answer(self) -> Any:
+        """The result. Raises what went wrong."""
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Senders:
+    """They ask and hand back; what came is taken in by the one thread that keeps the books."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._urgent: deque[Errand] = deque()
+        self._others: deque[Errand] = deque()
+        self._done: deque[Errand] = deque()
+        self._to_do = threading.Condition()
+        self._back = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        # Counted by the one thread that keeps the books.
+        self._outstanding = 0
+        self._closed = False
+
+    def send(self, errand: Errand, *, urgent: bool) -> None:
+        with self._to_do:
+            (self._urgent if urgent else self._others).append(errand)
+            self._outstanding += 1
+            if not self._idle and len(self._threads) < self._most:
+                # A daemon: a look-up that hangs keeps nobody from leaving.
+                thread = threading.Thread(target=self._work, name=f"sender {len(self._threads) + 1}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._to_do.notify()
+
+    @property
+    def outstanding(self) -> int:
+        """Errands that were not handed back yet."""
+        return self._outstanding
+
+    def wait(self, seconds: float) -> None:
+        """Until something came back, or for so long."""
+        with self._back:
+            if not self._done:
+                self._back.wait(seconds)
+
+    def come_back(self) -> Errand | None:
+        """One that is done, the first first."""
+        with self._back:
+            if not self._done:
+                return None
+            self._outstanding -= 1
+            return self._done.popleft()
+
+    def forget_others(self) -> None:
+        """What was not urgent and nobody has taken up is not asked any more."""
+        with self._to_do:
+            self._outstanding -= len(self._others)
+            self._others.clear()
+
+    def close(self) -> None:
+        with self._to_do:
+            self._closed = True
+            self._others.clear()
+            self._to_do.notify_all()
+
+    def _next(self) -> Errand | None:
+        with self._to_do:
+            while not (self._urgent or self._others or self._closed):
+                self._idle += 1
+                self._to_do.wait()
+                self._idle -= 1
+            if self._urgent:
+                return self._urgent.popleft()
+            return self._others.popleft() if self._others else None
+
+    def _work(self) -> None:
+        while errand := self._next():
+            try:
+                errand.result = errand.ask()
+            except BaseException as error:
+                errand.error = error
+            with self._back:
+                self._done.append(errand)
+                self._back.notify()

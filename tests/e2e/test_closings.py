@@ -1,0 +1,476 @@
+"""Void and uncollectible where Stripe keeps the invoice too: there first, once, and here only when it said so (R9)."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from desk import Desk
+from refundcli.domain.statuses import ClosingState, InvoiceStatus
+from refundcli.sandbox.records import LoggedRequest
+from refundcli.store.checking import findings
+
+ACTIONS = [("void", "void"), ("uncollectible", "mark_uncollectible")]
+
+
+@pytest.fixture(autouse=True)
+def _books_stay_sound(desk: Desk) -> object:
+    yield
+    assert findings(desk.books) == []
+
+
+def pulled(desk: Desk, status: str = "open", **changes: Any) -> str:
+    """INV-1, as Stripe keeps it and the books know it; its id there."""
+    made = desk.sandbox.invoice("100.00 EUR", number="INV-1", status=status, **changes)
+    desk.json("invoice pull stripe")
+    return made.id
+
+
+def at_stripe(desk: Desk, reference: str) -> str:
+    return str(desk.sandbox.state.invoices[reference].status)
+
+
+def stripe_says(desk: Desk, reference: str, status: str) -> None:
+    desk.sandbox.state.invoices[reference].status = status
+
+
+def sent(desk: Desk) -> list[LoggedRequest]:
+    return [each for each in desk.sandbox.requests if each.method == "POST" and "/invoices/" in each.path]
+
+
+def moved_at_stripe(desk: Desk) -> int:
+    """How often an invoice became void or uncollectible there, by its events."""
+    told = [event.type for event in desk.sandbox.state.events.values()]
+    return told.count("invoice.voided") + told.count("invoice.marked_uncollectible")
+
+
+def lose_the_answer(desk: Desk, behaviour: str, command: str = "void INV-1") -> str:
+    """A closing whose outcome is not known; its id."""
+    desk.sandbox.faults(behaviour, call="invoice")
+    answer = desk(f"{command} --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (8, "outcome-unknown"), answer
+    (closing,) = [each for each in answer.json["closings"] if each["status"] == "submitted"]
+    assert f"refundcli resume {closing['id']}" in answer.error["hint"]
+    return str(closing["id"])
+
+
+def age(desk: Desk, *, hours: float) -> None:
+    at = (datetime.now(UTC) - timedelta(hours=hours)).replace(tzinfo=None)
+    with desk.books.engine.connect() as connection:
+        connection = connection.execution_options(writes=True)
+        connection.execute(text("UPDATE closing SET first_sent_at = :at"), {"at": at})
+        connection.commit()
+
+
+def killed(desk: Desk, *, at: str) -> None:
+    """`void INV-1` in a process that dies where it would begin this step."""
+    script = (
+        "import os; from refundcli.services import close_invoice, send_closing; from refundcli.cli.main import run\n"
+        f"{at} = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+        "run('void INV-1 --yes'.split())"
+    )
+    environ = os.environ | desk.environ
+    assert subprocess.run([sys.executable, "-c", script], env=environ, check=False).returncode == -9
+
+
+def started(desk: Desk) -> "subprocess.Popen[bytes]":
+    """`void INV-1` in a process of its own."""
+    script = "import sys; from refundcli.cli.main import run; sys.exit(run('void INV-1 --yes'.split()))"
+    return subprocess.Popen([sys.executable, "-c", script], env=os.environ | desk.environ)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# --- done ---
+
+
+@pytest.mark.parametrize(("action", "verb"), ACTIONS)
+def test_what_stripe_keeps_is_closed_there_and_here(desk: Desk, action: str, verb: str) -> None:
+    reference = pulled(desk)
+    shown = desk.json(f"{action} INV-1 --memo 'ordered twice' --yes")
+    (closing,) = shown["closings"]
+    assert (shown["status"], closing["status"], closing["kind"]) == (action, "done", action)
+    assert at_stripe(desk, reference) == action
+    (request,) = sent(desk)
+    assert (request.path, request.params) == (f"/v1/invoices/{reference}/{verb}", {})
+    told = [(entry["action"], entry["subject"]) for entry in desk.json("invoice history INV-1")]
+    whole = [f"closing {state}" for state in ("ready", "submitted", "done")]
+    assert told[-4:] == [*((each, closing["id"]) for each in whole), (f"invoice {action}", "INV-1")]
+    assert desk.json("invoice history INV-1")[-1]["after"]["memo"] == "ordered twice"
+    assert desk.json(f"invoice show {closing['id']}")["number"] == "INV-1"
+    assert desk("status").exit_code == 0
+
+
+def test_the_key_and_the_address_are_written_down_before_they_are_used(desk: Desk) -> None:
+    reference = pulled(desk)
+    closing = lose_the_answer(desk, "drop_before")
+    (request,) = sent(desk)
+    kept = desk.books.read(lambda tx: tx.closing(closing))
+    assert kept
+    wire = kept.sending.request
+    assert request.idempotency_key == kept.sending.idempotency_key
+    assert (wire.endpoint, wire.livemode) == (f"{desk.sandbox.url}/v1/invoices/{reference}/void", False)
+    assert (wire.account, wire.api_version) == (
+        desk.sandbox.state.account_id,
+        request.headers["stripe-version"],
+    )
+
+
+def test_what_was_written_off_can_still_be_voided(desk: Desk) -> None:
+    reference = pulled(desk)
+    desk.json("uncollectible INV-1 --yes")
+    assert desk.json("void INV-1 --yes")["status"] == "void"
+    assert at_stripe(desk, reference) == "void"
+    desk.refused("void INV-1 --yes", "already-closed")
+    assert moved_at_stripe(desk) == 2
+
+
+def test_an_invoice_that_no_provider_keeps_is_closed_here_alone(desk: Desk) -> None:
+    del desk.environ["REFUNDCLI_STRIPE_API_KEY"]
+    desk.unpaid("INV-3")
+    desk.unpaid("INV-4", invoice_reference="9000-17")
+    assert desk.json("void INV-3 --yes")["status"] == "void"
+    assert desk.json("uncollectible INV-4 --yes")["status"] == "uncollectible"
+    assert desk.sandbox.requests == []
+    assert desk.count("closing") == 0
+
+
+# --- refused before anything is sent ---
+
+
+def test_without_a_key_it_is_not_closed_here_alone(desk: Desk) -> None:
+    desk.unpaid("INV-1", invoice_reference="in_1Q")
+    del desk.environ["REFUNDCLI_STRIPE_API_KEY"]
+    error = desk.refused("void INV-1 --yes", "provider-not-configured", exit_code=4)
+    assert "api_key" in str(error["hint"])
+    assert desk.invoice("INV-1").status is InvoiceStatus.OPEN
+    assert desk.count("closing") == 0
+
+
+def test_a_key_of_the_other_mode_closes_nothing(desk: Desk) -> None:
+    pulled(desk)
+    desk.environ["STRIPE_API_KEY"] = "sk_" + "live_desk"
+    del desk.environ["REFUNDCLI_STRIPE_API_BASE"]
+    answer = desk("void INV-1 --yes -o json")
+    assert (answer.exit_code, desk.count("closing")) == (4, 0)
+
+
+@pytest.mark.parametrize("action", ["void", "uncollectible"])
+def test_what_was_paid_at_stripe_meanwhile_is_not_closed(desk: Desk, action: str) -> None:
+    reference = pulled(desk)
+    stripe_says(desk, reference, "paid")
+    error = desk.refused(f"{action} INV-1 --yes", "differs-from-provider")
+    assert "invoice: open here, paid there" in str(error["message"])
+    assert "refundcli invoice show INV-1 --refresh" in str(error["hint"])
+    assert f"refundcli invoice pull stripe --number {reference}" in str(error["hint"])
+    assert (sent(desk), desk.count("closing")) == ([], 0)
+    assert desk.json("invoice show INV-1 --refresh")["status"] == "paid"
+    desk.refused(f"{action} INV-1 --yes", "already-paid")
+
+
+def test_a_payment_under_way_at_stripe_stops_it(desk: Desk) -> None:
+    desk.sandbox.invoice(
+        "100.00 EUR", number="INV-1", status="open", id="in_1Q", payments=[{"amount": "100.00", "processing": True}]
+    )
+    desk.unpaid("INV-1", invoice_reference="in_1Q")
+    error = desk.refused("void INV-1 --yes", "differs-from-provider")
+    assert "payment: not processing here, processing there" in str(error["message"])
+    desk.json("invoice show INV-1 --refresh")
+    desk.refused("void INV-1 --yes", "currently-processing")
+    assert sent(desk) == []
+
+
+def test_a_reference_to_another_invoice_or_to_none_stops_it(desk: Desk) -> None:
+    other = desk.sandbox.invoice("75.00 EUR", number="X", status="open").id
+    desk.unpaid("INV-1", invoice_reference=other)
+    error = desk.refused("void INV-1 --yes", "differs-from-provider")
+    assert "total: 100.00 EUR here, 75.00 EUR there" in str(error["message"])
+    desk.unpaid("INV-2", invoice_reference="in_nowhere")
+    error = desk.refused("void INV-2 --yes", "differs-from-provider")
+    assert "invoice: open here, nothing there (in_nowhere)" in str(error["message"])
+    assert "invoice_reference" in str(error["hint"])
+    assert sent(desk) == []
+
+
+def test_a_stripe_that_cannot_be_asked_is_sent_nothing(desk: Desk) -> None:
+    pulled(desk)
+    desk.sandbox.faults("500_before", call="lookup")
+    answer = desk("void INV-1 --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (4, "provider-unreachable")
+    assert (sent(desk), desk.count("closing")) == ([], 0)
+
+
+@pytest.mark.parametrize("action", ["void", "uncollectible"])
+def test_what_stripe_has_closed_already_is_taken_over_without_sending(desk: Desk, action: str) -> None:
+    reference = pulled(desk)
+    stripe_says(desk, reference, action)
+    assert desk.json(f"{action} INV-1 --yes")["status"] == action
+    assert (sent(desk), desk.count("closing")) == ([], 0)
+    assert desk.json("invoice history INV-1")[-1]["after"]["evidence"] == "found so at Stripe"
+
+
+def test_a_file_that_lacks_the_reference_does_not_take_it_away(desk: Desk) -> None:
+    reference = pulled(desk)
+    desk.unpaid("INV-1")
+    assert desk.invoice("INV-1").invoice_reference == reference
+
+
+# --- declined ---
+
+
+@pytest.mark.parametrize("behaviour", ["401", "403"])
+def test_a_definite_no_leaves_the_invoice_as_it_was(desk: Desk, behaviour: str) -> None:
+    reference = pulled(desk)
+    desk.sandbox.faults(behaviour, call="invoice")
+    answer = desk("void INV-1 --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
+    assert (answer.json["status"], at_stripe(desk, reference)) == ("open", "open")
+    (closing,) = desk.json("invoice show INV-1")["closings"]
+    assert closing["status"] == "failed"
+    assert f"HTTP {behaviour}" in closing["failure"]
+    assert desk("status").exit_code == 0
+    # It is a new closing, with a key of its own.
+    assert desk.json("void INV-1 --yes")["status"] == "void"
+    assert len({request.idempotency_key for request in sent(desk)}) == 2
+
+
+def test_stripes_own_refusal_is_told_in_its_words(desk: Desk) -> None:
+    reference = pulled(desk)
+    # Paid between the look and the request.
+    desk.sandbox.faults("delay_ms", call="invoice", delay_before_ms=1500)
+    process = started(desk)
+    wait_until(lambda: bool(sent(desk)))
+    stripe_says(desk, reference, "paid")
+    assert process.wait(30) == 6
+    (closing,) = desk.invoice("INV-1").closings
+    assert (closing.state, desk.invoice("INV-1").status) == (ClosingState.FAILED, InvoiceStatus.OPEN)
+    assert "only one that is open or uncollectible can become void" in closing.failure
+
+
+def test_two_invoices_with_one_reference_by_mistake_have_keys_of_their_own(desk: Desk) -> None:
+    reference = pulled(desk)
+    desk.unpaid("INV-2", invoice_reference=reference)
+    desk.sandbox.faults("401", call="invoice")
+    assert desk("void INV-1 --yes").exit_code == 6
+    assert desk.json("void INV-2 --yes")["status"] == "void"
+    assert len({request.idempotency_key for request in sent(desk)}) == 2
+
+
+def test_a_busy_stripe_is_asked_again_after_a_while(desk: Desk) -> None:
+    reference = pulled(desk)
+    desk.sandbox.faults("429", call="invoice")
+    assert desk.json("void INV-1 --yes")["status"] == "void"
+    assert (at_stripe(desk, reference), moved_at_stripe(desk)) == ("void", 1)
+
+
+# --- in doubt ---
+
+
+@pytest.mark.parametrize("behaviour", ["drop_after", "500_after", "malformed", "empty_object"])
+def test_a_closing_that_was_made_and_not_told_is_found_and_not_sent_again(desk: Desk, behaviour: str) -> None:
+    reference = pulled(desk)
+    closing = lose_the_answer(desk, behaviour)
+    assert (at_stripe(desk, reference), desk.invoice("INV-1").status) == ("void", InvoiceStatus.OPEN)
+    (told,) = desk.json("status", exit_code=8)["closings"]
+    assert (told["id"], told["next"], told["command"]) == (closing, "resume", f"refundcli resume {closing}")
+    (settled,) = desk.json("resume")
+    assert (settled["id"], settled["status"], settled["step"]) == (closing, "done", "settled")
+    assert desk.invoice("INV-1").status is InvoiceStatus.VOID
+    assert (len(sent(desk)), moved_at_stripe(desk)) == (1, 1)
+    assert desk("status").exit_code == 0
+
+
+@pytest.mark.parametrize("action", ["void", "uncollectible"])
+@pytest.mark.parametrize("behaviour", ["drop_before", "500_before", "409"])
+def test_a_closing_that_never_arrived_is_sent_again_with_its_own_key(desk: Desk, action: str, behaviour: str) -> None:
+    reference = pulled(desk)
+    closing = lose_the_answer(desk, behaviour, f"{action} INV-1")
+    (settled,) = desk.json(f"resume {closing}")
+    assert (settled["status"], settled["step"], desk.invoice("INV-1").status) == ("done", "settled", action)
+    first, second = sent(desk)
+    assert first.idempotency_key == second.idempotency_key
+    assert (first.path, first.params) == (second.path, second.params)
+    assert (at_stripe(desk, reference), moved_at_stripe(desk)) == (action, 1)
+    assert desk.json(f"resume {closing}")[0]["step"] == "already finished"
+
+
+def test_while_it_is_in_doubt_the_invoice_is_neither_closed_again_nor_refunded(desk: Desk) -> None:
+    pulled(desk)
+    closing = lose_the_answer(desk, "drop_before")
+    for command in ("void INV-1 --yes", "uncollectible INV-1 --yes", "refund INV-1 --full --reason other --yes"):
+        error = desk.refused(command, "closing-unfinished")
+        assert f"refundcli resume {closing}" in str(error["hint"])
+    actions = desk.json("invoice show INV-1")["actions"]
+    assert {each["code"] for each in actions} == {"closing-unfinished"}
+    assert len(sent(desk)) == 1
+
+
+def test_money_on_an_invoice_that_may_be_written_off_can_still_be_refunded(desk: Desk) -> None:
+    made = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="open", payments=[{"amount": "40.00"}])
+    desk.json("invoice pull stripe")
+    lose_the_answer(desk, "drop_before", "uncollectible INV-1")
+    desk.json("refund INV-1 --full --reason other --yes")
+    assert desk.refunded_at_provider(made.payments[0]) == [4000]
+    desk.json("resume")
+    assert (at_stripe(desk, made.id), desk.invoice("INV-1").status) == ("uncollectible", "uncollectible")
+
+
+def test_a_payment_that_arrived_while_it_was_in_doubt_ends_it(desk: Desk) -> None:
+    reference = pulled(desk)
+    lose_the_answer(desk, "drop_before")
+    stripe_says(desk, reference, "paid")
+    desk.json("invoice pull stripe")
+    desk.refused("refund INV-1 --full --reason other --yes", "closing-unfinished")
+    (settled,) = desk.json("resume", exit_code=6)
+    assert (settled["status"], settled["failure"]) == ("failed", "Stripe has the invoice as paid")
+    assert (desk.invoice("INV-1").status, len(sent(desk))) == (InvoiceStatus.PAID, 1)
+
+
+def test_it_is_not_sent_again_when_a_rule_says_no_by_now(desk: Desk) -> None:
+    reference = pulled(desk)
+    lose_the_answer(desk, "drop_before")
+    desk.paid_outside("INV-1", "100.00 EUR")
+    (left,) = desk.json("resume", exit_code=8)
+    assert left["step"] == "still not known"
+    assert left["note"].startswith("not sent again: INV-1 has 100.00 EUR paid on it")
+    assert len(sent(desk)) == 1
+    # It went through after all; money that is known here is not void.
+    stripe_says(desk, reference, "void")
+    assert desk.json("resume")[0]["status"] == "done"
+    assert desk.invoice("INV-1").status is InvoiceStatus.PAID
+
+
+def test_a_pull_that_tells_of_it_first_is_right_too(desk: Desk) -> None:
+    pulled(desk)
+    lose_the_answer(desk, "drop_after")
+    desk.json("invoice pull stripe")
+    assert desk.invoice("INV-1").status is InvoiceStatus.VOID
+    assert desk.json("resume")[0]["status"] == "done"
+    assert [entry["action"] for entry in desk.json("invoice history INV-1")].count("invoice void") == 0
+
+
+def test_what_cannot_be_asked_about_now_stays_in_doubt(desk: Desk) -> None:
+    pulled(desk)
+    closing = lose_the_answer(desk, "drop_after")
+    desk.sandbox.faults("500_before", call="lookup")
+    assert desk.json("resume", exit_code=8)[0]["step"] == "still not known"
+    key = desk.environ.pop("REFUNDCLI_STRIPE_API_KEY")
+    assert desk.json("resume", exit_code=8)[0]["step"] == "could not be asked about"
+    desk.environ["REFUNDCLI_STRIPE_API_KEY"] = key
+    desk.sandbox.state.account_id, account = "acct_another", desk.sandbox.state.account_id
+    desk.environ["STRIPE_API_KEY"] = "sk_test_another"
+    assert desk.json("resume", exit_code=8)[0]["step"] == "belongs to another account, mode or endpoint"
+    desk.sandbox.state.account_id = account
+    desk.environ["STRIPE_API_KEY"] = "sk_test_desk"
+    assert desk.json(f"resume {closing}")[0]["status"] == "done"
+    desk.refused("resume cl_none", "closing-not-found", exit_code=5)
+
+
+# --- killed, interrupted ---
+
+
+def test_a_kill_between_sending_and_writing_is_settled_by_resume(desk: Desk) -> None:
+    reference = pulled(desk)
+    killed(desk, at="send_closing.take_down_closing")
+    (closing,) = desk.invoice("INV-1").closings
+    assert (closing.state, at_stripe(desk, reference)) == (ClosingState.SUBMITTED, "void")
+    assert desk.json("status", exit_code=8)["closings"][0]["next"] == "resume"
+    assert desk.json("resume")[0]["status"] == "done"
+    assert (desk.invoice("INV-1").status, len(sent(desk))) == (InvoiceStatus.VOID, 1)
+
+
+def test_a_kill_after_the_claim_is_sent_again_with_the_key_that_was_written(desk: Desk) -> None:
+    reference = pulled(desk)
+    killed(desk, at="send_closing.ask")
+    (closing,) = desk.invoice("INV-1").closings
+    assert (closing.state, sent(desk)) == (ClosingState.SUBMITTED, [])
+    assert desk.json("resume")[0]["status"] == "done"
+    assert [request.idempotency_key for request in sent(desk)] == [closing.sending.idempotency_key]
+    assert at_stripe(desk, reference) == "void"
+
+
+@pytest.mark.parametrize(("there", "ends"), [("open", "done"), ("paid", "failed"), ("void", "done")])
+def test_what_was_written_down_and_never_sent_is_looked_at_anew(desk: Desk, there: str, ends: str) -> None:
+    reference = pulled(desk)
+    killed(desk, at="close_invoice.send_closing")
+    assert desk.invoice("INV-1").closings[0].state is ClosingState.READY
+    stripe_says(desk, reference, there)
+    (settled,) = desk.json("resume", exit_code=0 if ends == "done" else 6)
+    assert settled["status"] == ends
+    assert len(sent(desk)) == (there == "open")
+
+
+def test_what_was_written_down_and_never_sent_is_dropped_on_request(desk: Desk) -> None:
+    pulled(desk)
+    killed(desk, at="close_invoice.send_closing")
+    (closing,) = desk.invoice("INV-1").closings
+    told = desk.json(f"resolve {closing.id} --not-executed --evidence 'thought better of it' --yes")
+    assert (told["status"], told["closings"][0]["status"]) == ("open", "failed")
+    assert sent(desk) == []
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_the_answer_is_written(desk: Desk, signal_: signal.Signals) -> None:
+    reference = pulled(desk)
+    desk.sandbox.faults("delay_ms", call="invoice", delay_ms=1000)
+    process = started(desk)
+    wait_until(lambda: bool(sent(desk)))
+    process.send_signal(signal_)
+    assert process.wait(30) == 130
+    assert (at_stripe(desk, reference), desk.invoice("INV-1").status) == ("void", InvoiceStatus.VOID)
+    assert desk("status").exit_code == 0
+
+
+# --- by hand ---
+
+
+def test_past_the_key_window_nothing_is_sent_and_a_person_ends_it(desk: Desk) -> None:
+    reference = pulled(desk)
+    closing = lose_the_answer(desk, "drop_before")
+    told = f"resolve {closing} --not-executed --evidence 'dashboard, A. Osei' --yes"
+    desk.refused(told, "resume-first")
+    age(desk, hours=21)
+    (left,) = desk.json("resume", exit_code=8)
+    assert (left["step"], left["status"]) == ("needs attention", "submitted")
+    assert f"refundcli resolve {closing}" in left["note"]
+    assert len(sent(desk)) == 1
+    made = f"resolve {closing} --provider-reference"
+    desk.refused(f"{made} {reference} --evidence 'I think so' --yes", "provider-says-otherwise")
+    desk.refused(f"{made} in_another --evidence x --yes", "another-invoice", exit_code=2)
+    desk.refused(f"resolve {closing} --not-executed --yes", "evidence-needed", exit_code=2)
+    assert desk.json(told)["closings"][0]["status"] == "failed"
+    assert "dashboard, A. Osei" in str(desk.json("invoice history INV-1"))
+    desk.refused(told, "not-unresolved")
+    assert desk.json("void INV-1 --yes")["status"] == "void"
+
+
+def test_what_stripe_tells_outweighs_any_evidence(desk: Desk) -> None:
+    pulled(desk)
+    closing = lose_the_answer(desk, "drop_after")
+    age(desk, hours=24)
+    told = f"resolve {closing} --not-executed --evidence 'saw nothing' --yes"
+    desk.sandbox.faults("500_before", "500_before", call="lookup")
+    desk.refused(told, "resume-first")
+    assert desk.json(told)["status"] == "void"
+
+
+def test_where_nobody_can_ask_any_more_the_evidence_stands_alone(desk: Desk) -> None:
+    reference = pulled(desk)
+    closing = lose_the_answer(desk, "drop_after")
+    age(desk, hours=24)
+    del desk.environ["REFUNDCLI_STRIPE_API_KEY"]
+    told = desk.json(f"resolve {closing} --provider-reference {reference} --evidence 'dashboard' --yes")
+    assert (told["status"], told["closings"][0]["status"]) == ("void", "done")
+    assert desk.json("invoice show INV-1")["closings"][0]["failure"] is None

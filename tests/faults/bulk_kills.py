@@ -1,0 +1,460 @@
+"""Bulk runs killed again and again: whatever the instant, each row ends done once, in the books and at the provider.
+
+PYTHONPATH=tests python -m faults.bulk_kills [--kind refund] [--database sqlite] [--workers 3] [--kills 50] [--seed 1]
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from faults.contention import database
+from faults.processes import Command, Ended, Sandbox, become_an_operator, forked
+from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
+from faults.rows import AtProvider, Books, gave_money, name_of
+from refundcli.cli.main import run
+from refundcli.domain.bulk_run import RunKind
+from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.providers.stripe import fingerprint
+from refundcli.services import bulk_marks
+from refundcli.services.clock import SystemClock
+from refundcli.services.ports import NewInvoice, NewPayment, Writing
+from refundcli.store.checking import findings
+from refundcli.store.engine import store_engine
+from refundcli.store.migrate import ensure_schema
+from refundcli.store.unit_of_work import SqlBooks
+
+CAPTURED = 10_000
+STRIPE_KEY = "sk_test_kills"
+MERCHANT = "Shop"
+# Done, a run that another worker has just finished, not known yet, some rows refused, killed.
+ALLOWED = (0, 3, 8, 9, -9)
+_MOST_TRIES = 40
+_ACCEPTED = ("pending", "succeeded", "recorded")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One row of the file, and what must come of it: what each payment gives, or a refusal."""
+
+    invoice: str
+    amount: str
+    gives: dict[str, int]
+    refused: bool = False
+
+
+@dataclass
+class Siege:
+    """One database, a provider, and a file that is run and killed until it is done; then the next file."""
+
+    kind: RunKind
+    url: str
+    folder: Path
+    sandbox: Sandbox
+    rows: int
+    workers: int
+    rng: random.Random
+    # How long a worker may live, in seconds.
+    longest: float
+    broken: list[str] = field(default_factory=list)
+    codes: Counter[int] = field(default_factory=Counter)
+    kills: int = 0
+    files: int = 0
+    wishes: list[Wish] = field(default_factory=list)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "HOME": str(self.folder),
+            "XDG_CONFIG_HOME": str(self.folder),
+            "REFUNDCLI_STORE_URL": self.url,
+            "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
+            "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
+            "REFUNDCLI_STRIPE_API_KEY": "env:STRIPE_API_KEY",
+            "REFUNDCLI_STRIPE_API_BASE": self.sandbox.url,
+            "REFUNDCLI_ADYEN_API_KEY": "env:ADYEN_API_KEY",
+            "REFUNDCLI_ADYEN_API_BASE": self.sandbox.url,
+            "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
+            "REFUNDCLI_REFUNDS_STRIPE_RATE": "0",
+            "REFUNDCLI_REFUNDS_ADYEN_RATE": "0",
+            "STRIPE_API_KEY": STRIPE_KEY,
+            "ADYEN_API_KEY": "kills",
+        }
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"file-{self.files}.csv"
+
+    # --- the world -----------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        engine = store_engine(self.url)
+        ensure_schema(engine, at=datetime.now(UTC), writing=True)
+        engine.dispose()
+
+        def pin(tx: Writing) -> None:
+            tx.pin_livemode(False)
+            tx.remember_account(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_kills", livemode=False)
+
+        self._write(pin)
+
+    def new_file(self) -> None:
+        """Every second one has rows that are refused: those are told, and not tried again by the same run."""
+        self.files += 1
+        world = _World(f"{self.files}", self.rows, with_refusals=self.files % 2 == 0)
+        marks = self.kind is RunKind.MARK_REFUNDED
+        invoices = world.of_records() if marks else world.of_refunds(self.sandbox, self.rng)
+        self._write(lambda tx: tx.import_invoices(invoices, source="kills.csv"))
+        self.wishes = world.wishes
+        lines = (f"{wish.invoice},{wish.amount},other" for wish in self.wishes)
+        self.file.write_text("\n".join(["invoice,amount,reason", *lines]) + "\n")
+
+    def _write(self, work: Any) -> None:
+        books = SqlBooks(store_engine(self.url), SystemClock(UTC), "Ada Lovelace")
+        books.write(work)
+        books.engine.dispose()
+
+    # --- the siege -----------------------------------------------------------------------------------------
+
+    def press(self, kills: int) -> None:
+        """Files are run until so many workers were killed, and the last of them is done."""
+        while self.kills < kills and not self.broken:
+            self.new_file()
+            self._run_and_kill(kills)
+            self._finish()
+            self.broken += self.verdict()
+
+    def _run_and_kill(self, kills: int) -> None:
+        workers = [self.start() for _ in range(self.workers)]
+        while self.kills < kills:
+            time.sleep(self.rng.uniform(0, self.longest / self.workers))
+            place = self.rng.randrange(self.workers)
+            ended = workers[place].ended_by_now()
+            if ended is None:
+                ended = workers[place].kill()
+                self.kills += ended.code == -9
+                self.broken += self.broken_now()
+            self.note(ended)
+            if self.broken or self.state() == "finished":
+                workers.pop(place)
+                break
+            workers[place] = self.start()
+        for worker in workers:
+            self.note(worker.ended())
+
+    def _finish(self) -> None:
+        for _ in range(_MOST_TRIES):
+            if self.state() == "finished" or self.broken:
+                return
+            self.note(self.start().ended())
+        self.broken.append(f"after {_MOST_TRIES} tries the run is {self.state()}: {self.items()}")
+
+    def start(self) -> Command:
+        """The same file again, or the run by its name; it finds out itself what is left to do."""
+        found = self.run_of_the_file()
+        file = ["--from", str(self.file), "--reason", "other"]
+        how = ["--resume", str(found["id"])] if found and (self._has_refusals or self.rng.random() < 0.5) else file
+        arguments = [str(self.kind), *how, "--yes", "-o", "json"]
+
+        def work() -> int:
+            become_an_operator(self.folder, self.environ)
+            os.chdir(self.folder)
+            patch.object(bulk_marks, "CHUNK", max(50, self.rows // 20)).start()
+            return run(arguments)
+
+        return Command(forked(work), tuple(arguments), self.folder)
+
+    @property
+    def _has_refusals(self) -> bool:
+        return any(wish.refused for wish in self.wishes)
+
+    def note(self, ended: Ended) -> None:
+        self.codes[ended.code] += 1
+        if ended.code not in ALLOWED or "Traceback" in ended.said:
+            self.broken.append(f"a worker ended badly: {ended}")
+        if ended.code == 3 and "run-finished" not in ended.said:
+            self.broken.append(f"a worker was refused: {ended}")
+        if ended.code == 9 and not self._has_refusals:
+            self.broken.append(f"rows were told as refused, and none is: {ended}")
+        if ended.code == 0 and self._has_refusals and self.state() == "finished":
+            self.broken.append(f"told as done, and rows were refused: {ended}")
+
+    # --- what is so ----------------------------------------------------------------------------------------
+
+    def query(self, statement: str) -> list[dict[str, Any]]:
+        engine = store_engine(self.url)
+        try:
+            with engine.connect() as line:
+                return [dict(row) for row in line.exec_driver_sql(statement).mappings()]
+        finally:
+            engine.dispose()
+
+    def run_of_the_file(self) -> dict[str, Any] | None:
+        found = self.query(f"SELECT * FROM bulk_run WHERE source = '{self.file}'")
+        assert len(found) < 2, f"one file, and {len(found)} runs"
+        return found[0] if found else None
+
+    def state(self) -> str:
+        found = self.run_of_the_file()
+        return str(found["state"]) if found else ""
+
+    def items(self) -> list[dict[str, Any]]:
+        found = self.run_of_the_file()
+        assert found
+        return self.query(f"SELECT * FROM bulk_item WHERE run_id = '{found['id']}' ORDER BY n")
+
+    def books(self) -> Books:
+        # Of the file at hand: the ones before were judged.
+        prefix = f"F{self.files}-"
+        invoices = f"SELECT id FROM invoice WHERE substr(number, 1, {len(prefix)}) = '{prefix}'"
+        mine = f"SELECT id FROM refund WHERE invoice_id IN ({invoices})"
+        audit = f"SELECT * FROM audit_entry WHERE subject IN ({mine}) ORDER BY seq"
+        notes = self.query(f"SELECT * FROM credit_note WHERE refund_id IN ({mine})")
+        return Books(
+            self.query(f"SELECT * FROM refund WHERE id IN ({mine}) ORDER BY created_at, id"),
+            self.query("SELECT * FROM payment"),
+            [],
+            {note["refund_id"]: note for note in notes},
+            self.query(audit),
+            [],
+        )
+
+    def at_provider(self) -> AtProvider:
+        state = self.sandbox.state()
+        mine = {reference for wish in self.wishes for reference in wish.gives}
+        refunds = [refund for refund in state["refunds"] if refund["payment"] in mine]
+        asked = [r for r in state["requests"] if r["provider"]]
+        return AtProvider(refunds, asked, state["requests"])
+
+    def broken_now(self) -> Iterator[str]:
+        """What must hold at every instant: the worker is dead, and nothing was tidied up."""
+        if self.kind is RunKind.MARK_REFUNDED:
+            yield from self._recorded_twice()
+            return
+        # The provider is asked first: what other workers send meanwhile must be in the books that are read after it.
+        provider = self.at_provider()
+        books = self.books()
+        known = {refund["idempotency_key"] for refund in books.refunds}
+        mine = [r for r in provider.requests if r["headers"].get("idempotency-key") in known or _names(r, self.files)]
+        yield from not_committed_first(books, AtProvider(provider.refunds, mine, []))
+        yield from doubled(books, provider)
+        yield from released_without_proof(books, provider)
+        given: Counter[str] = Counter()
+        for made in filter(gave_money, provider.refunds):
+            given[made["payment"]] += made["amount"]
+        yield from (f"I1: {reference} gave {sum_}" for reference, sum_ in given.items() if sum_ > CAPTURED)
+
+    def _recorded_twice(self) -> Iterator[str]:
+        twice = "SELECT request_key, payment_id, count(*) AS times FROM refund GROUP BY 1, 2 HAVING count(*) > 1"
+        yield from (f"I4: {row['request_key']} was recorded {row['times']} times" for row in self.query(twice))
+        if self.sandbox.state()["requests"]:
+            yield "R2: a provider was asked for something"
+
+    # --- the peace -----------------------------------------------------------------------------------------
+
+    def verdict(self) -> Iterator[str]:
+        """What must hold once the file is done."""
+        yield from self.broken_now()
+        books = SqlBooks(store_engine(self.url), SystemClock(UTC), "Ada")
+        yield from (f"I9, I10: {sentence}" for sentence in findings(books))
+        books.engine.dispose()
+        yield from self._records_made() if self.kind is RunKind.MARK_REFUNDED else self._refunds_made()
+        yield from self._again()
+
+    def _records_made(self) -> Iterator[str]:
+        books = self.books()
+        made = [(refund["amount"], refund["state"]) for refund in books.refunds]
+        wanted = [(sum(wish.gives.values()), "recorded") for wish in self.wishes if not wish.refused]
+        if sorted(made) != sorted(wanted):
+            yield f"I6: {len(wanted)} records were wanted, {len(made)} were made"
+        entries = Counter((entry["subject"], entry["action"]) for entry in books.audit)
+        for (refund, action), times in entries.items():
+            if times > 1:
+                yield f"I10: the trail of {refund} tells {times} times of: {action}"
+        if len(entries) < len(made):
+            yield f"I10: {len(made)} records, and {len(entries)} entries"
+
+    def _refunds_made(self) -> Iterator[str]:
+        books, provider = self.books(), self.at_provider()
+        yield from badly_kept_trail(books)
+        references = {row["id"]: row["payment_intent"] or row["psp_reference"] for row in books.payments}
+        for wish, item in zip(self.wishes, self.items(), strict=True):
+            row = f"row {item['n']} ({wish.invoice} {wish.amount}, {item['state']} {item['code']})"
+            if item["state"] != ("refused" if wish.refused else "done"):
+                yield f"I6: {row} did not end as it should: {item['message']}"
+            made = [refund for refund in books.of_key(item["request_key"]) if refund["state"] != "failed"]
+            told = {references[refund["payment_id"]]: refund["amount"] for refund in made}
+            if told != ({} if wish.refused else wish.gives) or len(told) != len(made):
+                yield f"I6: {row} made {told} in the books"
+            if any(refund["state"] not in _ACCEPTED or refund["run_id"] != item["run_id"] for refund in made):
+                yield f"I6: {row} has refunds that are not finished, or not of this run"
+        names = Counter(name_of(made) for made in provider.refunds if gave_money(made))
+        live = {refund["id"] for refund in books.refunds if refund["state"] in _ACCEPTED}
+        if set(names) != live or any(times > 1 for times in names.values()):
+            yield f"I6: the provider made {len(names)} refunds, and the books know {len(live)}"
+
+    def _again(self) -> Iterator[str]:
+        """The same file once more does nothing."""
+        if self._has_refusals or self.broken:
+            return
+        before = len(self.sandbox.state()["requests"]), self.query("SELECT count(*) AS n FROM refund")
+        found = self.run_of_the_file()
+        assert found
+        arguments = [str(self.kind), "--from", str(self.file), "--reason", "other", "--yes", "-o", "json"]
+
+        def work() -> int:
+            become_an_operator(self.folder, self.environ)
+            return run(arguments)
+
+        ended = Command(forked(work), tuple(arguments), self.folder).ended()
+        if ended.code or json.loads(ended.said)["done_before"] != len(self.wishes):
+            yield f"I4: the same file again did not find all done: {ended}"
+        if before != (len(self.sandbox.state()["requests"]), self.query("SELECT count(*) AS n FROM refund")):
+            yield f"I4: the same file again did something: {ended}"
+
+
+def _names(request: dict[str, Any], file: int) -> bool:
+    """Is this request about a payment of this file?"""
+    return f"F{file}X" in json.dumps(request["params"]) + request["path"]
+
+
+@dataclass
+class _World:
+    """Invoices of one file, and the rows that ask for them."""
+
+    name: str
+    rows: int
+    with_refusals: bool
+    wishes: list[Wish] = field(default_factory=list)
+    invoices: list[NewInvoice] = field(default_factory=list)
+
+    def of_records(self) -> list[NewInvoice]:
+        while len(self.wishes) < self.rows:
+            number = f"F{self.name}-{len(self.invoices)}"
+            payment = NewPayment(CAPTURED, method="cash")
+            match len(self.invoices) % 5:
+                case 0:
+                    self._ask(number, [payment], ("40.00", {"": 4000}), ("", {"": 6000}))
+                case 1:
+                    self._ask(number, [payment], ("25.00", {"": 2500}), ("25.00", {"": 2500}))
+                case _:
+                    self._ask(number, [payment], ("", {"": CAPTURED}))
+        return self.invoices
+
+    def of_refunds(self, sandbox: Sandbox, rng: random.Random) -> list[NewInvoice]:
+        while len(self.wishes) < self.rows:
+            self._of_refund(sandbox, rng)
+        return self.invoices
+
+    def _of_refund(self, sandbox: Sandbox, rng: random.Random) -> None:
+        place = len(self.invoices)
+        number, kind = f"F{self.name}-{place}", place % 12
+        provider = Provider.ADYEN if kind in (0, 4, 8) else Provider.STRIPE
+        names = [self._reference(provider, place, n) for n in range(2 if kind == 5 else 1)]
+        payments = [NewPayment(CAPTURED, provider, "card", name, auto_refundable=True) for name in names]
+        for name in names:
+            sandbox.charge(provider, CAPTURED, "EUR", name)
+        refused = self.with_refusals and kind in (3, 11)
+        if refused and kind == 11:
+            sandbox.dispute(names[0])
+        elif refused:
+            sandbox.plan({"provider": provider, "behaviour": "failed", "payment": names[0]})
+        elif rng.random() < 0.1:
+            behaviour = rng.choice(["drop_after", "drop_before", "500_before", "429"])
+            sandbox.plan({"provider": provider, "behaviour": behaviour, "payment": names[0], "retry_after": 0.05})
+        match kind:
+            case 6:
+                self._ask(number, payments, ("40.00", {names[0]: 4000}), ("60.00", {names[0]: 6000}))
+            case 9:
+                self._ask(number, payments, ("25.00", {names[0]: 2500}), ("25.00", {names[0]: 2500}))
+            case _:
+                self._ask(number, payments, ("", dict.fromkeys(names, CAPTURED)), refused=refused)
+
+    def _reference(self, provider: Provider, place: int, nth: int) -> str:
+        name = f"F{self.name}X{place}N{nth}"
+        return f"PSP{name}" if provider is Provider.ADYEN else f"pi_{name}"
+
+    def _ask(
+        self, number: str, payments: list[NewPayment], *wishes: tuple[str, dict[str, int]], refused: bool = False
+    ) -> None:
+        total = sum(payment.captured for payment in payments)
+        self.invoices.append(
+            NewInvoice(
+                line=2,
+                number=number,
+                customer="cus_1",
+                currency="EUR",
+                total=total,
+                status=InvoiceStatus.PAID,
+                issued_on=date(2026, 9, 1),
+                payments=tuple(payments),
+            )
+        )
+        self.wishes += [Wish(number, amount, gives, refused) for amount, gives in wishes]
+
+
+def besiege(kind: RunKind, name: str, *, workers: int, kills: int, rows: int, longest: float, seed: int) -> list[str]:
+    """Everything that was not as it must be."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="refundcli-kills-") as made, database(name, Path(made)) as url:
+        sandbox = Sandbox()
+        try:
+            siege = Siege(kind, url, Path(made), sandbox, rows, workers, random.Random(seed), longest)
+            siege.open()
+            siege.press(kills)
+        finally:
+            sandbox.stop()
+    codes = ", ".join(f"{code}: {count}" for code, count in sorted(siege.codes.items()))
+    print(
+        f"bulk kills: {kind} on {name}, {workers} at once: {siege.kills} kills of runs of {rows} rows, "
+        f"{siege.files} files, seed {seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "
+        f"{len(siege.broken)} violations"
+    )
+    for sentence in siege.broken[:20]:
+        print(f"    {sentence}")
+    return siege.broken
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", type=RunKind, action="append")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), action="append")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--rows", type=int)
+    parser.add_argument("--longest", type=float, default=1.5, help="seconds that a worker may live at most")
+    parser.add_argument("--seed", type=int, default=1)
+    wanted = parser.parse_args(arguments)
+    broken = 0
+    for kind in wanted.kind or list(RunKind):
+        for name in wanted.database or ("sqlite", "postgresql"):
+            shared = kind is RunKind.REFUND and name == "postgresql"
+            for workers in [wanted.workers] if wanted.workers else ([1, 3] if shared else [1]):
+                rows = wanted.rows or (20_000 if kind is RunKind.MARK_REFUNDED else 300)
+                broken += len(
+                    besiege(
+                        kind,
+                        name,
+                        workers=workers,
+                        kills=wanted.kills,
+                        rows=rows,
+                        longest=wanted.longest,
+                        seed=wanted.seed,
+                    )
+                )
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

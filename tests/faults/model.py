@@ -1,0 +1,591 @@
+"""The model: any sequence of what people, providers, webhooks and clocks do, and every promise after each step.
+
+PYTHONPATH=tests python -m faults.model [--database sqlite|postgresql] [--examples 200] [--steps 40] [--seed 1]
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from desk import MERCHANT, Desk, new_invoice
+from faults.databases import DATABASES, NewStore, stores
+from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
+from faults.rows import AtProvider, Books, gave_money, name_of, read_books
+from refundcli.bootstrap import Services
+from refundcli.domain.errors import RefundcliError
+from refundcli.domain.money import Money, parse_money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import Refund, WireRequest
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.sandbox.testing import RunningSandbox
+from refundcli.sandbox.webhooks import Delivery
+from refundcli.services import acknowledge as acknowledging
+from refundcli.services.events import apply_stored
+from refundcli.services.ingest_deliveries import Ingested, KeptDelivery, ingest
+from refundcli.services.issue_refund import RefundRequest, issue_refund
+from refundcli.services.keys import generated_key
+from refundcli.services.mark_refunded import MarkRequest, mark_refunded
+from refundcli.services.ports import NewInvoice, NewPayment, PaymentProvider, RefundAnswer
+from refundcli.services.provider_limits import KEY_WINDOWS
+from refundcli.services.reconcile import Comparison, adopt
+from refundcli.services.resolve import Resolution, resolve
+from refundcli.services.resume import resume, unfinished
+from refundcli.services.sending import SendingPolicy
+from refundcli.settings import load
+from refundcli.store.checking import unsound
+from refundcli.store.unit_of_work import SqlBooks
+from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
+
+FAULTS = ["", "", "", "drop_before", "drop_after", "500_before", "500_after", "409", "403", "malformed", "wrong_amount"]
+FAULTS += ["pending", "failed"]
+LOOKUP_FAULTS = ["", "", "drop_before", "500_before", "malformed"]
+# Between which transactions the sender dies: before T1 is kept, after it, before T4, after it.
+DEATHS = ["", "", "", "", "before 1", "after 1", "after 2", "before 3", "after 3"]
+WHOLE = parse_money("100.00 EUR")
+CASH = "CASH"
+MOST_INVOICES = 4
+_PAST_THE_LEASE = timedelta(minutes=1)
+_PAST_EVERY_WINDOW = timedelta(days=8)
+_MOST_RESUMES = 3
+
+
+class Died(BaseException):
+    """As a kill -9 would end it, as far as one process can play that."""
+
+
+class MovingClock:
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def today(self) -> date:
+        return self.now().date()
+
+
+@dataclass
+class MortalBooks:
+    """The books of a process that dies before or after its nth transaction."""
+
+    books: SqlBooks
+    death: str
+    writes: int = 0
+
+    def read(self, work: Callable[[Any], Any]) -> Any:
+        return self.books.read(work)
+
+    def write(self, work: Callable[[Any], Any]) -> Any:
+        self.writes += 1
+        self._die_at(f"before {self.writes}")
+        done = self.books.write(work)
+        self._die_at(f"after {self.writes}")
+        return done
+
+    def _die_at(self, place: str) -> None:
+        if place == self.death:
+            raise Died(place)
+
+
+@dataclass
+class WatchedProvider:
+    """A provider, and what must hold in the moment in which it is asked to move money (I2, I8, I12)."""
+
+    real: PaymentProvider
+    check: Callable[[WireRequest, str], None]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def refund(self, request: WireRequest, idempotency_key: str) -> RefundAnswer:
+        self.check(request, idempotency_key)
+        return self.real.refund(request, idempotency_key)
+
+
+@dataclass
+class WatchedProviders:
+    services: Services
+    check: Callable[[WireRequest, str], None]
+
+    def of(self, provider: Provider) -> Any:
+        return WatchedProvider(self.services.providers.of(provider), self.check)
+
+    def records(self, provider: Provider) -> Any:
+        return self.services.providers.records(provider)
+
+
+@dataclass
+class Tally:
+    """How many sequences were played, and of which steps."""
+
+    sequences: int = 0
+    steps: Counter[str] = field(default_factory=Counter)
+
+
+class Refunding(RuleBasedStateMachine):
+    new_store: ClassVar[NewStore]
+    tally: ClassVar[Tally]
+
+    # --- the world -----------------------------------------------------------------------------------------
+
+    @initialize()
+    def open_the_books(self) -> None:
+        self.tally.sequences += 1
+        self.folder = Path(tempfile.mkdtemp(prefix="refundcli-model-"))
+        self.sandbox = RunningSandbox(merchant_account=MERCHANT).__enter__()
+        self.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
+        self.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
+        self.desk = Desk(type(self).new_store(), self.sandbox, self.folder)
+        settle_secrets(self.desk)
+        self.clock = MovingClock()
+        self.services = self._services(self.desk.environ)
+        self.books = self.services.books
+        # The first use of a key writes down its mode and account: here before any step, whichever comes first.
+        self.services.providers.of(Provider.STRIPE)
+        self.policy = SendingPolicy(7, "CN-{seq}", sleep=lambda seconds: None)
+        self.mail: list[Delivery] = []
+        self.imported: list[NewInvoice] = []
+        self.desk.paid_outside(CASH, str(WHOLE))
+        self._bring_in(Provider.STRIPE)
+        self._bring_in(Provider.ADYEN)
+
+    def _services(self, environ: dict[str, str]) -> Services:
+        made = load(config=None, store_url=None, environ=environ, cwd=self.folder, user_config=self.folder / "none")
+        services = Services(made.settings, environ)
+        services.__dict__["clock"] = self.clock
+        return services
+
+    def _bring_in(self, provider: Provider) -> None:
+        reference = self.sandbox.charge(str(WHOLE), provider=provider.value).reference
+        payment = NewPayment(WHOLE.minor, provider, method="card", reference=reference, auto_refundable=True)
+        self.imported.append(new_invoice(f"INV-{len(self.imported)}", WHOLE, payments=(payment,)))
+        self.desk.bring_in(self.imported[-1])
+
+    @property
+    def _tools(self) -> dict[str, Any]:
+        return {
+            "books": self.books,
+            "providers": WatchedProviders(self.services, self._check_before_sending),
+            "clock": self.clock,
+            "policy": self.policy,
+        }
+
+    def _try(self, step: str, work: Callable[[], object]) -> object:
+        """A refusal is a fine answer; whatever else goes wrong fails the test."""
+        self.tally.steps[step] += 1
+        with suppress(RefundcliError):
+            return work()
+        return None
+
+    def _some(self, data: st.DataObject, things: Sequence[Any]) -> Any:
+        return things[data.draw(st.integers(0, len(things) - 1))]
+
+    # --- what people do ------------------------------------------------------------------------------------
+
+    @rule(
+        data=st.data(),
+        minor=st.one_of(st.none(), st.integers(1, 12_000)),
+        key=st.sampled_from(["", "", "a", "b"]),
+        fault=st.sampled_from(FAULTS),
+        death=st.sampled_from(DEATHS),
+    )
+    def refund(self, data: st.DataObject, minor: int | None, key: str, fault: str, death: str) -> None:
+        invoice = self._some(data, self.imported)
+        provider = invoice.payments[0].provider
+        if fault and not (fault == "failed" and provider is Provider.STRIPE and minor is None):
+            self.sandbox.faults(fault, provider=provider)
+        tools = self._tools | {"books": MortalBooks(self.books, death)}
+        try:
+            done = self._try("refund", lambda: issue_refund(_wish(invoice.number, minor, key), confirmed=None, **tools))
+        except Died:
+            # Its lease is this living process's, so it ends with its time.
+            self._time_passes(_PAST_THE_LEASE)
+        else:
+            self._check_told(done)
+        self.sandbox.clear_faults()
+
+    @rule(minor=st.integers(1, 6_000), key=st.sampled_from(["", "c"]))
+    def mark(self, minor: int, key: str) -> None:
+        amount = Money(minor, WHOLE.currency)
+        request = MarkRequest(
+            number=CASH,
+            amount=amount,
+            amount_text=amount.number,
+            reason=RefundReason.OTHER,
+            request_key=key or generated_key(),
+            operator="Ada",
+        )
+        form = self.policy.number_format
+        marking = partial(mark_refunded, books=self.books, clock=self.clock, number_format=form)
+        self._try("mark", lambda: marking(request, confirmed=amount))
+
+    @rule(fault=st.sampled_from(LOOKUP_FAULTS), again=st.sampled_from(["", "", "403", "drop_after", "500_before"]))
+    def settle_what_is_left(self, fault: str, again: str) -> None:
+        if fault:
+            self.sandbox.faults(fault, call="lookup")
+        for provider in Provider if again else ():
+            self.sandbox.faults(again, provider=provider.value)
+        self._try("resume", lambda: resume(unfinished(self.books, None), **self._tools))
+        self.sandbox.clear_faults()
+
+    @rule(data=st.data())
+    @precondition(lambda self: len(self.imported) < MOST_INVOICES)
+    def another_invoice(self, data: st.DataObject) -> None:
+        self._bring_in(self._some(data, list(Provider)))
+
+    @rule(data=st.data())
+    def import_it_again(self, data: st.DataObject) -> None:
+        """It never takes back what the books know better."""
+        self._try("import", lambda: self.desk.bring_in(self._some(data, self.imported)))
+
+    @rule()
+    def acknowledge(self) -> None:
+        for refund in self.books.read(lambda tx: tx.refunds_to_acknowledge()):
+            self._try("acknowledge", partial(acknowledging.acknowledge, refund.id, memo="", books=self.books))
+
+    @rule()
+    def adopt(self) -> None:
+        tools: dict[str, Any] = {"books": self.books, "clock": self.clock, "number_format": self.policy.number_format}
+        for refund in self.books.read(lambda tx: tx.refunds_made_elsewhere(adopted=False)):
+            self._try("adopt", partial(adopt, refund.id, RefundReason.DUPLICATE, memo="", **tools))
+
+    @rule()
+    def reconcile(self) -> None:
+        self._try("reconcile", self._compare)
+
+    @rule(data=st.data())
+    def somebody_has_a_live_key(self, data: st.DataObject) -> None:
+        """It touches nothing of a test store, and nothing goes out (I12)."""
+        asked, kept = len(self.sandbox.refund_requests), self._rows()
+        live = self._services(self.desk.environ | {"STRIPE_API_KEY": "sk_live_desk"})
+        wish = _wish(self._some(data, self.imported).number, 100, "")
+        with suppress(RefundcliError):
+            live.providers.of(Provider.STRIPE)
+            live_tools = self._tools | {"providers": WatchedProviders(live, self._check_before_sending)}
+            issue_refund(wish, confirmed=None, **live_tools)
+            raise AssertionError("I12: a live key was taken")
+        assert len(self.sandbox.refund_requests) == asked, "I12: a live key sent something"
+        assert not (changed := self._rows().unlike(kept)), f"I12: a live key changed something: {changed}"
+
+    # --- what providers, banks and the post do -------------------------------------------------------------
+
+    @rule(data=st.data(), minor=st.integers(1, 5_000))
+    def refund_in_the_dashboard(self, data: st.DataObject, minor: int) -> None:
+        payment = self._some(data, self.imported).payments[0]
+        if minor <= WHOLE.minor - self._given(payment.reference):
+            self.tally.steps["dashboard"] += 1
+            self.sandbox.dashboard_refund(payment.reference, minor)
+
+    @rule(data=st.data(), well=st.booleans(), word=st.sampled_from(["REFUND_FAILED", "REFUNDED_REVERSED"]))
+    def the_provider_decides(self, data: st.DataObject, well: bool, word: str) -> None:
+        """What was open ends; what had succeeded fails late, or comes back."""
+        open_ = [refund for refund in self.sandbox.refunds if _may_change(refund)]
+        if not open_:
+            return
+        self.tally.steps["decided"] += 1
+        refund = self._some(data, open_)
+        if refund.provider == "stripe":
+            ends_well = well and refund.status != "succeeded"
+            self.sandbox.settle(refund.id, status="succeeded" if ends_well else "failed")
+        elif refund.success is None:
+            self.sandbox.settle(refund.id, success=well, reason="" if well else "Refused")
+        else:
+            self.sandbox.settle(refund.id, event=word)
+
+    @rule(data=st.data(), status=st.sampled_from(["open", "won", "lost"]))
+    def a_bank_disputes(self, data: st.DataObject, status: str) -> None:
+        self.tally.steps["dispute"] += 1
+        self.sandbox.dispute(self._some(data, self.imported).payments[0].reference, status)
+
+    @rule(hours=st.sampled_from([1, 19, 21, 200]))
+    def hours_go_by(self, hours: int) -> None:
+        self._time_passes(timedelta(hours=hours))
+
+    def _time_passes(self, by: timedelta) -> None:
+        self.clock.ahead += by
+        self.sandbox.advance(by.total_seconds())
+
+    @rule(picks=st.lists(st.integers(0, 10_000), min_size=1, max_size=8), fault=st.sampled_from(LOOKUP_FAULTS))
+    def the_post_comes(self, picks: list[int], fault: str) -> None:
+        """Some of what was ever sent, in any order, some of it for the second time; the rest is late."""
+        self._collect()
+        if self.mail:
+            if fault:
+                self.sandbox.faults(fault, call="lookup")
+            self._take_in([self.mail[pick % len(self.mail)] for pick in picks])
+            self.sandbox.clear_faults()
+
+    @rule(pick=st.integers(0, 10_000))
+    def a_forged_delivery_comes(self, pick: int) -> None:
+        self._collect()
+        if not self.mail:
+            return
+        # What waits from before is applied whenever something comes; here, what came counts.
+        self._take_in([])
+        true, kept = self.mail[pick % len(self.mail)], self._rows()
+        # The amount has one digit more; no signature was made for that.
+        forged = re.sub(r'("(?:value|amount)": ?)(\d)', r"\g<1>1\2", true.body)
+        done = self._take_in([Delivery(true.provider, true.kind, true.headers, forged)])
+        assert done.new == 0, f"a forged delivery was believed: {forged}"
+        assert len(done.refused) == 1, f"a forged delivery was not refused: {forged}"
+        assert not (changed := self._rows().unlike(kept)), f"a forged delivery changed something: {changed}"
+
+    def _collect(self) -> None:
+        for provider in Provider:
+            self.mail += self.sandbox.deliveries(provider.value, drain=True)
+
+    def _take_in(self, deliveries: Sequence[Delivery]) -> Ingested:
+        self.tally.steps["deliveries"] += len(deliveries)
+        readers = self._readers()
+        kept = [
+            KeptDelivery(line, Provider(each.provider), each.headers, each.body.encode())
+            for line, each in enumerate(deliveries, 1)
+        ]
+        apply = partial(apply_stored, readers=readers, clock=self.clock, number_format=self.policy.number_format)
+        done = ingest(kept, books=self.books, readers=readers, apply=apply)
+        assert not done.applied.failed, done.applied.failed
+        self.tally.steps["deliveries refused"] += len(done.refused)
+        return done
+
+    def _readers(self) -> Callable[[Provider], Any]:
+        real = self.services.event_readers(any_age=True)
+
+        def reader(provider: Provider) -> Any:
+            made: Any = real(provider)
+            made._now = self.clock.now
+            return made
+
+        return reader
+
+    # --- what must hold ------------------------------------------------------------------------------------
+
+    def _check_before_sending(self, request: WireRequest, key: str) -> None:
+        """In the very moment before the request leaves."""
+        (row,) = [each for each in self._rows().refunds if each["idempotency_key"] == key]
+        refund = self.books.read(lambda tx: tx.refund(row["id"]))
+        assert refund is not None, f"I2: {key} is not in the books"
+        assert refund.sending is not None, f"I2: {key} is not in the books"
+        assert refund.state is RefundState.SUBMITTED, f"I2: {refund.id} is sent while it is {refund.state}"
+        assert refund.sending.request == request, f"I2: {refund.id} is sent with another request than was stored"
+        assert refund.sending.first_sent_at is not None, f"I2: nothing tells when {refund.id} was sent first"
+        age = self.clock.now() - refund.sending.first_sent_at
+        assert age < KEY_WINDOWS[request.provider], f"I8: {refund.id} is sent again after {age}"
+        assert request.endpoint.startswith(self.sandbox.url), f"I8: {refund.id} is sent to {request.endpoint}"
+        assert request.livemode is False, f"I12: {refund.id} is sent in live mode"
+
+    def _check_told(self, done: Any) -> None:
+        """What a command tells is what the books hold by then (I11)."""
+        for refund in done or ():
+            kept = self.books.read(lambda tx, r=refund: tx.refund(r.id))  # type: ignore[misc]
+            assert kept is not None, f"I11: {refund.id} was told and is not kept"
+            assert kept.state is refund.state, f"I11: {refund.id} was told as {refund.state} and is {kept.state}"
+
+    @invariant()
+    def every_promise_holds(self) -> None:
+        if hasattr(self, "imported"):
+            broken = list(self._broken())
+            assert not broken, broken
+
+    def _broken(self) -> Iterator[str]:
+        books, provider = self._rows(), self._at_provider()
+        ours = [refund for refund in books.refunds if refund["kind"] == "provider"]
+        yield from self._over_refunded(books)
+        yield from not_committed_first(books, provider)
+        yield from doubled(books, provider)
+        yield from released_without_proof(books, provider)
+        yield from badly_kept_trail(Books(ours, books.payments, books.invoices, books.notes, books.audit, []))
+        yield from (f"I9, I10: {each}" for each in self.books.inspect(lambda session: list(unsound(session))))
+
+    def _over_refunded(self, books: Books) -> Iterator[str]:
+        for payment in books.payments:
+            if payment["reserved"] + payment["refunded"] > payment["captured"]:
+                yield f"I1: {payment['reserved']} + {payment['refunded']} of {payment['captured']}"
+        for invoice in self.imported:
+            given = self._given(invoice.payments[0].reference)
+            if given > WHOLE.minor:
+                yield f"I1: the provider gave {given} of {WHOLE.minor} for {invoice.number}"
+
+    def _given(self, reference: str) -> int:
+        return sum(each["amount"] for each in self._at_provider().of_payment(reference) if gave_money(each))
+
+    def _rows(self) -> Books:
+        with self.books.engine.connect() as line:
+            return read_books(lambda query: map(dict, line.exec_driver_sql(query).mappings().all()))
+
+    def _at_provider(self) -> AtProvider:
+        state = self.sandbox.state.snapshot()
+        for refund in state["refunds"]:
+            if refund["provider"] == "adyen":
+                refund["status"] = {True: "succeeded", False: "failed", None: "pending"}[refund["success"]]
+        return AtProvider(state["refunds"], [r for r in state["requests"] if r["provider"]], state["requests"])
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        if not hasattr(self, "imported"):
+            return
+        try:
+            self._settle()
+            self.every_promise_holds()
+            disagreeing = list(self._disagreeing())
+            assert not disagreeing, disagreeing
+        finally:
+            self.books.engine.dispose()
+            self.desk.books.engine.dispose()
+            self.sandbox.stop()
+            shutil.rmtree(self.folder)
+
+    def _settle(self) -> None:
+        """Faults stop, all the post arrives, twice and shuffled; what no machine can settle, a person does."""
+        self.sandbox.clear_faults()
+        self._collect()
+        mail = self.mail * 2
+        random.Random(len(mail)).shuffle(mail)
+        self._take_in(mail)
+        for _ in range(_MOST_RESUMES):
+            resume(unfinished(self.books, None), **self._tools)
+        self._time_passes(_PAST_EVERY_WINDOW)
+        for refund in unfinished(self.books, None):
+            self._resolve(refund)
+        # What these replays and resolutions made is told, too.
+        self._collect()
+        self._take_in(self.mail)
+        self._compare()
+        self.acknowledge()
+
+    def _resolve(self, refund: Refund) -> None:
+        """By the truth, which a person reads in the dashboard."""
+        made = [each["id"] for each in self._at_provider().of(refund.id)]
+        wanted = Resolution(refund.id, made[0] if made else "", "seen in the dashboard")
+        resolve(wanted, books=self.books, clock=self.clock, policy=self.policy)
+
+    def _compare(self) -> None:
+        Comparison(
+            books=self.books,
+            records=self.services.providers.records(Provider.STRIPE),
+            clock=self.clock,
+            number_format=self.policy.number_format,
+            tell=lambda difference, repaired: None,
+        ).of_everything(since=None)
+
+    def _disagreeing(self) -> Iterator[str]:
+        """Store and provider tell the same of every refund and every payment, both ways (I6)."""
+        books, provider = self._rows(), self._at_provider()
+        known = {refund["provider_reference"]: refund for refund in books.refunds if refund["provider_reference"]}
+        for made in provider.refunds:
+            yield from _one_disagreeing(made, known.pop(made["id"], None))
+        for refund in known.values():
+            yield f"I6: {refund['id']} is {refund['provider_reference']}, which the provider does not have"
+        for refund in books.refunds:
+            if refund["kind"] == "provider" and not refund["provider_reference"] and refund["state"] != "failed":
+                yield f"I6: {refund['id']} is {refund['state']}, and the provider never made it"
+        for event in books.events:
+            if event["state"] not in ("applied", "unknown"):
+                yield f"I7: the event {event['event_key']} is {event['state']}: {event['note']}"
+        for payment in books.payments:
+            if payment["provider"]:
+                counted = payment["reserved"] + payment["refunded"] + payment["returned_elsewhere"]
+                given = self._given(payment["payment_intent"] or payment["psp_reference"])
+                if given != counted:
+                    yield f"I6: the provider gave {given}, the books say {counted}: {payment}"
+
+
+def _wish(number: str, minor: int | None, key: str) -> RefundRequest:
+    amount = None if minor is None else Money(minor, WHOLE.currency)
+    return RefundRequest(
+        number=number,
+        amount=amount,
+        amount_text=amount.number if amount else "",
+        reason=RefundReason.OTHER,
+        request_key=key or generated_key(),
+        operator="Ada",
+        allow_duplicate=True,
+    )
+
+
+def _may_change(refund: Any) -> bool:
+    return refund.status not in ("failed", "canceled") if refund.provider == "stripe" else refund.success is not False
+
+
+def _one_disagreeing(made: dict[str, Any], known: dict[str, Any] | None) -> Iterator[str]:
+    if known is None:
+        # One that failed before anybody here heard of it need not be known.
+        if gave_money(made):
+            yield f"I6: the provider has {made['id']}, which the books do not know"
+        return
+    states = {"pending": ["pending"], "requires_action": ["pending"], "succeeded": ["succeeded"]}
+    if known["state"] not in states.get(made["status"], ["failed", "reversed"]):
+        yield f"I6: {known['id']} is {known['state']}, and the provider says {made['status']}"
+    if known["amount"] != made["amount"] or (name_of(made) or known["id"]) != known["id"]:
+        yield f"I6: {known['id']} of {known['amount']} is not {made['id']} of {made['amount']}"
+
+
+# --- a run ---------------------------------------------------------------------------------------------------
+
+
+def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int) -> Tally:
+    """Raises what the first sequence that breaks a promise raised, with its steps, made as short as can be."""
+
+    @seed(seed_)
+    class Machine(Refunding):
+        new_store = staticmethod(new_store_)
+        tally = Tally()
+
+    wanted = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Machine, settings=wanted)
+    return Machine.tally
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=DATABASES, action="append")
+    parser.add_argument("--examples", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=1)
+    wanted = parser.parse_args(given)
+    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+    for database in wanted.database or DATABASES:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="refundcli-model-") as made, stores(database, Path(made)) as new_store:
+            tally = play(new_store, examples=wanted.examples, steps=wanted.steps, seed_=wanted.seed)
+        told = ", ".join(f"{count} {step}" for step, count in sorted(tally.steps.items()))
+        print(
+            f"model on {database}: {tally.sequences} sequences, seed {wanted.seed}, "
+            f"{time.monotonic() - began:.0f} s, 0 violations\n    {told}",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What the books hold and what the provider has, as plain rows: the promises are held against these."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The rows of the store, as they are committed."""
+
+    refunds: list[dict[str, Any]]
+    payments: list[dict[str, Any]]
+    invoices: list[dict[str, Any]]
+    notes: dict[str, dict[str, Any]]
+    audit: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+
+    @property
+    def unfinished(self) -> list[dict[str, Any]]:
+        return [refund for refund in self.refunds if refund["state"] in ("ready", "submitted")]
+
+    def of_key(self, request_key: str) -> list[dict[str, Any]]:
+        return [refund for refund in self.refunds if refund["request_key"] == request_key]
+
+    def newest_of_key(self, request_key: str) -> list[dict[str, Any]]:
+        """Of each payment; a refund that failed may have been tried again."""
+        return list({refund["payment_id"]: refund for refund in self.of_key(request_key)}.values())
+
+    def entries_of(self, refund_id: str) -> list[dict[str, Any]]:
+        found = (entry for entry in self.audit if entry["subject"] == refund_id)
+        return [entry | {side: json.loads(entry[side]) for side in ("before", "after")} for entry in found]
+
+    def unlike(self, before: "Books") -> list[dict[str, Any]]:
+        """The rows that were not so before."""
+        names = ("refunds", "payments", "invoices", "audit", "events")
+        new = [row for name in names for row in getattr(self, name) if row not in getattr(before, name)]
+        return new + [note for key, note in self.notes.items() if note != before.notes.get(key)]
+
+
+def read_books(ask: Callable[[str], Iterable[dict[str, Any]]]) -> Books:
+    """`ask` gives the rows of a query, on whichever database."""
+    return Books(
+        list(ask("SELECT * FROM refund ORDER BY created_at, id")),
+        list(ask("SELECT * FROM payment ORDER BY invoice_id, position")),
+        list(ask("SELECT * FROM invoice ORDER BY id")),
+        {row["refund_id"]: row for row in ask("SELECT * FROM credit_note")},
+        list(ask("SELECT * FROM audit_entry ORDER BY seq")),
+        list(ask("SELECT * FROM provider_event ORDER BY id")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AtProvider:
+    """What the provider has, and what it was asked."""
+
+    refunds: list[dict[str, Any]]
+    requests: list[dict[str, Any]]
+    everything: list[dict[str, Any]]
+
+    @property
+    def refund_requests(self) -> list[dict[str, Any]]:
+        return [r for r in self.requests if r["method"] == "POST" and r["path"].endswith("/refunds")]
+
+    def of_payment(self, reference: str) -> list[dict[str, Any]]:
+        return [refund for refund in self.refunds if refund["payment"] == reference]
+
+    def of(self, refund_id: str) -> list[dict[str, Any]]:
+        return [refund for refund in self.refunds if name_of(refund) == refund_id]
+
+
+def name_of(refund: dict[str, Any]) -> str:
+    """Our id of it, which travelled with it; empty where it was not sent from here."""
+    told = refund["reference"] if refund["provider"] == "adyen" else refund["metadata"].get("refundcli_refund")
+    return str(told) if str(told).startswith("rf_") else ""
+
+
+def gave_money(refund: dict[str, Any]) -> bool:
+    """Adyen accepts first, and tells later how it ended: to us that is one."""
+    return refund["status"] not in ("failed", "canceled")

@@ -1,0 +1,327 @@
+"""Many refunds in one run: each row once, none in another's way, and a stop that loses nothing."""
+
+import itertools
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from desk import Desk, new_invoice
+from refundcli.domain.bulk_run import ItemState, RunItem, RunState
+from refundcli.domain.money import parse_money
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.ports import NewPayment
+from refundcli.services.run_report import Stopped
+from refundcli.store.checking import findings
+from runs import Runner, Wish
+
+
+@pytest.fixture
+def runner(desk: Desk) -> Runner:
+    desk.environ |= {"REFUNDCLI_REFUNDS_STRIPE_RATE": "0", "REFUNDCLI_REFUNDS_ADYEN_RATE": "0"}
+    return Runner(desk)
+
+
+def paid(desk: Desk, count: int, *, amount: str = "100.00 EUR", provider: str = "stripe", start: int = 1) -> list[str]:
+    """Invoices paid by card; the references of their payments."""
+    return [desk.paid_by_card(f"INV-{n}", amount, provider=provider) for n in range(start, start + count)]
+
+
+def wishes(count: int, expected: str = "100.00 EUR", amount: str = "") -> list[Wish]:
+    return [Wish(f"INV-{n}", expected, amount) for n in range(1, count + 1)]
+
+
+def test_every_row_is_refunded_once(runner: Runner, desk: Desk) -> None:
+    references = [*paid(desk, 12), *paid(desk, 8, provider="adyen", start=13)]
+    run = runner.stage(*wishes(20))
+    report = runner.work(run)
+    assert (report.done, report.refused, report.unknown, report.stopped) == (20, 0, 0, None)
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 20
+    assert str(report.totals["EUR"]) == "2000.00 EUR"
+    assert (report.state, runner.run_state(run)) == (RunState.FINISHED, RunState.FINISHED)
+    assert sorted(item.n for item, _ in runner.told) == list(range(1, 21))
+    assert desk.invoice("INV-1").refunds[0].run_id == run.id
+    assert findings(desk.books) == []
+
+
+def two_payments(desk: Desk, number: str = "INV-1") -> list[str]:
+    """One invoice, paid by two cards; the references of its payments."""
+    references = [desk.sandbox.charge("100.00 EUR").reference for _ in range(2)]
+    payments = tuple(NewPayment(10_000, Provider.STRIPE, "card", each, auto_refundable=True) for each in references)
+    desk.bring_in(new_invoice(number, parse_money("200.00 EUR"), payments=payments))
+    return references
+
+
+# --- rows that are refused -----------------------------------------------------------------------------------
+
+
+def test_rows_that_are_refused_stand_in_nobody_s_way(runner: Runner, desk: Desk) -> None:
+    references = paid(desk, 4)
+    desk.sandbox.dispute(references[1])
+    desk.paid_outside("INV-9")
+    run = runner.stage(
+        Wish("INV-1", "100.00 EUR"),
+        Wish("INV-2", "100.00 EUR"),
+        Wish("INV-8", "100.00 EUR"),
+        Wish("INV-9", "100.00 EUR"),
+        Wish("INV-3", "900.00 EUR", "900"),
+        Wish("INV-4", "100.00 EUR"),
+    )
+    report = runner.work(run)
+    assert runner.states(run) == [
+        "done",
+        "differs-from-provider",
+        "invoice-not-found",
+        "not-auto-refundable",
+        "over-refund",
+        "done",
+    ]
+    assert (report.done, report.refused, report.state) == (2, 4, RunState.FINISHED)
+    assert [desk.refunded_at_provider(each) for each in references] == [[10_000], [], [], [10_000]]
+    assert all(item.message for item in runner.items(run) if item.state is ItemState.REFUSED)
+    assert findings(desk.books) == []
+
+
+def test_a_row_whose_amount_is_not_what_was_confirmed_is_not_sent(runner: Runner, desk: Desk) -> None:
+    (reference,) = paid(desk, 1)
+    run = runner.stage(Wish("INV-1", "60.00 EUR"))
+    runner.work(run)
+    assert runner.states(run) == ["changed-meanwhile"]
+    assert desk.refunded_at_provider(reference) == []
+    assert desk.invoice("INV-1").in_flight.minor == 0
+
+
+def test_what_the_provider_declines_is_refused_and_its_amount_free(runner: Runner, desk: Desk) -> None:
+    references = paid(desk, 2)
+    desk.sandbox.faults("failed", payment=references[0])
+    run = runner.stage(*wishes(2))
+    report = runner.work(run)
+    assert runner.states(run) == ["provider-declined", "done"]
+    assert (report.done, report.refused) == (1, 1)
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    # The same run does not try it again.
+    runner.work(run)
+    assert len(desk.sandbox.refunds) == 2
+
+
+def test_a_row_that_is_fed_back_after_it_failed_is_a_new_try_under_the_same_key(runner: Runner, desk: Desk) -> None:
+    (reference,) = paid(desk, 1)
+    desk.sandbox.faults("failed", payment=reference)
+    runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="mine")))
+    again = runner.stage(Wish("INV-1", "100.00 EUR", key="mine"), fingerprint="f2")
+    report = runner.work(again)
+    assert (report.done, report.done_before) == (1, 0)
+    assert [(refund.state, refund.try_number) for refund in desk.invoice("INV-1").refunds] == [
+        (RefundState.FAILED, 1),
+        (RefundState.SUCCEEDED, 2),
+    ]
+    third = runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="mine"), fingerprint="f3"))
+    assert (third.done, third.done_before, third.totals) == (1, 1, {})
+    assert findings(desk.books) == []
+
+
+def test_a_run_that_goes_wrong_stops_at_so_many_errors_and_can_go_on(runner: Runner, desk: Desk) -> None:
+    references = paid(desk, 12)
+    for each in references[:6]:
+        desk.sandbox.dispute(each)
+    run = runner.stage(*wishes(12))
+    report = runner.work(run, in_flight=1, max_errors=2)
+    assert (report.stopped, report.state) == (Stopped.MAX_ERRORS, RunState.STOPPED)
+    # Rows under way by then are finished: no more than are begun for each request at once.
+    assert 2 <= report.refused <= 4
+    assert report.waiting + report.refused + report.done == 12
+    rest = runner.work(run)
+    assert (report.refused + rest.refused, report.done + rest.done, rest.state) == (6, 6, RunState.FINISHED)
+    assert findings(desk.books) == []
+
+
+# --- several of one kind -------------------------------------------------------------------------------------
+
+
+def test_both_payments_of_an_invoice_are_refunded_by_one_row(runner: Runner, desk: Desk) -> None:
+    references = two_payments(desk)
+    run = runner.stage(Wish("INV-1", "200.00 EUR"))
+    report = runner.work(run)
+    assert runner.states(run) == ["done"]
+    assert str(report.totals["EUR"]) == "200.00 EUR"
+    assert [desk.refunded_at_provider(each) for each in references] == [[10_000], [10_000]]
+    assert desk.invoice("INV-1").status == "refunded"
+
+
+def test_where_one_of_two_payments_is_declined_the_row_says_so_and_the_other_stands(runner: Runner, desk: Desk) -> None:
+    references = two_payments(desk)
+    desk.sandbox.faults("failed", payment=references[1])
+    run = runner.stage(Wish("INV-1", "200.00 EUR"))
+    runner.work(run)
+    assert runner.states(run) == ["provider-declined"]
+    assert desk.invoice("INV-1").refunded.number == "100.00"
+    # Its key has a refund that stands: fed back as it is, it is told again, and not done again.
+    assert runner.work(runner.stage(Wish("INV-1", "100.00 EUR"), fingerprint="f2")).refused == 1
+    again = runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="another"), fingerprint="f3"))
+    assert (again.done, desk.invoice("INV-1").status) == (1, "refunded")
+    assert len(desk.refunded_at_provider(references[0])) == 1
+    assert findings(desk.books) == []
+
+
+def test_rows_of_one_invoice_are_done_one_after_the_other(runner: Runner, desk: Desk) -> None:
+    (reference,) = paid(desk, 1)
+    run = runner.stage(
+        *[Wish("INV-1", f"{amount}.00 EUR", amount) for amount in ("30", "30", "20")],
+        Wish("INV-1", "30.00 EUR", "30"),
+        Wish("INV-1", "20.00 EUR"),
+    )
+    report = runner.work(run, in_flight=16)
+    assert runner.states(run) == ["done", "done", "done", "over-refund", "done"]
+    assert desk.refunded_at_provider(reference) == [3000, 3000, 2000, 2000]
+    assert (report.done, report.refused) == (4, 1)
+    assert findings(desk.books) == []
+
+
+def test_rows_with_one_key_are_one_wish(runner: Runner, desk: Desk) -> None:
+    (reference,) = paid(desk, 1)
+    run = runner.stage(*[Wish("INV-1", "30.00 EUR", "30", key="same")] * 3)
+    report = runner.work(run, in_flight=16)
+    assert (report.done, report.done_before) == (3, 2)
+    assert desk.refunded_at_provider(reference) == [3000]
+
+
+# --- outcomes that are not known -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("provider", ["stripe", "adyen"])
+@pytest.mark.parametrize("behaviour", ["drop_before", "drop_after", "500_after", "malformed"])
+def test_an_outcome_that_is_not_known_is_settled_when_the_run_goes_on(
+    runner: Runner, desk: Desk, provider: str, behaviour: str
+) -> None:
+    references = paid(desk, 3, provider=provider)
+    desk.sandbox.faults(behaviour, provider=provider, payment=references[1])  # type: ignore[arg-type]
+    run = runner.stage(*wishes(3))
+    report = runner.work(run)
+    assert (report.done, report.unknown, report.state) == (2, 1, RunState.STOPPED)
+    assert runner.states(run) == ["done", "outcome-unknown", "done"]
+    assert desk.invoice("INV-2").refundable.minor == 0
+    desk.sandbox.clear_faults()
+    again = runner.work(run)
+    assert (again.done, again.unknown, again.state) == (1, 0, RunState.FINISHED)
+    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 3
+    assert findings(desk.books) == []
+
+
+def test_a_provider_that_answers_nothing_clear_gets_no_more_refunds(runner: Runner, desk: Desk) -> None:
+    references = paid(desk, 12)
+    desk.sandbox.faults("drop_before", times=100)
+    run = runner.stage(*wishes(12))
+    report = runner.work(run, in_flight=1, unknown_in_a_row=3)
+    assert (report.stopped, report.state) == (Stopped.UNKNOWN_IN_A_ROW, RunState.STOPPED)
+    assert len(desk.sandbox.refund_requests) == 3
+    assert (report.unknown, report.waiting) == (3, 9)
+    desk.sandbox.clear_faults()
+    again = runner.work(run)
+    assert (again.done, again.state) == (12, RunState.FINISHED)
+    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 12
+    assert findings(desk.books) == []
+
+
+def test_a_clear_answer_in_between_keeps_a_run_going(runner: Runner, desk: Desk) -> None:
+    references = paid(desk, 9)
+    for place, each in enumerate(references):
+        if place % 3:
+            desk.sandbox.faults("drop_after", payment=each)
+    run = runner.stage(*wishes(9))
+    report = runner.work(run, in_flight=1, unknown_in_a_row=3)
+    assert (report.stopped, report.done, report.unknown) == (None, 3, 6)
+
+
+def test_a_provider_that_nobody_reaches_stops_a_run_and_nothing_was_sent(runner: Runner, desk: Desk) -> None:
+    paid(desk, 8, provider="adyen")
+    run = runner.stage(*wishes(8))
+    away = {"REFUNDCLI_ADYEN_API_BASE": "http://127.0.0.1:9"}
+    report = runner.work(run, environ=away, in_flight=1, unknown_in_a_row=3)
+    assert report.stopped is Stopped.UNKNOWN_IN_A_ROW
+    assert report.done == report.unknown == 0
+    assert desk.sandbox.refund_requests == []
+    assert [desk.invoice(f"INV-{n}").in_flight.minor for n in range(1, 9)] == [0] * 8
+
+
+# --- how fast ------------------------------------------------------------------------------------------------
+
+
+def most_within(seconds: float, times: Sequence[float]) -> int:
+    return max(sum(1 for other in times if began <= other < began + seconds) for began in times)
+
+
+def test_a_rate_is_kept_where_the_requests_arrive_and_used(runner: Runner, desk: Desk) -> None:
+    paid(desk, 30)
+    run = runner.stage(*wishes(30))
+    report = runner.work(run, environ={"REFUNDCLI_REFUNDS_STRIPE_RATE": "25"}, in_flight=16)
+    times = sorted(request.time for request in desk.sandbox.requests)
+    # Whose account the key opens is asked too, once.
+    assert (report.done, len(times)) == (30, 61)
+    # A second, less what a busy machine of the tests takes to look at its clock.
+    assert most_within(0.9, times) <= 25
+    assert len(times) / (times[-1] - times[0]) > 0.75 * 25
+
+
+def test_too_many_requests_are_waited_for_as_long_as_was_asked_and_nothing_is_lost(runner: Runner, desk: Desk) -> None:
+    references = paid(desk, 10)
+    desk.sandbox.faults("429", "429", "429", retry_after=1)
+    run = runner.stage(*wishes(10))
+    report = runner.work(run, in_flight=4)
+    assert (report.done, report.refused, report.unknown) == (10, 0, 0)
+    times = sorted(request.time for request in desk.sandbox.requests)
+    assert max(after - before for before, after in itertools.pairwise(times)) >= 0.9
+    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 10
+    assert findings(desk.books) == []
+
+
+# --- stopped -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the_rest(
+    runner: Runner, desk: Desk
+) -> None:
+    references = paid(desk, 20)
+    desk.sandbox.faults("delay_ms", times=100, delay_ms=30)
+    run = runner.stage(*wishes(20))
+
+    def stop_at_the_third(item: RunItem, refunds: Sequence[Refund]) -> None:
+        if len(runner.told) == 3:
+            runner.stop.set()
+
+    report = runner.work(run, in_flight=2, tell=stop_at_the_third)
+    assert (report.stopped, report.state) == (Stopped.ASKED, RunState.STOPPED)
+    assert 3 <= report.done < 12
+    assert (report.unknown, report.refused, report.waiting) == (0, 0, 20 - report.done)
+    made = [desk.refunded_at_provider(each) for each in references]
+    assert made.count([10_000]) == report.done
+    assert sum(desk.invoice(f"INV-{n}").in_flight.minor for n in range(1, 21)) == 0
+    runner.stop.clear()
+    rest = runner.work(run)
+    assert (rest.done, rest.state) == (20 - report.done, RunState.FINISHED)
+    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 20
+    assert findings(desk.books) == []
+
+
+def test_a_run_that_is_to_stop_while_it_is_told_to_wait_stops_soon(runner: Runner, desk: Desk) -> None:
+    paid(desk, 3)
+    desk.sandbox.faults(*["429"] * 30, retry_after=60)
+    run = runner.stage(*wishes(3))
+    began = time.monotonic()
+    runner.stop_after(0.5)
+    report = runner.work(run, in_flight=2)
+    assert time.monotonic() - began < 20
+    assert (report.stopped, report.done) == (Stopped.ASKED, 0)
+    desk.sandbox.clear_faults()
+    runner.stop.clear()
+    assert runner.work(run).done == 3
+    assert findings(desk.books) == []
+
+
+def test_settings_that_cannot_be_used_stop_the_run_and_every_row_waits_again(runner: Runner, desk: Desk) -> None:
+    paid(desk, 3)
+    run = runner.stage(*wishes(3))
+    report = runner.work(run, environ={"STRIPE_API_KEY": ""})
+    assert (report.stopped, report.waiting, report.state) == (Stopped.SETTINGS, 3, RunState.STOPPED)
+    assert report.trouble
+    assert runner.work(run).done == 3

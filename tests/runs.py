@@ -1,0 +1,121 @@
+"""A provider run as the command line makes it from a file, and the worker that does it."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from desk import Desk
+from refundcli.bootstrap import Services
+from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
+from refundcli.domain.identifiers import new_id
+from refundcli.domain.money import parse_money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import Refund
+from refundcli.services.ports import Books, Clock, Writing
+from refundcli.services.run_refunds import run_refunds
+from refundcli.services.run_report import RunLimits, RunReport, Tell
+from refundcli.settings import load
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One row: all that remains of the invoice, or an amount like "40.00 EUR"."""
+
+    invoice: str
+    expected: str
+    amount: str = ""
+    payment: str = ""
+    key: str = ""
+
+    def item(self, run_id: str, n: int) -> RunItem:
+        return RunItem(
+            run_id=run_id,
+            n=n,
+            line=n + 1,
+            invoice=self.invoice,
+            amount_text=self.amount,
+            reason=RefundReason.RETURNED_GOODS,
+            request_key=self.key or f"row-{n}",
+            expected=parse_money(self.expected).minor,
+            payment=self.payment,
+        )
+
+
+def stage(books: Books, clock: Clock, wishes: Sequence[Wish], *, fingerprint: str = "f1") -> BulkRun:
+    """The run, checked and confirmed; nothing of it is done."""
+    at = clock.now()
+    run = BulkRun(
+        id=new_id("run_", at),
+        kind=RunKind.REFUND,
+        state=RunState.RUNNING,
+        source="refunds.csv",
+        fingerprint=fingerprint,
+        rows=len(wishes),
+        operator="Ada Lovelace",
+        created_at=at,
+    )
+
+    def write(tx: Writing) -> None:
+        tx.begin_run(run)
+        tx.stage_items([wish.item(run.id, n) for n, wish in enumerate(wishes, 1)])
+
+    books.write(write)
+    return run
+
+
+def services_of(environ: dict[str, str]) -> Services:
+    loaded = load(config=None, store_url=None, environ=environ, cwd=Path("/"), user_config=Path("/nowhere"))
+    return Services(loaded.settings, environ)
+
+
+@dataclass
+class Runner:
+    """Runs at a desk, and what they told."""
+
+    desk: Desk
+    told: list[tuple[RunItem, Sequence[Refund]]] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def stage(self, *wishes: Wish, fingerprint: str = "f1") -> BulkRun:
+        services = services_of(self.desk.environ)
+        return stage(services.books, services.clock, wishes, fingerprint=fingerprint)
+
+    def work(
+        self, run: BulkRun, *, tell: Tell | None = None, environ: dict[str, str] | None = None, **limits: int
+    ) -> RunReport:
+        """One worker, with settings of its own, until it ends."""
+        services = services_of(self.desk.environ | (environ or {}))
+
+        def take_down(item: RunItem, refunds: Sequence[Refund]) -> None:
+            self.told.append((item, refunds))
+            if tell:
+                tell(item, refunds)
+
+        return run_refunds(
+            run,
+            books=services.books,
+            providers=services.providers,
+            clock=services.clock,
+            policy=replace(services.policy, sleep=lambda seconds: None),
+            limits=RunLimits(**limits),
+            tell=take_down,
+            stop=self.stop,
+        )
+
+    def stop_after(self, seconds: float) -> None:
+        """As Ctrl-C does, while the run is at work."""
+        timer = threading.Timer(seconds, self.stop.set)
+        timer.daemon = True
+        timer.start()
+
+    def items(self, run: BulkRun) -> list[RunItem]:
+        return self.desk.books.read(lambda tx: tx.items(run.id, *ItemState, after=0, limit=10_000))
+
+    def states(self, run: BulkRun) -> list[str]:
+        return [item.code or item.state for item in self.items(run)]
+
+    def run_state(self, run: BulkRun) -> RunState:
+        found = self.desk.books.read(lambda tx: tx.run(run.id))
+        assert found
+        return found.state
