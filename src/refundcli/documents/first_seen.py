@@ -1,7 +1,8 @@
-"""Which texts a file already had, and on which line, in 16 bytes for each whatever their length."""
+"""Which texts a file already had, and on which line, in 12 bytes for each whatever their length."""
 
 from array import array
 from collections.abc import Sequence
+from itertools import compress
 
 _FULL_AT = 0.6
 
@@ -14,7 +15,7 @@ class FirstSeen:
     """
 
     def __init__(self) -> None:
-        self._make(1 << 10)
+        self._make(1 << 12)
 
     def line_of(self, text: str, line: int) -> int:
         """The line on which the text was first seen, or 0 when this is the first."""
@@ -54,14 +55,16 @@ class FirstSeen:
         return slot
 
     def _make(self, size: int) -> None:
-        self._keys, self._lines = array("q", bytes(8 * size)), array("q", bytes(8 * size))
+        self._keys, self._lines = array("q", bytes(8 * size)), array("I", bytes(4 * size))
         self._mask, self._room, self._count = size - 1, int(size * _FULL_AT), 0
 
     def _grow(self) -> None:
-        keys, lines, count = self._keys, self._lines, self._count
-        self._make(2 * len(keys))
-        for key, line in zip(keys, lines, strict=True):
-            if key:
-                slot = self._slot(key)
-                self._keys[slot], self._lines[slot] = key, line
+        before, lines, count = self._keys, self._lines, self._count
+        self._make(2 * len(before))
+        keys, first, mask = self._keys, self._lines, self._mask
+        for key, line in compress(zip(before, lines, strict=True), before):
+            slot = key & mask
+            while keys[slot]:
+                slot = (slot + 1) & mask
+            keys[slot], first[slot] = key, line
         self._count = count

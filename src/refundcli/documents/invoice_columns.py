@@ -7,7 +7,7 @@ a test holds that the two never read a row in different ways.
 import re
 from collections.abc import Callable, Sequence
 from itertools import compress, repeat
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from refundcli.documents.cells import LONGEST_NAME, LONGEST_TEXT, Cells
 from refundcli.documents.invoice_rows import dispute_in, products_in, status_in
@@ -31,7 +31,8 @@ _PAYMENTS = re.compile(
     re.VERBOSE,
 )
 # Void means that nothing was captured, and a draft was never sent to anyone (R9).
-_NOTHING_PAID = (InvoiceStatus.VOID, InvoiceStatus.DRAFT)
+_NOTHING_PAID = (InvoiceStatus.VOID.value, InvoiceStatus.DRAFT.value)
+_PAID = InvoiceStatus.PAID.value
 _TWO = 2
 _MOST_REMEMBERED = 50_000
 
@@ -46,7 +47,7 @@ class InvoiceColumns:
     def __init__(self, columns: Sequence[str]) -> None:
         self._places = {name: place for place, name in enumerate(columns)}
         self._currency = _Words("currency", lambda cells: _there(cells.currency("currency")))
-        self._status = _Words("status", lambda cells: _there(status_in(cells, "status")))
+        self._status = _Words("status", lambda cells: _there(status_in(cells, "status")).value)
         self._issued_on = _Words("issued_on", lambda cells: _there(_day(cells, "issued_on")))
         self._due_on = _Words("due_on", lambda cells: _day(cells, "due_on"))
         self._paid_on = _Words("paid_on", lambda cells: _day(cells, "paid_on"))
@@ -62,7 +63,7 @@ class InvoiceColumns:
         """The invoices of rows that begin on these lines. Raises NotPlain."""
         self._cells, self._rows = list(zip(*rows, strict=True)), len(rows)
         units = self._words(self._currency)
-        totals = [_there(total) for total in self._amounts("total", units)]
+        totals = self._totals(units)
         statuses = self._words(self._status)
         return InvoiceBlock(
             lines=list(lines),
@@ -71,7 +72,7 @@ class InvoiceColumns:
             customer_names=self._texts("customer_name", LONGEST_TEXT),
             currencies=[unit.code for unit in units],
             totals=totals,
-            statuses=[status.value for status in statuses],
+            statuses=statuses,
             issued_on=self._words(self._issued_on),
             due_on=self._words(self._due_on),
             paid_on=self._words(self._paid_on),
@@ -81,11 +82,9 @@ class InvoiceColumns:
             payments=self._payments(units, totals, statuses),
         )
 
-    def _payments(
-        self, units: Sequence[Currency], totals: Sequence[int], statuses: Sequence[InvoiceStatus]
-    ) -> PaymentColumns:
+    def _payments(self, units: Sequence[Currency], totals: Sequence[int], statuses: Sequence[str]) -> PaymentColumns:
         captured = [
-            told if told is not None else total if status is InvoiceStatus.PAID else 0
+            told if told is not None else total if status == _PAID else 0
             for told, total, status in zip(self._amounts("paid_amount", units), totals, statuses, strict=True)
         ]
         providers, references = self._words(self._provider), self._texts("payment_reference")
@@ -132,6 +131,12 @@ class InvoiceColumns:
         if not all(customers):
             raise NotPlain
         return customers
+
+    def _totals(self, units: Sequence[Currency]) -> list[int]:
+        totals = self._amounts("total", units)
+        if None in totals:
+            raise NotPlain
+        return cast(list[int], totals)
 
     def _texts(self, name: str, longest: int = LONGEST_NAME) -> list[str]:
         texts = list(map(str.strip, self._column(name)))

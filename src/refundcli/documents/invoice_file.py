@@ -71,12 +71,11 @@ class _Table:
         """What is good by itself, but for what came before it in the file."""
         numbers = self._seen.numbers.lines_of(found.numbers, found.lines)
         paid = found.payments
-        payments = [
-            (found.lines[place], f"{provider} {reference}")
-            for place, provider, reference in zip(paid.invoices, paid.providers, paid.references, strict=True)
-            if provider and reference
+        known = [
+            bool(provider and reference) for provider, reference in zip(paid.providers, paid.references, strict=True)
         ]
-        again = self._seen.payments.lines_of([text for _, text in payments], [line for line, _ in payments])
+        names = list(compress(map(" ".join, zip(paid.providers, paid.references, strict=True)), known))
+        again = self._seen.payments.lines_of(names, [found.lines[place] for place in compress(paid.invoices, known)])
         if not (numbers or again):
             return Stretch(found, (), rows)
         wanted = [line not in numbers and line not in again for line in found.lines]

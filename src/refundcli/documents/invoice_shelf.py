@@ -3,6 +3,7 @@
 import marshal
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 from refundcli.documents.source import FileProblem
 from refundcli.services.invoice_block import InvoiceBlock
@@ -32,7 +33,8 @@ class InvoiceShelf:
         """Raises FileProblem when the disk is full."""
         if not block.size:
             return
-        packed = marshal.dumps((*map(list, block[:-1]), tuple(map(list, block.payments))))
+        columns: list[Any] = [*block[:-1], list(block.payments)]
+        packed = marshal.dumps(columns)
         try:
             self._file.write(len(packed).to_bytes(_LENGTH, "big") + packed)
             self._file.flush()

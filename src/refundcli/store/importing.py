@@ -100,7 +100,7 @@ class Importer:
             "created_at": repeat(at, block.size),
             "updated_at": repeat(at, block.size),
         }
-        insert_many(connection, "invoice", tuple(invoices), zip(*invoices.values(), strict=True))
+        insert_many(connection, "invoice", tuple(invoices), zip(*invoices.values(), strict=True), or_nothing=True)
         told = {
             "invoice_id": [ids[place] for place in payments.invoices],
             "position": _positions(payments.invoices),
@@ -118,7 +118,7 @@ class Importer:
             "dispute_amount": payments.dispute_amounts,
             "paid_on": payments.paid_on,
         }
-        insert_many(connection, "payment", tuple(told), zip(*told.values(), strict=True))
+        insert_many(connection, "payment", tuple(told), zip(*told.values(), strict=True), or_nothing=True)
         self._counts.new += block.size
 
     def _payment_values(self, payment: NewPayment) -> dict[str, Any]:

@@ -17,11 +17,24 @@ from refundcli.services.chunks import chunked
 _AT_ONCE = 200
 
 
-def insert_many(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Insert rows of values in the order of the columns; times and dates were made fit by `stored`."""
-    mark = _mark(connection)
+def insert_many(
+    connection: Connection,
+    table: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    or_nothing: bool = False,
+) -> None:
+    """Insert rows of values in the order of the columns; times and dates were made fit by `stored`.
+
+    `or_nothing`: a row that is refused takes back the whole transaction, past its savepoints. It spares SQLite a
+    journal of its own for each statement, a third of the time; the error must not be caught within the transaction.
+    """
+    mark, verb = _mark(connection), "INSERT"
+    if or_nothing and connection.dialect.name == "sqlite":
+        verb = "INSERT OR ROLLBACK"
     for some in chunked(rows, _AT_ONCE):
-        statement = _insert(table, tuple(columns), len(some), mark)
+        statement = _insert(verb, table, tuple(columns), len(some), mark)
         connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
 
 
@@ -62,7 +75,7 @@ def _mark(connection: Connection) -> str:
 
 
 @lru_cache
-def _insert(table: str, columns: tuple[str, ...], rows: int, mark: str) -> str:
+def _insert(verb: str, table: str, columns: tuple[str, ...], rows: int, mark: str) -> str:
     names = ", ".join(f'"{column}"' for column in columns)
     row = f"({', '.join([mark] * len(columns))})"
-    return f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - names of ours
+    return f"{verb} INTO {table} ({names}) VALUES {', '.join([row] * rows)}"
