@@ -277,6 +277,25 @@ def test_invoices_that_came_in_after_the_check_are_brought_in_as_known_ones(shop
     assert (result.new, result.changed) == (0, 1)
 
 
+def test_an_invoice_that_others_bring_in_between_two_chunks_is_a_known_one_in_every_later_chunk(
+    shop: Shop, short_chunks: None
+) -> None:
+    as_of = shop.books.write(lambda tx: tx.newest_entry())
+    told = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.OPEN, date(2026, 9, 1))
+    rows = [told, *(replace(told, line=line, number=f"INV-{line}") for line in (3, 4))]
+    others = iter([[replace(rows[2], customer_name="Ada")]])
+
+    def advance(_: int) -> None:
+        for theirs in others:
+            shop.books.write(lambda tx, theirs=theirs: tx.import_invoices(theirs, source="theirs.csv"))  # type: ignore[misc]
+
+    with InvoiceShelf() as shelf:
+        for row in rows:
+            shelf.put(block_of([row]))
+        result = bring_in(shelf, CheckedInvoices(rows=3, as_of=as_of), source="a", books=shop.books, advance=advance)
+    assert (result.new, result.changed) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [

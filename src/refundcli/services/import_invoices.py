@@ -131,7 +131,10 @@ def bring_in(shelf: Shelf, checked: CheckedInvoices, *, source: str, books: Book
 
 @dataclass(slots=True)
 class _Written:
-    """What one chunk came to: how far on the shelf it went, and the audit entry that the books stand at since."""
+    """What one chunk came to: how far on the shelf it went, and the audit entry that the books stand at since.
+
+    Once others have changed the books, nothing that was found while checking holds for any later chunk.
+    """
 
     as_of: int | None
     after: int = 0
@@ -160,7 +163,8 @@ def _write_chunk(
                 return
 
     chunk.counts = tx.import_blocks(blocks(), source=source, all_new=unchanged and not checked.known)
-    chunk.as_of = tx.newest_entry()
+    if unchanged:
+        chunk.as_of = tx.newest_entry()
     return chunk
 
 
