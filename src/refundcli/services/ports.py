@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice, Payment
@@ -24,6 +24,9 @@ from refundcli.services.provider_news import (
 )
 from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
+
+if TYPE_CHECKING:
+    from refundcli.services.invoice_block import InvoiceBlock
 
 T = TypeVar("T")
 
@@ -135,6 +138,15 @@ class ImportCounts:
     changed: int = 0
     same: int = 0
     kept: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is against new invoices in the books, how many of them are known already, and as of which audit entry."""
+
+    problems: list[Problem]
+    known: int
+    as_of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +291,12 @@ class Reading(RefundReading, RunReading, Protocol):
         """When the invoice came into the store, from which file, by whom."""
         ...
 
-    def import_conflicts(self, invoices: Sequence[NewInvoice]) -> list[Problem]:
-        """What in these rows cannot be brought in beside what the books hold already."""
+    def beside(self, block: "InvoiceBlock") -> Beside:
+        """What the books hold beside these new invoices."""
+        ...
+
+    def newest_entry(self) -> int:
+        """The number of the newest audit entry, with those that this transaction will write; 0 before the first."""
         ...
 
     def secret(self) -> bytes:
@@ -374,6 +390,11 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts: ...
+
+    def import_blocks(self, blocks: Iterable["InvoiceBlock"], *, source: str, all_new: bool = False) -> ImportCounts:
+        """One import of them all. `all_new`: it is known that the books have none of these invoices."""
+        ...
+
     def pin_livemode(self, livemode: bool) -> bool:
         """The store's mode, which this one becomes if it has none yet (I12)."""
         ...

@@ -42,14 +42,14 @@ from refundcli.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from refundcli.services.bad_rows import Problem
+    from refundcli.services.invoice_block import InvoiceBlock
     from refundcli.services.ports import (
         Account,
         AuditEntry,
+        Beside,
         CreditNoteFilter,
         EventFilter,
         InvoiceFilter,
-        NewInvoice,
         PaymentLine,
     )
     from refundcli.services.provider_news import StoredEvent
@@ -285,10 +285,14 @@ class SqlReading(SqlRunReading):
         entry = audit_entry_of(self._session.exec(batch.order_by(col(AuditEntryRow.seq)).limit(1)).one())
         return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
 
-    def import_conflicts(self, invoices: "Sequence[NewInvoice]") -> "list[Problem]":
-        from refundcli.store.importing import conflicts
+    def beside(self, block: "InvoiceBlock") -> "Beside":
+        from refundcli.store.importing import beside
 
-        return list(conflicts(self._session, invoices))
+        return beside(self._session, block)
+
+    def newest_entry(self) -> int:
+        newest: int = self._session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
+        return newest
 
     def secret(self) -> bytes:
         self._secret = self._secret or bytes.fromhex(self._info().secret)
