@@ -15,10 +15,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -161,13 +162,16 @@ class Siege:
                 self.broken += self.verdict()
 
     def _run_and_kill(self, kills: int) -> None:
-        workers = [self.start() for _ in range(self.workers)]
+        workers = [self.start()]
+        # Two that have not seen each other's run may each begin one; the second finds all done.
+        self._wait_until(workers[0], lambda: self.run_of_the_file() is not None)
+        workers += [self.start() for _ in range(self.workers - 1)]
         while self.kills < kills:
             before = self._made()
             place = self.rng.randrange(self.workers)
             # Anywhere, or where something is being done: a worker takes longer to begin than to do much.
             if self.rng.random() < _AT_WORK:
-                self._wait_for_work(workers[place], before)
+                self._wait_until(workers[place], partial(self._more_than, before))
             time.sleep(self.rng.uniform(0, self.longest / self.workers))
             ended = workers[place].ended_by_now()
             if ended is None:
@@ -182,10 +186,14 @@ class Siege:
         for worker in workers:
             self.note(worker.ended())
 
-    def _wait_for_work(self, worker: Command, before: int) -> None:
+    def _wait_until(self, worker: Command, it_is_so: Callable[[], bool]) -> None:
+        """Or until the worker has ended."""
         deadline = time.monotonic() + _LONGEST_SECONDS
-        while self._made() == before and not worker.has_ended() and time.monotonic() < deadline:
+        while not it_is_so() and not worker.has_ended() and time.monotonic() < deadline:
             time.sleep(0.02)
+
+    def _more_than(self, before: int) -> bool:
+        return self._made() > before
 
     def _made(self) -> int:
         return int(self.query("SELECT count(*) AS made FROM refund")[0]["made"])
