@@ -81,7 +81,14 @@ def dispute(status: str, **other: Any) -> Body:
 
 
 def invoice(name: str = "in_1", number: str | None = "INV-1", **other: Any) -> Body:
-    told: Body = {"id": name, "object": "invoice", "number": number, "currency": "eur", "total": 10_000, "status": "paid"}
+    told: Body = {
+        "id": name,
+        "object": "invoice",
+        "number": number,
+        "currency": "eur",
+        "total": 10_000,
+        "status": "paid",
+    }
     told |= {"amount_paid": 10_000, "created": 1_790_000_000, "customer": {"id": "cus_7", "object": "customer"}}
     told |= {"customer_name": None, "due_date": None, "parent": None, "lines": listed({"id": "il_1"})}
     return {**told, "livemode": False, "status_transitions": {"paid_at": None, "finalized_at": None}, **other}
