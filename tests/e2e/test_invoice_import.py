@@ -4,21 +4,25 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, date
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from desk import Answer
 from refundcli.cli.main import run
+from refundcli.documents.invoice_shelf import InvoiceShelf
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.sandbox.seed import seed_file
 from refundcli.sandbox.state import SandboxState
+from refundcli.services import import_invoices
 from refundcli.services.clock import SystemClock
 from refundcli.services.finding import invoice_named
-from refundcli.services.import_invoices import CHUNK, CheckedInvoices, ImportRefused, bring_in
+from refundcli.services.import_invoices import CheckedInvoices, ImportRefused, bring_in
+from refundcli.services.invoice_block import block_of
 from refundcli.services.ports import NewInvoice
 from refundcli.store.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks
@@ -223,31 +227,73 @@ def test_an_open_invoice_is_paid_by_a_later_file(shop: Shop) -> None:
     assert invoice.auto_refundable
 
 
-def test_a_file_of_several_chunks_goes_in_whole_and_once(shop: Shop) -> None:
-    count = 2 * CHUNK + 7
+@pytest.fixture
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece that the file is read in is a transaction of its own."""
+    monkeypatch.setattr(import_invoices, "MOST_IN_CHUNK", 1)
+
+
+def test_a_file_of_several_chunks_goes_in_whole_and_once(shop: Shop, short_chunks: None) -> None:
+    count = 9_007
     rows = "".join(f"INV-{n:05},c,N,EUR,{n + 1},paid,2026-09-01,stripe,pi_{n},\n" for n in range(count))
     assert shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json["new"] == count
     assert shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json["same"] == count
     assert str(shop.total(f"INV-{count - 1:05}")) == f"{count}.00 EUR"
-    [imported] = json.loads(shop("invoice", "history", "INV-02005", "-o", "json").out)
+    [imported] = json.loads(shop("invoice", "history", "INV-09005", "-o", "json").out)
     assert imported["action"] == "invoice imported"
+    with shop.books.engine.connect() as store:
+        entries = store.execute(text("SELECT count(*) FROM audit_entry WHERE action = 'invoices imported'")).scalar()
+    assert entries == 2
 
 
 def test_an_import_that_was_killed_between_chunks_is_finished_by_the_same_file(shop: Shop) -> None:
-    rows = "".join(f"INV-{n:05},c,N,EUR,{n + 1},open,2026-09-01,,,\n" for n in range(CHUNK + 5))
-    shop.bring_in(f"{HEADER}\n" + "".join(rows.splitlines(keepends=True)[:CHUNK]))
+    rows = "".join(f"INV-{n:05},c,N,EUR,{n + 1},open,2026-09-01,,,\n" for n in range(1005))
+    shop.bring_in(f"{HEADER}\n" + "".join(rows.splitlines(keepends=True)[:1000]))
     rest = shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json
-    assert (rest["new"], rest["same"]) == (5, CHUNK)
+    assert (rest["new"], rest["same"]) == (5, 1000)
 
 
 def test_books_that_change_after_the_check_stop_the_import(shop: Shop) -> None:
+    as_of = shop.books.write(lambda tx: tx.newest_entry())
     shop.bring_in(GOOD)
     known = NewInvoice(2, "INV-1", "c", "USD", 100, InvoiceStatus.OPEN, SystemClock(UTC).today())
-    rows = [known, replace(known, line=3, number="INV-7")]
-    with pytest.raises(ImportRefused) as refusal:
-        bring_in(lambda: rows, CheckedInvoices(rows=2), source="late.csv", books=shop.books, advance=lambda rows: None)
+    with InvoiceShelf() as shelf:
+        shelf.put(block_of([known, replace(known, line=3, number="INV-7")]))
+        checked = CheckedInvoices(rows=2, as_of=as_of)
+        with pytest.raises(ImportRefused) as refusal:
+            bring_in(shelf, checked, source="late.csv", books=shop.books, advance=lambda rows: None)
     assert refusal.value.checked.problems[0].code == "other-currency"
     assert shop.total("INV-7") is None
+
+
+def test_invoices_that_came_in_after_the_check_are_brought_in_as_known_ones(shop: Shop) -> None:
+    as_of = shop.books.write(lambda tx: tx.newest_entry())
+    shop.bring_in(GOOD)
+    fresh = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.PAID, date(2026, 9, 1), customer_name="Late")
+    with InvoiceShelf() as shelf:
+        shelf.put(block_of([fresh]))
+        checked = CheckedInvoices(rows=1, as_of=as_of)
+        result = bring_in(shelf, checked, source="late.csv", books=shop.books, advance=lambda rows: None)
+    assert (result.new, result.changed) == (0, 1)
+
+
+def test_an_invoice_that_others_bring_in_between_two_chunks_is_a_known_one_in_every_later_chunk(
+    shop: Shop, short_chunks: None
+) -> None:
+    as_of = shop.books.write(lambda tx: tx.newest_entry())
+    told = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.OPEN, date(2026, 9, 1))
+    rows = [told, *(replace(told, line=line, number=f"INV-{line}") for line in (3, 4))]
+    others = iter([[replace(rows[2], customer_name="Ada")]])
+
+    def advance(_: int) -> None:
+        for theirs in others:
+            shop.books.write(lambda tx, theirs=theirs: tx.import_invoices(theirs, source="theirs.csv"))  # type: ignore[misc]
+
+    with InvoiceShelf() as shelf:
+        for row in rows:
+            shelf.put(block_of([row]))
+        result = bring_in(shelf, CheckedInvoices(rows=3, as_of=as_of), source="a", books=shop.books, advance=advance)
+    assert (result.new, result.changed) == (2, 1)
 
 
 @pytest.mark.parametrize(

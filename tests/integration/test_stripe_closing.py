@@ -113,7 +113,9 @@ def test_what_may_not_be_closed_is_a_definite_no(sandbox: RunningSandbox) -> Non
     assert close(closer, "in_nowhere").signal == Signal.DECLINED
 
 
-@pytest.mark.parametrize("decline", CLOSING_DECLINES, ids=lambda each: f"{each.status}-{each.code}-{each.param}")
+@pytest.mark.parametrize(
+    "decline", sorted(CLOSING_DECLINES, key=str), ids=lambda each: f"{each.status}-{each.code}-{each.param}"
+)
 def test_each_listed_no_is_one(decline: Any) -> None:
     assert answer_to(error(decline.status, decline.code, decline.param or "")).signal == Signal.DECLINED
 

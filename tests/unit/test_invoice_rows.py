@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refundcli.documents.invoice_rows import COLUMNS, REQUIRED, InvoiceFile
+from refundcli.documents import invoice_file
+from refundcli.documents.invoice_columns import InvoiceColumns, NotPlain
+from refundcli.documents.invoice_file import InvoiceFile
+from refundcli.documents.invoice_rows import COLUMNS, REQUIRED, invoice_in_table
 from refundcli.documents.rejected import RejectedFile, path_for_rejected
 from refundcli.documents.source import EmptyFile, FileProblem, open_source
 from refundcli.documents.table_file import MissingColumn
@@ -32,7 +36,14 @@ PLAIN: dict[str, str] = {
 def _rows(content: str | bytes) -> list[NewInvoice | BadRow]:
     given = content.encode() if isinstance(content, str) else content
     with open_source("-", io.BytesIO(given)) as source:
-        return list(InvoiceFile(source).rows())
+        return list(_in_order(InvoiceFile(source)))
+
+
+def _in_order(file: InvoiceFile) -> Iterator[NewInvoice | BadRow]:
+    for stretch in file.stretches():
+        assert len(stretch.originals) == stretch.good.size
+        rows: list[NewInvoice | BadRow] = [*stretch.good.invoices(), *stretch.bad]
+        yield from sorted(rows, key=lambda row: row.line)
 
 
 def _csv(*rows: dict[str, str]) -> str:
@@ -333,7 +344,7 @@ def test_the_ending_of_its_name_tells_what_a_file_is(tmp_path: Path) -> None:
     path = tmp_path / "invoices.jsonl"
     path.write_text(" \n")
     with open_source(str(path), io.BytesIO()) as source, pytest.raises(EmptyFile):
-        list(InvoiceFile(source).rows())
+        list(InvoiceFile(source).stretches())
 
 
 # --- any file at all -----------------------------------------------------------------------------------------
@@ -360,6 +371,55 @@ def test_every_object_is_an_invoice_or_is_told_what_is_wrong(records: list[dict[
             )
 
 
+_LIKELY = {
+    "number": ["INV-1", "INV-2", "INV-3", " INV-4", "INV 5", "INV-6\n"],
+    "currency": ["EUR", "jpy", "KWD", "EURO"],
+    "total": ["12", "12.5", "12.50", "0.00", "1.234", "9" * 15, "9" * 16, "012", "12,50", ""],
+    "status": ["open", "Paid", "void", "draft", "refunded"],
+    "paid_amount": ["", "0", "12.50", "x"],
+    "due_on": ["", "2026-02-28", "2026-02-30"],
+    "paid_on": ["", "2026-09-03"],
+    "provider": ["", "stripe", "Adyen", "bank"],
+    "payment_reference": ["", "pi_1", "ch_1", "PSP1", "PSP2", "transfer 7", "py_1\n", "two\nlines"],
+    "payment_method": ["", "card", "m" * 201],
+    "auto_refundable": ["", "yes", "no", "maybe"],
+    "processing": ["", "1", "no"],
+    "dispute": ["", "open", "lost", "none"],
+    "dispute_amount": ["", "5", "0"],
+    "refunded_amount": ["", "0", "5"],
+    "products": ["", "Kit", "Season pass; Kit;"],
+}
+_ROW = st.fixed_dictionaries({}, optional={name: st.sampled_from(cells) for name, cells in _LIKELY.items()})
+
+
+@given(st.lists(_ROW, min_size=1, max_size=8))
+def test_rows_read_column_by_column_are_what_they_are_cell_by_cell(rows: list[dict[str, str]]) -> None:
+    content = _csv(*(dict.fromkeys(COLUMNS, "") | PLAIN | {"number": f"INV-{n}0"} | row for n, row in enumerate(rows)))
+    by_columns = _rows(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InvoiceColumns, "read", _nothing_is_plain)
+        assert by_columns == _rows(content)
+
+
+def _nothing_is_plain(*_: object) -> None:
+    raise NotPlain
+
+
+def test_of_many_rows_only_those_near_a_bad_one_are_read_cell_by_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def noted(line: int, *row: Any) -> NewInvoice | BadRow:
+        read.append(line)
+        return invoice_in_table(line, *row)
+
+    monkeypatch.setattr(invoice_file, "invoice_in_table", noted)
+    rows = [PLAIN | {"number": f"INV-{n}", "total": "x" if n == 700 else "12.50"} for n in range(1000)]
+    found = _rows(_csv(*rows))
+    assert [row.line for row in found if isinstance(row, BadRow)] == [702]
+    assert 702 in read
+    assert len(read) <= 25
+
+
 # --- what was left out, given back ---------------------------------------------------------------------------
 
 
@@ -367,7 +427,7 @@ def _reject(path: Path) -> Path:
     with open_source(str(path), io.BytesIO()) as source:
         invoices = InvoiceFile(source)
         with RejectedFile(path_for_rejected(source, invoices.columns), invoices.columns) as rejected:
-            for row in invoices.rows():
+            for row in _in_order(invoices):
                 if isinstance(row, BadRow):
                     rejected.add(row)
             written = rejected.publish()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refundcli.documents import table_file
 from refundcli.documents.first_seen import FirstSeen
 from refundcli.documents.source import EmptyFile, FileProblem, open_source
 from refundcli.documents.table_file import (
@@ -204,6 +205,16 @@ def test_every_row_is_good_or_bad_and_lines_only_go_up(content: str) -> None:
 def test_a_good_row_is_never_lost_behind_a_closed_bad_one(content: str) -> None:
     closed = content.replace('"', "")
     assert _read(f"number,customer\n{closed}\nLAST,row\n")[-1][-1:] == (["LAST", "row"],)  # type: ignore[index]
+
+
+@given(_HOSTILE, st.integers(1, 40))
+def test_a_file_read_in_blocks_has_the_rows_that_it_has_record_by_record(content: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_file, "_BLOCK", size)
+        in_blocks = _read("number,customer\n" + content)
+        patch.undo()
+        patch.setattr(TableFile, "_one_on_each_line", lambda *_: None)
+        assert in_blocks == _read("number,customer\n" + content)
 
 
 def test_it_is_remembered_where_each_text_was_first_seen() -> None:

@@ -6,7 +6,8 @@ import typer
 
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
-from refundcli.documents.invoice_rows import InvoiceFile
+from refundcli.documents.invoice_file import InvoiceFile
+from refundcli.documents.invoice_shelf import InvoiceShelf
 from refundcli.documents.rejected import RejectedFile, path_for_rejected
 from refundcli.documents.source import open_source
 from refundcli.output.import_screen import import_shape, show_bad_rows, show_import, show_kept
@@ -21,21 +22,21 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         invoices = InvoiceFile(source)
         # The first import makes the store.
         books.write(lambda tx: None)
-        with RejectedFile(path_for_rejected(source, invoices.columns), invoices.columns) as rejected:
+        where = path_for_rejected(source, invoices.columns)
+        with InvoiceShelf() as shelf, RejectedFile(where, invoices.columns) as rejected:
             reject = rejected.add if skip_invalid else _only_counted
             with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
-                checked = check_invoices(invoices.rows, books=books, advance=advance, reject=reject)
+                checked = check_invoices(invoices.stretches(), shelf=shelf, books=books, advance=advance, reject=reject)
             if checked.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked)
             # Before anything is written: what is left out is never lost.
             rejected_path = rejected.publish()
-        good = checked.rows - checked.bad_rows
-        try:
-            with progress(app.err, "Writing", total=good, wanted=app.wants_progress) as advance:
-                result = bring_in(invoices.rows, checked, source=source.label, books=books, advance=advance)
-        except KeyboardInterrupt:
-            app.err.say("Stopped. What was written stays; the same file again brings in the rest.")
-            raise
+            try:
+                with progress(app.err, "Writing", total=checked.good_rows, wanted=app.wants_progress) as advance:
+                    result = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
+            except KeyboardInterrupt:
+                app.err.say("Stopped. What was written stays; the same file again brings in the rest.")
+                raise
     _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
     app.note_early_events()
     if checked.bad_rows:

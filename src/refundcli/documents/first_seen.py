@@ -1,6 +1,8 @@
-"""Which texts a file already had, and on which line, in 16 bytes for each whatever their length."""
+"""Which texts a file already had, and on which line, in 12 bytes for each whatever their length."""
 
 from array import array
+from collections.abc import Sequence
+from itertools import compress
 
 _FULL_AT = 0.6
 
@@ -13,7 +15,7 @@ class FirstSeen:
     """
 
     def __init__(self) -> None:
-        self._make(1 << 10)
+        self._make(1 << 12)
 
     def line_of(self, text: str, line: int) -> int:
         """The line on which the text was first seen, or 0 when this is the first."""
@@ -27,6 +29,24 @@ class FirstSeen:
             self._grow()
         return 0
 
+    def lines_of(self, texts: Sequence[str], lines: Sequence[int]) -> dict[int, int]:
+        """For each line whose text was seen before, the line on which that was first."""
+        while self._count + len(texts) > self._room:
+            self._grow()
+        keys, first, mask = self._keys, self._lines, self._mask
+        found = {}
+        for key, line in zip(map(hash, texts), lines, strict=True):
+            key = key or 1
+            slot = key & mask
+            while (there := keys[slot]) and there != key:
+                slot = (slot + 1) & mask
+            if there:
+                found[line] = first[slot]
+            else:
+                keys[slot], first[slot] = key, line
+        self._count += len(texts) - len(found)
+        return found
+
     def _slot(self, key: int) -> int:
         keys, mask = self._keys, self._mask
         slot = key & mask
@@ -35,14 +55,16 @@ class FirstSeen:
         return slot
 
     def _make(self, size: int) -> None:
-        self._keys, self._lines = array("q", bytes(8 * size)), array("q", bytes(8 * size))
+        self._keys, self._lines = array("q", bytes(8 * size)), array("I", bytes(4 * size))
         self._mask, self._room, self._count = size - 1, int(size * _FULL_AT), 0
 
     def _grow(self) -> None:
-        keys, lines, count = self._keys, self._lines, self._count
-        self._make(2 * len(keys))
-        for key, line in zip(keys, lines, strict=True):
-            if key:
-                slot = self._slot(key)
-                self._keys[slot], self._lines[slot] = key, line
+        before, lines, count = self._keys, self._lines, self._count
+        self._make(2 * len(before))
+        keys, first, mask = self._keys, self._lines, self._mask
+        for key, line in compress(zip(before, lines, strict=True), before):
+            slot = key & mask
+            while keys[slot]:
+                slot = (slot + 1) & mask
+            keys[slot], first[slot] = key, line
         self._count = count

@@ -1,15 +1,14 @@
-"""Invoices from a CSV or JSON Lines file: each row is an invoice, or a bad row with all that is wrong in it."""
+"""One row of an invoices file, cell by cell: an invoice, or a bad row with all that is wrong in it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any, TypeVar
 
 from refundcli.documents.cells import LONGEST_NAME, Cells
 from refundcli.documents.first_seen import FirstSeen
-from refundcli.documents.json_lines import JsonLinesFile, Record
-from refundcli.documents.source import Source
-from refundcli.documents.table_file import REJECTION_COLUMNS, TableFile
+from refundcli.documents.json_lines import Record
+from refundcli.documents.table_file import REJECTION_COLUMNS
 from refundcli.domain.currencies import Currency
 from refundcli.domain.errors import did_you_mean
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
@@ -68,61 +67,47 @@ _MOST_MINOR = 10**18
 T = TypeVar("T")
 
 
-class InvoiceFile:
-    """An invoices file. `columns` are those of a table, and nothing for JSON Lines."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self._table = None if _is_json_lines(source) else TableFile(source, known=COLUMNS, required=REQUIRED)
-        self.columns = self._table.columns if self._table else ()
-
-    def rows(self) -> Iterator[NewInvoice | BadRow]:
-        """Every row in order, from the start each time."""
-        seen = _Seen()
-        if self._table:
-            for row in self._table.rows():
-                yield row if isinstance(row, BadRow) else _from_table(row[0], self.columns, row[1], seen)
-        else:
-            for record in JsonLinesFile(self.source).records():
-                yield record if isinstance(record, BadRow) else _from_record(*record, seen)
-
-
-class _Seen:
+class Seen:
     """On which line each invoice number and each provider payment stood first."""
 
     def __init__(self) -> None:
-        self._numbers, self._references = FirstSeen(), FirstSeen()
+        self.numbers, self.payments = FirstSeen(), FirstSeen()
 
     def check_number(self, cells: Cells) -> None:
-        if cells["number"] and (line := self._numbers.line_of(cells["number"], cells.line)):
+        if cells["number"] and (line := self.line_of_number(cells["number"], cells.line)):
             cells.refuse("number", "duplicate-number", f"The number is on line {line} already.", "Keep one of them.")
 
     def check_reference(self, cells: Cells, provider: Provider | None, reference: str) -> None:
-        if provider and reference and (line := self._references.line_of(f"{provider} {reference}", cells.line)):
+        if provider and reference and (line := self.line_of_payment(f"{provider} {reference}", cells.line)):
             what = f"The {provider.label} payment is on line {line} already."
             cells.refuse("payment_reference", "duplicate-payment", what, "A payment belongs to one invoice.")
 
+    def line_of_number(self, number: str, line: int) -> int:
+        return self.numbers.line_of(number, line)
 
-def _is_json_lines(source: Source) -> bool:
-    """By its name, else by its first character."""
-    name = source.name.lower()
-    if name.endswith((".jsonl", ".ndjson")):
-        return True
-    if name.endswith(".csv"):
-        return False
-    with source.text() as text:
-        while piece := text.read(4096):
-            if piece.strip():
-                return piece.lstrip().startswith("{")
-    return False
+    def line_of_payment(self, payment: str, line: int) -> int:
+        return self.payments.line_of(payment, line)
 
 
-def _from_table(line: int, columns: tuple[str, ...], row: list[str], seen: _Seen) -> NewInvoice | BadRow:
+class SeenBefore(Seen):
+    """For a row of which it is known on which lines its number and its payment stood first; 0: nowhere."""
+
+    def __init__(self, number: int, payment: int) -> None:
+        self._number, self._payment = number, payment
+
+    def line_of_number(self, number: str, line: int) -> int:
+        return self._number
+
+    def line_of_payment(self, payment: str, line: int) -> int:
+        return self._payment
+
+
+def invoice_in_table(line: int, columns: Sequence[str], row: Sequence[str], seen: Seen) -> NewInvoice | BadRow:
     cells = Cells(line, dict(zip(columns, row, strict=True)))
     return _invoice(cells, None, tuple(row), seen)
 
 
-def _from_record(line: int, text: str, record: Record, seen: _Seen) -> NewInvoice | BadRow:
+def invoice_in_record(line: int, text: str, record: Record, seen: Seen) -> NewInvoice | BadRow:
     told = record.pop(PAYMENTS, None)
     cells = _record_cells(line, record, COLUMNS)
     payments = None if told is None else _payment_cells(line, told, cells)
@@ -180,12 +165,12 @@ def _as_text(key: str, value: Any) -> str | None:
 
 
 def _invoice(
-    cells: Cells, payments: list[Cells] | None, original: tuple[str, ...] | str, seen: _Seen
+    cells: Cells, payments: list[Cells] | None, original: tuple[str, ...] | str, seen: Seen
 ) -> NewInvoice | BadRow:
     """Everything is read, and what is wrong is noted on the way; only a clean row is an invoice."""
     unit = cells.currency("currency")
     total = _needed(cells, "total", lambda column: cells.amount(column, unit)) or 0
-    status = _needed(cells, "status", lambda column: _status(cells, column)) or InvoiceStatus.DRAFT
+    status = _needed(cells, "status", lambda column: status_in(cells, column)) or InvoiceStatus.DRAFT
     if payments is None:
         made = [_payment(cells, unit, seen, default=total if status is InvoiceStatus.PAID else 0)]
     else:
@@ -202,7 +187,7 @@ def _invoice(
         due_on=cells.day("due_on"),
         paid_on=cells.day("paid_on"),
         invoice_reference=cells.text("invoice_reference", LONGEST_NAME),
-        products=tuple(name for part in cells.text("products").split(";") if (name := part.strip())),
+        products=products_in(cells),
         subscription=cells.text("subscription", LONGEST_NAME),
         payments=tuple(payment for payment in made if payment),
         original=original,
@@ -221,12 +206,20 @@ def _number(cells: Cells) -> str:
     return number
 
 
-def _status(cells: Cells, column: str) -> InvoiceStatus | None:
+def status_in(cells: Cells, column: str) -> InvoiceStatus | None:
     if cells[column].lower() == InvoiceStatus.REFUNDED:
         what = "Refunded follows from the amounts and is not written."
         cells.refuse(column, "unknown-status", what, "Write paid, and what was given back as refunded_amount.")
         return None
     return cells.one_of(column, [status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED])
+
+
+def products_in(cells: Cells) -> tuple[str, ...]:
+    return tuple(name for part in cells.text("products").split(";") if (name := part.strip()))
+
+
+def dispute_in(cells: Cells) -> Dispute:
+    return cells.one_of("dispute", [dispute for dispute in Dispute if dispute]) or Dispute.NONE
 
 
 def _needed(cells: Cells, column: str, read: Callable[[str], T | None]) -> T | None:
@@ -245,7 +238,7 @@ def _check_whole(cells: Cells, invoice: NewInvoice, *, in_list: bool) -> None:
         cells.refuse(column, "invalid-amount", "The payments sum up to more than the books can hold.")
 
 
-def _payment(cells: Cells, unit: Currency | None, seen: _Seen, *, default: int | None) -> NewPayment | None:
+def _payment(cells: Cells, unit: Currency | None, seen: Seen, *, default: int | None) -> NewPayment | None:
     """The payment that a row tells of, if any. Without a default its amount must be there, unless it is on its way."""
     provider = cells.one_of("provider", list(Provider))
     reference = _reference(cells, provider)
@@ -265,7 +258,7 @@ def _payment(cells: Cells, unit: Currency | None, seen: _Seen, *, default: int |
         auto_refundable=_auto_refundable(cells, known=bool(provider and reference)),
         auto_refundable_is_told=bool(cells["auto_refundable"]),
         processing=processing,
-        dispute=cells.one_of("dispute", [dispute for dispute in Dispute if dispute]) or Dispute.NONE,
+        dispute=dispute_in(cells),
         dispute_amount=cells.amount("dispute_amount", unit, allow_zero=False),
         paid_on=cells.day("paid_on"),
     )

@@ -7,6 +7,8 @@ that is, is worked out from the quotation marks, so that lines inside a quoted c
 import csv
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from io import StringIO
 from typing import TextIO
 
 from refundcli.documents.source import EmptyFile, FileProblem, Source
@@ -23,7 +25,19 @@ _KEPT_OF_BROKEN = 1000
 FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 _GUARDED = tuple(f"'{start}" for start in FORMULA_STARTS)
 
+# So many characters are looked at in one go.
+_BLOCK = 256 * 1024
+_GUARDED_CELL = re.compile(f"'[{re.escape(''.join(FORMULA_STARTS))}]")
+
 TableRow = tuple[int, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Good rows that follow one another, each with the line on which it begins."""
+
+    lines: Sequence[int]
+    rows: Sequence[list[str]]
 
 
 class WrongDelimiter(FileProblem):
@@ -88,11 +102,57 @@ class TableFile:
 
     def rows(self) -> Iterator[TableRow | BadRow]:
         """Every record after the header as (line on which it begins, cells); blank ones are passed over."""
+        for block in self.blocks():
+            if isinstance(block, BadRow):
+                yield block
+            else:
+                yield from zip(block.lines, block.rows, strict=True)
+
+    def blocks(self) -> Iterator[Block | BadRow]:
+        """The same in blocks. Text in which each line is a record is split in one go, and the rest record by record."""
         with self._source.text() as text:
-            records = self._records(_PhysicalLines(text))
-            next(records, None)
-            for record in records:
-                yield record if isinstance(record, BadRow) else self._checked(*record)
+            lines = _PhysicalLines(text)
+            next(self._records(lines), None)
+            while block := lines.look_ahead():
+                rows = self._one_on_each_line(block)
+                if rows is None:
+                    yield from self._record_by_record(lines)
+                else:
+                    yield Block(lines.pass_over(len(rows)), rows)
+
+    def _one_on_each_line(self, text: str) -> list[list[str]] | None:
+        """The rows of a text of whole lines; None where anything about them has to be looked at one by one."""
+        if len(text) >= LONGEST_RECORD or "\0" in text or ("'" in text and _GUARDED_CELL.search(text)):
+            return None
+        reader = csv.reader(StringIO(text, newline=""), strict=True)
+        try:
+            rows = list(reader)
+        except csv.Error:
+            return None
+        if reader.line_num != len(rows) or set(map(len, rows)) != {len(self._header)}:
+            return None
+        if not all(map(str.strip, next(zip(*rows, strict=True)))) and any(map(_is_blank, rows)):
+            return None
+        if len(self._own) < len(self._header):
+            return [[row[place] for place in self._own] for row in rows]
+        return rows
+
+    def _record_by_record(self, lines: "_PhysicalLines") -> Iterator[Block | BadRow]:
+        """What was looked at ahead, and to the end of its last record."""
+        begun: list[TableRow] = []
+        for record in self._records(lines):
+            row = record if isinstance(record, BadRow) else self._checked(*record)
+            if isinstance(row, BadRow):
+                if begun:
+                    yield _block(begun)
+                    begun = []
+                yield row
+            else:
+                begun.append(row)
+            if lines.level:
+                break
+        if begun:
+            yield _block(begun)
 
     def _checked_header(self, known: Sequence[str], required: Collection[str]) -> tuple[str, ...]:
         with self._source.text() as text:
@@ -159,8 +219,16 @@ class TableFile:
             except (csv.Error, _RecordTooLong):
                 yield lines.skip_record(first, self._header)
                 continue
-            if any(cells) and not all(cell.isspace() for cell in cells if cell):
+            if not _is_blank(cells):
                 yield first, cells
+
+
+def _is_blank(cells: Sequence[str]) -> bool:
+    return not any(map(str.strip, cells))
+
+
+def _block(rows: Sequence[TableRow]) -> Block:
+    return Block([line for line, _ in rows], [cells for _, cells in rows])
 
 
 class _RecordTooLong(Exception):
@@ -171,10 +239,31 @@ class _PhysicalLines:
     """The lines of a text as the CSV reader pulls them, with the ones of the current record kept at hand."""
 
     def __init__(self, text: TextIO) -> None:
-        self._readline = text.readline
+        self._text = text
+        self._ahead: StringIO | None = None
+        self._length_ahead = 0
         self._line = 0
         self._pulled: list[str] = []
         self._size = 0
+
+    def look_ahead(self) -> str:
+        """The text that comes next, up to the end of a line; it is still to be pulled, or to be passed over."""
+        text = self._text.read(_BLOCK)
+        if text and not text.endswith("\n"):
+            text += self._text.readline(LONGEST_RECORD)
+        self._ahead, self._length_ahead = StringIO(text, newline=""), len(text)
+        return text
+
+    def pass_over(self, count: int) -> range:
+        """What was looked at ahead: the numbers of its lines."""
+        self._ahead = None
+        self._line += count
+        return range(self._line - count + 1, self._line + 1)
+
+    @property
+    def level(self) -> bool:
+        """All that was looked at ahead was pulled."""
+        return self._ahead is None
 
     def __iter__(self) -> "_PhysicalLines":
         return self
@@ -188,6 +277,14 @@ class _PhysicalLines:
         self._size += len(text)
         if self._size >= LONGEST_RECORD:
             raise _RecordTooLong
+        return text
+
+    def _readline(self, longest: int) -> str:
+        if self._ahead is None:
+            return self._text.readline(longest)
+        text = self._ahead.readline(longest)
+        if self._ahead.tell() == self._length_ahead:
+            self._ahead = None
         return text
 
     def begin_record(self) -> int:

@@ -1,37 +1,54 @@
 """Bring invoices in: the whole file is checked first, then written chunk by chunk.
 
-A kill between two chunks leaves whole invoices and their audit entries; the same file again does the rest.
+What was found good is kept aside, so that it is read once. A kill between two chunks leaves whole invoices and their
+audit entries; the same file again does the rest.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from refundcli.domain.errors import Refused
 from refundcli.services.bad_rows import BadRow, Problem
-from refundcli.services.chunks import chunked
-from refundcli.services.ports import Books, ImportCounts, NewInvoice, Writing
+from refundcli.services.invoice_block import InvoiceBlock, Stretch
+from refundcli.services.ports import Beside, Books, ImportCounts, Reading, Writing
 
-Rows: TypeAlias = Callable[[], Iterable[NewInvoice | BadRow]]
 Advance: TypeAlias = Callable[[int], None]
 Reject: TypeAlias = Callable[[BadRow], None]
 
 # Each chunk is one short transaction, so that others get in between.
-CHUNK = 1000
+_CHUNK_SECONDS = 0.6
+MOST_IN_CHUNK = 50_000
 _SHOWN = 50
 _MOST_KEPT = 1000
 
 
+class Shelf(Protocol):
+    """Where good rows are kept until the whole file was looked at."""
+
+    def put(self, block: InvoiceBlock) -> None: ...
+
+    def blocks(self, after: int) -> Iterator[tuple[int, InvoiceBlock]]:
+        """Each block from a place on, with the place after it; 0 is the first."""
+        ...
+
+
 @dataclass(slots=True)
 class CheckedInvoices:
-    """What the rows of a file come to. `problems` holds the first ones; `in_conflict` the lines of rows that
-    are good by themselves and cannot stand beside what the books hold."""
+    """What the rows of a file come to. `problems` holds the first ones. `known` counts the invoices that the books
+    have already, as they were at the audit entry `as_of`; nothing when they changed meanwhile."""
 
     rows: int = 0
     bad_rows: int = 0
     problems: list[Problem] = field(default_factory=list)
-    in_conflict: set[int] = field(default_factory=set)
+    known: int = 0
+    as_of: int | None = None
+
+    @property
+    def good_rows(self) -> int:
+        return self.rows - self.bad_rows
 
     def add(self, row: BadRow) -> None:
         self.bad_rows += 1
@@ -81,44 +98,96 @@ class ImportRefused(Refused):
         self.checked = checked
 
 
-def check_invoices(rows: Rows, *, books: Books, advance: Advance, reject: Reject) -> CheckedInvoices:
-    """Look at every row, and at what the books hold beside it. Nothing is changed."""
+def check_invoices(
+    stretches: Iterable[Stretch], *, shelf: Shelf, books: Books, advance: Advance, reject: Reject
+) -> CheckedInvoices:
+    """Look at every row, and at what the books hold beside it; what is good goes on the shelf. Nothing is changed."""
     checked = CheckedInvoices()
-    for chunk in chunked(rows(), CHUNK):
-        conflicts = _conflicts(chunk, books)
-        for row in chunk:
-            checked.rows += 1
-            if isinstance(row, NewInvoice) and row.line in conflicts:
-                checked.in_conflict.add(row.line)
-                row = BadRow(row.line, tuple(conflicts[row.line]), row.original)
-            if isinstance(row, BadRow):
-                checked.add(row)
-                reject(row)
-        advance(len(chunk))
+    for place, stretch in enumerate(stretches):
+        beside = books.read(partial(_look, block=stretch.good))
+        checked.known += beside.known
+        checked.as_of = beside.as_of if place == 0 or beside.as_of == checked.as_of else None
+        good, against = _without(stretch, beside.problems)
+        shelf.put(good)
+        for row in sorted([*stretch.bad, *against], key=lambda row: row.line):
+            checked.add(row)
+            reject(row)
+        checked.rows += stretch.rows
+        advance(stretch.rows)
     return checked
 
 
-def bring_in(rows: Rows, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance) -> ImportResult:
+def bring_in(shelf: Shelf, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance) -> ImportResult:
     """Write what was found good. Raises ImportRefused where the books have changed since against a row."""
     result = ImportResult()
-    good = (row for row in rows() if isinstance(row, NewInvoice) and row.line not in checked.in_conflict)
-    for chunk in chunked(good, CHUNK):
-        result.add(books.write(partial(_write, chunk=chunk, source=source, before=result)))
-        advance(len(chunk))
+    chunk = _Written(as_of=checked.as_of)
+    while not chunk.is_last:
+        write = partial(_write_chunk, shelf=shelf, before=chunk, checked=checked, source=source, result=result)
+        chunk = books.write(write)
+        result.add(chunk.counts)
+        advance(chunk.rows)
     return result
 
 
-def _conflicts(chunk: Sequence[NewInvoice | BadRow], books: Books) -> dict[int, list[Problem]]:
-    good = [row for row in chunk if isinstance(row, NewInvoice)]
+@dataclass(slots=True)
+class _Written:
+    """What one chunk came to: how far on the shelf it went, and the audit entry that the books stand at since.
+
+    Once others have changed the books, nothing that was found while checking holds for any later chunk.
+    """
+
+    as_of: int | None
+    after: int = 0
+    rows: int = 0
+    is_last: bool = False
+    counts: ImportCounts = field(default_factory=ImportCounts)
+
+
+def _write_chunk(
+    tx: Writing, *, shelf: Shelf, before: _Written, checked: CheckedInvoices, source: str, result: ImportResult
+) -> _Written:
+    # No change is without its entry (I10): with no new one, what was found in the books while checking still holds.
+    unchanged = before.as_of is not None and tx.newest_entry() == before.as_of
+    chunk = _Written(as_of=None, after=before.after, is_last=True)
+
+    def blocks() -> Iterator[InvoiceBlock]:
+        began = time.monotonic()
+        for after, block in shelf.blocks(before.after):
+            if not unchanged:
+                _refuse_late(tx.beside(block).problems, block, source=source, written=result.written)
+            yield block
+            chunk.after = after
+            chunk.rows += block.size
+            if time.monotonic() - began > _CHUNK_SECONDS or chunk.rows >= MOST_IN_CHUNK:
+                chunk.is_last = False
+                return
+
+    chunk.counts = tx.import_blocks(blocks(), source=source, all_new=unchanged and not checked.known)
+    if unchanged:
+        chunk.as_of = tx.newest_entry()
+    return chunk
+
+
+def _look(tx: Reading, *, block: InvoiceBlock) -> Beside:
+    return tx.beside(block)
+
+
+def _without(stretch: Stretch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
+    """The good rows that can stand beside what the books hold, and the others."""
+    if not problems:
+        return stretch.good, []
     by_line: dict[int, list[Problem]] = {}
-    for problem in books.read(lambda tx: tx.import_conflicts(good)) if good else ():
+    for problem in problems:
         by_line.setdefault(problem.line, []).append(problem)
-    return by_line
+    against = [
+        BadRow(line, tuple(by_line[line]), original if isinstance(original, str) else tuple(original))
+        for line, original in zip(stretch.good.lines, stretch.originals, strict=True)
+        if line in by_line
+    ]
+    return stretch.good.only([line not in by_line for line in stretch.good.lines]), against
 
 
-def _write(tx: Writing, *, chunk: Sequence[NewInvoice], source: str, before: ImportResult) -> ImportCounts:
-    late = tx.import_conflicts(chunk)
-    if late:
-        bad_rows = len({problem.line for problem in late})
-        raise ImportRefused(source, CheckedInvoices(len(chunk), bad_rows, late[:_SHOWN]), written=before.written)
-    return tx.import_invoices(chunk, source=source)
+def _refuse_late(problems: Sequence[Problem], block: InvoiceBlock, *, source: str, written: int) -> None:
+    if problems:
+        bad_rows = len({problem.line for problem in problems})
+        raise ImportRefused(source, CheckedInvoices(block.size, bad_rows, list(problems[:_SHOWN])), written=written)

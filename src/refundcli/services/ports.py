@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice, Payment
@@ -24,6 +24,9 @@ from refundcli.services.provider_news import (
 )
 from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
+
+if TYPE_CHECKING:
+    from refundcli.services.invoice_block import InvoiceBlock
 
 T = TypeVar("T")
 
@@ -80,6 +83,8 @@ class CreditNoteFilter:
     reason: RefundReason | None = None
     since: date | None = None
     until: date | None = None
+    after: CreditNote | None = None
+    limit: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,15 @@ class ImportCounts:
     changed: int = 0
     same: int = 0
     kept: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is against new invoices in the books, how many of them are known already, and as of which audit entry."""
+
+    problems: list[Problem]
+    known: int
+    as_of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +216,21 @@ class RefundReading(Protocol):
 class Reading(RefundReading, RunReading, Protocol):
     """One consistent look at the books."""
 
-    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]: ...
+    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]:
+        """By number; without their refunds and closings."""
+        ...
+
     def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]: ...
     def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]: ...
     def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
         """A number for all that the rules look at of each invoice: the same facts, the same number (in one process)."""
+        ...
+
+    def changed_since(self, entry: int, *, apart_from: str) -> bool:
+        """Has anything changed since that entry was the newest? Every change leaves one (I10).
+
+        Entries about `apart_from` do not count.
+        """
         ...
 
     def numbers_behind(self, reference: str) -> list[str]:
@@ -252,7 +276,10 @@ class Reading(RefundReading, RunReading, Protocol):
 
     def refused_deliveries(self) -> dict[str, int]: ...
     def sync_state(self, name: str) -> tuple[str, datetime] | None: ...
-    def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]: ...
+    def credit_notes(self, wanted: CreditNoteFilter) -> list[CreditNote]:
+        """In the order of their issue, those without a number left out."""
+        ...
+
     def credit_note(self, number: str) -> CreditNote | None: ...
     def credit_note_numbers_near(self, number: str) -> list[str]: ...
     def history(self, invoice: Invoice) -> list[AuditEntry]: ...
@@ -260,8 +287,12 @@ class Reading(RefundReading, RunReading, Protocol):
         """When the invoice came into the store, from which file, by whom."""
         ...
 
-    def import_conflicts(self, invoices: Sequence[NewInvoice]) -> list[Problem]:
-        """What in these rows cannot be brought in beside what the books hold already."""
+    def beside(self, block: "InvoiceBlock") -> Beside:
+        """What the books hold beside these new invoices."""
+        ...
+
+    def newest_entry(self) -> int:
+        """The number of the newest audit entry, with those that this transaction will write; 0 before the first."""
         ...
 
     def secret(self) -> bytes:
@@ -355,6 +386,11 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts: ...
+
+    def import_blocks(self, blocks: Iterable["InvoiceBlock"], *, source: str, all_new: bool = False) -> ImportCounts:
+        """One import of them all. `all_new`: it is known that the books have none of these invoices."""
+        ...
+
     def pin_livemode(self, livemode: bool) -> bool:
         """The store's mode, which this one becomes if it has none yet (I12)."""
         ...

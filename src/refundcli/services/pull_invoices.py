@@ -12,6 +12,7 @@ from refundcli.domain.errors import NotFound
 from refundcli.services.chunks import chunked
 from refundcli.services.finding import invoice_behind
 from refundcli.services.import_invoices import ImportResult
+from refundcli.services.invoice_block import block_of
 from refundcli.services.ports import (
     Books,
     Clock,
@@ -130,7 +131,7 @@ def _write(
 
 def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
     """Why some of them cannot stand beside what the books hold, or beside each other; by their lines."""
-    reasons = {problem.line: problem.message for problem in tx.import_conflicts(invoices)}
+    reasons = {problem.line: problem.message for problem in tx.beside(block_of(invoices)).problems}
     here = tx.invoices_by_number([invoice.number for invoice in invoices])
     owners = {number: invoice.invoice_reference for number, invoice in here.items()}
     paid_by = dict[str, str]()

@@ -5,10 +5,12 @@ taken back; a row that would is kept as the store has it, and reported.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import compress, repeat
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import func, insert, update
 from sqlmodel import Session, col, select
 
 from refundcli.domain.currencies import currency
@@ -16,11 +18,14 @@ from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.bad_rows import Problem
-from refundcli.services.ports import ImportCounts, NewInvoice, NewPayment
+from refundcli.services.chunks import chunked
+from refundcli.services.invoice_block import InvoiceBlock
+from refundcli.services.ports import Beside, ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
-from refundcli.store.payment_matching import ID_COLUMNS, all_ids_of, match_payments
+from refundcli.store.many_rows import flags, insert_many, new_ids, stored
+from refundcli.store.payment_matching import id_columns, match_payments
 from refundcli.store.payment_news import payment_news, payment_values
-from refundcli.store.tables import InvoiceRow, PaymentRow
+from refundcli.store.tables import AuditEntryRow, InvoiceRow, PaymentRow
 
 # What a status may still become by news from outside. Refunded is never imported: it follows from the sums.
 _FORWARD: dict[str, frozenset[str]] = {
@@ -46,49 +51,75 @@ class Importer:
         self._at = audit.at
         self._counts = ImportCounts()
 
-    def bring_in(self, invoices: Sequence[NewInvoice]) -> ImportCounts:
-        known = known_invoices(self._session, [invoice.number for invoice in invoices])
-        self._insert([invoice for invoice in invoices if invoice.number not in known])
-        for invoice in invoices:
-            if invoice.number in known:
+    def bring_in(self, blocks: Iterable[InvoiceBlock], *, all_new: bool) -> ImportCounts:
+        """`all_new`: it is known that the store has none of these invoices, and they are not looked for."""
+        first_line = 0
+        for block in blocks:
+            first_line = first_line or block.lines[0]
+            known = {} if all_new else known_invoices(self._session, block.numbers)
+            if not known:
+                self._insert(block)
+                continue
+            self._insert(block.only([number not in known for number in block.numbers]))
+            for invoice in block.only([number in known for number in block.numbers]).invoices():
                 self._update(invoice, *known[invoice.number])
         if self._counts.new or self._counts.changed:
-            told = {"new": self._counts.new, "changed": self._counts.changed, "first_line": invoices[0].line}
+            told = {"new": self._counts.new, "changed": self._counts.changed, "first_line": first_line}
             self._audit.write("invoices imported", self._source, {}, told)
         return self._counts
 
-    def _insert(self, invoices: Sequence[NewInvoice]) -> None:
-        if not invoices:
+    def _insert(self, block: InvoiceBlock) -> None:
+        if not block.size:
             return
-        made = insert(InvoiceRow).returning(col(InvoiceRow.number), col(InvoiceRow.id))
-        rows = [self._invoice_values(invoice) for invoice in invoices]
-        ids = {row.number: row.id for row in self._session.execute(made, rows)}
-        payments = [
-            {"invoice_id": ids[invoice.number], "position": position, **self._payment_values(payment)}
-            for invoice in invoices
-            for position, payment in enumerate(invoice.payments)
-        ]
-        if payments:
-            self._session.execute(insert(PaymentRow), payments)
-        self._counts.new += len(invoices)
-
-    def _invoice_values(self, invoice: NewInvoice) -> dict[str, Any]:
-        unit = currency(invoice.currency)
-        paid = sum(payment.captured for payment in invoice.payments)
-        returned = sum(payment.returned_elsewhere for payment in invoice.payments)
-        status = status_after(invoice.status, paid=Money(paid, unit), returned=Money(returned, unit))
-        return {
-            "number": invoice.number,
-            "currency": invoice.currency,
-            "total": invoice.total,
+        connection, payments = self._session.connection(), block.payments
+        at = stored(connection, self._at)
+        ids = new_ids(connection, "invoice", block.size)
+        paid, returned = [0] * block.size, [0] * block.size
+        for place, captured, given_back in zip(
+            payments.invoices, payments.captured, payments.returned_elsewhere, strict=True
+        ):
+            paid[place] += captured
+            returned[place] += given_back
+        invoices = {
+            "id": ids,
+            "number": block.numbers,
+            "customer": block.customers,
+            "customer_name": block.customer_names,
+            "currency": block.currencies,
+            "total": block.totals,
             "paid": paid,
             "returned": returned,
-            "status": status.value,
-            "source": self._source,
-            "created_at": self._at,
-            "updated_at": self._at,
-            **_described(invoice),
+            "status": _statuses(block, paid, returned),
+            "issued_on": block.issued_on,
+            "due_on": block.due_on,
+            "paid_on": block.paid_on,
+            "invoice_reference": [reference or None for reference in block.references],
+            "products": map(_products, block.products),
+            "subscription": block.subscriptions,
+            "source": repeat(self._source, block.size),
+            "created_at": repeat(at, block.size),
+            "updated_at": repeat(at, block.size),
         }
+        insert_many(connection, "invoice", tuple(invoices), zip(*invoices.values(), strict=True), or_nothing=True)
+        told = {
+            "invoice_id": [ids[place] for place in payments.invoices],
+            "position": _positions(payments.invoices),
+            "provider": payments.providers,
+            **id_columns(payments),
+            "method": payments.methods,
+            "reference": list(map(_own_reference, payments.providers, payments.references)),
+            "captured": payments.captured,
+            "returned_elsewhere": payments.returned_elsewhere,
+            "opening_returned": payments.returned_elsewhere,
+            "opening_at": repeat(at, len(payments.invoices)),
+            "auto_refundable": flags(connection, payments.auto_refundable),
+            "processing": flags(connection, payments.processing),
+            "dispute": payments.disputes,
+            "dispute_amount": payments.dispute_amounts,
+            "paid_on": payments.paid_on,
+        }
+        insert_many(connection, "payment", tuple(told), zip(*told.values(), strict=True), or_nothing=True)
+        self._counts.new += block.size
 
     def _payment_values(self, payment: NewPayment) -> dict[str, Any]:
         return payment_values(payment) | {"opening_at": self._at}
@@ -187,28 +218,75 @@ def known_invoices(session: Session, numbers: Sequence[str]) -> Known:
     return {row.number: (row, by_id[row.id or 0]) for row in rows}
 
 
-def conflicts(session: Session, invoices: Sequence[NewInvoice]) -> Iterator[Problem]:
+def beside(session: Session, block: InvoiceBlock) -> Beside:
     """What in these rows cannot stand beside what the store holds already."""
-    known = known_invoices(session, [invoice.number for invoice in invoices])
-    for invoice in invoices:
-        if invoice.number in known and known[invoice.number][0].currency != invoice.currency:
-            what = f"The store knows {invoice.number} in {known[invoice.number][0].currency}."
+    newest = session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
+    if session.exec(select(InvoiceRow.id).limit(1)).first() is None:
+        return Beside([], 0, newest)
+    known = _currencies(session, block.numbers)
+    problems = []
+    for line, number, unit in zip(block.lines, block.numbers, block.currencies, strict=True):
+        if known.get(number, unit) != unit:
+            what = f"The store knows {number} in {known[number]}."
             hint = "An invoice keeps its currency; another one needs its own number."
-            yield Problem(invoice.line, "currency", invoice.currency, "other-currency", what, hint)
-    told = {known: invoice for invoice in invoices for payment in invoice.payments for known in all_ids_of(payment)}
-    for value, number in _owners(session, list(told)):
-        if told[value].number != number:
-            what, hint = f"It belongs to {number} in the store.", "A payment belongs to one invoice."
-            yield Problem(told[value].line, "payment_reference", value, "duplicate-payment", what, hint)
+            problems.append(Problem(line, "currency", unit, "other-currency", what, hint))
+    payments = block.payments
+    for column, ids in id_columns(payments).items():
+        told = {known: place for known, place in zip(ids, payments.invoices, strict=True) if known}
+        for value, number in _owners(session, column, list(told)):
+            place = told[value]
+            if block.numbers[place] != number:
+                what, hint = f"It belongs to {number} in the store.", "A payment belongs to one invoice."
+                line = block.lines[place]
+                problems.append(Problem(line, "payment_reference", value, "duplicate-payment", what, hint))
+    return Beside(problems, len(known), newest)
 
 
-def _owners(session: Session, references: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The provider payments among these that the store knows, each with its invoice's number."""
-    for name in ID_COLUMNS:
-        column = col(getattr(PaymentRow, name))
-        query = select(column, InvoiceRow.number).join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
-        for start in range(0, len(references), _AT_ONCE):
-            yield from session.exec(query.where(column.in_(references[start : start + _AT_ONCE])))
+def _currencies(session: Session, numbers: Sequence[str]) -> dict[str, str]:
+    """The currency of each of these invoices that the store knows."""
+    query = select(InvoiceRow.number, InvoiceRow.currency)
+    found: dict[str, str] = {}
+    for some in chunked(numbers, _AT_ONCE):
+        found |= dict(session.exec(query.where(col(InvoiceRow.number).in_(some))).all())
+    return found
+
+
+def _owners(session: Session, name: str, references: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The provider payments among these that the store knows by this kind of id, each with its invoice's number."""
+    column = col(getattr(PaymentRow, name))
+    query = select(column, InvoiceRow.number).join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
+    for some in chunked(references, _AT_ONCE):
+        yield from session.exec(query.where(column.in_(some)))
+
+
+def _statuses(block: InvoiceBlock, paid: Sequence[int], returned: Sequence[int]) -> list[str]:
+    """As the file tells them, and Refunded where all was given back before (R6)."""
+    statuses = list(block.statuses)
+    for place in compress(range(block.size), returned):
+        unit = currency(block.currencies[place])
+        sums = {"paid": Money(paid[place], unit), "returned": Money(returned[place], unit)}
+        statuses[place] = status_after(InvoiceStatus(statuses[place]), **sums).value
+    return statuses
+
+
+def _positions(invoices: Sequence[int]) -> list[int]:
+    """Of each payment among those of its invoice."""
+    positions: list[int] = []
+    before = -1
+    for invoice in invoices:
+        positions.append(positions[-1] + 1 if invoice == before else 0)
+        before = invoice
+    return positions
+
+
+def _own_reference(provider: str, reference: str) -> str:
+    """What is no provider's id."""
+    return "" if provider else reference
+
+
+@lru_cache
+def _products(names: tuple[str, ...]) -> str:
+    return json.dumps(names, ensure_ascii=False) if names else ""
 
 
 def _described(invoice: NewInvoice) -> dict[str, Any]:
@@ -219,7 +297,7 @@ def _described(invoice: NewInvoice) -> dict[str, Any]:
         "due_on": invoice.due_on,
         "paid_on": invoice.paid_on,
         "invoice_reference": invoice.invoice_reference or None,
-        "products": json.dumps(invoice.products, ensure_ascii=False) if invoice.products else "",
+        "products": _products(invoice.products),
         "subscription": invoice.subscription,
     }
 

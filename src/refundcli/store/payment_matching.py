@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from refundcli.domain.statuses import Provider
+from refundcli.services.invoice_block import PaymentColumns
 from refundcli.services.ports import NewPayment
 from refundcli.store.tables import PaymentRow
 
@@ -63,9 +64,22 @@ def identity_of(payment: NewPayment) -> dict[str, str | None]:
     """The columns that say which payment it is. An id stands in the column of its kind, where it is unique."""
     columns: dict[str, str | None] = {"provider": payment.provider or "", **dict.fromkeys(ID_COLUMNS)}
     if id_of(payment):
-        columns[_kind(payment)] = payment.reference
+        columns[_kind(payment.provider, payment.reference)] = payment.reference
     if payment.charge:
         columns["charge"] = payment.charge
+    return columns
+
+
+def id_columns(payments: PaymentColumns) -> dict[str, list[str | None]]:
+    """The same for many: the ids in the columns of their kinds."""
+    columns: dict[str, list[str | None]] = {name: [None] * len(payments.providers) for name in ID_COLUMNS}
+    for place, (provider, reference, charge) in enumerate(
+        zip(payments.providers, payments.references, payments.charges, strict=True)
+    ):
+        if provider and reference:
+            columns[_kind(provider, reference)][place] = reference
+        if charge:
+            columns["charge"][place] = charge
     return columns
 
 
@@ -83,10 +97,10 @@ def ids_of(row: PaymentRow) -> tuple[str, ...]:
     return tuple(known for column in ID_COLUMNS if (known := getattr(row, column)))
 
 
-def _kind(payment: NewPayment) -> str:
-    if payment.provider is Provider.ADYEN:
+def _kind(provider: str | None, reference: str) -> str:
+    if provider == Provider.ADYEN:
         return "psp_reference"
-    return "payment_intent" if payment.reference.startswith("pi_") else "charge"
+    return "payment_intent" if reference.startswith("pi_") else "charge"
 
 
 def _same_id(payment: NewPayment, row: PaymentRow) -> bool:
@@ -112,7 +126,11 @@ def _nothing_contradicts(payment: NewPayment, row: PaymentRow) -> bool:
     same_provider = payment.provider == row.provider
     if not ids_of(row):
         return same_provider or _amounts_agree(payment, row)
-    return same_provider and getattr(row, _kind(payment)) is None and _amounts_agree(payment, row)
+    return (
+        same_provider
+        and getattr(row, _kind(payment.provider, payment.reference)) is None
+        and _amounts_agree(payment, row)
+    )
 
 
 def _amounts_agree(payment: NewPayment, row: PaymentRow) -> bool:

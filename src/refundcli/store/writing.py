@@ -1,6 +1,6 @@
 """Changes to the books. Each is guarded by its own statement and leaves one audit entry (I10)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from refundcli.domain.statuses import (
     RefundState,
     may_become,
 )
+from refundcli.services.invoice_block import InvoiceBlock, block_of
 from refundcli.services.ports import ImportCounts, NewInvoice, Settlement
 from refundcli.store.audit import AuditTrail
 from refundcli.store.importing import Importer
@@ -225,7 +226,13 @@ class SqlWriting(SqlReading):
         self._audit.write("invoice numbered", number, {"number": known_as}, {"number": number})
 
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts:
-        return Importer(self._session, self._audit, source=source).bring_in(invoices)
+        return self.import_blocks([block_of(invoices)] if invoices else [], source=source)
+
+    def import_blocks(self, blocks: Iterable[InvoiceBlock], *, source: str, all_new: bool = False) -> ImportCounts:
+        return Importer(self._session, self._audit, source=source).bring_in(blocks, all_new=all_new)
+
+    def newest_entry(self) -> int:
+        return self._audit.head[0] if self._audit.head else super().newest_entry()
 
     def _update_invoice(self, invoice_id: int) -> None:
         """Sums and status in one UPDATE, so that the CHECK on Refunded holds at every instant (R6)."""
