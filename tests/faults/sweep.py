@@ -20,10 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from faults.cases import PROVIDERS, Case, all_cases, spread
+from compiled import share_compiled_statements
+from faults.cases import CLOSINGS, PROVIDERS, Case, all_cases, spread
 from faults.mutants import MUTANTS, Mutant
 from faults.stories import Played, play
 from faults.worlds import World, make_templates
+from memory import use_memory_for_temporary_files
 
 _MOST_SHOWN = 5
 # From so many cases on, each fault must have struck at least once.
@@ -34,6 +36,7 @@ def main(given: Sequence[str] | None = None) -> int:
     wanted = _options(given)
     # So that nothing is left running by who ends this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    share_compiled_statements()
     with _folder() as folder:
         make_templates(folder)
         _rehearse(folder)
@@ -44,8 +47,9 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def _rehearse(folder: Path) -> None:
-    for provider in PROVIDERS:
-        world = World(Case("refund", provider, "-", None, "fine", "resume"), folder, folder)
+    closings = [Case(story, "stripe", "-", None, "fine", "resume") for story in CLOSINGS]
+    for case in [*(Case("refund", provider, "-", None, "fine", "resume") for provider in PROVIDERS), *closings]:
+        world = World(case, folder, folder)
         try:
             world.rehearse()
         finally:
@@ -77,9 +81,8 @@ class _folder:
     """In memory where there is such a place: a kill loses nothing that was written, so no disk is needed."""
 
     def __enter__(self) -> Path:
-        memory = Path("/dev/shm")
-        roomy = memory.is_dir() and os.access(memory, os.W_OK)
-        self._path = Path(tempfile.mkdtemp(prefix="refundcli-sweep-", dir=memory if roomy else None))
+        use_memory_for_temporary_files()
+        self._path = Path(tempfile.mkdtemp(prefix="refundcli-sweep-"))
         self._before = Path.cwd()
         os.chdir(self._path)
         return self._path
