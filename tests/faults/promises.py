@@ -177,7 +177,7 @@ def _disagreeing(world: World, books: Books, provider: AtProvider) -> Iterator[s
     known = {refund["id"] for refund in books.refunds}
     for made in provider.refunds:
         if name_of(made) not in known:
-            yield f"I6: the provider has {made['id']}, which the store does not know"
+            yield f"I6, lost: the provider has {made['id']}, which the store does not know"
     for payment, reference in zip(books.payments, world.references, strict=True):
         given = sum(made["amount"] for made in provider.of_payment(reference) if gave_money(made))
         # Each in its own minor units, and the whole is the same.
@@ -216,7 +216,7 @@ def _events_lost(world: World, books: Books) -> Iterator[str]:
     """What was taken in is there, once, and was looked at."""
     taken = [ended for ended in world.ended if ended.kind == "events" and ended.code == 0]
     if taken and not books.events:
-        yield "I11: events were taken in, and none is there"
+        yield "I6, lost: events were taken in, and none is there"
     for event in books.events:
         if taken and event["state"] not in ("applied", "unknown"):
             yield f"I7: the event {event['event_key']} is {event['state']}: {event['note']}"

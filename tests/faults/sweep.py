@@ -24,6 +24,7 @@ from compiled import share_compiled_statements
 from faults.cases import CLOSINGS, PROVIDERS, Case, all_cases, spread
 from faults.mutants import MUTANTS, Mutant
 from faults.stories import Played, play
+from faults.verdict import summed
 from faults.worlds import World, make_templates
 from memory import use_memory_for_temporary_files
 
@@ -124,7 +125,8 @@ def _show_totals(told: list[dict[str, Any]], count: int, seed: int, seconds: flo
     stories = Counter(each["case"].partition("/")[0] for each in told)
     print(
         f"fault sweep: {len(told)} of {count} cases, seed {seed}, {seconds:.0f} s ({computing:.0f} s of computing), "
-        f"{commands} commands, {len(struck)} strikes at {len(set(struck))} different points, {broken} violations"
+        f"{commands} commands, {len(struck)} strikes at {len(set(struck))} different points, {broken} violations\n"
+        f"    {summed(sentence for each in told for sentence in each['broken'])}"
     )
     print("    " + ", ".join(f"{name} {times}" for name, times in sorted(stories.items())))
 
@@ -199,9 +201,10 @@ def _told(played: Played) -> dict[str, Any]:
 
 def _run_mutants(folder: Path, seed: int, workers: int) -> int:
     """Each mutant lives through a slice of the sweep, until a case catches it."""
-    escaped = 0
+    escaped, cases = 0, spread(seed, None)
     for mutant in MUTANTS:
-        caught = _first_caught(mutant, folder, seed, workers)
+        concerned = [case for case in cases if mutant.concerns(case)]
+        caught = _first_caught(mutant, concerned[: mutant.most_cases], folder, workers)
         if caught is None:
             escaped += 1
             print(f"mutant ESCAPED: {mutant.name}")
@@ -212,8 +215,7 @@ def _run_mutants(folder: Path, seed: int, workers: int) -> int:
     return 1 if escaped else 0
 
 
-def _first_caught(mutant: Mutant, folder: Path, seed: int, workers: int) -> dict[str, Any] | None:
-    cases = [case for case in spread(seed, None) if mutant.concerns(case)][: mutant.most_cases]
+def _first_caught(mutant: Mutant, cases: list[Case], folder: Path, workers: int) -> dict[str, Any] | None:
     for at in range(0, len(cases), workers):
         for each in _by_workers(cases[at : at + workers], folder, workers, mutant.apply):
             if each["broken"]:
