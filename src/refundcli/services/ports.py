@@ -1,6 +1,6 @@
 """What the use cases need from the world. The store and the providers fit these shapes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -224,10 +224,6 @@ class Reading(RefundReading, RunReading, Protocol):
     def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]: ...
     def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
         """A number for all that the rules look at of each invoice: the same facts, the same number (in one process)."""
-        ...
-
-    def newest_entry(self) -> int:
-        """The number of the audit trail's newest entry; 0 before there is one."""
         ...
 
     def changed_since(self, entry: int, *, apart_from: str) -> bool:

@@ -102,9 +102,6 @@ class SqlReading(SqlRunReading):
             row[1]: _facts(row, payments.get(row[0], ())) for rows, payments in self._numbered(numbers) for row in rows
         }
 
-    def newest_entry(self) -> int:
-        return self._session.exec(select(func.max(AuditEntryRow.seq))).one() or 0
-
     def changed_since(self, entry: int, *, apart_from: str) -> bool:
         later = select(AuditEntryRow.seq).where(col(AuditEntryRow.seq) > entry, AuditEntryRow.subject != apart_from)
         return self._session.exec(later.limit(1)).first() is not None

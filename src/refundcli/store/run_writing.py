@@ -25,9 +25,6 @@ _PLAINLY = {"synchronize_session": False}
 class SqlRunWriting(SqlClosingWriting):
     """One transaction that also keeps bulk runs, and records in sets."""
 
-    def newest_entry(self) -> int:
-        return self._audit.head[0] if self._audit.head else super().newest_entry()
-
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
         Recording(self._session, self._audit).record(records, on=on, number_format=number_format)
 
