@@ -31,6 +31,7 @@ test-faults: $(VENV)/.dev  ## kill -9, Ctrl-C, disk and network errors everywher
 	PYTHONPATH=tests $(BIN)/python -m faults.sweep --cases $(CASES) --seed $(SEED)
 	PYTHONPATH=tests $(BIN)/python -m faults.sweep --mutants
 	PYTHONPATH=tests $(BIN)/python -m faults.contention
+	PYTHONPATH=tests $(BIN)/python -m faults.bulk_kills
 	PYTHONPATH=tests $(BIN)/python -m faults.no_hooks
 
 check: $(VENV)/.dev  ## lint, format, types, import contracts
@@ -39,8 +40,9 @@ check: $(VENV)/.dev  ## lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.run  ## how long commands take, as ratios; writes docs/performance.md
-	$(BIN)/python benchmarks/run.py
+SCALE ?= full
+bench: $(VENV)/.run  ## how fast it is, as ratios against rivals and limits; writes docs/performance.md (SCALE=small does not)
+	$(BIN)/python -m benchmarks.run --scale $(SCALE)
 
 lock:  ## pin the requirements anew (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml requirements/build.in -o requirements/run.txt

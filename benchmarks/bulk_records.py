@@ -1,6 +1,6 @@
 """Records by the million: `mark-refunded --from` against bare sqlite3, and what a second terminal waits meanwhile.
 
-python benchmarks/bulk_records.py [--rows 1000000]
+python -m benchmarks.bulk_records [--rows 1000000]
 """
 
 import argparse
@@ -9,7 +9,6 @@ import shutil
 import sqlite3
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,11 +18,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.figures import REFUNDCLI, Figure, Scale, figure, spread
+
 from refundcli.services.bulk_check import CHUNK
 from refundcli.store.engine import CACHE_KIB, store_engine
 from refundcli.store.migrate import ensure_schema
 
-REFUNDCLI = str(Path(sys.executable).parent / "refundcli")
 ROWS = 1_000_000
 # What the goals of the project ask for.
 LEAST_OF_RIVAL, MOST_MEMORY_MB, MOST_GROWTH, MOST_WAIT_SECONDS = 0.5, 200, 1.2, 2.0
@@ -66,11 +66,11 @@ class Measured:
         return self.ours / self.rival
 
 
-def measure(rows: int, *, second_terminal: bool = True) -> Measured:
+def measure(rows: int, *, second_terminal: bool) -> Measured:
     with tempfile.TemporaryDirectory(prefix="refundcli-bench-") as name:
         folder = Path(name)
         store, copy = folder / "books.db", folder / "rival.db"
-        _make_store(store, rows)
+        make_store(store, rows + 1)
         shutil.copy(store, copy)
         _make_file(folder / "transfers.csv", rows)
         waits: list[float] = []
@@ -85,15 +85,16 @@ def measure(rows: int, *, second_terminal: bool = True) -> Measured:
         return Measured(rows, rows / seconds, rows / _rival(store, copy), memory, waits)
 
 
-def _make_store(path: Path, rows: int) -> None:
+def make_store(path: Path, invoices: int) -> None:
+    """A store of paid invoices, from INV-0000001 on."""
     engine = store_engine(f"sqlite:///{path}")
     ensure_schema(engine, at=datetime.now(UTC), writing=True)
     engine.dispose()
     with closing(sqlite3.connect(path, isolation_level=None)) as line:
         line.execute("PRAGMA synchronous = OFF")
         line.execute("BEGIN")
-        line.execute(INVOICES, (rows + 1,))
-        line.execute(PAYMENTS, (rows + 1,))
+        line.execute(INVOICES, (invoices,))
+        line.execute(PAYMENTS, (invoices,))
         line.execute("COMMIT")
 
 
@@ -190,38 +191,53 @@ def _into(table: str, source: sqlite3.Connection) -> str:
     return f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(columns))})"
 
 
-def rows(*, count: int = ROWS) -> list[tuple[str, str, str, str, str]]:
-    """For the table of figures: what was measured, the figure, what it is held against, that figure, the ratio."""
-    few, many = measure(max(count // 10, 1), second_terminal=False), measure(count)
-    return [
-        (
-            f"`mark-refunded --from` of {many.rows:,} rows",
-            f"{many.ours:,.0f} rows/s",
+def figures(scale: Scale) -> Iterator[Figure]:
+    count = scale.pick(full=ROWS, small=50_000, tiny=20)
+    few = [measure(max(count // 10, 1), second_terminal=False) for _ in range(scale.rounds)]
+    many = measure(count, second_terminal=False)
+    busy = measure(max(count // 5, 1), second_terminal=True)
+    for found in (few, [many]):
+        yield figure(
+            f"`mark-refunded --from` of {found[0].rows:,} rows",
+            spread([each.ours for each in found], "rows/s"),
             "rival: bare sqlite3 writing the same rows",
-            f"{many.rival:,.0f} rows/s",
-            f"{many.ratio:.2f}",
-        ),
-        (
-            "its most memory",
-            f"{many.memory_mb:.0f} MB",
-            f"itself at {few.rows:,} rows",
-            f"{few.memory_mb:.0f} MB",
-            f"{many.memory_mb / few.memory_mb:.2f}",
-        ),
-        (
-            f"a second terminal's `mark-refunded` meanwhile, the slowest of {len(many.waits)}",
-            f"{max(many.waits):.2f} s",
-            "limit: two seconds",
-            f"median {statistics.median(many.waits):.2f} s",
-            f"{max(many.waits) / MOST_WAIT_SECONDS:.2f}",
-        ),
-    ]
+            spread([each.rival for each in found], "rows/s"),
+            [each.ratio for each in found],
+            at_least=LEAST_OF_RIVAL,
+        )
+    yield figure(
+        "its most memory",
+        f"{many.memory_mb:.0f} MB",
+        f"limit: {MOST_MEMORY_MB} MB",
+        f"{MOST_MEMORY_MB} MB",
+        [many.memory_mb / MOST_MEMORY_MB],
+        at_most=1,
+    )
+    yield figure(
+        "its most memory",
+        f"{many.memory_mb:.0f} MB",
+        f"itself at {few[0].rows:,} rows",
+        spread([each.memory_mb for each in few], "MB"),
+        [many.memory_mb / each.memory_mb for each in few],
+        at_most=MOST_GROWTH,
+    )
+    yield figure(
+        f"a second terminal's `mark-refunded` during {busy.rows:,} rows, the slowest of {len(busy.waits)} (median"
+        f" {statistics.median(busy.waits):.2f} s)",
+        f"{max(busy.waits):.2f} s",
+        "limit: two seconds",
+        f"{MOST_WAIT_SECONDS:.2f} s",
+        [max(busy.waits) / MOST_WAIT_SECONDS],
+        at_most=1,
+    )
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=ROWS)
-    found = measure(options.parse_args().rows)
+    options.add_argument("--second-terminal", action="store_true")
+    wanted = options.parse_args()
+    found = measure(wanted.rows, second_terminal=wanted.second_terminal)
     print(
         f"{found.rows:,} rows: {found.ours:,.0f}/s against {found.rival:,.0f}/s, ratio {found.ratio:.2f}; "
         f"{found.memory_mb:.0f} MB; a second terminal waited {max(found.waits, default=0):.2f} s at most"

@@ -1,6 +1,6 @@
 """How long `reconcile --report` takes, and how much memory: as many payments in the books as rows in the report.
 
-python benchmarks/reconcile.py [--rows 100000 1000000]
+python -m benchmarks.reconcile [--rows 100000 1000000]
 """
 
 import argparse
@@ -15,7 +15,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-REFUNDCLI = str(Path(sys.executable).parent / "refundcli")
+from benchmarks.figures import REFUNDCLI, Figure, Scale, figure, spread
+
 SIZES = (100_000, 1_000_000)
 HEADS = ("Payments and rows", "Differences", "Time", "Rows a second", "Most memory")
 
@@ -85,6 +86,26 @@ def table_rows(sizes: Sequence[int] = SIZES) -> Iterator[tuple[str, ...]]:
     """A row for each size, in the order of HEADS."""
     for rows in sizes:
         yield measure(rows).row()
+
+
+def figures(scale: Scale) -> Iterator[Figure]:
+    few, many = (measure(scale.pick(full=size, small=size // 20, tiny=size // 1000)) for size in SIZES)
+    yield figure(
+        f"`reconcile --report`, {many.rows:,} payments and rows",
+        spread([many.per_second], "rows/s"),
+        f"itself of {few.rows:,}",
+        spread([few.per_second], "rows/s"),
+        [many.per_second / few.per_second],
+    )
+    memory = [each.peak_bytes / 2**20 for each in (many, few)]
+    yield figure(
+        "its most memory",
+        spread(memory[:1], "MB"),
+        f"itself of {few.rows:,}",
+        spread(memory[1:], "MB"),
+        [memory[0] / memory[1]],
+        at_most=1.2,
+    )
 
 
 def _environ(folder: Path) -> Mapping[str, str]:

@@ -134,7 +134,7 @@ def test_a_default_reason_is_for_rows_without_one(desk: Desk) -> None:
 def test_a_run_that_goes_wrong_is_stopped_and_gone_on_with(
     desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refundcli.services.bulk_marks.CHUNK", 1)
+    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
     taken = _spent_meanwhile(desk, monkeypatch, "T-1")
     error = desk.refused(f"mark-refunded --from {three} --max-errors 1 --yes", "too-many-errors")
     assert desk.count("refund") == 1
@@ -154,7 +154,7 @@ def test_too_many_bad_rows_stop_a_file_before_it_begins(desk: Desk) -> None:
 
 
 def test_a_run_whose_file_is_gone_says_how_to_go_on(desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refundcli.services.bulk_marks.CHUNK", 1)
+    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
     _spent_meanwhile(desk, monkeypatch, "T-1")
     error = desk.refused(f"mark-refunded --from {three} --max-errors 1 --yes", "too-many-errors")
     resume = str(error["hint"]).partition("refundcli ")[2].partition("  ")[0]
@@ -202,7 +202,7 @@ def test_an_atomic_file_is_recorded_whole_or_not_at_all(desk: Desk, three: Path)
 def test_what_changes_between_check_and_run_undoes_an_atomic_file(
     desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refundcli.services.bulk_marks.CHUNK", 1)
+    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
     _spent_meanwhile(desk, monkeypatch, "T-3")
     desk.refused(f"mark-refunded --from {three} --atomic --yes", "atomic-refused")
     assert desk.invoice("T-1").refunded.number == "0.00"
@@ -438,7 +438,7 @@ def test_the_same_file_again_goes_on_and_tells_of_rows_that_were_refused_before(
     desk: Desk, half_done: tuple[Path, str]
 ) -> None:
     file, run = half_done
-    answer = desk.json(f"refund --from {file} --confirm 2", exit_code=9)
+    answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert (answer["run"], answer["refunded"] + answer["done_before"], answer["state"]) == (run, 3, "finished")
     assert (answer["refused_count"], answer["refused_by_code"]) == (1, {"differs-from-provider": 1})
     assert rejected_invoices(answer) == ["C-1"]
@@ -467,7 +467,7 @@ def test_a_row_that_may_be_done_by_now_joins_the_run_that_goes_on(desk: Desk, mo
     file = transfers(desk, "C-3,40,other", "C-1,40,other", "C-2,40,other", columns="invoice,amount,reason")
     run = kill_at(desk, f"refund --from {file} --yes", "_tell", 1, monkeypatch)
     late = desk.paid_by_card("C-3")
-    answer = desk.json(f"refund --from {file} --confirm 2")
+    answer = desk.json(f"refund --from {file} --yes")
     assert (answer["run"], answer["refunded"] + answer["done_before"]) == (run, 3)
     assert desk.refunded_at_provider(late) == [4000]
     assert desk.json(f"refund --from {file} --yes")["done_before"] == 3

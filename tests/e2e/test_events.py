@@ -351,6 +351,14 @@ def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(
     desk.refused("events ingest nowhere.json", "file-not-found", exit_code=2)
 
 
+def test_what_adyen_sends_may_stand_in_a_file_as_it_is_and_is_proven_all_the_same(desk: Desk) -> None:
+    desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
+    bare = [adyen(signed(item())), adyen(signed(item(pspReference="OTHER"), "ab" * 16)), stripe(stripe_event())]
+    told = ingest(desk, *(each.body.decode() for each in bare), exit_code=3)
+    assert (told["new"], told["refused_by_flaw"]) == (1, {"forged": 1, "unsigned": 1})
+    assert desk.invoice("INV-1").refundable.number == "0.00"
+
+
 def test_without_a_secret_nothing_can_be_believed(desk: Desk) -> None:
     del desk.environ["REFUNDCLI_ADYEN_HMAC_KEY"]
     path = kept(desk, [adyen(signed(item())).kept])

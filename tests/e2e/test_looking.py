@@ -76,6 +76,10 @@ def test_the_list_is_narrowed_and_paged_by_number(desk: Desk) -> None:
     assert numbers("--refundable") == ["INV-1", "INV-3"]
     assert numbers("--limit 2") == ["INV-1", "INV-2"]
     assert numbers("--limit 2 --after INV-2") == ["INV-3", "INV-4"]
+    assert numbers("--limit 2 --all") == ["INV-1", "INV-2", "INV-3", "INV-4"]
+    assert numbers("--all --after INV-2 --status paid") == ["INV-3"]
+    assert numbers("--all --status void") == []
+    assert len(desk("invoice list --all").rows) == 4
 
 
 def test_history_tells_every_change_by_whom_when_and_why(desk: Desk) -> None:

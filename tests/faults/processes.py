@@ -84,6 +84,17 @@ class Command:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return self._told(status) if pid else None
 
+    def has_ended(self) -> bool:
+        """It may still be asked how."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def stop(self) -> None:
+        """As a laptop that is closed: it knows nothing of it."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> Ended:
         """With -9, wherever it is; it may have ended just before."""
         os.kill(self.pid, signal.SIGKILL)
@@ -122,7 +133,7 @@ def start(
     return Command(forked(work), tuple(arguments), folder)
 
 
-def become_an_operator(folder: Path, environ: dict[str, str]) -> None:
+def become_an_operator(folder: Path, environ: dict[str, str], *, longest: int = LONGEST_SECONDS) -> None:
     """This process, forked, has no terminal, what it says goes into a file, and its environment is this."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     said = os.open(folder / f"{os.getpid()}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -133,7 +144,7 @@ def become_an_operator(folder: Path, environ: dict[str, str]) -> None:
     # A program that is started in the background may find Ctrl-C switched off.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.alarm(LONGEST_SECONDS)
+    signal.alarm(longest)
 
 
 def _noting(folder: Path) -> Callable[[str], None]:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 import pexpect
@@ -35,6 +36,8 @@ class Terminal:
         self._child.sendline(words)
 
     def press_ctrl_c(self) -> None:
+        # Not faster than a person: just between a question and the wait for its answer, no Python program sees it.
+        time.sleep(0.5)
         self._child.sendintr()
 
     def ends(self) -> int:

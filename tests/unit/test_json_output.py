@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refundcli.domain.errors import Family
-from refundcli.output.json import dump, dump_lines, iso, money_fields
+from refundcli.output.json import dump, dump_lines, dump_list, iso, money_fields
 
 
 def _dumped(value: object) -> str:
@@ -35,6 +35,13 @@ def test_lines_are_written_as_the_values_come() -> None:
 
     dump_lines(values(), stream)
     assert stream.getvalue() == '{"n": 1}\n{"n": "two\\nlines"}\n'
+
+
+@pytest.mark.parametrize("values", [[], [{"a": 1}], [{"a": [1, {"b": "two\nlines\u2028"}]}, {}, "c"]])
+def test_a_list_that_is_written_as_it_comes_is_the_same_document(values: list[object]) -> None:
+    stream = io.StringIO()
+    dump_list(iter(values), stream)
+    assert stream.getvalue() == _dumped(values)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, sh
         **options.meaning,
     }
     secret = services.books.read(lambda tx: tx.secret())
-    write_plan(Path(options.plan), header, shelf.chunks(1000), secret)
+    write_plan(Path(options.plan), header, shelf.chunks(), secret)
     app.note(("✓ ", "green"), f"Planned {report.wanted:,} rows: {options.plan}. Nothing was done.")
     app.note(f"  To do it: refundcli {options.kind} --apply {options.plan}")
 

@@ -70,7 +70,8 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
     """Record it. What is stopped is told how to go on, and stays a run that can."""
     services = app.services
     rules = replace(checked.rules, run_id=run.id)
-    recording = RecordRun(run, wishes, rules, services.books, services.policy.number_format, app.tell_stopping)
+    at, form = checked.report.checked_at, services.policy.number_format
+    recording = RecordRun(run, wishes, rules, at, services.books, form, app.tell_stopping)
     try:
         with progress(app.err, "Recording", total=checked.report.wanted, wanted=app.wants_progress) as advance:
             if options.atomic:

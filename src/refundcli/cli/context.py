@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from refundcli.cli.options import Format
+from refundcli.cli.streams import is_read
 from refundcli.domain.errors import SettingsProblem
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from refundcli.domain.refund import Refund
     from refundcli.output.terminal import Screen
     from refundcli.settings import Loaded, Settings
+
+
+T = TypeVar("T")
 
 
 class NoWorkingFolder(SettingsProblem):
@@ -129,6 +133,13 @@ class App:
         else:
             json.dump(list(shapes), sys.stdout)
 
+    def show_long_list(self, shapes: Iterable[Mapping[str, Any]]) -> None:
+        """As `show_list`, each written as it comes, as long as somebody reads."""
+        from refundcli.output import json
+
+        write = json.dump_lines if self.format is Format.NDJSON else json.dump_list
+        write(while_read(shapes), sys.stdout)
+
     def show_rows(
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, text_columns: Sequence[str]
     ) -> None:
@@ -157,6 +168,14 @@ class App:
     def _tell_waiting(self, asked: "Refund | Closing") -> None:
         until = asked.sending and asked.sending.lease_until
         self.note(f"{asked.id} is being sent by another process; waiting for it, until {until:%H:%M:%S} UTC at most.")
+
+
+def while_read(values: Iterable[T]) -> Iterator[T]:
+    """Not for what a command does as it tells of it: that is done to its end, whoever reads."""
+    for value in values:
+        if not is_read(sys.stdout):
+            return
+        yield value
 
 
 def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:

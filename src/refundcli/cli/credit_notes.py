@@ -1,6 +1,8 @@
 """credit-notes: list and show them."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +11,7 @@ from refundcli.cli.options import Output
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
+    from refundcli.domain.refund import CreditNote
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List and show credit notes.")
 
@@ -30,11 +33,9 @@ def list_(
 ) -> None:
     """List credit notes in the order of their issue; void ones keep their number and say so."""
     from refundcli.domain.reasons import parse_reason
-    from refundcli.domain.refund import CreditNote
-    from refundcli.output import shapes
-    from refundcli.output.credit_note_screen import COLUMNS, note_row, show_notes
     from refundcli.services.finding import invoice_named
-    from refundcli.services.ports import CreditNoteFilter, Reading
+    from refundcli.services.pages import credit_note_pages
+    from refundcli.services.ports import CreditNoteFilter
 
     me: App = ctx.obj
     wanted = CreditNoteFilter(
@@ -44,20 +45,28 @@ def list_(
         until=until.date() if until else None,
     )
 
-    def find(tx: Reading) -> list[CreditNote]:
-        if invoice:
-            invoice_named(tx, invoice)
-        return list(tx.credit_notes(wanted))
+    if invoice:
+        me.services.books.read(lambda tx: invoice_named(tx, invoice))
+    _show_pages(me, credit_note_pages(me.services.books, wanted))
 
-    notes = me.services.books.read(find)
+
+def _show_pages(me: "App", pages: "Iterable[list[CreditNote]]") -> None:
+    from refundcli.cli.context import while_read
+    from refundcli.output import shapes
+    from refundcli.output.credit_note_screen import COLUMNS, note_row, show_notes
+
+    notes = chain.from_iterable(pages)
     if me.wants_json:
-        me.show_list(map(shapes.credit_note, notes))
+        me.show_long_list(map(shapes.credit_note, notes))
     elif not me.for_people:
-        me.show_rows(COLUMNS, map(note_row, notes), text_columns=("number", "status", "invoice", "customer", "reason"))
-    elif notes:
-        show_notes(notes, me.out)
+        words = ("number", "status", "invoice", "customer", "reason")
+        me.show_rows(COLUMNS, while_read(map(note_row, notes)), text_columns=words)
     else:
-        me.note("No credit notes.")
+        page: list[CreditNote] = []
+        for page in while_read(pages):
+            show_notes(page, me.out)
+        if not page:
+            me.note("No credit notes.")
 
 
 @app.command(epilog="Examples:  refundcli credit-notes show CN-2026-000017   ·   … -o json")

@@ -1,12 +1,18 @@
 """invoice: import, pull, list, show, history."""
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from refundcli.cli.options import Format, Number, Output
 from refundcli.domain.statuses import InvoiceStatus, Provider
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+    from refundcli.domain.invoice import Invoice
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -67,32 +73,46 @@ def list_(
     refundable: Annotated[
         bool, typer.Option("--refundable", help="Only what could be refunded or marked now.")
     ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every one, however many: --limit does not hold.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Go on after this number.")] = "",
     output: Output = None,
 ) -> None:
     """List invoices, by number."""
     from refundcli.cli.context import App
-    from refundcli.output import shapes
-    from refundcli.output.invoice_screen import LIST_COLUMNS, list_row, show_list
+    from refundcli.services.pages import invoice_pages
     from refundcli.services.ports import InvoiceFilter
 
     me: App = ctx.obj
     wanted = InvoiceFilter(
         status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
     )
+    if everything:
+        _show_pages(me, invoice_pages(me.services.books, wanted))
+        return
     invoices = me.services.books.read(lambda tx: tx.invoices(wanted))
-    if me.wants_json:
-        me.show_list(map(shapes.invoice_summary, invoices))
-    elif not me.for_people:
-        names = [name.lower() for name in LIST_COLUMNS]
-        me.show_rows(names, map(list_row, invoices), text_columns=("number", "customer", "status"))
-    elif invoices:
-        show_list(invoices, me.out)
-    if not invoices and me.for_people:
-        me.note("No invoices. refundcli invoice import FILE   brings some in.")
+    _show_pages(me, [invoices] if invoices else [])
     if len(invoices) == limit and me.format is Format.TABLE:
         me.note(f"More may follow: the same with --after {invoices[-1].number}")
+
+
+def _show_pages(me: "App", pages: "Iterable[list[Invoice]]") -> None:
+    from refundcli.cli.context import while_read
+    from refundcli.output import shapes
+    from refundcli.output.invoice_screen import LIST_COLUMNS, list_row, show_list
+
+    invoices = chain.from_iterable(pages)
+    if me.wants_json:
+        me.show_long_list(map(shapes.invoice_summary, invoices))
+    elif not me.for_people:
+        names = [name.lower() for name in LIST_COLUMNS]
+        me.show_rows(names, while_read(map(list_row, invoices)), text_columns=("number", "customer", "status"))
+    else:
+        page: list[Invoice] = []
+        for page in while_read(pages):
+            show_list(page, me.out)
+        if not page:
+            me.note("No invoices. refundcli invoice import FILE   brings some in.")
 
 
 @app.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")

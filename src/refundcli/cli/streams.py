@@ -85,6 +85,12 @@ class Output:
         return OutputFailed(why.lower(), self._sink.unshown.decode(self.stream.encoding, "replace"))
 
 
+def is_read(stream: TextIO) -> bool:
+    """Whether what is written still arrives: not after `| head` has seen enough, nor on a full disk."""
+    sink = getattr(getattr(stream, "buffer", None), "raw", None)
+    return not isinstance(sink, _Sink) or sink.failure is None
+
+
 @contextmanager
 def standard_streams() -> Iterator[Output]:
     """stdout and stderr that take whatever is written, inside; gives the first of them."""

@@ -73,7 +73,7 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
 def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
     """Why a refund made elsewhere cannot be recorded on this payment; empty when it can."""
     yield from _nothing_there(invoice, payment)
-    charged_back = payment.taken_by_dispute and intent.reason is RefundReason.CHARGEBACK
+    charged_back = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
     residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
     if payment.auto_refundable and not (charged_back or intent.after_failed or residue):
         yield UseRefund(invoice, payment)
@@ -122,7 +122,7 @@ def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
 
 def markable(payment: Payment, intent: Intent) -> Money:
     """How much may be recorded: with reason chargeback what a lost dispute took, else what is refundable."""
-    if payment.taken_by_dispute and intent.reason is RefundReason.CHARGEBACK:
+    if intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute:
         return payment.taken_by_dispute
     return payment.refundable
 

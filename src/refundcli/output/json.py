@@ -13,6 +13,15 @@ def dump(value: object, stream: TextIO) -> None:
     stream.write(_document(value, indent=2) + "\n")
 
 
+def dump_list(values: Iterable[object], stream: TextIO) -> None:
+    """The document that `dump` makes of a list, each value written as it comes."""
+    before, end = "[", "[]\n"
+    for value in values:
+        stream.write(before + f"\n{_document(value, indent=2)}".replace("\n", "\n  "))
+        before, end = ",", "\n]\n"
+    stream.write(end)
+
+
 def dump_lines(values: Iterable[object], stream: TextIO) -> None:
     """One value a line, each written as it comes (ndjson)."""
     stream.writelines(_document(value, indent=None) + "\n" for value in values)

@@ -46,6 +46,9 @@ def safe(text: str, *, multiline: bool = False) -> str:
 
     One line unless `multiline`, which keeps newlines (CRLF becomes one). Clean text comes back as it is.
     """
+    if text.isascii() and text.isprintable():
+        # Most words, and a long list has millions: far sooner than by the expression, which need not be made then.
+        return text
     if multiline:
         return _compiled(_UNSAFE_ON_LINES).sub(_escape, text.replace("\r\n", "\n"))
     return _compiled(_UNSAFE).sub(_escape, text)
@@ -58,6 +61,8 @@ def guard_formula(text: str) -> str:
 
 def escape_in_json(document: str) -> str:
     r"""A JSON document with unseen characters as `\uXXXX`, which a reader turns back: nothing is lost."""
+    if document.isascii() and "\x7f" not in document:
+        return document
     return _compiled(_UNSAFE_IN_JSON).sub(_escape_for_json, document)
 
 

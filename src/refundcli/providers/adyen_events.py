@@ -222,7 +222,7 @@ def _item_in(told: object) -> Fields:
         raise _refused(Flaw.UNREADABLE, "an item lacks what every item has")
     if optional is not None and not _WORD.fullmatch(text_in(optional)):
         raise _refused(Flaw.UNREADABLE, "an item's original reference is none")
-    if not isinstance(item.get("merchantReference", ""), str):
+    if not isinstance(item.get("merchantReference") or "", str):
         raise _refused(Flaw.UNREADABLE, "an item's merchant reference is no text")
     _signed_amount(item)
     return item

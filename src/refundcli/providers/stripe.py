@@ -33,6 +33,9 @@ STATES = {
     "canceled": RefundState.FAILED,
 }
 
+# A restricted key may not ask for the account, and a practice server may not have one.
+_TOLD_TO_OTHERS = (403, 404)
+
 # Whatever the HTTP status, these prove nothing: the refund may be under way, or made later without us.
 _CODE_SIGNALS = {
     "idempotency_key_in_use": Signal.IN_PROGRESS,
@@ -180,7 +183,7 @@ def fingerprint(key: str) -> str:
 
 
 def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace: Pace | None = None) -> str:
-    """The account a key is for. A restricted key may not be told; then the key's fingerprint stands for it.
+    """The account a key is for. Where it is not told to this key, or at this address, its fingerprint stands for it.
 
     Raises BadCredentials or ProviderUnreachable.
     """
@@ -189,7 +192,7 @@ def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace
     except stripe.AuthenticationError:
         raise BadCredentials(Provider.STRIPE, "Stripe does not know it") from None
     except stripe.StripeError as error:
-        if error.http_status == 403:
+        if error.http_status in _TOLD_TO_OTHERS:
             return f"key-{fingerprint(key)}"
         raise ProviderUnreachable(Provider.STRIPE, classified(error).message) from None
     except Exception:  # the SDK stumbled over what came back
@@ -277,9 +280,14 @@ def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, object]) -> lis
         "id": bool(text_in(fields.get("id"))),
         "amount": type(amount) is int and amount == asked["amount"],
         "currency": currency is None or fields.get("currency") == currency,
-        field: fields.get(field) == payment,
+        field: _id_in(fields.get(field)) == payment,
     }
     return [name for name, same in holds.items() if not same]
+
+
+def _id_in(told: object) -> str:
+    """The id of something that may be told by its id or whole."""
+    return text_in(told.get("id")) if isinstance(told, Mapping) else text_in(told)
 
 
 def why_failed(fields: Mapping[str, Any]) -> str:

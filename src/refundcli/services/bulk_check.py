@@ -113,7 +113,8 @@ class Wishes(Protocol):
 class BulkReport:
     """What the rows of a file come to; sums by currency and provider. `refused` holds the first ones.
 
-    `refused_by_run`: lines that the run which is gone on with had refused before.
+    `refused_by_run`: lines that the run which is gone on with had refused before. `checked_at`: the audit trail's
+    newest entry when the check began.
     """
 
     rows: int = 0
@@ -124,6 +125,7 @@ class BulkReport:
     codes: Counter[str] = field(default_factory=Counter)
     refused: list[BadRow] = field(default_factory=list)
     refused_by_run: set[int] = field(default_factory=set)
+    checked_at: int = 0
 
     @property
     def refused_count(self) -> int:
@@ -218,6 +220,7 @@ class BulkCheck:
     report: BulkReport = field(default_factory=BulkReport)
 
     def check(self, rows: Rows, *, advance: Advance, reject: Reject) -> BulkReport:
+        self.report.checked_at = self.books.read(lambda tx: tx.newest_entry())
         for chunk in chunked(rows(), CHUNK):
             before = self.report.refused_count
             keyed = self._keyed(chunk)

@@ -1,6 +1,6 @@
 """Record many refunds made elsewhere: chunk by chunk, or all or nothing (R2). No provider can be reached from here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
@@ -13,7 +13,6 @@ from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.services.bad_rows import BadRow
 from refundcli.services.bulk_check import (
-    CHUNK,
     Advance,
     Ahead,
     BulkReport,
@@ -30,6 +29,8 @@ from refundcli.services.shares import ChangedMeanwhile, Share, total_of
 
 # One transaction that holds the store all the while must end soon.
 MOST_AT_ONCE = 10_000
+# Once others changed the books, which rows they touched is asked chunk by chunk.
+_OTHERS_WROTE = -1
 
 
 class TooManyForOne(UsageProblem):
@@ -106,11 +107,12 @@ class RecordWishes:
 
 @dataclass(slots=True)
 class RecordRun:
-    """Records what was checked, for one run."""
+    """Records what was checked, for one run. `checked_at` is the audit trail's newest entry when the check began."""
 
     run: BulkRun
     wishes: RecordWishes
     rules: RowRules
+    checked_at: int
     books: Books
     number_format: str
     tell_held: Callable[[], None] = field(default=lambda: None)
@@ -120,10 +122,10 @@ class RecordRun:
 
         Raises TooManyErrors, and Interrupted after the chunk in hand; what was recorded stays.
         """
-        report = BulkReport()
-        for chunk in shelf.chunks(CHUNK):
+        report, seen = BulkReport(), self.checked_at
+        for chunk in shelf.chunks():
             with held_until_written(self.tell_held):
-                done = self.books.write(partial(self._record_chunk, chunk))
+                done, seen = self.books.write(partial(self._record_chunk, chunk, seen))
             _count(done, report, reject)
             advance(len(chunk), refused=sum(isinstance(each, BadRow) for each in done))
             if max_errors is not None and report.refused_count >= max_errors:
@@ -134,9 +136,10 @@ class RecordRun:
         """All rows in one transaction. Raises NotAllRows when one is refused; then nothing was recorded."""
 
         def work(tx: Writing) -> BulkReport:
-            report = BulkReport()
-            for chunk in shelf.chunks(CHUNK):
-                _count(self._record_chunk(chunk, tx), report, lambda row: None)
+            report, seen = BulkReport(), self.checked_at
+            for chunk in shelf.chunks():
+                done, seen = self._record_chunk(chunk, seen, tx)
+                _count(done, report, lambda row: None)
                 advance(len(chunk))
             if report.refused_count:
                 raise NotAllRows(report)
@@ -146,25 +149,30 @@ class RecordRun:
         with held_until_written(self.tell_held):
             return self.books.write(work)
 
-    def _record_chunk(self, chunk: Sequence[CheckedRow], tx: Writing) -> list[_Done]:
-        """The rules are asked in the transaction that records, of every row whose facts are not those of the check:
+    def _record_chunk(self, chunk: Sequence[CheckedRow], seen: int, tx: Writing) -> tuple[list[_Done], int]:
+        """What became of each row, and the newest entry then: what this run itself has changed, the check foresaw.
 
-        the same facts have the same answer. Every refusal comes before anything is changed.
+        Every refusal comes before anything is changed.
         """
-        facts = tx.facts_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
-        known = tx.refunds_by_keys([each.key for each in chunk])
-        changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in known}
-        asked = _Asked(self.rules, tx.invoices_by_number(list(changed)), known) if changed else None
+        others = seen == _OTHERS_WROTE or tx.changed_since(seen, apart_from=self.run.id)
+        asked = self._asked_anew(chunk, tx) if others else None
         at, done, records = self.rules.clock.now(), [], list[Record]()
         for each in chunk:
-            parts = asked.parts(each) if asked and each.row.invoice in changed else each.parts
+            parts = asked.parts(each) if asked else each.parts
             if isinstance(parts, tuple):
                 request, unit = self.wishes.request(each.row, each.key), currency(each.currency)
                 amounts = ((payment, Money(minor, unit), bool(back)) for payment, minor, back in parts)
                 records += records_of(request, each.invoice_id, amounts, at=at, run_id=self.run.id)
             done.append(each if isinstance(parts, tuple) else parts)
         tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
-        return done
+        return done, _OTHERS_WROTE if others else tx.newest_entry()
+
+    def _asked_anew(self, chunk: Sequence[CheckedRow], tx: Writing) -> "_Asked":
+        """In the transaction that records: of rows whose facts are those of the check, the answer is the same."""
+        facts = tx.facts_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
+        known = tx.refunds_by_keys([each.key for each in chunk])
+        changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in known}
+        return _Asked(self.rules, changed, tx.invoices_by_number(list(changed)), known)
 
 
 @dataclass(slots=True)
@@ -172,12 +180,15 @@ class _Asked:
     """Rows of invoices that changed since the check: every rule is asked anew, in their order."""
 
     rules: RowRules
+    changed: Container[str]
     invoices: Mapping[str, Invoice]
     known: Mapping[str, Sequence[Refund]]
     ahead: Ahead = field(default_factory=Ahead)
 
     def parts(self, each: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
         """What the row takes; a rejection, or None where it was done before."""
+        if each.row.invoice not in self.changed:
+            return each.parts
         try:
             invoice = self.ahead.of(self.invoices.get(each.row.invoice))
             shares = self.rules.shares_of(each.row, each.key, invoice, self.known.get(each.key, ()), each.earlier)

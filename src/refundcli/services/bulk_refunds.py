@@ -13,8 +13,6 @@ from refundcli.services.issue_refund import RefundRequest
 from refundcli.services.ports import Books, Writing
 from refundcli.services.shares import Share, shares_of
 
-_CHUNK = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class RefundWishes:
@@ -64,7 +62,7 @@ def begin_staged(run: BulkRun, shelf: Shelf, *, books: Books) -> BulkRun:
             tx.begin_run(run)
         begun = known or run
         n = sum(tx.item_counts(begun.id).values())
-        for chunk in shelf.chunks(_CHUNK):
+        for chunk in shelf.chunks():
             there = tx.items_on_lines(begun.id, [each.row.line for each in chunk]) if known else {}
             new = [each for each in chunk if each.row.line not in there]
             tx.stage_items([_item(begun.id, n + place, each) for place, each in enumerate(new, 1)])

@@ -6,16 +6,14 @@ import json
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from json.encoder import encode_basestring_ascii
 
+from refundcli.canonical import canonical
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.ports import RefundReading
 
 _MAX_KEY = 200
-# Made once: a bulk run asks for millions.
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
 
 class RequestKeyReused(Refused):
@@ -59,14 +57,8 @@ def row_key(fields: Mapping[str, object], nth: int) -> str:
 
 
 def content_of(fields: Mapping[str, object]) -> str:
-    """What was wished, as it was typed, in one canonical text (sorted JSON): compared when a key comes again."""
-    quoted = encode_basestring_ascii
-    told = (
-        f"{quoted(name)}:{quoted(value) if isinstance(value, str) else _encode(value)}"
-        for name, value in sorted(fields.items())
-        if value
-    )
-    return f"{{{','.join(told)}}}"
+    """What was wished, as it was typed, in one canonical text: compared when a key comes again."""
+    return canonical({name: value for name, value in fields.items() if value})
 
 
 def digest(fields: Mapping[str, object]) -> str:

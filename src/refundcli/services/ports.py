@@ -83,6 +83,8 @@ class CreditNoteFilter:
     reason: RefundReason | None = None
     since: date | None = None
     until: date | None = None
+    after: CreditNote | None = None
+    limit: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +216,21 @@ class RefundReading(Protocol):
 class Reading(RefundReading, RunReading, Protocol):
     """One consistent look at the books."""
 
-    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]: ...
+    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]:
+        """By number; without their refunds and closings."""
+        ...
+
     def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]: ...
     def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]: ...
     def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
         """A number for all that the rules look at of each invoice: the same facts, the same number (in one process)."""
+        ...
+
+    def changed_since(self, entry: int, *, apart_from: str) -> bool:
+        """Has anything changed since that entry was the newest? Every change leaves one (I10).
+
+        Entries about `apart_from` do not count.
+        """
         ...
 
     def numbers_behind(self, reference: str) -> list[str]:
@@ -264,7 +276,10 @@ class Reading(RefundReading, RunReading, Protocol):
 
     def refused_deliveries(self) -> dict[str, int]: ...
     def sync_state(self, name: str) -> tuple[str, datetime] | None: ...
-    def credit_notes(self, wanted: CreditNoteFilter) -> Iterable[CreditNote]: ...
+    def credit_notes(self, wanted: CreditNoteFilter) -> list[CreditNote]:
+        """In the order of their issue, those without a number left out."""
+        ...
+
     def credit_note(self, number: str) -> CreditNote | None: ...
     def credit_note_numbers_near(self, number: str) -> list[str]: ...
     def history(self, invoice: Invoice) -> list[AuditEntry]: ...

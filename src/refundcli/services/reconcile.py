@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import partial
 
 from refundcli.domain.errors import NotFound, Refused
 from refundcli.domain.invoice import Invoice, Payment
@@ -15,6 +14,7 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind
 from refundcli.services.finding import RefundNotFound, invoice_named
+from refundcli.services.pages import invoice_pages
 from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Reading, Writing
 from refundcli.services.provider_news import CannotBeHeld, PaymentTruth, UnreadablePayment
 from refundcli.services.status import compared_name
@@ -144,23 +144,13 @@ class Comparison:
 
     def _not_seen(self, seen: set[str], since: date | None) -> Iterable[tuple[Invoice, Payment]]:
         """Payments here that the list there did not hold; each is asked for by itself before it is called missing."""
-        after = ""
-        while True:
-            wanted = InvoiceFilter(provider=self.records.name, after=after, limit=_AT_ONCE * 10)
-            invoices = self.books.read(partial(_invoices, wanted=wanted))
-            for invoice in invoices:
+        for page in invoice_pages(self.books, InvoiceFilter(provider=self.records.name)):
+            for invoice in page:
                 for payment in invoice.payments:
                     known = payment.provider is self.records.name and payment.reference
                     young = since is None or (payment.paid_on or invoice.issued_on) >= since
                     if known and young and seen.isdisjoint(payment.references):
                         yield invoice, payment
-            if len(invoices) < wanted.limit:
-                return
-            after = invoices[-1].number
-
-
-def _invoices(reading: Reading, *, wanted: InvoiceFilter) -> list[Invoice]:
-    return reading.invoices(wanted)
 
 
 def _unknown_payment(truth: PaymentTruth) -> Difference:

@@ -1,12 +1,12 @@
 """Questions to the books."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sql
-from sqlalchemy import ColumnElement, func, or_, text
+from sqlalchemy import ColumnElement, func, or_
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, SQLModel, col, select
 
@@ -61,6 +61,12 @@ _INVOICE, _PAYMENT, _REFUND, _NOTE, _CLOSING = (
 # SQLite takes 32,766 parameters in one statement; this leaves room.
 _AT_ONCE = 5_000
 _NEAR_ENOUGH = 2_000
+# Made once: a query that holds its values refers to itself, and of long lists those values would pile up.
+_PAYMENTS_OF = (
+    sql.select(*PAYMENT_COLUMNS)
+    .where(_PAYMENT.c.invoice_id.in_(sql.bindparam("ids", expanding=True)))
+    .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
+)
 _Made = TypeVar("_Made", Refund, Closing)
 # Counters that tell how many deliveries were refused, and why.
 REFUSED_DELIVERY = "delivery refused: "
@@ -96,6 +102,10 @@ class SqlReading(SqlRunReading):
             row[1]: _facts(row, payments.get(row[0], ())) for rows, payments in self._numbered(numbers) for row in rows
         }
 
+    def changed_since(self, entry: int, *, apart_from: str) -> bool:
+        later = select(AuditEntryRow.seq).where(col(AuditEntryRow.seq) > entry, AuditEntryRow.subject != apart_from)
+        return self._session.exec(later.limit(1)).first() is not None
+
     def _numbered(self, numbers: Sequence[str]) -> Iterator[tuple[Sequence[Any], dict[int, list[Any]]]]:
         """Rows of INVOICE_COLUMNS, and those of their payments."""
         for start in range(0, len(numbers), _AT_ONCE):
@@ -104,23 +114,9 @@ class SqlReading(SqlRunReading):
             yield rows, self._payments([row[0] for row in rows])
 
     def invoices(self, wanted: "InvoiceFilter") -> list[Invoice]:
-        query = sql.select(*INVOICE_COLUMNS).order_by(_INVOICE.c.number).limit(wanted.limit)
-        if wanted.after:
-            query = query.where(_INVOICE.c.number > wanted.after)
-        if wanted.status:
-            query = query.where(_INVOICE.c.status == wanted.status)
-        if wanted.customer:
-            query = query.where(_INVOICE.c.customer == wanted.customer)
-        if wanted.provider:
-            through = select(PaymentRow.invoice_id).where(PaymentRow.provider == wanted.provider)
-            query = query.where(col(InvoiceRow.id).in_(through))
-        if wanted.refundable:
-            query = query.where(col(InvoiceRow.id).in_(_with_money_left()), _INVOICE.c.status != "void")
-        if wanted.disputed:
-            query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.dispute) == "open")))
-        if wanted.processing:
-            query = query.where(col(InvoiceRow.id).in_(_invoices_where(col(PaymentRow.processing))))
-        rows = self._session.execute(query).all()
+        from refundcli.store import lists
+
+        rows = lists.invoice_rows(self._session, wanted)
         payments = self._payments([row[0] for row in rows])
         return [invoice_of(row, payments.get(row[0], ())) for row in rows]
 
@@ -261,22 +257,10 @@ class SqlReading(SqlRunReading):
         row = self._session.get(SyncStateRow, name)
         return (row.value, row.at) if row else None
 
-    def credit_notes(self, wanted: "CreditNoteFilter") -> Iterable[CreditNote]:
-        query = (
-            sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
-            .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
-            .where(col(CreditNoteRow.number).is_not(None))
-            .order_by(col(CreditNoteRow.issued_at), col(CreditNoteRow.number))
-        )
-        if wanted.invoice:
-            query = query.where(_INVOICE.c.number == wanted.invoice)
-        if wanted.reason:
-            query = query.where(_NOTE.c.reason == wanted.reason)
-        if wanted.since:
-            query = query.where(col(CreditNoteRow.issued_on) >= wanted.since)
-        if wanted.until:
-            query = query.where(col(CreditNoteRow.issued_on) <= wanted.until)
-        return [credit_note_of(row) for row in self._session.execute(query)]
+    def credit_notes(self, wanted: "CreditNoteFilter") -> list[CreditNote]:
+        from refundcli.store import lists
+
+        return [credit_note_of(row) for row in lists.credit_note_rows(self._session, wanted)]
 
     def credit_note(self, number: str) -> CreditNote | None:
         query = (
@@ -331,13 +315,8 @@ class SqlReading(SqlRunReading):
 
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""
-        query = (
-            sql.select(*PAYMENT_COLUMNS)
-            .where(_PAYMENT.c.invoice_id.in_(invoice_ids))
-            .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
-        )
         payments: dict[int, list[Any]] = {}
-        for payment in self._session.execute(query):
+        for payment in self._session.execute(_PAYMENTS_OF, {"ids": invoice_ids}):
             payments.setdefault(payment[0], []).append(payment)
         return payments
 
@@ -371,17 +350,3 @@ def _by_invoice(made: Sequence[_Made]) -> dict[int, list[_Made]]:
 def _facts(invoice: Sequence[Any], payments: Sequence[Sequence[Any]]) -> int:
     """Without closings: an invoice with money to return cannot begin to be voided while its facts are these (R9)."""
     return hash((tuple(invoice), *map(tuple, payments)))
-
-
-def _invoices_where(condition: ColumnElement[bool] | Mapped[bool]) -> Any:
-    return select(PaymentRow.invoice_id).where(condition)
-
-
-def _with_money_left() -> Any:
-    """Payments that could give something now: as `Payment.refundable`, without those that must wait (R10, R11)."""
-    left = text(
-        "captured - reserved - refunded - returned_elsewhere"
-        " - CASE WHEN dispute = 'lost' THEN coalesce(dispute_amount, captured) - dispute_recorded ELSE 0 END > 0"
-        " AND dispute <> 'open' AND NOT processing"
-    )
-    return select(PaymentRow.invoice_id).where(left)

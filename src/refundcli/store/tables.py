@@ -25,6 +25,15 @@ from sqlmodel import Field, SQLModel
 
 # SQLite numbers its rows only by a column that is spelt INTEGER.
 BigId = BigInteger().with_variant(Integer, "sqlite")
+# Which payments an index holds. A query is answered from it only where it says the very same.
+THROUGH_PROVIDER = text("provider <> ''")
+# Could give something now: as `Payment.refundable`, without those that must wait (R10, R11).
+MONEY_LEFT = text(
+    "captured - reserved - refunded - returned_elsewhere"
+    " - CASE WHEN dispute = 'lost' THEN coalesce(dispute_amount, captured) - dispute_recorded ELSE 0 END > 0"
+    " AND dispute <> 'open' AND NOT processing"
+)
+DISPUTED, PROCESSING = text("dispute = 'open'"), text("processing")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -137,6 +146,10 @@ class PaymentRow(Row, table=True):
         CheckConstraint("dispute IN ('','open','won','lost')", name="payment_dispute_known"),
         CheckConstraint("provider IN ('','stripe','adyen')", name="payment_provider_known"),
         Index("ux_payment_invoice_position", "invoice_id", "position", unique=True),
+        Index("ix_payment_provider", "provider", "invoice_id", sqlite_where=THROUGH_PROVIDER),
+        Index("ix_payment_money_left", "invoice_id", sqlite_where=MONEY_LEFT),
+        Index("ix_payment_disputed", "invoice_id", sqlite_where=DISPUTED),
+        Index("ix_payment_processing", "invoice_id", sqlite_where=PROCESSING),
     )
 
     id: int | None = _key()
@@ -339,7 +352,7 @@ class CreditNoteRow(Row, table=True):
     __table_args__ = (
         CheckConstraint("status IN ('draft','issued','void')", name="credit_note_status_known"),
         CheckConstraint("status <> 'issued' OR number IS NOT NULL", name="credit_note_issued_has_number"),
-        Index("ix_credit_note_issued_on", "issued_on", "id"),
+        Index("ix_credit_note_issued", "issued_on", "issued_at", "number", sqlite_where=text("number IS NOT NULL")),
     )
 
     id: str = _text(primary_key=True)

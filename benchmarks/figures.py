@@ -1,0 +1,127 @@
+"""What a benchmark gives: rows of the table in docs/performance.md, all of one shape.
+
+A benchmark is a file with `figures(scale) -> Iterator[Figure]`, and it stands in the list of run.py. Ours and what it
+is held against run in turn, so that a slow minute of the machine slows both, and the ratio is taken pair by pair.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+REFUNDCLI = str(Path(sys.executable).parent / "refundcli")
+HEADS = ("What", "Ours", "Against", "Theirs", "Ratio", "Target", "Held")
+
+
+class Scale(StrEnum):
+    """How much is measured: `full` is what the page tells, `small` takes minutes, `tiny` only proves that it runs."""
+
+    FULL = "full"
+    SMALL = "small"
+    TINY = "tiny"
+
+    def pick(self, *, full: int, small: int, tiny: int) -> int:
+        return {Scale.FULL: full, Scale.SMALL: small, Scale.TINY: tiny}[self]
+
+    @property
+    def rounds(self) -> int:
+        """Of what takes long; what takes a second is run more often."""
+        return self.pick(full=3, small=2, tiny=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row. `held` is None where there is no target."""
+
+    what: str
+    ours: str
+    against: str
+    theirs: str
+    ratio: str
+    limit: str = ""
+    held: bool | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        held = {None: "", True: "yes", False: "no"}[self.held]
+        return (self.what, self.ours, self.against, self.theirs, self.ratio, self.limit, held)
+
+
+def figure(
+    what: str,
+    ours: str,
+    against: str,
+    theirs: str,
+    ratios: Sequence[float],
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> Figure:
+    """`ratios` are those of the rounds; it is their median that must keep to the target."""
+    found = statistics.median(ratios)
+    held = (at_most is None or found <= at_most) and (at_least is None or found >= at_least)
+    words = [f"≤ {at_most:g}"] if at_most is not None else []
+    words += [f"≥ {at_least:g}"] if at_least is not None else []
+    return Figure(what, ours, against, theirs, spread(ratios, digits=2), ", ".join(words), held if words else None)
+
+
+def spread(values: Sequence[float], unit: str = "", *, digits: int = 0) -> str:
+    """`median (low–high)`: the quartiles, or of fewer than four rounds the least and the most."""
+    middle = f"{statistics.median(values):,.{digits}f}"
+    tail = f" {unit}" if unit else ""
+    if len(values) == 1:
+        return middle + tail
+    low, _, high = statistics.quantiles(values, n=4) if len(values) > 3 else (min(values), 0, max(values))
+    return f"{middle} ({low:,.{digits}f}–{high:,.{digits}f}){tail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A process from its start to its end, and the most memory that it had."""
+
+    seconds: float
+    memory_mb: float
+
+
+def run(command: Sequence[str], environ: Mapping[str, str], folder: Path, *, ends_with: int = 0) -> Ran:
+    """A fresh process whose answer nobody reads; one that ends otherwise is no measurement."""
+    started = time.perf_counter()
+    running = subprocess.Popen(
+        command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(running.pid, 0)
+    seconds = time.perf_counter() - started
+    running.returncode = os.waitstatus_to_exitcode(status)
+    if running.returncode != ends_with:
+        raise RuntimeError(f"{' '.join(command)} ended with {running.returncode}")
+    return Ran(seconds, used.ru_maxrss / (2**20 if os.uname().sysname == "Darwin" else 2**10))
+
+
+def environ(folder: Path, **more: str) -> dict[str, str]:
+    """Of a desk whose store is books.db in this folder, and whose settings are nobody's own."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("REFUNDCLI_")}
+    ours = {
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "REFUNDCLI_STORE_URL": f"sqlite:///{folder / 'books.db'}",
+        "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
+        "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
+    }
+    return kept | ours | more
+
+
+def table(rows: Iterable[Figure]) -> str:
+    lines = [HEADS, tuple("---" for _ in HEADS), *(row.cells() for row in rows)]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def print_figures(figures: Callable[[Scale], Iterable[Figure]]) -> None:
+    """One benchmark by itself, from the command line."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--scale", type=Scale, choices=list(Scale), default=Scale.FULL)
+    print(table(figures(options.parse_args().scale)), end="")

@@ -1,0 +1,28 @@
+"""Benchmarks are measured elsewhere; here they only run, so that none is found broken on the day it is needed."""
+
+import pytest
+from benchmarks.figures import HEADS, Scale, figure, spread, table
+from benchmarks.run import BENCHMARKS, page
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_benchmark_runs_at_a_tiny_size(name: str) -> None:
+    found = list(BENCHMARKS[name](Scale.TINY))
+    assert found
+    for row in found:
+        assert all(row.cells()[:5])
+    assert page(found).count("\n| ") == len(found) + 2
+
+
+def test_a_figure_is_held_by_the_median_of_its_rounds() -> None:
+    row = figure("what", "3 s", "limit: one", "2 s", [0.9, 1.1, 3.0], at_most=1)
+    assert row.cells() == ("what", "3 s", "limit: one", "2 s", "1.10 (0.90–3.00)", "≤ 1", "no")
+    assert figure("what", "3 s", "limit: one", "2 s", [0.9], at_least=0.9).held
+    assert figure("what", "3 s", "limit: one", "2 s", [0.9]).cells()[-2:] == ("", "")
+    assert table([row]).startswith(f"| {' | '.join(HEADS)} |\n")
+
+
+def test_a_spread_names_quartiles_and_of_few_rounds_the_ends() -> None:
+    assert spread([1200], "ms") == "1,200 ms"
+    assert spread([3, 1, 2], "s", digits=1) == "2.0 (1.0–3.0) s"
+    assert spread([1, 2, 3, 4, 5]) == "3 (2–4)"
