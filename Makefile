@@ -28,10 +28,7 @@ test: $(VENV)/.dev  ## the tests, on SQLite and PostgreSQL
 CASES ?= 2500
 SEED ?= 1
 test-faults: $(VENV)/.dev  ## kill -9, Ctrl-C, disk and network errors everywhere; and wrong programs that must be caught
-	PYTHONPATH=tests $(BIN)/python -m faults.sweep --cases $(CASES) --seed $(SEED)
-	PYTHONPATH=tests $(BIN)/python -m faults.sweep --mutants
-	PYTHONPATH=tests $(BIN)/python -m faults.contention
-	PYTHONPATH=tests $(BIN)/python -m faults.no_hooks
+	PYTHONPATH=tests $(BIN)/python -m faults --cases $(CASES) --seed $(SEED)
 
 check: $(VENV)/.dev  ## lint, format, types, import contracts
 	$(BIN)/ruff check .

@@ -1,20 +1,20 @@
 """Invoices by the million: `invoice import` against the `.import` of the sqlite3 shell, which checks nothing.
 
-python benchmarks/importing.py [--rows 1000000]
+python -m benchmarks.importing [--rows 1000000]
 """
 
 import argparse
 import csv
 import os
 import random
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+
+from benchmarks.figures import run
 
 REFUNDCLI = str(Path(sys.executable).parent / "refundcli")
 SHELL = "sqlite3"
@@ -107,13 +107,8 @@ def _settings(folder: Path) -> dict[str, str]:
 
 def _run(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> tuple[float, float]:
     """Seconds from the start of the process to its end, and its most memory in MB."""
-    started = time.perf_counter()
-    running = subprocess.Popen(command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(running.pid, 0)
-    seconds = time.perf_counter() - started
-    running.returncode = os.waitstatus_to_exitcode(status)
-    assert running.returncode == 0, f"{command[0]} ended with {running.returncode}"
-    return seconds, used.ru_maxrss / 1024
+    ran = run(command, environ, folder)
+    return ran.seconds, ran.memory_mb
 
 
 def rows(*, count: int = ROWS) -> list[tuple[str, str, str, str, str]]:

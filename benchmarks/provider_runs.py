@@ -7,34 +7,26 @@ import argparse
 import json
 import multiprocessing
 import tempfile
-import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figure, Scale, figure, spread
+from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, run, spread
 
-from refundcli.bootstrap import Services
-from refundcli.domain.bulk_run import BulkRun, RunItem, RunKind, RunState
-from refundcli.domain.identifiers import new_id
-from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fingerprint
 from refundcli.sandbox.faults import Fault
 from refundcli.sandbox.server import serve
 from refundcli.sandbox.state import SandboxState
+from refundcli.services.clock import SystemClock
 from refundcli.services.ports import NewInvoice, NewPayment, Writing
-from refundcli.services.run_refunds import run_refunds
-from refundcli.services.run_report import RunLimits, RunReport
-from refundcli.settings import load
 from refundcli.store.engine import store_engine
-from refundcli.store.migrate import ensure_schema
+from refundcli.store.unit_of_work import SqlBooks
 
 KEY = "sk_test_benchmark"
 CAPTURED = 10_000
@@ -44,16 +36,26 @@ LEAST_OF_LIMIT, LEAST_OF_RATE = 0.70, 0.90
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run: requests by the second, as the sandbox counted them, and the most in any window of one second."""
+    """One command, and its requests as the sandbox counted them: every one, those that only look included.
+
+    `asking`: seconds from the first request to the last.
+    """
 
     rows: int
     requests: int
     seconds: float
+    asking: float
     most_in_a_second: int
 
     @property
     def rate(self) -> float:
+        """Requests a second, starting up and checking the file included."""
         return self.requests / self.seconds
+
+    @property
+    def pace(self) -> float:
+        """Requests a second, while there were any."""
+        return (self.requests - 1) / self.asking
 
 
 def _reference(n: int) -> str:
@@ -75,6 +77,8 @@ def _sandbox_process(rows: int, delay: int) -> Iterator[str]:
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_sandbox, args=(there, rows, delay), daemon=True)
     process.start()
+    # Its end is its own: where it does not come up, that is told, and not waited for.
+    there.close()
     try:
         yield str(here.recv())
     finally:
@@ -114,33 +118,27 @@ def database(name: str, folder: Path) -> Iterator[str]:
         server.cleanup()
 
 
-def _services(url: str, sandbox: str, rate: float) -> Services:
-    environ = {
-        "REFUNDCLI_STORE_URL": url,
-        "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
-        "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
-        "REFUNDCLI_STRIPE_API_KEY": "env:STRIPE_API_KEY",
-        "REFUNDCLI_STRIPE_API_BASE": sandbox,
-        "REFUNDCLI_REFUNDS_STRIPE_RATE": str(rate),
-        "STRIPE_API_KEY": KEY,
-    }
-    loaded = load(config=None, store_url=None, environ=environ, cwd=Path("/"), user_config=Path("/nowhere"))
-    return Services(loaded.settings, environ)
+def _environ(folder: Path, url: str, sandbox: str, in_flight: int, rate: float) -> dict[str, str]:
+    return environ(
+        folder,
+        REFUNDCLI_STORE_URL=url,
+        REFUNDCLI_STRIPE_API_KEY="env:STRIPE_API_KEY",
+        REFUNDCLI_STRIPE_API_BASE=sandbox,
+        REFUNDCLI_REFUNDS_STRIPE_RATE=str(rate),
+        REFUNDCLI_REFUNDS_IN_FLIGHT=str(in_flight),
+        STRIPE_API_KEY=KEY,
+    )
 
 
-def _staged(services: Services, rows: int) -> BulkRun:
-    at = datetime.now(UTC)
-    run = BulkRun(new_id("run_", at), RunKind.REFUND, RunState.RUNNING, "refunds.csv", "f", rows, "Ada", at)
-
+def _fill(url: str, rows: int) -> None:
     def write(tx: Writing) -> None:
         tx.pin_livemode(False)
         tx.remember_account(Provider.STRIPE, fingerprint(KEY), "acct_benchmark", livemode=False)
         tx.import_invoices([_invoice(n) for n in range(rows)], source="benchmark.csv")
-        tx.begin_run(run)
-        tx.stage_items([_item(run.id, n) for n in range(rows)])
 
-    services.books.write(write)
-    return run
+    books = SqlBooks(store_engine(url), SystemClock(UTC), "Ada Lovelace")
+    books.write(write)
+    books.engine.dispose()
 
 
 def _invoice(n: int) -> NewInvoice:
@@ -157,43 +155,21 @@ def _invoice(n: int) -> NewInvoice:
     )
 
 
-def _item(run_id: str, n: int) -> RunItem:
-    return RunItem(run_id, n + 1, n + 2, f"INV-{n}", "", RefundReason.RETURNED_GOODS, f"row-{n}", CAPTURED)
-
-
 def measure(*, rows: int, in_flight: int, delay: int, rate: float = 0, name: str = "sqlite") -> Measured:
-    """Do the rows once. Raises where one of them was not done, for that is no measurement."""
+    """Do a file of so many rows once, by the command itself, from its start to its end."""
     with (
-        tempfile.TemporaryDirectory(prefix="refundcli-bench-") as folder,
-        database(name, Path(folder)) as url,
+        tempfile.TemporaryDirectory(prefix="refundcli-bench-") as made,
+        database(name, Path(made)) as url,
         _sandbox_process(rows, delay) as sandbox,
     ):
-        engine = store_engine(url)
-        ensure_schema(engine, at=datetime.now(UTC), writing=True)
-        engine.dispose()
-        services = _services(url, sandbox, rate)
-        run = _staged(services, rows)
-        began = time.perf_counter()
-        report = _work(services, run, in_flight)
-        seconds = time.perf_counter() - began
-        if report.done != rows:
-            raise RuntimeError(f"{report.done} of {rows} rows were done: {report}")
-        services.books.engine.dispose()
+        folder = Path(made)
+        _fill(url, rows)
+        file = folder / "refunds.csv"
+        file.write_text("".join(["invoice\n", *(f"INV-{n}\n" for n in range(rows))]))
+        command = [REFUNDCLI, "refund", "--from", str(file), "--reason", "returned-goods", "--yes", "-o", "json"]
+        ran = run(command, _environ(folder, url, sandbox, in_flight, rate), folder)
         times = _asked(sandbox)
-        return Measured(rows, len(times), seconds, most_in_a_window(times))
-
-
-def _work(services: Services, run: BulkRun, in_flight: int) -> RunReport:
-    return run_refunds(
-        run,
-        books=services.books,
-        providers=services.providers,
-        clock=services.clock,
-        policy=services.policy,
-        limits=RunLimits(in_flight=in_flight),
-        tell=lambda item, refunds: None,
-        stop=threading.Event(),
-    )
+        return Measured(rows, len(times), ran.seconds, times[-1] - times[0], most_in_a_window(times))
 
 
 def figures(scale: Scale) -> Iterator[Figure]:
@@ -208,7 +184,7 @@ def figures(scale: Scale) -> Iterator[Figure]:
     ]
     free, kept = [turn[0].rate for turn in turns], [turn[1] for turn in turns]
     yield figure(
-        f"`refund --from` of {count:,} rows, 16 in flight",
+        f"`refund --from` of {count:,} rows, 16 in flight, from the start of the command to its end",
         spread(free, "requests/s"),
         "limit: a sandbox that answers in 100 ms",
         f"{limit:.0f} requests/s",
@@ -216,11 +192,11 @@ def figures(scale: Scale) -> Iterator[Figure]:
         at_least=LEAST_OF_LIMIT,
     )
     yield figure(
-        f"the same of {paced:,} rows, with a rate in the settings",
-        spread([each.rate for each in kept], "requests/s", digits=1),
+        f"the same of {paced:,} rows, with a rate in the settings, from the first request to the last",
+        spread([each.pace for each in kept], "requests/s", digits=1),
         "limit: that rate",
         f"{rate} requests/s",
-        [each.rate / rate for each in kept],
+        [each.pace / rate for each in kept],
         at_least=LEAST_OF_RATE,
     )
     most = max(each.most_in_a_second for each in kept)
@@ -247,7 +223,7 @@ def main() -> None:
     )
     print(
         f"{found.rows} rows, {found.requests} requests in {found.seconds:.1f} s: {found.rate:.1f}/s, "
-        f"at most {found.most_in_a_second} in any second"
+        f"{found.pace:.1f}/s from the first to the last, at most {found.most_in_a_second} in any second"
     )
 
 

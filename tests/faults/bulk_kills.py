@@ -1,6 +1,10 @@
 """Bulk runs killed again and again: whatever the instant, each row ends done once, in the books and at the provider.
 
 PYTHONPATH=tests python -m faults.bulk_kills [--kind refund] [--database sqlite] [--workers 3] [--kills 50] [--seed 1]
+    [--at-once 2] [--store URL, of an empty database]
+
+With --stops, workers are not killed but put to sleep until others have taken over what they had, and then woken; and
+no two of them agree on what time it is.
 """
 
 import argparse
@@ -12,21 +16,24 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from faults.contention import database
-from faults.processes import Command, Ended, Sandbox, become_an_operator, forked
+from faults.processes import Command, Ended, Sandbox, ShiftedClock, become_an_operator, forked
 from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
 from faults.rows import AtProvider, Books, gave_money, name_of
+from refundcli import bootstrap
 from refundcli.cli.main import run
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fingerprint
-from refundcli.services import bulk_marks
+from refundcli.services import bulk_marks, leases, run_refunds
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports import NewInvoice, NewPayment, Writing
 from refundcli.store.checking import findings
@@ -40,6 +47,14 @@ MERCHANT = "Shop"
 # Done, a run that another worker has just finished, not known yet, some rows refused, killed.
 ALLOWED = (0, 3, 8, 9, -9)
 _MOST_TRIES = 40
+# This many of the kills come when something is being done; the others at any instant.
+_AT_WORK = 0.7
+# A worker that takes longer hangs.
+_LONGEST_SECONDS = 300
+# Longer than any lease of a worker that is put to sleep, and less than others wait for the store.
+_ASLEEP_SECONDS = 5.0
+_LONGEST_SENTENCE = 500
+_CLOCKS = (timedelta(0), timedelta(minutes=10), timedelta(minutes=-10))
 _ACCEPTED = ("pending", "succeeded", "recorded")
 
 
@@ -64,11 +79,15 @@ class Siege:
     rows: int
     workers: int
     rng: random.Random
-    # How long a worker may live, in seconds.
-    longest: float
+    # How long a worker may live, in seconds, from its start or from when something was done.
+    longest: float = 0.5
+    sleepy: bool = False
     broken: list[str] = field(default_factory=list)
     codes: Counter[int] = field(default_factory=Counter)
     kills: int = 0
+    # Kills of workers that had done something by then.
+    at_work: int = 0
+    stops: int = 0
     files: int = 0
     wishes: list[Wish] = field(default_factory=list)
 
@@ -88,6 +107,8 @@ class Siege:
             "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
             "REFUNDCLI_REFUNDS_STRIPE_RATE": "0",
             "REFUNDCLI_REFUNDS_ADYEN_RATE": "0",
+            "REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "1" if self.sleepy else "5",
+            "REFUNDCLI_REFUNDS_READ_TIMEOUT": "1" if self.sleepy else "30",
             "STRIPE_API_KEY": STRIPE_KEY,
             "ADYEN_API_KEY": "kills",
         }
@@ -127,23 +148,30 @@ class Siege:
 
     # --- the siege -----------------------------------------------------------------------------------------
 
-    def press(self, kills: int) -> None:
-        """Files are run until so many workers were killed, and the last of them is done."""
-        while self.kills < kills and not self.broken:
+    def press(self, most: int) -> None:
+        """Files are run until so many workers were killed, or stopped, and the last of them is done."""
+        while self.kills + self.stops < most and not self.broken:
             self.new_file()
-            self._run_and_kill(kills)
+            if self.sleepy:
+                self._run_and_stop(most)
+            else:
+                self._run_and_kill(most)
             self._finish()
             self.broken += self.verdict()
 
     def _run_and_kill(self, kills: int) -> None:
         workers = [self.start() for _ in range(self.workers)]
         while self.kills < kills:
-            time.sleep(self.rng.uniform(0, self.longest / self.workers))
+            before = self._made()
             place = self.rng.randrange(self.workers)
+            # Anywhere, or where something is being done: a worker takes longer to begin than to do much.
+            if self.rng.random() < _AT_WORK:
+                self._wait_for_work(workers[place], before)
+            time.sleep(self.rng.uniform(0, self.longest / self.workers))
             ended = workers[place].ended_by_now()
             if ended is None:
                 ended = workers[place].kill()
-                self.kills += ended.code == -9
+                self._count(ended, self._made() - before)
                 self.broken += self.broken_now()
             self.note(ended)
             if self.broken or self.state() == "finished":
@@ -152,6 +180,46 @@ class Siege:
             workers[place] = self.start()
         for worker in workers:
             self.note(worker.ended())
+
+    def _wait_for_work(self, worker: Command, before: int) -> None:
+        deadline = time.monotonic() + _LONGEST_SECONDS
+        while self._made() == before and not worker.has_ended() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _made(self) -> int:
+        return int(self.query("SELECT count(*) AS made FROM refund")[0]["made"])
+
+    def _count(self, ended: Ended, made: int) -> None:
+        """A file is to last for several kills: where one of them came late, the next ones come sooner."""
+        if ended.code == -9:
+            self.kills += 1
+            self.at_work += made > 0
+            self.longest *= 0.8 if made > self.rows / 10 else 1.1
+
+    def _run_and_stop(self, stops: int) -> None:
+        workers = [self.start() for _ in range(self.workers)]
+        while self.stops < stops and self.state() != "finished" and not self.broken:
+            time.sleep(self.rng.uniform(0, 1))
+            asleep = self.rng.sample(workers, self.rng.randrange(1, self.workers))
+            for worker in asleep:
+                worker.stop()
+            # One of them may have the store's lock, and then nobody can look at it meanwhile.
+            time.sleep(_ASLEEP_SECONDS)
+            for worker in asleep:
+                worker.wake()
+            self.stops += len(asleep)
+            workers = [self._still_at_work(worker) for worker in workers]
+            self.broken += self.broken_now()
+        for worker in workers:
+            self.note(worker.ended())
+
+    def _still_at_work(self, worker: Command) -> Command:
+        """The worker, or another in its place."""
+        ended = worker.ended_by_now()
+        if ended is None:
+            return worker
+        self.note(ended)
+        return self.start()
 
     def _finish(self) -> None:
         for _ in range(_MOST_TRIES):
@@ -166,11 +234,15 @@ class Siege:
         file = ["--from", str(self.file), "--reason", "other"]
         how = ["--resume", str(found["id"])] if found and (self._has_refusals or self.rng.random() < 0.5) else file
         arguments = [str(self.kind), *how, "--yes", "-o", "json"]
+        ahead = self.rng.choice(_CLOCKS)
 
         def work() -> int:
-            become_an_operator(self.folder, self.environ)
+            become_an_operator(self.folder, self.environ, longest=_LONGEST_SECONDS)
             os.chdir(self.folder)
-            patch.object(bulk_marks, "CHUNK", max(50, self.rows // 20)).start()
+            patch.object(bulk_marks, "CHUNK", max(10, self.rows // 20)).start()
+            if self.sleepy:
+                _have_short_leases()
+                patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
             return run(arguments)
 
         return Command(forked(work), tuple(arguments), self.folder)
@@ -274,10 +346,13 @@ class Siege:
 
     def _records_made(self) -> Iterator[str]:
         books = self.books()
-        made = [(refund["amount"], refund["state"]) for refund in books.refunds]
-        wanted = [(sum(wish.gives.values()), "recorded") for wish in self.wishes if not wish.refused]
-        if sorted(made) != sorted(wanted):
-            yield f"I6: {len(wanted)} records were wanted, {len(made)} were made"
+        numbers = {row["id"]: row["number"] for row in self.query("SELECT id, number FROM invoice")}
+        made = Counter((numbers[refund["invoice_id"]], refund["amount"], refund["state"]) for refund in books.refunds)
+        wanted = Counter((wish.invoice, amount, "recorded") for wish in self.wishes for amount in wish.gives.values())
+        yield from (f"I6: {count} too many of {record}" for record, count in (made - wanted).items())
+        yield from (f"I6: {count} too few of {record}" for record, count in (wanted - made).items())
+        unnoted = [refund["id"] for refund in books.refunds if refund["id"] not in books.notes]
+        yield from (f"R7: {refund} has no credit note" for refund in unnoted)
         entries = Counter((entry["subject"], entry["action"]) for entry in books.audit)
         for (refund, action), times in entries.items():
             if times > 1:
@@ -314,7 +389,7 @@ class Siege:
         arguments = [str(self.kind), "--from", str(self.file), "--reason", "other", "--yes", "-o", "json"]
 
         def work() -> int:
-            become_an_operator(self.folder, self.environ)
+            become_an_operator(self.folder, self.environ, longest=_LONGEST_SECONDS)
             return run(arguments)
 
         ended = Command(forked(work), tuple(arguments), self.folder).ended()
@@ -322,6 +397,14 @@ class Siege:
             yield f"I4: the same file again did not find all done: {ended}"
         if before != (len(self.sandbox.state()["requests"]), self.query("SELECT count(*) AS n FROM refund")):
             yield f"I4: the same file again did something: {ended}"
+
+
+def _have_short_leases() -> None:
+    """In a process of its own. What a worker that sleeps had is another's soon."""
+    for module in (leases, run_refunds):
+        patch.object(module, "LEASE_MARGIN_SECONDS", 0.2).start()
+    patch.object(run_refunds, "_ROW_LEASE_SECONDS", 1.5).start()
+    patch.object(run_refunds, "_HOLD_SECONDS", 0.4).start()
 
 
 def _names(request: dict[str, Any], file: int) -> bool:
@@ -404,56 +487,91 @@ class _World:
         self.wishes += [Wish(number, amount, gives, refused) for amount, gives in wishes]
 
 
-def besiege(kind: RunKind, name: str, *, workers: int, kills: int, rows: int, longest: float, seed: int) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One siege, as it is asked for. `url` is an empty database, or "" for one that goes after."""
+
+    kind: RunKind
+    database: str
+    workers: int
+    strikes: int
+    rows: int
+    sleepy: bool
+    seed: int
+    url: str = ""
+
+
+def besiege(plan: Plan) -> list[str]:
     """Everything that was not as it must be."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="refundcli-kills-") as made, database(name, Path(made)) as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="refundcli-kills-") as made,
+        nullcontext(plan.url) if plan.url else database(plan.database, Path(made)) as url,
+    ):
         sandbox = Sandbox()
         try:
-            siege = Siege(kind, url, Path(made), sandbox, rows, workers, random.Random(seed), longest)
+            rng = random.Random(plan.seed)
+            siege = Siege(plan.kind, url, Path(made), sandbox, plan.rows, plan.workers, rng, sleepy=plan.sleepy)
             siege.open()
-            siege.press(kills)
+            siege.press(plan.strikes)
         finally:
             sandbox.stop()
     codes = ", ".join(f"{code}: {count}" for code, count in sorted(siege.codes.items()))
-    print(
-        f"bulk kills: {kind} on {name}, {workers} at once: {siege.kills} kills of runs of {rows} rows, "
-        f"{siege.files} files, seed {seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "
+    struck = f"{siege.stops} stops" if plan.sleepy else f"{siege.kills} kills, {siege.at_work} of them at work"
+    told = [
+        f"bulk kills: {plan.kind} on {plan.database}, {plan.workers} at once: {struck}; {siege.files} files of "
+        f"{plan.rows:,} rows, seed {plan.seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "
         f"{len(siege.broken)} violations"
-    )
-    for sentence in siege.broken[:20]:
-        print(f"    {sentence}")
+    ]
+    told += [f"    {sentence[:_LONGEST_SENTENCE]}" for sentence in siege.broken[:20]]
+    # In one piece: others may be telling theirs.
+    sys.stdout.write("\n".join(told) + "\n")
+    sys.stdout.flush()
     return siege.broken
+
+
+def _all(plans: Sequence[Plan], at_once: int) -> int:
+    """Each in a process of its own, so many at once; how many did not end as they must."""
+    waiting, running, failed = list(plans), set[int](), 0
+    while waiting or running:
+        while waiting and len(running) < at_once:
+            plan = waiting.pop(0)
+            running.add(forked(lambda plan=plan: bool(besiege(plan))))  # type: ignore[misc]
+        pid, status = os.wait()
+        running.discard(pid)
+        failed += os.waitstatus_to_exitcode(status) != 0
+    return failed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", type=RunKind, action="append")
+    parser.add_argument("--kind", type=RunKind, choices=list(RunKind), action="append")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), action="append")
-    parser.add_argument("--workers", type=int)
+    parser.add_argument("--workers", type=int, action="append")
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--stops", type=int, help="workers put to sleep instead of killed")
     parser.add_argument("--rows", type=int)
-    parser.add_argument("--longest", type=float, default=1.5, help="seconds that a worker may live at most")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--at-once", type=int, default=2, help="sieges at the same time")
+    parser.add_argument("--store", default="", help="an empty database, for one siege")
     wanted = parser.parse_args(arguments)
-    broken = 0
-    for kind in wanted.kind or list(RunKind):
-        for name in wanted.database or ("sqlite", "postgresql"):
-            shared = kind is RunKind.REFUND and name == "postgresql"
-            for workers in [wanted.workers] if wanted.workers else ([1, 3] if shared else [1]):
-                rows = wanted.rows or (20_000 if kind is RunKind.MARK_REFUNDED else 300)
-                broken += len(
-                    besiege(
-                        kind,
-                        name,
-                        workers=workers,
-                        kills=wanted.kills,
-                        rows=rows,
-                        longest=wanted.longest,
-                        seed=wanted.seed,
-                    )
-                )
-    return 1 if broken else 0
+    databases = [wanted.store.partition(":")[0]] if wanted.store else wanted.database or ["sqlite", "postgresql"]
+    plans = [
+        Plan(
+            kind,
+            name,
+            workers,
+            wanted.stops or wanted.kills,
+            wanted.rows or (1_500 if kind is RunKind.MARK_REFUNDED else 300),
+            bool(wanted.stops),
+            wanted.seed,
+            wanted.store,
+        )
+        for kind, name in product(wanted.kind or list(RunKind), databases)
+        # Rows of records are one worker's; those of refunds any number of them may share.
+        for workers in ((wanted.workers or [1, 3]) if kind is RunKind.REFUND else [1])
+    ]
+    return 1 if _all(plans, wanted.at_once) else 0
 
 
 if __name__ == "__main__":

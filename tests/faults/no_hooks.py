@@ -14,7 +14,10 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from compiled import share_compiled_statements
 from desk import MERCHANT, Desk
+from faults.verdict import summed
+from memory import use_memory_for_temporary_files
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.checking import unsound
 from refundcli.store.engine import store_engine
@@ -36,6 +39,8 @@ def main() -> int:
         print("no-hook sweep: strace cannot run here, skipped")
         return 0
     os.environ["NO_PROXY"] = "127.0.0.1"
+    use_memory_for_temporary_files()
+    share_compiled_statements()
     with RunningSandbox(merchant_account=MERCHANT) as sandbox, tempfile.TemporaryDirectory() as folder:
         template = Path(folder) / "template.db"
         ensure_schema(store_engine(f"sqlite:///{template}"), at=datetime.now(UTC), writing=True)
@@ -48,7 +53,7 @@ def main() -> int:
                     break
                 kills += 1
                 _check(desk, f"{call} #{nth}")
-    print(f"no-hook sweep: {kills} kills at {', '.join(CALLS)}; 0 violations")
+    print(f"no-hook sweep: {kills} kills at {', '.join(CALLS)}; 0 violations\n    {summed(())}")
     return 0
 
 

@@ -84,6 +84,17 @@ class Command:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return self._told(status) if pid else None
 
+    def has_ended(self) -> bool:
+        """It may still be asked how."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def stop(self) -> None:
+        """As a laptop that is closed: it knows nothing of it."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> Ended:
         """With -9, wherever it is; it may have ended just before."""
         os.kill(self.pid, signal.SIGKILL)
@@ -122,7 +133,7 @@ def start(
     return Command(forked(work), tuple(arguments), folder)
 
 
-def become_an_operator(folder: Path, environ: dict[str, str]) -> None:
+def become_an_operator(folder: Path, environ: dict[str, str], *, longest: int = LONGEST_SECONDS) -> None:
     """This process, forked, has no terminal, what it says goes into a file, and its environment is this."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     said = os.open(folder / f"{os.getpid()}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -133,7 +144,7 @@ def become_an_operator(folder: Path, environ: dict[str, str]) -> None:
     # A program that is started in the background may find Ctrl-C switched off.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.alarm(LONGEST_SECONDS)
+    signal.alarm(longest)
 
 
 def _noting(folder: Path) -> Callable[[str], None]:
@@ -192,6 +203,16 @@ class Sandbox:
             {"provider": provider, "amount": amount, "currency": currency, "reference": reference},
         )
 
+    def invoice(self, invoice_id: str, total: int, currency: str) -> None:
+        """Open, and to be paid."""
+        wanted = {"id": invoice_id, "number": "INV-1", "status": "open", "total": total, "currency": currency}
+        self._ask("POST", "invoices", wanted)
+
+    def close_in_the_dashboard(self, invoice_id: str, action: str) -> None:
+        """By another hand, which knows nothing of us."""
+        verb = "void" if action == "void" else "mark_uncollectible"
+        self._send("POST", f"/v1/invoices/{invoice_id}/{verb}", "", {"Authorization": "Bearer sk_test_dashboard"})
+
     def dispute(self, reference: str) -> None:
         self._ask("POST", "disputes", {"charge": reference, "status": "open"})
 
@@ -221,10 +242,13 @@ class Sandbox:
         return found
 
     def _ask(self, method: str, path: str, body: Any = None) -> bytes:
+        return self._send(method, f"/_sandbox/{path}", json.dumps(body) if body is not None else "", {})
+
+    def _send(self, method: str, path: str, body: str, headers: dict[str, str]) -> bytes:
         # A line of its own for each: on one that is kept, every answer's second half waits 40 ms for a receipt.
         line = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=10)
         try:
-            line.request(method, f"/_sandbox/{path}", json.dumps(body) if body is not None else None)
+            line.request(method, path, body, headers)
             answer = line.getresponse()
             told = answer.read()
         finally:

@@ -76,7 +76,7 @@ class Bench:
     row_lease_seconds: float
 
     def lease(self, provider: Provider) -> Lease:
-        return new_lease(self.clock.now(), self.lease_seconds(provider))
+        return new_lease(self.clock.now(), self.lease_seconds(provider), owner=self.worker)
 
 
 def write_group(tx: Writing, group: Group, bench: Bench) -> Written:
@@ -86,7 +86,7 @@ def write_group(tx: Writing, group: Group, bench: Bench) -> Written:
     _claim(tx, group, bench, written)
     _look_and_reserve(tx, group, bench, written)
     tx.finish_items(group.ended)
-    row_lease = new_lease(bench.clock.now(), bench.row_lease_seconds)
+    row_lease = new_lease(bench.clock.now(), bench.row_lease_seconds, owner=bench.worker)
     if group.take:
         written.taken = tx.take_items(
             bench.run.id, worker=bench.worker, until=row_lease.until, at=bench.clock.now(), limit=group.take

@@ -20,9 +20,12 @@ class Lease:
     until: datetime
 
 
-def new_lease(now: datetime, call_seconds: float) -> Lease:
-    """For this process, for as long as one call may take (seconds) and its outcome to be written."""
-    return Lease(this_process(), now + timedelta(seconds=call_seconds + LEASE_MARGIN_SECONDS))
+def new_lease(now: datetime, call_seconds: float, *, owner: str = "") -> Lease:
+    """For this process, for as long as one call may take (seconds) and its outcome to be written.
+
+    `owner` is the name of this process, where it is known already.
+    """
+    return Lease(owner or this_process(), now + timedelta(seconds=call_seconds + LEASE_MARGIN_SECONDS))
 
 
 def this_process() -> str:

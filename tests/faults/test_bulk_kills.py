@@ -1,0 +1,30 @@
+"""A few kills of bulk runs, on SQLite and PostgreSQL; `make test-faults` has fifty of each."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(("kind", "workers", "rows"), [("refund", 2, 60), ("mark-refunded", 1, 400)])
+def test_each_row_of_a_run_that_is_killed_and_started_again_is_done_once(
+    store_url: str, kind: str, workers: int, rows: int
+) -> None:
+    options = ["--kind", kind, "--workers", str(workers), "--rows", str(rows), "--kills", "4", "--store", store_url]
+    # In a process with one thread, which may fork.
+    ended = subprocess.run(
+        [sys.executable, "-m", "faults.bulk_kills", *options],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    told = ended.stdout + ended.stderr
+    assert ended.returncode == 0, told
+    assert "4 kills" in told
+    assert "0 violations" in told
