@@ -33,7 +33,7 @@ from refundcli.cli.main import run
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fingerprint
-from refundcli.services import bulk_marks, leases, run_refunds
+from refundcli.services import bulk_check, leases, run_refunds
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports import NewInvoice, NewPayment, Writing
 from refundcli.store.checking import findings
@@ -239,7 +239,7 @@ class Siege:
         def work() -> int:
             become_an_operator(self.folder, self.environ, longest=_LONGEST_SECONDS)
             os.chdir(self.folder)
-            patch.object(bulk_marks, "CHUNK", max(10, self.rows // 20)).start()
+            patch.object(bulk_check, "CHUNK", max(10, self.rows // 20)).start()
             if self.sleepy:
                 _have_short_leases()
                 patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
