@@ -25,7 +25,7 @@ demo: $(VENV)/.run  ## the main job against the built-in sandbox
 test: $(VENV)/.dev  ## the tests, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-CASES ?= 2500
+CASES ?= 2200
 SEED ?= 1
 test-faults: $(VENV)/.dev  ## kill -9, Ctrl-C, disk and network errors everywhere; and wrong programs that must be caught
 	PYTHONPATH=tests $(BIN)/python -m faults --cases $(CASES) --seed $(SEED)

@@ -1,4 +1,4 @@
-"""The whole proof: `make test-faults`, or `python -m faults --cases 2500 --seed 1` with PYTHONPATH=tests.
+"""The whole proof: `make test-faults`, or `python -m faults --cases 2200 --seed 1` with PYTHONPATH=tests.
 
 Every part prints its cases, its seed and its violations. Here they are run, timed and summed: what two parts that need
 one core each can do side by side, they do. Exit 0 only where every part ended with 0.
@@ -49,8 +49,8 @@ def parts(cases: int, seed: int, examples: int) -> list[list[Part]]:
 
 def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m faults", description="Everything that tests what is promised.")
-    parser.add_argument("--cases", type=int, default=2500, metavar="N", help="of the fault sweep")
-    parser.add_argument("--examples", type=int, default=100, metavar="N", help="sequences of the model, each database")
+    parser.add_argument("--cases", type=int, default=2200, metavar="N", help="of the fault sweep")
+    parser.add_argument("--examples", type=int, default=70, metavar="N", help="sequences of the model, each database")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     wanted = parser.parse_args(given)
     began, ended = time.monotonic(), []
