@@ -1,27 +1,26 @@
 """Invoices by the million: `invoice import` against the `.import` of the sqlite3 shell, which checks nothing.
 
-python benchmarks/importing.py [--rows 1000000]
+python -m benchmarks.importing [--rows 1000000]
 """
 
 import argparse
 import csv
 import os
 import random
-import subprocess
-import sys
+import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-REFUNDCLI = str(Path(sys.executable).parent / "refundcli")
+from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, run, spread
+
 SHELL = "sqlite3"
 ROWS = 1_000_000
 SEED = 20_261_031
 # What the goals of the project ask for.
-MOST_OF_RIVAL, MOST_MEMORY_MB = 10, 200
+MOST_OF_RIVAL, MOST_MEMORY_MB, MOST_GROWTH = 10, 200, 1.2
 
 COLUMNS = (
     "number", "customer", "customer_name", "currency", "total", "status", "issued_on", "due_on", "paid_on",
@@ -51,11 +50,10 @@ def measure(rows: int) -> Measured:
     with tempfile.TemporaryDirectory(prefix="refundcli-bench-") as name:
         folder = Path(name)
         make_file(folder / "invoices.csv", rows)
-        plain = [SHELL, "plain.db", ".mode csv", ".import invoices.csv invoices"]
-        rival, _ = _run(plain, folder, os.environ)
+        rival = run([SHELL, "plain.db", ".mode csv", ".import invoices.csv invoices"], os.environ, folder)
         import_ours = [REFUNDCLI, "--quiet", "invoice", "import", "invoices.csv", "-o", "json"]
-        ours, memory = _run(import_ours, folder, os.environ | _settings(folder))
-        return Measured(rows, ours, rival, memory)
+        ours = run(import_ours, environ(folder), folder)
+        return Measured(rows, ours.seconds, rival.seconds, ours.memory_mb)
 
 
 def make_file(path: Path, rows: int) -> None:
@@ -96,45 +94,38 @@ def _payment(n: int, chance: random.Random, total: str, issued: date, paid_on: d
     return ("paid", *days, paid_on, total, "card", *paid_by, reference, "true", dispute, back)
 
 
-def _settings(folder: Path) -> dict[str, str]:
-    return {
-        "REFUNDCLI_STORE_URL": f"sqlite:///{folder / 'books.db'}",
-        "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
-        "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
-        "XDG_CONFIG_HOME": str(folder / "config"),
-    }
-
-
-def _run(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> tuple[float, float]:
-    """Seconds from the start of the process to its end, and its most memory in MB."""
-    started = time.perf_counter()
-    running = subprocess.Popen(command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(running.pid, 0)
-    seconds = time.perf_counter() - started
-    running.returncode = os.waitstatus_to_exitcode(status)
-    assert running.returncode == 0, f"{command[0]} ended with {running.returncode}"
-    return seconds, used.ru_maxrss / 1024
-
-
-def rows(*, count: int = ROWS) -> list[tuple[str, str, str, str, str]]:
-    """For the table of figures: what was measured, the figure, what it is held against, that figure, the ratio."""
-    few, many = measure(max(count // 10, 1)), measure(count)
-    return [
-        (
-            f"`invoice import` of {many.rows:,} rows of {len(COLUMNS)} columns",
-            f"{many.ours:.1f} s",
-            "rival: `.import` of the sqlite3 shell",
-            f"{many.rival:.1f} s",
-            f"{many.ratio:.2f}",
-        ),
-        (
-            "its most memory",
-            f"{many.memory_mb:.0f} MB",
-            f"itself at {few.rows:,} rows",
-            f"{few.memory_mb:.0f} MB",
-            f"{many.memory_mb / few.memory_mb:.2f}",
-        ),
-    ]
+def figures(scale: Scale) -> Iterator[Figure]:
+    """Raises where the shell is not there: nothing else is the rival that is named."""
+    if shutil.which(SHELL) is None:
+        raise FileNotFoundError("the sqlite3 shell, which `invoice import` is measured against")
+    count = scale.pick(full=ROWS, small=100_000, tiny=20)
+    few = [measure(max(count // 10, 1)) for _ in range(scale.rounds)]
+    many = measure(count)
+    for found in (few, [many]):
+        yield figure(
+            f"`invoice import` of {found[0].rows:,} rows of {len(COLUMNS)} columns",
+            spread([each.ours for each in found], "s", digits=1),
+            "rival: `.import` of the sqlite3 shell into one unchecked table",
+            spread([each.rival for each in found], "s", digits=1),
+            [each.ratio for each in found],
+            at_most=MOST_OF_RIVAL,
+        )
+    yield figure(
+        "its most memory",
+        f"{many.memory_mb:.0f} MB",
+        f"limit: {MOST_MEMORY_MB} MB",
+        f"{MOST_MEMORY_MB} MB",
+        [many.memory_mb / MOST_MEMORY_MB],
+        at_most=1,
+    )
+    yield figure(
+        "its most memory",
+        f"{many.memory_mb:.0f} MB",
+        f"itself at {few[0].rows:,} rows",
+        spread([each.memory_mb for each in few], "MB"),
+        [many.memory_mb / each.memory_mb for each in few],
+        at_most=MOST_GROWTH,
+    )
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """What the pages say is what the program does: commands, options, codes, columns, settings, quoted output."""
 
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -17,17 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import typer
 
 import refundcli
-from desk import Desk
+from desk import MERCHANT, Desk
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.cli.main import COMMANDS, cli
 from refundcli.documents import bulk_file, invoice_rows
+from refundcli.documents.kept_deliveries import DeliveryFile
+from refundcli.documents.source import open_source
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refusals import PRECEDENCE, RuleRefusal
+from refundcli.sandbox.seed import seed_file
+from refundcli.sandbox.testing import RunningSandbox
 from refundcli.settings import load
 
 ROOT = Path(__file__).parents[2]
@@ -310,3 +316,26 @@ def processes_that_know(word: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+# --- The practice providers ---
+
+
+def test_each_thing_that_the_sandbox_can_be_made_to_do_is_done(tmp_path: Path) -> None:
+    rows = table_under("| POST", (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8"))
+    made = ""
+    with RunningSandbox(merchant_account=MERCHANT) as sandbox:
+        seed_file(sandbox.state, ROOT / "examples" / "invoices.csv")
+        for path, body, _ in rows:
+            answer = requests.post(sandbox.url + path.replace("REFUND", made), data=body, timeout=10)
+            assert answer.status_code == 200, (path, answer.text)
+            made = (answer.json() or {}).get("id", made) if path == "/_sandbox/refunds" else made
+        for path in ("state", "deliveries?provider=adyen", "reports/payment-accounting.csv"):
+            assert requests.get(f"{sandbox.url}/_sandbox/{path}", timeout=10).ok
+        waiting = requests.get(f"{sandbox.url}/_sandbox/deliveries?provider=adyen", timeout=10)
+    kept = tmp_path / "deliveries.json"
+    kept.write_text(waiting.text)
+    with open_source(str(kept), io.BytesIO()) as source:
+        found = list(DeliveryFile(source, None).deliveries())
+    assert len(found) > 3
+    assert [each.why_not for each in found if each.why_not] == []

@@ -238,6 +238,16 @@ def test_an_inquiry_that_was_closed_leaves_no_dispute_behind(desk: Desk) -> None
     desk.json("refund INV-1 --full --reason other --yes")
 
 
+def test_while_a_bank_asks_for_information_nothing_is_sent(desk: Desk) -> None:
+    reference = desk.paid_by_card(provider="adyen")
+    desk.sandbox.dispute(reference, "warning_needs_response")
+    ingest(desk, *told_by(desk, "adyen"))
+    desk.refused("refund INV-1 --full --reason other --yes", "disputed")
+    desk.sandbox.dispute(reference, "warning_closed")
+    ingest(desk, *told_by(desk, "adyen"))
+    desk.json("refund INV-1 --full --reason other --yes")
+
+
 def test_while_stripe_cannot_be_asked_its_events_wait(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.json("refund INV-1 --amount 1 --reason other --yes")
@@ -349,6 +359,14 @@ def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(
     empty = kept(desk, ["", ""], "empty.json")
     desk.refused(f"events ingest {empty}", "empty-file", exit_code=2)
     desk.refused("events ingest nowhere.json", "file-not-found", exit_code=2)
+
+
+def test_what_adyen_sends_may_stand_in_a_file_as_it_is_and_is_proven_all_the_same(desk: Desk) -> None:
+    desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
+    bare = [adyen(signed(item())), adyen(signed(item(pspReference="OTHER"), "ab" * 16)), stripe(stripe_event())]
+    told = ingest(desk, *(each.body.decode() for each in bare), exit_code=3)
+    assert (told["new"], told["refused_by_flaw"]) == (1, {"forged": 1, "unsigned": 1})
+    assert desk.invoice("INV-1").refundable.number == "0.00"
 
 
 def test_without_a_secret_nothing_can_be_believed(desk: Desk) -> None:

@@ -31,7 +31,8 @@ def sandbox(
 ) -> None:
     """Serve Stripe and Adyen look-alikes on 127.0.0.1 until Ctrl-C. The address is the first line on stdout.
 
-    The state is in memory; GET /_sandbox/state shows what was done.
+    The state is in memory; GET /_sandbox/state shows what was done. Refunds by other hands, disputes, late
+    failures, a day that passes, signed webhooks and Adyen's reports: docs/sandbox.md.
     """
     try:
         from refundcli.sandbox import seed as seeding

@@ -14,9 +14,12 @@ _AGAIN_SECONDS = 60.0
 # An import that brings a payment after its event does so soon; older ones wait for `events apply`, or a start.
 _YOUNG = timedelta(hours=1)
 _AFTER_TROUBLE_SECONDS = 5.0
-# The store is held for so many events at a time, and before each time storing may go first for so long.
-_AT_ONCE = 20
+# The store is held for so many events at a time, and before each time storing may go first for so long: however
+# slow the machine is, and however long deliveries keep coming, applying has a fifth of the time.
+_AT_ONCE = 10
 _PATIENCE_SECONDS = 0.25
+_LONGEST_PATIENCE_SECONDS = 2.0
+_STORING_TO_APPLYING = 4
 
 
 @dataclass
@@ -36,6 +39,7 @@ class Applier:
     _again_from: int | None = 0
     _again_at: float = 0.0
     _first_time: bool = True
+    _went_on_at: float = 0.0
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="applier", daemon=True)
@@ -98,5 +102,8 @@ class Applier:
 
     def _go_on(self) -> bool:
         """Storing goes first, and then this for a moment."""
-        self.nothing_to_store.wait(_PATIENCE_SECONDS)
+        took = time.monotonic() - self._went_on_at
+        wanted = max(_PATIENCE_SECONDS, took * _STORING_TO_APPLYING)
+        self.nothing_to_store.wait(min(wanted, _LONGEST_PATIENCE_SECONDS))
+        self._went_on_at = time.monotonic()
         return not self._ending.is_set()

@@ -187,8 +187,8 @@ def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, Any], payment: 
         "status": fields.get("status") == "received",
         "amount": _same_amount(fields.get("amount"), asked["amount"]),
         "paymentPspReference": fields.get("paymentPspReference") == payment,
-        "reference": fields.get("reference", asked["reference"]) == asked["reference"],
-        "merchantAccount": fields.get("merchantAccount", asked["merchantAccount"]) == asked["merchantAccount"],
+        "reference": fields.get("reference") in (None, asked["reference"]),
+        "merchantAccount": fields.get("merchantAccount") in (None, asked["merchantAccount"]),
     }
     return [name for name, same in holds.items() if not same]
 

@@ -48,8 +48,10 @@ REFUND_EVENTS: Mapping[str, _Refunding] = {
     "REFUNDED_REVERSED": _Refunding(RefundState.REVERSED, RefundState.REVERSED),  # and so is this one's
     "POSTPONED_REFUND": _Refunding(RefundState.PENDING, RefundState.FAILED),  # waits for the capture
 }
-# And for a dispute. A request for information is none yet: no money moved, and a refund is still the right answer.
+# And for a dispute. At the first no money moved yet, but the bank may take it any day: a refund could be the second.
 DISPUTE_EVENTS: Mapping[str, Dispute] = {
+    "REQUEST_FOR_INFORMATION": Dispute.OPEN,
+    "INFORMATION_SUPPLIED": Dispute.NONE,  # the bank has its answer; a chargeback would be a new dispute
     "NOTIFICATION_OF_CHARGEBACK": Dispute.OPEN,
     "CHARGEBACK": Dispute.OPEN,  # debited, and may still be defended
     "PREARBITRATION_OPEN": Dispute.OPEN,
@@ -222,7 +224,7 @@ def _item_in(told: object) -> Fields:
         raise _refused(Flaw.UNREADABLE, "an item lacks what every item has")
     if optional is not None and not _WORD.fullmatch(text_in(optional)):
         raise _refused(Flaw.UNREADABLE, "an item's original reference is none")
-    if not isinstance(item.get("merchantReference", ""), str):
+    if not isinstance(item.get("merchantReference") or "", str):
         raise _refused(Flaw.UNREADABLE, "an item's merchant reference is no text")
     _signed_amount(item)
     return item

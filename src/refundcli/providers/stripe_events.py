@@ -10,6 +10,7 @@ import stripe
 
 from refundcli.domain.statuses import Provider
 from refundcli.providers.http import text_in
+from refundcli.providers.stripe_fields import id_in
 from refundcli.services.deliveries import DeliveryRefused, Flaw
 from refundcli.services.ports import ProviderRecords
 from refundcli.services.provider_news import NewEvent, News
@@ -20,6 +21,7 @@ Fields = Mapping[str, Any]
 TOLERANCE = timedelta(minutes=5)
 _FUTURE = timedelta(minutes=1)
 _EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,250}")
+_REFUNDS = ("re_", "pyr_")
 _SIGNED_AT = re.compile(r"(?:^|,)\s*t=([0-9]{1,12})(?:,|$)")
 
 # Events that bear on refunds and disputes; what they are about is asked for anew.
@@ -63,10 +65,11 @@ class StripeEvents:
         """How the payment stands now, whatever the event says: so late and doubled ones do no harm."""
         if event.kind not in KINDS:
             return None
-        payment = _payment_in(json.loads(event.payload))
-        truth = self._records.payment(payment) if payment else None
+        told = json.loads(event.payload)
+        truth = next(filter(None, map(self._records.payment, _payments_in(told))), None)
         if truth is None:
-            return []
+            refund = self._records.refund(event.about) if event.about.startswith(_REFUNDS) else None
+            return [refund] if refund else []
         # An inquiry that was closed leaves no dispute behind: only an event of a dispute may say that there is none.
         dispute = truth.told_dispute if event.kind.startswith("charge.dispute.") else truth.dispute
         return [*([dispute] if dispute else []), *truth.refunds]
@@ -119,13 +122,11 @@ def _object_in(told: Fields) -> Fields | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _payment_in(told: Fields) -> str:
-    """The payment that the event's object belongs to, by its charge where that is told."""
+def _payments_in(told: Fields) -> list[str]:
+    """By which ids the payment can be asked for that the event's object belongs to, by its charge first."""
     found = _object_in(told) or {}
-    if found.get("object") == "charge":
-        return text_in(found.get("id"))
-    named = (found.get("charge"), found.get("payment_intent"))
-    return next((text_in(each.get("id")) if isinstance(each, Mapping) else text_in(each) for each in named if each), "")
+    charge = found if found.get("object") == "charge" else found.get("charge")
+    return list(filter(None, (id_in(charge), id_in(found.get("payment_intent")))))
 
 
 def _refused(flaw: Flaw, why: str) -> DeliveryRefused:

@@ -1,6 +1,6 @@
 """Stripe's invoices in the books' words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 
 from refundcli.domain.currencies import Currency
@@ -16,7 +16,11 @@ _STATUSES = {status.value: status for status in InvoiceStatus if status is not I
 
 
 def new_invoice(
-    told: Fields, payments: Sequence[Fields], truths: Mapping[str, PaymentTruth], zone: tzinfo
+    told: Fields,
+    payments: Sequence[Fields],
+    truths: Mapping[str, PaymentTruth],
+    products: tuple[str, ...],
+    zone: tzinfo,
 ) -> NewInvoice:
     """`payments` are its invoice payments, `truths` what was read of each by its reference.
 
@@ -39,7 +43,7 @@ def new_invoice(
         due_on=_day(told.get("due_date"), zone),
         paid_on=_day(times.get("paid_at"), zone),
         invoice_reference=fields.id_of(told),
-        products=_products(told),
+        products=products,
         subscription=_subscription(told),
         payments=tuple(_payments(told, payments, truths, of, zone)),
     )
@@ -87,9 +91,8 @@ def _through_stripe(truth: PaymentTruth) -> NewPayment:
     )
 
 
-def _products(told: Fields) -> tuple[str, ...]:
-    lines = _mapping(told.get("lines")).get("data")
-    named = [text_in(_mapping(line).get("description")) for line in lines] if isinstance(lines, list) else []
+def products_in(lines: Iterable[object]) -> tuple[str, ...]:
+    named = [text_in(_mapping(line).get("description")) for line in lines]
     return tuple(dict.fromkeys(filter(None, named)))
 
 

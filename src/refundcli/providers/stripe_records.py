@@ -4,7 +4,7 @@ Only reads; half a list never passes for a whole one.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, tzinfo
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ _MOST_TRIES = 4
 _LONGEST_WAIT_SECONDS = 10.0
 # A dispute in one of these is over; an inquiry that may still be refunded is none yet (`is_charge_refundable`).
 _OVER = {"won": Dispute.WON, "lost": Dispute.LOST, "warning_closed": Dispute.NONE, "prevented": Dispute.NONE}
+_GIVEN = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
 _INQUIRIES = frozenset({"warning_needs_response", "warning_under_review"})
 
 
@@ -87,32 +88,54 @@ class StripeRecords:
         charge, processing = intent.get("latest_charge"), intent.get("status") == "processing"
         if isinstance(charge, str):
             charge = self._charge(charge)
-        if isinstance(charge, Mapping) and charge.get("status") != "failed":
+        if isinstance(charge, Mapping) and fields.has_id(charge) and charge.get("status") != "failed":
             return self._truth_of(charge, asked_at, processing=processing)
+        if intent.get("status") == "succeeded":
+            return self._truth_without_charge(intent, asked_at)
         nothing = zero(fields.currency_of(intent))
         return PaymentTruth(self.name, (fields.id_of(intent),), nothing, nothing, processing, None, (), asked_at)
 
     def _truth_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
-        references = _references(charge)
+        references, about = _references(charge), {"charge": fields.id_of(charge)}
         of = fields.currency_of(charge)
-        dispute = self._dispute_of(charge, references) if charge.get("disputed") else None
-        captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
+        # Only a plain no spares the question: a refund into a dispute could pay the customer twice (R11).
+        disputes = [] if charge.get("disputed") is False else list(self._pages(self._client.v1.disputes.list, about))
         return PaymentTruth(
             provider=self.name,
             references=references,
-            captured=captured,
+            captured=fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of),
             refunded=fields.amount_of(charge, "amount_refunded", of),
             processing=processing or charge.get("status") == "pending",
-            dispute=dispute,
+            dispute=self._dispute_in(disputes, references, of, is_disputed=bool(charge.get("disputed"))),
             refunds=tuple(self._refund_news(each, references) for each in self._refunds_of(charge)),
             asked_at=asked_at,
+            why_not_refundable=_why_not_refundable(disputes),
+        )
+
+    def _truth_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
+        """Money was received, and no charge is named: all is asked of the intent itself."""
+        references, about = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
+        of = fields.currency_of(intent)
+        received = "amount" if intent.get("amount_received") is None else "amount_received"
+        refunds = [self._refund_news(each, references) for each in self._pages(self._client.v1.refunds.list, about)]
+        disputes = list(self._pages(self._client.v1.disputes.list, about))
+        return PaymentTruth(
+            provider=self.name,
+            references=references,
+            captured=fields.amount_of(intent, received, of),
+            refunded=sum((each.amount for each in refunds if each.state in _GIVEN), zero(of)),
+            processing=False,
+            dispute=self._dispute_in(disputes, references, of),
+            refunds=tuple(refunds),
+            asked_at=asked_at,
+            why_not_refundable=_why_not_refundable(disputes),
         )
 
     def _refunds_of(self, charge: Fields) -> Iterable[Fields]:
         """Those that came with the charge where these are all, else the whole list."""
         told = charge.get("refunds")
-        if isinstance(told, Mapping) and told.get("has_more") is False and isinstance(told.get("data"), list):
-            return list(told["data"])
+        if isinstance(told, Mapping) and told.get("has_more") is False:
+            return self._items(told)
         return self._pages(self._client.v1.refunds.list, {"charge": fields.id_of(charge)})
 
     # --- refunds -------------------------------------------------------------------------------------------
@@ -152,38 +175,41 @@ class StripeRecords:
         """One for each payment that has any: several disputes of a payment are told as one."""
         told = set[str]()
         for dispute in self._pages(self._client.v1.disputes.list, self._made_since(since)):
-            charge = fields.id_in(dispute.get("charge"))
-            if charge not in told:
-                told.add(charge)
-                truth = self.payment(charge)
+            payment = fields.id_in(dispute.get("charge")) or fields.id_in(dispute.get("payment_intent"))
+            if payment and payment not in told:
+                told.add(payment)
+                truth = self.payment(payment)
                 if truth and truth.dispute:
                     yield truth.dispute
 
-    def _dispute_of(self, charge: Fields, references: tuple[str, ...]) -> DisputeNews | None:
+    def _dispute_in(
+        self, found: Sequence[Fields], references: tuple[str, ...], of: Currency, *, is_disputed: bool = False
+    ) -> DisputeNews | None:
         """The gravest of a payment's disputes; what several lost ones took is added up (R11)."""
-        found = list(self._pages(self._client.v1.disputes.list, {"charge": fields.id_of(charge)}))
         by_state: dict[Dispute, list[Fields]] = {}
         for each in found:
             by_state.setdefault(_dispute_state(each), []).append(each)
+        if is_disputed and not found:
+            # The charge says that it is disputed, and no list tells how that stands.
+            by_state[Dispute.OPEN] = []
         for state in (Dispute.OPEN, Dispute.LOST, Dispute.WON):
             if state in by_state:
-                return self._dispute_news(state, by_state, references, fields.currency_of(charge))
+                return self._dispute_news(state, by_state[state], references, of)
         return None
 
     def _dispute_news(
-        self, state: Dispute, by_state: Mapping[Dispute, list[Fields]], references: tuple[str, ...], of: Currency
+        self, state: Dispute, alike: Sequence[Fields], references: tuple[str, ...], of: Currency
     ) -> DisputeNews:
-        alike = by_state[state]
         same_currency = [each for each in alike if fields.currency_of(each) == of]
         amount = sum((fields.amount_of(each, "amount", of) for each in same_currency), zero(of))
         return DisputeNews(
             provider=self.name,
             payment_references=references,
             dispute=state,
-            status=text_in(alike[0].get("status")),
+            status=text_in(alike[0].get("status")) if alike else "disputed",
             at=datetime.now(UTC),
             # A bank may dispute in its own currency; what that takes is not told here.
-            amount=amount if same_currency == alike else None,
+            amount=amount if same_currency and same_currency == list(alike) else None,
             account=self.account,
             livemode=self.livemode,
         )
@@ -281,13 +307,32 @@ class StripeRecords:
         paid = [each for each in listed if each.get("status") != "canceled"][::-1]
         references = dict.fromkeys(filter(None, map(invoices.paid_by, paid)))
         truths = {reference: truth for reference in references if (truth := self.payment(reference))}
-        return ToldInvoice(
-            fields.id_of(told), invoices.new_invoice(told, paid, truths, self._zone), tuple(truths.values())
-        )
+        gone = [by for each in paid if each.get("status") == "paid" and (by := invoices.paid_by(each)) not in truths]
+        if any(gone):
+            raise CannotBeHeld(self.name, f"its payment {said(next(filter(None, gone)))} is not there")
+        products = invoices.products_in(self._lines_of(told))
+        invoice = invoices.new_invoice(told, paid, truths, products, self._zone)
+        return ToldInvoice(fields.id_of(told), invoice, tuple(truths.values()))
+
+    def _lines_of(self, invoice: Fields) -> Iterable[object]:
+        """Those that came with the invoice where these are all: with more than some ten, the rest is a list apart."""
+        told = invoice.get("lines")
+        if not isinstance(told, Mapping) or told.get("has_more") is not True:
+            lines = told.get("data") if isinstance(told, Mapping) else None
+            return lines if isinstance(lines, list) else []
+        return self._pages(partial(self._client.v1.invoices.line_items.list, fields.id_of(invoice)), {})
 
 
 def _references(charge: Fields) -> tuple[str, ...]:
     return tuple(filter(None, (fields.id_in(charge.get("payment_intent")), fields.id_of(charge))))
+
+
+def _why_not_refundable(disputes: Iterable[Fields]) -> str:
+    """A dispute that is none here may still stand in the way: one that was prevented was refunded by the bank."""
+    in_the_way = [
+        each for each in disputes if each.get("is_charge_refundable") is False and _dispute_state(each) is Dispute.NONE
+    ]
+    return f"not refundable (dispute {text_in(in_the_way[0].get('status'))})" if in_the_way else ""
 
 
 def _dispute_state(told: Fields) -> Dispute:

@@ -19,7 +19,7 @@ Advance: TypeAlias = Callable[[int], None]
 Reject: TypeAlias = Callable[[BadRow], None]
 
 # Each chunk is one short transaction, so that others get in between.
-_CHUNK_SECONDS = 0.6
+_CHUNK_SECONDS = 0.8
 MOST_IN_CHUNK = 50_000
 _SHOWN = 50
 _MOST_KEPT = 1000

@@ -26,7 +26,7 @@ class DiffersFromProvider(Refused):
         more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         super().__init__(
             f"{invoice.number} is not at {where} as it is here: {told}{more}. Nothing was sent.",
-            hint=hint or f"refundcli reconcile --invoice {invoice.number}   takes in what is proven and shows the rest",
+            hint=hint or f"refundcli reconcile --invoice {invoice.number}     (takes in what is proven)",
             context={
                 "invoice": invoice.number,
                 "differences": [

@@ -19,10 +19,10 @@ from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.bad_rows import Problem
 from refundcli.services.chunks import chunked
-from refundcli.services.invoice_block import InvoiceBlock
+from refundcli.services.invoice_block import InvoiceBlock, PaymentColumns
 from refundcli.services.ports import Beside, ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
-from refundcli.store.many_rows import flags, insert_many, new_ids, stored
+from refundcli.store.many_rows import flags, insert_many, keep_at_hand, new_ids, stored
 from refundcli.store.payment_matching import id_columns, match_payments
 from refundcli.store.payment_news import payment_news, payment_values
 from refundcli.store.tables import AuditEntryRow, InvoiceRow, PaymentRow
@@ -38,6 +38,8 @@ _FORWARD: dict[str, frozenset[str]] = {
 }
 # SQLite takes 32,766 parameters in one statement; this leaves room.
 _AT_ONCE = 5_000
+# Ids are in no order: a chunk changes pages all over their indexes, each of them once while they are kept.
+_CACHE_KIB = 65_536
 
 Known = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
 
@@ -53,6 +55,7 @@ class Importer:
 
     def bring_in(self, blocks: Iterable[InvoiceBlock], *, all_new: bool) -> ImportCounts:
         """`all_new`: it is known that the store has none of these invoices, and they are not looked for."""
+        keep_at_hand(self._session.connection(), _CACHE_KIB)
         first_line = 0
         for block in blocks:
             first_line = first_line or block.lines[0]
@@ -107,7 +110,7 @@ class Importer:
             "provider": payments.providers,
             **id_columns(payments),
             "method": payments.methods,
-            "reference": list(map(_own_reference, payments.providers, payments.references)),
+            "reference": _own_references(payments),
             "captured": payments.captured,
             "returned_elsewhere": payments.returned_elsewhere,
             "opening_returned": payments.returned_elsewhere,
@@ -271,6 +274,8 @@ def _statuses(block: InvoiceBlock, paid: Sequence[int], returned: Sequence[int])
 
 def _positions(invoices: Sequence[int]) -> list[int]:
     """Of each payment among those of its invoice."""
+    if len(set(invoices)) == len(invoices):
+        return [0] * len(invoices)
     positions: list[int] = []
     before = -1
     for invoice in invoices:
@@ -279,9 +284,10 @@ def _positions(invoices: Sequence[int]) -> list[int]:
     return positions
 
 
-def _own_reference(provider: str, reference: str) -> str:
-    """What is no provider's id."""
-    return "" if provider else reference
+def _own_references(payments: PaymentColumns) -> list[str]:
+    """Those that are no provider's ids."""
+    told = zip(payments.providers, payments.references, strict=True)
+    return ["" if provider else reference for provider, reference in told]
 
 
 @lru_cache

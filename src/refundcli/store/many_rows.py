@@ -47,6 +47,12 @@ def update_many(connection: Connection, statement: str, rows: Sequence[Sequence[
     assert result.rowcount == len(rows), f"{result.rowcount} of {len(rows)} rows were as they had been read"
 
 
+def keep_at_hand(connection: Connection, kib: int) -> None:
+    """So much of the store, until the connection is closed: PostgreSQL sees to that itself."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA cache_size=-{kib}")
+
+
 def new_ids(connection: Connection, table: str, count: int) -> Sequence[int]:
     """Numbers for so many new rows: on SQLite there is no other writer, and on PostgreSQL a sequence counts them."""
     if connection.dialect.name == "sqlite":

@@ -1,0 +1,271 @@
+"""Servers that speak Stripe's and Adyen's words in another way than the sandbox does: odd, and valid."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from desk import MERCHANT, Desk
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundState
+from refundcli.store.checking import findings
+from webhooks import settle_secrets, stripe, stripe_event
+from wire import Reply, Stub
+
+Body = dict[str, Any]
+Answer = Body | Callable[[dict[str, str]], Body]
+
+
+class Server(Stub):
+    """Answers by method and path; what it has no answer to is not there, in the vendor's words."""
+
+    def __init__(self, answers: dict[str, Answer]) -> None:
+        super().__init__(Reply())
+        self.answers = answers
+
+    def next_reply(self) -> Reply:
+        asked = self.seen[-1]
+        where = urlsplit(asked.path)
+        answer = self.answers.get(f"{asked.method} {where.path}")
+        if answer is None:
+            told = {"type": "invalid_request_error", "message": f"Nothing at {where.path}", "doc_url": None}
+            is_of_one = where.path.startswith(("/v1/charges/", "/v1/payment_intents/"))
+            return Reply(404, {"error": told | ({"code": "resource_missing"} if is_of_one else {})})
+        given = dict(parse_qsl(where.query or asked.body.decode(), keep_blank_values=True))
+        return Reply(body=answer(given) if callable(answer) else answer)
+
+    def asked_for(self, path: str) -> list[dict[str, str]]:
+        """The query of every request for this path."""
+        found = [urlsplit(each.path) for each in self.seen]
+        return [dict(parse_qsl(each.query)) for each in found if each.path == path]
+
+
+def listed(*items: Body, **more: Any) -> Body:
+    return {"object": "list", "url": "/v1/of", "has_more": False, "data": list(items), "new_in_2027": None, **more}
+
+
+def in_pages(*items: Body) -> Callable[[dict[str, str]], Body]:
+    """One a page, whatever was asked for: the vendor promises no more than `limit`."""
+
+    def page(given: dict[str, str]) -> Body:
+        ids = [each["id"] for each in items]
+        at = ids.index(given["starting_after"]) + 1 if "starting_after" in given else 0
+        return listed(*items[at : at + 1], has_more=at + 1 < len(items))
+
+    return page
+
+
+def charge(name: str = "ch_1", amount: int = 10_000, **other: Any) -> Body:
+    """Only what the schema demands, and what it does not know yet."""
+    told = {"id": name, "object": "charge", "amount": amount, "amount_captured": amount, "amount_refunded": 0}
+    told |= {"billing_details": {}, "captured": True, "created": 1_790_000_000, "currency": "eur", "disputed": False}
+    told |= {"livemode": False, "metadata": {}, "paid": True, "refunded": False, "status": "succeeded"}
+    return {**told, "outcome": None, "payment_intent": None, "presentment": {"currency": "sek"}, **other}
+
+
+def intent(name: str = "pi_1", amount: int = 10_000, **other: Any) -> Body:
+    told = {"id": name, "object": "payment_intent", "amount": amount, "amount_received": amount, "currency": "eur"}
+    return {**told, "created": 1_790_000_000, "livemode": False, "status": "succeeded", "latest_charge": None, **other}
+
+
+def refund(name: str = "re_1", amount: int = 2500, **other: Any) -> Body:
+    told = {"id": name, "object": "refund", "amount": amount, "created": 1_790_000_100, "currency": "eur"}
+    return {**told, "status": "succeeded", "charge": None, "payment_intent": None, "metadata": None, **other}
+
+
+def dispute(status: str, **other: Any) -> Body:
+    told = {"id": "dp_1", "object": "dispute", "amount": 10_000, "charge": "ch_1", "currency": "eur", "status": status}
+    return {**told, "created": 1_790_000_200, "is_charge_refundable": False, "payment_intent": None, **other}
+
+
+def invoice(name: str = "in_1", number: str | None = "INV-1", **other: Any) -> Body:
+    told: Body = {
+        "id": name,
+        "object": "invoice",
+        "number": number,
+        "currency": "eur",
+        "total": 10_000,
+        "status": "paid",
+    }
+    told |= {"amount_paid": 10_000, "created": 1_790_000_000, "customer": {"id": "cus_7", "object": "customer"}}
+    told |= {"customer_name": None, "due_date": None, "parent": None, "lines": listed({"id": "il_1"})}
+    return {**told, "livemode": False, "status_transitions": {"paid_at": None, "finalized_at": None}, **other}
+
+
+def paid_with(name: str, of: Body, amount: int | None = 10_000, **other: Any) -> Body:
+    told = {"id": name, "object": "invoice_payment", "status": "paid", "amount_paid": amount, "currency": "eur"}
+    return {**told, "amount_requested": 10_000, "invoice": "in_1", "payment": of, **other}
+
+
+@pytest.fixture
+def server(desk: Desk) -> Iterator[Server]:
+    with Server({}) as running:
+        desk.environ["REFUNDCLI_STRIPE_API_BASE"] = desk.environ["REFUNDCLI_ADYEN_API_BASE"] = running.url
+        yield running
+
+
+def only_refund(desk: Desk) -> Refund:
+    (found,) = desk.invoice("INV-1").refunds
+    return found
+
+
+def made_of(given: dict[str, str], **other: Any) -> Body:
+    """A refund as it was asked for, with the payment told whole."""
+    metadata = {name[9:-1]: value for name, value in given.items() if name.startswith("metadata[")}
+    told = refund(amount=int(given["amount"]), metadata=metadata, reason="brand_new_reason", next_action=None)
+    return {**told, "payment_intent": intent(given["payment_intent"]), **other}
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def test_an_invoice_is_pulled_whose_objects_are_told_whole_and_whose_lists_have_pages(
+    desk: Desk, server: Server
+) -> None:
+    lines = [{"id": f"il_{each}", "object": "line_item", "description": f"Ticket {each}"} for each in range(12)]
+    more = listed(*lines[:10], has_more=True)
+    server.answers |= {
+        "GET /v1/invoices": in_pages(
+            invoice(number="INV-1", lines=more, parent={"type": "quote_details", "subscription_details": None}),
+            invoice("in_2", "INV-2", status="half_paid"),
+            invoice("in_3", None, status=None, amount_paid=0, customer=None, lines=None),
+        ),
+        "GET /v1/invoices/in_1/lines": in_pages(*lines),
+        "GET /v1/invoice_payments": lambda given: listed(
+            *[
+                paid_with("inpay_3", {"type": "barter"}, 1000),
+                paid_with("inpay_2", {"type": "payment_record", "payment_record": "pr_1"}, 2000),
+                paid_with("inpay_1", {"type": "payment_intent", "payment_intent": intent()}, 7000),
+            ][: 3 if given["invoice"] == "in_1" else 0]
+        ),
+        "GET /v1/payment_intents/pi_1": intent(amount=7000, latest_charge="ch_1"),
+        "GET /v1/charges/ch_1": charge(amount=7000, amount_refunded=2500, payment_intent=intent()),
+        "GET /v1/refunds": in_pages(refund("re_1", 1500, charge=charge()), refund("re_2", 1000, status="pending")),
+    }
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], [kept["number"] for kept in counts["kept"]]) == (2, ["INV-2"])
+    shown = desk.json("invoice show INV-1")
+    assert shown["products"] == [f"Ticket {each}" for each in range(12)]
+    assert [each["captured"]["amount"] for each in shown["payments"]] == ["70.00", "20.00", "10.00"]
+    assert (shown["refundable"]["amount"], len(shown["refunds"])) == ("75.00", 2)
+    assert desk.json("invoice show in_3")["status"] == "draft"
+    assert findings(desk.books) == []
+
+
+def test_an_invoice_whose_payment_is_not_there_is_left_out_and_told(desk: Desk, server: Server) -> None:
+    server.answers |= {
+        "GET /v1/invoices": listed(invoice()),
+        "GET /v1/invoice_payments": listed(paid_with("inpay_1", {"type": "charge", "charge": "ch_gone"})),
+    }
+    counts = desk.json("invoice pull stripe")
+    assert "ch_gone" in counts["kept"][0]["why"]
+    assert desk.count("invoice") == 0
+
+
+# --- refunds -----------------------------------------------------------------------------------------------------
+
+
+def bring_in(desk: Desk, reference: str = "pi_1", amount: str = "100.00 EUR", provider: str = "stripe") -> None:
+    desk.paid_by_card("INV-1", amount, provider=provider, reference=reference)
+
+
+@pytest.mark.parametrize("received", [10_000, None])
+def test_a_payment_that_names_no_charge_is_refunded_and_compared(
+    desk: Desk, server: Server, received: int | None
+) -> None:
+    bring_in(desk)
+    server.answers |= {
+        "GET /v1/payment_intents/pi_1": intent(amount_received=received),
+        "GET /v1/refunds": listed(),
+        "GET /v1/disputes": listed(),
+        "POST /v1/refunds": made_of,
+    }
+    desk.json("refund INV-1 --amount 25 --reason other --yes")
+    assert only_refund(desk).state is RefundState.SUCCEEDED
+    assert {"payment_intent": "pi_1", "limit": "100"} in server.asked_for("/v1/disputes")
+    server.answers["GET /v1/refunds"] = listed(refund("re_1", payment_intent="pi_1"))
+    server.answers["GET /v1/charges"] = listed()
+    assert desk.json("reconcile")["differences"] == []
+
+
+def test_a_payment_that_names_no_charge_and_has_a_dispute_is_not_refunded(desk: Desk, server: Server) -> None:
+    bring_in(desk)
+    server.answers |= {
+        "GET /v1/payment_intents/pi_1": intent(),
+        "GET /v1/refunds": listed(),
+        "GET /v1/disputes": listed(dispute("escalated", charge=charge(), payment_intent=intent())),
+    }
+    told = desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
+    assert told["context"]["differences"][0]["there"] == "open"
+    assert not any(each.method == "POST" for each in server.seen)
+
+
+@pytest.mark.parametrize(
+    ("disputed", "found", "there"),
+    [
+        pytest.param(True, [], "open", id="disputed, and nobody says how it stands"),
+        pytest.param(None, [dispute("needs_response")], "open", id="not told whether it is disputed"),
+        pytest.param(True, [dispute("brand_new")], "open", id="a status that is not known"),
+        pytest.param(True, [dispute("prevented")], "not refundable (dispute prevented)", id="the bank gave it back"),
+        pytest.param(True, [dispute("warning_needs_response")], "open", id="an inquiry that forbids a refund"),
+    ],
+)
+def test_whatever_a_charge_says_that_may_mean_a_dispute_stops_the_refund(
+    desk: Desk, server: Server, disputed: bool | None, found: list[Body], there: str
+) -> None:
+    bring_in(desk)
+    told = charge(payment_intent="pi_1", disputed=disputed, refunds=listed())
+    server.answers |= {
+        "GET /v1/payment_intents/pi_1": intent(latest_charge=told),
+        "GET /v1/disputes": listed(*found),
+    }
+    refusal = desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
+    assert refusal["context"]["differences"][0]["there"] == there
+    assert not any(each.method == "POST" for each in server.seen)
+    shown = desk("refund INV-1 --full --reason other --dry-run")
+    assert there in shown.out + shown.err
+
+
+def test_adyens_answer_may_leave_out_what_it_need_not_tell(desk: Desk, server: Server) -> None:
+    bring_in(desk, "PAYMENT000000001", provider="adyen")
+
+    def received(given: dict[str, str]) -> Body:
+        asked = json.loads(server.seen[-1].body)
+        told = {"pspReference": "REFUND0000000001", "paymentPspReference": "PAYMENT000000001", "status": "received"}
+        return {**told, "amount": asked["amount"], "merchantAccount": MERCHANT, "reference": None, "splits": None}
+
+    server.answers["POST /v72/payments/PAYMENT000000001/refunds"] = received
+    desk.json("refund INV-1 --full --reason other --yes")
+    assert only_refund(desk).state is RefundState.PENDING
+    (asked,) = server.seen
+    assert asked.headers["idempotency-key"]
+    assert json.loads(asked.body)["reference"] == only_refund(desk).id
+
+
+# --- events ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        pytest.param({"charge": "ch_gone", "payment_intent": intent()}, id="its charge is not there"),
+        pytest.param({"charge": None, "payment_intent": None}, id="it names no payment"),
+    ],
+)
+def test_a_refund_event_is_asked_after_by_whatever_it_names(desk: Desk, server: Server, about: Body) -> None:
+    settle_secrets(desk)
+    bring_in(desk)
+    made = refund("re_9", payment_intent="pi_1")
+    server.answers |= {
+        "GET /v1/payment_intents/pi_1": intent(),
+        "GET /v1/refunds": listed(made),
+        "GET /v1/refunds/re_9": made,
+        "GET /v1/disputes": listed(),
+    }
+    path = desk.folder / "deliveries.jsonl"
+    path.write_text(f"{stripe(stripe_event(data={'object': made | about, 'previous_attributes': None})).kept}\n")
+    told = desk.json(f"events ingest {path}")
+    assert told["by_state"]["applied"] == 1
+    assert desk.invoice("INV-1").refundable.number == "75.00"
