@@ -29,6 +29,7 @@ from faults.contention import database
 from faults.processes import Command, Ended, Sandbox, ShiftedClock, become_an_operator, forked
 from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
 from faults.rows import AtProvider, Books, gave_money, name_of
+from faults.verdict import summed
 from refundcli import bootstrap
 from refundcli.cli.main import run
 from refundcli.domain.bulk_run import RunKind
@@ -358,8 +359,8 @@ class Siege:
         numbers = {row["id"]: row["number"] for row in self.query("SELECT id, number FROM invoice")}
         made = Counter((numbers[refund["invoice_id"]], refund["amount"], refund["state"]) for refund in books.refunds)
         wanted = Counter((wish.invoice, amount, "recorded") for wish in self.wishes for amount in wish.gives.values())
-        yield from (f"I6: {count} too many of {record}" for record, count in (made - wanted).items())
-        yield from (f"I6: {count} too few of {record}" for record, count in (wanted - made).items())
+        yield from (f"I4: {count} too many of {record}" for record, count in (made - wanted).items())
+        yield from (f"I6, lost: {count} too few of {record}" for record, count in (wanted - made).items())
         unnoted = [refund["id"] for refund in books.refunds if refund["id"] not in books.notes]
         yield from (f"R7: {refund} has no credit note" for refund in unnoted)
         entries = Counter((entry["subject"], entry["action"]) for entry in books.audit)
@@ -532,7 +533,7 @@ def besiege(plan: Plan) -> list[str]:
     told = [
         f"bulk kills: {plan.kind} on {plan.database}, {plan.workers} at once: {struck}; {siege.files} files of "
         f"{plan.rows:,} rows, seed {plan.seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "
-        f"{len(siege.broken)} violations"
+        f"{len(siege.broken)} violations: {summed(siege.broken)}"
     ]
     told += [f"    {sentence[:_LONGEST_SENTENCE]}" for sentence in siege.broken[:20]]
     # In one piece: others may be telling theirs.
@@ -573,7 +574,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name,
             workers,
             wanted.stops or wanted.kills,
-            wanted.rows or (1_500 if kind is RunKind.MARK_REFUNDED else 300),
+            wanted.rows or (1_000 if kind is RunKind.MARK_REFUNDED else 240),
             bool(wanted.stops),
             wanted.seed,
             wanted.store,
