@@ -25,14 +25,10 @@ demo: $(VENV)/.run  ## the main job against the built-in sandbox
 test: $(VENV)/.dev  ## the tests, on SQLite and PostgreSQL
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-CASES ?= 2500
+CASES ?= 2200
 SEED ?= 1
 test-faults: $(VENV)/.dev  ## kill -9, Ctrl-C, disk and network errors everywhere; and wrong programs that must be caught
-	PYTHONPATH=tests $(BIN)/python -m faults.sweep --cases $(CASES) --seed $(SEED)
-	PYTHONPATH=tests $(BIN)/python -m faults.sweep --mutants
-	PYTHONPATH=tests $(BIN)/python -m faults.contention
-	PYTHONPATH=tests $(BIN)/python -m faults.bulk_kills
-	PYTHONPATH=tests $(BIN)/python -m faults.no_hooks
+	PYTHONPATH=tests $(BIN)/python -m faults --cases $(CASES) --seed $(SEED)
 
 check: $(VENV)/.dev  ## lint, format, types, import contracts
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.figures import REFUNDCLI, Figure, Scale, figure, spread
+from benchmarks.figures import REFUNDCLI, Figure, Scale, figure, run, spread
 
 from refundcli.services.bulk_check import CHUNK
 from refundcli.store.engine import CACHE_KIB, store_engine
@@ -116,15 +116,8 @@ def _environ(folder: Path) -> dict[str, str]:
 def _ours(folder: Path) -> tuple[float, float]:
     """Seconds from the start of the process to its end, and its most memory in MB: the check of the file included."""
     command = [REFUNDCLI, "--quiet", "mark-refunded", "--from", "transfers.csv", "--yes", "-o", "json"]
-    started = time.perf_counter()
-    running = subprocess.Popen(
-        command, env=_environ(folder), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    _, status, used = os.wait4(running.pid, 0)
-    seconds = time.perf_counter() - started
-    running.returncode = os.waitstatus_to_exitcode(status)
-    assert running.returncode == 0, f"it ended with {running.returncode}"
-    return seconds, used.ru_maxrss / 1024
+    ran = run(command, _environ(folder), folder)
+    return ran.seconds, ran.memory_mb
 
 
 def _second_terminal(folder: Path, over: threading.Event, waits: list[float]) -> None:

@@ -5,17 +5,30 @@ is held against run in turn, so that a slow minute of the machine slows both, an
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 REFUNDCLI = str(Path(sys.executable).parent / "refundcli")
+# Starts and times the process. What the system tells of a process's most memory counts its parent's too, from before
+# it began: a benchmark with a store in its own memory would measure itself.
+LAUNCHER = """
+import json, os, sys, time
+out, command = sys.argv[1], sys.argv[2:]
+write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+files = [(os.POSIX_SPAWN_OPEN, 1, out, write, 0o600), (os.POSIX_SPAWN_DUP2, 1, 2)]
+began = time.perf_counter()
+process = os.posix_spawnp(command[0], command, os.environ, file_actions=files)
+_, status, used = os.wait4(process, 0)
+seconds = time.perf_counter() - began
+print(json.dumps([seconds, os.waitstatus_to_exitcode(status), used.ru_maxrss]))
+"""
 HEADS = ("What", "Ours", "Against", "Theirs", "Ratio", "Target", "Held")
 
 
@@ -88,18 +101,16 @@ class Ran:
     memory_mb: float
 
 
-def run(command: Sequence[str], environ: Mapping[str, str], folder: Path, *, ends_with: int = 0) -> Ran:
-    """A fresh process whose answer nobody reads; one that ends otherwise is no measurement."""
-    started = time.perf_counter()
-    running = subprocess.Popen(
-        command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, used = os.wait4(running.pid, 0)
-    seconds = time.perf_counter() - started
-    running.returncode = os.waitstatus_to_exitcode(status)
-    if running.returncode != ends_with:
-        raise RuntimeError(f"{' '.join(command)} ended with {running.returncode}")
-    return Ran(seconds, used.ru_maxrss / (2**20 if os.uname().sysname == "Darwin" else 2**10))
+def run(
+    command: Sequence[str], environ: Mapping[str, str], folder: Path, *, ends_with: int = 0, out: Path | None = None
+) -> Ran:
+    """A fresh process, what it says kept in `out` or by nobody; one that ends otherwise is no measurement."""
+    launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(out or os.devnull), *command]
+    said = subprocess.run(launcher, env=environ, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    seconds, status, peak = json.loads(said.stdout)
+    if status != ends_with:
+        raise RuntimeError(f"{' '.join(command)} ended with {status}")
+    return Ran(seconds, peak / (2**20 if sys.platform == "darwin" else 2**10))
 
 
 def environ(folder: Path, **more: str) -> dict[str, str]:

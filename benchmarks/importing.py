@@ -6,6 +6,7 @@ python -m benchmarks.importing [--rows 1000000]
 import argparse
 import csv
 import random
+import shutil
 import string
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ OURS = [REFUNDCLI, "--quiet", "invoice", "import", "invoices.csv", "-o", "json"]
 ROWS = 1_000_000
 SEED = 20_261_031
 # What the goals of the project ask for.
-MOST_OF_RIVAL, MOST_MEMORY_MB = 10, 200
+MOST_OF_RIVAL, MOST_MEMORY_MB, MOST_GROWTH = 10, 200, 1.2
 
 COLUMNS = (
     "number", "customer", "customer_name", "currency", "total", "status", "issued_on", "due_on", "paid_on",
@@ -97,31 +98,36 @@ def _stripe_id(start: str, n: int, chance: random.Random) -> str:
 
 
 def figures(scale: Scale) -> Iterator[Figure]:
-    count = scale.pick(full=ROWS, small=ROWS // 10, tiny=100)
-    few, found = measure(count // 10), [measure(count) for _ in range(scale.rounds)]
-    memory = max(each.memory_mb for each in found)
-    yield figure(
-        f"`invoice import` of {count:,} rows of {len(COLUMNS)} columns",
-        spread([each.ours for each in found], "s", digits=1),
-        "rival: `.import` of the sqlite3 shell into one unchecked table",
-        spread([each.rival for each in found], "s", digits=1),
-        [each.ratio for each in found],
-        at_most=MOST_OF_RIVAL,
-    )
+    """Raises where the shell is not there: nothing else is the rival that is named."""
+    if shutil.which(SHELL[0]) is None:
+        raise FileNotFoundError("the sqlite3 shell, which `invoice import` is measured against")
+    count = scale.pick(full=ROWS, small=100_000, tiny=20)
+    few = [measure(max(count // 10, 1)) for _ in range(scale.rounds)]
+    many = measure(count)
+    for found in (few, [many]):
+        yield figure(
+            f"`invoice import` of {found[0].rows:,} rows of {len(COLUMNS)} columns",
+            spread([each.ours for each in found], "s", digits=1),
+            "rival: `.import` of the sqlite3 shell into one unchecked table",
+            spread([each.rival for each in found], "s", digits=1),
+            [each.ratio for each in found],
+            at_most=MOST_OF_RIVAL,
+        )
     yield figure(
         "its most memory",
-        f"{memory:.0f} MB",
+        f"{many.memory_mb:.0f} MB",
         f"limit: {MOST_MEMORY_MB} MB",
         f"{MOST_MEMORY_MB} MB",
-        [memory / MOST_MEMORY_MB],
+        [many.memory_mb / MOST_MEMORY_MB],
         at_most=1,
     )
     yield figure(
         "its most memory",
-        f"{memory:.0f} MB",
-        f"itself at {few.rows:,} rows",
-        f"{few.memory_mb:.0f} MB",
-        [memory / few.memory_mb],
+        f"{many.memory_mb:.0f} MB",
+        f"itself at {few[0].rows:,} rows",
+        spread([each.memory_mb for each in few], "MB"),
+        [many.memory_mb / each.memory_mb for each in few],
+        at_most=MOST_GROWTH,
     )
 
 

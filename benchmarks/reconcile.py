@@ -7,15 +7,13 @@ import argparse
 import os
 import sqlite3
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.figures import REFUNDCLI, Figure, Scale, figure, spread
+from benchmarks.figures import REFUNDCLI, Figure, Scale, figure, run, spread
 
 SIZES = (100_000, 1_000_000)
 HEADS = ("Payments and rows", "Differences", "Time", "Rows a second", "Most memory")
@@ -48,10 +46,10 @@ class Run:
     rows: int
     differences: int
     seconds: float
-    peak_bytes: int
+    memory_mb: float
 
     def row(self) -> tuple[str, ...]:
-        memory = f"{self.peak_bytes / 2**20:.0f} MB"
+        memory = f"{self.memory_mb:.0f} MB"
         return f"{self.rows:,}", f"{self.differences:,}", f"{self.seconds:.1f} s", f"{self.per_second:,.0f}", memory
 
     @property
@@ -69,17 +67,9 @@ def measure(rows: int) -> Run:
         with report.open("w", encoding="utf-8") as file:
             file.writelines(_report(rows))
         command = [REFUNDCLI, "--quiet", "reconcile", "--provider", "adyen", "--report", str(report), "-o", "csv"]
-        with (folder / "differences.csv").open("wb") as out:
-            started = time.perf_counter()
-            running = subprocess.Popen(
-                command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-            )
-            _, status, used = os.wait4(running.pid, 0)
-            seconds = time.perf_counter() - started
-        running.returncode = os.waitstatus_to_exitcode(status)
-        assert running.returncode == DIFFERENCES, f"it ended with {running.returncode}"
+        ran = run(command, environ, folder, ends_with=DIFFERENCES, out=folder / "differences.csv")
         differences = len((folder / "differences.csv").read_text().splitlines()) - 1
-        return Run(rows, differences, seconds, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+        return Run(rows, differences, ran.seconds, ran.memory_mb)
 
 
 def table_rows(sizes: Sequence[int] = SIZES) -> Iterator[tuple[str, ...]]:
@@ -97,7 +87,7 @@ def figures(scale: Scale) -> Iterator[Figure]:
         spread([few.per_second], "rows/s"),
         [many.per_second / few.per_second],
     )
-    memory = [each.peak_bytes / 2**20 for each in (many, few)]
+    memory = [each.memory_mb for each in (many, few)]
     yield figure(
         "its most memory",
         spread(memory[:1], "MB"),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import bulk_records, lists, provider_runs, reconcile, startup
+from benchmarks import bulk_records, importing, lists, provider_runs, reconcile, startup
 from benchmarks.figures import Figure, Scale, table
 
 from refundcli import __version__
@@ -20,6 +20,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "startup": startup.figures,
     "lists": lists.figures,
+    "importing": importing.figures,
     "bulk_records": bulk_records.figures,
     "provider_runs": provider_runs.figures,
     "reconcile": reconcile.figures,

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import create_engine, text
 
+from compiled import share_compiled_statements
 from desk import MERCHANT, Desk
+from memory import use_memory_for_temporary_files
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.engine import store_engine
 from refundcli.store.migrate import ensure_schema
@@ -20,6 +22,8 @@ from refundcli.store.migrate import ensure_schema
 # A slow machine is no failure; how fast it is, the benchmarks say.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+use_memory_for_temporary_files()
+share_compiled_statements()
 
 NewStore = Callable[[], str]
 _COUNT = itertools.count(1)

@@ -10,8 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from desk import Desk
+from refundcli.cli import bulk_refunds
+from refundcli.domain.bulk_run import BulkRun
 from refundcli.services import run_refunds
+from refundcli.services.bulk_refunds import begin_staged
 from refundcli.store.checking import findings
+from runs import Runner
 
 
 def transfers(desk: Desk, *rows: str, columns: str = "invoice,amount,reason,reference", name: str = "t.csv") -> Path:
@@ -458,6 +462,25 @@ def test_rows_that_a_run_refused_do_not_stop_it_by_max_errors_when_it_goes_on(
 ) -> None:
     file, _ = half_done
     assert desk.json(f"refund --from {file} --max-errors 1 --yes", exit_code=9)["state"] == "finished"
+
+
+def test_a_run_that_others_finish_while_its_file_is_checked_is_not_begun_anew(
+    desk: Desk, half_done: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, run = half_done
+    stage = begin_staged
+
+    def late(*given: Any, **more: Any) -> BulkRun:
+        begun = desk.books.read(lambda tx: tx.run(run))
+        assert begun
+        Runner(desk).work(begun)
+        return stage(*given, **more)
+
+    monkeypatch.setattr(bulk_refunds, "begin_staged", late)
+    answer = desk.json(f"refund --from {file} --yes", exit_code=9)
+    assert (answer["run"], answer["state"], desk.count("bulk_run")) == (run, "finished", 1)
+    assert rejected_invoices(answer) == ["C-1"]
+    assert findings(desk.books) == []
 
 
 def test_a_row_that_may_be_done_by_now_joins_the_run_that_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

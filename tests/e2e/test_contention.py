@@ -1,30 +1,12 @@
 """Many processes refund one invoice at once: money goes out once, and every loser is told."""
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 
+from at_once import all_at_once
 from desk import Desk
 
 PROCESSES = 16
-
-
-def all_at_once(desk: Desk, commands: list[list[str]]) -> list[tuple[int, str, str]]:
-    environ = {**os.environ, **desk.environ, "REFUNDCLI_REFUNDS_READ_TIMEOUT": "60"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "refundcli", *command, "-o", "json"],
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for command in commands
-    ]
-    answers = [process.communicate(timeout=150) for process in running]
-    return [(process.returncode, out, err) for process, (out, err) in zip(running, answers, strict=True)]
 
 
 def test_sixteen_processes_never_return_more_than_was_captured(desk: Desk) -> None:

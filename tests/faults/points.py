@@ -22,6 +22,8 @@ from urllib3.connection import HTTPConnection
 
 from refundcli.providers.adyen import AdyenProvider
 from refundcli.providers.stripe import StripeProvider
+from refundcli.providers.stripe_closing import StripeInvoiceCloser
+from refundcli.providers.stripe_records import StripeRecords
 from refundcli.services import sending
 from refundcli.store.unit_of_work import SqlBooks
 
@@ -34,6 +36,12 @@ STEPS = {
     "take_down": "T4",
     "keep": "keep",
     "_apply_batch": "apply",
+    "_write_down": "T1",
+    "claim_closing": "T2",
+    "take_down_closing": "T4",
+    "_Resuming": "T4",
+    "_drop_unsent_closing": "drop",
+    "_close_here": "here",
 }
 CALLS = ("send", "lookup")
 
@@ -145,7 +153,9 @@ def install(saboteur: Saboteur) -> None:
     _wrap_sqlite(saboteur)
     _wrap_books(saboteur)
     for provider in (StripeProvider, AdyenProvider):
-        _wrap_provider(provider, saboteur)
+        _wrap_calls(provider, {"refund": "send", "find_refund": "lookup"}, saboteur)
+    _wrap_calls(StripeInvoiceCloser, {"close": "send"}, saboteur)
+    _wrap_calls(StripeRecords, {"invoice": "lookup"}, saboteur)
     _wrap_connections(saboteur)
     # Waits are part of the protocol, but nobody learns anything from sitting through them.
     patch.object(sending, "SendingPolicy", partial(sending.SendingPolicy, sleep=nap)).start()
@@ -205,7 +215,7 @@ def _step_of(work: Callable[[Any], Any]) -> str:
     return STEPS.get(function.__qualname__.partition(".")[0], "")
 
 
-def _wrap_provider(provider: type[Any], saboteur: Saboteur) -> None:
+def _wrap_calls(asked: type[Any], calls: dict[str, str], saboteur: Saboteur) -> None:
     def wrapped(call: str, original: Callable[..., Any]) -> Callable[..., Any]:
         def method(self: Any, *given: Any) -> Any:
             saboteur.check_no_transaction_is_open()
@@ -217,8 +227,8 @@ def _wrap_provider(provider: type[Any], saboteur: Saboteur) -> None:
 
         return method
 
-    patch.object(provider, "refund", wrapped("send", provider.refund)).start()
-    patch.object(provider, "find_refund", wrapped("lookup", provider.find_refund)).start()
+    for method, call in calls.items():
+        patch.object(asked, method, wrapped(call, getattr(asked, method))).start()
 
 
 @contextmanager

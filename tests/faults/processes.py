@@ -203,6 +203,16 @@ class Sandbox:
             {"provider": provider, "amount": amount, "currency": currency, "reference": reference},
         )
 
+    def invoice(self, invoice_id: str, total: int, currency: str) -> None:
+        """Open, and to be paid."""
+        wanted = {"id": invoice_id, "number": "INV-1", "status": "open", "total": total, "currency": currency}
+        self._ask("POST", "invoices", wanted)
+
+    def close_in_the_dashboard(self, invoice_id: str, action: str) -> None:
+        """By another hand, which knows nothing of us."""
+        verb = "void" if action == "void" else "mark_uncollectible"
+        self._send("POST", f"/v1/invoices/{invoice_id}/{verb}", "", {"Authorization": "Bearer sk_test_dashboard"})
+
     def dispute(self, reference: str) -> None:
         self._ask("POST", "disputes", {"charge": reference, "status": "open"})
 
@@ -232,10 +242,13 @@ class Sandbox:
         return found
 
     def _ask(self, method: str, path: str, body: Any = None) -> bytes:
+        return self._send(method, f"/_sandbox/{path}", json.dumps(body) if body is not None else "", {})
+
+    def _send(self, method: str, path: str, body: str, headers: dict[str, str]) -> bytes:
         # A line of its own for each: on one that is kept, every answer's second half waits 40 ms for a receipt.
         line = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=10)
         try:
-            line.request(method, f"/_sandbox/{path}", json.dumps(body) if body is not None else None)
+            line.request(method, path, body, headers)
             answer = line.getresponse()
             told = answer.read()
         finally:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from faults.cases import BARRED
+from faults.promises_of_closings import closed_wrong, closing_disagrees, closing_told_wrong
 from faults.rows import AtProvider, Books, gave_money, name_of
 from faults.worlds import CAPTURED, World
 from refundcli.domain.statuses import RefundState, may_become
@@ -37,6 +38,8 @@ def broken_now(world: World) -> Iterator[str]:
     yield from doubled(books, provider)
     yield from released_without_proof(books, provider)
     yield from _told_wrong(world, books, provider)
+    yield from closed_wrong(world.case, books, provider)
+    yield from closing_told_wrong(world.ended, books, provider)
     yield from _out_of_place(world, provider)
     yield from _ended_badly(world)
 
@@ -47,7 +50,10 @@ def broken_in_the_end(world: World) -> Iterator[str]:
     books, provider = world.books(), world.at_provider()
     for refund in books.unfinished:
         yield f"I6: {refund['id']} is still {refund['state']}: it never settles"
-    yield from _disagreeing(world, books, provider)
+    if world.case.closes:
+        yield from closing_disagrees(books, provider)
+    else:
+        yield from _disagreeing(world, books, provider)
     yield from _refused_for_nothing(world, books)
     yield from _events_lost(world, books)
     yield from badly_kept_trail(books)
@@ -171,7 +177,7 @@ def _disagreeing(world: World, books: Books, provider: AtProvider) -> Iterator[s
     known = {refund["id"] for refund in books.refunds}
     for made in provider.refunds:
         if name_of(made) not in known:
-            yield f"I6: the provider has {made['id']}, which the store does not know"
+            yield f"I6, lost: the provider has {made['id']}, which the store does not know"
     for payment, reference in zip(books.payments, world.references, strict=True):
         given = sum(made["amount"] for made in provider.of_payment(reference) if gave_money(made))
         # Each in its own minor units, and the whole is the same.
@@ -201,16 +207,16 @@ def _refused_for_nothing(world: World, books: Books) -> Iterator[str]:
     """A "no" needs somebody who said it, or a connection that was never made (I5)."""
     if world.case.may_be_refused or world.resolved:
         return
-    for refund in books.refunds:
-        if refund["state"] == "failed":
-            yield f"I5: {refund['id']} is failed ({refund['failure']}), and nobody said no"
+    for row in (*books.refunds, *books.closings):
+        if row["state"] == "failed":
+            yield f"I5: {row['id']} is failed ({row['failure']}), and nobody said no"
 
 
 def _events_lost(world: World, books: Books) -> Iterator[str]:
     """What was taken in is there, once, and was looked at."""
     taken = [ended for ended in world.ended if ended.kind == "events" and ended.code == 0]
     if taken and not books.events:
-        yield "I11: events were taken in, and none is there"
+        yield "I6, lost: events were taken in, and none is there"
     for event in books.events:
         if taken and event["state"] not in ("applied", "unknown"):
             yield f"I7: the event {event['event_key']} is {event['state']}: {event['note']}"

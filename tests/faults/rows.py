@@ -1,8 +1,9 @@
 """What the books hold and what the provider has, as plain rows: the promises are held against these."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -16,10 +17,12 @@ class Books:
     notes: dict[str, dict[str, Any]]
     audit: list[dict[str, Any]]
     events: list[dict[str, Any]]
+    closings: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def unfinished(self) -> list[dict[str, Any]]:
-        return [refund for refund in self.refunds if refund["state"] in ("ready", "submitted")]
+        """Refunds and closings."""
+        return [row for row in (*self.refunds, *self.closings) if row["state"] in ("ready", "submitted")]
 
     def of_key(self, request_key: str) -> list[dict[str, Any]]:
         return [refund for refund in self.refunds if refund["request_key"] == request_key]
@@ -34,7 +37,7 @@ class Books:
 
     def unlike(self, before: "Books") -> list[dict[str, Any]]:
         """The rows that were not so before."""
-        names = ("refunds", "payments", "invoices", "audit", "events")
+        names = ("refunds", "payments", "invoices", "audit", "events", "closings")
         new = [row for name in names for row in getattr(self, name) if row not in getattr(before, name)]
         return new + [note for key, note in self.notes.items() if note != before.notes.get(key)]
 
@@ -48,6 +51,7 @@ def read_books(ask: Callable[[str], Iterable[dict[str, Any]]]) -> Books:
         {row["refund_id"]: row for row in ask("SELECT * FROM credit_note")},
         list(ask("SELECT * FROM audit_entry ORDER BY seq")),
         list(ask("SELECT * FROM provider_event ORDER BY id")),
+        list(ask("SELECT * FROM closing ORDER BY created_at, id")),
     )
 
 
@@ -58,10 +62,19 @@ class AtProvider:
     refunds: list[dict[str, Any]]
     requests: list[dict[str, Any]]
     everything: list[dict[str, Any]]
+    invoices: list[dict[str, Any]] = field(default_factory=list)
+    # How often each key made an invoice void or uncollectible there; "" is the dashboard.
+    closed_by: Counter[str] = field(default_factory=Counter)
 
     @property
     def refund_requests(self) -> list[dict[str, Any]]:
         return [r for r in self.requests if r["method"] == "POST" and r["path"].endswith("/refunds")]
+
+    @property
+    def closing_requests(self) -> list[dict[str, Any]]:
+        """Those with a key: the dashboard has none."""
+        posted = (r for r in self.requests if r["method"] == "POST" and "/invoices/" in r["path"])
+        return [request for request in posted if "idempotency-key" in request["headers"]]
 
     def of_payment(self, reference: str) -> list[dict[str, Any]]:
         return [refund for refund in self.refunds if refund["payment"] == reference]

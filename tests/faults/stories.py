@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from faults.cases import BARRED, UNSETTLED, Case
@@ -81,17 +82,17 @@ def _next(world: World) -> Iterator[None]:
 
 
 def _leave(world: World) -> None:
-    """A refund that nobody knows the end of."""
+    """A refund or a closing that nobody knows the end of."""
     left = world.case.left
     if left in ("ready", BARRED):
-        world.refund(fault=Fault("T1", "after", "kill"))
+        world.do(fault=Fault("T1", "after", "kill"))
         if left == BARRED:
             world.customer_disputes()
     elif left == "claimed":
-        world.refund(fault=Fault("T2", "after", "kill"))
+        world.do(fault=Fault("T2", "after", "kill"))
     else:
         world.provider_does("drop_before" if left == "lost" else "drop_after")
-        world.refund()
+        world.do()
 
 
 def _late(world: World) -> Iterator[None]:
@@ -168,6 +169,28 @@ def _told(world: World) -> Iterator[None]:
     yield
 
 
+def _closing(world: World) -> Iterator[None]:
+    """An invoice that Stripe keeps too is voided or written off, or `resume` ends what an earlier try left."""
+    case = world.case
+    start = world.start_closing
+    if case.left != "-":
+        start = partial(world.start, "resume")
+        _leave(world)
+        yield
+    world.provider_does(case.behaviour)
+    first = start(fault=case.fault)
+    world.end(first, *([start()] if case.then == "both" else []))
+    yield
+    if case.then in ("again", "other"):
+        world.end(world.start_closing(_OTHER[case.story] if case.then == "other" else case.story))
+        yield
+    if case.behaviour == "dashboard" and not world.books().unfinished:
+        # What another hand did there, nothing but asking again can tell.
+        world.do()
+        yield
+
+
+_OTHER = {"void": "uncollectible", "uncollectible": "void"}
 _STORIES = {
     "refund": _refund,
     "several": _refund,
@@ -176,6 +199,8 @@ _STORIES = {
     "forgotten": _forgotten,
     "paused": _paused,
     "told": _told,
+    "void": _closing,
+    "uncollectible": _closing,
 }
 
 
@@ -200,5 +225,7 @@ def _resolve(world: World) -> None:
     found = world.at_provider()
     for refund in world.books().unfinished:
         made = [told["id"] for told in found.of(refund["id"])]
+        if world.case.closes:
+            made = [told["id"] for told in found.invoices if told["status"] == refund["action"]]
         end = ["--provider-reference", made[0]] if made else ["--not-executed"]
         world.end(world.start("resolve", refund["id"], *end, "--evidence", "seen in the dashboard", "--yes"))

@@ -20,10 +20,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from faults.cases import PROVIDERS, Case, all_cases, spread
+from compiled import share_compiled_statements
+from faults.cases import CLOSINGS, PROVIDERS, Case, all_cases, spread
 from faults.mutants import MUTANTS, Mutant
 from faults.stories import Played, play
+from faults.verdict import summed
 from faults.worlds import World, make_templates
+from memory import use_memory_for_temporary_files
 
 _MOST_SHOWN = 5
 # From so many cases on, each fault must have struck at least once.
@@ -34,6 +37,7 @@ def main(given: Sequence[str] | None = None) -> int:
     wanted = _options(given)
     # So that nothing is left running by who ends this.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    share_compiled_statements()
     with _folder() as folder:
         make_templates(folder)
         _rehearse(folder)
@@ -44,8 +48,9 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def _rehearse(folder: Path) -> None:
-    for provider in PROVIDERS:
-        world = World(Case("refund", provider, "-", None, "fine", "resume"), folder, folder)
+    closings = [Case(story, "stripe", "-", None, "fine", "resume") for story in CLOSINGS]
+    for case in [*(Case("refund", provider, "-", None, "fine", "resume") for provider in PROVIDERS), *closings]:
+        world = World(case, folder, folder)
         try:
             world.rehearse()
         finally:
@@ -77,9 +82,8 @@ class _folder:
     """In memory where there is such a place: a kill loses nothing that was written, so no disk is needed."""
 
     def __enter__(self) -> Path:
-        memory = Path("/dev/shm")
-        roomy = memory.is_dir() and os.access(memory, os.W_OK)
-        self._path = Path(tempfile.mkdtemp(prefix="refundcli-sweep-", dir=memory if roomy else None))
+        use_memory_for_temporary_files()
+        self._path = Path(tempfile.mkdtemp(prefix="refundcli-sweep-"))
         self._before = Path.cwd()
         os.chdir(self._path)
         return self._path
@@ -121,7 +125,8 @@ def _show_totals(told: list[dict[str, Any]], count: int, seed: int, seconds: flo
     stories = Counter(each["case"].partition("/")[0] for each in told)
     print(
         f"fault sweep: {len(told)} of {count} cases, seed {seed}, {seconds:.0f} s ({computing:.0f} s of computing), "
-        f"{commands} commands, {len(struck)} strikes at {len(set(struck))} different points, {broken} violations"
+        f"{commands} commands, {len(struck)} strikes at {len(set(struck))} different points, {broken} violations\n"
+        f"    {summed(sentence for each in told for sentence in each['broken'])}"
     )
     print("    " + ", ".join(f"{name} {times}" for name, times in sorted(stories.items())))
 
@@ -196,9 +201,10 @@ def _told(played: Played) -> dict[str, Any]:
 
 def _run_mutants(folder: Path, seed: int, workers: int) -> int:
     """Each mutant lives through a slice of the sweep, until a case catches it."""
-    escaped = 0
+    escaped, cases = 0, spread(seed, None)
     for mutant in MUTANTS:
-        caught = _first_caught(mutant, folder, seed, workers)
+        concerned = [case for case in cases if mutant.concerns(case)]
+        caught = _first_caught(mutant, concerned[: mutant.most_cases], folder, workers)
         if caught is None:
             escaped += 1
             print(f"mutant ESCAPED: {mutant.name}")
@@ -209,8 +215,7 @@ def _run_mutants(folder: Path, seed: int, workers: int) -> int:
     return 1 if escaped else 0
 
 
-def _first_caught(mutant: Mutant, folder: Path, seed: int, workers: int) -> dict[str, Any] | None:
-    cases = [case for case in spread(seed, None) if mutant.concerns(case)][: mutant.most_cases]
+def _first_caught(mutant: Mutant, cases: list[Case], folder: Path, workers: int) -> dict[str, Any] | None:
     for at in range(0, len(cases), workers):
         for each in _by_workers(cases[at : at + workers], folder, workers, mutant.apply):
             if each["broken"]:

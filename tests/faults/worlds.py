@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ CURRENCIES = ("EUR", "JPY", "KWD")
 # A part that fits twice, so that a second refund shows; and what fits beside it no more.
 CAPTURED, PART, REST, TOO_MUCH = "100", "40", "60", "70"
 REFERENCES = {"stripe": ("pi_sweep1", "pi_sweep2"), "adyen": ("SWEEPSWEEPSWEEP1", "SWEEPSWEEPSWEEP2")}
+INVOICE = "in_sweep1"
 MERCHANT = "Shop"
 STRIPE_KEY = "sk_test_sweep"
 
@@ -46,6 +48,9 @@ def make_templates(folder: Path) -> None:
         books = SqlBooks(engine, SystemClock(UTC), "Ada")
         invoice = _paid_invoice(Provider(provider), currency, REFERENCES[provider][:payments])
         _fill(books, invoice)
+    for currency in CURRENCIES:
+        engine = store_engine(f"sqlite:///{folder / _template('stripe', currency, 0)}")
+        _fill(SqlBooks(engine, SystemClock(UTC), "Ada"), _open_invoice(currency))
 
 
 def _template(provider: str, currency: str, payments: int) -> str:
@@ -76,6 +81,19 @@ def _paid_invoice(provider: Provider, currency: str, references: Sequence[str]) 
     )
 
 
+def _open_invoice(currency: str) -> NewInvoice:
+    return NewInvoice(
+        line=2,
+        number="INV-1",
+        customer="cus_204",
+        currency=currency,
+        total=parse_money(f"{CAPTURED} {currency}").minor,
+        status=InvoiceStatus.OPEN,
+        issued_on=date(2026, 9, 1),
+        invoice_reference=INVOICE,
+    )
+
+
 @dataclass
 class World:
     case: Case
@@ -99,6 +117,9 @@ class World:
         self.sandbox = Sandbox()
         for reference in self.references:
             self.sandbox.charge(self.case.provider, self.in_minor(CAPTURED), self.currency, reference)
+        if self.case.closes:
+            self.sandbox.invoice(INVOICE, self.in_minor(CAPTURED), self.currency)
+            self.sandbox.register_webhooks("stripe")
 
     def close(self) -> None:
         self.sandbox.stop()
@@ -124,6 +145,13 @@ class World:
         wish = ["refund", "INV-1", *how_much, "--reason", "other", "--request-key", key, "--yes"]
         return self.start(*wish, fault=fault)
 
+    def start_closing(self, action: str = "", *, fault: Fault | None = None) -> Command:
+        return self.start(action or self.case.story, "INV-1", "--yes", fault=fault)
+
+    def do(self, *, fault: Fault | None = None) -> None:
+        """What the case is about, from the start."""
+        self.end(self.start_closing(fault=fault) if self.case.closes else self.start_refund(fault=fault))
+
     def end(self, *commands: Command) -> None:
         self.took(*[command.ended() for command in commands])
 
@@ -143,7 +171,8 @@ class World:
             redirect_stdout(StringIO()),
             redirect_stderr(StringIO()),
         ):
-            for command in ("refund INV-1 --amount 1 --reason other --request-key first --yes", "resume"):
+            refund = "refund INV-1 --amount 1 --reason other --request-key first --yes"
+            for command in (f"{self.case.story} INV-1 --yes" if self.case.closes else refund, "resume"):
                 self.provider_does("drop_after")
                 run([*command.split(), "-o", "json"])
 
@@ -172,11 +201,17 @@ class World:
     # --- the provider --------------------------------------------------------------------------------------
 
     def provider_does(self, behaviour: str) -> None:
-        if behaviour == "declined":
+        if behaviour == "dashboard":
+            self.sandbox.close_in_the_dashboard(INVOICE, self.case.story)
+        elif behaviour == "declined":
             self.sandbox.dispute(self.references[0])
         elif behaviour != "fine":
             call, _, what = behaviour.rpartition(":")
-            self.sandbox.plan(_planned(self.case.provider, what) | {"call": call or "refund"})
+            self.sandbox.plan(_planned(self.case.provider, what) | {"call": call or self._call})
+
+    @property
+    def _call(self) -> str:
+        return "invoice" if self.case.closes else "refund"
 
     def provider_changes_its_mind(self, end: str) -> None:
         """About the refund that it made."""
@@ -229,7 +264,15 @@ class World:
             if refund["provider"] == "adyen":
                 refund["status"] = "failed" if refund["success"] is False else "succeeded"
             refund["taken_back"] = refund["status"] == "failed"
-        return AtProvider(state["refunds"], [r for r in state["requests"] if r["provider"]], state["requests"])
+        asked = [r for r in state["requests"] if r["provider"]]
+        return AtProvider(state["refunds"], asked, state["requests"], state["invoices"], self._closed_by())
+
+    def _closed_by(self) -> Counter[str]:
+        if not self.case.closes:
+            return Counter()
+        told = [json.loads(each["body"]) for each in self.sandbox.deliveries("stripe")]
+        closed = [each for each in told if each["type"] in ("invoice.voided", "invoice.marked_uncollectible")]
+        return Counter(each["request"]["idempotency_key"] or "" for each in closed)
 
 
 def _with_what_leads_to_it(fault: Fault | None) -> list[Fault]:

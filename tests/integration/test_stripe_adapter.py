@@ -484,11 +484,16 @@ class TestConnecting:
             provider = connected(Accounts(), api_base=stub.url, key="rk_test_" + "sandbox")
         assert provider.account == f"key-{fingerprint('rk_test_' + 'sandbox')}"
 
+    def test_a_practice_server_that_tells_of_no_account_is_known_by_the_key(self) -> None:
+        with Stub(error(404)) as stub:
+            provider = connected(Accounts(), api_base=stub.url)
+        assert provider.account == f"key-{fingerprint(STRIPE_KEY)}"
+
     def test_a_key_stripe_does_not_know_is_refused(self) -> None:
         with Stub(error(401, text=f"Invalid API Key provided: {STRIPE_KEY}")) as stub, pytest.raises(BadCredentials):
             connected(Accounts(), api_base=stub.url)
 
-    @pytest.mark.parametrize("reply", [error(500), error(404), Reply(429), Reply(body={}), Reply(body=b"<html>")])
+    @pytest.mark.parametrize("reply", [error(500), error(400), Reply(429), Reply(body={}), Reply(body=b"<html>")])
     def test_an_account_that_is_not_told_is_not_guessed(self, reply: Reply) -> None:
         accounts = Accounts()
         with Stub(reply) as stub, pytest.raises(ProviderUnreachable):

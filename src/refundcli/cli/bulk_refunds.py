@@ -54,7 +54,8 @@ def refund_file(app: App, options: BulkOptions) -> None:
             path = checked.rejected.publish()
             show_checked(app, checked.source.name, _KIND, checked.report, rejected_file=path, dry_run=False)
             return
-        run = begin_staged(replace(checked.run, rows=checked.report.rows), checked.shelf, books=app.services.books)
+        new = replace(checked.run, rows=checked.report.rows)
+        run = begin_staged(new, checked.shelf, checked_as=checked.rules.run_id, books=app.services.books)
         report = _do(app, options, run, checked.report.wanted)
         _show(app, checked.source.name, run, report, checked.report, checked.rejected)
 

@@ -48,8 +48,10 @@ REFUND_EVENTS: Mapping[str, _Refunding] = {
     "REFUNDED_REVERSED": _Refunding(RefundState.REVERSED, RefundState.REVERSED),  # and so is this one's
     "POSTPONED_REFUND": _Refunding(RefundState.PENDING, RefundState.FAILED),  # waits for the capture
 }
-# And for a dispute. A request for information is none yet: no money moved, and a refund is still the right answer.
+# And for a dispute. At the first no money moved yet, but the bank may take it any day: a refund could be the second.
 DISPUTE_EVENTS: Mapping[str, Dispute] = {
+    "REQUEST_FOR_INFORMATION": Dispute.OPEN,
+    "INFORMATION_SUPPLIED": Dispute.NONE,  # the bank has its answer; a chargeback would be a new dispute
     "NOTIFICATION_OF_CHARGEBACK": Dispute.OPEN,
     "CHARGEBACK": Dispute.OPEN,  # debited, and may still be defended
     "PREARBITRATION_OPEN": Dispute.OPEN,

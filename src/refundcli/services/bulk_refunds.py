@@ -49,15 +49,18 @@ class RefundWishes:
         )
 
 
-def begin_staged(run: BulkRun, shelf: Shelf, *, books: Books) -> BulkRun:
+def begin_staged(run: BulkRun, shelf: Shelf, *, checked_as: str, books: Books) -> BulkRun:
     """Put a run and all of its rows into the store, where any worker finds them.
 
     Where it is there and not finished, rows that it does not have join it: they were refused when it began. All in
     one transaction: there is never a run with a part of its rows.
+
+    `checked_as` is the run that the rows were checked as, or "": others may have finished it meanwhile, and then there
+    is nothing to begin anew.
     """
 
     def work(tx: Writing) -> BulkRun:
-        known = tx.unfinished_run(run.fingerprint)
+        known = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
         if known is None:
             tx.begin_run(run)
         begun = known or run

@@ -7,12 +7,13 @@ without the WAL-reset bug of SQLite 3.7.0 to 3.51.2.
 import errno
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
@@ -20,6 +21,7 @@ from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
 # "RfCl": tells a store of ours from any other SQLite file.
 APPLICATION_ID = 0x5266436C
 BUSY_TIMEOUT_SECONDS = 30
+_LOOK_AGAIN_SECONDS = 0.004
 # What a chunk of a bulk run changes fits in it: a transaction that spills keeps readers out until its end.
 CACHE_KIB = 32_768
 
@@ -74,8 +76,25 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that will write takes its lock at once: one that upgrades from a read fails at once
     # instead of waiting.
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if not connection.get_execution_options().get("writes", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    until = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    connection.exec_driver_sql("PRAGMA busy_timeout=0")
+    while not _begun(connection, last_try=time.monotonic() > until):
+        # SQLite by itself looks ten times a second, and a bulk run lets go for a hundredth between its chunks.
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
+
+
+def _begun(connection: Connection, *, last_try: bool) -> bool:
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except OperationalError as error:
+        if last_try or getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _postgres_engine(url: URL) -> Engine:

@@ -1,0 +1,21 @@
+"""Statements are compiled once for all the engines of a test process: each command opens one of its own."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine.default import DefaultDialect
+
+_kept: dict[type, Any] = {}
+
+
+def share_compiled_statements() -> None:
+    """Dialects of one kind count as equal from here on, since a compiled statement is kept by its dialect."""
+    event.listen(Engine, "engine_connect", _use_what_is_kept)
+    dialect: Any = DefaultDialect
+    dialect.__eq__ = lambda one, other: type(one) is type(other)
+    dialect.__hash__ = lambda one: hash(type(one))
+
+
+def _use_what_is_kept(connection: Connection) -> None:
+    engine: Any = connection.engine
+    engine._compiled_cache = _kept.setdefault(type(connection.dialect), engine._compiled_cache)

@@ -1,0 +1,91 @@
+"""The whole proof: `make test-faults`, or `python -m faults --cases 2200 --seed 1` with PYTHONPATH=tests.
+
+Every part prints its cases, its seed and its violations. Here they are run, timed and summed: what two parts that need
+one core each can do side by side, they do. Exit 0 only where every part ended with 0.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from faults.verdict import KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    name: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    part: Part
+    code: int
+    said: str
+    seconds: float
+
+    def count(self, kind: str) -> int:
+        return sum(int(number) for number in re.findall(rf"(\d+) {kind}", self.said))
+
+
+def parts(cases: int, seed: int, examples: int) -> list[list[Part]]:
+    """One group after the other; those of a group at once."""
+    model = ("faults.model", "--examples", str(examples), "--seed", str(seed))
+    return [
+        [Part("fault sweep", ("faults.sweep", "--cases", str(cases), "--seed", str(seed)))],
+        [Part("mutants", ("faults.sweep", "--mutants", "--seed", str(seed)))],
+        [Part("contention", ("faults.contention", "--seed", str(seed)))],
+        [Part("bulk kills", ("faults.bulk_kills", "--seed", str(seed)))],
+        [Part("no-hook sweep", ("faults.no_hooks",)), Part("model", model)],
+    ]
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m faults", description="Everything that tests what is promised.")
+    parser.add_argument("--cases", type=int, default=2200, metavar="N", help="of the fault sweep")
+    parser.add_argument("--examples", type=int, default=70, metavar="N", help="sequences of the model, each database")
+    parser.add_argument("--seed", type=int, default=1, metavar="S")
+    wanted = parser.parse_args(given)
+    began, ended = time.monotonic(), []
+    for group in parts(wanted.cases, wanted.seed, wanted.examples):
+        with ThreadPoolExecutor(len(group)) as pool:
+            ended += list(pool.map(_run, group))
+    _show(ended, time.monotonic() - began)
+    return 1 if any(each.code for each in ended) else 0
+
+
+def _run(part: Part) -> Ended:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", *part.arguments],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    print(f"--- {part.name}\n{done.stdout}", end="", flush=True)
+    return Ended(part, done.returncode, done.stdout, time.monotonic() - began)
+
+
+def _show(ended: Sequence[Ended], seconds: float) -> None:
+    print("--- the whole")
+    for each in ended:
+        print(f"{each.part.name}: {'passed' if each.code == 0 else 'FAILED'}, {each.seconds:.0f} s")
+    # What mutants break, they are meant to.
+    proofs = [each for each in ended if "--mutants" not in each.part.arguments]
+    counts = Counter({kind: sum(each.count(kind) for each in proofs) for kind in KINDS})
+    print(", ".join(f"{counts[kind]} {kind}" for kind in KINDS) + f"; {seconds / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

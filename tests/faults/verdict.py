@@ -1,0 +1,18 @@
+"""What broken promises come to, in the four words that matter: each part of the proof ends with them."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+DOUBLE, LOST, RELEASED, WRONG = KINDS = (
+    "double refunds",
+    "lost refunds",
+    "reservations released without proof",
+    "wrong statuses",
+)
+_KIND_OF = {"I1": DOUBLE, "I3": DOUBLE, "I4": DOUBLE, "I2": LOST, "I6, lost": LOST, "I5": RELEASED}
+
+
+def summed(broken: Iterable[str]) -> str:
+    """How many of each; whatever is none of the first three is a wrong status."""
+    kinds = Counter(_KIND_OF.get(sentence.partition(":")[0], WRONG) for sentence in broken)
+    return ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS)
