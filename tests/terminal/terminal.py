@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 
 import pexpect
@@ -36,13 +35,25 @@ class Terminal:
         self._child.sendline(words)
 
     def press_ctrl_c(self) -> None:
-        # Not faster than a person: just between a question and the wait for its answer, no Python program sees it.
-        time.sleep(0.5)
         self._child.sendintr()
+
+    def ends_by_ctrl_c(self) -> int:
+        """The exit code. As a person does, it presses again where nothing happens:
+
+        just between a question and the wait for its answer no Python program sees it.
+        """
+        for _ in range(10):
+            self.press_ctrl_c()
+            if self._child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=5) == 0:
+                break
+        return self._ended()
 
     def ends(self) -> int:
         """The exit code; everything that was shown is then on the screen."""
         self._child.expect(pexpect.EOF)
+        return self._ended()
+
+    def _ended(self) -> int:
         self._feed(str(self._child.before))
         self._child.close()
         assert self._child.exitstatus is not None, self.text

@@ -26,7 +26,7 @@ FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 _GUARDED = tuple(f"'{start}" for start in FORMULA_STARTS)
 
 # So many characters are looked at in one go.
-_BLOCK = 256 * 1024
+_BLOCK = 512 * 1024
 _GUARDED_CELL = re.compile(f"'[{re.escape(''.join(FORMULA_STARTS))}]")
 
 TableRow = tuple[int, list[str]]

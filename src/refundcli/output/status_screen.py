@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from refundcli.domain.invoice import Invoice
+from refundcli.domain.statuses import RefundState
 from refundcli.output import shapes
 from refundcli.output.closing_screen import verdict
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Screen, local_time
@@ -20,6 +21,7 @@ _EVENTS_TOLD = {
     EventState.UNMATCHED: "events are about payments that are not here",
     EventState.UNKNOWN: "events of kinds that say nothing here",
 }
+_UNFINISHED = {RefundState.READY: "not sent yet", RefundState.SUBMITTED: "not confirmed"}
 STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
 
 
@@ -38,6 +40,8 @@ def show_status(status: Status, store: dict[str, str], screen: Screen, *, zone: 
     screen.blank()
     mode = {None: "not used yet", True: "LIVE", False: "test mode"}[status.livemode]
     screen.say((f"{store['url']}   schema {store['schema']}   {mode}", QUIET))
+    if not status.compared:
+        screen.say(("not compared with a provider yet", QUIET))
     for provider, at in status.compared.items():
         screen.say((f"compared with {provider.label} at {local_time(at, zone)}", QUIET))
     _events(status, screen)
@@ -133,6 +137,7 @@ def _refunds(title: str, refunds: Sequence[OpenRefund], screen: Screen) -> None:
                 (each.refund.invoice_number, ""),
                 (str(each.refund.amount), ""),
                 (each.refund.provider.label if each.refund.provider else "", ""),
+                (_UNFINISHED.get(each.refund.state, each.refund.state), ""),
                 (f"since {_age(each.age)}", DOUBT if each.next is not Next.WAIT else ""),
             ),
             _next(each),

@@ -41,6 +41,9 @@ _AT_ONCE = 5_000
 # Ids are in no order: a chunk changes pages all over their indexes, each of them once while they are kept.
 _CACHE_KIB = 65_536
 
+# Each invoice is read once and changed once: nothing else that was read has to hear of it.
+_PLAINLY = {"synchronize_session": False}
+
 Known = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
 
 
@@ -175,7 +178,7 @@ class Importer:
                 changes["opening_at"] = self._at
             if changes:
                 found = col(PaymentRow.id) == known.row.id
-                self._session.execute(update(PaymentRow).where(found).values(**changes))
+                self._session.execute(update(PaymentRow).where(found).values(**changes), execution_options=_PLAINLY)
                 touched[f"payment {known.row.position + 1}"] = changes
         for position, new in enumerate(matched.new, start=len(payments)):
             values = {"invoice_id": row.id, "position": position, **self._payment_values(new)}
@@ -189,11 +192,10 @@ class Importer:
 
     def _write(self, row: InvoiceRow, changes: dict[str, Any]) -> None:
         """Sums and status in one UPDATE: the CHECK on Refunded holds at every instant."""
-        self._session.expire_all()
-        payments = self._session.exec(select(PaymentRow).where(PaymentRow.invoice_id == row.id)).all()
+        sums = select(PaymentRow.captured, PaymentRow.refunded + PaymentRow.returned_elsewhere)
+        payments = self._session.exec(sums.where(PaymentRow.invoice_id == row.id)).all()
         unit = currency(row.currency)
-        paid = sum(payment.captured for payment in payments)
-        returned = sum(payment.refunded + payment.returned_elsewhere for payment in payments)
+        paid, returned = sum(captured for captured, _ in payments), sum(back for _, back in payments)
         status = InvoiceStatus(changes.get("status", row.status))
         status = status_after(status, paid=Money(paid, unit), returned=Money(returned, unit))
         values = {
@@ -203,7 +205,8 @@ class Importer:
             "status": status.value,
             "updated_at": self._at,
         }
-        self._session.execute(update(InvoiceRow).where(col(InvoiceRow.id) == row.id).values(**values))
+        changed = update(InvoiceRow).where(col(InvoiceRow.id) == row.id).values(**values)
+        self._session.execute(changed, execution_options=_PLAINLY)
 
     def _keep(self, invoice: NewInvoice, why: str) -> None:
         self._report(invoice, f"{why}; kept as it was")

@@ -1,0 +1,25 @@
+"""The first look of the day, on a real terminal."""
+
+import pytest
+
+from desk import Desk
+from terminal.terminal import Terminal
+
+
+@pytest.fixture
+def new_store(new_sqlite: object) -> object:
+    """One database is enough here."""
+    return new_sqlite
+
+
+def test_status_tells_how_far_an_unfinished_refund_got_and_what_to_do(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("drop_after")
+    assert desk("refund INV-1 --amount 40 --reason other --yes").exit_code == 8
+    (left,) = desk.json("status", exit_code=8)["unfinished"]
+    looking = Terminal(["status"], desk.environ, columns=100)
+    assert looking.ends() == 8
+    told = " ".join(looking.text.split())
+    assert "INV-1 40.00 EUR Stripe not confirmed since" in told
+    assert left["command"] in told
+    assert "not compared with a provider yet" in told
