@@ -92,7 +92,8 @@ def _show(ended: Sequence[Ended], seconds: float) -> None:
     # What mutants break, they are meant to.
     proofs = [each for each in ended if "--mutants" not in each.part.arguments]
     counts = Counter({kind: sum(each.count(kind) for each in proofs) for kind in KINDS})
-    print(", ".join(f"{counts[kind]} {kind}" for kind in KINDS) + f"; {seconds / 60:.1f} minutes")
+    verdict = "NOT PROVEN, a part failed: " if any(each.code for each in ended) else ""
+    print(verdict + ", ".join(f"{counts[kind]} {kind}" for kind in KINDS) + f"; {seconds / 60:.1f} minutes")
 
 
 if __name__ == "__main__":
