@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from faults.verdict import KINDS
 
@@ -56,14 +57,16 @@ def main(given: Sequence[str] | None = None) -> int:
     began, ended = time.monotonic(), []
     for group in parts(wanted.cases, wanted.seed, wanted.examples):
         with ThreadPoolExecutor(len(group)) as pool:
-            ended += list(pool.map(_run, group))
+            ended += list(pool.map(partial(_run, alone=len(group) == 1), group))
     _show(ended, time.monotonic() - began)
     return 1 if any(each.code for each in ended) else 0
 
 
-def _run(part: Part) -> Ended:
-    began = time.monotonic()
-    done = subprocess.run(
+def _run(part: Part, alone: bool) -> Ended:
+    """What it says is shown as it comes, or in one piece where another says something, too."""
+    began, said = time.monotonic(), [f"--- {part.name}\n"]
+    print(said[0], end="", flush=True)
+    with subprocess.Popen(
         [sys.executable, "-m", *part.arguments],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
@@ -71,10 +74,15 @@ def _run(part: Part) -> Ended:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        check=False,
-    )
-    print(f"--- {part.name}\n{done.stdout}", end="", flush=True)
-    return Ended(part, done.returncode, done.stdout, time.monotonic() - began)
+    ) as running:
+        assert running.stdout
+        for line in running.stdout:
+            said.append(line)
+            if alone:
+                print(line, end="", flush=True)
+    if not alone:
+        print("".join(said), end="", flush=True)
+    return Ended(part, running.returncode, "".join(said), time.monotonic() - began)
 
 
 def _show(ended: Sequence[Ended], seconds: float) -> None:
@@ -84,7 +92,8 @@ def _show(ended: Sequence[Ended], seconds: float) -> None:
     # What mutants break, they are meant to.
     proofs = [each for each in ended if "--mutants" not in each.part.arguments]
     counts = Counter({kind: sum(each.count(kind) for each in proofs) for kind in KINDS})
-    print(", ".join(f"{counts[kind]} {kind}" for kind in KINDS) + f"; {seconds / 60:.1f} minutes")
+    verdict = "NOT PROVEN, a part failed: " if any(each.code for each in ended) else ""
+    print(verdict + ", ".join(f"{counts[kind]} {kind}" for kind in KINDS) + f"; {seconds / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

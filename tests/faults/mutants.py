@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import Engine, event, update
-from sqlmodel import col
+from sqlalchemy import Engine, bindparam, event, update
+from sqlmodel import SQLModel, col
 
 from faults.cases import Case
 from refundcli.domain.invoice import Payment
@@ -18,7 +18,7 @@ from refundcli.services.outcomes import Outcome, Signal
 from refundcli.services.outcomes import outcome_of as real_outcome_of
 from refundcli.services.ports import RefundAnswer
 from refundcli.store import writing
-from refundcli.store.tables import PaymentRow, RefundRow
+from refundcli.store.tables import PaymentRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,13 @@ def _no_guard_against_over_refunds() -> None:
 
 
 def _outcome_without_its_fence() -> None:
-    def whatever_the_fence(refund: Refund) -> tuple[Any, ...]:
-        return col(RefundRow.id) == refund.id, col(RefundRow.state) == refund.state
+    def whatever_the_fence(refund: Refund) -> dict[str, Any]:
+        return {"of_id": refund.id, "of_state": refund.state.value}
 
+    row = SQLModel.metadata.tables["refund"]
+    unfenced = update(row).where(row.c.id == bindparam("of_id"), row.c.state == bindparam("of_state"))
     patch.object(writing, "_as_it_was", whatever_the_fence).start()
+    patch.object(writing, "_REFUND_AS_IT_WAS", unfenced).start()
 
 
 def _plain(case: Case) -> bool:

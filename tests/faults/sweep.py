@@ -218,7 +218,8 @@ def _run_mutants(folder: Path, seed: int, workers: int) -> int:
 def _first_caught(mutant: Mutant, cases: list[Case], folder: Path, workers: int) -> dict[str, Any] | None:
     for at in range(0, len(cases), workers):
         for each in _by_workers(cases[at : at + workers], folder, workers, mutant.apply):
-            if each["broken"]:
+            # A spoiled program that merely stumbles proves nothing: a promise must be what is broken.
+            if any(sentence.startswith("I") for sentence in each["broken"]):
                 return each
     return None
 
