@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from desk import Desk
 from refundcli.cli import bulk_refunds
-from refundcli.domain.bulk_run import BulkRun
+from refundcli.domain.bulk_run import BulkRun, RunState
 from refundcli.services import run_refunds
 from refundcli.services.bulk_refunds import begin_staged
 from refundcli.store.checking import findings
@@ -462,6 +462,24 @@ def test_rows_that_a_run_refused_do_not_stop_it_by_max_errors_when_it_goes_on(
 ) -> None:
     file, _ = half_done
     assert desk.json(f"refund --from {file} --max-errors 1 --yes", exit_code=9)["state"] == "finished"
+
+
+@pytest.mark.parametrize("how", ["--from {file}", "--resume {run}"])
+def test_a_run_of_records_that_was_killed_after_its_last_row_is_ended_by_the_next(
+    desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def kill(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("refundcli.cli.bulk_records.end", kill)
+        assert desk(f"mark-refunded --from {three} --yes").exit_code == 130
+    (run,) = desk.books.read(lambda tx: tx.runs(limit=2))
+    assert (run.state, desk.count("refund")) == (RunState.RUNNING, 3)
+    again = desk.json(f"mark-refunded {how.format(file=three, run=run.id)} --yes")
+    assert (again["run"], again["recorded"], again["done_before"]) == (run.id, 0, 3)
+    assert [each.state for each in desk.books.read(lambda tx: tx.runs(limit=2))] == [RunState.FINISHED]
+    assert desk.count("refund") == 3
 
 
 def test_a_run_that_others_finish_while_its_file_is_checked_is_not_begun_anew(

@@ -59,8 +59,10 @@ def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Check
         raise NotAllRows(checked.report)
     if options.atomic and checked.report.wanted > MOST_AT_ONCE:
         raise TooManyForOne(checked.report.wanted)
-    if checked.report.wanted:
-        begun = begin(replace(checked.run, rows=checked.report.rows), books=app.services.books)
+    # A run whose last row was done when it was killed is only to be ended.
+    if checked.report.wanted or checked.rules.run_id:
+        new = replace(checked.run, rows=checked.report.rows)
+        begun = begin(new, checked_as=checked.rules.run_id, books=app.services.books)
         run, report = begun.id, _do(app, options, wishes, checked, begun)
     path = checked.rejected.publish()
     _show(app, checked, _whole(checked.report, report) if run else report, run, str(path) if path else None)

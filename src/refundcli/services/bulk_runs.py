@@ -40,11 +40,11 @@ def fingerprint(kind: RunKind, sha256: str, options: Mapping[str, object]) -> st
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def begin(run: BulkRun, *, books: Books) -> BulkRun:
-    """This run, or the one of the same fingerprint that was not finished, running."""
+def begin(run: BulkRun, *, checked_as: str, books: Books) -> BulkRun:
+    """This run, or the one that its rows were checked as, or another of the same fingerprint that is not finished."""
 
     def work(tx: Writing) -> BulkRun:
-        known = tx.unfinished_run(run.fingerprint)
+        known = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
         if known is None:
             tx.begin_run(run)
             return run
