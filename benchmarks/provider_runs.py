@@ -182,14 +182,21 @@ def figures(scale: Scale) -> Iterator[Figure]:
         )
         for _ in range(scale.rounds)
     ]
-    free, kept = [turn[0].rate for turn in turns], [turn[1] for turn in turns]
+    free, kept = [turn[0] for turn in turns], [turn[1] for turn in turns]
     yield figure(
-        f"`refund --from` of {count:,} rows, 16 in flight, from the start of the command to its end",
-        spread(free, "requests/s"),
+        f"`refund --from` of {count:,} rows, 16 in flight, from the first request to the last",
+        spread([each.pace for each in free], "requests/s"),
         "limit: a sandbox that answers in 100 ms",
         f"{limit:.0f} requests/s",
-        [each / limit for each in free],
+        [each.pace / limit for each in free],
         at_least=LEAST_OF_LIMIT,
+    )
+    yield figure(
+        "its whole command, starting up and checking the file included",
+        spread([each.rate for each in free], "requests/s"),
+        "limit: a sandbox that answers in 100 ms",
+        f"{limit:.0f} requests/s",
+        [each.rate / limit for each in free],
     )
     yield figure(
         f"the same of {paced:,} rows, with a rate in the settings, from the first request to the last",

@@ -21,7 +21,7 @@ from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
 # "RfCl": tells a store of ours from any other SQLite file.
 APPLICATION_ID = 0x5266436C
 BUSY_TIMEOUT_SECONDS = 30
-_LOOK_AGAIN_SECONDS = 0.004
+_LOOK_AGAIN_SECONDS = 0.01
 # What a chunk of a bulk run changes fits in it: a transaction that spills keeps readers out until its end.
 CACHE_KIB = 32_768
 
