@@ -170,7 +170,7 @@ class Arena:
         return work
 
     def reader(self) -> Callable[[], int]:
-        """Holds what it reads for seconds at a time."""
+        """Holds what it reads for half a second at a time: on SQLite nobody can commit meanwhile."""
 
         def work() -> int:
             engine = store_engine(self.url)
@@ -178,11 +178,11 @@ class Arena:
                 with engine.connect() as line:
                     try:
                         line.exec_driver_sql("SELECT count(*) FROM audit_entry").scalar()
-                        time.sleep(1.5)
+                        time.sleep(0.5)
                         line.exec_driver_sql("SELECT sum(reserved) FROM payment").scalar()
                     except Exception:
                         line.invalidate()
-                time.sleep(0.5)
+                time.sleep(1.5)
 
         return work
 
@@ -211,6 +211,14 @@ class Arena:
         rng = random.Random(self.seed)
         operators = {place: forked(self.operator(place, 0)) for place in range(self.processes)}
         others = [forked(self.resumer(1000)), forked(self.resumer(1001)), forked(self.reader())]
+        try:
+            self._disturb(operators, rng)
+        finally:
+            for pid in (*others, *operators.values()):
+                kill(pid)
+
+    def _disturb(self, operators: dict[int, int], rng: random.Random) -> None:
+        """Until all operators have done what they want."""
         with self._admin() as admin:
             next_holder = time.monotonic() + 3
             while operators:
@@ -223,8 +231,6 @@ class Arena:
                 if time.monotonic() > next_holder:
                     self.kill_a_holder()
                     next_holder = time.monotonic() + 5
-        for pid in others:
-            kill(pid)
 
     @contextmanager
     def _admin(self) -> Iterator[Any]:
@@ -363,6 +369,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--payments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args(arguments)
+    # So that nothing is left running by who ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     use_memory_for_temporary_files()
     share_compiled_statements()
     broken = 0
