@@ -2,7 +2,9 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pexpect
 import pyte
@@ -35,25 +37,20 @@ class Terminal:
         self._child.sendline(words)
 
     def press_ctrl_c(self) -> None:
+        """Once it waits for something: just before that no Python program sees it, and a person presses again."""
+        for _ in range(500):
+            if self._is_asleep():
+                break
+            time.sleep(0.02)
         self._child.sendintr()
 
-    def ends_by_ctrl_c(self) -> int:
-        """The exit code. As a person does, it presses again where nothing happens:
-
-        just between a question and the wait for its answer no Python program sees it.
-        """
-        for _ in range(10):
-            self.press_ctrl_c()
-            if self._child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=5) == 0:
-                break
-        return self._ended()
+    def _is_asleep(self) -> bool:
+        told = Path(f"/proc/{self._child.pid}/stat")
+        return not told.exists() or told.read_text().rpartition(")")[2].split()[0] == "S"
 
     def ends(self) -> int:
         """The exit code; everything that was shown is then on the screen."""
         self._child.expect(pexpect.EOF)
-        return self._ended()
-
-    def _ended(self) -> int:
         self._feed(str(self._child.before))
         self._child.close()
         assert self._child.exitstatus is not None, self.text
