@@ -240,9 +240,11 @@ def test_an_inquiry_that_was_closed_leaves_no_dispute_behind(desk: Desk) -> None
 
 def test_while_a_bank_asks_for_information_nothing_is_sent(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
+    desk.sandbox.advance(-3600)
     desk.sandbox.dispute(reference, "warning_needs_response")
     ingest(desk, *told_by(desk, "adyen"))
     desk.refused("refund INV-1 --full --reason other --yes", "disputed")
+    desk.sandbox.advance(60)
     desk.sandbox.dispute(reference, "warning_closed")
     ingest(desk, *told_by(desk, "adyen"))
     desk.json("refund INV-1 --full --reason other --yes")
