@@ -31,6 +31,8 @@ from memory import use_memory_for_temporary_files
 _MOST_SHOWN = 5
 # From so many cases on, each fault must have struck at least once.
 _LARGE = 2000
+# So many more cases are played for one that did not.
+_MOST_MORE = 20
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -99,6 +101,10 @@ class _folder:
 def _run_sweep(cases: list[Case], folder: Path, wanted: argparse.Namespace) -> int:
     begun = time.monotonic()
     told = list(_by_workers(cases, folder, wanted.workers, None))
+    if missed := _never_struck(told, cases):
+        more = _that_want(missed, wanted.seed, apart_from=cases)
+        told += _by_workers(more, folder, wanted.workers, None)
+        cases = cases + more
     broken = [each for each in told if each["broken"]]
     for each in sorted(broken, key=lambda each: str(each["case"])):
         _show(each, wanted.seed)
@@ -129,6 +135,15 @@ def _show_totals(told: list[dict[str, Any]], count: int, seed: int, seconds: flo
         f"    {summed(sentence for each in told for sentence in each['broken'])}"
     )
     print("    " + ", ".join(f"{name} {times}" for name, times in sorted(stories.items())))
+
+
+def _that_want(missed: list[str], seed: int, *, apart_from: list[Case]) -> list[Case]:
+    """The cases that were drawn did not get to these faults: so many others that want the same."""
+    found: dict[str, list[Case]] = {name: [] for name in missed}
+    for case in spread(seed, None):
+        if (of := found.get(str(case.fault))) is not None and len(of) < _MOST_MORE and case not in apart_from:
+            of.append(case)
+    return [case for of in found.values() for case in of]
 
 
 def _never_struck(told: list[dict[str, Any]], cases: list[Case]) -> list[str]:
