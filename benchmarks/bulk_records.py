@@ -4,7 +4,6 @@ python -m benchmarks.bulk_records [--rows 1000000]
 """
 
 import argparse
-import os
 import shutil
 import sqlite3
 import statistics
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.figures import REFUNDCLI, Figure, Scale, figure, run, spread
+from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, run, spread
 
 from refundcli.services.bulk_check import CHUNK
 from refundcli.store.engine import CACHE_KIB, store_engine
@@ -104,31 +103,21 @@ def _make_file(path: Path, rows: int) -> None:
         file.writelines(f"INV-{n:07},,returned-goods,bank transfer,SEPA {n},2026-09-15,\n" for n in range(1, rows + 1))
 
 
-def _environ(folder: Path) -> dict[str, str]:
-    return os.environ | {
-        "REFUNDCLI_STORE_URL": f"sqlite:///{folder / 'books.db'}",
-        "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
-        "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
-        "XDG_CONFIG_HOME": str(folder / "config"),
-    }
-
-
 def _ours(folder: Path) -> tuple[float, float]:
     """Seconds from the start of the process to its end, and its most memory in MB: the check of the file included."""
     command = [REFUNDCLI, "--quiet", "mark-refunded", "--from", "transfers.csv", "--yes", "-o", "json"]
-    ran = run(command, _environ(folder), folder)
+    ran = run(command, environ(folder), folder)
     return ran.seconds, ran.memory_mb
 
 
 def _second_terminal(folder: Path, over: threading.Event, waits: list[float]) -> None:
     """Records one penny after another of an invoice that is not in the file, and notes how long each takes."""
     one = [REFUNDCLI, "mark-refunded", "--amount", "0.01", "--reason", "other", "--yes"]
-    environ = _environ(folder)
     while not over.is_set():
         with closing(sqlite3.connect(folder / "books.db")) as line:
             (last,) = line.execute("SELECT max(number) FROM invoice").fetchone()
         started = time.perf_counter()
-        subprocess.run([*one, last], env=environ, cwd=folder, check=True, capture_output=True)
+        subprocess.run([*one, last], env=environ(folder), cwd=folder, check=True, capture_output=True)
         waits.append(time.perf_counter() - started)
         over.wait(1)
 

@@ -10,7 +10,6 @@ from functools import partial
 
 from refundcli.domain.errors import NotFound
 from refundcli.services.chunks import chunked
-from refundcli.services.finding import invoice_behind
 from refundcli.services.import_invoices import ImportResult
 from refundcli.services.invoice_block import block_of
 from refundcli.services.ports import (
@@ -20,7 +19,6 @@ from refundcli.services.ports import (
     LeftOut,
     NewInvoice,
     ProviderRecords,
-    Reading,
     ToldInvoice,
     Writing,
 )
@@ -88,12 +86,6 @@ def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock,
     counts, done.news = books.write(write)
     done.imported.add(counts)
     return done
-
-
-def name_there(reading: Reading, name: str) -> str:
-    """How the provider knows an invoice of the books: by its id there, else by its number."""
-    invoice = invoice_behind(reading, name)
-    return invoice.invoice_reference or invoice.number
 
 
 def _write(

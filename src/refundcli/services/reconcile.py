@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from refundcli.domain.errors import NotFound, Refused
+from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
@@ -181,13 +181,6 @@ class NotToAdopt(Refused):
             hint=f"refundcli invoice show {refund.invoice_number}",
             context={"refund": refund.id, "status": refund.state},
         )
-
-
-class NothingToAdopt(NotFound):
-    code = "nothing-to-adopt"
-
-    def __init__(self) -> None:
-        super().__init__("No refund made elsewhere waits for a reason.", hint="refundcli reconcile   looks for them")
 
 
 def to_adopt(reading: Reading, name: str) -> Refund:
