@@ -1,6 +1,7 @@
 """A real terminal: a pseudo-terminal that a command runs in, and a screen that shows what a person would see."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -8,6 +9,11 @@ from pathlib import Path
 
 import pexpect
 import pyte
+
+
+def _heed_ctrl_c() -> None:
+    """As in a terminal, even where the tests run in the background: what is started there inherits a deaf ear for it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -26,6 +32,7 @@ class Terminal:
             dimensions=(lines, columns),
             encoding="utf-8",
             timeout=60,
+            preexec_fn=_heed_ctrl_c,
         )
         self.raw = ""
 
