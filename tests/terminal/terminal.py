@@ -12,7 +12,7 @@ import pyte
 
 
 def _heed_ctrl_c() -> None:
-    """As in a terminal, even where the tests run in the background: what is started there inherits a deaf ear for it."""
+    """As in a terminal, even where the tests run in the background: what is started there ignores it from birth."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
