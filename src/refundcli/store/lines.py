@@ -4,48 +4,68 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, select
-from sqlmodel import Session, col
+from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlmodel import Session, SQLModel
 
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute, Provider, RefundState
 from refundcli.services.ports import PaymentLine, RefundLine
-from refundcli.store.tables import InvoiceRow, PaymentRow, RefundRow
+from refundcli.store import tables  # noqa: F401 (the metadata is filled by it)
 
+_INVOICE, _PAYMENT, _REFUND = (SQLModel.metadata.tables[name] for name in ("invoice", "payment", "refund"))
+_REFUNDS_OF = select(
+    _REFUND.c.payment_id,
+    _REFUND.c.id,
+    _REFUND.c.provider_reference,
+    _REFUND.c.amount,
+    _REFUND.c.currency,
+    _REFUND.c.state,
+    _REFUND.c.came_back_at,
+).where(_REFUND.c.payment_id.in_(bindparam("payments", expanding=True)))
 _of = lru_cache(currency)
 
 
 def payment_lines(session: Session, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
     """By the provider's reference, with their refunds there."""
-    query = _payments(provider).where(_reference(provider).in_(references))
-    rows = session.execute(query).all()
+    rows = session.execute(_named(provider), {"references": references}).all()
     refunds = _refunds(session, [row[0] for row in rows])
     return {row[2]: _line(row, refunds.get(row[0], ())) for row in rows}
 
 
 def payment_lines_after(session: Session, provider: Provider, after: int, limit: int) -> list[PaymentLine]:
-    query = _payments(provider).where(col(PaymentRow.id) > after, _reference(provider).is_not(None))
-    return [_line(row, ()) for row in session.execute(query.order_by(col(PaymentRow.id)).limit(limit))]
+    return [_line(row, ()) for row in session.execute(_page(provider), {"after": after, "page": limit})]
 
 
-def _reference(provider: Provider) -> Any:
-    return col(PaymentRow.psp_reference if provider is Provider.ADYEN else PaymentRow.charge)
+# Each made once: a query that holds its values refers to itself, and over a million rows those values would pile up.
+@lru_cache
+def _named(provider: Provider) -> Select[Any]:
+    return _payments(provider).where(_reference(provider).in_(bindparam("references", expanding=True)))
+
+
+@lru_cache
+def _page(provider: Provider) -> Select[Any]:
+    query = _payments(provider).where(_PAYMENT.c.id > bindparam("after"), _reference(provider).is_not(None))
+    return query.order_by(_PAYMENT.c.id).limit(bindparam("page"))
+
+
+def _reference(provider: Provider) -> ColumnElement[Any]:
+    return _PAYMENT.c.psp_reference if provider is Provider.ADYEN else _PAYMENT.c.charge
 
 
 def _payments(provider: Provider) -> Select[Any]:
     wanted = select(
-        col(PaymentRow.id),
-        col(InvoiceRow.number),
+        _PAYMENT.c.id,
+        _INVOICE.c.number,
         _reference(provider),
-        col(PaymentRow.captured),
-        col(InvoiceRow.currency),
-        col(PaymentRow.dispute),
-        col(PaymentRow.dispute_at),
-        col(PaymentRow.paid_on),
+        _PAYMENT.c.captured,
+        _INVOICE.c.currency,
+        _PAYMENT.c.dispute,
+        _PAYMENT.c.dispute_at,
+        _PAYMENT.c.paid_on,
     )
-    joined = wanted.join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
-    return joined.where(col(PaymentRow.provider) == provider)
+    joined = wanted.join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
+    return joined.where(_PAYMENT.c.provider == provider)
 
 
 def _line(row: Sequence[Any], refunds: Sequence[RefundLine]) -> PaymentLine:
@@ -55,17 +75,8 @@ def _line(row: Sequence[Any], refunds: Sequence[RefundLine]) -> PaymentLine:
 
 
 def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[RefundLine]]:
-    query = select(
-        col(RefundRow.payment_id),
-        col(RefundRow.id),
-        col(RefundRow.provider_reference),
-        col(RefundRow.amount),
-        col(RefundRow.currency),
-        col(RefundRow.state),
-        col(RefundRow.came_back_at),
-    ).where(col(RefundRow.payment_id).in_(payments))
     found: dict[int, list[RefundLine]] = {}
-    for payment, line in _refund_lines(session.execute(query)):
+    for payment, line in _refund_lines(session.execute(_REFUNDS_OF, {"payments": payments})):
         found.setdefault(payment, []).append(line)
     return found
 
