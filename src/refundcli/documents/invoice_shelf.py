@@ -1,10 +1,9 @@
 """Good rows kept aside until the whole file was looked at: on disk, in a file without a name that goes when closed."""
 
-import marshal
 import tempfile
 from collections.abc import Iterator
-from typing import Any
 
+from refundcli.documents.packing import packed, unpacked
 from refundcli.documents.source import FileProblem
 from refundcli.services.invoice_block import InvoiceBlock
 
@@ -33,10 +32,9 @@ class InvoiceShelf:
         """Raises FileProblem when the disk is full."""
         if not block.size:
             return
-        columns: list[Any] = [*block[:-1], list(block.payments)]
-        packed = marshal.dumps(columns)
+        told = packed(block)
         try:
-            self._file.write(len(packed).to_bytes(_LENGTH, "big") + packed)
+            self._file.write(len(told).to_bytes(_LENGTH, "big") + told)
             self._file.flush()
         except OSError as error:
             raise _no_room(error) from error
@@ -47,10 +45,9 @@ class InvoiceShelf:
             length = int.from_bytes(self._file.read(_LENGTH), "big")
             if not length:
                 return
-            # Our own words, from a file that nobody else can open.
-            *columns, payments = marshal.loads(self._file.read(length))  # noqa: S302
+            block = unpacked(self._file.read(length))
             after += _LENGTH + length
-            yield after, InvoiceBlock.made_of(columns, payments)
+            yield after, block
 
 
 def _no_room(error: OSError) -> FileProblem:

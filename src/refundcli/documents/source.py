@@ -11,7 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, BinaryIO, TextIO
@@ -89,6 +89,10 @@ class Source:
     def label(self) -> str:
         """How the audit trail names it: one import is told from another by the hash of its bytes."""
         return f"{self.name} sha256:{self.sha256[:16]}"
+
+    def for_another_process(self) -> "Source":
+        """The same bytes; it is to be read while this one is open, and need not be closed."""
+        return replace(self, _kept_aside=None)
 
     @contextmanager
     def text(self) -> Iterator[TextIO]:

@@ -64,6 +64,16 @@ def _text(*, nullable: bool = False, unique: bool = False, index: bool = False, 
     return Field(default=None if nullable else "", sa_column=column)
 
 
+def _is(column: str, *words: str) -> str:
+    """One of these words, the usual ones first. SQLite makes a table of an IN list, and looks into it, for each row."""
+    return " OR ".join(f"{column} = '{word}'" for word in words)
+
+
+def _names_one(column: str) -> Index:
+    """Two payments never share this id; most have none of this kind, and take no room in its index."""
+    return Index(f"ux_payment_{column}", column, unique=True, sqlite_where=text(f"{column} IS NOT NULL"))
+
+
 def _minor(default: int = 0) -> Any:
     return Field(default=default, sa_column=Column(BigInteger, nullable=False, server_default=str(default)))
 
@@ -108,7 +118,7 @@ class InvoiceRow(Row, table=True):
         # Refunded means: something was paid, and all of it went back (R6).
         CheckConstraint("status <> 'refunded' OR (paid > 0 AND returned >= paid)", name="invoice_refunded_is_returned"),
         CheckConstraint(
-            "status IN ('draft','open','paid','refunded','void','uncollectible')", name="invoice_status_known"
+            _is("status", "paid", "open", "refunded", "draft", "void", "uncollectible"), name="invoice_status_known"
         ),
         Index("ix_invoice_status_number", "status", "number"),
         Index("ix_invoice_customer_number", "customer", "number"),
@@ -143,9 +153,11 @@ class PaymentRow(Row, table=True):
             "reserved >= 0 AND refunded >= 0 AND reserved + refunded <= captured",
             name="payment_never_over_refunded",
         ),
-        CheckConstraint("dispute IN ('','open','won','lost')", name="payment_dispute_known"),
-        CheckConstraint("provider IN ('','stripe','adyen')", name="payment_provider_known"),
+        CheckConstraint(_is("dispute", "", "open", "won", "lost"), name="payment_dispute_known"),
+        CheckConstraint(_is("provider", "", "stripe", "adyen"), name="payment_provider_known"),
         Index("ux_payment_invoice_position", "invoice_id", "position", unique=True),
+        # A Stripe payment may be known by its intent and by its charge: each names one payment only.
+        *map(_names_one, ("payment_intent", "charge", "psp_reference")),
         Index("ix_payment_provider", "provider", "invoice_id", sqlite_where=THROUGH_PROVIDER),
         Index("ix_payment_money_left", "invoice_id", sqlite_where=MONEY_LEFT),
         Index("ix_payment_disputed", "invoice_id", sqlite_where=DISPUTED),
@@ -157,10 +169,9 @@ class PaymentRow(Row, table=True):
     position: int = 0
     provider: str = _text()
     method: str = _text()
-    # A Stripe payment may be known by its intent and by its charge: each names one payment only.
-    payment_intent: str | None = _text(nullable=True, unique=True)
-    charge: str | None = _text(nullable=True, unique=True)
-    psp_reference: str | None = _text(nullable=True, unique=True)
+    payment_intent: str | None = _text(nullable=True)
+    charge: str | None = _text(nullable=True)
+    psp_reference: str | None = _text(nullable=True)
     reference: str = _text()
     captured: int = _minor()
     reserved: int = _minor()

@@ -57,7 +57,9 @@ def upgrade() -> None:
             "status <> 'refunded' OR (paid > 0 AND returned >= paid)", name="invoice_refunded_is_returned"
         ),
         sa.CheckConstraint(
-            "status IN ('draft','open','paid','refunded','void','uncollectible')", name="invoice_status_known"
+            "status = 'paid' OR status = 'open' OR status = 'refunded' OR status = 'draft' OR status = 'void'"
+            " OR status = 'uncollectible'",
+            name="invoice_status_known",
         ),
         sa.CheckConstraint("paid >= 0 AND returned >= 0 AND total >= 0", name="invoice_sums_not_negative"),
         sa.PrimaryKeyConstraint("id"),
@@ -104,8 +106,10 @@ def upgrade() -> None:
         sa.Column("dispute_amount", sa.BigInteger(), nullable=True),
         sa.Column("dispute_recorded", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("paid_on", sa.Date(), nullable=True),
-        sa.CheckConstraint("dispute IN ('','open','won','lost')", name="payment_dispute_known"),
-        sa.CheckConstraint("provider IN ('','stripe','adyen')", name="payment_provider_known"),
+        sa.CheckConstraint(
+            "dispute = '' OR dispute = 'open' OR dispute = 'won' OR dispute = 'lost'", name="payment_dispute_known"
+        ),
+        sa.CheckConstraint("provider = '' OR provider = 'stripe' OR provider = 'adyen'", name="payment_provider_known"),
         sa.CheckConstraint("captured >= 0 AND returned_elsewhere >= 0", name="payment_not_negative"),
         sa.CheckConstraint(
             "reserved >= 0 AND refunded >= 0 AND reserved + refunded <= captured",
@@ -116,11 +120,13 @@ def upgrade() -> None:
             ["invoice.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("charge"),
-        sa.UniqueConstraint("payment_intent"),
-        sa.UniqueConstraint("psp_reference"),
     )
     op.create_index("ux_payment_invoice_position", "payment", ["invoice_id", "position"], unique=True)
+    for reference in ("payment_intent", "charge", "psp_reference"):
+        there = sa.text(f"{reference} IS NOT NULL")
+        op.create_index(
+            f"ux_payment_{reference}", "payment", [reference], unique=True, sqlite_where=there, postgresql_where=there
+        )
     op.create_table(
         "refund",
         sa.Column("id", sa.Text(), nullable=False),

@@ -1,0 +1,76 @@
+"""A second process that reads ahead: while one core looks at what was read, the other reads on."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+_AT_ITS_END = None
+
+
+def read_ahead(read: Callable[[A], Iterator[T]], of: A) -> Iterator[T]:
+    """What `read(of)` yields, from a second process. Both go there and back pickled, and no T is None.
+
+    If that process cannot be had, or is lost, this one reads the rest: `read` yields the same each time. So what goes
+    wrong while reading is raised here, as if there had been no other.
+    """
+    received, is_over = 0, False
+    for item in _from_second_process(read, of):
+        if item is _AT_ITS_END:
+            is_over = True
+            break
+        received += 1
+        yield item
+    if not is_over:
+        yield from islice(read(of), received, None)
+
+
+def there_are_two_cores() -> bool:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return allowed > 1
+
+
+def _from_second_process(read: Callable[[A], Iterator[T]], of: A) -> Iterator[Any]:
+    from multiprocessing import get_context  # noqa: PLC0415 - for long files only
+
+    context = get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sending, read, of), daemon=True)
+    try:
+        _start_deaf(process)
+        sending.close()
+        while True:
+            yield receiving.recv()
+    except (EOFError, OSError):
+        return
+    finally:
+        # What it sends now reaches nobody, and it ends.
+        receiving.close()
+        if process.pid:
+            process.join()
+
+
+def _start_deaf(process: Any) -> None:
+    """Ctrl-C is heard by the one that was started by a person; the other ends with it."""
+    from multiprocessing import resource_tracker  # noqa: PLC0415 - for long files only
+
+    # It starts a process of its own first, and unblocks what was blocked.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _send(sending: Any, read: Callable[[A], Iterator[T]], of: A) -> None:
+    try:
+        for item in read(of):
+            sending.send(item)
+        sending.send(_AT_ITS_END)
+    except Exception:
+        sending.close()
