@@ -1,5 +1,6 @@
 """A second process that reads ahead: while one core looks at what was read, the other reads on."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -68,6 +69,8 @@ def _start_deaf(process: Any) -> None:
 
 
 def _send(sending: Any, read: Callable[[A], Iterator[T]], of: A) -> None:
+    # As the first process has it: cells by the million make no cycles.
+    gc.set_threshold(200_000, 20, 20)
     try:
         for item in read(of):
             sending.send(item)
