@@ -23,6 +23,7 @@ from refundcli.services.invoice_block import InvoiceBlock, PaymentColumns
 from refundcli.services.ports import Beside, ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
 from refundcli.store.many_rows import flags, insert_many, keep_at_hand, new_ids, stored
+from refundcli.store.many_values import AMONG, AT_ONCE, among
 from refundcli.store.payment_matching import id_columns, match_payments
 from refundcli.store.payment_news import payment_news, payment_values
 from refundcli.store.tables import AuditEntryRow, InvoiceRow, PaymentRow
@@ -36,8 +37,6 @@ _FORWARD: dict[str, frozenset[str]] = {
     "refunded": frozenset(),
     "void": frozenset(),
 }
-# SQLite takes 32,766 parameters in one statement; this leaves room.
-_AT_ONCE = 5_000
 # Ids are in no order: a chunk changes pages all over their indexes, each of them once while they are kept.
 _CACHE_KIB = 65_536
 
@@ -216,10 +215,10 @@ class Importer:
 
 
 def known_invoices(session: Session, numbers: Sequence[str]) -> Known:
-    rows = session.exec(select(InvoiceRow).where(col(InvoiceRow.number).in_(numbers))).all()
+    rows = session.exec(select(InvoiceRow).where(among(col(InvoiceRow.number))), params={AMONG: numbers}).all()
     by_id: dict[int, list[PaymentRow]] = {row.id or 0: [] for row in rows}
-    query = select(PaymentRow).where(col(PaymentRow.invoice_id).in_(by_id)).order_by(col(PaymentRow.position))
-    for payment in session.exec(query):
+    query = select(PaymentRow).where(among(col(PaymentRow.invoice_id))).order_by(col(PaymentRow.position))
+    for payment in session.exec(query, params={AMONG: list(by_id)}):
         by_id[payment.invoice_id].append(payment)
     return {row.number: (row, by_id[row.id or 0]) for row in rows}
 
@@ -252,8 +251,8 @@ def _currencies(session: Session, numbers: Sequence[str]) -> dict[str, str]:
     """The currency of each of these invoices that the store knows."""
     query = select(InvoiceRow.number, InvoiceRow.currency)
     found: dict[str, str] = {}
-    for some in chunked(numbers, _AT_ONCE):
-        found |= dict(session.exec(query.where(col(InvoiceRow.number).in_(some))).all())
+    for some in chunked(numbers, AT_ONCE):
+        found |= dict(session.exec(query.where(among(col(InvoiceRow.number))), params={AMONG: some}).all())
     return found
 
 
@@ -261,8 +260,8 @@ def _owners(session: Session, name: str, references: Sequence[str]) -> Iterator[
     """The provider payments among these that the store knows by this kind of id, each with its invoice's number."""
     column = col(getattr(PaymentRow, name))
     query = select(column, InvoiceRow.number).join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
-    for some in chunked(references, _AT_ONCE):
-        yield from session.exec(query.where(column.in_(some)))
+    for some in chunked(references, AT_ONCE):
+        yield from session.exec(query.where(among(column)), params={AMONG: some})
 
 
 def _statuses(block: InvoiceBlock, paid: Sequence[int], returned: Sequence[int]) -> list[str]:

@@ -12,6 +12,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute, Provider, RefundState
 from refundcli.services.ports import PaymentLine, RefundLine
 from refundcli.store import tables  # noqa: F401 (the metadata is filled by it)
+from refundcli.store.many_values import AMONG, among
 
 _INVOICE, _PAYMENT, _REFUND = (SQLModel.metadata.tables[name] for name in ("invoice", "payment", "refund"))
 _REFUNDS_OF = select(
@@ -22,13 +23,13 @@ _REFUNDS_OF = select(
     _REFUND.c.currency,
     _REFUND.c.state,
     _REFUND.c.came_back_at,
-).where(_REFUND.c.payment_id.in_(bindparam("payments", expanding=True)))
+).where(among(_REFUND.c.payment_id))
 _of = lru_cache(currency)
 
 
 def payment_lines(session: Session, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
     """By the provider's reference, with their refunds there."""
-    rows = session.execute(_named(provider), {"references": references}).all()
+    rows = session.execute(_named(provider), {AMONG: references}).all()
     refunds = _refunds(session, [row[0] for row in rows])
     return {row[2]: _line(row, refunds.get(row[0], ())) for row in rows}
 
@@ -37,10 +38,9 @@ def payment_lines_after(session: Session, provider: Provider, after: int, limit:
     return [_line(row, ()) for row in session.execute(_page(provider), {"after": after, "page": limit})]
 
 
-# Each made once: a query that holds its values refers to itself, and over a million rows those values would pile up.
 @lru_cache
 def _named(provider: Provider) -> Select[Any]:
-    return _payments(provider).where(_reference(provider).in_(bindparam("references", expanding=True)))
+    return _payments(provider).where(among(_reference(provider)))
 
 
 @lru_cache
@@ -76,7 +76,7 @@ def _line(row: Sequence[Any], refunds: Sequence[RefundLine]) -> PaymentLine:
 
 def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[RefundLine]]:
     found: dict[int, list[RefundLine]] = {}
-    for payment, line in _refund_lines(session.execute(_REFUNDS_OF, {"payments": payments})):
+    for payment, line in _refund_lines(session.execute(_REFUNDS_OF, {AMONG: payments})):
         found.setdefault(payment, []).append(line)
     return found
 

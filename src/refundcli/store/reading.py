@@ -14,6 +14,7 @@ from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
+from refundcli.store.many_values import AMONG, AT_ONCE, among
 from refundcli.store.rows import (
     INVOICE_COLUMNS,
     NOTE_COLUMNS,
@@ -58,13 +59,11 @@ _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _NOTE, _CLOSING = (
     _TABLES[name] for name in ("invoice", "payment", "refund", "credit_note", "closing")
 )
-# SQLite takes 32,766 parameters in one statement; this leaves room.
-_AT_ONCE = 5_000
 _NEAR_ENOUGH = 2_000
-# Made once: a query that holds its values refers to itself, and of long lists those values would pile up.
+_INVOICES_NUMBERED = sql.select(*INVOICE_COLUMNS).where(among(_INVOICE.c.number))
 _PAYMENTS_OF = (
     sql.select(*PAYMENT_COLUMNS)
-    .where(_PAYMENT.c.invoice_id.in_(sql.bindparam("ids", expanding=True)))
+    .where(among(_PAYMENT.c.invoice_id))
     .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
 )
 _Made = TypeVar("_Made", Refund, Closing)
@@ -89,8 +88,8 @@ class SqlReading(SqlRunReading):
         found: dict[str, tuple[Invoice, int]] = {}
         for rows, payments in self._numbered(numbers):
             ids = [row[0] for row in rows]
-            made = _by_invoice(self._refunds(_REFUND.c.invoice_id.in_(ids)))
-            asked = _by_invoice(self._closings(_CLOSING.c.invoice_id.in_(ids)))
+            made = _by_invoice(self._refunds(among(_REFUND.c.invoice_id), ids))
+            asked = _by_invoice(self._closings(among(_CLOSING.c.invoice_id), ids))
             for row in rows:
                 of = payments.get(row[0], ())
                 invoice = invoice_of(row, of, made.get(row[0], ()), asked.get(row[0], ()))
@@ -108,9 +107,8 @@ class SqlReading(SqlRunReading):
 
     def _numbered(self, numbers: Sequence[str]) -> Iterator[tuple[Sequence[Any], dict[int, list[Any]]]]:
         """Rows of INVOICE_COLUMNS, and those of their payments."""
-        for start in range(0, len(numbers), _AT_ONCE):
-            wanted = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number.in_(numbers[start : start + _AT_ONCE]))
-            rows = self._session.execute(wanted).all()
+        for start in range(0, len(numbers), AT_ONCE):
+            rows = self._session.execute(_INVOICES_NUMBERED, {AMONG: numbers[start : start + AT_ONCE]}).all()
             yield rows, self._payments([row[0] for row in rows])
 
     def invoices(self, wanted: "InvoiceFilter") -> list[Invoice]:
@@ -156,15 +154,15 @@ class SqlReading(SqlRunReading):
         return next(iter(self._refunds(_REFUND.c.id == refund_id)), None)
 
     def refunds_by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]:
-        return {refund.id: refund for refund in self._refunds(col(RefundRow.id).in_(refund_ids))}
+        return {refund.id: refund for refund in self._refunds(among(_REFUND.c.id), refund_ids)}
 
     def refunds_by_key(self, request_key: str) -> list[Refund]:
         return self._refunds(_REFUND.c.request_key == request_key)
 
     def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]:
         found: dict[str, list[Refund]] = {}
-        for start in range(0, len(request_keys), _AT_ONCE):
-            for refund in self._refunds(_REFUND.c.request_key.in_(request_keys[start : start + _AT_ONCE])):
+        for start in range(0, len(request_keys), AT_ONCE):
+            for refund in self._refunds(among(_REFUND.c.request_key), request_keys[start : start + AT_ONCE]):
                 found.setdefault(refund.request_key, []).append(refund)
         return found
 
@@ -174,7 +172,7 @@ class SqlReading(SqlRunReading):
     def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
         query = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
         ids = list(self._session.exec(query.order_by(col(RefundRow.id)).limit(limit)))
-        return sorted(self._refunds(col(RefundRow.id).in_(ids)), key=lambda refund: refund.id)
+        return sorted(self._refunds(among(_REFUND.c.id), ids), key=lambda refund: refund.id)
 
     def closing(self, closing_id: str) -> Closing | None:
         return next(iter(self._closings(_CLOSING.c.id == closing_id)), None)
@@ -193,10 +191,8 @@ class SqlReading(SqlRunReading):
         here = or_(col(RefundRow.provider) == provider, col(RefundRow.provider).is_(None))
         return [
             refund
-            for start in range(0, len(references), _AT_ONCE)
-            for refund in self._refunds(
-                col(RefundRow.provider_reference).in_(references[start : start + _AT_ONCE]) & here
-            )
+            for start in range(0, len(references), AT_ONCE)
+            for refund in self._refunds(among(_REFUND.c.provider_reference) & here, references[start : start + AT_ONCE])
         ]
 
     def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
@@ -207,8 +203,9 @@ class SqlReading(SqlRunReading):
                 .join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
                 .where(PaymentRow.provider == provider)
             )
-            for start in range(0, len(references), _AT_ONCE):
-                rows = self._session.exec(query.where(col(column).in_(references[start : start + _AT_ONCE])))
+            for start in range(0, len(references), AT_ONCE):
+                some = {AMONG: references[start : start + AT_ONCE]}
+                rows = self._session.exec(query.where(among(col(column))), params=some)
                 owners |= {str(reference): number for reference, number in rows}
         found = self.invoices_by_number(sorted(set(owners.values())))
         return {reference: found[number] for reference, number in owners.items()}
@@ -316,11 +313,12 @@ class SqlReading(SqlRunReading):
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""
         payments: dict[int, list[Any]] = {}
-        for payment in self._session.execute(_PAYMENTS_OF, {"ids": invoice_ids}):
+        for payment in self._session.execute(_PAYMENTS_OF, {AMONG: invoice_ids}):
             payments.setdefault(payment[0], []).append(payment)
         return payments
 
-    def _refunds(self, condition: ColumnElement[bool]) -> list[Refund]:
+    def _refunds(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Refund]:
+        """`values`: those that the condition is `among`."""
         query = (
             sql.select(_REFUND, *OWNER_COLUMNS, *NOTE_COLUMNS)
             .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
@@ -328,16 +326,16 @@ class SqlReading(SqlRunReading):
             .where(condition)
             .order_by(_REFUND.c.created_at, _REFUND.c.id)
         )
-        return [refund_of(row) for row in self._session.execute(query)]
+        return [refund_of(row) for row in self._session.execute(query, {AMONG: values})]
 
-    def _closings(self, condition: ColumnElement[bool]) -> list[Closing]:
+    def _closings(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Closing]:
         query = (
             sql.select(_CLOSING, OWNER_COLUMNS[0])
             .join(_INVOICE, _INVOICE.c.id == _CLOSING.c.invoice_id)
             .where(condition)
             .order_by(_CLOSING.c.created_at, _CLOSING.c.id)
         )
-        return [closing_of(row) for row in self._session.execute(query)]
+        return [closing_of(row) for row in self._session.execute(query, {AMONG: values})]
 
 
 def _by_invoice(made: Sequence[_Made]) -> dict[int, list[_Made]]:

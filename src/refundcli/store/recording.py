@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import func, select
@@ -15,14 +16,12 @@ from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundSta
 from refundcli.services.ports import Record
 from refundcli.store.audit import AuditTrail
 from refundcli.store.many_rows import insert_many, stored, update_many
+from refundcli.store.many_values import AMONG, AT_ONCE, among
 from refundcli.store.numbering import next_numbers
 from refundcli.store.rows import facts_of, refund_values
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT = _TABLES["invoice"], _TABLES["payment"]
-# SQLite takes 32,766 parameters in one statement; this leaves room.
-_AT_ONCE = 5_000
-
 # Under the same guard as every amount: no payment gives back more than it took (I1).
 _TAKE = (
     "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?"
@@ -103,10 +102,9 @@ class Recording:
     def _update_invoices(self, invoice_ids: Sequence[int]) -> None:
         changed = []
         wanted = list(dict.fromkeys(invoice_ids))
-        for start in range(0, len(wanted), _AT_ONCE):
-            for of, number, told, code, paid, returned in self._line.execute(
-                _sums_of(wanted[start : start + _AT_ONCE])
-            ):
+        for start in range(0, len(wanted), AT_ONCE):
+            some = {AMONG: wanted[start : start + AT_ONCE]}
+            for of, number, told, code, paid, returned in self._line.execute(_sums(), some):
                 unit, before = currency(code), InvoiceStatus(told)
                 status = status_after(before, paid=Money(int(paid), unit), returned=Money(int(returned), unit))
                 changed.append((int(paid), int(returned), status.value, self._at, of))
@@ -120,9 +118,11 @@ def _moved(record: Record) -> tuple[int, int, int, int]:
     return minor, minor if record.charged_back else 0, record.refund.payment_id, minor
 
 
-def _sums_of(invoice_ids: Sequence[int]) -> Any:
+@lru_cache
+def _sums() -> Any:
+    """Of the payments of each invoice."""
     back: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
     columns = (_INVOICE.c.id, _INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
     sums = (func.sum(_PAYMENT.c.captured), func.sum(back))
     joined: Any = _INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
-    return select(*columns, *sums).select_from(joined).where(_INVOICE.c.id.in_(invoice_ids)).group_by(*columns)
+    return select(*columns, *sums).select_from(joined).where(among(_INVOICE.c.id)).group_by(*columns)
