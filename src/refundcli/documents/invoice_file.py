@@ -49,9 +49,9 @@ class InvoiceFile:
             rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, seen) for row in records)
             yield from map(_stretch, chunked(rows, _RECORDS))
         elif self.source.size < _LONG_BYTES or not there_are_two_cores():
-            yield from _Table(self.columns, seen).stretches(_read_table(self.source))
+            yield from _Table(self.columns, seen).stretches(_read_some(self.source, of=0))
         else:
-            read = read_ahead(_read_table, self.source.for_another_process())
+            read = read_ahead(_read_most, self.source.for_another_process())
             yield from _Table(self.columns, seen).stretches(read)
 
 
@@ -61,27 +61,36 @@ def _table_of(source: Source) -> TableFile:
 
 @dataclass(slots=True)
 class _ReadRows:
-    """Rows that follow one another as they stand in a table, and as invoices if each of them is plainly right."""
+    """Rows that follow one another as they stand in a table, and as invoices where each of them is plainly right."""
 
     lines: Sequence[int]
     rows: Sequence[Sequence[str]]
-    plain: InvoiceBlock | None
+    plain: InvoiceBlock | None = None
+    is_read: bool = True
 
     def __reduce__(self) -> Any:
-        return _unpacked_rows, (self.lines, PackedRows.of(self.rows), packed(self.plain) if self.plain else b"")
+        packed_block = packed(self.plain) if self.plain else b""
+        return _unpacked_rows, (self.lines, PackedRows.of(self.rows), packed_block, self.is_read)
 
 
-def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes) -> _ReadRows:
-    return _ReadRows(lines, rows, unpacked(plain) if plain else None)
+def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes, is_read: bool) -> _ReadRows:
+    return _ReadRows(lines, rows, unpacked(plain) if plain else None, is_read)
 
 
-def _read_table(source: Source) -> Iterator[_ReadRows | BadRow]:
-    """All of the table that can be read without knowing what came before."""
+def _read_most(source: Source) -> Iterator[_ReadRows | BadRow]:
+    """Two blocks of three: the process that looks at what was read has as much to do with them."""
+    return _read_some(source, of=3)
+
+
+def _read_some(source: Source, *, of: int) -> Iterator[_ReadRows | BadRow]:
+    """What can be told without knowing what came before; each block but one `of` so many, or none where that is 0."""
     table = _table_of(source)
     columns = InvoiceColumns(table.columns)
-    for block in table.blocks():
+    for n, block in enumerate(table.blocks(), start=1):
         if isinstance(block, BadRow):
             yield block
+        elif of and n % of == 0:
+            yield _ReadRows(block.lines, block.rows, is_read=False)
         else:
             yield from _read_rows(columns, block.lines, block.rows)
 
@@ -91,7 +100,7 @@ def _read_rows(columns: InvoiceColumns, lines: Sequence[int], rows: Sequence[Seq
         yield _ReadRows(lines, rows, columns.read(lines, rows))
     except NotPlain:
         if len(rows) <= _FEW:
-            yield _ReadRows(lines, rows, None)
+            yield _ReadRows(lines, rows)
             return
         half = len(rows) // 2
         yield from _read_rows(columns, lines[:half], rows[:half])
@@ -101,17 +110,21 @@ def _read_rows(columns: InvoiceColumns, lines: Sequence[int], rows: Sequence[Seq
 class _Table:
     def __init__(self, columns: Sequence[str], seen: Seen) -> None:
         self._columns, self._seen = columns, seen
+        self._plain = InvoiceColumns(columns)
 
     def stretches(self, read: Iterable[_ReadRows | BadRow]) -> Iterator[Stretch]:
         for some in read:
             if isinstance(some, BadRow):
                 yield _stretch([some])
-            elif some.plain:
-                yield self._without_doubles(some.plain, some.rows)
+            elif some.is_read:
+                yield self._of(some)
             else:
-                yield _stretch(
-                    self._row(line, row, self._seen) for line, row in zip(some.lines, some.rows, strict=True)
-                )
+                yield from map(self._of, _read_rows(self._plain, some.lines, some.rows))
+
+    def _of(self, read: _ReadRows) -> Stretch:
+        if read.plain:
+            return self._without_doubles(read.plain, read.rows)
+        return _stretch(self._row(line, row, self._seen) for line, row in zip(read.lines, read.rows, strict=True))
 
     def _without_doubles(self, found: InvoiceBlock, rows: Sequence[Sequence[str]]) -> Stretch:
         """What is good by itself, but for what came before it in the file."""

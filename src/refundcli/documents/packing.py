@@ -1,7 +1,7 @@
 """Blocks of invoices as bytes, for a disk or another process of ours."""
 
 import marshal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from refundcli.services.invoice_block import InvoiceBlock
@@ -33,9 +33,15 @@ class PackedRows(Sequence[Sequence[str]]):
         return self._size
 
     def __getitem__(self, place: Any) -> Any:
+        return self._unpacked()[place]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return iter(self._unpacked())
+
+    def _unpacked(self) -> list[list[str]]:
         if self._rows is None:
             self._rows = marshal.loads(self._packed)  # noqa: S302 - as above
-        return self._rows[place]
+        return self._rows
 
     def __reduce__(self) -> Any:
         return PackedRows, (self._size, self._packed)
