@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 # A second is counted where the requests arrive, and they do not all travel equally long.
-_MARGIN = 0.06
+_MARGIN = 0.07
 # So many may follow each other at once when there was time before: a single command is not held up.
 _AT_ONCE = 5
 # After "too many" without a word how long to wait: this, and twice as long each time.
@@ -92,19 +92,21 @@ class Pace:
 
     def _wait(self) -> float:
         now = time.monotonic()
-        return max(self._paused_until - now, self._next_at - now, self._wait_for_room(now))
+        return max(self._paused_until - now, self._next_at - now, -self._room(now))
 
-    def _wait_for_room(self, now: float) -> float:
-        """Until the request before the last so many is a second old, counted from when it was on its way."""
+    def _room(self, now: float) -> float:
+        """For how long the request so many before has been a second old, counted from when it was on its way."""
         if not self._most or len(self._turns) < self._most:
-            return 0.0
+            return float("inf")
         oldest = self._turns[0]
-        return self._window - (now - oldest.sent_at) if oldest.sent_at is not None else self._window
+        return now - oldest.sent_at - self._window if oldest.sent_at is not None else -self._window
 
     def _begin(self) -> _Turn:
         now = time.monotonic()
         interval = self._interval()
-        self._next_at = max(self._next_at, now - _AT_ONCE * interval) + interval
+        # What stood still because there was no room is not made up for: it would come in a heap, second after second.
+        unused = min(_AT_ONCE * interval, self._room(now))
+        self._next_at = max(self._next_at, now - unused) + interval
         mine = _Turn(now)
         self._turns.append(mine)
         return mine
