@@ -1,4 +1,9 @@
-"""The first schema: invoices, payments, refunds, credit notes, the audit trail."""
+"""The first schema: invoices, payments, refunds, credit notes, the audit trail.
+
+Stores of refundcli 0.1.0 say three things in other words that mean the same: `IN` lists for the words of a status, a
+dispute and a provider, and UNIQUE constraints for a payment's three ids instead of indexes of those that are there.
+A later migration that touches any of these has to look for both.
+"""
 
 import sqlalchemy as sa
 from alembic import op
