@@ -23,7 +23,7 @@ demo: $(VENV)/.run  ## the main job against the built-in sandbox
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(VENV)/.dev  ## the tests, on SQLite and PostgreSQL
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 CASES ?= 2200
 SEED ?= 1

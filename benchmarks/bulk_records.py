@@ -1,4 +1,4 @@
-"""Records by the million: `mark-refunded --from` against bare sqlite3, and what a second terminal waits meanwhile.
+"""Records by the million: `mark-refunded --from` against bare sqlite3.
 
 python -m benchmarks.bulk_records [--rows 1000000]
 """
@@ -6,12 +6,9 @@ python -m benchmarks.bulk_records [--rows 1000000]
 import argparse
 import shutil
 import sqlite3
-import statistics
-import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +22,8 @@ from refundcli.store.migrate import ensure_schema
 
 ROWS = 1_000_000
 # What the goals of the project ask for.
-LEAST_OF_RIVAL, MOST_MEMORY_MB, MOST_GROWTH, MOST_WAIT_SECONDS = 0.5, 200, 1.2, 2.0
+LEAST_OF_RIVAL, MOST_MEMORY_MB, MOST_GROWTH = 0.5, 200, 1.2
+RECORDS = [REFUNDCLI, "--quiet", "mark-refunded", "--from", "transfers.csv", "--yes", "-o", "json"]
 
 COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
 INVOICES = (
@@ -58,30 +56,22 @@ class Measured:
     ours: float
     rival: float
     memory_mb: float
-    waits: Sequence[float] = ()
 
     @property
     def ratio(self) -> float:
         return self.ours / self.rival
 
 
-def measure(rows: int, *, second_terminal: bool) -> Measured:
+def measure(rows: int) -> Measured:
     with tempfile.TemporaryDirectory(prefix="refundcli-bench-") as name:
         folder = Path(name)
         store, copy = folder / "books.db", folder / "rival.db"
-        make_store(store, rows + 1)
+        make_store(store, rows)
         shutil.copy(store, copy)
-        _make_file(folder / "transfers.csv", rows)
-        waits: list[float] = []
-        over = threading.Event()
-        terminal = threading.Thread(target=_second_terminal, args=(folder, over, waits), daemon=True)
-        if second_terminal:
-            terminal.start()
-        seconds, memory = _ours(folder)
-        over.set()
-        if second_terminal:
-            terminal.join()
-        return Measured(rows, rows / seconds, rows / _rival(store, copy), memory, waits)
+        make_file(folder / "transfers.csv", rows)
+        # From the start of the process to its end: the check of the file included.
+        ran = run(RECORDS, environ(folder), folder)
+        return Measured(rows, rows / ran.seconds, rows / _rival(store, copy), ran.memory_mb)
 
 
 def make_store(path: Path, invoices: int) -> None:
@@ -97,29 +87,10 @@ def make_store(path: Path, invoices: int) -> None:
         line.execute("COMMIT")
 
 
-def _make_file(path: Path, rows: int) -> None:
+def make_file(path: Path, rows: int) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write("invoice,amount,reason,method,reference,refunded_on,memo\n")
         file.writelines(f"INV-{n:07},,returned-goods,bank transfer,SEPA {n},2026-09-15,\n" for n in range(1, rows + 1))
-
-
-def _ours(folder: Path) -> tuple[float, float]:
-    """Seconds from the start of the process to its end, and its most memory in MB: the check of the file included."""
-    command = [REFUNDCLI, "--quiet", "mark-refunded", "--from", "transfers.csv", "--yes", "-o", "json"]
-    ran = run(command, environ(folder), folder)
-    return ran.seconds, ran.memory_mb
-
-
-def _second_terminal(folder: Path, over: threading.Event, waits: list[float]) -> None:
-    """Records one penny after another of an invoice that is not in the file, and notes how long each takes."""
-    one = [REFUNDCLI, "mark-refunded", "--amount", "0.01", "--reason", "other", "--yes"]
-    while not over.is_set():
-        with closing(sqlite3.connect(folder / "books.db")) as line:
-            (last,) = line.execute("SELECT max(number) FROM invoice").fetchone()
-        started = time.perf_counter()
-        subprocess.run([*one, last], env=environ(folder), cwd=folder, check=True, capture_output=True)
-        waits.append(time.perf_counter() - started)
-        over.wait(1)
 
 
 def _rival(done: Path, store: Path) -> float:
@@ -175,9 +146,8 @@ def _into(table: str, source: sqlite3.Connection) -> str:
 
 def figures(scale: Scale) -> Iterator[Figure]:
     count = scale.pick(full=ROWS, small=50_000, tiny=20)
-    few = [measure(max(count // 10, 1), second_terminal=False) for _ in range(scale.rounds)]
-    many = measure(count, second_terminal=False)
-    busy = measure(max(count // 5, 1), second_terminal=True)
+    few = [measure(max(count // 10, 1)) for _ in range(scale.rounds)]
+    many = measure(count)
     for found in (few, [many]):
         yield figure(
             f"`mark-refunded --from` of {found[0].rows:,} rows",
@@ -203,26 +173,15 @@ def figures(scale: Scale) -> Iterator[Figure]:
         [many.memory_mb / each.memory_mb for each in few],
         at_most=MOST_GROWTH,
     )
-    yield figure(
-        f"a second terminal's `mark-refunded` during {busy.rows:,} rows, the slowest of {len(busy.waits)} (median"
-        f" {statistics.median(busy.waits):.2f} s)",
-        f"{max(busy.waits):.2f} s",
-        "limit: two seconds",
-        f"{MOST_WAIT_SECONDS:.2f} s",
-        [max(busy.waits) / MOST_WAIT_SECONDS],
-        at_most=1,
-    )
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=ROWS)
-    options.add_argument("--second-terminal", action="store_true")
-    wanted = options.parse_args()
-    found = measure(wanted.rows, second_terminal=wanted.second_terminal)
+    found = measure(options.parse_args().rows)
     print(
         f"{found.rows:,} rows: {found.ours:,.0f}/s against {found.rival:,.0f}/s, ratio {found.ratio:.2f}; "
-        f"{found.memory_mb:.0f} MB; a second terminal waited {max(found.waits, default=0):.2f} s at most"
+        f"{found.memory_mb:.0f} MB"
     )
 
 

@@ -72,7 +72,7 @@ def _sandbox(told: Connection, rows: int, delay: int) -> None:
 
 
 @contextmanager
-def _sandbox_process(rows: int, delay: int) -> Iterator[str]:
+def sandbox_process(rows: int, delay: int) -> Iterator[str]:
     """In a process of its own, as a provider is."""
     here, there = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_sandbox, args=(there, rows, delay), daemon=True)
@@ -118,7 +118,7 @@ def database(name: str, folder: Path) -> Iterator[str]:
         server.cleanup()
 
 
-def _environ(folder: Path, url: str, sandbox: str, in_flight: int, rate: float) -> dict[str, str]:
+def desk_of(folder: Path, url: str, sandbox: str, in_flight: int, rate: float) -> dict[str, str]:
     return environ(
         folder,
         REFUNDCLI_STORE_URL=url,
@@ -130,7 +130,7 @@ def _environ(folder: Path, url: str, sandbox: str, in_flight: int, rate: float) 
     )
 
 
-def _fill(url: str, rows: int) -> None:
+def fill(url: str, rows: int) -> None:
     def write(tx: Writing) -> None:
         tx.pin_livemode(False)
         tx.remember_account(Provider.STRIPE, fingerprint(KEY), "acct_benchmark", livemode=False)
@@ -160,14 +160,14 @@ def measure(*, rows: int, in_flight: int, delay: int, rate: float = 0, name: str
     with (
         tempfile.TemporaryDirectory(prefix="refundcli-bench-") as made,
         database(name, Path(made)) as url,
-        _sandbox_process(rows, delay) as sandbox,
+        sandbox_process(rows, delay) as sandbox,
     ):
         folder = Path(made)
-        _fill(url, rows)
+        fill(url, rows)
         file = folder / "refunds.csv"
         file.write_text("".join(["invoice\n", *(f"INV-{n}\n" for n in range(rows))]))
         command = [REFUNDCLI, "refund", "--from", str(file), "--reason", "returned-goods", "--yes", "-o", "json"]
-        ran = run(command, _environ(folder, url, sandbox, in_flight, rate), folder)
+        ran = run(command, desk_of(folder, url, sandbox, in_flight, rate), folder)
         times = _asked(sandbox)
         return Measured(rows, len(times), ran.seconds, times[-1] - times[0], most_in_a_window(times))
 
