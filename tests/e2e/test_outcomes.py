@@ -1,5 +1,6 @@
 """What becomes of a refund when the provider or the network misbehaves, and how `resume` settles it."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -132,6 +133,15 @@ def test_what_the_provider_already_returned_is_declined_in_its_words(desk: Desk)
     assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
     assert "Too many requests" in answer.error["message"]
     assert only_refund(desk)["status"] == "failed"
+
+
+def test_a_provider_that_wants_a_longer_break_than_a_refund_is_ours_to_send_is_not_waited_for(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("429", retry_after=60, times=9)
+    began = time.monotonic()
+    assert desk("refund INV-1 --full --reason other --yes").exit_code == 6
+    assert time.monotonic() - began < 30
+    assert (only_refund(desk)["status"], len(desk.sandbox.refund_requests)) == ("failed", 1)
 
 
 def test_what_is_not_at_the_provider_as_it_is_here_is_not_refunded(desk: Desk) -> None:

@@ -188,6 +188,15 @@ class TestAnswers:
         answer = answer_to(Reply(429, headers={"Retry-After": header}))
         assert (answer.signal, answer.retry_after) == (Signal.RATE_LIMITED, seconds)
 
+    def test_while_it_wants_to_be_left_alone_for_long_nothing_is_sent(self) -> None:
+        with Stub(Reply(429, headers={"Retry-After": "60"})) as stub:
+            provider = adyen_at(stub.url)
+            refund(provider, order("PSP1"))
+            answer = refund(provider, order("PSP1"))
+            assert (answer.signal, len(stub.seen)) == (Signal.RATE_LIMITED, 1)
+        assert answer.retry_after
+        assert 50 < answer.retry_after <= 60
+
     def test_a_key_with_other_content_makes_no_refund_and_proves_none(self, sandbox: RunningSandbox) -> None:
         paid, provider = sandbox.charge("100.00 EUR", provider="adyen"), adyen_at(sandbox.url)
         refund(provider, order(paid.reference, "10.00 EUR"))

@@ -229,6 +229,15 @@ class TestAnswers:
     def test_a_wait_is_believed_only_in_seconds(self, header: str, seconds: float | None) -> None:
         assert answer_to(replace(error(429), headers={"Retry-After": header})).retry_after == seconds
 
+    def test_while_it_wants_to_be_left_alone_for_long_nothing_is_sent(self) -> None:
+        with Stub(Reply(429, headers={"Retry-After": "60"})) as stub:
+            provider = stripe_at(stub.url)
+            refund(provider, order("pi_1"))
+            answer = refund(provider, order("pi_1"))
+            assert (answer.signal, len(stub.seen)) == (Signal.RATE_LIMITED, 1)
+        assert answer.retry_after
+        assert 50 < answer.retry_after <= 60
+
     def test_a_key_with_other_content_is_loud(self, sandbox: RunningSandbox) -> None:
         paid, provider = sandbox.charge("100.00 EUR"), stripe_at(sandbox.url)
         refund(provider, order(paid.reference, "10.00 EUR"))

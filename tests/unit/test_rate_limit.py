@@ -4,7 +4,9 @@ import random
 import threading
 import time
 
-from refundcli.services.rate_limit import Pace
+import pytest
+
+from refundcli.services.rate_limit import Pace, TooSoon
 
 
 def asked(pace: Pace, times: int, *, threads: int, longest: float = 0.02) -> list[tuple[float, float]]:
@@ -65,6 +67,18 @@ def test_a_provider_that_says_too_many_is_left_alone_and_then_asked_more_slowly(
     assert seen[0][0] - said >= 0.3
     # It grows again with each request that is taken.
     assert pace.time_for(10) < before
+
+
+def test_who_has_no_patience_is_told_how_long_it_would_be_also_when_that_turns_out_while_waiting() -> None:
+    pace = Pace(1)
+    with pace.turn(patience=1) as sent:
+        sent()
+    threading.Timer(0.2, pace.slow_down, [60]).start()
+    began = time.monotonic()
+    with pytest.raises(TooSoon) as told, pace.turn(patience=1):
+        pass
+    assert 59 < told.value.seconds <= 60
+    assert time.monotonic() - began < 1
 
 
 def test_requests_that_were_on_their_way_together_and_are_all_told_too_many_slow_down_once() -> None:

@@ -19,7 +19,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from refundcli.secrets import redact
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import RefundAnswer
-from refundcli.services.rate_limit import Pace, Sent
+from refundcli.services.rate_limit import Pace, Sent, TooSoon
 
 # What an HTTP status says by itself, at any provider (DESIGN: outcome table).
 STATUS_SIGNALS = {
@@ -31,6 +31,8 @@ STATUS_SIGNALS = {
 _TOO_MANY = 429
 _LONGEST_MESSAGE = 500
 _LONGEST_WAIT = 3600
+# What moves money is ours to send for a time only, and does not wait in the dark; a look at the records may.
+_PATIENCE_SECONDS = {"POST": 1.0}
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 
 
@@ -112,12 +114,16 @@ class FreshConnections(requests.Session):
         timeout: Any = None,
         verify: bool | str = True,
     ) -> requests.Response:
-        """Redirects are not followed: a refund sent on would be sent twice, and the key with it (I8)."""
+        """Redirects are not followed: a refund sent on would be sent twice, and the key with it (I8).
+
+        Raises TooSoon where a POST would have to wait for long.
+        """
         verify = _certificates() or verify
         # There is nothing of a session to add but its headers: no cookies, no parameters, no password.
         prepared = requests.PreparedRequest()
         prepared.prepare(method.upper(), url, headers={**self.headers, **(headers or {})}, data=data, json=json)
-        with self._pace.turn() as sent, closing(_ProvingAdapter(sent)) as line:
+        patience = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
+        with self._pace.turn(patience) as sent, closing(_ProvingAdapter(sent)) as line:
             answer = line.send(prepared, timeout=timeout, verify=verify, proxies={})
             # Read while the connection is there.
             _ = answer.content
@@ -137,6 +143,10 @@ def _certificates() -> str | None:
 def network_answer(error: BaseException, provider: str) -> RefundAnswer:
     """No answer came. Only a connection that was never made proves that nothing was sent (I5)."""
     causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, TooSoon):
+            message = f"{provider} asked for fewer requests: {cause}"
+            return RefundAnswer(Signal.RATE_LIMITED, message=message, retry_after=cause.seconds)
     why = said(_innermost(causes[-1]))
     if any(isinstance(cause, NeverConnected) for cause in causes):
         return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider}: {why}")

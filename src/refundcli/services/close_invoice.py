@@ -113,7 +113,7 @@ def _write_down(
 ) -> Closing:
     """T1: the rules once more, and the exact request with its key, before anything is sent (I2)."""
     invoice, now = _as_seen(tx, request, seen), clock.now()
-    lease = new_lease(now, policy.call_seconds)
+    lease = new_lease(now, policy.sending_seconds)
     try_number = 1 + sum(closing.wanted is request.wanted for closing in invoice.closings)
     # With the number: two invoices may have one reference by mistake, and a key belongs to one closing.
     key = idempotency_key(tx.secret(), f"{request.wanted} {invoice.number}", invoice.invoice_reference, try_number)

@@ -158,7 +158,7 @@ def issue_refund(
         plan = planned(tx, request, confirmed=confirmed, now=clock.now())
         if plan.existing:
             return list(plan.existing), False
-        lease = new_lease(clock.now(), policy.call_seconds)
+        lease = new_lease(clock.now(), policy.sending_seconds)
         return reserve_in(tx, request, plan, providers=ready, lease=lease, at=clock.now()), True
 
     refunds, ours = books.write(reserve)

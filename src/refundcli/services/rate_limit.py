@@ -31,6 +31,14 @@ class _Turn:
 Sent: TypeAlias = Callable[[], None]
 
 
+class TooSoon(Exception):
+    """The provider wants to be left alone for `seconds` yet: nothing was sent."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it wants to be left alone for {seconds:.0f} s")
+        self.seconds = seconds
+
+
 class Pace:
     """Requests to one provider, from all threads. No rate, or 0, means no limit but the provider's own."""
 
@@ -49,11 +57,16 @@ class Pace:
         self._bearable: float | None = None
 
     @contextmanager
-    def turn(self) -> Iterator[Sent]:
-        """Waits until one more request may be begun; what it gives is to be called once the request is sent."""
+    def turn(self, patience: float = float("inf")) -> Iterator[Sent]:
+        """Waits until one more request may be begun; what it gives is to be called once the request is sent.
+
+        Raises TooSoon where the provider wants to be left alone for longer than `patience` (seconds).
+        """
         # The one in front waits for the time, the others for it: nobody is overtaken for long.
         with self._one_at_a_time, self._changed:
             while (wait := self._wait()) > 0:
+                if self.pause_left > patience:
+                    raise TooSoon(self.pause_left)
                 self._changed.wait(wait)
             mine = self._begin()
         try:

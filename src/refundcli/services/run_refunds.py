@@ -46,6 +46,9 @@ _HOLD_SECONDS = 30.0
 _MOST_ROUNDS = 5
 # A provider that does not want to be asked for longer than this gets no refund until it does.
 _SHORT_PAUSE_SECONDS = 1.0
+# One that was told "too many" is begun again by its sender for so long; then it waits among the others, where it
+# can be stopped.
+_PATIENCE_SECONDS = 10.0
 
 # A store that took down neither of so many answers is not asked to take down the others.
 _ENOUGH_TRIES = 2
@@ -355,7 +358,7 @@ class _Worker:
         left = (until - self.clock.now()).total_seconds() - self.policy.call_seconds - LEASE_MARGIN_SECONDS
         if self._pause_left(part) > left:
             return None
-        return call(part.refund, part.provider, self.policy)
+        return call(part.refund, part.provider, self.policy, patience=min(left, _PATIENCE_SECONDS))
 
     def _answered(self, part: Part, errand: Errand) -> None:
         self.on_the_wire.discard(part)
@@ -416,7 +419,7 @@ class _Worker:
     def _lease_seconds(self, provider: Provider) -> float:
         """For waiting for a turn, being sent more than once, and being written down."""
         waiting = self.providers.pace(provider).time_for(2 * self.limits.in_flight)
-        return 2 * self.policy.call_seconds + waiting
+        return self.policy.sending_seconds + waiting
 
     # --- stopping ------------------------------------------------------------------------------------------
 
@@ -432,7 +435,8 @@ class _Worker:
         self.next.to_look_at, self.next.to_reserve, self.next.looked_up = [], [], []
         self.next.found_ready, self.next.take = [], 0
         self.parked = []
-        self.senders.forget_others()
+        for errand in self.senders.take_back():
+            errand.then(errand)
         answering = {*self.on_the_wire, *self.next.answered, *self.next.to_let_go}
         for row in [*self.rows, *self.to_do]:
             if not answering.isdisjoint(row.own):
@@ -469,6 +473,8 @@ class _Worker:
     def _waited_for(self) -> list[Part]:
         """Refunds whose answer came and is not written: none, unless the work broke off."""
         answered = list(self.next.answered)
+        for never_asked in self.senders.take_back():
+            self.on_the_wire.discard(never_asked.about)
         while self.on_the_wire and self.senders.outstanding:
             self.senders.wait(_LOOK_UP_SECONDS)
             while errand := self.senders.come_back():

@@ -22,11 +22,11 @@ def send_closing(
     """
     first_send = closing.sending.first_sent_at is None
     with held_until_written(policy.tell_held):
-        claimed = claim_closing(closing, books=books, clock=clock, seconds=policy.call_seconds)
+        claimed = claim_closing(closing, books=books, clock=clock, seconds=policy.sending_seconds)
         if claimed is None:
             return books.read(lambda tx: tx.closing(closing.id)) or closing
         request, key = claimed.sending.request, claimed.sending.idempotency_key
-        answer = ask(lambda: closer.close(request, key), policy)
+        answer = ask(lambda: closer.close(request, key), policy, patience=policy.patience_seconds)
         return take_down_closing(claimed, answer, first_send=first_send, books=books)
 
 

@@ -71,11 +71,14 @@ class Senders:
             self._outstanding -= 1
             return self._done.popleft()
 
-    def forget_others(self) -> None:
-        """What was not urgent and nobody has taken up is not asked any more."""
+    def take_back(self) -> list[Errand]:
+        """What nobody has taken up yet is not asked any more; of it what was urgent, without a result."""
         with self._to_do:
-            self._outstanding -= len(self._others)
+            urgent = list(self._urgent)
+            self._outstanding -= len(urgent) + len(self._others)
+            self._urgent.clear()
             self._others.clear()
+        return urgent
 
     def close(self) -> None:
         with self._to_do:

@@ -19,7 +19,6 @@ from refundcli.services.ports import Answer, Books, Clock, PaymentProvider, Refu
 
 A = TypeVar("A", bound=Answer)
 _MOST_SENDS = 3
-_LONGEST_WAIT_SECONDS = 10.0
 
 
 class OutcomeNotWritten(OutcomeUnknown):
@@ -39,13 +38,23 @@ class OutcomeNotWritten(OutcomeUnknown):
 
 @dataclass(frozen=True, slots=True)
 class SendingPolicy:
-    """How long a call may take (seconds), and how credit notes are numbered."""
+    """How long one request may take (seconds), and how credit notes are numbered."""
 
     call_seconds: float
     number_format: str
     tell_held: Callable[[], None] = field(default=lambda: None)
     tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
     sleep: Callable[[float], None] = field(default=time.sleep)
+
+    @property
+    def patience_seconds(self) -> float:
+        """For how long a request that did nothing may be begun again."""
+        return self.call_seconds
+
+    @property
+    def sending_seconds(self) -> float:
+        """How long sending may take, with the last request begun as late as may be: so long it has to be ours."""
+        return self.patience_seconds + self.call_seconds
 
 
 def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Clock, policy: SendingPolicy) -> Refund:
@@ -55,10 +64,10 @@ def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Cloc
     """
     first_send = is_first_send(refund)
     with held_until_written(policy.tell_held):
-        claimed = claim(refund, books=books, clock=clock, seconds=policy.call_seconds)
+        claimed = claim(refund, books=books, clock=clock, seconds=policy.sending_seconds)
         if claimed is None or claimed.sending is None:
             return _as_it_stands(refund, books)
-        answer = call(claimed, provider, policy)
+        answer = call(claimed, provider, policy, patience=policy.patience_seconds)
         return take_down(claimed, answer, first_send=first_send, books=books, clock=clock, policy=policy)
 
 
@@ -145,19 +154,19 @@ def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_f
     return True
 
 
-def call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy) -> RefundAnswer:
-    """T3."""
+def call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy, *, patience: float) -> RefundAnswer:
+    """T3. The last request begins within `patience` (seconds)."""
     assert refund.sending
     request, key = refund.sending.request, refund.sending.idempotency_key
-    return ask(lambda: provider.refund(request, key), policy)
+    return ask(lambda: provider.refund(request, key), policy, patience=patience)
 
 
-def ask(once: Callable[[], A], policy: SendingPolicy) -> A:
-    """One request; again only where the last one provably did nothing."""
-    deadline = time.monotonic() + policy.call_seconds
+def ask(once: Callable[[], A], policy: SendingPolicy, *, patience: float) -> A:
+    """One request; again only where the last one provably did nothing, and can be begun within `patience` (seconds)."""
+    deadline = time.monotonic() + patience
     for sends in range(1, _MOST_SENDS + 1):
         answer = once()
-        wait = min(answer.retry_after or 0.5 * 2**sends, _LONGEST_WAIT_SECONDS)
+        wait = answer.retry_after or 0.5 * 2**sends
         if answer.signal not in MAY_BE_SENT_AGAIN or sends == _MOST_SENDS or time.monotonic() + wait > deadline:
             return answer
         policy.sleep(wait)
