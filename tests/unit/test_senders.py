@@ -11,7 +11,12 @@ def errand(asked: list[str], name: str) -> Errand:
 
 def test_what_nobody_has_taken_up_is_taken_back_and_never_asked() -> None:
     senders, asked, taken_up, busy = Senders(1), list[str](), threading.Event(), threading.Event()
-    held = Errand(lambda: (taken_up.set(), busy.wait(10)), lambda errand: None)
+
+    def hold() -> None:
+        taken_up.set()
+        busy.wait(10)
+
+    held = Errand(hold, lambda errand: None)
     senders.send(held, urgent=False)
     taken_up.wait(10)
     waiting = errand(asked, "refund")
