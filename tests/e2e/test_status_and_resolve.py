@@ -30,18 +30,30 @@ def age(desk: Desk, *, hours: float) -> None:
         connection.commit()
 
 
-def leave_it_ready(desk: Desk, how_much: str = "--amount 60") -> str:
+def leave_it_ready(desk: Desk, how_much: str = "--amount 60", number: str = "INV-1") -> str:
     """A process that is killed between T1 and T2: the amount is reserved, nothing was sent."""
     script = (
         "import os; from refundcli.services import issue_refund; from refundcli.cli.main import run\n"
         "issue_refund.send = lambda *a, **k: os.kill(os.getpid(), 9)\n"
-        f"run('refund INV-1 {how_much} --reason other --yes'.split())"
+        f"run('refund {number} {how_much} --reason other --yes'.split())"
     )
     environ = os.environ | desk.environ
     assert subprocess.run([sys.executable, "-c", script], env=environ, check=False).returncode == -9
-    (refund,) = desk.invoice("INV-1").refunds
+    (refund,) = desk.invoice(number).refunds
     assert refund.state == "ready"
     return refund.id
+
+
+def test_while_a_provider_wants_to_be_left_alone_nothing_that_is_ready_is_given_up(desk: Desk) -> None:
+    for number in ("INV-1", "INV-2"):
+        desk.paid_by_card(number, provider="adyen")
+        leave_it_ready(desk, number=number)
+    desk.sandbox.faults("429", provider="adyen", retry_after=600)
+    asked, unasked = desk.json("resume", exit_code=8)
+    assert (asked["status"], unasked["status"], unasked["step"]) == ("failed", "ready", "could not be asked about")
+    assert "Adyen wants to be left alone for" in unasked["note"]
+    assert [each["status"] for each in desk.json("resume")] == ["pending"]
+    assert len(desk.sandbox.refunds) == 1
 
 
 def test_a_quiet_day_ends_with_nothing(desk: Desk) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 from unittest.mock import patch
 
 from faults.contention import database
-from faults.processes import Command, Ended, Sandbox, ShiftedClock, become_an_operator, forked
+from faults.processes import Command, Ended, Sandbox, ShiftedClock, become_an_operator, forked, operator_environ
 from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
 from faults.rows import AtProvider, Books, gave_money, name_of
 from faults.verdict import summed
@@ -45,7 +45,6 @@ from refundcli.store.unit_of_work import SqlBooks
 
 CAPTURED = 10_000
 STRIPE_KEY = "sk_test_kills"
-MERCHANT = "Shop"
 # Done, a run that another worker has just finished, not known yet, some rows refused, killed.
 ALLOWED = (0, 3, 8, 9, -9)
 _MOST_TRIES = 40
@@ -95,25 +94,17 @@ class Siege:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": str(self.folder),
-            "XDG_CONFIG_HOME": str(self.folder),
-            "REFUNDCLI_STORE_URL": self.url,
-            "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
-            "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
-            "REFUNDCLI_STRIPE_API_KEY": "env:STRIPE_API_KEY",
-            "REFUNDCLI_STRIPE_API_BASE": self.sandbox.url,
-            "REFUNDCLI_ADYEN_API_KEY": "env:ADYEN_API_KEY",
-            "REFUNDCLI_ADYEN_API_BASE": self.sandbox.url,
-            "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
-            "REFUNDCLI_REFUNDS_STRIPE_RATE": "0",
-            "REFUNDCLI_REFUNDS_ADYEN_RATE": "0",
-            "REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "1" if self.sleepy else "5",
-            "REFUNDCLI_REFUNDS_READ_TIMEOUT": "1" if self.sleepy else "30",
-            "STRIPE_API_KEY": STRIPE_KEY,
-            "ADYEN_API_KEY": "kills",
-        }
+        return operator_environ(
+            self.folder,
+            self.url,
+            self.sandbox.url,
+            stripe_key=STRIPE_KEY,
+            adyen_key="kills",
+            REFUNDCLI_REFUNDS_STRIPE_RATE="0",
+            REFUNDCLI_REFUNDS_ADYEN_RATE="0",
+            REFUNDCLI_REFUNDS_CONNECT_TIMEOUT="1" if self.sleepy else "5",
+            REFUNDCLI_REFUNDS_READ_TIMEOUT="1" if self.sleepy else "30",
+        )
 
     @property
     def file(self) -> Path:
@@ -411,8 +402,7 @@ class Siege:
 
 def _have_short_leases() -> None:
     """In a process of its own. What a worker that sleeps had is another's soon."""
-    for module in (leases, run_refunds):
-        patch.object(module, "LEASE_MARGIN_SECONDS", 0.2).start()
+    patch.object(leases, "_MARGIN_SECONDS", 0.2).start()
     patch.object(run_refunds, "_ROW_LEASE_SECONDS", 1.5).start()
     patch.object(run_refunds, "_HOLD_SECONDS", 0.4).start()
 

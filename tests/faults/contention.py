@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from compiled import share_compiled_statements
-from faults.processes import Sandbox, forked
+from faults.processes import Sandbox, forked, operator_environ
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
 from refundcli.cli.main import run
@@ -58,22 +58,14 @@ class Arena:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": str(self.folder),
-            "XDG_CONFIG_HOME": str(self.folder),
-            "REFUNDCLI_STORE_URL": self.url,
-            "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
-            "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
-            "REFUNDCLI_STRIPE_API_KEY": "env:STRIPE_API_KEY",
-            "REFUNDCLI_STRIPE_API_BASE": self.sandbox.url,
-            "REFUNDCLI_ADYEN_API_KEY": "env:ADYEN_API_KEY",
-            "REFUNDCLI_ADYEN_API_BASE": self.sandbox.url,
-            "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": "Shop",
-            "REFUNDCLI_REFUNDS_READ_TIMEOUT": "30",
-            "STRIPE_API_KEY": STRIPE_KEY,
-            "ADYEN_API_KEY": "contention",
-        }
+        return operator_environ(
+            self.folder,
+            self.url,
+            self.sandbox.url,
+            stripe_key=STRIPE_KEY,
+            adyen_key="contention",
+            REFUNDCLI_REFUNDS_READ_TIMEOUT="30",
+        )
 
     @property
     def books(self) -> SqlBooks:

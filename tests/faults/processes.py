@@ -21,6 +21,7 @@ from refundcli.sandbox.server import serve
 # A command that takes longer hangs.
 LONGEST_SECONDS = 45
 BROKE_OUT = 99
+MERCHANT = "Shop"
 WEBHOOK_SECRET, HMAC_KEY = "what-the-sweep-and-stripe-know", b"what the sweep and adyen know".hex()
 
 
@@ -43,6 +44,28 @@ class Ended:
 
     def __str__(self) -> str:
         return f"{' '.join(self.arguments)} → {self.code}  {' '.join(self.notes)}\n{self.said}"
+
+
+def operator_environ(
+    folder: Path, url: str, sandbox: str, *, stripe_key: str, adyen_key: str, **settings: str
+) -> dict[str, str]:
+    """All that an operator's process knows of the world: the store, the sandbox and its own settings."""
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "REFUNDCLI_STORE_URL": url,
+        "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
+        "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
+        "REFUNDCLI_STRIPE_API_KEY": "env:STRIPE_API_KEY",
+        "REFUNDCLI_STRIPE_API_BASE": sandbox,
+        "REFUNDCLI_ADYEN_API_KEY": "env:ADYEN_API_KEY",
+        "REFUNDCLI_ADYEN_API_BASE": sandbox,
+        "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
+        "STRIPE_API_KEY": stripe_key,
+        "ADYEN_API_KEY": adyen_key,
+        **settings,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from faults.cases import Case
 from faults.points import Fault
-from faults.processes import HMAC_KEY, WEBHOOK_SECRET, Command, Ended, Sandbox, start
+from faults.processes import HMAC_KEY, WEBHOOK_SECRET, Command, Ended, Sandbox, operator_environ, start
 from faults.rows import AtProvider, Books, read_books
 from refundcli.cli.main import run
 from refundcli.domain.money import parse_money
@@ -37,7 +37,6 @@ CURRENCIES = ("EUR", "JPY", "KWD")
 CAPTURED, PART, REST, TOO_MUCH = "100", "40", "60", "70"
 REFERENCES = {"stripe": ("pi_sweep1", "pi_sweep2"), "adyen": ("SWEEPSWEEPSWEEP1", "SWEEPSWEEPSWEEP2")}
 INVOICE = "in_sweep1"
-MERCHANT = "Shop"
 STRIPE_KEY = "sk_test_sweep"
 
 
@@ -177,26 +176,18 @@ class World:
                 run([*command.split(), "-o", "json"])
 
     def _environ(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": str(self.folder),
-            "XDG_CONFIG_HOME": str(self.folder),
-            "REFUNDCLI_STORE_URL": f"sqlite:///{self.store}",
-            "REFUNDCLI_OPERATOR_NAME": "Ada Lovelace",
-            "REFUNDCLI_OPERATOR_TIMEZONE": "UTC",
-            "REFUNDCLI_STRIPE_API_KEY": "env:STRIPE_API_KEY",
-            "REFUNDCLI_STRIPE_API_BASE": self.sandbox.url,
-            "REFUNDCLI_ADYEN_API_KEY": "env:ADYEN_API_KEY",
-            "REFUNDCLI_ADYEN_API_BASE": self.sandbox.url,
-            "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
-            "REFUNDCLI_REFUNDS_READ_TIMEOUT": "5",
-            "REFUNDCLI_STRIPE_WEBHOOK_SECRET": "env:STRIPE_WEBHOOK_SECRET",
-            "REFUNDCLI_ADYEN_HMAC_KEY": "env:ADYEN_HMAC_KEY",
-            "STRIPE_API_KEY": STRIPE_KEY,
-            "ADYEN_API_KEY": "sweep",
-            "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
-            "ADYEN_HMAC_KEY": HMAC_KEY,
-        }
+        return operator_environ(
+            self.folder,
+            f"sqlite:///{self.store}",
+            self.sandbox.url,
+            stripe_key=STRIPE_KEY,
+            adyen_key="sweep",
+            REFUNDCLI_REFUNDS_READ_TIMEOUT="5",
+            REFUNDCLI_STRIPE_WEBHOOK_SECRET="env:STRIPE_WEBHOOK_SECRET",
+            REFUNDCLI_ADYEN_HMAC_KEY="env:ADYEN_HMAC_KEY",
+            STRIPE_WEBHOOK_SECRET=WEBHOOK_SECRET,
+            ADYEN_HMAC_KEY=HMAC_KEY,
+        )
 
     # --- the provider --------------------------------------------------------------------------------------
 

@@ -193,7 +193,7 @@ class TestAnswers:
             provider = adyen_at(stub.url)
             refund(provider, order("PSP1"))
             answer = refund(provider, order("PSP1"))
-            assert (answer.signal, len(stub.seen)) == (Signal.RATE_LIMITED, 1)
+            assert (answer.signal, len(stub.seen)) == (Signal.TOO_SOON, 1)
         assert answer.retry_after
         assert 50 < answer.retry_after <= 60
 

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,14 @@ from desk import Desk, new_invoice
 from refundcli.domain.bulk_run import ItemState, RunItem, RunState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.statuses import Dispute, Provider, RefundState
+from refundcli.services import leases
 from refundcli.services.ports import NewPayment
+from refundcli.services.provider_news import DisputeNews
+from refundcli.services.resume import resume, unfinished
 from refundcli.services.run_report import Stopped
 from refundcli.store.checking import findings
-from runs import Runner, Wish
+from runs import Runner, Wish, services_of
 
 
 @pytest.fixture
@@ -308,6 +313,75 @@ def test_too_many_requests_are_waited_for_as_long_as_was_asked_and_nothing_is_lo
     assert max(after - before for before, after in itertools.pairwise(times)) >= 0.9
     assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 10
     assert findings(desk.books) == []
+
+
+@contextmanager
+def meanwhile(seconds: float, work: Callable[[], object]) -> Iterator[None]:
+    """After so long, while the run is at work; what goes wrong there goes wrong here."""
+    with ThreadPoolExecutor(1) as beside:
+
+        def later() -> None:
+            time.sleep(seconds)
+            work()
+
+        done = beside.submit(later)
+        yield
+        done.result()
+
+
+# A provider that wants to be left alone for longer than a refund is one worker's to send.
+QUICK = {"REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "0.5", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "0.5"}
+PAUSE = 4
+
+
+@pytest.fixture
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_MARGIN_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("short_leases")
+def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(runner: Runner, desk: Desk) -> None:
+    (reference,) = paid(desk, 1, provider="adyen")
+    desk.sandbox.faults("429", provider="adyen", retry_after=PAUSE)
+    run = runner.stage(*wishes(1))
+
+    def resume_it_and_hear_nothing() -> None:
+        # It waits until the lease is over. The refund is made, and neither of the two is told.
+        desk.sandbox.faults("drop_after", "403", provider="adyen")
+        others = services_of(desk.environ | QUICK)
+        resume(
+            unfinished(others.books, None),
+            books=others.books,
+            providers=others.providers,
+            clock=others.clock,
+            policy=others.policy,
+        )
+
+    with meanwhile(1, resume_it_and_hear_nothing):
+        report = runner.work(run, environ=QUICK, in_flight=1)
+    assert desk.refunded_at_provider(reference) == [10_000]
+    assert len([request for request in desk.sandbox.requests if request.path.endswith("/refunds")]) == 3
+    assert (report.done, report.refused, report.unknown) == (0, 0, 1)
+    assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.SUBMITTED]
+    assert findings(desk.books) == []
+
+
+@pytest.mark.usefixtures("short_leases")
+def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk) -> None:
+    (reference,) = paid(desk, 1, provider="adyen")
+    desk.sandbox.faults("429", provider="adyen", retry_after=PAUSE)
+    run = runner.stage(*wishes(1))
+
+    def open_a_dispute() -> None:
+        news = DisputeNews(Provider.ADYEN, (reference,), Dispute.OPEN, "Undefended", datetime.now(UTC))
+        payment = desk.invoice("INV-1").payments[0]
+        assert desk.books.write(lambda tx: tx.note_dispute(payment, news, evidence="a chargeback"))
+
+    with meanwhile(1, open_a_dispute):
+        report = runner.work(run, environ=QUICK, in_flight=1)
+    assert desk.refunded_at_provider(reference) == []
+    assert (report.done, report.unknown) == (0, 1)
+    assert "dispute" in runner.told[0][0].message
 
 
 # --- stopped -------------------------------------------------------------------------------------------------

@@ -234,7 +234,7 @@ class TestAnswers:
             provider = stripe_at(stub.url)
             refund(provider, order("pi_1"))
             answer = refund(provider, order("pi_1"))
-            assert (answer.signal, len(stub.seen)) == (Signal.RATE_LIMITED, 1)
+            assert (answer.signal, len(stub.seen)) == (Signal.TOO_SOON, 1)
         assert answer.retry_after
         assert 50 < answer.retry_after <= 60
 

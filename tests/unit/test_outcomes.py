@@ -17,6 +17,7 @@ TABLE = {
     Signal.IN_PROGRESS: (UNKNOWN, UNKNOWN),
     Signal.NOT_ALLOWED: (FAILED, UNKNOWN),
     Signal.RATE_LIMITED: (FAILED, UNKNOWN),
+    Signal.TOO_SOON: (FAILED, UNKNOWN),
     Signal.DECLINED: (FAILED, UNKNOWN),
     Signal.KEY_REUSED: (Outcome(None, loud=True), Outcome(None, loud=True)),
     Signal.OTHER: (UNKNOWN, UNKNOWN),
@@ -61,7 +62,7 @@ def test_a_signal_nobody_listed_proves_nothing() -> None:
 
 
 def test_only_what_provably_did_nothing_is_sent_again_at_once() -> None:
-    assert {Signal.NOT_SENT, Signal.RATE_LIMITED} == MAY_BE_SENT_AGAIN
+    assert {Signal.NOT_SENT, Signal.RATE_LIMITED, Signal.TOO_SOON} == MAY_BE_SENT_AGAIN
     assert {TABLE[signal][0] for signal in MAY_BE_SENT_AGAIN} == {FAILED}
 
 

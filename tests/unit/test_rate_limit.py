@@ -81,6 +81,25 @@ def test_who_has_no_patience_is_told_how_long_it_would_be_also_when_that_turns_o
     assert time.monotonic() - began < 1
 
 
+def test_who_has_patience_does_not_keep_those_behind_from_leaving() -> None:
+    pace, patient = Pace(1), threading.Event()
+    with pace.turn() as sent:
+        sent()
+
+    def wait_in_front() -> None:
+        patient.set()
+        with pace.turn():
+            pass
+
+    threading.Thread(target=wait_in_front, daemon=True).start()
+    patient.wait(10)
+    threading.Timer(0.2, pace.slow_down, [60]).start()
+    began = time.monotonic()
+    with pytest.raises(TooSoon), pace.turn(patience=1):
+        pass
+    assert time.monotonic() - began < 1
+
+
 def test_requests_that_were_on_their_way_together_and_are_all_told_too_many_slow_down_once() -> None:
     pace = Pace(100)
     asked(pace, 40, threads=8, longest=0)

@@ -146,7 +146,7 @@ def network_answer(error: BaseException, provider: str) -> RefundAnswer:
     for cause in causes:
         if isinstance(cause, TooSoon):
             message = f"{provider} asked for fewer requests: {cause}"
-            return RefundAnswer(Signal.RATE_LIMITED, message=message, retry_after=cause.seconds)
+            return RefundAnswer(Signal.TOO_SOON, message=message, retry_after=cause.seconds)
     why = said(_innermost(causes[-1]))
     if any(isinstance(cause, NeverConnected) for cause in causes):
         return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider}: {why}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from refundcli.domain.refund import Sending
 
 # Beyond the timeouts of a call: time to write what came of it.
-LEASE_MARGIN_SECONDS = 10
+_MARGIN_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,17 @@ class Lease:
     until: datetime
 
 
-def new_lease(now: datetime, call_seconds: float, *, owner: str = "") -> Lease:
-    """For this process, for as long as one call may take (seconds) and its outcome to be written.
+def new_lease(now: datetime, seconds_to_send: float, *, owner: str = "") -> Lease:
+    """For this process, for as long as sending may take (seconds) and its outcome to be written.
 
     `owner` is the name of this process, where it is known already.
     """
-    return Lease(owner or this_process(), now + timedelta(seconds=call_seconds + LEASE_MARGIN_SECONDS))
+    return Lease(owner or this_process(), now + timedelta(seconds=seconds_to_send + _MARGIN_SECONDS))
+
+
+def seconds_left(sending: Sending, now: datetime) -> float:
+    """For how long it is still ours to send, with time kept to write what came of it."""
+    return (sending.lease_until - now).total_seconds() - _MARGIN_SECONDS if sending.lease_until else 0.0
 
 
 def this_process() -> str:

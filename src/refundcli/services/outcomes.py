@@ -19,6 +19,7 @@ class Signal(StrEnum):
     IN_PROGRESS = "in-progress"  # 409, Adyen 704
     NOT_ALLOWED = "not-allowed"  # 401, 403
     RATE_LIMITED = "rate-limited"  # 429
+    TOO_SOON = "too-soon"  # it said 429 before and its pause is not over: nothing was sent
     DECLINED = "declined"  # a listed business refusal
     KEY_REUSED = "key-reused"  # the key is known to the provider with other content
     OTHER = "other"  # anything not listed
@@ -26,10 +27,13 @@ class Signal(StrEnum):
 
 # Proof that nothing was done, on the first send. On a replay only a stored answer proves it: the first
 # send may have been carried out before, say, the key lost its right.
-_PROVES_NO = frozenset({Signal.NOT_SENT, Signal.NOT_ALLOWED, Signal.RATE_LIMITED, Signal.DECLINED})
+_PROVES_NO = frozenset({Signal.NOT_SENT, Signal.NOT_ALLOWED, Signal.RATE_LIMITED, Signal.TOO_SOON, Signal.DECLINED})
 
 # Sent again within one call of `refund`: these provably never reached the part that moves money.
-MAY_BE_SENT_AGAIN = frozenset({Signal.NOT_SENT, Signal.RATE_LIMITED})
+MAY_BE_SENT_AGAIN = frozenset({Signal.NOT_SENT, Signal.RATE_LIMITED, Signal.TOO_SOON})
+
+# The provider takes no more just now.
+TOO_MANY = frozenset({Signal.RATE_LIMITED, Signal.TOO_SOON})
 
 
 @dataclass(frozen=True, slots=True)

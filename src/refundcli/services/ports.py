@@ -470,7 +470,7 @@ class PaymentProvider(Protocol):
         ...
 
     def refund(self, request: WireRequest, idempotency_key: str) -> RefundAnswer:
-        """Exactly one HTTP call. Never raises for what a provider or a network may do."""
+        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do."""
         ...
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
@@ -491,7 +491,7 @@ class InvoiceCloser(Protocol):
         ...
 
     def close(self, request: WireRequest, idempotency_key: str) -> ClosingAnswer:
-        """Exactly one HTTP call. Never raises for what a provider or a network may do."""
+        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do."""
         ...
 
 

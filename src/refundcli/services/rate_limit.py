@@ -62,13 +62,12 @@ class Pace:
 
         Raises TooSoon where the provider wants to be left alone for longer than `patience` (seconds).
         """
-        # The one in front waits for the time, the others for it: nobody is overtaken for long.
-        with self._one_at_a_time, self._changed:
-            while (wait := self._wait()) > 0:
-                if self.pause_left > patience:
-                    raise TooSoon(self.pause_left)
-                self._changed.wait(wait)
-            mine = self._begin()
+        mine = None
+        while mine is None:
+            self._sit_out_the_pause(patience)
+            # The one in front waits for the time, the others for it: nobody is overtaken for long.
+            with self._one_at_a_time, self._changed:
+                mine = self._in_front()
         try:
             yield lambda: self._sent(mine)
         finally:
@@ -98,6 +97,22 @@ class Pace:
     def time_for(self, requests: int) -> float:
         """Seconds that so many requests take at this pace."""
         return requests * self._interval()
+
+    def _sit_out_the_pause(self, patience: float) -> None:
+        """Beside the queue: who waits for this holds up nobody who would rather not."""
+        with self._changed:
+            while (left := self.pause_left) > 0:
+                if left > patience:
+                    raise TooSoon(left)
+                self._changed.wait(left)
+
+    def _in_front(self) -> _Turn | None:
+        """The turn when its time has come; None when a pause came first."""
+        while (wait := self._wait()) > 0:
+            if self.pause_left:
+                return None
+            self._changed.wait(wait)
+        return self._begin()
 
     def _interval(self) -> float:
         slowest = min(filter(None, (self._most and self._most / (self._window - _MARGIN), self._bearable)), default=0.0)

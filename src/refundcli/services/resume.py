@@ -82,6 +82,10 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
     if not same_place(refund.sending, provider):
         return Resumed(refund, Step.ELSEWHERE, "use the settings with which it was made")
     if refund.state is RefundState.READY:
+        pause = providers.pace(provider.name).pause_left
+        if pause > policy.call_seconds:
+            # Sent now it would be refused unasked, and be `failed` for it.
+            return Resumed(refund, Step.NOT_ASKED, f"{provider.name.label} wants to be left alone for {pause:.0f} s")
         return _finish_ready(refund, books, provider, clock, policy)
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
 

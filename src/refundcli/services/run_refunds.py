@@ -16,8 +16,8 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.group_commit import Bench, Group, Written, write_group
 from refundcli.services.issue_refund import UnsettledRefund
-from refundcli.services.leases import LEASE_MARGIN_SECONDS, is_live, this_process
-from refundcli.services.outcomes import Signal
+from refundcli.services.leases import is_live, this_process
+from refundcli.services.outcomes import TOO_MANY, Signal
 from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, RefundAnswer, Writing
 from refundcli.services.preflight import truths_of
 from refundcli.services.provider_limits import CAN_LOOK_UP
@@ -156,7 +156,7 @@ class _Worker:
             if len(self.to_do) < self.limits.in_flight and (self.is_idle or not self.nothing_left):
                 self.next.take = 0 if self.all_done else self.limits.in_flight
         for part in self._claimable():
-            self.next.to_claim.append(part)
+            self._claim(part)
         self.next.to_read += [part for due, part in self.parked if due <= now]
         self.parked = [(due, part) for due, part in self.parked if due > now]
         if (self.rows or self.to_do) and now - self.held_at > _HOLD_SECONDS:
@@ -186,6 +186,16 @@ class _Worker:
             self.to_claim.remove(part)
         return may
 
+    def _claim(self, part: Part) -> None:
+        """T2 with the next commit; first the rules, and the provider, are asked anew where it waited too long (R11)."""
+        assert part.refund.sending
+        if is_live(part.refund.sending, self.clock.now()):
+            self.next.to_claim.append(part)
+        elif self.braked:
+            self._give_up(part)
+        else:
+            self._go_on_with(part)
+
     @property
     def is_idle(self) -> bool:
         return not (self.rows or self.to_do or self.on_the_wire or self.ending)
@@ -211,7 +221,7 @@ class _Worker:
             part.refund, part.claimed = refund, True
             self._send(part)
         for part, refund in [*written.elsewhere, *written.read]:
-            part.refund = refund
+            part.is_now(refund)
             self._go_on_with(part)
         for row, plan in written.looked_at:
             self._check_at_provider(row, plan.shares)
@@ -353,9 +363,8 @@ class _Worker:
 
         None when it was not sent: the provider wants to be left alone for longer than the refund is ours.
         """
-        until = part.refund.sending and part.refund.sending.lease_until
-        assert until
-        left = (until - self.clock.now()).total_seconds() - self.policy.call_seconds - LEASE_MARGIN_SECONDS
+        assert part.refund.sending
+        left = self.policy.patience(part.refund.sending, self.clock.now())
         if self._pause_left(part) > left:
             return None
         return call(part.refund, part.provider, self.policy, patience=min(left, _PATIENCE_SECONDS))
@@ -363,13 +372,13 @@ class _Worker:
     def _answered(self, part: Part, errand: Errand) -> None:
         self.on_the_wire.discard(part)
         answer = errand.answer
-        too_many = answer is None or answer.signal == Signal.RATE_LIMITED
+        too_many = answer is None or answer.signal in TOO_MANY
         if too_many and self.braked:
             # Not made, and not to be tried now: whoever goes on with the run settles it.
             part.given_up = True
             self.next.to_let_go.append(part)
         elif too_many and part.rounds < _MOST_ROUNDS:
-            part.rounds += answer is not None
+            part.rounds += answer is not None and answer.signal == Signal.RATE_LIMITED
             self.to_claim.append(part)
         else:
             part.answer = answer
@@ -443,6 +452,7 @@ class _Worker:
                 continue
             reserved = [part for part in row.own if part in self.to_claim]
             for part in reserved:
+                self.to_claim.remove(part)
                 self._give_up(part)
             if not reserved:
                 self._end(row, waiting_again(row.item))
@@ -451,7 +461,6 @@ class _Worker:
     def _give_up(self, part: Part) -> None:
         """Never sent: its amount is free. Sent, and told "too many" each time: whoever goes on settles it."""
         part.given_up = True
-        self.to_claim.remove(part)
         (self.next.to_let_go if part.claimed else self.next.to_drop).append(part)
 
     # --- the end -------------------------------------------------------------------------------------------
@@ -473,8 +482,9 @@ class _Worker:
     def _waited_for(self) -> list[Part]:
         """Refunds whose answer came and is not written: none, unless the work broke off."""
         answered = list(self.next.answered)
-        for never_asked in self.senders.take_back():
-            self.on_the_wire.discard(never_asked.about)
+        never_asked = [errand.about for errand in self.senders.take_back()]
+        self.on_the_wire.difference_update(never_asked)
+        self.next.to_let_go += never_asked
         while self.on_the_wire and self.senders.outstanding:
             self.senders.wait(_LOOK_UP_SECONDS)
             while errand := self.senders.come_back():
@@ -482,7 +492,9 @@ class _Worker:
                     self.on_the_wire.discard(errand.about)
                     errand.about.answer = errand.result
                     answered.append(errand.about)
-        return [part for part in answered if part.answer and part.answer.signal != Signal.RATE_LIMITED]
+        refused = [part for part in answered if not part.answer or part.answer.signal in TOO_MANY]
+        self.next.to_let_go += refused
+        return [part for part in answered if part not in refused]
 
     def _write_down(self, part: Part) -> None:
         assert part.answer
@@ -500,6 +512,8 @@ class _Worker:
         left = [*(row.item for row in self.rows), *(row.item for row in self.to_do)]
         left += [row.item for row in self.ending.values()]
         tx.finish_items([waiting_again(item) for item in left])
+        for part in self.next.to_let_go:
+            tx.let_go(part.refund)
         counts = tx.item_counts(self.run.id)
         if not _open_rows(counts):
             tx.change_run(self.run.id, RunState.FINISHED)

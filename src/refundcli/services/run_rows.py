@@ -13,6 +13,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.issue_refund import Preview, RefundRequest, planned
 from refundcli.services.ports import PaymentProvider, RefundAnswer, RefundReading
 from refundcli.services.preflight import Truths
+from refundcli.services.sending import is_first_send
 from refundcli.services.verdicts import NotConfirmedByProvider, RefundDeclined
 
 
@@ -34,6 +35,11 @@ class Part:
     claimed: bool = False
     given_up: bool = False
     ended: bool = False
+
+    def is_now(self, refund: Refund) -> None:
+        """As the books tell it after others had it: what they sent may have arrived, whatever is answered to us."""
+        self.refund = refund
+        self.first_send = self.first_send and is_first_send(refund)
 
 
 @dataclass(eq=False, slots=True)

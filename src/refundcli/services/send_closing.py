@@ -26,7 +26,8 @@ def send_closing(
         if claimed is None:
             return books.read(lambda tx: tx.closing(closing.id)) or closing
         request, key = claimed.sending.request, claimed.sending.idempotency_key
-        answer = ask(lambda: closer.close(request, key), policy, patience=policy.patience_seconds)
+        patience = policy.patience(claimed.sending, clock.now())
+        answer = ask(lambda: closer.close(request, key), policy, patience=patience)
         return take_down_closing(claimed, answer, first_send=first_send, books=books)
 
 

@@ -6,11 +6,12 @@ A closing goes the same way (`send_closing`).
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import OutcomeUnknown
-from refundcli.domain.refund import Refund
+from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
 from refundcli.services.interrupts import held_until_written
@@ -47,14 +48,13 @@ class SendingPolicy:
     sleep: Callable[[float], None] = field(default=time.sleep)
 
     @property
-    def patience_seconds(self) -> float:
-        """For how long a request that did nothing may be begun again."""
-        return self.call_seconds
-
-    @property
     def sending_seconds(self) -> float:
-        """How long sending may take, with the last request begun as late as may be: so long it has to be ours."""
-        return self.patience_seconds + self.call_seconds
+        """How long sending may take: what did nothing is begun again as long as one request may take; then the last."""
+        return 2 * self.call_seconds
+
+    def patience(self, sending: Sending, now: datetime) -> float:
+        """For how long (seconds) its request may be begun, so that it ends while it is ours to send."""
+        return leases.seconds_left(sending, now) - self.call_seconds
 
 
 def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Clock, policy: SendingPolicy) -> Refund:
@@ -67,7 +67,8 @@ def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Cloc
         claimed = claim(refund, books=books, clock=clock, seconds=policy.sending_seconds)
         if claimed is None or claimed.sending is None:
             return _as_it_stands(refund, books)
-        answer = call(claimed, provider, policy, patience=policy.patience_seconds)
+        patience = policy.patience(claimed.sending, clock.now())
+        answer = call(claimed, provider, policy, patience=patience)
         return take_down(claimed, answer, first_send=first_send, books=books, clock=clock, policy=policy)
 
 
