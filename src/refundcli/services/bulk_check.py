@@ -26,6 +26,7 @@ from refundcli.services.keys import existing_among, row_key
 from refundcli.services.mark_refunded import is_charged_back
 from refundcli.services.ports import Books, Clock, Reading
 from refundcli.services.shares import Share, total_of
+from refundcli.services.verdicts import RefundDeclined
 
 Rows: TypeAlias = Callable[[], Iterable[BulkRow | BadRow]]
 Reject: TypeAlias = Callable[[BadRow], None]
@@ -173,6 +174,9 @@ class RowRules:
         if any(refund.state is RefundState.REVERSED for refund in existing):
             raise TakenBack(existing[0])
         if existing and not any(refund.state.unfinished for refund in existing):
+            for refund in existing:
+                if refund.state is RefundState.FAILED:
+                    raise RefundDeclined(refund)
             raise DoneBefore
         if existing:
             # Sent by a run that was killed: it is settled, not done again.

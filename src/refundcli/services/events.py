@@ -9,7 +9,7 @@ from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsP
 from refundcli.domain.statuses import Provider
 from refundcli.services.deliveries import DeliveryRefused, Flaw
 from refundcli.services.hear_news import Heard, hear_all, worst_of
-from refundcli.services.ports import Books, Clock, EventReader, Reading, Writing
+from refundcli.services.ports import Books, Clock, EventReader, Reading, WouldContradict, Writing
 from refundcli.services.provider_news import CannotBeHeld, EventState, NewEvent, News, StoredEvent
 
 _AT_ONCE = 200
@@ -158,9 +158,9 @@ def _apply_batch(
     """One that cannot be applied does not hold up the others: it waits, and says so."""
     try:
         applied = books.write(lambda tx: _apply(tx, told, clock, number_format))
-    except RefundcliError:
-        raise
     except Exception as stumbled:
+        if isinstance(stumbled, RefundcliError) and not isinstance(stumbled, WouldContradict):
+            raise
         if len(told) > 1:
             for each in told:
                 _apply_batch([each], done, books=books, clock=clock, number_format=number_format)

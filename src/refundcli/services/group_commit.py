@@ -19,9 +19,9 @@ from refundcli.services.issue_refund import Preview, RefundRequest, drop_unsent_
 from refundcli.services.leases import Lease, new_lease
 from refundcli.services.ports import Clock, PaymentProvider, RefundAnswer, Writing
 from refundcli.services.preflight import refuse_differences
-from refundcli.services.resume import fail_where_refused_in, why_not_again
+from refundcli.services.resume import why_not_again
 from refundcli.services.run_rows import Part, Row, plan_of, request_of
-from refundcli.services.sending import SendingPolicy, take_down_in, with_what_was_said
+from refundcli.services.sending import SendingPolicy, fail_where_refused_in, take_down_in, with_what_was_said
 
 
 @dataclass(slots=True)
@@ -125,7 +125,9 @@ def _claim(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
             continue
         barred = why_not_again(tx, part.refund, sending, part.provider.name, bench.clock.now())
         if barred:
-            written.settled.append((part, replace(part.refund, failure=barred.note)))
+            standing = tx.refund(part.refund.id) or part.refund
+            told = replace(standing, failure=barred.note) if standing.state.unfinished else standing
+            written.settled.append((part, told))
         else:
             _claim_one(tx, part, bench, written)
     for part in group.found_ready:

@@ -85,8 +85,20 @@ def existing_refunds(reading: RefundReading, request_key: str, content: str) -> 
 
 
 def existing_among(made: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
-    """The same of all the refunds that were ever made under the key. Raises RequestKeyReused."""
+    """The same of all the refunds that were ever made under the key: of each payment the last try.
+
+    One that failed after it had succeeded is not refused for good until a person knows: the provider may yet try again.
+    Raises RequestKeyReused.
+    """
     for refund in made:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)
-    return list(made) if any(refund.state is not RefundState.FAILED for refund in made) else []
+    last = last_tries(made)
+    stands = any(refund.state is not RefundState.FAILED or refund.needs_acknowledgement for refund in last)
+    return last if stands else []
+
+
+def last_tries(made: Sequence[Refund]) -> list[Refund]:
+    """Of each payment; a try is counted, for clocks may differ."""
+    in_turn = sorted(made, key=lambda refund: refund.try_number)
+    return list({refund.payment_id: refund for refund in in_turn}.values())

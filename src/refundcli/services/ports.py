@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from refundcli.domain.closing import Closing
+from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
@@ -493,6 +494,18 @@ class InvoiceCloser(Protocol):
     def close(self, request: WireRequest, idempotency_key: str) -> ClosingAnswer:
         """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do."""
         ...
+
+
+class WouldContradict(SettingsProblem):
+    """The store refused a change by one of its own constraints: the last guard, behind every rule."""
+
+    code = "store-would-contradict"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The store does not take this change: {what}. Nothing was changed.",
+            hint="refundcli store check   tells whether its books are sound; please report what was to be done.",
+        )
 
 
 class Providers(Protocol):

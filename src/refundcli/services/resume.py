@@ -1,20 +1,17 @@
 """Settle what a kill or a timeout left behind: look it up first, send again only inside the key window (§4)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
 from refundcli.domain.closing import Closing
-from refundcli.domain.eligibility import Intent, refund_blockers
 from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund, Sending
-from refundcli.domain.refusals import OverRefund, RuleRefusal, most_important
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import leases
-from refundcli.services.finding import RefundNotFound, invoice_named
-from refundcli.services.outcomes import Signal
+from refundcli.services.finding import RefundNotFound
 from refundcli.services.ports import (
     Books,
     Clock,
@@ -23,10 +20,10 @@ from refundcli.services.ports import (
     Providers,
     Reading,
     RefundAnswer,
-    Writing,
 )
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
-from refundcli.services.sending import SendingPolicy, send, settle, take_down
+from refundcli.services.rules_again import why_not_any_more
+from refundcli.services.sending import SendingPolicy, send, take_down
 
 _LOOK_AGAIN_SECONDS = 0.2
 _Asked = TypeVar("_Asked", Refund, Closing)
@@ -86,7 +83,8 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
         if pause > policy.call_seconds:
             # Sent now it would be refused unasked, and be `failed` for it.
             return Resumed(refund, Step.NOT_ASKED, f"{provider.name.label} wants to be left alone for {pause:.0f} s")
-        return _finish_ready(refund, books, provider, clock, policy)
+        # Nothing was sent: the rules are asked again before it is.
+        return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
 
 
@@ -102,41 +100,6 @@ def when_free(
         policy.sleep(_LOOK_AGAIN_SECONDS)
         asked = books.read(look) or asked
     return asked
-
-
-def _finish_ready(
-    refund: Refund, books: Books, provider: PaymentProvider, clock: Clock, policy: SendingPolicy
-) -> Resumed:
-    """Nothing was sent. The rules are asked again, for the world may have changed since it was reserved."""
-
-    def check(tx: Writing) -> Refund | None:
-        return fail_where_refused_in(tx, refund, clock=clock, policy=policy)
-
-    failed = books.write(check)
-    if failed:
-        return Resumed(failed, Step.SETTLED, failed.failure)
-    return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
-
-
-def fail_where_refused_in(tx: Writing, refund: Refund, *, clock: Clock, policy: SendingPolicy) -> Refund | None:
-    """A `ready` one that the rules refuse by now is `failed` as never sent; None where it may be sent."""
-    refusal = _why_not_any_more(tx, refund)
-    if refusal is None:
-        return None
-    answer = RefundAnswer(Signal.NOT_SENT, message=f"never sent: {refusal.message}")
-    settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
-    return tx.refund(refund.id)
-
-
-def _why_not_any_more(tx: Reading, refund: Refund) -> RuleRefusal | None:
-    """The rules as they would be asked if it were not reserved: its own amount is no obstacle to it."""
-    invoice = invoice_named(tx, refund.invoice_number)
-    found = next(p for p in invoice.payments if p.id == refund.payment_id)
-    payment = replace(found, reserved=found.reserved - refund.amount)
-    refusal = most_important(refund_blockers(invoice, payment, Intent(refund.reason, refund.dispute_decision)))
-    if refusal is None and payment.refundable < refund.amount:
-        return OverRefund(invoice, refund.amount, payment.refundable)
-    return refusal
 
 
 def _finish_submitted(
@@ -173,7 +136,7 @@ def why_not_again(
             f"Look it up there, then: refundcli resolve {refund.id} …"
         )
         return Resumed(refund, Step.NEEDS_ATTENTION, why)
-    refusal = _why_not_any_more(reading, refund)
+    refusal = why_not_any_more(reading, refund)
     if refusal:
         # Sending again could now pay the customer twice; that the first one arrived is not ruled out either.
         return Resumed(refund, Step.STILL_UNKNOWN, f"not sent again: {refusal.message}")

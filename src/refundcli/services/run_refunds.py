@@ -23,7 +23,7 @@ from refundcli.services.preflight import truths_of
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.resume import looked_up, same_place
 from refundcli.services.run_report import Brakes, RunLimits, RunReport, Stopped, StopSign, Tell
-from refundcli.services.run_rows import Part, Row, ended, newest_of_each_payment, refused, waiting_again
+from refundcli.services.run_rows import Part, Row, ended, refused, waiting_again
 from refundcli.services.senders import Errand, Senders
 from refundcli.services.sending import (
     OutcomeNotWritten,
@@ -295,9 +295,8 @@ class _Worker:
 
     def _known(self, row: Row, made: Sequence[Refund]) -> None:
         """It has refunds already: they are its end, or they are settled first."""
-        newest = newest_of_each_payment(made)
-        row.finished = [refund for refund in newest if not refund.state.unfinished]
-        unfinished = [refund for refund in newest if refund.state.unfinished]
+        row.finished = [refund for refund in made if not refund.state.unfinished]
+        unfinished = [refund for refund in made if refund.state.unfinished]
         row.done_before = not unfinished
         if self._connects(row, *(refund.provider for refund in unfinished)):
             row.own = [self._part_of(refund, row) for refund in unfinished]
@@ -363,11 +362,20 @@ class _Worker:
 
         None when it was not sent: the provider wants to be left alone for longer than the refund is ours.
         """
-        assert part.refund.sending
-        left = self.policy.patience(part.refund.sending, self.clock.now())
-        if self._pause_left(part) > left:
+        sending, began = part.refund.sending, time.monotonic()
+        assert sending
+
+        def left() -> float:
+            return self.policy.patience(sending, self.clock.now())
+
+        if self._pause_left(part) > left():
             return None
-        return call(part.refund, part.provider, self.policy, patience=min(left, _PATIENCE_SECONDS))
+        return call(
+            part.refund,
+            part.provider,
+            self.policy,
+            patience=lambda: min(left(), began + _PATIENCE_SECONDS - time.monotonic()),
+        )
 
     def _answered(self, part: Part, errand: Errand) -> None:
         self.on_the_wire.discard(part)
@@ -377,7 +385,7 @@ class _Worker:
             # Not made, and not to be tried now: whoever goes on with the run settles it.
             part.given_up = True
             self.next.to_let_go.append(part)
-        elif too_many and part.rounds < _MOST_ROUNDS:
+        elif too_many and (answer is None or part.rounds < _MOST_ROUNDS):
             part.rounds += answer is not None and answer.signal == Signal.RATE_LIMITED
             self.to_claim.append(part)
         else:
@@ -459,9 +467,13 @@ class _Worker:
         self.to_do.clear()
 
     def _give_up(self, part: Part) -> None:
-        """Never sent: its amount is free. Sent, and told "too many" each time: whoever goes on settles it."""
+        """Never sent: its amount is free. Sent, and told "too many" each time: whoever goes on settles it.
+
+        What belongs to a row of which another part was sent is left for whoever goes on, too: it is not half a row.
+        """
         part.given_up = True
-        (self.next.to_let_go if part.claimed else self.next.to_drop).append(part)
+        begun = any(each.claimed for row in part.rows for each in row.own)
+        (self.next.to_let_go if begun else self.next.to_drop).append(part)
 
     # --- the end -------------------------------------------------------------------------------------------
 

@@ -91,14 +91,9 @@ def plan_of(reading: RefundReading, item: RunItem, request: RefundRequest, invoi
     made = reading.refunds_by_key(item.request_key)
     tried = [r for r in made if r.run_id == item.run_id and _was_sent(r)]
     if tried and all(refund.state is RefundState.FAILED for refund in made):
-        raise RefundDeclined(tried[-1])
+        raise RefundDeclined(max(tried, key=lambda refund: refund.try_number))
     confirmed = Money(item.expected, invoice.currency)
     return planned(reading, request, confirmed=confirmed, now=now)
-
-
-def newest_of_each_payment(refunds: Sequence[Refund]) -> list[Refund]:
-    """One that failed may have been tried again under the same key."""
-    return list({refund.payment_id: refund for refund in refunds}.values())
 
 
 def refused(item: RunItem, why: RefundcliError) -> RunItem:

@@ -8,9 +8,9 @@ from refundcli.domain.statuses import ClosingState
 from refundcli.services import leases
 from refundcli.services.finding import invoice_named
 from refundcli.services.interrupts import held_until_written
-from refundcli.services.outcomes import closing_outcome_of
+from refundcli.services.outcomes import Signal, closing_outcome_of
 from refundcli.services.ports import Books, Clock, ClosingAnswer, InvoiceCloser, Writing
-from refundcli.services.sending import OutcomeNotWritten, SendingPolicy, ask
+from refundcli.services.sending import NO_LONGER_OURS, OutcomeNotWritten, SendingPolicy, ask
 
 
 def send_closing(
@@ -26,8 +26,10 @@ def send_closing(
         if claimed is None:
             return books.read(lambda tx: tx.closing(closing.id)) or closing
         request, key = claimed.sending.request, claimed.sending.idempotency_key
-        patience = policy.patience(claimed.sending, clock.now())
-        answer = ask(lambda: closer.close(request, key), policy, patience=patience)
+        sending = claimed.sending
+        answer = ask(
+            lambda: closer.close(request, key), policy, patience=lambda: policy.patience(sending, clock.now())
+        ) or ClosingAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
         return take_down_closing(claimed, answer, first_send=first_send, books=books)
 
 

@@ -15,10 +15,12 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
 from refundcli.services.interrupts import held_until_written
-from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, outcome_of
+from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
 from refundcli.services.ports import Answer, Books, Clock, PaymentProvider, RefundAnswer, Settlement, Writing
+from refundcli.services.rules_again import why_not_any_more
 
 A = TypeVar("A", bound=Answer)
+NO_LONGER_OURS = "not sent: it took too long to come to it"
 _MOST_SENDS = 3
 
 
@@ -64,11 +66,11 @@ def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Cloc
     """
     first_send = is_first_send(refund)
     with held_until_written(policy.tell_held):
-        claimed = claim(refund, books=books, clock=clock, seconds=policy.sending_seconds)
+        claimed = claim(refund, books=books, clock=clock, policy=policy)
         if claimed is None or claimed.sending is None:
             return _as_it_stands(refund, books)
-        patience = policy.patience(claimed.sending, clock.now())
-        answer = call(claimed, provider, policy, patience=patience)
+        sending = claimed.sending
+        answer = call(claimed, provider, policy, patience=lambda: policy.patience(sending, clock.now()))
         return take_down(claimed, answer, first_send=first_send, books=books, clock=clock, policy=policy)
 
 
@@ -77,11 +79,29 @@ def is_first_send(refund: Refund) -> bool:
     return refund.sending is not None and refund.sending.first_sent_at is None
 
 
-def claim(refund: Refund, *, books: Books, clock: Clock, seconds: float) -> Refund | None:
-    """T2: ours to send, and nobody else's. None when another got it first."""
-    now = clock.now()
-    lease = leases.new_lease(now, seconds)
-    return books.write(lambda tx: tx.claim(refund, owner=lease.owner, until=lease.until, at=now))
+def claim(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund | None:
+    """T2: ours to send, and nobody else's. None when another got it first, or the rules refuse it by now."""
+
+    def write(tx: Writing) -> Refund | None:
+        if refund.state is RefundState.READY and fail_where_refused_in(tx, refund, clock=clock, policy=policy):
+            return None
+        now = clock.now()
+        lease = leases.new_lease(now, policy.sending_seconds)
+        return tx.claim(refund, owner=lease.owner, until=lease.until, at=now)
+
+    return books.write(write)
+
+
+def fail_where_refused_in(tx: Writing, refund: Refund, *, clock: Clock, policy: SendingPolicy) -> Refund | None:
+    """A `ready` one that the rules refuse by now is `failed` as never sent; None where it may be sent."""
+    refusal = why_not_any_more(tx, refund)
+    if refusal is None:
+        return None
+    answer = RefundAnswer(Signal.NOT_SENT, message=f"never sent: {refusal.message}")
+    settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
+    now = tx.refund(refund.id)
+    # Where another process has claimed it, nothing was settled, and it is that one's.
+    return now if now and now.state is RefundState.FAILED else None
 
 
 def take_down(
@@ -155,20 +175,29 @@ def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_f
     return True
 
 
-def call(refund: Refund, provider: PaymentProvider, policy: SendingPolicy, *, patience: float) -> RefundAnswer:
-    """T3. The last request begins within `patience` (seconds)."""
+def call(
+    refund: Refund, provider: PaymentProvider, policy: SendingPolicy, *, patience: Callable[[], float]
+) -> RefundAnswer:
+    """T3. No request begins when `patience` (seconds left) is over."""
     assert refund.sending
     request, key = refund.sending.request, refund.sending.idempotency_key
-    return ask(lambda: provider.refund(request, key), policy, patience=patience)
+    answer = ask(lambda: provider.refund(request, key), policy, patience=patience)
+    return answer or RefundAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
 
 
-def ask(once: Callable[[], A], policy: SendingPolicy, *, patience: float) -> A:
-    """One request; again only where the last one provably did nothing, and can be begun within `patience` (seconds)."""
-    deadline = time.monotonic() + patience
+def ask(once: Callable[[], A], policy: SendingPolicy, *, patience: Callable[[], float]) -> A | None:
+    """One request; again only where the last one provably did nothing.
+
+    None begins when `patience` (seconds left) is over: a process may have stood still for a day, and then the request
+    is no longer ours to send (I8). None is returned where there was none.
+    """
+    answer = None
     for sends in range(1, _MOST_SENDS + 1):
+        if patience() < 0:
+            return answer
         answer = once()
         wait = answer.retry_after or 0.5 * 2**sends
-        if answer.signal not in MAY_BE_SENT_AGAIN or sends == _MOST_SENDS or time.monotonic() + wait > deadline:
+        if answer.signal not in MAY_BE_SENT_AGAIN or sends == _MOST_SENDS or wait > patience():
             return answer
         policy.sleep(wait)
     raise AssertionError("the loop returns")

@@ -58,7 +58,7 @@ class SqlRunWriting(SqlClosingWriting):
             self._session.execute(insert(BulkItemRow), [item_values(item) for item in items])
 
     def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
-        found = self._left_behind(run_id, at, limit)
+        found = self._left_behind(run_id, worker, at, limit)
         if len(found) < limit:
             found += self._free(run_id, limit - len(found), col(BulkItemRow.state) == ItemState.WAITING)
         if found:
@@ -70,13 +70,17 @@ class SqlRunWriting(SqlClosingWriting):
             )
         return [replace(item, state=ItemState.TAKEN, worker=worker, lease_until=until) for item in found]
 
-    def _left_behind(self, run_id: str, at: datetime, limit: int) -> list[RunItem]:
-        """Rows of workers that ended without a word."""
-        taken = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.TAKEN)
+    def _left_behind(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
+        """Rows of other workers that ended without a word. One that stood still for long has its own in hand."""
+        taken = (
+            col(BulkItemRow.run_id) == run_id,
+            col(BulkItemRow.state) == ItemState.TAKEN,
+            col(BulkItemRow.worker) != worker,
+        )
         workers = self._session.exec(select(BulkItemRow.worker).where(*taken).distinct()).all()
         gone = [worker for worker in workers if is_gone(worker)]
         lapsed = or_(col(BulkItemRow.worker).in_(gone), col(BulkItemRow.lease_until) <= at)
-        return self._free(run_id, limit, col(BulkItemRow.state) == ItemState.TAKEN, lapsed) if workers else []
+        return self._free(run_id, limit, *taken[1:], lapsed) if workers else []
 
     def _free(self, run_id: str, limit: int, *conditions: ColumnElement[bool]) -> list[RunItem]:
         query = (

@@ -200,13 +200,13 @@ class RefundRow(Row, table=True):
         ),
         CheckConstraint("kind <> 'provider' OR idempotency_key IS NOT NULL", name="refund_sent_with_a_key"),
         CheckConstraint("kind <> 'record' OR request IS NULL", name="refund_recorded_sends_nothing"),
-        # One request key, one refund of a payment, unless the earlier one failed (I4).
+        # One request key, one refund of a payment, unless the earlier one failed, or came back (I4).
         Index(
             "ux_refund_request_key",
             "request_key",
             "payment_id",
             unique=True,
-            sqlite_where=Column("state", Text) != "failed",
+            sqlite_where=text("state != 'failed' AND state != 'reversed'"),
         ),
         Index("ux_refund_provider_reference", "provider", "account", "provider_reference", unique=True),
         Index("ix_refund_state", "state"),

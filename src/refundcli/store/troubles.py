@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from refundcli.services.ports import WouldContradict
 from refundcli.store.errors import (
     NotAStore,
     StoreBusy,
@@ -58,6 +59,8 @@ def store_error(error: DBAPIError) -> Exception:
     said = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
     if "locked" in said or "lock timeout" in said:
         return StoreBusy()
+    if isinstance(error, IntegrityError):
+        return WouldContradict(reason(error))
     kind = next((kind for words, kind in _KINDS if words in said), StoreUnusable)
     return kind(reason(error))
 

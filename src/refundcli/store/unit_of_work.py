@@ -78,7 +78,7 @@ class SqlBooks:
                 self._commit(session, connection, audit.head)
                 return result
 
-    def _queue_up(self, session: Session) -> None:
+    def _queue_up(self, session: Session | Connection) -> None:
         """One writer at a time, in the same order everywhere: BEGIN IMMEDIATE does it on SQLite."""
         if self.engine.dialect.name == "postgresql":
             session.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
@@ -99,6 +99,8 @@ class SqlBooks:
     def _was_kept(self, seq: int, seal: str, error: DBAPIError) -> bool:
         try:
             with self.engine.connect() as fresh:
+                # It may be at it still: whoever is in line behind it knows.
+                self._queue_up(fresh)
                 query = text("SELECT 1 FROM audit_entry WHERE seq = :seq AND hash = :seal")
                 return fresh.execute(query, {"seq": seq, "seal": seal}).first() is not None
         except DBAPIError as second:

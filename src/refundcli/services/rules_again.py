@@ -1,0 +1,20 @@
+"""The rules once more, of a refund that was reserved a while ago: the world may have changed since (R11)."""
+
+from dataclasses import replace
+
+from refundcli.domain.eligibility import Intent, refund_blockers
+from refundcli.domain.refund import Refund
+from refundcli.domain.refusals import OverRefund, RuleRefusal, most_important
+from refundcli.services.finding import invoice_named
+from refundcli.services.ports import Reading
+
+
+def why_not_any_more(reading: Reading, refund: Refund) -> RuleRefusal | None:
+    """As they would be asked if it were not reserved: its own amount is no obstacle to it."""
+    invoice = invoice_named(reading, refund.invoice_number)
+    found = next(p for p in invoice.payments if p.id == refund.payment_id)
+    payment = replace(found, reserved=found.reserved - refund.amount)
+    refusal = most_important(refund_blockers(invoice, payment, Intent(refund.reason, refund.dispute_decision)))
+    if refusal is None and payment.refundable < refund.amount:
+        return OverRefund(invoice, refund.amount, payment.refundable)
+    return refusal
