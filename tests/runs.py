@@ -1,9 +1,10 @@
 """A provider run as the command line makes it from a file, and the worker that does it."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from desk import Desk
 from refundcli.bootstrap import Services
@@ -12,6 +13,7 @@ from refundcli.domain.identifiers import new_id
 from refundcli.domain.money import parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider
 from refundcli.services.ports import Books, Clock, Writing
 from refundcli.services.run_refunds import run_refunds
 from refundcli.services.run_report import RunLimits, RunReport, Tell
@@ -82,10 +84,18 @@ class Runner:
         return stage(services.books, services.clock, wishes, fingerprint=fingerprint)
 
     def work(
-        self, run: BulkRun, *, tell: Tell | None = None, environ: dict[str, str] | None = None, **limits: int
+        self,
+        run: BulkRun,
+        *,
+        tell: Tell | None = None,
+        environ: dict[str, str] | None = None,
+        pauses: Mapping[Provider, float] = MappingProxyType({}),
+        **limits: int,
     ) -> RunReport:
-        """One worker, with settings of its own, until it ends."""
+        """One worker, with settings of its own, until it ends. `pauses`: who wants to be left alone, for how long."""
         services = services_of(self.desk.environ | (environ or {}))
+        for provider, seconds in pauses.items():
+            services.providers.pace(provider).slow_down(seconds)
 
         def take_down(item: RunItem, refunds: Sequence[Refund]) -> None:
             self.told.append((item, refunds))

@@ -174,6 +174,25 @@ def test_every_order_of_a_payments_whole_life_ends_in_one_state(desk: Desk) -> N
     assert findings(desk.books) == []
 
 
+def test_a_late_failure_is_not_tried_again_by_its_key_until_a_person_knows_and_may_still_come_back(desk: Desk) -> None:
+    reference = desk.paid_by_card(provider="adyen")
+    command = "refund INV-1 --amount 10 --reason other --request-key K --yes"
+    desk(command)
+    late = desk.sandbox.refunds[0].id
+    desk.sandbox.settle(late, event="REFUND_FAILED", reason="refused")
+    ingest(desk, *told_by(desk, "adyen"))
+    assert desk(command).exit_code == 6
+    assert desk.refunded_at_provider(reference) == [1000]
+    desk.json(f"acknowledge {only_refund(desk).id} --yes")
+    assert desk(command).exit_code == 0
+    ingest(desk, *told_by(desk, "adyen"))
+    # Adyen's word about the first comes after all, and the second stands.
+    desk.sandbox.settle(late, event="REFUNDED_REVERSED", reason="closed account")
+    ingest(desk, *told_by(desk, "adyen"))
+    assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.REVERSED, RefundState.SUCCEEDED]
+    assert findings(desk.books) == []
+
+
 def test_what_came_before_its_invoice_is_applied_later(desk: Desk) -> None:
     reference = "PAYMENT000000001"
     told = ingest(desk, adyen(signed(item(originalReference=reference))))

@@ -6,8 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from desk import Desk
-from refundcli.domain.statuses import RefundState
+from desk import Desk, new_invoice
+from meanwhile import meanwhile
+from refundcli.domain.money import parse_money
+from refundcli.domain.statuses import Dispute, Provider, RefundState
+from refundcli.services.ports import NewPayment
+from refundcli.services.provider_news import DisputeNews
 from refundcli.store.checking import unsound
 
 HOUR = 3600
@@ -142,6 +146,41 @@ def test_a_provider_that_wants_a_longer_break_than_a_refund_is_ours_to_send_is_n
     assert desk("refund INV-1 --full --reason other --yes").exit_code == 6
     assert time.monotonic() - began < 30
     assert (only_refund(desk)["status"], len(desk.sandbox.refund_requests)) == ("failed", 1)
+
+
+def test_the_second_of_two_payments_is_not_sent_into_a_dispute_that_came_meanwhile(desk: Desk) -> None:
+    charges = [desk.sandbox.charge("100.00 EUR", provider="adyen") for _ in range(2)]
+    payments = tuple(
+        NewPayment(10_000, Provider.ADYEN, "card", charge.reference, auto_refundable=True) for charge in charges
+    )
+    desk.bring_in(new_invoice("INV-1", parse_money("200.00 EUR"), payments=payments))
+    desk.sandbox.faults("delay_ms", provider="adyen", delay_ms=1000)
+
+    def open_a_dispute() -> None:
+        while not desk.sandbox.refund_requests:
+            time.sleep(0.01)
+        second = desk.invoice("INV-1").payments[1]
+        news = DisputeNews(Provider.ADYEN, (second.reference,), Dispute.OPEN, "Undefended", datetime.now(UTC))
+        assert desk.books.write(lambda tx: tx.note_dispute(second, news, evidence="a chargeback"))
+
+    with meanwhile(0, open_a_dispute):
+        assert desk("refund INV-1 --full --reason other --yes").exit_code == 6
+    assert [desk.refunded_at_provider(charge.reference) for charge in charges] == [[10_000], []]
+    invoice = desk.invoice("INV-1")
+    by_payment = {refund.payment_id: refund for refund in invoice.refunds}
+    sent, unsent = (by_payment[payment.id] for payment in invoice.payments)
+    assert (sent.state, unsent.state) == (RefundState.PENDING, RefundState.FAILED)
+    assert unsent.failure.startswith("never sent:")
+
+
+def test_a_key_that_is_used_again_tells_its_last_try(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults("401")
+    command = "refund INV-1 --full --reason other --request-key K --yes"
+    assert desk(command).exit_code == 6
+    assert desk(command).exit_code == 0
+    assert desk(command).exit_code == 0
+    assert desk.refunded_at_provider(reference) == [10_000]
 
 
 def test_what_is_not_at_the_provider_as_it_is_here_is_not_refunded(desk: Desk) -> None:

@@ -143,6 +143,9 @@ class WatchedProviders:
     def records(self, provider: Provider) -> Any:
         return self.services.providers.records(provider)
 
+    def pace(self, provider: Provider) -> Any:
+        return self.services.providers.pace(provider)
+
 
 @dataclass
 class Tally:

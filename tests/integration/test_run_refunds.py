@@ -6,20 +6,21 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from desk import Desk, new_invoice
+from meanwhile import meanwhile
 from refundcli.domain.bulk_run import ItemState, RunItem, RunState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, Provider, RefundState
 from refundcli.services import leases
+from refundcli.services.leases import this_process
 from refundcli.services.ports import NewPayment
 from refundcli.services.provider_news import DisputeNews
 from refundcli.services.resume import resume, unfinished
@@ -315,20 +316,6 @@ def test_too_many_requests_are_waited_for_as_long_as_was_asked_and_nothing_is_lo
     assert findings(desk.books) == []
 
 
-@contextmanager
-def meanwhile(seconds: float, work: Callable[[], object]) -> Iterator[None]:
-    """After so long, while the run is at work; what goes wrong there goes wrong here."""
-    with ThreadPoolExecutor(1) as beside:
-
-        def later() -> None:
-            time.sleep(seconds)
-            work()
-
-        done = beside.submit(later)
-        yield
-        done.result()
-
-
 # A provider that wants to be left alone for longer than a refund is one worker's to send.
 QUICK = {"REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "0.5", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "0.5"}
 PAUSE = 4
@@ -382,6 +369,41 @@ def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk
     assert desk.refunded_at_provider(reference) == []
     assert (report.done, report.unknown) == (0, 1)
     assert "dispute" in runner.told[0][0].message
+
+
+def test_half_a_row_is_no_row_and_the_other_half_is_done_by_whoever_goes_on(runner: Runner, desk: Desk) -> None:
+    charges = [desk.sandbox.charge("100.00 EUR", provider=provider) for provider in ("stripe", "adyen")]
+    payments = tuple(
+        NewPayment(10_000, Provider(charge.provider), "card", charge.reference, auto_refundable=True)
+        for charge in charges
+    )
+    desk.bring_in(new_invoice("INV-1", parse_money("200.00 EUR"), payments=payments))
+    run = runner.stage(Wish("INV-1", "200.00 EUR"))
+    runner.stop_after(1)
+    report = runner.work(run, pauses={Provider.ADYEN: 60})
+    assert (report.stopped, report.waiting, report.refused) == (Stopped.ASKED, 1, 0)
+    assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.SUCCEEDED, RefundState.READY]
+    runner.stop.clear()
+    assert runner.work(run).done == 1
+    assert [desk.refunded_at_provider(charge.reference) for charge in charges] == [[10_000], [10_000]]
+    assert findings(desk.books) == []
+
+
+def test_a_worker_that_stood_still_does_not_take_its_own_rows_again(runner: Runner, desk: Desk) -> None:
+    paid(desk, 2)
+    run = runner.stage(*wishes(2))
+    now = datetime.now(UTC)
+
+    def taken_by(worker: str, at: datetime) -> list[int]:
+        took = desk.books.write(
+            lambda tx: tx.take_items(run.id, worker=worker, until=at + timedelta(minutes=2), at=at, limit=9)
+        )
+        return [item.n for item in took]
+
+    ours = this_process()
+    assert taken_by(ours, now) == [1, 2]
+    assert taken_by(ours, now + timedelta(hours=1)) == []
+    assert taken_by("elsewhere|1|1", now + timedelta(hours=1)) == [1, 2]
 
 
 # --- stopped -------------------------------------------------------------------------------------------------

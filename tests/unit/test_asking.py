@@ -1,0 +1,44 @@
+"""One request, again only where it provably did nothing, and never once it is no longer ours to send."""
+
+from collections.abc import Iterable
+
+from refundcli.services.outcomes import Signal
+from refundcli.services.ports import RefundAnswer
+from refundcli.services.sending import SendingPolicy, ask
+
+
+def asked(*answers: RefundAnswer, left: Iterable[float]) -> tuple[RefundAnswer | None, int]:
+    """What came of it, and how many requests there were, where so many seconds are left each time it is looked."""
+    seconds, waiting, sent = iter(left), list(answers), list[RefundAnswer]()
+
+    def once() -> RefundAnswer:
+        sent.append(waiting.pop(0))
+        return sent[-1]
+
+    policy = SendingPolicy(35, "CN-{seq}", sleep=lambda seconds: None)
+    return ask(once, policy, patience=lambda: next(seconds)), len(sent)
+
+
+TOO_MANY = RefundAnswer(Signal.RATE_LIMITED, retry_after=5)
+MADE = RefundAnswer(Signal.ACCEPTED)
+LOST = RefundAnswer(Signal.NO_ANSWER)
+
+
+def test_what_did_nothing_is_asked_again() -> None:
+    assert asked(TOO_MANY, MADE, left=[35, 34, 29, 28]) == (MADE, 2)
+
+
+def test_what_may_have_done_something_is_not() -> None:
+    assert asked(LOST, MADE, left=[35, 34]) == (LOST, 1)
+
+
+def test_a_wait_that_is_too_long_is_not_begun() -> None:
+    assert asked(TOO_MANY, MADE, left=[35, 4]) == (TOO_MANY, 1)
+
+
+def test_a_process_that_stood_still_while_it_waited_sends_nothing_more() -> None:
+    assert asked(TOO_MANY, MADE, left=[35, 34, -86_400]) == (TOO_MANY, 1)
+
+
+def test_one_that_comes_too_late_sends_nothing_at_all() -> None:
+    assert asked(MADE, left=[-1]) == (None, 0)
