@@ -504,9 +504,9 @@ class _Worker:
                     self.on_the_wire.discard(errand.about)
                     errand.about.answer = errand.result
                     answered.append(errand.about)
-        refused = [part for part in answered if not part.answer or part.answer.signal in TOO_MANY]
-        self.next.to_let_go += refused
-        return [part for part in answered if part not in refused]
+        not_made = [part for part in answered if not part.answer or part.answer.signal in TOO_MANY]
+        self.next.to_let_go += not_made
+        return [part for part in answered if part not in not_made]
 
     def _write_down(self, part: Part) -> None:
         assert part.answer

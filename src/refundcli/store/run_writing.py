@@ -72,15 +72,12 @@ class SqlRunWriting(SqlClosingWriting):
 
     def _left_behind(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
         """Rows of other workers that ended without a word. One that stood still for long has its own in hand."""
-        taken = (
-            col(BulkItemRow.run_id) == run_id,
-            col(BulkItemRow.state) == ItemState.TAKEN,
-            col(BulkItemRow.worker) != worker,
-        )
-        workers = self._session.exec(select(BulkItemRow.worker).where(*taken).distinct()).all()
+        taken = (col(BulkItemRow.state) == ItemState.TAKEN, col(BulkItemRow.worker) != worker)
+        of_run = col(BulkItemRow.run_id) == run_id
+        workers = self._session.exec(select(BulkItemRow.worker).where(of_run, *taken).distinct()).all()
         gone = [worker for worker in workers if is_gone(worker)]
         lapsed = or_(col(BulkItemRow.worker).in_(gone), col(BulkItemRow.lease_until) <= at)
-        return self._free(run_id, limit, *taken[1:], lapsed) if workers else []
+        return self._free(run_id, limit, *taken, lapsed) if workers else []
 
     def _free(self, run_id: str, limit: int, *conditions: ColumnElement[bool]) -> list[RunItem]:
         query = (
