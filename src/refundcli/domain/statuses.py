@@ -26,6 +26,7 @@ class Dispute(StrEnum):
 class RefundState(StrEnum):
     READY = "ready"  # reserved, nothing sent
     SUBMITTED = "submitted"  # on the wire, or it may be: the outcome is not known
+    AWAITING_APPROVAL = "awaiting-approval"  # a second person must agree, at Stripe; never sent again from here
     PENDING = "pending"  # accepted by the provider, not final
     SUCCEEDED = "succeeded"
     RECORDED = "recorded"  # out of band, no provider
@@ -51,12 +52,13 @@ def holds_reservation(state: RefundState, *, waits_for_a_person: bool) -> bool:
     return state.holds_reservation or (state is RefundState.FAILED and waits_for_a_person)
 
 
-_RESERVED = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.PENDING})
+_RESERVED = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING})
 
 _R = RefundState
 TRANSITIONS: dict[RefundState, frozenset[RefundState]] = {
     _R.READY: frozenset({_R.SUBMITTED, _R.FAILED}),
-    _R.SUBMITTED: frozenset({_R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.REVERSED}),
+    _R.SUBMITTED: frozenset({_R.AWAITING_APPROVAL, _R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.REVERSED}),
+    _R.AWAITING_APPROVAL: frozenset({_R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.REVERSED}),
     _R.PENDING: frozenset({_R.SUCCEEDED, _R.FAILED, _R.REVERSED}),
     # A provider may take a success back (Stripe: failed; Adyen: REFUND_FAILED, REFUNDED_REVERSED).
     _R.SUCCEEDED: frozenset({_R.FAILED, _R.REVERSED}),

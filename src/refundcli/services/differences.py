@@ -46,6 +46,7 @@ class Difference:
 _SAME_STORY = {
     RefundState.READY: frozenset(RefundState),
     RefundState.SUBMITTED: frozenset(RefundState),
+    RefundState.AWAITING_APPROVAL: frozenset(RefundState),
     # The provider's next word is on its way to us.
     RefundState.PENDING: frozenset({RefundState.PENDING, RefundState.SUCCEEDED}),
     RefundState.SUCCEEDED: frozenset({RefundState.SUCCEEDED}),
