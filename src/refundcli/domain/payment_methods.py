@@ -25,6 +25,7 @@ class MethodRule:
 
     why_no_refund: str = ""
     why_no_partial: str = ""
+    why_not_after_several_captures: str = ""
     warning: str = ""
     needs_email: bool = False
     window_days: int | None = None
@@ -69,8 +70,10 @@ _ADYEN: Mapping[str, MethodRule] = {
     ),
     "3x4xoney": _LINE_ITEMS,
     "paypal": MethodRule(
-        warning="If this payment was captured in several parts, Adyen needs to know which of them to refund"
-        " (capturePspReference); this program cannot say that, and Adyen may refuse.",
+        why_not_after_several_captures="This payment was captured in several parts, and Adyen needs to know which"
+        f" of them to refund (capturePspReference). {_USE_THE_DASHBOARD}",
+        warning="If this payment was captured in several parts, Adyen may reject the refund: refund it in the dashboard"
+        " instead.",
         source="adyen Checkout v72: capturePspReference",
     ),
     "oxxo": MethodRule(
@@ -99,10 +102,18 @@ def method_rule(provider: Provider, method: str) -> MethodRule:
     return next(found, ANYTHING_GOES)
 
 
-def why_not_this_way(provider: Provider, method: str, *, is_partial: bool) -> str:
-    """Why the provider cannot refund this method, or not in part, as a sentence; "" where it can."""
+def why_not_this_way(provider: Provider, method: str, *, is_partial: bool, captures: int = 1) -> str:
+    """Why the provider cannot refund this payment from here, as a sentence; "" where it can.
+
+    `is_partial`: less than the whole payment is refunded, counting what was refunded before. `captures`: how many
+    captures of the payment are known.
+    """
     rule = method_rule(provider, method)
-    return rule.why_no_refund or (rule.why_no_partial if is_partial else "")
+    if rule.why_no_refund:
+        return rule.why_no_refund
+    if is_partial and rule.why_no_partial:
+        return rule.why_no_partial
+    return rule.why_not_after_several_captures if captures > 1 else ""
 
 
 def warning(provider: Provider, method: str) -> str:
