@@ -7,10 +7,12 @@ from typing import Protocol
 
 from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem, did_you_mean
 from refundcli.domain.statuses import Provider
+from refundcli.services.applied import Heard
 from refundcli.services.deliveries import DeliveryRefused, Flaw
-from refundcli.services.hear_news import Heard, hear_all, worst_of
-from refundcli.services.ports import Books, Clock, EventReader, Reading, WouldContradict, Writing
-from refundcli.services.provider_news import CannotBeHeld, EventState, NewEvent, News, StoredEvent
+from refundcli.services.hear_news import hear_all, worst_of
+from refundcli.services.ports import Books, Clock, DeliveryReader, EventReader, Reading, WouldContradict, Writing
+from refundcli.services.provider_news import CannotBeHeld, Doubt, EventState, NewEvent, News, PaymentTruth, StoredEvent
+from refundcli.services.take_in import apply_snapshot
 
 _AT_ONCE = 200
 # One payment has some four events in a row; a provider that is away is not waited for many times.
@@ -19,6 +21,7 @@ _UNANSWERED = 5
 _LARGEST_NUMBER = 2**63 - 1
 
 Readers = Callable[[Provider], EventReader]
+DeliveryReaders = Callable[[Provider], DeliveryReader]
 
 
 @dataclass(slots=True)
@@ -34,11 +37,11 @@ class Applied:
     def add(self, event: StoredEvent, heard: Heard) -> None:
         self.counts[heard.state] = self.counts.get(heard.state, 0) + 1
         self.changed += heard.changed
-        if heard.state is EventState.CONTRADICTS:
+        if heard.state is EventState.UNREVIEWED:
             self.contradictions.append((event, heard.note))
 
 
-def believed(provider: Provider, reader: EventReader, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
+def believed(provider: Provider, reader: DeliveryReader, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
     """The events of one delivery. Raises DeliveryRefused, whatever it holds."""
     try:
         told = reader.events_in(body, headers)
@@ -190,9 +193,15 @@ def _heard(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_fo
     if isinstance(news, _NotNow):
         return Heard(EventState.WAITING, news.why)
     if news is None:
-        return Heard(EventState.UNKNOWN, "says nothing of refunds or disputes")
+        return Heard(EventState.NOTED, "says nothing about refunds or disputes")
+    decided = tx.decided_words(event.event.provider) if any(isinstance(each, Doubt) for each in news) else {}
+    if news and all(isinstance(each, Doubt) and each.word in decided for each in news):
+        return Heard(EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in these books")
     evidence = f"{event.event.provider} event {event.event.key}"
-    return worst_of(hear_all(tx, news, evidence=evidence, clock=clock, number_format=number_format))
+    snapshots = [each for each in news if isinstance(each, PaymentTruth)]
+    heard = [apply_snapshot(tx, each, clock=clock, number_format=number_format) for each in snapshots]
+    updates = [each for each in news if not isinstance(each, PaymentTruth)]
+    return worst_of([*heard, *hear_all(tx, updates, evidence=evidence, clock=clock, number_format=number_format)])
 
 
 # --- looking at them, and dealing with them ---------------------------------------------------------------------
@@ -229,7 +238,7 @@ def acknowledge_event(number: int, *, memo: str, books: Books) -> StoredEvent:
 
     def write(tx: Writing) -> StoredEvent:
         stored = event_numbered(tx, number)
-        if stored.state is not EventState.CONTRADICTS:
+        if stored.state is not EventState.UNREVIEWED:
             raise NoContradiction(stored)
         tx.acknowledge_event(stored, memo=memo)
         return event_numbered(tx, number)

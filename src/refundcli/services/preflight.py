@@ -65,7 +65,7 @@ def truths_of(shares: Sequence[Share], providers: Providers) -> Truths:
 
 def refuse_differences(invoice: Invoice, truths: Truths) -> None:
     """Raises DiffersFromProvider. The invoice is to be read after the truths were."""
-    differences = list(_differences(invoice, truths))
+    differences = [each for each in _differences(invoice, truths) if each.bars_a_refund]
     if differences:
         raise DiffersFromProvider(invoice, differences)
 
