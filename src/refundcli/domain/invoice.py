@@ -16,8 +16,8 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 class Unreviewed:
     """A provider update about a payment that is not applied, and why; it blocks the refund (R13).
 
-    `is_waiting`: it is stored and not looked at yet. Otherwise a person decides. `is_from_webhook`: the provider sent it
-    by itself; otherwise it was found in a report, or when the provider was asked.
+    `is_waiting`: it is stored and not looked at yet. Otherwise a person decides. `is_from_webhook`: the provider sent
+    it by itself; otherwise it was found in a report, or when the provider was asked.
     """
 
     event_id: int
@@ -29,7 +29,7 @@ class Unreviewed:
 
     @property
     def blocks(self) -> bool:
-        """Stripe's events are hints to ask again, and it is asked just before each refund: only disputes still count."""
+        """Stripe's events are hints to ask again, and it is asked before each refund: then only disputes count."""
         return not self.is_waiting or self.provider is not Provider.STRIPE or "dispute" in self.word
 
 
@@ -162,6 +162,11 @@ class Invoice:
     @property
     def credited(self) -> Money:
         return self._sum(p.credited for p in self.payments)
+
+    @property
+    def loss(self) -> Money:
+        """How much more is out than was captured (I13)."""
+        return self._sum(p.loss for p in self.payments)
 
     @property
     def auto_refundable(self) -> bool:

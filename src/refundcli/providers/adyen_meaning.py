@@ -1,4 +1,4 @@
-"""What an event of Adyen says about our payments, by Adyen's vocabulary. Needs no network: the event says all there is."""
+"""What an event of Adyen says about our payments, by Adyen's vocabulary; the event says all there is."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from refundcli.domain.provider_units import UnreadableAmount, from_provider_mino
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen_vocabulary import cancel_or_refund, event_meaning
 from refundcli.providers.http import said, text_in
+from refundcli.services.doubts import amount_of_doubt
 from refundcli.services.provider_news import CaptureNews, DisputeNews, Doubt, NewEvent, News, RefundNews
 from refundcli.services.vocabulary import Effect, Meaning
 
@@ -46,6 +47,10 @@ class AdyenMeaning:
 
     def news_in(self, event: NewEvent) -> Sequence[News] | None:
         return news_in(event)
+
+    def amount_in(self, event: NewEvent) -> Money | None:
+        body = json.loads(event.payload)
+        return amount_of_doubt(body) if "why" in body else _amount(body)
 
 
 def news_in(event: NewEvent) -> Sequence[News] | None:

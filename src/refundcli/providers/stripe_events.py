@@ -8,11 +8,13 @@ from typing import Any
 
 import stripe
 
+from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
 from refundcli.providers.http import text_in
 from refundcli.providers.stripe_fields import id_in
 from refundcli.providers.stripe_vocabulary import event_blocks, event_meaning
 from refundcli.services.deliveries import DeliveryRefused, Flaw
+from refundcli.services.doubts import amount_of_doubt
 from refundcli.services.ports import ProviderRecords
 from refundcli.services.provider_news import Doubt, NewEvent, News
 from refundcli.services.vocabulary import Effect
@@ -46,6 +48,9 @@ class StripeMeaning:
             refund = self._records.refund(event.about) if event.about.startswith(_REFUNDS) else None
             return [refund] if refund else []
         return [snapshot]
+
+    def amount_in(self, event: NewEvent) -> Money | None:
+        return amount_of_doubt(json.loads(event.payload))
 
 
 class StripeEvents:

@@ -13,6 +13,7 @@ from refundcli.providers import stripe_fields as fields
 from refundcli.providers.http import said, text_in
 from refundcli.providers.stripe_fields import Fields
 from refundcli.providers.stripe_vocabulary import REFUND_REASONS, dispute_meaning
+from refundcli.services.provider_news import CannotBeHeld
 from refundcli.services.vocabulary import Effect
 
 
@@ -90,6 +91,14 @@ def _taken(dispute: Fields, of: Currency) -> Money | None:
     try:
         return from_provider_minor(Provider.STRIPE, max(total, 0), of)
     except UnreadableAmount:
+        return None
+
+
+def amount_or_none(thing: Fields) -> Money | None:
+    """The amount of a refund or a dispute, where it can be read."""
+    try:
+        return fields.amount_of(thing, "amount", fields.currency_of(thing))
+    except CannotBeHeld:
         return None
 
 

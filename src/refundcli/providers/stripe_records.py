@@ -234,6 +234,7 @@ class StripeRecords:
                 fields.id_of(each),
                 f"{kind} {said(each.get('id'))} has a status that is not known here",
                 self.account,
+                objects.amount_or_none(each),
             )
             for kind, each in unlisted
         )

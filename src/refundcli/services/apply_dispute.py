@@ -1,4 +1,4 @@
-"""Apply what a provider reports of one dispute: each is a record of its own, and the end is the same in any order (I7)."""
+"""Apply what a provider reports of one dispute, a record of its own; the end is the same in any order (I7)."""
 
 from collections.abc import Sequence
 from dataclasses import replace

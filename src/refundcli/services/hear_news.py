@@ -1,4 +1,4 @@
-"""Apply what a provider reports of refunds, disputes and captures, whoever brought it; the end is the same in any order (I7).
+"""Apply what a provider reports, whoever brought it; the end is the same in any order (I7).
 
 Applied means that it changed or confirmed a row. Whatever else it says about one of our payments is for a person (R13).
 """

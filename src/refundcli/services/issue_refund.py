@@ -217,7 +217,7 @@ def reserve_in(
     made = [_ready(secret, request, plan, share, providers, lease, at) for share in plan.shares]
     for share, refund in zip(plan.shares, made, strict=True):
         payment = share.payment
-        if not tx.reserve(payment, share.amount, payment.taken_by_dispute):
+        if not tx.reserve(payment, share.amount):
             left = payment.refundable
             raise OverRefund(plan.invoice, share.amount, left) if left else NothingToRefund(plan.invoice)
         tx.add_refund(replace(refund, run_id=run_id))

@@ -271,6 +271,14 @@ class Reading(RefundReading, RunReading, Protocol):
         """Those that block a refund until a person acknowledges them, the oldest first."""
         ...
 
+    def payments_of_event(self, number: int) -> list[str]:
+        """The references of the payments that an event is about."""
+        ...
+
+    def unreviewed_count(self, provider: Provider) -> int:
+        """How many updates about payments in the books wait for a person."""
+        ...
+
     def decided_words(self, provider: Provider) -> dict[str, str]:
         """What people decided about unlisted words: the word and its effect."""
         ...
@@ -440,8 +448,11 @@ class Writing(Reading, RunWriting, Protocol):
         """Keep what is new; how many were. An event that is known by its key is left as it is."""
         ...
 
-    def store_unreviewed(self, event: NewEvent, why: str) -> bool:
-        """What a report or the provider itself told and cannot be applied; false where it is known already (R13)."""
+    def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
+        """What a report or the provider itself says and cannot be applied (R13).
+
+        Its state: unreviewed, unless somebody acknowledged it before.
+        """
         ...
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None: ...
@@ -679,4 +690,8 @@ class EventReader(Protocol):
 
         Raises ProviderUnreachable: then the event waits.
         """
+        ...
+
+    def amount_in(self, event: NewEvent) -> Money | None:
+        """What it is about, where it says so and can be read."""
         ...

@@ -32,8 +32,8 @@ class CannotBeHeld(Refused):
 class RefundNews:
     """How one refund stands at the provider, ours or somebody else's; `amount` in the payment's currency.
 
-    `refund_id` is ours, as it travelled with the refund. `may_be_retried`: it failed, and the provider may send it again
-    by itself. `account` is empty where it was not reported. `reported_at` is the provider's date of this report.
+    `refund_id` is ours, as it travelled with the refund. `may_be_retried`: it failed, and the provider may send it
+    again by itself. `account` is empty where it was not reported. `reported_at` is the provider's date of this report.
     """
 
     provider: Provider
@@ -100,16 +100,17 @@ class Doubt:
     object_id: str
     why: str
     account: str = ""
+    amount: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentTruth:
     """One payment as the provider knew it at `asked_at`, with every refund and dispute of it; amounts in its currency.
 
-    `captured` is the whole payment's, whatever invoices it pays. `why_not_refundable` is the provider's own word against
-    a refund, `unsupported` why it cannot be refunded from here; both empty where there is none. `doubts` are about
-    refunds or disputes in states that are not listed (R13). `credited`, where it was asked for, went to the customer's
-    balance by credit notes of the invoice.
+    `captured` is the whole payment's, whatever invoices it pays. `why_not_refundable` is the provider's own word
+    against a refund, `unsupported` why it cannot be refunded from here; both empty where there is none. `doubts` are
+    about refunds or disputes in states that are not listed (R13). `credited`, where it was asked for, went to the
+    customer's balance by credit notes of the invoice.
     """
 
     provider: Provider

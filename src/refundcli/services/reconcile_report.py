@@ -4,19 +4,29 @@ Both may be long: the report lies on disk by payment, the books are read in sets
 looked at closer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from refundcli.domain.currencies import Currency
-from refundcli.domain.dispute import DisputeState
+from refundcli.domain.dispute import DisputeStage
 from refundcli.domain.money import Money, zero
-from refundcli.domain.statuses import Dispute, Provider, RefundState, may_become
+from refundcli.domain.statuses import Provider, RefundState, may_become
+from refundcli.services.applied import Heard, payment_of_dispute
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind, apart
+from refundcli.services.doubts import doubt_event
 from refundcli.services.hear_news import hear
 from refundcli.services.ports import Books, Clock, PaymentLine, RefundLine, Writing
-from refundcli.services.provider_news import DisputeNews, EventState, News, RefundNews
+from refundcli.services.provider_news import (
+    CaptureNews,
+    DisputeNews,
+    Doubt,
+    EventSource,
+    EventState,
+    RefundNews,
+    Update,
+)
 from refundcli.services.reconcile import Advance, Reconciled, Tell
 from refundcli.services.reports import Report, ReportRow, RowPart
 from refundcli.services.status import compared_name
@@ -27,16 +37,9 @@ _WRITTEN_AT_ONCE = 200
 # A payment is settled, and a refund sent, some days after it was made: what is younger may be in the next report.
 _SETTLED_AFTER = timedelta(days=5)
 
-# One slot per payment, until disputes are records of their own.
-_DISPUTES: dict[DisputeState, Dispute] = {
-    DisputeState.UNKNOWN: Dispute.OPEN,
-    DisputeState.OPEN: Dispute.OPEN,
-    DisputeState.LOST: Dispute.LOST,
-    DisputeState.WON: Dispute.WON,
-    DisputeState.CLOSED: Dispute.WON,
-}
 _RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
 _GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
+_TAKEN_OR_FAILED = (CaptureChange.ADDED, CaptureChange.FAILED)
 _UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.PENDING)
 
 
@@ -44,9 +47,10 @@ _UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.PENDING)
 class _Wish:
     """A piece of news that differs from the books, and how it is told; `is_expected`: only if it is not taken in."""
 
-    news: News
+    news: Update
     evidence: str
     difference: Difference
+    row: ReportRow
     is_expected: bool = False
 
 
@@ -76,6 +80,7 @@ class ReportComparison:
         if not self.report.account_rows:
             at = ("", self.account, "report", self.account, "no row of this merchant account")
             self._told(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
+        self.done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
         if self.report.rows:
             self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
         return self.done
@@ -101,7 +106,7 @@ class ReportComparison:
     def _of_payment(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
         for row in rows:
             if row.needs_review:
-                self._unreviewed(line, row)
+                yield self._unreviewed(line, row)
         clear = [row for row in rows if not row.needs_review]
         captures = [row for row in clear if row.effect is Effect.CAPTURE]
         # A capture that cannot be read leaves the sum open.
@@ -109,14 +114,37 @@ class ReportComparison:
             self._captured(line, captures)
         if len(captures) < len(clear):
             yield from self._refunds(line, [row for row in clear if row.effect is Effect.REFUND])
-            yield from self._dispute(line, [row for row in clear if row.effect is Effect.DISPUTE])
+            yield from self._disputes(line, [row for row in clear if row.effect is Effect.DISPUTE])
+        missing = [row for row in captures if _changes(row) not in (None, CaptureChange.ADDED)]
+        yield from self._not_captured(line, missing)
 
-    def _unreviewed(self, line: PaymentLine, row: ReportRow) -> None:
+    def _unreviewed(self, line: PaymentLine, row: ReportRow) -> _Wish:
         """A row of an unlisted type, or one that contradicts itself, is shown and never applied (R13)."""
         there = f"line {row.line}: {row.needs_review}"
         reference = row.modification_reference or line.reference
         at = (line.invoice, reference, "report line", "", there, row.amount)
-        self._told(Difference(DifferenceKind.STATUS, self.provider, *at), repaired=False)
+        difference = Difference(DifferenceKind.STATUS, self.provider, *at)
+        return _Wish(self._doubt(line.reference, row, row.needs_review), self._evidence(row), difference, row)
+
+    def _doubt(self, payment: str, row: ReportRow, why: str) -> Doubt:
+        reference = row.modification_reference or payment
+        return Doubt(self.provider, (payment,), row.word, reference, why, self.account, row.amount)
+
+    def _evidence(self, row: ReportRow) -> str:
+        return f"report {self.report.name} line {row.line}"
+
+    def _not_captured(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+        """What was not taken after all. Whether that is known is seen when it is applied."""
+        for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
+            change = _changes(row)
+            if row.amount is None or change is None:
+                continue
+            reference = row.modification_reference or line.reference
+            news = CaptureNews(
+                self.provider, reference, (line.reference,), change, row.amount, row.word, row.booked_at, self.account
+            )
+            difference = self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, row.word)
+            yield _Wish(news, self._evidence(row), difference, row)
 
     def _captured(self, line: PaymentLine, rows: Sequence[ReportRow]) -> None:
         of = line.captured.currency
@@ -124,12 +152,9 @@ class ReportComparison:
         if other:
             self._told(self._differs(DifferenceKind.CURRENCY, line, "captured", line.captured, other), repaired=False)
             return
-        added, failed, cancelled = ([row for row in rows if _changes(row) is change] for change in CaptureChange)
+        added, failed = ([row for row in rows if _changes(row) is change] for change in _TAKEN_OR_FAILED)
         if added:
             reported: Money | str = _taken(added, of) - _sum(failed, of)
-        elif failed or cancelled:
-            # The capture itself may be in an earlier report: nothing is known of the sum, but it is doubtful.
-            reported = [*failed, *cancelled][-1].word if line.captured else line.captured
         else:
             return
         if reported != line.captured:
@@ -162,41 +187,72 @@ class ReportComparison:
             account=self.account,
             refund_id=known.id if known else "",
             failure="" if state in _GIVEN else f"{self.provider.label}: {row.word} ({self.report.name})",
-            is_late=state is RefundState.FAILED,
+            may_be_retried=bool(row.meaning and row.meaning.may_be_retried),
             created_at=row.booked_at,
+            reported_at=row.booked_at,
         )
         difference = _refund_differs(line, known, news)
-        return _Wish(news, f"report {self.report.name} line {row.line}", difference, _is_expected(known, state))
+        return _Wish(news, self._evidence(row), difference, row, _is_expected(known, state))
 
-    def _dispute(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
-        for row in sorted(rows, key=lambda each: (each.booked_at, each.line))[-1:]:
-            state = row.meaning.dispute if row.meaning else None
-            if state is None:
-                return
-            told = _DISPUTES[state]
-            if told is line.dispute or (line.dispute_at and row.booked_at < line.dispute_at):
-                return
-            # An import told how it ended, and not when: how it began is no news then.
-            if told is Dispute.OPEN and line.dispute is not Dispute.NONE and line.dispute_at is None:
-                return
+    def _disputes(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+        """Each dispute by itself, in the order of its events. Whether it is known is seen when it is applied."""
+        for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
+            if row.meaning is None:
+                continue
             news = DisputeNews(
-                self.provider, (line.reference,), told, row.word, row.booked_at, row.amount, self.account
+                provider=self.provider,
+                reference=row.modification_reference,
+                payment_references=(line.reference,),
+                state=row.meaning.dispute,
+                stage=row.meaning.stage or DisputeStage.CHARGEBACK,
+                status=row.word,
+                at=row.booked_at,
+                amount=row.amount,
+                account=self.account,
             )
-            difference = self._differs(DifferenceKind.DISPUTE, line, "dispute", line.dispute or "none", told)
-            yield _Wish(news, f"report {self.report.name} line {row.line}", difference)
+            difference = self._differs(DifferenceKind.DISPUTE, line, "dispute", "none", row.meaning.dispute or row.word)
+            yield _Wish(news, self._evidence(row), difference, row)
 
     def _take_in(self, wishes: Sequence[_Wish]) -> None:
-        def write(tx: Writing) -> list[tuple[_Wish, bool]]:
-            return [(wish, self._heard(tx, wish)) for wish in wishes]
+        def write(tx: Writing) -> list[tuple[_Wish, Heard]]:
+            decided = tx.decided_words(self.provider)
+            return [(wish, self._heard(tx, wish, decided)) for wish in wishes]
 
-        for wish, repaired in self.books.write(write):
-            self.done.changed += repaired
-            if not (repaired and wish.is_expected):
+        for wish, heard in self.books.write(write):
+            self.done.changed += heard.changed
+            repaired = heard.changed and heard.state is EventState.APPLIED
+            confirmed = heard.state is EventState.NOTED or (
+                heard.state is EventState.APPLIED and not heard.changed and not isinstance(wish.news, RefundNews)
+            )
+            if not confirmed and not (repaired and wish.is_expected):
                 self._told(wish.difference, repaired=repaired)
 
-    def _heard(self, tx: Writing, wish: _Wish) -> bool:
+    def _heard(self, tx: Writing, wish: _Wish, decided: Mapping[str, str]) -> Heard:
+        """What cannot be applied is stored, and blocks the payment until a person has looked at it (R13)."""
+        if isinstance(wish.news, Doubt):
+            if wish.row.meaning is None and wish.row.word in decided:
+                return Heard(EventState.NOTED, decided[wish.row.word])
+            return Heard(self._store(tx, wish, wish.news.why))
+        if isinstance(wish.news, DisputeNews):
+            wish.difference = replace(wish.difference, here=self._dispute_here(tx, wish.news))
         heard = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
-        return heard.changed and heard.state is EventState.APPLIED
+        if heard.state is EventState.APPLIED:
+            return heard
+        return replace(heard, state=self._store(tx, wish, heard.note))
+
+    def _store(self, tx: Writing, wish: _Wish, why: str) -> EventState:
+        """Its state: one that was acknowledged before needs nobody any more."""
+        row, payment = wish.row, wish.difference.reference
+        doubt = self._doubt(row.payment_reference or payment, row, why)
+        livemode = bool(tx.livemode())
+        event = doubt_event(doubt, row.booked_at, livemode=livemode, source=EventSource.REPORT, occurrence=row_key(row))
+        return tx.store_unreviewed(event, f"{why} ({wish.evidence})")
+
+    def _dispute_here(self, tx: Writing, news: DisputeNews) -> str:
+        found = payment_of_dispute(tx, news)
+        disputes = found[1].disputes if found else ()
+        known = next((each for each in disputes if each.reference == news.reference), None)
+        return str(known.state if known else "none")
 
     # --- the books, looked up in the report ------------------------------------------------------------------
 
@@ -279,6 +335,11 @@ def _payment_not_here(provider: Provider, payment: str, row: ReportRow) -> Diffe
     what = "payment" if row.effect is Effect.CAPTURE else str(row.effect)
     there = str(row.amount) if row.amount else row.needs_review
     return Difference(DifferenceKind.MISSING_HERE, provider, "", payment, what, "", there, row.amount)
+
+
+def row_key(row: ReportRow) -> str:
+    """What tells this row from others of its type about the same object, in whichever report it stands."""
+    return f"{row.booked_at.isoformat()}:{row.amount or row.problem}"
 
 
 def _moves_money(row: ReportRow) -> bool:

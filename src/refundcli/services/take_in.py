@@ -5,21 +5,19 @@ What cannot be applied is stored as unreviewed, so that it blocks the payment's 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.statuses import Provider
 from refundcli.services.applied import Heard, payment_referenced
 from refundcli.services.apply_dispute import apply_dispute, close_placeholders
 from refundcli.services.differences import Difference, DifferenceKind, compare
+from refundcli.services.doubts import doubt_event
 from refundcli.services.hear_news import hear
 from refundcli.services.ports import Clock, Reading, Writing
 from refundcli.services.provider_news import (
     DisputeNews,
     Doubt,
-    EventSource,
     EventState,
-    NewEvent,
     PaymentTruth,
     RefundNews,
 )
@@ -104,30 +102,12 @@ def _needs_a_person(result: Heard) -> bool:
 def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, result: Heard) -> Doubt:
     kind = "dispute" if isinstance(news, DisputeNews) else "refund"
     word = f"{kind} {news.status} {news.amount or ''}".strip()
-    return Doubt(truth.provider, truth.references, word, news.reference, result.note, news.account)
+    return Doubt(truth.provider, truth.references, word, news.reference, result.note, news.account, news.amount)
 
 
 def _livemode(truth: PaymentTruth) -> bool:
-    told = [news.livemode for news in (*truth.refunds, *truth.disputes) if news.livemode is not None]
-    return any(told)
-
-
-def doubt_event(
-    doubt: Doubt, at: datetime, *, livemode: bool, source: EventSource = EventSource.API, payload: str = ""
-) -> NewEvent:
-    """What stores a doubt that no event brought. The same object in the same status is the same one again."""
-    return NewEvent(
-        provider=doubt.provider,
-        key=f"{source}:{doubt.object_id}:{doubt.word}",
-        kind=doubt.word,
-        about=doubt.object_id,
-        account=doubt.account,
-        livemode=livemode,
-        occurred_at=at.astimezone(UTC),
-        payload=payload or "{}",
-        payments=doubt.payment_references,
-        source=source,
-    )
+    updates: list[RefundNews | DisputeNews] = [*truth.refunds, *truth.disputes]
+    return any(news.livemode for news in updates)
 
 
 def payments_told(

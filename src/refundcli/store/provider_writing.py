@@ -240,14 +240,17 @@ class SqlProviderWriting(SqlPaymentWriting):
             self._session.execute(insert(EventPaymentRow), links)
         return len(new)
 
-    def store_unreviewed(self, event: NewEvent, why: str) -> bool:
+    def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
+        key = (
+            col(ProviderEventRow.provider) == event.provider,
+            col(ProviderEventRow.account) == event.account,
+            col(ProviderEventRow.event_key) == event.key,
+        )
         if not self.store_events([event]):
-            return False
-        key = (ProviderEventRow.provider == event.provider, ProviderEventRow.account == event.account)
-        stored = update(ProviderEventRow).where(*key, col(ProviderEventRow.event_key) == event.key)
-        self._hits(stored.values(state=EventState.UNREVIEWED, note=why))
+            return EventState(self._session.exec(select(ProviderEventRow.state).where(*key)).one())
+        self._hits(update(ProviderEventRow).where(*key).values(state=EventState.UNREVIEWED, note=why))
         self._audit.write("unreviewed", event.about, {}, {"word": event.kind, "why": why})
-        return True
+        return EventState.UNREVIEWED
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None:
         marked = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)

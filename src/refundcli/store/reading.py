@@ -39,6 +39,7 @@ from refundcli.store.tables import (
     CounterRow,
     CreditNoteRow,
     DisputeRow,
+    EventPaymentRow,
     InvoiceRow,
     PaymentRow,
     ProviderAccountRow,
@@ -141,6 +142,18 @@ class SqlReading(SqlRunReading):
         query = select(ProviderEventRow).where(ProviderEventRow.state == EventState.UNREVIEWED)
         rows = self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))
         return [event_of(row) for row in rows]
+
+    def payments_of_event(self, number: int) -> list[str]:
+        query = select(EventPaymentRow.reference).where(EventPaymentRow.event_id == number)
+        return sorted(self._session.exec(query).all())
+
+    def unreviewed_count(self, provider: Provider) -> int:
+        from refundcli.services.provider_news import EventState
+
+        query = select(func.count()).where(
+            ProviderEventRow.provider == provider, ProviderEventRow.state == EventState.UNREVIEWED
+        )
+        return self._session.exec(query).one()
 
     def decided_words(self, provider: Provider) -> dict[str, str]:
         rows = self._session.exec(select(WordDecisionRow).where(WordDecisionRow.provider == provider))

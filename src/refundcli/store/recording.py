@@ -26,7 +26,7 @@ _INVOICE, _PAYMENT = _TABLES["invoice"], _TABLES["payment"]
 # Under the same guard as every amount: no payment gives back more than it took (I1).
 _TAKE = (
     "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?, lost = lost - ?"
-    " WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= " + CAPTURED
+    f" WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= {CAPTURED}"  # noqa: S608
 )
 _GIVE = (
     "UPDATE payment SET refunded = refunded - ?, dispute_recorded = dispute_recorded - ?, lost = lost + ?"

@@ -412,7 +412,7 @@ def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
 
 
 def event_of(row: ProviderEventRow) -> "StoredEvent":
-    from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
+    from refundcli.services.provider_news import EventSource, EventState, NewEvent, StoredEvent
 
     event = NewEvent(
         provider=Provider(row.provider),
@@ -423,6 +423,7 @@ def event_of(row: ProviderEventRow) -> "StoredEvent":
         livemode=row.livemode,
         occurred_at=row.occurred_at,
         payload=row.payload,
+        source=EventSource(row.source),
     )
     return StoredEvent(row.id or 0, event, EventState(row.state), row.note, row.received_at)
 

@@ -327,8 +327,8 @@ class RefundRow(Row, table=True):
     # Why the provider has not finished it, and until when the customer may act.
     pending_reason: str = _text()
     expires_at: datetime | None = _time(nullable=True)
-    # When, by the provider's date, it succeeded and when it failed. A success dated later than the failure means that the
-    # provider sent it again by itself: a person must look (R14).
+    # When, by the provider's date, it succeeded and when it failed. A success dated later than the failure means that
+    # the provider sent it again by itself: a person must look (R14).
     succeeded_at: datetime | None = _time(nullable=True)
     failed_at: datetime | None = _time(nullable=True)
     # What of it came back; the credit note stays.
