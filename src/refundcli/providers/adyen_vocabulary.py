@@ -150,7 +150,7 @@ _NOT_ABOUT_REFUNDS = (
 
 # Codes of older integrations. The vendor still signs them, and no longer documents them.
 _OLDER: Mapping[str, Meaning] = {
-    "PENDING": _note("the payment is not taken yet", _SIGNED),
+    "PENDING": _note("the payment is not taken yet", "adyen node-api-library: event codes"),
     "AUTHORISATION_PENDING": _note("the payment is not taken yet", _SIGNED),
     "PROCESS_RETRY": _note("the payment is tried again", _SIGNED),
     "DEACTIVATE_RECURRING": Meaning(Effect.NONE, _SIGNED),
