@@ -272,6 +272,9 @@ def test_a_refund_that_failed_is_made_again_by_adyen(sandbox: RunningSandbox, ad
     ]
     assert sandbox.state.adyen_balance(sandbox.state.payments[payment]) == 6000
     assert len(sandbox.refunds) == 1
+    lines = rows(sandbox.report("payment-accounting"))
+    steps = [row["Record Type"] for row in lines if row["Modification Psp Reference"] == made]
+    assert steps == ["SentForRefund", "RefundFailed", "SentForRefund", "Refunded"]
 
 
 def test_a_part_of_a_refund_comes_back(sandbox: RunningSandbox) -> None:
@@ -284,6 +287,8 @@ def test_a_part_of_a_refund_comes_back(sandbox: RunningSandbox) -> None:
     assert (line["Gross Credit (GC)"], line["Modification Reference"]) == ("15.00", made)
     sandbox.settle(made, event="REFUNDED_REVERSED", amount=2500)
     assert sandbox.state.adyen_balance(sandbox.state.payments[payment]) == 10000
+    lines = [row for row in rows(sandbox.report("settlement-details")) if row["Type"] == "RefundedReversed"]
+    assert [row["Gross Credit (GC)"] for row in lines] == ["15.00", "25.00"]
 
 
 @pytest.mark.parametrize(

@@ -103,11 +103,16 @@ def _refunded(
         refund = AdyenRefund(own, paid.psp_reference, amount, paid.currency, int(state.now()), merchant_of(state, paid))
         refund.success = None
         state.refunds[own] = refund
-    assert isinstance(refund, AdyenRefund)
+    if not isinstance(refund, AdyenRefund):
+        raise ValueError(f"{own} is no refund of Adyen's")
+    if code != "POSTPONED_REFUND":
+        refund.ending = None
     if code in OUT:
         refund.success = success
+        if not success:
+            refund.story.clear()
     if success and code not in ("POSTPONED_REFUND", "VOID_PENDING_REFUND"):
-        refund.story.append(("REFUND" if code in OUT else code, int(state.now())))
+        refund.reached("REFUND" if code in OUT else code, int(state.now()), amount)
     if success and code == "REFUNDED_REVERSED" and refund.reversed_amount + amount < refund.amount:
         refund.reversed_amount += amount
     elif success and code in ("REFUND_FAILED", "REFUNDED_REVERSED", "VOID_PENDING_REFUND"):

@@ -127,7 +127,10 @@ def refund_ended(state: SandboxState, refund: AdyenRefund, code: str = "REFUND")
         return
     payment = state.payments[refund.payment]
     # One that is refused went nowhere; one that failed may be made again by Adyen, within ten days.
-    refund.story = [*refund.story, ("REFUND", int(state.now()))] if refund.success else []
+    if refund.success:
+        refund.reached("REFUND", int(state.now()))
+    else:
+        refund.story.clear()
     _told(state, refund, code, success=refund.success, reason=refund.outcome_reason, payment=payment)
 
 
@@ -140,7 +143,7 @@ def refund_came_back(
         refund.reversed_amount += back
     else:
         refund.success, refund.outcome_reason = False, reason
-    refund.story.append((code, int(state.now())))
+    refund.reached(code, int(state.now()), back)
     payment = state.payments[refund.payment]
     _told(state, refund, code, success=True, reason=reason, payment=payment, amount=back)
 

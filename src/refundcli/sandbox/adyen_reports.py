@@ -193,26 +193,26 @@ def _of_refund(state: SandboxState, refund: AdyenRefund) -> Iterator[Entry]:
     payment = state.payments[refund.payment]
     told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
     own = (refund.currency, refund.id, refund.reference or "")
-    for step, at in refund_steps(refund):
-        # Only a part came back.
-        partial = step == "RefundedReversed" and refund.reversed_amount
-        amount = refund.reversed_amount if partial else refund.amount
+    for step, at, amount in refund_steps(refund):
         yield Entry(step, at, *told, amount, *own, method=payment.method)
 
 
-def refund_steps(refund: AdyenRefund) -> list[tuple[str, int]]:
-    """One that was refused never went anywhere; one that failed was not refunded before."""
+def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
+    """Record type, time and amount. One that was refused never went anywhere.
+
+    One that failed was not refunded before; where Adyen tries again it is sent once more.
+    """
     if refund.success is None:
-        return [("SentForRefund", refund.created)]
-    steps: list[tuple[str, int]] = []
-    for code, at in refund.story:
+        return [("SentForRefund", refund.created, refund.amount)]
+    steps: list[tuple[str, int, int]] = []
+    for code, at, amount in refund.story:
         if code == "REFUND":
-            # Once more, where Adyen tried it again.
-            steps += [("SentForRefund", refund.created), ("Refunded", at)]
+            again = any(step[0] == "RefundFailed" for step in steps)
+            steps += [("SentForRefund", at if again else refund.created, amount), ("Refunded", at, amount)]
         elif code == "REFUND_FAILED":
-            steps = [*(step for step in steps if step[0] != "Refunded"), ("RefundFailed", at)]
+            steps = [*(step for step in steps if step[0] != "Refunded"), ("RefundFailed", at, amount)]
         else:
-            steps.append(("RefundedReversed", at))
+            steps.append(("RefundedReversed", at, amount))
     return steps
 
 

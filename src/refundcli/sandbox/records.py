@@ -269,7 +269,10 @@ class AdyenDispute:
 
 @dataclass(slots=True)
 class AdyenRefund:
-    """`success` is how it ends, which Adyen tells only later: None while it is open."""
+    """`success` is how it ends, which Adyen tells only later: None while it is open.
+
+    `story` is what happened to the money: (event code, time, amount).
+    """
 
     id: str
     payment: str
@@ -284,10 +287,15 @@ class AdyenRefund:
     outcome_reason: str | None = None
     status: str = "received"
     ending: Ending | None = None
-    story: list[tuple[str, int]] = field(default_factory=list)
+    story: list[tuple[str, int, int]] = field(default_factory=list)
     # What came back of it after it had succeeded, in minor units.
     reversed_amount: int = 0
     provider: Provider = "adyen"
+
+    def reached(self, code: str, at: int, amount: int | None = None) -> None:
+        """One step more in its story; one that was sent already is not sent twice."""
+        if code != "REFUND" or not self.story or self.story[-1][0] != code:
+            self.story.append((code, at, self.amount if amount is None else amount))
 
     def named(self) -> tuple[str, ...]:
         return (self.payment,)
