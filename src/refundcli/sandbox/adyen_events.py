@@ -78,10 +78,7 @@ def send(
     about = payment.psp_reference if payment and psp_reference not in (None, payment.psp_reference) else None
     made: Json = {
         "additionalData": dict(additional_data or {}),
-        "amount": {
-            "currency": currency or (payment.currency if payment else "EUR"),
-            "value": (payment.amount if payment else 0) if amount is None else amount,
-        },
+        "amount": _amount(payment, amount, currency),
         "eventCode": code,
         "eventDate": event_date or datetime.fromtimestamp(int(state.now()), ZONE).isoformat(),
         "merchantAccountCode": merchant_account or merchant_of(state, payment),
@@ -92,11 +89,20 @@ def send(
         "reason": reason or "",
         "success": "true" if success else "false",
     }
-    made = {name: value for name, value in (made | dict(item or {})).items() if value is not None}
-    state.outbox.put(
-        Notice("adyen", str(made.get("eventCode", code)), json.dumps(made, ensure_ascii=False).encode(), live=live)
-    )
+    return _queued(state, made | dict(item or {}), live)
+
+
+def _queued(state: SandboxState, wanted: Json, live: bool) -> Json:
+    made = {name: value for name, value in wanted.items() if value is not None}
+    written = json.dumps(made, ensure_ascii=False).encode()
+    state.outbox.put(Notice("adyen", str(made.get("eventCode", "")), written, live=live))
     return made
+
+
+def _amount(payment: AdyenPayment | None, amount: int | None, currency: str | None) -> Json:
+    """The payment's where nothing else is told."""
+    whole, own = (payment.amount, payment.currency) if payment else (0, "EUR")
+    return {"currency": currency or own, "value": whole if amount is None else amount}
 
 
 def _reference(payment: AdyenPayment | None, told: str | None) -> str:

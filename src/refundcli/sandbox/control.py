@@ -88,7 +88,7 @@ def _making(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
 
 
 def _sending(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
-    """What is sent word for word, or is written into a report."""
+    """What is sent word for word."""
 
     def notifications(given: Any) -> Any:
         notify(state, dict(given))
@@ -109,11 +109,6 @@ def _sending(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
         life = codes if isinstance(codes, str) else tuple(codes)
         return {"id": adyen_disputes.live(state, wanted.pop("payment"), life, **wanted)}
 
-    def report_line(given: Any) -> Any:
-        wanted = dict(given)
-        adyen_reports.add_line(state, wanted.pop("type"), wanted.pop("payment", ""), **wanted)
-        return {}
-
     def stripe_event(given: Any) -> Any:
         wanted = dict(given)
         stripe_patch.send_event(
@@ -126,7 +121,6 @@ def _sending(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
         "adyen/events": adyen_event,
         "adyen/webhooks": adyen_webhook,
         "adyen/disputes": adyen_dispute,
-        "reports/lines": report_line,
         "stripe/events": stripe_event,
     }
 
@@ -178,7 +172,18 @@ def _moving(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
     def forget(given: Any) -> Any:
         return {"forgotten": state.forget_keys(given.get("provider"), given.get("older_than"))}
 
-    return {"faults": plan_faults, "clock": clock, "webhooks": endpoints, "keys/forget": forget}
+    def report_line(given: Any) -> Any:
+        wanted = dict(given)
+        adyen_reports.add_line(state, wanted.pop("type"), wanted.pop("payment", ""), **wanted)
+        return {}
+
+    return {
+        "faults": plan_faults,
+        "clock": clock,
+        "webhooks": endpoints,
+        "keys/forget": forget,
+        "reports/lines": report_line,
+    }
 
 
 def _looking(state: SandboxState) -> list[Route]:

@@ -61,18 +61,53 @@ def _outcome_fields(refund: StripeRefund) -> Json:
     return told | ({"next_action": next_action(refund)} if refund.status == "requires_action" else {})
 
 
+# What the sandbox says nothing of.
+CHARGE_NULLS = [
+    "application",
+    "application_fee",
+    "application_fee_amount",
+    "failure_balance_transaction",
+    "on_behalf_of",
+    "outcome",
+    "receipt_email",
+    "receipt_number",
+    "receipt_url",
+    "review",
+    "shipping",
+    "source_transfer",
+    "statement_descriptor",
+    "statement_descriptor_suffix",
+    "transfer_data",
+    "transfer_group",
+]
+INTENT_NULLS = [
+    "application",
+    "application_fee_amount",
+    "automatic_payment_methods",
+    "next_action",
+    "on_behalf_of",
+    "payment_method_configuration_details",
+    "receipt_email",
+    "review",
+    "setup_future_usage",
+    "shipping",
+    "statement_descriptor",
+    "statement_descriptor_suffix",
+    "transfer_data",
+    "transfer_group",
+]
+
+
 def charge_json(state: SandboxState, charge: Charge) -> Json:
     refunded = state.refunded(charge)
     shape: Json = {
         "id": charge.id,
+        **dict.fromkeys(CHARGE_NULLS),
         "object": "charge",
         "amount": charge.amount,
         "amount_captured": charge.taken,
         "amount_refunded": refunded,
-        "application": None,
-        "application_fee": None,
-        "application_fee_amount": None,
-        "balance_transaction": None if charge.processing else f"txn_{charge.id.partition('_')[2]}",
+        "balance_transaction": None if not charge.captured else f"txn_{charge.id.partition('_')[2]}",
         "billing_details": {"address": None, "email": None, "name": None, "phone": None, "tax_id": None},
         "calculated_statement_descriptor": "SANDBOX",
         "captured": charge.captured,
@@ -81,30 +116,17 @@ def charge_json(state: SandboxState, charge: Charge) -> Json:
         "customer": charge.customer,
         "description": charge.description,
         "disputed": bool(state.disputes_of(charge.id)),
-        "failure_balance_transaction": None,
         "failure_code": "card_declined" if charge.failed else None,
         "failure_message": "Your card was declined." if charge.failed else None,
         "fraud_details": {},
         "livemode": False,
         "metadata": {},
-        "on_behalf_of": None,
-        "outcome": None,
         "paid": not charge.processing and not charge.failed,
         "payment_intent": charge.payment_intent,
         "payment_method": f"pm_{charge.id.partition('_')[2]}",
         "payment_method_details": payment_method_details(charge),
-        "receipt_email": None,
-        "receipt_number": None,
-        "receipt_url": None,
         "refunded": refunded >= charge.amount,
-        "review": None,
-        "shipping": None,
-        "source_transfer": None,
-        "statement_descriptor": None,
-        "statement_descriptor_suffix": None,
         "status": _charge_status(charge),
-        "transfer_data": None,
-        "transfer_group": None,
     }
     return overlaid(shape, charge.fields)
 
@@ -129,14 +151,12 @@ def intent_json(charge: Charge) -> Json:
     held = intent_status(charge) == "requires_capture"
     shape: Json = {
         "id": charge.payment_intent,
+        **dict.fromkeys(INTENT_NULLS),
         "object": "payment_intent",
         "amount": charge.amount,
         "amount_capturable": charge.amount if held else 0,
         "amount_details": {"tip": {}},
         "amount_received": charge.taken,
-        "application": None,
-        "application_fee_amount": None,
-        "automatic_payment_methods": None,
         "canceled_at": charge.created if charge.canceled else None,
         "cancellation_reason": charge.canceled,
         "capture_method": "manual" if held or charge.canceled or charge.amount_captured is not None else "automatic",
@@ -150,22 +170,11 @@ def intent_json(charge: Charge) -> Json:
         "latest_charge": charge.id,
         "livemode": False,
         "metadata": {},
-        "next_action": None,
-        "on_behalf_of": None,
         "payment_method": f"pm_{charge.id.partition('_')[2]}",
-        "payment_method_configuration_details": None,
         "payment_method_options": {},
         "payment_method_types": [charge.method],
         "processing": {"type": "card"} if charge.processing else None,
-        "receipt_email": None,
-        "review": None,
-        "setup_future_usage": None,
-        "shipping": None,
-        "statement_descriptor": None,
-        "statement_descriptor_suffix": None,
         "status": intent_status(charge),
-        "transfer_data": None,
-        "transfer_group": None,
     }
     return overlaid(shape, charge.intent_fields)
 
