@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import SettingsProblem
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from refundcli.services.invoice_block import InvoiceBlock
 
 T = TypeVar("T")
+
+# The last check before the first byte of a request: is it still this process's to send?
+MaySend: TypeAlias = Callable[[], bool]
 
 
 class Clock(Protocol):
@@ -162,7 +165,8 @@ class Record:
 class Settlement:
     """How a refund ends, or how it stands now, and who says so: `evidence` is the event, the report or the person.
 
-    `is_late`: a success that was told is taken back, and the provider may still try by itself.
+    `is_late`: a success that was told is taken back, and the provider may still try by itself. `failure_code`: the
+    signal of the answer that it failed by.
     """
 
     state: RefundState
@@ -171,6 +175,7 @@ class Settlement:
     failure: str = ""
     evidence: str = ""
     is_late: bool = False
+    failure_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,8 +475,11 @@ class PaymentProvider(Protocol):
         """The exact request, without sending it. Raises where the provider cannot take the amount."""
         ...
 
-    def refund(self, request: WireRequest, idempotency_key: str) -> RefundAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do."""
+    def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
+        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+
+        `may_send` is asked once the connection stands; where it says no, nothing is sent.
+        """
         ...
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
@@ -491,8 +499,11 @@ class InvoiceCloser(Protocol):
         """The exact request, without sending it."""
         ...
 
-    def close(self, request: WireRequest, idempotency_key: str) -> ClosingAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do."""
+    def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
+        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+
+        `may_send` as for a refund.
+        """
         ...
 
 
