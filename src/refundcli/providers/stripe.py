@@ -255,7 +255,8 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
 
 def _awaiting_approval(told: Mapping[str, Any], message: str, *, replayed: bool) -> RefundAnswer:
     """`status` names the approval request where Stripe does: it is no refund, so its id is no reference of one."""
-    named = _APPROVAL.search(" ".join(text_in(value) for value in told.values()))
+    # In `approval_request` or in the message: the preview does not say.
+    named = _APPROVAL.search(str(told))
     status = f"approval_required {named[0]}" if named else "approval_required"
     return RefundAnswer(Signal.AWAITING_APPROVAL, status=status, message=message, replayed=replayed)
 
