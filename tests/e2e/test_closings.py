@@ -213,6 +213,16 @@ def test_a_stripe_that_cannot_be_asked_is_sent_nothing(desk: Desk) -> None:
     assert (sent(desk), desk.count("closing")) == ([], 0)
 
 
+def test_a_stripe_that_stays_busy_is_told_as_not_sent(desk: Desk) -> None:
+    pulled(desk)
+    desk.sandbox.faults("429", call="invoice", times=9)
+    answer = desk("void INV-1 --memo 'made twice' --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (7, "not-sent")
+    assert answer.error["hint"] == "INV-1 stays as it was. Repeat: refundcli void INV-1 --memo 'made twice'"
+    desk.sandbox.clear_faults()
+    assert desk.json("void INV-1 --yes")["status"] == "void"
+
+
 @pytest.mark.parametrize("action", ["void", "uncollectible"])
 def test_what_stripe_has_closed_already_is_taken_over_without_sending(desk: Desk, action: str) -> None:
     reference = pulled(desk)

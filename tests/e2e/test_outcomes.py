@@ -174,7 +174,7 @@ def test_the_second_of_two_payments_is_not_sent_into_a_dispute_that_came_meanwhi
 
     with meanwhile(0, open_a_dispute):
         answer = desk("refund INV-1 --full --reason other --yes -o json")
-        assert (answer.exit_code, answer.error["code"]) == (3, "refused")
+        assert (answer.exit_code, answer.error["code"]) == (3, "never-sent")
     assert [desk.refunded_at_provider(charge.reference) for charge in charges] == [[10_000], []]
     invoice = desk.invoice("INV-1")
     by_payment = {refund.payment_id: refund for refund in invoice.refunds}

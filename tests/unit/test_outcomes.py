@@ -20,7 +20,6 @@ TABLE = {
     Signal.RATE_LIMITED: (FAILED, UNKNOWN),
     Signal.TOO_SOON: (FAILED, UNKNOWN),
     Signal.DECLINED: (FAILED, UNKNOWN),
-    Signal.REFUSED_HERE: (FAILED, UNKNOWN),
     Signal.KEY_REUSED: (Outcome(None, loud=True), Outcome(None, loud=True)),
     Signal.OTHER: (UNKNOWN, UNKNOWN),
 }

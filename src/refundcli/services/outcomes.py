@@ -22,32 +22,20 @@ class Signal(StrEnum):
     RATE_LIMITED = "rate-limited"  # 429
     TOO_SOON = "too-soon"  # it said 429 before and its pause is not over: nothing was sent
     DECLINED = "declined"  # a well-formed refusal: nothing was done
-    REFUSED_HERE = "refused-here"  # a rule of ours said no before anything was sent
     KEY_REUSED = "key-reused"  # the key is known to the provider with other content
     OTHER = "other"  # anything not listed
 
 
 # Proof that nothing was done, on the first send. On a replay only a stored answer proves it: the first
 # send may have been carried out before, say, the key lost its right.
-_PROVES_NO = frozenset(
-    {
-        Signal.NOT_SENT,
-        Signal.NOT_ALLOWED,
-        Signal.RATE_LIMITED,
-        Signal.TOO_SOON,
-        Signal.DECLINED,
-        Signal.REFUSED_HERE,
-    }
-)
+_PROVES_NO = frozenset({Signal.NOT_SENT, Signal.NOT_ALLOWED, Signal.RATE_LIMITED, Signal.TOO_SOON, Signal.DECLINED})
 
-# Sent again within one call of `refund`: these provably never reached the part that moves money.
+# Sent again within one call of `refund`: these provably never reached the part that moves money. A refund that failed
+# by one of them was declined by nobody, and may be repeated (exit 7).
 MAY_BE_SENT_AGAIN = frozenset({Signal.NOT_SENT, Signal.RATE_LIMITED, Signal.TOO_SOON})
 
 # The provider takes no more just now.
 TOO_MANY = frozenset({Signal.RATE_LIMITED, Signal.TOO_SOON})
-
-# Why a refund `failed` although nobody declined it: it was never sent, or not taken. Repeating it is safe.
-NEVER_SENT = MAY_BE_SENT_AGAIN
 
 
 @dataclass(frozen=True, slots=True)

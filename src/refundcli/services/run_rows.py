@@ -14,7 +14,7 @@ from refundcli.services.issue_refund import Preview, RefundRequest, planned
 from refundcli.services.ports import PaymentProvider, RefundAnswer, RefundReading
 from refundcli.services.preflight import Truths
 from refundcli.services.sending import is_first_send
-from refundcli.services.verdicts import AwaitingApproval, NotConfirmedByProvider, RefundDeclined, why_failed
+from refundcli.services.verdicts import AwaitingApproval, NotConfirmedByProvider, failure_of
 
 
 @dataclass(eq=False, slots=True)
@@ -91,7 +91,7 @@ def plan_of(reading: RefundReading, item: RunItem, request: RefundRequest, invoi
     made = reading.refunds_by_key(item.request_key)
     tried = [r for r in made if r.run_id == item.run_id and _was_sent(r)]
     if tried and all(refund.state is RefundState.FAILED for refund in made):
-        raise why_failed(max(tried, key=lambda refund: refund.try_number))
+        raise failure_of(max(tried, key=lambda refund: refund.try_number))
     confirmed = Money(item.expected, invoice.currency)
     return planned(reading, request, confirmed=confirmed, now=now)
 
@@ -113,7 +113,7 @@ def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
             return replace(item, state=ItemState.UNKNOWN, code=why.code, message=why.message, hint=why.hint)
     for refund in refunds:
         if refund.state in (RefundState.FAILED, RefundState.REVERSED):
-            return refused(item, why_failed(refund) if refund.state is RefundState.FAILED else RefundDeclined(refund))
+            return refused(item, failure_of(refund))
     return replace(item, state=ItemState.DONE)
 
 

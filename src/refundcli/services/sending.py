@@ -106,7 +106,7 @@ def fail_where_refused_in(tx: Writing, refund: Refund, *, clock: Clock, policy: 
     refusal = why_not_any_more(tx, refund)
     if refusal is None:
         return None
-    answer = RefundAnswer(Signal.REFUSED_HERE, message=f"never sent: {refusal.message}")
+    answer = RefundAnswer(Signal.NOT_SENT, message=f"never sent: {refusal.message}")
     settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
     now = tx.refund(refund.id)
     # Where another process has claimed it, nothing was settled, and it is that one's.

@@ -7,9 +7,10 @@ from refundcli.domain.errors import NotSent, OutcomeUnknown, ProviderDeclined, R
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, RefundState
 from refundcli.services.keys import is_generated
-from refundcli.services.outcomes import NEVER_SENT, Signal
+from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Signal
 
-_NEVER_SENT = "never sent: "
+# What the failure of a refund that was reserved and not sent begins with.
+NEVER_SENT = "never sent: "
 
 
 class NotConfirmedByProvider(OutcomeUnknown):
@@ -54,16 +55,17 @@ class RefundNotSent(NotSent):
         )
 
 
-class RefundRefused(Refused):
-    """It was reserved, and a rule said no before it was sent."""
+class NeverSent(Refused):
+    """It was reserved, and refused before anything was sent."""
 
-    code = "refused"
+    code = "never-sent"
 
     def __init__(self, refund: Refund) -> None:
         super().__init__(
-            f"Refund {refund.id} was not sent: {refund.failure.removeprefix(_NEVER_SENT)}",
-            hint=f"{refund.amount} is free again. "
-            f"refundcli invoice show {refund.invoice_number}   shows what may be done",
+            f"Refund {refund.id} was {refund.failure}",
+            hint=f"{refund.amount} is free again. refundcli invoice show {refund.invoice_number}   shows what may be "
+            "done;\n"
+            f"refundcli reconcile --invoice {refund.invoice_number}   compares it with the provider",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -136,17 +138,19 @@ def problem_of(asked: Refund | Closing, *, alone: bool = True) -> RefundcliError
         return NotConfirmedByProvider(asked)
     if asked.state is RefundState.AWAITING_APPROVAL:
         return AwaitingApproval(asked)
-    return why_failed(asked, alone=alone) if asked.state is RefundState.FAILED else None
+    return failure_of(asked, alone=alone) if asked.state is RefundState.FAILED else None
 
 
-def why_failed(refund: Refund, *, alone: bool = True) -> RefundcliError:
-    """Who said no to a refund that failed: the network, a rule of ours, or the provider."""
-    if refund.failure_code in NEVER_SENT and not refund.came_back_at:
+def was_never_sent(refund: Refund) -> bool:
+    return refund.state is RefundState.FAILED and refund.failure.startswith(NEVER_SENT)
+
+
+def failure_of(refund: Refund, *, alone: bool = True) -> RefundcliError:
+    """Who said no to one that failed or came back: a rule of ours, the network, or the provider."""
+    if was_never_sent(refund):
+        return NeverSent(refund)
+    if refund.state is RefundState.FAILED and refund.failure_code in MAY_BE_SENT_AGAIN and not refund.came_back_at:
         return RefundNotSent(refund, alone=alone)
-    # One that failed before codes were kept is known by its words.
-    never_sent = not refund.failure_code and refund.failure.startswith(_NEVER_SENT)
-    if refund.failure_code == Signal.REFUSED_HERE or never_sent:
-        return RefundRefused(refund)
     return RefundDeclined(refund)
 
 
@@ -155,7 +159,7 @@ def _problem_of_closing(closing: Closing) -> RefundcliError | None:
         return ClosingNotConfirmed(closing)
     if closing.state is not ClosingState.FAILED:
         return None
-    return ClosingNotSent(closing) if closing.failure_code in NEVER_SENT else ClosingDeclined(closing)
+    return ClosingNotSent(closing) if closing.failure_code in MAY_BE_SENT_AGAIN else ClosingDeclined(closing)
 
 
 def _why_not_sent(failure: str, code: str) -> str:
