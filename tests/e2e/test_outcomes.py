@@ -8,8 +8,10 @@ from sqlalchemy import text
 
 from desk import Desk, new_invoice
 from meanwhile import meanwhile
+from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
-from refundcli.domain.statuses import Dispute, Provider, RefundState
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.apply_dispute import apply_dispute
 from refundcli.services.ports import NewPayment
 from refundcli.services.provider_news import DisputeNews
 from refundcli.store.checking import unsound
@@ -169,8 +171,16 @@ def test_the_second_of_two_payments_is_not_sent_into_a_dispute_that_came_meanwhi
         while not desk.sandbox.refund_requests:
             time.sleep(0.01)
         second = desk.invoice("INV-1").payments[1]
-        news = DisputeNews(Provider.ADYEN, (second.reference,), Dispute.OPEN, "Undefended", datetime.now(UTC))
-        assert desk.books.write(lambda tx: tx.note_dispute(second, news, evidence="a chargeback"))
+        news = DisputeNews(
+            Provider.ADYEN,
+            "PSPDISPUTE1",
+            (second.reference,),
+            DisputeState.OPEN,
+            DisputeStage.CHARGEBACK,
+            "Undefended",
+            datetime.now(UTC),
+        )
+        assert desk.books.write(lambda tx: apply_dispute(tx, news, evidence="a chargeback")).changed
 
     with meanwhile(0, open_a_dispute):
         answer = desk("refund INV-1 --full --reason other --yes -o json")

@@ -81,9 +81,12 @@ def settle_left_behind(app: App, seen: Preview) -> None:
     earlier = [r for r in left_behind(seen, now=services.clock.now()) if r.state is RefundState.SUBMITTED]
     if earlier:
         app.note(f"An earlier refund was left unfinished; settling it first: {', '.join(r.id for r in earlier)}")
-        resume(
+        done = resume(
             earlier, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
         )
+        for each in done:
+            if each.problem:
+                app.note(f"{each.refund.id}: {each.note}")
 
 
 def connect(app: App, seen: Preview) -> bool:

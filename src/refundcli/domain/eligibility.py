@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from refundcli.domain.dispute import is_inquiry, was_won
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.provider_units import is_too_fine
@@ -24,10 +25,12 @@ from refundcli.domain.refusals import (
     NotIssued,
     NotPaid,
     RuleRefusal,
+    UnreviewedEvent,
+    UnsupportedRefund,
     UseRefund,
     most_important,
 )
-from refundcli.domain.statuses import Dispute, InvoiceStatus
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 
 
 class Action(StrEnum):
@@ -44,6 +47,8 @@ class Intent:
     reason: RefundReason | None = None
     dispute_decision: str = ""
     after_failed: bool = False
+    # Stripe is asked just before each refund, which is newer than what it said before.
+    asks_provider: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,11 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
     yield from _unsettled(invoice, payment, intent)
     if payment.remaining and not payment.refundable:
         yield DisputeLost(invoice, payment)
+    for update in payment.unreviewed:
+        if update.blocks:
+            yield UnreviewedEvent(invoice, update)
+    if payment.unsupported and not (intent.asks_provider and payment.provider is Provider.STRIPE):
+        yield UnsupportedRefund(invoice, payment, payment.unsupported)
 
 
 def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
@@ -75,7 +85,8 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
     yield from _nothing_there(invoice, payment)
     charged_back = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
     residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
-    if payment.auto_refundable and not (charged_back or intent.after_failed or residue):
+    other_way = charged_back or intent.after_failed or residue or payment.unsupported
+    if payment.auto_refundable and not other_way:
         yield UseRefund(invoice, payment)
     yield from _unsettled(invoice, payment, intent)
     if payment.taken_by_dispute and not payment.refundable and not charged_back:
@@ -130,7 +141,7 @@ def markable(payment: Payment, intent: Intent) -> Money:
 def possible_actions(invoice: Invoice) -> list[PossibleAction]:
     """Every action, allowed or not, with the reason and the next command."""
     number = invoice.number
-    refund = first_blocker(invoice, refund_blockers, Intent())
+    refund = first_blocker(invoice, refund_blockers, Intent(asks_provider=False))
     mark = first_blocker(invoice, mark_refunded_blockers, Intent())
     chargeback = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
     reason = "REASON" if mark is None or chargeback else "chargeback"
@@ -173,10 +184,11 @@ def _nothing_there(invoice: Invoice, payment: Payment) -> Iterator[RuleRefusal]:
 def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
     if payment.processing:
         yield CurrentlyProcessing(invoice, payment)
-    if payment.dispute is Dispute.OPEN:
+    decided = bool(intent.dispute_decision.strip())
+    if payment.dispute is Dispute.OPEN and not (decided and is_inquiry(payment.disputes)):
         # Refunding now could pay the customer twice: once by us, once by the bank (R11).
         yield Disputed(invoice, payment)
-    if payment.dispute is Dispute.WON and not intent.dispute_decision.strip():
+    if not decided and (payment.dispute is Dispute.WON or was_won(payment.disputes)):
         yield DisputeClosed(invoice, payment)
 
 
