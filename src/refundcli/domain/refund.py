@@ -70,7 +70,7 @@ class Refund:
     """`reason` and `credit_note` are None for one made elsewhere until somebody adopts it.
 
     `came_back_at`: it failed after its success, or was reversed; told until a person has acknowledged it.
-    `run_id`: the bulk run that it was a row of.
+    `run_id`: the bulk run that it was a row of. `failure_code`: the signal of the answer that it failed by.
     """
 
     id: str

@@ -222,6 +222,7 @@ class _FirstSend:
             claimed,
             self.provider,
             self.policy,
+            self.clock,
             patience=lambda: self.policy.patience(sending, self.clock.now()),
             again=lambda answer, wait: self._may_still(claimed, wait),
         )

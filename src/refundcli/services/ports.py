@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import DisputeRecord
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from refundcli.services.invoice_block import InvoiceBlock
 
 T = TypeVar("T")
+
+# The last check before the first byte of a request: is it still this process's to send?
+MaySend: TypeAlias = Callable[[], bool]
 
 
 class Clock(Protocol):
@@ -164,7 +167,7 @@ class Settlement:
     """How a refund ends, or how it stands now, and who says so: `evidence` is the event, the report or the person.
 
     `reported_at` is the provider's date of it. `may_be_retried`: it failed, and the provider may send it again by
-    itself; until `hold_until` its amount stays reserved.
+    itself; until `hold_until` its amount stays reserved. `failure_code`: the signal of the answer that it failed by.
     """
 
     state: RefundState
@@ -574,8 +577,11 @@ class PaymentProvider(Protocol):
         """The exact request, without sending it. Raises where the provider cannot take the amount."""
         ...
 
-    def refund(self, request: WireRequest, idempotency_key: str) -> RefundAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do."""
+    def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
+        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+
+        `may_send` is asked once the connection stands; where it says no, nothing is sent.
+        """
         ...
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
@@ -595,8 +601,11 @@ class InvoiceCloser(Protocol):
         """The exact request, without sending it."""
         ...
 
-    def close(self, request: WireRequest, idempotency_key: str) -> ClosingAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do."""
+    def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
+        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+
+        `may_send` as for a refund.
+        """
         ...
 
 

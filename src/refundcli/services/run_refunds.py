@@ -387,6 +387,7 @@ class _Worker:
             part.refund,
             part.provider,
             self.policy,
+            self.clock,
             patience=lambda: min(left(), began + _PATIENCE_SECONDS - time.monotonic()),
             again=self._waited_unchecked,
         )
