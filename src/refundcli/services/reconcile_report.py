@@ -173,8 +173,8 @@ class ReportComparison:
             if wish:
                 yield wish
             elif known and known.is_unadopted and last.amount:
-                at = (line.invoice, reference, "refund", "no credit note", str(last.amount), last.amount, known.id)
-                self._told(Difference(DifferenceKind.UNADOPTED, self.provider, *at), repaired=False)
+                of = (line.invoice, reference, "refund", "no credit note", str(last.amount), last.amount, known.id)
+                self._told(Difference(DifferenceKind.UNADOPTED, self.provider, *of), repaired=False)
 
     def _refund(self, line: PaymentLine, reference: str, row: ReportRow, known: RefundLine | None) -> _Wish | None:
         state = _state(row)
