@@ -92,7 +92,8 @@ def check_listed(refund: Refund, snapshot: Snapshot) -> None:
     """Raises AlreadyAtProvider where the provider has this refund, but of another amount."""
     found = own_refund_in(snapshot.payment, refund.id) if snapshot.payment else None
     if found and found.amount != refund.amount:
-        raise AlreadyAtProvider(refund.invoice_number, found, OwnRefund(refund.id, refund.amount))
+        own = OwnRefund(refund.id, refund.amount)
+        raise AlreadyAtProvider(refund.invoice_number, found.provider, found.reference, found.amount, own)
 
 
 def fail_unsent_in(tx: Writing, refund: Refund, why: str, *, clock: Clock, policy: SendingPolicy) -> Refund | None:

@@ -28,7 +28,7 @@ from refundcli.services.ports import (
     RefundReading,
     Writing,
 )
-from refundcli.services.preflight import AlreadyAtProvider, OwnRefund, OwnRefunds, checked_truths
+from refundcli.services.preflight import AlreadyAtProvider, OwnRefund, OwnRefunds, checked_truths, refuse_counted
 from refundcli.services.sending import SendingPolicy
 from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
 
@@ -266,6 +266,7 @@ def reserve_in(
     Every request is made before the first amount is reserved: what a provider cannot take changes nothing.
     """
     secret = tx.secret()
+    refuse_counted(plan.invoice, own_refunds(secret, request, plan))
     made = [_ready(secret, request, plan, share, providers, lease, at) for share in plan.shares]
     for share, refund in zip(plan.shares, made, strict=True):
         payment = share.payment

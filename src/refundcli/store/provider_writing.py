@@ -1,5 +1,6 @@
 """What providers tell, written down: refunds made elsewhere, disputes, what came back, and the events themselves."""
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -19,6 +20,7 @@ from refundcli.store.rows import row_of
 from refundcli.store.tables import CounterRow, InvoiceRow, PaymentRow, ProviderEventRow, RefundRow, SyncStateRow
 from refundcli.store.writing import SqlWriting
 
+_REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 # Of two words of the same moment the graver one holds, whichever came first.
 _GRAVITY = (Dispute.NONE, Dispute.WON, Dispute.OPEN, Dispute.LOST)
 
@@ -30,7 +32,7 @@ class SqlProviderWriting(SqlWriting):
 
     def see_elsewhere(self, invoice: Invoice, payment: Payment, news: RefundNews, *, evidence: str) -> Refund:
         made = Refund(
-            id=new_id("rf_", self._audit.at),
+            id=self._id_of_external(news),
             invoice_id=invoice.id,
             invoice_number=invoice.number,
             payment_id=payment.id,
@@ -60,6 +62,14 @@ class SqlProviderWriting(SqlWriting):
         self._hold_what_came_back(payment.id)
         self._update_invoice(invoice.id)
         return made
+
+    def _id_of_external(self, news: RefundNews) -> str:
+        """The id that it bears at the provider, if it is one of ours that these books have forgotten.
+
+        Then they were restored from a backup, and the request that made it is known again by this id when it comes.
+        """
+        forgotten = _REFUND_ID.fullmatch(news.refund_id) and self.refund(news.refund_id) is None
+        return news.refund_id if forgotten else new_id("rf_", self._audit.at)
 
     def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
         statement = (
