@@ -50,6 +50,15 @@ class StaleSnapshot(SettingsProblem):
         )
 
 
+class CannotBeChecked(SettingsProblem):
+    """The provider could not be asked before the first send, and so nothing is sent: `message` says why."""
+
+    code = "cannot-be-checked"
+
+    def __init__(self, refund: Refund, why: RefundcliError) -> None:
+        super().__init__(why.message, hint=why.hint, context={"refund": refund.id, "invoice": refund.invoice_number})
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A payment as its provider had it; `payment` is None where the provider has none of that reference."""
@@ -144,8 +153,8 @@ def send(
     """Check, claim and send a `ready` refund, or record what the provider already has of it.
 
     Returns the refund as it stands then: `failed` as never sent where it is refused by now, still `submitted` when
-    nobody knows. Raises OutcomeNotWritten; and AlreadyAtProvider, ProviderUnreachable or StaleSnapshot, which leave
-    it `ready`.
+    nobody knows. Raises OutcomeNotWritten; and AlreadyAtProvider, CannotBeChecked or StaleSnapshot, which leave it
+    `ready`.
     """
     assert refund.state is RefundState.READY, "what was sent before is sent again by its own rules"
     return _FirstSend(refund, books, providers, provider, clock, policy, snapshot).done()
@@ -179,7 +188,11 @@ class _FirstSend:
         if self.provider.name not in CAN_LOOK_UP:
             return
         payment = self.books.read(lambda tx: payment_of(tx, self.refund))
-        self.snapshot = snapshot_of(payment.reference, self.provider.name, providers=self.providers, clock=self.clock)
+        name = self.provider.name
+        try:
+            self.snapshot = snapshot_of(payment.reference, name, providers=self.providers, clock=self.clock)
+        except RefundcliError as why:
+            raise CannotBeChecked(self.refund, why) from why
         check_listed(self.refund, self.snapshot)
 
     @property
