@@ -36,6 +36,8 @@ class Part:
     reference: str = ""
     snapshot: Snapshot | None = None
     answer: RefundAnswer | None = None
+    # How often the provider was asked for one; a store that is too slow makes each of them old.
+    snapshots: int = 0
     # How often it was claimed only to hear "too many".
     rounds: int = 0
     claimed: bool = False

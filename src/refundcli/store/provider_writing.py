@@ -1,5 +1,6 @@
 """What providers report, written: external refunds, failures and reversals, and the events themselves."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -30,6 +31,7 @@ from refundcli.store.tables import (
 )
 
 _EVENT_KEY = ("id", "provider", "account", "event_key")
+_REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 
 
 class SqlProviderWriting(SqlPaymentWriting):
@@ -42,7 +44,7 @@ class SqlProviderWriting(SqlPaymentWriting):
     ) -> Refund:
         failed = news.state is RefundState.FAILED
         made = Refund(
-            id=new_id("rf_", self._audit.at),
+            id=self._id_of_external(news),
             invoice_id=invoice.id,
             invoice_number=invoice.number,
             payment_id=payment.id,
@@ -81,6 +83,14 @@ class SqlProviderWriting(SqlPaymentWriting):
         self._hold_what_came_back(payment.id)
         self._update_invoice(invoice.id)
         return made
+
+    def _id_of_external(self, news: RefundNews) -> str:
+        """The id that it bears at the provider, if it is one of ours that these books have forgotten.
+
+        Then they were restored from a backup, and the request that made it is known again by this id when it comes.
+        """
+        forgotten = _REFUND_ID.fullmatch(news.refund_id) and self.refund(news.refund_id) is None
+        return news.refund_id if forgotten else new_id("rf_", self._audit.at)
 
     def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
         statement = (
