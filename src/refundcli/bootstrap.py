@@ -163,7 +163,7 @@ class Services:
             number_format=self.settings.credit_notes.number_format,
             tell_held=self.tell_held,
             tell_waiting=self.tell_waiting,
-            apply_waiting=self.apply_waiting,
+            upkeep=self.apply_waiting,
         )
 
 

@@ -7,11 +7,12 @@ from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers
 from refundcli.domain.errors import Refused
-from refundcli.domain.invoice import Invoice
+from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
+from refundcli.domain.payment_methods import why_not_this_way
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
-from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate
+from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate, UnsupportedRefund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
@@ -31,6 +32,7 @@ from refundcli.services.ports import (
 from refundcli.services.preflight import OwnRefund, OwnRefunds, checked_truths, refuse_counted
 from refundcli.services.sending import SendingPolicy
 from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
+from refundcli.services.upkeep import keep_up, keep_up_in
 
 # The same amount of the same payment within this time, without a key that says it is meant, is asked about.
 _DUPLICATE_WITHIN = timedelta(minutes=10)
@@ -117,9 +119,22 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
         intent=request.intent,
         reference=request.payment,
     )
+    for share in shares:
+        refuse_unsupported(invoice, share.payment, share.amount)
     if request.amount and not request.allow_duplicate:
         _refuse_duplicate(invoice, shares, now)
     return Preview(invoice, shares, tried=made)
+
+
+def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money) -> None:
+    """Raises UnsupportedRefund where the payment's method does not allow such a refund from here (R12)."""
+    if payment.provider is None:
+        return
+    given = payment.refunded + payment.returned_elsewhere + payment.reserved
+    is_partial = amount != payment.captured or bool(given)
+    why = why_not_this_way(payment.provider, payment.method, is_partial=is_partial)
+    if why:
+        raise UnsupportedRefund(invoice, payment, why)
 
 
 def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
@@ -148,6 +163,7 @@ def issue_refund(
     policy: SendingPolicy,
 ) -> list[Refund]:
     """Reserve all parts in one transaction (T1), then send each. Raises the refusal that comes first."""
+    keep_up(request.number, books=books, policy=policy, clock=clock)
     seen, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
     ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
@@ -156,6 +172,7 @@ def issue_refund(
     snapshots = {payment_id: Snapshot(truth, asked_at) for payment_id, truth in truths.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
+        keep_up_in(tx, request.number, policy=policy, clock=clock)
         plan = planned(tx, request, confirmed=confirmed, now=clock.now())
         if plan.existing:
             return list(plan.existing), False

@@ -59,7 +59,7 @@ class SendingPolicy:
     tell_held: Callable[[], None] = field(default=lambda: None)
     tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
     sleep: Callable[[float], None] = field(default=time.sleep)
-    apply_waiting: Callable[[Writing, Invoice], bool] = field(default=lambda tx, invoice: False)
+    upkeep: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
 
     @property
     def sending_seconds(self) -> float:
