@@ -119,6 +119,11 @@ class Refund:
         return self.kind is RefundKind.EXTERNAL
 
     @property
+    def is_unadopted(self) -> bool:
+        """An external refund that stands, and nobody has given a reason (R4, R7)."""
+        return self.is_external and self.reason is None and self.state in _GIVEN
+
+    @property
     def needs_acknowledgement(self) -> bool:
         return self.came_back_at is not None and self.acknowledged_at is None
 

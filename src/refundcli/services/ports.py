@@ -192,6 +192,7 @@ class RefundLine:
     amount: Money
     state: RefundState
     came_back_at: datetime | None = None
+    is_unadopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +337,10 @@ class Reading(RefundReading, RunReading, Protocol):
         """The number of the newest audit entry, with those that this transaction will write; 0 before the first."""
         ...
 
+    def number_format(self) -> str:
+        """How these books number credit notes; empty before the first one."""
+        ...
+
     def secret(self) -> bytes:
         """The store's own secret, from which idempotency keys are made."""
         ...
@@ -475,8 +480,8 @@ class Writing(Reading, RunWriting, Protocol):
         """What an unlisted word means in this store, and how many unreviewed events had it; they are acknowledged."""
         ...
 
-    def pin_number_format(self, number_format: str) -> str:
-        """How credit notes are numbered in these books: as before, or like this if none was numbered yet."""
+    def change_number_format(self, number_format: str) -> None:
+        """Number new credit notes like this from now on, with an entry in the audit trail."""
         ...
 
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None: ...

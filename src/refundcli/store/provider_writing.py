@@ -17,7 +17,6 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports import Settlement
 from refundcli.services.provider_news import EventState, NewEvent, RefundNews, StoredEvent
-from refundcli.store.numbering import pinned_format
 from refundcli.store.payment_writing import SqlPaymentWriting
 from refundcli.store.reading import REFUSED_DELIVERY
 from refundcli.store.rows import event_of, row_of
@@ -277,8 +276,13 @@ class SqlProviderWriting(SqlPaymentWriting):
         self._audit.write("word decided", f"{provider}:{word}", {}, {"effect": effect, "events": len(events)})
         return len(events)
 
-    def pin_number_format(self, number_format: str) -> str:
-        return pinned_format(self._session, number_format)
+    def change_number_format(self, number_format: str) -> None:
+        before = self.number_format()
+        info = self._info()
+        info.number_format = number_format
+        self._session.add(info)
+        self._session.flush()
+        self._audit.write("number format changed", "store", {"format": before}, {"format": number_format})
 
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None:
         """No change of any state, and so no entry in the audit trail."""
