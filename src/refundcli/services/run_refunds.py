@@ -454,7 +454,8 @@ class _Worker:
         """How its payment stands now: after a pause, or where another process reserved it."""
         name, providers, clock = part.provider.name, self.providers, self.clock
         self.asking.add(part)
-        ask = partial(snapshot_of, reference, name, providers=providers, clock=clock)
+        number = part.refund.invoice_number
+        ask = partial(snapshot_of, reference, name, of_invoice=number, providers=providers, clock=clock)
         self.senders.send(Errand(ask, lambda errand: self._asked(part, errand)), urgent=False)
 
     def _asked(self, part: Part, errand: Errand) -> None:
