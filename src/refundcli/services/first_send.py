@@ -110,12 +110,15 @@ def check_listed(refund: Refund, snapshot: Snapshot) -> None:
         raise AlreadyAtProvider(refund.invoice_number, found.provider, found.reference, found.amount, own)
 
 
-def fail_unsent_in(tx: Writing, refund: Refund, why: str, *, clock: Clock, policy: SendingPolicy) -> Refund | None:
+def fail_unsent_in(
+    tx: Writing, refund: Refund, why: str, *, clock: Clock, policy: SendingPolicy, is_refused: bool = True
+) -> Refund | None:
     """A refund of which nothing was sent, or provably nothing done, is `failed` and its amount free.
 
+    `is_refused`: by a rule (exit 3); otherwise the provider could not be asked, and it may be repeated (exit 7).
     None where another process has it by now: then it is that one's.
     """
-    answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{why}")
+    answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{why}" if is_refused else why)
     settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
     now = tx.refund(refund.id)
     return now if now and now.state is RefundState.FAILED else None

@@ -117,7 +117,7 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     for part in group.to_drop:
         drop_unsent_in(tx, [part.refund], clock=clock, policy=policy)
     for part, why in group.to_fail:
-        fail_unsent_in(tx, part.refund, why, clock=clock, policy=policy)
+        fail_unsent_in(tx, part.refund, why, clock=clock, policy=policy, is_refused=False)
     for part in group.to_let_go:
         tx.let_go(part.refund)
     parts = [part for part, _, _ in said] + group.to_drop + [part for part, _ in group.to_fail] + group.to_let_go
