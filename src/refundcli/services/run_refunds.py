@@ -454,7 +454,9 @@ class _Worker:
         name, providers, clock = part.provider.name, self.providers, self.clock
         part.snapshots += 1
         if part.snapshots > _MOST_ROUNDS:
-            self._cannot_be_checked(part, StaleSnapshot(part.refund))
+            slow = StaleSnapshot(part.refund)
+            self.brakes.pull(Stopped.STORE, slow)
+            self._cannot_be_checked(part, slow)
             return
         self.asking.add(part)
         ask = partial(snapshot_of, reference, name, providers=providers, clock=clock)
