@@ -197,7 +197,7 @@ def test_a_key_that_is_used_again_tells_its_last_try(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.faults("401")
     command = "refund INV-1 --full --reason other --request-key K --yes"
-    assert desk(command).exit_code == 3
+    assert desk(command).exit_code == 6
     assert desk(command).exit_code == 0
     assert desk(command).exit_code == 0
     assert desk.refunded_at_provider(reference) == [10_000]

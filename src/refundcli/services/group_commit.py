@@ -241,13 +241,14 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: 
         written.known.append((row, plan.existing))
         return
     note_findings(tx, plan.invoice, row.truths)
-    refuse_differences(plan.invoice, row.truths, own_refunds(tx.secret(), request, plan))
+    own = own_refunds(tx.secret(), request, plan)
+    refuse_differences(plan.invoice, row.truths, own)
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
     lease = bench.lease(max(ways, key=bench.lease_seconds))
     # Everything is asked before the first change: only a second one could be refused after it.
     with tx.all_or_nothing() if len(plan.shares) > 1 else nullcontext():
         refunds = reserve_in(
-            tx, request, plan, providers=bench.providers, lease=lease, at=bench.clock.now(), run_id=bench.run.id
+            tx, request, plan, own, providers=bench.providers, lease=lease, at=bench.clock.now(), run_id=bench.run.id
         )
     written.reserved.append((row, refunds))
 

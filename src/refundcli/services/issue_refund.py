@@ -177,7 +177,8 @@ def issue_refund(
         if plan.existing:
             return list(plan.existing), False
         lease = new_lease(clock.now(), policy.sending_seconds)
-        return reserve_in(tx, request, plan, providers=ready, lease=lease, at=clock.now()), True
+        own = own_refunds(tx.secret(), request, plan)
+        return reserve_in(tx, request, plan, own, providers=ready, lease=lease, at=clock.now()), True
 
     refunds, ours = books.write(reserve)
     dispatch = _Dispatch(books, providers, clock, policy, snapshots, ours)
@@ -202,12 +203,19 @@ def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple
 
 def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefunds:
     """What the request would reserve, by payment: after a restored backup the provider may have it already."""
-    return {
-        share.payment.id: OwnRefund(
-            refund_id(secret, request.request_key, share.payment.reference, _attempt(plan, share)), share.amount
-        )
-        for share in plan.shares
-    }
+    return {share.payment.id: _own_refund(secret, request, plan, share) for share in plan.shares}
+
+
+def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> OwnRefund:
+    """Attempts under one request key are counted by payment: each has an id and an idempotency key of its own."""
+    reference = share.payment.reference
+    attempt = 1 + max((r.try_number for r in plan.tried if r.payment_id == share.payment.id), default=0)
+    return OwnRefund(
+        refund_id(secret, request.request_key, reference, attempt),
+        share.amount,
+        attempt,
+        idempotency_key(secret, request.request_key, reference, attempt),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +278,7 @@ def reserve_in(
     tx: Writing,
     request: RefundRequest,
     plan: Preview,
+    own: OwnRefunds,
     *,
     providers: Mapping[Provider, PaymentProvider],
     lease: Lease,
@@ -280,9 +289,8 @@ def reserve_in(
 
     Every request is made before the first amount is reserved: what a provider cannot take changes nothing.
     """
-    secret = tx.secret()
-    refuse_counted(plan.invoice, own_refunds(secret, request, plan))
-    made = [_ready(secret, request, plan, share, providers, lease, at) for share in plan.shares]
+    refuse_counted(plan.invoice, own)
+    made = [_ready(own[share.payment.id], request, plan, share, providers, lease, at) for share in plan.shares]
     for share, refund in zip(plan.shares, made, strict=True):
         payment = share.payment
         if not tx.reserve(payment, share.amount):
@@ -293,7 +301,7 @@ def reserve_in(
 
 
 def _ready(
-    secret: bytes,
+    own: OwnRefund,
     request: RefundRequest,
     plan: Preview,
     share: Share,
@@ -306,19 +314,16 @@ def _ready(
     if provider is None:
         # Whose payment it is was told otherwise since its provider was connected.
         raise ChangedMeanwhile(invoice, share.amount, share.amount)
-    attempt = _attempt(plan, share)
-    own_id = refund_id(secret, request.request_key, payment.reference, attempt)
     order = RefundOrder(
-        refund_id=own_id,
+        refund_id=own.refund_id,
         invoice_number=invoice.number,
         payment_reference=payment.reference,
         amount=share.amount,
         reason=request.reason,
         full=share.takes_all,
     )
-    key = idempotency_key(secret, request.request_key, payment.reference, attempt)
     return Refund(
-        id=own_id,
+        id=own.refund_id,
         invoice_id=invoice.id,
         invoice_number=invoice.number,
         payment_id=payment.id,
@@ -331,13 +336,8 @@ def _ready(
         created_at=at,
         operator=request.operator,
         memo=request.memo,
-        try_number=attempt,
+        try_number=own.attempt,
         # Ours from the start: another process must not take it for one that was left behind.
-        sending=Sending(key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
+        sending=Sending(own.idempotency_key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
         dispute_decision=request.dispute_decision,
     )
-
-
-def _attempt(plan: Preview, share: Share) -> int:
-    """Which attempt it is under its request key: counted by payment, for each has a key and an id of its own."""
-    return 1 + max((r.try_number for r in plan.tried if r.payment_id == share.payment.id), default=0)

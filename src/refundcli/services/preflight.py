@@ -49,6 +49,8 @@ class OwnRefund:
 
     refund_id: str
     amount: Money
+    attempt: int = 1
+    idempotency_key: str = ""
 
 
 class AlreadyAtProvider(Refused):

@@ -455,7 +455,9 @@ class _Worker:
         providers, clock = self.providers, self.clock
         part.snapshots += 1
         if part.snapshots > _MOST_ROUNDS:
-            self._cannot_be_checked(part, StaleSnapshot(part.refund))
+            slow = StaleSnapshot(part.refund)
+            self.brakes.pull(Stopped.STORE, slow)
+            self._cannot_be_checked(part, slow)
             return
         self.asking.add(part)
         ask = partial(snapshot_of, place, providers=providers, clock=clock)

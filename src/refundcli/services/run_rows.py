@@ -16,7 +16,12 @@ from refundcli.services.ports import PaymentProvider, RefundAnswer, RefundReadin
 from refundcli.services.preflight import Truths
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.sending import is_first_send
-from refundcli.services.verdicts import AwaitingApproval, NotConfirmedByProvider, failure_of
+from refundcli.services.verdicts import (
+    AwaitingApproval,
+    NotConfirmedByProvider,
+    failure_of,
+    was_never_sent,
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -144,5 +149,5 @@ def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
 
 
 def _was_sent(refund: Refund) -> bool:
-    """A refund that was dropped before it was sent is no try."""
-    return refund.sending is not None and refund.sending.first_sent_at is not None
+    """A refund that was dropped before anything was done is no attempt."""
+    return not was_never_sent(refund) and refund.sending is not None and refund.sending.first_sent_at is not None
