@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 
 from desk import MERCHANT, Desk
+from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, Provider, RefundState
+from refundcli.services.applied import Heard
 from refundcli.services.clock import SystemClock
-from refundcli.services.hear_news import Heard, hear
-from refundcli.services.provider_news import DisputeNews, EventState, News, RefundNews
+from refundcli.services.hear_news import hear
+from refundcli.services.provider_news import DisputeNews, EventState, RefundNews, Update
 from refundcli.store.checking import findings
 
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
 
 
-def tell(desk: Desk, *news: News) -> list[Heard]:
+def tell(desk: Desk, *news: Update) -> list[Heard]:
     clock = SystemClock(UTC)
     return [
         desk.books.write(lambda tx, n=each: hear(tx, n, evidence="test", clock=clock, number_format="CN-{seq:04}"))  # type: ignore[misc]
@@ -62,6 +64,21 @@ def elsewhere(desk: Desk, amount: str, reference: str = "re_elsewhere", **change
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
+def dispute_of(
+    desk: Desk, number: str, reference: str, state: DisputeState, amount: str, *, at: datetime = LATER
+) -> DisputeNews:
+    return DisputeNews(
+        provider=Provider.STRIPE,
+        reference=reference,
+        payment_references=desk.invoice(number).payments[0].references,
+        state=state,
+        stage=DisputeStage.CHARGEBACK,
+        status=state.value,
+        at=at,
+        amount=parse_money(amount),
+    )
+
+
 def how_it_stands(desk: Desk) -> tuple[object, ...]:
     invoice, refund = desk.invoice("INV-1"), refund_of(desk)
     assert refund.credit_note
@@ -79,17 +96,21 @@ def how_it_stands(desk: Desk) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("known_as", ["submitted", "pending"])
-@pytest.mark.parametrize("last", ["failed", "reversed", "both", "succeeded", "rejected"])
+@pytest.mark.parametrize("last", ["failed", "reversed", "both", "succeeded", "rejected", "sent again"])
 def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, known_as: str, last: str) -> None:
+    succeeded, failed, reversed_ = RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED
+    # In the order of the provider's dates; whether the provider may send it again by itself.
     words = {
-        "succeeded": [(RefundState.SUCCEEDED, False)],
-        "failed": [(RefundState.SUCCEEDED, False), (RefundState.FAILED, True)],
-        "reversed": [(RefundState.SUCCEEDED, False), (RefundState.REVERSED, False)],
-        "both": [(RefundState.SUCCEEDED, False), (RefundState.FAILED, True), (RefundState.REVERSED, False)],
-        "rejected": [(RefundState.SUCCEEDED, False), (RefundState.FAILED, False)],
+        "succeeded": [(succeeded, False)],
+        "failed": [(succeeded, False), (failed, True)],
+        "reversed": [(succeeded, False), (reversed_, False)],
+        "both": [(succeeded, False), (failed, True), (reversed_, False)],
+        "rejected": [(succeeded, False), (failed, False)],
+        "sent again": [(failed, True), (succeeded, False)],
     }[last]
+    dated = [(*word, LATER + timedelta(days=day)) for day, word in enumerate(words)]
     ends: set[object] = set()
-    for at, order in enumerate(permutations(words)):
+    for at, order in enumerate(permutations(dated)):
         number = f"CN-{at + 1:04}"
         desk.sandbox.faults(*(["drop_after"] if known_as == "submitted" else []), provider="adyen")
         desk.paid_by_card(f"INV-{at}", provider="adyen")
@@ -97,7 +118,7 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
         made = desk.invoice(f"INV-{at}").refunds[-1]
         assert made.state == known_as
         at_provider = desk.sandbox.refunds[-1]
-        for (state, late), _ in product(order, range(3)):
+        for (state, may_be_retried, on), _ in product(order, range(3)):
             (heard,) = tell(
                 desk,
                 RefundNews(
@@ -109,7 +130,8 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
                     status=state.value,
                     account=MERCHANT,
                     refund_id=made.id,
-                    is_late=late,
+                    may_be_retried=may_be_retried,
+                    reported_at=on,
                 ),
             )
             assert heard.state is EventState.APPLIED
@@ -187,7 +209,7 @@ def test_a_refund_made_elsewhere_that_comes_back_ends_the_same_in_either_order(
     desk.paid_by_card()
     words = [
         elsewhere(desk, "30.00 EUR"),
-        elsewhere(desk, "30.00 EUR", state=state, is_late=state is RefundState.FAILED),
+        elsewhere(desk, "30.00 EUR", state=state, may_be_retried=state is RefundState.FAILED),
     ]
     tell(desk, *(words[::-1] if turned else words))
     assert desk.invoice("INV-1").refundable.number == left
@@ -201,7 +223,9 @@ def test_what_came_back_of_more_than_was_captured_is_held_as_far_as_there_is_mon
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     ours = refund_of(desk)
-    tell(desk, elsewhere(desk, "30.00 EUR"), elsewhere(desk, "30.00 EUR", state=RefundState.FAILED, is_late=True))
+    tell(
+        desk, elsewhere(desk, "30.00 EUR"), elsewhere(desk, "30.00 EUR", state=RefundState.FAILED, may_be_retried=True)
+    )
     theirs = refund_of(desk)
     assert (desk.invoice("INV-1").in_flight.number, theirs.needs_acknowledgement) == ("0.00", True)
     assert findings(desk.books) == []
@@ -251,7 +275,7 @@ def test_news_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: d
     desk.json("refund INV-1 --full --reason other --yes")
     before = how_it_stands(desk)
     (heard,) = tell(desk, news_of(desk, RefundState.FAILED, **changes))
-    assert (heard.state, heard.changed) == (EventState.CONTRADICTS, False)
+    assert (heard.state, heard.changed) == (EventState.UNREVIEWED, False)
     assert how_it_stands(desk) == before
 
 
@@ -272,7 +296,7 @@ def test_a_failure_and_a_success_that_contradict_each_other_hold_the_amount(desk
     at_provider = desk.sandbox.refunds[0]
     told = news_of(desk, RefundState.SUCCEEDED, reference=at_provider.id, refund_id=first.id, amount=first.amount)
     (heard,) = tell(desk, told)
-    assert heard.state is EventState.CONTRADICTS
+    assert heard.state is EventState.UNREVIEWED
     assert "paid twice" in heard.note
 
 
@@ -285,24 +309,52 @@ def test_news_of_a_payment_that_is_not_here_waits_for_it(desk: Desk) -> None:
 def test_of_two_words_about_a_dispute_the_later_one_holds_in_any_order(desk: Desk) -> None:
     day = timedelta(days=1)
     words = [
-        (Dispute.OPEN, LATER),
-        (Dispute.WON, LATER + day),
-        (Dispute.OPEN, LATER + 2 * day),
-        (Dispute.LOST, LATER + 2 * day),
+        (DisputeState.OPEN, LATER),
+        (DisputeState.WON, LATER + day),
+        (DisputeState.OPEN, LATER + 2 * day),
+        (DisputeState.LOST, LATER + 2 * day),
     ]
     for at in range(12):
         number = f"INV-{at}"
         desk.paid_by_card(number)
         order = words[:]
         random.Random(at).shuffle(order)
-        for dispute, when in order:
-            payment = desk.invoice(number).payments[0]
-            news = DisputeNews(
-                Provider.STRIPE, payment.references, dispute, dispute.value, when, parse_money("40.00 EUR")
-            )
+        for state, when in order:
+            news = dispute_of(desk, number, f"dp_{at}", state, "40.00 EUR", at=when)
             tell(desk, news, news)
-        assert desk.invoice(number).dispute is Dispute.LOST
-        assert desk.invoice(number).refundable.number == "60.00"
+        invoice = desk.invoice(number)
+        assert (invoice.dispute, len(invoice.payments[0].disputes)) == (Dispute.LOST, 1)
+        assert invoice.refundable.number == "60.00"
+    assert findings(desk.books) == []
+
+
+def test_two_disputes_of_one_payment_are_two_records_in_any_order(desk: Desk) -> None:
+    day = timedelta(days=1)
+    words = [
+        ("dp_a", DisputeState.OPEN, "30.00 EUR", LATER),
+        ("dp_a", DisputeState.LOST, "30.00 EUR", LATER + day),
+        ("dp_b", DisputeState.OPEN, "20.00 EUR", LATER),
+        ("dp_b", DisputeState.LOST, "20.00 EUR", LATER + 2 * day),
+    ]
+    for at, order in enumerate(permutations(words)):
+        number = f"INV-{at}"
+        desk.paid_by_card(number)
+        for reference, state, amount, when in order:
+            tell(desk, dispute_of(desk, number, f"{reference}_{at}", state, amount, at=when))
+        invoice = desk.invoice(number)
+        assert (invoice.dispute, invoice.payments[0].lost.number) == (Dispute.LOST, "50.00")
+        assert invoice.refundable.number == "50.00"
+    assert findings(desk.books) == []
+
+
+def test_of_two_disputes_the_one_that_is_open_stays_open_when_the_other_ends(desk: Desk) -> None:
+    desk.paid_by_card()
+    for reference in ("dp_a", "dp_b"):
+        tell(desk, dispute_of(desk, "INV-1", reference, DisputeState.OPEN, "30.00 EUR"))
+    tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.WON, "30.00 EUR", at=LATER + timedelta(days=1)))
+    assert desk.invoice("INV-1").dispute is Dispute.OPEN
+    desk.refused("refund INV-1 --full --reason other --yes", "disputed")
+    assert desk.refunded_at_provider(desk.invoice("INV-1").payments[0].reference) == []
 
 
 def test_what_was_reserved_here_and_made_there_was_sent_before_a_backup_was_restored(desk: Desk) -> None:

@@ -17,10 +17,10 @@ from sqlmodel import SQLModel
 from conftest import NewStore
 from desk import Desk
 from refundcli.bootstrap import AccountsInBooks, WrongMode, agree_on_mode
-from refundcli.domain.statuses import Provider
+from refundcli.domain.statuses import Dispute, Provider
 from refundcli.services.clock import SystemClock
 from refundcli.store import migrate
-from refundcli.store.checking import unsound
+from refundcli.store.checking import findings, unsound
 from refundcli.store.engine import store_engine
 from refundcli.store.errors import NoStore, NotAStore, StoreNewer, StoreOlder
 from refundcli.store.unit_of_work import SqlBooks
@@ -151,9 +151,12 @@ def test_a_backup_is_a_whole_private_copy(new_sqlite: NewStore, tmp_path: Path) 
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE payment SET reserved = captured + 1",
+        "UPDATE payment SET reserved = allocated + 1",
         "UPDATE payment SET refunded = -1",
-        "UPDATE payment SET reserved = captured, refunded = 1",
+        "UPDATE payment SET reserved = allocated, refunded = 1",
+        "UPDATE payment SET dispute = 'limbo'",
+        "UPDATE dispute SET state = 'limbo'",
+        "UPDATE dispute SET stage = 'limbo'",
         "UPDATE invoice SET status = 'refunded'",
         "UPDATE invoice SET status = 'settled'",
         "UPDATE refund SET amount = 0",
@@ -165,6 +168,7 @@ def test_a_backup_is_a_whole_private_copy(new_sqlite: NewStore, tmp_path: Path) 
 def test_no_bug_above_can_write_what_must_never_be(desk: Desk, statement: str) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 10 --reason other --yes")
+    desk.paid_by_card("INV-2", dispute=Dispute.LOST, dispute_amount=3000)
     with pytest.raises(IntegrityError):
         run_sql(desk.url, statement)
 
@@ -187,6 +191,44 @@ def test_sound_books_are_told_from_tampered_ones(desk: Desk) -> None:
     assert "counts another amount refunded" in found
     assert "audit entry 2" in found
     assert "no credit note" in found
+
+
+# What somebody changed by hand, and what is said of it.
+TAMPERED = {
+    "UPDATE payment SET dispute = '' WHERE dispute = 'open'": "payment 1 is disputed in another state",
+    "UPDATE payment SET dispute = 'won' WHERE dispute = 'lost'": "payment 2 is disputed in another state",
+    "UPDATE dispute SET state = 'closed' WHERE state = 'open'": "payment 1 is disputed in another state",
+    "UPDATE dispute SET state = 'unknown' WHERE state = 'lost'": "payment 2 counts another amount lost",
+    "UPDATE dispute SET amount = 2000 WHERE state = 'lost'": "payment 2 counts another amount lost",
+    "UPDATE dispute SET amount = NULL WHERE state = 'lost'": "payment 2 counts another amount lost",
+    "UPDATE payment SET lost = 0 WHERE id = 2": "payment 2 counts another amount lost",
+    "DELETE FROM dispute WHERE state = 'lost'": "payment 2 counts another amount lost",
+    "UPDATE payment SET lost = 2000, dispute_recorded = 1000 WHERE id = 2": "payment 2 counts more of its disputes",
+    "UPDATE payment SET captured = 5000 WHERE id = 3": "invoice INV-3 has other sums than its payments",
+    "UPDATE payment SET returned_elsewhere = 1000 WHERE id = 3": "payment 3 counts another amount returned elsewhere",
+    "UPDATE payment SET reserved = 1000 WHERE id = 3": "payment 3 holds another amount reserved",
+    "UPDATE refund SET reversed_amount = 100": "payment 3 counts another amount refunded",
+    "UPDATE refund SET reversed_amount = amount": "came back by more than its amount",
+    "UPDATE refund SET holding = true": "holds its amount in a state that holds none",
+    "UPDATE refund SET undecided = true": "holds its amount in a state that holds none",
+}
+
+
+@pytest.mark.parametrize("statement", list(TAMPERED))
+def test_the_check_finds_what_does_not_follow_from_the_records(desk: Desk, statement: str) -> None:
+    desk.paid_by_card("INV-1", dispute=Dispute.OPEN)
+    desk.paid_by_card("INV-2", dispute=Dispute.LOST, dispute_amount=3000)
+    desk.paid_by_card("INV-3")
+    desk.json("refund INV-3 --amount 10 --reason other --yes")
+    assert findings(desk.books) == []
+    run_sql(desk.url, statement)
+    assert any(TAMPERED[statement] in sentence for sentence in findings(desk.books)), findings(desk.books)
+
+
+def test_a_captured_amount_above_the_share_is_sound(desk: Desk) -> None:
+    desk.paid_by_card()
+    run_sql(desk.url, "UPDATE payment SET captured = 15000")
+    assert findings(desk.books) == []
 
 
 def test_an_engine_never_shows_a_password() -> None:

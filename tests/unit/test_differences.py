@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from refundcli.domain.currencies import currency
+from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import OutOfBand, Refund
-from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundKind, RefundState
+from refundcli.domain.statuses import InvoiceStatus, Provider, RefundKind, RefundState
 from refundcli.services.differences import compare
 from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
 
@@ -28,11 +29,13 @@ def payment(**changes: Any) -> Payment:
     zero = eur("0")
     made = Payment(
         id=1,
-        captured=eur("100"),
+        allocated=eur("100"),
         reserved=zero,
         refunded=zero,
         returned_elsewhere=zero,
         auto_refundable=True,
+        lost=zero,
+        credited=zero,
         provider=Provider.STRIPE,
         references=("pi_1", "ch_1"),
         opening_returned=zero,
@@ -82,9 +85,7 @@ def told(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> RefundNe
 
 def truth(*refunds: RefundNews, **changes: Any) -> PaymentTruth:
     given = [r.amount for r in refunds if r.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
-    made = PaymentTruth(
-        Provider.STRIPE, ("pi_1", "ch_1"), eur("100"), sum(given, eur("0")), False, None, refunds, ASKED
-    )
+    made = PaymentTruth(Provider.STRIPE, ("pi_1", "ch_1"), eur("100"), sum(given, eur("0")), False, (), refunds, ASKED)
     return replace(made, **changes)
 
 
@@ -92,8 +93,29 @@ def kinds(of: Payment, there: PaymentTruth | None, *refunds: Refund) -> list[str
     return [f"{each.kind} {each.what}" for each in compare(invoice(of, *refunds), of, there)]
 
 
-def dispute(state: Dispute) -> DisputeNews:
-    return DisputeNews(Provider.STRIPE, ("ch_1",), state, state.value, NOW, eur("100"))
+def disputed(state: DisputeState, *, reference: str = "dp_1", amount: str = "100") -> tuple[DisputeNews, ...]:
+    """What the provider says of one dispute."""
+    stage = DisputeStage.CHARGEBACK
+    return (DisputeNews(Provider.STRIPE, reference, ("ch_1",), state, stage, state.value, NOW, eur(amount)),)
+
+
+def record(state: DisputeState, *, reference: str = "dp_1", amount: str = "100", status: str = "") -> DisputeRecord:
+    """What the books know of one; without a reference it is a placeholder."""
+    return DisputeRecord(
+        id=1,
+        payment_id=1,
+        provider=Provider.STRIPE,
+        account="",
+        reference=reference,
+        stage=DisputeStage.CHARGEBACK,
+        state=state,
+        status=status or state.value,
+        amount=eur(amount),
+        reported_at=NOW,
+    )
+
+
+OPEN, WON, LOST, UNKNOWN = DisputeState.OPEN, DisputeState.WON, DisputeState.LOST, DisputeState.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -108,7 +130,7 @@ def dispute(state: Dispute) -> DisputeNews:
         pytest.param(truth(), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt, and not made"),
         pytest.param(truth(told(RefundState.FAILED)), [refund(RefundState.REVERSED)], id="came back"),
         pytest.param(truth(told(RefundState.FAILED)), [], id="a stranger that failed gave nothing back"),
-        pytest.param(truth(dispute=dispute(Dispute.WON)), [], id="a won dispute is over"),
+        pytest.param(truth(disputes=disputed(WON)), [], id="a won dispute is over"),
     ],
 )
 def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, refunds: list[Refund]) -> None:
@@ -120,10 +142,11 @@ def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, ref
     [
         pytest.param(payment(), None, [], ["missing-there payment"], id="no such payment"),
         pytest.param(payment(), truth(captured=eur("90")), [], ["amount captured"], id="captured"),
+        pytest.param(payment(), truth(captured=eur("150")), [], ["unallocated captured"], id="more than its share"),
         pytest.param(payment(), truth(captured=parse_money("100 USD")), [], ["currency currency"], id="currency"),
         pytest.param(payment(), truth(processing=True), [], ["status payment"], id="processing"),
-        pytest.param(payment(), truth(dispute=dispute(Dispute.OPEN)), [], ["dispute dispute"], id="dispute opened"),
-        pytest.param(payment(dispute=Dispute.OPEN), truth(), [], ["dispute dispute"], id="dispute gone"),
+        pytest.param(payment(), truth(disputes=disputed(OPEN)), [], ["dispute dispute"], id="dispute opened"),
+        pytest.param(payment(disputes=(record(OPEN),)), truth(), [], ["dispute dispute"], id="dispute gone"),
         pytest.param(payment(), truth(told()), [], ["missing-here refund"], id="dashboard refund"),
         pytest.param(payment(), truth(), [refund()], ["missing-there refund"], id="not there"),
         pytest.param(payment(), truth(told(amount=eur("30"))), [refund()], ["amount refund"], id="amount"),
@@ -146,11 +169,52 @@ def test_what_the_import_told_as_given_back_covers_refunds_from_before_it() -> N
 
 
 def test_a_record_that_names_the_dashboards_refund_is_that_refund() -> None:
-    record = refund(
+    mark = refund(
         RefundState.RECORDED,
         kind=RefundKind.RECORD,
         provider_reference="",
         seen_at=None,
         out_of_band=OutOfBand(reference="re_1"),
     )
-    assert kinds(payment(), truth(told()), record) == []
+    assert kinds(payment(), truth(told()), mark) == []
+
+
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        pytest.param([record(OPEN)], disputed(OPEN), id="the same state and amount"),
+        pytest.param([record(OPEN, reference="")], disputed(OPEN), id="a placeholder stands for it"),
+        pytest.param([record(WON)], (), id="a won one is over, and not every source lists it"),
+        pytest.param([record(WON, amount="40")], disputed(WON), id="of one that is over the amount says nothing"),
+        pytest.param([record(LOST, status="limbo")], disputed(UNKNOWN, amount="100"), id="decided by a person"),
+    ],
+)
+def test_a_dispute_that_is_the_same_on_both_sides_is_no_difference(
+    here: list[DisputeRecord], there: tuple[DisputeNews, ...]
+) -> None:
+    there = tuple(replace(each, status=here[0].status) if each.state is UNKNOWN else each for each in there)
+    assert kinds(payment(disputes=tuple(here)), truth(disputes=there)) == []
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected"),
+    [
+        pytest.param([record(WON)], disputed(LOST), ["won", "lost"], id="its end"),
+        pytest.param([record(LOST)], disputed(LOST, amount="40"), ["lost 100.00 EUR", "lost 40.00 EUR"], id="amount"),
+        pytest.param([record(LOST)], disputed(UNKNOWN), ["lost", "unknown"], id="a word that nobody decided"),
+        pytest.param([record(LOST, reference="")], (), ["lost", "none"], id="only an import tells of it"),
+    ],
+)
+def test_a_dispute_that_differs_is_told_as_it_is_here_and_there(
+    here: list[DisputeRecord], there: tuple[DisputeNews, ...], expected: list[str]
+) -> None:
+    of = payment(disputes=tuple(here))
+    (found,) = compare(invoice(of), of, truth(disputes=there))
+    assert [found.here, found.there] == expected
+
+
+def test_two_disputes_of_one_payment_are_compared_one_by_one() -> None:
+    of = payment(disputes=(record(LOST, reference="dp_1", amount="30"), record(OPEN, reference="dp_2", amount="20")))
+    there = (*disputed(LOST, reference="dp_1", amount="30"), *disputed(LOST, reference="dp_2", amount="20"))
+    (found,) = compare(invoice(of), of, truth(disputes=there))
+    assert (found.here, found.there, found.amount) == ("open", "lost", eur("20"))

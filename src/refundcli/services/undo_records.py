@@ -10,7 +10,7 @@ from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money, zero
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Dispute, RefundKind, RefundState
+from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.bulk_runs import run_named
 from refundcli.services.finding import RefundNotFound
 from refundcli.services.interrupts import held_until_written
@@ -113,7 +113,7 @@ def undo(
 
 def _take_back_one(refund_id: str, memo: str, tx: Writing) -> Refund:
     refund = _one(refund_id, tx)
-    tx.take_back_records(_records(tx, [refund]), memo=memo)
+    tx.take_back_records(_records([refund]), memo=memo)
     return refund
 
 
@@ -121,7 +121,7 @@ def _take_back_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[li
     """The page's refunds, and those of them that were taken back now."""
     found = tx.refunds_of_run(run_id, after=after, limit=_CHUNK)
     standing = [r for r in found if r.state is RefundState.RECORDED and not r.provider_reference]
-    tx.take_back_records(_records(tx, standing), memo=memo)
+    tx.take_back_records(_records(standing), memo=memo)
     return found, standing
 
 
@@ -147,13 +147,7 @@ def _page(run_id: str, after: str, reading: Reading) -> list[Refund]:
     return reading.refunds_of_run(run_id, after=after, limit=_CHUNK)
 
 
-def _records(tx: Writing, refunds: list[Refund]) -> list[Record]:
-    """With what each took of a lost dispute, which is the bank's again (R11)."""
-    invoices = tx.invoices_by_number(list({refund.invoice_number for refund in refunds}))
-    records = []
-    for refund in refunds:
-        payment = next(p for p in invoices[refund.invoice_number].payments if p.id == refund.payment_id)
-        for_dispute = refund.reason is RefundReason.CHARGEBACK and payment.dispute is Dispute.LOST
-        recorded = payment.dispute_recorded or zero(refund.amount.currency)
-        records.append(Record(refund, charged_back=for_dispute and refund.amount <= recorded))
-    return records
+def _records(refunds: list[Refund]) -> list[Record]:
+    """With what each took of a lost dispute, however the payment's disputes stand by now (R11)."""
+    charged_back = RefundReason.CHARGEBACK
+    return [Record(refund, charged_back=refund.reason is charged_back) for refund in refunds]

@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, update
 from sqlmodel import Session, col, select
 
 from refundcli.domain.currencies import currency
-from refundcli.domain.dispute import DisputeStage, DisputeState, most_severe
+from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState, most_severe
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
@@ -231,14 +231,15 @@ class Importer:
         changed = dispute_news(known.told, Money(allocated, currency(row.currency)), disputes)
         if isinstance(changed, Kept):
             self._keep(invoice, changed.why)
-        if changed is None or isinstance(changed, Kept) or changed in disputes:
-            return {}
-        amount = changed.amount.minor if changed.amount else None
-        self._write_dispute(payment_id, known.row.provider, changed.id, changed.state, changed.status, amount)
-        all_of_them = disputes_by_payment(self._session, [payment_id])[payment_id]
-        lost_ones = [each for each in all_of_them if each.state is DisputeState.LOST]
+        is_changed = isinstance(changed, DisputeRecord) and changed not in disputes
+        if isinstance(changed, DisputeRecord) and is_changed:
+            amount = changed.amount.minor if changed.amount else None
+            self._write_dispute(payment_id, known.row.provider, changed.id, changed.state, changed.status, amount)
+            disputes = disputes_by_payment(self._session, [payment_id])[payment_id]
+        lost_ones = [each for each in disputes if each.state is DisputeState.LOST]
         taken = sum(allocated if each.amount is None else each.amount.minor for each in lost_ones)
-        return {"dispute": most_severe(all_of_them).value, "lost": max(0, taken - known.row.dispute_recorded)}
+        derived = {"dispute": most_severe(disputes).value, "lost": max(0, taken - known.row.dispute_recorded)}
+        return {k: value for k, value in derived.items() if is_changed or value != getattr(known.row, k)}
 
     def _write(self, row: InvoiceRow, changes: dict[str, Any]) -> None:
         """Sums and status in one UPDATE: the CHECK on Refunded holds at every instant."""

@@ -140,6 +140,8 @@ class SqlPaymentWriting(SqlWriting):
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(allocated=share.minor))
         before, after = {"allocated": str(payment.allocated)}, {"allocated": str(share), "payment": payment.reference}
         self._audit.write("payment corrected", invoice.number, before, after)
+        # A dispute without an amount is about the whole share.
+        self._count_disputes(payment.id)
         self._update_invoice(invoice.id)
 
     def note_unsupported(self, payment: Payment, why: str) -> None:

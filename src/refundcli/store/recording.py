@@ -19,7 +19,7 @@ from refundcli.store.many_rows import insert_many, stored, update_many
 from refundcli.store.many_values import AMONG, AT_ONCE, among
 from refundcli.store.numbering import next_numbers
 from refundcli.store.rows import facts_of, refund_values
-from refundcli.store.tables import CAPTURED, CAPTURED_SHARE
+from refundcli.store.tables import CAPTURED, CAPTURED_SHARE, TAKEN_BY_DISPUTES
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT = _TABLES["invoice"], _TABLES["payment"]
@@ -28,9 +28,16 @@ _TAKE = (
     "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?, lost = lost - ?"  # noqa: S608
     f" WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= {CAPTURED}"
 )
+# In doubt which of several records of a chargeback stood for a dispute, more of it counts as lost again.
 _GIVE = (
-    "UPDATE payment SET refunded = refunded - ?, dispute_recorded = dispute_recorded - ?, lost = lost + ?"
+    "UPDATE payment SET refunded = refunded - ?,"
+    " dispute_recorded = CASE WHEN dispute_recorded > ? THEN dispute_recorded - ? ELSE 0 END"
     " WHERE id = ? AND refunded >= ?"
+)
+# What disputes took by now, which may be less than when it was recorded, or more (R11).
+_LOSE = (
+    f"UPDATE payment SET lost = CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded"  # noqa: S608
+    f" THEN {TAKEN_BY_DISPUTES} - dispute_recorded ELSE 0 END WHERE id = ?"
 )
 _REVERSE = "UPDATE refund SET state = ?, failure = ?, updated_at = ? WHERE id = ? AND state = ?"
 _VOID = "UPDATE credit_note SET status = ?, voided_at = ? WHERE refund_id = ? AND status = ?"
@@ -69,6 +76,7 @@ class Recording:
             return
         refunds = [record.refund for record in records]
         update_many(self._line, _GIVE, list(map(_given_back, records)))
+        update_many(self._line, _LOSE, [(record.refund.payment_id,) for record in records if record.charged_back])
         was, now = RefundState.RECORDED.value, RefundState.REVERSED.value
         update_many(self._line, _REVERSE, [(now, memo, self._at, refund.id, was) for refund in refunds])
         issued, void = CreditNoteStatus.ISSUED.value, CreditNoteStatus.VOID.value

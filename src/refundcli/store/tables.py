@@ -36,6 +36,11 @@ MONEY_LEFT = text(
     " AND dispute <> 'open' AND dispute <> 'unknown' AND NOT processing"
 )
 DISPUTED, PROCESSING = text("dispute = 'open' OR dispute = 'unknown'"), text("processing")
+# What lost disputes took of a payment; all of it where nobody said how much (R11).
+TAKEN_BY_DISPUTES = (
+    "(SELECT coalesce(sum(coalesce(d.amount, payment.allocated)), 0) FROM dispute d"
+    " WHERE d.payment_id = payment.id AND d.state = 'lost')"
+)
 # More is out than was taken: a capture that failed, or a dispute, after a refund (I13).
 LOSS = text(f"refunded + returned_elsewhere + lost > {CAPTURED}")
 # Reported as done, and taken back by anyone but the operator, until a person knows (R14).
