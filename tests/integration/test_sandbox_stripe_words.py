@@ -344,6 +344,17 @@ def test_a_refund_that_is_declined_is_never_made(sandbox: RunningSandbox) -> Non
         sandbox.approve(asked.id)
 
 
+def test_the_request_for_an_approval_may_be_the_answer(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
+    paid = sandbox.charge(1000)
+    sandbox.faults("approval_required", http_status=200, approval_id="apreq_test_1")
+    answer = client.v1.refunds.create({"payment_intent": paid.reference})
+    assert (answer.id, str(answer.object), answer.status) == (
+        *("apreq_test_1", "v2.core.approval_request"),
+        "requires_review",
+    )
+    assert sandbox.refunds == []
+
+
 def test_an_approval_may_come_too_late(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     paid = sandbox.charge(1000)
     sandbox.faults("approval_required")

@@ -26,7 +26,7 @@ from refundcli.sandbox.stripe_methods import BY_EMAIL, DESTINATIONS, NO_REFUNDS,
 from refundcli.sandbox.stripe_reads import BY_PAYMENT, INTENTS, PAGING
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.ports import RefundOrder
-from wire import ADYEN_KEY, KEY, MERCHANT, STRIPE_KEY, Reply, Seen, Stub, adyen_at, order, stripe_at
+from wire import ADYEN_KEY, KEY, MERCHANT, STRIPE_KEY, Reply, Seen, Stub, adyen_at, allowed, order, stripe_at
 
 Schema = Mapping[str, Any]
 
@@ -176,7 +176,7 @@ def sent(make: Callable[[str], StripeProvider | AdyenProvider], wanted: RefundOr
     """The one request that a refund puts on the wire."""
     with Stub(Reply(500)) as stub:
         provider = make(stub.url)
-        provider.refund(provider.prepare(wanted), KEY)
+        provider.refund(provider.prepare(wanted), KEY, allowed)
     (seen,) = stub.seen
     return seen
 
@@ -242,7 +242,7 @@ def test_stripe_is_told_nothing_of_how_long_the_last_call_took() -> None:
     with Stub(Reply(headers={"Request-Id": "req_1"})) as stub:
         provider = stripe_at(stub.url)
         for _ in range(2):
-            provider.refund(provider.prepare(order("pi_1")), KEY)
+            provider.refund(provider.prepare(order("pi_1")), KEY, allowed)
     assert len(stub.seen) == 2
     assert all("x-stripe-client-telemetry" not in seen.headers for seen in stub.seen)
 

@@ -37,7 +37,9 @@ class Fault:
     """`delay_ms` waits between processing and answering, `delay_before_ms` before anything is done.
 
     `ends` says how a `pending` refund, or one that requires action, ends once `ends_after` seconds have passed on
-    the sandbox's clock. `pending_reason` is Stripe's. `http_status` is that of an answer `approval_required`.
+    the sandbox's clock. `pending_reason` is Stripe's. `http_status` is that of an answer
+    `approval_required`, which Stripe does not document (below 300 the request itself is answered), and
+    `approval_id` the id of the request: accounts of the preview show areq_ and apreq_.
     """
 
     provider: Provider
@@ -51,6 +53,7 @@ class Fault:
     failure_reason: str | None = None
     pending_reason: str = "processing"
     http_status: int = 402
+    approval_id: str | None = None
     location: str | None = None
     ends: str | None = None
     ends_after: float = 86400

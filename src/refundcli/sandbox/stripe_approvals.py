@@ -58,10 +58,12 @@ def tell(state: SandboxState, request: ApprovalRequest, what: str) -> None:
 
 def ask(state: SandboxState, params: Json, key: str | None, fault: Fault) -> Answer:
     """The answer to a refund that was asked for: not made, and who may make it."""
-    request = ApprovalRequest(new_id("areq", 16), params, int(state.now()), key)
+    request = ApprovalRequest(fault.approval_id or new_id("areq", 16), params, int(state.now()), key)
     state.approvals[request.id] = request
     tell(state, request, "created")
     shown = approval_json(request)
+    if fault.http_status < 300:
+        return Answer(fault.http_status, shown)
     error = {
         "type": "invalid_request_error",
         "code": "approval_required",
