@@ -7,8 +7,8 @@ sandbox, with a clock and random numbers of the story, and stores three files:
 
 - `SCHEMA.sql`: the store, as `sqlite3 .dump` writes it, rows in the order of their keys. The address of the sandbox is
   `{{SANDBOX}}`: stored requests name it, and loading.py fills it in.
-- `SCHEMA.json`: what the old program says about it (`invoice show` of every invoice, `status`, `credit-notes list`), and
-  its refunds, closings and runs as they are stored.
+- `SCHEMA.json`: what the old program says about it (`invoice show` of every invoice, `status`, `credit-notes list`),
+  and its refunds, closings and runs as they are stored.
 - `SCHEMA.sandbox.json`: the payments and refunds at the providers.
 
 A released store never changes. Build one anew only where the story grows, and read the difference.
@@ -69,7 +69,7 @@ class StoryTime:
     """A clock that moves on a little whenever it is read, and random numbers that are the same each time."""
 
     def __init__(self) -> None:
-        self.at, self.random, self._parted = BEGAN_AT, random.Random(0), 0  # noqa: S311 - no secret
+        self.at, self.random, self._parted = BEGAN_AT, random.Random(0), 0
 
     def now(self, zone: Any = UTC) -> datetime:
         self.at += timedelta(milliseconds=20)
@@ -166,7 +166,8 @@ def _expectations(story: Any) -> dict[str, Any]:
         "credit_notes": brief(desk.json("credit-notes list")),
         "audit_head": _rows(desk, "SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1"),
         "refunds": _rows(
-            desk, "SELECT id, state, request_key, idempotency_key, endpoint, api_version, request FROM refund ORDER BY id"
+            desk,
+            "SELECT id, state, request_key, idempotency_key, endpoint, api_version, request FROM refund ORDER BY id",
         ),
         "closings": _table(desk, "closing", "id, action, state, idempotency_key, endpoint, api_version"),
         "runs": _table(desk, "bulk_run", "id, kind, state, fingerprint"),
@@ -180,7 +181,8 @@ def _shown(desk: Any, number: str) -> dict[str, Any]:
     shown: dict[str, Any] = desk.json(f"invoice show {number}")
     # What may be done is compared; the words that say so may change with every version.
     shown["actions"] = {each["action"]: each["rule"] if not each["allowed"] else "" for each in shown["actions"]}
-    return brief(shown)
+    found: dict[str, Any] = brief(shown)
+    return found
 
 
 def brief(shown: Any) -> Any:
@@ -223,7 +225,9 @@ def _write(path: Path, told: dict[str, Any], here: str) -> None:
     """A part a block, and of each part an object a line."""
     parts = []
     for name, part in told.items():
-        lines = ",\n".join(json.dumps(each, ensure_ascii=False) for each in (part if isinstance(part, list) else [part]))
+        lines = ",\n".join(
+            json.dumps(each, ensure_ascii=False) for each in (part if isinstance(part, list) else [part])
+        )
         parts.append(f"{json.dumps(name)}: [\n{lines}\n]" if lines else f"{json.dumps(name)}: []")
     path.write_text(("{\n" + ",\n".join(parts) + "\n}\n").replace(here, PLACEHOLDER))
 

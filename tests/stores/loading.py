@@ -89,7 +89,7 @@ class Released:
             store.executescript(self.dump(sandbox))
             store.row_factory = sqlite3.Row
             for table in tables.sorted_tables:
-                rows = [_converted(table, row) for row in store.execute(f'SELECT * FROM "{table.name}" ORDER BY 1, 2')]
+                rows = [_converted(table, row) for row in store.execute(f'SELECT * FROM "{table.name}" ORDER BY rowid')]
                 if rows and table.name != "alembic_version":
                     connection.execute(table.insert(), rows)
                 if table.name in ("invoice", "payment", "provider_event"):
@@ -114,11 +114,12 @@ class Released:
             ):
                 for each in made:
                     key = each.get("id") or each["psp_reference"]
-                    shelf[key] = _record(kind, each)  # type: ignore[index]
+                    shelf[key] = _record(kind, each)
             for each in there["refunds"]:
                 if not self._is_remembered_by_its_key(each):
-                    kind = records.StripeRefund if each["provider"] == "stripe" else records.AdyenRefund
-                    state.refunds[each["id"]] = _record(kind, each)
+                    of_stripe = each["provider"] == "stripe"
+                    made = _record(records.StripeRefund if of_stripe else records.AdyenRefund, each)
+                    state.refunds[each["id"]] = made
         for each in filter(self._is_remembered_by_its_key, there["refunds"]):
             self._ask_again(each["idempotency_key"], sandbox)
 
@@ -146,8 +147,8 @@ def sent_lately(url: str, *, minutes: float = 10) -> None:
     with engine.connect() as connection:
         connection = connection.execution_options(writes=True)
         tables = MetaData()
-        tables.reflect(bind=connection, only=lambda name, _: name in ("refund", "closing"))
-        for table in tables.sorted_tables:
+        tables.reflect(bind=connection)
+        for table in (tables.tables[name] for name in ("refund", "closing") if name in tables.tables):
             sent = table.c.state == "submitted"
             connection.execute(table.update().where(sent).values(first_sent_at=_stored(table.c.first_sent_at, at)))
         connection.commit()

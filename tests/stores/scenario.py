@@ -15,9 +15,9 @@ from typing import Any, Protocol
 from desk import Desk
 
 COLUMNS = (
-    "number", "customer", "customer_name", "currency", "total", "status", "issued_on", "due_on", "paid_on", "paid_amount",
-    "payment_method", "provider", "payment_reference", "invoice_reference", "auto_refundable", "processing", "dispute",
-    "dispute_amount", "refunded_amount", "products", "subscription",
+    "number", "customer", "customer_name", "currency", "total", "status", "issued_on", "due_on", "paid_on",
+    "paid_amount", "payment_method", "provider", "payment_reference", "invoice_reference", "auto_refundable",
+    "processing", "dispute", "dispute_amount", "refunded_amount", "products", "subscription",
 )  # fmt: skip
 
 
@@ -245,8 +245,8 @@ def refunds_in_every_state(story: Story) -> None:
         story.refund(f"{first}-INSTEAD", "40", "401", exit_code=6)
         (failed,) = story.do(f"invoice show {first}-INSTEAD")["refunds"]
         story.do(
-            f"mark-refunded {first}-INSTEAD --amount 40 --reason other --method 'bank transfer' --reference SEPA-{first}"
-            f" --after-failed {failed['id']} --evidence 'bank statement 12' --yes"
+            f"mark-refunded {first}-INSTEAD --amount 40 --reason other --reference SEPA-{first}"
+            f" --method 'bank transfer' --after-failed {failed['id']} --evidence 'bank statement 12' --yes"
         )
         story.refund(f"{first}-D-WON", "25", more="--dispute-decision 'the bank decided for us'")
     story.refund("S-PENDING", "40", "pending")

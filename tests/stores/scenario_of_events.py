@@ -10,11 +10,12 @@ EUR_30 = {"currency": "EUR", "value": 3000}
 EUR_20 = {"currency": "EUR", "value": 2000}
 EUR_40 = {"currency": "EUR", "value": 4000}
 OF_ADYEN = (
-    "DONE", "DECLINED", "LATE", "LATE-KNOWN", "REVERSED", "ELSEWHERE", "ADOPTED", "ELSEWHERE-BACK", "CHARGEBACK", "CHARGEBACK-30",
-    "CLEARED", "INQUIRY", "NOTIFIED", "LOST-30", "WON", "TWO", "CAPTURE-FAILED", "WRONG", "WRONG-KNOWN", "ORDINARY",
+    "DONE", "DECLINED", "LATE", "LATE-KNOWN", "REVERSED", "ELSEWHERE", "ADOPTED", "ELSEWHERE-BACK", "CHARGEBACK",
+    "CHARGEBACK-30", "CLEARED", "INQUIRY", "NOTIFIED", "LOST-30", "WON", "TWO", "CAPTURE-FAILED", "WRONG",
+    "WRONG-KNOWN", "ORDINARY",
 )  # fmt: skip
 OF_STRIPE = ("LATE", "ELSEWHERE", "ADOPTED", "WAITING", "DISPUTED", "LOST-30")
-_SHORT = {"paymentMethod": None, "reason": None}
+_SHORT: dict[str, Any] = {"at": "2026-10-04T10:00:00+02:00", "paymentMethod": None, "reason": None}
 ORDINARY = 26  # of each of two kinds
 
 
@@ -47,7 +48,9 @@ def news_of_refunds(story: Story) -> None:
     )
     (late,) = story.do("invoice show A-LATE-KNOWN")["refunds"]
     story.do(f"acknowledge {late['id']} --yes")
-    story.ingest(*(outcome(name, "REFUND", amount={"currency": "EUR", "value": 4100}) for name in ("WRONG", "WRONG-KNOWN")))
+    story.ingest(
+        *(outcome(name, "REFUND", amount={"currency": "EUR", "value": 4100}) for name in ("WRONG", "WRONG-KNOWN"))
+    )
     if story.has("0003"):
         (known,) = [
             each for each in story.do("events list --state contradicts") if _about(story, each, "A-WRONG-KNOWN")
@@ -60,7 +63,11 @@ def news_of_refunds(story: Story) -> None:
 def _of_refund(story: Story) -> Any:
     def outcome(name: str, code: str, at: str = "2026-10-04T10:00:00+02:00", **changes: Any) -> dict[str, Any]:
         (refund,) = story.do(f"invoice show A-{name}")["refunds"]
-        given = {"pspReference": refund["provider_reference"], "merchantReference": refund["id"], "amount": EUR_40} | changes
+        given = {
+            "pspReference": refund["provider_reference"],
+            "merchantReference": refund["id"],
+            "amount": EUR_40,
+        } | changes
         return story.event(code, story.references[f"A-{name}"], at, **given)
 
     return outcome
@@ -72,7 +79,10 @@ def _about(story: Story, event: dict[str, Any], number: str) -> bool:
 
 
 def _made_elsewhere(story: Story) -> None:
-    seen = [story.event("REFUND", story.references[f"A-{name}"], amount=EUR_30) for name in ("ELSEWHERE", "ADOPTED", "ELSEWHERE-BACK")]
+    seen = [
+        story.event("REFUND", story.references[f"A-{name}"], amount=EUR_30)
+        for name in ("ELSEWHERE", "ADOPTED", "ELSEWHERE-BACK")
+    ]
     back = seen[2] | {"eventCode": "REFUNDED_REVERSED", "eventDate": "2026-10-04T12:00:00+02:00"}
     story.ingest(*seen, back)
     for name in ("ELSEWHERE", "ADOPTED"):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import Any
 
 from stores.scenario import Story, kill_at, until
 
@@ -35,11 +36,10 @@ def runs(story: Story) -> None:
 
 
 def finished_run(story: Story) -> None:
-    story.keep(
-        "finished.csv",
-        [HEAD, "R-A,20.00,other,,", "R-B,,duplicate,second parcel,of-the-shop", "R-C,10.00,other,,", "R-D,60.00,other,,"]
-        + ["R-E,5.00,other,,"],
-    )
+    rows = ["R-A,20.00,other,,", "R-B,,duplicate,second parcel,of-the-shop", "R-C,10.00,other,,"]
+    # More than there is, and one that Stripe declines.
+    rows += ["R-D,60.00,other,,", "R-E,5.00,other,,"]
+    story.keep("finished.csv", [HEAD, *rows])
     _faulty(story, "R-E", "401")
     story.do("refund --from finished.csv --yes", 9)
 
@@ -74,12 +74,14 @@ def killed_run(story: Story) -> None:
 
 def recorded_runs(story: Story) -> None:
     head = "invoice,amount,reason,method,reference,refunded_on,memo,key"
-    story.keep("transfers.csv", [head, "T-1,40.00,overcharged,bank transfer,SEPA 7,2026-10-02,,", "T-2,,other,cash,,,,"])
+    story.keep(
+        "transfers.csv", [head, "T-1,40.00,overcharged,bank transfer,SEPA 7,2026-10-02,,", "T-2,,other,cash,,,,"]
+    )
     story.do("mark-refunded --from transfers.csv --yes")
     story.keep("undone.csv", [head, "T-3,40.00,overcharged,bank transfer,SEPA 8,2026-10-02,,", "T-4,,other,cash,,,,"])
     run = story.do("mark-refunded --from undone.csv --yes")["run"]
     story.do(f"mark-refunded --undo {run} --memo 'the wrong file' --yes")
 
 
-def _faulty(story: Story, number: str, behaviour: str, **how: int) -> None:
+def _faulty(story: Story, number: str, behaviour: str, **how: Any) -> None:
     story.desk.sandbox.faults(behaviour, payment=story.references[number], **how)
