@@ -14,7 +14,15 @@ from refundcli.settings import Settings
 
 if TYPE_CHECKING:
     from refundcli.domain.closing import Closing
-    from refundcli.services.ports import Books, Clock, EventReader, InvoiceCloser, PaymentProvider, ProviderRecords
+    from refundcli.services.ports import (
+        Books,
+        Clock,
+        DeliveryReader,
+        EventReader,
+        InvoiceCloser,
+        PaymentProvider,
+        ProviderRecords,
+    )
     from refundcli.services.rate_limit import Pace
     from refundcli.services.sending import SendingPolicy
     from refundcli.store.unit_of_work import SqlBooks
@@ -89,26 +97,30 @@ class Services:
     def providers(self) -> "ConnectedProviders":
         return ConnectedProviders(self.settings, self.environ, self.books)
 
-    def event_readers(self, *, any_age: bool) -> "Callable[[Provider], EventReader]":
-        """Who reads each provider's events. `any_age`: of deliveries that were kept, old signatures are good too."""
-        made: dict[Provider, EventReader] = {}
+    def delivery_readers(self, *, any_age: bool) -> "Callable[[Provider], DeliveryReader]":
+        """Who verifies each provider's deliveries. `any_age`: of those that were saved, old signatures are good too."""
 
-        def reader(provider: Provider) -> "EventReader":
-            if provider not in made:
-                made[provider] = self._event_reader(provider, any_age=any_age)
-            return made[provider]
+        def make(provider: Provider) -> "DeliveryReader":
+            from refundcli.providers.registry import delivery_reader
 
-        return reader
+            cache = AccountsInBooks(self.books)
+            made = delivery_reader(
+                provider, settings=self.settings, environ=self.environ, account_cache=cache, any_age=any_age
+            )
+            agree_on_mode(self.books, provider, livemode=made.livemode)
+            return made
 
-    def _event_reader(self, provider: Provider, *, any_age: bool) -> "EventReader":
-        from refundcli.providers.registry import event_reader
+        return cache_by_provider(make)
 
-        cache = AccountsInBooks(self.books)
-        made = event_reader(
-            provider, settings=self.settings, environ=self.environ, account_cache=cache, any_age=any_age
-        )
-        agree_on_mode(self.books, provider, livemode=made.livemode)
-        return made
+    def event_readers(self) -> "Callable[[Provider], EventReader]":
+        """What each provider's events mean. Stripe is asked about each; Adyen's need no key."""
+
+        def make(provider: Provider) -> "EventReader":
+            from refundcli.providers.registry import event_reader
+
+            return event_reader(provider, records=lambda: self.providers.records(provider))
+
+        return cache_by_provider(make)
 
     @cached_property
     def policy(self) -> "SendingPolicy":
@@ -121,6 +133,21 @@ class Services:
             tell_held=self.tell_held,
             tell_waiting=self.tell_waiting,
         )
+
+
+_R = TypeVar("_R")
+
+
+def cache_by_provider(make: Callable[[Provider], _R]) -> Callable[[Provider], _R]:
+    """Makes each once, when it is first asked for."""
+    made: dict[Provider, _R] = {}
+
+    def of(provider: Provider) -> _R:
+        if provider not in made:
+            made[provider] = make(provider)
+        return made[provider]
+
+    return of
 
 
 class Connection(Protocol):

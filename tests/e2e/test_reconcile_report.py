@@ -6,7 +6,9 @@ import pytest
 
 from desk import MERCHANT, Desk
 from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundState
+from refundcli.providers.adyen_vocabulary import report_meaning
 from refundcli.sandbox.adyen_reports import Kind
+from refundcli.services.vocabulary import Direction
 from refundcli.store.checking import findings
 
 HEADER = (
@@ -17,8 +19,10 @@ HEADER = (
 
 def row(kind: str, payment: str, refund: str = "", amount: str = "100.00", **of: str) -> str:
     cells = [of.get("company", "Co"), of.get("account", MERCHANT), payment, of.get("reference", ""), "visa"]
-    cells += [of.get("at", "2026-10-02 14:03:00"), "CET", kind, refund, of.get("currency", "EUR")]
-    return ",".join([*cells, *(("", amount) if kind == "Settled" else (amount, ""))])
+    cells += [of.get("at", "2026-10-02 14:03:00"), of.get("zone", "CEST"), kind, refund, of.get("currency", "EUR")]
+    meaning = report_meaning(kind)
+    side = "credit" if meaning and meaning.direction is Direction.CREDIT else "debit"
+    return ",".join([*cells, *(("", amount) if of.get("side", side) == "credit" else (amount, ""))])
 
 
 def compared(desk: Desk, *rows: str, exit_code: int = 3) -> list[tuple[str, str, bool]]:
@@ -112,17 +116,11 @@ def test_a_payment_that_the_report_should_have_is_missing_there(desk: Desk) -> N
 BAD: dict[str, tuple[str, str]] = {
     "a cell too many": (row("Refunded", "PAY", "REF", "12,x0"), "13 cells where the header has 12"),
     "cut short": (row("Refunded", "PAY", "REF")[:40], "cells where the header has 12"),
-    "a debit and a credit": (row("Refunded", "PAY", "REF").rstrip(",") + ",12.00", "a debit and a credit"),
-    "a comma for a point": (row("Refunded", "PAY", "REF", '"12,50"'), "no amount in EUR"),
-    "in thousands": (row("Refunded", "PAY", "REF", '"1,000.00"'), "no amount in EUR"),
-    "in words": (row("Refunded", "PAY", "REF", "1e3"), "no amount in EUR"),
-    "other digits": (row("Refunded", "PAY", "REF", "\u0661\u0662"), "no amount in EUR"),
-    "too fine": (row("Refunded", "PAY", "REF", "12.345"), "no amount in EUR"),
-    "of nothing": (row("Refunded", "PAY", "REF", "0.00"), "no amount"),
-    "no refund": (row("Refunded", "PAY", ""), "which refund"),
     "no payment": (row("Settled", ""), "which payment"),
     "no date": (row("Refunded", "PAY", "REF", at="yesterday"), "no date"),
-    "no currency": (row("Refunded", "PAY", "REF", currency="EURO"), "no currency"),
+    "a date out of range": (row("Refunded", "PAY", "REF", at="0001-01-01 00:00:00"), "no date"),
+    "no zone": (row("Refunded", "PAY", "REF", zone=""), "no time zone"),
+    "an unknown zone": (row("Refunded", "PAY", "REF", zone="XMT"), "XMT is no time zone"),
 }
 
 
@@ -137,6 +135,87 @@ def test_a_bad_row_is_named_and_nothing_is_written(desk: Desk, what: str) -> Non
     assert why in str(error["message"])
     assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING
     assert desk.json("status")["last_reconcile"] == {}
+
+
+ODD: dict[str, tuple[dict[str, str], str]] = {
+    "a comma for a point": ({"amount": '"12,50"'}, "which is not an amount in EUR"),
+    "in thousands": ({"amount": '"1,000.00"'}, "which is not an amount in EUR"),
+    "in words": ({"amount": "1e3"}, "which is not an amount in EUR"),
+    "other digits": ({"amount": "\u0661\u0662"}, "which is not an amount in EUR"),
+    "too fine": ({"amount": "12.345"}, "which is not an amount in EUR"),
+    "of nothing": ({"amount": "0.00"}, "Refunded has no amount"),
+    "negative": ({"amount": "-100.00"}, "negative amount in Gross Debit (GC)"),
+    "the wrong way": ({"side": "credit"}, "money going out, but its amount is in Gross Credit (GC)"),
+    "no refund": ({"refund": ""}, "does not say which refund"),
+    "no currency": ({"currency": "EURO"}, "EURO is not a currency"),
+    "an unlisted type": ({"kind": "RefundedByPigeon"}, "RefundedByPigeon is not a known type"),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_row_about_a_payment_of_ours_is_shown_and_not_applied(desk: Desk, what: str) -> None:
+    payment, refund, ours = pending(desk)
+    given, why = ODD[what]
+    file = desk.folder / "report.csv"
+    cells: dict[str, str] = {"kind": "Refunded", "payment": payment, "refund": refund, "reference": ours} | given
+    file.write_text("\n".join([HEADER, row(**cells)]) + "\n")
+    (told,) = desk.json(f"reconcile --report {file}", exit_code=3)["differences"]
+    assert (told["invoice"], told["what"], told["taken_in"]) == ("INV-1", "report line", False)
+    assert why in told["there"]
+    assert "line 2" in told["there"]
+    assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING
+    assert findings(desk.books) == []
+
+
+def test_a_capture_in_the_wrong_column_is_not_taken_as_money_taken(desk: Desk) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    assert compared(desk, row("Settled", payment, side="debit")) == [("status", "report line", False)]
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+
+
+def test_an_unlisted_type_is_no_matter_for_a_payment_of_others(desk: Desk) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    rows = [row("Settled", payment), row("RefundedByPigeon", "NOBODYKNOWSTHIS1"), row("Refused", "NOBODYKNOWSTHIS2")]
+    assert compared(desk, *rows, exit_code=0) == []
+
+
+@pytest.mark.parametrize("words", [("SettledExternally", "RefundedExternally"), ("SettledBulk", "RefundedBulk")])
+def test_variants_of_a_type_mean_what_their_base_means(desk: Desk, words: tuple[str, str]) -> None:
+    payment, refund, ours = pending(desk)
+    other = desk.paid_by_card("INV-2", provider="adyen")
+    rows = [row(words[0], payment), row(words[1], payment, refund, reference=ours)]
+    rows += [row("ChargebackExternallyWithInfo", other, "DISPUTE000000001")]
+    assert compared(desk, *rows) == [("dispute", "dispute", True)]
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+    assert desk.invoice("INV-2").dispute is Dispute.OPEN
+
+
+def test_captures_are_added_up_and_what_failed_is_taken_off(desk: Desk) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    first, second = (row("Settled", payment, f"CAPTURE{n}", amount) for n, amount in ((1, "60.00"), (2, "40.00")))
+    sent = row("SentForSettle", payment, "CAPTURE2", "40.00")
+    assert compared(desk, first, second, exit_code=0) == []
+    assert compared(desk, first, sent, second, exit_code=0) == []
+    failed = row("CaptureFailed", payment, "CAPTURE2", "40.00")
+    assert compared(desk, first, sent, failed) == [("amount", "captured", False)]
+    assert compared(desk, failed) == [("amount", "captured", False)]
+
+
+def test_instalments_add_up_to_the_refund_or_capture(desk: Desk) -> None:
+    payment, refund, ours = pending(desk)
+    rows = [row("RefundedInstallment", payment, refund, "50.00", reference=ours) for _ in range(2)]
+    rows += [row("SettledInstallment", payment, amount="25.00") for _ in range(4)]
+    rows += [row("SettledInInstallments", payment)]
+    assert compared(desk, *rows, exit_code=0) == []
+    assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
+
+
+def test_a_payment_that_was_cancelled_there_is_doubtful_here(desk: Desk) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    file = desk.folder / "report.csv"
+    file.write_text("\n".join([HEADER, row("Expired", payment, amount="")]) + "\n")
+    (told,) = desk.json(f"reconcile --report {file}", exit_code=3)["differences"]
+    assert (told["here"], told["there"]) == ("100.00 EUR", "Expired")
 
 
 def test_rows_of_others_and_of_other_kinds_may_be_as_they_like(desk: Desk) -> None:
@@ -194,7 +273,7 @@ def test_a_refund_that_was_called_failed_here_and_was_made_there_is_held_and_tol
 def test_a_report_of_another_merchant_account_settles_nothing_of_ours(desk: Desk) -> None:
     payment, refund, ours = pending(desk)
     rows = [row("Refunded", payment, refund, reference=ours, account="Other")]
-    assert compared(desk, *rows, exit_code=0) == []
+    assert compared(desk, *rows) == [("missing-there", "report", False)]
     assert f"No row of it is about {MERCHANT}" in desk(f"reconcile --report {desk.folder / 'report.csv'}").err
     assert desk.json("status")["last_reconcile"] == {}
     desk.environ["REFUNDCLI_ADYEN_MERCHANT_ACCOUNT"] = "Other"

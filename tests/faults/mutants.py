@@ -34,13 +34,13 @@ class Mutant:
 def _a_new_key_on_replay() -> None:
     """`resume` sends with a key that it makes up, as a program would that stores none."""
 
-    def send(refund: Refund, *, provider: Any, **rest: Any) -> Refund:
+    def send_again(refund: Refund, *, provider: Any, **rest: Any) -> Refund:
         made_up = str(uuid.uuid4())
         ask = provider.refund
         with patch.object(type(provider), "refund", lambda _, request, key: ask(request, made_up)):
-            return sending.send(refund, provider=provider, **rest)
+            return sending.send_again(refund, provider=provider, **rest)
 
-    patch.object(resume, "send", send).start()
+    patch.object(resume, "send_again", send_again).start()
 
 
 def _failed_on_any_error() -> None:

@@ -24,7 +24,7 @@ def apply_and_show(app: App) -> None:
     """Ends with 1 where one could not be applied: that is a bug, and the others were."""
     services = app.services
     services.books.write(lambda tx: None)
-    done = apply_with(app, services.event_readers(any_age=True))(books=services.books)
+    done = apply_with(app, services.event_readers())(books=services.books)
     if app.for_people:
         show_applied(done, app.out)
     else:
@@ -37,10 +37,12 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
     services = app.services
     # The store is made, or found to be unusable, before anything is read.
     services.books.write(lambda tx: None)
-    readers = services.event_readers(any_age=True)
+    readers = services.delivery_readers(any_age=True)
     with open_source(file, sys.stdin.buffer) as source:
         deliveries = DeliveryFile(source, provider).deliveries()
-        done = ingest(deliveries, books=services.books, readers=readers, apply=apply_with(app, readers))
+        done = ingest(
+            deliveries, books=services.books, readers=readers, apply=apply_with(app, services.event_readers())
+        )
     if app.for_people:
         show_taken(done, app.out)
     else:

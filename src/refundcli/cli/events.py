@@ -73,12 +73,12 @@ def apply(ctx: typer.Context, output: Output = None) -> None:
 
 
 @app.command(
-    "list", epilog="Examples:  refundcli events list --state contradicts   ·   refundcli events list --about re_1Q…"
+    "list", epilog="Examples:  refundcli events list --state unreviewed   ·   refundcli events list --about re_1Q…"
 )
 def list_(
     ctx: typer.Context,
     state: Annotated[
-        str, typer.Option("--state", metavar="STATE", help="waiting, applied, unmatched, contradicts or unknown.")
+        str, typer.Option("--state", metavar="STATE", help="waiting, applied, unmatched, unreviewed or noted.")
     ] = "",
     provider: OfProvider = None,
     about: Annotated[
@@ -128,18 +128,34 @@ def show(
         me.show_object(event_shape(found) | {"payload": json.loads(found.event.payload)})
 
 
-@app.command(epilog="Example:  refundcli events acknowledge 17 --memo 'split in two by Adyen, case 4711'")
-def acknowledge(ctx: typer.Context, id_: EventId, memo: Memo = "", output: Output = None) -> None:
-    """Say that you dealt with an event that contradicts the books; `status` is quiet about it then.
+@app.command(
+    epilog="Examples:  refundcli events acknowledge 17 --memo 'split in two by Adyen, case 4711'\n\n"
+    "refundcli events acknowledge 18 --as lost   ·   refundcli events acknowledge --code FOO --as none"
+)
+def acknowledge(
+    ctx: typer.Context,
+    id_: Annotated[
+        int | None, typer.Argument(metavar="ID", show_default=False, help="The event's number, as the list shows it.")
+    ] = None,
+    code: Annotated[
+        str, typer.Option("--code", metavar="WORD", help="All unreviewed events of this word, and later ones.")
+    ] = "",
+    decision: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="DECISION",
+            help="How a dispute stands: open, won or lost. With --code what the word means: none or note.",
+        ),
+    ] = "",
+    memo: Memo = "",
+    output: Output = None,
+) -> None:
+    """Acknowledge an update that needs a person: it blocks no refund any more.
 
-    Nothing else changes: what it tells is not taken in.
+    One that may be about a dispute needs --as open, won or lost. A word with no meaning for refunds is decided once
+    for the whole store with --code WORD --as none.
     """
-    from refundcli.output.events_screen import event_shape, show_event
-    from refundcli.services.events import acknowledge_event
+    from refundcli.cli.reviewing import acknowledge_and_show
 
-    me: App = ctx.obj
-    known = acknowledge_event(id_, memo=memo, books=me.services.books)
-    if me.for_people:
-        show_event(known, me.out, zone=me.settings.operator.zone)
-    else:
-        me.show_object(event_shape(known))
+    acknowledge_and_show(ctx.obj, id_, code=code, decision=decision, memo=memo)

@@ -15,7 +15,7 @@ from refundcli.output.events_screen import show_applied
 from refundcli.output.terminal import DOUBT
 from refundcli.secrets import redact
 from refundcli.services.events import Applied
-from refundcli.services.ports import EventReader
+from refundcli.services.ports import DeliveryReader
 
 
 class NobodyToListenTo(SettingsProblem):
@@ -42,7 +42,7 @@ def listen_for_events(app: App, host: str, port: int) -> None:
         readers,
         books=services.books,
         clock=services.clock,
-        apply=apply_with(app, services.event_readers(any_age=True)),
+        apply=apply_with(app, services.event_readers()),
         telling=Telling(
             applied=lambda done: _tell_applied(app, done),
             trouble=lambda error: _tell_trouble(app, error),
@@ -59,16 +59,16 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     app.note(f"Stopped: {keeper.kept} events stored, {keeper.known} known already.")
 
 
-def _readers(app: App) -> Mapping[Provider, EventReader]:
+def _readers(app: App) -> Mapping[Provider, DeliveryReader]:
     """Of the providers whose deliveries could be proven. Raises NobodyToListenTo."""
-    settings, reader = app.settings, app.services.event_readers(any_age=False)
+    settings, reader = app.settings, app.services.delivery_readers(any_age=False)
     secrets = {Provider.STRIPE: settings.stripe.webhook_secret, Provider.ADYEN: settings.adyen.hmac_key}
     if not any(secrets.values()):
         raise NobodyToListenTo
     return {provider: reader(provider) for provider, secret in secrets.items() if secret}
 
 
-def _announce(app: App, host: str, port: int, readers: Mapping[Provider, EventReader]) -> None:
+def _announce(app: App, host: str, port: int, readers: Mapping[Provider, DeliveryReader]) -> None:
     typer.echo(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     sys.stdout.flush()
     if not _is_this_machine(host):

@@ -26,6 +26,7 @@ from refundcli.output.reconcile_screen import (
     show_reconciled,
 )
 from refundcli.output.terminal import DOUBT
+from refundcli.providers.adyen_vocabulary import report_meaning
 from refundcli.services import reconcile as service
 from refundcli.services.finding import invoice_named
 from refundcli.services.reconcile import Comparison, Reconciled
@@ -76,15 +77,15 @@ def with_report(app: App, file: str, provider: Provider) -> None:
         raise NoMerchantAccount
     with open_source(file, sys.stdin.buffer) as source:
         with progress(app.err, "Reading", wanted=app.wants_progress) as advance:
-            report = AdyenReport(source, account=account, advance=advance)
+            report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
         with report, ToldDifferences() as told:
             done = _compare(app, report, provider, account, told)
-            if not report.rows:
+            if not report.account_rows:
                 app.err.say(("! ", DOUBT), f"No row of it is about {account}, the merchant account in the settings.")
-            if report.others:
-                app.note(
-                    f"{report.others} rows of other accounts, or of kinds that say nothing here, were passed over."
-                )
+            if report.other_account_rows:
+                app.note(f"{report.other_account_rows} rows of other merchant accounts were not compared.")
+            if report.unrelated_rows:
+                app.note(f"{report.unrelated_rows} rows that say nothing about refunds were not compared.")
             _show(app, f"{provider.label}'s {report.name}", done, told)
 
 

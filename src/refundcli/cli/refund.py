@@ -88,7 +88,7 @@ def refund(
         return
     from refundcli.cli import refunding
     from refundcli.services.interrupts import Interrupted
-    from refundcli.services.issue_refund import RefundRequest, issue_refund
+    from refundcli.services.issue_refund import RefundRequest, issue_refund, own_refunds
     from refundcli.services.preflight import preflight
 
     refunding.full_or_amount(full, amount)
@@ -113,7 +113,8 @@ def refund(
         return
     live = refunding.connect(me, seen)
     if dry_run:
-        truths = preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers)
+        own = services.books.read(lambda tx: own_refunds(tx.secret(), request, seen))
+        truths = preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers, own=own)
         refunding.show_dry_run(
             me,
             [(share.amount, share.payment) for share in seen.shares],

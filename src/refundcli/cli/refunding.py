@@ -23,6 +23,7 @@ from refundcli.services.keys import checked_key, generated_key
 from refundcli.services.ports import PaymentProvider, Reading
 from refundcli.services.provider_news import PaymentTruth
 from refundcli.services.resume import resume
+from refundcli.services.verdicts import was_never_sent
 
 
 class FullOrAmount(UsageProblem):
@@ -81,9 +82,12 @@ def settle_left_behind(app: App, seen: Preview) -> None:
     earlier = [r for r in left_behind(seen, now=services.clock.now()) if r.state is RefundState.SUBMITTED]
     if earlier:
         app.note(f"An earlier refund was left unfinished; settling it first: {', '.join(r.id for r in earlier)}")
-        resume(
+        done = resume(
             earlier, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
         )
+        for each in done:
+            if each.problem:
+                app.note(f"{each.refund.id}: {each.note}")
 
 
 def connect(app: App, seen: Preview) -> bool:
@@ -199,12 +203,15 @@ def show_interrupted(app: App, request: RefundRequest) -> None:
 
 
 def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) -> ExitCode:
-    if any(refund.state.unfinished for refund in refunds) or any(c.state.unfinished for c in closings):
+    waiting = any(refund.state is RefundState.AWAITING_APPROVAL for refund in refunds)
+    unfinished = [*(refund.state.unfinished for refund in refunds), *(each.state.unfinished for each in closings)]
+    if waiting or any(unfinished):
         return ExitCode.OUTCOME_UNKNOWN
-    declined = any(refund.state in (RefundState.FAILED, RefundState.REVERSED) for refund in refunds)
-    if declined or any(closing.state is ClosingState.FAILED for closing in closings):
+    failed = [refund for refund in refunds if refund.state in (RefundState.FAILED, RefundState.REVERSED)]
+    refused = [refund for refund in failed if was_never_sent(refund)]
+    if len(refused) < len(failed) or any(closing.state is ClosingState.FAILED for closing in closings):
         return ExitCode.DECLINED
-    return ExitCode.DONE
+    return ExitCode.REFUSED if refused else ExitCode.DONE
 
 
 def warn(app: App, asked: Refund | Closing) -> None:

@@ -67,5 +67,10 @@ def _show(me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing
         rows = [(*refund_row(each.refund), each.step) for each in done]
         rows += [(*closing_row(each.closing), each.step) for each in closed]
         me.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
+        # The columns are fixed, and the reason is not left out.
+        notes = [(each.refund.id, each.note) for each in done] + [(each.closing.id, each.note) for each in closed]
+        for name, note in notes:
+            if note:
+                me.note(f"{name}: {note}")
     if not (done or closed):
         me.note("Nothing to resume: everything is settled.")

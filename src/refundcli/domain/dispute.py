@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from refundcli.domain.money import Money
-from refundcli.domain.statuses import Provider
+from refundcli.domain.statuses import Dispute, Provider
 
 
 class DisputeState(StrEnum):
@@ -25,13 +25,9 @@ class DisputeStage(StrEnum):
     CHARGEBACK = "chargeback"
 
 
-# The first of these that a payment has is how its disputes stand (R11).
-SEVERITY = (DisputeState.UNKNOWN, DisputeState.OPEN, DisputeState.LOST, DisputeState.WON)
-
-
 @dataclass(frozen=True, slots=True)
-class Dispute:
-    """One dispute at a provider. `amount` is in the payment's currency; None where the provider did not report it.
+class DisputeRecord:
+    """One dispute of one payment. `amount` is in the payment's currency; None where the provider did not report it.
 
     One without a `reference` is a placeholder, from an import or an older store: the first report of a dispute of that
     payment with a compatible amount fills it in. `status` is the provider's own word.
@@ -39,7 +35,7 @@ class Dispute:
 
     id: int
     payment_id: int
-    provider: Provider
+    provider: Provider | None
     account: str
     reference: str
     stage: DisputeStage
@@ -52,8 +48,34 @@ class Dispute:
     def is_placeholder(self) -> bool:
         return not self.reference
 
+    @property
+    def is_decidable(self) -> bool:
+        """May a refund settle it? Stripe advises one for an inquiry; Adyen's must have been answered."""
+        stripes = self.provider is Provider.STRIPE and self.stage is DisputeStage.INQUIRY
+        return stripes or self.stage is DisputeStage.ANSWERED_INQUIRY
 
-def most_severe(disputes: Iterable[Dispute]) -> DisputeState | None:
-    """How the disputes of one payment stand together; None where there is none that matters."""
+
+# The first of these that a payment has is how its disputes stand together (R11).
+_SEVERITY = (
+    (DisputeState.UNKNOWN, Dispute.UNKNOWN),
+    (DisputeState.OPEN, Dispute.OPEN),
+    (DisputeState.LOST, Dispute.LOST),
+    (DisputeState.WON, Dispute.WON),
+)
+
+
+def most_severe(disputes: Iterable[DisputeRecord]) -> Dispute:
+    """How the disputes of one payment stand together."""
     found = {dispute.state for dispute in disputes}
-    return next((state for state in SEVERITY if state in found), None)
+    return next((word for state, word in _SEVERITY if state in found), Dispute.NONE)
+
+
+def was_won(disputes: Iterable[DisputeRecord]) -> bool:
+    """Was any of them won? Then a refund needs a person's decision, also if another was lost (R11)."""
+    return any(dispute.state is DisputeState.WON for dispute in disputes)
+
+
+def is_inquiry(disputes: Iterable[DisputeRecord]) -> bool:
+    """Is all that is open an inquiry that a person may decide to refund: answered, or at Stripe any (R11)?"""
+    unsettled = [each for each in disputes if each.state in (DisputeState.OPEN, DisputeState.UNKNOWN)]
+    return bool(unsettled) and all(each.state is DisputeState.OPEN and each.is_decidable for each in unsettled)

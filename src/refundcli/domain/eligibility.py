@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from refundcli.domain.dispute import is_inquiry, was_won
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.provider_units import is_too_fine
@@ -24,6 +25,8 @@ from refundcli.domain.refusals import (
     NotIssued,
     NotPaid,
     RuleRefusal,
+    UnreviewedEvent,
+    UnsupportedRefund,
     UseRefund,
     most_important,
 )
@@ -68,6 +71,11 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
     yield from _unsettled(invoice, payment, intent)
     if payment.remaining and not payment.refundable:
         yield DisputeLost(invoice, payment)
+    for update in payment.unreviewed:
+        if update.blocks:
+            yield UnreviewedEvent(invoice, update)
+    if payment.unsupported:
+        yield UnsupportedRefund(invoice, payment, payment.unsupported)
 
 
 def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
@@ -75,7 +83,8 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
     yield from _nothing_there(invoice, payment)
     charged_back = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
     residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
-    if payment.auto_refundable and not (charged_back or intent.after_failed or residue):
+    other_way = charged_back or intent.after_failed or residue or payment.unsupported
+    if payment.auto_refundable and not other_way:
         yield UseRefund(invoice, payment)
     yield from _unsettled(invoice, payment, intent)
     if payment.taken_by_dispute and not payment.refundable and not charged_back:
@@ -173,10 +182,11 @@ def _nothing_there(invoice: Invoice, payment: Payment) -> Iterator[RuleRefusal]:
 def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
     if payment.processing:
         yield CurrentlyProcessing(invoice, payment)
-    if payment.dispute is Dispute.OPEN:
+    decided = bool(intent.dispute_decision.strip())
+    if payment.dispute is Dispute.OPEN and not (decided and is_inquiry(payment.disputes)):
         # Refunding now could pay the customer twice: once by us, once by the bank (R11).
         yield Disputed(invoice, payment)
-    if payment.dispute is Dispute.WON and not intent.dispute_decision.strip():
+    if not decided and (payment.dispute is Dispute.WON or was_won(payment.disputes)):
         yield DisputeClosed(invoice, payment)
 
 

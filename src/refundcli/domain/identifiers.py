@@ -1,4 +1,4 @@
-"""Names for new things: sortable by time, unguessable, safe in a shell, a URL and a provider's field."""
+"""Names for new things: unguessable, safe in a shell, a URL and a provider's field."""
 
 import secrets
 from datetime import datetime
@@ -12,4 +12,13 @@ _SHIFTS = range(120, -1, -10)
 def new_id(prefix: str, at: datetime) -> str:
     """A ULID behind a prefix, such as `rf_01JD…`: 48 bits of milliseconds, then 80 random bits."""
     number = int(at.timestamp() * 1000) << 80 | secrets.randbits(80)
+    return prefix + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+
+
+def derived_id(prefix: str, digest: bytes) -> str:
+    """A name that looks the same and is not sortable: 128 bits of `digest`, so equal digests have one name.
+
+    Whatever lists things in the order of time must order them by their time, not by such a name.
+    """
+    number = int.from_bytes(digest[:16])
     return prefix + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])

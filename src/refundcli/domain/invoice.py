@@ -6,33 +6,63 @@ from datetime import date, datetime
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency
+from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 
 
 @dataclass(frozen=True, slots=True)
+class Unreviewed:
+    """A provider update about a payment that is not applied, and why; it blocks the refund (R13).
+
+    `is_waiting`: it is stored and not looked at yet. Otherwise a person decides. `is_from_webhook`: the provider sent
+    it by itself; otherwise it was found in a report, or when the provider was asked.
+    """
+
+    event_id: int
+    provider: Provider
+    word: str
+    why: str
+    is_waiting: bool = False
+    is_from_webhook: bool = True
+
+    @property
+    def blocks(self) -> bool:
+        """Stripe's events are hints to ask again, and it is asked before each refund: then only disputes count."""
+        return not self.is_waiting or self.provider is not Provider.STRIPE or "dispute" in self.word
+
+
+@dataclass(frozen=True, slots=True)
 class Payment:
     """Money taken for an invoice, in the invoice's currency.
 
-    `reserved` is promised to refunds under way, `refunded` is gone through this store, `returned_elsewhere`
-    went back before the store knew the payment or by other hands; `opening_returned` is what it came with,
-    at `opening_at`.
+    `allocated` is this invoice's share of the provider's payment, `provider_captured` what the provider took of that
+    payment as a whole (None while nobody reported it). `reserved` is promised to refunds under way, `refunded` is gone
+    through this store, `returned_elsewhere` went back before the store knew the payment or as an external refund;
+    `opening_returned` is what it came with, at `opening_at`. `lost` went to disputes and is not recorded yet,
+    `credited` was given to the customer's balance at the provider.
     """
 
     id: int
-    captured: Money
+    allocated: Money
     reserved: Money
     refunded: Money
     returned_elsewhere: Money
     auto_refundable: bool
+    lost: Money
+    credited: Money
+    provider_captured: Money | None = None
     provider: Provider | None = None
     method: str = ""
     references: tuple[str, ...] = ()
     processing: bool = False
     dispute: Dispute = Dispute.NONE
-    dispute_amount: Money | None = None
     dispute_recorded: Money | None = None
+    disputes: tuple[DisputeRecord, ...] = ()
+    unreviewed: tuple[Unreviewed, ...] = ()
+    unsupported: str = ""
+    loss_acknowledged: Money | None = None
     paid_on: date | None = None
     opening_returned: Money | None = None
     opening_at: datetime | None = None
@@ -43,24 +73,32 @@ class Payment:
         return self.references[0] if self.references else ""
 
     @property
+    def captured(self) -> Money:
+        """What was taken for this invoice: its share, or less where the provider captured less."""
+        reported = self.provider_captured
+        return self.allocated if reported is None else min(self.allocated, reported)
+
+    @property
     def remaining(self) -> Money:
-        """Captured and not yet given back or promised; never less than nothing."""
-        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
+        """Captured and not yet given back, promised or credited; never less than nothing."""
+        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor + self.credited.minor
         return Money(max(self.captured.minor - given, 0), self.captured.currency)
 
     @property
     def taken_by_dispute(self) -> Money:
-        """What a lost dispute took back through the bank and no record tells yet (R11)."""
-        nothing = zero(self.captured.currency)
-        if self.dispute is not Dispute.LOST:
-            return nothing
-        taken = (self.dispute_amount or self.captured) - (self.dispute_recorded or nothing)
-        return max(nothing, min(taken, self.remaining))
+        """What lost disputes took back through the bank and no record tells yet (R11)."""
+        return min(self.lost, self.remaining)
 
     @property
     def refundable(self) -> Money:
-        """What may still be returned: what remains, less what a lost dispute took."""
-        return self.remaining - self.taken_by_dispute if self.dispute is Dispute.LOST else self.remaining
+        """What may still be returned: what remains, less what lost disputes took."""
+        return self.remaining - self.taken_by_dispute
+
+    @property
+    def loss(self) -> Money:
+        """How much more is out, refunded and lost to disputes, than was captured (I13); zero in the normal case."""
+        out = self.refunded.minor + self.returned_elsewhere.minor + self.lost.minor
+        return Money(max(out - self.captured.minor, 0), self.captured.currency)
 
     @property
     def why_not_auto_refundable(self) -> str:
@@ -122,6 +160,15 @@ class Invoice:
         return zero(self.currency) < self.refunded < self.paid
 
     @property
+    def credited(self) -> Money:
+        return self._sum(p.credited for p in self.payments)
+
+    @property
+    def loss(self) -> Money:
+        """How much more is out than was captured (I13)."""
+        return self._sum(p.loss for p in self.payments)
+
+    @property
     def auto_refundable(self) -> bool:
         return any(p.auto_refundable for p in self.payments)
 
@@ -141,8 +188,8 @@ class Invoice:
 
     @property
     def dispute(self) -> Dispute:
-        """The gravest of its payments' disputes."""
-        gravity = (Dispute.OPEN, Dispute.LOST, Dispute.WON)
+        """The most severe of its payments' disputes."""
+        gravity = (Dispute.UNKNOWN, Dispute.OPEN, Dispute.LOST, Dispute.WON)
         found = {p.dispute for p in self.payments}
         return next((dispute for dispute in gravity if dispute in found), Dispute.NONE)
 
@@ -160,6 +207,6 @@ def status_after(now: InvoiceStatus, *, paid: Money, returned: Money) -> Invoice
     """
     if now is InvoiceStatus.PAID and paid and paid <= returned:
         return InvoiceStatus.REFUNDED
-    if now is InvoiceStatus.REFUNDED and returned < paid:
+    if now is InvoiceStatus.REFUNDED and (returned < paid or not paid):
         return InvoiceStatus.PAID
     return now

@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
-from refundcli.domain.statuses import CreditNoteStatus, Provider, RefundKind, RefundState, holds_reservation
+from refundcli.domain.statuses import CreditNoteStatus, Provider, RefundKind, RefundState
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,15 @@ class Refund:
     acknowledged_at: datetime | None = None
     acknowledged_by: str = ""
     run_id: str = ""
+    failure_code: str = ""
+    pending_reason: str = ""
+    expires_at: datetime | None = None
+    succeeded_at: datetime | None = None
+    failed_at: datetime | None = None
+    reversed_amount: Money | None = None
+    holding: bool = False
+    hold_until: datetime | None = None
+    undecided: bool = False
 
     @property
     def provider(self) -> Provider | None:
@@ -114,15 +123,41 @@ class Refund:
         return self.came_back_at is not None and self.acknowledged_at is None
 
     @property
-    def holds_reservation(self) -> bool:
-        """A late failure still does: the provider may try again by itself, until a person knows better."""
-        if self.is_external and self.state is not RefundState.FAILED:
-            return False
-        return holds_reservation(self.state, waits_for_a_person=self.needs_acknowledgement)
+    def succeeded_after_failure(self) -> bool:
+        """Did the provider report, dated later than the failure, that it was made after all (R14)?"""
+        failed_late = self.state is RefundState.FAILED and self.succeeded_at and self.failed_at
+        return bool(failed_late and self.succeeded_at and self.failed_at and self.succeeded_at > self.failed_at)
 
-    def comes_back_by(self, state: RefundState, *, is_late: bool) -> bool:
-        """Does this end take back a success that was told?"""
+    @property
+    def needs_acknowledgement_after_all(self) -> bool:
+        """Is it held already because it succeeded after its failure?"""
+        return self.holding and self.hold_until is None and self.needs_acknowledgement
+
+    @property
+    def is_chargeback(self) -> bool:
+        """Recorded as what a lost dispute took through the bank (R11)."""
+        return self.kind is RefundKind.RECORD and self.reason is RefundReason.CHARGEBACK
+
+    @property
+    def counted(self) -> Money:
+        """What of it is gone: all of it, or less where a part came back."""
+        return self.amount - self.reversed_amount if self.reversed_amount else self.amount
+
+    @property
+    def holds_reservation(self) -> bool:
+        """Is its amount promised? A failed one may hold it still: the provider may try again by itself (R14).
+
+        An external refund holds it while nobody has decided whether it is one that was recorded by hand.
+        """
+        if self.is_external:
+            return self.holding or (self.undecided and self.state in _GIVEN)
+        return self.state.holds_reservation or self.holding
+
+    def needs_acknowledgement_as(self, state: RefundState) -> bool:
+        """Does this end take back what was reported as done: accepted, or succeeded (R14)?"""
         if self.kind is RefundKind.RECORD:
             return False
-        taken_back = is_late or self.state.counts_as_refunded
-        return state is RefundState.REVERSED or (state is RefundState.FAILED and taken_back)
+        return state is RefundState.REVERSED or (state is RefundState.FAILED and self.state in _GIVEN)
+
+
+_GIVEN = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})

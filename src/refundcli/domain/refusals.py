@@ -9,7 +9,7 @@ from refundcli.domain.statuses import InvoiceStatus
 
 if TYPE_CHECKING:
     from refundcli.domain.closing import Closing
-    from refundcli.domain.invoice import Invoice, Payment
+    from refundcli.domain.invoice import Invoice, Payment, Unreviewed
     from refundcli.domain.refund import Refund
 
 
@@ -99,9 +99,11 @@ class NothingToRefund(RuleRefusal):
 
     def __init__(self, invoice: "Invoice") -> None:
         flying = f", {invoice.in_flight} is in flight" if invoice.in_flight else ""
+        credited = f", {invoice.credited} was credited to the customer's balance" if invoice.credited else ""
         super().__init__(
             invoice,
-            f"{invoice.number} has nothing left to refund: {invoice.refunded} of {invoice.paid} was returned{flying}.",
+            f"{invoice.number} has nothing left to refund: "
+            f"{invoice.refunded} of {invoice.paid} was returned{flying}{credited}.",
             why="nothing is left",
             hint=f"refundcli invoice show {invoice.number}   lists its refunds",
         )
@@ -192,6 +194,41 @@ class DisputeLost(RuleRefusal):
         )
 
 
+class UnreviewedEvent(RuleRefusal):
+    """A provider reported something about this payment that nobody has looked at (R13)."""
+
+    code = "unreviewed-event"
+    rule = "R13"
+
+    def __init__(self, invoice: "Invoice", update: "Unreviewed") -> None:
+        who, number = update.provider.label, update.event_id
+        if update.is_waiting:
+            message = f"{who} reported {update.word} about the payment of {invoice.number}, and it is not applied yet."
+            hint = "refundcli events apply"
+        else:
+            message = f"{who} reported {update.word} about the payment of {invoice.number}: {update.why}."
+            hint = f"refundcli events show {number}, then: refundcli events acknowledge {number}"
+        super().__init__(invoice, message, why=f"event {number} ({update.word}) needs a look", hint=hint)
+        self.context["event"] = number
+
+
+class UnsupportedRefund(RuleRefusal):
+    """The provider's payment cannot be refunded from here without harm; another way is open (R12)."""
+
+    code = "unsupported-refund"
+    rule = "R12"
+
+    def __init__(self, invoice: "Invoice", payment: "Payment", why: str) -> None:
+        where = payment.provider.label if payment.provider else "the provider"
+        super().__init__(
+            invoice,
+            f"{invoice.number} cannot be refunded from here: {why}. Nothing was sent.",
+            why=why,
+            hint=f"Refund it in {where}'s dashboard, then: "
+            f"refundcli mark-refunded {invoice.number} --full --reason REASON --reference ID",
+        )
+
+
 class OverRefund(RuleRefusal):
     code = "over-refund"
     rule = "R3"
@@ -248,6 +285,8 @@ PRECEDENCE = (
     "disputed",
     "dispute-closed",
     "dispute-lost",
+    "unreviewed-event",
+    "unsupported-refund",
     "over-refund",
     "possible-duplicate",
 )

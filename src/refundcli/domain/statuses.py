@@ -17,7 +17,10 @@ class InvoiceStatus(StrEnum):
 
 
 class Dispute(StrEnum):
+    """How the disputes of a payment stand together."""
+
     NONE = ""
+    UNKNOWN = "unknown"  # the provider uses a word that is not listed (R13)
     OPEN = "open"
     WON = "won"
     LOST = "lost"
@@ -45,11 +48,6 @@ class RefundState(StrEnum):
     def unfinished(self) -> bool:
         """Still to be settled with the provider."""
         return self in (RefundState.READY, RefundState.SUBMITTED)
-
-
-def holds_reservation(state: RefundState, *, waits_for_a_person: bool) -> bool:
-    """Is the amount still promised? After a late failure it is, until a person has acknowledged it."""
-    return state.holds_reservation or (state is RefundState.FAILED and waits_for_a_person)
 
 
 _RESERVED = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING})

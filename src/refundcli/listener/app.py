@@ -13,7 +13,7 @@ from refundcli.listener.keeper import Keeper, TooManyWaiting
 from refundcli.listener.refusals import Refusals
 from refundcli.services.deliveries import DeliveryRefused, Flaw
 from refundcli.services.events import believed
-from refundcli.services.ports import EventReader
+from refundcli.services.ports import DeliveryReader
 from refundcli.services.provider_news import NewEvent
 
 MOST_BYTES = 1024 * 1024
@@ -26,7 +26,7 @@ _LATER = {"Retry-After": "5"}
 
 
 def create_app(
-    readers: Mapping[Provider, EventReader],
+    readers: Mapping[Provider, DeliveryReader],
     keeper: Keeper,
     refusals: Refusals,
     *,
@@ -37,7 +37,7 @@ def create_app(
         counts = {"kept": keeper.kept, "known": keeper.known, "refused": dict(refusals.counts)}
         return JSONResponse({"ok": keeper.is_well, **counts}, 200 if keeper.is_well else 503)
 
-    def route(provider: Provider, reader: EventReader) -> Route:
+    def route(provider: Provider, reader: DeliveryReader) -> Route:
         async def deliver(request: Request) -> Response:
             try:
                 told = await _proven(request, provider, reader, body_seconds)
@@ -60,7 +60,7 @@ def create_app(
     return Starlette(routes=routes, exception_handlers={Exception: broken})
 
 
-async def _proven(request: Request, provider: Provider, reader: EventReader, seconds: float) -> list[NewEvent]:
+async def _proven(request: Request, provider: Provider, reader: DeliveryReader, seconds: float) -> list[NewEvent]:
     body = await asyncio.wait_for(_body(request), seconds)
     if body is None:
         raise DeliveryRefused(provider, Flaw.TOO_LARGE, f"it has more than {MOST_BYTES} bytes")

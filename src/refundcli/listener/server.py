@@ -17,7 +17,7 @@ from refundcli.listener.keeper import Keeper
 from refundcli.listener.refusals import Refusals
 from refundcli.listener.turns import InTurns
 from refundcli.services.events import Applied, Apply
-from refundcli.services.ports import Books, Clock, EventReader
+from refundcli.services.ports import Books, Clock, DeliveryReader
 
 _STOP_SECONDS = 10
 # Fewer than the files that a process may have open.
@@ -69,7 +69,7 @@ class Listener:
 
     def __init__(
         self,
-        readers: Mapping[Provider, EventReader],
+        readers: Mapping[Provider, DeliveryReader],
         *,
         books: Books,
         clock: Clock,

@@ -12,7 +12,7 @@ from refundcli.services.provider_news import EventState, StoredEvent
 
 EVENT_COLUMNS = ("id", "received_at", "provider", "kind", "about", "state", "note")
 _STYLES = {
-    EventState.CONTRADICTS: BAD,
+    EventState.UNREVIEWED: BAD,
     EventState.WAITING: DOUBT,
     EventState.UNMATCHED: DOUBT,
     EventState.APPLIED: GOOD,
@@ -37,6 +37,7 @@ def event_shape(stored: StoredEvent) -> dict[str, Any]:
         "occurred_at": event.occurred_at,
         "received_at": stored.received_at,
         "state": stored.state,
+        "source": event.source,
         "note": stored.note or None,
     }
 

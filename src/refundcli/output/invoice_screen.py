@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from refundcli.domain.closing import Closing
+from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.eligibility import PossibleAction, possible_actions
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
@@ -148,7 +149,8 @@ def _sums(invoice: Invoice, screen: Screen) -> None:
 
 
 def _is_remarkable(payment: Payment) -> bool:
-    return bool(payment.dispute or payment.processing or payment.returned_elsewhere or len(payment.references) > 1)
+    told = (payment.disputes, payment.unreviewed, payment.returned_elsewhere, payment.credited, payment.loss)
+    return any(told) or payment.processing or len(payment.references) > 1
 
 
 def _payments(invoice: Invoice, screen: Screen) -> None:
@@ -176,10 +178,20 @@ def _payment_notes(payment: Payment) -> str:
         notes.append(f"{payment.returned_elsewhere.number} returned before or elsewhere")
     if payment.processing:
         notes.append("currently processing")
-    if payment.dispute:
-        amount = f" over {payment.dispute_amount}" if payment.dispute_amount else ""
-        notes.append(f"dispute {payment.dispute}{amount}")
+    notes += [_dispute_words(dispute) for dispute in payment.disputes]
+    if payment.credited:
+        notes.append(f"{payment.credited} credited to the customer's balance")
+    if payment.loss:
+        notes.append(f"{payment.loss} more is out than was captured")
+    notes += [f"event {each.event_id}, {each.word}: {each.why}" for each in payment.unreviewed if each.blocks]
     return ", ".join(notes)
+
+
+def _dispute_words(dispute: DisputeRecord) -> str:
+    """`dispute dp_1 lost over 30.00 EUR`"""
+    name = f" {dispute.reference}" if dispute.reference else ""
+    amount = f" over {dispute.amount}" if dispute.amount else ""
+    return f"dispute{name} {dispute.state}{amount}"
 
 
 def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:

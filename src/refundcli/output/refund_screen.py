@@ -83,7 +83,8 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
 
 def truth_words(truth: PaymentTruth) -> str:
     """`pi_1 has 100.00 EUR captured, 25.00 returned, no dispute`"""
-    dispute = f"its dispute is {truth.dispute.dispute}" if truth.dispute and truth.dispute.dispute else "no dispute"
+    disputes = [f"dispute {each.reference} {each.state or each.status}".replace("  ", " ") for each in truth.disputes]
+    dispute = ", ".join(disputes) or "no dispute"
     return f"{truth.references[0]} has {truth.captured} captured, {truth.refunded.number} returned, {dispute}"
 
 

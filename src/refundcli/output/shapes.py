@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.closing import Closing
+from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.eligibility import possible_actions
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice, Payment
@@ -76,7 +77,9 @@ def payment(of: Payment) -> dict[str, Any]:
         "references": list(of.references),
         "provider": of.provider,
         "method": of.method or None,
+        "allocated": money(of.allocated),
         "captured": money(of.captured),
+        "captured_at_provider": money(of.provider_captured) if of.provider_captured is not None else None,
         "refunded": money(of.refunded),
         "returned_elsewhere": money(of.returned_elsewhere),
         "in_flight": money(of.reserved),
@@ -85,8 +88,27 @@ def payment(of: Payment) -> dict[str, Any]:
         "why_not_auto_refundable": of.why_not_auto_refundable or None,
         "processing": of.processing,
         "dispute": of.dispute or None,
-        "dispute_amount": money(of.dispute_amount) if of.dispute_amount else None,
+        "lost": money(of.lost),
+        "credited": money(of.credited),
+        "disputes": [dispute(each) for each in of.disputes],
+        "unreviewed": [
+            {"event": each.event_id, "word": each.word, "why": each.why, "waiting": each.is_waiting}
+            for each in of.unreviewed
+        ],
+        "unsupported": of.unsupported or None,
         "paid_on": of.paid_on,
+    }
+
+
+def dispute(of: DisputeRecord) -> dict[str, Any]:
+    return {
+        "provider": of.provider,
+        "reference": of.reference or None,
+        "stage": of.stage,
+        "state": of.state,
+        "status": of.status or None,
+        "amount": money(of.amount) if of.amount else None,
+        "reported_at": of.reported_at,
     }
 
 
@@ -107,6 +129,13 @@ def refund(of: Refund) -> dict[str, Any]:
         "provider_reference": of.provider_reference or None,
         "provider_status": of.provider_status or None,
         "failure": of.failure or None,
+        "failure_code": of.failure_code or None,
+        "pending_reason": of.pending_reason or None,
+        "expires_at": of.expires_at,
+        "reversed_amount": money(of.reversed_amount) if of.reversed_amount else None,
+        "held": of.holding,
+        "held_until": of.hold_until,
+        "undecided": of.undecided,
         "request_key": of.request_key,
         "invoice": of.invoice_number,
         "operator": of.operator,
@@ -204,14 +233,15 @@ def dry_run_answer(
 
 def payment_truth(of: "PaymentTruth") -> dict[str, Any]:
     """A payment as its provider knows it."""
-    dispute = of.dispute
     return {
         "provider": of.provider,
         "payment": of.references[0],
         "captured": money(of.captured),
         "refunded": money(of.refunded),
         "processing": of.processing,
-        "dispute": dispute.dispute or None if dispute else None,
+        "disputes": [
+            {"reference": each.reference or None, "state": each.state, "status": each.status} for each in of.disputes
+        ],
         "asked_at": of.asked_at,
     }
 

@@ -9,19 +9,26 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import RefundState
 from refundcli.output import shapes
 from refundcli.output.closing_screen import verdict
+from refundcli.output.events_screen import event_shape
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Screen, local_time
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.provider_news import EventState
 from refundcli.services.status import Next, OpenClosing, OpenRefund, Status
 
-_TO_ADD = {Next.RESOLVE: " --not-executed --evidence TEXT", Next.ADOPT: " --reason REASON"}
+_TO_ADD = {
+    Next.RESOLVE: " --not-executed --evidence TEXT",
+    Next.ADOPT: " --reason REASON",
+    Next.MATCH: " --record REFUND",
+}
 _EVENTS_TOLD = {
-    EventState.CONTRADICTS: "events contradict the books",
     EventState.WAITING: "events wait to be applied",
     EventState.UNMATCHED: "events are about payments that are not here",
-    EventState.UNKNOWN: "events of kinds that say nothing here",
 }
-_UNFINISHED = {RefundState.READY: "not sent yet", RefundState.SUBMITTED: "not confirmed"}
+_UNFINISHED = {
+    RefundState.READY: "not sent yet",
+    RefundState.SUBMITTED: "not confirmed",
+    RefundState.AWAITING_APPROVAL: "awaits approval at the provider",
+}
 STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
 
 
@@ -29,12 +36,14 @@ def show_status(status: Status, store: dict[str, str], screen: Screen, *, zone: 
     if status.needs_someone:
         screen.say(("! ", DOUBT), "Something needs you.")
     else:
-        screen.say(("✓ ", GOOD), "Nothing needs you.")
+        screen.say(("✓ ", GOOD), "All clear.")
+    _unreviewed(status, screen)
+    _losses(status, screen)
     _refunds("Unfinished refunds", status.unfinished, screen)
     _closings(status.closings, screen)
-    _refunds("Came back", status.came_back, screen)
+    _refunds("Failed or reversed after they were accepted", status.came_back, screen)
     _refunds("Accepted, not final", status.pending, screen)
-    _refunds("Made elsewhere", status.elsewhere, screen)
+    _refunds("External refunds", status.elsewhere, screen)
     _invoices("In dispute", status.disputed, screen)
     _invoices("Currently processing", status.processing, screen)
     screen.blank()
@@ -47,6 +56,39 @@ def show_status(status: Status, store: dict[str, str], screen: Screen, *, zone: 
     _events(status, screen)
     for account in status.accounts:
         screen.say((f"{account.provider.label} account {account.account}", QUIET))
+
+
+def _unreviewed(status: Status, screen: Screen) -> None:
+    if not status.unreviewed:
+        return
+    screen.blank()
+    screen.say(("Provider updates to review; their payments are not refunded until then", STRONG))
+    screen.entries(
+        [
+            (
+                ((f"event {each.id}", ""), (each.event.provider.label, ""), (each.event.kind, DOUBT)),
+                f"{each.note}   refundcli events acknowledge {each.id}",
+            )
+            for each in status.unreviewed
+        ]
+    )
+
+
+def _losses(status: Status, screen: Screen) -> None:
+    if not status.losses:
+        return
+    screen.blank()
+    screen.say(("More is out than was captured", STRONG))
+    screen.entries(
+        [
+            (
+                ((invoice.number, ""), (str(invoice.loss), DOUBT), ("lost", "")),
+                f"refundcli acknowledge {invoice.number}",
+            )
+            for invoice in status.losses
+        ],
+        right=(1,),
+    )
 
 
 def _events(status: Status, screen: Screen) -> None:
@@ -67,6 +109,11 @@ def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
         asked = each_closing.closing
         told = (asked.wanted.value, asked.id, asked.invoice_number, "", _age(each_closing.age))
         yield *told, _next(each_closing)
+    for event in status.unreviewed:
+        command = f"refundcli events acknowledge {event.id}"
+        yield "unreviewed", str(event.id), event.event.kind, "", "", command
+    for invoice in status.losses:
+        yield "loss", "", invoice.number, str(invoice.loss), "", f"refundcli acknowledge {invoice.number}"
     for what, invoices in (("disputed", status.disputed), ("processing", status.processing)):
         for invoice in invoices:
             yield what, "", invoice.number, str(invoice.refundable), "", Next.WAIT
@@ -80,6 +127,8 @@ def status_shape(status: Status, store: dict[str, str]) -> dict[str, Any]:
         "came_back": [_shape(each) for each in status.came_back],
         "pending": [_shape(each) for each in status.pending],
         "elsewhere": [_shape(each) for each in status.elsewhere],
+        "unreviewed": [event_shape(each) for each in status.unreviewed],
+        "losses": [{"invoice": each.number, "amount": shapes.money(each.loss)} for each in status.losses],
         "disputed": [invoice.number for invoice in status.disputed],
         "processing": [invoice.number for invoice in status.processing],
         "store": store,
@@ -161,6 +210,9 @@ def _invoices(title: str, invoices: Sequence[Invoice], screen: Screen) -> None:
 def _command(each: OpenRefund | OpenClosing) -> str | None:
     if each.next is Next.WAIT:
         return None
+    if each.next in (Next.APPROVE, Next.TOP_UP):
+        # To be done at the provider; what came of it is asked for then.
+        return f"refundcli {'resume' if each.next is Next.APPROVE else 'reconcile'}"
     if isinstance(each, OpenClosing):
         return f"refundcli {each.next} {each.closing.id}{_TO_ADD.get(each.next, '')}"
     if each.next is Next.RECONCILE:

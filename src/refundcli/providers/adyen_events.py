@@ -1,4 +1,4 @@
-"""Adyen's webhooks: every item of a delivery is proven by its own signature, and read by its event code."""
+"""Adyen's webhooks: every item of a delivery is verified by its own signature."""
 
 import base64
 import binascii
@@ -6,68 +6,24 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from refundcli.domain.currencies import CODES, currency
-from refundcli.domain.money import Money
-from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
-from refundcli.domain.statuses import Dispute, Provider, RefundState
+from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
-from refundcli.providers.http import said, text_in
+from refundcli.providers.adyen_meaning import Fields, event_key, payments_of
+from refundcli.providers.http import text_in
 from refundcli.services.deliveries import DeliveryRefused, Flaw
-from refundcli.services.provider_news import DisputeNews, NewEvent, News, RefundNews
-
-Fields = Mapping[str, Any]
+from refundcli.services.provider_news import NewEvent
 
 MOST_ITEMS = 100
 _FUTURE = timedelta(days=1)
-_OUR_REFUND = re.compile(r"rf_[0-9A-Z]{26}")
 # No colon: the signature joins the fields with colons and escapes none. With at most one field that may hold
 # some, the merchant's own reference, a signed text can be read in one way only.
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{0,80}")
 _VALUE = re.compile(r"-?[0-9]{1,15}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Refunding:
-    """What an event says of a refund: by `success` where it tells, else whatever `success` is."""
-
-    succeeded: RefundState
-    failed: RefundState | None
-    is_late: bool = False
-
-
-# The vendor's event code, and what it means for a refund. None: it says nothing of how the refund ends.
-REFUND_EVENTS: Mapping[str, _Refunding] = {
-    "REFUND": _Refunding(RefundState.SUCCEEDED, RefundState.FAILED),
-    "CANCEL_OR_REFUND": _Refunding(RefundState.SUCCEEDED, RefundState.FAILED),
-    "REFUND_FAILED": _Refunding(RefundState.FAILED, RefundState.FAILED, is_late=True),  # its success is "true"
-    "REFUNDED_REVERSED": _Refunding(RefundState.REVERSED, RefundState.REVERSED),  # and so is this one's
-    "POSTPONED_REFUND": _Refunding(RefundState.PENDING, RefundState.FAILED),  # waits for the capture
-}
-# And for a dispute. At the first no money moved yet, but the bank may take it any day: a refund could be the second.
-DISPUTE_EVENTS: Mapping[str, Dispute] = {
-    "REQUEST_FOR_INFORMATION": Dispute.OPEN,
-    "INFORMATION_SUPPLIED": Dispute.NONE,  # the bank has its answer; a chargeback would be a new dispute
-    "NOTIFICATION_OF_CHARGEBACK": Dispute.OPEN,
-    "CHARGEBACK": Dispute.OPEN,  # debited, and may still be defended
-    "PREARBITRATION_OPEN": Dispute.OPEN,
-    "CHARGEBACK_REVERSED": Dispute.WON,
-    "ISSUER_RESPONSE_TIMEFRAME_EXPIRED": Dispute.WON,  # the bank accepted the defence, or let its time pass
-    "PREARBITRATION_WON": Dispute.WON,
-    "PREARBITRATION_ISSUER_WITHDRAWN": Dispute.WON,
-    "SCHEME_ARBITRATION_WON": Dispute.WON,
-    "SECOND_CHARGEBACK": Dispute.LOST,
-    "PREARBITRATION_LOST": Dispute.LOST,
-    "PREARBITRATION_ACCEPTED": Dispute.LOST,
-    "PREARBITRATION_DECLINED": Dispute.OPEN,
-    "SCHEME_ARBITRATION": Dispute.OPEN,
-    "SCHEME_ARBITRATION_LOST": Dispute.LOST,
-    "DISPUTE_DEFENSE_PERIOD_ENDED": Dispute.LOST,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +35,7 @@ class BasicAuth:
 
 
 class AdyenEvents:
-    """`EventReader` for one merchant account. Needs no network: Adyen's event says all there is."""
+    """`DeliveryReader` for one merchant account: what is verified, each item by itself."""
 
     def __init__(
         self,
@@ -106,17 +62,6 @@ class AdyenEvents:
             raise _refused(Flaw.OTHER_MODE, "it is for the other mode, live or test")
         return [self._event(_item_in(each)) for each in items]
 
-    def news_in(self, event: NewEvent) -> Sequence[News] | None:
-        item = json.loads(event.payload)
-        try:
-            if event.kind in REFUND_EVENTS:
-                return self._refund_news(event, item)
-            if event.kind in DISPUTE_EVENTS:
-                return [self._dispute_news(event, item)]
-        except UnreadableAmount:
-            return None
-        return None
-
     def _check_sender(self, headers: Mapping[str, str]) -> None:
         if self._auth is None:
             return
@@ -138,13 +83,14 @@ class AdyenEvents:
             raise _refused(Flaw.OUT_OF_TIME, "its date lies in the future")
         return NewEvent(
             provider=Provider.ADYEN,
-            key=f"{item['pspReference']}:{item['eventCode']}:{item['success']}",
+            key=event_key(item),
             kind=item["eventCode"],
             about=item["pspReference"],
             account=self._account,
             livemode=self.livemode,
             occurred_at=at,
             payload=json.dumps(_without_signature(item), sort_keys=True),
+            payments=payments_of(item),
         )
 
     def _check_signature(self, item: Fields) -> None:
@@ -155,51 +101,6 @@ class AdyenEvents:
         made = base64.b64encode(hmac.new(self._key, _signed_text(item).encode(), hashlib.sha256).digest())
         if not hmac.compare_digest(made, signature.encode("utf-8", "replace")):
             raise _refused(Flaw.FORGED, "the signature of an item does not fit it")
-
-    # --- what it means ---------------------------------------------------------------------------------------
-
-    def _refund_news(self, event: NewEvent, item: Fields) -> list[News]:
-        data = item.get("additionalData")
-        action = text_in(data.get("modification.action")) if isinstance(data, Mapping) else ""
-        if event.kind == "CANCEL_OR_REFUND" and action != "refund":
-            return []
-        meaning = REFUND_EVENTS[event.kind]
-        state = meaning.succeeded if item["success"] == "true" else meaning.failed
-        amount = _amount(item)
-        if state is None or amount is None:
-            return []
-        named = text_in(item.get("merchantReference"))
-        failed = state in (RefundState.FAILED, RefundState.REVERSED)
-        reason = said(text_in(item.get("reason")) or event.kind)
-        return [
-            RefundNews(
-                provider=Provider.ADYEN,
-                reference=item["pspReference"],
-                payment_references=(text_in(item.get("originalReference")),),
-                amount=amount,
-                state=state,
-                status=f"{event.kind} {item['success']}",
-                account=self._account,
-                livemode=self.livemode,
-                refund_id=named if _OUR_REFUND.fullmatch(named) else "",
-                failure=f"Adyen: {reason}" if failed else "",
-                is_late=meaning.is_late,
-                created_at=event.occurred_at,
-            )
-        ]
-
-    def _dispute_news(self, event: NewEvent, item: Fields) -> DisputeNews:
-        references = (text_in(item.get("originalReference")), item["pspReference"])
-        return DisputeNews(
-            provider=Provider.ADYEN,
-            payment_references=tuple(filter(None, references)),
-            dispute=DISPUTE_EVENTS[event.kind],
-            status=event.kind,
-            at=event.occurred_at,
-            amount=_amount(item),
-            account=self._account,
-            livemode=self.livemode,
-        )
 
 
 def _json(body: bytes) -> Fields:
@@ -261,13 +162,6 @@ def _without_signature(item: Fields) -> dict[str, Any]:
     data = item.get("additionalData")
     kept = {name: value for name, value in data.items() if name != "hmacSignature"} if isinstance(data, Mapping) else {}
     return {**item, "additionalData": kept}
-
-
-def _amount(item: Fields) -> Money | None:
-    value, code = _signed_amount(item)
-    if not value or code not in CODES or int(value) <= 0:
-        return None
-    return from_provider_minor(Provider.ADYEN, int(value), currency(code))
 
 
 def _time(told: object) -> datetime | None:

@@ -8,7 +8,7 @@ from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
 from refundcli.secrets import Secret, resolve
-from refundcli.services.ports import EventReader, InvoiceCloser, PaymentProvider, ProviderRecords
+from refundcli.services.ports import DeliveryReader, EventReader, InvoiceCloser, PaymentProvider, ProviderRecords
 from refundcli.services.rate_limit import Pace
 from refundcli.settings import Settings, variable
 
@@ -107,14 +107,25 @@ def closer(
     return StripeInvoiceCloser(key, settings.stripe, settings.refunds, account, pace)
 
 
-def event_reader(
+def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> EventReader:
+    """What a provider's events mean. Stripe is asked about each; Adyen's say all there is."""
+    if name is Provider.STRIPE:
+        from refundcli.providers.stripe_events import StripeMeaning
+
+        return StripeMeaning(records())
+    from refundcli.providers.adyen_meaning import AdyenMeaning
+
+    return AdyenMeaning()
+
+
+def delivery_reader(
     name: Provider,
     *,
     settings: Settings,
     environ: Mapping[str, str],
     account_cache: AccountCache,
     any_age: bool,
-) -> EventReader:
+) -> DeliveryReader:
     """Who tells a delivery's events from forgeries; `any_age`: a signature may be old. Raises SettingsProblem."""
     if name is Provider.STRIPE:
         return _stripe_events(settings, environ, account_cache, any_age=any_age)
@@ -123,7 +134,7 @@ def event_reader(
 
 def _stripe_events(
     settings: Settings, environ: Mapping[str, str], cache: AccountCache, *, any_age: bool
-) -> EventReader:
+) -> DeliveryReader:
     if settings.stripe.webhook_secret is None:
         raise ProviderNotConfigured(Provider.STRIPE, "webhook_secret", '"env:STRIPE_WEBHOOK_SECRET"')
     from refundcli.providers.stripe_events import TOLERANCE, StripeEvents
@@ -133,7 +144,7 @@ def _stripe_events(
     return StripeEvents(secret, asked, tolerance=None if any_age else TOLERANCE)
 
 
-def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> EventReader:
+def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> DeliveryReader:
     adyen = settings.adyen
     if adyen.hmac_key is None:
         raise ProviderNotConfigured(Provider.ADYEN, "hmac_key", '"env:ADYEN_HMAC_KEY"')

@@ -8,12 +8,16 @@ from typing import Any
 
 import stripe
 
+from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
 from refundcli.providers.http import text_in
 from refundcli.providers.stripe_fields import id_in
+from refundcli.providers.stripe_vocabulary import event_blocks, event_meaning
 from refundcli.services.deliveries import DeliveryRefused, Flaw
+from refundcli.services.doubts import amount_of_doubt
 from refundcli.services.ports import ProviderRecords
-from refundcli.services.provider_news import NewEvent, News
+from refundcli.services.provider_news import Doubt, NewEvent, News
+from refundcli.services.vocabulary import Effect
 
 Fields = Mapping[str, Any]
 
@@ -24,23 +28,33 @@ _EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,250}")
 _REFUNDS = ("re_", "pyr_")
 _SIGNED_AT = re.compile(r"(?:^|,)\s*t=([0-9]{1,12})(?:,|$)")
 
-# Events that bear on refunds and disputes; what they are about is asked for anew.
-KINDS = (
-    "refund.created",
-    "refund.updated",
-    "refund.failed",
-    "charge.refunded",
-    "charge.refund.updated",
-    "charge.dispute.created",
-    "charge.dispute.updated",
-    "charge.dispute.closed",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.funds_reinstated",
-)
+
+class StripeMeaning:
+    """`EventReader` for one account: an event is only a hint to ask again."""
+
+    def __init__(self, records: ProviderRecords) -> None:
+        self._records = records
+
+    def news_in(self, event: NewEvent) -> Sequence[News] | None:
+        """How the payment stands now, whatever the event says: so late and doubled ones do no harm."""
+        body = json.loads(event.payload)
+        if event_blocks(event.kind):
+            why = f"{event.kind} is not a word that is known here"
+            return [Doubt(Provider.STRIPE, payments_of(event.kind, body), event.kind, event.about, why, event.account)]
+        if not _is_relevant(event.kind):
+            return None
+        snapshot = next(filter(None, map(self._records.payment, _payments_in(body))), None)
+        if snapshot is None:
+            refund = self._records.refund(event.about) if event.about.startswith(_REFUNDS) else None
+            return [refund] if refund else []
+        return [snapshot]
+
+    def amount_in(self, event: NewEvent) -> Money | None:
+        return amount_of_doubt(json.loads(event.payload))
 
 
 class StripeEvents:
-    """`EventReader` for one webhook endpoint of one account."""
+    """`DeliveryReader` for one webhook endpoint of one account."""
 
     def __init__(
         self,
@@ -60,19 +74,6 @@ class StripeEvents:
         except (ValueError, RecursionError):
             raise _refused(Flaw.UNREADABLE, "it is no JSON") from None
         return [self._event(told if isinstance(told, dict) else {})]
-
-    def news_in(self, event: NewEvent) -> Sequence[News] | None:
-        """How the payment stands now, whatever the event says: so late and doubled ones do no harm."""
-        if event.kind not in KINDS:
-            return None
-        told = json.loads(event.payload)
-        truth = next(filter(None, map(self._records.payment, _payments_in(told))), None)
-        if truth is None:
-            refund = self._records.refund(event.about) if event.about.startswith(_REFUNDS) else None
-            return [refund] if refund else []
-        # An inquiry that was closed leaves no dispute behind: only an event of a dispute may say that there is none.
-        dispute = truth.told_dispute if event.kind.startswith("charge.dispute.") else truth.dispute
-        return [*([dispute] if dispute else []), *truth.refunds]
 
     def _believed(self, body: bytes, headers: Mapping[str, str]) -> str:
         given = {name.lower(): value for name, value in headers.items()}.get("stripe-signature", "")
@@ -113,6 +114,7 @@ class StripeEvents:
             livemode=self._records.livemode,
             occurred_at=datetime.fromtimestamp(created, UTC),
             payload=json.dumps(told, sort_keys=True),
+            payments=payments_of(kind, told),
         )
 
 
@@ -122,11 +124,24 @@ def _object_in(told: Fields) -> Fields | None:
     return found if isinstance(found, Mapping) else None
 
 
+def payments_of(event_type: str, body: Fields) -> tuple[str, ...]:
+    """The payment that the event bears on, by its ids; none where it says nothing about refunds."""
+    bears = event_blocks(event_type) or _is_relevant(event_type)
+    return tuple(_payments_in(body)) if bears else ()
+
+
+def _is_relevant(event_type: str) -> bool:
+    meaning = event_meaning(event_type)
+    return meaning is not None and meaning.effect not in (Effect.NONE, Effect.NOTE)
+
+
 def _payments_in(told: Fields) -> list[str]:
     """By which ids the payment can be asked for that the event's object belongs to, by its charge first."""
     found = _object_in(told) or {}
-    charge = found if found.get("object") == "charge" else found.get("charge")
-    return list(filter(None, (id_in(charge), id_in(found.get("payment_intent")))))
+    kind = found.get("object")
+    charge = found if kind == "charge" else found.get("charge") or found.get("latest_charge")
+    intent = found if kind == "payment_intent" else found.get("payment_intent")
+    return list(filter(None, (id_in(charge), id_in(intent))))
 
 
 def _refused(flaw: Flaw, why: str) -> DeliveryRefused:

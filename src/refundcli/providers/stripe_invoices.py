@@ -5,7 +5,7 @@ from datetime import date, datetime, tzinfo
 
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import Money, zero
-from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers import stripe_fields as fields
 from refundcli.providers.http import said, text_in
 from refundcli.providers.stripe_fields import Fields
@@ -58,7 +58,12 @@ def paid_by(payment: Fields) -> str:
 def _payments(
     told: Fields, payments: Sequence[Fields], truths: Mapping[str, PaymentTruth], of: Currency, zone: tzinfo
 ) -> list[NewPayment]:
-    made = [_through_stripe(truth) for truth in truths.values() if truth.captured or truth.processing]
+    shares = _shares(told, payments, of)
+    made = [
+        _through_stripe(truth, shares.get(reference, truth.captured))
+        for reference, truth in truths.items()
+        if truth.captured or truth.processing
+    ]
     paid_on = _day(_mapping(told.get("status_transitions")).get("paid_at"), zone)
     outside = fields.amount_of(told, "amount_paid", of)
     for payment in payments:
@@ -74,20 +79,47 @@ def _payments(
     return made
 
 
-def _through_stripe(truth: PaymentTruth) -> NewPayment:
-    dispute = truth.dispute.dispute if truth.dispute else Dispute.NONE
-    taken: Money | None = truth.dispute.amount if truth.dispute else None
+def credited(invoice: Fields, notes: Sequence[Fields], of: Currency) -> Money:
+    """What its credit notes gave to the customer's balance: all that neither a refund nor another way explains."""
+    issued = fields.amount_of(invoice, "post_payment_credit_notes_amount", of)
+    explained = zero(of)
+    for note in notes:
+        if note.get("status") == "void":
+            continue
+        if note.get("out_of_band_amount"):
+            explained += fields.amount_of(note, "out_of_band_amount", of)
+        refunds = note.get("refunds")
+        for refund in refunds if isinstance(refunds, list) else ():
+            explained += fields.amount_of(_mapping(refund), "amount_refunded", of)
+    return max(issued - explained, zero(of))
+
+
+def _shares(told: Fields, payments: Sequence[Fields], of: Currency) -> dict[str, Money]:
+    """What each payment paid of this invoice: one intent may pay several, and what was overpaid is a credit."""
+    shares: dict[str, Money] = {}
+    for payment in payments:
+        if payment.get("status") == "paid" and payment.get("amount_paid") is not None and paid_by(payment):
+            paid = fields.amount_of(payment, "amount_paid", of)
+            shares[paid_by(payment)] = shares.get(paid_by(payment), zero(of)) + paid
+    total = fields.amount_of(told, "total", of)
+    excess = max(sum(shares.values(), zero(of)) - total, zero(of))
+    for reference, share in reversed(list(shares.items())):
+        less = min(share, excess)
+        shares[reference], excess = share - less, excess - less
+    return shares
+
+
+def _through_stripe(truth: PaymentTruth, share: Money) -> NewPayment:
+    """With its share of this invoice. Its disputes are applied one by one, once the payment is in the books."""
     intent_or_charge, *others = truth.references
     return NewPayment(
-        captured=truth.captured.minor,
+        captured=share.minor,
         provider=Provider.STRIPE,
         method="card",
         reference=intent_or_charge,
         charge=next((each for each in others if not each.startswith("pi_")), ""),
         auto_refundable=True,
         processing=truth.processing,
-        dispute=dispute,
-        dispute_amount=taken.minor if taken else None,
     )
 
 

@@ -13,26 +13,33 @@ from urllib.parse import quote
 import stripe
 
 from refundcli.domain.currencies import Currency
-from refundcli.domain.money import zero
-from refundcli.domain.statuses import Dispute, Provider, RefundState
+from refundcli.domain.dispute import DisputeStage, DisputeState
+from refundcli.domain.money import Money, zero
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import BadCredentials, ProviderUnreachable
 from refundcli.providers import stripe as refunding
 from refundcli.providers import stripe_fields as fields
 from refundcli.providers import stripe_invoices as invoices
+from refundcli.providers import stripe_payments as objects
 from refundcli.providers.http import retry_after, said, text_in
 from refundcli.providers.stripe_fields import Fields
+from refundcli.providers.stripe_vocabulary import refund_meaning
 from refundcli.services.ports import LeftOut, ToldInvoice
-from refundcli.services.provider_news import CannotBeHeld, DisputeNews, PaymentTruth, RefundNews, UnreadablePayment
+from refundcli.services.provider_news import (
+    CannotBeHeld,
+    DisputeNews,
+    Doubt,
+    PaymentTruth,
+    RefundNews,
+    UnreadablePayment,
+)
 from refundcli.services.rate_limit import Pace
 from refundcli.settings import RefundSettings, StripeSettings
 
 _PAGE_SIZE = 100
 _MOST_TRIES = 4
 _LONGEST_WAIT_SECONDS = 10.0
-# A dispute in one of these is over; an inquiry that may still be refunded is none yet (`is_charge_refundable`).
-_OVER = {"won": Dispute.WON, "lost": Dispute.LOST, "warning_closed": Dispute.NONE, "prevented": Dispute.NONE}
 _GIVEN = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
-_INQUIRIES = frozenset({"warning_needs_response", "warning_under_review"})
 
 
 class StripeRecords:
@@ -93,23 +100,30 @@ class StripeRecords:
         if intent.get("status") == "succeeded":
             return self._truth_without_charge(intent, asked_at)
         nothing = zero(fields.currency_of(intent))
-        return PaymentTruth(self.name, (fields.id_of(intent),), nothing, nothing, processing, None, (), asked_at)
+        return PaymentTruth(self.name, (fields.id_of(intent),), nothing, nothing, processing, (), (), asked_at)
 
     def _truth_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
         references, about = _references(charge), {"charge": fields.id_of(charge)}
         of = fields.currency_of(charge)
         # Only a plain no spares the question: a refund into a dispute could pay the customer twice (R11).
         disputes = [] if charge.get("disputed") is False else list(self._pages(self._client.v1.disputes.list, about))
+        captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
+        listed = list(self._refunds_of(charge))
+        released = [each for each in listed if objects.is_release(each, charge)]
+        refunds = [self._refund_news(each, references) for each in listed if each not in released]
+        never_taken = sum((fields.amount_of(each, "amount", of) for each in released), zero(of))
         return PaymentTruth(
             provider=self.name,
             references=references,
-            captured=fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of),
-            refunded=fields.amount_of(charge, "amount_refunded", of),
+            captured=captured,
+            refunded=max(fields.amount_of(charge, "amount_refunded", of) - never_taken, zero(of)),
             processing=processing or charge.get("status") == "pending",
-            dispute=self._dispute_in(disputes, references, of, is_disputed=bool(charge.get("disputed"))),
-            refunds=tuple(self._refund_news(each, references) for each in self._refunds_of(charge)),
+            disputes=self._disputes_in(disputes, references, of, asked_at, is_disputed=bool(charge.get("disputed"))),
+            refunds=tuple(refunds),
             asked_at=asked_at,
-            why_not_refundable=_why_not_refundable(disputes),
+            why_not_refundable=objects.why_not_refundable(disputes),
+            unsupported=objects.why_unsupported(charge),
+            doubts=self._doubts(listed, disputes, references),
         )
 
     def _truth_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
@@ -117,7 +131,8 @@ class StripeRecords:
         references, about = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
         of = fields.currency_of(intent)
         received = "amount" if intent.get("amount_received") is None else "amount_received"
-        refunds = [self._refund_news(each, references) for each in self._pages(self._client.v1.refunds.list, about)]
+        listed = list(self._pages(self._client.v1.refunds.list, about))
+        refunds = [self._refund_news(each, references) for each in listed]
         disputes = list(self._pages(self._client.v1.disputes.list, about))
         return PaymentTruth(
             provider=self.name,
@@ -125,10 +140,12 @@ class StripeRecords:
             captured=fields.amount_of(intent, received, of),
             refunded=sum((each.amount for each in refunds if each.state in _GIVEN), zero(of)),
             processing=False,
-            dispute=self._dispute_in(disputes, references, of),
+            disputes=self._disputes_in(disputes, references, of, asked_at),
             refunds=tuple(refunds),
             asked_at=asked_at,
-            why_not_refundable=_why_not_refundable(disputes),
+            why_not_refundable=objects.why_not_refundable(disputes),
+            unsupported=objects.why_unsupported(intent),
+            doubts=self._doubts(listed, disputes, references),
         )
 
     def _refunds_of(self, charge: Fields) -> Iterable[Fields]:
@@ -150,10 +167,9 @@ class StripeRecords:
 
     def _refund_news(self, told: Fields, references: tuple[str, ...] = ()) -> RefundNews:
         of, status = fields.currency_of(told), text_in(told.get("status"))
-        state = refunding.STATES.get(status)
-        if state is None:
-            why = f"refund {said(told.get('id'))} is {said(status)[:60]!a}, which is not known here"
-            raise CannotBeHeld(self.name, why)
+        meaning = refund_meaning(status)
+        # One in a status that is not listed may have moved money: it counts as under way, and blocks (R13).
+        state = meaning.refund if meaning and meaning.refund else RefundState.PENDING
         own = (fields.id_in(told.get("payment_intent")), fields.id_in(told.get("charge")))
         return RefundNews(
             provider=self.name,
@@ -167,52 +183,78 @@ class StripeRecords:
             refund_id=text_in(refunding.refund_id_in(told)),
             failure=refunding.why_failed(told) if state is RefundState.FAILED else "",
             created_at=fields.time_of(told.get("created")),
+            reported_at=datetime.now(UTC),
+            pending_reason=objects.pending_reason(told),
+            expires_at=objects.expires_at(told),
         )
 
     # --- disputes ------------------------------------------------------------------------------------------
 
-    def disputes(self, *, since: date | None) -> Iterator[DisputeNews]:
-        """One for each payment that has any: several disputes of a payment are told as one."""
-        told = set[str]()
-        for dispute in self._pages(self._client.v1.disputes.list, self._made_since(since)):
-            payment = fields.id_in(dispute.get("charge")) or fields.id_in(dispute.get("payment_intent"))
-            if payment and payment not in told:
-                told.add(payment)
-                truth = self.payment(payment)
-                if truth and truth.dispute:
-                    yield truth.dispute
-
-    def _dispute_in(
-        self, found: Sequence[Fields], references: tuple[str, ...], of: Currency, *, is_disputed: bool = False
-    ) -> DisputeNews | None:
-        """The gravest of a payment's disputes; what several lost ones took is added up (R11)."""
-        by_state: dict[Dispute, list[Fields]] = {}
-        for each in found:
-            by_state.setdefault(_dispute_state(each), []).append(each)
+    def _disputes_in(
+        self,
+        found: Sequence[Fields],
+        references: tuple[str, ...],
+        of: Currency,
+        at: datetime,
+        *,
+        is_disputed: bool = False,
+    ) -> tuple[DisputeNews, ...]:
+        """Every dispute of a payment; one without a name where the charge says so and no list tells of any."""
+        disputes = [
+            DisputeNews(
+                provider=self.name,
+                reference=fields.id_of(each),
+                payment_references=references,
+                state=objects.dispute_state(each),
+                stage=objects.dispute_stage(each),
+                status=objects.dispute_status(each),
+                at=at,
+                amount=objects.disputed_amount(each, of),
+                account=self.account,
+                livemode=self.livemode,
+            )
+            for each in found
+        ]
         if is_disputed and not found:
-            # The charge says that it is disputed, and no list tells how that stands.
-            by_state[Dispute.OPEN] = []
-        for state in (Dispute.OPEN, Dispute.LOST, Dispute.WON):
-            if state in by_state:
-                return self._dispute_news(state, by_state[state], references, of)
-        return None
+            unnamed = DisputeNews(self.name, "", references, DisputeState.OPEN, DisputeStage.CHARGEBACK, "disputed", at)
+            disputes.append(unnamed)
+        return tuple(disputes)
 
-    def _dispute_news(
-        self, state: Dispute, alike: Sequence[Fields], references: tuple[str, ...], of: Currency
-    ) -> DisputeNews:
-        same_currency = [each for each in alike if fields.currency_of(each) == of]
-        amount = sum((fields.amount_of(each, "amount", of) for each in same_currency), zero(of))
-        return DisputeNews(
-            provider=self.name,
-            payment_references=references,
-            dispute=state,
-            status=text_in(alike[0].get("status")) if alike else "disputed",
-            at=datetime.now(UTC),
-            # A bank may dispute in its own currency; what that takes is not told here.
-            amount=amount if same_currency and same_currency == list(alike) else None,
-            account=self.account,
-            livemode=self.livemode,
+    def _doubts(
+        self, refunds: Sequence[Fields], disputes: Sequence[Fields], references: tuple[str, ...]
+    ) -> tuple[Doubt, ...]:
+        """What is in a state that no list of Stripe's has (R13)."""
+        unlisted = [("refund", each) for each in refunds if refund_meaning(text_in(each.get("status"))) is None]
+        unlisted += [("dispute", each) for each in disputes if objects.dispute_state(each) is DisputeState.UNKNOWN]
+        return tuple(
+            Doubt(
+                self.name,
+                references,
+                f"{kind} status {said(each.get('status'))[:60] or 'null'}",
+                fields.id_of(each),
+                f"{kind} {said(each.get('id'))} has a status that is not known here",
+                self.account,
+                objects.amount_or_none(each),
+            )
+            for kind, each in unlisted
         )
+
+    def credited(self, invoice_reference: str) -> Money | None:
+        """What credit notes of the invoice gave to the customer's balance; None where Stripe has no such invoice."""
+        invoice = self._one(lambda: self._client.v1.invoices.retrieve(invoice_reference))
+        return self._credited(invoice) if invoice else None
+
+    def _credited(self, invoice: Fields) -> Money:
+        of = fields.currency_of(invoice)
+        if not invoice.get("post_payment_credit_notes_amount"):
+            return zero(of)
+        params: dict[str, Any] = {"invoice": fields.id_of(invoice)}
+        try:
+            notes = list(self._pages(self._client.v1.credit_notes.list, params))
+        except ProviderUnreachable:
+            # Without the notes all of it may have gone to the balance.
+            notes = []
+        return invoices.credited(invoice, notes, of)
 
     # --- requests ------------------------------------------------------------------------------------------
 
@@ -312,7 +354,7 @@ class StripeRecords:
             raise CannotBeHeld(self.name, f"its payment {said(next(filter(None, gone)))} is not there")
         products = invoices.products_in(self._lines_of(told))
         invoice = invoices.new_invoice(told, paid, truths, products, self._zone)
-        return ToldInvoice(fields.id_of(told), invoice, tuple(truths.values()))
+        return ToldInvoice(fields.id_of(told), invoice, tuple(truths.values()), self._credited(told))
 
     def _lines_of(self, invoice: Fields) -> Iterable[object]:
         """Those that came with the invoice where these are all: with more than some ten, the rest is a list apart."""
@@ -325,19 +367,3 @@ class StripeRecords:
 
 def _references(charge: Fields) -> tuple[str, ...]:
     return tuple(filter(None, (fields.id_in(charge.get("payment_intent")), fields.id_of(charge))))
-
-
-def _why_not_refundable(disputes: Iterable[Fields]) -> str:
-    """A dispute that is none here may still stand in the way: one that was prevented was refunded by the bank."""
-    in_the_way = [
-        each for each in disputes if each.get("is_charge_refundable") is False and _dispute_state(each) is Dispute.NONE
-    ]
-    return f"not refundable (dispute {text_in(in_the_way[0].get('status'))})" if in_the_way else ""
-
-
-def _dispute_state(told: Fields) -> Dispute:
-    status = text_in(told.get("status"))
-    if status in _INQUIRIES and told.get("is_charge_refundable") is True:
-        return Dispute.NONE
-    # What is not known to be over is open: a refund then could pay the customer twice.
-    return _OVER.get(status, Dispute.OPEN)

@@ -366,7 +366,12 @@ class Ahead:
             return payment
         taken, charged = (Money(minor, payment.captured.currency) for minor in self._taken[payment.id])
         recorded = payment.dispute_recorded or zero(taken.currency)
-        return replace(payment, refunded=payment.refunded + taken, dispute_recorded=recorded + charged)
+        return replace(
+            payment,
+            refunded=payment.refunded + taken,
+            dispute_recorded=recorded + charged,
+            lost=payment.lost - charged,
+        )
 
 
 def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:

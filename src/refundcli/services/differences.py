@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from refundcli.domain.dispute import DisputeRecord, DisputeState
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Dispute, Provider, RefundKind, RefundState
-from refundcli.services.provider_news import PaymentTruth, RefundNews
+from refundcli.domain.statuses import Provider, RefundKind, RefundState
+from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
 
 
 class DifferenceKind(StrEnum):
@@ -19,6 +20,7 @@ class DifferenceKind(StrEnum):
     STATUS = "status"
     CURRENCY = "currency"
     DISPUTE = "dispute"
+    UNALLOCATED = "unallocated"  # the provider took more than the invoices here have of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,11 @@ class Difference:
     there: str
     amount: Money | None = None
     refund_id: str = ""
+
+    @property
+    def bars_a_refund(self) -> bool:
+        """Money that no invoice here has a share of is looked into, and is no reason against refunding a share."""
+        return self.kind is not DifferenceKind.UNALLOCATED
 
     def __str__(self) -> str:
         return f"{self.what}: {self.here or 'nothing'} here, {self.there or 'nothing'} there"
@@ -57,6 +64,7 @@ _SAME_STORY = {
 }
 _CLOCKS_APART = timedelta(minutes=1)
 _GIVEN = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
+_WEIGHTY = frozenset({DisputeState.UNKNOWN, DisputeState.OPEN, DisputeState.LOST})
 
 
 def apart(here: Money, there: Money) -> Money:
@@ -81,6 +89,7 @@ def compare(invoice: Invoice, payment: Payment, truth: PaymentTruth | None) -> I
     yield from side_by_side.captured(truth)
     yield from side_by_side.dispute(truth)
     yield from side_by_side.refunds(truth)
+    yield from side_by_side.credited(truth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +115,43 @@ class _SideBySide:
 
     def captured(self, truth: PaymentTruth) -> Iterator[Difference]:
         here, there = self.payment.captured, truth.captured
-        if here != there:
+        if here > there or (here < there and here < self.payment.allocated):
             yield self.differs(DifferenceKind.AMOUNT, "captured", str(here), str(there), amount=apart(here, there))
+        elif here < there:
+            gap = apart(here, there)
+            yield self.differs(DifferenceKind.UNALLOCATED, "captured", str(here), str(there), amount=gap)
         if self.payment.processing != truth.processing:
             words = {True: "processing", False: "not processing"}
             told = words[self.payment.processing], words[truth.processing]
             yield self.differs(DifferenceKind.STATUS, "payment", *told, amount=there)
 
     def dispute(self, truth: PaymentTruth) -> Iterator[Difference]:
-        here, there = self.payment.dispute, truth.dispute.dispute if truth.dispute else Dispute.NONE
-        weighty = {Dispute.OPEN, Dispute.LOST}
-        # One that was won is over, and no longer told by every source.
-        if here is not there and weighty & {here, there}:
-            amount = truth.dispute.amount if truth.dispute else self.payment.dispute_amount
-            yield self.differs(DifferenceKind.DISPUTE, "dispute", here or "none", there or "none", amount=amount)
-        elif truth.why_not_refundable and there is not Dispute.LOST and not truth.processing:
-            yield self.differs(
-                DifferenceKind.STATUS, "payment", "refundable", truth.why_not_refundable, amount=truth.captured
-            )
+        known = {each.reference: each for each in self.payment.disputes if each.reference}
+        placeholders = [each for each in self.payment.disputes if each.is_placeholder]
+        for reported in truth.disputes:
+            here = known.pop(reported.reference, None) or (placeholders.pop(0) if placeholders else None)
+            yield from self._one_dispute(here, reported)
+        for here in (*known.values(), *placeholders):
+            # One that was won is over, and no longer listed by every source.
+            if here.state in _WEIGHTY:
+                yield self.differs(DifferenceKind.DISPUTE, "dispute", here.state, "none", amount=here.amount)
+        if truth.why_not_refundable and not truth.processing:
+            there = truth.why_not_refundable
+            yield self.differs(DifferenceKind.STATUS, "payment", "refundable", there, amount=truth.captured)
+
+    def _one_dispute(self, here: DisputeRecord | None, reported: DisputeNews) -> Iterator[Difference]:
+        state = here.state if here else None
+        if reported.state is DisputeState.UNKNOWN and here and here.status == reported.status:
+            return  # a person decided what this word means, or is still to
+        there = reported.state or DisputeState.OPEN
+        same_amount = here is None or None in (here.amount, reported.amount) or here.amount == reported.amount
+        if state is there and (same_amount or there not in _WEIGHTY):
+            return
+        if {state, there} & _WEIGHTY:
+            words = (f"{each.state} {each.amount or ''}".strip() for each in (here, reported) if each)
+            texts = [str(state or "none"), str(there)] if same_amount else list(words)
+            amount = reported.amount
+            yield self.differs(DifferenceKind.DISPUTE, "dispute", texts[0], texts[1], amount=amount)
 
     def refunds(self, truth: PaymentTruth) -> Iterator[Difference]:
         ours = [r for r in self.invoice.refunds if r.payment_id == self.payment.id]
@@ -141,6 +169,19 @@ class _SideBySide:
         if listed < truth.refunded:
             gap = truth.refunded - listed
             yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(truth.refunded), amount=gap)
+
+    def credited(self, truth: PaymentTruth) -> Iterator[Difference]:
+        """What credit notes gave to the customer's balance cannot go back to the card too."""
+        if truth.credited is None or truth.credited.currency != self.invoice.currency:
+            return
+        here = self.invoice.credited
+        if here != truth.credited:
+            gap = apart(here, truth.credited)
+            words = (
+                f"{here} credited to the customer's balance",
+                f"{truth.credited} credited to the customer's balance",
+            )
+            yield self.differs(DifferenceKind.AMOUNT, "credit notes", *words, amount=gap)
 
     def refund(self, told: RefundNews, known: Refund) -> Iterator[Difference]:
         at = {"reference": told.reference, "refund_id": known.id}

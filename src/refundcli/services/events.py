@@ -5,12 +5,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from refundcli.domain.dispute import DisputeState
 from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem, did_you_mean
 from refundcli.domain.statuses import Provider
+from refundcli.services.applied import Heard
+from refundcli.services.decide_dispute import decide_dispute
 from refundcli.services.deliveries import DeliveryRefused, Flaw
-from refundcli.services.hear_news import Heard, hear_all, worst_of
-from refundcli.services.ports import Books, Clock, EventReader, Reading, WouldContradict, Writing
-from refundcli.services.provider_news import CannotBeHeld, EventState, NewEvent, News, StoredEvent
+from refundcli.services.hear_news import hear_all, worst_of
+from refundcli.services.ports import Books, Clock, DeliveryReader, EventReader, Reading, WouldContradict, Writing
+from refundcli.services.provider_news import CannotBeHeld, Doubt, EventState, NewEvent, News, PaymentTruth, StoredEvent
+from refundcli.services.take_in import apply_snapshot
+from refundcli.services.vocabulary import Effect
 
 _AT_ONCE = 200
 # One payment has some four events in a row; a provider that is away is not waited for many times.
@@ -19,6 +24,7 @@ _UNANSWERED = 5
 _LARGEST_NUMBER = 2**63 - 1
 
 Readers = Callable[[Provider], EventReader]
+DeliveryReaders = Callable[[Provider], DeliveryReader]
 
 
 @dataclass(slots=True)
@@ -34,11 +40,11 @@ class Applied:
     def add(self, event: StoredEvent, heard: Heard) -> None:
         self.counts[heard.state] = self.counts.get(heard.state, 0) + 1
         self.changed += heard.changed
-        if heard.state is EventState.CONTRADICTS:
+        if heard.state is EventState.UNREVIEWED:
             self.contradictions.append((event, heard.note))
 
 
-def believed(provider: Provider, reader: EventReader, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
+def believed(provider: Provider, reader: DeliveryReader, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
     """The events of one delivery. Raises DeliveryRefused, whatever it holds."""
     try:
         told = reader.events_in(body, headers)
@@ -190,9 +196,15 @@ def _heard(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_fo
     if isinstance(news, _NotNow):
         return Heard(EventState.WAITING, news.why)
     if news is None:
-        return Heard(EventState.UNKNOWN, "says nothing of refunds or disputes")
+        return Heard(EventState.NOTED, "says nothing about refunds or disputes")
+    decided = tx.decided_words(event.event.provider) if any(isinstance(each, Doubt) for each in news) else {}
+    if news and all(isinstance(each, Doubt) and each.word in decided for each in news):
+        return Heard(EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in these books")
     evidence = f"{event.event.provider} event {event.event.key}"
-    return worst_of(hear_all(tx, news, evidence=evidence, clock=clock, number_format=number_format))
+    snapshots = [each for each in news if isinstance(each, PaymentTruth)]
+    heard = [apply_snapshot(tx, each, clock=clock, number_format=number_format) for each in snapshots]
+    updates = [each for each in news if not isinstance(each, PaymentTruth)]
+    return worst_of([*heard, *hear_all(tx, updates, evidence=evidence, clock=clock, number_format=number_format)])
 
 
 # --- looking at them, and dealing with them ---------------------------------------------------------------------
@@ -213,26 +225,98 @@ class UnknownEventState(UsageProblem):
         super().__init__(f"{word[:40]!a} is no state of an event.", hint=near or f"One of: {', '.join(EventState)}.")
 
 
-class NoContradiction(Refused):
-    code = "no-contradiction"
+class NothingToReview(Refused):
+    code = "nothing-to-review"
 
     def __init__(self, stored: StoredEvent) -> None:
         super().__init__(
-            f"Event {stored.id} is {stored.state}: only one that contradicts the books is acknowledged.",
-            hint="refundcli events list --state contradicts",
+            f"Event {stored.id} is {stored.state}: only an unreviewed one is acknowledged.",
+            hint="refundcli events list --state unreviewed",
             context={"event": stored.id, "state": stored.state},
         )
 
 
-def acknowledge_event(number: int, *, memo: str, books: Books) -> StoredEvent:
-    """A person dealt with what it tells: `status` is quiet about it. Raises NoSuchEvent, NoContradiction."""
+class DecisionNeeded(UsageProblem):
+    """What is reported of a dispute is decided for that dispute alone (R13)."""
+
+    code = "dispute-decision-needed"
+
+    def __init__(self, what: str, number: int | None = None) -> None:
+        name = str(number) if number else "ID"
+        super().__init__(
+            f"{what} may be about a dispute: say how that dispute stands.",
+            hint=f"refundcli events acknowledge {name} --as open|won|lost",
+        )
+
+
+class NotOfADispute(UsageProblem):
+    code = "not-a-dispute"
+
+    def __init__(self, stored: StoredEvent, word: str) -> None:
+        super().__init__(
+            f"Event {stored.id}, {stored.event.kind}, is not about a dispute: it cannot be acknowledged as {word}.",
+            hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
+        )
+
+
+class UnknownWord(NotFound):
+    code = "word-not-found"
+
+    def __init__(self, word: str) -> None:
+        super().__init__(
+            f"No unreviewed event is called {ascii(word[:80])[1:-1]}.",
+            hint="refundcli events list --state unreviewed",
+        )
+
+
+# How a dispute that a provider calls by an unlisted word stands, as a person decides.
+DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost": DisputeState.LOST}
+# What an unlisted word may be decided to mean, once for the store.
+WORD_EFFECTS = (Effect.NONE, Effect.NOTE)
+_OF_DISPUTES = ("dispute", "chargeback", "arbitration", "retrieval", "request_for_information")
+
+
+def is_about_a_dispute(word: str) -> bool:
+    """By its name. When in doubt it is: then a person says how that dispute stands."""
+    return any(part in word.lower() for part in _OF_DISPUTES)
+
+
+def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers, decision: str = "") -> StoredEvent:
+    """A person looked at it: it blocks no refund any more. `decision`: how the dispute stands that it is about.
+
+    Raises NoSuchEvent, NothingToReview, DecisionNeeded, NotOfADispute.
+    """
 
     def write(tx: Writing) -> StoredEvent:
         stored = event_numbered(tx, number)
-        if stored.state is not EventState.CONTRADICTS:
-            raise NoContradiction(stored)
-        tx.acknowledge_event(stored, memo=memo)
+        if stored.state is not EventState.UNREVIEWED:
+            raise NothingToReview(stored)
+        word = stored.event.kind
+        if decision and not is_about_a_dispute(word):
+            raise NotOfADispute(stored, decision)
+        if not decision and is_about_a_dispute(word):
+            raise DecisionNeeded(word, number)
+        if decision:
+            decide_dispute(tx, stored, DISPUTE_DECISIONS[decision], readers(stored.event.provider))
+        tx.acknowledge_event(stored, memo=f"as {decision}; {memo}".strip("; ") if decision else memo)
         return event_numbered(tx, number)
+
+    return books.write(write)
+
+
+def decide_word(word: str, effect: Effect, *, books: Books) -> int:
+    """What an unlisted word means in these books from now on, and how many events were acknowledged by that (R13).
+
+    Raises UnknownWord, DecisionNeeded.
+    """
+
+    def write(tx: Writing) -> int:
+        if is_about_a_dispute(word):
+            raise DecisionNeeded(word)
+        found = [each for each in tx.unreviewed_events(limit=_LARGEST_NUMBER) if each.event.kind == word]
+        if not found:
+            raise UnknownWord(word)
+        return sum(tx.decide_word(provider, word, effect) for provider in {each.event.provider for each in found})
 
     return books.write(write)
 

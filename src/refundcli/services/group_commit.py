@@ -13,26 +13,32 @@ from refundcli.domain.bulk_run import BulkRun, RunItem
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Provider
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.finding import invoice_named
-from refundcli.services.issue_refund import Preview, RefundRequest, drop_unsent_in, reserve_in
+from refundcli.services.first_send import fail_unsent_in, payment_of, why_not_sent
+from refundcli.services.issue_refund import Preview, RefundRequest, drop_unsent_in, own_refunds, reserve_in
 from refundcli.services.leases import Lease, new_lease
 from refundcli.services.ports import Clock, PaymentProvider, RefundAnswer, Writing
 from refundcli.services.preflight import refuse_differences
 from refundcli.services.resume import why_not_again
+from refundcli.services.rules_again import why_not_any_more
 from refundcli.services.run_rows import Part, Row, plan_of, request_of
-from refundcli.services.sending import SendingPolicy, fail_where_refused_in, take_down_in, with_what_was_said
+from refundcli.services.sending import SendingPolicy, take_down_in, with_what_was_said
 
 
 @dataclass(slots=True)
 class Group:
-    """What one transaction is to do. `looked_up` holds what the provider has of a refund that was left behind."""
+    """What one transaction is to do. `looked_up` holds what the provider has of a refund that was left behind.
+
+    `to_fail`: what could not be checked before its first send, and why.
+    """
 
     answered: list[Part] = field(default_factory=list)
     looked_up: list[tuple[Part, RefundAnswer | None]] = field(default_factory=list)
     found_ready: list[Part] = field(default_factory=list)
     to_claim: list[Part] = field(default_factory=list)
     to_drop: list[Part] = field(default_factory=list)
+    to_fail: list[tuple[Part, str]] = field(default_factory=list)
     to_let_go: list[Part] = field(default_factory=list)
     to_read: list[Part] = field(default_factory=list)
     to_look_at: list[Row] = field(default_factory=list)
@@ -50,11 +56,13 @@ class Written:
     """What the transaction did, by what it did it for.
 
     `settled`: as the refunds stand now, their outcome known or not. `elsewhere`: another process has them.
+    `unchecked`: never sent, and the provider is to be asked first, about the payment of this reference.
     """
 
     settled: list[tuple[Part, Refund]] = field(default_factory=list)
     claimed: list[tuple[Part, Refund]] = field(default_factory=list)
     elsewhere: list[tuple[Part, Refund]] = field(default_factory=list)
+    unchecked: list[tuple[Part, str]] = field(default_factory=list)
     read: list[tuple[Part, Refund]] = field(default_factory=list)
     looked_at: list[tuple[Row, Preview]] = field(default_factory=list)
     reserved: list[tuple[Row, list[Refund]]] = field(default_factory=list)
@@ -103,12 +111,15 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     said += [(part, found, False) for part, found in group.looked_up if found is not None]
     for part, answer, first_send in said:
         assert answer
-        take_down_in(tx, part.refund, answer, first_send=first_send, clock=clock, policy=policy)
+        refund = _as_sent(tx, part.refund, bench)
+        take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
     for part in group.to_drop:
         drop_unsent_in(tx, [part.refund], clock=clock, policy=policy)
+    for part, why in group.to_fail:
+        fail_unsent_in(tx, part.refund, why, clock=clock, policy=policy)
     for part in group.to_let_go:
         tx.let_go(part.refund)
-    parts = [part for part, _, _ in said] + group.to_drop + group.to_let_go
+    parts = [part for part, _, _ in said] + group.to_drop + [part for part, _ in group.to_fail] + group.to_let_go
     now = tx.refunds_by_id([part.refund.id for part in parts + group.to_read]) if parts or group.to_read else {}
     words = {part: answer for part, answer, _ in said}
     for part in parts:
@@ -117,27 +128,63 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     written.read = [(part, now[part.refund.id]) for part in group.to_read]
 
 
+def _as_sent(tx: Writing, refund: Refund, bench: Bench) -> Refund:
+    """What the provider has was sent: one that is `ready` was sent before these books were restored from a backup."""
+    if refund.state is not RefundState.READY:
+        return refund
+    now = bench.clock.now()
+    return tx.claim(refund, owner=bench.worker, until=now, at=now) or refund
+
+
 def _claim(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
-    """T2, for what was reserved, and again for what was left behind and may be sent by the rules as they are now."""
-    for part, found in group.looked_up:
-        sending = part.refund.sending
-        if found is not None or sending is None:
-            continue
-        barred = why_not_again(tx, part.refund, sending, part.provider.name, bench.clock.now())
-        if barred:
-            standing = tx.refund(part.refund.id) or part.refund
-            told = replace(standing, failure=barred.note) if standing.state.unfinished else standing
-            written.settled.append((part, told))
-        else:
-            _claim_one(tx, part, bench, written)
-    for part in group.found_ready:
-        failed = fail_where_refused_in(tx, part.refund, clock=bench.clock, policy=bench.policy)
-        if failed:
-            written.settled.append((part, failed))
-        else:
-            _claim_one(tx, part, bench, written)
-    for part in group.to_claim:
+    """T2, for what was reserved, and again for what was left behind: by the rules as they are in this transaction."""
+    not_found = [part for part, found in group.looked_up if found is None]
+    parts = [*not_found, *group.found_ready, *group.to_claim]
+    if not parts:
+        return
+    books = _ReadAhead(tx, [part.refund.invoice_number for part in parts])
+    for part in not_found:
+        _claim_again(tx, books, part, bench, written)
+    for part in (*group.found_ready, *group.to_claim):
+        _claim_first(tx, books, part, bench, written)
+
+
+def _claim_again(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, written: Written) -> None:
+    assert part.refund.sending
+    barred = why_not_again(books, part.refund, part.refund.sending, part.provider.name, bench.clock.now())
+    if barred:
+        _stays(tx, part, barred.note, written)
+    elif part.needs_snapshot(bench.clock.now()):
+        # It only ever heard "too many", and so long ago that it is no longer this worker's alone.
+        written.unchecked.append((part, payment_of(books, part.refund).reference))
+    else:
         _claim_one(tx, part, bench, written)
+
+
+def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, written: Written) -> None:
+    """One of which nothing was sent, or provably nothing done. The provider is asked before it is claimed."""
+    if not part.first_send:
+        refusal = why_not_any_more(books, part.refund)
+        if refusal:
+            tx.let_go(part.refund)
+            _stays(tx, part, f"not sent again: {refusal.message}", written)
+            return
+    elif part.needs_snapshot(bench.clock.now()):
+        written.unchecked.append((part, payment_of(books, part.refund).reference))
+        return
+    elif not_now := why_not_sent(books, part.refund, part.snapshot):
+        failed = fail_unsent_in(tx, part.refund, not_now.message, clock=bench.clock, policy=bench.policy)
+        # Where another process has it, nothing was settled, and it is that one's.
+        found = written.settled if failed else written.elsewhere
+        found.append((part, failed or tx.refund(part.refund.id) or part.refund))
+        return
+    _claim_one(tx, part, bench, written)
+
+
+def _stays(tx: Writing, part: Part, why: str, written: Written) -> None:
+    """Its outcome is not known, and it is not sent again now."""
+    standing = tx.refund(part.refund.id) or part.refund
+    written.settled.append((part, replace(standing, failure=why) if standing.state.unfinished else standing))
 
 
 def _claim_one(tx: Writing, part: Part, bench: Bench, written: Written) -> None:
@@ -153,7 +200,7 @@ def _look_and_reserve(tx: Writing, group: Group, bench: Bench, written: Written)
     rows = [*group.to_look_at, *group.to_reserve]
     if not rows:
         return
-    books = _ReadAhead(tx, rows)
+    books = _ReadAhead(tx, [row.item.invoice for row in rows], [row.item.request_key for row in rows])
     for row in group.to_look_at:
         try:
             _, plan = _planned(books, row, bench)
@@ -183,7 +230,7 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: 
     if plan.existing:
         written.known.append((row, plan.existing))
         return
-    refuse_differences(plan.invoice, row.truths)
+    refuse_differences(plan.invoice, row.truths, own_refunds(tx.secret(), request, plan))
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
     lease = bench.lease(max(ways, key=bench.lease_seconds))
     # Everything is asked before the first change: only a second one could be refused after it.
@@ -195,12 +242,15 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: 
 
 
 class _ReadAhead:
-    """What the rules are asked of, read for all rows at once. No two rows of a group share an invoice or a key."""
+    """What the rules are asked of, read for all at once: no two rows of a group share an invoice or a key.
 
-    def __init__(self, tx: Writing, rows: Sequence[Row]) -> None:
+    Two refunds to be claimed may share an invoice; what one of them changes is no obstacle to the other.
+    """
+
+    def __init__(self, tx: Writing, numbers: Sequence[str], request_keys: Sequence[str] = ()) -> None:
         self.tx = tx
-        self._invoices = tx.invoices_by_number([row.item.invoice for row in rows])
-        self._refunds = tx.refunds_by_keys([row.item.request_key for row in rows])
+        self._invoices = tx.invoices_by_number(list(dict.fromkeys(numbers)))
+        self._refunds = tx.refunds_by_keys(request_keys) if request_keys else {}
 
     def invoice(self, number: str) -> Invoice | None:
         return self._invoices.get(number)

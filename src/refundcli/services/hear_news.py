@@ -1,41 +1,56 @@
-"""Take in what a provider tells of refunds and disputes, whoever brought it; the end is the same in any order (I7)."""
+"""Apply what a provider reports, whoever brought it; the end is the same in any order (I7).
+
+Applied means that it changed or confirmed a row. Whatever else it says about one of our payments is for a person (R13).
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import timedelta
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Dispute, RefundKind, RefundState
+from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.services.applied import Heard, payment_referenced
+from refundcli.services.apply_capture import apply_capture
+from refundcli.services.apply_dispute import apply_dispute
 from refundcli.services.ports import Clock, Settlement, Writing
-from refundcli.services.provider_news import DisputeNews, EventState, News, RefundNews
+from refundcli.services.provider_news import CaptureNews, DisputeNews, Doubt, EventState, RefundNews, Update
 from refundcli.services.sending import write_end
 
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What came of a piece of news. `changed`: the books are not as they were before it."""
-
-    state: EventState
-    note: str = ""
-    changed: bool = False
-    refund: Refund | None = None
+# For so long after REFUND_FAILED Adyen may send the refund again by itself.
+_RETRIED_WITHIN = timedelta(days=10)
+_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
-def hear(tx: Writing, news: News, *, evidence: str, clock: Clock, number_format: str) -> Heard:
-    """Apply one piece of news in the caller's transaction; `evidence` says where it comes from."""
+def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_format: str) -> Heard:
+    """Apply one provider update in the caller's transaction; `evidence` says where it comes from."""
     if isinstance(news, DisputeNews):
-        return _hear_of_dispute(tx, news, evidence=evidence)
-    ours = _refund_told(tx, news)
+        return apply_dispute(tx, news, evidence=evidence)
+    if isinstance(news, CaptureNews):
+        return apply_capture(tx, news, evidence=evidence)
+    if isinstance(news, Doubt):
+        found = payment_referenced(tx, news.provider, news.payment_references)
+        return Heard(EventState.UNREVIEWED if found else EventState.UNMATCHED, news.why)
+    ours = _refund_of(tx, news)
     if ours is None:
-        return _hear_of_another(tx, news, evidence=evidence)
-    differs = _what_differs(tx, ours, news)
-    if differs:
-        note = f"says another {' and '.join(differs)} than refund {ours.id}; nothing was changed"
-        return Heard(EventState.CONTRADICTS, note, refund=ours)
-    return _hear_of_ours(tx, ours, news, evidence=evidence, clock=clock, number_format=number_format)
+        return _apply_external(tx, news, evidence=evidence)
+    return _apply_to_ours(tx, ours, news, evidence=evidence, clock=clock, number_format=number_format)
 
 
-def _refund_told(tx: Writing, news: RefundNews) -> Refund | None:
+def hear_all(tx: Writing, news: Sequence[Update], *, evidence: str, clock: Clock, number_format: str) -> list[Heard]:
+    return [hear(tx, each, evidence=evidence, clock=clock, number_format=number_format) for each in news]
+
+
+def worst_of(heard: Sequence[Heard]) -> Heard:
+    """What is reported of an event that brought several updates."""
+    order = [EventState.UNREVIEWED, EventState.UNMATCHED, EventState.APPLIED]
+    return min(heard, key=lambda each: order.index(each.state), default=Heard(EventState.APPLIED, "nothing new"))
+
+
+# --- refunds of ours ------------------------------------------------------------------------------------------
+
+
+def _refund_of(tx: Writing, news: RefundNews) -> Refund | None:
     """By the provider's own id, else by ours, which travelled with it."""
     known = tx.refunds_by_provider_references(news.provider, [news.reference])
     if known:
@@ -47,13 +62,32 @@ def _refund_told(tx: Writing, news: RefundNews) -> Refund | None:
     return named
 
 
-def _what_differs(tx: Writing, refund: Refund, news: RefundNews) -> list[str]:
+def _apply_to_ours(
+    tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str
+) -> Heard:
+    part = news.state is RefundState.REVERSED and news.amount.currency == refund.amount.currency
+    differs = _what_differs(tx, refund, news, any_amount=part and news.amount < refund.amount)
+    if differs:
+        note = f"says another {' and '.join(differs)} than refund {refund.id}; nothing was changed"
+        return Heard(EventState.UNREVIEWED, note, refund=refund)
+    if refund.kind is RefundKind.RECORD:
+        if news.state in _GIVEN:
+            return Heard(EventState.APPLIED, f"is recorded as {refund.id}", refund=refund)
+        return Heard(EventState.UNREVIEWED, f"is recorded as {refund.id}, and is {news.state} at the provider")
+    if part and news.amount < refund.amount:
+        return _apply_partial_reversal(tx, refund, news, evidence=evidence)
+    if refund.state is RefundState.FAILED and news.state is RefundState.SUCCEEDED:
+        return _apply_success_after_failure(tx, refund, news, evidence=evidence)
+    return _settle(tx, refund, news, evidence=evidence, clock=clock, number_format=number_format)
+
+
+def _what_differs(tx: Writing, refund: Refund, news: RefundNews, *, any_amount: bool) -> list[str]:
     request = refund.sending.request if refund.sending else None
     invoice = tx.invoice(refund.invoice_number)
     assert invoice
     payment = next(p for p in invoice.payments if p.id == refund.payment_id)
     holds = {
-        "amount": news.amount == refund.amount,
+        "amount": any_amount or news.amount == refund.amount,
         "payment": not news.payment_references or not set(payment.references).isdisjoint(news.payment_references),
         "account": not (request and news.account) or request.account == news.account,
         "mode": request is None or news.livemode in (None, request.livemode),
@@ -61,103 +95,119 @@ def _what_differs(tx: Writing, refund: Refund, news: RefundNews) -> list[str]:
     return [name for name, same in holds.items() if not same]
 
 
-def _hear_of_ours(
-    tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str
-) -> Heard:
-    if refund.kind is RefundKind.RECORD:
-        return Heard(EventState.APPLIED, f"is recorded as {refund.id}", refund=refund)
-    told_good = news.state is RefundState.SUCCEEDED and refund.state is RefundState.FAILED
-    if told_good and refund.came_back_at is None:
-        return _hear_of_success_after_failure(tx, refund, evidence=evidence)
-    end = Settlement(news.state, news.reference, news.status, news.failure, evidence, is_late=news.is_late)
+def _settle(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str) -> Heard:
+    end = Settlement(
+        news.state,
+        news.reference,
+        news.status,
+        news.failure,
+        evidence,
+        may_be_retried=news.may_be_retried,
+        reported_at=news.reported_at,
+        hold_until=news.reported_at + _RETRIED_WITHIN if news.may_be_retried and news.reported_at else None,
+        pending_reason=news.pending_reason,
+        expires_at=news.expires_at,
+    )
     now = _as_accepted(tx, refund, end, clock=clock, number_format=number_format)
-    settled = write_end(tx, now, end, clock=clock, number_format=number_format) or now
-    changed = settled.state is not refund.state
-    return Heard(EventState.APPLIED, f"{refund.id} is {settled.state}", changed, settled)
+    settled = write_end(tx, now, end, clock=clock, number_format=number_format)
+    changed = settled is not None and settled.state is not refund.state
+    if settled is None and tx.note_report(now, end):
+        # A repeat in the same state may tell why it waits, and until when.
+        settled, changed = tx.refund(now.id), True
+    standing = settled or now
+    if standing.succeeded_after_failure and not standing.needs_acknowledgement_after_all:
+        return _hold_again(tx, standing, evidence=evidence)
+    return Heard(EventState.APPLIED, f"{standing.id} is {standing.state}", changed, standing)
 
 
 def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund:
-    """What a provider has news of was sent, and accepted: so it goes through every state, whichever word came first.
+    """What a provider reports was sent, and accepted: so it goes through every state, whichever report came first.
 
     One that was only reserved was sent before these books were restored from a backup.
     """
     now = refund
     if now.state is RefundState.READY:
         now = tx.claim(now, owner="", until=clock.now(), at=clock.now()) or now
-    if now.state is RefundState.SUBMITTED and end.state is not RefundState.PENDING:
-        accepted = replace(end, state=RefundState.PENDING, failure="", is_late=False)
+    unfinished = (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+    if now.state in unfinished and end.state is not RefundState.PENDING:
+        accepted = replace(end, state=RefundState.PENDING, failure="", may_be_retried=False, hold_until=None)
         now = write_end(tx, now, accepted, clock=clock, number_format=number_format) or now
     return now
 
 
-def _hear_of_success_after_failure(tx: Writing, refund: Refund, *, evidence: str) -> Heard:
-    """Both words were said, so the money may be gone: the amount is held until a person knows."""
-    if tx.doubt_failure(refund, evidence=evidence):
-        return Heard(EventState.APPLIED, f"{refund.id} failed, and was told as successful", True, tx.refund(refund.id))
-    note = f"{refund.id} failed and its amount was used again; now it is told as successful: it may be paid twice"
-    return Heard(EventState.CONTRADICTS, note, refund=refund)
+def _apply_success_after_failure(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> Heard:
+    """Dated before the failure it is an old report. Dated after, the money may be gone: the amount is held (R14)."""
+    is_later = not (news.reported_at and refund.failed_at) or news.reported_at > refund.failed_at
+    if not tx.note_success(refund, at=news.reported_at, evidence=evidence):
+        return Heard(EventState.APPLIED, f"{refund.id} is {refund.state}", refund=refund)
+    now = tx.refund(refund.id) or refund
+    if is_later:
+        return _hold_again(tx, now, evidence=evidence)
+    # It had succeeded before it failed: then it is held until a person knows, however the reports came.
+    tx.hold_failed(now, evidence=evidence)
+    return Heard(EventState.APPLIED, f"{refund.id} succeeded before it failed", True, tx.refund(refund.id))
 
 
-def _hear_of_another(tx: Writing, news: RefundNews, *, evidence: str) -> Heard:
+def _hold_again(tx: Writing, refund: Refund, *, evidence: str) -> Heard:
+    if tx.hold_failed(refund, evidence=evidence):
+        note = f"{refund.id} failed, and was reported as successful later"
+        return Heard(EventState.APPLIED, note, True, tx.refund(refund.id))
+    note = f"{refund.id} failed and its amount was used again; now it is reported as successful: it may be paid twice"
+    return Heard(EventState.UNREVIEWED, note, refund=refund)
+
+
+def _apply_partial_reversal(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> Heard:
+    """A part of it came back: the refund and its credit note stand, and what came back is recorded beside them."""
+    if refund.reversed_amount == news.amount:
+        return Heard(EventState.APPLIED, f"{news.amount} of {refund.id} came back", refund=refund)
+    if refund.reversed_amount or refund.state is not RefundState.SUCCEEDED:
+        note = f"{news.amount} of {refund.id} came back, which is {refund.state}"
+        return Heard(EventState.UNREVIEWED, note, refund=refund)
+    tx.reverse_part(refund, news.amount, evidence=evidence)
+    return Heard(EventState.APPLIED, f"{news.amount} of {refund.id} came back", True, tx.refund(refund.id))
+
+
+# --- external refunds -----------------------------------------------------------------------------------------
+
+
+def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> Heard:
     """A refund that was not sent from here: counted from now on, adopted by a person."""
-    found = payment_told(tx, news)
+    found = payment_referenced(tx, news.provider, news.payment_references)
     if found is None:
         return Heard(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = found
     if news.amount.currency != payment.captured.currency:
         note = f"is in {news.amount.currency}, the payment of {invoice.number} in {payment.captured.currency}"
-        return Heard(EventState.CONTRADICTS, note)
-    record = _record_of_it(invoice, payment, news)
+        return Heard(EventState.UNREVIEWED, note)
+    records = _unmatched_records(invoice, payment) if news.state in _GIVEN else []
+    record = _record_of_it(records, news)
     if record:
         tx.match_record(record, news, evidence=evidence)
         return Heard(EventState.APPLIED, f"is recorded as {record.id}", True, record)
-    made = tx.see_elsewhere(invoice, payment, news, evidence=evidence)
-    return Heard(EventState.APPLIED, f"made elsewhere, seen as {made.id} of {invoice.number}", True, made)
+    # Where something was recorded by hand it may be this one: its amount is reserved until somebody decides.
+    made = tx.see_elsewhere(invoice, payment, news, undecided=bool(records), evidence=evidence)
+    return Heard(EventState.APPLIED, f"external refund, stored as {made.id} of {invoice.number}", True, made)
 
 
-def _record_of_it(invoice: Invoice, payment: Payment, news: RefundNews) -> Refund | None:
-    """R12 sends people to the dashboard, and then to `mark-refunded`: that record and this refund are one."""
-    if news.state in (RefundState.FAILED, RefundState.REVERSED):
-        return None
-    open_records = [
-        r
-        for r in invoice.refunds
-        if r.kind is RefundKind.RECORD and r.state is RefundState.RECORDED and not r.provider_reference
+def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
+    """Recorded by hand on this payment, and not known to be any refund at the provider."""
+    return [
+        refund
+        for refund in invoice.refunds
+        if refund.kind is RefundKind.RECORD
+        and refund.state is RefundState.RECORDED
+        and refund.payment_id == payment.id
+        and not refund.provider_reference
+        and not refund.is_chargeback
     ]
-    alike = [r for r in open_records if r.payment_id == payment.id and r.amount == news.amount]
-    named = [r for r in alike if r.out_of_band and r.out_of_band.reference == news.reference]
-    unnamed = [r for r in alike if r.out_of_band and not r.out_of_band.reference]
+
+
+def _record_of_it(records: Sequence[Refund], news: RefundNews) -> Refund | None:
+    """R12 sends people to the dashboard, and then to `mark-refunded`: that record and this refund are one.
+
+    A record that names another reference may be another refund; one without a name is the first that fits.
+    """
+    alike = [record for record in records if record.amount == news.amount and record.out_of_band]
+    named = [record for record in alike if record.out_of_band and record.out_of_band.reference == news.reference]
+    unnamed = [record for record in alike if record.out_of_band and not record.out_of_band.reference]
     return next(iter([*named, *unnamed]), None)
-
-
-def _hear_of_dispute(tx: Writing, news: DisputeNews, *, evidence: str) -> Heard:
-    found = payment_told(tx, news)
-    if found is None:
-        return Heard(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = found
-    if news.dispute is Dispute.NONE and payment.dispute not in (Dispute.OPEN, Dispute.LOST):
-        return Heard(EventState.APPLIED, f"dispute of {invoice.number}: {news.status}")
-    if news.amount and news.amount.currency != payment.captured.currency:
-        # A bank disputes in its own currency; what it takes is then told by the provider in ours, or not at all.
-        news = replace(news, amount=None)
-    changed = tx.note_dispute(payment, news, evidence=evidence)
-    return Heard(EventState.APPLIED, f"dispute of {invoice.number}: {news.status}", changed)
-
-
-def payment_told(tx: Writing, news: News) -> tuple[Invoice, Payment] | None:
-    owners = tx.invoices_of_payments(news.provider, news.payment_references)
-    for invoice in owners.values():
-        for payment in invoice.payments:
-            if not set(payment.references).isdisjoint(news.payment_references):
-                return invoice, payment
-    return None
-
-
-def hear_all(tx: Writing, news: Sequence[News], *, evidence: str, clock: Clock, number_format: str) -> list[Heard]:
-    return [hear(tx, each, evidence=evidence, clock=clock, number_format=number_format) for each in news]
-
-
-def worst_of(heard: Sequence[Heard]) -> Heard:
-    """What is told of an event that brought several pieces of news."""
-    order = [EventState.CONTRADICTS, EventState.UNMATCHED, EventState.APPLIED]
-    return min(heard, key=lambda each: order.index(each.state), default=Heard(EventState.APPLIED, "nothing new"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from refundcli.domain.statuses import Provider
 from refundcli.services.deliveries import DeliveryRefused, Flaw
-from refundcli.services.events import Applied, Apply, Readers, believed, keep, refuse
+from refundcli.services.events import Applied, Apply, DeliveryReaders, believed, keep, refuse
 from refundcli.services.ports import Books, EventFilter
 from refundcli.services.provider_news import EventState, NewEvent
 
@@ -47,7 +47,7 @@ class Ingested:
         return dict(sorted(counts.items()))
 
 
-def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: Readers, apply: Apply) -> Ingested:
+def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply) -> Ingested:
     """Nothing of a delivery that is refused is stored. Raises SettingsProblem where no delivery could be proven."""
     done, told = Ingested(), list[NewEvent]()
     newest = books.read(lambda tx: tx.events(EventFilter(limit=1)))
@@ -67,7 +67,7 @@ def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: Readers
     return done
 
 
-def _proven(delivery: KeptDelivery, readers: Readers) -> list[NewEvent]:
+def _proven(delivery: KeptDelivery, readers: DeliveryReaders) -> list[NewEvent]:
     # Only Stripe signs in a header; Adyen's items carry their signatures.
     signed = any(name.lower() == "stripe-signature" for name in delivery.headers)
     provider = delivery.provider or (Provider.STRIPE if signed else Provider.ADYEN)

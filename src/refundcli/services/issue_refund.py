@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers
-from refundcli.domain.errors import Refused
-from refundcli.domain.identifiers import new_id
+from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
@@ -15,22 +14,22 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.finding import invoice_named
+from refundcli.services.first_send import Snapshot, fail_unsent_in, send
 from refundcli.services.interrupts import Interrupted
-from refundcli.services.keys import content_of, existing_among, idempotency_key
+from refundcli.services.keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.leases import Lease, is_live, new_lease
-from refundcli.services.outcomes import Signal
 from refundcli.services.ports import (
     Books,
     Clock,
     PaymentProvider,
     Providers,
-    RefundAnswer,
+    Reading,
     RefundOrder,
     RefundReading,
     Writing,
 )
-from refundcli.services.preflight import preflight
-from refundcli.services.sending import SendingPolicy, send, settle
+from refundcli.services.preflight import AlreadyAtProvider, OwnRefund, OwnRefunds, checked_truths
+from refundcli.services.sending import SendingPolicy
 from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
 
 # The same amount of the same payment within this time, without a key that says it is meant, is asked about.
@@ -149,10 +148,12 @@ def issue_refund(
     policy: SendingPolicy,
 ) -> list[Refund]:
     """Reserve all parts in one transaction (T1), then send each. Raises the refusal that comes first."""
-    seen = books.read(lambda tx: preview(tx, request, now=clock.now()))
+    seen, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
     ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
-    preflight(seen.invoice, seen.shares, books=books, providers=providers)
+    asked_at = clock.now()
+    truths = checked_truths(seen.invoice, seen.shares, books=books, providers=providers, own=own)
+    snapshots = {payment_id: Snapshot(truth, asked_at) for payment_id, truth in truths.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
         plan = planned(tx, request, confirmed=confirmed, now=clock.now())
@@ -162,18 +163,70 @@ def issue_refund(
         return reserve_in(tx, request, plan, providers=ready, lease=lease, at=clock.now()), True
 
     refunds, ours = books.write(reserve)
+    dispatch = _Dispatch(books, providers, clock, policy, snapshots, ours)
     try:
         return [
-            send(r, books=books, provider=ready[r.provider], clock=clock, policy=policy)
-            if r.state is RefundState.READY and r.provider in ready
-            else r
-            for r in refunds
+            dispatch.send(refund, ready[refund.provider])
+            if refund.state is RefundState.READY and refund.provider in ready
+            else refund
+            for refund in refunds
         ]
     except (KeyboardInterrupt, Interrupted):
         # What another process reserved under the same request key is its to send.
         if ours:
             books.write(partial(_drop_unsent, refunds, clock=clock, policy=policy))
         raise
+
+
+def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple[Preview, OwnRefunds]:
+    seen = preview(reading, request, now=now)
+    return seen, own_refunds(reading.secret(), request, seen)
+
+
+def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefunds:
+    """What the request would reserve, by payment: after a restored backup the provider may have it already."""
+    return {
+        share.payment.id: OwnRefund(
+            refund_id(secret, request.request_key, share.payment.reference, _attempt(plan, share)), share.amount
+        )
+        for share in plan.shares
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Dispatch:
+    """Sends what was reserved; `snapshots`, by payment, are what was checked before it was. `ours`: we reserved it."""
+
+    books: Books
+    providers: Providers
+    clock: Clock
+    policy: SendingPolicy
+    snapshots: Mapping[int, Snapshot]
+    ours: bool
+
+    def send(self, refund: Refund, provider: PaymentProvider) -> Refund:
+        """What cannot be checked any more is not sent; the others of the same request are."""
+        try:
+            return send(
+                refund,
+                books=self.books,
+                providers=self.providers,
+                provider=provider,
+                clock=self.clock,
+                policy=self.policy,
+                snapshot=self.snapshots.get(refund.payment_id),
+            )
+        except (OutcomeUnknown, AlreadyAtProvider):
+            raise
+        except RefundcliError as problem:
+            why = problem.message
+            dropped = self.ours and self.books.write(lambda tx: self._fail(tx, refund, why))
+            if not dropped:
+                raise
+            return dropped
+
+    def _fail(self, tx: Writing, refund: Refund, why: str) -> Refund | None:
+        return fail_unsent_in(tx, refund, why, clock=self.clock, policy=self.policy)
 
 
 def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy: SendingPolicy) -> None:
@@ -185,8 +238,7 @@ def drop_unsent_in(tx: Writing, refunds: Sequence[Refund], *, clock: Clock, poli
     for reserved in refunds:
         refund = tx.refund(reserved.id)
         if refund and refund.state is RefundState.READY:
-            answer = RefundAnswer(Signal.NOT_SENT, message="never sent: interrupted")
-            settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
+            fail_unsent_in(tx, refund, "interrupted", clock=clock, policy=policy)
 
 
 def planned(reading: RefundReading, request: RefundRequest, *, confirmed: Money | None, now: datetime) -> Preview:
@@ -217,7 +269,7 @@ def reserve_in(
     made = [_ready(secret, request, plan, share, providers, lease, at) for share in plan.shares]
     for share, refund in zip(plan.shares, made, strict=True):
         payment = share.payment
-        if not tx.reserve(payment, share.amount, payment.taken_by_dispute):
+        if not tx.reserve(payment, share.amount):
             left = payment.refundable
             raise OverRefund(plan.invoice, share.amount, left) if left else NothingToRefund(plan.invoice)
         tx.add_refund(replace(refund, run_id=run_id))
@@ -238,19 +290,19 @@ def _ready(
     if provider is None:
         # Whose payment it is was told otherwise since its provider was connected.
         raise ChangedMeanwhile(invoice, share.amount, share.amount)
-    try_number = 1 + max((r.try_number for r in plan.tried if r.payment_id == payment.id), default=0)
-    refund_id = new_id("rf_", at)
+    attempt = _attempt(plan, share)
+    own_id = refund_id(secret, request.request_key, payment.reference, attempt)
     order = RefundOrder(
-        refund_id=refund_id,
+        refund_id=own_id,
         invoice_number=invoice.number,
         payment_reference=payment.reference,
         amount=share.amount,
         reason=request.reason,
         full=share.takes_all,
     )
-    key = idempotency_key(secret, request.request_key, payment.reference, try_number)
+    key = idempotency_key(secret, request.request_key, payment.reference, attempt)
     return Refund(
-        id=refund_id,
+        id=own_id,
         invoice_id=invoice.id,
         invoice_number=invoice.number,
         payment_id=payment.id,
@@ -263,8 +315,13 @@ def _ready(
         created_at=at,
         operator=request.operator,
         memo=request.memo,
-        try_number=try_number,
+        try_number=attempt,
         # Ours from the start: another process must not take it for one that was left behind.
         sending=Sending(key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
         dispute_decision=request.dispute_decision,
     )
+
+
+def _attempt(plan: Preview, share: Share) -> int:
+    """Which attempt it is under its request key: counted by payment, for each has a key and an id of its own."""
+    return 1 + max((r.try_number for r in plan.tried if r.payment_id == share.payment.id), default=0)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from refundcli.canonical import canonical
 from refundcli.domain.errors import Refused, UsageProblem
+from refundcli.domain.identifiers import derived_id
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.ports import RefundReading
@@ -71,9 +72,21 @@ def idempotency_key(store_secret: bytes, request_key: str, payment: str, try_num
     `payment` is the provider's reference: a row's number could be another payment's after a restore. For a
     closing it is the invoice's, and what is wanted of which invoice is the request key.
     """
-    message = json.dumps([request_key, payment, try_number]).encode()
-    made = hmac.new(store_secret, message, hashlib.sha256).digest()[:16]
-    return str(uuid.UUID(bytes=made, version=4))
+    made = _keyed_digest(store_secret, request_key, payment, try_number)
+    return str(uuid.UUID(bytes=made[:16], version=4))
+
+
+def refund_id(store_secret: bytes, request_key: str, payment: str, attempt: int) -> str:
+    """The id of a provider refund: the same again after a backup is restored, another one for each attempt (I4).
+
+    It travels in the request's body, which a provider compares when a key comes again: the same key must bring the
+    same body. And it is how a refund that these books have forgotten is recognised at the provider.
+    """
+    return derived_id("rf_", _keyed_digest(store_secret, "refund id", request_key, payment, attempt))
+
+
+def _keyed_digest(store_secret: bytes, *fields: str | int) -> bytes:
+    return hmac.new(store_secret, json.dumps(fields).encode(), hashlib.sha256).digest()
 
 
 def existing_refunds(reading: RefundReading, request_key: str, content: str) -> list[Refund]:

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from refundcli.domain.closing import Closing
+from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
@@ -14,7 +15,7 @@ from refundcli.domain.refund import CreditNote, Refund, WireRequest
 from refundcli.domain.statuses import ClosingState, Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.bad_rows import Problem
 from refundcli.services.provider_news import (
-    DisputeNews,
+    CaptureNews,
     EventState,
     NewEvent,
     News,
@@ -162,7 +163,8 @@ class Record:
 class Settlement:
     """How a refund ends, or how it stands now, and who says so: `evidence` is the event, the report or the person.
 
-    `is_late`: a success that was told is taken back, and the provider may still try by itself.
+    `reported_at` is the provider's date of it. `may_be_retried`: it failed, and the provider may send it again by
+    itself; until `hold_until` its amount stays reserved.
     """
 
     state: RefundState
@@ -170,7 +172,12 @@ class Settlement:
     status: str = ""
     failure: str = ""
     evidence: str = ""
-    is_late: bool = False
+    may_be_retried: bool = False
+    reported_at: datetime | None = None
+    hold_until: datetime | None = None
+    failure_code: str = ""
+    pending_reason: str = ""
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +199,6 @@ class PaymentLine:
     invoice: str
     reference: str
     captured: Money
-    dispute: Dispute
-    dispute_at: datetime | None
     paid_on: date | None
     refunds: tuple[RefundLine, ...] = ()
 
@@ -250,6 +255,34 @@ class Reading(RefundReading, RunReading, Protocol):
 
     def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]: ...
     def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]: ...
+    def payment_of_dispute(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
+        """The payment of a dispute that is known by its own reference."""
+        ...
+
+    def is_captured_in_full(self, payment: Payment) -> bool:
+        """Do the captures that are known add up to the invoice's share?"""
+        ...
+
+    def losses(self) -> list[Invoice]:
+        """Invoices of which more is out than was captured, and nobody has acknowledged it (I13)."""
+        ...
+
+    def unreviewed_events(self, *, limit: int) -> list[StoredEvent]:
+        """Those that block a refund until a person acknowledges them, the oldest first."""
+        ...
+
+    def payments_of_event(self, number: int) -> list[str]:
+        """The references of the payments that an event is about."""
+        ...
+
+    def unreviewed_count(self, provider: Provider) -> int:
+        """How many updates about payments in the books wait for a person."""
+        ...
+
+    def decided_words(self, provider: Provider) -> dict[str, str]:
+        """What people decided about unlisted words: the word and its effect."""
+        ...
+
     def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
         """The invoices that these payments at a provider belong to, by each payment's reference."""
         ...
@@ -308,7 +341,7 @@ class Reading(RefundReading, RunReading, Protocol):
 class Writing(Reading, RunWriting, Protocol):
     """One transaction that changes the books, and writes an audit entry for each change."""
 
-    def reserve(self, payment: Payment, amount: Money, held_back: Money) -> bool:
+    def reserve(self, payment: Payment, amount: Money) -> bool:
         """Promise an amount to a refund, or say no: one statement that cannot over-refund (I1)."""
         ...
 
@@ -343,8 +376,10 @@ class Writing(Reading, RunWriting, Protocol):
         """Compare and set on the fence. The invoice's own status is another step of the same transaction."""
         ...
 
-    def see_elsewhere(self, invoice: Invoice, payment: Payment, news: RefundNews, *, evidence: str) -> Refund:
-        """Count a refund that was made by other hands, from now on."""
+    def see_elsewhere(
+        self, invoice: Invoice, payment: Payment, news: RefundNews, *, undecided: bool, evidence: str
+    ) -> Refund:
+        """Count an external refund from now on. `undecided`: it may be one that was recorded by hand."""
         ...
 
     def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
@@ -355,26 +390,82 @@ class Writing(Reading, RunWriting, Protocol):
         """A refund made elsewhere gets its reason, and a draft credit note (R4, R7)."""
         ...
 
-    def doubt_failure(self, refund: Refund, *, evidence: str) -> bool:
-        """A refund that failed is told as successful after all: its amount is held. False where it is gone again."""
+    def note_report(self, refund: Refund, report: Settlement) -> bool:
+        """Why the provider has not finished it, and until when the customer may act; false where that is known."""
+        ...
+
+    def note_success(self, refund: Refund, *, at: datetime | None, evidence: str) -> bool:
+        """A refund that failed was reported as successful too, at the provider's date; false where that is known."""
+        ...
+
+    def hold_failed(self, refund: Refund, *, evidence: str) -> bool:
+        """Reserve the amount of a failed refund until somebody acknowledges it. False where it is used again."""
+        ...
+
+    def reverse_part(self, refund: Refund, amount: Money, *, evidence: str) -> None:
+        """A part of a refund came back. The credit note stays issued; a person must know (R14)."""
+        ...
+
+    def match_external(self, external: Refund, record: Refund) -> None:
+        """An external refund is the one that was recorded by hand: it is counted once (R12)."""
+        ...
+
+    def release_lapsed_holds(self, invoice: Invoice) -> bool:
+        """Free the amounts of failed refunds that the provider no longer sends again; true where there were any."""
         ...
 
     def acknowledge(self, refund: Refund, *, memo: str) -> Refund:
         """A person knows that it came back; what was held for it is free."""
         ...
 
-    def note_dispute(self, payment: Payment, news: DisputeNews, *, evidence: str) -> bool:
-        """The latest word about a payment's disputes; false when a later one is known already."""
+    def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, evidence: str) -> None:
+        """A new dispute (id 0), or how a known one stands now; the payment's state and lost amount follow from all."""
         ...
 
-    def note_payment(self, payment: Payment, *, captured: Money, processing: bool, evidence: str) -> bool: ...
+    def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureNews, *, evidence: str) -> bool:
+        """How one capture of a payment stands; false where a later report of it is known already."""
+        ...
+
+    def note_payment(
+        self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, evidence: str
+    ) -> bool:
+        """What the provider captured of the whole payment. An invoice of which nothing was captured is open again."""
+        ...
+
+    def note_unsupported(self, payment: Payment, why: str) -> None:
+        """Why the provider's payment cannot be refunded from here; empty where it can."""
+        ...
+
+    def note_credited(self, payment: Payment, amount: Money, *, evidence: str) -> None:
+        """What of it was given to the customer's balance at the provider."""
+        ...
+
+    def acknowledge_loss(self, invoice: Invoice, *, memo: str) -> None:
+        """A person knows that more is out than was captured (I13)."""
+        ...
+
     def store_events(self, events: Sequence[NewEvent]) -> int:
         """Keep what is new; how many were. An event that is known by its key is left as it is."""
+        ...
+
+    def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
+        """What a report or the provider itself says and cannot be applied (R13).
+
+        Its state: unreviewed, unless somebody acknowledged it before.
+        """
         ...
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None: ...
     def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
         """A person dealt with an event that contradicts the books; what it said stays in its note."""
+        ...
+
+    def decide_word(self, provider: Provider, word: str, effect: str) -> int:
+        """What an unlisted word means in this store, and how many unreviewed events had it; they are acknowledged."""
+        ...
+
+    def pin_number_format(self, number_format: str) -> str:
+        """How credit notes are numbered in these books: as before, or like this if none was numbered yet."""
         ...
 
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None: ...
@@ -525,11 +616,15 @@ class Providers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToldInvoice:
-    """An invoice as the provider keeps it, with the truth about each of its payments; `reference` is its id there."""
+    """An invoice as the provider keeps it, with the truth about each of its payments; `reference` is its id there.
+
+    `credited` went to the customer's balance by its credit notes.
+    """
 
     reference: str
     invoice: NewInvoice
     payments: tuple[PaymentTruth, ...]
+    credited: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,7 +659,10 @@ class ProviderRecords(Protocol):
         """Every refund made since then, newest first."""
         ...
 
-    def disputes(self, *, since: date | None) -> Iterator[DisputeNews]: ...
+    def credited(self, invoice_reference: str) -> Money | None:
+        """What credit notes of the invoice gave to the customer's balance; None where there is no such invoice."""
+        ...
+
     def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
         """Every invoice made since then, newest first; `after` is the reference of one to go on after."""
         ...
@@ -574,18 +672,26 @@ class ProviderRecords(Protocol):
         ...
 
 
-class EventReader(Protocol):
-    """What the events of one provider mean."""
+class DeliveryReader(Protocol):
+    """Who tells the deliveries of one provider from forgeries."""
 
     livemode: bool
 
     def events_in(self, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
-        """The events of one delivery, each proven to be the provider's word. Raises DeliveryRefused."""
+        """The events of one delivery, each of them verified. Raises DeliveryRefused."""
         ...
+
+
+class EventReader(Protocol):
+    """What the events of one provider mean."""
 
     def news_in(self, event: NewEvent) -> Sequence[News] | None:
         """What the event tells, asked for anew where the provider can be asked; None when it says nothing to us.
 
         Raises ProviderUnreachable: then the event waits.
         """
+        ...
+
+    def amount_in(self, event: NewEvent) -> Money | None:
+        """What it is about, where it says so and can be read."""
         ...

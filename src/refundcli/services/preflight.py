@@ -1,15 +1,19 @@
 """Just before money moves: is the payment at the provider what the books believe it to be?"""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money, zero
+from refundcli.domain.statuses import RefundState
 from refundcli.services.differences import Difference, compare
 from refundcli.services.finding import invoice_named
 from refundcli.services.ports import Books, Providers
 from refundcli.services.provider_limits import CAN_LOOK_UP
-from refundcli.services.provider_news import PaymentTruth
+from refundcli.services.provider_news import PaymentTruth, RefundNews
 from refundcli.services.shares import Share
 
 _SHOWN = 3
@@ -37,21 +41,61 @@ class DiffersFromProvider(Refused):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class OwnRefund:
+    """The refund that a request is about to reserve. Its id is derived, so the provider may know it already."""
+
+    refund_id: str
+    amount: Money
+
+
+class AlreadyAtProvider(Refused):
+    """The provider has this very refund, and it is not what would be sent, or the books count it otherwise."""
+
+    code = "already-at-provider"
+
+    def __init__(self, number: str, found: RefundNews, own: OwnRefund, *, counted_as: str = "") -> None:
+        where = found.provider.label
+        if counted_as:
+            why = f"the books count it as {counted_as}, made by other hands"
+            hint = f"refundcli reconcile --adopt {counted_as} --reason REASON     (gives it its credit note)"
+        else:
+            why = f"{own.amount} was requested"
+            hint = f"Look at {found.reference} in {where}'s dashboard; refundcli reconcile --invoice {number}"
+        super().__init__(
+            f"{where} already has the refund of this very request: {found.reference}, {found.amount}; {why}. "
+            "Nothing was sent.",
+            hint=hint,
+            context={"invoice": number, "refund": own.refund_id, "provider_reference": found.reference},
+        )
+
+
 Truths: TypeAlias = Mapping[int, PaymentTruth | None]
+OwnRefunds: TypeAlias = Mapping[int, OwnRefund]
+_NONE: OwnRefunds = MappingProxyType({})
+_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 def preflight(
-    invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers
+    invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers, own: OwnRefunds = _NONE
 ) -> Sequence[PaymentTruth]:
     """Read the truth of each payment that is to give money, where its provider can be asked.
 
-    Raises DiffersFromProvider, ProviderUnreachable.
+    Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable.
     """
+    found = checked_truths(invoice, shares, books=books, providers=providers, own=own)
+    return [truth for truth in found.values() if truth]
+
+
+def checked_truths(
+    invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers, own: OwnRefunds = _NONE
+) -> Truths:
+    """The same, by payment."""
     truths = truths_of(shares, providers)
     # The books are read again after: what a colleague refunded meanwhile is in both, or in neither.
     now = books.read(lambda tx: invoice_named(tx, invoice.number)) if truths else invoice
-    refuse_differences(now, truths)
-    return [truth for truth in truths.values() if truth]
+    refuse_differences(now, truths, own)
+    return truths
 
 
 def truths_of(shares: Sequence[Share], providers: Providers) -> Truths:
@@ -63,14 +107,42 @@ def truths_of(shares: Sequence[Share], providers: Providers) -> Truths:
     }
 
 
-def refuse_differences(invoice: Invoice, truths: Truths) -> None:
-    """Raises DiffersFromProvider. The invoice is to be read after the truths were."""
-    differences = list(_differences(invoice, truths))
+def refuse_differences(invoice: Invoice, truths: Truths, own: OwnRefunds = _NONE) -> None:
+    """Raises DiffersFromProvider, AlreadyAtProvider. The invoice is to be read after the truths were.
+
+    `own`, by payment: a refund that would be sent and that the provider has already is no difference. The books were
+    restored from a backup and have forgotten it.
+    """
+    differences = [each for each in _differences(invoice, truths, own) if each.bars_a_refund]
     if differences:
         raise DiffersFromProvider(invoice, differences)
 
 
-def _differences(invoice: Invoice, truths: Truths) -> Iterator[Difference]:
+def own_refund_in(truth: PaymentTruth, refund_id: str) -> RefundNews | None:
+    """The refund with our id among those of the payment; one that was made, where there are several."""
+    found = [told for told in truth.refunds if told.refund_id == refund_id]
+    return next((told for told in found if told.state in _GIVEN), found[0] if found else None)
+
+
+def _differences(invoice: Invoice, truths: Truths, own: OwnRefunds) -> Iterator[Difference]:
     for payment in invoice.payments:
         if payment.id in truths:
-            yield from compare(invoice, payment, truths[payment.id])
+            truth = truths[payment.id]
+            if truth and payment.id in own:
+                truth = _without(truth, own[payment.id], invoice)
+            yield from compare(invoice, payment, truth)
+
+
+def _without(truth: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTruth:
+    """As it was before the refund that is to be recorded. Raises AlreadyAtProvider."""
+    found = own_refund_in(truth, own.refund_id)
+    if found is None:
+        return truth
+    counted = next((r for r in invoice.refunds if r.provider_reference == found.reference), None)
+    if counted and counted.id != own.refund_id:
+        raise AlreadyAtProvider(invoice.number, found, own, counted_as=counted.id)
+    if found.amount != own.amount:
+        raise AlreadyAtProvider(invoice.number, found, own)
+    given = found.amount if found.state in _GIVEN else zero(found.amount.currency)
+    others = tuple(told for told in truth.refunds if told is not found)
+    return replace(truth, refunds=others, refunded=truth.refunded - given)

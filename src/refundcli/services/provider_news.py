@@ -8,9 +8,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
+from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
-from refundcli.domain.statuses import Dispute, Provider, RefundState
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.vocabulary import CaptureChange
 
 
 class CannotBeHeld(Refused):
@@ -30,8 +32,8 @@ class CannotBeHeld(Refused):
 class RefundNews:
     """How one refund stands at the provider, ours or somebody else's; `amount` in the payment's currency.
 
-    `refund_id` is ours, as it travelled with the refund. `is_late`: a refund that was told as successful was
-    taken back, and the provider may still try by itself. `account` is empty where it was not told.
+    `refund_id` is ours, as it travelled with the refund. `may_be_retried`: it failed, and the provider may send it
+    again by itself. `account` is empty where it was not reported. `reported_at` is the provider's date of this report.
     """
 
     provider: Provider
@@ -44,20 +46,26 @@ class RefundNews:
     livemode: bool | None = None
     refund_id: str = ""
     failure: str = ""
-    is_late: bool = False
+    may_be_retried: bool = False
     created_at: datetime | None = None
+    reported_at: datetime | None = None
+    pending_reason: str = ""
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DisputeNews:
-    """How the disputes of one payment stand; `amount` is what they take, None where it was not told.
+    """How one dispute stands; `amount` is what it is about, None where it was not reported in the payment's currency.
 
-    `at` is when the provider said so: of two words, the later one holds.
+    `reference` is the dispute's own id, empty where it cannot be told from the payment's. `state` None leaves the
+    state as it is. `at` is the provider's date: of two reports about one dispute the later one holds.
     """
 
     provider: Provider
+    reference: str
     payment_references: tuple[str, ...]
-    dispute: Dispute
+    state: DisputeState | None
+    stage: DisputeStage
     status: str
     at: datetime
     amount: Money | None = None
@@ -65,14 +73,44 @@ class DisputeNews:
     livemode: bool | None = None
 
 
-News: TypeAlias = RefundNews | DisputeNews
+@dataclass(frozen=True, slots=True)
+class CaptureNews:
+    """That an amount of a payment was captured, or was not; `reference` is the provider's id of the capture."""
+
+    provider: Provider
+    reference: str
+    payment_references: tuple[str, ...]
+    change: CaptureChange
+    amount: Money
+    status: str
+    at: datetime
+    account: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What cannot be applied: a word that is not listed, an amount that cannot be read, a report that needs a person.
+
+    `word` is the provider's own, `object_id` the provider's id of what it is about, and `why` one sentence.
+    """
+
+    provider: Provider
+    payment_references: tuple[str, ...]
+    word: str
+    object_id: str
+    why: str
+    account: str = ""
+    amount: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentTruth:
-    """One payment as the provider knew it at `asked_at`, with every refund of it; amounts in its currency.
+    """One payment as the provider knew it at `asked_at`, with every refund and dispute of it; amounts in its currency.
 
-    `why_not_refundable` is the provider's own word against a refund, empty where there is none.
+    `captured` is the whole payment's, whatever invoices it pays. `why_not_refundable` is the provider's own word
+    against a refund, `unsupported` why it cannot be refunded from here; both empty where there is none. `doubts` are
+    about refunds or disputes in states that are not listed (R13). `credited`, where it was asked for, went to the
+    customer's balance by credit notes of the invoice.
     """
 
     provider: Provider
@@ -80,16 +118,17 @@ class PaymentTruth:
     captured: Money
     refunded: Money
     processing: bool
-    dispute: DisputeNews | None
+    disputes: tuple[DisputeNews, ...]
     refunds: tuple[RefundNews, ...]
     asked_at: datetime
     why_not_refundable: str = ""
+    unsupported: str = ""
+    credited: Money | None = None
+    doubts: tuple[Doubt, ...] = ()
 
-    @property
-    def told_dispute(self) -> DisputeNews:
-        """What it tells of disputes; that there was none when it was asked is told, too."""
-        none = DisputeNews(self.provider, self.references, Dispute.NONE, "no dispute", self.asked_at)
-        return self.dispute or none
+
+Update: TypeAlias = RefundNews | DisputeNews | CaptureNews | Doubt
+News: TypeAlias = Update | PaymentTruth
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +144,18 @@ class EventState(StrEnum):
     """What became of an event that was stored."""
 
     WAITING = "waiting"  # not looked at yet, or the provider could not be asked
-    APPLIED = "applied"  # taken in, or dealt with by a person
-    UNMATCHED = "unmatched"  # about a payment that is not in the books (yet)
-    CONTRADICTS = "contradicts"  # about a refund of ours, with another amount, payment or account
-    UNKNOWN = "unknown"  # of a kind that says nothing to us: kept and shown
+    APPLIED = "applied"  # it changed or confirmed the books, or a person acknowledged it
+    UNMATCHED = "unmatched"  # about a payment, or a dispute, that is not in the books (yet)
+    UNREVIEWED = "unreviewed"  # it contradicts the books, or is not understood: a person must look (R13)
+    NOTED = "noted"  # says nothing about refunds: stored and shown
+
+
+class EventSource(StrEnum):
+    """Who brought it."""
+
+    WEBHOOK = "webhook"
+    REPORT = "report"
+    API = "api"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +163,7 @@ class NewEvent:
     """One event whose sender was proven. The same `key` is the same event, however often it comes.
 
     `about` is the provider's id of what it is about, for people; `payload` is the event as it came, as JSON text.
+    `payments`: the references of the payments that it bears on; empty where it says nothing about refunds.
     """
 
     provider: Provider
@@ -126,6 +174,8 @@ class NewEvent:
     livemode: bool
     occurred_at: datetime
     payload: str
+    payments: tuple[str, ...] = ()
+    source: EventSource = EventSource.WEBHOOK
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,17 @@ Advance = Callable[[int], None]
 
 @dataclass(slots=True)
 class Reconciled:
-    """What a comparison came to; `by_kind` and `money` are about what differed, `repaired` of it is taken in."""
+    """What a comparison came to; `by_kind` and `money` are about what differed, `repaired` of it is taken in.
+
+    `unreviewed`: what could not be compared, because a person must look at it first (R15).
+    """
 
     compared: int = 0
     by_kind: Counter[DifferenceKind] = field(default_factory=Counter)
     money: dict[tuple[DifferenceKind, str], Money] = field(default_factory=dict)
     repaired: int = 0
     changed: int = 0
+    unreviewed: int = 0
 
     @property
     def differences(self) -> int:
@@ -68,6 +72,8 @@ class Comparison:
             if payment.provider is self.records.name and payment.reference:
                 truth = self.records.payment(payment.reference)
                 self._take_in_one(done, invoice.number, payment.id, truth)
+        now = self.books.read(lambda tx: invoice_named(tx, number))
+        done.unreviewed = sum(not each.is_waiting for payment in now.payments for each in payment.unreviewed)
         return done
 
     def of_everything(self, *, since: date | None) -> Reconciled:
@@ -81,6 +87,7 @@ class Comparison:
         for invoice, payment in self._not_seen(seen, since):
             self._ask_for(done, invoice, payment)
             self.advance(1)
+        done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
         self.books.write(lambda tx: tx.set_sync_state(compared_name(self.records.name), f"{done.differences}"))
         return done
 

@@ -4,40 +4,42 @@ Both may be long: the report lies on disk by payment, the books are read in sets
 looked at closer.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from refundcli.domain.currencies import Currency
+from refundcli.domain.dispute import DisputeStage
 from refundcli.domain.money import Money, zero
-from refundcli.domain.statuses import Dispute, Provider, RefundState, may_become
+from refundcli.domain.statuses import Provider, RefundState, may_become
+from refundcli.services.applied import Heard, payment_of_dispute
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind, apart
+from refundcli.services.doubts import doubt_event
 from refundcli.services.hear_news import hear
 from refundcli.services.ports import Books, Clock, PaymentLine, RefundLine, Writing
-from refundcli.services.provider_news import DisputeNews, EventState, News, RefundNews
+from refundcli.services.provider_news import (
+    CaptureNews,
+    DisputeNews,
+    Doubt,
+    EventSource,
+    EventState,
+    RefundNews,
+    Update,
+)
 from refundcli.services.reconcile import Advance, Reconciled, Tell
-from refundcli.services.reports import Report, ReportKind, ReportRow
+from refundcli.services.reports import Report, ReportRow, RowPart
 from refundcli.services.status import compared_name
+from refundcli.services.vocabulary import CaptureChange, Effect
 
 _AT_ONCE = 2_000
 _WRITTEN_AT_ONCE = 200
 # A payment is settled, and a refund sent, some days after it was made: what is younger may be in the next report.
 _SETTLED_AFTER = timedelta(days=5)
 
-_CAPTURED = (ReportKind.SENT_FOR_SETTLE, ReportKind.SETTLED)
-_REFUNDS: dict[ReportKind, RefundState] = {
-    ReportKind.SENT_FOR_REFUND: RefundState.PENDING,
-    ReportKind.REFUNDED: RefundState.SUCCEEDED,
-    ReportKind.REFUND_FAILED: RefundState.FAILED,
-    ReportKind.REFUND_REVERSED: RefundState.REVERSED,
-}
-_DISPUTES: dict[ReportKind, Dispute] = {
-    ReportKind.CHARGEBACK: Dispute.OPEN,
-    ReportKind.CHARGEBACK_REVERSED: Dispute.WON,
-    ReportKind.SECOND_CHARGEBACK: Dispute.LOST,
-}
 _RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
 _GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
+_TAKEN_OR_FAILED = (CaptureChange.ADDED, CaptureChange.FAILED)
 _UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.PENDING)
 
 
@@ -45,9 +47,10 @@ _UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.PENDING)
 class _Wish:
     """A piece of news that differs from the books, and how it is told; `is_expected`: only if it is not taken in."""
 
-    news: News
+    news: Update
     evidence: str
     difference: Difference
+    row: ReportRow
     is_expected: bool = False
 
 
@@ -74,6 +77,10 @@ class ReportComparison:
         """What is in the books and should be in the report; after the other way round."""
         for chunk in chunked(self._expected_there(advance), _AT_ONCE):
             self._not_there(chunk)
+        if not self.report.account_rows:
+            at = ("", self.account, "report", self.account, "no row of this merchant account")
+            self._told(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
+        self.done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
         if self.report.rows:
             self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
         return self.done
@@ -87,39 +94,76 @@ class ReportComparison:
         for payment, rows in groups:
             self.done.compared += 1
             line = lines.get(payment)
-            if line is None:
-                self._told(_payment_not_here(self.provider, payment, rows), repaired=False)
-            else:
+            if line is not None:
                 wishes += self._of_payment(line, rows)
+                continue
+            moved = next((row for row in rows if _moves_money(row)), None)
+            if moved:
+                self._told(_payment_not_here(self.provider, payment, moved), repaired=False)
         for batch in chunked(wishes, _WRITTEN_AT_ONCE):
             self._take_in(batch)
 
     def _of_payment(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
-        taken = [row for row in rows if row.kind in _CAPTURED]
-        if taken:
-            self._captured(line, taken)
-        if len(taken) < len(rows):
-            yield from self._refunds(line, [row for row in rows if row.kind in _REFUNDS])
-            yield from self._dispute(line, [row for row in rows if row.kind in _DISPUTES])
+        for row in rows:
+            if row.needs_review:
+                yield self._unreviewed(line, row)
+        clear = [row for row in rows if not row.needs_review]
+        captures = [row for row in clear if row.effect is Effect.CAPTURE]
+        # A capture that cannot be read leaves the sum open.
+        if captures and not any(row.needs_review and row.effect is Effect.CAPTURE for row in rows):
+            self._captured(line, captures)
+        if len(captures) < len(clear):
+            yield from self._refunds(line, [row for row in clear if row.effect is Effect.REFUND])
+            yield from self._disputes(line, [row for row in clear if row.effect is Effect.DISPUTE])
+        missing = [row for row in captures if _changes(row) not in (None, CaptureChange.ADDED)]
+        yield from self._not_captured(line, missing)
+
+    def _unreviewed(self, line: PaymentLine, row: ReportRow) -> _Wish:
+        """A row of an unlisted type, or one that contradicts itself, is shown and never applied (R13)."""
+        there = f"line {row.line}: {row.needs_review}"
+        reference = row.modification_reference or line.reference
+        at = (line.invoice, reference, "report line", "", there, row.amount)
+        difference = Difference(DifferenceKind.STATUS, self.provider, *at)
+        return _Wish(self._doubt(line.reference, row, row.needs_review), self._evidence(row), difference, row)
+
+    def _doubt(self, payment: str, row: ReportRow, why: str) -> Doubt:
+        reference = row.modification_reference or payment
+        return Doubt(self.provider, (payment,), row.word, reference, why, self.account, row.amount)
+
+    def _evidence(self, row: ReportRow) -> str:
+        return f"report {self.report.name} line {row.line}"
+
+    def _not_captured(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+        """What was not taken after all. Whether that is known is seen when it is applied."""
+        for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
+            change = _changes(row)
+            if row.amount is None or change is None:
+                continue
+            reference = row.modification_reference or line.reference
+            news = CaptureNews(
+                self.provider, reference, (line.reference,), change, row.amount, row.word, row.booked_at, self.account
+            )
+            difference = self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, row.word)
+            yield _Wish(news, self._evidence(row), difference, row)
 
     def _captured(self, line: PaymentLine, rows: Sequence[ReportRow]) -> None:
-        """A capture is told when it is sent and when it is settled: once is enough."""
         of = line.captured.currency
-        if any(row.amount.currency != of for row in rows):
-            there = rows[0].amount
-            self._told(self._differs(DifferenceKind.CURRENCY, line, "captured", line.captured, there), repaired=False)
+        other = next((row.amount for row in rows if row.amount and row.amount.currency != of), None)
+        if other:
+            self._told(self._differs(DifferenceKind.CURRENCY, line, "captured", line.captured, other), repaired=False)
             return
-        kind = ReportKind.SENT_FOR_SETTLE if rows[0].kind is ReportKind.SENT_FOR_SETTLE else ReportKind.SETTLED
-        told = sum((row.amount for row in rows if row.kind is kind), zero(of))
-        if told != line.captured:
-            self._told(self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, told), repaired=False)
+        added, failed = ([row for row in rows if _changes(row) is change] for change in _TAKEN_OR_FAILED)
+        if added:
+            reported: Money | str = _taken(added, of) - _sum(failed, of)
+        else:
+            return
+        if reported != line.captured:
+            self._told(self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, reported), repaired=False)
 
     def _refunds(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
-        by_reference: dict[str, list[ReportRow]] = {}
-        for row in rows:
-            by_reference.setdefault(row.refund_reference, []).append(row)
-        for reference, told in by_reference.items():
-            last = max(told, key=lambda row: _RANK.index(_REFUNDS[row.kind]))
+        for reference, told in _by_reference(rows).items():
+            last = max(told, key=lambda row: _RANK.index(_state(row)))
+            last = replace(last, amount=_refund_amount(last, told))
             known = _known(line, reference, last.merchant_reference)
             again = _made_again(told, known)
             if again and known:
@@ -130,8 +174,8 @@ class ReportComparison:
                 yield wish
 
     def _refund(self, line: PaymentLine, reference: str, row: ReportRow, known: RefundLine | None) -> _Wish | None:
-        state = _REFUNDS[row.kind]
-        if known is not None and known.amount == row.amount and not _is_news(known, state):
+        state = _state(row)
+        if row.amount is None or (known is not None and known.amount == row.amount and not _is_news(known, state)):
             return None
         news = RefundNews(
             provider=self.provider,
@@ -139,42 +183,76 @@ class ReportComparison:
             payment_references=(line.reference,),
             amount=row.amount,
             state=state,
-            status=row.kind,
+            status=row.word,
             account=self.account,
             refund_id=known.id if known else "",
-            failure="" if state in _GIVEN else f"{self.provider.label}: {row.kind} ({self.report.name})",
-            is_late=row.kind is ReportKind.REFUND_FAILED,
+            failure="" if state in _GIVEN else f"{self.provider.label}: {row.word} ({self.report.name})",
+            may_be_retried=bool(row.meaning and row.meaning.may_be_retried),
             created_at=row.booked_at,
+            reported_at=row.booked_at,
         )
-        difference = _refund_differs(line, row, known, news)
-        return _Wish(news, f"report {self.report.name} line {row.line}", difference, _is_expected(known, state))
+        difference = _refund_differs(line, known, news)
+        return _Wish(news, self._evidence(row), difference, row, _is_expected(known, state))
 
-    def _dispute(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
-        for row in sorted(rows, key=lambda each: (each.booked_at, each.line))[-1:]:
-            told = _DISPUTES[row.kind]
-            if told is line.dispute or (line.dispute_at and row.booked_at < line.dispute_at):
-                return
-            # An import told how it ended, and not when: how it began is no news then.
-            if told is Dispute.OPEN and line.dispute is not Dispute.NONE and line.dispute_at is None:
-                return
+    def _disputes(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+        """Each dispute by itself, in the order of its events. Whether it is known is seen when it is applied."""
+        for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
+            if row.meaning is None:
+                continue
             news = DisputeNews(
-                self.provider, (line.reference,), told, row.kind, row.booked_at, row.amount, self.account
+                provider=self.provider,
+                reference=row.modification_reference,
+                payment_references=(line.reference,),
+                state=row.meaning.dispute,
+                stage=row.meaning.stage or DisputeStage.CHARGEBACK,
+                status=row.word,
+                at=row.booked_at,
+                amount=row.amount,
+                account=self.account,
             )
-            difference = self._differs(DifferenceKind.DISPUTE, line, "dispute", line.dispute or "none", told)
-            yield _Wish(news, f"report {self.report.name} line {row.line}", difference)
+            difference = self._differs(DifferenceKind.DISPUTE, line, "dispute", "none", row.meaning.dispute or row.word)
+            yield _Wish(news, self._evidence(row), difference, row)
 
     def _take_in(self, wishes: Sequence[_Wish]) -> None:
-        def write(tx: Writing) -> list[tuple[_Wish, bool]]:
-            return [(wish, self._heard(tx, wish)) for wish in wishes]
+        def write(tx: Writing) -> list[tuple[_Wish, Heard]]:
+            decided = tx.decided_words(self.provider)
+            return [(wish, self._heard(tx, wish, decided)) for wish in wishes]
 
-        for wish, repaired in self.books.write(write):
-            self.done.changed += repaired
-            if not (repaired and wish.is_expected):
+        for wish, heard in self.books.write(write):
+            self.done.changed += heard.changed
+            repaired = heard.changed and heard.state is EventState.APPLIED
+            confirmed = heard.state is EventState.NOTED or (
+                heard.state is EventState.APPLIED and not heard.changed and not isinstance(wish.news, RefundNews)
+            )
+            if not confirmed and not (repaired and wish.is_expected):
                 self._told(wish.difference, repaired=repaired)
 
-    def _heard(self, tx: Writing, wish: _Wish) -> bool:
+    def _heard(self, tx: Writing, wish: _Wish, decided: Mapping[str, str]) -> Heard:
+        """What cannot be applied is stored, and blocks the payment until a person has looked at it (R13)."""
+        if isinstance(wish.news, Doubt):
+            if wish.row.meaning is None and wish.row.word in decided:
+                return Heard(EventState.NOTED, decided[wish.row.word])
+            return Heard(self._store(tx, wish, wish.news.why))
+        if isinstance(wish.news, DisputeNews):
+            wish.difference = replace(wish.difference, here=self._dispute_here(tx, wish.news))
         heard = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
-        return heard.changed and heard.state is EventState.APPLIED
+        if heard.state is EventState.APPLIED:
+            return heard
+        return replace(heard, state=self._store(tx, wish, heard.note))
+
+    def _store(self, tx: Writing, wish: _Wish, why: str) -> EventState:
+        """Its state: one that was acknowledged before needs nobody any more."""
+        row, payment = wish.row, wish.difference.reference
+        doubt = self._doubt(row.payment_reference or payment, row, why)
+        livemode = bool(tx.livemode())
+        event = doubt_event(doubt, row.booked_at, livemode=livemode, source=EventSource.REPORT, occurrence=row_key(row))
+        return tx.store_unreviewed(event, f"{why} ({wish.evidence})")
+
+    def _dispute_here(self, tx: Writing, news: DisputeNews) -> str:
+        found = payment_of_dispute(tx, news)
+        disputes = found[1].disputes if found else ()
+        known = next((each for each in disputes if each.reference == news.reference), None)
+        return str(known.state if known else "none")
 
     # --- the books, looked up in the report ------------------------------------------------------------------
 
@@ -221,9 +299,9 @@ def _made_again(told: Sequence[ReportRow], known: RefundLine | None) -> ReportRo
     """Adyen may try by itself after a late failure: then the money is gone, although the refund here failed."""
     if known is None or known.state is not RefundState.FAILED or known.came_back_at is None:
         return None
-    failures = [row.booked_at for row in told if row.kind is ReportKind.REFUND_FAILED]
+    failures = [row.booked_at for row in told if _state(row) is RefundState.FAILED]
     since = max(failures, default=known.came_back_at)
-    return next((row for row in told if row.kind is ReportKind.REFUNDED and row.booked_at > since), None)
+    return next((row for row in told if _state(row) is RefundState.SUCCEEDED and row.booked_at > since), None)
 
 
 def _is_news(known: RefundLine, state: RefundState) -> bool:
@@ -241,19 +319,72 @@ def _is_expected(known: RefundLine | None, state: RefundState) -> bool:
     return known.state in _UNDER_WAY and state in _GIVEN
 
 
-def _refund_differs(line: PaymentLine, row: ReportRow, known: RefundLine | None, news: RefundNews) -> Difference:
-    kind, here, there, amount = DifferenceKind.MISSING_HERE, "", str(row.amount), row.amount
-    if known is not None and known.amount.currency != row.amount.currency:
+def _refund_differs(line: PaymentLine, known: RefundLine | None, news: RefundNews) -> Difference:
+    kind, here, there, amount = DifferenceKind.MISSING_HERE, "", str(news.amount), news.amount
+    if known is not None and known.amount.currency != news.amount.currency:
         kind, here = DifferenceKind.CURRENCY, str(known.amount)
-    elif known is not None and known.amount != row.amount:
-        kind, here, amount = DifferenceKind.AMOUNT, str(known.amount), apart(known.amount, row.amount)
+    elif known is not None and known.amount != news.amount:
+        kind, here, amount = DifferenceKind.AMOUNT, str(known.amount), apart(known.amount, news.amount)
     elif known is not None:
         kind, here, there = DifferenceKind.STATUS, known.state, news.state
     refund_id = known.id if known else ""
     return Difference(kind, news.provider, line.invoice, news.reference, "refund", here, there, amount, refund_id)
 
 
-def _payment_not_here(provider: Provider, payment: str, rows: Sequence[ReportRow]) -> Difference:
-    row = rows[0]
-    what = "payment" if row.kind in _CAPTURED else str(row.kind)
-    return Difference(DifferenceKind.MISSING_HERE, provider, "", payment, what, "", str(row.amount), row.amount)
+def _payment_not_here(provider: Provider, payment: str, row: ReportRow) -> Difference:
+    what = "payment" if row.effect is Effect.CAPTURE else str(row.effect)
+    there = str(row.amount) if row.amount else row.needs_review
+    return Difference(DifferenceKind.MISSING_HERE, provider, "", payment, what, "", there, row.amount)
+
+
+def row_key(row: ReportRow) -> str:
+    """What tells this row from others of its type about the same object, in whichever report it stands."""
+    return f"{row.booked_at.isoformat()}:{row.amount or row.problem}"
+
+
+def _moves_money(row: ReportRow) -> bool:
+    """Is it about money that was taken or returned? An attempt that failed says nothing of an invoice."""
+    return row.effect in (Effect.REFUND, Effect.DISPUTE) or _changes(row) is CaptureChange.ADDED
+
+
+def _changes(row: ReportRow) -> CaptureChange | None:
+    return row.meaning.capture if row.meaning else None
+
+
+def _state(row: ReportRow) -> RefundState:
+    assert row.meaning
+    assert row.meaning.refund
+    return row.meaning.refund
+
+
+def _by_reference(rows: Sequence[ReportRow]) -> dict[str, list[ReportRow]]:
+    found: dict[str, list[ReportRow]] = {}
+    for row in rows:
+        found.setdefault(row.modification_reference, []).append(row)
+    return found
+
+
+def _sum(rows: Sequence[ReportRow], of: Currency) -> Money:
+    return sum((row.amount for row in rows if row.amount), zero(of))
+
+
+def _taken(rows: Sequence[ReportRow], of: Currency) -> Money:
+    """The sum over captures. A capture is reported when it is sent and when it is settled: it counts once."""
+    by_reference = _by_reference(rows)
+    # Where only some rows name their capture, which rows belong together is not known.
+    groups = [rows] if "" in by_reference else list(by_reference.values())
+    return sum((_of_one(group, of) for group in groups), zero(of))
+
+
+def _of_one(rows: Sequence[ReportRow], of: Currency) -> Money:
+    part = {each: _sum([row for row in rows if row.part is each], of) for each in RowPart}
+    return max(part[RowPart.SENT], part[RowPart.DONE] + max(part[RowPart.WHOLE], part[RowPart.INSTALMENT]))
+
+
+def _refund_amount(last: ReportRow, rows: Sequence[ReportRow]) -> Money | None:
+    """A refund in instalments has one row for the whole, or one for each of its parts."""
+    if last.part is not RowPart.INSTALMENT or last.amount is None:
+        return last.amount
+    alike = [row for row in rows if row.amount and row.amount.currency == last.amount.currency]
+    whole = next((row.amount for row in alike if row.part is RowPart.WHOLE), None)
+    return whole or _sum([row for row in alike if row.part is RowPart.INSTALMENT], last.amount.currency)

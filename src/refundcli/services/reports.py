@@ -1,4 +1,4 @@
-"""What a provider's report tells, row by row: money taken, money sent back, and what the banks did since."""
+"""What a provider's report says, row by row: money taken, money sent back, and what the banks did since."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,42 +7,61 @@ from enum import StrEnum
 from typing import Protocol
 
 from refundcli.domain.money import Money
+from refundcli.services.vocabulary import Effect, Meaning
 
 
-class ReportKind(StrEnum):
-    """What a row is about. The rest of a report (fees, payouts, authorisations) says nothing here."""
+class RowPart(StrEnum):
+    """How the amount of a row relates to the other rows of the same capture or refund."""
 
-    SENT_FOR_SETTLE = "sent-for-settle"
-    SETTLED = "settled"
-    SENT_FOR_REFUND = "sent-for-refund"
-    REFUNDED = "refunded"
-    REFUND_FAILED = "refund-failed"
-    REFUND_REVERSED = "refund-reversed"
-    CHARGEBACK = "chargeback"
-    CHARGEBACK_REVERSED = "chargeback-reversed"
-    SECOND_CHARGEBACK = "second-chargeback"
+    SENT = "sent"  # sent to the scheme; a later row repeats the amount
+    DONE = "done"  # all of it
+    INSTALMENT = "instalment"  # a part of it; the parts add up
+    WHOLE = "whole"  # all of it, beside its instalments
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One row about a payment of ours; `refund_reference` is empty where it is about the payment itself."""
+    """One row about one payment. `word` is the provider's own; `meaning` is None where the word is not listed (R13).
+
+    `modification_reference` is the capture's, refund's or dispute's own reference, empty where the row has only the
+    payment's. `amount` is None where it cannot be read. `problem` says in a sentence why the row contradicts itself or
+    cannot be read: such a row is never applied.
+    """
 
     line: int
-    kind: ReportKind
+    word: str
+    meaning: Meaning | None
     payment_reference: str
-    refund_reference: str
+    modification_reference: str
     merchant_reference: str
-    amount: Money
+    amount: Money | None
     booked_at: datetime
+    part: RowPart = RowPart.DONE
+    problem: str = ""
+
+    @property
+    def effect(self) -> Effect | None:
+        return self.meaning.effect if self.meaning else None
+
+    @property
+    def needs_review(self) -> str:
+        """Why a person must look at it before the next refund of its payment; empty where nobody has to (R13)."""
+        if self.meaning is None:
+            return f"{self.word or 'A row without a type'} is not a known type of row."
+        if self.meaning.effect is Effect.BLOCK:
+            return f"{self.word}: {self.meaning.note}."
+        return self.problem
 
 
 class Report(Protocol):
-    """A whole report, read and found good. It is kept aside on disk, so that a long one needs no memory."""
+    """A whole report, read and found good. It is stored on disk meanwhile, so that a long one needs no memory."""
 
     name: str
-    rows: int
-    others: int  # rows of other merchant accounts, and of kinds that say nothing here
-    first: datetime | None
+    rows: int  # rows about payments: all that `by_payment` returns
+    account_rows: int  # all rows of our merchant account; 0: the report says nothing about it (R15)
+    other_account_rows: int
+    unrelated_rows: int  # of our account, and about no refund or about no payment
+    first: datetime | None  # the earliest and the latest booking of `rows`
     last: datetime | None
 
     def by_payment(self) -> Iterator[tuple[str, list[ReportRow]]]:
@@ -50,5 +69,5 @@ class Report(Protocol):
         ...
 
     def has(self, payments: Sequence[str]) -> set[str]:
-        """Which of these payments it tells of."""
+        """Which of these payments it has rows about."""
         ...

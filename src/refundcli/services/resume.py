@@ -7,11 +7,13 @@ from enum import StrEnum
 from typing import TypeVar
 
 from refundcli.domain.closing import Closing
-from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.errors import OutcomeUnknown, RefundcliError
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import leases
 from refundcli.services.finding import RefundNotFound
+from refundcli.services.first_send import send
+from refundcli.services.outcomes import outcome_of
 from refundcli.services.ports import (
     Books,
     Clock,
@@ -20,10 +22,13 @@ from refundcli.services.ports import (
     Providers,
     Reading,
     RefundAnswer,
+    RefundReading,
+    WouldContradict,
 )
+from refundcli.services.preflight import AlreadyAtProvider
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
 from refundcli.services.rules_again import why_not_any_more
-from refundcli.services.sending import SendingPolicy, send, take_down
+from refundcli.services.sending import SendingPolicy, send_again, take_down
 
 _LOOK_AGAIN_SECONDS = 0.2
 _Asked = TypeVar("_Asked", Refund, Closing)
@@ -35,22 +40,30 @@ class Step(StrEnum):
     SETTLED = "settled"
     FINISHED = "already finished"
     STILL_UNKNOWN = "still not known"
+    AWAITING_APPROVAL = "awaiting approval"
     NEEDS_ATTENTION = "needs attention"
     NOT_ASKED = "could not be asked about"
+    NOT_WRITTEN = "could not be written"
     ELSEWHERE = "belongs to another account, mode or endpoint"
+
+
+_UNFINISHED = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
+    """What became of one refund, and why; `problem` is what stopped it, where something did."""
+
     refund: Refund
     step: Step
     note: str = ""
+    problem: RefundcliError | None = None
 
 
 def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
     """The refunds to settle. Raises RefundNotFound."""
     if refund_id is None:
-        return books.read(lambda tx: tx.refunds_in(RefundState.READY, RefundState.SUBMITTED))
+        return books.read(lambda tx: tx.refunds_in(*_UNFINISHED))
     refund = books.read(lambda tx: tx.refund(refund_id))
     if refund is None:
         raise RefundNotFound(refund_id)
@@ -60,31 +73,42 @@ def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
 def resume(
     refunds: Sequence[Refund], *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
 ) -> list[Resumed]:
-    """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5)."""
+    """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5), and stops no other.
+
+    A defect of the program is raised.
+    """
     done = []
     for refund in refunds:
         try:
             done.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
-        except SettingsProblem as problem:
-            # One provider without credentials must not keep the others waiting.
-            done.append(Resumed(refund, Step.NOT_ASKED, problem.message))
+        except RefundcliError as problem:
+            done.append(Resumed(refund, step_of(problem), problem.message, problem))
     return done
+
+
+def step_of(problem: RefundcliError) -> Step:
+    """What a trouble with one thing that was to be settled means for it."""
+    if isinstance(problem, AlreadyAtProvider):
+        return Step.NEEDS_ATTENTION
+    return Step.NOT_WRITTEN if isinstance(problem, OutcomeUnknown | WouldContradict) else Step.NOT_ASKED
 
 
 def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
     refund = when_free(refund, lambda tx: tx.refund(refund.id), books=books, clock=clock, policy=policy)
-    if not refund.state.unfinished or refund.sending is None:
+    awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
+    if not (refund.state.unfinished or awaits_approval) or refund.sending is None:
         return Resumed(refund, Step.FINISHED)
     provider = providers.of(refund.sending.request.provider)
     if not same_place(refund.sending, provider):
         return Resumed(refund, Step.ELSEWHERE, "use the settings with which it was made")
+    if awaits_approval:
+        return _look_only(refund, refund.sending, books, provider, clock, policy)
     if refund.state is RefundState.READY:
         pause = providers.pace(provider.name).pause_left
         if pause > policy.call_seconds:
             # Sent now it would be refused unasked, and be `failed` for it.
             return Resumed(refund, Step.NOT_ASKED, f"{provider.name.label} wants to be left alone for {pause:.0f} s")
-        # Nothing was sent: the rules are asked again before it is.
-        return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
+        return _told(send(refund, books=books, providers=providers, provider=provider, clock=clock, policy=policy))
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
 
 
@@ -100,6 +124,23 @@ def when_free(
         policy.sleep(_LOOK_AGAIN_SECONDS)
         asked = books.read(look) or asked
     return asked
+
+
+def _look_only(
+    refund: Refund,
+    sending: Sending,
+    books: Books,
+    provider: PaymentProvider,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> Resumed:
+    """Somebody else decides on it: it is never sent again from here, and only what the provider made of it counts."""
+    found = looked_up(sending, refund, provider)
+    outcome = outcome_of(found, first_send=False).state if found else None
+    if found is None or outcome in (None, refund.state):
+        why = found.message if found else ""
+        return Resumed(refund, Step.AWAITING_APPROVAL, why or f"{provider.name.label} has not decided on it yet")
+    return _told(take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy))
 
 
 def _finish_submitted(
@@ -118,7 +159,7 @@ def _finish_submitted(
     barred = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
     if barred:
         return barred
-    return _told(send(refund, books=books, provider=provider, clock=clock, policy=policy))
+    return _told(send_again(refund, books=books, provider=provider, clock=clock, policy=policy))
 
 
 def looked_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> RefundAnswer | None:
@@ -127,7 +168,7 @@ def looked_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> Re
 
 
 def why_not_again(
-    reading: Reading, refund: Refund, sending: Sending, provider: Provider, now: datetime
+    reading: RefundReading, refund: Refund, sending: Sending, provider: Provider, now: datetime
 ) -> Resumed | None:
     """Why one that was not found is not sent again; None where it may be, with the same key (I8)."""
     if not key_is_known(sending, now):
@@ -144,6 +185,8 @@ def why_not_again(
 
 
 def _told(refund: Refund) -> Resumed:
+    if refund.state is RefundState.AWAITING_APPROVAL:
+        return Resumed(refund, Step.AWAITING_APPROVAL, refund.failure)
     if refund.state.unfinished:
         return Resumed(refund, Step.STILL_UNKNOWN, refund.failure)
     return Resumed(refund, Step.SETTLED, refund.failure)

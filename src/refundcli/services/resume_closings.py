@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from refundcli.domain.closing import CLOSING_PREFIX, Closing
-from refundcli.domain.errors import NotFound, Refused, SettingsProblem, UsageProblem
+from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.services import leases
@@ -14,7 +14,7 @@ from refundcli.services.invoice_truth import why_not
 from refundcli.services.ports import Books, Clock, InvoiceCloser, Providers, Reading, ToldInvoice, Writing
 from refundcli.services.provider_limits import key_is_known
 from refundcli.services.resolve import NoEvidence, NotUnresolved, Resolution, ResumeFirst
-from refundcli.services.resume import Step, same_place, when_free
+from refundcli.services.resume import Step, same_place, step_of, when_free
 from refundcli.services.send_closing import send_closing, settle_closing
 from refundcli.services.sending import SendingPolicy
 
@@ -60,6 +60,7 @@ class ResumedClosing:
     closing: Closing
     step: Step
     note: str = ""
+    problem: RefundcliError | None = None
 
 
 def is_closing(name: str) -> bool:
@@ -83,8 +84,14 @@ def _closing_named(reading: Reading, closing_id: str) -> Closing:
 def resume_closings(
     closings: Sequence[Closing], *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
 ) -> list[ResumedClosing]:
-    """Settle each. One that cannot be settled now stays as it is, and so does its invoice."""
-    return [resume_closing(each, books=books, providers=providers, clock=clock, policy=policy) for each in closings]
+    """Settle each. One that cannot be settled now stays as it is, and so does its invoice; it stops no other."""
+    done = []
+    for closing in closings:
+        try:
+            done.append(resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy))
+        except RefundcliError as problem:
+            done.append(ResumedClosing(closing, step_of(problem), problem.message, problem))
+    return done
 
 
 def resume_closing(

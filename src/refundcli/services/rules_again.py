@@ -6,10 +6,10 @@ from refundcli.domain.eligibility import Intent, refund_blockers
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import OverRefund, RuleRefusal, most_important
 from refundcli.services.finding import invoice_named
-from refundcli.services.ports import Reading
+from refundcli.services.ports import RefundReading
 
 
-def why_not_any_more(reading: Reading, refund: Refund) -> RuleRefusal | None:
+def why_not_any_more(reading: RefundReading, refund: Refund) -> RuleRefusal | None:
     """As they would be asked if it were not reserved: its own amount is no obstacle to it."""
     invoice = invoice_named(reading, refund.invoice_number)
     found = next(p for p in invoice.payments if p.id == refund.payment_id)

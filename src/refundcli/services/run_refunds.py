@@ -9,17 +9,19 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.errors import RefundcliError, SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.first_send import LONGEST_UNCHECKED_WAIT_SECONDS, check_listed, snapshot_of
 from refundcli.services.group_commit import Bench, Group, Written, write_group
 from refundcli.services.issue_refund import UnsettledRefund
 from refundcli.services.leases import is_live, this_process
 from refundcli.services.outcomes import TOO_MANY, Signal
-from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, RefundAnswer, Writing
-from refundcli.services.preflight import truths_of
+from refundcli.services.ports import Answer, Books, Clock, PaymentProvider, Providers, RefundAnswer, Writing
+from refundcli.services.preflight import AlreadyAtProvider, truths_of
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.resume import looked_up, same_place
 from refundcli.services.run_report import Brakes, RunLimits, RunReport, Stopped, StopSign, Tell
@@ -42,12 +44,12 @@ _ROWS_PER_REQUEST = 3
 # A row is another worker's after this long without a word; it is held anew well before.
 _ROW_LEASE_SECONDS = 120.0
 _HOLD_SECONDS = 30.0
-# So often a row goes round again that only ever hears "too many"; each time it is sent a few times.
-_MOST_ROUNDS = 5
+# So often a row goes round again that only ever hears "too many"; each time it is checked anew.
+_MOST_ROUNDS = 15
 # A provider that does not want to be asked for longer than this gets no refund until it does.
 _SHORT_PAUSE_SECONDS = 1.0
-# One that was told "too many" is begun again by its sender for so long; then it waits among the others, where it
-# can be stopped.
+# What provably did nothing is begun again by its sender for so long; then it waits among the others, where it
+# can be stopped. One that was told "too many" waits there at once, and is checked before it is sent again.
 _PATIENCE_SECONDS = 10.0
 
 # A store that took down neither of so many answers is not asked to take down the others.
@@ -110,6 +112,8 @@ class _Worker:
         self.parts: dict[str, Part] = {}
         self.to_claim: deque[Part] = deque()
         self.parked: list[tuple[float, Part]] = []
+        # The provider is asked how their payments stand before they are sent.
+        self.asking: set[Part] = set()
         self.on_the_wire: set[Part] = set()
         self.next = Group()
         # Nothing was there to take: as long as rows were under way, and still when none was.
@@ -181,13 +185,16 @@ class _Worker:
         """No more than can be sent soon: what is claimed and then lost has to be looked up."""
         room = self.limits.in_flight + self.limits.in_flight // 4 + 1 - len(self.on_the_wire)
         longest = float("inf") if self.braked else _SHORT_PAUSE_SECONDS
+        for part in self.to_claim:
+            if self._pause_left(part) > _SHORT_PAUSE_SECONDS:
+                part.snapshot = None
         may = [part for part in self.to_claim if self._pause_left(part) <= longest][: max(0, room)]
         for part in may:
             self.to_claim.remove(part)
         return may
 
     def _claim(self, part: Part) -> None:
-        """T2 with the next commit; first the rules, and the provider, are asked anew where it waited too long (R11)."""
+        """T2 with the next commit, which checks the rules; one whose lease is over may be another's by now."""
         assert part.refund.sending
         if is_live(part.refund.sending, self.clock.now()):
             self.next.to_claim.append(part)
@@ -223,6 +230,8 @@ class _Worker:
         for part, refund in [*written.elsewhere, *written.read]:
             part.is_now(refund)
             self._go_on_with(part)
+        for part, reference in written.unchecked:
+            self._ask_provider(part, reference)
         for row, plan in written.looked_at:
             self._check_at_provider(row, plan.shares)
         for row, refunds in written.reserved:
@@ -249,6 +258,7 @@ class _Worker:
         if not asked:
             self.next.to_reserve.append(row)
             return
+        row.truths_at = self.clock.now()
         errand = Errand(lambda: truths_of(asked, self.providers), lambda errand: self._checked(row, errand))
         self.senders.send(errand, urgent=False)
 
@@ -288,10 +298,13 @@ class _Worker:
     def _reserved(self, row: Row, refunds: Sequence[Refund]) -> None:
         for refund in refunds:
             assert refund.provider
-            part = Part(refund, self.connected[refund.provider], [row])
+            part = Part(refund, self.connected[refund.provider], [row], snapshot=row.snapshot_for(refund))
             row.own.append(part)
             self.parts[refund.id] = part
-            self.to_claim.append(part)
+            if part.is_listed:
+                self._look_up_listed(part)
+            else:
+                self.to_claim.append(part)
 
     def _known(self, row: Row, made: Sequence[Refund]) -> None:
         """It has refunds already: they are its end, or they are settled first."""
@@ -375,7 +388,15 @@ class _Worker:
             part.provider,
             self.policy,
             patience=lambda: min(left(), began + _PATIENCE_SECONDS - time.monotonic()),
+            again=self._waited_unchecked,
         )
+
+    def _waited_unchecked(self, answer: Answer, wait: float) -> bool:
+        """In a sender's thread, which cannot look into the books: no long pause is sat out here."""
+        if answer.signal in TOO_MANY and wait >= LONGEST_UNCHECKED_WAIT_SECONDS:
+            return False
+        self.policy.sleep(wait)
+        return True
 
     def _answered(self, part: Part, errand: Errand) -> None:
         self.on_the_wire.discard(part)
@@ -387,6 +408,7 @@ class _Worker:
             self.next.to_let_go.append(part)
         elif too_many and (answer is None or part.rounds < _MOST_ROUNDS):
             part.rounds += answer is not None and answer.signal == Signal.RATE_LIMITED
+            part.snapshot = None
             self.to_claim.append(part)
         else:
             part.answer = answer
@@ -425,6 +447,60 @@ class _Worker:
             )
             self.senders.send(errand, urgent=False)
 
+    # --- before a first send -------------------------------------------------------------------------------
+
+    def _ask_provider(self, part: Part, reference: str) -> None:
+        """How its payment stands now: after a pause, or where another process reserved it."""
+        name, providers, clock = part.provider.name, self.providers, self.clock
+        self.asking.add(part)
+        ask = partial(snapshot_of, reference, name, providers=providers, clock=clock)
+        self.senders.send(Errand(ask, lambda errand: self._asked(part, errand)), urgent=False)
+
+    def _asked(self, part: Part, errand: Errand) -> None:
+        if part not in self.asking:
+            return
+        self.asking.discard(part)
+        try:
+            part.snapshot = errand.answer
+            check_listed(part.refund, errand.answer)
+        except AlreadyAtProvider as problem:
+            self._settled(part, replace(part.refund, failure=problem.message))
+        except RefundcliError as problem:
+            self._cannot_be_checked(part, problem)
+        else:
+            if part.is_listed:
+                self._look_up_listed(part)
+            elif self._is_ours(part):
+                self.to_claim.appendleft(part)
+            else:
+                self.next.found_ready.append(part)
+
+    def _cannot_be_checked(self, part: Part, problem: RefundcliError) -> None:
+        """Nothing was sent, and nothing will be: what this worker reserved is free again."""
+        if isinstance(problem, SettingsProblem) and problem.code != _UNREACHABLE:
+            self.brakes.pull(Stopped.SETTINGS, problem)
+        self.brakes.answered(clearly=False)
+        if self._is_ours(part):
+            self.next.to_fail.append((part, problem.message))
+        else:
+            self._settled(part, replace(part.refund, failure=problem.message))
+
+    def _look_up_listed(self, part: Part) -> None:
+        """The provider has it, and these books have forgotten it: what it made of it is recorded, nothing is sent."""
+        sending, refund, provider = part.refund.sending, part.refund, part.provider
+        assert sending
+
+        def ask() -> RefundAnswer:
+            vanished = RefundAnswer(Signal.OTHER, message="It was listed a moment ago and is not any more.")
+            return looked_up(sending, refund, provider) or vanished
+
+        self.senders.send(Errand(ask, lambda errand: self._looked_up(part, errand)), urgent=False)
+
+    def _is_ours(self, part: Part) -> bool:
+        """Does this worker hold it? What others left behind is held by nobody."""
+        sending = part.refund.sending
+        return sending is not None and is_live(sending, self.clock.now())
+
     def _looked_up(self, part: Part, errand: Errand) -> None:
         if part.rows and all(row.left for row in part.rows):
             return
@@ -458,13 +534,21 @@ class _Worker:
         for row in [*self.rows, *self.to_do]:
             if not answering.isdisjoint(row.own):
                 continue
-            reserved = [part for part in row.own if part in self.to_claim]
+            reserved = [part for part in row.own if part in self.to_claim or self._was_asking_for(part)]
             for part in reserved:
-                self.to_claim.remove(part)
+                if part in self.to_claim:
+                    self.to_claim.remove(part)
                 self._give_up(part)
             if not reserved:
                 self._end(row, waiting_again(row.item))
         self.to_do.clear()
+
+    def _was_asking_for(self, part: Part) -> bool:
+        """Was the provider asked before it was to be sent, by its holder? It is asked for no longer."""
+        if part not in self.asking:
+            return False
+        self.asking.discard(part)
+        return self._is_ours(part)
 
     def _give_up(self, part: Part) -> None:
         """Never sent: its amount is free. Sent, and told "too many" each time: whoever goes on settles it.

@@ -10,11 +10,13 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
+from refundcli.services.first_send import Snapshot
 from refundcli.services.issue_refund import Preview, RefundRequest, planned
 from refundcli.services.ports import PaymentProvider, RefundAnswer, RefundReading
 from refundcli.services.preflight import Truths
+from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.sending import is_first_send
-from refundcli.services.verdicts import NotConfirmedByProvider, RefundDeclined
+from refundcli.services.verdicts import NotConfirmedByProvider, RefundDeclined, failure_of
 
 
 @dataclass(eq=False, slots=True)
@@ -23,18 +25,33 @@ class Part:
 
     `first_send`: nothing of it was ever sent before, so that each answer tells of this worker's requests alone.
     `claimed`: this worker has it, or had it, on the wire. `given_up`: it ended here without its end being known.
+    `reference`: its payment's at the provider. `snapshot`: that payment, as the provider had it before the first send;
+    none where it is to be taken anew.
     """
 
     refund: Refund
     provider: PaymentProvider
     rows: "list[Row]" = field(default_factory=list)
     first_send: bool = True
+    reference: str = ""
+    snapshot: Snapshot | None = None
     answer: RefundAnswer | None = None
     # How often it was claimed only to hear "too many".
     rounds: int = 0
     claimed: bool = False
     given_up: bool = False
     ended: bool = False
+
+    def needs_snapshot(self, now: datetime) -> bool:
+        """Before anything of it is sent, the provider is asked, where it can be; after a pause, anew."""
+        if not self.first_send or self.provider.name not in CAN_LOOK_UP:
+            return False
+        return self.snapshot is None or not self.snapshot.is_fresh(now)
+
+    @property
+    def is_listed(self) -> bool:
+        """Does the provider have it, although nothing of it was ever sent by these books?"""
+        return self.first_send and self.snapshot is not None and self.snapshot.lists(self.refund)
 
     def is_now(self, refund: Refund) -> None:
         """As the books tell it after others had it: what they sent may have arrived, whatever is answered to us."""
@@ -51,6 +68,7 @@ class Row:
 
     item: RunItem
     truths: Truths = field(default_factory=dict)
+    truths_at: datetime | None = None
     finished: list[Refund] = field(default_factory=list)
     own: list[Part] = field(default_factory=list)
     in_its_way: Part | None = None
@@ -64,6 +82,12 @@ class Row:
     def marks(self) -> tuple[str, str]:
         """What no two rows may work on at once: the invoice, and the request key."""
         return f"invoice {self.item.invoice}", f"key {self.item.request_key}"
+
+    def snapshot_for(self, refund: Refund) -> Snapshot | None:
+        """What was checked before it was reserved; None where the provider cannot be asked."""
+        if refund.payment_id not in self.truths or self.truths_at is None:
+            return None
+        return Snapshot(self.truths[refund.payment_id], self.truths_at)
 
     @property
     def refunds(self) -> list[Refund]:
@@ -112,7 +136,7 @@ def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
             return replace(item, state=ItemState.UNKNOWN, code=why.code, message=why.message, hint=why.hint)
     for refund in refunds:
         if refund.state in (RefundState.FAILED, RefundState.REVERSED):
-            return refused(item, RefundDeclined(refund))
+            return refused(item, failure_of(refund))
     return replace(item, state=ItemState.DONE)
 
 

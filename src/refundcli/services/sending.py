@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import OutcomeUnknown
@@ -17,9 +17,10 @@ from refundcli.services import leases
 from refundcli.services.interrupts import held_until_written
 from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
 from refundcli.services.ports import Answer, Books, Clock, PaymentProvider, RefundAnswer, Settlement, Writing
-from refundcli.services.rules_again import why_not_any_more
 
 A = TypeVar("A", bound=Answer)
+# Called with what was answered and the seconds to wait: it waits, and says whether another request may be begun.
+Again: TypeAlias = Callable[[Answer, float], bool]
 NO_LONGER_OURS = "not sent: it took too long to come to it"
 _MOST_SENDS = 3
 
@@ -59,19 +60,21 @@ class SendingPolicy:
         return leases.seconds_left(sending, now) - self.call_seconds
 
 
-def send(refund: Refund, *, books: Books, provider: PaymentProvider, clock: Clock, policy: SendingPolicy) -> Refund:
-    """Send a `ready` refund, or a `submitted` one again with its own key, and settle it.
+def send_again(
+    refund: Refund, *, books: Books, provider: PaymentProvider, clock: Clock, policy: SendingPolicy
+) -> Refund:
+    """Send a `submitted` refund again with its own key, and settle it. (`first_send.send` sends a `ready` one.)
 
     Returns the refund as it stands then: still `submitted` when nobody knows. Raises OutcomeNotWritten.
     """
-    first_send = is_first_send(refund)
+    assert not is_first_send(refund), "a first send is checked before"
     with held_until_written(policy.tell_held):
         claimed = claim(refund, books=books, clock=clock, policy=policy)
         if claimed is None or claimed.sending is None:
             return _as_it_stands(refund, books)
         sending = claimed.sending
         answer = call(claimed, provider, policy, patience=lambda: policy.patience(sending, clock.now()))
-        return take_down(claimed, answer, first_send=first_send, books=books, clock=clock, policy=policy)
+        return take_down(claimed, answer, first_send=False, books=books, clock=clock, policy=policy)
 
 
 def is_first_send(refund: Refund) -> bool:
@@ -80,28 +83,14 @@ def is_first_send(refund: Refund) -> bool:
 
 
 def claim(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund | None:
-    """T2: ours to send, and nobody else's. None when another got it first, or the rules refuse it by now."""
+    """T2, again: ours to send, and nobody else's. None when another got it first."""
 
     def write(tx: Writing) -> Refund | None:
-        if refund.state is RefundState.READY and fail_where_refused_in(tx, refund, clock=clock, policy=policy):
-            return None
         now = clock.now()
         lease = leases.new_lease(now, policy.sending_seconds)
         return tx.claim(refund, owner=lease.owner, until=lease.until, at=now)
 
     return books.write(write)
-
-
-def fail_where_refused_in(tx: Writing, refund: Refund, *, clock: Clock, policy: SendingPolicy) -> Refund | None:
-    """A `ready` one that the rules refuse by now is `failed` as never sent; None where it may be sent."""
-    refusal = why_not_any_more(tx, refund)
-    if refusal is None:
-        return None
-    answer = RefundAnswer(Signal.NOT_SENT, message=f"never sent: {refusal.message}")
-    settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
-    now = tx.refund(refund.id)
-    # Where another process has claimed it, nothing was settled, and it is that one's.
-    return now if now and now.state is RefundState.FAILED else None
 
 
 def take_down(
@@ -176,17 +165,24 @@ def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_f
 
 
 def call(
-    refund: Refund, provider: PaymentProvider, policy: SendingPolicy, *, patience: Callable[[], float]
+    refund: Refund,
+    provider: PaymentProvider,
+    policy: SendingPolicy,
+    *,
+    patience: Callable[[], float],
+    again: Again | None = None,
 ) -> RefundAnswer:
     """T3. No request begins when `patience` (seconds left) is over."""
     assert refund.sending
     request, key = refund.sending.request, refund.sending.idempotency_key
-    answer = ask(lambda: provider.refund(request, key), policy, patience=patience)
+    answer = ask(lambda: provider.refund(request, key), policy, patience=patience, again=again)
     return answer or RefundAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
 
 
-def ask(once: Callable[[], A], policy: SendingPolicy, *, patience: Callable[[], float]) -> A | None:
-    """One request; again only where the last one provably did nothing.
+def ask(
+    once: Callable[[], A], policy: SendingPolicy, *, patience: Callable[[], float], again: Again | None = None
+) -> A | None:
+    """One request; again only where the last one provably did nothing, and `again` allows it after its wait.
 
     None begins when `patience` (seconds left) is over: a process may have stood still for a day, and then the request
     is no longer ours to send (I8). None is returned where there was none.
@@ -199,7 +195,10 @@ def ask(once: Callable[[], A], policy: SendingPolicy, *, patience: Callable[[], 
         wait = answer.retry_after or 0.5 * 2**sends
         if answer.signal not in MAY_BE_SENT_AGAIN or sends == _MOST_SENDS or wait > patience():
             return answer
-        policy.sleep(wait)
+        if again is None:
+            policy.sleep(wait)
+        elif not again(answer, wait):
+            return answer
     raise AssertionError("the loop returns")
 
 

@@ -1,23 +1,39 @@
-"""Take in what a provider, asked now, tells of a payment: what differs is told, and what is proven is repaired."""
+"""Apply a snapshot of a payment: what differs is reported, and what is proven is repaired.
+
+What cannot be applied is stored as unreviewed, so that it blocks the payment's refund until a person has looked (R13).
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.statuses import Provider
+from refundcli.services.applied import Heard, payment_referenced
+from refundcli.services.apply_dispute import apply_dispute, close_placeholders
 from refundcli.services.differences import Difference, DifferenceKind, compare
-from refundcli.services.hear_news import Heard, hear
+from refundcli.services.doubts import doubt_event
+from refundcli.services.hear_news import hear
 from refundcli.services.ports import Clock, Reading, Writing
-from refundcli.services.provider_news import News, PaymentTruth
+from refundcli.services.provider_news import (
+    DisputeNews,
+    Doubt,
+    EventState,
+    PaymentTruth,
+    RefundNews,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What differed about one payment, and which of it stays so although all that is proven was repaired."""
+    """What differed about one payment, which of it stays so although all that is proven was repaired.
+
+    `unreviewed`: how many things about it a person must look at.
+    """
 
     found: Sequence[Difference] = ()
     left: Sequence[Difference] = ()
     changed: int = 0
+    unreviewed: int = 0
 
 
 def take_in(
@@ -25,23 +41,73 @@ def take_in(
 ) -> TakenIn:
     """In the caller's transaction, in which invoice and payment were read. Each repair is an audited transition."""
     found = list(compare(invoice, payment, truth))
-    if truth is None or any(each.kind is DifferenceKind.CURRENCY for each in found):
+    if truth is None:
+        return TakenIn(found, found)
+    if any(each.kind is DifferenceKind.CURRENCY and each.what == "currency" for each in found):
         return TakenIn(found, found)
     evidence = f"asked {truth.provider.label}"
     changed = int(
-        tx.note_payment(payment, captured=truth.captured, processing=truth.processing, evidence=evidence)
-    ) + sum(each.changed for each in _heard(tx, truth, evidence, clock, number_format))
-    if not changed:
-        return TakenIn(found, found)
+        tx.note_payment(invoice, payment, captured=truth.captured, processing=truth.processing, evidence=evidence)
+    )
+    tx.note_unsupported(payment, truth.unsupported)
+    changed += _apply(tx, invoice, payment, truth, evidence, clock, number_format)
     now = tx.invoice(invoice.number)
     assert now
-    return TakenIn(found, list(compare(now, next(p for p in now.payments if p.id == payment.id), truth)), changed)
+    standing = next(p for p in now.payments if p.id == payment.id)
+    left = list(compare(now, standing, truth)) if changed else found
+    return TakenIn(found, left, changed, sum(1 for each in standing.unreviewed if not each.is_waiting))
 
 
-def _heard(tx: Writing, truth: PaymentTruth, evidence: str, clock: Clock, number_format: str) -> Iterator[Heard]:
-    told: list[News] = [truth.told_dispute, *truth.refunds]
-    for news in told:
-        yield hear(tx, news, evidence=evidence, clock=clock, number_format=number_format)
+def apply_snapshot(tx: Writing, truth: PaymentTruth, *, clock: Clock, number_format: str) -> Heard:
+    """The same for whoever has the snapshot only. Unmatched while its payment is not in the books."""
+    found = payment_referenced(tx, truth.provider, truth.references)
+    if found is None:
+        return Heard(EventState.UNMATCHED, "its payment is not in the books")
+    invoice, payment = found
+    taken = take_in(tx, invoice, payment, truth, clock=clock, number_format=number_format)
+    if any(each.kind is DifferenceKind.CURRENCY for each in taken.left):
+        return Heard(EventState.UNREVIEWED, str(taken.left[0]))
+    return Heard(EventState.APPLIED, f"{invoice.number} is as {truth.provider.label} reports it", bool(taken.changed))
+
+
+def _apply(
+    tx: Writing,
+    invoice: Invoice,
+    payment: Payment,
+    truth: PaymentTruth,
+    evidence: str,
+    clock: Clock,
+    number_format: str,
+) -> int:
+    """Refunds and disputes one by one; how many changed the books."""
+    heard: list[tuple[DisputeNews | RefundNews, Heard]] = []
+    for dispute in truth.disputes:
+        heard.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
+    for refund in truth.refunds:
+        heard.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
+    doubts = [*truth.doubts, *(_doubt(truth, news, result) for news, result in heard if _needs_a_person(result))]
+    for doubt in doubts:
+        tx.store_unreviewed(doubt_event(doubt, truth.asked_at, livemode=_livemode(truth)), doubt.why)
+    changed = sum(result.changed for _, result in heard)
+    now = tx.invoice(invoice.number)
+    assert now
+    standing = next(p for p in now.payments if p.id == payment.id)
+    return changed + close_placeholders(tx, now, standing, evidence=evidence)
+
+
+def _needs_a_person(result: Heard) -> bool:
+    return result.state is EventState.UNREVIEWED
+
+
+def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, result: Heard) -> Doubt:
+    kind = "dispute" if isinstance(news, DisputeNews) else "refund"
+    word = f"{kind} {news.status} {news.amount or ''}".strip()
+    return Doubt(truth.provider, truth.references, word, news.reference, result.note, news.account, news.amount)
+
+
+def _livemode(truth: PaymentTruth) -> bool:
+    updates: list[RefundNews | DisputeNews] = [*truth.refunds, *truth.disputes]
+    return any(news.livemode for news in updates)
 
 
 def payments_told(

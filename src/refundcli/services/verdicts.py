@@ -1,9 +1,12 @@
 """How an unfinished or failed refund or closing is told, with the way on."""
 
 from refundcli.domain.closing import Closing
-from refundcli.domain.errors import OutcomeUnknown, ProviderDeclined, RefundcliError
+from refundcli.domain.errors import OutcomeUnknown, ProviderDeclined, RefundcliError, Refused
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, RefundState
+
+# What the failure of a refund that was reserved and not sent begins with.
+NEVER_SENT = "never sent: "
 
 
 class NotConfirmedByProvider(OutcomeUnknown):
@@ -33,6 +36,30 @@ class RefundDeclined(ProviderDeclined):
             f"--full --reason {refund.reason} --after-failed {refund.id} --evidence TEXT",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
+
+
+class NeverSent(Refused):
+    """It was reserved, and refused before anything was sent."""
+
+    code = "never-sent"
+
+    def __init__(self, refund: Refund) -> None:
+        super().__init__(
+            f"Refund {refund.id} was {refund.failure}",
+            hint=f"{refund.amount} is free again. refundcli invoice show {refund.invoice_number}   shows what may be "
+            "done;\n"
+            f"refundcli reconcile --invoice {refund.invoice_number}   compares it with the provider",
+            context={"refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
+def was_never_sent(refund: Refund) -> bool:
+    return refund.state is RefundState.FAILED and refund.failure.startswith(NEVER_SENT)
+
+
+def failure_of(refund: Refund) -> RefundcliError:
+    """Of one that failed or came back."""
+    return NeverSent(refund) if was_never_sent(refund) else RefundDeclined(refund)
 
 
 class ClosingNotConfirmed(OutcomeUnknown):
@@ -69,4 +96,4 @@ def problem_of(asked: Refund | Closing) -> RefundcliError | None:
         return ClosingDeclined(asked) if asked.state is ClosingState.FAILED else None
     if asked.state.unfinished:
         return NotConfirmedByProvider(asked)
-    return RefundDeclined(asked) if asked.state is RefundState.FAILED else None
+    return failure_of(asked) if asked.state is RefundState.FAILED else None

@@ -45,6 +45,18 @@ class StoreOlder(SettingsProblem):
         )
 
 
+class NumberTaken(SettingsProblem):
+    """Found before anything is sent: an answer of a provider must never be lost for want of a number."""
+
+    code = "credit-note-number-taken"
+
+    def __init__(self, number: str) -> None:
+        super().__init__(
+            f"The next credit note would be {number}, and there is one of that number already. Nothing was sent.",
+            hint="refundcli store check   says what is wrong with the series",
+        )
+
+
 class NoBackupHere(UsageProblem):
     code = "no-backup-here"
 

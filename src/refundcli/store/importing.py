@@ -14,6 +14,7 @@ from sqlalchemy import func, insert, update
 from sqlmodel import Session, col, select
 
 from refundcli.domain.currencies import currency
+from refundcli.domain.dispute import DisputeStage, DisputeState, most_severe
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
@@ -24,9 +25,10 @@ from refundcli.services.ports import Beside, ImportCounts, NewInvoice, NewPaymen
 from refundcli.store.audit import AuditTrail
 from refundcli.store.many_rows import flags, insert_many, keep_at_hand, new_ids, stored
 from refundcli.store.many_values import AMONG, AT_ONCE, among
-from refundcli.store.payment_matching import id_columns, match_payments
-from refundcli.store.payment_news import payment_news, payment_values
-from refundcli.store.tables import AuditEntryRow, InvoiceRow, PaymentRow
+from refundcli.store.payment_matching import KnownPayment, id_columns, match_payments
+from refundcli.store.payment_news import IMPORTED, Kept, dispute_news, lost_at_first, payment_news, payment_values
+from refundcli.store.payment_reading import disputes_by_payment
+from refundcli.store.tables import CAPTURED_SHARE, AuditEntryRow, DisputeRow, InvoiceRow, PaymentRow
 
 # What a status may still become by news from outside. Refunded is never imported: it follows from the sums.
 _FORWARD: dict[str, frozenset[str]] = {
@@ -106,25 +108,48 @@ class Importer:
             "updated_at": repeat(at, block.size),
         }
         insert_many(connection, "invoice", tuple(invoices), zip(*invoices.values(), strict=True), or_nothing=True)
+        invoice_ids, positions = [ids[place] for place in payments.invoices], _positions(payments.invoices)
         told = {
-            "invoice_id": [ids[place] for place in payments.invoices],
-            "position": _positions(payments.invoices),
+            "invoice_id": invoice_ids,
+            "position": positions,
             "provider": payments.providers,
             **id_columns(payments),
             "method": payments.methods,
             "reference": _own_references(payments),
-            "captured": payments.captured,
+            "allocated": payments.captured,
+            "lost": list(map(lost_at_first, payments.disputes, payments.dispute_amounts, payments.captured)),
             "returned_elsewhere": payments.returned_elsewhere,
             "opening_returned": payments.returned_elsewhere,
             "opening_at": repeat(at, len(payments.invoices)),
             "auto_refundable": flags(connection, payments.auto_refundable),
             "processing": flags(connection, payments.processing),
             "dispute": payments.disputes,
-            "dispute_amount": payments.dispute_amounts,
             "paid_on": payments.paid_on,
         }
         insert_many(connection, "payment", tuple(told), zip(*told.values(), strict=True), or_nothing=True)
+        self._insert_disputes(invoice_ids, positions, payments)
         self._counts.new += block.size
+
+    def _insert_disputes(self, invoices: Sequence[int], positions: Sequence[int], payments: PaymentColumns) -> None:
+        """A placeholder for each dispute that the file tells of: the provider's first report of it fills it in."""
+        for place, dispute in enumerate(payments.disputes):
+            if dispute:
+                of = (PaymentRow.invoice_id == invoices[place], PaymentRow.position == positions[place])
+                payment_id = self._session.exec(select(PaymentRow.id).where(*of)).one()
+                self._write_dispute(
+                    payment_id, payments.providers[place], 0, dispute, IMPORTED, payments.dispute_amounts[place]
+                )
+
+    def _write_dispute(
+        self, payment_id: int | None, provider: str, known: int, state: str, status: str, amount: int | None
+    ) -> None:
+        values: dict[str, Any] = {"state": state, "status": status, "amount": amount}
+        if known:
+            changed = update(DisputeRow).where(col(DisputeRow.id) == known).values(**values)
+            self._session.execute(changed, execution_options=_PLAINLY)
+            return
+        values |= {"payment_id": payment_id, "provider": provider, "account": "", "reference": None}
+        self._session.execute(insert(DisputeRow).values(**values, stage=DisputeStage.CHARGEBACK.value))
 
     def _payment_values(self, payment: NewPayment) -> dict[str, Any]:
         return payment_values(payment) | {"opening_at": self._at}
@@ -175,6 +200,7 @@ class Importer:
                 self._keep(invoice, why)
             if "opening_returned" in changes:
                 changes["opening_at"] = self._at
+            changes |= self._update_dispute(invoice, row, known, changes)
             if changes:
                 found = col(PaymentRow.id) == known.row.id
                 self._session.execute(update(PaymentRow).where(found).values(**changes), execution_options=_PLAINLY)
@@ -182,6 +208,10 @@ class Importer:
         for position, new in enumerate(matched.new, start=len(payments)):
             values = {"invoice_id": row.id, "position": position, **self._payment_values(new)}
             self._session.execute(insert(PaymentRow), [values])
+            if new.dispute:
+                of = (PaymentRow.invoice_id == row.id, PaymentRow.position == position)
+                payment_id = self._session.exec(select(PaymentRow.id).where(*of)).one()
+                self._write_dispute(payment_id, new.provider or "", 0, new.dispute, IMPORTED, new.dispute_amount)
             touched[f"payment {position + 1}"] = "new"
         for payment in matched.told_twice:
             self._keep(invoice, f"{payment.reference} is a payment that the file tells by its other id too")
@@ -189,9 +219,30 @@ class Importer:
             self._keep(invoice, f"the file lacks {len(matched.not_told)} of the payments that the store knows")
         return touched
 
+    def _update_dispute(
+        self, invoice: NewInvoice, row: InvoiceRow, known: KnownPayment, changes: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The columns of the payment that follow from its disputes, where the file changes one of them."""
+        if not (known.told.dispute or known.row.dispute):
+            return {}
+        payment_id = known.row.id or 0
+        disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
+        allocated = int(changes.get("allocated", known.row.allocated))
+        changed = dispute_news(known.told, Money(allocated, currency(row.currency)), disputes)
+        if isinstance(changed, Kept):
+            self._keep(invoice, changed.why)
+        if changed is None or isinstance(changed, Kept) or changed in disputes:
+            return {}
+        amount = changed.amount.minor if changed.amount else None
+        self._write_dispute(payment_id, known.row.provider, changed.id, changed.state, changed.status, amount)
+        all_of_them = disputes_by_payment(self._session, [payment_id])[payment_id]
+        lost_ones = [each for each in all_of_them if each.state is DisputeState.LOST]
+        taken = sum(allocated if each.amount is None else each.amount.minor for each in lost_ones)
+        return {"dispute": most_severe(all_of_them).value, "lost": max(0, taken - known.row.dispute_recorded)}
+
     def _write(self, row: InvoiceRow, changes: dict[str, Any]) -> None:
         """Sums and status in one UPDATE: the CHECK on Refunded holds at every instant."""
-        sums = select(PaymentRow.captured, PaymentRow.refunded + PaymentRow.returned_elsewhere)
+        sums = select(CAPTURED_SHARE, PaymentRow.refunded + PaymentRow.returned_elsewhere)
         payments = self._session.exec(sums.where(PaymentRow.invoice_id == row.id)).all()
         unit = currency(row.currency)
         paid, returned = sum(captured for captured, _ in payments), sum(back for _, back in payments)

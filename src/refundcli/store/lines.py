@@ -9,10 +9,10 @@ from sqlmodel import Session, SQLModel
 
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.money import Money
-from refundcli.domain.statuses import Dispute, Provider, RefundState
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.ports import PaymentLine, RefundLine
-from refundcli.store import tables  # noqa: F401 (the metadata is filled by it)
 from refundcli.store.many_values import AMONG, among
+from refundcli.store.tables import CAPTURED_SHARE
 
 _INVOICE, _PAYMENT, _REFUND = (SQLModel.metadata.tables[name] for name in ("invoice", "payment", "refund"))
 _REFUNDS_OF = select(
@@ -58,10 +58,8 @@ def _payments(provider: Provider) -> Select[Any]:
         _PAYMENT.c.id,
         _INVOICE.c.number,
         _reference(provider),
-        _PAYMENT.c.captured,
+        CAPTURED_SHARE,
         _INVOICE.c.currency,
-        _PAYMENT.c.dispute,
-        _PAYMENT.c.dispute_at,
         _PAYMENT.c.paid_on,
     )
     joined = wanted.join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
@@ -69,9 +67,9 @@ def _payments(provider: Provider) -> Select[Any]:
 
 
 def _line(row: Sequence[Any], refunds: Sequence[RefundLine]) -> PaymentLine:
-    number, invoice, reference, captured, code, dispute, dispute_at, paid_on = row
+    number, invoice, reference, captured, code, paid_on = row
     money = Money(captured, _of(code))
-    return PaymentLine(number, invoice, reference, money, Dispute(dispute), dispute_at, paid_on, tuple(refunds))
+    return PaymentLine(number, invoice, reference, money, paid_on, tuple(refunds))
 
 
 def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[RefundLine]]:

@@ -110,7 +110,7 @@ def _same_id(payment: NewPayment, row: PaymentRow) -> bool:
 def _in_the_same_words(alike: Alike) -> Alike:
     def same(payment: NewPayment, row: PaymentRow) -> bool:
         reference = "" if payment.provider else payment.reference
-        return alike(payment, row) and (payment.captured, reference) == (row.captured, row.reference)
+        return alike(payment, row) and (payment.captured, reference) == (row.allocated, row.reference)
 
     return same
 
@@ -135,10 +135,10 @@ def _nothing_contradicts(payment: NewPayment, row: PaymentRow) -> bool:
 
 def _amounts_agree(payment: NewPayment, row: PaymentRow) -> bool:
     """Equal, or one side has not heard yet that it was captured."""
-    return payment.captured == row.captured or 0 in (payment.captured, row.captured)
+    return payment.captured == row.allocated or 0 in (payment.captured, row.allocated)
 
 
 def _corrects(payment: NewPayment, row: PaymentRow) -> bool:
     """Another id for the same money, of which nothing has moved and which nobody disputes."""
-    same_money = (payment.captured, payment.returned_elsewhere) == (row.captured, row.returned_elsewhere)
+    same_money = (payment.captured, payment.returned_elsewhere) == (row.allocated, row.returned_elsewhere)
     return bool(id_of(payment)) and same_money and not (row.reserved or row.refunded or row.dispute)

@@ -1,14 +1,18 @@
 """What a file may change of a payment that the store knows: a rule for each thing, and what is kept is said."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState, most_severe
+from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute
 from refundcli.services.ports import NewPayment
 from refundcli.store.payment_matching import ID_COLUMNS, KnownPayment, all_ids_of, id_of, identity_of, ids_of
 from refundcli.store.tables import PaymentRow
 
+# The status of a dispute that only an import tells of.
+IMPORTED = "imported"
 # A decided dispute is not undone by a file that does not know it yet; a won one may open again.
 _DISPUTE_MAY_BECOME: dict[str, tuple[Dispute, ...]] = {
     Dispute.NONE: (Dispute.OPEN, Dispute.WON, Dispute.LOST),
@@ -35,15 +39,22 @@ def payment_values(payment: NewPayment) -> dict[str, Any]:
         **identity_of(payment),
         "method": payment.method,
         "reference": "" if payment.provider else payment.reference,
-        "captured": payment.captured,
+        "allocated": payment.captured,
+        "lost": lost_at_first(payment.dispute, payment.dispute_amount, payment.captured),
         "returned_elsewhere": payment.returned_elsewhere,
         "opening_returned": payment.returned_elsewhere,
         "auto_refundable": payment.auto_refundable,
         "processing": payment.processing,
         "dispute": payment.dispute.value,
-        "dispute_amount": payment.dispute_amount,
         "paid_on": payment.paid_on,
     }
+
+
+def lost_at_first(dispute: str, amount: int | None, captured: int) -> int:
+    """What a payment that is new here lost to a dispute: all of it where the import does not say how much."""
+    if dispute != Dispute.LOST:
+        return 0
+    return captured if amount is None else amount
 
 
 def payment_news(known: KnownPayment) -> tuple[dict[str, Any], list[str]]:
@@ -57,11 +68,51 @@ def payment_news(known: KnownPayment) -> tuple[dict[str, Any], list[str]]:
     return changes, kept
 
 
+def dispute_news(
+    payment: NewPayment, captured: Money, disputes: Sequence[DisputeRecord]
+) -> DisputeRecord | Kept | None:
+    """The dispute as the file tells of it: new, or the only one there is, changed. None where nothing changes."""
+    known = disputes[0] if len(disputes) == 1 else None
+    if len(disputes) > 1:
+        together = most_severe(disputes)
+        same = payment.dispute in (Dispute.NONE, together)
+        return None if same else Kept("its disputes are known one by one")
+    before = most_severe(disputes)
+    if payment.dispute is Dispute.NONE and before is Dispute.NONE:
+        return None
+    if payment.dispute is not before and payment.dispute not in _DISPUTE_MAY_BECOME.get(before, ()):
+        return Kept(f"its dispute was {before}")
+    amount = None if payment.dispute_amount is None else Money(payment.dispute_amount, captured.currency)
+    if known is None:
+        return _placeholder(payment, amount)
+    if before is Dispute.LOST and (amount is None or amount < (known.amount or captured)):
+        # What was lost is at least what it was known to be (R11); without an amount it is all.
+        return Kept("the file has less taken by the lost dispute than the store knows") if amount is not None else None
+    if payment.dispute is Dispute.LOST:
+        return replace(known, state=DisputeState.LOST, status=IMPORTED, amount=amount)
+    return replace(known, state=DisputeState(payment.dispute.value), amount=amount or known.amount)
+
+
+def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
+    """A dispute that only an import tells of: its first report by the provider fills it in."""
+    return DisputeRecord(
+        id=0,
+        payment_id=0,
+        provider=payment.provider,
+        account="",
+        reference="",
+        stage=DisputeStage.CHARGEBACK,
+        state=DisputeState(payment.dispute.value),
+        status=IMPORTED,
+        amount=amount,
+        reported_at=None,
+    )
+
+
 def _news(known: KnownPayment) -> News:
     told, row = known.told, known.row
     yield from _captured(told, row)
     yield from _returned_elsewhere(told, row)
-    yield from _dispute(told, row)
     yield from _auto_refundable(told, row)
     yield from _identity(told, row, corrects=known.corrects)
     yield "processing", told.processing
@@ -70,47 +121,27 @@ def _news(known: KnownPayment) -> News:
 
 
 def _captured(told: NewPayment, row: PaymentRow) -> News:
-    if told.captured < row.captured:
+    if told.captured < row.allocated:
         yield Kept("the file has less captured than the store knows")
-    elif told.captured > row.captured and ids_of(row) and not id_of(told):
+    elif told.captured > row.allocated and ids_of(row) and not id_of(told):
         yield Kept("the file has more captured, and does not name the payment")
     else:
-        yield "captured", told.captured
+        yield "allocated", told.captured
 
 
 def _returned_elsewhere(told: NewPayment, row: PaymentRow) -> News:
     """It is what was given back before the store knew the money, so it is read once. A later figure may well
     hold the refunds made from here, which would then count twice."""
-    if told.returned_elsewhere > row.returned_elsewhere and not (row.captured or row.reserved or row.refunded):
+    if told.returned_elsewhere > row.returned_elsewhere and not (row.allocated or row.reserved or row.refunded):
         yield "returned_elsewhere", told.returned_elsewhere
         yield "opening_returned", told.returned_elsewhere
     elif told.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
         yield Kept("refunded_amount is read only when a payment is new")
 
 
-def _dispute(told: NewPayment, row: PaymentRow) -> News:
-    if told.dispute != row.dispute and told.dispute not in _DISPUTE_MAY_BECOME[row.dispute]:
-        yield Kept(f"its dispute was {row.dispute}")
-        return
-    yield "dispute", told.dispute.value
-    if told.dispute is Dispute.LOST:
-        yield from _lost_amount(told, row)
-    elif told.dispute_amount is not None:
-        yield "dispute_amount", told.dispute_amount
-
-
-def _lost_amount(told: NewPayment, row: PaymentRow) -> News:
-    """What was lost is at least what it was known to be (R11); without an amount it is all."""
-    known_lost = row.dispute == Dispute.LOST
-    if known_lost and told.dispute_amount is not None and told.dispute_amount < (row.dispute_amount or row.captured):
-        yield Kept("the file has less taken by the lost dispute than the store knows")
-    elif not (known_lost and row.dispute_amount is None):
-        yield "dispute_amount", told.dispute_amount
-
-
 def _auto_refundable(told: NewPayment, row: PaymentRow) -> News:
     """No money moves because a column was left out: once it is no, only the file's own yes changes that (R1)."""
-    never_there = not row.captured and not ids_of(row)
+    never_there = not row.allocated and not ids_of(row)
     if told.auto_refundable_is_told or (told.auto_refundable and never_there):
         yield "auto_refundable", told.auto_refundable
     elif told.auto_refundable and not row.auto_refundable:

@@ -1,6 +1,8 @@
-"""What providers tell, written down: refunds made elsewhere, disputes, what came back, and the events themselves."""
+"""What providers report, written: external refunds, failures and reversals, and the events themselves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from importlib import import_module
 from typing import Any
 
@@ -12,23 +14,34 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Dispute, RefundKind
-from refundcli.services.provider_news import DisputeNews, EventState, NewEvent, RefundNews, StoredEvent
+from refundcli.domain.statuses import Provider, RefundKind, RefundState
+from refundcli.services.ports import Settlement
+from refundcli.services.provider_news import EventState, NewEvent, RefundNews, StoredEvent
+from refundcli.store.numbering import pinned_format
+from refundcli.store.payment_writing import SqlPaymentWriting
 from refundcli.store.reading import REFUSED_DELIVERY
-from refundcli.store.rows import row_of
-from refundcli.store.tables import CounterRow, InvoiceRow, PaymentRow, ProviderEventRow, RefundRow, SyncStateRow
-from refundcli.store.writing import SqlWriting
+from refundcli.store.rows import event_of, row_of
+from refundcli.store.tables import (
+    CounterRow,
+    EventPaymentRow,
+    ProviderEventRow,
+    RefundRow,
+    SyncStateRow,
+    WordDecisionRow,
+)
 
-# Of two words of the same moment the graver one holds, whichever came first.
-_GRAVITY = (Dispute.NONE, Dispute.WON, Dispute.OPEN, Dispute.LOST)
+_EVENT_KEY = ("id", "provider", "account", "event_key")
 
 
-class SqlProviderWriting(SqlWriting):
+class SqlProviderWriting(SqlPaymentWriting):
     """One transaction that also takes down what a provider tells."""
 
     # --- refunds -------------------------------------------------------------------------------------------
 
-    def see_elsewhere(self, invoice: Invoice, payment: Payment, news: RefundNews, *, evidence: str) -> Refund:
+    def see_elsewhere(
+        self, invoice: Invoice, payment: Payment, news: RefundNews, *, undecided: bool, evidence: str
+    ) -> Refund:
+        failed = news.state is RefundState.FAILED
         made = Refund(
             id=new_id("rf_", self._audit.at),
             invoice_id=invoice.id,
@@ -46,15 +59,24 @@ class SqlProviderWriting(SqlWriting):
             provider_status=news.status,
             failure=news.failure,
             seen_at=news.provider,
+            pending_reason=news.pending_reason,
+            expires_at=news.expires_at,
+            undecided=undecided,
+            # Reported only when it had failed: the provider may send it again.
+            came_back_at=self._audit.at if news.may_be_retried or news.state is RefundState.REVERSED else None,
+            holding=failed and news.may_be_retried,
+            succeeded_at=news.reported_at if news.state is RefundState.SUCCEEDED else None,
+            failed_at=news.reported_at if failed else None,
         )
         row = row_of(made)
         row.account, row.livemode = news.account, news.livemode
-        if made.comes_back_by(news.state, is_late=news.is_late):
-            row.came_back_at = self._audit.at
         self._session.add(row)
         self._session.flush()
-        facts = {"invoice": invoice.number, "amount": str(news.amount), "state": news.state, "evidence": evidence}
+        facts: dict[str, object] = {"invoice": invoice.number, "amount": str(news.amount), "state": news.state}
+        facts |= {"evidence": evidence}
         facts |= {"provider": news.provider, "provider_reference": news.reference}
+        if undecided:
+            facts["undecided"] = True
         self._audit.write("refund made elsewhere seen", made.id, {}, facts)
         self._count_elsewhere(payment.id)
         self._hold_what_came_back(payment.id)
@@ -74,21 +96,99 @@ class SqlProviderWriting(SqlWriting):
     def adopt(self, refund: Refund, *, reason: RefundReason, memo: str) -> Refund:
         values = {"reason": reason, "memo": memo, "operator": self._audit.operator, "updated_at": self._audit.at}
         unadopted = (col(RefundRow.id) == refund.id, col(RefundRow.reason) == "")
-        assert self._hits(update(RefundRow).where(*unadopted).values(**values)), "it was read in this transaction"
+        assert self._hits(update(RefundRow).where(*unadopted).values(**values, undecided=False)), (
+            "it was read in this transaction"
+        )
+        if refund.undecided:
+            self._count_elsewhere(refund.payment_id)
+            self._hold_what_came_back(refund.payment_id)
+            self._update_invoice(refund.invoice_id)
         adopted = self.refund(refund.id)
         assert adopted
         self._draft_credit_note(adopted)
         self._audit.write("refund adopted", refund.id, {}, {"reason": reason} | ({"memo": memo} if memo else {}))
         return adopted
 
-    def doubt_failure(self, refund: Refund, *, evidence: str) -> bool:
-        if not self._hold(refund):
+    def match_external(self, external: Refund, record: Refund) -> None:
+        reference, account = external.provider_reference, self._account_of(external)
+        gone = update(RefundRow).where(col(RefundRow.id) == external.id)
+        # Its reference belongs to the record now; it stays as what it was, and is counted no more.
+        values: dict[str, Any] = {"state": RefundState.REVERSED, "provider_reference": None, "undecided": False}
+        values |= {"failure": f"is recorded as {record.id}", "updated_at": self._audit.at}
+        self._hits(gone.values(**values))
+        self._audit.write("external refund matched", external.id, {"state": external.state}, {"record": record.id})
+        matched = update(RefundRow).where(col(RefundRow.id) == record.id)
+        provider = external.provider.value if external.provider else None
+        self._hits(
+            matched.values(provider_reference=reference, provider=provider, account=account, updated_at=self._audit.at)
+        )
+        self._audit.write("record matched at the provider", record.id, {}, {"provider_reference": reference})
+        self._count_elsewhere(external.payment_id)
+        self._hold_what_came_back(external.payment_id)
+        self._update_invoice(external.invoice_id)
+
+    def _account_of(self, refund: Refund) -> str | None:
+        return self._session.exec(select(RefundRow.account).where(RefundRow.id == refund.id)).one()
+
+    def note_report(self, refund: Refund, report: Settlement) -> bool:
+        if report.state is not refund.state:
             return False
-        doubted = update(RefundRow).where(col(RefundRow.id) == refund.id)
-        self._hits(doubted.values(came_back_at=self._audit.at, updated_at=self._audit.at))
-        self._audit.write("refund told as successful after it failed", refund.id, {}, {"evidence": evidence})
+        told = (report.pending_reason, report.expires_at)
+        if told == (refund.pending_reason, refund.expires_at):
+            return False
+        values = {"pending_reason": report.pending_reason, "expires_at": report.expires_at}
+        self._hits(update(RefundRow).where(col(RefundRow.id) == refund.id).values(**values))
+        after = {"pending_reason": report.pending_reason, "expires_at": str(report.expires_at or "")}
+        self._audit.write("refund reported again", refund.id, {}, {k: v for k, v in after.items() if v})
+        return True
+
+    def note_success(self, refund: Refund, *, at: datetime | None, evidence: str) -> bool:
+        dated = at or self._audit.at
+        if refund.succeeded_at and refund.succeeded_at >= dated:
+            return False
+        noted = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        self._hits(noted.values(succeeded_at=dated, updated_at=self._audit.at))
+        after = {"succeeded_at": dated.isoformat(), "evidence": evidence}
+        self._audit.write("refund told as successful after it failed", refund.id, {}, after)
+        return True
+
+    def hold_failed(self, refund: Refund, *, evidence: str) -> bool:
+        """One that is external is counted in what is held of external refunds; ours needs room."""
+        if not refund.holding and not refund.is_external and not self._hold(refund):
+            return False
+        held = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        values = {"holding": True, "hold_until": None, "acknowledged_at": None, "acknowledged_by": ""}
+        self._hits(held.values(**values, came_back_at=self._audit.at, updated_at=self._audit.at))
+        self._audit.write("refund held", refund.id, {}, {"evidence": evidence})
+        self._hold_what_came_back(refund.payment_id)
         self._update_invoice(refund.invoice_id)
         return True
+
+    def reverse_part(self, refund: Refund, amount: Money, *, evidence: str) -> None:
+        values = {"reversed_amount": amount.minor, "came_back_at": self._audit.at, "acknowledged_at": None}
+        reversed_ = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        self._hits(reversed_.values(**values, updated_at=self._audit.at))
+        after = {"reversed": str(amount), "evidence": evidence}
+        self._audit.write("refund reversed in part", refund.id, {"state": refund.state}, after)
+        self._move_sums(refund, replace(refund, reversed_amount=amount))
+        self._update_invoice(refund.invoice_id)
+
+    def release_lapsed_holds(self, invoice: Invoice) -> bool:
+        lapsed = [
+            refund
+            for refund in invoice.refunds
+            if refund.holding and refund.hold_until and refund.hold_until <= self._audit.at
+        ]
+        for refund in lapsed:
+            self._release_hold(refund)
+            self._audit.write("hold lapsed", refund.id, {"hold_until": str(refund.hold_until)}, {})
+        return bool(lapsed)
+
+    def _release_hold(self, refund: Refund) -> None:
+        freed = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        self._hits(freed.values(holding=False, hold_until=None, updated_at=self._audit.at))
+        self._move_sums(refund, replace(refund, holding=False, hold_until=None))
+        self._update_invoice(refund.invoice_id)
 
     def acknowledge(self, refund: Refund, *, memo: str) -> Refund:
         statement = (
@@ -97,42 +197,12 @@ class SqlProviderWriting(SqlWriting):
             .values(acknowledged_at=self._audit.at, acknowledged_by=self._audit.operator, updated_at=self._audit.at)
         )
         assert self._hits(statement), "it was read in this transaction"
+        self._audit.write("refund acknowledged", refund.id, {}, {"memo": memo} if memo else {})
+        if refund.holding:
+            self._release_hold(refund)
         known = self.refund(refund.id)
         assert known
-        self._audit.write("refund acknowledged", refund.id, {}, {"memo": memo} if memo else {})
-        self._move_sums(refund, known)
-        self._update_invoice(refund.invoice_id)
         return known
-
-    # --- payments ------------------------------------------------------------------------------------------
-
-    def note_dispute(self, payment: Payment, news: DisputeNews, *, evidence: str) -> bool:
-        row = self._session.get(PaymentRow, payment.id, populate_existing=True)
-        assert row
-        known, told = Dispute(row.dispute), news.dispute
-        if row.dispute_at and (news.at, _GRAVITY.index(told)) < (row.dispute_at, _GRAVITY.index(known)):
-            return False
-        amount = news.amount.minor if news.amount else row.dispute_amount
-        values: dict[str, Any] = {"dispute": told, "dispute_amount": amount, "dispute_at": news.at}
-        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**values))
-        if (known, row.dispute_amount) == (told, amount):
-            return False
-        before, after = {"dispute": known}, {"dispute": told, "status": news.status, "evidence": evidence}
-        self._audit.write(f"dispute {told or 'none'}", self._number_of(row.invoice_id), before, after)
-        return True
-
-    def note_payment(self, payment: Payment, *, captured: Money, processing: bool, evidence: str) -> bool:
-        row = self._session.get(PaymentRow, payment.id, populate_existing=True)
-        assert row
-        before = {"captured": row.captured, "processing": row.processing}
-        after = {"captured": captured.minor, "processing": processing}
-        if before == after or captured.minor < row.reserved + row.refunded:
-            return False
-        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**after))
-        told = after | {"payment": payment.reference, "evidence": evidence}
-        self._audit.write("payment corrected", self._number_of(row.invoice_id), before, told)
-        self._update_invoice(row.invoice_id)
-        return True
 
     # --- events --------------------------------------------------------------------------------------------
 
@@ -152,12 +222,35 @@ class SqlProviderWriting(SqlWriting):
                 "payload": event.payload,
                 "state": EventState.WAITING,
                 "note": "",
+                "source": event.source,
             }
             for event in events
         ]
         dialect = import_module(f"sqlalchemy.dialects.{self._session.get_bind().dialect.name}")
-        statement = dialect.insert(ProviderEventRow).on_conflict_do_nothing().returning(col(ProviderEventRow.id))
-        return len(self._session.execute(statement, rows).all())
+        insert_new = dialect.insert(ProviderEventRow).on_conflict_do_nothing()
+        stored = insert_new.returning(*(col(getattr(ProviderEventRow, name)) for name in _EVENT_KEY))
+        new = {tuple(row[1:]): row[0] for row in self._session.execute(stored, rows)}
+        payments = {(event.provider, event.account, event.key): event.payments for event in events}
+        links = [
+            {"event_id": number, "reference": reference}
+            for key, number in new.items()
+            for reference in dict.fromkeys(payments[key])
+        ]
+        if links:
+            self._session.execute(insert(EventPaymentRow), links)
+        return len(new)
+
+    def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
+        key = (
+            col(ProviderEventRow.provider) == event.provider,
+            col(ProviderEventRow.account) == event.account,
+            col(ProviderEventRow.event_key) == event.key,
+        )
+        if not self.store_events([event]):
+            return EventState(self._session.exec(select(ProviderEventRow.state).where(*key)).one())
+        self._hits(update(ProviderEventRow).where(*key).values(state=EventState.UNREVIEWED, note=why))
+        self._audit.write("unreviewed", event.about, {}, {"word": event.kind, "why": why})
+        return EventState.UNREVIEWED
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None:
         marked = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)
@@ -169,6 +262,23 @@ class SqlProviderWriting(SqlWriting):
         self.mark_event(event, EventState.APPLIED, note)
         after = {"state": EventState.APPLIED, "note": note}
         self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, after)
+
+    def decide_word(self, provider: Provider, word: str, effect: str) -> int:
+        of_word = (ProviderEventRow.provider == provider, ProviderEventRow.kind == word)
+        unreviewed = select(ProviderEventRow).where(*of_word, ProviderEventRow.state == EventState.UNREVIEWED)
+        events = [event_of(row) for row in self._session.exec(unreviewed.order_by(col(ProviderEventRow.id)))]
+        for event in events:
+            self.acknowledge_event(event, memo=f"{word} has the effect {effect}")
+        known = self._session.get(WordDecisionRow, (provider.value, word))
+        row = known or WordDecisionRow(provider=provider.value, word=word)
+        row.effect, row.operator, row.decided_at = effect, self._audit.operator, self._audit.at
+        self._session.add(row)
+        self._session.flush()
+        self._audit.write("word decided", f"{provider}:{word}", {}, {"effect": effect, "events": len(events)})
+        return len(events)
+
+    def pin_number_format(self, number_format: str) -> str:
+        return pinned_format(self._session, number_format)
 
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None:
         """No change of any state, and so no entry in the audit trail."""
@@ -183,6 +293,3 @@ class SqlProviderWriting(SqlWriting):
         row.value, row.at = value, self._audit.at
         self._session.add(row)
         self._session.flush()
-
-    def _number_of(self, invoice_id: int) -> str:
-        return self._session.exec(select(InvoiceRow.number).where(InvoiceRow.id == invoice_id)).one()

@@ -11,10 +11,13 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.domain.closing import Closing
-from refundcli.domain.invoice import Invoice
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import zero
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
+from refundcli.services.vocabulary import CaptureChange
 from refundcli.store.many_values import AMONG, AT_ONCE, among
+from refundcli.store.payment_reading import disputes_of, has_provider, may_be_disputed, unreviewed_of
 from refundcli.store.rows import (
     INVOICE_COLUMNS,
     NOTE_COLUMNS,
@@ -29,10 +32,14 @@ from refundcli.store.rows import (
 )
 from refundcli.store.run_reading import SqlRunReading
 from refundcli.store.tables import (
+    LOSS,
     AuditEntryRow,
+    CaptureRow,
     ClosingRow,
     CounterRow,
     CreditNoteRow,
+    DisputeRow,
+    EventPaymentRow,
     InvoiceRow,
     PaymentRow,
     ProviderAccountRow,
@@ -40,6 +47,7 @@ from refundcli.store.tables import (
     RefundRow,
     StoreInfo,
     SyncStateRow,
+    WordDecisionRow,
 )
 
 if TYPE_CHECKING:
@@ -88,13 +96,68 @@ class SqlReading(SqlRunReading):
         found: dict[str, tuple[Invoice, int]] = {}
         for rows, payments in self._numbered(numbers):
             ids = [row[0] for row in rows]
+            # Money taken outside has no updates, and a dispute only where an import says so.
+            of_provider = [payment for of in payments.values() for payment in of if has_provider(payment)]
+            disputed = [payment for of in payments.values() for payment in of if may_be_disputed(payment)]
+            disputes = disputes_of(self._session, disputed)
+            unreviewed = unreviewed_of(self._session, of_provider)
             made = _by_invoice(self._refunds(among(_REFUND.c.invoice_id), ids))
             asked = _by_invoice(self._closings(among(_CLOSING.c.invoice_id), ids))
             for row in rows:
                 of = payments.get(row[0], ())
-                invoice = invoice_of(row, of, made.get(row[0], ()), asked.get(row[0], ()))
+                invoice = invoice_of(row, of, made.get(row[0], ()), asked.get(row[0], ()), disputes, unreviewed)
                 found[row[1]] = (invoice, _facts(row, of))
         return found
+
+    def payment_of_dispute(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
+        query = (
+            select(InvoiceRow.number, DisputeRow.payment_id)
+            .join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
+            .join(DisputeRow, col(DisputeRow.payment_id) == col(PaymentRow.id))
+            .where(DisputeRow.provider == provider, DisputeRow.reference == reference)
+            .where(col(DisputeRow.account).in_((account, "")))
+        )
+        found = self._session.exec(query).first()
+        invoice = self.invoice(found[0]) if found else None
+        payments = [p for p in invoice.payments if found and p.id == found[1]] if invoice else []
+        return (invoice, payments[0]) if invoice and payments else None
+
+    def is_captured_in_full(self, payment: Payment) -> bool:
+        query = select(func.coalesce(func.sum(CaptureRow.amount), 0))
+        taken = query.where(CaptureRow.payment_id == payment.id, CaptureRow.state == CaptureChange.ADDED)
+        return int(self._session.exec(taken).one()) >= payment.allocated.minor
+
+    def losses(self) -> list[Invoice]:
+        query = select(InvoiceRow.number).where(col(InvoiceRow.id).in_(sql.select(_PAYMENT.c.invoice_id).where(LOSS)))
+        found = self.invoices_by_number(sorted(self._session.exec(query).all()))
+        return [
+            invoice
+            for invoice in found.values()
+            if any(p.loss > (p.loss_acknowledged or zero(invoice.currency)) for p in invoice.payments)
+        ]
+
+    def unreviewed_events(self, *, limit: int) -> "list[StoredEvent]":
+        from refundcli.services.provider_news import EventState
+
+        query = select(ProviderEventRow).where(ProviderEventRow.state == EventState.UNREVIEWED)
+        rows = self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))
+        return [event_of(row) for row in rows]
+
+    def payments_of_event(self, number: int) -> list[str]:
+        query = select(EventPaymentRow.reference).where(EventPaymentRow.event_id == number)
+        return sorted(self._session.exec(query).all())
+
+    def unreviewed_count(self, provider: Provider) -> int:
+        from refundcli.services.provider_news import EventState
+
+        query = select(func.count()).where(
+            ProviderEventRow.provider == provider, ProviderEventRow.state == EventState.UNREVIEWED
+        )
+        return self._session.exec(query).one()
+
+    def decided_words(self, provider: Provider) -> dict[str, str]:
+        rows = self._session.exec(select(WordDecisionRow).where(WordDecisionRow.provider == provider))
+        return {row.word: row.effect for row in rows}
 
     def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
         return {

@@ -19,16 +19,18 @@ from refundcli.store.many_rows import insert_many, stored, update_many
 from refundcli.store.many_values import AMONG, AT_ONCE, among
 from refundcli.store.numbering import next_numbers
 from refundcli.store.rows import facts_of, refund_values
+from refundcli.store.tables import CAPTURED, CAPTURED_SHARE
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT = _TABLES["invoice"], _TABLES["payment"]
 # Under the same guard as every amount: no payment gives back more than it took (I1).
 _TAKE = (
-    "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?"
-    " WHERE id = ? AND reserved + refunded + returned_elsewhere + ? <= captured"
+    "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?, lost = lost - ?"
+    f" WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= {CAPTURED}"  # noqa: S608
 )
 _GIVE = (
-    "UPDATE payment SET refunded = refunded - ?, dispute_recorded = dispute_recorded - ? WHERE id = ? AND refunded >= ?"
+    "UPDATE payment SET refunded = refunded - ?, dispute_recorded = dispute_recorded - ?, lost = lost + ?"
+    " WHERE id = ? AND refunded >= ?"
 )
 _REVERSE = "UPDATE refund SET state = ?, failure = ?, updated_at = ? WHERE id = ? AND state = ?"
 _VOID = "UPDATE credit_note SET status = ?, voided_at = ? WHERE refund_id = ? AND status = ?"
@@ -51,7 +53,7 @@ class Recording:
         """Payments, refunds, issued credit notes, invoices, and an audit entry for each change (R7, I10)."""
         if not records:
             return
-        update_many(self._line, _TAKE, list(map(_moved, records)))
+        update_many(self._line, _TAKE, list(map(_taken, records)))
         self._insert_refunds(records)
         numbers = next_numbers(self._session, on, number_format, len(records))
         self._issue(records, numbers, on)
@@ -66,7 +68,7 @@ class Recording:
         if not records:
             return
         refunds = [record.refund for record in records]
-        update_many(self._line, _GIVE, list(map(_moved, records)))
+        update_many(self._line, _GIVE, list(map(_given_back, records)))
         was, now = RefundState.RECORDED.value, RefundState.REVERSED.value
         update_many(self._line, _REVERSE, [(now, memo, self._at, refund.id, was) for refund in refunds])
         issued, void = CreditNoteStatus.ISSUED.value, CreditNoteStatus.VOID.value
@@ -113,9 +115,16 @@ class Recording:
         update_many(self._line, _SUMS, changed)
 
 
-def _moved(record: Record) -> tuple[int, int, int, int]:
+def _taken(record: Record) -> tuple[int, ...]:
     minor = record.refund.amount.minor
-    return minor, minor if record.charged_back else 0, record.refund.payment_id, minor
+    lost = minor if record.charged_back else 0
+    return minor, lost, lost, record.refund.payment_id, lost, minor
+
+
+def _given_back(record: Record) -> tuple[int, ...]:
+    minor = record.refund.amount.minor
+    lost = minor if record.charged_back else 0
+    return minor, lost, lost, record.refund.payment_id, minor
 
 
 @lru_cache
@@ -123,6 +132,6 @@ def _sums() -> Any:
     """Of the payments of each invoice."""
     back: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
     columns = (_INVOICE.c.id, _INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
-    sums = (func.sum(_PAYMENT.c.captured), func.sum(back))
+    sums = (func.sum(CAPTURED_SHARE), func.sum(back))
     joined: Any = _INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
     return select(*columns, *sums).select_from(joined).where(among(_INVOICE.c.id)).group_by(*columns)

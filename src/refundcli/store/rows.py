@@ -5,7 +5,7 @@ the session's own for each would take most of the time.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlmodel import SQLModel
@@ -13,7 +13,8 @@ from sqlmodel import SQLModel
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
 from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency, currency
-from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
+from refundcli.domain.invoice import Invoice, Payment, Unreviewed
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, OutOfBand, Refund, Sending, WireRequest
@@ -53,9 +54,9 @@ INVOICE_COLUMNS: tuple[Any, ...] = tuple(
 PAYMENT_COLUMNS: tuple[Any, ...] = tuple(
     _PAYMENT.c[name]
     for name in (
-        "invoice_id", "id", "provider", "method", "payment_intent", "charge", "psp_reference", "reference", "captured",
-        "reserved", "refunded", "returned_elsewhere", "auto_refundable", "processing", "dispute", "dispute_amount",
-        "dispute_recorded", "paid_on", "opening_returned", "opening_at",
+        "invoice_id", "id", "provider", "method", "payment_intent", "charge", "psp_reference", "reference", "allocated",
+        "captured", "reserved", "refunded", "returned_elsewhere", "auto_refundable", "processing", "dispute", "lost",
+        "dispute_recorded", "credited", "unsupported", "loss_acknowledged", "paid_on", "opening_returned", "opening_at",
     )
 )  # fmt: skip
 _PROVIDERS: dict[str, Provider | None] = {"": None, **{provider.value: provider for provider in Provider}}
@@ -66,16 +67,23 @@ NOTE_COLUMNS: tuple[Any, ...] = tuple(column.label(f"note_{column.name}") for co
 OWNER_COLUMNS: tuple[Any, ...] = (_INVOICE.c.number.label("owner_number"), _INVOICE.c.customer.label("owner_customer"))
 
 
-def payment_of(row: Sequence[Any], unit: Currency) -> Payment:
+def payment_of(
+    row: Sequence[Any],
+    unit: Currency,
+    disputes: Sequence[DisputeRecord] = (),
+    unreviewed: Sequence[Unreviewed] = (),
+) -> Payment:
     """From PAYMENT_COLUMNS."""
     (
-        _, id_, provider, method, intent, charge, psp_reference, reference, captured, reserved, refunded, elsewhere,
-        auto_refundable, processing, dispute, dispute_amount, dispute_recorded, paid_on, opening_returned, opening_at,
+        _, id_, provider, method, intent, charge, psp_reference, reference, allocated, captured, reserved, refunded,
+        elsewhere, auto_refundable, processing, dispute, lost, dispute_recorded, credited, unsupported, loss_known,
+        paid_on, opening_returned, opening_at,
     ) = row  # fmt: skip
     ids = (intent, charge, psp_reference, reference)
     return Payment(
         id=id_,
-        captured=Money(captured, unit),
+        allocated=Money(allocated, unit),
+        provider_captured=None if captured is None else Money(captured, unit),
         reserved=Money(reserved, unit),
         refunded=Money(refunded, unit),
         returned_elsewhere=Money(elsewhere, unit),
@@ -85,8 +93,13 @@ def payment_of(row: Sequence[Any], unit: Currency) -> Payment:
         references=tuple(dict.fromkeys(known for known in ids if known)) if any(ids) else (),
         processing=processing,
         dispute=_DISPUTES[dispute],
-        dispute_amount=None if dispute_amount is None else Money(dispute_amount, unit),
+        lost=Money(lost, unit),
         dispute_recorded=Money(dispute_recorded, unit),
+        disputes=tuple(disputes),
+        unreviewed=tuple(unreviewed),
+        credited=Money(credited, unit),
+        unsupported=unsupported,
+        loss_acknowledged=Money(loss_known, unit),
         paid_on=paid_on,
         opening_returned=Money(opening_returned, unit),
         opening_at=opening_at,
@@ -98,8 +111,10 @@ def invoice_of(
     payments: Sequence[Sequence[Any]],
     refunds: Sequence[Refund] = (),
     closings: Sequence[Closing] = (),
+    disputes: Mapping[int, Sequence[DisputeRecord]] | None = None,
+    unreviewed: Mapping[int, Sequence[Unreviewed]] | None = None,
 ) -> Invoice:
-    """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment."""
+    """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment; the rest by the payment's id."""
     (
         id_, number, customer, customer_name, code, total, status, issued_on, due_on, paid_on, reference, products,
         subscription,
@@ -118,7 +133,12 @@ def invoice_of(
         invoice_reference=reference or "",
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
-        payments=tuple([payment_of(payment, unit) for payment in payments]),
+        payments=tuple(
+            [
+                payment_of(payment, unit, (disputes or {}).get(payment[1], ()), (unreviewed or {}).get(payment[1], ()))
+                for payment in payments
+            ]
+        ),
         refunds=tuple(refunds),
         closings=tuple(closings),
     )
@@ -171,6 +191,30 @@ def refund_of(row: Any) -> Refund:
         acknowledged_at=row.acknowledged_at,
         acknowledged_by=row.acknowledged_by,
         run_id=row.run_id or "",
+        failure_code=row.failure_code,
+        pending_reason=row.pending_reason,
+        expires_at=row.expires_at,
+        succeeded_at=row.succeeded_at,
+        failed_at=row.failed_at,
+        reversed_amount=Money(row.reversed_amount, currency(row.currency)) if row.reversed_amount else None,
+        holding=row.holding,
+        hold_until=row.hold_until,
+        undecided=row.undecided,
+    )
+
+
+def dispute_of(row: Any, unit: Currency) -> DisputeRecord:
+    return DisputeRecord(
+        id=row.id,
+        payment_id=row.payment_id,
+        provider=Provider(row.provider) if row.provider else None,
+        account=row.account,
+        reference=row.reference or "",
+        stage=DisputeStage(row.stage),
+        state=DisputeState(row.state),
+        status=row.status,
+        amount=None if row.amount is None else Money(row.amount, unit),
+        reported_at=row.reported_at,
     )
 
 
@@ -237,6 +281,12 @@ def refund_values(refund: Refund) -> dict[str, Any]:
         "reference": "",
         "evidence": "",
         "acknowledged_by": "",
+        "failure_code": refund.failure_code,
+        "pending_reason": refund.pending_reason,
+        "expires_at": refund.expires_at,
+        "reversed_amount": 0,
+        "holding": refund.holding,
+        "undecided": refund.undecided,
         "run_id": refund.run_id or None,
         "created_at": refund.created_at,
         "updated_at": refund.created_at,
@@ -260,7 +310,8 @@ def refund_values(refund: Refund) -> dict[str, Any]:
         values |= {"after_failed": told.after_failed or None, "evidence": told.evidence}
     if refund.seen_at:
         values |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
-        values["came_back_at"] = refund.came_back_at
+        values |= {"came_back_at": refund.came_back_at, "hold_until": refund.hold_until}
+        values |= {"succeeded_at": refund.succeeded_at, "failed_at": refund.failed_at}
     return values
 
 
@@ -361,7 +412,7 @@ def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
 
 
 def event_of(row: ProviderEventRow) -> "StoredEvent":
-    from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
+    from refundcli.services.provider_news import EventSource, EventState, NewEvent, StoredEvent
 
     event = NewEvent(
         provider=Provider(row.provider),
@@ -372,6 +423,7 @@ def event_of(row: ProviderEventRow) -> "StoredEvent":
         livemode=row.livemode,
         occurred_at=row.occurred_at,
         payload=row.payload,
+        source=EventSource(row.source),
     )
     return StoredEvent(row.id or 0, event, EventState(row.state), row.note, row.received_at)
 

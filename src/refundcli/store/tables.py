@@ -18,22 +18,28 @@ from sqlalchemy import (
     Index,
     Integer,
     Text,
+    case,
     text,
 )
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, SQLModel, col
 
 # SQLite numbers its rows only by a column that is spelt INTEGER.
 BigId = BigInteger().with_variant(Integer, "sqlite")
 # Which payments an index holds. A query is answered from it only where it says the very same.
 THROUGH_PROVIDER = text("provider <> ''")
+# What a payment gives at most: its share, or what was captured of it where that is known to be less.
+CAPTURED = "CASE WHEN captured < allocated THEN captured ELSE allocated END"
 # Could give something now: as `Payment.refundable`, without those that must wait (R10, R11).
 MONEY_LEFT = text(
-    "captured - reserved - refunded - returned_elsewhere"
-    " - CASE WHEN dispute = 'lost' THEN coalesce(dispute_amount, captured) - dispute_recorded ELSE 0 END > 0"
-    " AND dispute <> 'open' AND NOT processing"
+    f"{CAPTURED} - reserved - refunded - returned_elsewhere - lost - credited > 0"
+    " AND dispute <> 'open' AND dispute <> 'unknown' AND NOT processing"
 )
-DISPUTED, PROCESSING = text("dispute = 'open'"), text("processing")
+DISPUTED, PROCESSING = text("dispute = 'open' OR dispute = 'unknown'"), text("processing")
+# More is out than was taken: a capture that failed, or a dispute, after a refund (I13).
+LOSS = text(f"refunded + returned_elsewhere + lost > {CAPTURED}")
+# Reported as done, and taken back by anyone but the operator, until a person knows (R14).
+NEEDS_ACKNOWLEDGEMENT = text("came_back_at IS NOT NULL AND acknowledged_at IS NULL")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -98,6 +104,8 @@ class StoreInfo(Row, table=True):
     secret: str = _text()
     created_at: datetime = _time()
     livemode: bool | None = None
+    # How credit notes are numbered, from the first number on.
+    number_format: str = _text()
 
 
 class ProviderAccountRow(Row, table=True):
@@ -122,6 +130,13 @@ class InvoiceRow(Row, table=True):
         ),
         Index("ix_invoice_status_number", "status", "number"),
         Index("ix_invoice_customer_number", "customer", "number"),
+        # An invoice at a provider is one invoice here.
+        Index(
+            "ux_invoice_reference",
+            "invoice_reference",
+            unique=True,
+            sqlite_where=text("invoice_reference IS NOT NULL"),
+        ),
     )
 
     id: int | None = _key()
@@ -136,7 +151,7 @@ class InvoiceRow(Row, table=True):
     issued_on: date
     due_on: date | None = None
     paid_on: date | None = None
-    invoice_reference: str | None = _text(nullable=True, index=True)
+    invoice_reference: str | None = _text(nullable=True)
     products: str = _text()
     subscription: str = _text()
     source: str = _text()
@@ -147,13 +162,14 @@ class InvoiceRow(Row, table=True):
 class PaymentRow(Row, table=True):
     __tablename__ = "payment"
     __table_args__ = (
-        CheckConstraint("captured >= 0 AND returned_elsewhere >= 0", name="payment_not_negative"),
-        # No payment gives back more than it took (I1), whatever the program above believes.
+        CheckConstraint("allocated >= 0 AND returned_elsewhere >= 0", name="payment_not_negative"),
+        # No payment gives back more than its share (I1), whatever the program above does. What the provider reports
+        # is not bounded by it: the books must be able to record a capture that fails after the refund.
         CheckConstraint(
-            "reserved >= 0 AND refunded >= 0 AND reserved + refunded <= captured",
+            "reserved >= 0 AND refunded >= 0 AND reserved + refunded <= allocated",
             name="payment_never_over_refunded",
         ),
-        CheckConstraint(_is("dispute", "", "open", "won", "lost"), name="payment_dispute_known"),
+        CheckConstraint(_is("dispute", "", "open", "won", "lost", "unknown"), name="payment_dispute_known"),
         CheckConstraint(_is("provider", "", "stripe", "adyen"), name="payment_provider_known"),
         Index("ux_payment_invoice_position", "invoice_id", "position", unique=True),
         # A Stripe payment may be known by its intent and by its charge: each names one payment only.
@@ -162,6 +178,7 @@ class PaymentRow(Row, table=True):
         Index("ix_payment_money_left", "invoice_id", sqlite_where=MONEY_LEFT),
         Index("ix_payment_disputed", "invoice_id", sqlite_where=DISPUTED),
         Index("ix_payment_processing", "invoice_id", sqlite_where=PROCESSING),
+        Index("ix_payment_loss", "invoice_id", sqlite_where=LOSS),
     )
 
     id: int | None = _key()
@@ -173,21 +190,78 @@ class PaymentRow(Row, table=True):
     charge: str | None = _text(nullable=True)
     psp_reference: str | None = _text(nullable=True)
     reference: str = _text()
-    captured: int = _minor()
+    # This invoice's share of the provider's payment, and what the provider captured of that payment as a whole, once it
+    # is known. A capture that fails lowers `captured`; nothing raises `allocated` by itself.
+    allocated: int = _minor()
+    captured: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     reserved: int = _minor()
     refunded: int = _minor()
     returned_elsewhere: int = _minor()
+    # Lost to disputes and not recorded by `mark-refunded` yet; what records took of it is in `dispute_recorded`.
+    lost: int = _minor()
+    dispute_recorded: int = _minor()
+    # Given to the customer's balance at the provider, for other invoices.
+    credited: int = _minor()
+    # How much more than it took is out, as far as a person knows of it.
+    loss_acknowledged: int = _minor()
+    # Why the provider's payment cannot be refunded from here, as the provider was last asked.
+    unsupported: str = _text()
     auto_refundable: bool = False
     processing: bool = False
+    # The most severe of its disputes, kept by whatever changes one of them (R11).
     dispute: str = _text()
-    dispute_amount: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
-    dispute_recorded: int = _minor()
-    # When the provider said so; an older word about the dispute changes nothing.
-    dispute_at: datetime | None = _time(nullable=True)
     # What an import told as given back, and when: refunds seen elsewhere from before then are in it.
     opening_returned: int = _minor()
     opening_at: datetime | None = _time(nullable=True)
     paid_on: date | None = None
+
+
+class DisputeRow(Row, table=True):
+    """One dispute of one payment. A placeholder has no reference: nobody but an import told of it."""
+
+    __tablename__ = "dispute"
+    __table_args__ = (
+        CheckConstraint("state IN ('unknown','open','lost','won','closed')", name="dispute_state_known"),
+        CheckConstraint("stage IN ('inquiry','answered-inquiry','chargeback')", name="dispute_stage_known"),
+        Index(
+            "ux_dispute_reference",
+            "provider",
+            "account",
+            "reference",
+            unique=True,
+            sqlite_where=text("reference IS NOT NULL"),
+        ),
+    )
+
+    id: int | None = _key()
+    payment_id: int = _parent("payment.id")
+    provider: str = _text()
+    account: str = _text()
+    reference: str | None = _text(nullable=True)
+    stage: str = _text()
+    state: str = _text()
+    status: str = _text()
+    amount: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    reported_at: datetime | None = _time(nullable=True)
+
+
+class CaptureRow(Row, table=True):
+    """One capture of a payment, or that there was none, as its provider reported it last."""
+
+    __tablename__ = "capture"
+    __table_args__ = (
+        CheckConstraint("state IN ('added','failed','cancelled')", name="capture_state_known"),
+        Index("ux_capture_reference", "payment_id", "provider", "account", "reference", unique=True),
+    )
+
+    id: int | None = _key()
+    payment_id: int = _parent("payment.id", index=False)
+    provider: str = _text()
+    account: str = _text()
+    reference: str = _text()
+    state: str = _text()
+    amount: int = _minor()
+    reported_at: datetime = _time()
 
 
 class RefundRow(Row, table=True):
@@ -195,7 +269,7 @@ class RefundRow(Row, table=True):
     __table_args__ = (
         CheckConstraint("amount > 0", name="refund_amount_positive"),
         CheckConstraint(
-            "state IN ('ready','submitted','pending','succeeded','recorded','failed','reversed')",
+            "state IN ('ready','submitted','awaiting-approval','pending','succeeded','recorded','failed','reversed')",
             name="refund_state_known",
         ),
         CheckConstraint("kind <> 'provider' OR idempotency_key IS NOT NULL", name="refund_sent_with_a_key"),
@@ -210,6 +284,7 @@ class RefundRow(Row, table=True):
         ),
         Index("ux_refund_provider_reference", "provider", "account", "provider_reference", unique=True),
         Index("ix_refund_state", "state"),
+        Index("ix_refund_attention", "id", sqlite_where=NEEDS_ACKNOWLEDGEMENT),
         Index(
             "ix_refund_run",
             "run_id",
@@ -247,6 +322,22 @@ class RefundRow(Row, table=True):
     provider_reference: str | None = _text(nullable=True, index=True)
     provider_status: str = _text()
     failure: str = _text()
+    # What the failure was, as a code: `not-sent` is safe to repeat.
+    failure_code: str = _text()
+    # Why the provider has not finished it, and until when the customer may act.
+    pending_reason: str = _text()
+    expires_at: datetime | None = _time(nullable=True)
+    # When, by the provider's date, it succeeded and when it failed. A success dated later than the failure means that
+    # the provider sent it again by itself: a person must look (R14).
+    succeeded_at: datetime | None = _time(nullable=True)
+    failed_at: datetime | None = _time(nullable=True)
+    # What of it came back; the credit note stays.
+    reversed_amount: int = _minor()
+    # Failed, and its amount stays reserved: until somebody acknowledges it, or until that time.
+    holding: bool = False
+    hold_until: datetime | None = _time(nullable=True)
+    # An external refund that may be one that was recorded by hand: reserved until it is matched or adopted.
+    undecided: bool = False
     dispute_decision: str = _text()
     # How money was returned that this program did not move.
     method: str = _text()
@@ -262,6 +353,12 @@ class RefundRow(Row, table=True):
     run_id: str | None = Field(default=None, sa_column=Column(ForeignKey("bulk_run.id"), nullable=True))
     created_at: datetime = _time()
     updated_at: datetime = _time()
+
+
+# The same as a column of `PaymentRow`, for sums.
+CAPTURED_SHARE: Any = case(
+    (col(PaymentRow.captured) < col(PaymentRow.allocated), col(PaymentRow.captured)), else_=col(PaymentRow.allocated)
+)
 
 
 class BulkRunRow(Row, table=True):
@@ -408,12 +505,15 @@ class CounterRow(Row, table=True):
 
 
 class ProviderEventRow(Row, table=True):
-    """What a provider told us, proven to be its word, kept before anything is made of it; one row however often."""
+    """What a provider reported, verified and stored before it is applied; one row however often it came.
+
+    `source`: webhook, report or api. Until it is applied or acknowledged it blocks the refund of its payments (R13).
+    """
 
     __tablename__ = "provider_event"
     __table_args__ = (
         CheckConstraint(
-            "state IN ('waiting','applied','unmatched','contradicts','unknown')", name="provider_event_state_known"
+            "state IN ('waiting','applied','unmatched','unreviewed','noted')", name="provider_event_state_known"
         ),
         Index("ux_provider_event_key", "provider", "account", "event_key", unique=True),
         Index("ix_provider_event_state", "state", "id"),
@@ -431,6 +531,28 @@ class ProviderEventRow(Row, table=True):
     payload: str = _text()
     state: str = _text()
     note: str = _text()
+    source: str = _text()
+
+
+class EventPaymentRow(Row, table=True):
+    """Which payments an event is about, by their references at the provider, whether they are in the books or not."""
+
+    __tablename__ = "event_payment"
+
+    event_id: int = Field(sa_column=Column(ForeignKey("provider_event.id"), primary_key=True))
+    reference: str = _text(primary_key=True, index=True)
+
+
+class WordDecisionRow(Row, table=True):
+    """What an unlisted word of a provider means in this store, decided once by a person (R13)."""
+
+    __tablename__ = "word_decision"
+
+    provider: str = _text(primary_key=True)
+    word: str = _text(primary_key=True)
+    effect: str = _text()
+    operator: str = _text()
+    decided_at: datetime = _time()
 
 
 class SyncStateRow(Row, table=True):

@@ -25,10 +25,11 @@ from refundcli.services.invoice_block import InvoiceBlock, block_of
 from refundcli.services.ports import ImportCounts, NewInvoice, Settlement
 from refundcli.store.audit import AuditTrail
 from refundcli.store.importing import Importer
-from refundcli.store.numbering import next_numbers
+from refundcli.store.numbering import check_next_number, next_numbers
 from refundcli.store.reading import SqlReading
 from refundcli.store.rows import facts_of, refund_values
 from refundcli.store.tables import (
+    CAPTURED_SHARE,
     InvoiceRow,
     PaymentRow,
     ProviderAccountRow,
@@ -45,9 +46,9 @@ class SqlWriting(SqlReading):
 
     # --- money ---------------------------------------------------------------------------------------------
 
-    def reserve(self, payment: Payment, amount: Money, held_back: Money) -> bool:
+    def reserve(self, payment: Payment, amount: Money) -> bool:
         """Over-refund is impossible by this statement, whoever else is at work (I1)."""
-        return self._changes(_RESERVE, of_id=payment.id, amount=amount.minor, held_back=held_back.minor)
+        return self._changes(_RESERVE, of_id=payment.id, amount=amount.minor)
 
     # --- refunds -------------------------------------------------------------------------------------------
 
@@ -92,18 +93,25 @@ class SqlWriting(SqlReading):
     def settle(self, refund: Refund, end: Settlement) -> Refund | None:
         if not may_become(refund.state, end.state):
             return None
-        comes_back = refund.comes_back_by(end.state, is_late=end.is_late)
+        needs_a_person = refund.needs_acknowledgement_as(end.state)
+        holding, hold_until = _hold_after(refund, end)
         told = {"provider_reference": end.reference, "evidence": end.evidence}
         values: dict[str, Any] = {
             "state": end.state.value,
             "provider_status": end.status,
             "failure": end.failure,
+            "failure_code": end.failure_code,
+            "pending_reason": end.pending_reason,
+            "expires_at": end.expires_at,
+            "holding": holding,
+            "hold_until": hold_until,
             "lease_owner": "",
             "lease_until": None,
             "updated_at": self._audit.at,
             **{name: text for name, text in told.items() if text},
+            **_dates(refund, end, at=self._audit.at),
         }
-        if comes_back and refund.came_back_at is None:
+        if needs_a_person and refund.came_back_at is None:
             values["came_back_at"] = self._audit.at
         if not self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), **values):
             return None
@@ -117,6 +125,13 @@ class SqlWriting(SqlReading):
             failure=end.failure,
             sending=refund.sending and replace(refund.sending, lease_owner="", lease_until=None),
             came_back_at=values.get("came_back_at", refund.came_back_at),
+            failure_code=end.failure_code,
+            pending_reason=end.pending_reason,
+            expires_at=end.expires_at,
+            holding=holding,
+            hold_until=hold_until,
+            succeeded_at=values.get("succeeded_at", refund.succeeded_at),
+            failed_at=values.get("failed_at", refund.failed_at),
         )
         self._move_sums(refund, settled)
         self._update_invoice(refund.invoice_id)
@@ -128,9 +143,8 @@ class SqlWriting(SqlReading):
             self._count_elsewhere(after.payment_id)
             self._hold_what_came_back(after.payment_id)
             return
-        amount = after.amount.minor
-        reserved = (after.holds_reservation - before.holds_reservation) * amount
-        refunded = (after.state.counts_as_refunded - before.state.counts_as_refunded) * amount
+        reserved = (after.holds_reservation - before.holds_reservation) * after.counted.minor
+        refunded = _refunded(after) - _refunded(before)
         if reserved or refunded:
             self._changes(_MOVE_SUMS, of_id=after.payment_id, to_reserved=reserved, to_refunded=refunded)
         if reserved + refunded < 0:
@@ -138,12 +152,10 @@ class SqlWriting(SqlReading):
 
     def _hold(self, refund: Refund) -> bool:
         """Keep the amount from being refunded again; false where it is not there to be kept."""
-        amount = refund.amount.minor
-        room = (col(PaymentRow.id) == refund.payment_id, given() + amount <= col(PaymentRow.captured))
-        return self._hits(update(PaymentRow).where(*room).values(reserved=col(PaymentRow.reserved) + amount))
+        return self._changes(_RESERVE, of_id=refund.payment_id, amount=refund.counted.minor)
 
     def _hold_what_came_back(self, payment_id: int) -> None:
-        """Refunds made elsewhere that failed late are held, too, as far as there is money that could go again."""
+        """External refunds are reserved too, where they failed late or are undecided, as far as there is money left."""
         of = col(RefundRow.payment_id) == payment_id
         theirs_too = select(_REFUND.c.id).where(of, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
         if self._session.execute(theirs_too).first() is None:
@@ -153,7 +165,7 @@ class SqlWriting(SqlReading):
         holding = [each for each in self._refunds(of) if each.holds_reservation]
         ours = sum(each.amount.minor for each in holding if not each.is_external)
         theirs = sum(each.amount.minor for each in holding if each.is_external)
-        room = max(row.captured - row.refunded - row.returned_elsewhere - ours, 0)
+        room = max(row.allocated - row.refunded - row.returned_elsewhere - ours, 0)
         held = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
         self._hits(held.values(reserved=ours + min(theirs, room)))
 
@@ -162,14 +174,17 @@ class SqlWriting(SqlReading):
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
         assert row
         made = self._refunds((col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL))
-        counted = [each for each in made if each.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
-        before = sum(each.amount.minor for each in counted if row.opening_at and each.created_at < row.opening_at)
-        later = sum(each.amount.minor for each in counted) - before
+        given = [each for each in made if each.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
+        counted = [each for each in given if not each.undecided]
+        before = sum(each.counted.minor for each in counted if row.opening_at and each.created_at < row.opening_at)
+        later = sum(each.counted.minor for each in counted) - before
         elsewhere = max(row.opening_returned, before) + later
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=elsewhere))
 
     def _draft_credit_note(self, refund: Refund) -> None:
+        """Its number comes with the provider's answer; that there is one to give is made sure of now."""
         assert refund.reason
+        check_next_number(self._session, self._audit.at.date())
         note = {
             "id": new_id("cn_", self._audit.at),
             "refund_id": refund.id,
@@ -282,9 +297,28 @@ class SqlWriting(SqlReading):
         return self._session.connection().execute(statement, values)
 
 
-def given() -> Any:
-    """What a payment gave back or promised, in SQL."""
-    return col(PaymentRow.reserved) + col(PaymentRow.refunded) + col(PaymentRow.returned_elsewhere)
+def _hold_after(refund: Refund, end: Settlement) -> tuple[bool, datetime | None]:
+    """Does a failure keep the amount reserved, and until when? After a success until a person knows (R14)."""
+    if end.state is not RefundState.FAILED:
+        return False, None
+    if refund.state is RefundState.SUCCEEDED:
+        return True, None
+    return (True, end.hold_until) if end.may_be_retried else (False, None)
+
+
+def _dates(refund: Refund, end: Settlement, *, at: datetime) -> dict[str, datetime]:
+    """When it succeeded and failed, by the provider's date: the newest of each."""
+    dated = end.reported_at or at
+    if end.state is RefundState.SUCCEEDED:
+        return {"succeeded_at": max(dated, refund.succeeded_at or dated)}
+    if end.state is RefundState.FAILED:
+        return {"failed_at": max(dated, refund.failed_at or dated)}
+    return {}
+
+
+def _refunded(refund: Refund) -> int:
+    """What of it counts as refunded, in minor units."""
+    return refund.counted.minor if refund.state.counts_as_refunded else 0
 
 
 def _as_it_was(refund: Refund) -> dict[str, Any]:
@@ -306,7 +340,7 @@ _RESERVE = (
     update(_PAYMENT)
     .where(
         _PAYMENT.c.id == bindparam("of_id"),
-        _GIVEN + bindparam("amount") + bindparam("held_back") <= _PAYMENT.c.captured,
+        _GIVEN + _PAYMENT.c.lost + _PAYMENT.c.credited + bindparam("amount") <= CAPTURED_SHARE,
     )
     .values(reserved=_PAYMENT.c.reserved + bindparam("amount"))
 )
@@ -328,7 +362,7 @@ _STATUS_OF_NOTE = select(_NOTE.c.status, _NOTE.c.number).where(_NOTE.c.refund_id
 _INVOICE_OF = update(_INVOICE).where(_INVOICE.c.id == bindparam("of_id"))
 _OF_INVOICE = (_INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
 _SUMS_OF_INVOICE = (
-    select(*_OF_INVOICE, func.sum(_PAYMENT.c.captured).label("paid"), func.sum(_RETURNED).label("returned"))
+    select(*_OF_INVOICE, func.sum(CAPTURED_SHARE).label("paid"), func.sum(_RETURNED).label("returned"))
     .select_from(_INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id))
     .where(_INVOICE.c.id == bindparam("of_id"))
     .group_by(*_OF_INVOICE)

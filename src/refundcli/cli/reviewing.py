@@ -1,0 +1,55 @@
+"""What `events acknowledge` does: one event, or a word for the whole store."""
+
+from refundcli.cli.context import App
+from refundcli.domain.errors import UsageProblem, did_you_mean
+from refundcli.output.events_screen import event_shape, show_event
+from refundcli.output.terminal import GOOD
+from refundcli.services.events import DISPUTE_DECISIONS, WORD_EFFECTS, acknowledge_event, decide_word
+from refundcli.services.vocabulary import Effect
+
+
+class WhatToAcknowledge(UsageProblem):
+    code = "id-or-code"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Name one event by its number, or all of a word with --code.",
+            hint="refundcli events list --state unreviewed   shows both",
+        )
+
+
+class UnknownDecision(UsageProblem):
+    code = "unknown-decision"
+
+    def __init__(self, word: str, known: list[str]) -> None:
+        near = did_you_mean(word, known)
+        typed = f"{word[:40]!a} is not a decision." if word else "Say what it means."
+        super().__init__(typed, hint=near or f"Add --as {'|'.join(known)}")
+
+
+def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: str, memo: str) -> None:
+    """Raises WhatToAcknowledge, UnknownDecision, and what `acknowledge_event` and `decide_word` raise."""
+    if (number is None) == (not code):
+        raise WhatToAcknowledge
+    services = app.services
+    if code:
+        effects = [effect.value for effect in WORD_EFFECTS]
+        if decision not in effects:
+            raise UnknownDecision(decision, effects)
+        count = decide_word(code, Effect(decision), books=services.books)
+        if app.for_people:
+            events = "1 event" if count == 1 else f"{count} events"
+            app.out.say(("✓ ", GOOD), f"{code} has the effect {decision} in this store. {events} acknowledged.")
+        else:
+            app.show_object({"code": code, "effect": decision, "acknowledged": count})
+        return
+    if decision and decision not in DISPUTE_DECISIONS:
+        raise UnknownDecision(decision, list(DISPUTE_DECISIONS))
+    assert number is not None
+    known = acknowledge_event(
+        number, memo=memo, books=services.books, readers=services.event_readers(), decision=decision
+    )
+    if app.for_people:
+        show_event(known, app.out, zone=app.settings.operator.zone)
+    else:
+        app.show_object(event_shape(known))

@@ -1,0 +1,44 @@
+"""A person says how a dispute stands that the provider describes in a word that is not listed (R13)."""
+
+from dataclasses import replace
+
+from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.services.ports import EventReader, Reading, Writing
+from refundcli.services.provider_news import StoredEvent
+
+
+def decide_dispute(tx: Writing, stored: StoredEvent, state: DisputeState, reader: EventReader) -> None:
+    """The dispute that the event is about gets this state, bound to the object and its status.
+
+    Fetching it again in the same status changes nothing. Without a record of it one is made.
+    """
+    event = stored.event
+    amount = reader.amount_in(event)
+    for invoice, payment in _payments_of(tx, stored):
+        known = next((each for each in payment.disputes if each.reference == event.about), None)
+        record = known or DisputeRecord(
+            id=0,
+            payment_id=payment.id,
+            provider=event.provider,
+            account=event.account,
+            reference="" if event.about in payment.references else event.about,
+            stage=DisputeStage.CHARGEBACK,
+            state=state,
+            status=event.kind,
+            amount=amount if amount and amount.currency == payment.captured.currency else None,
+            reported_at=event.occurred_at,
+        )
+        decided = replace(record, state=state)
+        tx.record_dispute(invoice, payment, decided, evidence=f"event {stored.id}, decided by a person")
+
+
+def _payments_of(tx: Reading, stored: StoredEvent) -> list[tuple[Invoice, Payment]]:
+    references = tx.payments_of_event(stored.id)
+    owners = tx.invoices_of_payments(stored.event.provider, references)
+    found: dict[int, tuple[Invoice, Payment]] = {}
+    for invoice in owners.values():
+        for payment in invoice.payments:
+            if not set(payment.references).isdisjoint(references):
+                found[payment.id] = (invoice, payment)
+    return list(found.values())

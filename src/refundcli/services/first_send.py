@@ -1,0 +1,241 @@
+"""Before every first send, whoever sends it: ask the provider, then check the rules in the transaction that claims.
+
+`refund`, `resume` and bulk runs send a `ready` refund through here, and no other way (DESIGN §4). What the provider
+has of it already, because these books were restored from a backup, is recorded and not sent again.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from refundcli.domain.errors import RefundcliError, Refused, SettingsProblem
+from refundcli.domain.invoice import Payment
+from refundcli.domain.refund import Refund
+from refundcli.domain.refusals import RuleRefusal
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.finding import invoice_named
+from refundcli.services.interrupts import held_until_written
+from refundcli.services.leases import new_lease
+from refundcli.services.outcomes import Signal
+from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, RefundAnswer, RefundReading, Writing
+from refundcli.services.preflight import (
+    AlreadyAtProvider,
+    DiffersFromProvider,
+    OwnRefund,
+    own_refund_in,
+    refuse_differences,
+)
+from refundcli.services.provider_limits import CAN_LOOK_UP
+from refundcli.services.provider_news import PaymentTruth
+from refundcli.services.rules_again import why_not_any_more
+from refundcli.services.sending import SendingPolicy, call, settle, take_down
+from refundcli.services.verdicts import NEVER_SENT
+
+# A snapshot says nothing of what happened since. A pause is longer than this, or ends the snapshot by itself.
+FRESH = timedelta(seconds=10)
+# What waited this long for a provider that was busy is checked again before it is sent.
+LONGEST_UNCHECKED_WAIT_SECONDS = 1.0
+_MOST_SNAPSHOTS = 3
+
+
+class StaleSnapshot(SettingsProblem):
+    """The store was held up so long that what the provider said is old by now."""
+
+    code = "store-too-slow"
+
+    def __init__(self, refund: Refund) -> None:
+        super().__init__(
+            f"The store took longer than {FRESH.seconds} s; nothing of {refund.id} was sent.",
+            hint=f"Its amount stays reserved. When the store is quick again: refundcli resume {refund.id}",
+            context={"refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A payment as its provider had it; `payment` is None where the provider has none of that reference."""
+
+    payment: PaymentTruth | None
+    taken_at: datetime
+
+    def is_fresh(self, now: datetime) -> bool:
+        return timedelta(0) <= now - self.taken_at <= FRESH
+
+    def lists(self, refund: Refund) -> bool:
+        """Does the provider have this very refund already?"""
+        return self.payment is not None and own_refund_in(self.payment, refund.id) is not None
+
+
+def snapshot_of(reference: str, provider: Provider, *, providers: Providers, clock: Clock) -> Snapshot:
+    """Ask the provider for a payment. Raises ProviderUnreachable, CannotBeHeld."""
+    taken_at = clock.now()
+    return Snapshot(providers.records(provider).payment(reference), taken_at)
+
+
+def payment_of(reading: RefundReading, refund: Refund) -> Payment:
+    invoice = invoice_named(reading, refund.invoice_number)
+    return next(payment for payment in invoice.payments if payment.id == refund.payment_id)
+
+
+def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | None) -> Refused | None:
+    """The rule that refuses it now, or what the provider has otherwise; None where it may be sent."""
+    refusal: RuleRefusal | None = why_not_any_more(reading, refund)
+    if refusal or snapshot is None:
+        return refusal
+    try:
+        refuse_differences(invoice_named(reading, refund.invoice_number), {refund.payment_id: snapshot.payment})
+    except DiffersFromProvider as differs:
+        return differs
+    return None
+
+
+def check_listed(refund: Refund, snapshot: Snapshot) -> None:
+    """Raises AlreadyAtProvider where the provider has this refund, but of another amount."""
+    found = own_refund_in(snapshot.payment, refund.id) if snapshot.payment else None
+    if found and found.amount != refund.amount:
+        raise AlreadyAtProvider(refund.invoice_number, found, OwnRefund(refund.id, refund.amount))
+
+
+def fail_unsent_in(tx: Writing, refund: Refund, why: str, *, clock: Clock, policy: SendingPolicy) -> Refund | None:
+    """A refund of which nothing was sent, or provably nothing done, is `failed` and its amount free.
+
+    None where another process has it by now: then it is that one's.
+    """
+    answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{why}")
+    settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
+    now = tx.refund(refund.id)
+    return now if now and now.state is RefundState.FAILED else None
+
+
+def claim(
+    refund: Refund, snapshot: Snapshot | None, *, is_listed: bool, books: Books, clock: Clock, policy: SendingPolicy
+) -> Refund | None:
+    """T2: ours to send, and nobody else's. None when another got it first, or it is refused, and `failed`, by now.
+
+    One that the provider has already (`is_listed`) is claimed whatever the rules say: it was sent. Raises
+    StaleSnapshot.
+    """
+
+    def write(tx: Writing) -> Refund | None:
+        now = clock.now()
+        if not is_listed:
+            if snapshot and not snapshot.is_fresh(now):
+                raise StaleSnapshot(refund)
+            refusal = why_not_sent(tx, refund, snapshot)
+            if refusal:
+                fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
+                return None
+        lease = new_lease(now, policy.sending_seconds)
+        return tx.claim(refund, owner=lease.owner, until=lease.until, at=now)
+
+    return books.write(write)
+
+
+def send(
+    refund: Refund,
+    *,
+    books: Books,
+    providers: Providers,
+    provider: PaymentProvider,
+    clock: Clock,
+    policy: SendingPolicy,
+    snapshot: Snapshot | None = None,
+) -> Refund:
+    """Check, claim and send a `ready` refund, or record what the provider already has of it.
+
+    Returns the refund as it stands then: `failed` as never sent where it is refused by now, still `submitted` when
+    nobody knows. Raises OutcomeNotWritten; and AlreadyAtProvider, ProviderUnreachable or StaleSnapshot, which leave
+    it `ready`.
+    """
+    assert refund.state is RefundState.READY, "what was sent before is sent again by its own rules"
+    return _FirstSend(refund, books, providers, provider, clock, policy, snapshot).done()
+
+
+@dataclass(slots=True)
+class _FirstSend:
+    refund: Refund
+    books: Books
+    providers: Providers
+    provider: PaymentProvider
+    clock: Clock
+    policy: SendingPolicy
+    snapshot: Snapshot | None
+    # Why it was not sent after a wait; and for how long nothing was checked.
+    refusal: Refused | None = None
+    waited: float = 0.0
+
+    def done(self) -> Refund:
+        for left in reversed(range(_MOST_SNAPSHOTS)):
+            if self.snapshot is None or not self.snapshot.is_fresh(self.clock.now()):
+                self._look()
+            try:
+                return self._claimed_and_sent()
+            except StaleSnapshot:
+                if not left:
+                    raise
+        raise AssertionError("the loop returns or raises")
+
+    def _look(self) -> None:
+        if self.provider.name not in CAN_LOOK_UP:
+            return
+        payment = self.books.read(lambda tx: payment_of(tx, self.refund))
+        self.snapshot = snapshot_of(payment.reference, self.provider.name, providers=self.providers, clock=self.clock)
+        check_listed(self.refund, self.snapshot)
+
+    @property
+    def is_listed(self) -> bool:
+        return self.snapshot is not None and self.snapshot.lists(self.refund)
+
+    def _claimed_and_sent(self) -> Refund:
+        with held_until_written(self.policy.tell_held):
+            claimed = claim(
+                self.refund,
+                self.snapshot,
+                is_listed=self.is_listed,
+                books=self.books,
+                clock=self.clock,
+                policy=self.policy,
+            )
+            if claimed is None:
+                return self.books.read(lambda tx: tx.refund(self.refund.id)) or self.refund
+            if self.is_listed:
+                return self._record(claimed)
+            return self._call(claimed)
+
+    def _record(self, claimed: Refund) -> Refund:
+        """What the provider has of it; one whose look-up fails stays `submitted`, which is what it is."""
+        assert claimed.sending
+        found = self.provider.find_refund(claimed.sending.request, claimed.id)
+        answer = found or RefundAnswer(Signal.OTHER, message="It was listed a moment ago and is not any more.")
+        return take_down(claimed, answer, first_send=False, books=self.books, clock=self.clock, policy=self.policy)
+
+    def _call(self, claimed: Refund) -> Refund:
+        sending = claimed.sending
+        assert sending
+        answer = call(
+            claimed,
+            self.provider,
+            self.policy,
+            patience=lambda: self.policy.patience(sending, self.clock.now()),
+            again=lambda answer, wait: self._may_still(claimed, wait),
+        )
+        if self.is_listed:
+            return self._record(claimed)
+        if self.refusal:
+            answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{self.refusal.message}")
+        return take_down(claimed, answer, first_send=True, books=self.books, clock=self.clock, policy=self.policy)
+
+    def _may_still(self, claimed: Refund, wait: float) -> bool:
+        """After a pause of the provider the world may be another one. It is still ours, so nothing is claimed."""
+        self.policy.sleep(wait)
+        self.waited += wait
+        if self.waited < LONGEST_UNCHECKED_WAIT_SECONDS:
+            return True
+        self.waited = 0.0
+        try:
+            self._look()
+            if not self.is_listed:
+                self.refusal = self.books.read(lambda tx: why_not_sent(tx, claimed, self.snapshot))
+        except RefundcliError:
+            # Unchecked it is not sent; what was answered before, that nothing was done, stands.
+            return False
+        return not (self.refusal or self.is_listed)

@@ -1,0 +1,167 @@
+"""What providers report of payments, written: their disputes, their captures, and what follows for the sums."""
+
+from typing import Any
+
+from sqlalchemy import insert, update
+from sqlmodel import col, select
+
+from refundcli.domain.dispute import DisputeRecord, DisputeState, most_severe
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money
+from refundcli.domain.statuses import InvoiceStatus
+from refundcli.services.provider_news import CaptureNews
+from refundcli.services.vocabulary import CaptureChange
+from refundcli.store.payment_reading import disputes_by_payment
+from refundcli.store.tables import CaptureRow, DisputeRow, InvoiceRow, PaymentRow
+from refundcli.store.writing import SqlWriting
+
+
+class SqlPaymentWriting(SqlWriting):
+    """One transaction that also writes what a provider reports of a payment."""
+
+    # --- disputes ------------------------------------------------------------------------------------------
+
+    def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, evidence: str) -> None:
+        values: dict[str, Any] = {
+            "payment_id": payment.id,
+            "provider": record.provider or "",
+            "account": record.account,
+            "reference": record.reference or None,
+            "stage": record.stage.value,
+            "state": record.state.value,
+            "status": record.status,
+            "amount": record.amount.minor if record.amount else None,
+            "reported_at": record.reported_at,
+        }
+        if record.id:
+            known = next(each for each in payment.disputes if each.id == record.id)
+            self._hits(update(DisputeRow).where(col(DisputeRow.id) == record.id).values(**values))
+            before: dict[str, object] = {"dispute": known.state, "amount": str(known.amount or "")}
+        else:
+            self._session.execute(insert(DisputeRow).values(**values))
+            before = {}
+        after = {"dispute": record.state, "amount": str(record.amount or ""), "status": record.status}
+        after |= {"reference": record.reference, "evidence": evidence}
+        self._audit.write(f"dispute {record.state}", invoice.number, before, {k: v for k, v in after.items() if v})
+        self._count_disputes(payment.id)
+
+    def _count_disputes(self, payment_id: int) -> None:
+        """The most severe state, and what lost ones took that no record tells yet (R11)."""
+        row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert row
+        disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
+        lost_ones = [each for each in disputes if each.state is DisputeState.LOST]
+        taken = sum(row.allocated if each.amount is None else each.amount.minor for each in lost_ones)
+        values = {"dispute": most_severe(disputes).value, "lost": max(0, taken - row.dispute_recorded)}
+        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**values))
+
+    # --- captures ------------------------------------------------------------------------------------------
+
+    def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureNews, *, evidence: str) -> bool:
+        known = self._session.exec(
+            select(CaptureRow).where(
+                CaptureRow.payment_id == payment.id,
+                CaptureRow.provider == news.provider,
+                CaptureRow.account == news.account,
+                CaptureRow.reference == news.reference,
+            )
+        ).first()
+        if known and (news.at, _rank(news.change)) <= (known.reported_at, _rank(CaptureChange(known.state))):
+            return False
+        values = {"state": news.change.value, "amount": news.amount.minor, "reported_at": news.at}
+        if known:
+            self._hits(update(CaptureRow).where(col(CaptureRow.id) == known.id).values(**values))
+        else:
+            of = {"payment_id": payment.id, "provider": news.provider, "account": news.account}
+            self._session.execute(insert(CaptureRow).values(**of, reference=news.reference, **values))
+        captured = self._captured_by_records(payment)
+        if captured != payment.provider_captured:
+            self._write_captured(invoice, payment, captured, payment.processing, f"{news.status}, {evidence}")
+        return True
+
+    def note_payment(
+        self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, evidence: str
+    ) -> bool:
+        if (captured, processing) == (payment.provider_captured, payment.processing):
+            return False
+        if payment.provider_captured is None and captured == payment.allocated and processing == payment.processing:
+            # It confirms what the books count: no change that anybody has to hear of.
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(captured=captured.minor))
+            return False
+        self._write_captured(invoice, payment, captured, processing, evidence)
+        return True
+
+    def _captured_by_records(self, payment: Payment) -> Money | None:
+        """What the captures add up to; None while nothing speaks against the share that the books count."""
+        rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.id)).all()
+        taken = sum(row.amount for row in rows if row.state == CaptureChange.ADDED)
+        missing = sum(row.amount for row in rows if row.state != CaptureChange.ADDED)
+        share = payment.allocated
+        if not missing:
+            return Money(taken, share.currency) if taken >= share.minor else None
+        return Money(max(taken, share.minor - missing, 0), share.currency)
+
+    def _write_captured(
+        self, invoice: Invoice, payment: Payment, captured: Money | None, processing: bool, evidence: str
+    ) -> None:
+        values = {"captured": captured.minor if captured else None, "processing": processing}
+        if captured is not None:
+            values["captured"] = captured.minor
+        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**values))
+        before = {"captured": str(payment.provider_captured or ""), "processing": payment.processing}
+        after = {"captured": str(captured if captured is not None else ""), "processing": processing}
+        told = after | {"payment": payment.reference, "evidence": evidence}
+        self._audit.write("payment corrected", invoice.number, before, told)
+        self._update_invoice(invoice.id)
+        self._reopen_or_pay(invoice)
+
+    def _reopen_or_pay(self, invoice: Invoice) -> None:
+        """An invoice of which nothing was captured after all was never paid; captured again, it is (R9)."""
+        row = self._session.get(InvoiceRow, invoice.id, populate_existing=True)
+        assert row
+        status = InvoiceStatus(row.status)
+        if status is InvoiceStatus.PAID and not row.paid and row.total and not row.returned:
+            self._set_status(row, InvoiceStatus.OPEN)
+        elif status is InvoiceStatus.OPEN and not invoice.paid and row.paid >= row.total > 0:
+            self._set_status(row, InvoiceStatus.PAID)
+
+    def _set_status(self, row: InvoiceRow, status: InvoiceStatus) -> None:
+        number, before = row.number, row.status
+        self._hits(
+            update(InvoiceRow)
+            .where(col(InvoiceRow.id) == row.id)
+            .values(status=status.value, updated_at=self._audit.at)
+        )
+        self._audit.write(f"invoice {status}", number, {"status": before}, {"status": status})
+
+    # --- other facts ---------------------------------------------------------------------------------------
+
+    def note_unsupported(self, payment: Payment, why: str) -> None:
+        if payment.unsupported != why:
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(unsupported=why))
+
+    def note_credited(self, payment: Payment, amount: Money, *, evidence: str) -> None:
+        if payment.credited == amount:
+            return
+        changed = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
+        self._hits(changed.values(credited=amount.minor))
+        number = self._number_of_payment(payment.id)
+        after = {"credited": str(amount), "payment": payment.reference, "evidence": evidence}
+        self._audit.write("credit at the provider", number, {"credited": str(payment.credited)}, after)
+
+    def acknowledge_loss(self, invoice: Invoice, *, memo: str) -> None:
+        for payment in invoice.payments:
+            if payment.loss:
+                known = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
+                self._hits(known.values(loss_acknowledged=payment.loss.minor))
+                after = {"loss": str(payment.loss), "payment": payment.reference, "memo": memo}
+                self._audit.write("loss acknowledged", invoice.number, {}, {k: v for k, v in after.items() if v})
+
+    def _number_of_payment(self, payment_id: int) -> str:
+        query = select(InvoiceRow.number).join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
+        return self._session.exec(query.where(PaymentRow.id == payment_id)).one()
+
+
+def _rank(change: CaptureChange) -> int:
+    """Of two reports of one moment, that it was not taken holds."""
+    return (CaptureChange.ADDED, CaptureChange.CANCELLED, CaptureChange.FAILED).index(change)
