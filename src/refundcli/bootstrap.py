@@ -14,6 +14,7 @@ from refundcli.settings import Settings
 
 if TYPE_CHECKING:
     from refundcli.domain.closing import Closing
+    from refundcli.domain.invoice import Invoice
     from refundcli.services.ports import (
         Books,
         Clock,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         InvoiceCloser,
         PaymentProvider,
         ProviderRecords,
+        Writing,
     )
     from refundcli.services.rate_limit import Pace
     from refundcli.services.sending import SendingPolicy
@@ -122,6 +124,28 @@ class Services:
 
         return cache_by_provider(make)
 
+    def apply_known_events(self, provider: Provider) -> None:
+        """What this provider reported before its payment came into the books."""
+        from refundcli.services.events import apply_known
+
+        number_format = self.settings.credit_notes.number_format
+        apply_known(
+            provider,
+            books=self.books,
+            readers=self.event_readers(),
+            clock=self.clock,
+            number_format=number_format,
+        )
+
+    def apply_waiting(self, tx: "Writing", invoice: "Invoice") -> bool:
+        """What is stored about an invoice's payments and not applied yet, in the caller's transaction."""
+        from refundcli.services.events import apply_waiting_in
+
+        number_format = self.settings.credit_notes.number_format
+        return apply_waiting_in(
+            tx, invoice, readers=self.event_readers(), clock=self.clock, number_format=number_format
+        )
+
     @cached_property
     def policy(self) -> "SendingPolicy":
         from refundcli.services.sending import SendingPolicy
@@ -132,6 +156,7 @@ class Services:
             number_format=self.settings.credit_notes.number_format,
             tell_held=self.tell_held,
             tell_waiting=self.tell_waiting,
+            apply_waiting=self.apply_waiting,
         )
 
 

@@ -10,6 +10,7 @@ from refundcli.documents.invoice_file import InvoiceFile
 from refundcli.documents.invoice_shelf import InvoiceShelf
 from refundcli.documents.rejected import RejectedFile, path_for_rejected
 from refundcli.documents.source import open_source
+from refundcli.domain.statuses import Provider
 from refundcli.output.import_screen import import_shape, show_bad_rows, show_import, show_kept
 from refundcli.output.progress import progress
 from refundcli.services.import_invoices import CheckedInvoices, ImportRefused, ImportResult, bring_in, check_invoices
@@ -38,6 +39,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
                 app.err.say("Stopped. What was written stays; the same file again brings in the rest.")
                 raise
     _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
+    app.services.apply_known_events(Provider.ADYEN)
     app.note_early_events()
     if checked.bad_rows:
         raise typer.Exit(ExitCode.PARTLY)

@@ -36,6 +36,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
         show_kept(done.imported, app.err)
     else:
         app.show_object(pull_shape(provider, done))
+    services.apply_known_events(provider)
     app.note_early_events()
 
 

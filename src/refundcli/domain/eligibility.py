@@ -30,7 +30,7 @@ from refundcli.domain.refusals import (
     UseRefund,
     most_important,
 )
-from refundcli.domain.statuses import Dispute, InvoiceStatus
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 
 
 class Action(StrEnum):
@@ -47,6 +47,8 @@ class Intent:
     reason: RefundReason | None = None
     dispute_decision: str = ""
     after_failed: bool = False
+    # Stripe is asked just before each refund, which is newer than what it said before.
+    asks_provider: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
     for update in payment.unreviewed:
         if update.blocks:
             yield UnreviewedEvent(invoice, update)
-    if payment.unsupported:
+    if payment.unsupported and not (intent.asks_provider and payment.provider is Provider.STRIPE):
         yield UnsupportedRefund(invoice, payment, payment.unsupported)
 
 
@@ -139,7 +141,7 @@ def markable(payment: Payment, intent: Intent) -> Money:
 def possible_actions(invoice: Invoice) -> list[PossibleAction]:
     """Every action, allowed or not, with the reason and the next command."""
     number = invoice.number
-    refund = first_blocker(invoice, refund_blockers, Intent())
+    refund = first_blocker(invoice, refund_blockers, Intent(asks_provider=False))
     mark = first_blocker(invoice, mark_refunded_blockers, Intent())
     chargeback = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
     reason = "REASON" if mark is None or chargeback else "chargeback"

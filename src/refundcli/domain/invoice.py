@@ -16,8 +16,8 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 class Unreviewed:
     """A provider update about a payment that is not applied, and why; it blocks the refund (R13).
 
-    `is_waiting`: it is stored and not looked at yet. Otherwise a person decides. `is_from_webhook`: the provider sent
-    it by itself; otherwise it was found in a report, or when the provider was asked.
+    `is_waiting`: it is stored and not looked at yet. `needs_a_person`: it was, and cannot be applied.
+    `is_from_webhook`: the provider sent it by itself; otherwise a report has it, or the provider was asked.
     """
 
     event_id: int
@@ -25,6 +25,7 @@ class Unreviewed:
     word: str
     why: str
     is_waiting: bool = False
+    needs_a_person: bool = False
     is_from_webhook: bool = True
 
     @property

@@ -5,6 +5,7 @@ Only reads; half a list never passes for a whole one.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from functools import partial
 from typing import Any
@@ -64,8 +65,14 @@ class StripeRecords:
 
     # --- payments ------------------------------------------------------------------------------------------
 
-    def payment(self, reference: str) -> PaymentTruth | None:
+    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentTruth | None:
         """One request for most payments: the charge travels with its intent, and its refunds with it."""
+        snapshot = self._payment(reference)
+        if snapshot is None or not of_invoice.startswith("in_"):
+            return snapshot
+        return replace(snapshot, credited=self.credited(of_invoice))
+
+    def _payment(self, reference: str) -> PaymentTruth | None:
         asked_at = datetime.now(UTC)
         if reference.startswith("pi_"):
             path = f"/v1/payment_intents/{quote(reference, safe='')}"

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from refundcli.domain.dispute import DisputeState
 from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem, did_you_mean
+from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
 from refundcli.services.applied import Heard
 from refundcli.services.decide_dispute import decide_dispute
@@ -113,6 +114,37 @@ def apply_stored(
             _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
         done.last_id = batch[-1].id
     return done
+
+
+def apply_known(provider: Provider, *, books: Books, readers: Readers, clock: Clock, number_format: str) -> Applied:
+    """Apply what was stored before its payment came into the books, the oldest first."""
+    done, asking = Applied(), _Asking(readers)
+    while batch := books.read(lambda tx: tx.events_of_known_payments(provider, after=done.last_id, limit=_AT_ONCE)):
+        told = [(event, asking.news_in(event)) for event in batch]
+        _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
+        done.last_id = batch[-1].id
+    return done
+
+
+def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: Clock, number_format: str) -> bool:
+    """Apply what is stored about this invoice's payments and says all there is; true where there was any.
+
+    In the caller's transaction, so that a refund is never decided beside an event that is known (R13). Stripe's events
+    are hints to ask again, which is done before each refund.
+    """
+    numbers = {
+        each.event_id
+        for payment in invoice.payments
+        for each in payment.unreviewed
+        if each.provider is Provider.ADYEN and not each.needs_a_person
+    }
+    for number in sorted(numbers):
+        stored = event_numbered(tx, number)
+        news = readers(Provider.ADYEN).news_in(stored.event)
+        heard = _heard(tx, stored, news, clock, number_format)
+        if (heard.state, heard.note) != (stored.state, stored.note):
+            tx.mark_event(stored, heard.state, heard.note)
+    return bool(numbers)
 
 
 def waits_or_is_young(*, since: datetime) -> Callable[[StoredEvent], bool]:

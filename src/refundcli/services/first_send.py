@@ -65,10 +65,10 @@ class Snapshot:
         return self.payment is not None and own_refund_in(self.payment, refund.id) is not None
 
 
-def snapshot_of(reference: str, provider: Provider, *, providers: Providers, clock: Clock) -> Snapshot:
+def snapshot_of(reference: str, provider: Provider, *, of_invoice: str, providers: Providers, clock: Clock) -> Snapshot:
     """Ask the provider for a payment. Raises ProviderUnreachable, CannotBeHeld."""
     taken_at = clock.now()
-    return Snapshot(providers.records(provider).payment(reference), taken_at)
+    return Snapshot(providers.records(provider).payment(reference, of_invoice=of_invoice), taken_at)
 
 
 def payment_of(reading: RefundReading, refund: Refund) -> Payment:
@@ -177,8 +177,15 @@ class _FirstSend:
     def _look(self) -> None:
         if self.provider.name not in CAN_LOOK_UP:
             return
-        payment = self.books.read(lambda tx: payment_of(tx, self.refund))
-        self.snapshot = snapshot_of(payment.reference, self.provider.name, providers=self.providers, clock=self.clock)
+        invoice = self.books.read(lambda tx: invoice_named(tx, self.refund.invoice_number))
+        payment = next(each for each in invoice.payments if each.id == self.refund.payment_id)
+        self.snapshot = snapshot_of(
+            payment.reference,
+            self.provider.name,
+            of_invoice=invoice.invoice_reference,
+            providers=self.providers,
+            clock=self.clock,
+        )
         check_listed(self.refund, self.snapshot)
 
     @property

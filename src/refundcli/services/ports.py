@@ -304,6 +304,10 @@ class Reading(RefundReading, RunReading, Protocol):
         """What waits, or was about a payment that was not here yet; the oldest first."""
         ...
 
+    def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
+        """What waits or was unmatched, and is about a payment that is in the books by now; the oldest first."""
+        ...
+
     def event_counts(self) -> dict[str, int]:
         """How many events there are in each state."""
         ...
@@ -430,6 +434,10 @@ class Writing(Reading, RunWriting, Protocol):
         self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, evidence: str
     ) -> bool:
         """What the provider captured of the whole payment. An invoice of which nothing was captured is open again."""
+        ...
+
+    def note_share(self, invoice: Invoice, payment: Payment, share: Money) -> None:
+        """The provider reports that less of the payment is for this invoice than the books counted."""
         ...
 
     def note_unsupported(self, payment: Payment, why: str) -> None:
@@ -646,8 +654,11 @@ class ProviderRecords(Protocol):
     livemode: bool
     account: str
 
-    def payment(self, reference: str) -> PaymentTruth | None:
-        """The payment with every refund of it; None when the provider has none of that id."""
+    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentTruth | None:
+        """The payment with every refund and dispute of it; None when the provider has none of that id.
+
+        `of_invoice`: the provider's id of its invoice, where it keeps one; its credit notes are asked for too.
+        """
         ...
 
     def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:

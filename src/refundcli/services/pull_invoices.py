@@ -9,6 +9,8 @@ from datetime import date
 from functools import partial
 
 from refundcli.domain.errors import NotFound
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money
 from refundcli.services.chunks import chunked
 from refundcli.services.import_invoices import ImportResult
 from refundcli.services.invoice_block import block_of
@@ -22,7 +24,7 @@ from refundcli.services.ports import (
     ToldInvoice,
     Writing,
 )
-from refundcli.services.take_in import payments_told, take_in
+from refundcli.services.take_in import note_credit, payments_told, take_in
 
 # Each costs some requests; this many are written at once, and pulled again after a kill.
 _AT_ONCE = 20
@@ -115,10 +117,27 @@ def _write(
             fresh = tx.invoice(invoice.number) or invoice
             payment = next(p for p in fresh.payments if p.id == payment.id)
             news += take_in(tx, fresh, payment, truth, clock=clock, number_format=number_format).changed
+    for each, new in zip(whole, known, strict=True):
+        stored = tx.invoice(new.number)
+        if stored and each.invoice.currency == stored.currency.code:
+            news += note_credit(tx, stored, each.credited, evidence=f"asked {records.name.label}")
+            news += _note_shares(tx, stored, new)
     if place:
         name, began = place.split()
         tx.set_sync_state(name, f"{told[-1].reference} {began}")
     return counts, news
+
+
+def _note_shares(tx: Writing, stored: Invoice, pulled: NewInvoice) -> int:
+    """What each payment paid of this invoice, where an older version counted all of a payment that pays several."""
+    changed = 0
+    for told in pulled.payments:
+        share = Money(told.captured, stored.currency)
+        payment = next((p for p in stored.payments if told.reference and told.reference in p.references), None)
+        if payment and share < payment.allocated and payment.reserved + payment.refunded <= share:
+            tx.note_share(stored, payment, share)
+            changed += 1
+    return changed
 
 
 def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:

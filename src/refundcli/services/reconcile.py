@@ -70,10 +70,10 @@ class Comparison:
         invoice = self.books.read(lambda tx: invoice_named(tx, number))
         for payment in invoice.payments:
             if payment.provider is self.records.name and payment.reference:
-                truth = self.records.payment(payment.reference)
+                truth = self.records.payment(payment.reference, of_invoice=invoice.invoice_reference)
                 self._take_in_one(done, invoice.number, payment.id, truth)
         now = self.books.read(lambda tx: invoice_named(tx, number))
-        done.unreviewed = sum(not each.is_waiting for payment in now.payments for each in payment.unreviewed)
+        done.unreviewed = sum(each.needs_a_person for payment in now.payments for each in payment.unreviewed)
         return done
 
     def of_everything(self, *, since: date | None) -> Reconciled:
@@ -93,7 +93,7 @@ class Comparison:
 
     def _ask_for(self, done: Reconciled, invoice: Invoice, payment: Payment) -> None:
         try:
-            truth = self.records.payment(payment.reference)
+            truth = self.records.payment(payment.reference, of_invoice=invoice.invoice_reference)
         except CannotBeHeld as problem:
             self._tell_unreadable(done, [UnreadablePayment(self.records.name, payment.references, problem.message)])
         else:

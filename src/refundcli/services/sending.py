@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import OutcomeUnknown
+from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
@@ -49,6 +50,7 @@ class SendingPolicy:
     tell_held: Callable[[], None] = field(default=lambda: None)
     tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
     sleep: Callable[[float], None] = field(default=time.sleep)
+    apply_waiting: Callable[[Writing, Invoice], bool] = field(default=lambda tx, invoice: False)
 
     @property
     def sending_seconds(self) -> float:

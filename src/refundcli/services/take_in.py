@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
 from refundcli.services.applied import Heard, payment_referenced
 from refundcli.services.apply_dispute import apply_dispute, close_placeholders
@@ -50,12 +51,30 @@ def take_in(
         tx.note_payment(invoice, payment, captured=truth.captured, processing=truth.processing, evidence=evidence)
     )
     tx.note_unsupported(payment, truth.unsupported)
+    if truth.credited is not None and truth.credited.currency == invoice.currency:
+        changed += note_credit(tx, invoice, truth.credited, evidence=evidence)
     changed += _apply(tx, invoice, payment, truth, evidence, clock, number_format)
     now = tx.invoice(invoice.number)
     assert now
     standing = next(p for p in now.payments if p.id == payment.id)
     left = list(compare(now, standing, truth)) if changed else found
-    return TakenIn(found, left, changed, sum(1 for each in standing.unreviewed if not each.is_waiting))
+    return TakenIn(found, left, changed, sum(each.needs_a_person for each in standing.unreviewed))
+
+
+def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str) -> int:
+    """What credit notes of the invoice gave to the customer's balance, taken from its payments in their order.
+
+    How many of them changed.
+    """
+    left, changed = credited, 0
+    for payment in invoice.payments:
+        if payment.provider is None:
+            continue
+        part = min(left, payment.captured)
+        left -= part
+        changed += payment.credited != part
+        tx.note_credited(payment, part, evidence=evidence)
+    return changed
 
 
 def apply_snapshot(tx: Writing, truth: PaymentTruth, *, clock: Clock, number_format: str) -> Heard:

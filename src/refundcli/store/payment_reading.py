@@ -92,5 +92,6 @@ def _unreviewed(row: Any) -> Unreviewed:
         word=row.kind,
         why=row.note or ("not applied yet" if waits else row.state),
         is_waiting=waits,
+        needs_a_person=row.state == EventState.UNREVIEWED,
         is_from_webhook=row.source == EventSource.WEBHOOK,
     )

@@ -136,6 +136,12 @@ class SqlPaymentWriting(SqlWriting):
 
     # --- other facts ---------------------------------------------------------------------------------------
 
+    def note_share(self, invoice: Invoice, payment: Payment, share: Money) -> None:
+        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(allocated=share.minor))
+        before, after = {"allocated": str(payment.allocated)}, {"allocated": str(share), "payment": payment.reference}
+        self._audit.write("payment corrected", invoice.number, before, after)
+        self._update_invoice(invoice.id)
+
     def note_unsupported(self, payment: Payment, why: str) -> None:
         if payment.unsupported != why:
             self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(unsupported=why))

@@ -304,6 +304,25 @@ class SqlReading(SqlRunReading):
         query = select(ProviderEventRow).where(open_ones, col(ProviderEventRow.id) > after)
         return [event_of(row) for row in self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))]
 
+    def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
+        from refundcli.services.provider_news import EventState
+
+        of = (
+            (_PAYMENT.c.psp_reference,)
+            if provider is Provider.ADYEN
+            else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
+        )
+        known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
+        query = (
+            select(ProviderEventRow)
+            .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
+            .where(col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED)), known)
+            .where(ProviderEventRow.provider == provider, col(ProviderEventRow.id) > after)
+            .order_by(col(ProviderEventRow.id))
+            .limit(limit)
+        )
+        return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
+
     def event_counts(self) -> dict[str, int]:
         query = select(ProviderEventRow.state, func.count()).group_by(col(ProviderEventRow.state))
         return dict(self._session.exec(query).all())

@@ -25,8 +25,8 @@ _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT = _TABLES["invoice"], _TABLES["payment"]
 # Under the same guard as every amount: no payment gives back more than it took (I1).
 _TAKE = (
-    "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?, lost = lost - ?"
-    f" WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= {CAPTURED}"  # noqa: S608
+    "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?, lost = lost - ?"  # noqa: S608
+    f" WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= {CAPTURED}"
 )
 _GIVE = (
     "UPDATE payment SET refunded = refunded - ?, dispute_recorded = dispute_recorded - ?, lost = lost + ?"
