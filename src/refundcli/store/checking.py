@@ -30,7 +30,7 @@ _CHECKS = {
             WHERE r.payment_id = p.id AND r.kind = 'external' AND r.state IN ('pending','succeeded'))""",
     "invoice {} has other sums than its payments": """
         SELECT i.number FROM invoice i LEFT JOIN payment p ON p.invoice_id = i.id GROUP BY i.id, i.number
-        HAVING i.paid <> coalesce(sum(p.captured), 0)
+        HAVING i.paid <> coalesce(sum(CASE WHEN p.captured < p.allocated THEN p.captured ELSE p.allocated END), 0)
             OR i.returned <> coalesce(sum(p.refunded + p.returned_elsewhere), 0)""",
     "invoice {} is paid although all of it was returned": """
         SELECT number FROM invoice WHERE status = 'paid' AND paid > 0 AND returned >= paid""",
