@@ -50,6 +50,15 @@ class StaleSnapshot(SettingsProblem):
         )
 
 
+class CannotBeChecked(SettingsProblem):
+    """The provider could not be asked before the first send, and so nothing is sent: `message` says why."""
+
+    code = "cannot-be-checked"
+
+    def __init__(self, refund: Refund, why: RefundcliError) -> None:
+        super().__init__(why.message, hint=why.hint, context={"refund": refund.id, "invoice": refund.invoice_number})
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A payment as its provider had it; `payment` is None where the provider has none of that reference."""
@@ -92,7 +101,8 @@ def check_listed(refund: Refund, snapshot: Snapshot) -> None:
     """Raises AlreadyAtProvider where the provider has this refund, but of another amount."""
     found = own_refund_in(snapshot.payment, refund.id) if snapshot.payment else None
     if found and found.amount != refund.amount:
-        raise AlreadyAtProvider(refund.invoice_number, found, OwnRefund(refund.id, refund.amount))
+        own = OwnRefund(refund.id, refund.amount)
+        raise AlreadyAtProvider(refund.invoice_number, found.provider, found.reference, found.amount, own)
 
 
 def fail_unsent_in(tx: Writing, refund: Refund, why: str, *, clock: Clock, policy: SendingPolicy) -> Refund | None:
@@ -143,8 +153,8 @@ def send(
     """Check, claim and send a `ready` refund, or record what the provider already has of it.
 
     Returns the refund as it stands then: `failed` as never sent where it is refused by now, still `submitted` when
-    nobody knows. Raises OutcomeNotWritten; and AlreadyAtProvider, ProviderUnreachable or StaleSnapshot, which leave
-    it `ready`.
+    nobody knows. Raises OutcomeNotWritten; and AlreadyAtProvider, CannotBeChecked or StaleSnapshot, which leave it
+    `ready`.
     """
     assert refund.state is RefundState.READY, "what was sent before is sent again by its own rules"
     return _FirstSend(refund, books, providers, provider, clock, policy, snapshot).done()
@@ -179,13 +189,16 @@ class _FirstSend:
             return
         invoice = self.books.read(lambda tx: invoice_named(tx, self.refund.invoice_number))
         payment = next(each for each in invoice.payments if each.id == self.refund.payment_id)
-        self.snapshot = snapshot_of(
-            payment.reference,
-            self.provider.name,
-            of_invoice=invoice.invoice_reference,
-            providers=self.providers,
-            clock=self.clock,
-        )
+        try:
+            self.snapshot = snapshot_of(
+                payment.reference,
+                self.provider.name,
+                of_invoice=invoice.invoice_reference,
+                providers=self.providers,
+                clock=self.clock,
+            )
+        except RefundcliError as why:
+            raise CannotBeChecked(self.refund, why) from why
         check_listed(self.refund, self.snapshot)
 
     @property
@@ -222,6 +235,7 @@ class _FirstSend:
             claimed,
             self.provider,
             self.policy,
+            self.clock,
             patience=lambda: self.policy.patience(sending, self.clock.now()),
             again=lambda answer, wait: self._may_still(claimed, wait),
         )

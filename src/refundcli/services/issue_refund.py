@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers
-from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
+from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
@@ -14,7 +14,7 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.finding import invoice_named
-from refundcli.services.first_send import Snapshot, fail_unsent_in, send
+from refundcli.services.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
 from refundcli.services.interrupts import Interrupted
 from refundcli.services.keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.leases import Lease, is_live, new_lease
@@ -28,7 +28,7 @@ from refundcli.services.ports import (
     RefundReading,
     Writing,
 )
-from refundcli.services.preflight import AlreadyAtProvider, OwnRefund, OwnRefunds, checked_truths
+from refundcli.services.preflight import OwnRefund, OwnRefunds, checked_truths, refuse_counted
 from refundcli.services.sending import SendingPolicy
 from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
 
@@ -205,7 +205,7 @@ class _Dispatch:
     ours: bool
 
     def send(self, refund: Refund, provider: PaymentProvider) -> Refund:
-        """What cannot be checked any more is not sent; the others of the same request are."""
+        """Where the provider cannot be asked any more, it is not sent; the others of the same request are."""
         try:
             return send(
                 refund,
@@ -216,9 +216,7 @@ class _Dispatch:
                 policy=self.policy,
                 snapshot=self.snapshots.get(refund.payment_id),
             )
-        except (OutcomeUnknown, AlreadyAtProvider):
-            raise
-        except RefundcliError as problem:
+        except CannotBeChecked as problem:
             why = problem.message
             dropped = self.ours and self.books.write(lambda tx: self._fail(tx, refund, why))
             if not dropped:
@@ -266,6 +264,7 @@ def reserve_in(
     Every request is made before the first amount is reserved: what a provider cannot take changes nothing.
     """
     secret = tx.secret()
+    refuse_counted(plan.invoice, own_refunds(secret, request, plan))
     made = [_ready(secret, request, plan, share, providers, lease, at) for share in plan.shares]
     for share, refund in zip(plan.shares, made, strict=True):
         payment = share.payment

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, zero
-from refundcli.domain.statuses import RefundState
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.differences import Difference, compare
 from refundcli.services.finding import invoice_named
 from refundcli.services.ports import Books, Providers
@@ -54,19 +54,20 @@ class AlreadyAtProvider(Refused):
 
     code = "already-at-provider"
 
-    def __init__(self, number: str, found: RefundNews, own: OwnRefund, *, counted_as: str = "") -> None:
-        where = found.provider.label
+    def __init__(
+        self, number: str, provider: Provider, reference: str, amount: Money, own: OwnRefund, *, counted_as: str = ""
+    ) -> None:
         if counted_as:
             why = f"the books count it as {counted_as}, made by other hands"
             hint = f"refundcli reconcile --adopt {counted_as} --reason REASON     (gives it its credit note)"
         else:
             why = f"{own.amount} was requested"
-            hint = f"Look at {found.reference} in {where}'s dashboard; refundcli reconcile --invoice {number}"
+            hint = f"Look at {reference} in {provider.label}'s dashboard; refundcli reconcile --invoice {number}"
         super().__init__(
-            f"{where} already has the refund of this very request: {found.reference}, {found.amount}; {why}. "
+            f"{provider.label} already has the refund of this very request: {reference}, {amount}; {why}. "
             "Nothing was sent.",
             hint=hint,
-            context={"invoice": number, "refund": own.refund_id, "provider_reference": found.reference},
+            context={"invoice": number, "refund": own.refund_id, "provider_reference": reference},
         )
 
 
@@ -118,6 +119,18 @@ def refuse_differences(invoice: Invoice, truths: Truths, own: OwnRefunds = _NONE
         raise DiffersFromProvider(invoice, differences)
 
 
+def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
+    """Raises AlreadyAtProvider where the books know this very refund as one that was made by other hands.
+
+    They were restored from a backup, and an event or a report told them of it before the request came again.
+    """
+    ids = {refund.refund_id: refund for refund in own.values()}
+    for known in invoice.refunds:
+        if known.id in ids and known.provider:
+            mine, reference = ids[known.id], known.provider_reference
+            raise AlreadyAtProvider(invoice.number, known.provider, reference, known.amount, mine, counted_as=known.id)
+
+
 def own_refund_in(truth: PaymentTruth, refund_id: str) -> RefundNews | None:
     """The refund with our id among those of the payment; one that was made, where there are several."""
     found = [told for told in truth.refunds if told.refund_id == refund_id]
@@ -140,9 +153,11 @@ def _without(truth: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTr
         return truth
     counted = next((r for r in invoice.refunds if r.provider_reference == found.reference), None)
     if counted and counted.id != own.refund_id:
-        raise AlreadyAtProvider(invoice.number, found, own, counted_as=counted.id)
+        raise AlreadyAtProvider(
+            invoice.number, found.provider, found.reference, found.amount, own, counted_as=counted.id
+        )
     if found.amount != own.amount:
-        raise AlreadyAtProvider(invoice.number, found, own)
+        raise AlreadyAtProvider(invoice.number, found.provider, found.reference, found.amount, own)
     given = found.amount if found.state in _GIVEN else zero(found.amount.currency)
     others = tuple(told for told in truth.refunds if told is not found)
     return replace(truth, refunds=others, refunded=truth.refunded - given)

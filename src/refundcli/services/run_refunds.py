@@ -15,7 +15,7 @@ from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.errors import RefundcliError, SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.first_send import LONGEST_UNCHECKED_WAIT_SECONDS, check_listed, snapshot_of
+from refundcli.services.first_send import LONGEST_UNCHECKED_WAIT_SECONDS, StaleSnapshot, check_listed, snapshot_of
 from refundcli.services.group_commit import Bench, Group, Written, write_group
 from refundcli.services.issue_refund import UnsettledRefund
 from refundcli.services.leases import is_live, this_process
@@ -387,6 +387,7 @@ class _Worker:
             part.refund,
             part.provider,
             self.policy,
+            self.clock,
             patience=lambda: min(left(), began + _PATIENCE_SECONDS - time.monotonic()),
             again=self._waited_unchecked,
         )
@@ -452,6 +453,10 @@ class _Worker:
     def _ask_provider(self, part: Part, reference: str) -> None:
         """How its payment stands now: after a pause, or where another process reserved it."""
         name, providers, clock = part.provider.name, self.providers, self.clock
+        part.snapshots += 1
+        if part.snapshots > _MOST_ROUNDS:
+            self._cannot_be_checked(part, StaleSnapshot(part.refund))
+            return
         self.asking.add(part)
         ask = partial(snapshot_of, reference, name, providers=providers, clock=clock)
         self.senders.send(Errand(ask, lambda errand: self._asked(part, errand)), urgent=False)
