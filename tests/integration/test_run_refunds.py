@@ -446,7 +446,7 @@ def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner
         patched.setattr(worker, "_answered", then)
         runner.work(run)
     desk.sandbox.clear_faults()
-    assert runner.states(run) == ["never-sent"]
+    assert runner.states(run) == ["not-sent"]
     assert desk.refunded_at_provider(reference) == []
     assert desk.invoice("INV-1").in_flight.minor == 0
 

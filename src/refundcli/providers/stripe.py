@@ -55,7 +55,7 @@ _CODE_SIGNALS = {
 _INVALID = "invalid_request_error"
 _REFUSED = (400, 404)
 # What stands in the place of an object that a second person must approve first.
-_APPROVAL = re.compile(r"areq_[A-Za-z0-9_]{1,100}")
+_APPROVAL = re.compile(r"(?:areq|apreq)_[A-Za-z0-9_]{1,100}")
 
 
 class StripeProvider:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.domain.money import Money
 from refundcli.services.applied import Heard, payment_of_dispute
 from refundcli.services.ports import Writing
 from refundcli.services.provider_news import DisputeNews, EventState
@@ -84,9 +83,7 @@ def _apply_to_placeholder(
     placeholders = [each for each in payment.disputes if each.is_placeholder]
     fitting = next((each for each in placeholders if is_complete or _is_compatible(each, news)), None)
     if fitting:
-        filled = replace(
-            _next(fitting, news), reference=news.reference, account=news.account, amount=_amount(fitting, news)
-        )
+        filled = _filled(fitting, payment, news)
         return _write(tx, invoice, payment, fitting, filled, news, evidence)
     if placeholders:
         known = placeholders[0]
@@ -109,8 +106,12 @@ def _is_compatible(known: DisputeRecord, news: DisputeNews) -> bool:
     return known.status == MIGRATED or None in (known.amount, news.amount) or known.amount == news.amount
 
 
-def _amount(known: DisputeRecord, news: DisputeNews) -> Money | None:
-    return news.amount or (None if known.status == MIGRATED else known.amount)
+def _filled(placeholder: DisputeRecord, payment: Payment, news: DisputeNews) -> DisputeRecord:
+    """As the provider reports it. Of one that an older version made of several nothing is kept but its row."""
+    if placeholder.status == MIGRATED:
+        return replace(new_record(payment, news), id=placeholder.id)
+    known = replace(_next(placeholder, news), reference=news.reference, account=news.account)
+    return replace(known, provider=news.provider, amount=news.amount or placeholder.amount)
 
 
 def _next(known: DisputeRecord, news: DisputeNews) -> DisputeRecord:

@@ -40,7 +40,7 @@ _SETTLED_AFTER = timedelta(days=5)
 _RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
 _GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 _TAKEN_OR_FAILED = (CaptureChange.ADDED, CaptureChange.FAILED)
-_UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.PENDING)
+_UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
 
 
 @dataclass(slots=True)

@@ -95,7 +95,8 @@ def check(reading: Reading, wanted: Resolution, *, clock: Clock) -> Refund:
         raise RefundNotFound(wanted.asked_id)
     if not wanted.evidence.strip():
         raise NoEvidence
-    if not refund.state.unfinished or refund.sending is None:
+    awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
+    if not (refund.state.unfinished or awaits_approval) or refund.sending is None:
         raise NotUnresolved(refund)
     if leases.is_live(refund.sending, clock.now()):
         raise ResumeFirst(refund)
@@ -104,7 +105,8 @@ def check(reading: Reading, wanted: Resolution, *, clock: Clock) -> Refund:
         if wanted.provider_reference:
             raise ResumeFirst(refund)
         return refund
-    if key_is_known(refund.sending, clock.now()):
+    # One that awaits approval is never sent again: that it was declined there is for a person to say.
+    if not awaits_approval and key_is_known(refund.sending, clock.now()):
         raise ResumeFirst(refund)
     if wanted.provider_reference:
         _check_reference(reading, refund, wanted.provider_reference)
@@ -125,11 +127,12 @@ def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Cloc
 
     Nothing is sent: the key window is past. Raises ResumeFirst where it could not be asked now.
     """
-    if refund.state is not RefundState.SUBMITTED or refund.provider not in CAN_LOOK_UP:
+    may_be_there = refund.state in (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+    if not may_be_there or refund.provider not in CAN_LOOK_UP:
         return refund
     (asked,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
     # Without credentials nobody can ask any more, and the evidence stands alone.
-    if asked.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE):
+    if asked.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE, Step.AWAITING_APPROVAL):
         return refund
     if asked.refund.state.unfinished:
         raise ResumeFirst(refund)

@@ -186,10 +186,18 @@ class Importer:
         if invoice.status is InvoiceStatus.VOID and row.paid:
             self._keep(invoice, "the file says void, and the store knows of money captured")
             return {}
+        if invoice.status is InvoiceStatus.PAID and not row.paid and self._is_known_as_not_captured(row):
+            self._keep(invoice, "the file says paid, and the provider captured nothing")
+            return {}
         if invoice.status in _FORWARD[row.status]:
             return {"status": invoice.status.value}
         self._keep(invoice, f"the file says {invoice.status}, the store knows it as {row.status}")
         return {}
+
+    def _is_known_as_not_captured(self, row: InvoiceRow) -> bool:
+        """A provider reported of its payments that nothing was captured, which an older file does not know."""
+        query = select(PaymentRow.id).where(PaymentRow.invoice_id == row.id, PaymentRow.captured == 0)
+        return self._session.exec(query.limit(1)).first() is not None
 
     def _update_payments(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> dict[str, Any]:
         touched: dict[str, Any] = {}
