@@ -115,3 +115,11 @@ def desk(store_url: str, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[De
     made = Desk(store_url, sandbox, tmp_path)
     yield made
     made.books.engine.dispose()
+
+
+@pytest.fixture
+def sqlite_desk(new_sqlite: NewStore, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
+    """For a test of a whole list, of which another test tries a sample on both databases."""
+    made = Desk(new_sqlite(), sandbox, tmp_path)
+    yield made
+    made.books.engine.dispose()

@@ -68,11 +68,14 @@ def item(code: str = "REFUND", **changes: Any) -> Json:
 
 
 def signed(told: Json, key: str = ADYEN_KEY) -> Json:
+    """The item with its signature; one of the vendor's examples too, which may have no additionalData."""
     amount = told.get("amount") or {}
     fields = [told.get(name, "") for name in _SIGNED]
     fields += [amount.get("value", ""), amount.get("currency", ""), told["eventCode"], told["success"]]
     made = hmac.new(bytes.fromhex(key), ":".join(map(str, fields)).encode(), hashlib.sha256).digest()
-    return told | {"additionalData": told["additionalData"] | {"hmacSignature": base64.b64encode(made).decode()}}
+    return told | {
+        "additionalData": told.get("additionalData", {}) | {"hmacSignature": base64.b64encode(made).decode()}
+    }
 
 
 def adyen(*items: Json, live: str = "false", **headers: str) -> Post:

@@ -146,6 +146,13 @@ class Services:
             tx, invoice, readers=self.event_readers(), clock=self.clock, number_format=number_format
         )
 
+    def check_number_format(self) -> None:
+        """Raises NumberFormatChanged where the settings number credit notes in another way than the store."""
+        from refundcli.services.numbering import refuse_changed_format
+
+        wanted = self.settings.credit_notes.number_format
+        self.books.read(lambda tx: refuse_changed_format(tx, wanted))
+
     @cached_property
     def policy(self) -> "SendingPolicy":
         from refundcli.services.sending import SendingPolicy
@@ -156,7 +163,7 @@ class Services:
             number_format=self.settings.credit_notes.number_format,
             tell_held=self.tell_held,
             tell_waiting=self.tell_waiting,
-            apply_waiting=self.apply_waiting,
+            upkeep=self.apply_waiting,
         )
 
 

@@ -16,6 +16,7 @@ from refundcli.services import run_refunds
 from refundcli.services.bulk_refunds import begin_staged
 from refundcli.store.checking import findings
 from runs import Runner
+from wire import refused_url
 
 
 def transfers(desk: Desk, *rows: str, columns: str = "invoice,amount,reason,reference", name: str = "t.csv") -> Path:
@@ -349,6 +350,20 @@ def test_what_a_provider_declines_is_handed_back_with_its_key(desk: Desk) -> Non
         (row,) = csv.DictReader(lines)
     assert (row["invoice"], row["error_code"]) == ("C-1", "differs-from-provider")
     assert row["key"]
+
+
+def test_what_could_not_be_sent_is_handed_back_and_sent_when_the_provider_is_there(desk: Desk) -> None:
+    reference = desk.paid_by_card("C-1", provider="adyen")
+    file = transfers(desk, "C-1,40,other", columns="invoice,amount,reason")
+    desk.environ["REFUNDCLI_ADYEN_API_BASE"] = refused_url()
+    answer = desk.json(f"refund --from {file} --yes", exit_code=9)
+    assert (answer["refunded"], answer["refused_by_code"]) == (0, {"not-sent": 1})
+    assert "Nothing was sent; it is safe to repeat." in json.dumps(answer)
+    desk.environ["REFUNDCLI_ADYEN_API_BASE"] = desk.sandbox.url
+    again = desk.json(f"refund --from {answer['rejected_file']} --yes")
+    assert (again["refunded"], again["state"]) == (1, "finished")
+    assert desk.refunded_at_provider(reference) == [4000]
+    assert findings(desk.books) == []
 
 
 def test_an_outcome_that_is_not_known_is_said_and_the_run_can_go_on(desk: Desk) -> None:

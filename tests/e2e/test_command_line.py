@@ -59,6 +59,7 @@ def test_the_exit_codes_are_a_promise() -> None:
         "SETTINGS": 4,
         "NOT_FOUND": 5,
         "DECLINED": 6,
+        "NOT_SENT": 7,
         "OUTCOME_UNKNOWN": 8,
         "PARTLY": 9,
         "INTERRUPTED": 130,

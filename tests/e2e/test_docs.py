@@ -48,7 +48,7 @@ _IDS = re.compile(r"\b(re_\w+|CN-\d{4}-\d{6}|rf_\w+)")
 SAME_MEANING = {
     *("evidence-needed", "api-base-when-live", "refund-not-found", "possible-duplicate", "changed-meanwhile"),
     # Of a refund, and of a closing.
-    *("outcome-unknown", "provider-declined"),
+    *("outcome-unknown", "provider-declined", "not-sent"),
 }
 
 

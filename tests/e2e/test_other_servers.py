@@ -15,7 +15,7 @@ from webhooks import settle_secrets, stripe, stripe_event
 from wire import Reply, Stub
 
 Body = dict[str, Any]
-Answer = Body | Callable[[dict[str, str]], Body]
+Answer = Body | Reply | Callable[[dict[str, str]], Body]
 
 
 class Server(Stub):
@@ -29,6 +29,8 @@ class Server(Stub):
         asked = self.seen[-1]
         where = urlsplit(asked.path)
         answer = self.answers.get(f"{asked.method} {where.path}")
+        if isinstance(answer, Reply):
+            return answer
         if answer is None:
             told = {"type": "invalid_request_error", "message": f"Nothing at {where.path}", "doc_url": None}
             is_of_one = where.path.startswith(("/v1/charges/", "/v1/payment_intents/"))
@@ -269,3 +271,82 @@ def test_a_refund_event_is_asked_after_by_whatever_it_names(desk: Desk, server: 
     told = desk.json(f"events ingest {path}")
     assert told["by_state"]["applied"] == 1
     assert desk.invoice("INV-1").refundable.number == "75.00"
+
+
+# --- refusals and approvals ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def paid(desk: Desk, server: Server) -> Server:
+    """An invoice of 100.00 EUR, paid with pi_1 at a Stripe that the test answers for."""
+    desk.paid_by_card(reference="pi_1")
+    server.answers |= {
+        "GET /v1/account": {"id": "acct_1", "object": "account"},
+        "GET /v1/payment_intents/pi_1": intent(latest_charge=charge(payment_intent="pi_1")),
+        "GET /v1/refunds": listed(),
+        "GET /v1/disputes": listed(),
+    }
+    return server
+
+
+def posts(server: Server) -> int:
+    return sum(each.method == "POST" for each in server.seen)
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refund_that_a_second_person_must_approve_is_waited_for(desk: Desk, paid: Server, status: int) -> None:
+    error = {"type": "invalid_request_error", "code": "approval_required", "message": "See areq_7."}
+    paid.answers["POST /v1/refunds"] = Reply(status, {"error": error})
+    command = "refund INV-1 --amount 75 --reason duplicate --request-key K --yes -o json"
+    for _ in range(2):
+        answer = desk(command)
+        assert (answer.exit_code, answer.error["code"]) == (8, "awaiting-approval")
+        assert answer.error["message"] == (
+            "Stripe wants a second person to approve this refund. Nothing was refunded yet; 75.00 EUR stays reserved."
+        )
+        made = only_refund(desk)
+        assert answer.error["hint"] == f"Approve it in the Stripe dashboard. Then: refundcli resume {made.id}"
+    assert (made.state, made.provider_status) == (RefundState.AWAITING_APPROVAL, "approval_required areq_7")
+    assert (made.provider_reference, desk.invoice("INV-1").refundable.number) == ("", "25.00")
+    shown = desk("refund INV-1 --amount 75 --reason duplicate --request-key K --yes")
+    assert "Refunded" not in shown.out
+    for resume in ("resume", f"resume {made.id}"):
+        desk(resume)
+    assert (posts(paid), only_refund(desk).state) == (1, RefundState.AWAITING_APPROVAL)
+    assert findings(desk.books) == []
+    # Once it is approved, Stripe makes the refund itself.
+    metadata = {"refundcli_refund": made.id}
+    paid.answers["GET /v1/refunds"] = listed(refund("re_7", 7500, payment_intent="pi_1", metadata=metadata))
+    assert desk.json(f"resume {made.id}")[0]["status"] == "succeeded"
+    assert (posts(paid), only_refund(desk).provider_reference) == (1, "re_7")
+    assert findings(desk.books) == []
+
+
+def test_a_refusal_without_a_code_is_a_definite_no(desk: Desk, paid: Server) -> None:
+    error = {"type": "invalid_request_error", "message": "This payment is too old to be refunded."}
+    paid.answers["POST /v1/refunds"] = Reply(400, {"error": error})
+    answer = desk("refund INV-1 --full --reason duplicate --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
+    assert "too old to be refunded" in answer.error["message"]
+    assert (only_refund(desk).state, desk.invoice("INV-1").refundable.number) == (RefundState.FAILED, "100.00")
+
+
+def test_a_refusal_of_a_request_sent_again_proves_nothing_unless_it_is_the_first_ones(desk: Desk, paid: Server) -> None:
+    told = {"error": {"type": "invalid_request_error", "message": "No."}}
+    paid.answers["POST /v1/refunds"] = Reply(body=None)
+    assert desk("refund INV-1 --full --reason duplicate --yes").exit_code == 8
+    paid.answers["POST /v1/refunds"] = Reply(400, told)
+    assert desk("resume").exit_code == 8
+    assert only_refund(desk).state is RefundState.SUBMITTED
+    paid.answers["POST /v1/refunds"] = Reply(400, told, {"Idempotent-Replayed": "true"})
+    assert desk("resume").exit_code == 6
+    assert (only_refund(desk).state, posts(paid)) == (RefundState.FAILED, 3)
+
+
+def test_an_unlisted_refusal_of_adyen_is_a_definite_no(desk: Desk, server: Server) -> None:
+    desk.paid_by_card(provider="adyen", reference="PSP1")
+    told = {"status": 422, "errorCode": "130", "message": "Required field 'lineItems' is not provided."}
+    server.answers["POST /v72/payments/PSP1/refunds"] = Reply(422, {**told, "errorType": "validation"})
+    answer = desk("refund INV-1 --full --reason duplicate --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
+    assert (only_refund(desk).state, desk.invoice("INV-1").refundable.number) == (RefundState.FAILED, "100.00")

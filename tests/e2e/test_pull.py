@@ -171,7 +171,7 @@ def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
     newest_first = made[::-1]
     desk.sandbox.faults("500_before", call="lookup", payment=newest_first[45].payments[0])
     stopped = desk("invoice pull stripe -o json")
-    assert (stopped.exit_code, stopped.error["code"]) == (4, "provider-unreachable")
+    assert (stopped.exit_code, stopped.error["code"]) == (7, "provider-unreachable")
     assert desk.count("invoice") == 40
     counts = desk.json("invoice pull stripe")
     assert (counts["new"], counts["went_on_after"]) == (20, newest_first[39].id)
@@ -181,7 +181,7 @@ def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
 def test_a_pull_that_goes_on_brings_in_what_was_made_since_it_was_stopped(desk: Desk) -> None:
     made = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(30)]
     desk.sandbox.faults("500_before", call="lookup", payment=made[0].payments[0])
-    assert desk("invoice pull stripe").exit_code == 4
+    assert desk("invoice pull stripe").exit_code == 7
     desk.sandbox.invoice("10.00 EUR", number="NEW")
     counts = desk.json("invoice pull stripe")
     assert (counts["new"], counts["went_on_after"]) == (11, made[10].id)

@@ -1,14 +1,12 @@
 """The first look of the day, and the last resort."""
 
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
 from desk import Desk
+from left_behind import leave_it_ready
 from refundcli.domain.statuses import Dispute
 from refundcli.store.checking import unsound
 
@@ -28,20 +26,6 @@ def age(desk: Desk, *, hours: float) -> None:
         connection = connection.execution_options(writes=True)
         connection.execute(text("UPDATE refund SET first_sent_at = :at"), {"at": at})
         connection.commit()
-
-
-def leave_it_ready(desk: Desk, how_much: str = "--amount 60", number: str = "INV-1") -> str:
-    """A process that is killed between T1 and T2: the amount is reserved, nothing was sent."""
-    script = (
-        "import os; from refundcli.services import issue_refund; from refundcli.cli.main import run\n"
-        "issue_refund.send = lambda *a, **k: os.kill(os.getpid(), 9)\n"
-        f"run('refund {number} {how_much} --reason other --yes'.split())"
-    )
-    environ = os.environ | desk.environ
-    assert subprocess.run([sys.executable, "-c", script], env=environ, check=False).returncode == -9
-    (refund,) = desk.invoice(number).refunds
-    assert refund.state == "ready"
-    return refund.id
 
 
 def test_while_a_provider_wants_to_be_left_alone_nothing_that_is_ready_is_given_up(desk: Desk) -> None:
@@ -179,7 +163,7 @@ def test_what_was_reserved_before_a_dispute_was_lost_is_never_sent(desk: Desk) -
         connection = connection.execution_options(writes=True)
         connection.execute(text("UPDATE payment SET dispute = 'lost'"))
         connection.commit()
-    (told,) = desk.json(f"resume {refund}", exit_code=6)
+    (told,) = desk.json(f"resume {refund}", exit_code=3)
     assert (told["status"], told["step"]) == ("failed", "settled")
     assert desk.sandbox.refund_requests == []
 

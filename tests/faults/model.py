@@ -52,7 +52,7 @@ from refundcli.services.ingest_deliveries import Ingested, KeptDelivery, ingest
 from refundcli.services.issue_refund import RefundRequest, issue_refund
 from refundcli.services.keys import generated_key
 from refundcli.services.mark_refunded import MarkRequest, mark_refunded
-from refundcli.services.ports import NewInvoice, NewPayment, PaymentProvider, RefundAnswer
+from refundcli.services.ports import MaySend, NewInvoice, NewPayment, PaymentProvider, RefundAnswer
 from refundcli.services.provider_limits import KEY_WINDOWS
 from refundcli.services.reconcile import Comparison, adopt
 from refundcli.services.resolve import Resolution, resolve
@@ -127,9 +127,9 @@ class WatchedProvider:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
-    def refund(self, request: WireRequest, idempotency_key: str) -> RefundAnswer:
+    def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
         self.check(request, idempotency_key)
-        return self.real.refund(request, idempotency_key)
+        return self.real.refund(request, idempotency_key, may_send)
 
 
 @dataclass

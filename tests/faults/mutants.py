@@ -37,7 +37,7 @@ def _a_new_key_on_replay() -> None:
     def send_again(refund: Refund, *, provider: Any, **rest: Any) -> Refund:
         made_up = str(uuid.uuid4())
         ask = provider.refund
-        with patch.object(type(provider), "refund", lambda _, request, key: ask(request, made_up)):
+        with patch.object(type(provider), "refund", lambda _, request, key, may_send: ask(request, made_up, may_send)):
             return sending.send_again(refund, provider=provider, **rest)
 
     patch.object(resume, "send_again", send_again).start()

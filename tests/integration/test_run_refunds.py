@@ -8,8 +8,10 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +21,9 @@ from refundcli.domain.bulk_run import ItemState, RunItem, RunState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, Provider, RefundState
-from refundcli.services import leases
+from refundcli.services import first_send, group_commit, leases, run_refunds
 from refundcli.services.leases import this_process
-from refundcli.services.ports import NewPayment
+from refundcli.services.ports import NewPayment, Writing
 from refundcli.services.provider_news import DisputeNews
 from refundcli.services.resume import resume, unfinished
 from refundcli.services.run_report import Stopped
@@ -367,8 +369,108 @@ def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk
     with meanwhile(1, open_a_dispute):
         report = runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == []
-    assert (report.done, report.unknown) == (0, 1)
+    # Refused where it is still this worker's, and not known to be unsent where its lease is over.
+    assert (report.done, report.unknown + report.refused) == (0, 1)
     assert "dispute" in runner.told[0][0].message
+
+
+@pytest.mark.usefixtures("short_leases")
+def test_after_a_pause_longer_than_its_lease_the_provider_is_asked_again(runner: Runner, desk: Desk) -> None:
+    (reference,) = paid(desk, 1)
+    desk.sandbox.faults("429", retry_after=PAUSE)
+    run = runner.stage(Wish("INV-1", "40.00 EUR", "40"))
+
+    def refund_by_hand() -> None:
+        desk.sandbox.dashboard_refund(reference, 4000)
+
+    with meanwhile(1, refund_by_hand):
+        runner.work(run, environ=QUICK, in_flight=1)
+    assert desk.refunded_at_provider(reference) == [4000]
+    assert runner.states(run) == ["never-sent"]
+    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert findings(desk.books) == []
+
+
+def test_a_snapshot_that_is_old_by_the_time_of_the_claim_is_taken_again(
+    runner: Runner, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    references = paid(desk, 2)
+    run = runner.stage(*wishes(2))
+    claim = group_commit._claim
+    groups: list[int] = []
+
+    def late(tx: Writing, group: group_commit.Group, *more: Any) -> None:
+        # A store that holds up the first transaction that would claim something.
+        if group.to_claim and not groups:
+            groups.append(len(group.to_claim))
+            for part in group.to_claim:
+                assert part.snapshot
+                part.snapshot = replace(part.snapshot, taken_at=part.snapshot.taken_at - timedelta(minutes=1))
+        claim(tx, group, *more)
+
+    monkeypatch.setattr(group_commit, "_claim", late)
+    before = len(desk.sandbox.requests)
+    assert runner.work(run).done == 2
+    assert groups
+    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 2
+    # Whose account the key opens, and twice two requests, and one for each snapshot that was taken again.
+    assert len(desk.sandbox.requests) - before == 5 + groups[0]
+
+
+def test_a_store_that_is_always_too_slow_sends_nothing(
+    runner: Runner, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (reference,) = paid(desk, 1)
+    run = runner.stage(*wishes(1))
+    monkeypatch.setattr(first_send, "FRESH", timedelta(0))
+    report = runner.work(run)
+    assert (report.stopped, report.waiting) == (Stopped.STORE, 1)
+    assert desk.refunded_at_provider(reference) == []
+    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert desk("refund INV-1 --full --reason other --yes").exit_code == 4
+    assert desk.refunded_at_provider(reference) == []
+
+
+def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner: Runner, desk: Desk) -> None:
+    (reference,) = paid(desk, 1)
+    desk.sandbox.faults("429", retry_after=1)
+    run = runner.stage(*wishes(1))
+    worker: Any = run_refunds._Worker
+    answered = worker._answered
+
+    def then(self: Any, *given: Any) -> None:
+        desk.sandbox.faults("500_before", call="lookup", times=9)
+        answered(self, *given)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(worker, "_answered", then)
+        runner.work(run)
+    desk.sandbox.clear_faults()
+    assert runner.states(run) == ["never-sent"]
+    assert desk.refunded_at_provider(reference) == []
+    assert desk.invoice("INV-1").in_flight.minor == 0
+
+
+def test_a_run_that_is_stopped_while_it_asks_the_provider_frees_what_it_holds(runner: Runner, desk: Desk) -> None:
+    (reference,) = paid(desk, 1)
+    desk.sandbox.faults("429", retry_after=1)
+    run = runner.stage(*wishes(1))
+    worker: Any = run_refunds._Worker
+    ask = worker._ask_provider
+
+    def then(self: Any, *given: Any) -> None:
+        desk.sandbox.faults("delay_ms", call="lookup", delay_ms=1000)
+        ask(self, *given)
+        runner.stop.set()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(worker, "_ask_provider", then)
+        assert runner.work(run).stopped is Stopped.ASKED
+    assert desk.refunded_at_provider(reference) == []
+    runner.stop.clear()
+    assert runner.work(run).done == 1
+    assert desk.refunded_at_provider(reference) == [10_000]
+    assert findings(desk.books) == []
 
 
 def test_half_a_row_is_no_row_and_the_other_half_is_done_by_whoever_goes_on(runner: Runner, desk: Desk) -> None:

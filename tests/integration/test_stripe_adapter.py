@@ -1,9 +1,11 @@
 """Stripe's adapter with the real SDK over real sockets: what it sends, and what it takes an answer to mean."""
 
+import inspect
 import io
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -15,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import stripe
 
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableReference
 from refundcli.providers.registry import PracticeAddressWhenLive, ProviderNotConfigured, connect
-from refundcli.providers.stripe import STRIPE_DECLINES, Decline, fingerprint
+from refundcli.providers.stripe import fingerprint
 from refundcli.sandbox.faults import LOOKUP_BEHAVIOURS
 from refundcli.sandbox.state import StripeRefund
 from refundcli.sandbox.testing import RunningSandbox
@@ -28,9 +31,14 @@ from refundcli.secrets import LiteralSecret, SecretNotInEnvironment
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import PaymentProvider, RefundAnswer
 from refundcli.settings import OperatorSettings, Settings, StoreSettings, StripeSettings
-from wire import FAULTS, KEY, QUICK, STRIPE_KEY, Reply, Stub, order, refund, refused_url, stripe_at
+from wire import FAULTS, KEY, QUICK, STRIPE_KEY, Reply, Stub, allowed, order, refund, refused_url, stripe_at
 
 LIVE_KEY = "sk_" + "live_x"
+# As Stripe's own SDK lists them.
+STRIPE_CODES = re.findall(
+    r'"([a-z0-9_]+)"',
+    inspect.getsource(stripe.PaymentIntent.LastPaymentError).split("    code: ")[1].split("]")[0],
+)
 
 
 def made(**other: Any) -> dict[str, Any]:
@@ -121,7 +129,7 @@ class TestRefunding:
         with Stub(Reply(body=made())) as stub:
             provider = stripe_at(stub.url)
             stored = replace(provider.prepare(order("pi_1")), api_version="2026-01-28.older")
-            assert provider.refund(stored, KEY).signal == Signal.ACCEPTED
+            assert provider.refund(stored, KEY, allowed).signal == Signal.ACCEPTED
         assert stub.seen[0].headers["stripe-version"] == "2026-01-28.older"
 
 
@@ -166,33 +174,77 @@ class TestAnswers:
         assert answer.signal in (Signal.MALFORMED, Signal.OTHER)
         assert answer.state is None
 
-    @pytest.mark.parametrize("decline", sorted(STRIPE_DECLINES, key=str))
-    def test_a_listed_refusal_is_a_decline(self, decline: Decline) -> None:
-        assert answer_to(error(decline.status, decline.code, decline.param or "")).signal == Signal.DECLINED
+    def test_every_code_of_stripes_list_is_a_refusal_but_those_that_leave_it_open(self) -> None:
+        signals: dict[str, list[str]] = {}
+        with Stub(Reply()) as stub:
+            provider = stripe_at(stub.url)
+            for code in STRIPE_CODES:
+                stub.replies = [error(400, code)]
+                signals.setdefault(refund(provider, order("pi_1")).signal, []).append(code)
+        assert len(STRIPE_CODES) > 200
+        assert len(signals.pop(Signal.DECLINED)) > 200
+        assert signals == {
+            Signal.AWAITING_APPROVAL: ["approval_required"],
+            Signal.IN_PROGRESS: ["idempotency_key_in_use", "lock_timeout"],
+            Signal.OTHER: ["payment_method_provider_timeout", "processing_error", "terminal_reader_timeout"],
+            Signal.RATE_LIMITED: ["rate_limit"],
+        }
 
     @pytest.mark.parametrize(
         "reply",
         [
-            error(400),
+            error(400, text="This payment is too old to be refunded."),
+            error(
+                400, param="amount", text="Refund amount ($9.00) is greater than unrefunded amount on charge ($5.00)"
+            ),
             error(400, param="reason"),
-            error(400, param="amount", kind="api_error"),
             error(400, "brand_new_code"),
-            error(400, "rate_limit"),
+            error(404),
+            error(404, "resource_missing", "payment_intent"),
+            error(404, "resource_missing", "customer"),
+        ],
+    )
+    def test_a_well_formed_refusal_is_a_decline_whatever_its_code(self, reply: Reply) -> None:
+        answer = answer_to(reply)
+        assert (answer.signal, answer.state) == (Signal.DECLINED, None)
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            error(400, param="amount", kind="api_error"),
+            error(400, "charge_already_refunded", kind=""),
+            error(400, "charge_already_refunded", kind="api_error"),
             error(402, "card_declined", kind="card_error"),
             error(402, "charge_already_refunded"),
-            error(403, "approval_required"),
-            error(404),
-            error(404, "resource_missing", "customer"),
             error(408),
             Reply(400, b"<html>"),
-            Reply(400, {"error": "no"}),
+            Reply(404, b"<html>"),
+            Reply(400, b""),
+            Reply(400, b'{"error": {"type": "invalid_request_error"'),
+            Reply(400, {"error": "invalid_request_error"}),
+            Reply(400, {"error": {"type": ["invalid_request_error"]}}),
+            Reply(400, {"type": "invalid_request_error"}),
             Reply(400, []),
             Reply(301, b""),
             Reply(304, b""),
         ],
     )
-    def test_what_is_not_listed_proves_nothing(self, reply: Reply) -> None:
+    def test_any_other_answer_proves_nothing(self, reply: Reply) -> None:
         assert answer_to(reply).signal == Signal.OTHER
+
+    @pytest.mark.parametrize("status", [400, 402, 403, 409])
+    @pytest.mark.parametrize("replayed", [False, True])
+    def test_a_second_person_who_must_approve_it_is_waited_for(self, status: int, replayed: bool) -> None:
+        reply = error(status, "approval_required", text="Approval request areq_123 was created.")
+        reply.headers = {"Idempotent-Replayed": "true"} if replayed else {}
+        answer = answer_to(reply)
+        assert (answer.signal, answer.state, answer.reference) == (Signal.AWAITING_APPROVAL, None, "")
+        assert (answer.status, answer.replayed) == ("approval_required areq_123", replayed)
+
+    def test_an_approval_request_in_the_place_of_the_refund_is_waited_for(self) -> None:
+        told = {"id": "areq_123", "object": "v2.core.approval_request", "status": "requires_review"}
+        answer = answer_to(Reply(body=told))
+        assert (answer.signal, answer.state, answer.reference) == (Signal.AWAITING_APPROVAL, None, "")
 
     @pytest.mark.parametrize("code", ["idempotency_key_in_use", "lock_timeout"])
     @pytest.mark.parametrize("status", [400, 409, 429])
@@ -362,7 +414,7 @@ class TestNetwork:
         with Stub(Reply(body=made())) as stub:
             provider = stripe_at(stub.url)
             stored = replace(provider.prepare(order("pi_1")), **other)
-            assert provider.refund(stored, KEY).signal == Signal.NOT_SENT
+            assert provider.refund(stored, KEY, allowed).signal == Signal.NOT_SENT
             found = provider.find_refund(stored, "rf_1")
         assert found is not None
         assert (found.signal, stub.connections) == (Signal.OTHER, 0)
@@ -372,7 +424,7 @@ class TestLookingUp:
     def test_ours_is_found_among_more_than_a_page(self, sandbox: RunningSandbox) -> None:
         paid, provider = sandbox.charge("1000.00 EUR"), stripe_at(sandbox.url, refunds=replace(QUICK, read_timeout=5))
         request = provider.prepare(order(paid.reference))
-        ours = provider.refund(request, KEY)
+        ours = provider.refund(request, KEY, allowed)
         assert paid.charge
         for number in range(230):
             other = StripeRefund(f"re_{number}", paid.charge, paid.reference, 1, "eur", int(sandbox.state.now()))

@@ -21,11 +21,12 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.providers.adyen import AdyenProvider
 from refundcli.providers.stripe import StripeProvider
 from refundcli.sandbox.stripe_events import EVENTS
-from refundcli.sandbox.stripe_invoices import INVOICE_PAYMENTS, INVOICES
-from refundcli.sandbox.stripe_reads import INTENTS
+from refundcli.sandbox.stripe_invoices import CREDIT_NOTES, INVOICE_PAYMENTS, INVOICES
+from refundcli.sandbox.stripe_methods import BY_EMAIL, DESTINATIONS, NO_REFUNDS, SAME_NAME
+from refundcli.sandbox.stripe_reads import BY_PAYMENT, INTENTS, PAGING
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.ports import RefundOrder
-from wire import ADYEN_KEY, KEY, MERCHANT, STRIPE_KEY, Reply, Seen, Stub, adyen_at, order, stripe_at
+from wire import ADYEN_KEY, KEY, MERCHANT, STRIPE_KEY, Reply, Seen, Stub, adyen_at, allowed, order, stripe_at
 
 Schema = Mapping[str, Any]
 
@@ -35,7 +36,7 @@ ADYEN_AMOUNT = {
     "additionalProperties": False,
     "properties": {"currency": {"type": "string", "minLength": 3, "maxLength": 3}, "value": {"type": "integer"}},
 }
-ADYEN_REFUND = {
+ADYEN_REFUND: dict[str, Any] = {
     "type": "object",
     "required": ["amount", "merchantAccount"],
     "additionalProperties": False,
@@ -96,7 +97,7 @@ def stripe_object(name: str) -> Schema:
 
 STRIPE_PATHS = [
     *("/v1/refunds", "/v1/charges", "/v1/disputes", "/v1/payment_intents", "/v1/events"),
-    *("/v1/invoices", "/v1/invoice_payments"),
+    *("/v1/invoices", "/v1/invoice_payments", "/v1/credit_notes"),
     *("/v1/invoices/{invoice}/void", "/v1/invoices/{invoice}/mark_uncollectible"),
 ]
 
@@ -175,7 +176,7 @@ def sent(make: Callable[[str], StripeProvider | AdyenProvider], wanted: RefundOr
     """The one request that a refund puts on the wire."""
     with Stub(Reply(500)) as stub:
         provider = make(stub.url)
-        provider.refund(provider.prepare(wanted), KEY)
+        provider.refund(provider.prepare(wanted), KEY, allowed)
     (seen,) = stub.seen
     return seen
 
@@ -241,7 +242,7 @@ def test_stripe_is_told_nothing_of_how_long_the_last_call_took() -> None:
     with Stub(Reply(headers={"Request-Id": "req_1"})) as stub:
         provider = stripe_at(stub.url)
         for _ in range(2):
-            provider.refund(provider.prepare(order("pi_1")), KEY)
+            provider.refund(provider.prepare(order("pi_1")), KEY, allowed)
     assert len(stub.seen) == 2
     assert all("x-stripe-client-telemetry" not in seen.headers for seen in stub.seen)
 
@@ -368,13 +369,45 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSandbox]:
         )
         for status in ("draft", "void", "uncollectible"):
             sandbox.invoice(1000, "SEK", status=status)
-        for status in ("succeeded", "pending", "requires_action", "failed", "canceled"):
+        for each in REFUND_STATUSES:
             made = sandbox.dashboard_refund(paid.payments[0], 10, status="pending")
-            sandbox.settle(made, status=status, failure_reason="declined" if status == "failed" else None)
+            sandbox.settle(made, status=each, failure_reason="declined" if each == "failed" else None)
         sandbox.charge(1000, captured=False)
         sandbox.dispute(paid.payments[1], "open")
-        sandbox.dispute(paid.payments[1], "lost")
+        sandbox.dispute(paid.payments[1], "lost", reinstated=100)
+        befall_more(sandbox)
         yield sandbox
+
+
+METHODS = sorted({*DESTINATIONS, *SAME_NAME, *BY_EMAIL, *NO_REFUNDS})
+OTHER_DISPUTES = [
+    *("prevented", "under_review", "won"),
+    *("warning_needs_response", "warning_under_review", "warning_closed"),
+]
+REFUND_STATUSES: list[str | None] = [
+    *("succeeded", "pending", "requires_action", "failed", "canceled"),
+    *("odd", None),
+]
+
+
+def befall_more(sandbox: RunningSandbox) -> None:
+    """Every method, every dispute, every way not to be paid, every kind of credit note."""
+    for method in METHODS:
+        sandbox.dashboard_refund(sandbox.charge(1000, method=method).reference, 10)
+    disputed = sandbox.charge(10000).reference
+    for status in OTHER_DISPUTES:
+        sandbox.dispute(disputed, status, 100, new=True)
+    for status in ("canceled", "expired", "failed", "processing", "requires_capture"):
+        sandbox.charge(1000, status=status)
+    sandbox.capture(sandbox.charge(1000, captured=False).reference, 600)
+    sandbox.charge(1000, transfer_data={"destination": "acct_1", "amount": None}, application_fee_amount=5)
+    credited = sandbox.invoice(1000, "EUR", starting_balance=-200)
+    known = sandbox.dashboard_refund(credited.payments[0], 100)
+    sandbox.credit_note(credited.id, 100, refunds=[{"refund": known, "amount_refunded": 100}])
+    sandbox.credit_note(credited.id, 100, refund_amount=60, out_of_band_amount=40, reason="duplicate")
+    sandbox.credit_note(credited.id, 100)
+    sandbox.void_credit_note(sandbox.credit_note(credited.id, 100).id)
+    sandbox.credit_note(sandbox.invoice(1000, "SEK", status="open", payments=[]).id, 300, memo="Late")
 
 
 def answered(sandbox: RunningSandbox, path: str, query: str = "") -> Any:
@@ -398,7 +431,8 @@ def answered(sandbox: RunningSandbox, path: str, query: str = "") -> Any:
         ("/v1/charges", "charge", ["data.refunds", "data.payment_intent"]),
         ("/v1/refunds", "refund", ["data.charge", "data.payment_intent"]),
         ("/v1/disputes", "dispute", ["data.charge"]),
-        ("/v1/events", "event", []),
+        ("/v1/credit_notes", "credit_note", []),
+        ("/v1/credit_notes", "credit_note", ["data.invoice", "data.refunds.refund"]),
     ],
 )
 def test_the_sandbox_answers_as_stripe_publishes_it(
@@ -409,8 +443,23 @@ def test_the_sandbox_answers_as_stripe_publishes_it(
     assert found["data"]
     for each in found["data"]:
         assert problems(answer_schema(stripe_object(name)), each, at=name) == []
-        for inner in [each["data"]["object"]] if name == "event" else []:
-            assert problems(answer_schema(stripe_object(inner["object"])), inner, at=each["type"]) == []
+
+
+def test_the_sandbox_sends_events_as_stripe_publishes_them(world: RunningSandbox) -> None:
+    """Of them there are more than a page."""
+    events = [json.loads(delivery.body) for delivery in world.deliveries("stripe")]
+    assert len(events) > 100
+    for each in events:
+        assert problems(answer_schema(stripe_object("event")), each, at="event") == []
+        inner = each["data"]["object"]
+        assert problems(answer_schema(stripe_object(inner["object"])), inner, at=each["type"]) == []
+
+
+def test_a_word_that_stripe_does_not_publish_can_be_answered(world: RunningSandbox) -> None:
+    made = world.dispute(world.charge(1000).reference, "limbo")
+    (found,) = (each for each in answered(world, "/v1/disputes")["data"] if each["id"] == made)
+    (problem,) = problems(answer_schema(stripe_object("dispute")), found)
+    assert "'limbo' is none of" in problem
 
 
 def answer_schema(schema: Schema) -> Schema:
@@ -448,7 +497,53 @@ def test_the_sandbox_takes_of_an_invoice_what_stripe_takes(world: RunningSandbox
         ("GetInvoicePayments", INVOICE_PAYMENTS),
         ("GetEvents", EVENTS),
         ("GetPaymentIntents", INTENTS),
+        ("GetRefunds", PAGING | BY_PAYMENT),
+        ("GetDisputes", PAGING | BY_PAYMENT),
+        ("GetCreditNotes", CREDIT_NOTES),
     ],
 )
 def test_the_sandbox_takes_of_a_list_what_stripe_takes(operation: str, checks: Mapping[str, object]) -> None:
     assert set(checks) == set(stripe_operations()[operation]["properties"])
+
+
+# Checkout v72: PaymentRefundResponse and ServiceError.
+ADYEN_ANSWER: Schema = {
+    "type": "object",
+    "required": ["amount", "merchantAccount", "paymentPspReference", "pspReference", "status"],
+    "additionalProperties": False,
+    "properties": {
+        **{name: ADYEN_REFUND["properties"][name] for name in ("amount", "merchantAccount", "merchantRefundReason")},
+        **{name: {"type": "array"} for name in ("lineItems", "splits")},
+        **{name: {"type": "string"} for name in ("capturePspReference", "reference", "store")},
+        **{name: {"type": "string"} for name in ("paymentPspReference", "pspReference")},
+        "status": {"type": "string", "enum": ["received"]},
+    },
+}
+ADYEN_ERROR: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        **{name: {"type": "string"} for name in ("errorCode", "errorType", "message", "pspReference")},
+        "status": {"type": "integer"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "schema"),
+    [
+        ({}, 201, ADYEN_ANSWER),
+        ({"lineItems": [{"id": "1"}], "reference": "rf_1", "merchantRefundReason": "OTHER"}, 201, ADYEN_ANSWER),
+        ({"amount": {"currency": "EUR", "value": 400}}, 422, ADYEN_ERROR),
+        ({"store": "elsewhere"}, 422, ADYEN_ERROR),
+        ({"amount": {"currency": "SEK", "value": 1000}}, 422, ADYEN_ERROR),
+    ],
+)
+def test_the_sandbox_answers_as_adyen_publishes_it(
+    world: RunningSandbox, body: dict[str, Any], status: int, schema: Schema
+) -> None:
+    paid = world.charge("10.00 EUR", provider="adyen", method="klarna").reference
+    order = {"merchantAccount": MERCHANT, "amount": {"currency": "EUR", "value": 1000}} | body
+    url = f"{world.url}/v72/payments/{paid}/refunds"
+    told = requests.post(url, json=order, headers={"x-api-key": ADYEN_KEY}, timeout=10)
+    assert (told.status_code, problems(schema, told.json())) == (status, [])

@@ -42,3 +42,16 @@ def test_a_process_that_stood_still_while_it_waited_sends_nothing_more() -> None
 
 def test_one_that_comes_too_late_sends_nothing_at_all() -> None:
     assert asked(MADE, left=[-1]) == (None, 0)
+
+
+def test_where_it_may_not_be_sent_after_a_wait_the_first_answer_stands() -> None:
+    waits: list[float] = []
+
+    def never(answer: object, wait: float) -> bool:
+        waits.append(wait)
+        return False
+
+    answers = [TOO_MANY, MADE]
+    policy = SendingPolicy(35, "CN-{seq}")
+    assert ask(lambda: answers.pop(0), policy, patience=lambda: 35, again=never) == TOO_MANY
+    assert (waits, answers) == ([5], [MADE])

@@ -6,7 +6,7 @@ from refundcli.domain.statuses import ClosingState, RefundState
 from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Outcome, Signal, closing_outcome_of, outcome_of
 from refundcli.services.ports import ClosingAnswer, RefundAnswer
 
-UNKNOWN, FAILED = Outcome(None), Outcome(RefundState.FAILED)
+UNKNOWN, FAILED, WAITING = Outcome(None), Outcome(RefundState.FAILED), Outcome(RefundState.AWAITING_APPROVAL)
 
 # signal: what it means for the first send, and for a replay
 TABLE = {
@@ -15,6 +15,7 @@ TABLE = {
     Signal.NO_ANSWER: (UNKNOWN, UNKNOWN),
     Signal.SERVER_ERROR: (UNKNOWN, UNKNOWN),
     Signal.IN_PROGRESS: (UNKNOWN, UNKNOWN),
+    Signal.AWAITING_APPROVAL: (WAITING, WAITING),
     Signal.NOT_ALLOWED: (FAILED, UNKNOWN),
     Signal.RATE_LIMITED: (FAILED, UNKNOWN),
     Signal.TOO_SOON: (FAILED, UNKNOWN),
@@ -54,7 +55,8 @@ def test_of_a_replay_only_a_stored_decline_is_proof(signal: Signal) -> None:
 @pytest.mark.parametrize("signal", Signal)
 def test_a_state_is_believed_only_with_acceptance(signal: Signal) -> None:
     told = outcome_of(RefundAnswer(signal, RefundState.SUCCEEDED), first_send=False).state
-    assert told is (RefundState.SUCCEEDED if signal is Signal.ACCEPTED else None)
+    by_itself = RefundState.AWAITING_APPROVAL if signal is Signal.AWAITING_APPROVAL else None
+    assert told is (RefundState.SUCCEEDED if signal is Signal.ACCEPTED else by_itself)
 
 
 def test_a_signal_nobody_listed_proves_nothing() -> None:
@@ -74,5 +76,11 @@ def test_the_same_proof_is_asked_of_a_closing_as_of_a_refund(signal: Signal, fir
         RefundAnswer(signal, RefundState.SUCCEEDED if signal is Signal.ACCEPTED else None, replayed=replayed),
         first_send=first_send,
     )
-    same = {RefundState.SUCCEEDED: ClosingState.DONE, RefundState.FAILED: ClosingState.FAILED, None: None}
+    same = {
+        RefundState.SUCCEEDED: ClosingState.DONE,
+        RefundState.FAILED: ClosingState.FAILED,
+        # No invoice waits for an approval that refundcli knows how to follow: its closing stays submitted.
+        RefundState.AWAITING_APPROVAL: None,
+        None: None,
+    }
     assert closing_outcome_of(ClosingAnswer(signal, replayed=replayed), first_send=first_send) == same[refund.state]

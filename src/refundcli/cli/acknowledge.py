@@ -1,4 +1,4 @@
-"""acknowledge: say that you know of a refund that came back."""
+"""acknowledge: a refund that failed or came back after it was accepted, or a loss."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +15,18 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command(epilog="Example:  refundcli acknowledge rf_01K2… --memo 'account closed; customer asked for a transfer'")
 def acknowledge(
     ctx: typer.Context,
-    refund: Annotated[str, typer.Argument(metavar="REFUND", help="The refund's id: rf_…")],
+    refund: Annotated[
+        str, typer.Argument(metavar="REFUND|INVOICE", help="The refund's id, rf_…; or the invoice that has a loss.")
+    ],
+    not_refunded: Annotated[
+        bool,
+        typer.Option("--not-refunded", help="It failed, was reported as successful, and the customer has no money."),
+    ] = False,
     memo: Memo = "",
     yes: Yes = False,
     output: Output = None,
 ) -> None:
-    """Say that you know of a refund that failed after its success, or came back; `status` is quiet about it then.
+    """Acknowledge a refund that failed or was reversed after it was accepted, or an invoice's loss.
 
     After a late failure its amount can be refunded again from then on. No money moves.
     """
@@ -32,13 +38,34 @@ def acknowledge(
     me: App = ctx.obj
     require_a_way_to_ask(me, answered=yes, how="Add --yes.")
     books = me.services.books
-    found = books.read(lambda tx: service.check(tx, refund))
+    if not refund.startswith("rf_"):
+        _acknowledge_loss(me, refund, memo=memo, yes=yes)
+        return
+    found = books.read(lambda tx: service.check(tx, refund, not_refunded=not_refunded))
     if not yes:
         who = found.provider.label if found.provider else "The provider"
         me.err.say(f"{found.id}, {found.amount} of {found.invoice_number}: {found.failure or 'the money came back'}.")
         if found.state is RefundState.FAILED:
             me.err.say(f"{who} may still try by itself. Its amount can be refunded again once you acknowledge it.")
         agreed(me, "Acknowledge it?")
-    known = service.acknowledge(refund, memo=memo, books=books)
+    known = service.acknowledge(refund, memo=memo, books=books, not_refunded=not_refunded)
     # What came of the refund is known by now, and is no failure of this command.
     show_answer(me, [known], known.invoice_number, replayed=False, expected=True)
+
+
+def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
+    from refundcli.cli.prompts import agreed
+    from refundcli.output import shapes
+    from refundcli.services import acknowledge as service
+    from refundcli.services.finding import invoice_named
+
+    books = me.services.books
+    found = books.read(lambda tx: invoice_named(tx, number))
+    if found.loss and not yes:
+        me.err.say(f"{found.loss} more of {found.number} is out than was captured.")
+        agreed(me, "Acknowledge it?")
+    known = service.acknowledge_loss(number, memo=memo, books=books)
+    if me.for_people:
+        me.out.say(("✓ ", "green"), f"Acknowledged: {known.loss} of {known.number} is lost.")
+    else:
+        me.show_object({"invoice": known.number, "loss": shapes.money(known.loss)})

@@ -46,7 +46,7 @@ class FileNeeded(Refused):
 def record_file(app: App, options: BulkOptions) -> None:
     """Exit 9 when some rows were refused: the others are recorded, and these are in FILE.rejected.csv."""
     options.check()
-    wishes = RecordWishes(app.services.clock, app.settings.operator.name)
+    wishes = RecordWishes(app.services.clock, app.settings.operator.name, allow_duplicate=options.allow_duplicate)
     options = _of_run(app, options) if options.resume else options
     with checked_file(app, options, wishes) as checked:
         if checked:

@@ -13,6 +13,7 @@ class ExitCode(IntEnum):
     SETTINGS = 4
     NOT_FOUND = 5
     DECLINED = 6
+    NOT_SENT = 7
     OUTCOME_UNKNOWN = 8
     PARTLY = 9
     INTERRUPTED = 130
@@ -24,5 +25,6 @@ OF_FAMILY = {
     Family.SETTINGS: ExitCode.SETTINGS,
     Family.NOT_FOUND: ExitCode.NOT_FOUND,
     Family.DECLINED: ExitCode.DECLINED,
+    Family.NOT_SENT: ExitCode.NOT_SENT,
     Family.UNKNOWN: ExitCode.OUTCOME_UNKNOWN,
 }

@@ -131,7 +131,6 @@ def mark_refunded(
             "--plan": plan,
             "--atomic": atomic,
             "--max-errors": max_errors,
-            "--allow-duplicate": allow_duplicate,
             "--confirm": confirm,
         },
     ):
@@ -165,7 +164,9 @@ def mark_refunded(
         payment=payment,
         dispute_decision=dispute_decision,
         out_of_band=OutOfBand(method, reference, day, after_failed, evidence),
+        allow_duplicate=allow_duplicate,
     )
+    me.services.check_number_format()
     mark_one(me, request, dry_run=dry_run, yes=yes)
 
 

@@ -20,7 +20,8 @@ class OneAtATime(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "--adopt, --report, --invoice and --since each stand alone; --reason and --memo go with --adopt.",
+            "--adopt, --match, --report, --invoice and --since each stand alone; "
+            "--reason and --memo go with --adopt, --record with --match.",
             hint="refundcli reconcile --adopt REFUND --reason REASON   ·   refundcli reconcile --report FILE",
         )
 
@@ -47,22 +48,30 @@ def reconcile(
         str | None,
         typer.Option("--adopt", metavar="REFUND", help="Give a refund made elsewhere its reason and its credit note."),
     ] = None,
+    match: Annotated[
+        str | None,
+        typer.Option("--match", metavar="REFUND", help="This external refund is one that was recorded by hand."),
+    ] = None,
+    record: Annotated[str, typer.Option("--record", metavar="REFUND", help="With --match: the record's id, rf_…")] = "",
     reason: Reason = "",
     memo: Memo = "",
     output: Output = None,
 ) -> None:
-    """Compare the books with the provider; what it proves is taken in, and every difference is shown.
+    """Compare the books with the provider. What it proves is applied, and every difference is shown.
 
-    Exit code 0 when there was none, 3 when there were some.
+    Exit code 0 when everything was compared and agrees, 3 when something differs, 8 when something could not be
+    compared because a provider update is unreviewed.
     """
     from refundcli.cli import reconciling
 
     me: App = ctx.obj
-    alone = sum(each is not None for each in (adopt, report, invoice, since))
-    if alone > 1 or (adopt is None and (reason or memo)):
+    alone = sum(each is not None for each in (adopt, match, report, invoice, since))
+    if alone > 1 or (adopt is None and (reason or memo)) or (match is None) != (not record):
         raise OneAtATime
     if adopt is not None:
         reconciling.adopt_refund(me, adopt, reason=reason, memo=memo)
+    elif match is not None:
+        reconciling.match_refund(me, match, record)
     elif report is not None:
         reconciling.with_report(me, report, provider or Provider.ADYEN)
     else:

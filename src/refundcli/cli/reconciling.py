@@ -27,7 +27,7 @@ from refundcli.output.reconcile_screen import (
 )
 from refundcli.output.terminal import DOUBT
 from refundcli.providers.adyen_vocabulary import report_meaning
-from refundcli.services import reconcile as service
+from refundcli.services.external_refunds import adopt, match, to_adopt
 from refundcli.services.finding import invoice_named
 from refundcli.services.reconcile import Comparison, Reconciled
 from refundcli.services.reconcile_report import ReportComparison
@@ -121,19 +121,34 @@ def _show(app: App, label: str, done: Reconciled, told: ToldDifferences) -> None
         if not app.quiet:
             show_reconciled(label, done, app.err)
     if app.for_people and told.made_elsewhere:
-        app.note("Refunds made elsewhere want a reason: refundcli reconcile --adopt REFUND --reason REASON")
+        app.note("External refunds need a reason: refundcli reconcile --adopt REFUND --reason REASON")
+    if done.unreviewed:
+        updates = "1 provider update" if done.unreviewed == 1 else f"{done.unreviewed} provider updates"
+        app.err.say(("! ", DOUBT), f"{updates} could not be compared: refundcli events list --state unreviewed")
+        raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
     if done.differences:
         raise typer.Exit(ExitCode.REFUSED)
+
+
+def match_refund(app: App, name: str, record_id: str) -> None:
+    """Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
+    matched = match(name, record_id, books=app.services.books)
+    if app.for_people:
+        known = matched.provider_reference
+        app.out.say(("✓ ", "green"), f"{known} is recorded as {matched.id}; {matched.amount} is counted once.")
+    else:
+        app.show_object(shapes.refund(matched))
 
 
 def adopt_refund(app: App, name: str, *, reason: str, memo: str) -> None:
     """Raises RefundNotFound, NotToAdopt, UnknownReason."""
     services = app.services
-    found = services.books.read(lambda tx: service.to_adopt(tx, name))
+    found = services.books.read(lambda tx: to_adopt(tx, name))
     if not reason and app.may_ask:
         app.err.say(f"{found.amount} of {found.invoice_number}, {found.provider_reference}, was made elsewhere.")
         reason = asked_for(f"Reason ({', '.join(RefundReason)}):")
-    adopted = service.adopt(
+    services.check_number_format()
+    adopted = adopt(
         found.id,
         parse_reason(reason),
         memo=memo,

@@ -90,6 +90,7 @@ def refund(
     from refundcli.services.interrupts import Interrupted
     from refundcli.services.issue_refund import RefundRequest, issue_refund, own_refunds
     from refundcli.services.preflight import preflight
+    from refundcli.services.upkeep import keep_up
 
     refunding.full_or_amount(full, amount)
     wanted_reason = parse_reason(reason)
@@ -107,6 +108,9 @@ def refund(
         dispute_decision=dispute_decision,
         allow_duplicate=allow_duplicate or request_key is not None,
     )
+    services.check_number_format()
+    if not dry_run:
+        keep_up(number, books=services.books, policy=services.policy, clock=services.clock)
     request, seen = refunding.look(me, request, may_ask=not (yes or confirm or dry_run))
     if seen.existing:
         refunding.show_answer(me, seen.existing, number, replayed=True)

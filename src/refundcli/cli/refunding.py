@@ -7,7 +7,7 @@ from dataclasses import replace
 import typer
 
 from refundcli.cli.context import App
-from refundcli.cli.exit_codes import ExitCode
+from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, agreed, check_confirm, require_a_way_to_ask, typed
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import RefundcliError, UsageProblem
@@ -16,14 +16,13 @@ from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import PossibleDuplicate
-from refundcli.domain.statuses import ClosingState, RefundState
+from refundcli.domain.statuses import RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.issue_refund import Preview, RefundRequest, left_behind, preview
 from refundcli.services.keys import checked_key, generated_key
 from refundcli.services.ports import PaymentProvider, Reading
 from refundcli.services.provider_news import PaymentTruth
 from refundcli.services.resume import resume
-from refundcli.services.verdicts import was_never_sent
 
 
 class FullOrAmount(UsageProblem):
@@ -179,7 +178,7 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
     if expected:
         return
     for refund in refunds:
-        warn(app, refund)
+        warn(app, refund, alone=len(refunds) == 1)
     code = exit_code_of(refunds)
     if code:
         raise typer.Exit(code)
@@ -202,25 +201,27 @@ def show_interrupted(app: App, request: RefundRequest) -> None:
             show_answer(app, made, request.number, replayed=False)
 
 
+_WORST_FIRST = (ExitCode.OUTCOME_UNKNOWN, ExitCode.DECLINED, ExitCode.REFUSED, ExitCode.NOT_SENT)
+
+
 def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) -> ExitCode:
-    waiting = any(refund.state is RefundState.AWAITING_APPROVAL for refund in refunds)
-    unfinished = [*(refund.state.unfinished for refund in refunds), *(each.state.unfinished for each in closings)]
-    if waiting or any(unfinished):
-        return ExitCode.OUTCOME_UNKNOWN
-    failed = [refund for refund in refunds if refund.state in (RefundState.FAILED, RefundState.REVERSED)]
-    refused = [refund for refund in failed if was_never_sent(refund)]
-    if len(refused) < len(failed) or any(closing.state is ClosingState.FAILED for closing in closings):
-        return ExitCode.DECLINED
-    return ExitCode.REFUSED if refused else ExitCode.DONE
+    """The worst of what came of them; what could not be sent is the least, for it may be repeated."""
+    from refundcli.services.verdicts import problem_of
+
+    problems = [*map(problem_of, refunds), *map(problem_of, closings)]
+    codes = {OF_FAMILY[problem.family] for problem in problems if problem}
+    if any(refund.state is RefundState.REVERSED for refund in refunds):
+        codes.add(ExitCode.DECLINED)
+    return next((code for code in _WORST_FIRST if code in codes), ExitCode.DONE)
 
 
-def warn(app: App, asked: Refund | Closing) -> None:
+def warn(app: App, asked: Refund | Closing, *, alone: bool = True) -> None:
     """An outcome that is not known, or a definite no, is told on stderr whatever the format."""
     from refundcli.output import json, shapes
     from refundcli.output.errors import show_error
     from refundcli.services.verdicts import problem_of
 
-    problem = problem_of(asked)
+    problem = problem_of(asked, alone=alone)
     if problem and app.wants_json:
         import sys
 

@@ -31,6 +31,23 @@ class StoreUnsound(SettingsProblem):
         )
 
 
+@app.command("number-format", epilog="Example:  refundcli store number-format 'CN-{year}-{seq:06}'")
+def number_format(
+    ctx: typer.Context,
+    number_format: Annotated[str, typer.Argument(metavar="FORMAT", help="With {seq}, and {year} where it shall tell.")],
+    output: Output = None,
+) -> None:
+    """Number new credit notes in another way from now on. Those that have a number keep it."""
+    from refundcli.services.numbering import change_format
+    from refundcli.settings import checks
+
+    me: App = ctx.obj
+    checks.number_format(number_format)
+    before = change_format(number_format, books=me.services.books)
+    words = f"Credit notes are numbered {number_format} from now on{f', before {before}' if before else ''}."
+    _answer(me, words, {"before": before or None, "after": number_format})
+
+
 @app.command(epilog="Example:  refundcli store upgrade")
 def upgrade(ctx: typer.Context, output: Output = None) -> None:
     """Bring the store to this version's schema. An older SQLite store is copied beside itself first."""

@@ -135,11 +135,16 @@ class _Table:
         ]
         names = list(compress(map(" ".join, zip(paid.providers, paid.references, strict=True)), known))
         again = self._seen.payments.lines_of(names, [found.lines[place] for place in compress(paid.invoices, known)])
-        if not (numbers or again):
+        named = list(map(bool, found.references))
+        references = self._seen.references.lines_of(
+            list(compress(found.references, named)), list(compress(found.lines, named))
+        )
+        if not (numbers or again or references):
             return Stretch(found, (), rows)
-        wanted = [line not in numbers and line not in again for line in found.lines]
+        before = (numbers, again, references)
+        wanted = [not any(line in lines for lines in before) for line in found.lines]
         doubles = (
-            self._row(line, row, SeenBefore(numbers.get(line, 0), again.get(line, 0)))
+            self._row(line, row, SeenBefore(*(lines.get(line, 0) for lines in before)))
             for line, row, good in zip(found.lines, rows, wanted, strict=True)
             if not good
         )

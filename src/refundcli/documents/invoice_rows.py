@@ -68,10 +68,10 @@ T = TypeVar("T")
 
 
 class Seen:
-    """On which line each invoice number and each provider payment stood first."""
+    """On which line each invoice number, each provider payment and each provider's invoice stood first."""
 
     def __init__(self) -> None:
-        self.numbers, self.payments = FirstSeen(), FirstSeen()
+        self.numbers, self.payments, self.references = FirstSeen(), FirstSeen(), FirstSeen()
 
     def check_number(self, cells: Cells) -> None:
         if cells["number"] and (line := self.line_of_number(cells["number"], cells.line)):
@@ -82,6 +82,14 @@ class Seen:
             what = f"The {provider.label} payment is on line {line} already."
             cells.refuse("payment_reference", "duplicate-payment", what, "A payment belongs to one invoice.")
 
+    def check_invoice_reference(self, cells: Cells, reference: str) -> None:
+        if reference and (line := self.line_of_reference(reference, cells.line)):
+            what = f"{reference} is on line {line} already."
+            cells.refuse("invoice_reference", "duplicate-reference", what, "It belongs to one invoice.")
+
+    def line_of_reference(self, reference: str, line: int) -> int:
+        return self.references.line_of(reference, line)
+
     def line_of_number(self, number: str, line: int) -> int:
         return self.numbers.line_of(number, line)
 
@@ -90,10 +98,13 @@ class Seen:
 
 
 class SeenBefore(Seen):
-    """For a row of which it is known on which lines its number and its payment stood first; 0: nowhere."""
+    """For a row of which it is known on which lines what must be its own stood first; 0: nowhere."""
 
-    def __init__(self, number: int, payment: int) -> None:
-        self._number, self._payment = number, payment
+    def __init__(self, number: int, payment: int, reference: int = 0) -> None:
+        self._number, self._payment, self._reference = number, payment, reference
+
+    def line_of_reference(self, reference: str, line: int) -> int:
+        return self._reference
 
     def line_of_number(self, number: str, line: int) -> int:
         return self._number

@@ -11,7 +11,10 @@ CLOSING_PREFIX = "cl_"
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """`wanted` is what the invoice is to become, there first and then here: void or uncollectible."""
+    """`wanted` is what the invoice is to become, there first and then here: void or uncollectible.
+
+    `failure_code`: the signal of the answer that it failed by, where it was sent just now; it is not stored.
+    """
 
     id: str
     invoice_id: int
@@ -23,6 +26,7 @@ class Closing:
     sending: Sending
     memo: str = ""
     failure: str = ""
+    failure_code: str = ""
 
     @property
     def provider(self) -> Provider:

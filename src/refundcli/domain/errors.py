@@ -6,6 +6,7 @@ RefundcliError
 ├── SettingsProblem    settings, credentials or the store are not usable (exit 4)
 ├── NotFound           the thing asked for is not here (exit 5)
 ├── ProviderDeclined   the provider said a definite no (exit 6)
+├── NotSent            nothing was sent: provider unreachable or rate limited, safe to repeat (exit 7)
 └── OutcomeUnknown     nobody can say yet what happened (exit 8)
 """
 
@@ -23,6 +24,7 @@ class Family(StrEnum):
     SETTINGS = "settings"
     NOT_FOUND = "not-found"
     DECLINED = "declined"
+    NOT_SENT = "not-sent"
     UNKNOWN = "outcome-unknown"
 
 
@@ -62,6 +64,11 @@ class NotFound(RefundcliError):
 class ProviderDeclined(RefundcliError):
     code = "provider-declined"
     family = Family.DECLINED
+
+
+class NotSent(RefundcliError):
+    code = "not-sent"
+    family = Family.NOT_SENT
 
 
 class OutcomeUnknown(RefundcliError):

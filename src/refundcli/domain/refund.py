@@ -70,7 +70,7 @@ class Refund:
     """`reason` and `credit_note` are None for one made elsewhere until somebody adopts it.
 
     `came_back_at`: it failed after its success, or was reversed; told until a person has acknowledged it.
-    `run_id`: the bulk run that it was a row of.
+    `run_id`: the bulk run that it was a row of. `failure_code`: the signal of the answer that it failed by.
     """
 
     id: str
@@ -117,6 +117,11 @@ class Refund:
     @property
     def is_external(self) -> bool:
         return self.kind is RefundKind.EXTERNAL
+
+    @property
+    def is_unadopted(self) -> bool:
+        """An external refund that stands, and nobody has given a reason (R4, R7)."""
+        return self.is_external and self.reason is None and self.state in _GIVEN
 
     @property
     def needs_acknowledgement(self) -> bool:

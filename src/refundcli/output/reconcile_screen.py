@@ -89,6 +89,7 @@ def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
         "difference_count": done.differences,
         "taken_in": done.repaired,
         "changed": done.changed,
+        "unreviewed": done.unreviewed,
         "by_kind": dict(done.by_kind),
         "money": [{"kind": kind, "amount": money(amount)} for (kind, _), amount in sorted(done.money.items())],
     }
@@ -121,7 +122,8 @@ def show_reconciled(label: str, done: Reconciled, screen: Screen) -> None:
     """One line of result, then the money by kind."""
     things = f"{done.compared} {'payment' if done.compared == 1 else 'payments'} compared with {label}"
     if not done.differences:
-        screen.say(("✓ ", GOOD), f"{things}: the books agree.")
+        agree = "no difference among what could be compared" if done.unreviewed else "the books agree"
+        screen.say(("! ", DOUBT) if done.unreviewed else ("✓ ", GOOD), f"{things}: {agree}.")
         return
     differ = f"{done.differences} {'differs' if done.differences == 1 else 'differ'}"
     taken_in = f", {done.repaired} taken in" if done.repaired else ""

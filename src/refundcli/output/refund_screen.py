@@ -41,8 +41,8 @@ def refund_row(refund: Refund) -> tuple[str, ...]:
 def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Screen, *, replayed: bool) -> None:
     """Each refund in a line, the invoice after it, and what the operator should know now."""
     for refund in refunds:
-        # What is in doubt, or was declined, is told as an error is, after this.
-        if not refund.state.unfinished and refund.state is not RefundState.FAILED:
+        # What is in doubt, was declined or waits for approval, is told as an error is, after this.
+        if not refund.state.unfinished and refund.state not in (RefundState.FAILED, RefundState.AWAITING_APPROVAL):
             _one(refund, screen)
     if replayed:
         screen.say("This request was made before; nothing was done again.", indent=3)
@@ -105,6 +105,8 @@ def _verdict(refund: Refund) -> tuple[str, str, str]:
         return "✓", GOOD, "Refund accepted"
     if refund.state.unfinished:
         return "!", DOUBT, "Not confirmed"
+    if refund.state is RefundState.AWAITING_APPROVAL:
+        return "!", DOUBT, "Waiting for approval"
     return "✓", GOOD, "Recorded" if refund.kind is RefundKind.RECORD else "Refunded"
 
 

@@ -1,6 +1,6 @@
 """The providers that move the money, behind `services.ports.PaymentProvider`, and what all of them may refuse."""
 
-from refundcli.domain.errors import Refused, SettingsProblem
+from refundcli.domain.errors import Family, Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
 
 
@@ -31,9 +31,14 @@ class BadCredentials(SettingsProblem):
 
 
 class ProviderUnreachable(SettingsProblem):
-    """Nothing can be asked of the provider now; nothing was sent that could move money."""
+    """The provider cannot be reached now; nothing was sent that could move money, so the command may be repeated.
+
+    Like missing credentials it keeps every command from the provider, so it is caught with them; but it ends by
+    itself, and has the exit code of what was not sent (7).
+    """
 
     code = "provider-unreachable"
+    family = Family.NOT_SENT
 
     def __init__(self, provider: Provider, why: str) -> None:
         super().__init__(

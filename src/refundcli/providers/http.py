@@ -2,12 +2,18 @@
 
 A fresh connection makes a failure to connect a proof that nothing was sent. A pooled one would leave open
 whether the request had begun to travel, and a refund would wait for a person for nothing (I5).
+
+An answer has one deadline and one size limit, from the first packet of the connection to the last byte of the body:
+the timeouts of requests and urllib3 hold for one read only, and an answer that drips would keep a lease for ever.
 """
 
+import io
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -18,7 +24,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from refundcli.secrets import redact
 from refundcli.services.outcomes import Signal
-from refundcli.services.ports import RefundAnswer
+from refundcli.services.ports import MaySend, RefundAnswer
 from refundcli.services.rate_limit import Pace, Sent, TooSoon
 
 # What an HTTP status says by itself, at any provider (DESIGN: outcome table).
@@ -34,21 +40,55 @@ _LONGEST_WAIT = 3600
 # What moves money is ours to send for a time only, and does not wait in the dark; a look at the records may.
 _PATIENCE_SECONDS = {"POST": 1.0}
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
+# A list of 100 charges or invoices, each with its refunds, lines and payments, is a few megabytes.
+LARGEST_ANSWER = 16 * 1024 * 1024
+_CHUNK = 64 * 1024
+_LATE = "not sent: the time in which this process may send it was over"
+
+# The last check before the first byte of a request that moves money. It crosses the SDKs, which pass no such thing on.
+_MAY_SEND: ContextVar[MaySend] = ContextVar("may_send", default=lambda: True)
 
 
-class NeverConnected(Exception):
-    """The connection could not be made, so not a byte of the request was sent.
+class NeverSent(Exception):
+    """Not a byte of the request was sent.
 
     No OSError: urllib3 and requests would wrap one, and the proof would have to be dug out again.
     """
 
 
+class NeverConnected(NeverSent):
+    """The connection could not be made."""
+
+
+class NoLongerAllowed(NeverSent):
+    """The connection was made too late: this process may not send the request any more (I8)."""
+
+
+class AnswerTooLarge(Exception):
+    """The answer is larger than any that a provider gives; what it says is not read."""
+
+
+@contextmanager
+def last_check(may_send: MaySend) -> Iterator[None]:
+    """Requests made inside are sent only if `may_send` says yes once their connection stands."""
+    token = _MAY_SEND.set(may_send)
+    try:
+        yield
+    finally:
+        _MAY_SEND.reset(token)
+
+
 class _Telling:
     """Tells when its request is on its way, and whether it was ever connected."""
 
-    def __init__(self, *given: Any, sent: Sent, **options: Any) -> None:
+    sock: Any
+
+    def __init__(self, *given: Any, sent: Sent, deadline: float, **options: Any) -> None:
         super().__init__(*given, **options)
         self._sent = sent
+        self._deadline = deadline
+        self._may_send = _MAY_SEND.get()
+        self._begun = False
 
     def connect(self) -> None:
         """With TLS, connected means that the handshake is done too."""
@@ -57,9 +97,65 @@ class _Telling:
         except Exception as error:
             raise NeverConnected(str(error)) from error
 
+    def send(self, data: Any) -> None:
+        """Every byte of a request goes through here, and none without the last check.
+
+        A process may have stood still inside `connect` until its lease was over and another one had settled the
+        refund. Raises NoLongerAllowed, or TimeoutError once a part of the request is on its way and proves nothing.
+        """
+        if self.sock is None:
+            self.connect()
+        if not self._may_send():
+            raise TimeoutError(_LATE) if self._begun else NoLongerAllowed(_LATE)
+        self._begun = True
+        super().send(data)  # type: ignore[misc]
+
     def request(self, *given: Any, **options: Any) -> None:
         super().request(*given, **options)  # type: ignore[misc]
         self._sent()
+
+    def getresponse(self) -> Any:
+        self.sock = _TimedSocket(self.sock, self._deadline)
+        return super().getresponse()  # type: ignore[misc]
+
+
+class _TimedSocket:
+    """A socket that is read until a deadline, and then no more."""
+
+    def __init__(self, sock: Any, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What http.client reads an answer from."""
+        return io.BufferedReader(_TimedReader(self._sock, self._sock.makefile(mode, buffering=0), self._deadline))
+
+
+class _TimedReader(io.RawIOBase):
+    def __init__(self, sock: Any, raw: io.RawIOBase, deadline: float) -> None:
+        self._sock = sock
+        self._raw = raw
+        # For each read, as it was set for the connection.
+        self._patience: float = sock.gettimeout() or float("inf")
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Raises TimeoutError once the deadline has passed."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(min(left, self._patience))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 class _HTTPConnection(_Telling, HTTPConnection):
@@ -73,15 +169,15 @@ class _HTTPSConnection(_Telling, HTTPSConnection):
 class _ProvingAdapter(HTTPAdapter):
     """Its connections tell what became of them. HTTPAdapter itself tries nothing again."""
 
-    def __init__(self, sent: Sent) -> None:
-        self._told_when_sent = sent
+    def __init__(self, sent: Sent, deadline: float) -> None:
+        self._connection_options: dict[str, Any] = {"sent": sent, "deadline": deadline}
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = {
-            "http": partial(_pool, HTTPConnectionPool, partial(_HTTPConnection, sent=self._told_when_sent)),
-            "https": partial(_pool, HTTPSConnectionPool, partial(_HTTPSConnection, sent=self._told_when_sent)),
+            "http": partial(_pool, HTTPConnectionPool, partial(_HTTPConnection, **self._connection_options)),
+            "https": partial(_pool, HTTPSConnectionPool, partial(_HTTPSConnection, **self._connection_options)),
         }
 
 
@@ -111,25 +207,37 @@ class FreshConnections(requests.Session):
         headers: Mapping[str, str] | None = None,
         data: Any = None,
         json: Any = None,
-        timeout: Any = None,
+        timeout: tuple[float, float],
         verify: bool | str = True,
     ) -> requests.Response:
         """Redirects are not followed: a refund sent on would be sent twice, and the key with it (I8).
 
-        Raises TooSoon where a POST would have to wait for long.
+        `timeout` is for the connection and for the answer (seconds); both together are the deadline of the whole.
+        Raises TooSoon where a POST would have to wait for long, NeverSent, AnswerTooLarge, and what requests raises.
         """
         verify = _certificates() or verify
         # There is nothing of a session to add but its headers: no cookies, no parameters, no password.
         prepared = requests.PreparedRequest()
         prepared.prepare(method.upper(), url, headers={**self.headers, **(headers or {})}, data=data, json=json)
         patience = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
-        with self._pace.turn(patience) as sent, closing(_ProvingAdapter(sent)) as line:
-            answer = line.send(prepared, timeout=timeout, verify=verify, proxies={})
-            # Read while the connection is there.
-            _ = answer.content
+        with self._pace.turn(patience) as sent, closing(_ProvingAdapter(sent, time.monotonic() + sum(timeout))) as line:
+            answer = line.send(prepared, stream=True, timeout=timeout, verify=verify, proxies={})
+            # Read while the connection is there; what is given up is hung up on.
+            with closing(answer):
+                answer._content = _whole(answer)
             if answer.status_code == _TOO_MANY:
                 self._pace.slow_down(retry_after(answer.headers))
             return answer
+
+
+def _whole(answer: requests.Response) -> bytes:
+    """The body. Raises AnswerTooLarge."""
+    body = bytearray()
+    for chunk in answer.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > LARGEST_ANSWER:
+            raise AnswerTooLarge(f"it is larger than {LARGEST_ANSWER // 2**20} MiB")
+    return bytes(body)
 
 
 def _certificates() -> str | None:
@@ -141,14 +249,18 @@ def _certificates() -> str | None:
 
 
 def network_answer(error: BaseException, provider: str) -> RefundAnswer:
-    """No answer came. Only a connection that was never made proves that nothing was sent (I5)."""
+    """No answer came. Only what was stopped before the first byte proves that nothing was sent (I5)."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, TooSoon):
             message = f"{provider} asked for fewer requests: {cause}"
             return RefundAnswer(Signal.TOO_SOON, message=message, retry_after=cause.seconds)
+        if isinstance(cause, NoLongerAllowed):
+            return RefundAnswer(Signal.NOT_SENT, message=str(cause))
+        if isinstance(cause, AnswerTooLarge):
+            return RefundAnswer(Signal.NO_ANSWER, message=f"The answer of {provider} was not read: {cause}")
     why = said(_innermost(causes[-1]))
-    if any(isinstance(cause, NeverConnected) for cause in causes):
+    if any(isinstance(cause, NeverSent) for cause in causes):
         return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider}: {why}")
     return RefundAnswer(Signal.NO_ANSWER, message=f"No answer from {provider}: {why}")
 

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import stripe
 from stripe import _util as stripe_logging
@@ -14,9 +14,17 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableReference
-from refundcli.providers.http import STATUS_SIGNALS, FreshConnections, network_answer, retry_after, said, text_in
+from refundcli.providers.http import (
+    STATUS_SIGNALS,
+    FreshConnections,
+    last_check,
+    network_answer,
+    retry_after,
+    said,
+    text_in,
+)
 from refundcli.services.outcomes import Signal
-from refundcli.services.ports import RefundAnswer, RefundOrder
+from refundcli.services.ports import MaySend, RefundAnswer, RefundOrder
 from refundcli.services.rate_limit import Pace
 from refundcli.settings import RefundSettings, StripeSettings
 
@@ -33,47 +41,21 @@ STATES = {
     "canceled": RefundState.FAILED,
 }
 
-# Whatever the HTTP status, these prove nothing: the refund may be under way, or made later without us.
+# Whatever the HTTP status and the type, these codes are no refusal of what was asked for. The others of Stripe's list
+# (https://docs.stripe.com/error-codes) name what is wrong with the request, and nothing was done.
 _CODE_SIGNALS = {
-    "idempotency_key_in_use": Signal.IN_PROGRESS,
-    "lock_timeout": Signal.IN_PROGRESS,
-    "approval_required": Signal.OTHER,
+    "approval_required": Signal.AWAITING_APPROVAL,  # https://docs.stripe.com/account/approvals
+    "idempotency_key_in_use": Signal.IN_PROGRESS,  # the same request is being worked on
+    "lock_timeout": Signal.IN_PROGRESS,  # another request has the payment
+    "rate_limit": Signal.RATE_LIMITED,  # once a 400, now a 429
+    "processing_error": Signal.OTHER,  # it broke off, and who knows where
+    "payment_method_provider_timeout": Signal.OTHER,
+    "terminal_reader_timeout": Signal.OTHER,
 }
-
-
-class Decline(NamedTuple):
-    """An answer that means: nothing was done. `param` None stands for any, `code` "" for none."""
-
-    status: int
-    code: str
-    param: str | None = None
-
-
-STRIPE_DECLINES = frozenset(
-    {
-        Decline(400, "charge_already_refunded"),  # nothing is left of it
-        Decline(400, "charge_disputed"),  # the customer's bank has it already (R11)
-        Decline(400, "refund_disputed_payment"),  # the same, for payments that are not cards
-        Decline(400, "charge_not_refundable"),  # not captured, or a kind that takes no refunds
-        Decline(400, "payment_intent_unexpected_state"),  # has no successful charge (R9)
-        Decline(404, "resource_missing", "charge"),  # no such payment in this account and mode
-        Decline(404, "resource_missing", "payment_intent"),
-        Decline(400, "resource_missing", "charge"),
-        Decline(400, "resource_missing", "payment_intent"),
-        Decline(400, "", "amount"),  # more than is left: Stripe has no code for it
-        Decline(400, "amount_too_large"),
-        Decline(400, "amount_too_small"),
-        Decline(400, "invalid_charge_amount"),
-        Decline(400, "balance_insufficient"),  # the merchant's own balance
-        Decline(400, "parameter_invalid_empty"),  # the request itself; checked before anything is done
-        Decline(400, "parameter_invalid_integer"),
-        Decline(400, "parameter_invalid_string_blank"),
-        Decline(400, "parameter_invalid_string_empty"),
-        Decline(400, "parameter_missing"),
-        Decline(400, "parameter_unknown"),
-        Decline(400, "parameters_exclusive"),
-    }
-)
+_INVALID = "invalid_request_error"
+_REFUSED = (400, 404)
+# What stands in the place of an object that a second person must approve first.
+_APPROVAL = re.compile(r"areq_[A-Za-z0-9_]{1,100}")
 
 
 class StripeProvider:
@@ -107,14 +89,15 @@ class StripeProvider:
         }
         return WireRequest(self.name, self._endpoint, self.account, self.livemode, stripe.api_version, params)
 
-    def refund(self, request: WireRequest, idempotency_key: str) -> RefundAnswer:
+    def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
         """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
         if not self._is_ours(request):
             return RefundAnswer(Signal.NOT_SENT, message=_OTHERS)
         options: dict[str, Any] = {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
         try:
             # Raw: the SDK's objects would be built for nothing, and a run waits for each.
-            made = self._client.raw_request("post", _PATH, **request.params, **options)
+            with last_check(may_send):
+                made = self._client.raw_request("post", _PATH, **request.params, **options)
             return _read(made.data, request.params, replayed=_is_replayed(made.headers))
         except stripe.StripeError as error:
             return classified(error)
@@ -250,6 +233,8 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
     """Accepted only if it is the refund that was asked for, in a status that is known."""
     fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
     reference, status = text_in(fields.get("id")), text_in(fields.get("status"))
+    if _APPROVAL.fullmatch(reference):
+        return _awaiting_approval(fields, "Stripe: a second person must approve it", replayed=replayed)
     differs = _what_differs(fields, asked)
     state = STATES.get(status)
     if differs:
@@ -266,6 +251,14 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
             replayed=replayed,
         )
     return RefundAnswer(Signal.MALFORMED, None, reference, status, message, replayed=replayed)
+
+
+def _awaiting_approval(told: Mapping[str, Any], message: str, *, replayed: bool) -> RefundAnswer:
+    """`status` names the approval request where Stripe does: it is no refund, so its id is no reference of one."""
+    # In `approval_request` or in the message: the preview does not say.
+    named = _APPROVAL.search(str(told))
+    status = f"approval_required {named[0]}" if named else "approval_required"
+    return RefundAnswer(Signal.AWAITING_APPROVAL, status=status, message=message, replayed=replayed)
 
 
 def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, object]) -> list[str]:
@@ -319,17 +312,15 @@ def _is_refund(told: object) -> bool:
 # --- what an error says ---
 
 
-def classified(error: stripe.StripeError, *, declines: frozenset[Decline] = STRIPE_DECLINES) -> RefundAnswer:
-    """What an error says; `declines` are the answers that mean a definite no to what was asked."""
+def classified(error: stripe.StripeError) -> RefundAnswer:
+    """What an error says of the request that it answers."""
     if isinstance(error, stripe.APIConnectionError):
         return network_answer(error, "Stripe")
     status, told, headers = error.http_status or 0, _told(error), error.headers or {}
-    return RefundAnswer(
-        _signal(status, told, declines),
-        message=_message(status, told),
-        retry_after=retry_after(headers),
-        replayed=_is_replayed(headers),
-    )
+    signal, message, replayed = _signal(status, told), _message(status, told), _is_replayed(headers)
+    if signal is Signal.AWAITING_APPROVAL:
+        return _awaiting_approval(told, message, replayed=replayed)
+    return RefundAnswer(signal, message=message, retry_after=retry_after(headers), replayed=replayed)
 
 
 def _told(error: stripe.StripeError) -> Mapping[str, Any]:
@@ -338,8 +329,8 @@ def _told(error: stripe.StripeError) -> Mapping[str, Any]:
     return told if isinstance(told, Mapping) else {}
 
 
-def _signal(status: int, told: Mapping[str, Any], declines: frozenset[Decline]) -> Signal:
-    """By allow-list: what is not listed proves nothing."""
+def _signal(status: int, told: Mapping[str, Any]) -> Signal:
+    """A refusal must be well-formed: another answer may come from anywhere, and proves nothing (I5)."""
     code, kind = text_in(told.get("code")), text_in(told.get("type"))
     if kind == "idempotency_error":
         return Signal.KEY_REUSED
@@ -351,11 +342,7 @@ def _signal(status: int, told: Mapping[str, Any], declines: frozenset[Decline]) 
         return STATUS_SIGNALS[status]
     if 200 <= status < 300:
         return Signal.MALFORMED
-    if not code and kind != "invalid_request_error":
-        return Signal.OTHER
-    param = text_in(told.get("param"))
-    is_listed = not declines.isdisjoint({Decline(status, code), Decline(status, code, param)})
-    return Signal.DECLINED if is_listed else Signal.OTHER
+    return Signal.DECLINED if kind == _INVALID and status in _REFUSED else Signal.OTHER
 
 
 def _is_missing(error: stripe.StripeError) -> bool:

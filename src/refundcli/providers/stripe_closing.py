@@ -9,28 +9,15 @@ import stripe
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers import stripe as refunding
-from refundcli.providers.http import said, text_in
-from refundcli.providers.stripe import Decline
+from refundcli.providers.http import last_check, said, text_in
 from refundcli.services.outcomes import Signal
-from refundcli.services.ports import ClosingAnswer
+from refundcli.services.ports import ClosingAnswer, MaySend
 from refundcli.services.rate_limit import Pace
 from refundcli.settings import RefundSettings, StripeSettings
 
 _PATH = "/v1/invoices/"
 _VERBS = {InvoiceStatus.VOID: "void", InvoiceStatus.UNCOLLECTIBLE: "mark_uncollectible"}
 _WANTED = {verb: wanted for wanted, verb in _VERBS.items()}
-
-# An answer that means: the invoice was not touched.
-CLOSING_DECLINES = frozenset(
-    {
-        Decline(400, "", ""),  # not in a status that allows it: Stripe has no code for it, and there is no parameter
-        Decline(400, "invoice_not_editable"),
-        Decline(400, "status_transition_invalid"),
-        Decline(404, "resource_missing", "invoice"),  # no such invoice in this account and mode
-        Decline(404, "resource_missing", "id"),
-        Decline(400, "parameter_unknown"),  # the request itself; checked before anything is done
-    }
-)
 
 _OTHERS = (
     "Nothing was sent: the closing was prepared for another Stripe account, mode or address than the settings name."
@@ -54,7 +41,7 @@ class StripeInvoiceCloser:
         endpoint = f"{self.base_url}{_PATH}{quote_plus(reference)}/{_VERBS[wanted]}"
         return WireRequest(self.name, endpoint, self.account, self.livemode, stripe.api_version, {})
 
-    def close(self, request: WireRequest, idempotency_key: str) -> ClosingAnswer:
+    def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
         """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
         reference, _, verb = request.endpoint.removeprefix(self.base_url + _PATH).partition("/")
         if not self._is_ours(request, reference, verb):
@@ -62,10 +49,11 @@ class StripeInvoiceCloser:
         invoices: Any = self._client.v1.invoices
         ask: Callable[..., Any] = invoices.void_invoice if verb == "void" else invoices.mark_uncollectible
         try:
-            made = ask(reference, {}, {"idempotency_key": idempotency_key, "stripe_version": request.api_version})
+            with last_check(may_send):
+                made = ask(reference, {}, {"idempotency_key": idempotency_key, "stripe_version": request.api_version})
             return _read(refunding.body(made), reference, _WANTED[verb])
         except stripe.StripeError as error:
-            told = refunding.classified(error, declines=CLOSING_DECLINES)
+            told = refunding.classified(error)
             return ClosingAnswer(told.signal, told.message, told.retry_after, told.replayed)
         except Exception as error:  # the SDK stumbled over what came back
             return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {said(error)}")

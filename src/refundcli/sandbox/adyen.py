@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from .adyen_disputes import held_by_disputes
 from .adyen_events import refund_ended
 from .adyen_schema import Invalid, check_refund_request
 from .exchange import Call, Operation, Plan, exchange, lower_headers
@@ -104,6 +105,7 @@ def refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
             raise Refusal(error(422, "167", "Original pspReference required for this operation"))
         if body["amount"]["currency"] != payment.currency:
             raise Refusal(error(422, "139", "The currency is not the payment's"))
+        _refuse_what_its_method_needs(payment, body)
         made = _make(state, payment, body, call.key)
         made.success, made.outcome_reason = _outcome(state, payment, made.amount, fault)
         payment.merchant_account = made.merchant_account
@@ -126,15 +128,29 @@ def _checked_body(call: Call) -> dict[str, Any]:
     return call.params
 
 
+# Of these a part is refunded only with lineItems (PaymentRefundRequest of Checkout v72): 3x 4x Oney, Affirm,
+# Afterpay, Atome, Clearpay, Klarna, Ratepay, Walley, Zip, by the beginnings of their names.
+BY_LINE_ITEMS = ("facilypay", "oney", "affirm", "afterpay", "atome", "clearpay", "klarna", "ratepay", "walley", "zip")
+
+
+def _refuse_what_its_method_needs(payment: AdyenPayment, body: Mapping[str, Any]) -> None:
+    partial = body["amount"]["value"] < payment.amount
+    if partial and payment.method.startswith(BY_LINE_ITEMS) and not body.get("lineItems"):
+        raise Refusal(error(422, "130", "Required field 'lineItems' is not provided."))
+    if "store" in body and body["store"] != payment.store:
+        raise Refusal(error(422, "702", "The store is not the payment's"))
+
+
 def _outcome(
     state: SandboxState, payment: AdyenPayment, amount: int, fault: Fault | None
 ) -> tuple[bool | None, str | None]:
     """What the webhook will say: none of this is told in the answer."""
     if not payment.captured:
         return False, NOT_CAPTURED
-    if payment.dispute in ("needs_response", "under_review", "lost"):
+    balance, held = state.adyen_balance(payment), held_by_disputes(state, payment)
+    if held and balance - held <= 0:
         return False, CHARGED_BACK
-    if amount > state.adyen_balance(payment):
+    if amount > balance - held:
         return False, INSUFFICIENT
     planned = fault.behaviour if fault and fault.behaviour in OUTCOMES else None
     if planned in ("failed", "canceled"):

@@ -9,18 +9,17 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from .outbox import Notice
-from .records import AdyenPayment, AdyenRefund, new_psp_reference
+from .records import AdyenPayment, AdyenRefund, Json, new_psp_reference
 from .state import SandboxState
 
 ZONE = ZoneInfo("Europe/Amsterdam")
 MERCHANT = "SandboxMerchant"
 # What becomes of a refund after it was said to have succeeded.
 LATER = frozenset(["REFUND_FAILED", "REFUNDED_REVERSED"])
-DISPUTE_STATES = {"won": "Won", "lost": "Lost", "under_review": "Pending", "needs_response": "Undefended"}
 
 
-def merchant_of(state: SandboxState, payment: AdyenPayment) -> str:
-    return payment.merchant_account or state.merchant_account or MERCHANT
+def merchant_of(state: SandboxState, payment: AdyenPayment | None) -> str:
+    return (payment.merchant_account if payment else None) or state.merchant_account or MERCHANT
 
 
 def tell(
@@ -36,32 +35,96 @@ def tell(
     data: Mapping[str, str] | None = None,
 ) -> None:
     """One item about a payment, or where `psp_reference` is told about what was done to it."""
-    item: dict[str, Any] = {
-        "additionalData": dict(data or {}),
-        "amount": {"currency": payment.currency, "value": payment.amount if amount is None else amount},
+    send(
+        *(state, code),
+        payment=payment,
+        psp_reference=psp_reference,
+        merchant_reference=reference,
+        amount=amount,
+        success=success,
+        reason=reason,
+        additional_data=data,
+    )
+
+
+# As `original_reference`: the payment's where the item is about something done to it, else left out.
+USUAL = "usual"
+
+
+def send(
+    state: SandboxState,
+    code: str,
+    *,
+    payment: AdyenPayment | None = None,
+    psp_reference: str | None = None,
+    original_reference: str | None = USUAL,
+    merchant_reference: str | None = None,
+    amount: int | None = None,
+    currency: str | None = None,
+    success: bool = True,
+    reason: str | None = None,
+    additional_data: Mapping[str, Any] | None = None,
+    event_date: str | None = None,
+    payment_method: str | None = None,
+    merchant_account: str | None = None,
+    item: Mapping[str, Any] | None = None,
+    live: bool = False,
+) -> Json:
+    """Queues one item of any event code and returns it; it is signed when it is delivered.
+
+    `original_reference` None leaves the field out. `item` sets any field of it as it stands, and a null takes
+    the field away. `event_date` is ISO 8601; now where none is given.
+    """
+    about = payment.psp_reference if payment and psp_reference not in (None, payment.psp_reference) else None
+    made: Json = {
+        "additionalData": dict(additional_data or {}),
+        "amount": _amount(payment, amount, currency),
         "eventCode": code,
-        "eventDate": datetime.fromtimestamp(int(state.now()), ZONE).isoformat(),
-        "merchantAccountCode": merchant_of(state, payment),
-        "merchantReference": (payment.reference if reference is None else reference) or "",
-        "paymentMethod": "visa",
-        "pspReference": psp_reference or payment.psp_reference,
+        "eventDate": event_date or datetime.fromtimestamp(int(state.now()), ZONE).isoformat(),
+        "merchantAccountCode": merchant_account or merchant_of(state, payment),
+        "merchantReference": _reference(payment, merchant_reference),
+        "originalReference": about if original_reference == USUAL else original_reference,
+        "paymentMethod": payment_method or (payment.method if payment else "visa"),
+        "pspReference": psp_reference or (payment.psp_reference if payment else new_psp_reference()),
         "reason": reason or "",
         "success": "true" if success else "false",
     }
-    if psp_reference:
-        item["originalReference"] = payment.psp_reference
-    state.outbox.put(Notice("adyen", code, json.dumps(item, ensure_ascii=False).encode()))
+    return _queued(state, made | dict(item or {}), live)
 
 
-def payment_made(state: SandboxState, payment: AdyenPayment) -> None:
-    tell(state, payment, "AUTHORISATION", reason="064899:4242:12/2034")
+def _queued(state: SandboxState, wanted: Json, live: bool) -> Json:
+    made = {name: value for name, value in wanted.items() if value is not None}
+    written = json.dumps(made, ensure_ascii=False).encode()
+    state.outbox.put(Notice("adyen", str(made.get("eventCode", "")), written, live=live))
+    return made
+
+
+def _amount(payment: AdyenPayment | None, amount: int | None, currency: str | None) -> Json:
+    """The payment's where nothing else is told."""
+    whole, own = (payment.amount, payment.currency) if payment else (0, "EUR")
+    return {"currency": currency or own, "value": whole if amount is None else amount}
+
+
+def _reference(payment: AdyenPayment | None, told: str | None) -> str:
+    return (payment.reference if payment and told is None else told) or ""
+
+
+def send_other(state: SandboxState, body: Mapping[str, Any]) -> None:
+    """A webhook of Adyen's other shape (`type`, `data`), whose HMAC is in a header: ach.notificationOfChange…"""
+    written = json.dumps(dict(body), ensure_ascii=False).encode()
+    state.outbox.put(Notice("adyen", str(body.get("type", "")), written, whole=True))
+
+
+def payment_made(state: SandboxState, payment: AdyenPayment, data: Mapping[str, str]) -> None:
+    tell(state, payment, "AUTHORISATION", reason="064899:4242:12/2034", data=data)
     if payment.captured:
-        captured(state, payment)
+        captured(state, payment, payment.captured_amount)
 
 
-def captured(state: SandboxState, payment: AdyenPayment) -> None:
-    payment.captured, payment.processing = True, False
-    tell(state, payment, "CAPTURE", psp_reference=new_psp_reference())
+def captured(state: SandboxState, payment: AdyenPayment, amount: int | None = None) -> None:
+    """All of it, or `amount` of it."""
+    payment.captured, payment.processing, payment.captured_amount = True, False, amount
+    tell(state, payment, "CAPTURE", psp_reference=new_psp_reference(), amount=payment.taken)
 
 
 def refund_ended(state: SandboxState, refund: AdyenRefund, code: str = "REFUND") -> None:
@@ -69,16 +132,26 @@ def refund_ended(state: SandboxState, refund: AdyenRefund, code: str = "REFUND")
     if refund.success is None:
         return
     payment = state.payments[refund.payment]
-    # One that is refused went nowhere.
-    refund.story = [("REFUND", int(state.now()))] if refund.success else []
+    # One that is refused went nowhere; one that failed may be made again by Adyen, within ten days.
+    if refund.success:
+        refund.reached("REFUND", int(state.now()))
+    else:
+        refund.story.clear()
     _told(state, refund, code, success=refund.success, reason=refund.outcome_reason, payment=payment)
 
 
-def refund_came_back(state: SandboxState, refund: AdyenRefund, code: str, reason: str | None) -> None:
-    """REFUND_FAILED or REFUNDED_REVERSED: the money is not with the customer after all."""
-    refund.success, refund.outcome_reason = False, reason
-    refund.story.append((code, int(state.now())))
-    _told(state, refund, code, success=True, reason=reason, payment=state.payments[refund.payment])
+def refund_came_back(
+    state: SandboxState, refund: AdyenRefund, code: str, reason: str | None, amount: int | None = None
+) -> None:
+    """REFUND_FAILED or REFUNDED_REVERSED: the money, or `amount` of it, is not with the customer after all."""
+    back = refund.amount if amount is None else amount
+    if refund.reversed_amount + back < refund.amount:
+        refund.reversed_amount += back
+    else:
+        refund.success, refund.outcome_reason = False, reason
+    refund.reached(code, int(state.now()), back)
+    payment = state.payments[refund.payment]
+    _told(state, refund, code, success=True, reason=reason, payment=payment, amount=back)
 
 
 def _told(
@@ -89,6 +162,7 @@ def _told(
     success: bool,
     reason: str | None,
     payment: AdyenPayment,
+    amount: int | None = None,
 ) -> None:
     action = {"modification.action": "refund" if payment.captured else "cancel"}
     tell(
@@ -97,49 +171,8 @@ def _told(
         code,
         psp_reference=refund.id,
         reference=refund.reference,
-        amount=refund.amount,
+        amount=refund.amount if amount is None else amount,
         success=success,
         reason=reason,
         data=action if code == "CANCEL_OR_REFUND" else {},
     )
-
-
-def dispute_moved(state: SandboxState, payment: AdyenPayment, before: str | None) -> None:
-    status = payment.dispute
-    if status is None or status == before:
-        return
-    payment.dispute_reference = payment.dispute_reference or new_psp_reference()
-    debited = [code for code, _ in payment.story if code in ("CHARGEBACK", "CHARGEBACK_REVERSED", "SECOND_CHARGEBACK")]
-    for code in _dispute_codes(status, before, debited[-1] if debited else None):
-        payment.story.append((code, int(state.now())))
-        tell(
-            state,
-            payment,
-            code,
-            psp_reference=payment.dispute_reference,
-            amount=payment.dispute_amount,
-            reason="Other Fraud-Card Absent Environment",
-            data={
-                "chargebackReasonCode": "10.4",
-                "chargebackSchemeCode": "visa",
-                "disputeStatus": DISPUTE_STATES.get(status, "Undefended"),
-            },
-        )
-
-
-def _dispute_codes(status: str, before: str | None, money: str | None) -> list[str]:
-    """`money` is what last moved it: CHARGEBACK took it, CHARGEBACK_REVERSED gave it back."""
-    if status == "warning_needs_response":
-        return ["REQUEST_FOR_INFORMATION"]
-    if status == "needs_response":
-        return ["NOTIFICATION_OF_CHARGEBACK"]
-    if status == "won":
-        taken = money in ("CHARGEBACK", "SECOND_CHARGEBACK")
-        return ["CHARGEBACK_REVERSED" if taken else "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"]
-    if status not in ("under_review", "lost"):
-        return ["INFORMATION_SUPPLIED"]
-    if money is None:
-        return ["CHARGEBACK"] if before else ["NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK"]
-    if money == "CHARGEBACK_REVERSED":
-        return ["SECOND_CHARGEBACK"]
-    return ["DISPUTE_DEFENSE_PERIOD_ENDED"] if status == "lost" else []

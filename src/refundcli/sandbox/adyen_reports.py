@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import random
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from .adyen_events import MERCHANT, ZONE, merchant_of
 from .exponents import to_major
-from .records import AdyenPayment, AdyenRefund
+from .records import AdyenPayment, AdyenRefund, ReportLine
 from .state import SandboxState
 
 Kind = Literal["payment-accounting", "settlement-details"]
@@ -24,7 +24,7 @@ SHARED = ["Company Account", "Merchant Account", "Psp Reference", "Merchant Refe
 ACCOUNTING = [
     *SHARED,
     *("Booking Date", "TimeZone", "Main Currency", "Main Amount", "Record Type", "Payment Currency"),
-    *("Received (PC)", "Authorized (PC)", "Captured (PC)", "Settlement Currency", "Payable (SC)"),
+    *("Received (PC)", "Authorised (PC)", "Captured (PC)", "Settlement Currency", "Payable (SC)"),
     *("Commission (SC)", "Markup (SC)", "Scheme Fees (SC)", "Interchange (SC)"),
     *("Processing Fee Currency", "Processing Fee (FC)", "User Name", "Payment Method Variant"),
     *("Modification Psp Reference", "Modification Merchant Reference"),
@@ -40,11 +40,22 @@ COLUMNS: dict[Kind, list[str]] = {"payment-accounting": ACCOUNTING, "settlement-
 # Which sums a record moves, by sign: what was captured, and what is to be paid out.
 MOVES: dict[str, dict[str, int]] = {
     "Received": {"Received (PC)": 1},
-    "Authorised": {"Received (PC)": -1, "Authorized (PC)": 1},
-    "SentForSettle": {"Authorized (PC)": -1, "Captured (PC)": 1},
+    "AuthorisedPending": {"Received (PC)": -1, "Authorised (PC)": 1},
+    "Refused": {"Received (PC)": -1},
+    "Cancelled": {"Authorised (PC)": -1},
+    "Expired": {"Authorised (PC)": -1},
+    "CaptureFailed": {"Captured (PC)": -1},
+    "Authorised": {"Received (PC)": -1, "Authorised (PC)": 1},
+    "SentForSettle": {"Authorised (PC)": -1, "Captured (PC)": 1},
     "Settled": {"Captured (PC)": -1, "Payable (SC)": 1},
+    "SettledBulk": {"Captured (PC)": -1, "Payable (SC)": 1},
+    "SettledInInstallments": {"Captured (PC)": -1, "Payable (SC)": 1},
     "SentForRefund": {"Captured (PC)": -1},
+    "RefundAuthorised": {"Captured (PC)": -1},
     "Refunded": {"Captured (PC)": 1, "Payable (SC)": -1},
+    "RefundedBulk": {"Captured (PC)": 1, "Payable (SC)": -1},
+    "RefundedInstallment": {"Captured (PC)": 1, "Payable (SC)": -1},
+    "RefundedInInstallments": {"Captured (PC)": 1, "Payable (SC)": -1},
     "RefundFailed": {"Captured (PC)": 1},
     "RefundedReversed": {"Payable (SC)": 1},
     "Chargeback": {"Payable (SC)": -1},
@@ -58,9 +69,29 @@ DISPUTES = {
 }
 
 
+# What is settled by another acquirer is in the report with these endings.
+ENDINGS = ("ExternallyWithInfo", "Externally")
+STORIES = {
+    "CAPTURE_FAILED": "CaptureFailed",
+    "CANCELLATION": "Cancelled",
+    "TECHNICAL_CANCEL": "Cancelled",
+    "EXPIRE": "Expired",
+}
+
+
+def moves(kind: str) -> dict[str, int]:
+    """Which sums a type moves; nothing for one that nobody knows."""
+    for ending in ENDINGS:
+        kind = kind.removesuffix(ending)
+    return MOVES.get(kind, {})
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record: `psp_reference` is the payment's, `modification` what was done to it."""
+    """One record: `psp_reference` is the payment's, `modification` what was done to it.
+
+    `side` (debit, credit) is told where the type does not say it, or to contradict it; `cells` replaces cells.
+    """
 
     type: str
     at: int
@@ -71,60 +102,134 @@ class Entry:
     currency: str
     modification: str = ""
     modification_reference: str = ""
+    side: str | None = None
+    cells: Mapping[str, str] = field(default_factory=dict)
+    method: str = "visa"
 
 
 def entries(state: SandboxState) -> list[Entry]:
-    """All that befell Adyen's payments, oldest first."""
+    """All that happened to Adyen's payments, and the lines that were added, oldest first."""
     with state.lock:
         found = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
         for refund in state.refunds.values():
             if isinstance(refund, AdyenRefund):
                 found += _of_refund(state, refund)
+        found += [_added(state, line) for line in state.report_lines]
     return sorted(found, key=lambda entry: entry.at)
+
+
+def add_line(
+    state: SandboxState,
+    kind: str,
+    payment: str = "",
+    amount: int | None = None,
+    *,
+    currency: str | None = None,
+    at: int | None = None,
+    **wanted: Any,
+) -> None:
+    """One line more, of any type, for a payment of the sandbox or any other reference.
+
+    `side` is debit or credit; `modification` the reference of what was done; `cells` replaces cells by column.
+    """
+    with state.lock:
+        known = state.payments.get(payment)
+        side = wanted.get("side")
+        if side not in (None, "debit", "credit"):
+            raise ValueError(f"unknown side {side!r}: debit or credit")
+        state.report_lines.append(
+            ReportLine(
+                type=kind,
+                psp_reference=payment,
+                amount=(known.amount if known else 0) if amount is None else amount,
+                currency=currency or (known.currency if known else "EUR"),
+                at=int(state.now()) if at is None else at,
+                **{"reference": (known.reference if known else None) or ""} | wanted,
+            )
+        )
+
+
+def _added(state: SandboxState, line: ReportLine) -> Entry:
+    known = state.payments.get(line.psp_reference)
+    return Entry(
+        type=line.type,
+        at=line.at,
+        merchant=line.merchant or merchant_of(state, known),
+        psp_reference=line.psp_reference,
+        reference=line.reference,
+        amount=line.amount,
+        currency=line.currency,
+        modification=line.modification,
+        modification_reference=line.modification_reference,
+        side=line.side,
+        cells=line.cells,
+        method=known.method if known else "visa",
+    )
 
 
 def _of_payment(state: SandboxState, payment: AdyenPayment) -> Iterator[Entry]:
     told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
-    steps = ["Received", "Authorised"] + (["SentForSettle", "Settled"] if payment.captured else [])
-    for step in steps:
-        yield Entry(step, payment.created, *told, payment.amount, payment.currency)
-    taken = payment.amount if payment.dispute_amount is None else payment.dispute_amount
-    for code, at in payment.story:
-        if code in DISPUTES:
-            disputed = payment.dispute_reference or ""
-            yield Entry(DISPUTES[code], at, *told, taken, payment.currency, disputed)
+    failed = sum(amount for code, _, amount in payment.story if code == "CAPTURE_FAILED")
+    for step, amount in _steps(payment, failed):
+        yield Entry(step, payment.created, *told, amount, payment.currency, method=payment.method)
+    for code, at, amount in payment.story:
+        if code in STORIES:
+            yield Entry(STORIES[code], at, *told, amount, payment.currency, method=payment.method)
+    for dispute in state.adyen_disputes.naming(payment.psp_reference):
+        for code, at, amount in dispute.story:
+            if code in DISPUTES:
+                yield Entry(DISPUTES[code], at, *told, amount, dispute.currency, dispute.id, method=payment.method)
+
+
+def _steps(payment: AdyenPayment, failed: int) -> list[tuple[str, int]]:
+    """A capture that failed later was sent all the same."""
+    steps = [("Received", payment.amount), ("Authorised", payment.amount)]
+    if payment.captured or failed:
+        steps.append(("SentForSettle", payment.taken or failed))
+    return [*steps, ("Settled", payment.taken)] if payment.captured else steps
 
 
 def _of_refund(state: SandboxState, refund: AdyenRefund) -> Iterator[Entry]:
     payment = state.payments[refund.payment]
-    told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "", refund.amount)
+    told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
     own = (refund.currency, refund.id, refund.reference or "")
-    for step, at in refund_steps(refund):
-        yield Entry(step, at, *told, *own)
+    for step, at, amount in refund_steps(refund):
+        yield Entry(step, at, *told, amount, *own, method=payment.method)
 
 
-def refund_steps(refund: AdyenRefund) -> list[tuple[str, int]]:
-    """One that was refused never went anywhere; one that failed was not refunded before."""
+def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
+    """Record type, time and amount. One that was refused never went anywhere.
+
+    One that failed was not refunded before; where Adyen tries again it is sent once more.
+    """
     if refund.success is None:
-        return [("SentForRefund", refund.created)]
-    steps: list[tuple[str, int]] = []
-    for code, at in refund.story:
+        return [("SentForRefund", refund.created, refund.amount)]
+    steps: list[tuple[str, int, int]] = []
+    for code, at, amount in refund.story:
         if code == "REFUND":
-            steps += [("SentForRefund", refund.created), ("Refunded", at)]
+            again = any(step[0] == "RefundFailed" for step in steps)
+            steps += [("SentForRefund", at if again else refund.created, amount), ("Refunded", at, amount)]
         elif code == "REFUND_FAILED":
-            steps = [*(step for step in steps if step[0] != "Refunded"), ("RefundFailed", at)]
+            steps = [*(step for step in steps if step[0] != "Refunded"), ("RefundFailed", at, amount)]
         else:
-            steps.append(("RefundedReversed", at))
+            steps.append(("RefundedReversed", at, amount))
     return steps
 
 
-def report(kind: Kind, found: Iterable[Entry], zone: ZoneInfo = ZONE) -> Iterator[str]:
-    """The lines of the file; each says the zone of its time."""
-    yield _line(COLUMNS[kind])
+def report(
+    kind: Kind, found: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
+) -> Iterator[str]:
+    """The lines of the file; each says the zone of its time (CET or CEST, PST or PDT, by its date).
+
+    `without` leaves columns out, as an account may have set it: Modification Psp Reference is optional.
+    """
+    columns = [column for column in COLUMNS[kind] if column not in without]
+    yield _line(columns)
     for entry in found:
         row = _accounting(entry, zone) if kind == "payment-accounting" else _settlement(entry, zone)
         if row:
-            yield _line([row.get(column, "") for column in COLUMNS[kind]])
+            row |= entry.cells
+            yield _line([row.get(column, "") for column in columns])
 
 
 def _line(cells: list[str]) -> str:
@@ -140,7 +245,7 @@ def _shared(entry: Entry, zone: ZoneInfo, date: str) -> dict[str, str]:
         "Merchant Account": entry.merchant,
         "Psp Reference": entry.psp_reference,
         "Merchant Reference": entry.reference,
-        "Payment Method": "visa",
+        "Payment Method": entry.method,
         date: when.strftime("%Y-%m-%d %H:%M:%S"),
         "TimeZone": when.tzname() or "",
         "Payment Method Variant": "visacredit",
@@ -150,7 +255,8 @@ def _shared(entry: Entry, zone: ZoneInfo, date: str) -> dict[str, str]:
 
 def _accounting(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
     amount = to_major("adyen", entry.amount, entry.currency)
-    moved = {column: amount if sign > 0 else f"-{amount}" for column, sign in MOVES[entry.type].items()}
+    signs = moves(entry.type) | ({"Payable (SC)": 1 if entry.side == "credit" else -1} if entry.side else {})
+    moved = {column: amount if sign > 0 else f"-{amount}" for column, sign in signs.items()}
     settled = "Payable (SC)" in moved
     return {
         **_shared(entry, zone, "Booking Date"),
@@ -164,14 +270,13 @@ def _accounting(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
     }
 
 
-SETTLED = frozenset(["Settled", "Refunded", "RefundedReversed", *DISPUTES.values()])
-
-
 def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
-    if entry.type not in SETTLED:
+    """Only what moves the balance is in it: what a type says, or the side that was told."""
+    payable = moves(entry.type).get("Payable (SC)")
+    if payable is None and entry.side is None and not entry.cells:
         return {}
     amount = to_major("adyen", entry.amount, entry.currency)
-    side = "Credit" if MOVES[entry.type]["Payable (SC)"] > 0 else "Debit"
+    side = entry.side.capitalize() if entry.side else ("Credit" if (payable or 0) > 0 else "Debit")
     return {
         **_shared(entry, zone, "Creation Date"),
         "Type": entry.type,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import adyen_events, stripe_events
+from . import adyen_disputes, adyen_effects, adyen_events, stripe_events, stripe_patch, stripe_payments
 from .records import AdyenRefund, Ending, Made, Refund, StripeRefund
 from .state import SandboxState
-from .stripe_objects import refund_json
 
 DISPUTE_WORDS = {"open": "needs_response"}
 
 
 def make_payment(state: SandboxState, given: Mapping[str, Any]) -> Made:
-    """A payment as `POST /_sandbox/charges` describes it; amounts are in the provider's minor units."""
+    """A payment as `POST /_sandbox/charges` describes it; amounts are in the provider's minor units.
+
+    With `captured_amount` only that much of it was captured, and Stripe lists the rest as refunded.
+    """
     wanted = dict(given)
     provider = wanted.pop("provider", "stripe")
     disputed, dispute_amount = wanted.pop("dispute", None), wanted.pop("dispute_amount", None)
@@ -33,38 +35,74 @@ def _add(state: SandboxState, provider: str, wanted: dict[str, Any]) -> Made:
     if provider == "adyen":
         told = wanted.pop("merchant_reference", None)
         made = state.add_adyen_payment(psp_reference=wanted.pop("psp_reference", reference), reference=told, **wanted)
-        adyen_events.payment_made(state, state.payments[made.reference])
+        payment = state.payments[made.reference]
+        adyen_events.payment_made(state, payment, adyen_effects.split_data(payment))
         return made
     if provider != "stripe":
         raise ValueError(f"unknown provider {provider!r}: stripe or adyen")
     if reference:
         wanted["payment_intent" if reference.startswith("pi_") else "charge"] = reference
-    return state.add_stripe_payment(**wanted)
+    taken, becomes = wanted.pop("captured_amount", None), wanted.pop("status", None)
+    _connect(wanted)
+    made = state.add_stripe_payment(**wanted)
+    if taken is not None:
+        stripe_payments.release(state, state.find_charge(made.reference), taken)
+    if becomes is not None:
+        stripe_payments.becomes(state, state.find_charge(made.reference), becomes)
+    return made
 
 
-def capture(state: SandboxState, reference: str) -> None:
-    """What was only authorised, or was under way, is paid."""
+# What Stripe shows of a payment for a connected account, on the charge and on its intent.
+CONNECT = ("transfer_data", "application_fee_amount", "on_behalf_of")
+
+
+def _connect(wanted: dict[str, Any]) -> None:
+    shown = {name: wanted.pop(name) for name in CONNECT if name in wanted}
+    # On an intent an amount that is not set is left out.
+    data = {name: value for name, value in (shown.get("transfer_data") or {}).items() if value is not None}
+    own = shown | ({"transfer_data": data} if data else {})
+    wanted["fields"] = shown | dict(wanted.get("fields") or {})
+    wanted["intent_fields"] = own | dict(wanted.get("intent_fields") or {})
+
+
+def capture(state: SandboxState, reference: str, amount: int | None = None) -> None:
+    """What was only authorised, or was under way, is paid: all of it, or `amount` and the rest is let go."""
     with state.lock:
         if reference in state.payments:
-            adyen_events.captured(state, state.payments[reference])
+            adyen_events.captured(state, state.payments[reference], amount)
         else:
-            charge = state.find_charge(reference)
-            charge.captured, charge.processing = True, False
+            stripe_payments.capture(state, state.find_charge(reference), amount)
 
 
-def dispute(state: SandboxState, reference: str, status: str, amount: int | None = None) -> str:
+def dispute(
+    state: SandboxState,
+    reference: str,
+    status: str,
+    amount: int | None = None,
+    *,
+    dispute: str | None = None,
+    new: bool = False,
+    reinstated: int = 0,
+    **fields: Any,
+) -> str:
+    """Opens a dispute of a payment or moves it, and sends what the provider sends of that; returns its id.
+
+    `dispute` names which of several, `new` opens one more. Stripe: `reinstated` is what a lost one gives back;
+    other fields (reason, is_charge_refundable, …) are set on the object. An Adyen one answers with the payment
+    where the payment has one dispute that nobody named.
+    """
     status = DISPUTE_WORDS.get(status, status)
     with state.lock:
         if reference in state.payments:
-            payment = state.payments[reference]
-            before = payment.dispute
-            state.set_dispute(reference, status, amount)
-            adyen_events.dispute_moved(state, payment, before)
-            return reference
-        known = next(iter(state.disputes_of(state.find_charge(reference).id)), None)
-        was = known.status if known else None
-        found = state.set_dispute(reference, status, amount)
-        stripe_events.dispute_moved(state, state.disputes[found], was)
+            known = {each.id: each.status for each in state.adyen_disputes.naming(reference)}
+            found = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
+            adyen_disputes.moved(state, state.adyen_disputes[found], known.get(found))
+            return found if new or dispute else reference
+        known = {each.id: each.status for each in state.disputes_of(state.find_charge(reference).id)}
+        found = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
+        if fields:
+            stripe_patch.patch(state, found, fields, event=False)
+        stripe_events.dispute_moved(state, state.disputes[found], known.get(found), reinstated)
         return found
 
 
@@ -73,18 +111,24 @@ def refund_by_hand(
     reference: str,
     amount: int,
     *,
-    status: str = "succeeded",
+    status: str | None = "succeeded",
     reason: str | None = None,
     metadata: Mapping[str, str] | None = None,
     event: str = "REFUND",
+    **fields: Any,
 ) -> str:
-    """A refund made in the dashboard. Stripe: status, reason, metadata. Adyen: event (or CANCEL_OR_REFUND)."""
-    if event not in ("REFUND", "CANCEL_OR_REFUND"):
-        raise ValueError(f"unknown event {event!r}: REFUND or CANCEL_OR_REFUND")
+    """A refund made in the dashboard. Stripe: status (any, or None), reason, metadata, and any other field.
+
+    Adyen: `event` is REFUND, REFUND_WITH_DATA or CANCEL_OR_REFUND.
+    """
+    if event not in ("REFUND", "REFUND_WITH_DATA", "CANCEL_OR_REFUND"):
+        raise ValueError(f"unknown event {event!r}: REFUND, REFUND_WITH_DATA or CANCEL_OR_REFUND")
     with state.lock:
         made = state.refunds[state.add_dashboard_refund(reference, amount)]
         if isinstance(made, StripeRefund):
             made.status, made.reason, made.metadata = status, reason, dict(metadata or {})
+            if fields:
+                stripe_patch.patch(state, made.id, fields, event=False)
             stripe_events.refund_made(state, made)
         else:
             payment = state.payments[made.payment]
@@ -97,23 +141,19 @@ def refund_by_hand(
 def settle(state: SandboxState, refund_id: str, given: Mapping[str, Any]) -> None:
     """What becomes of a refund later.
 
-    Stripe: `status` and `failure_reason`. Adyen: `success` and `reason`, or as `event` what Adyen tells
-    of one that had succeeded: REFUND_FAILED, REFUNDED_REVERSED.
+    Stripe: `status` and `failure_reason`, or any other field. Adyen: `success` and `reason`, or as `event` what
+    Adyen sends of one that had succeeded: REFUND_FAILED, REFUNDED_REVERSED (with an `amount`: of a part).
     """
     with state.lock:
         refund = state.refunds.get(refund_id)
         if isinstance(refund, StripeRefund):
-            _settle_stripe(state, refund, given["status"], given.get("failure_reason"))
+            refund.ending = None
+            # A reason stands for one failure.
+            stripe_patch.patch(state, refund_id, {"failure_reason": None} | dict(given))
         elif isinstance(refund, AdyenRefund):
             _settle_adyen(state, refund, given)
         else:
             raise ValueError(f"no refund {refund_id}")
-
-
-def _settle_stripe(state: SandboxState, refund: StripeRefund, status: str, why: str | None) -> None:
-    before = refund_json(refund)
-    refund.status, refund.failure_reason, refund.ending = status, why, None
-    stripe_events.refund_changed(state, refund, before)
 
 
 def _settle_adyen(state: SandboxState, refund: AdyenRefund, given: Mapping[str, Any]) -> None:
@@ -123,7 +163,7 @@ def _settle_adyen(state: SandboxState, refund: AdyenRefund, given: Mapping[str, 
         refund.success, refund.outcome_reason = given["success"], reason
         adyen_events.refund_ended(state, refund)
     elif event in adyen_events.LATER:
-        adyen_events.refund_came_back(state, refund, event, reason)
+        adyen_events.refund_came_back(state, refund, event, reason, given.get("amount"))
     else:
         raise ValueError(f"unknown event {event!r}: one of {', '.join(sorted(adyen_events.LATER))}")
 
@@ -141,8 +181,8 @@ def advance(state: SandboxState, seconds: float) -> None:
 def _end(state: SandboxState, refund: Refund, ending: Ending) -> None:
     succeeded = ending.outcome == "succeeded"
     if isinstance(refund, StripeRefund):
-        why = None if succeeded else ending.reason or "expired_or_canceled_card"
-        _settle_stripe(state, refund, ending.outcome, why)
+        why = (ending.reason or "expired_or_canceled_card") if ending.outcome == "failed" else None
+        settle(state, refund.id, {"status": ending.outcome, "failure_reason": why})
     else:
         why = None if succeeded else ending.reason or "Refused"
         _settle_adyen(state, refund, {"success": succeeded, "reason": why})

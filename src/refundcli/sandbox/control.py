@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from . import adyen_events, adyen_reports, changes, webhooks
-from .billing import make_invoice
+from . import (
+    adyen_disputes,
+    adyen_effects,
+    adyen_events,
+    adyen_reports,
+    approvals,
+    billing,
+    changes,
+    stripe_patch,
+    stripe_payments,
+    webhooks,
+)
 from .faults import Fault
 from .state import LoggedRequest, SandboxState
 
@@ -22,12 +33,20 @@ PROVIDERS = ("stripe", "adyen")
 
 
 def routes(state: SandboxState) -> list[Route]:
-    posts = {**_making(state), **_moving(state)}
+    posts = {**_making(state), **_sending(state), **_moving(state)}
     known = [Route(f"/_sandbox/{path}", _posting(work), methods=["POST"]) for path, work in posts.items()]
+    named = {
+        "refunds": lambda own, given: _settled(state, own, given),
+        "payments": lambda own, given: _payment_becomes(state, own, given["status"]),
+        "credit_notes": lambda own, given: _end_credit_note(state, own, given["status"]),
+        "approvals": lambda own, given: asdict(approvals.end(state, own, given["status"])),
+        "stripe/objects": lambda own, given: _patched(state, own, given),
+    }
+    by_id = [Route(f"/_sandbox/{path}/{{id}}", _posting_to(work), methods=["POST"]) for path, work in named.items()]
     return [
         *known,
+        *by_id,
         *_looking(state),
-        Route("/_sandbox/refunds/{id}", _settling(state), methods=["POST"]),
         Route("/_sandbox/deliver", _delivering(state), methods=["POST"]),
         Route("/_sandbox/deliveries", _deliveries(state), methods=["GET"]),
         Route("/_sandbox/reports/payment-accounting.csv", _report(state, "payment-accounting"), methods=["GET"]),
@@ -41,30 +60,68 @@ def _making(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
         return asdict(changes.make_payment(state, given))
 
     def invoices(given: Any) -> Any:
-        return asdict(make_invoice(state, given))
+        return asdict(billing.make_invoice(state, given))
+
+    def credit_notes(given: Any) -> Any:
+        return asdict(billing.make_credit_note(state, given))
 
     def refunds(given: Any) -> Any:
         wanted = dict(given)
         return {"id": changes.refund_by_hand(state, wanted.pop("payment"), wanted.pop("amount"), **wanted)}
 
     def disputes(given: Any) -> Any:
-        return {"id": changes.dispute(state, given["charge"], given["status"], given.get("amount"))}
+        wanted = dict(given)
+        return {"id": changes.dispute(state, wanted.pop("charge"), wanted.pop("status"), **wanted)}
 
     def captures(given: Any) -> Any:
-        changes.capture(state, given["payment"])
-        return {}
-
-    def notifications(given: Any) -> Any:
-        notify(state, dict(given))
+        changes.capture(state, given["payment"], given.get("amount"))
         return {}
 
     return {
         "charges": charges,
         "invoices": invoices,
+        "credit_notes": credit_notes,
         "refunds": refunds,
         "disputes": disputes,
         "captures": captures,
+    }
+
+
+def _sending(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
+    """What is sent word for word."""
+
+    def notifications(given: Any) -> Any:
+        notify(state, dict(given))
+        return {}
+
+    def adyen_event(given: Any) -> Any:
+        wanted = dict(given)
+        return adyen_effects.event(state, wanted.pop("event_code"), **wanted)
+
+    def adyen_webhook(given: Any) -> Any:
+        with state.lock:
+            adyen_events.send_other(state, given)
+        return {}
+
+    def adyen_dispute(given: Any) -> Any:
+        wanted = dict(given)
+        codes = wanted.pop("codes")
+        life = codes if isinstance(codes, str) else tuple(codes)
+        return {"id": adyen_disputes.live(state, wanted.pop("payment"), life, **wanted)}
+
+    def stripe_event(given: Any) -> Any:
+        wanted = dict(given)
+        stripe_patch.send_event(
+            *(state, wanted.pop("type")), about=wanted.pop("id", None), shape=wanted.pop("object", None), **wanted
+        )
+        return {}
+
+    return {
         "notifications": notifications,
+        "adyen/events": adyen_event,
+        "adyen/webhooks": adyen_webhook,
+        "adyen/disputes": adyen_dispute,
+        "stripe/events": stripe_event,
     }
 
 
@@ -73,6 +130,28 @@ def notify(state: SandboxState, wanted: dict[str, Any]) -> None:
     with state.lock:
         payment = state.payments[wanted.pop("payment")]
         adyen_events.tell(state, payment, wanted.pop("event_code"), **wanted)
+
+
+def _settled(state: SandboxState, wanted: str, given: Mapping[str, Any]) -> Any:
+    changes.settle(state, wanted, given)
+    return {}
+
+
+def _payment_becomes(state: SandboxState, wanted: str, status: str) -> Any:
+    with state.lock:
+        stripe_payments.becomes(state, state.find_charge(wanted), status)
+    return {}
+
+
+def _end_credit_note(state: SandboxState, wanted: str, status: str) -> Any:
+    if status != "void":
+        raise ValueError(f"unknown status {status!r}: void")
+    return asdict(billing.void_credit_note(state, wanted))
+
+
+def _patched(state: SandboxState, wanted: str, given: Mapping[str, Any]) -> Any:
+    options = {name: given[name] for name in ("remove", "event") if name in given}
+    return stripe_patch.patch(state, wanted, given.get("fields") or {}, **options)
 
 
 def _moving(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
@@ -90,7 +169,21 @@ def _moving(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
         made = webhooks.register(state, given)
         return {"provider": made.provider, "url": made.url, "auto": made.auto}
 
-    return {"faults": plan_faults, "clock": clock, "webhooks": endpoints}
+    def forget(given: Any) -> Any:
+        return {"forgotten": state.forget_keys(given.get("provider"), given.get("older_than"))}
+
+    def report_line(given: Any) -> Any:
+        wanted = dict(given)
+        adyen_reports.add_line(state, wanted.pop("type"), wanted.pop("payment", ""), **wanted)
+        return {}
+
+    return {
+        "faults": plan_faults,
+        "clock": clock,
+        "webhooks": endpoints,
+        "keys/forget": forget,
+        "reports/lines": report_line,
+    }
 
 
 def _looking(state: SandboxState) -> list[Route]:
@@ -106,20 +199,28 @@ def _looking(state: SandboxState) -> list[Route]:
             state.faults.clear()
         return Response(status_code=204)
 
+    async def show_keys(request: Request) -> Response:
+        return JSONResponse([asdict(record) for record in state.key_records()])
+
+    async def show_object(request: Request) -> Response:
+        try:
+            with state.lock:
+                return JSONResponse(stripe_patch.find(state, request.path_params["id"]).shape())
+        except ValueError as problem:
+            return JSONResponse({"error": str(problem)}, 404)
+
     return [
+        Route("/_sandbox/keys", show_keys, methods=["GET"]),
+        Route("/_sandbox/stripe/objects/{id}", show_object, methods=["GET"]),
         Route("/_sandbox/state", show_state, methods=["GET"]),
         Route("/_sandbox/faults", show_faults, methods=["GET"]),
         Route("/_sandbox/faults", clear_faults, methods=["DELETE"]),
     ]
 
 
-def _settling(state: SandboxState) -> Callable[[Request], Any]:
+def _posting_to(work: Callable[[str, Any], Any]) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        def settled(given: Any) -> Any:
-            changes.settle(state, request.path_params["id"], given)
-            return {}
-
-        return await _answered(request, settled)
+        return await _answered(request, lambda given: work(request.path_params["id"], given))
 
     return endpoint
 
@@ -147,7 +248,12 @@ def _deliveries(state: SandboxState) -> Callable[[Request], Any]:
 
 def _report(state: SandboxState, kind: adyen_reports.Kind) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        lines = adyen_reports.report(kind, adyen_reports.entries(state))
+        asked = request.query_params
+        try:
+            zone = ZoneInfo(asked["zone"]) if "zone" in asked else adyen_events.ZONE
+        except (ValueError, ZoneInfoNotFoundError):
+            return JSONResponse({"error": "zone is one such as America/Los_Angeles"}, 400)
+        lines = adyen_reports.report(kind, adyen_reports.entries(state), zone, without=asked.getlist("without"))
         return StreamingResponse(_chunks(lines), media_type="text/csv; charset=utf-8")
 
     return endpoint

@@ -98,6 +98,8 @@ async def exchange(state: SandboxState, wire: Wire, call: Call, plan: Plan) -> R
     try:
         wire.authenticate(call)
         with state.lock:
+            if call.key is not None:
+                state.keys.record(_key_name(wire, call, call.key), call.path, call.params, now=state.now())
             fault = state.faults.take(wire.provider, call.kind, call.payments)
         entry.fault = fault.behaviour if fault else None
         await _pause(fault.delay_before_ms if fault else 0)
@@ -107,6 +109,10 @@ async def exchange(state: SandboxState, wire: Wire, call: Call, plan: Plan) -> R
     except Refusal as refusal:
         answer = refusal.answer
     return _send_back(wire, call, answer, fault, entry)
+
+
+def _key_name(wire: Wire, call: Call, key: str) -> KeyName:
+    return KeyName(wire.provider, wire.account(call), key)
 
 
 def _refused_before(wire: Wire, call: Call, fault: Fault, entry: LoggedRequest) -> Response:
@@ -124,7 +130,7 @@ async def _carry_out(
         answer = _execute(state, wire, operation, fault)
         await _pause(fault.delay_ms if fault else 0)
         return answer
-    name = KeyName(wire.provider, wire.account(call), call.key)
+    name = _key_name(wire, call, call.key)
     try:
         with state.lock:
             kept = state.keys.begin(name, call.fingerprint, now=state.now(), lifetime=wire.key_lifetime)

@@ -21,18 +21,25 @@ OUTCOMES = frozenset(["pending", "requires_action", "failed", "canceled"])
 STORED_500 = frozenset(["500_after", "500_stuck"])
 ADYEN_ONLY = frozenset(["adyen_704", "adyen_703"])
 
-BEHAVIOURS = BEFORE | IN_TRANSIT | OUTCOMES | STORED_500 | {"delay_ms"}
+# Not made before a second person at Stripe approves it.
+APPROVAL = "approval_required"
+
+BEHAVIOURS = BEFORE | IN_TRANSIT | OUTCOMES | STORED_500 | {"delay_ms", APPROVAL}
 LOOKUP_BEHAVIOURS = (BEFORE - ADYEN_ONLY) | {"drop_after", "malformed", "empty_object", "delay_ms"}
 INVOICE_BEHAVIOURS = LOOKUP_BEHAVIOURS | STORED_500
 CALLS = ("refund", "lookup", "invoice")
-ENDS = (None, "succeeded", "failed")
+ENDS = (None, "succeeded", "failed", "canceled")
+PENDING = frozenset(["pending", "requires_action"])
 
 
 @dataclass(slots=True)
 class Fault:
     """`delay_ms` waits between processing and answering, `delay_before_ms` before anything is done.
 
-    `ends` says how a `pending` refund ends once `ends_after` seconds have passed on the sandbox's clock.
+    `ends` says how a `pending` refund, or one that requires action, ends once `ends_after` seconds have passed on
+    the sandbox's clock. `pending_reason` is Stripe's. `http_status` is that of an answer
+    `approval_required`, which Stripe does not document (below 300 the request itself is answered), and
+    `approval_id` the id of the request: accounts of the preview show areq_ and apreq_.
     """
 
     provider: Provider
@@ -44,6 +51,9 @@ class Fault:
     delay_before_ms: int = 0
     retry_after: int = 1
     failure_reason: str | None = None
+    pending_reason: str = "processing"
+    http_status: int = 402
+    approval_id: str | None = None
     location: str | None = None
     ends: str | None = None
     ends_after: float = 86400
@@ -63,8 +73,9 @@ class Fault:
                 f"{self.behaviour} is Adyen's alone",
             ),
             (self.provider == "stripe" or self.call == "refund", "Adyen has no look-up and no invoices"),
-            (self.ends in ENDS, f"unknown end {self.ends!r}: succeeded or failed"),
-            (self.ends is None or self.behaviour == "pending", "only what is pending has an end to come"),
+            (self.behaviour != APPROVAL or self.provider == "stripe", "approvals are Stripe's alone"),
+            (self.ends in ENDS, f"unknown end {self.ends!r}: succeeded, failed or canceled"),
+            (self.ends is None or self.behaviour in PENDING, "only what is pending has an end to come"),
             (self.times >= 1, "times must be at least 1"),
         ]
         return [problem for holds, problem in checks if not holds]

@@ -48,11 +48,47 @@ class _Kept:
     answer: Answer | None = None
 
 
+@dataclass(slots=True)
+class KeyRecord:
+    """Every POST that carried a key, whatever the vendor remembers of it; times by the sandbox's clock."""
+
+    provider: str
+    account: str
+    key: str
+    path: str
+    first_seen: float
+    last_seen: float
+    count: int = 0
+    # What was sent, each once, in the order it came.
+    params: list[Any] = field(default_factory=list)
+
+
 class KeyStore:
     """Guarded by the lock of the state that owns it."""
 
     def __init__(self) -> None:
         self._kept: dict[KeyName, _Kept] = {}
+        self.records: dict[KeyName, KeyRecord] = {}
+
+    def record(self, name: KeyName, path: str, params: Any, *, now: float) -> None:
+        """A POST with this key came in; what became of it does not matter."""
+        found = self.records.setdefault(name, KeyRecord(name.provider, name.account, name.key, path, now, now))
+        found.count, found.last_seen = found.count + 1, now
+        if params not in found.params:
+            found.params.append(params)
+
+    def forget_all(self, provider: str | None = None, used_before: float | None = None) -> int:
+        """As if the vendor had pruned them: how many it forgot. The records stay."""
+        gone = [
+            name
+            for name, kept in self._kept.items()
+            if provider in (None, name.provider) and (used_before is None or kept.first_used <= used_before)
+            # One that is in use is not pruned.
+            if kept.answer is not None
+        ]
+        for name in gone:
+            del self._kept[name]
+        return len(gone)
 
     def begin(self, name: KeyName, fingerprint: str, *, now: float, lifetime: float) -> Answer | None:
         """The stored answer, or None: the caller executes the request and then calls `finish`."""

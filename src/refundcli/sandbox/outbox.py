@@ -13,11 +13,16 @@ LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A Stripe event, or one of Adyen's notification items without its signature, written out."""
+    """A Stripe event, or one of Adyen's notification items without its signature, written out.
+
+    `live` is what Adyen's envelope says; `whole` is an Adyen webhook without envelope, its HMAC in a header.
+    """
 
     provider: Provider
     kind: str
     body: bytes
+    live: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

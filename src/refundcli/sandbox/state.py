@@ -6,15 +6,18 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from .faults import FaultPlan
-from .idempotency import KeyStore
+from .idempotency import KeyRecord, KeyStore
 from .outbox import Outbox
 from .records import (
+    AdyenDispute,
     AdyenPayment,
     AdyenRefund,
+    ApprovalRequest,
     Charge,
+    CreditNote,
     Dispute,
     Event,
     Invoice,
@@ -22,6 +25,7 @@ from .records import (
     LoggedRequest,
     Made,
     Refund,
+    ReportLine,
     StripeRefund,
     new_id,
     new_psp_reference,
@@ -29,6 +33,7 @@ from .records import (
 from .shelf import Shelf
 
 __all__ = [
+    "AdyenDispute",
     "AdyenPayment",
     "AdyenRefund",
     "Charge",
@@ -51,6 +56,8 @@ DISPUTE_STATUSES = OPEN_DISPUTES | {
     "warning_needs_response",
     "warning_under_review",
 }
+# With these the disputed money is the cardholder's: lost, or given back by the bank itself.
+LOST_DISPUTES = frozenset(["lost", "prevented"])
 # A refund in one of these took nothing from the charge.
 UNDONE = frozenset(["failed", "canceled"])
 
@@ -67,10 +74,14 @@ class SandboxState:
         self.charges: Shelf[Charge] = Shelf()
         self.disputes: Shelf[Dispute] = Shelf()
         self.payments: Shelf[AdyenPayment] = Shelf()
+        self.adyen_disputes: Shelf[AdyenDispute] = Shelf()
         self.refunds: Shelf[Refund] = Shelf()
         self.invoices: Shelf[Invoice] = Shelf()
         self.invoice_payments: Shelf[InvoicePayment] = Shelf()
+        self.credit_notes: Shelf[CreditNote] = Shelf()
+        self.approvals: Shelf[ApprovalRequest] = Shelf()
         self.events: Shelf[Event] = Shelf()
+        self.report_lines: list[ReportLine] = []
         self.outbox = Outbox()
         self.requests: list[LoggedRequest] = []
         self._clock_offset = 0.0
@@ -95,11 +106,13 @@ class SandboxState:
         charge: str | None = None,
         captured: bool = True,
         processing: bool = False,
-        description: str | None = None,
-        customer: str | None = None,
         created: int | None = None,
+        **wanted: Any,
     ) -> Made:
-        """A PaymentIntent with its charge, or where only `charge` is given a charge alone."""
+        """A PaymentIntent with its charge, or where only `charge` is given a charge alone.
+
+        Further fields of a Charge: amount_captured, description, customer, method, fields, intent_fields.
+        """
         with self.lock:
             intent = payment_intent or (None if charge else new_id("pi"))
             charge_id = charge or new_id("ch")
@@ -113,8 +126,7 @@ class SandboxState:
                 created=int(self.now()) if created is None else created,
                 captured=captured and not processing,
                 processing=processing,
-                description=description,
-                customer=customer,
+                **wanted,
             )
             return Made("stripe", intent or charge_id, payment_intent=intent, charge=charge_id)
 
@@ -126,9 +138,10 @@ class SandboxState:
         psp_reference: str | None = None,
         captured: bool = True,
         processing: bool = False,
-        reference: str | None = None,
         created: int | None = None,
+        **wanted: Any,
     ) -> Made:
+        """Further fields of an AdyenPayment: reference, captured_amount, method, store, splits."""
         with self.lock:
             psp = psp_reference or new_psp_reference()
             if psp in self.payments:
@@ -140,31 +153,65 @@ class SandboxState:
                 created=int(self.now()) if created is None else created,
                 captured=captured and not processing,
                 processing=processing,
-                reference=reference,
+                **wanted,
             )
             return Made("adyen", psp, psp_reference=psp)
 
-    def set_dispute(self, reference: str, status: str, amount: int | None = None) -> str:
-        """Opens a dispute about a payment, or moves the one it has; returns its id."""
-        if status not in DISPUTE_STATUSES:
-            raise ValueError(f"unknown dispute status {status!r}: one of {', '.join(sorted(DISPUTE_STATUSES))}")
+    def set_dispute(
+        self, reference: str, status: str, amount: int | None = None, *, dispute: str | None = None, new: bool = False
+    ) -> str:
+        """Moves a dispute of a payment, the first where none is named, or opens one; returns its id.
+
+        `status` is one of Stripe's, or any other word. `dispute` names the one that is meant; if the payment
+        has none of that id, it is opened with it.
+        """
         with self.lock:
             if reference in self.payments:
-                payment = self.payments[reference]
-                payment.dispute = status
-                payment.dispute_amount = payment.dispute_amount if amount is None else amount
-                return reference
+                return self._set_adyen_dispute(self.payments[reference], status, amount, dispute, new).id
             charge = self.find_charge(reference)
-            dispute = next(iter(self.disputes_of(charge.id)), None) or self._new_dispute(charge, status)
-            dispute.status = status
-            dispute.amount = dispute.amount if amount is None else amount
-            return dispute.id
+            known = None if new else _first(self.disputes_of(charge.id), dispute)
+            found = known or self._new_dispute(charge, status, dispute)
+            found.status = status
+            found.amount = found.amount if amount is None else amount
+            return found.id
 
-    def _new_dispute(self, charge: Charge, status: str) -> Dispute:
-        made = Dispute(new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now()))
+    def _new_dispute(self, charge: Charge, status: str, wanted: str | None) -> Dispute:
+        made = Dispute(wanted or new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now()))
+        if made.id in self.disputes:
+            raise ValueError(f"{made.id} exists already")
         made.payment_intent = charge.payment_intent
         self.disputes[made.id] = made
         return made
+
+    def _set_adyen_dispute(
+        self, payment: AdyenPayment, status: str, amount: int | None, wanted: str | None, new: bool
+    ) -> AdyenDispute:
+        known = None if new else _first(self.adyen_disputes.naming(payment.psp_reference), wanted)
+        dispute = known or self.new_adyen_dispute(payment, wanted, amount)
+        dispute.status = status
+        dispute.amount = dispute.amount if amount is None else amount
+        self.mirror_first_dispute(payment)
+        return dispute
+
+    def new_adyen_dispute(
+        self, payment: AdyenPayment, wanted: str | None = None, amount: int | None = None
+    ) -> AdyenDispute:
+        made = AdyenDispute(
+            id=wanted or new_psp_reference(),
+            payment=payment.psp_reference,
+            amount=payment.amount if amount is None else amount,
+            currency=payment.currency,
+            created=int(self.now()),
+        )
+        if made.id in self.adyen_disputes:
+            raise ValueError(f"{made.id} exists already")
+        self.adyen_disputes[made.id] = made
+        return made
+
+    def mirror_first_dispute(self, payment: AdyenPayment) -> None:
+        """The payment shows its first dispute."""
+        for first in self.adyen_disputes.naming(payment.psp_reference)[:1]:
+            payment.dispute, payment.dispute_amount, payment.dispute_reference = first.status, first.amount, first.id
 
     def add_dashboard_refund(self, reference: str, amount: int) -> str:
         """A refund that somebody made by hand, before or beside the program."""
@@ -175,6 +222,7 @@ class SandboxState:
             refund = StripeRefund(
                 new_id("re"), charge.id, charge.payment_intent, amount, charge.currency, int(self.now())
             )
+            refund.method = charge.method
             self.refunds[refund.id] = refund
             return refund.id
 
@@ -213,18 +261,38 @@ class SandboxState:
         return sum(r.amount for r in self.refunds_of(charge.id) if r.status not in UNDONE)
 
     def unrefunded(self, charge: Charge) -> int:
-        """What is left once refunds and lost disputes are taken off."""
-        lost = sum(d.amount for d in self.disputes_of(charge.id) if d.status == "lost")
+        """What is left once refunds and lost disputes are taken off; what was never captured is such a refund."""
+        lost = sum(self.lost(d) for d in self.disputes_of(charge.id))
         return max(0, charge.amount - self.refunded(charge) - lost)
 
+    def lost(self, dispute: Dispute) -> int:
+        """What a dispute took for good: what its balance transactions add up to, or all of it."""
+        if dispute.status not in LOST_DISPUTES:
+            return 0
+        return dispute.withdrawn if dispute.movements else dispute.amount
+
     def is_charge_refundable(self, dispute: Dispute) -> bool:
-        if dispute.status == "lost":
+        if dispute.status in LOST_DISPUTES:
             return dispute.amount < self.charges[dispute.charge].amount
         return dispute.status not in OPEN_DISPUTES
 
     def adyen_balance(self, payment: AdyenPayment) -> int:
+        """What was captured and not refunded; disputes are not taken off."""
         made = (r for r in self.refunds.naming(payment.psp_reference) if isinstance(r, AdyenRefund))
-        return payment.amount - sum(r.amount for r in made if r.success is not False)
+        return payment.taken - sum(r.amount - r.reversed_amount for r in made if r.success is not False)
+
+    # Idempotency keys
+
+    def key_records(self) -> list[KeyRecord]:
+        """Every key that came with a POST, oldest first, also those that were forgotten since."""
+        with self.lock:
+            return list(self.keys.records.values())
+
+    def forget_keys(self, provider: str | None = None, older_than: float | None = None) -> int:
+        """As a vendor that prunes: all of them, or those first used that many seconds ago; returns how many."""
+        with self.lock:
+            before = None if older_than is None else self.now() - older_than
+            return self.keys.forget_all(provider, before)
 
     def log(self, entry: LoggedRequest) -> LoggedRequest:
         with self.lock:
@@ -240,6 +308,9 @@ class SandboxState:
                 "payments": [asdict(p) for p in self.payments.values()],
                 "refunds": [_refund_json(r) for r in self.refunds.values()],
                 "disputes": [asdict(d) for d in self.disputes.values()],
+                "adyen_disputes": [asdict(d) for d in self.adyen_disputes.values()],
+                "credit_notes": [asdict(c) for c in self.credit_notes.values()],
+                "approvals": [asdict(a) for a in self.approvals.values()],
                 "invoices": [asdict(i) for i in self.invoices.values()],
                 "invoice_payments": [asdict(p) for p in self.invoice_payments.values()],
                 "requests": [asdict(r) for r in self.requests],
@@ -249,3 +320,10 @@ class SandboxState:
 
 def _refund_json(refund: Refund) -> dict[str, Any]:
     return asdict(refund) | {"payment": refund.payment}
+
+
+D = TypeVar("D", Dispute, AdyenDispute)
+
+
+def _first(disputes: list[D], wanted: str | None) -> D | None:
+    return next((each for each in disputes if wanted in (None, each.id)), None)

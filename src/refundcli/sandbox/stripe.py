@@ -15,18 +15,22 @@ from .exchange import Call, Operation, Plan, exchange, lower_headers
 from .exponents import Provider
 from .faults import Fault
 from .idempotency import Answer, Refusal
+from .records import Json
 from .state import SandboxState
+from .stripe_approvals import list_approvals, show_approval
 from .stripe_events import list_events, show_event
 from .stripe_form import Params, checked, decode, refuse, texts
 from .stripe_invoices import (
+    list_credit_notes,
     list_invoice_payments,
     list_invoices,
     mark_uncollectible,
+    show_credit_note,
     show_invoice,
     show_invoice_payment,
     void_invoice,
 )
-from .stripe_objects import API_VERSION, Json, account_json, new_request_id
+from .stripe_objects import API_VERSION, account_json, new_request_id
 from .stripe_reads import (
     list_charges,
     list_disputes,
@@ -163,6 +167,10 @@ PLANS: list[tuple[str, str, Plan]] = [
     ("POST", "/v1/invoices/{id}/mark_uncollectible", mark_uncollectible),
     ("GET", "/v1/invoice_payments", list_invoice_payments),
     ("GET", "/v1/invoice_payments/{id}", show_invoice_payment),
+    ("GET", "/v1/credit_notes", list_credit_notes),
+    ("GET", "/v1/credit_notes/{id}", show_credit_note),
+    ("GET", "/v2/core/approval_requests", list_approvals),
+    ("GET", "/v2/core/approval_requests/{id}", show_approval),
     ("GET", "/v1/events", list_events),
     ("GET", "/v1/events/{id}", show_event),
     ("GET", "/v1/disputes", list_disputes),

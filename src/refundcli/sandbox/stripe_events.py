@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from .exchange import Call, Operation
 from .faults import Fault
 from .idempotency import Answer
 from .outbox import Notice
-from .records import Dispute, Event, Invoice, StripeRefund, new_id
+from .records import CreditNote, Dispute, Event, Invoice, Json, StripeRefund, new_id
 from .shelf import PageRequest
-from .state import UNDONE, SandboxState
+from .state import LOST_DISPUTES, OPEN_DISPUTES, UNDONE, SandboxState
 from .stripe_expand import list_json
 from .stripe_form import Check, boolean, checked, refuse, text, texts
-from .stripe_invoice_objects import invoice_json
-from .stripe_objects import API_VERSION, Json, charge_json, dispute_json, new_request_id, refund_json
+from .stripe_invoice_objects import credit_note_json, invoice_json
+from .stripe_objects import API_VERSION, charge_json, dispute_json, new_request_id, refund_json
 from .stripe_reads import PAGING, cursors, missing
 
-# Where the bank only asks, it takes nothing.
-INQUIRIES = frozenset(["warning_needs_response", "warning_under_review", "warning_closed", "prevented"])
+# With these the bank has taken the money; where it only asks (warning_…), it takes nothing.
+TAKING = OPEN_DISPUTES | LOST_DISPUTES
 CLOSED = frozenset(["won", "lost", "warning_closed", "prevented"])
 
 EVENTS: dict[str, Check] = {**PAGING, "type": text, "types": texts, "delivery_success": boolean}
@@ -60,8 +61,7 @@ def refund_made(state: SandboxState, refund: StripeRefund) -> None:
 def refund_changed(state: SandboxState, refund: StripeRefund, before: Json) -> None:
     """`before` is the refund as it looked; nothing is told where nothing changed."""
     now = refund_json(refund)
-    # What was not there is told as null.
-    told = {name: before.get(name) for name in now.keys() | before.keys() if before.get(name) != now.get(name)}
+    told = differences(before, now)
     if not told:
         return
     kinds = ["refund.updated", "charge.refund.updated"]
@@ -69,21 +69,31 @@ def refund_changed(state: SandboxState, refund: StripeRefund, before: Json) -> N
         emit(state, kind, now, before=told)
 
 
-def dispute_moved(state: SandboxState, dispute: Dispute, before: str | None) -> None:
-    """`before` is the status it had, None for a new one."""
-    shape = dispute_json(state, dispute)
+def differences(before: Json, now: Json) -> Json:
+    """The fields that are otherwise now, as they were; what was not there is told as null."""
+    return {name: before.get(name) for name in now.keys() | before.keys() if before.get(name) != now.get(name)}
+
+
+def dispute_moved(state: SandboxState, dispute: Dispute, before: str | None, reinstated: int = 0) -> None:
+    """`before` is the status it had, None for a new one; `reinstated` is what a lost one gives back."""
     if before is None:
-        emit(state, "charge.dispute.created", shape)
+        emit(state, "charge.dispute.created", dispute_json(state, dispute))
     elif before != dispute.status and dispute.status not in CLOSED:
-        emit(state, "charge.dispute.updated", shape, before={"status": before})
-    if dispute.status not in INQUIRIES and dispute.status != "won" and not dispute.withdrawn:
-        dispute.withdrawn = True
-        emit(state, "charge.dispute.funds_withdrawn", shape)
+        emit(state, "charge.dispute.updated", dispute_json(state, dispute), before={"status": before})
+    if dispute.status in TAKING and not dispute.withdrawn:
+        _move_funds(state, dispute, -dispute.amount)
     if dispute.status in CLOSED and before != dispute.status:
-        emit(state, "charge.dispute.closed", shape, before={"status": before} if before else None)
-    if dispute.status == "won" and dispute.withdrawn:
-        dispute.withdrawn = False
-        emit(state, "charge.dispute.funds_reinstated", shape)
+        told = {"status": before} if before else None
+        emit(state, "charge.dispute.closed", dispute_json(state, dispute), before=told)
+    back = dispute.withdrawn if dispute.status == "won" else reinstated
+    if back:
+        _move_funds(state, dispute, back)
+
+
+def _move_funds(state: SandboxState, dispute: Dispute, amount: int) -> None:
+    dispute.movements.append((amount, int(state.now())))
+    kind = "funds_withdrawn" if amount < 0 else "funds_reinstated"
+    emit(state, f"charge.dispute.{kind}", dispute_json(state, dispute))
 
 
 def invoice_moved(state: SandboxState, invoice: Invoice, before: str | None = None, key: str | None = None) -> None:
@@ -91,6 +101,28 @@ def invoice_moved(state: SandboxState, invoice: Invoice, before: str | None = No
     if invoice.status in kinds:
         told = {"status": before} if before else None
         emit(state, kinds[invoice.status], invoice_json(state, invoice), before=told, key=key)
+
+
+def emit_thin(state: SandboxState, kind: str, related: Json) -> None:
+    """An event of Stripe's API v2: it names the object and does not show it."""
+    body = {
+        "id": new_id("evt"),
+        "object": "v2.core.event",
+        "type": kind,
+        "livemode": False,
+        "created": iso_time(state.now()),
+        "reason": None,
+        "related_object": related,
+    }
+    state.outbox.put(Notice("stripe", kind, json.dumps(body).encode()))
+
+
+def iso_time(at: float) -> str:
+    return datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", ".000Z")
+
+
+def credit_note_changed(state: SandboxState, note: CreditNote, kind: str) -> None:
+    emit(state, f"credit_note.{kind}", credit_note_json(state, note))
 
 
 def list_events(state: SandboxState, call: Call, fault: Fault | None) -> Operation:

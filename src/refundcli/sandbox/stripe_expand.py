@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .idempotency import Refusal
+from .records import Json, StripeRefund
 from .state import SandboxState
 from .stripe_form import refuse
-from .stripe_invoice_objects import associated, payment_json
-from .stripe_objects import Json, charge_json, intent_json, refund_json
+from .stripe_invoice_objects import associated, invoice_json, payment_json
+from .stripe_objects import charge_json, intent_json, refund_json
 
 # The vendor counts the `data` of a list as a level.
 DEPTH = 4
@@ -34,6 +35,9 @@ def _expand(state: SandboxState, shape: Json, steps: list[str], path: str) -> No
     if head == "data" and kind == "list":
         for each in shape["data"]:
             _expand(state, each, rest or [""], path)
+        return
+    if (kind, head, rest) == ("credit_note", "refunds", ["refund"]):
+        shape[head] = _linked_refunds(state, shape)
         return
     if (kind, head) == ("invoice_payment", "payment") and rest:
         _expand(state, shape[head], rest, path)
@@ -73,6 +77,15 @@ def _payments_of(state: SandboxState, shape: Json) -> Json:
     return list_json("/v1/invoice_payments", made[:10], len(made) > 10)
 
 
+def _invoice_of(state: SandboxState, shape: Json) -> Json | None:
+    return invoice_json(state, state.invoices[shape["invoice"]])
+
+
+def _linked_refunds(state: SandboxState, shape: Json) -> list[Json]:
+    found = [(each, state.refunds.get(each["refund"])) for each in shape["refunds"]]
+    return [each | {"refund": refund_json(r)} if isinstance(r, StripeRefund) else each for each, r in found]
+
+
 def _record_of(state: SandboxState, shape: Json) -> Json | None:
     return associated(state, shape)
 
@@ -86,6 +99,7 @@ EXPANDABLE: dict[tuple[str, str], Callable[[SandboxState, Json], Json | None]] =
     ("charge", "refunds"): _refunds_of,
     ("payment_intent", "latest_charge"): _charge_of("latest_charge"),
     ("invoice", "payments"): _payments_of,
+    ("credit_note", "invoice"): _invoice_of,
     ("associated_payment", "payment_intent"): _intent_of,
     ("associated_payment", "charge"): _charge_of("charge"),
     ("associated_payment", "payment_record"): _record_of,

@@ -5,24 +5,25 @@ from __future__ import annotations
 import hashlib
 
 from .exponents import to_major
-from .records import Invoice, InvoicePayment
+from .records import CreditNote, Invoice, InvoicePayment, Json
 from .state import SandboxState
-from .stripe_objects import Json
+from .stripe_objects import overlaid
 
 
 def invoice_json(state: SandboxState, invoice: Invoice) -> Json:
     paid, elsewhere = _paid(state, invoice)
-    return {
+    before, after = credited(state, invoice)
+    shape = {
         "id": invoice.id,
         "object": "invoice",
         "account_country": "SE",
         "account_name": "Sandbox",
         "account_tax_ids": None,
-        "amount_due": invoice.total,
-        "amount_overpaid": max(0, paid - invoice.total),
+        "amount_due": amount_due(state, invoice),
+        "amount_overpaid": max(0, paid - amount_due(state, invoice)),
         "amount_paid": paid,
         "amount_paid_off_stripe": elsewhere,
-        "amount_remaining": max(0, invoice.total - paid),
+        "amount_remaining": max(0, amount_due(state, invoice) - paid),
         "amount_shipping": 0,
         "application": None,
         "attempt_count": 1 if invoice.status == "paid" else 0,
@@ -45,7 +46,25 @@ def invoice_json(state: SandboxState, invoice: Invoice) -> Json:
         "total": invoice.total,
         "livemode": False,
         "metadata": {},
-    } | {**_customer(invoice), **_sums(invoice), **_times(invoice), **_nothing(), "lines": _lines(invoice)}
+    }
+    shape |= {**_customer(invoice), **_sums(invoice), **_times(invoice), **_nothing(), "lines": _lines(invoice)}
+    shape |= {"pre_payment_credit_notes_amount": before, "post_payment_credit_notes_amount": after}
+    return overlaid(shape, invoice.fields)
+
+
+def credited(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
+    """What issued credit notes took off before it was paid, and what they gave back afterwards."""
+    notes = [each for each in state.credit_notes.naming(invoice.id) if each.status == "issued"]
+    return sum(n.pre_payment_amount for n in notes), sum(n.amount - n.pre_payment_amount for n in notes)
+
+
+def amount_due(state: SandboxState, invoice: Invoice) -> int:
+    """What the customer is to pay: the total, less credit it had and credit notes, plus debt it had."""
+    return max(0, invoice.total + invoice.starting_balance - credited(state, invoice)[0])
+
+
+def amount_remaining(state: SandboxState, invoice: Invoice) -> int:
+    return max(0, amount_due(state, invoice) - _paid(state, invoice)[0])
 
 
 def _paid(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
@@ -53,9 +72,10 @@ def _paid(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
     made = [each for each in state.invoice_payments.naming(invoice.id) if each.status == "paid"]
     total = sum(each.amount for each in made)
     elsewhere = sum(each.amount for each in made if each.kind == "payment_record")
-    if invoice.status != "paid" or total >= invoice.total:
+    due = amount_due(state, invoice)
+    if invoice.status != "paid" or total >= due:
         return total, elsewhere
-    return invoice.total, elsewhere + invoice.total - total
+    return due, elsewhere + due - total
 
 
 def _customer(invoice: Invoice) -> Json:
@@ -74,10 +94,9 @@ def _customer(invoice: Invoice) -> Json:
 
 def _sums(invoice: Invoice) -> Json:
     return {
-        "ending_balance": 0,
-        "post_payment_credit_notes_amount": 0,
-        "pre_payment_credit_notes_amount": 0,
-        "starting_balance": 0,
+        # Credit that was more than the total is still the customer's.
+        "ending_balance": min(0, invoice.starting_balance + invoice.total),
+        "starting_balance": invoice.starting_balance,
         "subtotal": invoice.total,
         "subtotal_excluding_tax": invoice.total,
         "total_discount_amounts": [],
@@ -179,7 +198,7 @@ def _line_parent(invoice: Invoice, own: str) -> Json:
 
 
 def payment_json(payment: InvoicePayment) -> Json:
-    return {
+    shape = {
         "id": payment.id,
         "object": "invoice_payment",
         "amount_paid": payment.amount if payment.status == "paid" else None,
@@ -196,6 +215,77 @@ def payment_json(payment: InvoicePayment) -> Json:
             "paid_at": payment.created if payment.status == "paid" else None,
         },
     }
+    return overlaid(shape, payment.fields)
+
+
+def credit_note_json(state: SandboxState, note: CreditNote) -> Json:
+    shape = {
+        "id": note.id,
+        "object": "credit_note",
+        "amount": note.amount,
+        "amount_shipping": 0,
+        "created": note.created,
+        "currency": note.currency,
+        "customer": note.customer,
+        "customer_account": None,
+        "customer_balance_transaction": f"cbtxn_{note.id.removeprefix('cn_')}" if note.credit_amount else None,
+        "discount_amount": 0,
+        "discount_amounts": [],
+        "effective_at": note.created,
+        "invoice": note.invoice,
+        "lines": _note_lines(note),
+        "livemode": False,
+        "memo": note.memo,
+        "metadata": {},
+        "number": note.number,
+        "out_of_band_amount": note.out_of_band_amount or None,
+        "pdf": f"https://pay.stripe.com/credit_notes/{note.id}/pdf",
+        "post_payment_amount": note.amount - note.pre_payment_amount,
+        "pre_payment_amount": note.pre_payment_amount,
+        "pretax_credit_amounts": [],
+        "reason": note.reason,
+        "refunds": [_note_refund(refund, amount) for refund, amount in note.refunds],
+        "shipping_cost": None,
+        "status": note.status,
+        "subtotal": note.amount,
+        "subtotal_excluding_tax": note.amount,
+        "total": note.amount,
+        "total_excluding_tax": note.amount,
+        "total_taxes": [],
+        "type": _note_type(note),
+        "voided_at": note.voided_at,
+    }
+    return overlaid(shape, note.fields)
+
+
+def _note_type(note: CreditNote) -> str:
+    if note.pre_payment_amount == note.amount:
+        return "pre_payment"
+    return "mixed" if note.pre_payment_amount else "post_payment"
+
+
+def _note_refund(refund: str, amount: int) -> Json:
+    return {"amount_refunded": amount, "payment_record_refund": None, "refund": refund, "type": "refund"}
+
+
+def _note_lines(note: CreditNote) -> Json:
+    line = {
+        "id": f"cnli_{note.id.removeprefix('cn_')}",
+        "object": "credit_note_line_item",
+        "amount": note.amount,
+        "description": note.memo or "Credit",
+        "discount_amount": 0,
+        "discount_amounts": [],
+        "livemode": False,
+        "pretax_credit_amounts": [],
+        "quantity": 1,
+        "tax_rates": [],
+        "taxes": [],
+        "type": "custom_line_item",
+        "unit_amount": note.amount,
+        "unit_amount_decimal": str(note.amount),
+    }
+    return {"object": "list", "data": [line], "has_more": False, "url": f"/v1/credit_notes/{note.id}/lines"}
 
 
 def record_json(payment: InvoicePayment) -> Json:

@@ -8,14 +8,13 @@ from typing import Any
 from .exchange import Call, Operation
 from .faults import Fault
 from .idempotency import Answer
-from .records import Invoice, InvoicePayment
+from .records import CreditNote, Invoice, InvoicePayment, Json
 from .shelf import PageRequest
 from .state import SandboxState
 from .stripe_events import invoice_moved
 from .stripe_expand import expand
 from .stripe_form import Check, Params, checked, one_of, refuse, text, texts, time_range
-from .stripe_invoice_objects import invoice_json, payment_json
-from .stripe_objects import Json
+from .stripe_invoice_objects import credit_note_json, invoice_json, payment_json
 from .stripe_reads import PAGING, cursors, listed, missing, show
 
 INVOICES: dict[str, Check] = {
@@ -50,6 +49,8 @@ INVOICE_PAYMENTS: dict[str, Check] = {
     "payment": _payment,
     "status": one_of("canceled", "open", "paid"),
 }
+
+CREDIT_NOTES: dict[str, Check] = {**PAGING, "invoice": text, "customer": text, "customer_account": text}
 
 
 def list_invoices(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -157,5 +158,32 @@ def show_invoice_payment(state: SandboxState, call: Call, fault: Fault | None) -
         if wanted not in state.invoice_payments:
             raise missing("invoice_payment", wanted, "invoice_payment")
         return payment_json(state.invoice_payments[wanted])
+
+    return show(find, state, call, {})
+
+
+def list_credit_notes(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, CREDIT_NOTES)
+
+    def answer() -> Answer:
+        if "invoice" in params:
+            _find(state, params["invoice"])
+        wanted: PageRequest[CreditNote] = PageRequest(
+            **cursors(params, state.credit_notes),
+            naming=params.get("invoice", params.get("customer")),
+            wanted=lambda note: "customer_account" not in params and params.get("customer") in (None, note.customer),
+        )
+        return listed(
+            state, "/v1/credit_notes", state.credit_notes, wanted, lambda note: credit_note_json(state, note), params
+        )
+
+    return answer
+
+
+def show_credit_note(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    def find(state: SandboxState, wanted: str) -> Json:
+        if wanted not in state.credit_notes:
+            raise missing("credit_note", wanted, "id")
+        return credit_note_json(state, state.credit_notes[wanted])
 
     return show(find, state, call, {})

@@ -8,11 +8,12 @@ from typing import TypeVar
 from .exchange import Call, Operation
 from .faults import Fault
 from .idempotency import Answer
+from .records import Json
 from .shelf import PageRequest, Shelf, Shelved
 from .state import Charge, Dispute, Refund, SandboxState, StripeRefund
 from .stripe_expand import expand, list_json
 from .stripe_form import Check, Params, checked, page_size, refuse, text, texts, time_range
-from .stripe_objects import Json, charge_json, dispute_json, intent_json, refund_json
+from .stripe_objects import charge_json, dispute_json, intent_json, refund_json
 
 PAGING: dict[str, Check] = {
     "limit": page_size,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from .exchange import Call, Operation
 from .exponents import step
-from .faults import OUTCOMES, Fault
+from .faults import APPROVAL, OUTCOMES, Fault
 from .idempotency import Answer
 from .state import Charge, SandboxState, StripeRefund, new_id
+from .stripe_approvals import ask
 from .stripe_events import refund_changed, refund_made
 from .stripe_expand import expand
 from .stripe_form import Check, Params, boolean, checked, metadata, one_of, positive, refuse, text, texts
+from .stripe_methods import BY_EMAIL, NO_REFUNDS
 from .stripe_objects import refund_json, told_amount
 from .stripe_reads import find_refund, missing
 
@@ -36,25 +38,47 @@ def create_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
     _refuse_what_is_not_played(params)
 
     def create() -> Answer:
-        charge = _charge_to_refund(state, params)
-        amount = _amount_to_refund(state, charge, params)
-        refund = _make(state, charge, amount, params, call.key)
-        _turn_out(refund, fault, state.now())
-        state.refunds[refund.id] = refund
-        refund_made(state, refund)
+        if fault is not None and fault.behaviour == APPROVAL:
+            _amount_to_refund(state, _charge_to_refund(state, params), params)
+            return ask(state, params, call.key, fault)
+        refund = make_refund(state, params, call.key, fault)
         return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
 
     return create
 
 
+def make_refund(state: SandboxState, params: Params, key: str | None, fault: Fault | None) -> StripeRefund:
+    """A refund as it was asked for; a Refusal where Stripe would refuse it."""
+    charge = _charge_to_refund(state, params)
+    amount = _amount_to_refund(state, charge, params)
+    _refuse_what_its_method_cannot(charge, params)
+    refund = _make(state, charge, amount, params, key)
+    _turn_out(refund, fault, state.now())
+    state.refunds[refund.id] = refund
+    refund_made(state, refund)
+    return refund
+
+
+def _refuse_what_its_method_cannot(charge: Charge, params: Params) -> None:
+    if charge.method in NO_REFUNDS:
+        raise refuse(f"Payments with {charge.method} cannot be refunded.", code="charge_not_refundable")
+    known = charge.fields.get("billing_details", {}).get("email")
+    if charge.method in BY_EMAIL and not known and "instructions_email" not in params:
+        raise refuse(
+            "Stripe sends the customer instructions by e-mail: instructions_email is missing.",
+            code="parameter_missing",
+            param="instructions_email",
+        )
+    for name, needed in (("reverse_transfer", "transfer_data"), ("refund_application_fee", "application_fee_amount")):
+        if params.get(name) and not charge.fields.get(needed):
+            raise refuse(f"{name} needs a charge made for a connected account.", param=name)
+
+
 def _refuse_what_is_not_played(params: Params) -> None:
-    """Customer-balance refunds and Connect: no charge here has either."""
+    """Refunds of a customer's cash balance: no customer here has one."""
     for name in ("origin", "currency", "customer"):
         if name in params:
             raise refuse("The sandbox has no customer balances.", param=name)
-    for name in ("refund_application_fee", "reverse_transfer"):
-        if params.get(name):
-            raise refuse(f"{name} needs a charge made for a connected account.", param=name)
 
 
 def _charge_to_refund(state: SandboxState, params: Params) -> Charge:
@@ -127,13 +151,15 @@ def _make(state: SandboxState, charge: Charge, amount: int, params: Params, key:
         metadata={name: told for name, told in params.get("metadata", {}).items() if told},
         idempotency_key=key,
         instructions_email=params.get("instructions_email"),
+        status="requires_action" if charge.method in BY_EMAIL else "succeeded",
+        method=charge.method,
     )
 
 
 def _turn_out(refund: StripeRefund, fault: Fault | None, at: float) -> None:
     if fault is None or fault.behaviour not in OUTCOMES:
         return
-    refund.status = fault.behaviour
+    refund.status, refund.pending_reason = fault.behaviour, fault.pending_reason
     if refund.status == "failed":
         refund.failure_reason = fault.failure_reason or "expired_or_canceled_card"
     refund.ending = fault.ending(at)

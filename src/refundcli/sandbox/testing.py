@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
+from zoneinfo import ZoneInfo
 
-from . import changes, webhooks
-from .adyen_reports import Kind, entries, report
-from .billing import MadeInvoice, make_invoice
+from . import (
+    adyen_disputes,
+    adyen_effects,
+    adyen_events,
+    approvals,
+    billing,
+    changes,
+    stripe_patch,
+    stripe_payments,
+    webhooks,
+)
+from .adyen_reports import Kind, add_line, entries, report
+from .billing import MadeInvoice
 from .control import notify
 from .exponents import Provider, to_minor
 from .faults import Fault
-from .records import LoggedRequest, Made, Refund
+from .idempotency import KeyRecord
+from .records import ApprovalRequest, CreditNote, LoggedRequest, Made, Refund
 from .server import bind, make_server, url_of
 from .state import SandboxState
 from .webhooks import Delivery
@@ -64,9 +76,86 @@ class RunningSandbox:
             self.state, {"provider": provider, "amount": amount, "currency": currency, **wanted}
         )
 
-    def dispute(self, reference: str, status: str = "needs_response", amount: int | None = None) -> str:
-        """Opened, or moved on; the events are queued."""
-        return changes.dispute(self.state, reference, status, amount)
+    def dispute(self, reference: str, status: str = "needs_response", amount: int | None = None, **wanted: Any) -> str:
+        """Opened, or moved on; the events are queued. Any status; dispute= names which, new=True opens one more.
+
+        Stripe: reinstated= is what a lost one gives back; any other field is set on the object.
+        """
+        return changes.dispute(self.state, reference, status, amount, **wanted)
+
+    def adyen_dispute(self, payment: str, codes: str | Sequence[str], **wanted: Any) -> str:
+        """A dispute that goes through these codes, or a life by name ("prearbitration lost"); its pspReference.
+
+        dispute= goes on with one, amount= is a part, original_reference=None leaves the payment out; the rest as
+        of `adyen_event`.
+        """
+        life = codes if isinstance(codes, str) else tuple(codes)
+        return adyen_disputes.live(self.state, payment, life, **wanted)
+
+    def adyen_event(self, event_code: str, payment: str | None = None, **wanted: Any) -> dict[str, Any]:
+        """Any of Adyen's items, sent and done; returns the item.
+
+        success=, amount=, currency=, psp_reference=, original_reference= (None leaves it out),
+        merchant_reference=, reason=, additional_data=, event_date=, payment_method=, merchant_account=, live=,
+        item= (fields as they stand, None takes one away), effect=False (words only).
+        """
+        return adyen_effects.event(self.state, event_code, payment=payment, **wanted)
+
+    def adyen_webhook(self, body: Mapping[str, Any]) -> None:
+        """One of Adyen's other shape: `type` and `data`, with the HMAC in a header."""
+        with self.state.lock:
+            adyen_events.send_other(self.state, body)
+
+    def stripe_object(self, wanted: str) -> dict[str, Any]:
+        """As Stripe would answer it now, not expanded."""
+        with self.state.lock:
+            return stripe_patch.find(self.state, wanted).shape()
+
+    def patch(
+        self, wanted: str, fields: Mapping[str, Any], *, remove: Sequence[str] = (), event: str | bool = True
+    ) -> dict[str, Any]:
+        """Any fields of any Stripe object, merged; its event is queued, or the one named, or with False none."""
+        return stripe_patch.patch(self.state, wanted, fields, remove=remove, event=event)
+
+    def stripe_event(self, kind: str, about: str | None = None, **wanted: Any) -> None:
+        """Any type of event about an object, or with shape= any other; fields=, previous_attributes=."""
+        stripe_patch.send_event(self.state, kind, about=about, **wanted)
+
+    def payment_becomes(self, reference: str, status: str) -> None:
+        """A Stripe payment: canceled, expired, failed, processing, requires_capture, succeeded."""
+        with self.state.lock:
+            stripe_payments.becomes(self.state, self.state.find_charge(reference), status)
+
+    def credit_note(self, invoice: str, amount: int, **wanted: Any) -> CreditNote:
+        """A Stripe credit note, to the customer's balance if neither refund_amount=, refunds= nor
+        out_of_band_amount= says otherwise; further reason=, memo=, id=, number=."""
+        return billing.make_credit_note(self.state, {"invoice": invoice, "amount": amount, **wanted})
+
+    def void_credit_note(self, wanted: str) -> None:
+        billing.void_credit_note(self.state, wanted)
+
+    @property
+    def approvals(self) -> list[ApprovalRequest]:
+        """What faults("approval_required") made Stripe ask for, oldest first."""
+        with self.state.lock:
+            return list(self.state.approvals.values())
+
+    def approve(self, request: str) -> str | None:
+        """Stripe makes the refund, whose id is returned; None where it no longer can."""
+        return approvals.end(self.state, request, "approved").refund
+
+    def decline(self, request: str, status: str = "rejected") -> None:
+        """Nothing is made; status= may be canceled or expired."""
+        approvals.end(self.state, request, status)
+
+    @property
+    def keys(self) -> list[KeyRecord]:
+        """Each idempotency key that came: key, first_seen by the sandbox's clock, count, params of each request."""
+        return self.state.key_records()
+
+    def forget_keys(self, provider: Provider | None = None, older_than: float | None = None) -> int:
+        """The vendor's memory of keys, all or those first used so many seconds ago; `keys` still shows them."""
+        return self.state.forget_keys(provider, older_than)
 
     def invoice(
         self,
@@ -80,13 +169,14 @@ class RunningSandbox:
     ) -> MadeInvoice:
         """A Stripe invoice of "100.00 EUR", or of so many minor units; amounts of `payments` as that of the total.
 
-        Further: id, customer, customer_name, products, subscription, collection_method, created, due_date.
+        Further: id, customer, customer_name, products, subscription, collection_method, created, due_date,
+        starting_balance (negative for credit), fields.
         """
         amount, currency = self._minor(total, currency)
         given = {"total": amount, "currency": currency, "number": number, "status": status, **wanted}
         if payments is not None:
             given["payments"] = [{**each, "amount": self._minor(each["amount"], currency)[0]} for each in payments]
-        return make_invoice(self.state, given)
+        return billing.make_invoice(self.state, given)
 
     def _minor(self, amount: str | int, currency: str, provider: Provider = "stripe") -> tuple[int, str]:
         if isinstance(amount, int):
@@ -95,11 +185,15 @@ class RunningSandbox:
         return to_minor(provider, number, code or currency), code or currency
 
     def dashboard_refund(self, reference: str, amount: int, **wanted: Any) -> str:
-        """Made by hand at the provider. Stripe: status=, reason=, metadata=. Adyen: event="CANCEL_OR_REFUND"."""
+        """Made by hand at the provider. Stripe: status= (any, or None), reason=, metadata=, any other field.
+
+        Adyen: event="CANCEL_OR_REFUND" or "REFUND_WITH_DATA".
+        """
         return changes.refund_by_hand(self.state, reference, amount, **wanted)
 
-    def capture(self, reference: str) -> None:
-        changes.capture(self.state, reference)
+    def capture(self, reference: str, amount: int | None = None) -> None:
+        """All of it, or `amount`: Stripe then lists the rest as refunded."""
+        changes.capture(self.state, reference, amount)
 
     def notify(self, payment: str, event_code: str, **wanted: Any) -> None:
         """Queues any of Adyen's items: psp_reference=, reference=, amount=, success=, reason=, data=."""
@@ -113,9 +207,17 @@ class RunningSandbox:
         """What is queued, as it would be sent."""
         return webhooks.deliveries(self.state, provider, drain=drain, signed_at=signed_at)
 
-    def report(self, kind: Kind) -> str:
-        """Adyen's "payment-accounting" or "settlement-details" of what there is."""
-        return "".join(report(kind, entries(self.state)))
+    def report(self, kind: Kind, *, zone: str = "Europe/Amsterdam", without: Collection[str] = ()) -> str:
+        """Adyen's "payment-accounting" or "settlement-details" of what there is; without= leaves columns out."""
+        return "".join(report(kind, entries(self.state), ZoneInfo(zone), without=without))
+
+    def report_line(self, kind: str, payment: str = "", amount: int | None = None, **wanted: Any) -> None:
+        """One line more in both reports, of any type.
+
+        currency=, at=, modification=, modification_reference=, reference=, merchant=, side= ("debit", "credit"),
+        cells= (by column name).
+        """
+        add_line(self.state, kind, payment, amount, **wanted)
 
     def deliver(
         self, *, provider: Provider | None = None, order: str = "in", seed: int = 0, times: int = 1
@@ -136,7 +238,8 @@ class RunningSandbox:
         changes.advance(self.state, seconds)
 
     def settle(self, refund_id: str, **outcome: Any) -> None:
-        """Stripe: status=, failure_reason=. Adyen: success=, reason=, or event="REFUND_FAILED", "REFUNDED_REVERSED"."""
+        """Stripe: status=, failure_reason=, any other field. Adyen: success=, reason=, or event="REFUND_FAILED",
+        "REFUNDED_REVERSED" with amount= where only a part came back."""
         changes.settle(self.state, refund_id, outcome)
 
     @property

@@ -110,10 +110,14 @@ def written(notice: Notice, endpoint: Endpoint, signed_at: int | None = None) ->
         if endpoint.secret:
             headers["Stripe-Signature"] = stripe_signature(body, endpoint.secret, signed_at)
         return Delivery("stripe", notice.kind, headers, body)
+    if notice.whole:
+        if endpoint.hmac_key:
+            headers |= {"HmacSignature": _hmac(endpoint.hmac_key, notice.body), "Protocol": "HmacSHA256"}
+        return Delivery("adyen", notice.kind, headers, notice.body.decode())
     item = json.loads(notice.body)
     if endpoint.hmac_key:
-        item["additionalData"]["hmacSignature"] = adyen_signature(item, endpoint.hmac_key)
-    return Delivery("adyen", notice.kind, headers, json.dumps(envelope([item]), ensure_ascii=False))
+        item.setdefault("additionalData", {})["hmacSignature"] = adyen_signature(item, endpoint.hmac_key)
+    return Delivery("adyen", notice.kind, headers, json.dumps(envelope([item], live=notice.live), ensure_ascii=False))
 
 
 def stripe_signature(body: str, secret: str, at: int | None = None) -> str:
@@ -125,16 +129,23 @@ def stripe_signature(body: str, secret: str, at: int | None = None) -> str:
 
 def adyen_signature(item: Mapping[str, Any], hmac_key: str) -> str:
     told = [item.get(name) or "" for name in SIGNED_BEFORE]
-    told += [item["amount"]["value"], item["amount"]["currency"], item["eventCode"], item["success"]]
-    digest = hmac.new(bytes.fromhex(hmac_key), ":".join(map(str, told)).encode(), hashlib.sha256).digest()
-    return base64.b64encode(digest).decode()
+    amount = item.get("amount") or {}
+    told += [amount.get("value", ""), amount.get("currency", ""), item.get("eventCode", ""), item.get("success", "")]
+    return _hmac(hmac_key, ":".join(map(str, told)).encode())
+
+
+def _hmac(hmac_key: str, signed: bytes) -> str:
+    return base64.b64encode(hmac.new(bytes.fromhex(hmac_key), signed, hashlib.sha256).digest()).decode()
 
 
 SIGNED_BEFORE = ("pspReference", "originalReference", "merchantAccountCode", "merchantReference")
 
 
-def envelope(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"live": "false", "notificationItems": [{"NotificationRequestItem": item} for item in items]}
+def envelope(items: list[dict[str, Any]], *, live: bool = False) -> dict[str, Any]:
+    return {
+        "live": "true" if live else "false",
+        "notificationItems": [{"NotificationRequestItem": item} for item in items],
+    }
 
 
 def _post(delivery: Delivery, endpoint: Endpoint) -> int:

@@ -1,8 +1,9 @@
 """A person says that they know of a refund that failed after its success, or came back."""
 
 from refundcli.domain.errors import Refused
+from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
-from refundcli.services.finding import RefundNotFound
+from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.ports import Books, Reading, Writing
 
 
@@ -18,20 +19,63 @@ class NothingToAcknowledge(Refused):
         )
 
 
-def check(reading: Reading, refund_id: str) -> Refund:
-    """The refund, if it waits for a person. Raises RefundNotFound, NothingToAcknowledge."""
+class SucceededAfterFailure(Refused):
+    """The provider sent it again by itself: the customer most likely has the money (R14)."""
+
+    code = "succeeded-after-failure"
+
+    def __init__(self, refund: Refund) -> None:
+        who = refund.provider.label if refund.provider else "The provider"
+        amount, number = refund.amount.number, refund.invoice_number
+        super().__init__(
+            f"{who} reported {refund.id} as failed, and later as successful: the customer most likely has the money.",
+            hint=f"To record it: refundcli mark-refunded {number} --amount {amount} --reason {refund.reason} "
+            f"--after-failed {refund.id} --evidence TEXT\n"
+            f"Only if the customer does not have it: refundcli acknowledge {refund.id} --not-refunded --memo TEXT",
+            context={"refund": refund.id, "invoice": number},
+        )
+
+
+class NoLoss(Refused):
+    code = "nothing-to-acknowledge"
+
+    def __init__(self, invoice: Invoice) -> None:
+        super().__init__(
+            f"{invoice.number} has no loss: not more is out than was captured.",
+            hint=f"refundcli invoice show {invoice.number}",
+            context={"invoice": invoice.number},
+        )
+
+
+def acknowledge_loss(number: str, *, memo: str, books: Books) -> Invoice:
+    """A person knows that more is out of an invoice than was captured (I13). Raises InvoiceNotFound, NoLoss."""
+
+    def know(tx: Writing) -> Invoice:
+        invoice = invoice_named(tx, number)
+        if not invoice.loss:
+            raise NoLoss(invoice)
+        tx.acknowledge_loss(invoice, memo=memo)
+        return invoice_named(tx, number)
+
+    return books.write(know)
+
+
+def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Refund:
+    """The refund, if it waits for a person. Raises RefundNotFound, NothingToAcknowledge, SucceededAfterFailure."""
     refund = reading.refund(refund_id)
     if refund is None:
         raise RefundNotFound(refund_id)
     if not refund.needs_acknowledgement:
         raise NothingToAcknowledge(refund)
+    if refund.succeeded_after_failure and not not_refunded:
+        raise SucceededAfterFailure(refund)
     return refund
 
 
-def acknowledge(refund_id: str, *, memo: str, books: Books) -> Refund:
+def acknowledge(refund_id: str, *, memo: str, books: Books, not_refunded: bool = False) -> Refund:
     """Write it down; after a late failure the amount is free to be refunded again from then on."""
 
     def know(tx: Writing) -> Refund:
-        return tx.acknowledge(check(tx, refund_id), memo=memo)
+        return tx.acknowledge(check(tx, refund_id, not_refunded=not_refunded), memo=memo)
 
     return books.write(know)

@@ -82,6 +82,7 @@ class RecordWishes:
     clock: Clock
     operator: str
     kind: RunKind = RunKind.MARK_REFUNDED
+    allow_duplicate: bool = False
 
     def request(self, row: BulkRow, key: str, amount: Money | None = None) -> MarkRequest:
         return MarkRequest(
@@ -94,6 +95,7 @@ class RecordWishes:
             memo=row.memo,
             payment=row.payment,
             out_of_band=OutOfBand(row.method, row.reference, row.refunded_on),
+            allow_duplicate=self.allow_duplicate,
         )
 
     def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:

@@ -21,6 +21,7 @@ class DifferenceKind(StrEnum):
     CURRENCY = "currency"
     DISPUTE = "dispute"
     UNALLOCATED = "unallocated"  # the provider took more than the invoices here have of it
+    UNADOPTED = "unadopted"  # an external refund that has no reason and no credit note yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,8 @@ class Difference:
 
     @property
     def bars_a_refund(self) -> bool:
-        """Money that no invoice here has a share of is looked into, and is no reason against refunding a share."""
-        return self.kind is not DifferenceKind.UNALLOCATED
+        """What has its amounts right is looked into, and is no reason against refunding what is left."""
+        return self.kind not in (DifferenceKind.UNALLOCATED, DifferenceKind.UNADOPTED)
 
     def __str__(self) -> str:
         return f"{self.what}: {self.here or 'nothing'} here, {self.there or 'nothing'} there"
@@ -193,6 +194,9 @@ class _SideBySide:
             yield self.differs(kind, "refund", str(known.amount), str(told.amount), amount=gap, **at)
         if told.state not in _SAME_STORY[known.state]:
             yield self.differs(DifferenceKind.STATUS, "refund", known.state, told.state, amount=told.amount, **at)
+        elif known.is_unadopted:
+            here = "may be one that was recorded" if known.undecided else "no credit note"
+            yield self.differs(DifferenceKind.UNADOPTED, "refund", here, str(told.amount), amount=told.amount, **at)
 
     def _not_here(self, strangers: Sequence[RefundNews]) -> Iterator[Difference]:
         """Refunds by other hands; those from before the payment was imported may be in the figure it came with."""

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from refundcli.domain.errors import RefundcliError, Refused, SettingsProblem
-from refundcli.domain.invoice import Payment
 from refundcli.domain.refund import Refund
-from refundcli.domain.refusals import RuleRefusal
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.refusals import RuleRefusal, UnsupportedRefund
+from refundcli.domain.statuses import RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.interrupts import held_until_written
 from refundcli.services.leases import new_lease
@@ -21,13 +20,18 @@ from refundcli.services.preflight import (
     AlreadyAtProvider,
     DiffersFromProvider,
     OwnRefund,
+    PaymentPlace,
+    note_findings,
     own_refund_in,
+    place_of,
     refuse_differences,
+    truth_at,
 )
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.provider_news import PaymentTruth
 from refundcli.services.rules_again import why_not_any_more
 from refundcli.services.sending import SendingPolicy, call, settle, take_down
+from refundcli.services.upkeep import keep_up_in
 from refundcli.services.verdicts import NEVER_SENT
 
 # A snapshot says nothing of what happened since. A pause is longer than this, or ends the snapshot by itself.
@@ -50,6 +54,15 @@ class StaleSnapshot(SettingsProblem):
         )
 
 
+class CannotBeChecked(SettingsProblem):
+    """The provider could not be asked before the first send, and so nothing is sent: `message` says why."""
+
+    code = "cannot-be-checked"
+
+    def __init__(self, refund: Refund, why: RefundcliError) -> None:
+        super().__init__(why.message, hint=why.hint, context={"refund": refund.id, "invoice": refund.invoice_number})
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A payment as its provider had it; `payment` is None where the provider has none of that reference."""
@@ -65,15 +78,16 @@ class Snapshot:
         return self.payment is not None and own_refund_in(self.payment, refund.id) is not None
 
 
-def snapshot_of(reference: str, provider: Provider, *, of_invoice: str, providers: Providers, clock: Clock) -> Snapshot:
+def snapshot_of(place: PaymentPlace, *, providers: Providers, clock: Clock) -> Snapshot:
     """Ask the provider for a payment. Raises ProviderUnreachable, CannotBeHeld."""
     taken_at = clock.now()
-    return Snapshot(providers.records(provider).payment(reference, of_invoice=of_invoice), taken_at)
+    return Snapshot(truth_at(place, providers), taken_at)
 
 
-def payment_of(reading: RefundReading, refund: Refund) -> Payment:
+def place_at_provider(reading: RefundReading, refund: Refund) -> PaymentPlace | None:
+    """Where its payment is looked up; None where the provider cannot be asked."""
     invoice = invoice_named(reading, refund.invoice_number)
-    return next(payment for payment in invoice.payments if payment.id == refund.payment_id)
+    return place_of(invoice, next(payment for payment in invoice.payments if payment.id == refund.payment_id))
 
 
 def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | None) -> Refused | None:
@@ -83,7 +97,7 @@ def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | No
         return refusal
     try:
         refuse_differences(invoice_named(reading, refund.invoice_number), {refund.payment_id: snapshot.payment})
-    except DiffersFromProvider as differs:
+    except (DiffersFromProvider, UnsupportedRefund) as differs:
         return differs
     return None
 
@@ -92,18 +106,33 @@ def check_listed(refund: Refund, snapshot: Snapshot) -> None:
     """Raises AlreadyAtProvider where the provider has this refund, but of another amount."""
     found = own_refund_in(snapshot.payment, refund.id) if snapshot.payment else None
     if found and found.amount != refund.amount:
-        raise AlreadyAtProvider(refund.invoice_number, found, OwnRefund(refund.id, refund.amount))
+        own = OwnRefund(refund.id, refund.amount)
+        raise AlreadyAtProvider(refund.invoice_number, found.provider, found.reference, found.amount, own)
 
 
-def fail_unsent_in(tx: Writing, refund: Refund, why: str, *, clock: Clock, policy: SendingPolicy) -> Refund | None:
+def fail_unsent_in(
+    tx: Writing, refund: Refund, why: str, *, clock: Clock, policy: SendingPolicy, is_refused: bool = True
+) -> Refund | None:
     """A refund of which nothing was sent, or provably nothing done, is `failed` and its amount free.
 
+    `is_refused`: by a rule (exit 3); otherwise the provider could not be asked, and it may be repeated (exit 7).
     None where another process has it by now: then it is that one's.
     """
-    answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{why}")
+    answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{why}" if is_refused else why)
     settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
     now = tx.refund(refund.id)
     return now if now and now.state is RefundState.FAILED else None
+
+
+def note_snapshot(tx: Writing, refund: Refund, snapshot: Snapshot | None) -> bool:
+    """Store what the provider calls by a word that is not listed: it blocks until somebody looks (R13).
+
+    True where there was any.
+    """
+    if not (snapshot and snapshot.payment and snapshot.payment.doubts):
+        return False
+    note_findings(tx, invoice_named(tx, refund.invoice_number), {refund.payment_id: snapshot.payment})
+    return True
 
 
 def claim(
@@ -120,6 +149,8 @@ def claim(
         if not is_listed:
             if snapshot and not snapshot.is_fresh(now):
                 raise StaleSnapshot(refund)
+            keep_up_in(tx, refund.invoice_number, policy=policy, clock=clock)
+            note_snapshot(tx, refund, snapshot)
             refusal = why_not_sent(tx, refund, snapshot)
             if refusal:
                 fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
@@ -143,8 +174,8 @@ def send(
     """Check, claim and send a `ready` refund, or record what the provider already has of it.
 
     Returns the refund as it stands then: `failed` as never sent where it is refused by now, still `submitted` when
-    nobody knows. Raises OutcomeNotWritten; and AlreadyAtProvider, ProviderUnreachable or StaleSnapshot, which leave
-    it `ready`.
+    nobody knows. Raises OutcomeNotWritten; and AlreadyAtProvider, CannotBeChecked or StaleSnapshot, which leave it
+    `ready`.
     """
     assert refund.state is RefundState.READY, "what was sent before is sent again by its own rules"
     return _FirstSend(refund, books, providers, provider, clock, policy, snapshot).done()
@@ -177,15 +208,12 @@ class _FirstSend:
     def _look(self) -> None:
         if self.provider.name not in CAN_LOOK_UP:
             return
-        invoice = self.books.read(lambda tx: invoice_named(tx, self.refund.invoice_number))
-        payment = next(each for each in invoice.payments if each.id == self.refund.payment_id)
-        self.snapshot = snapshot_of(
-            payment.reference,
-            self.provider.name,
-            of_invoice=invoice.invoice_reference,
-            providers=self.providers,
-            clock=self.clock,
-        )
+        place = self.books.read(lambda tx: place_at_provider(tx, self.refund))
+        assert place
+        try:
+            self.snapshot = snapshot_of(place, providers=self.providers, clock=self.clock)
+        except RefundcliError as why:
+            raise CannotBeChecked(self.refund, why) from why
         check_listed(self.refund, self.snapshot)
 
     @property
@@ -222,6 +250,7 @@ class _FirstSend:
             claimed,
             self.provider,
             self.policy,
+            self.clock,
             patience=lambda: self.policy.patience(sending, self.clock.now()),
             again=lambda answer, wait: self._may_still(claimed, wait),
         )

@@ -15,15 +15,16 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.finding import invoice_named
-from refundcli.services.first_send import fail_unsent_in, payment_of, why_not_sent
+from refundcli.services.first_send import fail_unsent_in, note_snapshot, place_at_provider, why_not_sent
 from refundcli.services.issue_refund import Preview, RefundRequest, drop_unsent_in, own_refunds, reserve_in
 from refundcli.services.leases import Lease, new_lease
 from refundcli.services.ports import Clock, PaymentProvider, RefundAnswer, Writing
-from refundcli.services.preflight import refuse_differences
+from refundcli.services.preflight import PaymentPlace, note_findings, refuse_differences
 from refundcli.services.resume import why_not_again
 from refundcli.services.rules_again import why_not_any_more
 from refundcli.services.run_rows import Part, Row, plan_of, request_of
 from refundcli.services.sending import SendingPolicy, take_down_in, with_what_was_said
+from refundcli.services.upkeep import is_due, keep_up_in
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Written:
     settled: list[tuple[Part, Refund]] = field(default_factory=list)
     claimed: list[tuple[Part, Refund]] = field(default_factory=list)
     elsewhere: list[tuple[Part, Refund]] = field(default_factory=list)
-    unchecked: list[tuple[Part, str]] = field(default_factory=list)
+    unchecked: list[tuple[Part, PaymentPlace]] = field(default_factory=list)
     read: list[tuple[Part, Refund]] = field(default_factory=list)
     looked_at: list[tuple[Row, Preview]] = field(default_factory=list)
     reserved: list[tuple[Row, list[Refund]]] = field(default_factory=list)
@@ -116,7 +117,7 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     for part in group.to_drop:
         drop_unsent_in(tx, [part.refund], clock=clock, policy=policy)
     for part, why in group.to_fail:
-        fail_unsent_in(tx, part.refund, why, clock=clock, policy=policy)
+        fail_unsent_in(tx, part.refund, why, clock=clock, policy=policy, is_refused=False)
     for part in group.to_let_go:
         tx.let_go(part.refund)
     parts = [part for part, _, _ in said] + group.to_drop + [part for part, _ in group.to_fail] + group.to_let_go
@@ -142,11 +143,18 @@ def _claim(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
     parts = [*not_found, *group.found_ready, *group.to_claim]
     if not parts:
         return
-    books = _ReadAhead(tx, [part.refund.invoice_number for part in parts])
+    books = _ReadAhead(tx, bench, [part.refund.invoice_number for part in parts])
     for part in not_found:
         _claim_again(tx, books, part, bench, written)
     for part in (*group.found_ready, *group.to_claim):
         _claim_first(tx, books, part, bench, written)
+
+
+def _ask_first(books: "_ReadAhead", part: Part, written: Written) -> None:
+    """The provider is to be asked about its payment before anything is sent."""
+    place = place_at_provider(books, part.refund)
+    assert place, "a provider that cannot be asked needs no snapshot"
+    written.unchecked.append((part, place))
 
 
 def _claim_again(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, written: Written) -> None:
@@ -156,7 +164,7 @@ def _claim_again(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
         _stays(tx, part, barred.note, written)
     elif part.needs_snapshot(bench.clock.now()):
         # It only ever heard "too many", and so long ago that it is no longer this worker's alone.
-        written.unchecked.append((part, payment_of(books, part.refund).reference))
+        _ask_first(books, part, written)
     else:
         _claim_one(tx, part, bench, written)
 
@@ -170,9 +178,11 @@ def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
             _stays(tx, part, f"not sent again: {refusal.message}", written)
             return
     elif part.needs_snapshot(bench.clock.now()):
-        written.unchecked.append((part, payment_of(books, part.refund).reference))
+        _ask_first(books, part, written)
         return
-    elif not_now := why_not_sent(books, part.refund, part.snapshot):
+    # What is stored now is read again: it blocks.
+    reading = tx if note_snapshot(tx, part.refund, part.snapshot) else books
+    if part.first_send and (not_now := why_not_sent(reading, part.refund, part.snapshot)):
         failed = fail_unsent_in(tx, part.refund, not_now.message, clock=bench.clock, policy=bench.policy)
         # Where another process has it, nothing was settled, and it is that one's.
         found = written.settled if failed else written.elsewhere
@@ -200,7 +210,7 @@ def _look_and_reserve(tx: Writing, group: Group, bench: Bench, written: Written)
     rows = [*group.to_look_at, *group.to_reserve]
     if not rows:
         return
-    books = _ReadAhead(tx, [row.item.invoice for row in rows], [row.item.request_key for row in rows])
+    books = _ReadAhead(tx, bench, [row.item.invoice for row in rows], [row.item.request_key for row in rows])
     for row in group.to_look_at:
         try:
             _, plan = _planned(books, row, bench)
@@ -230,13 +240,15 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: 
     if plan.existing:
         written.known.append((row, plan.existing))
         return
-    refuse_differences(plan.invoice, row.truths, own_refunds(tx.secret(), request, plan))
+    note_findings(tx, plan.invoice, row.truths)
+    own = own_refunds(tx.secret(), request, plan)
+    refuse_differences(plan.invoice, row.truths, own)
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
     lease = bench.lease(max(ways, key=bench.lease_seconds))
     # Everything is asked before the first change: only a second one could be refused after it.
     with tx.all_or_nothing() if len(plan.shares) > 1 else nullcontext():
         refunds = reserve_in(
-            tx, request, plan, providers=bench.providers, lease=lease, at=bench.clock.now(), run_id=bench.run.id
+            tx, request, plan, own, providers=bench.providers, lease=lease, at=bench.clock.now(), run_id=bench.run.id
         )
     written.reserved.append((row, refunds))
 
@@ -247,9 +259,13 @@ class _ReadAhead:
     Two refunds to be claimed may share an invoice; what one of them changes is no obstacle to the other.
     """
 
-    def __init__(self, tx: Writing, numbers: Sequence[str], request_keys: Sequence[str] = ()) -> None:
+    def __init__(self, tx: Writing, bench: Bench, numbers: Sequence[str], request_keys: Sequence[str] = ()) -> None:
         self.tx = tx
         self._invoices = tx.invoices_by_number(list(dict.fromkeys(numbers)))
+        due = [number for number, invoice in self._invoices.items() if is_due(invoice, bench.clock.now())]
+        for number in due:
+            keep_up_in(tx, number, policy=bench.policy, clock=bench.clock)
+        self._invoices |= tx.invoices_by_number(due) if due else {}
         self._refunds = tx.refunds_by_keys(request_keys) if request_keys else {}
 
     def invoice(self, number: str) -> Invoice | None:

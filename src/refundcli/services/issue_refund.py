@@ -6,15 +6,16 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers
-from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
-from refundcli.domain.invoice import Invoice
+from refundcli.domain.errors import Refused
+from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
+from refundcli.domain.payment_methods import why_not_this_way
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
-from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate
+from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate, UnsupportedRefund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.finding import invoice_named
-from refundcli.services.first_send import Snapshot, fail_unsent_in, send
+from refundcli.services.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
 from refundcli.services.interrupts import Interrupted
 from refundcli.services.keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.leases import Lease, is_live, new_lease
@@ -28,9 +29,10 @@ from refundcli.services.ports import (
     RefundReading,
     Writing,
 )
-from refundcli.services.preflight import AlreadyAtProvider, OwnRefund, OwnRefunds, checked_truths
+from refundcli.services.preflight import OwnRefund, OwnRefunds, checked_truths, refuse_counted
 from refundcli.services.sending import SendingPolicy
 from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
+from refundcli.services.upkeep import keep_up, keep_up_in
 
 # The same amount of the same payment within this time, without a key that says it is meant, is asked about.
 _DUPLICATE_WITHIN = timedelta(minutes=10)
@@ -117,9 +119,22 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
         intent=request.intent,
         reference=request.payment,
     )
+    for share in shares:
+        refuse_unsupported(invoice, share.payment, share.amount)
     if request.amount and not request.allow_duplicate:
         _refuse_duplicate(invoice, shares, now)
     return Preview(invoice, shares, tried=made)
+
+
+def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money) -> None:
+    """Raises UnsupportedRefund where the payment's method does not allow such a refund from here (R12)."""
+    if payment.provider is None:
+        return
+    given = payment.refunded + payment.returned_elsewhere + payment.reserved
+    is_partial = amount != payment.captured or bool(given)
+    why = why_not_this_way(payment.provider, payment.method, is_partial=is_partial)
+    if why:
+        raise UnsupportedRefund(invoice, payment, why)
 
 
 def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
@@ -148,6 +163,7 @@ def issue_refund(
     policy: SendingPolicy,
 ) -> list[Refund]:
     """Reserve all parts in one transaction (T1), then send each. Raises the refusal that comes first."""
+    keep_up(request.number, books=books, policy=policy, clock=clock)
     seen, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
     ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
@@ -156,11 +172,13 @@ def issue_refund(
     snapshots = {payment_id: Snapshot(truth, asked_at) for payment_id, truth in truths.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
+        keep_up_in(tx, request.number, policy=policy, clock=clock)
         plan = planned(tx, request, confirmed=confirmed, now=clock.now())
         if plan.existing:
             return list(plan.existing), False
         lease = new_lease(clock.now(), policy.sending_seconds)
-        return reserve_in(tx, request, plan, providers=ready, lease=lease, at=clock.now()), True
+        own = own_refunds(tx.secret(), request, plan)
+        return reserve_in(tx, request, plan, own, providers=ready, lease=lease, at=clock.now()), True
 
     refunds, ours = books.write(reserve)
     dispatch = _Dispatch(books, providers, clock, policy, snapshots, ours)
@@ -185,12 +203,19 @@ def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple
 
 def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefunds:
     """What the request would reserve, by payment: after a restored backup the provider may have it already."""
-    return {
-        share.payment.id: OwnRefund(
-            refund_id(secret, request.request_key, share.payment.reference, _attempt(plan, share)), share.amount
-        )
-        for share in plan.shares
-    }
+    return {share.payment.id: _own_refund(secret, request, plan, share) for share in plan.shares}
+
+
+def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> OwnRefund:
+    """Attempts under one request key are counted by payment: each has an id and an idempotency key of its own."""
+    reference = share.payment.reference
+    attempt = 1 + max((r.try_number for r in plan.tried if r.payment_id == share.payment.id), default=0)
+    return OwnRefund(
+        refund_id(secret, request.request_key, reference, attempt),
+        share.amount,
+        attempt,
+        idempotency_key(secret, request.request_key, reference, attempt),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +230,7 @@ class _Dispatch:
     ours: bool
 
     def send(self, refund: Refund, provider: PaymentProvider) -> Refund:
-        """What cannot be checked any more is not sent; the others of the same request are."""
+        """Where the provider cannot be asked any more, it is not sent; the others of the same request are."""
         try:
             return send(
                 refund,
@@ -216,9 +241,7 @@ class _Dispatch:
                 policy=self.policy,
                 snapshot=self.snapshots.get(refund.payment_id),
             )
-        except (OutcomeUnknown, AlreadyAtProvider):
-            raise
-        except RefundcliError as problem:
+        except CannotBeChecked as problem:
             why = problem.message
             dropped = self.ours and self.books.write(lambda tx: self._fail(tx, refund, why))
             if not dropped:
@@ -255,6 +278,7 @@ def reserve_in(
     tx: Writing,
     request: RefundRequest,
     plan: Preview,
+    own: OwnRefunds,
     *,
     providers: Mapping[Provider, PaymentProvider],
     lease: Lease,
@@ -265,8 +289,8 @@ def reserve_in(
 
     Every request is made before the first amount is reserved: what a provider cannot take changes nothing.
     """
-    secret = tx.secret()
-    made = [_ready(secret, request, plan, share, providers, lease, at) for share in plan.shares]
+    refuse_counted(plan.invoice, own)
+    made = [_ready(own[share.payment.id], request, plan, share, providers, lease, at) for share in plan.shares]
     for share, refund in zip(plan.shares, made, strict=True):
         payment = share.payment
         if not tx.reserve(payment, share.amount):
@@ -277,7 +301,7 @@ def reserve_in(
 
 
 def _ready(
-    secret: bytes,
+    own: OwnRefund,
     request: RefundRequest,
     plan: Preview,
     share: Share,
@@ -290,19 +314,16 @@ def _ready(
     if provider is None:
         # Whose payment it is was told otherwise since its provider was connected.
         raise ChangedMeanwhile(invoice, share.amount, share.amount)
-    attempt = _attempt(plan, share)
-    own_id = refund_id(secret, request.request_key, payment.reference, attempt)
     order = RefundOrder(
-        refund_id=own_id,
+        refund_id=own.refund_id,
         invoice_number=invoice.number,
         payment_reference=payment.reference,
         amount=share.amount,
         reason=request.reason,
         full=share.takes_all,
     )
-    key = idempotency_key(secret, request.request_key, payment.reference, attempt)
     return Refund(
-        id=own_id,
+        id=own.refund_id,
         invoice_id=invoice.id,
         invoice_number=invoice.number,
         payment_id=payment.id,
@@ -315,13 +336,8 @@ def _ready(
         created_at=at,
         operator=request.operator,
         memo=request.memo,
-        try_number=attempt,
+        try_number=own.attempt,
         # Ours from the start: another process must not take it for one that was left behind.
-        sending=Sending(key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
+        sending=Sending(own.idempotency_key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
         dispute_decision=request.dispute_decision,
     )
-
-
-def _attempt(plan: Preview, share: Share) -> int:
-    """Which attempt it is under its request key: counted by payment, for each has a key and an id of its own."""
-    return 1 + max((r.try_number for r in plan.tried if r.payment_id == share.payment.id), default=0)

@@ -15,6 +15,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.ports import RefundReading
 
 _MAX_KEY = 200
+_GENERATED = "cli-"
 
 
 class RequestKeyReused(Refused):
@@ -49,7 +50,11 @@ def checked_key(key: str) -> str:
 
 def generated_key() -> str:
     """A key for one wish typed at a terminal."""
-    return f"cli-{secrets.token_hex(12)}"
+    return f"{_GENERATED}{secrets.token_hex(12)}"
+
+
+def is_generated(key: str) -> bool:
+    return key.startswith(_GENERATED)
 
 
 def row_key(fields: Mapping[str, object], nth: int) -> str:

@@ -1,7 +1,7 @@
 """Record a refund that was made elsewhere. No money moves, and no provider can be reached from here (R2)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from refundcli.domain.eligibility import Action, Intent, mark_refunded_blockers
@@ -33,6 +33,7 @@ class MarkRequest:
     payment: str = ""
     dispute_decision: str = ""
     out_of_band: OutOfBand = field(default_factory=OutOfBand)
+    allow_duplicate: bool = False
 
     @property
     def intent(self) -> Intent:
@@ -113,6 +114,22 @@ class AlreadyRecorded(Refused):
         )
 
 
+class KnownAsExternal(Refused):
+    """The provider reported a refund of this amount, and it may be the one that is to be recorded (R12)."""
+
+    code = "possible-duplicate"
+
+    def __init__(self, invoice: Invoice, external: Refund) -> None:
+        name = external.provider_reference
+        super().__init__(
+            f"{external.provider.label if external.provider else 'The provider'} reported a refund of "
+            f"{external.amount} of the same payment ({name}); it counts already, and may be this one.",
+            hint=f"If it is: refundcli reconcile --adopt {name} --reason REASON\n"
+            "If another one was returned as well, add --allow-duplicate.",
+            context={"invoice": invoice.number, "rule": "R12", "refund": external.id},
+        )
+
+
 class EvidenceNeeded(UsageProblem):
     code = "evidence-needed"
 
@@ -142,11 +159,12 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         failed, left = _after_failed(invoice, told)
         if not left:
             raise AlreadyRecorded(failed)
+        invoice = _without_hold(invoice, failed)
         amount = amount or left
         if left < amount:
             raise OverRefund(invoice, amount, left, action=Action.MARK_REFUNDED)
         reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
-    return shares_of(
+    shares = shares_of(
         invoice,
         amount,
         kind=RefundKind.RECORD,
@@ -154,6 +172,28 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         intent=request.intent,
         reference=reference,
     )
+    if not (request.allow_duplicate or told.after_failed):
+        _refuse_known(invoice, shares)
+    return shares
+
+
+def _refuse_known(invoice: Invoice, shares: list[Share]) -> None:
+    """Raises KnownAsExternal."""
+    wanted = {(share.payment.id, share.amount) for share in shares}
+    for refund in invoice.refunds:
+        if refund.is_unadopted and (refund.payment_id, refund.amount) in wanted:
+            raise KnownAsExternal(invoice, refund)
+
+
+def _without_hold(invoice: Invoice, failed: Refund) -> Invoice:
+    """What is recorded in place of a failed refund takes the amount that was held for it."""
+    if not failed.holding:
+        return invoice
+    payments = (
+        replace(payment, reserved=payment.reserved - failed.counted) if payment.id == failed.payment_id else payment
+        for payment in invoice.payments
+    )
+    return replace(invoice, payments=tuple(payments))
 
 
 def mark_refunded(
@@ -177,6 +217,10 @@ def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clo
         return list(plan.existing)
     if plan.total != confirmed:
         raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
+    failed = tx.refund(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
+    if failed and failed.needs_acknowledgement:
+        # Whoever records how it was returned instead knows that it failed; what was held for it is recorded.
+        tx.acknowledge(failed, memo=f"recorded by other means: {request.out_of_band.evidence}")
     parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
     records = records_of(request, plan.invoice.id, parts, at=clock.now())
     tx.record(records, on=clock.today(), number_format=number_format)

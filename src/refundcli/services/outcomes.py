@@ -17,10 +17,11 @@ class Signal(StrEnum):
     NO_ANSWER = "no-answer"  # timeout, reset
     SERVER_ERROR = "server-error"  # any 5xx
     IN_PROGRESS = "in-progress"  # 409, Adyen 704
+    AWAITING_APPROVAL = "awaiting-approval"  # Stripe: a second person must approve it, and nothing was refunded yet
     NOT_ALLOWED = "not-allowed"  # 401, 403
     RATE_LIMITED = "rate-limited"  # 429
     TOO_SOON = "too-soon"  # it said 429 before and its pause is not over: nothing was sent
-    DECLINED = "declined"  # a listed business refusal
+    DECLINED = "declined"  # a well-formed refusal: nothing was done
     KEY_REUSED = "key-reused"  # the key is known to the provider with other content
     OTHER = "other"  # anything not listed
 
@@ -29,7 +30,8 @@ class Signal(StrEnum):
 # send may have been carried out before, say, the key lost its right.
 _PROVES_NO = frozenset({Signal.NOT_SENT, Signal.NOT_ALLOWED, Signal.RATE_LIMITED, Signal.TOO_SOON, Signal.DECLINED})
 
-# Sent again within one call of `refund`: these provably never reached the part that moves money.
+# Sent again within one call of `refund`: these provably never reached the part that moves money. A refund that failed
+# by one of them was declined by nobody, and may be repeated (exit 7).
 MAY_BE_SENT_AGAIN = frozenset({Signal.NOT_SENT, Signal.RATE_LIMITED, Signal.TOO_SOON})
 
 # The provider takes no more just now.
@@ -48,6 +50,9 @@ def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
     """What this answer proves (DESIGN: outcome table)."""
     if answer.signal == Signal.ACCEPTED and answer.state:
         return Outcome(answer.state)
+    if answer.signal == Signal.AWAITING_APPROVAL:
+        # The same on a replay: whatever the first request did, an approval is what it waits for now.
+        return Outcome(RefundState.AWAITING_APPROVAL)
     if answer.signal == Signal.KEY_REUSED:
         return Outcome(None, loud=True)
     return Outcome(RefundState.FAILED if _proves_no(answer, first_send=first_send) else None)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import DisputeRecord
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from refundcli.services.invoice_block import InvoiceBlock
 
 T = TypeVar("T")
+
+# The last check before the first byte of a request: is it still this process's to send?
+MaySend: TypeAlias = Callable[[], bool]
 
 
 class Clock(Protocol):
@@ -164,7 +167,7 @@ class Settlement:
     """How a refund ends, or how it stands now, and who says so: `evidence` is the event, the report or the person.
 
     `reported_at` is the provider's date of it. `may_be_retried`: it failed, and the provider may send it again by
-    itself; until `hold_until` its amount stays reserved.
+    itself; until `hold_until` its amount stays reserved. `failure_code`: the signal of the answer that it failed by.
     """
 
     state: RefundState
@@ -189,6 +192,7 @@ class RefundLine:
     amount: Money
     state: RefundState
     came_back_at: datetime | None = None
+    is_unadopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +337,10 @@ class Reading(RefundReading, RunReading, Protocol):
         """The number of the newest audit entry, with those that this transaction will write; 0 before the first."""
         ...
 
+    def number_format(self) -> str:
+        """How these books number credit notes; empty before the first one."""
+        ...
+
     def secret(self) -> bytes:
         """The store's own secret, from which idempotency keys are made."""
         ...
@@ -472,8 +480,8 @@ class Writing(Reading, RunWriting, Protocol):
         """What an unlisted word means in this store, and how many unreviewed events had it; they are acknowledged."""
         ...
 
-    def pin_number_format(self, number_format: str) -> str:
-        """How credit notes are numbered in these books: as before, or like this if none was numbered yet."""
+    def change_number_format(self, number_format: str) -> None:
+        """Number new credit notes like this from now on, with an entry in the audit trail."""
         ...
 
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None: ...
@@ -569,8 +577,11 @@ class PaymentProvider(Protocol):
         """The exact request, without sending it. Raises where the provider cannot take the amount."""
         ...
 
-    def refund(self, request: WireRequest, idempotency_key: str) -> RefundAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do."""
+    def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
+        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+
+        `may_send` is asked once the connection stands; where it says no, nothing is sent.
+        """
         ...
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
@@ -590,8 +601,11 @@ class InvoiceCloser(Protocol):
         """The exact request, without sending it."""
         ...
 
-    def close(self, request: WireRequest, idempotency_key: str) -> ClosingAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do."""
+    def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
+        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+
+        `may_send` as for a refund.
+        """
         ...
 
 

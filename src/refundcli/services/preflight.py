@@ -6,12 +6,14 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from refundcli.domain.errors import Refused
-from refundcli.domain.invoice import Invoice
+from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
-from refundcli.domain.statuses import RefundState
+from refundcli.domain.refusals import UnsupportedRefund
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.differences import Difference, compare
+from refundcli.services.doubts import doubt_event
 from refundcli.services.finding import invoice_named
-from refundcli.services.ports import Books, Providers
+from refundcli.services.ports import Books, Providers, Writing
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.provider_news import PaymentTruth, RefundNews
 from refundcli.services.shares import Share
@@ -47,6 +49,8 @@ class OwnRefund:
 
     refund_id: str
     amount: Money
+    attempt: int = 1
+    idempotency_key: str = ""
 
 
 class AlreadyAtProvider(Refused):
@@ -54,20 +58,30 @@ class AlreadyAtProvider(Refused):
 
     code = "already-at-provider"
 
-    def __init__(self, number: str, found: RefundNews, own: OwnRefund, *, counted_as: str = "") -> None:
-        where = found.provider.label
+    def __init__(
+        self, number: str, provider: Provider, reference: str, amount: Money, own: OwnRefund, *, counted_as: str = ""
+    ) -> None:
         if counted_as:
             why = f"the books count it as {counted_as}, made by other hands"
             hint = f"refundcli reconcile --adopt {counted_as} --reason REASON     (gives it its credit note)"
         else:
             why = f"{own.amount} was requested"
-            hint = f"Look at {found.reference} in {where}'s dashboard; refundcli reconcile --invoice {number}"
+            hint = f"Look at {reference} in {provider.label}'s dashboard; refundcli reconcile --invoice {number}"
         super().__init__(
-            f"{where} already has the refund of this very request: {found.reference}, {found.amount}; {why}. "
+            f"{provider.label} already has the refund of this very request: {reference}, {amount}; {why}. "
             "Nothing was sent.",
             hint=hint,
-            context={"invoice": number, "refund": own.refund_id, "provider_reference": found.reference},
+            context={"invoice": number, "refund": own.refund_id, "provider_reference": reference},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentPlace:
+    """Where a payment is at its provider; `of_invoice` is the provider's id of its invoice, where it keeps one."""
+
+    provider: Provider
+    reference: str
+    of_invoice: str = ""
 
 
 Truths: TypeAlias = Mapping[int, PaymentTruth | None]
@@ -83,39 +97,86 @@ def preflight(
 
     Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable.
     """
-    found = checked_truths(invoice, shares, books=books, providers=providers, own=own)
+    found = checked_truths(invoice, shares, books=books, providers=providers, own=own, writes=False)
     return [truth for truth in found.values() if truth]
 
 
 def checked_truths(
-    invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers, own: OwnRefunds = _NONE
+    invoice: Invoice,
+    shares: Sequence[Share],
+    *,
+    books: Books,
+    providers: Providers,
+    own: OwnRefunds = _NONE,
+    writes: bool = True,
 ) -> Truths:
-    """The same, by payment."""
-    truths = truths_of(shares, providers)
+    """The same, by payment. `writes`: what a person must know of it is stored, also where it is refused."""
+    truths = truths_of(invoice, shares, providers)
     # The books are read again after: what a colleague refunded meanwhile is in both, or in neither.
     now = books.read(lambda tx: invoice_named(tx, invoice.number)) if truths else invoice
+    if writes and any(_is_worth_a_note(payment, truths.get(payment.id)) for payment in now.payments):
+        books.write(lambda tx: note_findings(tx, now, truths))
     refuse_differences(now, truths, own)
     return truths
 
 
-def truths_of(shares: Sequence[Share], providers: Providers) -> Truths:
+def truths_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Truths:
     """By payment; None where the provider has no such payment. Raises ProviderUnreachable."""
-    return {
-        share.payment.id: providers.records(share.payment.provider).payment(share.payment.reference)
-        for share in shares
-        if share.payment.provider in CAN_LOOK_UP
-    }
+    places = {share.payment.id: place_of(invoice, share.payment) for share in shares}
+    return {payment: truth_at(place, providers) for payment, place in places.items() if place}
+
+
+def place_of(invoice: Invoice, payment: Payment) -> PaymentPlace | None:
+    """Where the payment is looked up; None where its provider cannot be asked."""
+    if payment.provider is None or payment.provider not in CAN_LOOK_UP:
+        return None
+    return PaymentPlace(payment.provider, payment.reference, invoice.invoice_reference)
+
+
+def truth_at(place: PaymentPlace, providers: Providers) -> PaymentTruth | None:
+    """Raises ProviderUnreachable, CannotBeHeld."""
+    return providers.records(place.provider).payment(place.reference, of_invoice=place.of_invoice)
+
+
+def note_findings(tx: Writing, invoice: Invoice, truths: Truths) -> None:
+    """Store what a person must know: words that are not listed (R13), and why another way is open (R12)."""
+    for payment in invoice.payments:
+        truth = truths.get(payment.id)
+        if truth:
+            tx.note_unsupported(payment, truth.unsupported)
+            for doubt in truth.doubts:
+                tx.store_unreviewed(doubt_event(doubt, truth.asked_at, livemode=bool(tx.livemode())), doubt.why)
+
+
+def _is_worth_a_note(payment: Payment, truth: PaymentTruth | None) -> bool:
+    return truth is not None and bool(truth.doubts or truth.unsupported != payment.unsupported)
 
 
 def refuse_differences(invoice: Invoice, truths: Truths, own: OwnRefunds = _NONE) -> None:
-    """Raises DiffersFromProvider, AlreadyAtProvider. The invoice is to be read after the truths were.
+    """Raises DiffersFromProvider, AlreadyAtProvider, UnsupportedRefund. The truths are read before the invoice.
 
     `own`, by payment: a refund that would be sent and that the provider has already is no difference. The books were
     restored from a backup and have forgotten it.
     """
+    for payment in invoice.payments:
+        truth = truths.get(payment.id)
+        if truth and truth.unsupported:
+            raise UnsupportedRefund(invoice, payment, truth.unsupported)
     differences = [each for each in _differences(invoice, truths, own) if each.bars_a_refund]
     if differences:
         raise DiffersFromProvider(invoice, differences)
+
+
+def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
+    """Raises AlreadyAtProvider where the books know this very refund as one that was made by other hands.
+
+    They were restored from a backup, and an event or a report told them of it before the request came again.
+    """
+    ids = {refund.refund_id: refund for refund in own.values()}
+    for known in invoice.refunds:
+        if known.id in ids and known.provider:
+            mine, reference = ids[known.id], known.provider_reference
+            raise AlreadyAtProvider(invoice.number, known.provider, reference, known.amount, mine, counted_as=known.id)
 
 
 def own_refund_in(truth: PaymentTruth, refund_id: str) -> RefundNews | None:
@@ -140,9 +201,11 @@ def _without(truth: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTr
         return truth
     counted = next((r for r in invoice.refunds if r.provider_reference == found.reference), None)
     if counted and counted.id != own.refund_id:
-        raise AlreadyAtProvider(invoice.number, found, own, counted_as=counted.id)
+        raise AlreadyAtProvider(
+            invoice.number, found.provider, found.reference, found.amount, own, counted_as=counted.id
+        )
     if found.amount != own.amount:
-        raise AlreadyAtProvider(invoice.number, found, own)
+        raise AlreadyAtProvider(invoice.number, found.provider, found.reference, found.amount, own)
     given = found.amount if found.state in _GIVEN else zero(found.amount.currency)
     others = tuple(told for told in truth.refunds if told is not found)
     return replace(truth, refunds=others, refunded=truth.refunded - given)

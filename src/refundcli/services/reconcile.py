@@ -5,17 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
-from refundcli.domain.reasons import RefundReason
-from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind
-from refundcli.services.finding import RefundNotFound, invoice_named
+from refundcli.services.finding import invoice_named
 from refundcli.services.pages import invoice_pages
-from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Reading, Writing
+from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Writing
 from refundcli.services.provider_news import CannotBeHeld, PaymentTruth, UnreadablePayment
 from refundcli.services.status import compared_name
 from refundcli.services.take_in import TakenIn, payments_told, take_in
@@ -172,43 +168,3 @@ def _unknown_payment(truth: PaymentTruth) -> Difference:
         str(truth.captured),
         truth.captured,
     )
-
-
-# --- refunds made elsewhere ---------------------------------------------------------------------------------
-
-
-class NotToAdopt(Refused):
-    code = "not-to-adopt"
-
-    def __init__(self, refund: Refund) -> None:
-        known = "adopted already" if refund.is_external and refund.credit_note else str(refund.state)
-        made = "made elsewhere" if refund.is_external else "made from here"
-        super().__init__(
-            f"{refund.id} was {made} and is {known}: there is nothing to adopt.",
-            hint=f"refundcli invoice show {refund.invoice_number}",
-            context={"refund": refund.id, "status": refund.state},
-        )
-
-
-def to_adopt(reading: Reading, name: str) -> Refund:
-    """The refund made elsewhere, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
-    refund = reading.refund(name)
-    if refund is None:
-        told = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
-        refund = next(iter(told), None)
-    if refund is None:
-        raise RefundNotFound(name)
-    if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):
-        raise NotToAdopt(refund)
-    return refund
-
-
-def adopt(name: str, reason: RefundReason, *, memo: str, books: Books, clock: Clock, number_format: str) -> Refund:
-    """Give it its reason and its credit note, in one transaction (R4, R7)."""
-
-    def write(tx: Writing) -> Refund:
-        adopted = tx.adopt(to_adopt(tx, name), reason=reason, memo=memo)
-        tx.issue_credit_note(adopted, at=clock.now(), on=clock.today(), number_format=number_format)
-        return tx.refund(adopted.id) or adopted
-
-    return books.write(write)

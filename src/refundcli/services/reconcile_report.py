@@ -173,6 +173,9 @@ class ReportComparison:
             wish = self._refund(line, reference, last, known)
             if wish:
                 yield wish
+            elif known and known.is_unadopted and last.amount:
+                of = (line.invoice, reference, "refund", "no credit note", str(last.amount), last.amount, known.id)
+                self._told(Difference(DifferenceKind.UNADOPTED, self.provider, *of), repaired=False)
 
     def _refund(self, line: PaymentLine, reference: str, row: ReportRow, known: RefundLine | None) -> _Wish | None:
         state = _state(row)

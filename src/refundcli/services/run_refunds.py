@@ -15,13 +15,13 @@ from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.errors import RefundcliError, SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.first_send import LONGEST_UNCHECKED_WAIT_SECONDS, check_listed, snapshot_of
+from refundcli.services.first_send import LONGEST_UNCHECKED_WAIT_SECONDS, StaleSnapshot, check_listed, snapshot_of
 from refundcli.services.group_commit import Bench, Group, Written, write_group
-from refundcli.services.issue_refund import UnsettledRefund
+from refundcli.services.issue_refund import Preview, UnsettledRefund
 from refundcli.services.leases import is_live, this_process
 from refundcli.services.outcomes import TOO_MANY, Signal
 from refundcli.services.ports import Answer, Books, Clock, PaymentProvider, Providers, RefundAnswer, Writing
-from refundcli.services.preflight import AlreadyAtProvider, truths_of
+from refundcli.services.preflight import AlreadyAtProvider, PaymentPlace, truths_of
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.resume import looked_up, same_place
 from refundcli.services.run_report import Brakes, RunLimits, RunReport, Stopped, StopSign, Tell
@@ -34,7 +34,6 @@ from refundcli.services.sending import (
     is_first_send,
     take_down,
 )
-from refundcli.services.shares import Share
 
 # Commits wait for each other's rows this long: a row loses little, and many share one.
 _GATHER_SECONDS = 0.02
@@ -230,10 +229,10 @@ class _Worker:
         for part, refund in [*written.elsewhere, *written.read]:
             part.is_now(refund)
             self._go_on_with(part)
-        for part, reference in written.unchecked:
-            self._ask_provider(part, reference)
+        for part, place in written.unchecked:
+            self._ask_provider(part, place)
         for row, plan in written.looked_at:
-            self._check_at_provider(row, plan.shares)
+            self._check_at_provider(row, plan)
         for row, refunds in written.reserved:
             self._reserved(row, refunds)
         for row, made in written.known:
@@ -251,7 +250,8 @@ class _Worker:
 
     # --- rows ----------------------------------------------------------------------------------------------
 
-    def _check_at_provider(self, row: Row, shares: Sequence[Share]) -> None:
+    def _check_at_provider(self, row: Row, plan: Preview) -> None:
+        shares, invoice = plan.shares, plan.invoice
         if row.left or not self._connects(row, *(share.payment.provider for share in shares)):
             return
         asked = [share for share in shares if share.payment.provider in CAN_LOOK_UP]
@@ -259,7 +259,7 @@ class _Worker:
             self.next.to_reserve.append(row)
             return
         row.truths_at = self.clock.now()
-        errand = Errand(lambda: truths_of(asked, self.providers), lambda errand: self._checked(row, errand))
+        errand = Errand(lambda: truths_of(invoice, asked, self.providers), lambda errand: self._checked(row, errand))
         self.senders.send(errand, urgent=False)
 
     def _checked(self, row: Row, errand: Errand) -> None:
@@ -387,6 +387,7 @@ class _Worker:
             part.refund,
             part.provider,
             self.policy,
+            self.clock,
             patience=lambda: min(left(), began + _PATIENCE_SECONDS - time.monotonic()),
             again=self._waited_unchecked,
         )
@@ -449,11 +450,17 @@ class _Worker:
 
     # --- before a first send -------------------------------------------------------------------------------
 
-    def _ask_provider(self, part: Part, reference: str) -> None:
+    def _ask_provider(self, part: Part, place: PaymentPlace) -> None:
         """How its payment stands now: after a pause, or where another process reserved it."""
-        name, providers, clock = part.provider.name, self.providers, self.clock
+        providers, clock = self.providers, self.clock
+        part.snapshots += 1
+        if part.snapshots > _MOST_ROUNDS:
+            slow = StaleSnapshot(part.refund)
+            self.brakes.pull(Stopped.STORE, slow)
+            self._cannot_be_checked(part, slow)
+            return
         self.asking.add(part)
-        ask = partial(snapshot_of, reference, name, providers=providers, clock=clock)
+        ask = partial(snapshot_of, place, providers=providers, clock=clock)
         self.senders.send(Errand(ask, lambda errand: self._asked(part, errand)), urgent=False)
 
     def _asked(self, part: Part, errand: Errand) -> None:

@@ -16,7 +16,12 @@ from refundcli.services.ports import PaymentProvider, RefundAnswer, RefundReadin
 from refundcli.services.preflight import Truths
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.sending import is_first_send
-from refundcli.services.verdicts import NotConfirmedByProvider, RefundDeclined, failure_of
+from refundcli.services.verdicts import (
+    AwaitingApproval,
+    NotConfirmedByProvider,
+    failure_of,
+    was_never_sent,
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -36,6 +41,8 @@ class Part:
     reference: str = ""
     snapshot: Snapshot | None = None
     answer: RefundAnswer | None = None
+    # How often the provider was asked for one; a store that is too slow makes each of them old.
+    snapshots: int = 0
     # How often it was claimed only to hear "too many".
     rounds: int = 0
     claimed: bool = False
@@ -115,7 +122,7 @@ def plan_of(reading: RefundReading, item: RunItem, request: RefundRequest, invoi
     made = reading.refunds_by_key(item.request_key)
     tried = [r for r in made if r.run_id == item.run_id and _was_sent(r)]
     if tried and all(refund.state is RefundState.FAILED for refund in made):
-        raise RefundDeclined(max(tried, key=lambda refund: refund.try_number))
+        raise failure_of(max(tried, key=lambda refund: refund.try_number))
     confirmed = Money(item.expected, invoice.currency)
     return planned(reading, request, confirmed=confirmed, now=now)
 
@@ -131,8 +138,9 @@ def waiting_again(item: RunItem) -> RunItem:
 def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
     """What came of a row by what came of its refunds; the worst of several is what it is."""
     for refund in refunds:
-        if refund.state.unfinished:
-            why = NotConfirmedByProvider(refund)
+        if refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL:
+            waits = refund.state is RefundState.AWAITING_APPROVAL
+            why = AwaitingApproval(refund) if waits else NotConfirmedByProvider(refund)
             return replace(item, state=ItemState.UNKNOWN, code=why.code, message=why.message, hint=why.hint)
     for refund in refunds:
         if refund.state in (RefundState.FAILED, RefundState.REVERSED):
@@ -141,5 +149,5 @@ def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
 
 
 def _was_sent(refund: Refund) -> bool:
-    """A refund that was dropped before it was sent is no try."""
-    return refund.sending is not None and refund.sending.first_sent_at is not None
+    """A refund that was dropped before anything was done is no attempt."""
+    return not was_never_sent(refund) and refund.sending is not None and refund.sending.first_sent_at is not None

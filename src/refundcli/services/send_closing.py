@@ -10,7 +10,7 @@ from refundcli.services.finding import invoice_named
 from refundcli.services.interrupts import held_until_written
 from refundcli.services.outcomes import Signal, closing_outcome_of
 from refundcli.services.ports import Books, Clock, ClosingAnswer, InvoiceCloser, Writing
-from refundcli.services.sending import NO_LONGER_OURS, OutcomeNotWritten, SendingPolicy, ask
+from refundcli.services.sending import NO_LONGER_OURS, OutcomeNotWritten, SendingPolicy, ask, last_check
 
 
 def send_closing(
@@ -28,7 +28,9 @@ def send_closing(
         request, key = claimed.sending.request, claimed.sending.idempotency_key
         sending = claimed.sending
         answer = ask(
-            lambda: closer.close(request, key), policy, patience=lambda: policy.patience(sending, clock.now())
+            lambda: closer.close(request, key, last_check(sending, clock)),
+            policy,
+            patience=lambda: policy.patience(sending, clock.now()),
         ) or ClosingAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
         return take_down_closing(claimed, answer, first_send=first_send, books=books)
 
@@ -55,7 +57,10 @@ def take_down_closing(closing: Closing, answer: ClosingAnswer, *, first_send: bo
         written = books.write(write)
     except Exception as why:
         raise OutcomeNotWritten(closing, answer, closing.reference, why) from why
-    return replace(written, failure=written.failure or answer.message) if state is None else written
+    if state is None:
+        return replace(written, failure=written.failure or answer.message)
+    failed_by_this = written.state is ClosingState.FAILED and written.failure == answer.message
+    return replace(written, failure_code=answer.signal) if failed_by_this else written
 
 
 def settle_closing(

@@ -17,7 +17,16 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
 from refundcli.services.interrupts import held_until_written
 from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
-from refundcli.services.ports import Answer, Books, Clock, PaymentProvider, RefundAnswer, Settlement, Writing
+from refundcli.services.ports import (
+    Answer,
+    Books,
+    Clock,
+    MaySend,
+    PaymentProvider,
+    RefundAnswer,
+    Settlement,
+    Writing,
+)
 
 A = TypeVar("A", bound=Answer)
 # Called with what was answered and the seconds to wait: it waits, and says whether another request may be begun.
@@ -50,7 +59,7 @@ class SendingPolicy:
     tell_held: Callable[[], None] = field(default=lambda: None)
     tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
     sleep: Callable[[float], None] = field(default=time.sleep)
-    apply_waiting: Callable[[Writing, Invoice], bool] = field(default=lambda tx, invoice: False)
+    upkeep: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
 
     @property
     def sending_seconds(self) -> float:
@@ -75,7 +84,7 @@ def send_again(
         if claimed is None or claimed.sending is None:
             return _as_it_stands(refund, books)
         sending = claimed.sending
-        answer = call(claimed, provider, policy, patience=lambda: policy.patience(sending, clock.now()))
+        answer = call(claimed, provider, policy, clock, patience=lambda: policy.patience(sending, clock.now()))
         return take_down(claimed, answer, first_send=False, books=books, clock=clock, policy=policy)
 
 
@@ -129,7 +138,8 @@ def take_down_in(
 
 def with_what_was_said(refund: Refund, answer: RefundAnswer) -> Refund:
     """Of a refund whose outcome is not known the books keep no words; who waits for it is told them."""
-    return replace(refund, failure=refund.failure or answer.message) if refund.state.unfinished else refund
+    waits = refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL
+    return replace(refund, failure=refund.failure or answer.message) if waits else refund
 
 
 def settle(
@@ -144,7 +154,8 @@ def settle(
 ) -> None:
     """The state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
     failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
-    end = Settlement(state, answer.reference, answer.status, failure, evidence)
+    code = answer.signal if state is RefundState.FAILED else ""
+    end = Settlement(state, answer.reference, answer.status, failure, evidence, failure_code=code)
     _end(tx, refund, end, clock=clock, number_format=policy.number_format)
 
 
@@ -170,15 +181,22 @@ def call(
     refund: Refund,
     provider: PaymentProvider,
     policy: SendingPolicy,
+    clock: Clock,
     *,
     patience: Callable[[], float],
     again: Again | None = None,
 ) -> RefundAnswer:
-    """T3. No request begins when `patience` (seconds left) is over."""
+    """T3. No request begins when `patience` (seconds left) is over, and none is sent when its lease is."""
     assert refund.sending
     request, key = refund.sending.request, refund.sending.idempotency_key
-    answer = ask(lambda: provider.refund(request, key), policy, patience=patience, again=again)
+    may_send = last_check(refund.sending, clock)
+    answer = ask(lambda: provider.refund(request, key, may_send), policy, patience=patience, again=again)
     return answer or RefundAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
+
+
+def last_check(sending: Sending, clock: Clock) -> MaySend:
+    """Asked just before the first byte: a process may have stood still since the request was begun (I8)."""
+    return lambda: leases.seconds_left(sending, clock.now()) > 0
 
 
 def ask(

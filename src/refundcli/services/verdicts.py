@@ -1,9 +1,13 @@
 """How an unfinished or failed refund or closing is told, with the way on."""
 
+import shlex
+
 from refundcli.domain.closing import Closing
-from refundcli.domain.errors import OutcomeUnknown, ProviderDeclined, RefundcliError, Refused
+from refundcli.domain.errors import NotSent, OutcomeUnknown, ProviderDeclined, RefundcliError, Refused
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import ClosingState, RefundState
+from refundcli.domain.statuses import ClosingState, InvoiceStatus, RefundState
+from refundcli.services.keys import is_generated
+from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Signal
 
 # What the failure of a refund that was reserved and not sent begins with.
 NEVER_SENT = "never sent: "
@@ -38,6 +42,19 @@ class RefundDeclined(ProviderDeclined):
         )
 
 
+class RefundNotSent(NotSent):
+    """It failed before the provider took it. `alone`: its request made no other refund."""
+
+    code = "not-sent"
+
+    def __init__(self, refund: Refund, *, alone: bool = True) -> None:
+        super().__init__(
+            f"{_why_not_sent(refund.failure, refund.failure_code)} it is safe to repeat.",
+            hint=_repeat(refund, alone=alone),
+            context={"refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
 class NeverSent(Refused):
     """It was reserved, and refused before anything was sent."""
 
@@ -53,13 +70,21 @@ class NeverSent(Refused):
         )
 
 
-def was_never_sent(refund: Refund) -> bool:
-    return refund.state is RefundState.FAILED and refund.failure.startswith(NEVER_SENT)
+class AwaitingApproval(OutcomeUnknown):
+    code = "awaiting-approval"
 
-
-def failure_of(refund: Refund) -> RefundcliError:
-    """Of one that failed or came back."""
-    return NeverSent(refund) if was_never_sent(refund) else RefundDeclined(refund)
+    def __init__(self, refund: Refund) -> None:
+        who = refund.provider.label if refund.provider else "The provider"
+        super().__init__(
+            f"{who} wants a second person to approve this refund. "
+            f"Nothing was refunded yet; {refund.amount} stays reserved.",
+            hint=f"Approve it in the {who} dashboard. Then: refundcli resume {refund.id}",
+            context={
+                "refund": refund.id,
+                "invoice": refund.invoice_number,
+                "provider_status": refund.provider_status,
+            },
+        )
 
 
 class ClosingNotConfirmed(OutcomeUnknown):
@@ -88,12 +113,82 @@ class ClosingDeclined(ProviderDeclined):
         )
 
 
-def problem_of(asked: Refund | Closing) -> RefundcliError | None:
-    """What is to be told on stderr, whatever the format; nothing where all went well."""
+class ClosingNotSent(NotSent):
+    code = "not-sent"
+
+    def __init__(self, closing: Closing) -> None:
+        command = "void" if closing.wanted is InvoiceStatus.VOID else "uncollectible"
+        memo = f" --memo {shlex.quote(closing.memo)}" if closing.memo else ""
+        super().__init__(
+            f"{_why_not_sent(closing.failure, closing.failure_code)} it is safe to repeat.",
+            hint=f"{closing.invoice_number} stays as it was. "
+            f"Repeat: refundcli {command} {shlex.quote(closing.invoice_number)}{memo}",
+            context={"closing": closing.id, "invoice": closing.invoice_number},
+        )
+
+
+def problem_of(asked: Refund | Closing, *, alone: bool = True) -> RefundcliError | None:
+    """What is to be told on stderr, whatever the format; nothing where all went well.
+
+    `alone`: the request of this refund made no other one.
+    """
     if isinstance(asked, Closing):
-        if asked.state.unfinished:
-            return ClosingNotConfirmed(asked)
-        return ClosingDeclined(asked) if asked.state is ClosingState.FAILED else None
+        return _problem_of_closing(asked)
     if asked.state.unfinished:
         return NotConfirmedByProvider(asked)
-    return failure_of(asked) if asked.state is RefundState.FAILED else None
+    if asked.state is RefundState.AWAITING_APPROVAL:
+        return AwaitingApproval(asked)
+    return failure_of(asked, alone=alone) if asked.state is RefundState.FAILED else None
+
+
+def was_never_sent(refund: Refund) -> bool:
+    return refund.state is RefundState.FAILED and refund.failure.startswith(NEVER_SENT)
+
+
+def failure_of(refund: Refund, *, alone: bool = True) -> RefundcliError:
+    """Who said no to one that failed or came back: a rule of ours, the network, or the provider."""
+    if was_never_sent(refund):
+        return NeverSent(refund)
+    if refund.state is RefundState.FAILED and refund.failure_code in MAY_BE_SENT_AGAIN and not refund.came_back_at:
+        return RefundNotSent(refund, alone=alone)
+    return RefundDeclined(refund)
+
+
+def _problem_of_closing(closing: Closing) -> RefundcliError | None:
+    if closing.state.unfinished:
+        return ClosingNotConfirmed(closing)
+    if closing.state is not ClosingState.FAILED:
+        return None
+    return ClosingNotSent(closing) if closing.failure_code in MAY_BE_SENT_AGAIN else ClosingDeclined(closing)
+
+
+def _why_not_sent(failure: str, code: str) -> str:
+    why = failure[:1].upper() + failure[1:].rstrip(".")
+    return f"{why}. {'Nothing was done;' if code == Signal.RATE_LIMITED else 'Nothing was sent;'}"
+
+
+def _payment_of(refund: Refund) -> str:
+    """The payment's reference, as its request names it."""
+    if refund.sending is None:
+        return "REFERENCE"
+    request = refund.sending.request
+    named = request.params.get("payment_intent") or request.params.get("charge")
+    return str(named or request.endpoint.rsplit("/", 2)[-2])
+
+
+def _repeat(refund: Refund, *, alone: bool) -> str:
+    """The command for this very refund; under the caller's own key where that is whole."""
+    if refund.run_id:
+        return f"{refund.amount} is free again. Its row is in the file of refused rows: refund that file later."
+    words = ["refundcli", "refund", refund.invoice_number, "--amount", refund.amount.number]
+    words += ["--reason", refund.reason or "REASON"]
+    if not alone:
+        words += ["--payment", _payment_of(refund)]
+    if refund.memo:
+        words += ["--memo", refund.memo]
+    if refund.dispute_decision:
+        words += ["--dispute-decision", refund.dispute_decision]
+    repeat = f"{refund.amount} is free again. Repeat: {shlex.join(words)}"
+    if alone and not is_generated(refund.request_key):
+        return f"{repeat}\nor the same command as before, with its --request-key {shlex.quote(refund.request_key)}"
+    return repeat

@@ -296,7 +296,23 @@ def beside(session: Session, block: InvoiceBlock) -> Beside:
                 what, hint = f"It belongs to {number} in the store.", "A payment belongs to one invoice."
                 line = block.lines[place]
                 problems.append(Problem(line, "payment_reference", value, "duplicate-payment", what, hint))
+    problems += _other_owners(session, block)
     return Beside(problems, len(known), newest)
+
+
+def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
+    """An invoice at a provider is one invoice here: voided there, it is voided for this one alone."""
+    places = {reference: place for place, reference in enumerate(block.references) if reference}
+    query = select(InvoiceRow.invoice_reference, InvoiceRow.number)
+    for some in chunked(list(places), AT_ONCE):
+        known = query.where(among(col(InvoiceRow.invoice_reference)))
+        for reference, number in session.exec(known, params={AMONG: some}):
+            place = places[str(reference)]
+            if block.numbers[place] != number:
+                what, hint = f"It belongs to {number} in the store.", "A provider's invoice belongs to one invoice."
+                yield Problem(
+                    block.lines[place], "invoice_reference", str(reference), "duplicate-reference", what, hint
+                )
 
 
 def _currencies(session: Session, numbers: Sequence[str]) -> dict[str, str]:

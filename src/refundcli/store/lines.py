@@ -9,7 +9,7 @@ from sqlmodel import Session, SQLModel
 
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.money import Money
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports import PaymentLine, RefundLine
 from refundcli.store.many_values import AMONG, among
 from refundcli.store.tables import CAPTURED_SHARE
@@ -23,8 +23,11 @@ _REFUNDS_OF = select(
     _REFUND.c.currency,
     _REFUND.c.state,
     _REFUND.c.came_back_at,
+    _REFUND.c.kind,
+    _REFUND.c.reason,
 ).where(among(_REFUND.c.payment_id))
 _of = lru_cache(currency)
+_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 def payment_lines(session: Session, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
@@ -80,7 +83,9 @@ def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[Refund
 
 
 def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
-    for payment, refund, reference, amount, code, state, came_back_at in rows:
+    for payment, refund, reference, amount, code, state, came_back_at, kind, reason in rows:
         of: Currency = _of(code)
-        line = RefundLine(refund, reference or "", Money(amount, of), RefundState(state), came_back_at)
+        money, now = Money(amount, of), RefundState(state)
+        unadopted = kind == RefundKind.EXTERNAL and not reason and now in _GIVEN
+        line = RefundLine(refund, reference or "", money, now, came_back_at, unadopted)
         yield payment, line

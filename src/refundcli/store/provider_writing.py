@@ -1,5 +1,6 @@
 """What providers report, written: external refunds, failures and reversals, and the events themselves."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +18,6 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports import Settlement
 from refundcli.services.provider_news import EventState, NewEvent, RefundNews, StoredEvent
-from refundcli.store.numbering import pinned_format
 from refundcli.store.payment_writing import SqlPaymentWriting
 from refundcli.store.reading import REFUSED_DELIVERY
 from refundcli.store.rows import event_of, row_of
@@ -31,6 +31,7 @@ from refundcli.store.tables import (
 )
 
 _EVENT_KEY = ("id", "provider", "account", "event_key")
+_REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 
 
 class SqlProviderWriting(SqlPaymentWriting):
@@ -43,7 +44,7 @@ class SqlProviderWriting(SqlPaymentWriting):
     ) -> Refund:
         failed = news.state is RefundState.FAILED
         made = Refund(
-            id=new_id("rf_", self._audit.at),
+            id=self._id_of_external(news),
             invoice_id=invoice.id,
             invoice_number=invoice.number,
             payment_id=payment.id,
@@ -82,6 +83,14 @@ class SqlProviderWriting(SqlPaymentWriting):
         self._hold_what_came_back(payment.id)
         self._update_invoice(invoice.id)
         return made
+
+    def _id_of_external(self, news: RefundNews) -> str:
+        """The id that it bears at the provider, if it is one of ours that these books have forgotten.
+
+        Then they were restored from a backup, and the request that made it is known again by this id when it comes.
+        """
+        forgotten = _REFUND_ID.fullmatch(news.refund_id) and self.refund(news.refund_id) is None
+        return news.refund_id if forgotten else new_id("rf_", self._audit.at)
 
     def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
         statement = (
@@ -277,8 +286,13 @@ class SqlProviderWriting(SqlPaymentWriting):
         self._audit.write("word decided", f"{provider}:{word}", {}, {"effect": effect, "events": len(events)})
         return len(events)
 
-    def pin_number_format(self, number_format: str) -> str:
-        return pinned_format(self._session, number_format)
+    def change_number_format(self, number_format: str) -> None:
+        before = self.number_format()
+        info = self._info()
+        info.number_format = number_format
+        self._session.add(info)
+        self._session.flush()
+        self._audit.write("number format changed", "store", {"format": before}, {"format": number_format})
 
     def count_refused_deliveries(self, counts: Mapping[str, int]) -> None:
         """No change of any state, and so no entry in the audit trail."""

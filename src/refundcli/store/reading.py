@@ -370,6 +370,9 @@ class SqlReading(SqlRunReading):
         newest: int = self._session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
         return newest
 
+    def number_format(self) -> str:
+        return self._info().number_format
+
     def secret(self) -> bytes:
         self._secret = self._secret or bytes.fromhex(self._info().secret)
         return self._secret

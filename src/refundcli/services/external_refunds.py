@@ -1,0 +1,97 @@
+"""Refunds that were not sent from here: a person adopts them, or says which record of ours they are (R4, R7, R12)."""
+
+from refundcli.domain.errors import NotFound, Refused
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider, RefundKind, RefundState
+from refundcli.services.finding import RefundNotFound
+from refundcli.services.ports import Books, Clock, Reading, Writing
+
+
+class NotToAdopt(Refused):
+    code = "not-to-adopt"
+
+    def __init__(self, refund: Refund) -> None:
+        known = "adopted already" if refund.is_external and refund.credit_note else str(refund.state)
+        made = "made elsewhere" if refund.is_external else "made from here"
+        super().__init__(
+            f"{refund.id} was {made} and is {known}: there is nothing to adopt.",
+            hint=f"refundcli invoice show {refund.invoice_number}",
+            context={"refund": refund.id, "status": refund.state},
+        )
+
+
+def to_adopt(reading: Reading, name: str) -> Refund:
+    """The refund made elsewhere, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
+    refund = reading.refund(name)
+    if refund is None:
+        told = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
+        refund = next(iter(told), None)
+    if refund is None:
+        raise RefundNotFound(name)
+    if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):
+        raise NotToAdopt(refund)
+    return refund
+
+
+def adopt(name: str, reason: RefundReason, *, memo: str, books: Books, clock: Clock, number_format: str) -> Refund:
+    """Give it its reason and its credit note, in one transaction (R4, R7)."""
+
+    def write(tx: Writing) -> Refund:
+        adopted = tx.adopt(to_adopt(tx, name), reason=reason, memo=memo)
+        tx.issue_credit_note(adopted, at=clock.now(), on=clock.today(), number_format=number_format)
+        return tx.refund(adopted.id) or adopted
+
+    return books.write(write)
+
+
+class RecordNotFound(NotFound):
+    code = "record-not-found"
+
+    def __init__(self, external: Refund, name: str) -> None:
+        super().__init__(
+            f"{external.invoice_number} has no record {ascii(name[:80])[1:-1]}.",
+            hint=f"refundcli invoice show {external.invoice_number}   lists its refunds",
+            context={"invoice": external.invoice_number, "record": name[:200]},
+        )
+
+
+class CannotMatch(Refused):
+    """They cannot be one refund: matched, money would be counted wrongly."""
+
+    code = "cannot-match"
+
+    def __init__(self, external: Refund, record: Refund, why: str) -> None:
+        super().__init__(
+            f"{external.provider_reference} and {record.id} cannot be the same refund: {why}.",
+            hint=f"If both were made: refundcli reconcile --adopt {external.provider_reference} --reason REASON",
+            context={"external": external.id, "record": record.id, "invoice": external.invoice_number},
+        )
+
+
+def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refund]:
+    """The external refund and the record that it is. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
+    external = to_adopt(reading, name)
+    record = reading.refund(record_id)
+    if record is None or record.invoice_id != external.invoice_id or record.kind is not RefundKind.RECORD:
+        raise RecordNotFound(external, record_id)
+    if record.state is not RefundState.RECORDED:
+        raise CannotMatch(external, record, f"the record is {record.state}")
+    if record.provider_reference:
+        raise CannotMatch(external, record, f"the record is {record.provider_reference} already")
+    if record.payment_id != external.payment_id:
+        raise CannotMatch(external, record, "they are about different payments")
+    if record.amount != external.amount:
+        raise CannotMatch(external, record, f"one is {external.amount}, the other {record.amount}")
+    return external, record
+
+
+def match(name: str, record_id: str, *, books: Books) -> Refund:
+    """The external refund is the one that was recorded by hand: it is counted once, under the record's credit note."""
+
+    def write(tx: Writing) -> Refund:
+        external, record = to_match(tx, name, record_id)
+        tx.match_external(external, record)
+        return tx.refund(record.id) or record
+
+    return books.write(write)

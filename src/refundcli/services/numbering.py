@@ -1,0 +1,34 @@
+"""How credit notes are numbered: kept in the store with the first number, and changed deliberately only (I9)."""
+
+from refundcli.domain.errors import SettingsProblem
+from refundcli.services.ports import Books, Reading, Writing
+
+
+class NumberFormatChanged(SettingsProblem):
+    code = "number-format-changed"
+
+    def __init__(self, kept: str, wanted: str) -> None:
+        super().__init__(
+            f"Credit notes of this store are numbered {kept}; the settings say {wanted}. Nothing was done.",
+            hint=f"Set number_format = {kept!a} under [credit_notes], or number them like that from now on:\n"
+            f"refundcli store number-format {wanted!a}",
+            context={"store": kept, "settings": wanted},
+        )
+
+
+def refuse_changed_format(reading: Reading, wanted: str) -> None:
+    """Raises NumberFormatChanged."""
+    kept = reading.number_format()
+    if kept and kept != wanted:
+        raise NumberFormatChanged(kept, wanted)
+
+
+def change_format(number_format: str, *, books: Books) -> str:
+    """Number new credit notes like this from now on; the format before."""
+
+    def write(tx: Writing) -> str:
+        before = tx.number_format()
+        tx.change_number_format(number_format)
+        return before
+
+    return books.write(write)

@@ -1,0 +1,284 @@
+"""Nothing is sent for the first time before the provider and the rules were asked, whoever sends it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from desk import Desk
+from left_behind import leave_it_ready
+from refundcli.domain.statuses import RefundState
+from refundcli.services import first_send, run_refunds
+from refundcli.store.checking import findings
+from webhooks import ADYEN_KEY, settle_secrets
+
+ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_RATE": "0"}
+
+
+def in_a_process(desk: Desk, *command: str) -> int:
+    """Somebody else's command, while one of this process is at work."""
+    words = [sys.executable, "-m", "refundcli", *command]
+    return subprocess.run(words, env=os.environ | desk.environ, check=False, capture_output=True).returncode
+
+
+# --- resume --------------------------------------------------------------------------------------------------
+
+
+def test_resume_does_not_send_what_the_dashboard_refunded_meanwhile(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    refund = leave_it_ready(desk, "--amount 40")
+    desk.sandbox.dashboard_refund(reference, 4000)
+    (told,) = desk.json(f"resume {refund}", exit_code=3)
+    assert (told["status"], told["step"]) == ("failed", "settled")
+    assert told["note"].startswith("never sent: ")
+    assert "40.00 EUR there" in told["note"]
+    assert desk.sandbox.refund_requests == []
+    assert desk.refunded_at_provider(reference) == [4000]
+    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert findings(desk.books) == []
+
+
+def test_resume_prints_why_it_did_not_send(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    leave_it_ready(desk, "--amount 40")
+    desk.sandbox.dashboard_refund(reference, 4000)
+    answer = desk("resume")
+    assert answer.exit_code == 3
+    assert "never sent: " in answer.out + answer.err
+
+
+def test_resume_sends_what_nothing_speaks_against(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    leave_it_ready(desk, "--amount 40")
+    (told,) = desk.json("resume")
+    assert told["status"] == "succeeded"
+    assert desk.refunded_at_provider(reference) == [4000]
+
+
+def test_resume_leaves_a_ready_refund_whose_provider_cannot_be_asked(desk: Desk) -> None:
+    desk.paid_by_card()
+    leave_it_ready(desk, "--amount 40")
+    desk.sandbox.faults("500_before", call="lookup", times=9)
+    (told,) = desk.json("resume", exit_code=8)
+    assert (told["status"], told["step"]) == ("ready", "could not be asked about")
+    assert desk.sandbox.refund_requests == []
+
+
+def test_a_refund_that_the_store_cannot_take_stops_no_other(desk: Desk) -> None:
+    references = [desk.paid_by_card(f"INV-{n}") for n in (1, 2, 3)]
+    for number in ("INV-1", "INV-2"):
+        desk.sandbox.faults("drop_after")
+        desk.json(f"refund {number} --amount 60 --reason other --yes", exit_code=8)
+    desk.json("refund INV-3 --amount 60 --reason other --yes")
+    # The provider's id of the first is another one's here already.
+    taken = desk.sandbox.refunds_of(references[0])[0].id
+    with desk.books.engine.begin() as line:
+        change = "UPDATE refund SET provider_reference = :taken WHERE provider_reference IS NOT NULL"
+        line.execute(text(change), {"taken": taken})
+    first, second = desk.json("resume", exit_code=8)
+    assert (first["status"], first["step"]) == ("submitted", "could not be written")
+    assert taken in first["note"]
+    assert (second["status"], second["step"]) == ("succeeded", "settled")
+
+
+def test_what_awaits_approval_is_looked_up_and_never_sent(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.sandbox.faults("drop_before")
+    refund = desk.json("refund INV-1 --amount 60 --reason other --yes", exit_code=8)["refunds"][0]["id"]
+    try:
+        with desk.books.engine.begin() as line:
+            line.execute(text("UPDATE refund SET state = 'awaiting-approval'"))
+    except IntegrityError:
+        pytest.skip("the schema does not know the state yet")
+    (told,) = desk.json("resume", exit_code=8)
+    assert (told["status"], told["step"]) == ("awaiting-approval", "awaiting approval")
+    assert len(desk.sandbox.refund_requests) == 1
+    desk.sandbox.dashboard_refund(reference, 6000, metadata={"refundcli_refund": refund})
+    (told,) = desk.json(f"resume {refund}")
+    assert (told["status"], told["step"]) == ("succeeded", "settled")
+    assert len(desk.sandbox.refund_requests) == 1
+    assert findings(desk.books) == []
+
+
+def test_a_request_that_was_killed_is_checked_when_it_comes_again(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    leave_it_ready(desk, "--amount 40 --request-key order-7")
+    desk.sandbox.dashboard_refund(reference, 4000)
+    desk("refund INV-1 --amount 40 --reason other --request-key order-7 --yes")
+    assert desk.sandbox.refund_requests == []
+
+
+# --- a bulk run that another process takes over --------------------------------------------------------------
+
+
+class Killed(Exception):
+    """As good as dead."""
+
+
+def killed_after_reserving(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker dies after T1 of a row; the store is told that its process is gone."""
+    worker: Any = run_refunds._Worker
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "_reserved", die)
+        patched.setattr(worker, "leave", lambda self: self.senders.close())
+        assert desk(f"refund --from {file} --yes").exit_code == 1
+    with desk.books.engine.begin() as line:
+        line.execute(text("UPDATE bulk_item SET worker = worker || 'gone' WHERE worker <> ''"))
+        line.execute(text("UPDATE refund SET lease_owner = lease_owner || 'gone' WHERE lease_owner <> ''"))
+
+
+def file_of(desk: Desk, *rows: str) -> Path:
+    file = desk.folder / "refunds.csv"
+    file.write_text("\n".join(["invoice,amount,reason", *rows]) + "\n")
+    return file
+
+
+def test_a_run_that_is_taken_over_does_not_send_what_the_dashboard_refunded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.environ |= ONE_AT_A_TIME
+    references = [desk.paid_by_card(f"C-{n}") for n in (1, 2)]
+    file = file_of(desk, "C-1,40,other", "C-2,40,other")
+    killed_after_reserving(desk, file, monkeypatch)
+    (ready,) = desk.invoice("C-1").refunds
+    assert ready.state is RefundState.READY
+    desk.sandbox.dashboard_refund(references[0], 4000)
+    assert in_a_process(desk, "refund", "--from", str(file), "--yes") == 9
+    assert [desk.refunded_at_provider(each) for each in references] == [[4000], [4000]]
+    (refund,) = desk.invoice("C-1").refunds
+    assert refund.state is RefundState.FAILED
+    assert refund.failure.startswith("never sent: ")
+    assert desk.invoice("C-1").in_flight.minor == 0
+    assert findings(desk.books) == []
+
+
+def test_a_run_that_is_taken_over_records_what_the_provider_has(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a restored backup: the refund is ready here, and made there."""
+    desk.environ |= ONE_AT_A_TIME
+    reference = desk.paid_by_card("C-1")
+    file = file_of(desk, "C-1,40,other")
+    killed_after_reserving(desk, file, monkeypatch)
+    (ready,) = desk.invoice("C-1").refunds
+    made = desk.sandbox.dashboard_refund(reference, 4000, metadata={"refundcli_refund": ready.id})
+    assert desk.json(f"refund --from {file} --yes")["refunded"] == 1
+    (refund,) = desk.invoice("C-1").refunds
+    assert (refund.state, refund.provider_reference) == (RefundState.SUCCEEDED, made)
+    assert desk.sandbox.refund_requests == []
+    assert findings(desk.books) == []
+
+
+# --- a pause of the provider ---------------------------------------------------------------------------------
+
+
+def dispute_at_the_provider(desk: Desk, reference: str) -> None:
+    desk.sandbox.dispute(reference)
+
+
+def refund_in_the_dashboard(desk: Desk, reference: str) -> None:
+    desk.sandbox.dashboard_refund(reference, 4000)
+
+
+def chargeback_in_an_import(desk: Desk, reference: str) -> None:
+    header = "number,customer,currency,total,status,issued_on,paid_amount,payment_method,provider,payment_reference"
+    provider = "stripe" if reference.startswith(("pi_", "ch_")) else "adyen"
+    row = f"INV-1,cus_204,EUR,100.00,paid,2026-09-01,100.00,card,{provider},{reference},open"
+    file = desk.folder / "again.csv"
+    file.write_text(f"{header},dispute\n{row}\n")
+    assert in_a_process(desk, "invoice", "import", str(file)) == 0
+    assert desk.invoice("INV-1").dispute == "open"
+
+
+def chargeback_by_event(desk: Desk, reference: str) -> None:
+    desk.sandbox.dispute(reference)
+    lines = [json.dumps(asdict(each)) for each in desk.sandbox.deliveries("adyen", drain=True)]
+    file = desk.folder / "deliveries.jsonl"
+    file.write_text("".join(f"{line}\n" for line in lines))
+    in_a_process(desk, "events", "ingest", str(file))
+    assert desk.invoice("INV-1").dispute == "open"
+
+
+MEANWHILE = [
+    ("stripe", dispute_at_the_provider, []),
+    ("stripe", refund_in_the_dashboard, [4000]),
+    ("stripe", chargeback_in_an_import, []),
+    ("adyen", chargeback_in_an_import, []),
+    ("adyen", chargeback_by_event, []),
+]
+
+
+@pytest.mark.parametrize(("provider", "happens", "made"), MEANWHILE)
+def test_after_a_pause_a_run_does_not_send_what_is_refused_by_now(
+    desk: Desk,
+    provider: str,
+    happens: Callable[[Desk, str], None],
+    made: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settle_secrets(desk)
+    desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
+    reference = desk.paid_by_card(provider=provider)
+    desk.sandbox.faults("429", provider=provider, retry_after=2)  # type: ignore[arg-type]
+    worker: Any = run_refunds._Worker
+    answered, times = worker._answered, list[None]()
+
+    def then(self: Any, *given: Any) -> None:
+        if not times:
+            happens(desk, reference)
+        times.append(None)
+        answered(self, *given)
+
+    monkeypatch.setattr(worker, "_answered", then)
+    answer = desk.json(f"refund --from {file_of(desk, 'INV-1,40,other')} --yes", exit_code=9)
+    assert (answer["refunded"], answer["refused_by_code"]) == (0, {"never-sent": 1})
+    assert desk.refunded_at_provider(reference) == made
+    (refund,) = [each for each in desk.invoice("INV-1").refunds if not each.is_external]
+    assert refund.state is RefundState.FAILED
+    assert refund.failure.startswith("never sent: ")
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize(("provider", "happens", "made"), MEANWHILE)
+def test_after_a_pause_one_refund_is_not_sent_if_it_is_refused_by_now(
+    desk: Desk,
+    provider: str,
+    happens: Callable[[Desk, str], None],
+    made: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settle_secrets(desk)
+    desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
+    reference = desk.paid_by_card(provider=provider)
+    desk.sandbox.faults("429", provider=provider)  # type: ignore[arg-type]
+    waiting: Any = first_send._FirstSend
+    may_still = waiting._may_still
+
+    def then(self: Any, *given: Any) -> bool:
+        happens(desk, reference)
+        return bool(may_still(self, *given))
+
+    monkeypatch.setattr(waiting, "_may_still", then)
+    answer = desk("refund INV-1 --amount 40 --reason other --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (3, "never-sent")
+    assert desk.refunded_at_provider(reference) == made
+    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert findings(desk.books) == []
+
+
+def test_a_run_whose_provider_is_only_busy_sends_everything(desk: Desk) -> None:
+    references = [desk.paid_by_card(f"INV-{n}") for n in range(1, 5)]
+    desk.sandbox.faults("429", "429", "429", retry_after=2)
+    file = file_of(desk, *(f"INV-{n},40,other" for n in range(1, 5)))
+    assert desk.json(f"refund --from {file} --yes")["refunded"] == 4
+    assert [desk.refunded_at_provider(each) for each in references] == [[4000]] * 4

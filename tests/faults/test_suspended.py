@@ -1,0 +1,25 @@
+"""What a process sends that stood still in `connect()` until its lease was over: nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(("options", "broken"), [((), "0 of them broken"), (("--mutant",), "12 of them broken")])
+def test_a_process_whose_lease_ended_while_it_connected_sends_nothing(options: tuple[str, ...], broken: str) -> None:
+    # In a process with one thread, which may fork.
+    ended = subprocess.run(
+        [sys.executable, "-m", "faults.suspended", *options],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    told = ended.stdout + ended.stderr
+    assert (ended.returncode, broken in told) == (0, True), told

@@ -1,0 +1,213 @@
+"""What must follow from a vendor's word, by tests/data: the sums of its payment, and the next `refund --full`.
+
+Nothing here reads the tables in `src/refundcli/providers`. Amounts are in minor units.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from desk import Desk
+from refundcli.store.checking import findings
+from webhooks import Json, Post, adyen, signed
+
+PAID = 10_000
+# An amount smaller than the payment, so that a sum shows what was counted, and how often.
+PART = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """The sums of one payment."""
+
+    allocated: int = PAID
+    captured: int = PAID
+    reserved: int = 0
+    refunded: int = 0
+    returned_elsewhere: int = 0
+    lost: int = 0
+    refundable: int = PAID
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The sums after the word, and whether `refund --full` is then sent, or refused with which code.
+
+    `needs_a_person`: `status` lists it, with exit code 8.
+    """
+
+    before: Sums
+    refused: str = ""
+    needs_a_person: bool = False
+
+    @property
+    def sent(self) -> list[int]:
+        return [] if self.refused else [self.before.refundable]
+
+    @property
+    def after(self) -> Sums:
+        """Adyen has only accepted a refund that is sent: its amount is reserved."""
+        if self.refused:
+            return self.before
+        return replace(self.before, reserved=self.before.reserved + self.before.refundable, refundable=0)
+
+
+def outcome_of(expectation: str, amount: int = PART, *, paid: int = PAID) -> Outcome:
+    """What follows from a word about `amount` of a payment of which the books knew nothing else (R3, R11, R13, R14).
+
+    `expectation` is as in tests/data.
+    """
+    whole = Sums(allocated=paid, captured=paid, refundable=paid)
+    effect, *words = expectation.split()
+    if effect in ("none", "note"):
+        return Outcome(whole)
+    if effect == "block":
+        return Outcome(whole, "unreviewed-event", needs_a_person=True)
+    return {"refund": _refund, "dispute": _dispute, "capture": _capture}[effect](words, whole, amount)
+
+
+def _refund(words: Sequence[str], whole: Sums, amount: int) -> Outcome:
+    """A refund that was not made from here."""
+    rest = whole.refundable - amount
+    refused = "" if rest else "nothing-to-refund"
+    if words in (["succeeded"], ["pending"]):
+        return Outcome(replace(whole, returned_elsewhere=amount, refundable=rest), refused, needs_a_person=True)
+    if words == ["failed", "retried"]:
+        # Adyen may send it again by itself: until day ten, or until somebody decides, it is kept from being sent.
+        return Outcome(replace(whole, reserved=amount, refundable=rest), refused, needs_a_person=True)
+    if words == ["reversed"]:
+        return Outcome(whole, needs_a_person=True)
+    assert words == ["failed"]
+    return Outcome(whole)
+
+
+def _dispute(words: Sequence[str], whole: Sums, amount: int) -> Outcome:
+    state, _stage = words
+    rest = whole.refundable - amount
+    if state == "lost":
+        return Outcome(replace(whole, lost=amount, refundable=rest), "" if rest else "dispute-lost")
+    if state == "same":
+        # Of a dispute that is not in the books: it is not forgotten, and nothing is sent beside it.
+        return Outcome(whole, "unreviewed-event")
+    return Outcome(whole, {"open": "disputed", "won": "dispute-closed", "closed": ""}[state])
+
+
+def _capture(words: Sequence[str], whole: Sums, amount: int) -> Outcome:
+    rest = whole.refundable - amount
+    if words == ["failed"]:
+        return Outcome(replace(whole, captured=rest, refundable=rest), "" if rest else "not-paid")
+    if words == ["cancelled"] and rest:
+        # Was a part never captured, or was it never part of what the books count? A person must look.
+        return Outcome(whole, "unreviewed-event", needs_a_person=True)
+    if words == ["cancelled"]:
+        return Outcome(replace(whole, captured=0, refundable=0), "not-paid")
+    assert words in (["added"], ["unchanged"])
+    return Outcome(whole)
+
+
+# --- what the program does -----------------------------------------------------------------------------------
+
+
+def sums(desk: Desk, number: str) -> Sums:
+    """Of the invoice's only payment."""
+    (payment,) = desk.invoice(number).payments
+    names = ("allocated", "captured", "reserved", "refunded", "returned_elsewhere", "lost", "refundable")
+    return Sums(*(getattr(payment, name).minor for name in names))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the program did, to be held against an `Outcome`."""
+
+    before: Sums
+    refused: str
+    sent: list[int]
+    after: Sums
+
+
+def seen(desk: Desk, number: str, reference: str, *options: str) -> Seen:
+    """`refund --full` of an invoice, typed; what its provider was asked for, and the sums before and after."""
+    before, already = sums(desk, number), len(desk.refunded_at_provider(reference))
+    answer = desk(f"refund {number} --full --reason other --yes -o json {' '.join(options)}")
+    refused = "" if answer.exit_code == 0 else answer.error["code"]
+    assert answer.exit_code in (0, 3), (number, answer)
+    return Seen(before, refused, desk.refunded_at_provider(reference)[already:], sums(desk, number))
+
+
+def expected(outcome: Outcome) -> Seen:
+    return Seen(outcome.before, outcome.refused, outcome.sent, outcome.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What `status` lists: its exit code, the invoices of refunds and losses, and the numbers of events."""
+
+    exit_code: int
+    invoices: frozenset[str]
+    events: frozenset[int]
+
+    def has(self, desk: Desk, number: str) -> bool:
+        (payment,) = desk.invoice(number).payments
+        return number in self.invoices or any(each.event_id in self.events for each in payment.unreviewed)
+
+
+def status(desk: Desk) -> Listed:
+    answer = desk("status -o json")
+    told = answer.json
+    refunds = [*told["unfinished"], *told["came_back"], *told["elsewhere"], *told["losses"]]
+    return Listed(
+        answer.exit_code,
+        frozenset(each["invoice"] for each in refunds),
+        frozenset(each["id"] for each in told["unreviewed"]),
+    )
+
+
+# --- deliveries ----------------------------------------------------------------------------------------------
+
+
+def ingest(desk: Desk, *deliveries: Post, exit_code: int | None = 0) -> Json:
+    """`events ingest` of them all; `exit_code` None: whatever it is, once 0, 3 or 8."""
+    path = Path(desk.folder) / "deliveries.jsonl"
+    path.write_text("".join(f"{each.kept}\n" for each in deliveries))
+    answer = desk(f"events ingest {path} -o json")
+    allowed = (0, 3, 8) if exit_code is None else (exit_code,)
+    assert answer.exit_code in allowed, answer
+    found: Json = answer.json
+    return found
+
+
+def delivered(*items: Mapping[str, Any]) -> list[Post]:
+    """Each signed, in a delivery of its own."""
+    return [adyen(signed(dict(each))) for each in items]
+
+
+def different(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Only what is not as expected: a test of many words shows the few that are wrong."""
+    return {key: {"found": found.get(key), "wanted": wanted[key]} for key in wanted if found.get(key) != wanted[key]}
+
+
+def invoice_file(desk: Desk, invoices: Iterable[tuple[str, str]], **more: str) -> Path:
+    """Each number with its payment at Adyen, as finance exports them; `more` are further columns."""
+    columns = {"customer": "cus_204", "currency": "EUR", "total": "100.00", "status": "paid"}
+    columns |= {"issued_on": "2026-09-01", "paid_on": "2026-09-03", "provider": "adyen", **more}
+    rows = [",".join([number, reference, *columns.values()]) for number, reference in invoices]
+    path = Path(desk.folder) / "invoices.csv"
+    path.write_text("\n".join([",".join(["number", "payment_reference", *columns]), *rows]) + "\n")
+    return path
+
+
+def event_counts(desk: Desk) -> dict[str, int]:
+    """How many events are in each state."""
+    return dict(desk.books.read(lambda tx: tx.event_counts()))
+
+
+def check(desk: Desk, invoices: Mapping[Any, tuple[str, str]], wanted: Mapping[Any, Outcome]) -> None:
+    """`status` lists what needs a person, and nothing else; then each invoice is refunded in full, or refused."""
+    listed = status(desk)
+    needs = {word: outcome.needs_a_person for word, outcome in wanted.items()}
+    assert different({word: listed.has(desk, invoices[word][0]) for word in wanted}, needs) == {}
+    assert listed.exit_code == (8 if any(needs.values()) else 0)
+    found = {word: seen(desk, *invoices[word]) for word in wanted}
+    assert different(found, {word: expected(outcome) for word, outcome in wanted.items()}) == {}
+    assert not findings(desk.books), findings(desk.books)
