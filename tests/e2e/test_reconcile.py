@@ -81,7 +81,7 @@ def test_a_dry_run_shows_what_the_provider_tells_and_where_it_differs(desk: Desk
     reference = desk.paid_by_card()
     (told,) = desk.json("refund INV-1 --amount 40 --reason other --dry-run")["preflight"]
     assert (told["provider"], told["payment"], told["captured"]["amount"]) == ("stripe", reference, "100.00")
-    assert (told["refunded"]["amount"], told["processing"], told["dispute"]) == ("0.00", False, None)
+    assert (told["refunded"]["amount"], told["processing"], told["disputes"]) == ("0.00", False, [])
     desk.sandbox.dashboard_refund(reference, 1)
     error = desk.refused("refund INV-1 --amount 40 --reason other --dry-run", "differs-from-provider")
     assert "reconcile --invoice INV-1" in str(error["hint"])
@@ -89,10 +89,14 @@ def test_a_dry_run_shows_what_the_provider_tells_and_where_it_differs(desk: Desk
     assert desk.json("refund INV-2 --full --reason other --dry-run")["preflight"] == []
 
 
-def test_an_inquiry_that_may_still_be_refunded_is_no_dispute(desk: Desk) -> None:
+def test_an_inquiry_is_refunded_by_a_persons_decision_alone(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.dispute(reference, "warning_needs_response")
-    desk.json("refund INV-1 --full --reason other --yes")
+    assert kinds(desk) == [("dispute", "dispute", True)]
+    desk.refused("refund INV-1 --full --reason other --yes", "disputed")
+    assert desk.refunded_at_provider(reference) == []
+    desk.json("refund INV-1 --full --reason other --dispute-decision 'Bo: refund instead' --yes")
+    assert desk.refunded_at_provider(reference) == [10000]
 
 
 def test_a_refund_that_failed_after_its_success_is_told_until_someone_knows(desk: Desk) -> None:
@@ -144,7 +148,7 @@ def test_a_payment_that_is_not_there_is_told_and_left(desk: Desk) -> None:
 def test_a_payment_that_cannot_be_read_is_told_and_the_others_are_compared(desk: Desk) -> None:
     odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
     desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
-    desk.sandbox.state.refunds[odd].status = "blocked"
+    desk.sandbox.state.refunds[odd].currency = "ZZZ"
     told = desk.json("reconcile", exit_code=3)["differences"]
     found = sorted((each["invoice"], each["kind"], each["taken_in"]) for each in told)
     assert found == [("INV-1", "status", False), ("INV-2", "missing-here", True)]
@@ -152,20 +156,42 @@ def test_a_payment_that_cannot_be_read_is_told_and_the_others_are_compared(desk:
     desk.refused("reconcile --invoice INV-1", "cannot-be-held")
 
 
-def test_what_was_captured_is_as_the_provider_says(desk: Desk) -> None:
+def test_a_refund_in_a_status_that_is_not_listed_could_not_be_compared(desk: Desk) -> None:
+    odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
+    desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
+    desk.sandbox.state.refunds[odd].status = "odd"
+    for seen in ([("INV-1", True), ("INV-2", True)], []):
+        told = desk.json("reconcile", exit_code=8)["differences"]
+        assert sorted((each["invoice"], each["taken_in"]) for each in told) == seen
+    assert desk.invoice("INV-1").refundable.number == "75.00"
+    desk.refused("refund INV-1 --amount 10 --reason other --yes", "unreviewed-event")
+    desk.json("events acknowledge --code 'refund status odd' --as none")
+    assert kinds(desk, exit_code=0) == []
+
+
+def test_more_captured_than_an_invoices_share_is_told_and_never_refunded(desk: Desk) -> None:
     desk.paid_by_card(captured=9000)
+    assert kinds(desk) == [("unallocated", "captured", False)]
+    assert desk.invoice("INV-1").refundable.number == "90.00"
+    desk.refused("refund INV-1 --amount 90.01 --reason other --yes", "over-refund")
+    assert kinds(desk) == [("unallocated", "captured", False)]
+
+
+def test_less_captured_than_the_books_count_is_as_the_provider_says(desk: Desk) -> None:
+    desk.paid_by_card(captured=11000)
     assert kinds(desk) == [("amount", "captured", True)]
     assert desk.invoice("INV-1").refundable.number == "100.00"
     assert kinds(desk, exit_code=0) == []
 
 
-def test_less_captured_than_was_given_back_is_told_and_left(desk: Desk) -> None:
+def test_less_captured_than_was_given_back_is_a_loss_that_is_told(desk: Desk) -> None:
     desk.paid_by_card("INV-1", "60.00 EUR")
     desk.json("refund INV-1 --full --reason other --yes")
-    with desk.books.engine.begin() as line:
-        line.exec_driver_sql("UPDATE payment SET captured = 9000")
-        line.exec_driver_sql("UPDATE invoice SET paid = 9000, status = 'paid'")
+    desk.sandbox.state.find_charge(desk.invoice("INV-1").payments[0].reference).captured = 5000
     assert kinds(desk) == [("amount", "captured", True)]
+    assert (desk.invoice("INV-1").status, desk.invoice("INV-1").loss.number) == (InvoiceStatus.REFUNDED, "10.00")
+    assert desk("status").exit_code == 8
+    assert findings(desk.books) == []
 
 
 def test_a_pending_refund_ends_by_comparing_and_that_is_no_difference(desk: Desk) -> None:

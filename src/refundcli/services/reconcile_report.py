@@ -157,7 +157,8 @@ class ReportComparison:
             reported: Money | str = _taken(added, of) - _sum(failed, of)
         else:
             return
-        if reported != line.captured:
+        # What failed and accounts for the gap is told by itself, once it is applied.
+        if reported not in (line.captured, line.captured - _sum(failed, of)):
             self._told(self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, reported), repaired=False)
 
     def _refunds(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
@@ -236,9 +237,12 @@ class ReportComparison:
             if wish.row.meaning is None and wish.row.word in decided:
                 return Heard(EventState.NOTED, decided[wish.row.word])
             return Heard(self._store(tx, wish, wish.news.why))
-        if isinstance(wish.news, DisputeNews):
-            wish.difference = replace(wish.difference, here=self._dispute_here(tx, wish.news))
+        before = _dispute_here(tx, wish.news) if isinstance(wish.news, DisputeNews) else None
         heard = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
+        if isinstance(wish.news, DisputeNews):
+            wish.difference = replace(wish.difference, here=before.state if before else "none")
+            # Its first report fills in what an import said; where it says the same, nothing differs.
+            wish.is_expected = before is not None and before == _dispute_here(tx, wish.news)
         if heard.state is EventState.APPLIED:
             return heard
         return replace(heard, state=self._store(tx, wish, heard.note))
@@ -250,12 +254,6 @@ class ReportComparison:
         livemode = bool(tx.livemode())
         event = doubt_event(doubt, row.booked_at, livemode=livemode, source=EventSource.REPORT, occurrence=row_key(row))
         return tx.store_unreviewed(event, f"{why} ({wish.evidence})")
-
-    def _dispute_here(self, tx: Writing, news: DisputeNews) -> str:
-        found = payment_of_dispute(tx, news)
-        disputes = found[1].disputes if found else ()
-        known = next((each for each in disputes if each.reference == news.reference), None)
-        return str(known.state if known else "none")
 
     # --- the books, looked up in the report ------------------------------------------------------------------
 
@@ -290,6 +288,23 @@ class ReportComparison:
     def _told(self, difference: Difference, *, repaired: bool) -> None:
         self.done.add(difference, repaired=repaired)
         self.tell(difference, repaired)
+
+
+@dataclass(frozen=True, slots=True)
+class _DisputeHere:
+    """How the dispute that a row is about stands in the books, and what all disputes of the payment took."""
+
+    state: str
+    taken: Money
+
+
+def _dispute_here(tx: Writing, news: DisputeNews) -> _DisputeHere | None:
+    """By its reference, else the placeholder that an import left for it."""
+    found = payment_of_dispute(tx, news)
+    disputes = found[1].disputes if found else ()
+    named = (each for each in disputes if each.reference == news.reference)
+    known = next(named, None) or next((each for each in disputes if each.is_placeholder), None)
+    return _DisputeHere(known.state, found[1].lost) if found and known else None
 
 
 def _known(line: PaymentLine, reference: str, merchant_reference: str) -> RefundLine | None:

@@ -45,7 +45,8 @@ def invoice_rows(session: Session, wanted: "InvoiceFilter") -> Sequence[Any]:
 
 def _of_payments(wanted: "InvoiceFilter") -> Iterator[ColumnElement[bool]]:
     if wanted.disputed:
-        yield sql.and_(DISPUTED)
+        # In parentheses: it is an OR, and stands beside other conditions.
+        yield sql.and_(sql.text(f"({DISPUTED.text})"))
     if wanted.processing:
         yield sql.and_(PROCESSING)
     if wanted.provider:

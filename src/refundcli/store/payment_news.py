@@ -85,9 +85,12 @@ def dispute_news(
     amount = None if payment.dispute_amount is None else Money(payment.dispute_amount, captured.currency)
     if known is None:
         return _placeholder(payment, amount)
-    if before is Dispute.LOST and (amount is None or amount < (known.amount or captured)):
+    if before is Dispute.LOST and amount is None and known.status != IMPORTED:
+        # The provider has reported how much; a file that does not say it knows no better.
+        return None
+    if before is Dispute.LOST and amount is not None and amount < (known.amount or captured):
         # What was lost is at least what it was known to be (R11); without an amount it is all.
-        return Kept("the file has less taken by the lost dispute than the store knows") if amount is not None else None
+        return Kept("the file has less taken by the lost dispute than the store knows")
     if payment.dispute is Dispute.LOST:
         return replace(known, state=DisputeState.LOST, status=IMPORTED, amount=amount)
     return replace(known, state=DisputeState(payment.dispute.value), amount=amount or known.amount)
