@@ -5,7 +5,6 @@ Applied means that it changed or confirmed a row. Whatever else it says about on
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
@@ -17,8 +16,6 @@ from refundcli.services.ports import Clock, Settlement, Writing
 from refundcli.services.provider_news import CaptureNews, DisputeNews, Doubt, EventState, RefundNews, Update
 from refundcli.services.sending import write_end
 
-# For so long after REFUND_FAILED Adyen may send the refund again by itself.
-_RETRIED_WITHIN = timedelta(days=10)
 _GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
@@ -104,7 +101,7 @@ def _settle(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clo
         evidence,
         may_be_retried=news.may_be_retried,
         reported_at=news.reported_at,
-        hold_until=news.reported_at + _RETRIED_WITHIN if news.may_be_retried and news.reported_at else None,
+        hold_until=news.hold_until,
         pending_reason=news.pending_reason,
         expires_at=news.expires_at,
     )

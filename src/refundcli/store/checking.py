@@ -13,21 +13,23 @@ from refundcli.store.unit_of_work import SqlBooks
 _CHECKS = {
     "payment {} holds another amount reserved than its refunds do": """
         SELECT p.id FROM payment p WHERE p.reserved < (
-            SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id AND r.kind <> 'external' AND (
-                r.state IN ('ready','submitted','pending')
-                OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))
+            SELECT coalesce(sum(r.amount - r.reversed_amount), 0) FROM refund r
+            WHERE r.payment_id = p.id AND r.kind <> 'external'
+                AND (r.state IN ('ready','submitted','awaiting-approval','pending') OR r.holding))
         OR p.reserved > (
-            SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id AND (
-                r.kind <> 'external' AND r.state IN ('ready','submitted','pending')
-                OR r.state = 'failed' AND r.came_back_at IS NOT NULL AND r.acknowledged_at IS NULL))""",
+            SELECT coalesce(sum(r.amount - r.reversed_amount), 0) FROM refund r
+            WHERE r.payment_id = p.id AND (r.holding
+                OR r.kind <> 'external' AND r.state IN ('ready','submitted','awaiting-approval','pending')
+                OR r.kind = 'external' AND r.undecided AND r.state IN ('pending','succeeded')))""",
     "payment {} counts another amount refunded than its refunds do": """
         SELECT p.id FROM payment p WHERE p.refunded <> (
-            SELECT coalesce(sum(r.amount), 0) FROM refund r
+            SELECT coalesce(sum(r.amount - r.reversed_amount), 0) FROM refund r
             WHERE r.payment_id = p.id AND r.kind <> 'external' AND r.state IN ('succeeded','recorded'))""",
     "payment {} counts less returned elsewhere than was seen to be": """
         SELECT p.id FROM payment p WHERE p.returned_elsewhere < p.opening_returned OR p.returned_elsewhere < (
-            SELECT coalesce(sum(r.amount), 0) FROM refund r
-            WHERE r.payment_id = p.id AND r.kind = 'external' AND r.state IN ('pending','succeeded'))""",
+            SELECT coalesce(sum(r.amount - r.reversed_amount), 0) FROM refund r
+            WHERE r.payment_id = p.id AND r.kind = 'external' AND NOT r.undecided
+                AND r.state IN ('pending','succeeded'))""",
     "invoice {} has other sums than its payments": """
         SELECT i.number FROM invoice i LEFT JOIN payment p ON p.invoice_id = i.id GROUP BY i.id, i.number
         HAVING i.paid <> coalesce(sum(CASE WHEN p.captured < p.allocated THEN p.captured ELSE p.allocated END), 0)
@@ -40,7 +42,7 @@ _CHECKS = {
     "refund {} and its credit note tell different stories": """
         SELECT r.id FROM refund r JOIN credit_note c ON c.refund_id = r.id
         WHERE (r.state IN ('pending','succeeded','recorded')) <> (c.status = 'issued')
-            OR (r.state IN ('ready','submitted')) <> (c.status = 'draft') OR r.amount <> c.amount
+            OR (r.state IN ('ready','submitted','awaiting-approval')) <> (c.status = 'draft') OR r.amount <> c.amount
             OR (r.state IN ('succeeded','recorded') AND c.number IS NULL)""",
     "refund {} was sent without a key or a request": """
         SELECT id FROM refund WHERE kind = 'provider' AND (idempotency_key IS NULL OR request IS NULL)""",

@@ -66,6 +66,7 @@ class SqlProviderWriting(SqlPaymentWriting):
             # Reported only when it had failed: the provider may send it again.
             came_back_at=self._audit.at if news.may_be_retried or news.state is RefundState.REVERSED else None,
             holding=failed and news.may_be_retried,
+            hold_until=news.hold_until,
             succeeded_at=news.reported_at if news.state is RefundState.SUCCEEDED else None,
             failed_at=news.reported_at if failed else None,
         )
