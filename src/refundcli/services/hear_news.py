@@ -26,8 +26,7 @@ def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_forma
     if isinstance(news, CaptureNews):
         return apply_capture(tx, news, evidence=evidence)
     if isinstance(news, Doubt):
-        found = payment_referenced(tx, news.provider, news.payment_references)
-        return Heard(EventState.UNREVIEWED if found else EventState.UNMATCHED, news.why)
+        return Heard(EventState.UNREVIEWED if _is_known(tx, news) else EventState.UNMATCHED, news.why)
     ours = _refund_of(tx, news)
     if ours is None:
         return _apply_external(tx, news, evidence=evidence)
@@ -42,6 +41,13 @@ def worst_of(heard: Sequence[Heard]) -> Heard:
     """What is reported of an event that brought several updates."""
     order = [EventState.UNREVIEWED, EventState.UNMATCHED, EventState.APPLIED]
     return min(heard, key=lambda each: order.index(each.state), default=Heard(EventState.APPLIED, "nothing new"))
+
+
+def _is_known(tx: Writing, news: Doubt) -> bool:
+    """Is it about a payment of ours, or about a dispute of one?"""
+    if payment_referenced(tx, news.provider, news.payment_references):
+        return True
+    return any(tx.payment_of_dispute(news.provider, news.account, each) for each in news.payment_references)
 
 
 # --- refunds of ours ------------------------------------------------------------------------------------------
