@@ -88,8 +88,8 @@ def _dispute(words: Sequence[str], whole: Sums, amount: int) -> Outcome:
     if state == "lost":
         return Outcome(replace(whole, lost=amount, refundable=rest), "" if rest else "dispute-lost")
     if state == "same":
-        # Of a dispute that is not in the books: it is not forgotten, and nothing is sent beside it.
-        return Outcome(whole, "unreviewed-event")
+        # Of a dispute that nothing was reported of yet: it counts as a new open one.
+        return Outcome(whole, "disputed")
     return Outcome(whole, {"open": "disputed", "won": "dispute-closed", "closed": ""}[state])
 
 
@@ -182,9 +182,10 @@ def delivered(*items: Mapping[str, Any]) -> list[Post]:
     return [adyen(signed(dict(each))) for each in items]
 
 
-def different(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Only what is not as expected: a test of many words shows the few that are wrong."""
-    return {key: {"found": found.get(key), "wanted": wanted[key]} for key in wanted if found.get(key) != wanted[key]}
+def same(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> None:
+    """Raises AssertionError with only those that differ: a test of many words shows the few that are wrong."""
+    wrong = [f"{key}: {found.get(key)}, not {wanted[key]}" for key in wanted if found.get(key) != wanted[key]]
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 def invoice_file(desk: Desk, invoices: Iterable[tuple[str, str]], **more: str) -> Path:
@@ -206,8 +207,9 @@ def check(desk: Desk, invoices: Mapping[Any, tuple[str, str]], wanted: Mapping[A
     """`status` lists what needs a person, and nothing else; then each invoice is refunded in full, or refused."""
     listed = status(desk)
     needs = {word: outcome.needs_a_person for word, outcome in wanted.items()}
-    assert different({word: listed.has(desk, invoices[word][0]) for word in wanted}, needs) == {}
+    same({word: listed.has(desk, invoices[word][0]) for word in wanted}, needs)
     assert listed.exit_code == (8 if any(needs.values()) else 0)
     found = {word: seen(desk, *invoices[word]) for word in wanted}
-    assert different(found, {word: expected(outcome) for word, outcome in wanted.items()}) == {}
-    assert not findings(desk.books), findings(desk.books)
+    same(found, {word: expected(outcome) for word, outcome in wanted.items()})
+    unsound = findings(desk.books)
+    assert not unsound, unsound

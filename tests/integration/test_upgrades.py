@@ -415,10 +415,9 @@ def test_a_late_failure_stays_reserved_until_it_is_acknowledged(desk: Desk, rele
     assert brief(desk.json("invoice show A-LATE"))["refundable"] == "100.00 EUR"
 
 
-@pytest.mark.xfail(reason="an import turns an invoice whose capture failed back into a paid one", strict=True)
 def test_an_import_does_not_make_an_uncaptured_invoice_paid_again(desk: Desk, released: Released) -> None:
     if not released.has("0002"):
-        pytest.xfail("events came with 0002")
+        pytest.skip("events came with 0002")
     apply_events(desk, released)
     _write_files(desk, released)
     desk.json("invoice import invoices.csv")

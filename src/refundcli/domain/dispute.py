@@ -50,9 +50,12 @@ class DisputeRecord:
 
     @property
     def is_decidable(self) -> bool:
-        """May a refund settle it? Stripe advises one for an inquiry; Adyen's must have been answered."""
+        """May a refund settle it? Stripe advises one for an inquiry; Adyen's must have been answered.
+
+        One of which only the answer was reported may be a chargeback as well.
+        """
         stripes = self.provider is Provider.STRIPE and self.stage is DisputeStage.INQUIRY
-        return stripes or self.stage is DisputeStage.ANSWERED_INQUIRY
+        return stripes or (self.stage is DisputeStage.ANSWERED_INQUIRY and self.reported_at is not None)
 
 
 # The first of these that a payment has is how its disputes stand together (R11).

@@ -42,7 +42,7 @@ def apply_dispute(tx: Writing, news: DisputeNews, *, evidence: str, is_complete:
 
 
 def new_record(payment: Payment, news: DisputeNews) -> DisputeRecord:
-    """As it is first reported."""
+    """As it is first reported. A word that leaves the state as it is says that there is one: it counts as open."""
     return DisputeRecord(
         id=0,
         payment_id=payment.id,
@@ -53,7 +53,7 @@ def new_record(payment: Payment, news: DisputeNews) -> DisputeRecord:
         state=news.state or DisputeState.OPEN,
         status=news.status,
         amount=news.amount,
-        reported_at=news.at,
+        reported_at=news.at if news.state else None,
     )
 
 
@@ -78,8 +78,6 @@ def _apply_to_placeholder(
     tx: Writing, invoice: Invoice, payment: Payment, news: DisputeNews, evidence: str, *, is_complete: bool
 ) -> Heard:
     """The first report of a dispute fills in what an import said of it; without a placeholder it is a new record."""
-    if news.state is None:
-        return Heard(EventState.UNMATCHED, f"{news.status} of a dispute that is not in the books yet")
     placeholders = [each for each in payment.disputes if each.is_placeholder]
     fitting = next((each for each in placeholders if is_complete or _is_compatible(each, news)), None)
     if fitting:
@@ -94,8 +92,6 @@ def _apply_to_placeholder(
 
 def _apply_unidentified(tx: Writing, invoice: Invoice, payment: Payment, news: DisputeNews, evidence: str) -> Heard:
     """Without a reference of its own, and not the only one it can be: a new open one, and a person must look."""
-    if news.state is None:
-        return Heard(EventState.UNMATCHED, f"{news.status} of a dispute that is not in the books yet")
     if not payment.disputes:
         return _write(tx, invoice, payment, None, new_record(payment, news), news, evidence)
     note = f"{news.status} does not say which of the disputes of {invoice.number} it is about"

@@ -108,21 +108,28 @@ def apply_stored(
     while go_on():
         batch = books.read(lambda tx: tx.events_to_apply(after=done.last_id, limit=at_once))
         if not batch:
-            return done
+            break
         told = [(event, asking.news_in(event)) for event in batch if wanted(event)]
         if told:
             _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
         done.last_id = batch[-1].id
+    if done.changed:
+        # One that named only its dispute came before that dispute was known.
+        again = apply_known(Provider.ADYEN, books=books, readers=readers, clock=clock, number_format=number_format)
+        done.changed += again.changed
+        done.contradictions += again.contradictions
     return done
 
 
 def apply_known(provider: Provider, *, books: Books, readers: Readers, clock: Clock, number_format: str) -> Applied:
-    """Apply what was stored before its payment came into the books, the oldest first."""
-    done, asking = Applied(), _Asking(readers)
-    while batch := books.read(lambda tx: tx.events_of_known_payments(provider, after=done.last_id, limit=_AT_ONCE)):
-        told = [(event, asking.news_in(event)) for event in batch]
-        _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
-        done.last_id = batch[-1].id
+    """Apply what was stored before its payment, or its dispute, came into the books, the oldest first."""
+    done, asking, before = Applied(), _Asking(readers), -1
+    while done.changed > before:
+        before, done.last_id = done.changed, 0
+        while batch := books.read(lambda tx: tx.events_of_known_payments(provider, after=done.last_id, limit=_AT_ONCE)):
+            told = [(event, asking.news_in(event)) for event in batch]
+            _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
+            done.last_id = batch[-1].id
     return done
 
 

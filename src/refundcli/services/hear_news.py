@@ -5,7 +5,6 @@ Applied means that it changed or confirmed a row. Whatever else it says about on
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
@@ -17,8 +16,6 @@ from refundcli.services.ports import Clock, Settlement, Writing
 from refundcli.services.provider_news import CaptureNews, DisputeNews, Doubt, EventState, RefundNews, Update
 from refundcli.services.sending import write_end
 
-# For so long after REFUND_FAILED Adyen may send the refund again by itself.
-_RETRIED_WITHIN = timedelta(days=10)
 _GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
@@ -29,8 +26,7 @@ def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_forma
     if isinstance(news, CaptureNews):
         return apply_capture(tx, news, evidence=evidence)
     if isinstance(news, Doubt):
-        found = payment_referenced(tx, news.provider, news.payment_references)
-        return Heard(EventState.UNREVIEWED if found else EventState.UNMATCHED, news.why)
+        return Heard(EventState.UNREVIEWED if _is_known(tx, news) else EventState.UNMATCHED, news.why)
     ours = _refund_of(tx, news)
     if ours is None:
         return _apply_external(tx, news, evidence=evidence)
@@ -45,6 +41,13 @@ def worst_of(heard: Sequence[Heard]) -> Heard:
     """What is reported of an event that brought several updates."""
     order = [EventState.UNREVIEWED, EventState.UNMATCHED, EventState.APPLIED]
     return min(heard, key=lambda each: order.index(each.state), default=Heard(EventState.APPLIED, "nothing new"))
+
+
+def _is_known(tx: Writing, news: Doubt) -> bool:
+    """Is it about a payment of ours, or about a dispute of one?"""
+    if payment_referenced(tx, news.provider, news.payment_references):
+        return True
+    return any(tx.payment_of_dispute(news.provider, news.account, each) for each in news.payment_references)
 
 
 # --- refunds of ours ------------------------------------------------------------------------------------------
@@ -104,7 +107,7 @@ def _settle(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clo
         evidence,
         may_be_retried=news.may_be_retried,
         reported_at=news.reported_at,
-        hold_until=news.reported_at + _RETRIED_WITHIN if news.may_be_retried and news.reported_at else None,
+        hold_until=news.hold_until,
         pending_reason=news.pending_reason,
         expires_at=news.expires_at,
     )

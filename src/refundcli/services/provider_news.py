@@ -4,7 +4,7 @@ News is the same whoever brings it, and may come twice, late, early and in any o
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -13,6 +13,9 @@ from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.vocabulary import CaptureChange
+
+# For so long after REFUND_FAILED Adyen may send the refund again by itself.
+_RETRIED_WITHIN = timedelta(days=10)
 
 
 class CannotBeHeld(Refused):
@@ -51,6 +54,11 @@ class RefundNews:
     reported_at: datetime | None = None
     pending_reason: str = ""
     expires_at: datetime | None = None
+
+    @property
+    def hold_until(self) -> datetime | None:
+        """Until when the provider may send a failed refund again by itself (R14); None where it does not."""
+        return self.reported_at + _RETRIED_WITHIN if self.may_be_retried and self.reported_at else None
 
 
 @dataclass(frozen=True, slots=True)

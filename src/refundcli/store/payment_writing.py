@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import sqlalchemy as sql
 from sqlalchemy import insert, update
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from refundcli.domain.dispute import DisputeRecord, DisputeState, most_severe
@@ -12,7 +14,7 @@ from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.provider_news import CaptureNews
 from refundcli.services.vocabulary import CaptureChange
 from refundcli.store.payment_reading import disputes_by_payment
-from refundcli.store.tables import CaptureRow, DisputeRow, InvoiceRow, PaymentRow
+from refundcli.store.tables import CaptureRow, DisputeRow, EventPaymentRow, InvoiceRow, PaymentRow, ProviderEventRow
 from refundcli.store.writing import SqlWriting
 
 
@@ -44,6 +46,23 @@ class SqlPaymentWriting(SqlWriting):
         after |= {"reference": record.reference, "evidence": evidence}
         self._audit.write(f"dispute {record.state}", invoice.number, before, {k: v for k, v in after.items() if v})
         self._count_disputes(payment.id)
+        if record.reference and all(each.reference != record.reference for each in payment.disputes):
+            self._link_events(payment, record)
+
+    def _link_events(self, payment: Payment, record: DisputeRecord) -> None:
+        """Events that came before, and name this dispute and no payment, are about its payment (R13)."""
+        link, known = EventPaymentRow, aliased(EventPaymentRow)
+        named = (
+            sql.select(col(link.event_id), sql.literal(payment.reference))
+            .join(ProviderEventRow, col(ProviderEventRow.id) == col(link.event_id))
+            .where(col(ProviderEventRow.provider) == record.provider, col(link.reference) == record.reference)
+            .where(
+                ~sql.exists().where(
+                    col(known.event_id) == col(link.event_id), col(known.reference) == payment.reference
+                )
+            )
+        )
+        self._session.execute(insert(EventPaymentRow).from_select(["event_id", "reference"], named))
 
     def _count_disputes(self, payment_id: int) -> None:
         """The most severe state, and what lost ones took that no record tells yet (R11)."""

@@ -23,7 +23,9 @@ from refundcli.store.reading import REFUSED_DELIVERY
 from refundcli.store.rows import event_of, row_of
 from refundcli.store.tables import (
     CounterRow,
+    DisputeRow,
     EventPaymentRow,
+    PaymentRow,
     ProviderEventRow,
     RefundRow,
     SyncStateRow,
@@ -66,6 +68,7 @@ class SqlProviderWriting(SqlPaymentWriting):
             # Reported only when it had failed: the provider may send it again.
             came_back_at=self._audit.at if news.may_be_retried or news.state is RefundState.REVERSED else None,
             holding=failed and news.may_be_retried,
+            hold_until=news.hold_until,
             succeeded_at=news.reported_at if news.state is RefundState.SUCCEEDED else None,
             failed_at=news.reported_at if failed else None,
         )
@@ -239,7 +242,14 @@ class SqlProviderWriting(SqlPaymentWriting):
         insert_new = dialect.insert(ProviderEventRow).on_conflict_do_nothing()
         stored = insert_new.returning(*(col(getattr(ProviderEventRow, name)) for name in _EVENT_KEY))
         new = {tuple(row[1:]): row[0] for row in self._session.execute(stored, rows)}
-        payments = {(event.provider, event.account, event.key): event.payments for event in events}
+        of_disputes = self._payments_of_disputes(events) if new else {}
+        payments = {
+            (event.provider, event.account, event.key): (
+                *event.payments,
+                *(of_disputes[each] for each in event.payments if each in of_disputes),
+            )
+            for event in events
+        }
         links = [
             {"event_id": number, "reference": reference}
             for key, number in new.items()
@@ -248,6 +258,17 @@ class SqlProviderWriting(SqlPaymentWriting):
         if links:
             self._session.execute(insert(EventPaymentRow), links)
         return len(new)
+
+    def _payments_of_disputes(self, events: Sequence[NewEvent]) -> dict[str, str]:
+        """The payment's reference, by that of its dispute: an event of Adyen's may name only the dispute."""
+        named = {each for event in events if event.provider is Provider.ADYEN for each in event.payments}
+        query = (
+            select(DisputeRow.reference, PaymentRow.psp_reference)
+            .join(PaymentRow, col(PaymentRow.id) == col(DisputeRow.payment_id))
+            .where(DisputeRow.provider == Provider.ADYEN, col(DisputeRow.reference).in_(sorted(named)))
+        )
+        rows = self._session.exec(query) if named else ()
+        return {dispute: payment for dispute, payment in rows if dispute and payment}
 
     def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
         key = (
