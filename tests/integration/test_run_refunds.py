@@ -18,10 +18,12 @@ import pytest
 from desk import Desk, new_invoice
 from meanwhile import meanwhile
 from refundcli.domain.bulk_run import ItemState, RunItem, RunState
+from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Dispute, Provider, RefundState
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import first_send, group_commit, leases, run_refunds
+from refundcli.services.apply_dispute import apply_dispute
 from refundcli.services.leases import this_process
 from refundcli.services.ports import NewPayment, Writing
 from refundcli.services.provider_news import DisputeNews
@@ -362,9 +364,9 @@ def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk
     run = runner.stage(*wishes(1))
 
     def open_a_dispute() -> None:
-        news = DisputeNews(Provider.ADYEN, (reference,), Dispute.OPEN, "Undefended", datetime.now(UTC))
-        payment = desk.invoice("INV-1").payments[0]
-        assert desk.books.write(lambda tx: tx.note_dispute(payment, news, evidence="a chargeback"))
+        about = ((reference,), DisputeState.OPEN, DisputeStage.CHARGEBACK, "Undefended", datetime.now(UTC))
+        news = DisputeNews(Provider.ADYEN, "PSPDISPUTE1", *about)
+        assert desk.books.write(lambda tx: apply_dispute(tx, news, evidence="a chargeback")).changed
 
     with meanwhile(1, open_a_dispute):
         report = runner.work(run, environ=QUICK, in_flight=1)
