@@ -7,14 +7,11 @@ from typing import Any
 import pytest
 
 import oracle
-from desk import MERCHANT, Desk
+from adyen_rows import HEADER, row
+from desk import Desk
 from oracle import PAID, PART, Outcome, Seen, expected, outcome_of, seen
 from vendor_words import adyen_report_types
 
-HEADER = (
-    "Company Account,Merchant Account,Psp Reference,Merchant Reference,Payment Method,Creation Date,TimeZone,Type,"
-    "Modification Reference,Gross Currency,Gross Debit (GC),Gross Credit (GC)"
-)
 TYPES = adyen_report_types()
 # One of each kind of meaning, for the other layout and for both databases.
 SAMPLE = (
@@ -22,15 +19,6 @@ SAMPLE = (
     "CaptureFailed", "Chargeback", "ChargebackReversed", "SecondChargebackExternallyWithInfo", "ManualCorrected",
     "Error", "Fee",
 )  # fmt: skip
-
-
-def row(kind: str, payment: str, modification: str = "", minor: int = PART, *, side: str = "", **of: str) -> str:
-    """A row of the settlement details report, its amount in the vendor's column."""
-    moment = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S")
-    cells = ["Co", MERCHANT, payment, "", "visa", of.get("at", moment), of.get("zone", "GMT"), kind, modification]
-    amount = f"{minor // 100}.{minor % 100:02}"
-    is_credit = (side or TYPES.get(kind, ("", "debit"))[1]) == "credit"
-    return ",".join([*cells, of.get("currency", "EUR"), *(("", amount) if is_credit else (amount, ""))])
 
 
 def reconciled(desk: Desk, rows: Iterable[str], exit_code: int) -> dict[str, Any]:
