@@ -239,7 +239,7 @@ class StripeRecords:
                 references,
                 f"{kind} status {said(each.get('status'))[:60] or 'null'}",
                 fields.id_of(each),
-                f"{kind} {said(each.get('id'))} has a status that is not known here",
+                f"{kind} {said(each.get('id'))} has a status that refundcli does not know",
                 self.account,
                 objects.amount_or_none(each),
             )
