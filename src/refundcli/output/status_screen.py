@@ -99,7 +99,7 @@ def _events(status: Status, screen: Screen) -> None:
             screen.say((f"{count} {what}: refundcli events list --state {state}", DOUBT))
     if status.refused_deliveries:
         flaws = ", ".join(f"{count} {flaw}" for flaw, count in status.refused_deliveries.items())
-        screen.say((f"deliveries that were not believed: {flaws}", QUIET))
+        screen.say((f"rejected deliveries: {flaws}", QUIET))
 
 
 def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
