@@ -39,7 +39,7 @@ def test_events_are_taken_in_listed_and_shown(desk: Desk) -> None:
     assert "REFUND" in words
     assert "applied" in words
     assert "external refund, stored as rf_" in words
-    assert "not believed: 1 forged" in words
+    assert "Rejected deliveries: 1 forged" in words
 
     (found,) = desk.json("events list --state applied")
     words = shown(desk, f"events show {found['id']}")

@@ -76,7 +76,7 @@ def news_in(event: NewEvent) -> Sequence[News] | None:
 
 def _news_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
     if meaning is None:
-        return _doubts(event, item, f"{event.kind} is not a word that is known here")
+        return _doubts(event, item, f"{event.kind} is not an event that refundcli knows")
     if meaning.effect in _SAYS_NOTHING:
         return None
     if meaning.effect is Effect.BLOCK:

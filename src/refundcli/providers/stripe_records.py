@@ -244,7 +244,7 @@ class StripeRecords:
             references,
             f"{kind} status {said(thing.get('status'))[:60] or 'null'}",
             fields.id_of(thing),
-            f"{kind} {said(thing.get('id'))} has a status that is not known here",
+            f"{kind} {said(thing.get('id'))} has a status that refundcli does not know",
             self.account,
             objects.amount_or_none(thing),
         )
