@@ -151,6 +151,7 @@ def _capture_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money
         status=f"{event.kind} {item['success']}",
         at=event.occurred_at,
         account=event.account,
+        after_success=event.kind == "CAPTURE_FAILED",
     )
 
 

@@ -17,7 +17,7 @@ def apply_capture(tx: Writing, news: CaptureNews, *, evidence: str) -> Heard:
         return Heard(
             EventState.UNREVIEWED, f"is in {news.amount.currency}, the payment of {invoice.number} in {share.currency}"
         )
-    if news.change is CaptureChange.CANCELLED and news.amount < payment.captured:
+    if news.change is CaptureChange.CANCELLED and (news.amount < payment.captured or news.amount > share):
         # Either a part was never captured, and the books count it, or it was never part of what the books count.
         note = f"{news.amount} was cancelled of a payment of which the books count {payment.captured}"
         if not tx.is_captured_in_full(payment):
@@ -25,5 +25,10 @@ def apply_capture(tx: Writing, news: CaptureNews, *, evidence: str) -> Heard:
         return Heard(EventState.APPLIED, f"{note}; its captures are known")
     if not news.amount and news.change is not CaptureChange.ADDED:
         return Heard(EventState.UNREVIEWED, f"{news.status} over nothing")
+    contradicts = tx.contradicts_captures(payment, news)
     changed = tx.record_capture(invoice, payment, news, evidence=evidence)
+    if contradicts:
+        # Under a reference of its own it may be the capture that the books count, or another one.
+        note = f"{news.status} of {news.amount} does not say which capture of {invoice.number} it is about"
+        return Heard(EventState.UNREVIEWED, note, changed)
     return Heard(EventState.APPLIED, f"{news.status} of {news.amount} of {invoice.number}", changed)

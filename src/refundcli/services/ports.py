@@ -267,6 +267,10 @@ class Reading(RefundReading, RunReading, Protocol):
         """Do the captures that are known add up to the invoice's share?"""
         ...
 
+    def contradicts_captures(self, payment: Payment, news: CaptureNews) -> bool:
+        """Does a capture that is not known yet say the opposite of those that are, which cover the share?"""
+        ...
+
     def losses(self) -> list[Invoice]:
         """Invoices of which more is out than was captured, and nobody has acknowledged it (I13)."""
         ...

@@ -83,7 +83,10 @@ class DisputeNews:
 
 @dataclass(frozen=True, slots=True)
 class CaptureNews:
-    """That an amount of a payment was captured, or was not; `reference` is the provider's id of the capture."""
+    """That an amount of a payment was captured, or was not; `reference` is the provider's id of the capture.
+
+    `after_success`: it failed after it had been reported as captured.
+    """
 
     provider: Provider
     reference: str
@@ -93,6 +96,7 @@ class CaptureNews:
     status: str
     at: datetime
     account: str = ""
+    after_success: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         InvoiceFilter,
         PaymentLine,
     )
-    from refundcli.services.provider_news import StoredEvent
+    from refundcli.services.provider_news import CaptureNews, StoredEvent
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _NOTE, _CLOSING = (
@@ -126,6 +126,18 @@ class SqlReading(SqlRunReading):
         query = select(func.coalesce(func.sum(CaptureRow.amount), 0))
         taken = query.where(CaptureRow.payment_id == payment.id, CaptureRow.state == CaptureChange.ADDED)
         return int(self._session.exec(taken).one()) >= payment.allocated.minor
+
+    def contradicts_captures(self, payment: Payment, news: "CaptureNews") -> bool:
+        rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.id)).all()
+        if any(row.reference == news.reference for row in rows):
+            return False
+        added = [row for row in rows if row.state == CaptureChange.ADDED]
+        if news.change is CaptureChange.ADDED:
+            later = (row for row in rows if row.state == CaptureChange.FAILED and row.reported_at > news.at)
+            covered = sum(row.amount for row in added) + news.amount.minor >= payment.allocated.minor
+            return covered and any(row.amount == news.amount.minor for row in later)
+        earlier = sum(row.amount for row in added if row.reported_at <= news.at)
+        return news.after_success and earlier >= payment.allocated.minor
 
     def losses(self) -> list[Invoice]:
         query = select(InvoiceRow.number).where(col(InvoiceRow.id).in_(sql.select(_PAYMENT.c.invoice_id).where(LOSS)))
