@@ -3,20 +3,24 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services import leases
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind
 from refundcli.services.finding import invoice_named
 from refundcli.services.pages import invoice_pages
-from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Writing
+from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Reading, Writing
 from refundcli.services.provider_news import CannotBeHeld, PaymentTruth, UnreadablePayment
 from refundcli.services.status import compared_name
 from refundcli.services.take_in import TakenIn, payments_told, take_in
 
 _AT_ONCE = 100
+# A refund that was accepted longer ago should have been reported as final.
+PENDING_DAYS = 5
 
 Tell = Callable[[Difference, bool], None]
 Advance = Callable[[int], None]
@@ -26,7 +30,8 @@ Advance = Callable[[int], None]
 class Reconciled:
     """What a comparison came to; `by_kind` and `money` are about what differed, `repaired` of it is taken in.
 
-    `unreviewed`: what could not be compared, because a person must look at it first (R15).
+    What could not be compared (R15): `unreviewed`, because a person must look at it first, and `unsettled`, refunds of
+    which nobody knows how they ended.
     """
 
     compared: int = 0
@@ -35,6 +40,11 @@ class Reconciled:
     repaired: int = 0
     changed: int = 0
     unreviewed: int = 0
+    unsettled: int = 0
+
+    @property
+    def not_compared(self) -> int:
+        return self.unreviewed + self.unsettled
 
     @property
     def differences(self) -> int:
@@ -59,6 +69,7 @@ class Comparison:
     number_format: str
     tell: Tell
     advance: Advance = lambda count: None
+    pending_days: int = PENDING_DAYS
 
     def of_invoice(self, number: str) -> Reconciled:
         """One invoice, payment by payment. Raises InvoiceNotFound, ProviderUnreachable."""
@@ -70,7 +81,12 @@ class Comparison:
                 self._take_in_one(done, invoice.number, payment.id, truth)
         now = self.books.read(lambda tx: invoice_named(tx, number))
         done.unreviewed = sum(each.needs_a_person for payment in now.payments for each in payment.unreviewed)
+        done.unsettled = self._unsettled(of_invoice=now.number)
         return done
+
+    def _unsettled(self, *, of_invoice: str = "") -> int:
+        provider, now, days = self.records.name, self.clock.now(), self.pending_days
+        return self.books.read(lambda tx: unsettled(tx, provider, now=now, pending_days=days, of_invoice=of_invoice))
 
     def of_everything(self, *, since: date | None) -> Reconciled:
         """Every payment made since then, here and there. Raises ProviderUnreachable; what was compared stays done."""
@@ -84,6 +100,7 @@ class Comparison:
             self._ask_for(done, invoice, payment)
             self.advance(1)
         done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
+        done.unsettled = self._unsettled()
         self.books.write(lambda tx: tx.set_sync_state(compared_name(self.records.name), f"{done.differences}"))
         return done
 
@@ -154,6 +171,15 @@ class Comparison:
                     young = since is None or (payment.paid_on or invoice.issued_on) >= since
                     if known and young and seen.isdisjoint(payment.references):
                         yield invoice, payment
+
+
+def unsettled(tx: Reading, provider: Provider, *, now: datetime, pending_days: int, of_invoice: str = "") -> int:
+    """How many refunds nobody is sending and none is known to have been made, or that wait for too long (R15)."""
+    open_ones = tx.refunds_in(RefundState.READY, RefundState.SUBMITTED)
+    left = [each for each in open_ones if each.sending is None or not leases.is_live(each.sending, now)]
+    overdue = now - timedelta(days=pending_days)
+    left += [each for each in tx.refunds_in(RefundState.PENDING) if each.created_at < overdue]
+    return sum(each.provider is provider and of_invoice in ("", each.invoice_number) for each in left)
 
 
 def _unknown_payment(truth: PaymentTruth) -> Difference:
