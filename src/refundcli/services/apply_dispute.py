@@ -11,6 +11,7 @@ from refundcli.services.provider_news import DisputeNews, EventState
 
 # Of two reports of the same moment the more severe one holds, whichever came first.
 _SEVERITY = (DisputeState.CLOSED, DisputeState.WON, DisputeState.OPEN, DisputeState.UNKNOWN, DisputeState.LOST)
+_ENDED = (DisputeState.WON, DisputeState.CLOSED)
 # What an inquiry can still become. A chargeback is never an inquiry again.
 _STAGES = (DisputeStage.INQUIRY, DisputeStage.ANSWERED_INQUIRY, DisputeStage.CHARGEBACK)
 # A placeholder made of what the events of an older version added up to: the first of them fills it in, whatever its
@@ -146,4 +147,8 @@ def _write(
     if record == known:
         return Heard(EventState.APPLIED, note)
     tx.record_dispute(invoice, payment, record, evidence=evidence)
+    if payment.dispute_recorded and known and known.state is DisputeState.LOST and record.state in _ENDED:
+        # Its record and credit note say that the money went back; now it did not (R14). Only a person can undo them.
+        note = f"{note}; {payment.dispute_recorded} is recorded as lost to it: take that record back if it is wrong"
+        return Heard(EventState.UNREVIEWED, note, changed=True)
     return Heard(EventState.APPLIED, note, changed=True)
