@@ -1,7 +1,11 @@
 """Apply what a provider reports of captures: what was not taken cannot be refunded, and must not be listed as paid."""
 
+from collections.abc import Mapping
+
+from refundcli.domain.invoice import Payment
+from refundcli.domain.money import zero
 from refundcli.services.applied import Heard, payment_referenced
-from refundcli.services.ports import Writing
+from refundcli.services.ports import Capture, Writing
 from refundcli.services.provider_news import CaptureNews, EventState
 from refundcli.services.vocabulary import CaptureChange
 
@@ -17,13 +21,33 @@ def apply_capture(tx: Writing, news: CaptureNews, *, evidence: str) -> Heard:
         return Heard(
             EventState.UNREVIEWED, f"is in {news.amount.currency}, the payment of {invoice.number} in {share.currency}"
         )
-    if news.change is CaptureChange.CANCELLED and news.amount < payment.captured:
-        # Either a part was never captured, and the books count it, or it was never part of what the books count.
-        note = f"{news.amount} was cancelled of a payment of which the books count {payment.captured}"
-        if not tx.is_captured_in_full(payment):
-            return Heard(EventState.UNREVIEWED, note)
-        return Heard(EventState.APPLIED, f"{note}; its captures are known")
+    captures = tx.captures(payment)
+    doubt = _doubt(payment, captures, news)
+    if doubt:
+        return Heard(EventState.UNREVIEWED, doubt)
     if not news.amount and news.change is not CaptureChange.ADDED:
         return Heard(EventState.UNREVIEWED, f"{news.status} over nothing")
     changed = tx.record_capture(invoice, payment, news, evidence=evidence)
     return Heard(EventState.APPLIED, f"{news.status} of {news.amount} of {invoice.number}", changed)
+
+
+def _doubt(payment: Payment, captures: Mapping[str, Capture], news: CaptureNews) -> str:
+    """Why it could be read in two ways; empty where it cannot.
+
+    Either it was part of what the books count, or it was never part of it.
+    """
+    others = {reference: capture for reference, capture in captures.items() if reference != news.reference}
+    none = zero(news.amount.currency)
+    taken = sum((each.amount for each in others.values() if each.change is CaptureChange.ADDED), none)
+    missing = sum((each.amount for each in others.values() if each.change is not CaptureChange.ADDED), none)
+    if news.change is CaptureChange.CANCELLED:
+        if news.amount < payment.captured and taken < payment.allocated:
+            return f"{news.amount} was cancelled of a payment of which the books count {payment.captured}"
+        return ""
+    if news.change is CaptureChange.ADDED:
+        taken += news.amount
+    else:
+        missing += news.amount
+    if taken and missing and payment.allocated < taken + missing:
+        return f"{taken} was captured and {missing} was not, of {payment.allocated}: which one is not clear"
+    return ""
