@@ -111,8 +111,9 @@ def spread(seed: int, count: int | None) -> list[Case]:
 
 def _refunds() -> Iterator[Case]:
     """A refund is struck."""
-    faults = [None, *faults_at("T1", "T2", "send", "T4")]
     for provider in PROVIDERS:
+        looks = faults_at("snapshot") if provider == "stripe" else ()
+        faults = [None, *looks, *faults_at("T1", "T2", "send", "T4")]
         for fault, behaviour, then in product(faults, BEHAVIOURS[provider], _NEXT["refund"]):
             yield Case("refund", provider, "-", fault, behaviour, then)
 
@@ -126,16 +127,16 @@ def _resumes() -> Iterator[Case]:
 
 
 def _looks_up(provider: str, left: str) -> bool:
-    return provider == "stripe" and left not in ("ready", BARRED)
+    return provider == "stripe" and left != BARRED
 
 
 def _faults_of_resume(provider: str, left: str) -> list[Fault | None]:
     if left == BARRED:
-        return [None, *faults_at("recheck")]
+        # It is claimed, or refused, in one transaction.
+        return [None, *faults_at("T2")]
     if left == "ready":
-        # Where no rule objects, the recheck writes nothing.
-        asked = [fault for fault in faults_at("recheck") if fault.place != "statement"]
-        return [None, *asked, *faults_at("T2", "send", "T4")]
+        looks = [*faults_at("snapshot")] if provider == "stripe" else []
+        return [None, *looks, *faults_at("T2", "send", "T4")]
     looks = [*faults_at("lookup")] if provider == "stripe" else []
     # What the look-up finds is written down, and not sent again.
     found = provider == "stripe" and left == "made"

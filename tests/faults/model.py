@@ -35,7 +35,7 @@ from compiled import share_compiled_statements
 from desk import MERCHANT, Desk, new_invoice
 from faults.databases import DATABASES, NewStore, stores
 from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
-from faults.rows import AtProvider, Books, gave_money, name_of, read_books
+from faults.rows import AtProvider, Books, gave_money, name_of, read_books, share_of
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
 from refundcli.bootstrap import Services
@@ -48,13 +48,14 @@ from refundcli.sandbox.testing import RunningSandbox
 from refundcli.sandbox.webhooks import Delivery
 from refundcli.services import acknowledge as acknowledging
 from refundcli.services.events import apply_stored
+from refundcli.services.external_refunds import adopt
 from refundcli.services.ingest_deliveries import Ingested, KeptDelivery, ingest
 from refundcli.services.issue_refund import RefundRequest, issue_refund
 from refundcli.services.keys import generated_key
 from refundcli.services.mark_refunded import MarkRequest, mark_refunded
 from refundcli.services.ports import MaySend, NewInvoice, NewPayment, PaymentProvider, RefundAnswer
 from refundcli.services.provider_limits import KEY_WINDOWS
-from refundcli.services.reconcile import Comparison, adopt
+from refundcli.services.reconcile import Comparison
 from refundcli.services.resolve import Resolution, resolve
 from refundcli.services.resume import resume, unfinished
 from refundcli.services.sending import SendingPolicy
@@ -436,8 +437,8 @@ class Refunding(RuleBasedStateMachine):
 
     def _over_refunded(self, books: Books) -> Iterator[str]:
         for payment in books.payments:
-            if payment["reserved"] + payment["refunded"] > payment["captured"]:
-                yield f"I1: {payment['reserved']} + {payment['refunded']} of {payment['captured']}"
+            if payment["reserved"] + payment["refunded"] > share_of(payment):
+                yield f"I1: {payment['reserved']} + {payment['refunded']} of {share_of(payment)}"
         for invoice in self.imported:
             given = self._given(invoice.payments[0].reference)
             if given > WHOLE.minor:

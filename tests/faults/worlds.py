@@ -236,6 +236,8 @@ class World:
     def customer_disputes(self) -> None:
         """As an import would tell it."""
         with closing(sqlite3.connect(self.store)) as line, line:
+            columns = "payment_id, provider, account, stage, state, status"
+            line.execute(f"INSERT INTO dispute ({columns}) SELECT id, '', '', 'chargeback', 'open', '' FROM payment")
             line.execute("UPDATE payment SET dispute = 'open'")
 
     # --- what is so ----------------------------------------------------------------------------------------
