@@ -8,17 +8,19 @@ import os
 import random
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
@@ -75,6 +77,9 @@ AMOUNTS = st.one_of(st.none(), st.integers(1, 12_000))
 KEYS = st.sampled_from(["", "", "a", "b"])
 CASH = "CASH"
 MOST_INVOICES = 4
+# What a process sleeps through: less than its lease, more, more than Stripe's memory of keys, more than Adyen's.
+PAUSES = st.sampled_from([timedelta(seconds=5), timedelta(minutes=2), timedelta(hours=25), timedelta(hours=200)])
+FORGOTTEN_AFTER = {Provider.STRIPE: timedelta(hours=24), Provider.ADYEN: timedelta(days=7)}
 _PAST_THE_LEASE = timedelta(minutes=1)
 _PAST_EVERY_WINDOW = timedelta(days=8)
 _MOST_RESUMES = 3
@@ -82,6 +87,10 @@ _MOST_RESUMES = 3
 
 class Died(BaseException):
     """As a kill -9 would end it, as far as one process can play that."""
+
+
+class Waited(BaseException):
+    """It would wait now, and look again."""
 
 
 class MovingClock:
@@ -102,6 +111,9 @@ class MortalBooks:
     books: SqlBooks
     death: str
     writes: int = 0
+    # Where it stands still, and what passes meanwhile.
+    pause: str = ""
+    stand_still: Callable[[], None] = lambda: None
 
     def read(self, work: Callable[[Any], Any]) -> Any:
         return self.books.read(work)
@@ -116,6 +128,8 @@ class MortalBooks:
     def _die_at(self, place: str) -> None:
         if place == self.death:
             raise Died(place)
+        if place == self.pause:
+            self.stand_still()
 
 
 @dataclass
@@ -124,22 +138,31 @@ class WatchedProvider:
 
     real: PaymentProvider
     check: Callable[[WireRequest, str], None]
+    connects: Callable[[], None] = lambda: None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
-        self.check(request, idempotency_key)
-        return self.real.refund(request, idempotency_key, may_send)
+        def checked() -> bool:
+            """Just before the first byte, after whatever time it took to connect."""
+            self.connects()
+            may = may_send()
+            if may:
+                self.check(request, idempotency_key)
+            return may
+
+        return self.real.refund(request, idempotency_key, checked)
 
 
 @dataclass
 class WatchedProviders:
     services: Services
     check: Callable[[WireRequest, str], None]
+    connects: Callable[[], None] = lambda: None
 
     def of(self, provider: Provider) -> Any:
-        return WatchedProvider(self.services.providers.of(provider), self.check)
+        return WatchedProvider(self.services.providers.of(provider), self.check, self.connects)
 
     def records(self, provider: Provider) -> Any:
         return self.services.providers.records(provider)
@@ -179,6 +202,8 @@ class Refunding(RuleBasedStateMachine):
         self.policy = SendingPolicy(7, "CN-{seq}", sleep=lambda seconds: None, upkeep=self.services.apply_waiting)
         self.mail: list[Delivery] = []
         self.imported: list[NewInvoice] = []
+        # Paid at a provider, which tells of the payments; the books do not have them yet.
+        self.announced: list[NewInvoice] = []
         self.desk.paid_outside(CASH, str(WHOLE))
         self._bring_in(Provider.STRIPE)
         self._bring_in(Provider.ADYEN)
@@ -190,10 +215,13 @@ class Refunding(RuleBasedStateMachine):
         return services
 
     def _bring_in(self, provider: Provider) -> None:
+        self.imported.append(self._paid_at(provider))
+        self.desk.bring_in(self.imported[-1])
+
+    def _paid_at(self, provider: Provider) -> NewInvoice:
         reference = self.sandbox.charge(str(WHOLE), provider=provider.value).reference
         payment = NewPayment(WHOLE.minor, provider, method="card", reference=reference, auto_refundable=True)
-        self.imported.append(new_invoice(f"INV-{len(self.imported)}", WHOLE, payments=(payment,)))
-        self.desk.bring_in(self.imported[-1])
+        return new_invoice(f"INV-{len(self.imported) + len(self.announced)}", WHOLE, payments=(payment,))
 
     @property
     def _tools(self) -> dict[str, Any]:
@@ -227,6 +255,43 @@ class Refunding(RuleBasedStateMachine):
     @rule(data=st.data(), minor=AMOUNTS, key=KEYS, fault=st.sampled_from(["", *FAULTS]), death=st.sampled_from(DEATHS))
     def refund_and_die(self, data: st.DataObject, minor: int | None, key: str, fault: str, death: str) -> None:
         self._refund(data, minor, key, fault=fault, death=death)
+
+    @rule(data=st.data(), minor=AMOUNTS, key=KEYS, pause=PAUSES, at=st.sampled_from(["connecting", *DEATHS]))
+    def refund_and_stand_still(
+        self, data: st.DataObject, minor: int | None, key: str, pause: timedelta, at: str
+    ) -> None:
+        """A process that is suspended, and then goes on as if nothing had happened."""
+        invoice = self._some(data, self.imported)
+        pass_time = partial(self._time_passes, pause)
+        tools = self._tools | {"books": MortalBooks(self.books, "", pause=at, stand_still=pass_time)}
+        if at == "connecting":
+            watched = WatchedProviders(self.services, self._check_before_sending, _once(pass_time))
+            tools = self._tools | {"providers": watched}
+        request = _wish(invoice.number, minor, key)
+        self._check_told(self._try("stood still", lambda: issue_refund(request, confirmed=None, **tools)))
+
+    @rule(data=st.data(), minor=AMOUNTS, key=KEYS, death=st.sampled_from(["after 1", "after 2", "before 3"]))
+    def a_colleague_refunds_and_dies(self, data: st.DataObject, minor: int | None, key: str, death: str) -> None:
+        """On another host: nobody here can tell that the process is gone, so its lease is waited for."""
+        invoice = self._some(data, self.imported)
+        tools = self._tools | {"books": MortalBooks(self.books, death)}
+        try:
+            with patch.object(socket, "gethostname", lambda: "another-host"):
+                self._try(
+                    "other host", lambda: issue_refund(_wish(invoice.number, minor, key), confirmed=None, **tools)
+                )
+        except Died:
+            self._check_that_its_lease_is_waited_for()
+            self._time_passes(_PAST_THE_LEASE)
+
+    def _check_that_its_lease_is_waited_for(self) -> None:
+        asked = len(self.sandbox.refund_requests)
+        held = [refund for refund in unfinished(self.books, None) if _is_of_another_host(refund)]
+        for refund in held:
+            with suppress(Waited):
+                resume([refund], **self._tools | {"policy": replace(self.policy, sleep=_do_not_wait)})
+                raise AssertionError(f"the lease of another host on {refund.id} was not waited for")
+        assert len(self.sandbox.refund_requests) == asked, "I3: a refund was sent that another host may be sending"
 
     def _refund(self, data: st.DataObject, minor: int | None, key: str, *, fault: str = "", death: str = "") -> None:
         invoice = self._some(data, self.imported)
@@ -273,6 +338,23 @@ class Refunding(RuleBasedStateMachine):
         self._bring_in(self._some(data, list(Provider)))
 
     @rule(data=st.data())
+    @precondition(lambda self: len(self.imported) + len(self.announced) < MOST_INVOICES)
+    def a_payment_comes_before_its_invoice(self, data: st.DataObject) -> None:
+        self.announced.append(self._paid_at(self._some(data, list(Provider))))
+
+    @rule()
+    @precondition(lambda self: bool(self.announced))
+    def its_invoice_comes(self) -> None:
+        """As `invoice import` ends: what was reported of its payments before is applied."""
+        invoice = self.announced.pop(0)
+        self.imported.append(invoice)
+        self.tally.steps["events before their invoice"] += 1
+        self.desk.bring_in(invoice)
+        provider = invoice.payments[0].provider
+        assert provider
+        self.services.apply_known_events(provider)
+
+    @rule(data=st.data())
     def import_it_again(self, data: st.DataObject) -> None:
         """It never takes back what the books know better."""
         self._try("import", lambda: self.desk.bring_in(self._some(data, self.imported)))
@@ -310,7 +392,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule(data=st.data(), minor=st.integers(1, 5_000))
     def refund_in_the_dashboard(self, data: st.DataObject, minor: int) -> None:
-        payment = self._some(data, self.imported).payments[0]
+        payment = self._some(data, self.imported + self.announced).payments[0]
         if minor <= WHOLE.minor - self._given(payment.reference):
             self.tally.steps["dashboard"] += 1
             self.sandbox.dashboard_refund(payment.reference, minor)
@@ -334,11 +416,23 @@ class Refunding(RuleBasedStateMachine):
     @rule(data=st.data(), status=st.sampled_from(["open", "won", "lost"]))
     def a_bank_disputes(self, data: st.DataObject, status: str) -> None:
         self.tally.steps["dispute"] += 1
-        self.sandbox.dispute(self._some(data, self.imported).payments[0].reference, status)
+        self.sandbox.dispute(self._some(data, self.imported + self.announced).payments[0].reference, status)
+
+    @rule(data=st.data(), status=st.sampled_from(["open", "won", "lost"]), minor=st.integers(1, 3_000))
+    def a_bank_disputes_a_part_once_more(self, data: st.DataObject, status: str, minor: int) -> None:
+        self.tally.steps["one dispute more"] += 1
+        payment = self._some(data, self.imported + self.announced).payments[0]
+        self.sandbox.dispute(payment.reference, status, minor, new=True)
 
     @rule(hours=st.sampled_from([1, 19, 21, 200]))
     def hours_go_by(self, hours: int) -> None:
         self._time_passes(timedelta(hours=hours))
+
+    @rule()
+    def the_providers_forget_old_keys(self) -> None:
+        """As soon as they may: the window that the program keeps to is shorter."""
+        for provider, age in FORGOTTEN_AFTER.items():
+            self.sandbox.forget_keys(provider.value, age.total_seconds())
 
     def _time_passes(self, by: timedelta) -> None:
         self.clock.ahead += by
@@ -410,8 +504,37 @@ class Refunding(RuleBasedStateMachine):
         assert refund.sending.first_sent_at is not None, f"I2: nothing tells when {refund.id} was sent first"
         age = self._age_of_key(key)
         assert age < KEY_WINDOWS[request.provider], f"I8: {refund.id} is sent again after {age}"
+        if age == timedelta():
+            self._check_first_send(row)
         assert request.endpoint.startswith(self.sandbox.url), f"I8: {refund.id} is sent to {request.endpoint}"
         assert request.livemode is False, f"I12: {refund.id} is sent in live mode"
+
+    def _check_first_send(self, row: dict[str, Any]) -> None:
+        """Nothing is sent for the first time beside what is known: the customer would be paid twice (R11, R13)."""
+        (payment,) = [each for each in self._rows().payments if each["id"] == row["payment_id"]]
+        reference = payment["payment_intent"] or payment["psp_reference"]
+        assert payment["dispute"] not in ("open", "unknown"), f"R11: {row['id']} is sent into a dispute"
+        lost = payment["lost"] + payment["dispute_recorded"]
+        if payment["provider"] == "stripe":
+            # It is asked just before: what it has by then is known, too.
+            disputes = self.sandbox.state.disputes_of(self.sandbox.state.find_charge(reference).id)
+            assert not [each for each in disputes if each.status == "needs_response"], f"R11: {row['id']} is disputed"
+            lost = sum(each.amount for each in disputes if each.status == "lost")
+        given = self._given(reference)
+        assert given + lost + row["amount"] <= WHOLE.minor, (
+            f"I13: {row['id']} of {row['amount']} is sent after {given} was given and {lost} lost to disputes"
+        )
+        unapplied = self._events_of(reference, "waiting", "unreviewed") if payment["provider"] == "adyen" else []
+        assert not unapplied, f"R13: {row['id']} is sent beside {unapplied}"
+
+    def _events_of(self, reference: str, *states: str) -> list[str]:
+        named = ", ".join(f"'{state}'" for state in states)
+        query = (
+            "SELECT e.event_key, e.note FROM provider_event e JOIN event_payment p ON p.event_id = e.id "
+            f"WHERE p.reference = '{reference}' AND e.state IN ({named})"
+        )
+        with self.books.engine.connect() as line:
+            return [f"{row.event_key}: {row.note}" for row in line.exec_driver_sql(query)]
 
     def _age_of_key(self, key: str) -> timedelta:
         """By the provider's own record of the first request with it, whatever the books say of that."""
@@ -452,6 +575,12 @@ class Refunding(RuleBasedStateMachine):
 
     def _given(self, reference: str) -> int:
         return sum(each["amount"] for each in self._at_provider().of_payment(reference) if gave_money(each))
+
+    def _lost(self, reference: str) -> int:
+        state = self.sandbox.state
+        adyens = state.adyen_disputes.naming(reference)
+        disputes = adyens if reference in state.payments else state.disputes_of(state.find_charge(reference).id)
+        return sum(each.amount for each in disputes if each.status == "lost")
 
     def _rows(self) -> Books:
         with self.books.engine.connect() as line:
@@ -533,6 +662,27 @@ class Refunding(RuleBasedStateMachine):
                 given = self._given(payment["payment_intent"] or payment["psp_reference"])
                 if given != counted:
                     yield f"I6: the provider gave {given}, the books say {counted}: {payment}"
+                lost = self._lost(payment["payment_intent"] or payment["psp_reference"])
+                if lost != payment["lost"] + payment["dispute_recorded"]:
+                    yield f"I13: {lost} were lost to disputes, the books say otherwise: {payment}"
+
+
+def _do_not_wait(seconds: float) -> None:
+    raise Waited
+
+
+def _once(work: Callable[[], None]) -> Callable[[], None]:
+    left = [work]
+
+    def do() -> None:
+        if left:
+            left.pop()()
+
+    return do
+
+
+def _is_of_another_host(refund: Refund) -> bool:
+    return bool(refund.sending and refund.sending.lease_owner.startswith("another-host|"))
 
 
 def _wish(number: str, minor: int | None, key: str) -> RefundRequest:
