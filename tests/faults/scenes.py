@@ -85,6 +85,19 @@ class Scene:
         self.time.ahead += by
         self.sandbox.advance(by.total_seconds())
 
+    def disputed(self, *codes: str, amount: int = CAPTURED) -> None:
+        """One dispute of its own at Adyen, which goes through these codes, a day after each other."""
+        dispute = None
+        for code in codes:
+            self.time_passes(timedelta(days=1))
+            going_on: dict[str, Any] = {"dispute": dispute} if dispute else {}
+            dispute = self.sandbox.adyen_dispute(self.reference, [code], amount=amount, **going_on)
+        self.post_comes()
+
+    def post_is_lost(self) -> None:
+        for provider in Provider:
+            self.sandbox.deliveries(provider.value, drain=True)
+
     def post_comes(self) -> None:
         """Everything that both providers have to tell so far."""
         told = [each for provider in Provider for each in self.sandbox.deliveries(provider.value, drain=True)]
@@ -119,6 +132,11 @@ class Scene:
         """The customer got more than was captured: from us, and through the bank (R11, I13)."""
         if self.given + by_the_bank > CAPTURED:
             yield f"I13: {self.given} were given and {by_the_bank} taken by the bank, of {CAPTURED}"
+
+    def sent_into_a_dispute(self) -> Iterator[str]:
+        """The bank may take all of it; whether the provider would notice is not asked (R11)."""
+        if self.asked:
+            yield "I13: a refund was sent into a dispute"
 
     def old_keys(self) -> Iterator[str]:
         """By the provider's own record of the first request with each key (I8)."""
