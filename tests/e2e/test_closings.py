@@ -15,6 +15,7 @@ from sqlalchemy import text
 from desk import Desk
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.sandbox.records import LoggedRequest
+from refundcli.services.ports import WouldContradict
 from refundcli.store.checking import findings
 
 ACTIONS = [("void", "void"), ("uncollectible", "mark_uncollectible")]
@@ -270,13 +271,18 @@ def test_stripes_own_refusal_is_told_in_its_words(desk: Desk) -> None:
     assert "only one that is open or uncollectible can become void" in closing.failure
 
 
-def test_two_invoices_with_one_reference_by_mistake_have_keys_of_their_own(desk: Desk) -> None:
+def test_an_invoice_at_stripe_is_one_invoice_here(desk: Desk) -> None:
     reference = pulled(desk)
-    desk.unpaid("INV-2", invoice_reference=reference)
-    desk.sandbox.faults("401", call="invoice")
-    assert desk("void INV-1 --yes").exit_code == 6
-    assert desk.json("void INV-2 --yes")["status"] == "void"
-    assert len({request.idempotency_key for request in sent(desk)}) == 2
+    file = desk.folder / "again.csv"
+    head = "number,customer,currency,total,status,issued_on,invoice_reference"
+    file.write_text(f"{head}\nINV-2,cus_1,EUR,100.00,open,2026-09-01,{reference}\n")
+    answer = desk(f"invoice import {file}")
+    assert answer.exit_code == 3
+    assert "It belongs to INV-1 in the store." in answer.err
+    with pytest.raises(WouldContradict):
+        desk.unpaid("INV-2", invoice_reference=reference)
+    assert desk.json("void INV-1 --yes")["status"] == "void"
+    assert len({request.idempotency_key for request in sent(desk)}) == 1
 
 
 def test_a_busy_stripe_is_asked_again_after_a_while(desk: Desk) -> None:

@@ -49,6 +49,8 @@ SAME_MEANING = {
     *("evidence-needed", "api-base-when-live", "refund-not-found", "possible-duplicate", "changed-meanwhile"),
     # Of a refund, and of a closing.
     *("outcome-unknown", "provider-declined", "not-sent"),
+    # Of a refund, and of an invoice with a loss.
+    "nothing-to-acknowledge",
 }
 
 

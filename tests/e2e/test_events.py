@@ -377,7 +377,7 @@ def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are
     assert shown.exit_code == 3
     assert "line 2: the signature of an item does not fit it [forged]" in shown.err
     assert ["known_already", "2"] in shown.rows
-    assert "not believed: 2 forged, 2 out-of-time, 6 unreadable." in desk("events list").err
+    assert "Rejected deliveries: 2 forged, 2 out-of-time, 6 unreadable." in desk("events list").err
     assert desk.count("provider_event") == 2
 
 

@@ -159,7 +159,7 @@ def test_an_odd_row_about_a_payment_of_ours_is_shown_and_not_applied(desk: Desk,
     file = desk.folder / "report.csv"
     cells: dict[str, str] = {"kind": "Refunded", "payment": payment, "refund": refund, "reference": ours} | given
     file.write_text("\n".join([HEADER, row(**cells)]) + "\n")
-    (told,) = desk.json(f"reconcile --report {file}", exit_code=3)["differences"]
+    (told,) = desk.json(f"reconcile --report {file}", exit_code=8)["differences"]
     assert (told["invoice"], told["what"], told["taken_in"]) == ("INV-1", "report line", False)
     assert why in told["there"]
     assert "line 2" in told["there"]
@@ -169,7 +169,7 @@ def test_an_odd_row_about_a_payment_of_ours_is_shown_and_not_applied(desk: Desk,
 
 def test_a_capture_in_the_wrong_column_is_not_taken_as_money_taken(desk: Desk) -> None:
     payment = desk.paid_by_card(provider="adyen")
-    assert compared(desk, row("Settled", payment, side="debit")) == [("status", "report line", False)]
+    assert compared(desk, row("Settled", payment, side="debit"), exit_code=8) == [("status", "report line", False)]
     assert desk.invoice("INV-1").refundable.number == "100.00"
 
 
@@ -219,7 +219,7 @@ def test_a_payment_that_was_cancelled_there_is_doubtful_here(desk: Desk) -> None
     payment = desk.paid_by_card(provider="adyen")
     file = desk.folder / "report.csv"
     file.write_text("\n".join([HEADER, row("Expired", payment, amount="")]) + "\n")
-    (told,) = desk.json(f"reconcile --report {file}", exit_code=3)["differences"]
+    (told,) = desk.json(f"reconcile --report {file}", exit_code=8)["differences"]
     assert (told["here"], told["there"]) == ("100.00 EUR", "Expired")
 
 
@@ -282,27 +282,49 @@ def test_a_report_of_another_merchant_account_settles_nothing_of_ours(desk: Desk
     assert f"No row of it is about {MERCHANT}" in desk(f"reconcile --report {desk.folder / 'report.csv'}").err
     assert desk.json("status")["last_reconcile"] == {}
     desk.environ["REFUNDCLI_ADYEN_MERCHANT_ACCOUNT"] = "Other"
-    assert compared(desk, *rows) == [("status", "refund", False)]
+    assert compared(desk, *rows, exit_code=8) == [("status", "refund", False)]
     assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING
 
 
 def test_another_amount_or_another_payment_settles_nothing_of_ours(desk: Desk) -> None:
     payment, refund, ours = pending(desk)
     other = desk.paid_by_card("INV-2", provider="adyen")
-    assert compared(desk, row("Refunded", payment, refund, "99.99", reference=ours)) == [("amount", "refund", False)]
-    rows = [row("Refunded", other, refund, reference=ours)]
-    assert compared(desk, *rows) == [("missing-here", "refund", False)]
-    assert compared(desk, row("Refunded", payment, refund, currency="USD")) == [("currency", "refund", False)]
+    of_less = row("Refunded", payment, refund, "99.99", reference=ours)
+    assert compared(desk, of_less, exit_code=8) == [("amount", "refund", False)]
+    of_another = row("Refunded", other, refund, reference=ours)
+    assert compared(desk, of_another, exit_code=8) == [("missing-here", "refund", False)]
+    in_dollars = row("Refunded", payment, refund, currency="USD")
+    assert compared(desk, in_dollars, exit_code=8) == [("currency", "refund", False)]
     assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING
     assert desk.invoice("INV-2").refundable.number == "100.00"
 
 
-def test_an_old_chargeback_does_not_open_a_dispute_that_the_import_told_as_decided(desk: Desk) -> None:
+def test_a_chargeback_does_not_open_a_dispute_that_the_import_told_as_lost(desk: Desk) -> None:
     lost = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.LOST)
-    won = desk.paid_by_card("INV-2", provider="adyen", dispute=Dispute.WON)
-    assert compared(desk, row("Chargeback", lost), row("Chargeback", won), exit_code=0) == []
+    assert compared(desk, row("Chargeback", lost), exit_code=0) == []
+    assert desk.invoice("INV-1").dispute is Dispute.LOST
     assert compared(desk, row("ChargebackReversed", lost)) == [("dispute", "dispute", True)]
     assert desk.invoice("INV-1").dispute is Dispute.WON
+
+
+def test_a_chargeback_opens_a_dispute_that_the_import_told_as_won_and_that_is_told(desk: Desk) -> None:
+    won = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.WON)
+    # The file does not say when it was won: it may be older than this.
+    assert compared(desk, row("Chargeback", won, "DISPUTE1")) == [("dispute", "dispute", True)]
+    assert desk.invoice("INV-1").dispute is Dispute.OPEN
+    assert compared(desk, row("Chargeback", won, "DISPUTE1"), exit_code=0) == []
+
+
+def test_the_first_report_of_an_imported_dispute_fills_it_in_and_is_no_difference(desk: Desk) -> None:
+    lost = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.LOST, dispute_amount=3000)
+    first = row("Chargeback", lost, "DISPUTE1", "30.00")
+    assert compared(desk, first, exit_code=0) == []
+    (known,) = desk.invoice("INV-1").payments[0].disputes
+    assert (known.reference, desk.invoice("INV-1").refundable.number) == ("DISPUTE1", "70.00")
+    # Another one is another dispute.
+    assert compared(desk, first, row("Chargeback", lost, "DISPUTE2", "20.00")) == [("dispute", "dispute", True)]
+    assert len(desk.invoice("INV-1").payments[0].disputes) == 2
+    assert findings(desk.books) == []
 
 
 def test_a_file_that_is_no_report_is_told_what_it_lacks(desk: Desk) -> None:

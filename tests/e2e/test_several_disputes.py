@@ -1,4 +1,4 @@
-"""Several disputes of one payment, placeholders of imports, and histories in any order: one end, with the right sums."""
+"""Several disputes of one payment, placeholders of imports, and histories in any order: one end, the right sums."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -215,7 +215,7 @@ def test_a_chargeback_that_is_defended_ends_as_won_in_every_order(desk: Desk) ->
 
 @pytest.mark.parametrize("ours", [True, False], ids=["ours", "external"])
 def test_a_refund_that_fails_and_is_made_again_is_never_free_in_any_order(desk: Desk, ours: bool) -> None:
-    history = [("REFUND", 1, {}), ("REFUND_FAILED", 3, {}), ("REFUND", 5, {})]
+    history: list[tuple[str, int, dict[str, Any]]] = [("REFUND", 1, {}), ("REFUND_FAILED", 3, {}), ("REFUND", 5, {})]
     found = ends_of(desk, history, ours=ours)
     assert len(found) == 1, found
     ((_, refunds, _, before, refused, sent),) = found

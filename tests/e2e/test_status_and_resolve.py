@@ -7,7 +7,10 @@ from sqlalchemy import text
 
 from desk import Desk
 from left_behind import leave_it_ready
+from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.statuses import Dispute
+from refundcli.services.apply_dispute import apply_dispute
+from refundcli.services.provider_news import DisputeNews
 from refundcli.store.checking import unsound
 
 
@@ -156,13 +159,27 @@ def test_what_was_reserved_and_never_sent_is_dropped_on_request(desk: Desk) -> N
     assert desk.sandbox.refund_requests == []
 
 
+def report_dispute(desk: Desk, state: DisputeState) -> None:
+    """The provider reports a dispute about all of the payment."""
+    payment = desk.invoice("INV-1").payments[0]
+    assert payment.provider
+    news = DisputeNews(
+        provider=payment.provider,
+        reference="DISPUTE1",
+        payment_references=payment.references,
+        state=state,
+        stage=DisputeStage.CHARGEBACK,
+        status=state.value,
+        at=datetime.now(UTC),
+        amount=payment.captured,
+    )
+    desk.books.write(lambda tx: apply_dispute(tx, news, evidence="test"))
+
+
 def test_what_was_reserved_before_a_dispute_was_lost_is_never_sent(desk: Desk) -> None:
     desk.paid_by_card()
     refund = leave_it_ready(desk, "--full")
-    with desk.books.engine.connect() as connection:
-        connection = connection.execution_options(writes=True)
-        connection.execute(text("UPDATE payment SET dispute = 'lost'"))
-        connection.commit()
+    report_dispute(desk, DisputeState.LOST)
     (told,) = desk.json(f"resume {refund}", exit_code=3)
     assert (told["status"], told["step"]) == ("failed", "settled")
     assert desk.sandbox.refund_requests == []
@@ -172,10 +189,7 @@ def test_nothing_is_sent_again_into_an_open_dispute(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
     lose_the_answer(desk, provider="adyen")
     before = len(desk.sandbox.refund_requests)
-    with desk.books.engine.connect() as connection:
-        connection = connection.execution_options(writes=True)
-        connection.execute(text("UPDATE payment SET dispute = 'open'"))
-        connection.commit()
+    report_dispute(desk, DisputeState.OPEN)
     (told,) = desk.json("resume", exit_code=8)
     assert "open dispute" in told["note"]
     assert len(desk.sandbox.refund_requests) == before

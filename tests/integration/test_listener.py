@@ -120,7 +120,7 @@ def test_what_is_acknowledged_is_in_the_store_and_twice_is_once(desk: Desk) -> N
         assert desk.count("provider_event") == 3
         health = listener.health()
         assert (health["ok"], health["kept"], health["known"]) == (True, 3, 4)
-        until(lambda: {each["state"] for each in desk.json("events list")} == {"unmatched", "unknown"})
+        until(lambda: {each["state"] for each in desk.json("events list")} == {"unmatched", "noted"})
         assert listener.stop(signal.SIGINT) == 0
     assert "Stopped: 3 events stored, 4 known already." in listener.told
 

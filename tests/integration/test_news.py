@@ -366,3 +366,25 @@ def test_what_was_reserved_here_and_made_there_was_sent_before_a_backup_was_rest
     tell(desk, news_of(desk, RefundState.SUCCEEDED))
     assert refund_of(desk).state is RefundState.SUCCEEDED
     assert desk.invoice("INV-1").refunded.number == "40.00"
+
+
+def test_a_chargeback_record_taken_back_beside_an_open_dispute_counts_as_lost_again(desk: Desk) -> None:
+    desk.paid_by_card()
+    tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
+    (made,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]
+    tell(desk, dispute_of(desk, "INV-1", "dp_b", DisputeState.OPEN, "20.00 EUR"))
+    desk.json(f"mark-refunded --undo {made['id']} --memo 'wrong invoice' --yes")
+    invoice = desk.invoice("INV-1")
+    assert (invoice.payments[0].lost.number, invoice.refundable.number) == ("30.00", "70.00")
+    assert findings(desk.books) == []
+
+
+def test_a_chargeback_record_taken_back_after_the_dispute_was_won_leaves_nothing_lost(desk: Desk) -> None:
+    desk.paid_by_card()
+    tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
+    (made,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]
+    tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.WON, "30.00 EUR", at=LATER + timedelta(days=1)))
+    desk.json(f"mark-refunded --undo {made['id']} --memo 'the bank paid it back' --yes")
+    invoice = desk.invoice("INV-1")
+    assert (invoice.payments[0].lost.number, invoice.refundable.number) == ("0.00", "100.00")
+    assert findings(desk.books) == []

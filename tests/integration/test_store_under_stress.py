@@ -50,7 +50,7 @@ def test_a_full_disk_is_told_and_nothing_is_kept(new_sqlite: NewStore) -> None:
     books = with_pragma(books_at(url), "max_page_count=1")
     with pytest.raises(StoreFull) as raised:
         _fill(books)
-    assert "room" in raised.value.hint
+    assert "space" in raised.value.hint
     assert books_at(url).inspect(lambda session: list(unsound(session))) == []
 
 

@@ -32,14 +32,14 @@ def test_events_are_taken_in_listed_and_shown(desk: Desk) -> None:
 
     words = shown(desk, f"events ingest {path}", exit_code=3)
     assert "2 new events" in words
-    assert "1 applied, 1 unknown" in words
+    assert "1 applied, 1 unreviewed" in words
     assert "line 2: the signature of an item does not fit it [forged]" in words
 
     words = shown(desk, "events list")
     assert "REFUND" in words
     assert "applied" in words
-    assert "made elsewhere, seen as rf_" in words
-    assert "not believed: 1 forged" in words
+    assert "external refund, stored as rf_" in words
+    assert "Rejected deliveries: 1 forged" in words
 
     (found,) = desk.json("events list --state applied")
     words = shown(desk, f"events show {found['id']}")

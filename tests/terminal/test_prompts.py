@@ -169,7 +169,8 @@ def test_a_large_import_shows_that_it_goes_on(desk: Desk) -> None:
     assert terminal.ends() == 0
     assert "Checking" in terminal.raw
     assert "Writing" in terminal.raw
-    assert "3000 new" in terminal.text
+    # The line is broken where the path is long.
+    assert "3000 new" in " ".join(terminal.text.split())
 
 
 def _large_file(path: Path, rows: int) -> Path:

@@ -1,4 +1,4 @@
-"""acknowledge: a refund that failed or came back after it was accepted, or a loss."""
+"""acknowledge: a refund that failed or was reversed after it was accepted, or a loss."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +12,23 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog="Example:  refundcli acknowledge rf_01K2… --memo 'account closed; customer asked for a transfer'")
+@app.command(
+    epilog="Examples:  refundcli acknowledge rf_01K2… --memo 'account closed; customer asked for a transfer'   ·   "
+    "refundcli acknowledge INV-1042 --memo 'chargeback after our refund; claimed from the customer'"
+)
 def acknowledge(
     ctx: typer.Context,
     refund: Annotated[
-        str, typer.Argument(metavar="REFUND|INVOICE", help="The refund's id, rf_…; or the invoice that has a loss.")
+        str,
+        typer.Argument(
+            metavar="REFUND|INVOICE", help="The refund's id, rf_…; or the number of an invoice with a loss."
+        ),
     ],
     not_refunded: Annotated[
         bool,
-        typer.Option("--not-refunded", help="It failed, was reported as successful, and the customer has no money."),
+        typer.Option(
+            "--not-refunded", help="The provider reported success after the failure, but the customer has no money."
+        ),
     ] = False,
     memo: Memo = "",
     yes: Yes = False,
@@ -28,7 +36,7 @@ def acknowledge(
 ) -> None:
     """Acknowledge a refund that failed or was reversed after it was accepted, or an invoice's loss.
 
-    After a late failure its amount can be refunded again from then on. No money moves.
+    This releases the amount of a refund that failed late, so that it can be refunded again. No money moves.
     """
     from refundcli.cli.prompts import agreed, require_a_way_to_ask
     from refundcli.cli.refunding import show_answer
@@ -62,10 +70,10 @@ def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
     books = me.services.books
     found = books.read(lambda tx: invoice_named(tx, number))
     if found.loss and not yes:
-        me.err.say(f"{found.loss} more of {found.number} is out than was captured.")
+        me.err.say(f"{found.loss} more of {found.number} was refunded or lost to disputes than was captured.")
         agreed(me, "Acknowledge it?")
     known = service.acknowledge_loss(number, memo=memo, books=books)
     if me.for_people:
-        me.out.say(("✓ ", "green"), f"Acknowledged: {known.loss} of {known.number} is lost.")
+        me.out.say(("✓ ", "green"), f"Acknowledged a loss of {known.loss} on {known.number}.")
     else:
         me.show_object({"invoice": known.number, "loss": shapes.money(known.loss)})

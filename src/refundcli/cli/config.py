@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(epilog="Examples:  refundcli config   ·   refundcli config -o json")
 def config(ctx: typer.Context, output: Output = None) -> None:
-    """Show each setting and where it comes from. Secrets are references here; none is looked up."""
+    """Show each setting and where it comes from. Secrets appear as references."""
     me: App = ctx.obj
     rows = [(name, "" if value is None else _said(value), place) for name, value, place in me.loaded.rows()]
     if me.wants_json:

@@ -31,7 +31,7 @@ def list_(
     ] = None,
     output: Output = None,
 ) -> None:
-    """List credit notes in the order of their issue; void ones keep their number and say so."""
+    """List credit notes by date of issue. Void ones keep their number."""
     from refundcli.domain.reasons import parse_reason
     from refundcli.services.finding import invoice_named
     from refundcli.services.pages import credit_note_pages

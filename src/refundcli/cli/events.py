@@ -14,7 +14,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
-    help="Take in what providers tell by webhook, and look at it.",
+    help="Receive and inspect provider webhooks.",
 )
 
 EventId = Annotated[int, typer.Argument(metavar="ID", help="The event's number, as the list shows it.")]
@@ -24,15 +24,18 @@ OfProvider = Annotated[Provider | None, typer.Option("--provider", help="Only th
 @app.command(epilog="Examples:  refundcli events listen   ·   refundcli events listen --port 8443 --host 10.0.0.5")
 def listen(
     ctx: typer.Context,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 4280,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free port.")] = 4280,
     host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; else only this machine is heard.")
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Address to listen on; by default only this machine can connect."
+        ),
     ] = "127.0.0.1",
     output: Output = None,
 ) -> None:
-    """Take webhook deliveries at /stripe and /adyen until Ctrl-C. The address is the first line on stdout.
+    """Receive webhooks at /stripe and /adyen until Ctrl-C. The address is the first line on stdout.
 
-    Each is proven by its signature, stored, and only then answered. Put a proxy with TLS in front of it.
+    Each delivery is verified by its signature, stored, and only then acknowledged. Put a proxy with TLS in front of it.
     """
     from refundcli.cli.listening import listen_for_events
 
@@ -51,13 +54,13 @@ def ingest(
         ),
     ],
     provider: Annotated[
-        Provider | None, typer.Option("--provider", help="Whose; else told by each delivery's headers.")
+        Provider | None, typer.Option("--provider", help="Whose deliveries; by default each one's headers say so.")
     ] = None,
     output: Output = None,
 ) -> None:
-    """Take in deliveries that were kept. Each is proven as if it came now, except that its signature may be old.
+    """Import saved deliveries. Each is verified as if it arrived now, except that its signature may be old.
 
-    Exit code 3 when some were not believed; those are named by line, and nothing of them is stored.
+    Exit code 3 when some were rejected: each is named by its line, and nothing of it is stored.
     """
     from refundcli.cli.applying import ingest_and_show
 
@@ -66,7 +69,7 @@ def ingest(
 
 @app.command(epilog="Example:  refundcli events apply")
 def apply(ctx: typer.Context, output: Output = None) -> None:
-    """Apply what was stored and waits, and what was about payments that were not here yet."""
+    """Apply stored events that wait, also those whose payment was not in the books when they arrived."""
     from refundcli.cli.applying import apply_and_show
 
     apply_and_show(ctx.obj)
@@ -82,7 +85,7 @@ def list_(
     ] = "",
     provider: OfProvider = None,
     about: Annotated[
-        str, typer.Option("--about", metavar="ID", help="Only about this refund, payment or dispute.")
+        str, typer.Option("--about", metavar="ID", help="Only events about this refund, payment or dispute.")
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
     output: Output = None,
@@ -103,9 +106,9 @@ def list_(
     elif found:
         show_events(found, me.out, zone=me.settings.operator.zone)
     else:
-        me.note("No events. refundcli events listen   or   refundcli events ingest FILE   takes some in.")
+        me.note("No events. To receive some: refundcli events listen   or   refundcli events ingest FILE")
     if refused:
-        me.note(f"Deliveries that were not believed: {by_flaw(refused)}.")
+        me.note(f"Rejected deliveries: {by_flaw(refused)}.")
 
 
 @app.command(epilog="Example:  refundcli events show 17")
@@ -114,7 +117,7 @@ def show(
     id_: EventId,
     output: Output = None,
 ) -> None:
-    """Show one event: what came, when, and what became of it."""
+    """Show one event: what was reported, when, and what came of it."""
     import json
 
     from refundcli.output.events_screen import event_shape, show_event
@@ -138,23 +141,26 @@ def acknowledge(
         int | None, typer.Argument(metavar="ID", show_default=False, help="The event's number, as the list shows it.")
     ] = None,
     code: Annotated[
-        str, typer.Option("--code", metavar="WORD", help="All unreviewed events of this word, and later ones.")
+        str,
+        typer.Option(
+            "--code", metavar="WORD", help="All unreviewed events with this code or status, and all later ones."
+        ),
     ] = "",
     decision: Annotated[
         str,
         typer.Option(
             "--as",
             metavar="DECISION",
-            help="How a dispute stands: open, won or lost. With --code what the word means: none or note.",
+            help="With ID, how the dispute stands: open, won or lost. With --code, what it means: none or note.",
         ),
     ] = "",
     memo: Memo = "",
     output: Output = None,
 ) -> None:
-    """Acknowledge an update that needs a person: it blocks no refund any more.
+    """Acknowledge an unreviewed provider update, so that it no longer blocks refunds of its payment.
 
-    One that may be about a dispute needs --as open, won or lost. A word with no meaning for refunds is decided once
-    for the whole store with --code WORD --as none.
+    An update about a dispute needs --as open, won or lost. A code that does not concern refunds is decided once for
+    the whole store: --code WORD --as none (or note, to see it in the list of events).
     """
     from refundcli.cli.reviewing import acknowledge_and_show
 

@@ -36,7 +36,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
                 with progress(app.err, "Writing", total=checked.good_rows, wanted=app.wants_progress) as advance:
                     result = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
             except KeyboardInterrupt:
-                app.err.say("Stopped. What was written stays; the same file again brings in the rest.")
+                app.err.say("Stopped. What was written stays; import the same file again for the rest.")
                 raise
     _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
     app.services.apply_known_events(Provider.ADYEN)

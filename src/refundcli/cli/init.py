@@ -1,4 +1,4 @@
-"""init: write the settings file and make the store."""
+"""init: write the settings file and create the store."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,15 +23,15 @@ _MERCHANT_AT_SANDBOX = "SandboxMerchant"
 def init(
     ctx: typer.Context,
     sandbox: Annotated[
-        str, typer.Option("--sandbox", metavar="URL", help="Practise: both providers are the sandbox at this address.")
+        str, typer.Option("--sandbox", metavar="URL", help="Use the sandbox at this address for both providers.")
     ] = "",
     merchant_account: Annotated[
         str, typer.Option("--merchant-account", metavar="NAME", help="The Adyen merchant account.")
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Replace a settings file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing settings file.")] = False,
     output: Output = None,
 ) -> None:
-    """Write refundcli.toml here (or where --config says) and make the store it names."""
+    """Write refundcli.toml here, or where --config says, and create the store."""
     from refundcli.cli.context import working_folder
     from refundcli.settings import default_user_config, load, write
 

@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
-    help="Import, pull, list and look into invoices.",
+    help="Import, pull, list and inspect invoices.",
 )
 
 
@@ -34,7 +34,7 @@ def import_(
     ] = False,
     output: Output = None,
 ) -> None:
-    """Bring invoices in. The whole file is checked first; on a bad row nothing is written."""
+    """Import invoices. The whole file is checked first; if a row is bad, nothing is written."""
     from refundcli.cli.importing import import_file
 
     import_file(ctx.obj, file, skip_invalid=skip_invalid)
@@ -43,19 +43,19 @@ def import_(
 @app.command(epilog="Examples:  refundcli invoice pull stripe   ·   refundcli invoice pull stripe --since 2026-11-01")
 def pull(
     ctx: typer.Context,
-    provider: Annotated[
-        Provider, typer.Argument(metavar="PROVIDER", help="stripe: it keeps invoices; Adyen does not.")
-    ],
+    provider: Annotated[Provider, typer.Argument(metavar="PROVIDER", help="stripe; Adyen has no invoices.")],
     since: Annotated[
         datetime | None,
-        typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Only invoices made since this day."),
+        typer.Option(
+            "--since", formats=["%Y-%m-%d"], metavar="DATE", help="Only invoices created on or after this day."
+        ),
     ] = None,
     number: Annotated[
         str | None, typer.Option("--number", metavar="NUMBER", help="Only this one, by its number or in_… id.")
     ] = None,
     output: Output = None,
 ) -> None:
-    """Bring invoices in from the provider, with their payments, refunds and disputes.
+    """Import invoices from the provider, with their payments, refunds and disputes.
 
     What the store knows better stays. A pull that was stopped goes on where it was.
     """
@@ -73,9 +73,9 @@ def list_(
     refundable: Annotated[
         bool, typer.Option("--refundable", help="Only what could be refunded or marked now.")
     ] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Every one, however many: --limit does not hold.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List all invoices; ignores --limit.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
-    after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Go on after this number.")] = "",
+    after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Start after this number.")] = "",
     output: Output = None,
 ) -> None:
     """List invoices, by number."""
@@ -93,7 +93,7 @@ def list_(
     invoices = me.services.books.read(lambda tx: tx.invoices(wanted))
     _show_pages(me, [invoices] if invoices else [])
     if len(invoices) == limit and me.format is Format.TABLE:
-        me.note(f"More may follow: the same with --after {invoices[-1].number}")
+        me.note(f"More: add --after {invoices[-1].number}")
 
 
 def _show_pages(me: "App", pages: "Iterable[list[Invoice]]") -> None:
@@ -112,7 +112,7 @@ def _show_pages(me: "App", pages: "Iterable[list[Invoice]]") -> None:
         for page in while_read(pages):
             show_list(page, me.out)
         if not page:
-            me.note("No invoices. refundcli invoice import FILE   brings some in.")
+            me.note("No invoices. To import some: refundcli invoice import FILE")
 
 
 @app.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")
@@ -123,11 +123,11 @@ def show(
         typer.Argument(metavar="NUMBER", help="An invoice's number, a provider's id, or a credit note's number."),
     ],
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask the provider first, and take in what it tells.")
+        bool, typer.Option("--refresh", help="Ask the provider first, and apply what it reports.")
     ] = False,
     output: Output = None,
 ) -> None:
-    """Show one invoice: what it is, what is left, what happened, and what may be done now."""
+    """Show one invoice: what it is, what is left, what happened, and what can be done now."""
     from refundcli.cli.context import App
     from refundcli.output import shapes
     from refundcli.output.invoice_screen import show_invoice

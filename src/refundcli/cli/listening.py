@@ -23,7 +23,7 @@ class NobodyToListenTo(SettingsProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "No webhook secret is set up, so no delivery could be believed.",
+            "No webhook secret is set up, so no delivery can be verified.",
             hint="Set webhook_secret under [stripe], or hmac_key and merchant_account under [adyen].",
         )
 

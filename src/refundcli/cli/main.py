@@ -19,22 +19,22 @@ from refundcli.domain.errors import RefundcliError, UsageProblem
 
 # Name → (module, summary). A module is imported when its command is used, not to list it.
 COMMANDS = {
-    "init": ("refundcli.cli.init", "Write refundcli.toml and make the store."),
-    "invoice": ("refundcli.cli.invoice", "Import, pull, list and look into invoices."),
-    "refund": ("refundcli.cli.refund", "Send money back through the provider: money moves."),
-    "mark-refunded": ("refundcli.cli.mark_refunded", "Record a refund made elsewhere: no money moves."),
+    "init": ("refundcli.cli.init", "Write refundcli.toml and create the store."),
+    "invoice": ("refundcli.cli.invoice", "Import, pull, list and inspect invoices."),
+    "refund": ("refundcli.cli.refund", "Refund through the provider: money moves."),
+    "mark-refunded": ("refundcli.cli.mark_refunded", "Record a refund made by other means: no money moves."),
     "void": ("refundcli.cli.void", "Cancel an invoice that was issued and never paid."),
     "uncollectible": ("refundcli.cli.uncollectible", "Write an unpaid invoice off as bad debt."),
     "status": ("refundcli.cli.status", "Show what needs attention now."),
-    "resume": ("refundcli.cli.resume", "Settle what a kill or a timeout left behind."),
-    "resolve": ("refundcli.cli.resolve", "End by hand what no machine can settle."),
-    "reconcile": ("refundcli.cli.reconcile", "Compare the books with a provider; adopt refunds made elsewhere."),
-    "events": ("refundcli.cli.events", "Take in what providers tell by webhook, and look at it."),
-    "acknowledge": ("refundcli.cli.acknowledge", "Say that you know of a refund that came back."),
+    "resume": ("refundcli.cli.resume", "Finish refunds whose outcome is unknown."),
+    "resolve": ("refundcli.cli.resolve", "Resolve a stuck refund by hand, with evidence."),
+    "reconcile": ("refundcli.cli.reconcile", "Compare with a provider; adopt external refunds."),
+    "events": ("refundcli.cli.events", "Receive and inspect provider webhooks."),
+    "acknowledge": ("refundcli.cli.acknowledge", "Acknowledge a refund that failed late, or a loss."),
     "credit-notes": ("refundcli.cli.credit_notes", "List and show credit notes."),
     "store": ("refundcli.cli.store", "Upgrade, back up and check the store."),
     "config": ("refundcli.cli.config", "Show the settings and where each comes from."),
-    "sandbox": ("refundcli.cli.sandbox", "Practise against stand-ins for Stripe and Adyen."),
+    "sandbox": ("refundcli.cli.sandbox", "Practise with stand-ins for Stripe and Adyen."),
 }
 
 
@@ -96,19 +96,17 @@ def root(
         str | None, typer.Option("--store", metavar="URL", help="sqlite:///PATH or postgresql://…")
     ] = None,
     output: Annotated[
-        Format, typer.Option("-o", "--output", envvar="REFUNDCLI_OUTPUT", help="How to show what is found.")
+        Format, typer.Option("-o", "--output", envvar="REFUNDCLI_OUTPUT", help="Output format.")
     ] = Format.TABLE,
-    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; fail where a question is needed.")] = False,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; fail if a question is needed.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Say more: accounts, addresses, inner steps.")
-    ] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show more: accounts, addresses, steps.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="On a bug, show where it happened.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Give money back: refund through Stripe or Adyen, record refunds made elsewhere, void, write off."""
+    """Issue and record refunds: through Stripe or Adyen, or made by other means; void and write off invoices."""
     ctx.obj = App(
         config=config, store=store, format=output, no_input=no_input, quiet=quiet, verbose=verbose, debug=debug
     )

@@ -1,4 +1,4 @@
-"""mark-refunded: record what was returned elsewhere, one invoice or a file of them. No money moves."""
+"""mark-refunded: record refunds made by other means, one or a file of them. No money moves."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -38,8 +38,8 @@ class UndoAlone(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "--undo takes back a run or a record by its id, and no invoice's number beside it.",
-            hint="refundcli invoice show NUMBER   shows the ids of its refunds",
+            "--undo takes the id of a run or of a record, without an invoice number.",
+            hint="refundcli invoice history NUMBER   shows the ids of its refunds",
         )
 
 
@@ -47,9 +47,7 @@ class MemoNeeded(UsageProblem):
     code = "memo-needed"
 
     def __init__(self) -> None:
-        super().__init__(
-            "--undo needs --memo: why the records are taken back.", hint='Add --memo "wrong file, see ticket 4711"'
-        )
+        super().__init__("--undo needs --memo: the reason for it.", hint='Add --memo "wrong file, see ticket 4711"')
 
 
 @app.command(
@@ -64,10 +62,13 @@ def mark_refunded(
     amount: Amount = "",
     reason: Reason = "",
     method: Annotated[
-        str, typer.Option("--method", metavar="TEXT", help="How it was returned: bank transfer, cash…")
+        str, typer.Option("--method", metavar="TEXT", help="How the money was returned: bank transfer, cash…")
     ] = "",
     reference: Annotated[
-        str, typer.Option("--reference", metavar="TEXT", help="What the return can be found by, at the bank say.")
+        str,
+        typer.Option(
+            "--reference", metavar="TEXT", help="The reference of the transfer, or the provider's id of the refund."
+        ),
     ] = "",
     refunded_on: Annotated[
         datetime | None,
@@ -78,22 +79,26 @@ def mark_refunded(
     request_key: RequestKey = None,
     dispute_decision: DisputeDecision = "",
     after_failed: Annotated[
-        str, typer.Option("--after-failed", metavar="REFUND", help="The provider refused this refund for good.")
+        str,
+        typer.Option(
+            "--after-failed", metavar="REFUND", help="A refund that the provider refused, now made by other means."
+        ),
     ] = "",
     evidence: Annotated[
-        str, typer.Option("--evidence", metavar="TEXT", help="With --after-failed: how it was returned instead.")
+        str,
+        typer.Option(
+            "--evidence", metavar="TEXT", help="With --after-failed: how you know that the customer has the money."
+        ),
     ] = "",
     from_: FromFile = "",
     plan: Plan = "",
     apply: Apply = "",
     resume: ResumeRun = "",
     allow_duplicate: AllowDuplicate = False,
-    atomic: Annotated[
-        bool, typer.Option("--atomic", help="With a file: all of its rows or none, up to 10,000.")
-    ] = False,
+    atomic: Annotated[bool, typer.Option("--atomic", help="With a file: all rows or none, up to 10,000.")] = False,
     max_errors: MaxErrors = None,
     undo: Annotated[
-        str, typer.Option("--undo", metavar="RUN|REFUND", help="Take back records made in error; needs --memo.")
+        str, typer.Option("--undo", metavar="RUN|REFUND", help="Undo records made in error; needs --memo.")
     ] = "",
     confirm: Annotated[
         str, typer.Option("--confirm", metavar="ROWS", help="With a file: how many rows will be recorded.")
@@ -102,7 +107,7 @@ def mark_refunded(
     yes: Yes = False,
     output: Output = None,
 ) -> None:
-    """Record refunds made elsewhere: bank transfers, cash, the provider's dashboard. No money moves.
+    """Record refunds made by other means: bank transfer, cash, the provider's dashboard. No money moves.
 
     Columns of a file: invoice, amount, reason, method, reference, refunded_on, memo, payment, key.
     """

@@ -26,10 +26,10 @@ Output = Annotated[
     typer.Option("-o", "--output", help="table, json, ndjson, csv or tsv.", callback=_remember_format),
 ]
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The invoice's number.")]
-Memo = Annotated[str, typer.Option("--memo", metavar="TEXT", help="A note for the books.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer the question before it is asked.")]
+Memo = Annotated[str, typer.Option("--memo", metavar="TEXT", help="A note, stored with it.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="A part, in major units with a point: 12.50.")]
-Full = Annotated[bool, typer.Option("--full", help="All that remains.")]
+Full = Annotated[bool, typer.Option("--full", help="Everything that is left.")]
 Reason = Annotated[
     str,
     typer.Option(
@@ -44,26 +44,30 @@ PaymentReference = Annotated[
 ]
 RequestKey = Annotated[
     str | None,
-    typer.Option("--request-key", metavar="KEY", help="The same key again is the same refund, never a second one."),
+    typer.Option(
+        "--request-key",
+        metavar="KEY",
+        help="Your own key: repeating it shows the first refund, and makes no second one.",
+    ),
 ]
 DisputeDecision = Annotated[
     str,
-    typer.Option("--dispute-decision", metavar="TEXT", help="Who decided a closed dispute for the customer, and when."),
+    typer.Option(
+        "--dispute-decision",
+        metavar="TEXT",
+        help="After a dispute that was won: who has decided for the customer since, and when.",
+    ),
 ]
 AllowDuplicate = Annotated[
     bool,
-    typer.Option("--allow-duplicate", help="The same again is meant, minutes later or in another file."),
+    typer.Option("--allow-duplicate", help="Allow a deliberate repeat."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Ask every rule; send nothing, write nothing.")]
-Confirm = Annotated[
-    str, typer.Option("--confirm", metavar="TEXT", help='What would be typed at the question: "12.50 EUR".')
-]
-FromFile = Annotated[str, typer.Option("--from", metavar="FILE", help="A CSV file of many; - reads standard input.")]
-Plan = Annotated[
-    str, typer.Option("--plan", metavar="PLAN", help="With --from: write what would be done, and do nothing.")
-]
-Apply = Annotated[str, typer.Option("--apply", metavar="PLAN", help="Do what a plan says, and nothing else.")]
-ResumeRun = Annotated[str, typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every rule; change nothing.")]
+Confirm = Annotated[str, typer.Option("--confirm", metavar="TEXT", help='Confirm the amount: "12.50 EUR".')]
+FromFile = Annotated[str, typer.Option("--from", metavar="FILE", help="A CSV file of refunds; - reads standard input.")]
+Plan = Annotated[str, typer.Option("--plan", metavar="PLAN", help="With --from: write a plan, and do nothing.")]
+Apply = Annotated[str, typer.Option("--apply", metavar="PLAN", help="Carry out a plan.")]
+ResumeRun = Annotated[str, typer.Option("--resume", metavar="RUN", help="Continue a run that was stopped.")]
 MaxErrors = Annotated[
     int | None, typer.Option("--max-errors", metavar="N", min=1, help="Stop a file when N of its rows are refused.")
 ]

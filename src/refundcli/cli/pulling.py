@@ -27,7 +27,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
                     records, since=since, books=books, clock=clock, number_format=number_format, advance=advance
                 )
             except KeyboardInterrupt:
-                app.err.say("Stopped. What was written stays; the same command goes on from there.")
+                app.err.say("Stopped. What was written stays; the same command resumes from there.")
                 raise
     if done.went_on:
         app.note(f"Went on after {done.went_on}, where the last pull was stopped.")

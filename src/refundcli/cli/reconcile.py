@@ -1,4 +1,4 @@
-"""reconcile: compare the books with a provider, and adopt refunds that were made elsewhere."""
+"""reconcile: compare the books with a provider; adopt external refunds, or match them with records."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -20,20 +20,21 @@ class OneAtATime(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "--adopt, --match, --report, --invoice and --since each stand alone; "
-            "--reason and --memo go with --adopt, --record with --match.",
-            hint="refundcli reconcile --adopt REFUND --reason REASON   ·   refundcli reconcile --report FILE",
+            "Use only one of --adopt, --match, --report, --invoice and --since; "
+            "--adopt also takes --reason and --memo, and --match needs --record.",
+            hint="refundcli reconcile --help   shows an example of each",
         )
 
 
 @app.command(
     epilog="Examples:  refundcli reconcile   ·   refundcli reconcile --report payments_accounting_report.csv   ·   "
-    "refundcli reconcile --adopt re_1Q… --reason duplicate"
+    "refundcli reconcile --adopt re_1Q… --reason duplicate   ·   "
+    "refundcli reconcile --match re_1Q… --record rf_01K2…"
 )
 def reconcile(
     ctx: typer.Context,
     provider: Annotated[
-        Provider | None, typer.Option("--provider", help="Which one; Stripe is asked, Adyen needs --report.")
+        Provider | None, typer.Option("--provider", help="Stripe is asked directly; Adyen needs --report.")
     ] = None,
     report: Annotated[
         str | None,
@@ -42,25 +43,28 @@ def reconcile(
     invoice: Annotated[str | None, typer.Option("--invoice", metavar="NUMBER", help="Only this invoice.")] = None,
     since: Annotated[
         datetime | None,
-        typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Only payments made since this day."),
+        typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Only payments made on or after this day."),
     ] = None,
     adopt: Annotated[
         str | None,
-        typer.Option("--adopt", metavar="REFUND", help="Give a refund made elsewhere its reason and its credit note."),
+        typer.Option("--adopt", metavar="REFUND", help="Give an external refund its reason and its credit note."),
     ] = None,
     match: Annotated[
         str | None,
-        typer.Option("--match", metavar="REFUND", help="This external refund is one that was recorded by hand."),
+        typer.Option("--match", metavar="REFUND", help="An external refund that was also recorded by hand."),
     ] = None,
-    record: Annotated[str, typer.Option("--record", metavar="REFUND", help="With --match: the record's id, rf_…")] = "",
+    record: Annotated[
+        str, typer.Option("--record", metavar="REFUND", help="With --match: the id of that record, rf_…")
+    ] = "",
     reason: Reason = "",
     memo: Memo = "",
     output: Output = None,
 ) -> None:
-    """Compare the books with the provider. What it proves is applied, and every difference is shown.
+    """Compare the books with the provider: apply what it proves, and show every difference.
 
-    Exit code 0 when everything was compared and agrees, 3 when something differs, 8 when something could not be
-    compared because a provider update is unreviewed.
+    A refund made in the provider's dashboard is an external refund: adopt it, or match it with the record if someone
+    has recorded it by hand. Exit code 0 when everything was compared and agrees, 3 when something differs, 8 when
+    something could not be compared because a provider update is unreviewed.
     """
     from refundcli.cli import reconciling
 

@@ -145,7 +145,7 @@ def adopt_refund(app: App, name: str, *, reason: str, memo: str) -> None:
     services = app.services
     found = services.books.read(lambda tx: to_adopt(tx, name))
     if not reason and app.may_ask:
-        app.err.say(f"{found.amount} of {found.invoice_number}, {found.provider_reference}, was made elsewhere.")
+        app.err.say(f"{found.amount} of {found.invoice_number}, {found.provider_reference}, is an external refund.")
         reason = asked_for(f"Reason ({', '.join(RefundReason)}):")
     services.check_number_format()
     adopted = adopt(

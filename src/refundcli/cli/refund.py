@@ -59,7 +59,7 @@ def refund(
     confirm: Confirm = "",
     output: Output = None,
 ) -> None:
-    """Send money back through Stripe or Adyen, in full or in part. It cannot be undone.
+    """Refund an invoice through Stripe or Adyen, in full or in part. It cannot be undone.
 
     Columns of a file: invoice, amount, reason, memo, payment, key.
     """

@@ -1,6 +1,6 @@
 """What the refunding commands share: amounts, keys, the question, the answer and its exit code."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,9 +10,11 @@ from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, agreed, check_confirm, require_a_way_to_ask, typed
 from refundcli.domain.closing import Closing
+from refundcli.domain.dispute import is_inquiry
 from refundcli.domain.errors import RefundcliError, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, parse_amount
+from refundcli.domain.payment_methods import warning as method_warning
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import PossibleDuplicate
@@ -125,7 +127,19 @@ def confirm_refund(app: App, request: RefundRequest, seen: Preview, *, live: boo
             f"Refund {wanted} of {invoice.number} to {whom} through {ways} ({'LIVE' if live else 'test mode'})."
         )
         app.err.say(f"Reason: {request.reason.label}. This cannot be undone.")
+        for warning in _warnings(seen):
+            app.err.say(("! ", "yellow"), warning)
         typed(app, wanted)
+
+
+def _warnings(seen: Preview) -> Iterator[str]:
+    """What the operator should know of how these payments are refunded."""
+    for share in seen.shares:
+        payment = share.payment
+        if payment.provider and (words := method_warning(payment.provider, payment.method)):
+            yield words
+        if is_inquiry(payment.disputes) and share.amount != payment.captured:
+            yield "The customer's bank has asked about this payment: only a full refund settles such an inquiry."
 
 
 def show_dry_run(

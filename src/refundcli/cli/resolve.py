@@ -1,4 +1,4 @@
-"""resolve: end by hand what no machine can settle."""
+"""resolve: record by hand, with evidence, how a stuck refund or closing ended."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,8 +19,8 @@ class MadeOrNot(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "Say what was found: either --provider-reference or --not-executed.",
-            hint="--provider-reference re_…   the provider made it;   --not-executed   it never did",
+            "Give either --provider-reference or --not-executed.",
+            hint="--provider-reference re_…   it was made;   --not-executed   it never was",
         )
 
 
@@ -36,17 +36,20 @@ def resolve(
         typer.Option(
             "--provider-reference",
             metavar="REF",
-            help="The provider made it; this is its id there: the refund's, or that of the closed invoice.",
+            help="It was made: the provider's id of the refund, or of the closed invoice.",
         ),
     ] = None,
-    not_executed: Annotated[bool, typer.Option("--not-executed", help="The provider never made it.")] = False,
+    not_executed: Annotated[bool, typer.Option("--not-executed", help="It was never made.")] = False,
     evidence: Annotated[
-        str, typer.Option("--evidence", metavar="TEXT", help="How you know. It is kept with the refund.")
+        str, typer.Option("--evidence", metavar="TEXT", help="How you know. It is stored with the refund.")
     ] = "",
     yes: Yes = False,
     output: Output = None,
 ) -> None:
-    """End what resume cannot settle any more, on your evidence. No money moves; it cannot be undone."""
+    """Record, on your evidence, how a refund ended that resume can no longer settle. No money moves.
+
+    It cannot be undone.
+    """
     from refundcli.cli.prompts import require_a_way_to_ask
     from refundcli.services.resolve import Resolution
     from refundcli.services.resume_closings import is_closing

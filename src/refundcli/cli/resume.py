@@ -1,4 +1,4 @@
-"""resume: settle what a kill or a timeout left behind."""
+"""resume: finish refunds and closings whose outcome is unknown."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -19,14 +19,14 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def resume(
     ctx: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="One refund's id, rf_…, or closing's, cl_…; without it, all.")
+        str | None, typer.Argument(metavar="[ID]", help="A refund's id, rf_…, or a closing's, cl_…; by default all.")
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="All that is not finished; so it is without ID.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="All that is unfinished, as without ID.")] = False,
     output: Output = None,
 ) -> None:
-    """Ask the provider about what was sent and not confirmed; send again only what never arrived.
+    """Ask the provider about requests without a known outcome; send again only what never arrived.
 
-    Refunds, and invoices that are voided or written off at the provider too.
+    This covers refunds, and invoices that are voided or written off at the provider.
     """
     from refundcli.cli.refunding import exit_code_of
     from refundcli.services.resume import resume as settle

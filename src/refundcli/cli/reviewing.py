@@ -13,7 +13,7 @@ class WhatToAcknowledge(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "Name one event by its number, or all of a word with --code.",
+            "Give one event's ID, or --code for all events with one code.",
             hint="refundcli events list --state unreviewed   shows both",
         )
 
@@ -23,7 +23,7 @@ class UnknownDecision(UsageProblem):
 
     def __init__(self, word: str, known: list[str]) -> None:
         near = did_you_mean(word, known)
-        typed = f"{word[:40]!a} is not a decision." if word else "Say what it means."
+        typed = f"{word[:40]!a} is not a decision." if word else "--code needs a decision."
         super().__init__(typed, hint=near or f"Add --as {'|'.join(known)}")
 
 

@@ -1,4 +1,4 @@
-"""sandbox: Stripe and Adyen look-alikes on this machine."""
+"""sandbox: stand-ins for Stripe and Adyen on this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,15 +24,16 @@ class UnreadableSeed(UsageProblem):
 @app.command(epilog="Examples:  refundcli sandbox --seed examples/invoices.csv   ·   refundcli sandbox --port 4242")
 def sandbox(
     ctx: typer.Context,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free port.")] = 0,
     seed: Annotated[
-        Path | None, typer.Option("--seed", metavar="FILE", help="Invoices: each provider payment gets its charge.")
+        Path | None,
+        typer.Option("--seed", metavar="FILE", help="An invoices file: each payment through a provider is created."),
     ] = None,
 ) -> None:
-    """Serve Stripe and Adyen look-alikes on 127.0.0.1 until Ctrl-C. The address is the first line on stdout.
+    """Serve stand-ins for Stripe and Adyen on 127.0.0.1 until Ctrl-C. The address is the first line on stdout.
 
-    The state is in memory; GET /_sandbox/state shows what was done. Refunds by other hands, disputes, late
-    failures, a day that passes, signed webhooks and Adyen's reports: docs/sandbox.md.
+    The state is in memory; GET /_sandbox/state shows it. docs/sandbox.md describes external refunds, disputes, late
+    failures, the clock, signed webhooks and Adyen's reports.
     """
     try:
         from refundcli.sandbox import seed as seeding

@@ -14,9 +14,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance")
 def status(ctx: typer.Context, output: Output = None) -> None:
-    """Show what is unfinished and what to do about it, disputes, and where this store is used.
+    """Show what needs attention and the next step for each: unfinished refunds, provider updates, losses, disputes.
 
-    Exit code 0 when nothing needs a person, 8 when something does.
+    Exit code 0 when nothing needs attention, 8 when something does.
     """
     from refundcli.cli.exit_codes import ExitCode
     from refundcli.output.status_screen import STATUS_COLUMNS, show_status, status_rows, status_shape

@@ -34,23 +34,23 @@ class StoreUnsound(SettingsProblem):
 @app.command("number-format", epilog="Example:  refundcli store number-format 'CN-{year}-{seq:06}'")
 def number_format(
     ctx: typer.Context,
-    number_format: Annotated[str, typer.Argument(metavar="FORMAT", help="With {seq}, and {year} where it shall tell.")],
+    number_format: Annotated[str, typer.Argument(metavar="FORMAT", help="Contains {seq}, and {year} if you like.")],
     output: Output = None,
 ) -> None:
-    """Number new credit notes in another way from now on. Those that have a number keep it."""
+    """Change how new credit notes are numbered. Existing numbers stay. Set credit_notes.number_format to the same."""
     from refundcli.services.numbering import change_format
     from refundcli.settings import checks
 
     me: App = ctx.obj
     checks.number_format(number_format)
     before = change_format(number_format, books=me.services.books)
-    words = f"Credit notes are numbered {number_format} from now on{f', before {before}' if before else ''}."
+    words = f"New credit notes are numbered {number_format}{f' (before: {before})' if before else ''}."
     _answer(me, words, {"before": before or None, "after": number_format})
 
 
 @app.command(epilog="Example:  refundcli store upgrade")
 def upgrade(ctx: typer.Context, output: Output = None) -> None:
-    """Bring the store to this version's schema. An older SQLite store is copied beside itself first."""
+    """Upgrade the store to this version's schema. A SQLite store is backed up beside itself first."""
     me: App = ctx.obj
     before, after = me.services.upgrade_store()
     words = f"Schema {before or 'none'} → {after}." if before != after else f"The store has schema {after} already."
@@ -62,11 +62,11 @@ def backup(
     ctx: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="Where to; else beside the store, named by the time."),
+        typer.Argument(metavar="[FILE]", help="By default beside the store, named by the time."),
     ] = None,
     output: Output = None,
 ) -> None:
-    """Copy a SQLite store while it is in use. A file that exists is not replaced."""
+    """Back up a SQLite store while it is in use. An existing file is not overwritten."""
     me: App = ctx.obj
     target = me.services.back_up_store(file)
     _answer(me, f"Copied to {target}.", {"backup": str(target)})
@@ -74,7 +74,7 @@ def backup(
 
 @app.command(epilog="Example:  refundcli store check")
 def check(ctx: typer.Context, output: Output = None) -> None:
-    """Add every sum up anew and follow the audit chain from its first entry."""
+    """Recalculate every sum and verify the audit chain from its first entry."""
     me: App = ctx.obj
     found = me.services.check_store()
     if found:

@@ -13,5 +13,5 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
     epilog="Examples:  refundcli uncollectible INV-8   ·   refundcli uncollectible INV-8 --memo 'insolvent' --yes"
 )
 def uncollectible(ctx: typer.Context, number: Number, memo: Memo = "", yes: Yes = False, output: Output = None) -> None:
-    """Write an unpaid invoice off as bad debt and keep it. No money moves."""
+    """Write an unpaid invoice off as bad debt. No money moves."""
     close(ctx.obj, number, InvoiceStatus.UNCOLLECTIBLE, memo=memo, yes=yes)

@@ -82,3 +82,17 @@ def is_inquiry(disputes: Iterable[DisputeRecord]) -> bool:
     """Is all that is open an inquiry that a person may decide to refund: answered, or at Stripe any (R11)?"""
     unsettled = [each for each in disputes if each.state in (DisputeState.OPEN, DisputeState.UNKNOWN)]
     return bool(unsettled) and all(each.state is DisputeState.OPEN and each.is_decidable for each in unsettled)
+
+
+_OF_DISPUTES = ("dispute", "chargeback", "arbitration", "retrieval", "request_for_information")
+
+
+def is_about_a_dispute(word: str) -> bool:
+    """Is an unlisted word about a dispute, by its name? If so, a person says how that dispute stands (R13)."""
+    return any(part in word.lower() for part in _OF_DISPUTES)
+
+
+def review_command(event_id: int, word: str) -> str:
+    """The command that acknowledges an unreviewed event with this word."""
+    decision = " --as open|won|lost" if is_about_a_dispute(word) else ""
+    return f"refundcli events acknowledge {event_id}{decision}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
+from refundcli.domain.dispute import review_command
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
@@ -33,7 +34,7 @@ class AlreadyClosed(RuleRefusal):
             invoice,
             f"{invoice.number} is {label}; that is final.",
             why=f"{label.lower()}, which is final",
-            hint=f"refundcli invoice history {invoice.number}   shows how it came to that",
+            hint=f"refundcli invoice history {invoice.number}   shows what happened",
         )
 
 
@@ -47,9 +48,9 @@ class ClosingUnfinished(RuleRefusal):
         where = closing.provider.label
         super().__init__(
             invoice,
-            f"{where} was asked to have {invoice.number} {closing.past_tense}, and how that ended is not known yet.",
+            f"{where} was asked to have {invoice.number} {closing.past_tense} and has not confirmed it yet.",
             why=f"being {closing.past_tense} at {where}, not confirmed",
-            hint=f"refundcli resume {closing.id}     (asks {where}; sends only what never arrived)",
+            hint=f"refundcli resume {closing.id}     (asks {where}; sends only what never arrived there)",
         )
         self.context["closing"] = closing.id
 
@@ -63,7 +64,7 @@ class NotIssued(RuleRefusal):
             invoice,
             f"{invoice.number} is a draft: it was never issued, so there is nothing to {action}.",
             why="a draft was never issued",
-            hint="Delete or finish the draft where it was made, then import it again.",
+            hint="Delete it, or issue it where it was drafted and import it again.",
         )
 
 
@@ -74,7 +75,7 @@ class NotPaid(RuleRefusal):
     def __init__(self, invoice: "Invoice") -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} was never paid: there is no money to give back.",
+            f"{invoice.number} was never paid: there is nothing to refund.",
             why="never paid",
             hint=_for_unpaid(invoice),
         )
@@ -89,7 +90,7 @@ class AlreadyPaid(RuleRefusal):
             invoice,
             f"{invoice.number} {f'has {invoice.paid} paid on it' if invoice.paid else 'is paid'}: {why}.",
             why=why,
-            hint=f"refundcli invoice show {invoice.number}   shows what may be refunded",
+            hint=f"refundcli invoice show {invoice.number}   shows what can be refunded",
         )
 
 
@@ -98,14 +99,17 @@ class NothingToRefund(RuleRefusal):
     rule = "R3"
 
     def __init__(self, invoice: "Invoice") -> None:
-        flying = f", {invoice.in_flight} is in flight" if invoice.in_flight else ""
+        reserved = f", {invoice.in_flight} is reserved" if invoice.in_flight else ""
         credited = f", {invoice.credited} was credited to the customer's balance" if invoice.credited else ""
+        held = next((refund for refund in invoice.refunds if refund.holding and refund.needs_acknowledgement), None)
+        show = f"refundcli invoice show {invoice.number}   lists its refunds"
         super().__init__(
             invoice,
             f"{invoice.number} has nothing left to refund: "
-            f"{invoice.refunded} of {invoice.paid} was returned{flying}{credited}.",
+            f"{invoice.refunded} of {invoice.paid} is refunded{reserved}{credited}.",
             why="nothing is left",
-            hint=f"refundcli invoice show {invoice.number}   lists its refunds",
+            # A failed refund keeps its amount reserved until a person knows of it (R14).
+            hint=f"Refund {held.id} failed. To release its amount: refundcli acknowledge {held.id}" if held else show,
         )
 
 
@@ -117,7 +121,7 @@ class UseRefund(RuleRefusal):
         through = payment.provider.label if payment.provider else "the provider"
         super().__init__(
             invoice,
-            f"{invoice.number} was paid through {through}: a refund returns the money, a mark would not.",
+            f"{invoice.number} was paid through {through}: refund returns the money, mark-refunded only records it.",
             why=f"paid through {through}: refund returns the money",
             hint=f"refundcli refund {invoice.number} --full --reason REASON",
         )
@@ -148,8 +152,8 @@ class CurrentlyProcessing(RuleRefusal):
         where = payment.provider.label if payment.provider else "the provider"
         super().__init__(
             invoice,
-            f"Currently processing: a payment of {invoice.number} is mid-flight at {where}.",
-            why=f"mid-flight at {where}",
+            f"Currently processing: {where} has not finished a payment of {invoice.number}.",
+            why=f"being processed at {where}",
             hint=f"Wait a few minutes, then: refundcli invoice show {invoice.number}",
         )
 
@@ -174,9 +178,8 @@ class DisputeClosed(RuleRefusal):
     def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} had a dispute that was won: it is refunded only if it was then decided "
-            "in the customer's favour outside the provider.",
-            why="a dispute was won; say what was decided since",
+            f"{invoice.number} had a dispute that was won: refund it only if it was decided for the customer since.",
+            why="a dispute was won; add --dispute-decision",
             hint='Add --dispute-decision "who decided what, and when"',
         )
 
@@ -190,7 +193,7 @@ class DisputeLost(RuleRefusal):
             invoice,
             f"{invoice.number} lost a dispute: {payment.taken_by_dispute} went back to the customer through the bank.",
             why="a lost dispute already returned the money",
-            hint=f"To keep the record: refundcli mark-refunded {invoice.number} --full --reason chargeback",
+            hint=f"To record it: refundcli mark-refunded {invoice.number} --full --reason chargeback",
         )
 
 
@@ -203,11 +206,11 @@ class UnreviewedEvent(RuleRefusal):
     def __init__(self, invoice: "Invoice", update: "Unreviewed") -> None:
         who, number = update.provider.label, update.event_id
         if update.is_waiting:
-            message = f"{who} reported {update.word} about the payment of {invoice.number}, and it is not applied yet."
+            message = f"{who} reported {update.word} about the payment of {invoice.number}; it is not applied yet."
             hint = "refundcli events apply"
         else:
             message = f"{who} reported {update.word} about the payment of {invoice.number}: {update.why}."
-            hint = f"refundcli events show {number}, then: refundcli events acknowledge {number}"
+            hint = f"refundcli events show {number}, then: {review_command(number, update.word)}"
         super().__init__(invoice, message, why=f"event {number} ({update.word}) needs a look", hint=hint)
         self.context["event"] = number
 
@@ -236,7 +239,7 @@ class OverRefund(RuleRefusal):
     def __init__(self, invoice: "Invoice", wanted: Money, remaining: Money, *, action: str = "refund") -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} has {remaining} left to refund, {wanted} was asked.",
+            f"{invoice.number} has {remaining} left to refund; {wanted} was requested.",
             why=f"{remaining} is left",
             hint=f"refundcli {action} {invoice.number} --amount {remaining.number} …   or   --full",
         )
@@ -248,7 +251,7 @@ class OverRefund(RuleRefusal):
 
 
 class PossibleDuplicate(RuleRefusal):
-    """The same amount of the same payment, minutes ago: a second press of a key, or a second wish?"""
+    """The same amount of the same payment, minutes ago: pressed twice, or meant twice?"""
 
     code = "possible-duplicate"
     rule = "R5"
@@ -256,10 +259,10 @@ class PossibleDuplicate(RuleRefusal):
     def __init__(self, invoice: "Invoice", earlier: "Refund") -> None:
         super().__init__(
             invoice,
-            f"{earlier.amount} of the same payment of {invoice.number} was asked for at "
+            f"{earlier.amount} of the same payment of {invoice.number} was already requested at "
             f"{earlier.created_at:%H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state}).",
-            why="the same was asked for minutes ago",
-            hint="If a second one is meant, add --allow-duplicate, or give each its own --request-key.",
+            why="the same amount was requested minutes ago",
+            hint="To refund it again, add --allow-duplicate or another --request-key.",
         )
         self.context["refund"] = earlier.id
 
@@ -268,7 +271,7 @@ def _for_unpaid(invoice: "Invoice") -> str:
     """What may be done with an invoice on which nothing was captured."""
     void, write_off = f"refundcli void {invoice.number}", f"refundcli uncollectible {invoice.number}"
     by_status = {InvoiceStatus.OPEN: f"{void}   or   {write_off}", InvoiceStatus.UNCOLLECTIBLE: void}
-    return by_status.get(invoice.status, f"refundcli invoice show {invoice.number}   shows what may be done")
+    return by_status.get(invoice.status, f"refundcli invoice show {invoice.number}   shows what can be done")
 
 
 # Several refusals at once are told in this order; the first names the code.

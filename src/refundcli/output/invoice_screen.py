@@ -9,7 +9,7 @@ from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.eligibility import PossibleAction, possible_actions
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import ClosingState, CreditNoteStatus, Dispute, InvoiceStatus, RefundState
+from refundcli.domain.statuses import ClosingState, CreditNoteStatus, Dispute, InvoiceStatus, RefundKind, RefundState
 from refundcli.output.closing_screen import verdict
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
 
@@ -30,6 +30,7 @@ _STATE_STYLES = {
     RefundState.REVERSED: BAD,
 }
 _STATUS_STYLES = {InvoiceStatus.PAID: GOOD, InvoiceStatus.OPEN: DOUBT, InvoiceStatus.REFUNDED: STRONG}
+_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 def status_words(invoice: Invoice) -> str:
@@ -63,6 +64,9 @@ def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
     columns = [name for name in LIST_COLUMNS if name not in left_out]
     rows = ([cell for name, cell in zip(LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
     screen.table(columns, rows, right=("Total", "Refunded", "Left"), whole=("Number", "Currency", "Issued"))
+
+
+_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str) -> None:
@@ -197,6 +201,7 @@ def _dispute_words(dispute: DisputeRecord) -> str:
 def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
     screen.blank()
     screen.say(("Refunds", STRONG))
+    is_open = any(refund.undecided and refund.state in _GIVEN for refund in refunds)
     screen.entries(
         [
             (
@@ -207,7 +212,7 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
                     (_STATE_WORDS.get(refund.state, refund.state.value), _STATE_STYLES.get(refund.state, DOUBT)),
                     (note_words(refund), ""),
                 ),
-                _identity(refund),
+                _identity(refund, names_records=is_open),
             )
             for refund in refunds
         ],
@@ -235,14 +240,21 @@ def _closings(closings: Sequence[Closing], screen: Screen, zone: ZoneInfo) -> No
     )
 
 
-def _identity(refund: Refund) -> str:
-    """What to look for at the provider or the bank; and our own id where something is left to do with it."""
+def _identity(refund: Refund, *, names_records: bool) -> str:
+    """What to look for at the provider or the bank; and our own id where something is left to do with it.
+
+    `names_records`: an external refund may be one of those recorded by hand, and a person says which.
+    """
     way = refund.provider_reference or _recorded_way(refund)
     if refund.failure:
         way = f"{way or refund.id}   {refund.failure}"
     if refund.needs_acknowledgement:
-        return f"{way}   came back: refundcli acknowledge {refund.id}"
-    if refund.is_external and refund.credit_note is None:
+        return f"{way}   next: refundcli acknowledge {refund.id}"
+    if refund.is_external and refund.undecided and refund.state in _GIVEN:
+        return f"{way}   recorded by hand? refundcli reconcile --match {refund.id} --record REFUND"
+    if refund.kind is RefundKind.RECORD and names_records and not refund.provider_reference:
+        return f"{way}   {refund.id}".strip()
+    if refund.is_external and refund.credit_note is None and refund.state in _GIVEN:
         return f"{way}   refundcli reconcile --adopt {refund.id} --reason REASON"
     return way or refund.id
 

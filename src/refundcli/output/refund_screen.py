@@ -73,12 +73,23 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
         notes.append("No money was moved: this is the record of a return made elsewhere.")
     if any(r.state is RefundState.PENDING for r in refunds):
         notes.append("Accepted and not final yet: the provider tells later how it ended.")
+    notes += filter(None, map(pending_words, refunds))
     if invoice and invoice.products:
         goods = ", ".join(invoice.products)
         notes.append(f"Still assigned to {invoice.customer}: {goods}. Remove them if access should end.")
     if invoice and invoice.subscription:
         notes.append(f"Subscription {invoice.subscription} goes on. Cancel it separately to stop further invoices.")
     return notes
+
+
+def pending_words(refund: Refund) -> str:
+    """What a pending refund waits for; empty where nobody has to do anything."""
+    if refund.pending_reason == "requires_action":
+        until = f" until {refund.expires_at:%Y-%m-%d}" if refund.expires_at else ""
+        return f"The customer must answer Stripe's e-mail{until}, or the money comes back to you."
+    if refund.pending_reason == "insufficient_funds":
+        return "Your Stripe balance is too low: the refund waits until it is topped up."
+    return ""
 
 
 def truth_words(truth: PaymentTruth) -> str:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from refundcli.domain.dispute import review_command
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import RefundState
 from refundcli.output import shapes
@@ -67,7 +68,7 @@ def _unreviewed(status: Status, screen: Screen) -> None:
         [
             (
                 ((f"event {each.id}", ""), (each.event.provider.label, ""), (each.event.kind, DOUBT)),
-                f"{each.note}   refundcli events acknowledge {each.id}",
+                f"{each.note}   {review_command(each.id, each.event.kind)}",
             )
             for each in status.unreviewed
         ]
@@ -98,7 +99,7 @@ def _events(status: Status, screen: Screen) -> None:
             screen.say((f"{count} {what}: refundcli events list --state {state}", DOUBT))
     if status.refused_deliveries:
         flaws = ", ".join(f"{count} {flaw}" for flaw, count in status.refused_deliveries.items())
-        screen.say((f"deliveries that were not believed: {flaws}", QUIET))
+        screen.say((f"rejected deliveries: {flaws}", QUIET))
 
 
 def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
@@ -110,7 +111,7 @@ def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
         told = (asked.wanted.value, asked.id, asked.invoice_number, "", _age(each_closing.age))
         yield *told, _next(each_closing)
     for event in status.unreviewed:
-        command = f"refundcli events acknowledge {event.id}"
+        command = review_command(event.id, event.event.kind)
         yield "unreviewed", str(event.id), event.event.kind, "", "", command
     for invoice in status.losses:
         yield "loss", "", invoice.number, str(invoice.loss), "", f"refundcli acknowledge {invoice.number}"

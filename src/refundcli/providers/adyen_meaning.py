@@ -13,7 +13,16 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen_vocabulary import cancel_or_refund, event_meaning
 from refundcli.providers.http import said, text_in
 from refundcli.services.doubts import amount_of_doubt
-from refundcli.services.provider_news import CaptureNews, DisputeNews, Doubt, NewEvent, News, RefundNews
+from refundcli.services.provider_news import (
+    CaptureNews,
+    DisputeNews,
+    Doubt,
+    NewEvent,
+    News,
+    RefundNews,
+    UnsupportedNews,
+    Update,
+)
 from refundcli.services.vocabulary import Effect, Meaning
 
 Fields: TypeAlias = Mapping[str, Any]
@@ -21,6 +30,7 @@ Fields: TypeAlias = Mapping[str, Any]
 _OUR_REFUND = re.compile(r"rf_[0-9A-Z]{26}")
 _PART_OF_ORDER = re.compile(r"order-[0-9]+-pspReference")
 _SAYS_NOTHING = (Effect.NONE, Effect.NOTE)
+_ABOUT_A_REFUND = (Effect.REFUND, Effect.DISPUTE)
 
 
 def event_key(item: Fields) -> str:
@@ -36,7 +46,7 @@ def payments_of(item: Fields) -> tuple[str, ...]:
     Its own reference is the payment's where it names no other one.
     """
     meaning = _meaning_of(item)
-    if meaning and meaning.effect in _SAYS_NOTHING:
+    if meaning and meaning.effect in _SAYS_NOTHING and not _is_split(item):
         return ()
     named = text_in(item.get("originalReference")) or text_in(item.get("pspReference"))
     return tuple(dict.fromkeys((named, *_payments_of_order(item))))
@@ -57,8 +67,16 @@ def news_in(event: NewEvent) -> Sequence[News] | None:
     """What the event reports; None where it says nothing about refunds."""
     item = json.loads(event.payload)
     meaning = _meaning_of(item)
+    if _is_split(item) and (meaning is None or meaning.effect not in _ABOUT_A_REFUND):
+        # Its own meaning still counts; what a refund of it would do to the other accounts is not known here.
+        split = UnsupportedNews(Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen")
+        return [split, *(_news_of(event, item, meaning) or ())]
+    return _news_of(event, item, meaning)
+
+
+def _news_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
     if meaning is None:
-        return _doubts(event, item, f"{event.kind} is not a word that is known here")
+        return _doubts(event, item, f"{event.kind} is not an event that refundcli knows")
     if meaning.effect in _SAYS_NOTHING:
         return None
     if meaning.effect is Effect.BLOCK:
@@ -136,11 +154,17 @@ def _capture_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money
     )
 
 
-def _doubts(event: NewEvent, item: Fields, why: str) -> list[News]:
+def _doubts(event: NewEvent, item: Fields, why: str) -> list[Update]:
     return [
         Doubt(Provider.ADYEN, (reference,), event.kind, event.about, why, event.account)
         for reference in payments_of(item)
     ]
+
+
+def _is_split(item: Fields) -> bool:
+    """Was the payment, or its capture, split between accounts of a platform?"""
+    data = item.get("additionalData")
+    return isinstance(data, Mapping) and any(str(name).startswith("split.") for name in data)
 
 
 def _payments_of_order(item: Fields) -> list[str]:

@@ -23,6 +23,7 @@ from refundcli.providers.http import (
     said,
     text_in,
 )
+from refundcli.providers.stripe_payments import expires_at, pending_reason
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import MaySend, RefundAnswer, RefundOrder
 from refundcli.services.rate_limit import Pace
@@ -249,6 +250,8 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
             status,
             why_failed(fields) if state is RefundState.FAILED else "",
             replayed=replayed,
+            pending_reason=pending_reason(fields),
+            expires_at=expires_at(fields),
         )
     return RefundAnswer(Signal.MALFORMED, None, reference, status, message, replayed=replayed)
 

@@ -39,7 +39,7 @@ class StripeMeaning:
         """How the payment stands now, whatever the event says: so late and doubled ones do no harm."""
         body = json.loads(event.payload)
         if event_blocks(event.kind):
-            why = f"{event.kind} is not a word that is known here"
+            why = f"{event.kind} is not an event that refundcli knows"
             return [Doubt(Provider.STRIPE, payments_of(event.kind, body), event.kind, event.about, why, event.account)]
         if not _is_relevant(event.kind):
             return None

@@ -24,7 +24,7 @@ from refundcli.providers import stripe_invoices as invoices
 from refundcli.providers import stripe_payments as objects
 from refundcli.providers.http import retry_after, said, text_in
 from refundcli.providers.stripe_fields import Fields
-from refundcli.providers.stripe_vocabulary import refund_meaning
+from refundcli.providers.stripe_vocabulary import CHARGE_STATUSES, PAYMENT_INTENT_STATUSES, refund_meaning
 from refundcli.services.ports import LeftOut, ToldInvoice
 from refundcli.services.provider_news import (
     CannotBeHeld,
@@ -78,7 +78,7 @@ class StripeRecords:
             path = f"/v1/payment_intents/{quote(reference, safe='')}"
             # Raw: the SDK's objects would be built for nothing, and a run waits for each.
             intent = self._one(lambda: self._client.raw_request("get", path, expand=["latest_charge.refunds"]))
-            return self._truth_of_intent(intent, asked_at) if intent else None
+            return self._with_doubt(self._truth_of_intent(intent, asked_at), intent) if intent else None
         charge = self._charge(reference)
         return self._truth_of(charge, asked_at) if charge else None
 
@@ -118,6 +118,9 @@ class StripeRecords:
         listed = list(self._refunds_of(charge))
         released = [each for each in listed if objects.is_release(each, charge)]
         refunds = [self._refund_news(each, references) for each in listed if each not in released]
+        doubts = self._doubts(listed, disputes, references)
+        if text_in(charge.get("status")) not in CHARGE_STATUSES:
+            doubts = (*doubts, self._doubt("charge", charge, references))
         never_taken = sum((fields.amount_of(each, "amount", of) for each in released), zero(of))
         return PaymentTruth(
             provider=self.name,
@@ -130,7 +133,7 @@ class StripeRecords:
             asked_at=asked_at,
             why_not_refundable=objects.why_not_refundable(disputes),
             unsupported=objects.why_unsupported(charge),
-            doubts=self._doubts(listed, disputes, references),
+            doubts=doubts,
         )
 
     def _truth_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
@@ -233,18 +236,24 @@ class StripeRecords:
         """What is in a state that no list of Stripe's has (R13)."""
         unlisted = [("refund", each) for each in refunds if refund_meaning(text_in(each.get("status"))) is None]
         unlisted += [("dispute", each) for each in disputes if objects.dispute_state(each) is DisputeState.UNKNOWN]
-        return tuple(
-            Doubt(
-                self.name,
-                references,
-                f"{kind} status {said(each.get('status'))[:60] or 'null'}",
-                fields.id_of(each),
-                f"{kind} {said(each.get('id'))} has a status that is not known here",
-                self.account,
-                objects.amount_or_none(each),
-            )
-            for kind, each in unlisted
+        return tuple(self._doubt(kind, each, references) for kind, each in unlisted)
+
+    def _doubt(self, kind: str, thing: Fields, references: tuple[str, ...]) -> Doubt:
+        return Doubt(
+            self.name,
+            references,
+            f"{kind} status {said(thing.get('status'))[:60] or 'null'}",
+            fields.id_of(thing),
+            f"{kind} {said(thing.get('id'))} has a status that refundcli does not know",
+            self.account,
+            objects.amount_or_none(thing),
         )
+
+    def _with_doubt(self, snapshot: PaymentTruth, intent: Fields) -> PaymentTruth:
+        """What an unlisted status of a payment says of its captures nobody knows (R13)."""
+        if text_in(intent.get("status")) in PAYMENT_INTENT_STATUSES:
+            return snapshot
+        return replace(snapshot, doubts=(*snapshot.doubts, self._doubt("payment", intent, snapshot.references)))
 
     def credited(self, invoice_reference: str) -> Money | None:
         """What credit notes of the invoice gave to the customer's balance; None where Stripe has no such invoice."""

@@ -1,4 +1,4 @@
-"""A person says that they know of a refund that failed after its success, or came back."""
+"""A person acknowledges a refund that failed or was reversed after it was accepted, or a loss (R14, I13)."""
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
@@ -14,7 +14,7 @@ class NothingToAcknowledge(Refused):
         known = f", acknowledged by {refund.acknowledged_by}" if refund.acknowledged_at else ""
         super().__init__(
             f"{refund.id} is {refund.state}{known}: there is nothing to acknowledge.",
-            hint=f"refundcli invoice show {refund.invoice_number}",
+            hint=f"refundcli invoice show {refund.invoice_number}   shows how it stands",
             context={"refund": refund.id, "status": refund.state},
         )
 
@@ -41,8 +41,8 @@ class NoLoss(Refused):
 
     def __init__(self, invoice: Invoice) -> None:
         super().__init__(
-            f"{invoice.number} has no loss: not more is out than was captured.",
-            hint=f"refundcli invoice show {invoice.number}",
+            f"{invoice.number} has no loss: no more was refunded or lost to disputes than was captured.",
+            hint=f"refundcli invoice show {invoice.number}   shows its sums",
             context={"invoice": invoice.number},
         )
 
@@ -73,7 +73,7 @@ def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Re
 
 
 def acknowledge(refund_id: str, *, memo: str, books: Books, not_refunded: bool = False) -> Refund:
-    """Write it down; after a late failure the amount is free to be refunded again from then on."""
+    """Record it; after a late failure this releases the amount, so that it can be refunded again."""
 
     def know(tx: Writing) -> Refund:
         return tx.acknowledge(check(tx, refund_id, not_refunded=not_refunded), memo=memo)

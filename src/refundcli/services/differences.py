@@ -148,7 +148,8 @@ class _SideBySide:
         same_amount = here is None or None in (here.amount, reported.amount) or here.amount == reported.amount
         if state is there and (same_amount or there not in _WEIGHTY):
             return
-        if {state, there} & _WEIGHTY:
+        # A refund after a dispute that was won needs a decision, so the books must know of it (R11).
+        if {state, there} & _WEIGHTY or there is DisputeState.WON:
             words = (f"{each.state} {each.amount or ''}".strip() for each in (here, reported) if each)
             texts = [str(state or "none"), str(there)] if same_amount else list(words)
             amount = reported.amount

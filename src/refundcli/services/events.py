@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from refundcli.domain.dispute import DisputeState
+from refundcli.domain.dispute import DisputeState, is_about_a_dispute
 from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem, did_you_mean
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
@@ -55,7 +55,7 @@ def believed(provider: Provider, reader: DeliveryReader, body: bytes, headers: M
         raise
     except Exception as stumbled:
         raise DeliveryRefused(provider, Flaw.UNREADABLE, "it cannot be read") from stumbled
-    raise DeliveryRefused(provider, Flaw.UNREADABLE, "it holds what is no text")
+    raise DeliveryRefused(provider, Flaw.UNREADABLE, "it contains bytes that are not text")
 
 
 def _can_be_stored(event: NewEvent) -> bool:
@@ -235,7 +235,7 @@ def _heard(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_fo
     if isinstance(news, _NotNow):
         return Heard(EventState.WAITING, news.why)
     if news is None:
-        return Heard(EventState.NOTED, "says nothing about refunds or disputes")
+        return Heard(EventState.NOTED, "does not concern refunds or disputes")
     decided = tx.decided_words(event.event.provider) if any(isinstance(each, Doubt) for each in news) else {}
     if news and all(isinstance(each, Doubt) and each.word in decided for each in news):
         return Heard(EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in these books")
@@ -261,7 +261,7 @@ class UnknownEventState(UsageProblem):
 
     def __init__(self, word: str) -> None:
         near = did_you_mean(word, list(EventState))
-        super().__init__(f"{word[:40]!a} is no state of an event.", hint=near or f"One of: {', '.join(EventState)}.")
+        super().__init__(f"{word[:40]!a} is not a state of an event.", hint=near or f"One of: {', '.join(EventState)}.")
 
 
 class NothingToReview(Refused):
@@ -269,8 +269,8 @@ class NothingToReview(Refused):
 
     def __init__(self, stored: StoredEvent) -> None:
         super().__init__(
-            f"Event {stored.id} is {stored.state}: only an unreviewed one is acknowledged.",
-            hint="refundcli events list --state unreviewed",
+            f"Event {stored.id} is {stored.state}: only unreviewed events need to be acknowledged.",
+            hint="refundcli events list --state unreviewed   shows those that do",
             context={"event": stored.id, "state": stored.state},
         )
 
@@ -283,7 +283,7 @@ class DecisionNeeded(UsageProblem):
     def __init__(self, what: str, number: int | None = None) -> None:
         name = str(number) if number else "ID"
         super().__init__(
-            f"{what} may be about a dispute: say how that dispute stands.",
+            f"{what} may be about a dispute: say whether that dispute is open, won or lost.",
             hint=f"refundcli events acknowledge {name} --as open|won|lost",
         )
 
@@ -303,8 +303,8 @@ class UnknownWord(NotFound):
 
     def __init__(self, word: str) -> None:
         super().__init__(
-            f"No unreviewed event is called {ascii(word[:80])[1:-1]}.",
-            hint="refundcli events list --state unreviewed",
+            f"There is no unreviewed event with the code {ascii(word[:80])[1:-1]}.",
+            hint="refundcli events list --state unreviewed   shows those there are",
         )
 
 
@@ -312,12 +312,6 @@ class UnknownWord(NotFound):
 DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost": DisputeState.LOST}
 # What an unlisted word may be decided to mean, once for the store.
 WORD_EFFECTS = (Effect.NONE, Effect.NOTE)
-_OF_DISPUTES = ("dispute", "chargeback", "arbitration", "retrieval", "request_for_information")
-
-
-def is_about_a_dispute(word: str) -> bool:
-    """By its name. When in doubt it is: then a person says how that dispute stands."""
-    return any(part in word.lower() for part in _OF_DISPUTES)
 
 
 def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers, decision: str = "") -> StoredEvent:

@@ -12,17 +12,17 @@ class NotToAdopt(Refused):
     code = "not-to-adopt"
 
     def __init__(self, refund: Refund) -> None:
-        known = "adopted already" if refund.is_external and refund.credit_note else str(refund.state)
-        made = "made elsewhere" if refund.is_external else "made from here"
+        known = "has been adopted already" if refund.credit_note else f"is {refund.state}"
+        what = f"is an external refund and {known}" if refund.is_external else "is not an external refund"
         super().__init__(
-            f"{refund.id} was {made} and is {known}: there is nothing to adopt.",
-            hint=f"refundcli invoice show {refund.invoice_number}",
+            f"{refund.id} {what}: there is nothing to adopt or to match.",
+            hint=f"refundcli invoice show {refund.invoice_number}   lists its refunds",
             context={"refund": refund.id, "status": refund.state},
         )
 
 
 def to_adopt(reading: Reading, name: str) -> Refund:
-    """The refund made elsewhere, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
+    """The external refund, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
     refund = reading.refund(name)
     if refund is None:
         told = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
@@ -50,8 +50,8 @@ class RecordNotFound(NotFound):
 
     def __init__(self, external: Refund, name: str) -> None:
         super().__init__(
-            f"{external.invoice_number} has no record {ascii(name[:80])[1:-1]}.",
-            hint=f"refundcli invoice show {external.invoice_number}   lists its refunds",
+            f"{external.invoice_number} has no recorded refund {ascii(name[:80])[1:-1]}.",
+            hint=f"refundcli invoice history {external.invoice_number}   shows the id of each recorded refund, rf_…",
             context={"invoice": external.invoice_number, "record": name[:200]},
         )
 
@@ -64,7 +64,7 @@ class CannotMatch(Refused):
     def __init__(self, external: Refund, record: Refund, why: str) -> None:
         super().__init__(
             f"{external.provider_reference} and {record.id} cannot be the same refund: {why}.",
-            hint=f"If both were made: refundcli reconcile --adopt {external.provider_reference} --reason REASON",
+            hint=f"If the customer got both: refundcli reconcile --adopt {external.provider_reference} --reason REASON",
             context={"external": external.id, "record": record.id, "invoice": external.invoice_number},
         )
 
@@ -78,7 +78,7 @@ def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refun
     if record.state is not RefundState.RECORDED:
         raise CannotMatch(external, record, f"the record is {record.state}")
     if record.provider_reference:
-        raise CannotMatch(external, record, f"the record is {record.provider_reference} already")
+        raise CannotMatch(external, record, f"the record is matched with {record.provider_reference} already")
     if record.payment_id != external.payment_id:
         raise CannotMatch(external, record, "they are about different payments")
     if record.amount != external.amount:

@@ -13,7 +13,15 @@ from refundcli.services.applied import Heard, payment_referenced
 from refundcli.services.apply_capture import apply_capture
 from refundcli.services.apply_dispute import apply_dispute
 from refundcli.services.ports import Clock, Settlement, Writing
-from refundcli.services.provider_news import CaptureNews, DisputeNews, Doubt, EventState, RefundNews, Update
+from refundcli.services.provider_news import (
+    CaptureNews,
+    DisputeNews,
+    Doubt,
+    EventState,
+    RefundNews,
+    UnsupportedNews,
+    Update,
+)
 from refundcli.services.sending import write_end
 
 _GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
@@ -25,12 +33,24 @@ def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_forma
         return apply_dispute(tx, news, evidence=evidence)
     if isinstance(news, CaptureNews):
         return apply_capture(tx, news, evidence=evidence)
+    if isinstance(news, UnsupportedNews):
+        return _apply_unsupported(tx, news)
     if isinstance(news, Doubt):
         return Heard(EventState.UNREVIEWED if _is_known(tx, news) else EventState.UNMATCHED, news.why)
     ours = _refund_of(tx, news)
     if ours is None:
         return _apply_external(tx, news, evidence=evidence)
     return _apply_to_ours(tx, ours, news, evidence=evidence, clock=clock, number_format=number_format)
+
+
+def _apply_unsupported(tx: Writing, news: UnsupportedNews) -> Heard:
+    found = payment_referenced(tx, news.provider, news.payment_references)
+    if found is None:
+        return Heard(EventState.UNMATCHED, "its payment is not in the books")
+    invoice, payment = found
+    changed = payment.unsupported != news.why
+    tx.note_unsupported(payment, news.why)
+    return Heard(EventState.APPLIED, f"{invoice.number} cannot be refunded from here: {news.why}", changed)
 
 
 def hear_all(tx: Writing, news: Sequence[Update], *, evidence: str, clock: Clock, number_format: str) -> list[Heard]:

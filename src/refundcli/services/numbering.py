@@ -1,4 +1,4 @@
-"""How credit notes are numbered: kept in the store with the first number, and changed deliberately only (I9)."""
+"""How credit notes are numbered: stored with the first number, and changed deliberately only (I9)."""
 
 from refundcli.domain.errors import SettingsProblem
 from refundcli.services.ports import Books, Reading, Writing
@@ -9,8 +9,8 @@ class NumberFormatChanged(SettingsProblem):
 
     def __init__(self, kept: str, wanted: str) -> None:
         super().__init__(
-            f"Credit notes of this store are numbered {kept}; the settings say {wanted}. Nothing was done.",
-            hint=f"Set number_format = {kept!a} under [credit_notes], or number them like that from now on:\n"
+            f"This store numbers its credit notes {kept}; the settings say {wanted}. Nothing was done.",
+            hint=f"Set number_format = {kept!a} under [credit_notes], or change the store:\n"
             f"refundcli store number-format {wanted!a}",
             context={"store": kept, "settings": wanted},
         )

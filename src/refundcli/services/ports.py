@@ -533,6 +533,7 @@ class RefundAnswer:
     """What came back from one call, before anyone decides what it means.
 
     `signal` is the provider's answer in the words of `services.outcomes`; `state` is set when it told one.
+    `pending_reason` says why the provider has not finished it, `expires_at` until when the customer may act.
     """
 
     signal: str
@@ -542,6 +543,8 @@ class RefundAnswer:
     message: str = ""
     retry_after: float | None = None
     replayed: bool = False
+    pending_reason: str = ""
+    expires_at: datetime | None = None
 
 
 class Answer(Protocol):

@@ -135,7 +135,16 @@ class PaymentTruth:
     doubts: tuple[Doubt, ...] = ()
 
 
-Update: TypeAlias = RefundNews | DisputeNews | CaptureNews | Doubt
+@dataclass(frozen=True, slots=True)
+class UnsupportedNews:
+    """Why a payment cannot be refunded from here without harm (R12)."""
+
+    provider: Provider
+    payment_references: tuple[str, ...]
+    why: str
+
+
+Update: TypeAlias = RefundNews | DisputeNews | CaptureNews | UnsupportedNews | Doubt
 News: TypeAlias = Update | PaymentTruth
 
 

@@ -155,7 +155,16 @@ def settle(
     """The state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
     failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
     code = answer.signal if state is RefundState.FAILED else ""
-    end = Settlement(state, answer.reference, answer.status, failure, evidence, failure_code=code)
+    end = Settlement(
+        state,
+        answer.reference,
+        answer.status,
+        failure,
+        evidence,
+        failure_code=code,
+        pending_reason=answer.pending_reason,
+        expires_at=answer.expires_at,
+    )
     _end(tx, refund, end, clock=clock, number_format=policy.number_format)
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a store, each with its way out."""
+"""What can be wrong with a store, and what to do about it."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ class NoStore(SettingsProblem):
     def __init__(self, where: str) -> None:
         super().__init__(
             f"There is no store at {where} yet.",
-            hint="refundcli init   makes one;   refundcli invoice import FILE   fills it",
+            hint="refundcli init   creates one;   refundcli invoice import FILE   imports invoices",
         )
 
 
@@ -46,14 +46,14 @@ class StoreOlder(SettingsProblem):
 
 
 class NumberTaken(SettingsProblem):
-    """Found before anything is sent: an answer of a provider must never be lost for want of a number."""
+    """Found before anything is sent, so that a provider's answer can always be recorded (I9)."""
 
     code = "credit-note-number-taken"
 
     def __init__(self, number: str) -> None:
         super().__init__(
-            f"The next credit note would be {number}, and there is one of that number already. Nothing was sent.",
-            hint="refundcli store check   says what is wrong with the series",
+            f"The next credit note would be {number}, and that number is taken. Nothing was sent.",
+            hint="refundcli store check   shows what is wrong with the numbers",
         )
 
 
@@ -62,7 +62,8 @@ class NoBackupHere(UsageProblem):
 
     def __init__(self, where: str) -> None:
         super().__init__(
-            f"{where} is a PostgreSQL store; its own tools copy it.", hint="pg_dump --format=custom DATABASE > FILE"
+            f"{where} is a PostgreSQL store: back it up with PostgreSQL's own tools.",
+            hint="pg_dump --format=custom DATABASE > FILE",
         )
 
 
@@ -70,7 +71,7 @@ class BackupExists(UsageProblem):
     code = "backup-exists"
 
     def __init__(self, target: Path) -> None:
-        super().__init__(f"{target} exists already and was left as it is.", hint="Name another file.")
+        super().__init__(f"{target} exists already and was not overwritten.", hint="Name another file.")
 
 
 class BackupFailed(SettingsProblem):
@@ -79,7 +80,7 @@ class BackupFailed(SettingsProblem):
     def __init__(self, target: Path, what: str) -> None:
         super().__init__(
             f"The store could not be copied to {target}: {what}.",
-            hint="Name a file in a folder that you may write to, on a disk with room.",
+            hint="Name a file in a folder that you can write to, on a disk with enough space.",
         )
 
 
@@ -88,9 +89,9 @@ class StoreAddress(SettingsProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "The store's address cannot be read.",
-            hint="Say sqlite:////home/me/refundcli.db or postgresql://me@host:5432/database; "
-            "where it comes from:\nrefundcli config",
+            "The address of the store is not valid.",
+            hint="Use sqlite:////home/me/refundcli.db or postgresql://me@host:5432/database.\n"
+            "refundcli config   shows where the address comes from",
         )
 
 
@@ -99,8 +100,8 @@ class StoreBusy(SettingsProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "Another program has held the store for too long. Nothing was changed.",
-            hint="Try again in a moment; a long import or bulk run may be under way.",
+            "Another program has been using the store for too long. Nothing was changed.",
+            hint="Try again in a moment; a long import or bulk run may be running.",
         )
 
 
@@ -110,7 +111,7 @@ class StoreUnusable(SettingsProblem):
     def __init__(self, what: str) -> None:
         super().__init__(
             f"The store could not be used: {what}. Nothing was changed.",
-            hint="Look after the disk or the server that it is on, then:   refundcli store check",
+            hint="Check the disk or the server that it is on, then:   refundcli store check",
         )
         self.what = what
 
@@ -120,7 +121,7 @@ class StoreOutOfReach(StoreUnusable):
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
-        self.hint = "Its folder must be one that you may enter and write to. Or name another place with --store."
+        self.hint = "You need write access to its folder. Or name another place with --store."
 
 
 class StoreReadOnly(StoreUnusable):
@@ -136,7 +137,7 @@ class StoreFull(StoreUnusable):
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
-        self.hint = "Make room on the store's disk, then:   refundcli status"
+        self.hint = "Free some space on the store's disk, then:   refundcli status"
 
 
 class StoreCorrupt(StoreUnusable):
@@ -144,7 +145,7 @@ class StoreCorrupt(StoreUnusable):
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
-        self.hint = "Stop, keep a copy of the file as it is, and bring back the last sound backup: see `store backup`."
+        self.hint = "Stop using it, keep a copy of the file, and restore the last good backup."
 
 
 class StoreUnreachable(StoreUnusable):
@@ -152,7 +153,7 @@ class StoreUnreachable(StoreUnusable):
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
-        self.hint = "Check that the database server runs, and store.url in:   refundcli config"
+        self.hint = "Check that the database server is running, and store.url in:   refundcli config"
 
 
 class CommitUnknown(OutcomeUnknown):
@@ -160,8 +161,8 @@ class CommitUnknown(OutcomeUnknown):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"The store did not say whether the change was kept ({what}).",
-            hint="refundcli invoice show NUMBER   tells what was kept; then   refundcli resume --all",
+            f"The store did not confirm the change ({what}). It may or may not have been saved.",
+            hint="refundcli invoice show NUMBER   shows what was saved. Then: refundcli resume --all",
         )
 
 
@@ -170,6 +171,6 @@ class DriverMissing(SettingsProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "PostgreSQL needs its driver, which is not installed.",
+            "The PostgreSQL driver is not installed.",
             hint="Install refundcli with the extra: refundcli[postgres]",
         )

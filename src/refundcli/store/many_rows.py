@@ -43,6 +43,8 @@ def update_many(connection: Connection, statement: str, rows: Sequence[Sequence[
 
     they were read under the same lock.
     """
+    if not rows:
+        return
     result = connection.exec_driver_sql(statement.replace("?", _mark(connection)), [tuple(row) for row in rows])
     assert result.rowcount == len(rows), f"{result.rowcount} of {len(rows)} rows were as they had been read"
 
