@@ -616,6 +616,8 @@ class Refunding(RuleBasedStateMachine):
         mail = self.mail * 2
         random.Random(len(mail)).shuffle(mail)
         self._take_in(mail)
+        while self.announced:
+            self.its_invoice_comes()
         for _ in range(_MOST_RESUMES):
             resume(unfinished(self.books, None), **self._tools)
         self._time_passes(_PAST_EVERY_WINDOW)
