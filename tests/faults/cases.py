@@ -92,7 +92,17 @@ class Case:
 
 def all_cases() -> list[Case]:
     """Every case there is, in an order of its own."""
-    return [*_refunds(), *_resumes(), *_several(), *_late(), *_forgotten(), *_paused(), *_told(), *_closings()]
+    return [
+        *_refunds(),
+        *_resumes(),
+        *_several(),
+        *_late(),
+        *_elsewhere(),
+        *_forgotten(),
+        *_paused(),
+        *_told(),
+        *_closings(),
+    ]
 
 
 def spread(seed: int, count: int | None) -> list[Case]:
@@ -153,9 +163,20 @@ def _several() -> Iterator[Case]:
 
 def _late() -> Iterator[Case]:
     """`resume` comes when the provider may have forgotten the key, or by a clock that is wrong (I8)."""
-    for provider, left, when in product(PROVIDERS, LEFT, ("past our window", "past theirs", "clock set back")):
+    for provider, left, when in product(
+        PROVIDERS, LEFT, ("past our window", "past theirs", "clock set back", "again and again")
+    ):
         for behaviour in ("fine", "drop_after", "403"):
             yield Case("late", provider, left, None, behaviour, when)
+
+
+def _elsewhere() -> Iterator[Case]:
+    """A colleague's process is killed on another host; `resume` on this one takes over what it held."""
+    places = [("T1", "after"), ("T2", "after"), ("send", "connected"), ("send", "sent"), ("send", "answered")]
+    places += [("T4", "before"), ("T4", "committed")]
+    behaviours = ("fine", "drop_before", "drop_after", "403", "500_after", "malformed")
+    for provider, (step, place), behaviour in product(PROVIDERS, places, behaviours):
+        yield Case("elsewhere", provider, "-", Fault(step, place, "kill"), behaviour, "resume")
 
 
 def _forgotten() -> Iterator[Case]:

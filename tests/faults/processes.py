@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -141,13 +142,16 @@ def start(
     faults: Sequence[Fault] = (),
     ahead: timedelta = timedelta(0),
     mutate: Callable[[], None] | None = None,
+    host: str = "",
 ) -> Command:
-    """Type a command into a process of its own, struck by `faults` where it gets there."""
+    """Type a command into a process of its own, struck by `faults` where it gets there; `host` is another machine."""
 
     def work() -> int:
         become_an_operator(folder, environ)
         if ahead:
             patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
+        if host:
+            patch.object(socket, "gethostname", lambda: host).start()
         install(Saboteur(faults, _noting(folder)))
         if mutate:
             mutate()
