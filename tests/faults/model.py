@@ -80,6 +80,7 @@ MOST_INVOICES = 4
 # What a process sleeps through: less than its lease, more, more than Stripe's memory of keys, more than Adyen's.
 PAUSES = st.sampled_from([timedelta(seconds=5), timedelta(minutes=2), timedelta(hours=25), timedelta(hours=200)])
 FORGOTTEN_AFTER = {Provider.STRIPE: timedelta(hours=24), Provider.ADYEN: timedelta(days=7)}
+_ADYEN_WORDS = {"open": "NOTIFICATION_OF_CHARGEBACK", "won": "CHARGEBACK_REVERSED", "lost": "SECOND_CHARGEBACK"}
 _PAST_THE_LEASE = timedelta(minutes=1)
 _PAST_EVERY_WINDOW = timedelta(days=8)
 _MOST_RESUMES = 3
@@ -202,6 +203,8 @@ class Refunding(RuleBasedStateMachine):
         self.policy = SendingPolicy(7, "CN-{seq}", sleep=lambda seconds: None, upkeep=self.services.apply_waiting)
         self.mail: list[Delivery] = []
         self.imported: list[NewInvoice] = []
+        # Of each payment at Adyen the dispute that was opened first.
+        self.disputed: dict[str, str] = {}
         # Paid at a provider, which tells of the payments; the books do not have them yet.
         self.announced: list[NewInvoice] = []
         self.desk.paid_outside(CASH, str(WHOLE))
@@ -416,13 +419,26 @@ class Refunding(RuleBasedStateMachine):
     @rule(data=st.data(), status=st.sampled_from(["open", "won", "lost"]))
     def a_bank_disputes(self, data: st.DataObject, status: str) -> None:
         self.tally.steps["dispute"] += 1
-        self.sandbox.dispute(self._some(data, self.imported + self.announced).payments[0].reference, status)
+        reference = self._some(data, self.imported + self.announced).payments[0].reference
+        if reference not in self.sandbox.state.payments:
+            self.sandbox.dispute(reference, status)
+            return
+        self._dispute_at_adyen(reference, status, dispute=self.disputed.get(reference))
+
+    def _dispute_at_adyen(self, reference: str, status: str, **of: Any) -> None:
+        """Adyen's events have the time in seconds: of two in one second nobody can tell which came later."""
+        self._time_passes(timedelta(minutes=1))
+        made = self.sandbox.adyen_dispute(reference, [_ADYEN_WORDS[status]], **of)
+        self.disputed.setdefault(reference, made)
 
     @rule(data=st.data(), status=st.sampled_from(["open", "won", "lost"]), minor=st.integers(1, 3_000))
     def a_bank_disputes_a_part_once_more(self, data: st.DataObject, status: str, minor: int) -> None:
         self.tally.steps["one dispute more"] += 1
         payment = self._some(data, self.imported + self.announced).payments[0]
-        self.sandbox.dispute(payment.reference, status, minor, new=True)
+        if payment.reference in self.sandbox.state.payments:
+            self._dispute_at_adyen(payment.reference, status, amount=minor)
+        else:
+            self.sandbox.dispute(payment.reference, status, minor, new=True)
 
     @rule(hours=st.sampled_from([1, 19, 21, 200]))
     def hours_go_by(self, hours: int) -> None:
@@ -578,8 +594,10 @@ class Refunding(RuleBasedStateMachine):
 
     def _lost(self, reference: str) -> int:
         state = self.sandbox.state
-        adyens = state.adyen_disputes.naming(reference)
-        disputes = adyens if reference in state.payments else state.disputes_of(state.find_charge(reference).id)
+        if reference in state.payments:
+            adyens = state.adyen_disputes.naming(reference)
+            return sum(each.amount for each in adyens if each.story[-1][0] == _ADYEN_WORDS["lost"])
+        disputes = state.disputes_of(state.find_charge(reference).id)
         return sum(each.amount for each in disputes if each.status == "lost")
 
     def _rows(self) -> Books:
