@@ -24,9 +24,10 @@ from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 CAPTURED = 10_000
 # Between T1 and T2 the process is gone: the amount is reserved, and nothing was sent.
 _KILLED_AFTER_T1 = (
-    "import os; from refundcli.services import issue_refund; from refundcli.cli.main import run\n"
-    "issue_refund.send = lambda *a, **k: os.kill(os.getpid(), 9)\n"
-    "import sys; run(sys.argv[1:])"
+    "import os, sys; from refundcli.services import issue_refund, run_refunds; from refundcli.cli.main import run\n"
+    "die = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+    "issue_refund.send = run_refunds._Worker._claim = die\n"
+    "run(sys.argv[1:])"
 )
 
 
@@ -76,7 +77,15 @@ class Scene:
         return self(f"refund INV-1 {how_much} --reason other --yes{named}")
 
     def left_ready(self, how_much: str = "--amount 40") -> None:
-        command = ["refund", "INV-1", *how_much.split(), "--reason", "other", "--yes"]
+        self.killed_before_the_claim(f"refund INV-1 {how_much} --reason other --yes")
+
+    def file_of(self, *rows: str) -> Path:
+        file = Path(self.desk.folder / "refunds.csv")
+        file.write_text("\n".join(["invoice,amount,reason", *rows]) + "\n")
+        return file
+
+    def killed_before_the_claim(self, line: str) -> None:
+        command = line.split()
         words = [sys.executable, "-c", _KILLED_AFTER_T1, *command]
         ended = subprocess.run(words, env=os.environ | self.desk.environ, check=False, capture_output=True)
         assert ended.returncode == -9, ended

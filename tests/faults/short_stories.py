@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+from sqlalchemy import text
 
 from desk import Desk, new_invoice
 from faults.scenes import CAPTURED, Scene
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider
 from refundcli.providers.stripe import StripeProvider
+from refundcli.services import sending
 from refundcli.services.ports import NewPayment
 
 DAY = timedelta(days=1)
@@ -123,6 +127,33 @@ def a_dispute_came_after_it_was_ready(scene: Scene) -> Broken:
     scene.disputed("NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK")
     scene("resume")
     yield from scene.sent_into_a_dispute()
+
+
+def a_dispute_came_before_a_run_claimed(scene: Scene) -> Broken:
+    run = f"refund --from {scene.file_of('INV-1,40,other')} --yes"
+    scene.killed_before_the_claim(run)
+    scene.disputed("NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK")
+    scene(run)
+    yield from scene.sent_into_a_dispute()
+
+
+def another_host_holds_the_lease(scene: Scene) -> Broken:
+    """Nobody here can tell whether that process lives: what it holds is waited for until its lease is over."""
+    scene.left_ready("--amount 40")
+    with scene.desk.books.engine.begin() as line:
+        line.execute(text("UPDATE refund SET lease_owner = 'another-host|1|1'"))
+    waited = []
+
+    def wait(seconds: float) -> None:
+        waited.append(scene.asked)
+        scene.time_passes(timedelta(minutes=10))
+
+    with patch.object(sending, "SendingPolicy", partial(sending.SendingPolicy, sleep=wait)):
+        scene("resume")
+    if waited != [0]:
+        yield "I3: a refund was sent that another host may be sending"
+    if scene.given != 4000:
+        yield f"I6: 4000 were to be refunded, and {scene.given} were"
 
 
 def a_backup_was_restored(scene: Scene) -> Broken:
@@ -313,6 +344,8 @@ STORIES = {
         Story("a refund in another currency", a_refund_in_another_currency),
         Story("the dashboard refunded what was ready", the_dashboard_refunded_what_was_ready, "stripe"),
         Story("a dispute came after it was ready", a_dispute_came_after_it_was_ready),
+        Story("a dispute came before a run claimed", a_dispute_came_before_a_run_claimed),
+        Story("another host holds the lease", another_host_holds_the_lease),
         Story("a backup was restored", a_backup_was_restored),
         Story("it was declined", it_was_declined, "stripe"),
         Story("a replay is declined", a_replay_is_declined),

@@ -5,6 +5,7 @@ PYTHONPATH=tests python -m faults.wrong_programs [NAME]. Every story is told of 
 
 import argparse
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -31,7 +32,16 @@ from refundcli.domain.invoice import Payment, Unreviewed
 from refundcli.domain.statuses import RefundState
 from refundcli.providers import adyen_meaning, adyen_vocabulary, stripe, stripe_payments, stripe_records
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services import apply_dispute, first_send, hear_news, issue_refund, sending, undo_records
+from refundcli.services import (
+    apply_dispute,
+    first_send,
+    group_commit,
+    hear_news,
+    issue_refund,
+    leases,
+    sending,
+    undo_records,
+)
 from refundcli.services.applied import Heard
 from refundcli.services.outcomes import Outcome, Signal, outcome_of
 from refundcli.services.provider_news import EventState
@@ -113,6 +123,13 @@ def _success_after_failure_is_dropped(around: ExitStack) -> None:
 
 _no_snapshot = _instead(first_send._FirstSend, "_look", lambda self: None)
 _no_rules_at_the_claim = _instead(first_send, "why_not_sent", lambda *given: None)
+_no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *given: None)
+
+
+def _gone_elsewhere(around: ExitStack) -> None:
+    is_gone = leases.is_gone
+    elsewhere = lambda owner: is_gone(owner) or not owner.startswith(f"{socket.gethostname()}|")  # noqa: E731
+    _instead(leases, "is_gone", elsewhere)(around)
 
 
 def _made_up_ids(around: ExitStack) -> None:
@@ -200,6 +217,10 @@ WRONG_PROGRAMS = (
     ),
     WrongProgram("a first send without a snapshot", _no_snapshot, ("the dashboard refunded what was ready",)),
     WrongProgram("the claim does not check the rules", _no_rules_at_the_claim, ("a dispute came after it was ready",)),
+    WrongProgram(
+        "the claim of a run does not check the rules", _no_rules_in_a_run, ("a dispute came before a run claimed",)
+    ),
+    WrongProgram("the lease of another host is taken for over", _gone_elsewhere, ("another host holds the lease",)),
     WrongProgram("a refund id that is not derived", _made_up_ids, ("a backup was restored",)),
     WrongProgram(
         "the claim overwrites when it was first sent", _claim_forgets_the_first_send, ("it is sent again and again",)
