@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest.mock import patch
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -46,6 +46,7 @@ from refundcli.domain.money import Money, parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, WireRequest
 from refundcli.domain.statuses import Provider, RefundState
+from refundcli.providers import stripe_records
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.sandbox.webhooks import Delivery
 from refundcli.services import acknowledge as acknowledging
@@ -196,6 +197,9 @@ class Refunding(RuleBasedStateMachine):
         self.desk = Desk(type(self).new_store(), self.sandbox, self.folder)
         settle_secrets(self.desk)
         self.clock = MovingClock()
+        # What Stripe reports is dated by when it was asked: by this clock, too.
+        self.dated = patch.object(stripe_records, "datetime", _datetime_of(self.clock))
+        self.dated.start()
         self.services = self._services(self.desk.environ)
         self.books = self.services.books
         # The first use of a key writes down its mode and account: here before any step, whichever comes first.
@@ -289,7 +293,8 @@ class Refunding(RuleBasedStateMachine):
 
     def _check_that_its_lease_is_waited_for(self) -> None:
         asked = len(self.sandbox.refund_requests)
-        held = [refund for refund in unfinished(self.books, None) if _is_of_another_host(refund)]
+        now = self.clock.now()
+        held = [refund for refund in unfinished(self.books, None) if _is_held_elsewhere(refund, now)]
         for refund in held:
             with suppress(Waited):
                 resume([refund], **self._tools | {"policy": replace(self.policy, sleep=_do_not_wait)})
@@ -622,6 +627,7 @@ class Refunding(RuleBasedStateMachine):
             disagreeing = list(self._disagreeing())
             assert not disagreeing, disagreeing
         finally:
+            self.dated.stop()
             self.books.engine.dispose()
             self.desk.books.engine.dispose()
             self.sandbox.stop()
@@ -701,8 +707,19 @@ def _once(work: Callable[[], None]) -> Callable[[], None]:
     return do
 
 
-def _is_of_another_host(refund: Refund) -> bool:
-    return bool(refund.sending and refund.sending.lease_owner.startswith("another-host|"))
+def _datetime_of(clock: MovingClock) -> type[datetime]:
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return clock.now().astimezone(tz)
+
+    return Shifted
+
+
+def _is_held_elsewhere(refund: Refund, now: datetime) -> bool:
+    sending = refund.sending
+    live = sending and sending.lease_until and sending.lease_until > now
+    return bool(live and sending and sending.lease_owner.startswith("another-host|"))
 
 
 def _wish(number: str, minor: int | None, key: str) -> RefundRequest:
@@ -738,8 +755,11 @@ def _one_disagreeing(made: dict[str, Any], known: dict[str, Any] | None) -> Iter
 # --- a run ---------------------------------------------------------------------------------------------------
 
 
-def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int) -> Tally:
-    """Raises what the first sequence that breaks a promise raised, with its steps, made as short as can be."""
+def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int, shrinks: bool = True) -> Tally:
+    """Raises what the first sequence that breaks a promise raised, with its steps, made as short as can be.
+
+    `shrinks`: unless it is to be shown at once, as it was played.
+    """
 
     @seed(seed_)
     class Machine(Refunding):
@@ -751,6 +771,7 @@ def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int) -> Tall
         stateful_step_count=steps,
         deadline=None,
         database=None,
+        phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Machine, settings=wanted)
@@ -763,6 +784,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--as-played", action="store_true", help="a sequence that fails is not made shorter first")
     wanted = parser.parse_args(given)
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     use_memory_for_temporary_files()
@@ -770,7 +792,9 @@ def main(given: Sequence[str] | None = None) -> int:
     for database in wanted.database or DATABASES:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="refundcli-model-") as made, stores(database, Path(made)) as new_store:
-            tally = play(new_store, examples=wanted.examples, steps=wanted.steps, seed_=wanted.seed)
+            tally = play(
+                new_store, examples=wanted.examples, steps=wanted.steps, seed_=wanted.seed, shrinks=not wanted.as_played
+            )
         told = ", ".join(f"{count} {step}" for step, count in sorted(tally.steps.items()))
         print(
             f"model on {database}: {tally.sequences} sequences, seed {wanted.seed}, "
