@@ -118,6 +118,9 @@ def void_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
         yield NotIssued(invoice, Action.VOID)
     if invoice.status is InvoiceStatus.PAID or invoice.paid:
         yield AlreadyPaid(invoice, "paid invoices are refunded, not voided")
+    elif invoice.in_flight:
+        # Nothing was captured after all, and a refund was sent before that was known: it must end first.
+        yield AlreadyPaid(invoice, "a refund of it is under way")
     yield from (CurrentlyProcessing(invoice, p) for p in invoice.payments if p.processing)
 
 

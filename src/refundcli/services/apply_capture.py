@@ -41,7 +41,8 @@ def _doubt(payment: Payment, captures: Mapping[str, Capture], news: CaptureNews)
     taken = sum((each.amount for each in others.values() if each.change is CaptureChange.ADDED), none)
     missing = sum((each.amount for each in others.values() if each.change is not CaptureChange.ADDED), none)
     if news.change is CaptureChange.CANCELLED:
-        if news.amount < payment.captured and taken < payment.allocated:
+        is_whole = payment.captured <= news.amount <= payment.allocated
+        if not is_whole and taken < payment.allocated:
             return f"{news.amount} was cancelled of a payment of which the books count {payment.captured}"
         return ""
     if news.change is CaptureChange.ADDED:
