@@ -31,7 +31,7 @@ Advance = Callable[[int], None]
 class Reconciled:
     """What a comparison came to: `by_kind` and `money` of what differed, `repaired` of what was taken in.
 
-    What could not be compared (R15): `unreviewed` updates, which a person must look at first, and `unconfirmed` refunds,
+    What could not be compared (R15): `unreviewed` updates, which a person looks at first, and `unconfirmed` refunds,
     whose outcome nobody knows or which have been pending for too long.
     """
 
