@@ -14,14 +14,14 @@ from refundcli.services.differences import Difference, DifferenceKind
 from refundcli.services.finding import invoice_named
 from refundcli.services.leases import is_live
 from refundcli.services.pages import invoice_pages
-from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Reading, Writing
+from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Writing
 from refundcli.services.provider_news import CannotBeHeld, PaymentTruth, UnreadablePayment
 from refundcli.services.status import compared_name
 from refundcli.services.take_in import TakenIn, payments_told, take_in
 
 _AT_ONCE = 100
 # A refund that was accepted longer ago than this has had time enough; the settings may say otherwise.
-PENDING_DAYS = 10
+PENDING_DAYS = 5
 
 Tell = Callable[[Difference, bool], None]
 Advance = Callable[[int], None]
@@ -81,10 +81,6 @@ class Comparison:
         overdue = self.clock.now() - timedelta(days=self.pending_days)
         done.unconfirmed = sum(is_unconfirmed(each, self.clock.now(), overdue) for each in now.refunds)
         return done
-
-    def _unsettled(self, *, of_invoice: str = "") -> int:
-        provider, now, days = self.records.name, self.clock.now(), self.pending_days
-        return self.books.read(lambda tx: unsettled(tx, provider, now=now, pending_days=days, of_invoice=of_invoice))
 
     def of_everything(self, *, since: date | None) -> Reconciled:
         """Every payment made since then, here and there. Raises ProviderUnreachable; what was compared stays done."""
