@@ -214,6 +214,7 @@ class Capture:
 
     change: CaptureChange
     amount: Money
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,9 @@ class SqlReading(SqlRunReading):
 
         unit = payment.allocated.currency
         rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.id))
-        return {row.reference: Capture(CaptureChange(row.state), Money(row.amount, unit)) for row in rows}
+        return {
+            row.reference: Capture(CaptureChange(row.state), Money(row.amount, unit), row.reported_at) for row in rows
+        }
 
     def losses(self) -> list[Invoice]:
         query = select(InvoiceRow.number).where(col(InvoiceRow.id).in_(sql.select(_PAYMENT.c.invoice_id).where(LOSS)))
