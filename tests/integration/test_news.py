@@ -13,7 +13,7 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, Provider, RefundState
-from refundcli.services.applied import Heard
+from refundcli.services.applied import UpdateOutcome
 from refundcli.services.clock import SystemClock
 from refundcli.services.hear_news import hear
 from refundcli.services.provider_news import DisputeNews, EventState, RefundNews, Update
@@ -22,7 +22,7 @@ from refundcli.store.checking import findings
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
 
 
-def tell(desk: Desk, *news: Update) -> list[Heard]:
+def tell(desk: Desk, *news: Update) -> list[UpdateOutcome]:
     clock = SystemClock(UTC)
     return [
         desk.books.write(lambda tx, n=each: hear(tx, n, evidence="test", clock=clock, number_format="CN-{seq:04}"))  # type: ignore[misc]

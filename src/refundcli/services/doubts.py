@@ -1,4 +1,4 @@
-"""What cannot be applied and no event brought, as an event of its own: it blocks until somebody looks (R13)."""
+"""Unreviewed events made from a report or a snapshot: what cannot be applied blocks refunds until reviewed (R13)."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from refundcli.services.provider_news import Doubt, EventSource, NewEvent
 def doubt_event(
     doubt: Doubt, at: datetime, *, livemode: bool, source: EventSource = EventSource.API, occurrence: str = ""
 ) -> NewEvent:
-    """The same object in the same status is the same event again. `occurrence` tells it from others of that status."""
+    """The event for a doubt. Its key is the same for the same object and word; `occurrence` tells several apart."""
     amount = doubt.amount
     payload = {"object": doubt.object_id, "word": doubt.word, "why": doubt.why}
     about = {"amount": amount.minor, "currency": amount.currency.code} if amount else {}
@@ -32,6 +32,6 @@ def doubt_event(
 
 
 def amount_of_doubt(payload: Mapping[str, Any]) -> Money | None:
-    """What it is about, in the books' minor units."""
+    """The amount in the payload of `doubt_event`; None without one."""
     minor, code = payload.get("amount"), payload.get("currency")
     return Money(minor, currency(code)) if type(minor) is int and code in CODES else None

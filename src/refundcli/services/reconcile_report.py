@@ -12,7 +12,7 @@ from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeStage
 from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import Provider, RefundState, may_become
-from refundcli.services.applied import Heard, payment_of_dispute
+from refundcli.services.applied import UpdateOutcome, payment_of_dispute
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind, apart
 from refundcli.services.doubts import doubt_event
@@ -218,34 +218,34 @@ class ReportComparison:
             yield _Wish(news, self._evidence(row), difference, row)
 
     def _take_in(self, wishes: Sequence[_Wish]) -> None:
-        def write(tx: Writing) -> list[tuple[_Wish, Heard]]:
+        def write(tx: Writing) -> list[tuple[_Wish, UpdateOutcome]]:
             decided = tx.decided_words(self.provider)
-            return [(wish, self._heard(tx, wish, decided)) for wish in wishes]
+            return [(wish, self._outcome_of(tx, wish, decided)) for wish in wishes]
 
-        for wish, heard in self.books.write(write):
-            self.done.changed += heard.changed
-            repaired = heard.changed and heard.state is EventState.APPLIED
-            confirmed = heard.state is EventState.NOTED or (
-                heard.state is EventState.APPLIED and not heard.changed and not isinstance(wish.news, RefundNews)
+        for wish, outcome in self.books.write(write):
+            self.done.changed += outcome.changed
+            repaired = outcome.changed and outcome.state is EventState.APPLIED
+            confirmed = outcome.state is EventState.NOTED or (
+                outcome.state is EventState.APPLIED and not outcome.changed and not isinstance(wish.news, RefundNews)
             )
             if not confirmed and not (repaired and wish.is_expected):
                 self._told(wish.difference, repaired=repaired)
 
-    def _heard(self, tx: Writing, wish: _Wish, decided: Mapping[str, str]) -> Heard:
+    def _outcome_of(self, tx: Writing, wish: _Wish, decided: Mapping[str, str]) -> UpdateOutcome:
         """What cannot be applied is stored, and blocks the payment until a person has looked at it (R13)."""
         if isinstance(wish.news, Doubt):
             if wish.row.meaning is None and wish.row.word in decided:
-                return Heard(EventState.NOTED, decided[wish.row.word])
-            return Heard(self._store(tx, wish, wish.news.why))
+                return UpdateOutcome(EventState.NOTED, decided[wish.row.word])
+            return UpdateOutcome(self._store(tx, wish, wish.news.why))
         before = _dispute_here(tx, wish.news) if isinstance(wish.news, DisputeNews) else None
-        heard = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
+        outcome = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
         if isinstance(wish.news, DisputeNews):
             wish.difference = replace(wish.difference, here=before.state if before else "none")
             # Its first report fills in what an import said; where it says the same, nothing differs.
             wish.is_expected = before is not None and before == _dispute_here(tx, wish.news)
-        if heard.state is EventState.APPLIED:
-            return heard
-        return replace(heard, state=self._store(tx, wish, heard.note))
+        if outcome.state is EventState.APPLIED:
+            return outcome
+        return replace(outcome, state=self._store(tx, wish, outcome.note))
 
     def _store(self, tx: Writing, wish: _Wish, why: str) -> EventState:
         """Its state: one that was acknowledged before needs nobody any more."""

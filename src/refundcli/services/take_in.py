@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
-from refundcli.services.applied import Heard, payment_referenced
+from refundcli.services.applied import UpdateOutcome, payment_referenced
 from refundcli.services.apply_dispute import apply_dispute, close_placeholders
 from refundcli.services.differences import Difference, DifferenceKind, compare
 from refundcli.services.doubts import doubt_event
@@ -77,16 +77,18 @@ def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str
     return changed
 
 
-def apply_snapshot(tx: Writing, truth: PaymentTruth, *, clock: Clock, number_format: str) -> Heard:
+def apply_snapshot(tx: Writing, truth: PaymentTruth, *, clock: Clock, number_format: str) -> UpdateOutcome:
     """The same for whoever has the snapshot only. Unmatched while its payment is not in the books."""
     found = payment_referenced(tx, truth.provider, truth.references)
     if found is None:
-        return Heard(EventState.UNMATCHED, "its payment is not in the books")
+        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = found
     taken = take_in(tx, invoice, payment, truth, clock=clock, number_format=number_format)
     if any(each.kind is DifferenceKind.CURRENCY for each in taken.left):
-        return Heard(EventState.UNREVIEWED, str(taken.left[0]))
-    return Heard(EventState.APPLIED, f"{invoice.number} is as {truth.provider.label} reports it", bool(taken.changed))
+        return UpdateOutcome(EventState.UNREVIEWED, str(taken.left[0]))
+    return UpdateOutcome(
+        EventState.APPLIED, f"{invoice.number} agrees with {truth.provider.label}", bool(taken.changed)
+    )
 
 
 def _apply(
@@ -99,26 +101,26 @@ def _apply(
     number_format: str,
 ) -> int:
     """Refunds and disputes one by one; how many changed the books."""
-    heard: list[tuple[DisputeNews | RefundNews, Heard]] = []
+    outcomes: list[tuple[DisputeNews | RefundNews, UpdateOutcome]] = []
     for dispute in truth.disputes:
-        heard.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
+        outcomes.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
     for refund in truth.refunds:
-        heard.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
-    doubts = [*truth.doubts, *(_doubt(truth, news, result) for news, result in heard if _needs_a_person(result))]
+        outcomes.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
+    doubts = [*truth.doubts, *(_doubt(truth, news, result) for news, result in outcomes if _needs_a_person(result))]
     for doubt in doubts:
         tx.store_unreviewed(doubt_event(doubt, truth.asked_at, livemode=_livemode(truth)), doubt.why)
-    changed = sum(result.changed for _, result in heard)
+    changed = sum(result.changed for _, result in outcomes)
     now = tx.invoice(invoice.number)
     assert now
     standing = next(p for p in now.payments if p.id == payment.id)
     return changed + close_placeholders(tx, now, standing, evidence=evidence)
 
 
-def _needs_a_person(result: Heard) -> bool:
+def _needs_a_person(result: UpdateOutcome) -> bool:
     return result.state is EventState.UNREVIEWED
 
 
-def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, result: Heard) -> Doubt:
+def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, result: UpdateOutcome) -> Doubt:
     kind = "dispute" if isinstance(news, DisputeNews) else "refund"
     word = f"{kind} {news.status} {news.amount or ''}".strip()
     return Doubt(truth.provider, truth.references, word, news.reference, result.note, news.account, news.amount)
