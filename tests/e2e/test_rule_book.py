@@ -243,9 +243,7 @@ def test_r7_each_refund_of_either_kind_makes_a_credit_note_numbered_without_a_ho
     assert numbers == [f"CN-{year}-{seq:06}" for seq in range(1, 7)]
 
 
-@pytest.mark.parametrize(
-    ("faults", "exit_code"), [(["429"] * 3, 7), (["403"], 6)], ids=["not sent", "declined"]
-)
+@pytest.mark.parametrize(("faults", "exit_code"), [(["429"] * 3, 7), (["403"], 6)], ids=["not sent", "declined"])
 def test_r7_a_refund_that_was_not_sent_or_was_declined_leaves_no_number(
     desk: Desk, faults: list[str], exit_code: int
 ) -> None:

@@ -222,7 +222,7 @@ def no_folder(tmp_path: Path) -> Path:
 def test_a_backup_that_cannot_be_made_is_told(desk: Desk, no_folder: Path, place: str) -> None:
     if desk.url.startswith("sqlite"):
         error = desk.refused(f"store backup {place.format(no_folder)}", "backup-failed", exit_code=4)
-        assert "folder that you may write to" in error["hint"]
+        assert "folder that you can write to" in error["hint"]
 
 
 @pytest.mark.parametrize("place", ["{}/x.db", "{}/deeper/x.db", "/proc/none/x.db", f"/tmp/{'x' * 300}"])

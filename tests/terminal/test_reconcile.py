@@ -68,5 +68,5 @@ def test_a_report_shows_how_far_it_has_come_and_what_came_back_is_acknowledged(d
     knowing.wait_for("Acknowledge it?")
     knowing.type("y")
     assert knowing.ends() == 0
-    assert "Adyen may still try by itself" in knowing.text
+    assert "Check in Adyen's dashboard" in knowing.text
     assert "All clear" in shown(desk, "status")

@@ -130,7 +130,6 @@ OPEN, WON, LOST, UNKNOWN = DisputeState.OPEN, DisputeState.WON, DisputeState.LOS
         pytest.param(truth(), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt, and not made"),
         pytest.param(truth(told(RefundState.FAILED)), [refund(RefundState.REVERSED)], id="came back"),
         pytest.param(truth(told(RefundState.FAILED)), [], id="a stranger that failed gave nothing back"),
-        pytest.param(truth(disputes=disputed(WON)), [], id="a won dispute is over"),
     ],
 )
 def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, refunds: list[Refund]) -> None:
@@ -218,3 +217,8 @@ def test_two_disputes_of_one_payment_are_compared_one_by_one() -> None:
     there = (*disputed(LOST, reference="dp_1", amount="30"), *disputed(LOST, reference="dp_2", amount="20"))
     (found,) = compare(invoice(of), of, truth(disputes=there))
     assert (found.here, found.there, found.amount) == ("open", "lost", eur("20"))
+
+
+def test_a_won_dispute_that_the_books_do_not_know_is_a_difference() -> None:
+    """A refund after it needs a decision, so it must be known before one is sent (R11)."""
+    assert kinds(payment(), truth(disputes=disputed(WON))) == ["dispute dispute"]

@@ -8,6 +8,7 @@ from refundcli.cli.options import Memo, Output, Yes
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
+    from refundcli.domain.refund import Refund
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -52,13 +53,21 @@ def acknowledge(
     found = books.read(lambda tx: service.check(tx, refund, not_refunded=not_refunded))
     if not yes:
         who = found.provider.label if found.provider else "The provider"
-        me.err.say(f"{found.id}, {found.amount} of {found.invoice_number}: {found.failure or 'the money came back'}.")
+        me.err.say(f"{found.id}, {found.amount} of {found.invoice_number}: {_what_happened(found)}.")
         if found.state is RefundState.FAILED:
-            me.err.say(f"{who} may still try by itself. Its amount can be refunded again once you acknowledge it.")
+            me.err.say(f"Check in {who}'s dashboard that the customer did not get the money after all.")
+        if found.holding:
+            me.err.say("Its amount stays reserved until you acknowledge it; then it can be refunded again.")
         agreed(me, "Acknowledge it?")
     known = service.acknowledge(refund, memo=memo, books=books, not_refunded=not_refunded)
     # What came of the refund is known by now, and is no failure of this command.
     show_answer(me, [known], known.invoice_number, replayed=False, expected=True)
+
+
+def _what_happened(refund: "Refund") -> str:
+    if refund.reversed_amount:
+        return f"{refund.reversed_amount} of it was returned"
+    return refund.failure or "the money was returned"
 
 
 def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:

@@ -106,7 +106,8 @@ def list_(
     elif found:
         show_events(found, me.out, zone=me.settings.operator.zone)
     else:
-        me.note("No events. To receive some: refundcli events listen   or   refundcli events ingest FILE")
+        none = "No events. To receive some: refundcli events listen   or   refundcli events ingest FILE"
+        me.note("No event matches." if state or provider or about else none)
     if refused:
         me.note(f"Rejected deliveries: {by_flaw(refused)}.")
 

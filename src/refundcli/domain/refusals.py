@@ -224,12 +224,14 @@ class UnsupportedRefund(RuleRefusal):
 
     def __init__(self, invoice: "Invoice", payment: "Payment", why: str) -> None:
         where = payment.provider.label if payment.provider else "the provider"
-        first = "" if "mark-refunded" in why else f"Refund it in {where}'s dashboard, then: "
+        record = f"refundcli mark-refunded {invoice.number} --amount AMOUNT --reason REASON --reference ID"
+        # Whole sentences about a payment method say themselves where the money is returned.
+        is_whole = why.endswith(".")
         super().__init__(
             invoice,
-            f"{invoice.number} cannot be refunded from here: {why.rstrip('.')}. Nothing was sent.",
-            why=why,
-            hint=f"{first}refundcli mark-refunded {invoice.number} --full --reason REASON --reference ID",
+            f"{invoice.number} cannot be refunded from here{f'. {why}' if is_whole else f': {why}.'} Nothing was sent.",
+            why=why.rstrip("."),
+            hint=f"Then: {record}" if is_whole else f"Refund it in {where}'s dashboard, then: {record}",
         )
 
 

@@ -83,7 +83,10 @@ def applied_shape(done: Applied) -> dict[str, Any]:
 
 def show_applied(done: Applied, screen: Screen) -> None:
     counts = ", ".join(f"{done.counts[state]} {state}" for state in EventState if state in done.counts)
-    screen.say(("✓ ", GOOD), f"{sum(done.counts.values())} events looked at", f": {counts}" if counts else "", ".")
+    count = sum(done.counts.values())
+    screen.say(
+        ("✓ ", GOOD), f"{count} {'event' if count == 1 else 'events'} looked at", f": {counts}" if counts else "", "."
+    )
     for event, note in done.contradictions:
         screen.say(("! ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}")
     for event, note in done.failed:
@@ -98,7 +101,7 @@ def ingested_shape(done: Ingested) -> dict[str, Any]:
 
 def show_taken(done: Ingested, screen: Screen) -> None:
     again = f", {done.known} known already" if done.known else ""
-    screen.say(("✓ ", GOOD), f"{done.new} new events{again}.")
+    screen.say(("✓ ", GOOD), f"{done.new} new {'event' if done.new == 1 else 'events'}{again}.")
     show_applied(done.applied, screen)
 
 

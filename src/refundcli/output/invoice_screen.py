@@ -248,6 +248,8 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
     way = refund.provider_reference or _recorded_way(refund)
     if refund.failure:
         way = f"{way or refund.id}   {refund.failure}"
+    if refund.reversed_amount:
+        way = f"{way}   {refund.reversed_amount} of it was returned"
     if refund.needs_acknowledgement:
         return f"{way}   next: refundcli acknowledge {refund.id}"
     if refund.is_external and refund.undecided and refund.state in _GIVEN:

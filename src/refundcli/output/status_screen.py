@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from refundcli.domain.dispute import review_command
 from refundcli.domain.invoice import Invoice
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.output import shapes
 from refundcli.output.closing_screen import verdict
@@ -187,7 +188,7 @@ def _refunds(title: str, refunds: Sequence[OpenRefund], screen: Screen) -> None:
                 (each.refund.invoice_number, ""),
                 (str(each.refund.amount), ""),
                 (each.refund.provider.label if each.refund.provider else "", ""),
-                (_UNFINISHED.get(each.refund.state, each.refund.state), ""),
+                (_state(each.refund), ""),
                 (f"since {_age(each.age)}", DOUBT if each.next is not Next.WAIT else ""),
             ),
             _next(each),
@@ -195,6 +196,12 @@ def _refunds(title: str, refunds: Sequence[OpenRefund], screen: Screen) -> None:
         for each in refunds
     ]
     screen.entries(rows, right=(1,))
+
+
+def _state(refund: Refund) -> str:
+    if refund.reversed_amount:
+        return f"{refund.reversed_amount} returned"
+    return _UNFINISHED.get(refund.state, refund.state.value)
 
 
 def _invoices(title: str, invoices: Sequence[Invoice], screen: Screen) -> None:

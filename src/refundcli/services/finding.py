@@ -50,7 +50,7 @@ class RefundNotFound(NotFound):
     def __init__(self, refund_id: str) -> None:
         super().__init__(
             f"There is no refund {ascii(refund_id[:80])[1:-1]}.",
-            hint="refundcli resume --all   settles every refund that is not finished",
+            hint="refundcli status   lists the refunds that need attention",
         )
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
-from refundcli.domain.refusals import UnsupportedRefund
+from refundcli.domain.refusals import UnreviewedEvent, UnsupportedRefund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.differences import Difference, compare
 from refundcli.services.doubts import doubt_event
@@ -116,8 +116,17 @@ def checked_truths(
     now = books.read(lambda tx: invoice_named(tx, invoice.number)) if truths else invoice
     if writes and any(_is_worth_a_note(payment, truths.get(payment.id)) for payment in now.payments):
         books.write(lambda tx: note_findings(tx, now, truths))
+        _refuse_unreviewed(books.read(lambda tx: invoice_named(tx, invoice.number)), truths)
     refuse_differences(now, truths, own)
     return truths
+
+
+def _refuse_unreviewed(invoice: Invoice, truths: Truths) -> None:
+    """Raises UnreviewedEvent where a word that was found just now, or before, needs a person (R13)."""
+    for payment in invoice.payments:
+        for update in payment.unreviewed:
+            if payment.id in truths and update.needs_a_person:
+                raise UnreviewedEvent(invoice, update)
 
 
 def truths_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Truths:
