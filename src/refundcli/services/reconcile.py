@@ -26,7 +26,7 @@ Advance = Callable[[int], None]
 class Reconciled:
     """What a comparison came to; `by_kind` and `money` are about what differed, `repaired` of it is taken in.
 
-    `unreviewed`: what could not be compared, because a person must look at it first (R15).
+    `unreviewed`: how many updates could not be compared because they are unreviewed (R15).
     """
 
     compared: int = 0

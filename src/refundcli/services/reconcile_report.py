@@ -119,7 +119,7 @@ class ReportComparison:
         yield from self._not_captured(line, missing)
 
     def _unreviewed(self, line: PaymentLine, row: ReportRow) -> _Wish:
-        """A row of an unlisted type, or one that contradicts itself, is shown and never applied (R13)."""
+        """A row of an unlisted type, or one that contradicts itself: reported as a difference, never applied (R13)."""
         there = f"line {row.line}: {row.needs_review}"
         reference = row.modification_reference or line.reference
         at = (line.invoice, reference, "report line", "", there, row.amount)
@@ -134,7 +134,7 @@ class ReportComparison:
         return f"report {self.report.name} line {row.line}"
 
     def _not_captured(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
-        """What was not taken after all. Whether that is known is seen when it is applied."""
+        """Captures that failed or were cancelled. Applying them shows whether the books have them already."""
         for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
             change = _changes(row)
             if row.amount is None or change is None:
@@ -157,7 +157,7 @@ class ReportComparison:
             reported: Money | str = _taken(added, of) - _sum(failed, of)
         else:
             return
-        # What failed and accounts for the gap is told by itself, once it is applied.
+        # A failed capture that explains the gap is reported on its own when it is applied.
         if reported not in (line.captured, line.captured - _sum(failed, of)):
             self._told(self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, reported), repaired=False)
 
@@ -199,7 +199,7 @@ class ReportComparison:
         return _Wish(news, self._evidence(row), difference, row, _is_expected(known, state))
 
     def _disputes(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
-        """Each dispute by itself, in the order of its events. Whether it is known is seen when it is applied."""
+        """Each dispute, in the order of its events. Applying them shows whether the books have them already."""
         for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
             if row.meaning is None:
                 continue
@@ -232,7 +232,7 @@ class ReportComparison:
                 self._told(wish.difference, repaired=repaired)
 
     def _outcome_of(self, tx: Writing, wish: _Wish, decided: Mapping[str, str]) -> UpdateOutcome:
-        """What cannot be applied is stored, and blocks the payment until a person has looked at it (R13)."""
+        """Apply the row's update. One that cannot be applied is stored as unreviewed and blocks the payment (R13)."""
         if isinstance(wish.news, Doubt):
             if wish.row.meaning is None and wish.row.word in decided:
                 return UpdateOutcome(EventState.NOTED, decided[wish.row.word])
@@ -241,14 +241,14 @@ class ReportComparison:
         outcome = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
         if isinstance(wish.news, DisputeNews):
             wish.difference = replace(wish.difference, here=before.state if before else "none")
-            # Its first report fills in what an import said; where it says the same, nothing differs.
+            # The first report fills in the import's placeholder; if both agree, there is no difference.
             wish.is_expected = before is not None and before == _dispute_here(tx, wish.news)
         if outcome.state is EventState.APPLIED:
             return outcome
         return replace(outcome, state=self._store(tx, wish, outcome.note))
 
     def _store(self, tx: Writing, wish: _Wish, why: str) -> EventState:
-        """Its state: one that was acknowledged before needs nobody any more."""
+        """Store it as unreviewed. Returns its state, which differs if it was acknowledged before."""
         row, payment = wish.row, wish.difference.reference
         doubt = self._doubt(row.payment_reference or payment, row, why)
         livemode = bool(tx.livemode())
@@ -356,12 +356,12 @@ def _payment_not_here(provider: Provider, payment: str, row: ReportRow) -> Diffe
 
 
 def row_key(row: ReportRow) -> str:
-    """What tells this row from others of its type about the same object, in whichever report it stands."""
+    """A key that separates rows of one type about one object, the same in every report."""
     return f"{row.booked_at.isoformat()}:{row.amount or row.problem}"
 
 
 def _moves_money(row: ReportRow) -> bool:
-    """Is it about money that was taken or returned? An attempt that failed says nothing of an invoice."""
+    """Is it about money that was captured or returned? A failed attempt does not need an invoice."""
     return row.effect in (Effect.REFUND, Effect.DISPUTE) or _changes(row) is CaptureChange.ADDED
 
 
@@ -389,7 +389,7 @@ def _sum(rows: Sequence[ReportRow], of: Currency) -> Money:
 def _taken(rows: Sequence[ReportRow], of: Currency) -> Money:
     """The sum over captures. A capture is reported when it is sent and when it is settled: it counts once."""
     by_reference = _by_reference(rows)
-    # Where only some rows name their capture, which rows belong together is not known.
+    # If only some rows name their capture, the rows cannot be grouped.
     groups = [rows] if "" in by_reference else list(by_reference.values())
     return sum((_of_one(group, of) for group in groups), zero(of))
 

@@ -1,6 +1,6 @@
-"""Apply a snapshot of a payment: what differs is reported, and what is proven is repaired.
+"""Apply a snapshot of a payment: report what differs, and repair what is proven.
 
-What cannot be applied is stored as unreviewed, so that it blocks the payment's refund until a person has looked (R13).
+What cannot be applied is stored as unreviewed, which blocks refunds of the payment (R13).
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,9 +26,9 @@ from refundcli.services.provider_news import (
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What differed about one payment, which of it stays so although all that is proven was repaired.
+    """The differences of one payment: those `found`, and those `left` after the proven ones were repaired.
 
-    `unreviewed`: how many things about it a person must look at.
+    `changed`: how many changes repaired them. `unreviewed`: how many of its updates a person must review.
     """
 
     found: Sequence[Difference] = ()
@@ -62,9 +62,9 @@ def take_in(
 
 
 def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str) -> int:
-    """What credit notes of the invoice gave to the customer's balance, taken from its payments in their order.
+    """Distribute the credit given to the customer's balance over the invoice's payments, in their order.
 
-    How many of them changed.
+    Returns how many payments changed.
     """
     left, changed = credited, 0
     for payment in invoice.payments:
@@ -78,7 +78,7 @@ def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str
 
 
 def apply_snapshot(tx: Writing, truth: PaymentTruth, *, clock: Clock, number_format: str) -> UpdateOutcome:
-    """The same for whoever has the snapshot only. Unmatched while its payment is not in the books."""
+    """Find the snapshot's payment and apply it. Unmatched while the payment is not in the books."""
     found = payment_referenced(tx, truth.provider, truth.references)
     if found is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
@@ -100,30 +100,30 @@ def _apply(
     clock: Clock,
     number_format: str,
 ) -> int:
-    """Refunds and disputes one by one; how many changed the books."""
+    """Apply its disputes and refunds one by one; returns how many changed the books."""
     outcomes: list[tuple[DisputeNews | RefundNews, UpdateOutcome]] = []
     for dispute in truth.disputes:
         outcomes.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
     for refund in truth.refunds:
         outcomes.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
-    doubts = [*truth.doubts, *(_doubt(truth, news, result) for news, result in outcomes if _needs_a_person(result))]
+    doubts = [*truth.doubts, *(_doubt(truth, news, outcome) for news, outcome in outcomes if _needs_a_person(outcome))]
     for doubt in doubts:
         tx.store_unreviewed(doubt_event(doubt, truth.asked_at, livemode=_livemode(truth)), doubt.why)
-    changed = sum(result.changed for _, result in outcomes)
+    changed = sum(outcome.changed for _, outcome in outcomes)
     now = tx.invoice(invoice.number)
     assert now
     standing = next(p for p in now.payments if p.id == payment.id)
     return changed + close_placeholders(tx, now, standing, evidence=evidence)
 
 
-def _needs_a_person(result: UpdateOutcome) -> bool:
-    return result.state is EventState.UNREVIEWED
+def _needs_a_person(outcome: UpdateOutcome) -> bool:
+    return outcome.state is EventState.UNREVIEWED
 
 
-def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, result: UpdateOutcome) -> Doubt:
+def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, outcome: UpdateOutcome) -> Doubt:
     kind = "dispute" if isinstance(news, DisputeNews) else "refund"
     word = f"{kind} {news.status} {news.amount or ''}".strip()
-    return Doubt(truth.provider, truth.references, word, news.reference, result.note, news.account, news.amount)
+    return Doubt(truth.provider, truth.references, word, news.reference, outcome.note, news.account, news.amount)
 
 
 def _livemode(truth: PaymentTruth) -> bool:
