@@ -115,7 +115,7 @@ class Services:
         return cache_by_provider(make)
 
     def event_readers(self) -> "Callable[[Provider], EventReader]":
-        """What each provider's events mean. Stripe is asked about each; Adyen's need no key."""
+        """What reads each provider's events. Reading Stripe's needs its API; Adyen's need no key."""
 
         def make(provider: Provider) -> "EventReader":
             from refundcli.providers.registry import event_reader

@@ -148,7 +148,7 @@ ODD: dict[str, tuple[dict[str, str], str]] = {
     "the wrong way": ({"side": "credit"}, "money going out, but its amount is in Gross Credit (GC)"),
     "no refund": ({"refund": ""}, "does not say which refund"),
     "no currency": ({"currency": "EURO"}, "Unknown currency code EURO"),
-    "an unlisted type": ({"kind": "RefundedByPigeon"}, "RefundedByPigeon is not a known type"),
+    "an unlisted type": ({"kind": "RefundedByPigeon"}, "RefundedByPigeon is not a known record type"),
 }
 
 

@@ -203,7 +203,7 @@ TAMPERED = {
     "UPDATE dispute SET amount = NULL WHERE state = 'lost'": "payment 2 counts another amount lost",
     "UPDATE payment SET lost = 0 WHERE id = 2": "payment 2 counts another amount lost",
     "DELETE FROM dispute WHERE state = 'lost'": "payment 2 counts another amount lost",
-    "UPDATE payment SET lost = 2000, dispute_recorded = 1000 WHERE id = 2": "payment 2 counts more recorded chargebacks",
+    "UPDATE payment SET lost = 2000, dispute_recorded = 1000 WHERE id = 2": "payment 2 counts more recorded",
     "UPDATE payment SET captured = 5000 WHERE id = 3": "invoice INV-3 has other sums than its payments",
     "UPDATE payment SET returned_elsewhere = 1000 WHERE id = 3": "payment 3 counts another amount refunded externally",
     "UPDATE payment SET reserved = 1000 WHERE id = 3": "payment 3 has another amount reserved",

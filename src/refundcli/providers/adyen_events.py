@@ -35,7 +35,7 @@ class BasicAuth:
 
 
 class AdyenEvents:
-    """`DeliveryReader` for one merchant account: what is verified, each item by itself."""
+    """`DeliveryReader` for one merchant account; each item of a delivery has its own signature."""
 
     def __init__(
         self,

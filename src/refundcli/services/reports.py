@@ -47,7 +47,7 @@ class ReportRow:
     def needs_review(self) -> str:
         """Why a person must review it before the next refund of its payment; empty if none must (R13)."""
         if self.meaning is None:
-            return f"{self.word or 'A row without a type'} is not a known type of row."
+            return f"{self.word} is not a known record type." if self.word else "The row has no record type."
         if self.meaning.effect is Effect.BLOCK:
             return f"{self.word}: {self.meaning.note}."
         return self.problem
