@@ -1,4 +1,4 @@
-"""Time zones by the names that reports use: abbreviations, offsets such as +02:00, and IANA names."""
+"""Time zones by the names used in providers' reports: abbreviations, offsets such as +02:00, and IANA names."""
 
 import re
 from collections.abc import Mapping

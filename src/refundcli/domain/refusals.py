@@ -1,4 +1,4 @@
-"""The refusals of the rule book, one class per cause, in the order in which they are told."""
+"""The refusals of the rule book, one class per cause, with message and next step, in their order of precedence."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar

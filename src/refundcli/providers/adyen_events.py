@@ -1,4 +1,4 @@
-"""Adyen's webhooks: every item of a delivery is verified by its own signature."""
+"""Verify Adyen's webhooks, each item by its own signature. What an item means is in adyen_meaning.py."""
 
 import base64
 import binascii

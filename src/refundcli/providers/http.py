@@ -1,4 +1,4 @@
-"""How requests travel: each on a connection of its own, straight to the provider, to one address only.
+"""Send requests: each on a connection of its own, with the last check of the lease before its first byte (I8).
 
 A fresh connection makes a failure to connect a proof that nothing was sent. A pooled one would leave open
 whether the request had begun to travel, and a refund would wait for a person for nothing (I5).

@@ -1,4 +1,4 @@
-"""Stripe's webhooks: the signature is the SDK's to check, and the event is only a hint to ask again."""
+"""Verify Stripe's webhooks with the SDK, and ask Stripe about the payment of each event."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Adyen's disputes, each with its own pspReference and its own life.
+"""Adyen's disputes, each with its own pspReference and its own sequence of event codes.
 
 docs.adyen.com/risk-management/disputes-api/dispute-notifications. Any code may follow any other: what is usual
 is in `LIVES`.

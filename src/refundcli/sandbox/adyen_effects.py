@@ -1,4 +1,4 @@
-"""Any of Adyen's events, sent, and what it means for the sandbox's own books."""
+"""Send any Adyen event, and apply its effect to the sandbox's state."""
 
 from __future__ import annotations
 

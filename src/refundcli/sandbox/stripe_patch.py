@@ -1,4 +1,4 @@
-"""Any field of any Stripe object set by hand, and any event sent about it."""
+"""Set any field of any Stripe object by hand, and send any event about it."""
 
 from __future__ import annotations
 

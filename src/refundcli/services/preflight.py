@@ -1,4 +1,4 @@
-"""Just before money moves: is the payment at the provider what the books believe it to be?"""
+"""Before money moves: compare the payment at the provider with the books, and refuse if they differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a provider tells of payments, refunds and disputes: by event, when asked, or in a report.
+"""Provider updates, snapshots and stored events, as plain data; and how long Adyen retries a failed refund (R14).
 
 News is the same whoever brings it, and may come twice, late, early and in any order.
 """

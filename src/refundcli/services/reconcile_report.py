@@ -1,4 +1,4 @@
-"""Compare the books with a provider's report, and take in what it proves; for a provider that cannot be asked.
+"""Compare the books with a provider's report, and apply what it proves; for a provider that cannot be asked.
 
 Both may be long: the report lies on disk by payment, the books are read in sets, and only what differs is
 looked at closer.

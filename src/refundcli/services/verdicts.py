@@ -1,4 +1,4 @@
-"""How an unfinished or failed refund or closing is told, with the way on."""
+"""The error and the next step for a refund or closing that is unfinished, failed or was not sent."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""What a file may change of a payment that the store knows: a rule for each thing, and what is kept is said."""
+"""What an import may change of a stored payment and its dispute: one rule for each column, and why one is unchanged."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

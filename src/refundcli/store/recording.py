@@ -1,4 +1,4 @@
-"""Records of refunds made elsewhere, written and taken back in sets: a file of a million is as sound as one typed."""
+"""Write and undo records of refunds made by other means, many at once, each within its payment's bound (I1)."""
 
 from collections.abc import Sequence
 from datetime import date

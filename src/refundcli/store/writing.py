@@ -1,4 +1,7 @@
-"""Changes to the books. Each is guarded by its own statement and leaves one audit entry (I10)."""
+"""Write refunds and credit notes. Each change is one guarded statement and one audit entry (I10).
+
+`_RESERVE` is the bound on what a payment can refund (I1).
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
