@@ -31,7 +31,7 @@ class Unreviewed:
     @property
     def blocks(self) -> bool:
         """Does it block a refund? Of Stripe's waiting events only disputes do: Stripe is asked before each refund."""
-        return not self.is_waiting or self.provider is not Provider.STRIPE or "dispute" in self.word
+        return self.needs_a_person or self.provider is not Provider.STRIPE or "dispute" in self.word
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from refundcli.services.provider_news import (
 )
 from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
+from refundcli.services.vocabulary import CaptureChange
 
 if TYPE_CHECKING:
     from refundcli.services.invoice_block import InvoiceBlock
@@ -208,6 +209,14 @@ class PaymentLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """One capture of a payment as it was reported last."""
+
+    change: CaptureChange
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
 class EventFilter:
     state: EventState | None = None
     provider: Provider | None = None
@@ -263,8 +272,8 @@ class Reading(RefundReading, RunReading, Protocol):
         """The payment of the stored dispute with this reference."""
         ...
 
-    def is_captured_in_full(self, payment: Payment) -> bool:
-        """Do the stored captures add up to the invoice's share?"""
+    def captures(self, payment: Payment) -> dict[str, Capture]:
+        """The stored captures of the payment, by reference."""
         ...
 
     def losses(self) -> list[Invoice]:

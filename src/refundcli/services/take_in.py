@@ -106,10 +106,21 @@ def _apply(
         outcomes.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
     for refund in truth.refunds:
         outcomes.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
-    doubts = [*truth.doubts, *(_doubt(truth, news, outcome) for news, outcome in outcomes if _needs_a_person(outcome))]
+    known = {each.object_id for each in truth.doubts}
+    doubts = [
+        *truth.doubts,
+        *(
+            _doubt(truth, news, outcome)
+            for news, outcome in outcomes
+            if _needs_a_person(outcome) and news.reference not in known
+        ),
+    ]
     for doubt in doubts:
         tx.store_unreviewed(doubt_event(doubt, truth.asked_at, livemode=_livemode(truth)), doubt.why)
     changed = sum(outcome.changed for _, outcome in outcomes)
+    if any(not dispute.reference for dispute in truth.disputes):
+        # The charge is disputed but no dispute is listed, so the placeholder may stand for it.
+        return changed
     now = tx.invoice(invoice.number)
     assert now
     standing = next(p for p in now.payments if p.id == payment.id)
