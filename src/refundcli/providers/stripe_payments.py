@@ -20,8 +20,8 @@ from refundcli.services.vocabulary import Effect
 def releases_in(refunds: Sequence[Fields], charge: Fields) -> list[Fields]:
     """The listed refunds that only release an uncaptured amount. Stripe lists them as refunds, although no money moved.
 
-    The rest of a partial capture is released once, at the capture, before any refund of the payment. A pending refund of
-    the same amount moved no money either, but is not a release.
+    The rest of a partial capture is released once, at the capture, before any refund of the payment. A pending refund
+    of the same amount moved no money either, but is not a release.
     """
     if not charge.get("captured"):
         return list(refunds)
