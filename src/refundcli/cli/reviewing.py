@@ -46,10 +46,10 @@ def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: s
     if decision and decision not in DISPUTE_DECISIONS:
         raise UnknownDecision(decision, list(DISPUTE_DECISIONS))
     assert number is not None
-    known = acknowledge_event(
+    event = acknowledge_event(
         number, memo=memo, books=services.books, readers=services.event_readers(), decision=decision
     )
     if app.for_people:
-        show_event(known, app.out, zone=app.settings.operator.zone)
+        show_event(event, app.out, zone=app.settings.operator.zone)
     else:
-        app.show_object(event_shape(known))
+        app.show_object(event_shape(event))

@@ -69,8 +69,8 @@ _SEVERITY = (
 
 def most_severe(disputes: Iterable[DisputeRecord]) -> Dispute:
     """The dispute state of a payment: the most severe of its disputes, NONE without any (R11)."""
-    found = {dispute.state for dispute in disputes}
-    return next((word for state, word in _SEVERITY if state in found), Dispute.NONE)
+    states = {dispute.state for dispute in disputes}
+    return next((word for state, word in _SEVERITY if state in states), Dispute.NONE)
 
 
 def was_won(disputes: Iterable[DisputeRecord]) -> bool:
@@ -80,8 +80,8 @@ def was_won(disputes: Iterable[DisputeRecord]) -> bool:
 
 def is_inquiry(disputes: Iterable[DisputeRecord]) -> bool:
     """Are all open disputes inquiries that a person may decide to refund (R11)? False if none is open."""
-    unsettled = [each for each in disputes if each.state in (DisputeState.OPEN, DisputeState.UNKNOWN)]
-    return bool(unsettled) and all(each.state is DisputeState.OPEN and each.is_decidable for each in unsettled)
+    unsettled = [dispute for dispute in disputes if dispute.state in (DisputeState.OPEN, DisputeState.UNKNOWN)]
+    return bool(unsettled) and all(dispute.state is DisputeState.OPEN and dispute.is_decidable for dispute in unsettled)
 
 
 _OF_DISPUTES = ("dispute", "chargeback", "arbitration", "retrieval", "request_for_information")

@@ -98,8 +98,8 @@ def method_rule(provider: Provider, method: str) -> MethodRule:
     """What the method allows, by its name in the invoice file or at the provider; ANYTHING_GOES if it is not listed."""
     words = _SEPARATORS.split(method.casefold())
     names = ("".join(words), *words)
-    found = (rule for known, rule in _RULES[provider].items() if any(name.startswith(known) for name in names))
-    return next(found, ANYTHING_GOES)
+    rules = (rule for prefix, rule in _RULES[provider].items() if any(name.startswith(prefix) for name in names))
+    return next(rules, ANYTHING_GOES)
 
 
 def why_not_this_way(provider: Provider, method: str, *, is_partial: bool, captures: int = 1) -> str:

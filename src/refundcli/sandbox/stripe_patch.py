@@ -133,5 +133,5 @@ def send_event(
 ) -> None:
     """Any event type with an object of the sandbox (`about`) or any other (`shape`); nothing changes by it."""
     with state.lock:
-        told = find(state, about).shape() if about else dict(shape or {})
-        stripe_events.emit(state, kind, overlaid(told, fields or {}), before=previous_attributes)
+        described = find(state, about).shape() if about else dict(shape or {})
+        stripe_events.emit(state, kind, overlaid(described, fields or {}), before=previous_attributes)
