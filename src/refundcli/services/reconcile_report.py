@@ -27,7 +27,7 @@ from refundcli.services.provider_news import (
     RefundNews,
     Update,
 )
-from refundcli.services.reconcile import Advance, Reconciled, Tell
+from refundcli.services.reconcile import PENDING_DAYS, Advance, Reconciled, Tell, unconfirmed
 from refundcli.services.reports import Report, ReportRow, RowPart
 from refundcli.services.status import compared_name
 from refundcli.services.vocabulary import CaptureChange, Effect
@@ -65,6 +65,7 @@ class ReportComparison:
     clock: Clock
     number_format: str
     tell: Tell
+    pending_days: int = PENDING_DAYS
     done: Reconciled = field(default_factory=Reconciled)
 
     def of_report(self, advance: Advance) -> None:
@@ -81,6 +82,7 @@ class ReportComparison:
             at = ("", self.account, "report", self.account, "no row of this merchant account")
             self._told(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
         self.done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
+        self.done.unconfirmed = unconfirmed(self.books, self.provider, now=self.clock.now(), days=self.pending_days)
         if self.report.rows:
             self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
         return self.done
