@@ -42,7 +42,7 @@ from refundcli.services import (
     sending,
     undo_records,
 )
-from refundcli.services.applied import Heard
+from refundcli.services.applied import UpdateOutcome
 from refundcli.services.outcomes import Outcome, Signal, outcome_of
 from refundcli.services.provider_news import EventState
 from refundcli.services.vocabulary import Effect, Meaning
@@ -115,7 +115,7 @@ def _failure_ends_it_at_once(around: ExitStack) -> None:
 
 
 def _success_after_failure_is_dropped(around: ExitStack) -> None:
-    dropped = lambda tx, refund, news, evidence: Heard(EventState.APPLIED, "it has failed", refund=refund)  # noqa: E731
+    dropped = lambda tx, refund, news, evidence: UpdateOutcome(EventState.APPLIED, "it has failed", refund=refund)  # noqa: E731
     _instead(hear_news, "_apply_success_after_failure", dropped)(around)
 
 

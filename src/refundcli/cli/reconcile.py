@@ -47,7 +47,7 @@ def reconcile(
     ] = None,
     adopt: Annotated[
         str | None,
-        typer.Option("--adopt", metavar="REFUND", help="Give an external refund its reason and its credit note."),
+        typer.Option("--adopt", metavar="REFUND", help="Give an external refund a reason and a credit note."),
     ] = None,
     match: Annotated[
         str | None,

@@ -86,7 +86,7 @@ def with_report(app: App, file: str, provider: Provider) -> None:
             if report.other_account_rows:
                 app.note(f"{report.other_account_rows} rows of other merchant accounts were not compared.")
             if report.unrelated_rows:
-                app.note(f"{report.unrelated_rows} rows that say nothing about refunds were not compared.")
+                app.note(f"{report.unrelated_rows} rows that do not concern refunds were not compared.")
             _show(app, f"{provider.label}'s {report.name}", done, told)
 
 
@@ -157,7 +157,7 @@ def adopt_refund(app: App, name: str, *, reason: str, memo: str) -> None:
     services = app.services
     found = services.books.read(lambda tx: to_adopt(tx, name))
     if not reason and app.may_ask:
-        app.err.say(f"{found.amount} of {found.invoice_number}, {found.provider_reference}, is an external refund.")
+        app.err.say(f"{found.provider_reference} is an external refund of {found.amount} on {found.invoice_number}.")
         reason = asked_for(f"Reason ({', '.join(RefundReason)}):")
     services.check_number_format()
     adopted = adopt(

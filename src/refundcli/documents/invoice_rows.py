@@ -68,7 +68,7 @@ T = TypeVar("T")
 
 
 class Seen:
-    """On which line each invoice number, each provider payment and each provider's invoice stood first."""
+    """The line on which each invoice number, payment reference and invoice reference came first."""
 
     def __init__(self) -> None:
         self.numbers, self.payments, self.references = FirstSeen(), FirstSeen(), FirstSeen()
@@ -98,7 +98,7 @@ class Seen:
 
 
 class SeenBefore(Seen):
-    """For a row of which it is known on which lines what must be its own stood first; 0: nowhere."""
+    """For a row whose number, payment or invoice reference may be on an earlier line: those lines, 0 for none."""
 
     def __init__(self, number: int, payment: int, reference: int = 0) -> None:
         self._number, self._payment, self._reference = number, payment, reference

@@ -20,7 +20,7 @@ class DifferenceKind(StrEnum):
     STATUS = "status"
     CURRENCY = "currency"
     DISPUTE = "dispute"
-    UNALLOCATED = "unallocated"  # the provider took more than the invoices here have of it
+    UNALLOCATED = "unallocated"  # the provider captured more than is allocated to invoices in the books
     UNADOPTED = "unadopted"  # an external refund that has no reason and no credit note yet
 
 
@@ -43,7 +43,7 @@ class Difference:
 
     @property
     def bars_a_refund(self) -> bool:
-        """What has its amounts right is looked into, and is no reason against refunding what is left."""
+        """Does it block a refund? Not if the books and the provider agree on the amounts."""
         return self.kind not in (DifferenceKind.UNALLOCATED, DifferenceKind.UNADOPTED)
 
     def __str__(self) -> str:
@@ -133,7 +133,7 @@ class _SideBySide:
             here = known.pop(reported.reference, None) or (placeholders.pop(0) if placeholders else None)
             yield from self._one_dispute(here, reported)
         for here in (*known.values(), *placeholders):
-            # One that was won is over, and no longer listed by every source.
+            # A won dispute is over, and not every source still lists it.
             if here.state in _WEIGHTY:
                 yield self.differs(DifferenceKind.DISPUTE, "dispute", here.state, "none", amount=here.amount)
         if truth.why_not_refundable and not truth.processing:
@@ -143,12 +143,12 @@ class _SideBySide:
     def _one_dispute(self, here: DisputeRecord | None, reported: DisputeNews) -> Iterator[Difference]:
         state = here.state if here else None
         if reported.state is DisputeState.UNKNOWN and here and here.status == reported.status:
-            return  # a person decided what this word means, or is still to
+            return  # a person decides the state of this dispute, or already has
         there = reported.state or DisputeState.OPEN
         same_amount = here is None or None in (here.amount, reported.amount) or here.amount == reported.amount
         if state is there and (same_amount or there not in _WEIGHTY):
             return
-        # A refund after a dispute that was won needs a decision, so the books must know of it (R11).
+        # A refund after a won dispute needs a decision, so the books must have that dispute (R11).
         if {state, there} & _WEIGHTY or there is DisputeState.WON:
             words = (f"{each.state} {each.amount or ''}".strip() for each in (here, reported) if each)
             texts = [str(state or "none"), str(there)] if same_amount else list(words)
@@ -199,7 +199,7 @@ class _SideBySide:
         if told.state not in _SAME_STORY[known.state]:
             yield self.differs(DifferenceKind.STATUS, "refund", known.state, told.state, amount=told.amount, **at)
         elif known.is_unadopted:
-            here = "may be one that was recorded" if known.undecided else "no credit note"
+            here = "may be recorded by hand" if known.undecided else "no credit note"
             yield self.differs(DifferenceKind.UNADOPTED, "refund", here, str(told.amount), amount=told.amount, **at)
 
     def _not_here(self, strangers: Sequence[RefundNews]) -> Iterator[Difference]:

@@ -1,4 +1,4 @@
-"""Refunds that were not sent from here: a person adopts them, or says which record of ours they are (R4, R7, R12)."""
+"""External refunds: adopt one, or match it with the record of the same refund (R4, R7, R12)."""
 
 from refundcli.domain.errors import NotFound, Refused
 from refundcli.domain.reasons import RefundReason
@@ -12,10 +12,10 @@ class NotToAdopt(Refused):
     code = "not-to-adopt"
 
     def __init__(self, refund: Refund) -> None:
-        known = "has been adopted already" if refund.credit_note else f"is {refund.state}"
+        known = "is already adopted" if refund.credit_note else f"is {refund.state}"
         what = f"is an external refund and {known}" if refund.is_external else "is not an external refund"
         super().__init__(
-            f"{refund.id} {what}: there is nothing to adopt or to match.",
+            f"{refund.id} {what}: it cannot be adopted or matched.",
             hint=f"refundcli invoice show {refund.invoice_number}   lists its refunds",
             context={"refund": refund.id, "status": refund.state},
         )
@@ -25,8 +25,8 @@ def to_adopt(reading: Reading, name: str) -> Refund:
     """The external refund, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
     refund = reading.refund(name)
     if refund is None:
-        told = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
-        refund = next(iter(told), None)
+        matches = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
+        refund = next(iter(matches), None)
     if refund is None:
         raise RefundNotFound(name)
     if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):
@@ -35,7 +35,7 @@ def to_adopt(reading: Reading, name: str) -> Refund:
 
 
 def adopt(name: str, reason: RefundReason, *, memo: str, books: Books, clock: Clock, number_format: str) -> Refund:
-    """Give it its reason and its credit note, in one transaction (R4, R7)."""
+    """Give an external refund a reason and a credit note, in one transaction (R4, R7). Raises as `to_adopt`."""
 
     def write(tx: Writing) -> Refund:
         adopted = tx.adopt(to_adopt(tx, name), reason=reason, memo=memo)
@@ -57,7 +57,7 @@ class RecordNotFound(NotFound):
 
 
 class CannotMatch(Refused):
-    """They cannot be one refund: matched, money would be counted wrongly."""
+    """The external refund and the record differ, so they are two refunds."""
 
     code = "cannot-match"
 
@@ -70,7 +70,7 @@ class CannotMatch(Refused):
 
 
 def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refund]:
-    """The external refund and the record that it is. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
+    """The external refund and its record. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
     external = to_adopt(reading, name)
     record = reading.refund(record_id) or _with_note(reading, record_id)
     if record is None or record.invoice_id != external.invoice_id or record.kind is not RefundKind.RECORD:
@@ -78,7 +78,7 @@ def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refun
     if record.state is not RefundState.RECORDED:
         raise CannotMatch(external, record, f"the record is {record.state}")
     if record.provider_reference:
-        raise CannotMatch(external, record, f"the record is matched with {record.provider_reference} already")
+        raise CannotMatch(external, record, f"the record is already matched with {record.provider_reference}")
     if record.payment_id != external.payment_id:
         raise CannotMatch(external, record, "they are about different payments")
     if record.amount != external.amount:
@@ -93,7 +93,7 @@ def _with_note(reading: Reading, number: str) -> Refund | None:
 
 
 def match(name: str, record_id: str, *, books: Books) -> Refund:
-    """The external refund is the one that was recorded by hand: it is counted once, under the record's credit note."""
+    """Count an external refund and its record once, under the record's credit note. Raises as `to_match`."""
 
     def write(tx: Writing) -> Refund:
         external, record = to_match(tx, name, record_id)

@@ -130,7 +130,7 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
 
 
 def _as_sent(tx: Writing, part: Part, bench: Bench) -> Refund:
-    """What the provider has was sent: one that is `ready` was sent before these books were restored from a backup."""
+    """A `ready` refund that the provider has was sent before the books were restored: claim it, to settle it."""
     refund, now = part.refund, bench.clock.now()
     if refund.state is not RefundState.READY:
         return refund
@@ -164,14 +164,14 @@ def _claim_again(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
     if barred:
         _stays(tx, part, barred.note, written)
     elif part.needs_snapshot(bench.clock.now()):
-        # It only ever heard "too many", and so long ago that it is no longer this worker's alone.
+        # It was only rate limited, and so long ago that its snapshot is out of date.
         _ask_first(books, part, written)
     else:
         _claim_one(tx, part, bench, written)
 
 
 def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, written: Written) -> None:
-    """One of which nothing was sent, or provably nothing done. The provider is asked before it is claimed."""
+    """Claim one that was not sent, or provably not executed. Its payment is looked up first."""
     if not part.first_send:
         refusal = why_not_any_more(books, part.refund)
         if refusal:
@@ -181,11 +181,11 @@ def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
     elif part.needs_snapshot(bench.clock.now()):
         _ask_first(books, part, written)
         return
-    # What is stored now is read again: it blocks.
+    # The update that was just stored blocks, so read again.
     reading = tx if note_snapshot(tx, part.refund, part.snapshot) else books
     if part.first_send and (not_now := why_not_sent(reading, part.refund, part.snapshot)):
         failed = fail_unsent_in(tx, part.refund, not_now.message, clock=bench.clock, policy=bench.policy)
-        # Where another process has it, nothing was settled, and it is that one's.
+        # If another process has claimed it, nothing was settled here.
         found = written.settled if failed else written.elsewhere
         found.append((part, failed or tx.refund(part.refund.id) or part.refund))
         return
@@ -193,7 +193,7 @@ def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
 
 
 def _stays(tx: Writing, part: Part, why: str, written: Written) -> None:
-    """Its outcome is not known, and it is not sent again now."""
+    """Leave it as it is: its outcome is unknown, and it is not sent again now."""
     standing = tx.refund(part.refund.id) or part.refund
     written.settled.append((part, replace(standing, failure=why) if standing.state.unfinished else standing))
 

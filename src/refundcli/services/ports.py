@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The last check before the first byte of a request: is it still this process's to send?
+# The last check before the first byte of a request: does this process still hold the lease?
 MaySend: TypeAlias = Callable[[], bool]
 
 
@@ -270,15 +270,15 @@ class Reading(RefundReading, RunReading, Protocol):
     def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]: ...
     def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]: ...
     def payment_of_dispute(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
-        """The payment of a dispute that is known by its own reference."""
+        """The payment of the stored dispute with this reference."""
         ...
 
     def captures(self, payment: Payment) -> dict[str, Capture]:
-        """What was reported of each capture of the payment, by its reference."""
+        """The stored captures of the payment, by reference."""
         ...
 
     def losses(self) -> list[Invoice]:
-        """Invoices of which more is out than was captured, and nobody has acknowledged it (I13)."""
+        """Invoices with a loss that nobody has acknowledged (I13)."""
         ...
 
     def unreviewed_events(self, *, limit: int) -> list[StoredEvent]:
@@ -290,11 +290,11 @@ class Reading(RefundReading, RunReading, Protocol):
         ...
 
     def unreviewed_count(self, provider: Provider) -> int:
-        """How many updates about payments in the books wait for a person."""
+        """How many of the provider's updates are unreviewed."""
         ...
 
     def decided_words(self, provider: Provider) -> dict[str, str]:
-        """What people decided about unlisted words: the word and its effect."""
+        """The decided effect of each unlisted code."""
         ...
 
     def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
@@ -319,7 +319,7 @@ class Reading(RefundReading, RunReading, Protocol):
         ...
 
     def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
-        """What waits or was unmatched, and is about a payment that is in the books by now; the oldest first."""
+        """Events that are waiting or unmatched and whose payment is in the books by now, oldest first."""
         ...
 
     def event_counts(self) -> dict[str, int]:
@@ -413,27 +413,27 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def note_report(self, refund: Refund, report: Settlement) -> bool:
-        """Why the provider has not finished it, and until when the customer may act; false where that is known."""
+        """Store why the refund is pending, and until when the customer may act. False if that is stored already."""
         ...
 
     def note_success(self, refund: Refund, *, at: datetime | None, evidence: str) -> bool:
-        """A refund that failed was reported as successful too, at the provider's date; false where that is known."""
+        """Store that a failed refund was also reported as successful, and when. False if that is stored already."""
         ...
 
     def hold_failed(self, refund: Refund, *, evidence: str) -> bool:
-        """Reserve the amount of a failed refund until somebody acknowledges it. False where it is used again."""
+        """Reserve the amount of a failed refund until it is acknowledged. False if it has been used since."""
         ...
 
     def reverse_part(self, refund: Refund, amount: Money, *, evidence: str) -> None:
-        """A part of a refund came back. The credit note stays issued; a person must know (R14)."""
+        """Record that a part of a refund was returned. The credit note stays; it needs acknowledgement (R14)."""
         ...
 
     def match_external(self, external: Refund, record: Refund) -> None:
-        """An external refund is the one that was recorded by hand: it is counted once (R12)."""
+        """Record that an external refund and a record are the same refund, so that it counts once (R12)."""
         ...
 
     def release_lapsed_holds(self, invoice: Invoice) -> bool:
-        """Free the amounts of failed refunds that the provider no longer sends again; true where there were any."""
+        """Release the amounts of failed refunds that the provider no longer retries; true if there were any."""
         ...
 
     def acknowledge(self, refund: Refund, *, memo: str) -> Refund:
@@ -441,17 +441,17 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, evidence: str) -> None:
-        """A new dispute (id 0), or how a known one stands now; the payment's state and lost amount follow from all."""
+        """Write a new dispute (id 0) or the new state of one; the payment's state and lost amount follow from all."""
         ...
 
     def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureNews, *, evidence: str) -> bool:
-        """How one capture of a payment stands; false where a later report of it is known already."""
+        """Write the state of one capture of a payment; false if a later report of it is stored already."""
         ...
 
     def note_payment(
         self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, evidence: str
     ) -> bool:
-        """What the provider captured of the whole payment. An invoice of which nothing was captured is open again."""
+        """Write what the provider captured of the whole payment. An invoice without captured money is open again."""
         ...
 
     def note_share(self, invoice: Invoice, payment: Payment, share: Money) -> None:
@@ -467,7 +467,7 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def acknowledge_loss(self, invoice: Invoice, *, memo: str) -> None:
-        """A person knows that more is out than was captured (I13)."""
+        """Record that a person acknowledged the invoice's loss (I13)."""
         ...
 
     def store_events(self, events: Sequence[NewEvent]) -> int:
@@ -475,9 +475,9 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
-        """What a report or the provider itself says and cannot be applied (R13).
+        """Store what a report or a snapshot says and cannot be applied (R13).
 
-        Its state: unreviewed, unless somebody acknowledged it before.
+        Returns its state: unreviewed, unless someone acknowledged it before.
         """
         ...
 
@@ -487,7 +487,7 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def decide_word(self, provider: Provider, word: str, effect: str) -> int:
-        """What an unlisted word means in this store, and how many unreviewed events had it; they are acknowledged."""
+        """Decide the effect of an unlisted code; returns how many unreviewed events that acknowledged."""
         ...
 
     def change_number_format(self, number_format: str) -> None:
@@ -591,9 +591,9 @@ class PaymentProvider(Protocol):
         ...
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+        """One HTTP call, or none while the provider is rate limiting. Provider and network errors are answers.
 
-        `may_send` is asked once the connection stands; where it says no, nothing is sent.
+        `may_send` is asked once the connection is open; if it returns False, nothing is sent.
         """
         ...
 
@@ -615,7 +615,7 @@ class InvoiceCloser(Protocol):
         ...
 
     def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+        """One HTTP call, or none while the provider is rate limiting. Provider and network errors are answers.
 
         `may_send` as for a refund.
         """
@@ -711,7 +711,7 @@ class ProviderRecords(Protocol):
 
 
 class DeliveryReader(Protocol):
-    """Who tells the deliveries of one provider from forgeries."""
+    """Verifies the deliveries of one provider."""
 
     livemode: bool
 
@@ -731,5 +731,5 @@ class EventReader(Protocol):
         ...
 
     def amount_in(self, event: NewEvent) -> Money | None:
-        """What it is about, where it says so and can be read."""
+        """The amount that the event is about; None if it has none or it cannot be read."""
         ...

@@ -20,7 +20,7 @@ from refundcli.services.status import compared_name
 from refundcli.services.take_in import TakenIn, payments_told, take_in
 
 _AT_ONCE = 100
-# A refund that was accepted longer ago than this has had time enough; the settings may say otherwise.
+# By default, a refund that was accepted longer ago than this is overdue.
 PENDING_DAYS = 5
 
 Tell = Callable[[Difference, bool], None]
@@ -29,10 +29,10 @@ Advance = Callable[[int], None]
 
 @dataclass(slots=True)
 class Reconciled:
-    """What a comparison came to: `by_kind` and `money` of what differed, `repaired` of what was taken in.
+    """The outcome of a comparison: `by_kind` and `money` of the differences, `repaired` of those that were applied.
 
-    What could not be compared (R15): `unreviewed` updates, which a person looks at first, and `unconfirmed` refunds,
-    whose outcome nobody knows or which have been pending for too long.
+    What could not be compared (R15): `unreviewed` provider updates, and `unconfirmed` refunds, whose outcome is unknown
+    or which have been pending for too long.
     """
 
     compared: int = 0
@@ -168,7 +168,7 @@ class Comparison:
 
 
 def unconfirmed(books: Books, provider: Provider, *, now: datetime, days: int) -> int:
-    """How many refunds of a provider have no outcome to compare; `days`: pending for longer is too long (R15)."""
+    """How many of the provider's refunds have no outcome to compare (R15); after `days` a pending one is overdue."""
     states = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
     refunds = books.read(lambda tx: tx.refunds_in(*states))
     overdue = now - timedelta(days=days)
@@ -176,7 +176,7 @@ def unconfirmed(books: Books, provider: Provider, *, now: datetime, days: int) -
 
 
 def is_unconfirmed(refund: Refund, now: datetime, overdue: datetime) -> bool:
-    """Is its outcome open, and nobody working on it; or is it pending since before `overdue`?"""
+    """Is its outcome unknown and no process sending it, or has it been pending since before `overdue`?"""
     if refund.state is RefundState.PENDING:
         return refund.created_at < overdue
     if refund.state is RefundState.AWAITING_APPROVAL:

@@ -12,17 +12,17 @@ from refundcli.store.errors import StoreCorrupt
 from refundcli.store.tables import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.unit_of_work import SqlBooks
 
-# A refund holds its amount while it is under way, or once it failed and the provider may send it again (R14).
+# A refund reserves its amount while it is under way, or after a failure that the provider may retry (R14).
 _HELD = "r.state IN ('ready','submitted','awaiting-approval','pending') OR r.holding"
-# An external one holds it also while nobody has decided whether it is one that was recorded by hand.
+# An external one also reserves it until someone decides whether it was recorded by hand.
 _HELD_ELSEWHERE = "r.holding OR r.undecided AND r.state IN ('pending','succeeded')"
-# What counts of a refund of which a part came back.
+# What counts as refunded when a part was returned.
 _COUNTED = "r.amount - r.reversed_amount"
 _HAS = "EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = p.id AND d.state = '{}')"
 
 # Each finds the rows that break one promise; none in sound books.
 _CHECKS = {
-    "payment {} holds another amount reserved than its refunds do": f"""
+    "payment {} has another amount reserved than its refunds": f"""
         SELECT p.id FROM payment p WHERE p.reserved < (
             SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
             WHERE r.payment_id = p.id AND r.kind <> 'external' AND ({_HELD}))
@@ -34,7 +34,7 @@ _CHECKS = {
         SELECT p.id FROM payment p WHERE p.refunded <> (
             SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
             WHERE r.payment_id = p.id AND r.kind <> 'external' AND r.state IN ('succeeded','recorded'))""",
-    "payment {} counts another amount returned elsewhere than was seen to be": f"""
+    "payment {} counts another amount refunded externally than its external refunds": f"""
         SELECT p.id FROM (
             SELECT p.id, p.returned_elsewhere, p.opening_returned, (
                 SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
@@ -43,17 +43,17 @@ _CHECKS = {
             FROM payment p) p
         WHERE p.returned_elsewhere < p.opening_returned OR p.returned_elsewhere < p.seen
             OR p.returned_elsewhere > p.opening_returned + p.seen""",
-    "payment {} is disputed in another state than its disputes are": f"""
+    "payment {} has another dispute state than its disputes": f"""
         SELECT p.id FROM payment p WHERE p.dispute <> CASE
             WHEN {_HAS.format("unknown")} THEN 'unknown'
             WHEN {_HAS.format("open")} THEN 'open'
             WHEN {_HAS.format("lost")} THEN 'lost'
             WHEN {_HAS.format("won")} THEN 'won'
             ELSE '' END""",
-    "payment {} counts another amount lost than its disputes took": f"""
+    "payment {} counts another amount lost than its lost disputes": f"""
         SELECT id FROM payment WHERE lost <> CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded
             THEN {TAKEN_BY_DISPUTES} - dispute_recorded ELSE 0 END""",
-    "payment {} counts more of its disputes recorded than there are records": """
+    "payment {} counts more recorded chargebacks than it has": """
         SELECT p.id FROM payment p WHERE p.dispute_recorded < 0 OR p.dispute_recorded > (
             SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id
                 AND r.kind = 'record' AND r.state = 'recorded' AND r.reason = 'chargeback')""",
@@ -63,9 +63,9 @@ _CHECKS = {
             OR i.returned <> coalesce(sum(p.refunded + p.returned_elsewhere), 0)""",
     "invoice {} is paid although all of it was returned": """
         SELECT number FROM invoice WHERE status = 'paid' AND paid > 0 AND returned >= paid""",
-    "refund {} holds its amount in a state that holds none": """
+    "refund {} reserves its amount in a state that reserves none": """
         SELECT id FROM refund WHERE holding AND state <> 'failed' OR undecided AND kind <> 'external'""",
-    "refund {} came back by more than its amount": """
+    "refund {} was returned by its whole amount or more": """
         SELECT id FROM refund WHERE reversed_amount < 0 OR reversed_amount >= amount""",
     "refund {} has no credit note": """
         SELECT r.id FROM refund r LEFT JOIN credit_note c ON c.refund_id = r.id

@@ -131,7 +131,7 @@ class Importer:
         self._counts.new += block.size
 
     def _insert_disputes(self, invoices: Sequence[int], positions: Sequence[int], payments: PaymentColumns) -> None:
-        """A placeholder for each dispute that the file tells of: the provider's first report of it fills it in."""
+        """Insert a placeholder for each dispute in the file; the provider's first report of it fills it in."""
         for place, dispute in enumerate(payments.disputes):
             if dispute:
                 of = (PaymentRow.invoice_id == invoices[place], PaymentRow.position == positions[place])
@@ -187,7 +187,7 @@ class Importer:
             self._keep(invoice, "the file says void, and the store knows of money captured")
             return {}
         if invoice.status is InvoiceStatus.PAID and not row.paid and self._is_known_as_not_captured(row):
-            self._keep(invoice, "the file says paid, and the provider captured nothing")
+            self._keep(invoice, "the file says paid, but the provider captured nothing")
             return {}
         if invoice.status in _FORWARD[row.status]:
             return {"status": invoice.status.value}
@@ -195,7 +195,7 @@ class Importer:
         return {}
 
     def _is_known_as_not_captured(self, row: InvoiceRow) -> bool:
-        """A provider reported of its payments that nothing was captured, which an older file does not know."""
+        """Did a provider report that nothing was captured? An older file does not know that."""
         query = select(PaymentRow.id).where(PaymentRow.invoice_id == row.id, PaymentRow.captured == 0)
         return self._session.exec(query.limit(1)).first() is not None
 
@@ -309,7 +309,7 @@ def beside(session: Session, block: InvoiceBlock) -> Beside:
 
 
 def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
-    """An invoice at a provider is one invoice here: voided there, it is voided for this one alone."""
+    """A problem for each provider invoice that already belongs to another invoice: voiding it would void both."""
     places = {reference: place for place, reference in enumerate(block.references) if reference}
     query = select(InvoiceRow.invoice_reference, InvoiceRow.number)
     for some in chunked(list(places), AT_ONCE):

@@ -1,4 +1,4 @@
-"""What stands beside payments: their disputes, and the provider updates that block their refund."""
+"""Read the disputes of payments, and the unreviewed provider updates that block their refunds (R11, R13)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,58 +40,58 @@ _UNREVIEWED = (
     .where(among(_LINK.c.reference), _EVENT.c.state.in_([state.value for state in _OPEN_STATES]))
     .order_by(_EVENT.c.id)
 )
-# Where the three ids of a payment stand among PAYMENT_COLUMNS, and its provider.
+# The positions of these columns in PAYMENT_COLUMNS.
 _NAMES = [column.name for column in PAYMENT_COLUMNS]
 _IDS = [_NAMES.index(name) for name in ("payment_intent", "charge", "psp_reference")]
 _PROVIDER, _ID, _DISPUTED = (_NAMES.index(name) for name in ("provider", "id", "dispute"))
 
 
 def has_provider(payment: Sequence[Any]) -> bool:
-    """Was it taken through a provider? From PAYMENT_COLUMNS."""
+    """Was the payment taken through a provider? `payment` is a row of PAYMENT_COLUMNS."""
     return bool(payment[_PROVIDER])
 
 
 def may_be_disputed(payment: Sequence[Any]) -> bool:
-    """May it have disputes? A closed inquiry leaves no mark on the payment, and only a provider reports one."""
+    """May it have disputes? Yes if a provider or an import could have reported one."""
     return bool(payment[_PROVIDER] or payment[_DISPUTED])
 
 
 def disputes_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[DisputeRecord]]:
-    """By payment, from PAYMENT_COLUMNS, in the order in which they came to be known."""
+    """The disputes of these rows of PAYMENT_COLUMNS by payment id, in the order in which they were stored."""
     return disputes_by_payment(session, [row[_ID] for row in payments])
 
 
 def disputes_by_payment(session: Session, payment_ids: Sequence[int]) -> dict[int, list[DisputeRecord]]:
-    """The same by the payments' ids."""
-    found: dict[int, list[DisputeRecord]] = {}
+    """The disputes of the payments with these ids, in the order in which they were stored."""
+    disputes: dict[int, list[DisputeRecord]] = {}
     for start in range(0, len(payment_ids), AT_ONCE):
         for row in session.execute(_DISPUTES, {AMONG: payment_ids[start : start + AT_ONCE]}):
             record = dispute_of(row, currency(row.of_currency))
-            found.setdefault(record.payment_id, []).append(record)
-    return found
+            disputes.setdefault(record.payment_id, []).append(record)
+    return disputes
 
 
 def unreviewed_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[Unreviewed]]:
-    """By payment, from PAYMENT_COLUMNS: the updates that are stored and not applied, oldest first (R13)."""
+    """The updates about these rows of PAYMENT_COLUMNS that are not applied, by payment id, oldest first (R13)."""
     owners = {(row[_PROVIDER], row[place]): row[_ID] for row in payments for place in _IDS if row[place]}
     references = list({reference for _, reference in owners})
-    found: dict[int, dict[int, Unreviewed]] = {}
+    by_payment: dict[int, dict[int, Unreviewed]] = {}
     for start in range(0, len(references), AT_ONCE):
         for row in session.execute(_UNREVIEWED, {AMONG: references[start : start + AT_ONCE]}):
             owner = owners.get((row.provider, row.reference))
             if owner is not None:
-                found.setdefault(owner, {})[row.id] = _unreviewed(row)
-    return {owner: list(updates.values()) for owner, updates in found.items()}
+                by_payment.setdefault(owner, {})[row.id] = _unreviewed(row)
+    return {owner: list(updates.values()) for owner, updates in by_payment.items()}
 
 
 def _unreviewed(row: Any) -> Unreviewed:
-    waits = row.state == EventState.WAITING
+    is_waiting = row.state == EventState.WAITING
     return Unreviewed(
         event_id=row.id,
         provider=Provider(row.provider),
         word=row.kind,
-        why=row.note or ("not applied yet" if waits else row.state),
-        is_waiting=waits,
+        why=row.note or ("not applied yet" if is_waiting else row.state),
+        is_waiting=is_waiting,
         needs_a_person=row.state == EventState.UNREVIEWED,
         is_from_webhook=row.source == EventSource.WEBHOOK,
     )

@@ -1,4 +1,4 @@
-"""What providers report of payments, written: their disputes, their captures, and what follows for the sums."""
+"""Write what providers report about payments: disputes, captures, credits, and the sums that follow from them."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from refundcli.store.writing import SqlWriting
 
 
 class SqlPaymentWriting(SqlWriting):
-    """One transaction that also writes what a provider reports of a payment."""
+    """A transaction that also writes what a provider reports about a payment."""
 
     # --- disputes ------------------------------------------------------------------------------------------
 
@@ -36,7 +36,7 @@ class SqlPaymentWriting(SqlWriting):
             "reported_at": record.reported_at,
         }
         if record.id:
-            known = next(each for each in payment.disputes if each.id == record.id)
+            known = next(dispute for dispute in payment.disputes if dispute.id == record.id)
             self._hits(update(DisputeRow).where(col(DisputeRow.id) == record.id).values(**values))
             before: dict[str, object] = {"dispute": known.state, "amount": str(known.amount or "")}
         else:
@@ -46,11 +46,11 @@ class SqlPaymentWriting(SqlWriting):
         after |= {"reference": record.reference, "evidence": evidence}
         self._audit.write(f"dispute {record.state}", invoice.number, before, {k: v for k, v in after.items() if v})
         self._count_disputes(payment.id)
-        if record.reference and all(each.reference != record.reference for each in payment.disputes):
+        if record.reference and all(dispute.reference != record.reference for dispute in payment.disputes):
             self._link_events(payment, record)
 
     def _link_events(self, payment: Payment, record: DisputeRecord) -> None:
-        """Events that came before, and name this dispute and no payment, are about its payment (R13)."""
+        """Link earlier events that name only this dispute to its payment, so that they block it (R13)."""
         link, known = EventPaymentRow, aliased(EventPaymentRow)
         named = (
             sql.select(col(link.event_id), sql.literal(payment.reference))
@@ -65,12 +65,12 @@ class SqlPaymentWriting(SqlWriting):
         self._session.execute(insert(EventPaymentRow).from_select(["event_id", "reference"], named))
 
     def _count_disputes(self, payment_id: int) -> None:
-        """The most severe state, and what lost ones took that no record tells yet (R11)."""
+        """Update the payment's dispute state, and what it lost and is not recorded yet (R11)."""
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
         assert row
         disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
-        lost_ones = [each for each in disputes if each.state is DisputeState.LOST]
-        taken = sum(row.allocated if each.amount is None else each.amount.minor for each in lost_ones)
+        lost = [dispute.amount for dispute in disputes if dispute.state is DisputeState.LOST]
+        taken = sum(row.allocated if amount is None else amount.minor for amount in lost)
         values = {"dispute": most_severe(disputes).value, "lost": max(0, taken - row.dispute_recorded)}
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**values))
 
@@ -104,14 +104,14 @@ class SqlPaymentWriting(SqlWriting):
         if (captured, processing) == (payment.provider_captured, payment.processing):
             return False
         if payment.provider_captured is None and captured == payment.allocated and processing == payment.processing:
-            # It confirms what the books count: no change that anybody has to hear of.
+            # It confirms what the books count, so there is no audit entry.
             self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(captured=captured.minor))
             return False
         self._write_captured(invoice, payment, captured, processing, evidence)
         return True
 
     def _captured_by_records(self, payment: Payment) -> Money | None:
-        """What the captures add up to; None while nothing speaks against the share that the books count."""
+        """The sum of the stored captures; None while the invoice's share may be right as it is."""
         rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.id)).all()
         taken = sum(row.amount for row in rows if row.state == CaptureChange.ADDED)
         missing = sum(row.amount for row in rows if row.state != CaptureChange.ADDED)
@@ -128,14 +128,14 @@ class SqlPaymentWriting(SqlWriting):
             values["captured"] = captured.minor
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**values))
         before = {"captured": str(payment.provider_captured or ""), "processing": payment.processing}
-        after = {"captured": str(captured if captured is not None else ""), "processing": processing}
-        told = after | {"payment": payment.reference, "evidence": evidence}
-        self._audit.write("payment corrected", invoice.number, before, told)
+        after: dict[str, object] = {"captured": str("" if captured is None else captured), "processing": processing}
+        after |= {"payment": payment.reference, "evidence": evidence}
+        self._audit.write("payment corrected", invoice.number, before, after)
         self._update_invoice(invoice.id)
         self._reopen_or_pay(invoice)
 
     def _reopen_or_pay(self, invoice: Invoice) -> None:
-        """An invoice of which nothing was captured after all was never paid; captured again, it is (R9)."""
+        """Reopen a paid invoice if nothing was captured after all; mark it paid again if it was captured later (R9)."""
         row = self._session.get(InvoiceRow, invoice.id, populate_existing=True)
         assert row
         status = InvoiceStatus(row.status)
@@ -153,7 +153,7 @@ class SqlPaymentWriting(SqlWriting):
         )
         self._audit.write(f"invoice {status}", number, {"status": before}, {"status": status})
 
-    # --- other facts ---------------------------------------------------------------------------------------
+    # --- allocation, credit and loss -----------------------------------------------------------------------
 
     def note_share(self, invoice: Invoice, payment: Payment, share: Money) -> None:
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(allocated=share.minor))
@@ -190,5 +190,5 @@ class SqlPaymentWriting(SqlWriting):
 
 
 def _rank(change: CaptureChange) -> int:
-    """Of two reports of one moment, that it was not taken holds."""
+    """Of two reports with the same date, the one that it was not captured holds."""
     return (CaptureChange.ADDED, CaptureChange.CANCELLED, CaptureChange.FAILED).index(change)

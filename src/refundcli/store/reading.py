@@ -1,4 +1,4 @@
-"""Questions to the books."""
+"""Read the books: invoices, refunds, events, losses and unreviewed updates."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

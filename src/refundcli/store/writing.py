@@ -1,4 +1,7 @@
-"""Changes to the books. Each is guarded by its own statement and leaves one audit entry (I10)."""
+"""Write refunds and credit notes. Each change is one guarded statement and one audit entry (I10).
+
+`_RESERVE` is the bound on what a payment can refund (I1).
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -155,7 +158,7 @@ class SqlWriting(SqlReading):
         return self._changes(_RESERVE, of_id=refund.payment_id, amount=refund.counted.minor)
 
     def _hold_what_came_back(self, payment_id: int) -> None:
-        """External refunds are reserved too, where they failed late or are undecided, as far as there is money left."""
+        """Reserve the amounts of external refunds that failed late or are undecided, as far as money is left."""
         of = col(RefundRow.payment_id) == payment_id
         theirs_too = select(_REFUND.c.id).where(of, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
         if self._session.execute(theirs_too).first() is None:
@@ -182,7 +185,7 @@ class SqlWriting(SqlReading):
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=elsewhere))
 
     def _draft_credit_note(self, refund: Refund) -> None:
-        """Its number comes with the provider's answer; that there is one to give is made sure of now."""
+        """A draft gets its number with the provider's answer; this checks now that the next number is free."""
         assert refund.reason
         check_next_number(self._session, self._audit.at.date())
         note = {
@@ -298,7 +301,7 @@ class SqlWriting(SqlReading):
 
 
 def _hold_after(refund: Refund, end: Settlement) -> tuple[bool, datetime | None]:
-    """Does a failure keep the amount reserved, and until when? After a success until a person knows (R14)."""
+    """Does a failure keep the amount reserved, and until when? After a success, until it is acknowledged (R14)."""
     if end.state is not RefundState.FAILED:
         return False, None
     if refund.state is RefundState.SUCCEEDED:
@@ -317,7 +320,7 @@ def _dates(refund: Refund, end: Settlement, *, at: datetime) -> dict[str, dateti
 
 
 def _refunded(refund: Refund) -> int:
-    """What of it counts as refunded, in minor units."""
+    """The part of it that counts as refunded, in minor units."""
     return refund.counted.minor if refund.state.counts_as_refunded else 0
 
 
