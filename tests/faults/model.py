@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 from compiled import share_compiled_statements
 from desk import MERCHANT, Desk, new_invoice
 from faults.databases import DATABASES, NewStore, stores
-from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
+from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof, was_looked_at
 from faults.rows import AtProvider, Books, gave_money, name_of, read_books, share_of
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
@@ -680,7 +680,7 @@ class Refunding(RuleBasedStateMachine):
             if refund["kind"] == "provider" and not refund["provider_reference"] and refund["state"] != "failed":
                 yield f"I6: {refund['id']} is {refund['state']}, and the provider never made it"
         for event in books.events:
-            if event["state"] not in ("applied", "noted"):
+            if not was_looked_at(event):
                 yield f"I7: the event {event['event_key']} is {event['state']}: {event['note']}"
         for payment in books.payments:
             if payment["provider"]:

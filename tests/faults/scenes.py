@@ -108,10 +108,10 @@ class Scene:
             self.sandbox.deliveries(provider.value, drain=True)
 
     def post_comes(self) -> None:
-        """Everything that both providers have to tell so far."""
-        told = [each for provider in Provider for each in self.sandbox.deliveries(provider.value, drain=True)]
+        """Every delivery that both providers have queued so far is ingested."""
+        deliveries = [each for provider in Provider for each in self.sandbox.deliveries(provider.value, drain=True)]
         file = Path(self.desk.folder / "deliveries.jsonl")
-        file.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in told))
+        file.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in deliveries))
         answer = self(f"events ingest {file}")
         assert answer.exit_code in (0, 8), answer
 

@@ -30,21 +30,21 @@ Broken = Iterator[str]
 @dataclass(frozen=True, slots=True)
 class Story:
     name: str
-    tell: Callable[[Scene], Broken]
+    play: Callable[[Scene], Broken]
     provider: str = "adyen"
     # Of the payment, where it is another one than 100.00 EUR by card.
     of: dict[str, Any] = field(default_factory=dict)
     amount: str = "100.00 EUR"
 
 
-def told(story: Story, desk: Desk, spoil: Callable[[ExitStack], None] | None = None) -> list[str]:
+def broken_promises(story: Story, desk: Desk, spoil: Callable[[ExitStack], None] | None = None) -> list[str]:
     """Every promise that is broken; `spoil` makes it a story of a wrong program."""
     scene = Scene(desk, story.provider)
     with ExitStack() as around:
         scene.open(around, story.amount, **story.of)
         if spoil:
             spoil(around)
-        return [*story.tell(scene), *scene.unsound()]
+        return [*story.play(scene), *scene.unsound()]
 
 
 # --- disputes --------------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ def a_dispute_came_before_a_run_claimed(scene: Scene) -> Broken:
 
 
 def another_host_holds_the_lease(scene: Scene) -> Broken:
-    """Nobody here can tell whether that process lives: what it holds is waited for until its lease is over."""
+    """Nobody here knows whether that process lives: what it holds is waited for until its lease is over."""
     scene.left_ready("--amount 40")
     with scene.desk.books.engine.begin() as line:
         line.execute(text("UPDATE refund SET lease_owner = 'another-host|1|1'"))
@@ -186,7 +186,7 @@ def it_was_declined(scene: Scene) -> Broken:
     with patch.object(StripeProvider, "refund", refund):
         answer = scene.refund()
     if answer.exit_code != 6:
-        yield f"I11: it was declined, and the command told otherwise: {answer}"
+        yield f"I11: it was declined, and the command says otherwise: {answer}"
     if scene.invoice.in_flight.minor:
         yield "I6: Stripe said no, and the amount stays reserved"
 

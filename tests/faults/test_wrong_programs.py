@@ -3,18 +3,18 @@
 import pytest
 
 from desk import Desk
-from faults.short_stories import STORIES, Story, told
+from faults.short_stories import STORIES, Story, broken_promises
 from faults.wrong_programs import WRONG_PROGRAMS, WrongProgram
 
 
 @pytest.mark.parametrize("story", STORIES.values(), ids=lambda story: story.name)
 def test_a_short_story_breaks_no_promise(sqlite_desk: Desk, story: Story) -> None:
-    assert told(story, sqlite_desk) == []
+    assert broken_promises(story, sqlite_desk) == []
 
 
 @pytest.mark.parametrize("program", WRONG_PROGRAMS, ids=lambda program: program.name)
 def test_a_wrong_program_is_caught(sqlite_desk: Desk, program: WrongProgram) -> None:
-    broken = told(STORIES[program.stories[0]], sqlite_desk, program.spoil)
+    broken = broken_promises(STORIES[program.stories[0]], sqlite_desk, program.spoil)
     # One that merely stumbles proves nothing: a promise must be what is broken.
     assert [sentence for sentence in broken if sentence.startswith(("I", "R"))], broken
 

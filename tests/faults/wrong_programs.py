@@ -1,6 +1,6 @@
 """Wrong programs: each lacks one mechanism, and the short story about it must show a broken promise.
 
-PYTHONPATH=tests python -m faults.wrong_programs [NAME]. Every story is told of the real program too, and holds there.
+PYTHONPATH=tests python -m faults.wrong_programs [NAME]. With the real program every story holds.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from sqlmodel import col
 from compiled import share_compiled_statements
 from desk import MERCHANT, Desk
 from faults.databases import NewStore, stores
-from faults.short_stories import STORIES, Story, told
+from faults.short_stories import STORIES, Story, broken_promises
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
 from refundcli.domain.dispute import DisputeState
@@ -101,7 +101,7 @@ def _unlisted_event_is_ignored(around: ExitStack) -> None:
 
 def _unlisted_status_is_ignored(around: ExitStack) -> None:
     _instead(stripe_records.StripeRecords, "_doubts", lambda *given: ())(around)
-    _instead(stripe_payments, "dispute_state", lambda told: None)(around)
+    _instead(stripe_payments, "dispute_state", lambda reported: None)(around)
     _instead(stripe_records.StripeRecords, "_disputes_in", lambda *given, **options: ())(around)
 
 
@@ -152,8 +152,8 @@ def _claim_forgets_the_first_send(around: ExitStack) -> None:
 def _decline_is_unknown(around: ExitStack) -> None:
     signal_of = stripe._signal
 
-    def signal(status: int, told: Any) -> Signal:
-        found = signal_of(status, told)
+    def signal(status: int, error: Any) -> Signal:
+        found = signal_of(status, error)
         return Signal.OTHER if found is Signal.DECLINED else found
 
     _instead(stripe, "_signal", signal)(around)
@@ -278,13 +278,13 @@ def main(given: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="refundcli-wrong-") as made, stores("sqlite", Path(made)) as new_store:
         stories = [story for story in STORIES.values() if not wanted.name or _is_of(chosen, story)]
-        broken = {story.name: _told(story, new_store) for story in stories}
+        broken = {story.name: _broken(story, new_store) for story in stories}
         escaped = [program.name for program in chosen if not _caught(program, new_store)]
     wrongs = [sentence for sentences in broken.values() for sentence in sentences]
     for name, sentences in broken.items():
         print("".join(f"VIOLATION {name}: {sentence}\n" for sentence in sentences), end="")
     print(
-        f"short stories: {len(stories)} told, {len(wrongs)} violations; wrong programs: "
+        f"short stories: {len(stories)} played, {len(wrongs)} violations; wrong programs: "
         f"{len(chosen) - len(escaped)} of {len(chosen)} caught, {time.monotonic() - began:.0f} s\n    {summed(wrongs)}"
     )
     return 1 if wrongs or escaped else 0
@@ -296,7 +296,7 @@ def _is_of(programs: Sequence[WrongProgram], story: Story) -> bool:
 
 def _caught(program: WrongProgram, new_store: NewStore) -> bool:
     for name in program.stories:
-        sentences = _told(STORIES[name], new_store, program.spoil)
+        sentences = _broken(STORIES[name], new_store, program.spoil)
         if any(sentence.startswith(("I", "R")) for sentence in sentences):
             print(f"wrong program caught: {program.name}\n    by {name}: {sentences[0].splitlines()[0]}", flush=True)
             return True
@@ -304,14 +304,14 @@ def _caught(program: WrongProgram, new_store: NewStore) -> bool:
     return False
 
 
-def _told(story: Story, new_store: NewStore, spoil: Callable[[ExitStack], None] | None = None) -> list[str]:
+def _broken(story: Story, new_store: NewStore, spoil: Callable[[ExitStack], None] | None = None) -> list[str]:
     with (
         tempfile.TemporaryDirectory(prefix="refundcli-story-") as folder,
         RunningSandbox(merchant_account=MERCHANT) as sandbox,
     ):
         desk = Desk(new_store(), sandbox, Path(folder))
         try:
-            return told(story, desk, spoil)
+            return broken_promises(story, desk, spoil)
         finally:
             desk.books.engine.dispose()
 
