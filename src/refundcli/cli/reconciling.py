@@ -63,6 +63,7 @@ def with_provider(app: App, provider: Provider | None, invoice: str | None, sinc
                 services.policy.number_format,
                 tell=told.add,
                 advance=advance,
+                pending_days=app.settings.refunds.pending_days,
             )
             done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
         _show(app, records.name.label, done, told)
@@ -92,7 +93,14 @@ def with_report(app: App, file: str, provider: Provider) -> None:
 def _compare(app: App, report: AdyenReport, provider: Provider, account: str, told: ToldDifferences) -> Reconciled:
     services = app.services
     comparison = ReportComparison(
-        services.books, report, provider, account, services.clock, services.policy.number_format, tell=told.add
+        services.books,
+        report,
+        provider,
+        account,
+        services.clock,
+        services.policy.number_format,
+        tell=told.add,
+        pending_days=app.settings.refunds.pending_days,
     )
     with progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
         comparison.of_report(advance)
@@ -125,6 +133,10 @@ def _show(app: App, label: str, done: Reconciled, told: ToldDifferences) -> None
     if done.unreviewed:
         updates = "1 provider update" if done.unreviewed == 1 else f"{done.unreviewed} provider updates"
         app.err.say(("! ", DOUBT), f"{updates} could not be compared: refundcli events list --state unreviewed")
+    if done.unconfirmed:
+        refunds = "1 refund has" if done.unconfirmed == 1 else f"{done.unconfirmed} refunds have"
+        app.err.say(("! ", DOUBT), f"{refunds} no outcome to compare: refundcli status")
+    if done.unreviewed or done.unconfirmed:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
     if done.differences:
         raise typer.Exit(ExitCode.REFUSED)

@@ -11,7 +11,7 @@ from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, agreed, check_confirm, require_a_way_to_ask, typed
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import is_inquiry
-from refundcli.domain.errors import RefundcliError, UsageProblem
+from refundcli.domain.errors import OutcomeUnknown, RefundcliError, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.payment_methods import warning as method_warning
@@ -87,6 +87,9 @@ def settle_left_behind(app: App, seen: Preview) -> None:
             earlier, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
         )
         for each in done:
+            if isinstance(each.problem, OutcomeUnknown):
+                # What the provider answered is nowhere else: it is told as an error.
+                raise each.problem
             if each.problem:
                 app.note(f"{each.refund.id}: {each.note}")
 

@@ -31,7 +31,7 @@ class Unreviewed:
     @property
     def blocks(self) -> bool:
         """Stripe's events are hints to ask again, and it is asked before each refund: then only disputes count."""
-        return not self.is_waiting or self.provider is not Provider.STRIPE or "dispute" in self.word
+        return self.needs_a_person or self.provider is not Provider.STRIPE or "dispute" in self.word
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class AlreadyPaid(RuleRefusal):
     def __init__(self, invoice: "Invoice", why: str) -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} {f'has {invoice.paid} paid on it' if invoice.paid else 'is paid'}: {why}.",
+            f"{invoice.number} {f'has {invoice.paid} paid on it' if invoice.paid else 'is or was paid'}: {why}.",
             why=why,
             hint=f"refundcli invoice show {invoice.number}   shows what can be refunded",
         )
@@ -205,7 +205,8 @@ class UnreviewedEvent(RuleRefusal):
 
     def __init__(self, invoice: "Invoice", update: "Unreviewed") -> None:
         who, number = update.provider.label, update.event_id
-        if update.is_waiting:
+        if not update.needs_a_person:
+            # Waiting, or stored before its payment came into the books: only unreviewed updates can be acknowledged.
             message = f"{who} reported {update.word} about the payment of {invoice.number}; it is not applied yet."
             hint = "refundcli events apply"
         else:

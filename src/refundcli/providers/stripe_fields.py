@@ -27,6 +27,11 @@ def id_in(told: object) -> str:
     return id_of(told) if isinstance(told, Mapping) else text_in(told)
 
 
+def text_of(told: object, name: str) -> str:
+    """A text in something that may be an object."""
+    return text_in(told.get(name)) if isinstance(told, Mapping) else ""
+
+
 def currency_of(told: Fields) -> Currency:
     """Raises CannotBeHeld."""
     code = text_in(told.get("currency")).upper()
@@ -47,4 +52,8 @@ def amount_of(told: Fields, name: str, of: Currency) -> Money:
 
 
 def time_of(told: object) -> datetime | None:
-    return datetime.fromtimestamp(told, UTC) if type(told) is int else None
+    """None too where no calendar has that moment."""
+    try:
+        return datetime.fromtimestamp(told, UTC) if type(told) is int else None
+    except (OverflowError, OSError, ValueError):
+        return None

@@ -1,6 +1,6 @@
 """Reading Stripe's charges, refunds and disputes, by Stripe's vocabulary."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from refundcli.domain.currencies import Currency
@@ -17,18 +17,38 @@ from refundcli.services.provider_news import CannotBeHeld
 from refundcli.services.vocabulary import Effect
 
 
-def is_release(refund: Fields, charge: Fields) -> bool:
-    """Is it what was authorised and never captured? Stripe lists it like a refund; no money was taken or moved."""
-    reason = REFUND_REASONS.get(text_in(refund.get("reason")))
-    if reason and reason.effect is Effect.CAPTURE:
-        return True
+def releases_in(refunds: Sequence[Fields], charge: Fields) -> list[Fields]:
+    """What was authorised and never captured. Stripe lists it like a refund; no money was taken or moved.
+
+    The rest of a partial capture is released once, when it is captured: before any refund of the payment. A refund of
+    the same amount that is still on its way moved no money either, and is no release.
+    """
     if not charge.get("captured"):
-        return True
+        return list(refunds)
+    released = [each for each in refunds if _is_never_captured(each)]
+    if not released:
+        rest = sorted((each for each in refunds if _may_be_the_rest(each, charge)), key=_made_at)
+        released = rest[:1]
+    return released
+
+
+def _is_never_captured(refund: Fields) -> bool:
+    reason = REFUND_REASONS.get(text_in(refund.get("reason")))
+    return reason is not None and reason.effect is Effect.CAPTURE
+
+
+def _may_be_the_rest(refund: Fields, charge: Fields) -> bool:
     authorised, captured = charge.get("amount"), charge.get("amount_captured")
     if type(authorised) is not int or type(captured) is not int or captured >= authorised:
         return False
-    moved_money = refund.get("balance_transaction") is not None
-    return refund.get("amount") == authorised - captured and not moved_money
+    is_final, moved_money = refund.get("status") == "succeeded", refund.get("balance_transaction") is not None
+    is_ours = bool(fields.text_of(refund.get("metadata"), "refundcli_refund"))
+    return refund.get("amount") == authorised - captured and is_final and not moved_money and not is_ours
+
+
+def _made_at(refund: Fields) -> int:
+    created = refund.get("created")
+    return created if type(created) is int else 0
 
 
 def why_unsupported(charge: Fields) -> str:
@@ -92,6 +112,11 @@ def _taken(dispute: Fields, of: Currency) -> Money | None:
         return from_provider_minor(Provider.STRIPE, max(total, 0), of)
     except UnreadableAmount:
         return None
+
+
+def is_odd(refund: Fields, of: Currency) -> bool:
+    """Is it over nothing, or in another currency than its payment? Such a refund cannot be counted."""
+    return not refund.get("amount") or fields.currency_of(refund) != of
 
 
 def amount_or_none(thing: Fields) -> Money | None:

@@ -116,9 +116,9 @@ class StripeRecords:
         disputes = [] if charge.get("disputed") is False else list(self._pages(self._client.v1.disputes.list, about))
         captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
         listed = list(self._refunds_of(charge))
-        released = [each for each in listed if objects.is_release(each, charge)]
+        released = objects.releases_in(listed, charge)
         refunds = [self._refund_news(each, references) for each in listed if each not in released]
-        doubts = self._doubts(listed, disputes, references)
+        doubts = self._doubts(listed, disputes, references, of)
         if text_in(charge.get("status")) not in CHARGE_STATUSES:
             doubts = (*doubts, self._doubt("charge", charge, references))
         never_taken = sum((fields.amount_of(each, "amount", of) for each in released), zero(of))
@@ -148,14 +148,14 @@ class StripeRecords:
             provider=self.name,
             references=references,
             captured=fields.amount_of(intent, received, of),
-            refunded=sum((each.amount for each in refunds if each.state in _GIVEN), zero(of)),
+            refunded=sum((each.amount for each in refunds if _is_given(each, of)), zero(of)),
             processing=False,
             disputes=self._disputes_in(disputes, references, of, asked_at),
             refunds=tuple(refunds),
             asked_at=asked_at,
             why_not_refundable=objects.why_not_refundable(disputes),
             unsupported=objects.why_unsupported(intent),
-            doubts=self._doubts(listed, disputes, references),
+            doubts=self._doubts(listed, disputes, references, of),
         )
 
     def _refunds_of(self, charge: Fields) -> Iterable[Fields]:
@@ -231,12 +231,19 @@ class StripeRecords:
         return tuple(disputes)
 
     def _doubts(
-        self, refunds: Sequence[Fields], disputes: Sequence[Fields], references: tuple[str, ...]
+        self, refunds: Sequence[Fields], disputes: Sequence[Fields], references: tuple[str, ...], of: Currency
     ) -> tuple[Doubt, ...]:
-        """What is in a state that no list of Stripe's has (R13)."""
+        """What is in a state that no list of Stripe's has, and refunds that contradict their payment (R13)."""
         unlisted = [("refund", each) for each in refunds if refund_meaning(text_in(each.get("status"))) is None]
         unlisted += [("dispute", each) for each in disputes if objects.dispute_state(each) is DisputeState.UNKNOWN]
-        return tuple(self._doubt(kind, each, references) for kind, each in unlisted)
+        found = [self._doubt(kind, each, references) for kind, each in unlisted]
+        return (*found, *(self._odd_amount(each, references) for each in refunds if objects.is_odd(each, of)))
+
+    def _odd_amount(self, refund: Fields, references: tuple[str, ...]) -> Doubt:
+        amount, code = said(refund.get("amount")) or "0", said(refund.get("currency")).upper()
+        why = f"refund {said(refund.get('id'))} is over {amount} {code} in Stripe's units, of a payment it cannot be of"
+        word = f"refund amount {amount} {code}"[:60]
+        return Doubt(self.name, references, word, fields.id_of(refund), why, self.account)
 
     def _doubt(self, kind: str, thing: Fields, references: tuple[str, ...]) -> Doubt:
         return Doubt(
@@ -379,6 +386,10 @@ class StripeRecords:
             lines = told.get("data") if isinstance(told, Mapping) else None
             return lines if isinstance(lines, list) else []
         return self._pages(partial(self._client.v1.invoices.line_items.list, fields.id_of(invoice)), {})
+
+
+def _is_given(refund: RefundNews, of: Currency) -> bool:
+    return refund.state in _GIVEN and refund.amount.currency == of
 
 
 def _references(charge: Fields) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import zero
 from refundcli.domain.refund import Refund
 from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.ports import Books, Reading, Writing
@@ -52,7 +53,8 @@ def acknowledge_loss(number: str, *, memo: str, books: Books) -> Invoice:
 
     def know(tx: Writing) -> Invoice:
         invoice = invoice_named(tx, number)
-        if not invoice.loss:
+        known = (payment.loss_acknowledged or zero(invoice.currency) for payment in invoice.payments)
+        if not any(payment.loss > seen for payment, seen in zip(invoice.payments, known, strict=True)):
             raise NoLoss(invoice)
         tx.acknowledge_loss(invoice, memo=memo)
         return invoice_named(tx, number)

@@ -30,6 +30,10 @@ def apply_dispute(tx: Writing, news: DisputeNews, *, evidence: str, is_complete:
     if news.reference in payment.references:
         # Where the account is not set up for it, a dispute comes under the payment's own reference.
         news = replace(news, reference="")
+    owner = tx.payment_of_dispute(news.provider, news.account, news.reference) if news.reference else None
+    if owner and owner[1].id != payment.id:
+        note = f"{news.reference} is known as a dispute of {owner[0].number}, and named with {invoice.number}"
+        return Heard(EventState.UNREVIEWED, note)
     if news.amount and news.amount.currency != payment.captured.currency:
         # A bank disputes in its own currency; what it takes is reported in ours later, or not at all: then it is all.
         news = replace(news, amount=None)

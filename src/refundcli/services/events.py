@@ -14,7 +14,16 @@ from refundcli.services.decide_dispute import decide_dispute
 from refundcli.services.deliveries import DeliveryRefused, Flaw
 from refundcli.services.hear_news import hear_all, worst_of
 from refundcli.services.ports import Books, Clock, DeliveryReader, EventReader, Reading, WouldContradict, Writing
-from refundcli.services.provider_news import CannotBeHeld, Doubt, EventState, NewEvent, News, PaymentTruth, StoredEvent
+from refundcli.services.provider_news import (
+    ACKNOWLEDGED,
+    CannotBeHeld,
+    Doubt,
+    EventState,
+    NewEvent,
+    News,
+    PaymentTruth,
+    StoredEvent,
+)
 from refundcli.services.take_in import apply_snapshot
 from refundcli.services.vocabulary import Effect
 
@@ -322,9 +331,11 @@ def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers,
 
     def write(tx: Writing) -> StoredEvent:
         stored = event_numbered(tx, number)
-        if stored.state is not EventState.UNREVIEWED:
-            raise NothingToReview(stored)
         word = stored.event.kind
+        # How a dispute stands may be decided again: nothing else may ever be reported of it.
+        again = bool(decision) and is_about_a_dispute(word) and stored.note.startswith(ACKNOWLEDGED)
+        if stored.state is not EventState.UNREVIEWED and not again:
+            raise NothingToReview(stored)
         if decision and not is_about_a_dispute(word):
             raise NotOfADispute(stored, decision)
         if not decision and is_about_a_dispute(word):

@@ -119,7 +119,7 @@ class CannotMatch(Refused):
 def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refund]:
     """The external refund and the record that it is. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
     external = to_adopt(reading, name)
-    record = reading.refund(record_id)
+    record = reading.refund(record_id) or _with_note(reading, record_id)
     shares = {share.payment_id for share in _other_shares(reading, external)}
     is_near = record is not None and (record.invoice_id == external.invoice_id or record.payment_id in shares)
     if record is None or not is_near or record.kind is not RefundKind.RECORD:
@@ -133,6 +133,12 @@ def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refun
     if record.amount != external.amount:
         raise CannotMatch(external, record, f"one is {external.amount}, the other {record.amount}")
     return external, record
+
+
+def _with_note(reading: Reading, number: str) -> Refund | None:
+    """The record whose credit note has this number: that is what a person sees."""
+    note = reading.credit_note(number)
+    return reading.refund(note.refund_id) if note else None
 
 
 def match(name: str, record_id: str, *, books: Books) -> Refund:

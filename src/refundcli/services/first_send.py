@@ -78,6 +78,11 @@ class Snapshot:
         """Does the provider have this very refund already?"""
         return self.payment is not None and own_refund_in(self.payment, refund.id) is not None
 
+    def sent_at(self, refund: Refund, now: datetime) -> datetime:
+        """When the provider made this refund, at the latest now: the age of its key is counted from then (I8)."""
+        found = own_refund_in(self.payment, refund.id) if self.payment else None
+        return min(found.created_at, now) if found and found.created_at else now
+
 
 def snapshot_of(place: PaymentPlace, *, providers: Providers, clock: Clock) -> Snapshot:
     """Ask the provider for a payment. Raises ProviderUnreachable, CannotBeHeld."""
@@ -159,7 +164,8 @@ def claim(
                 fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
                 return None
         lease = new_lease(now, policy.sending_seconds)
-        return tx.claim(refund, owner=lease.owner, until=lease.until, at=now)
+        at = snapshot.sent_at(refund, now) if snapshot else now
+        return tx.claim(refund, owner=lease.owner, until=lease.until, at=at)
 
     return books.write(write)
 

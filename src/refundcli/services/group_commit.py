@@ -112,7 +112,7 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     said += [(part, found, False) for part, found in group.looked_up if found is not None]
     for part, answer, first_send in said:
         assert answer
-        refund = _as_sent(tx, part.refund, bench)
+        refund = _as_sent(tx, part, bench)
         take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
     for part in group.to_drop:
         drop_unsent_in(tx, [part.refund], clock=clock, policy=policy)
@@ -129,12 +129,13 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     written.read = [(part, now[part.refund.id]) for part in group.to_read]
 
 
-def _as_sent(tx: Writing, refund: Refund, bench: Bench) -> Refund:
+def _as_sent(tx: Writing, part: Part, bench: Bench) -> Refund:
     """What the provider has was sent: one that is `ready` was sent before these books were restored from a backup."""
+    refund, now = part.refund, bench.clock.now()
     if refund.state is not RefundState.READY:
         return refund
-    now = bench.clock.now()
-    return tx.claim(refund, owner=bench.worker, until=now, at=now) or refund
+    at = part.snapshot.sent_at(refund, now) if part.snapshot else now
+    return tx.claim(refund, owner=bench.worker, until=now, at=at) or refund
 
 
 def _claim(tx: Writing, group: Group, bench: Bench, written: Written) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.domain.refund import Refund
+from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.applied import Heard, payment_referenced
 from refundcli.services.apply_capture import apply_capture
@@ -202,6 +202,12 @@ def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> Heard:
     if news.amount.currency != payment.captured.currency:
         note = f"is in {news.amount.currency}, the payment of {invoice.number} in {payment.captured.currency}"
         return Heard(EventState.UNREVIEWED, note)
+    if not news.amount:
+        return Heard(EventState.UNREVIEWED, f"is a refund of {invoice.number} over nothing")
+    named = tx.refund(news.refund_id) if news.refund_id and news.state not in _GIVEN else None
+    if named and named.provider_reference:
+        note = f"says that {named.id} is {news.state}, under another reference than {named.provider_reference}"
+        return Heard(EventState.UNREVIEWED, note, refund=named)
     records = _unmatched_records(invoice, payment) if news.state in _GIVEN else []
     record = _record_of_it(records, news)
     if record:
@@ -229,9 +235,14 @@ def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
 def _record_of_it(records: Sequence[Refund], news: RefundNews) -> Refund | None:
     """R12 sends people to the dashboard, and then to `mark-refunded`: that record and this refund are one.
 
-    A record that names another reference may be another refund; one without a name is the first that fits.
+    A record that names another reference may be another refund; one without a name is the first that fits. One that
+    says by which other way the money went, or that it went instead of a refund that failed, is another refund.
     """
     alike = [record for record in records if record.amount == news.amount and record.out_of_band]
     named = [record for record in alike if record.out_of_band and record.out_of_band.reference == news.reference]
-    unnamed = [record for record in alike if record.out_of_band and not record.out_of_band.reference]
+    unnamed = [record for record in alike if record.out_of_band and _is_unnamed(record.out_of_band)]
     return next(iter([*named, *unnamed]), None)
+
+
+def _is_unnamed(told: OutOfBand) -> bool:
+    return not (told.reference or told.method or told.after_failed)

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from refundcli.domain.eligibility import Intent, refund_blockers
+from refundcli.domain.eligibility import Intent, refund_blockers, why_not_by_method
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
-from refundcli.domain.payment_methods import why_not_this_way
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate, UnsupportedRefund
@@ -128,11 +127,7 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
 
 def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money) -> None:
     """Raises UnsupportedRefund where the payment's method does not allow such a refund from here (R12)."""
-    if payment.provider is None:
-        return
-    given = payment.refunded + payment.returned_elsewhere + payment.reserved
-    is_partial = amount != payment.captured or bool(given)
-    why = why_not_this_way(payment.provider, payment.method, is_partial=is_partial)
+    why = why_not_by_method(payment, amount)
     if why:
         raise UnsupportedRefund(invoice, payment, why)
 

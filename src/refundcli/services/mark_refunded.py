@@ -37,7 +37,8 @@ class MarkRequest:
 
     @property
     def intent(self) -> Intent:
-        return Intent(self.reason, self.dispute_decision, after_failed=bool(self.out_of_band.after_failed))
+        failed = bool(self.out_of_band.after_failed)
+        return Intent(self.reason, self.dispute_decision, after_failed=failed, amount=self.amount)
 
     @property
     def content(self) -> str:
@@ -164,6 +165,8 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         if left < amount:
             raise OverRefund(invoice, amount, left, action=Action.MARK_REFUNDED)
         reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
+    if amount and not (request.allow_duplicate or told.after_failed):
+        _refuse_known(invoice, [Share(payment, amount) for payment in invoice.payments])
     shares = shares_of(
         invoice,
         amount,

@@ -26,6 +26,7 @@ from refundcli.services.provider_news import (
 )
 from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
+from refundcli.services.vocabulary import CaptureChange
 
 if TYPE_CHECKING:
     from refundcli.services.invoice_block import InvoiceBlock
@@ -208,6 +209,15 @@ class PaymentLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """One capture of a payment as it was reported last."""
+
+    change: CaptureChange
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class EventFilter:
     state: EventState | None = None
     provider: Provider | None = None
@@ -266,8 +276,8 @@ class Reading(RefundReading, RunReading, Protocol):
         """The payment of a dispute that is known by its own reference."""
         ...
 
-    def is_captured_in_full(self, payment: Payment) -> bool:
-        """Do the captures that are known add up to what the invoices here have of it?"""
+    def captures(self, payment: Payment) -> dict[str, Capture]:
+        """What was reported of each capture of the payment, by its reference."""
         ...
 
     def losses(self) -> list[Invoice]:

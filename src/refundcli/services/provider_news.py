@@ -157,6 +157,10 @@ class UnreadablePayment:
     why: str
 
 
+# How the note of an event begins that a person has acknowledged.
+ACKNOWLEDGED = "acknowledged by"
+
+
 class EventState(StrEnum):
     """What became of an event that was stored."""
 

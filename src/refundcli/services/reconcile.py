@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind
 from refundcli.services.finding import invoice_named
+from refundcli.services.leases import is_live
 from refundcli.services.pages import invoice_pages
 from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Writing
 from refundcli.services.provider_news import CannotBeHeld, PaymentTruth, UnreadablePayment
@@ -17,6 +20,8 @@ from refundcli.services.status import compared_name
 from refundcli.services.take_in import TakenIn, payments_told, take_in
 
 _AT_ONCE = 100
+# A refund that was accepted longer ago than this has had time enough; the settings may say otherwise.
+PENDING_DAYS = 5
 
 Tell = Callable[[Difference, bool], None]
 Advance = Callable[[int], None]
@@ -24,9 +29,10 @@ Advance = Callable[[int], None]
 
 @dataclass(slots=True)
 class Reconciled:
-    """What a comparison came to; `by_kind` and `money` are about what differed, `repaired` of it is taken in.
+    """What a comparison came to: `by_kind` and `money` of what differed, `repaired` of what was taken in.
 
-    `unreviewed`: what could not be compared, because a person must look at it first (R15).
+    What could not be compared (R15): `unreviewed` updates, which a person looks at first, and `unconfirmed` refunds,
+    whose outcome nobody knows or which have been pending for too long.
     """
 
     compared: int = 0
@@ -35,6 +41,7 @@ class Reconciled:
     repaired: int = 0
     changed: int = 0
     unreviewed: int = 0
+    unconfirmed: int = 0
 
     @property
     def differences(self) -> int:
@@ -59,6 +66,7 @@ class Comparison:
     number_format: str
     tell: Tell
     advance: Advance = lambda count: None
+    pending_days: int = PENDING_DAYS
 
     def of_invoice(self, number: str) -> Reconciled:
         """One invoice, payment by payment. Raises InvoiceNotFound, ProviderUnreachable."""
@@ -70,6 +78,8 @@ class Comparison:
                 self._take_in_one(done, invoice.number, payment.id, truth)
         now = self.books.read(lambda tx: invoice_named(tx, number))
         done.unreviewed = sum(each.needs_a_person for payment in now.payments for each in payment.unreviewed)
+        overdue = self.clock.now() - timedelta(days=self.pending_days)
+        done.unconfirmed = sum(is_unconfirmed(each, self.clock.now(), overdue) for each in now.refunds)
         return done
 
     def of_everything(self, *, since: date | None) -> Reconciled:
@@ -84,6 +94,7 @@ class Comparison:
             self._ask_for(done, invoice, payment)
             self.advance(1)
         done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
+        done.unconfirmed = unconfirmed(self.books, self.records.name, now=self.clock.now(), days=self.pending_days)
         self.books.write(lambda tx: tx.set_sync_state(compared_name(self.records.name), f"{done.differences}"))
         return done
 
@@ -154,6 +165,23 @@ class Comparison:
                     young = since is None or (payment.paid_on or invoice.issued_on) >= since
                     if known and young and seen.isdisjoint(payment.references):
                         yield invoice, payment
+
+
+def unconfirmed(books: Books, provider: Provider, *, now: datetime, days: int) -> int:
+    """How many refunds of a provider have no outcome to compare; `days`: pending for longer is too long (R15)."""
+    states = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
+    refunds = books.read(lambda tx: tx.refunds_in(*states))
+    overdue = now - timedelta(days=days)
+    return sum(is_unconfirmed(refund, now, overdue) for refund in refunds if refund.provider is provider)
+
+
+def is_unconfirmed(refund: Refund, now: datetime, overdue: datetime) -> bool:
+    """Is its outcome open, and nobody working on it; or is it pending since before `overdue`?"""
+    if refund.state is RefundState.PENDING:
+        return refund.created_at < overdue
+    if refund.state is RefundState.AWAITING_APPROVAL:
+        return True
+    return bool(refund.state.unfinished and refund.sending and not is_live(refund.sending, now))
 
 
 def _unknown_payment(truth: PaymentTruth) -> Difference:

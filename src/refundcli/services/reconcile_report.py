@@ -27,7 +27,7 @@ from refundcli.services.provider_news import (
     RefundNews,
     Update,
 )
-from refundcli.services.reconcile import Advance, Reconciled, Tell
+from refundcli.services.reconcile import PENDING_DAYS, Advance, Reconciled, Tell, unconfirmed
 from refundcli.services.reports import Report, ReportRow, RowPart
 from refundcli.services.status import compared_name
 from refundcli.services.vocabulary import CaptureChange, Effect
@@ -65,6 +65,7 @@ class ReportComparison:
     clock: Clock
     number_format: str
     tell: Tell
+    pending_days: int = PENDING_DAYS
     done: Reconciled = field(default_factory=Reconciled)
 
     def of_report(self, advance: Advance) -> None:
@@ -81,6 +82,7 @@ class ReportComparison:
             at = ("", self.account, "report", self.account, "no row of this merchant account")
             self._told(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
         self.done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
+        self.done.unconfirmed = unconfirmed(self.books, self.provider, now=self.clock.now(), days=self.pending_days)
         if self.report.rows:
             self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
         return self.done
@@ -106,7 +108,7 @@ class ReportComparison:
     def _of_payment(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
         for row in rows:
             if row.needs_review:
-                yield self._unreviewed(line, row)
+                yield self._unreviewed(line, row, row.needs_review)
         clear = [row for row in rows if not row.needs_review]
         captures = [row for row in clear if row.effect is Effect.CAPTURE]
         # A capture that cannot be read leaves the sum open.
@@ -116,15 +118,19 @@ class ReportComparison:
             yield from self._refunds(line, [row for row in clear if row.effect is Effect.REFUND])
             yield from self._disputes(line, [row for row in clear if row.effect is Effect.DISPUTE])
         missing = [row for row in captures if _changes(row) not in (None, CaptureChange.ADDED)]
-        yield from self._not_captured(line, missing)
+        if missing:
+            # What was taken after one of them failed was captured again.
+            first = min(row.booked_at for row in missing)
+            again = [row for row in captures if _changes(row) is CaptureChange.ADDED and row.booked_at > first]
+            yield from self._captures(line, [*missing, *again])
 
-    def _unreviewed(self, line: PaymentLine, row: ReportRow) -> _Wish:
-        """A row of an unlisted type, or one that contradicts itself, is shown and never applied (R13)."""
-        there = f"line {row.line}: {row.needs_review}"
+    def _unreviewed(self, line: PaymentLine, row: ReportRow, why: str) -> _Wish:
+        """A row of an unlisted type, or one that contradicts itself or another, is shown and never applied (R13)."""
+        there = f"line {row.line}: {why}"
         reference = row.modification_reference or line.reference
         at = (line.invoice, reference, "report line", "", there, row.amount)
         difference = Difference(DifferenceKind.STATUS, self.provider, *at)
-        return _Wish(self._doubt(line.reference, row, row.needs_review), self._evidence(row), difference, row)
+        return _Wish(self._doubt(line.reference, row, why), self._evidence(row), difference, row)
 
     def _doubt(self, payment: str, row: ReportRow, why: str) -> Doubt:
         reference = row.modification_reference or payment
@@ -133,11 +139,11 @@ class ReportComparison:
     def _evidence(self, row: ReportRow) -> str:
         return f"report {self.report.name} line {row.line}"
 
-    def _not_captured(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
-        """What was not taken after all. Whether that is known is seen when it is applied."""
+    def _captures(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+        """What was not taken after all, or taken again. Whether that is known is seen when it is applied."""
         for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
             change = _changes(row)
-            if row.amount is None or change is None:
+            if row.amount is None or change is None or row.part in (RowPart.WHOLE, RowPart.INSTALMENT):
                 continue
             reference = row.modification_reference or line.reference
             news = CaptureNews(
@@ -163,17 +169,24 @@ class ReportComparison:
 
     def _refunds(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
         for reference, told in _by_reference(rows).items():
+            odd = _other_amount(told)
+            if odd:
+                yield self._unreviewed(line, odd, f"the rows of {reference} have different amounts")
+                continue
             last = max(told, key=lambda row: _RANK.index(_state(row)))
             last = replace(last, amount=_refund_amount(last, told))
             known = _known(line, reference, last.merchant_reference)
-            again = _made_again(told, known)
-            if again and known:
-                at = (line.invoice, reference, "refund", known.state, RefundState.SUCCEEDED, again.amount, known.id)
-                self._told(Difference(DifferenceKind.STATUS, self.provider, *at), repaired=False)
             wish = self._refund(line, reference, last, known)
             if wish:
                 yield wish
-            elif known and known.is_unadopted and last.amount:
+            again = _made_again(told, known)
+            if again and again.amount:
+                # It follows the failure: what was free again is held until a person has decided (R14).
+                news = self._refund_news(line, reference, again, again.amount, known)
+                at = (line.invoice, reference, "refund", RefundState.FAILED, RefundState.SUCCEEDED, again.amount)
+                difference = Difference(DifferenceKind.STATUS, self.provider, *at, known.id if known else "")
+                yield _Wish(news, self._evidence(again), difference, again)
+            elif not wish and known and known.is_unadopted and last.amount:
                 of = (line.invoice, reference, "refund", "no credit note", str(last.amount), last.amount, known.id)
                 self._told(Difference(DifferenceKind.UNADOPTED, self.provider, *of), repaired=False)
 
@@ -181,11 +194,19 @@ class ReportComparison:
         state = _state(row)
         if row.amount is None or (known is not None and known.amount == row.amount and not _is_news(known, state)):
             return None
-        news = RefundNews(
+        news = self._refund_news(line, reference, row, row.amount, known)
+        difference = _refund_differs(line, known, news)
+        return _Wish(news, self._evidence(row), difference, row, _is_expected(known, state))
+
+    def _refund_news(
+        self, line: PaymentLine, reference: str, row: ReportRow, amount: Money, known: RefundLine | None
+    ) -> RefundNews:
+        state = _state(row)
+        return RefundNews(
             provider=self.provider,
             reference=reference,
             payment_references=(line.reference,),
-            amount=row.amount,
+            amount=amount,
             state=state,
             status=row.word,
             account=self.account,
@@ -195,8 +216,6 @@ class ReportComparison:
             created_at=row.booked_at,
             reported_at=row.booked_at,
         )
-        difference = _refund_differs(line, known, news)
-        return _Wish(news, self._evidence(row), difference, row, _is_expected(known, state))
 
     def _disputes(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
         """Each dispute by itself, in the order of its events. Whether it is known is seen when it is applied."""
@@ -314,12 +333,23 @@ def _known(line: PaymentLine, reference: str, merchant_reference: str) -> Refund
 
 
 def _made_again(told: Sequence[ReportRow], known: RefundLine | None) -> ReportRow | None:
-    """Adyen may try by itself after a late failure: then the money is gone, although the refund here failed."""
-    if known is None or known.state is not RefundState.FAILED or known.came_back_at is None:
-        return None
+    """Adyen may try by itself after a failure: then the money is gone, although the refund here failed, or is about to.
+
+    The newest row that says so; None where the money came back after all.
+    """
     failures = [row.booked_at for row in told if _state(row) is RefundState.FAILED]
-    since = max(failures, default=known.came_back_at)
-    return next((row for row in told if _state(row) is RefundState.SUCCEEDED and row.booked_at > since), None)
+    failed_here = known.came_back_at if known and known.state is RefundState.FAILED else None
+    since = max(failures, default=failed_here)
+    if since is None or any(_state(row) is RefundState.REVERSED for row in told):
+        return None
+    later = [row for row in told if _state(row) is RefundState.SUCCEEDED and row.booked_at > since]
+    return max(later, key=lambda row: row.booked_at, default=None)
+
+
+def _other_amount(told: Sequence[ReportRow]) -> ReportRow | None:
+    """A row that says another amount of a refund on its way, or made, than the row before it."""
+    rows = [row for row in told if _state(row) in _GIVEN and row.part in (RowPart.SENT, RowPart.DONE) and row.amount]
+    return next((row for row in rows if row.amount != rows[0].amount), None)
 
 
 def _is_news(known: RefundLine, state: RefundState) -> bool:

@@ -106,10 +106,17 @@ def _apply(
         heard.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
     for refund in truth.refunds:
         heard.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
-    doubts = [*truth.doubts, *(_doubt(truth, news, result) for news, result in heard if _needs_a_person(result))]
+    known = {each.object_id for each in truth.doubts}
+    doubts = [
+        *truth.doubts,
+        *(_doubt(truth, news, it) for news, it in heard if _needs_a_person(it) and news.reference not in known),
+    ]
     for doubt in doubts:
         tx.store_unreviewed(doubt_event(doubt, truth.asked_at, livemode=_livemode(truth)), doubt.why)
     changed = sum(result.changed for _, result in heard)
+    if any(not dispute.reference for dispute in truth.disputes):
+        # There is one, and no list names it: then the placeholder stands for it.
+        return changed
     now = tx.invoice(invoice.number)
     assert now
     standing = next(p for p in now.payments if p.id == payment.id)

@@ -85,6 +85,8 @@ def dispute_news(
     amount = None if payment.dispute_amount is None else Money(payment.dispute_amount, captured.currency)
     if known is None:
         return _placeholder(payment, amount)
+    if known.reported_at is not None and _is_less(payment.dispute, amount, known):
+        return Kept("the provider reported its dispute as open, and over more" if amount else "its dispute is open")
     if before is Dispute.LOST and amount is None and known.status != IMPORTED:
         # The provider has reported how much; a file that does not say it knows no better.
         return None
@@ -94,6 +96,13 @@ def dispute_news(
     if payment.dispute is Dispute.LOST:
         return replace(known, state=DisputeState.LOST, status=IMPORTED, amount=amount)
     return replace(known, state=DisputeState(payment.dispute.value), amount=amount or known.amount)
+
+
+def _is_less(dispute: Dispute, amount: Money | None, known: DisputeRecord) -> bool:
+    """Would the file end what the provider reported as open, or make less of it? Only the provider ends it (R11)."""
+    if known.state not in (DisputeState.OPEN, DisputeState.UNKNOWN):
+        return False
+    return dispute is Dispute.WON or (amount is not None and (known.amount is None or amount < known.amount))
 
 
 def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:

@@ -17,7 +17,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports import Settlement
-from refundcli.services.provider_news import EventState, NewEvent, RefundNews, StoredEvent
+from refundcli.services.provider_news import ACKNOWLEDGED, EventState, NewEvent, RefundNews, StoredEvent
 from refundcli.store.reading import REFUSED_DELIVERY
 from refundcli.store.rows import event_of, row_of
 from refundcli.store.share_writing import SqlShareWriting
@@ -289,7 +289,7 @@ class SqlProviderWriting(SqlShareWriting):
 
     def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
         said = f" ({memo})" if memo else ""
-        note = f"acknowledged by {self._audit.operator}{said}; {event.note}"
+        note = f"{ACKNOWLEDGED} {self._audit.operator}{said}; {event.note}"
         self.mark_event(event, EventState.APPLIED, note)
         after = {"state": EventState.APPLIED, "note": note}
         self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, after)

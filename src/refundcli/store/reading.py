@@ -12,7 +12,7 @@ from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice, OtherShare, Payment
-from refundcli.domain.money import zero
+from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.services.vocabulary import CaptureChange
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         Account,
         AuditEntry,
         Beside,
+        Capture,
         CreditNoteFilter,
         EventFilter,
         InvoiceFilter,
@@ -152,10 +153,14 @@ class SqlReading(SqlRunReading):
         payments = [p for p in invoice.payments if found and p.id == found[1]] if invoice else []
         return (invoice, payments[0]) if invoice and payments else None
 
-    def is_captured_in_full(self, payment: Payment) -> bool:
-        query = select(func.coalesce(func.sum(CaptureRow.amount), 0))
-        taken = query.where(CaptureRow.payment_id == payment.home_id, CaptureRow.state == CaptureChange.ADDED)
-        return int(self._session.exec(taken).one()) >= payment.allocated_in_all.minor
+    def captures(self, payment: Payment) -> "dict[str, Capture]":
+        from refundcli.services.ports import Capture
+
+        unit = payment.allocated.currency
+        rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id))
+        return {
+            row.reference: Capture(CaptureChange(row.state), Money(row.amount, unit), row.reported_at) for row in rows
+        }
 
     def losses(self) -> list[Invoice]:
         query = select(InvoiceRow.number).where(col(InvoiceRow.id).in_(sql.select(_PAYMENT.c.invoice_id).where(LOSS)))
