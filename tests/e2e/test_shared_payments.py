@@ -1,5 +1,8 @@
 """One provider payment that pays several invoices: each is refunded within its share, and nothing goes back twice."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 from sqlalchemy import text
 
@@ -9,6 +12,7 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.ports import NewPayment
 from refundcli.store.checking import findings
+from webhooks import STRIPE_SECRET, settle_secrets
 
 _BOTH = "pi_both"
 
@@ -142,6 +146,22 @@ def test_one_payment_known_as_two_is_a_difference_that_bars_the_refund_of_both(d
     assert any("another payment" in each["here"] for each in listed["differences"])
     assert desk.refunded_at_provider(_BOTH) == []
     assert desk.invoice("INV-B").payments[0].references == (charge,)
+    assert findings(desk.books) == []
+
+
+def test_events_of_one_payment_known_as_two_are_applied_and_refund_neither(desk: Desk) -> None:
+    settle_secrets(desk)
+    _known_by_two_ids(desk)
+    desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
+    desk.sandbox.dashboard_refund(_BOTH, 3000)
+    desk.sandbox.dispute(_BOTH, "warning_needs_response", amount=1000)
+    file = desk.folder / "deliveries.jsonl"
+    file.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in desk.sandbox.deliveries("stripe")))
+    desk.json(f"events ingest {file}")
+    desk("events apply")
+    for number in ("INV-A", "INV-B"):
+        assert desk(f"refund {number} --full --reason other --yes").exit_code == 3
+    assert desk.refunded_at_provider(_BOTH) == [3000]
     assert findings(desk.books) == []
 
 
