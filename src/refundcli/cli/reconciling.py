@@ -152,8 +152,8 @@ def match_refund(app: App, name: str, record_id: str) -> None:
         app.show_object(shapes.refund(matched))
 
 
-def adopt_refund(app: App, name: str, *, reason: str, memo: str) -> None:
-    """Raises RefundNotFound, NotToAdopt, UnknownReason."""
+def adopt_refund(app: App, name: str, *, reason: str, memo: str, number: str) -> None:
+    """Raises RefundNotFound, NotToAdopt, NoShare, UnknownReason."""
     services = app.services
     found = services.books.read(lambda tx: to_adopt(tx, name))
     if not reason and app.may_ask:
@@ -167,6 +167,7 @@ def adopt_refund(app: App, name: str, *, reason: str, memo: str) -> None:
         books=services.books,
         clock=services.clock,
         number_format=services.policy.number_format,
+        of_invoice=number,
     )
     if app.for_people:
         note = adopted.credit_note.number if adopted.credit_note else ""

@@ -12,7 +12,7 @@ from refundcli.documents.table_file import REJECTION_COLUMNS
 from refundcli.domain.currencies import Currency
 from refundcli.domain.errors import did_you_mean
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
-from refundcli.services.bad_rows import BadRow, Problem
+from refundcli.services.bad_rows import ONE_INVOICE, BadRow, Problem
 from refundcli.services.ports import NewInvoice, NewPayment
 
 REQUIRED = ("number", "customer", "currency", "total", "status", "issued_on")
@@ -80,7 +80,7 @@ class Seen:
     def check_reference(self, cells: Cells, provider: Provider | None, reference: str) -> None:
         if provider and reference and (line := self.line_of_payment(f"{provider} {reference}", cells.line)):
             what = f"The {provider.label} payment is on line {line} already."
-            cells.refuse("payment_reference", "duplicate-payment", what, "A payment belongs to one invoice.")
+            cells.refuse("payment_reference", "duplicate-payment", what, ONE_INVOICE)
 
     def check_invoice_reference(self, cells: Cells, reference: str) -> None:
         if reference and (line := self.line_of_reference(reference, cells.line)):

@@ -35,6 +35,19 @@ class Unreviewed:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherShare:
+    """What another invoice has of the same provider payment. `given`: reserved, refunded or returned elsewhere."""
+
+    payment_id: int
+    invoice_number: str
+    allocated: Money
+    given: Money
+    refunds: tuple[Refund, ...] = ()
+    opening_returned: Money | None = None
+    opening_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Payment:
     """Money taken for an invoice, in the invoice's currency.
 
@@ -67,11 +80,29 @@ class Payment:
     paid_on: date | None = None
     opening_returned: Money | None = None
     opening_at: datetime | None = None
+    share_of: int | None = None
+    other_shares: tuple[OtherShare, ...] = ()
+
+    @property
+    def home_id(self) -> int:
+        """The payment with the provider's ids, the disputes and the captures: this one, or the first share."""
+        return self.id if self.share_of is None else self.share_of
+
+    @property
+    def allocated_in_all(self) -> Money:
+        """What all invoices here have of the provider's payment."""
+        return sum((share.allocated for share in self.other_shares), self.allocated)
 
     @property
     def reference(self) -> str:
         """The name a person gives this payment: the provider's id, or its place when it has none."""
         return self.references[0] if self.references else ""
+
+    @property
+    def captured_in_all(self) -> Money:
+        """What was captured for all of these invoices."""
+        reported = self.provider_captured
+        return self.allocated_in_all if reported is None else min(self.allocated_in_all, reported)
 
     @property
     def captured(self) -> Money:
@@ -82,8 +113,13 @@ class Payment:
     @property
     def remaining(self) -> Money:
         """Captured, and not refunded, reserved or credited; at least zero."""
-        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor + self.credited.minor
-        return Money(max(self.captured.minor - given, 0), self.captured.currency)
+        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
+        left = self.captured.minor - given - self.credited.minor
+        if self.other_shares and self.provider_captured is not None:
+            # All shares together give no more than the provider took.
+            given_by_others = sum(share.given.minor for share in self.other_shares)
+            left = min(left, self.provider_captured.minor - given - given_by_others)
+        return Money(max(left, 0), self.captured.currency)
 
     @property
     def taken_by_dispute(self) -> Money:

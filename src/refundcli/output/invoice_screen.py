@@ -154,7 +154,7 @@ def _sums(invoice: Invoice, screen: Screen) -> None:
 
 def _is_remarkable(payment: Payment) -> bool:
     told = (payment.disputes, payment.unreviewed, payment.returned_elsewhere, payment.credited, payment.loss)
-    return any(told) or payment.processing or len(payment.references) > 1
+    return any(told) or payment.processing or len(payment.references) > 1 or bool(payment.other_shares)
 
 
 def _payments(invoice: Invoice, screen: Screen) -> None:
@@ -178,6 +178,14 @@ def _payments(invoice: Invoice, screen: Screen) -> None:
 
 def _payment_notes(payment: Payment) -> str:
     notes = list(payment.references[1:])
+    if payment.other_shares:
+        notes.append(f"shared with {', '.join(share.invoice_number for share in payment.other_shares)}")
+        notes += [
+            f"{refund.amount} refunded elsewhere ({refund.provider_reference}), listed with {share.invoice_number}"
+            for share in payment.other_shares
+            for refund in share.refunds
+            if refund.is_unadopted
+        ]
     if payment.returned_elsewhere:
         notes.append(f"{payment.returned_elsewhere.number} returned before or elsewhere")
     if payment.processing:

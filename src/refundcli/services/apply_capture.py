@@ -16,7 +16,7 @@ def apply_capture(tx: Writing, news: CaptureNews, *, evidence: str) -> UpdateOut
     if match is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = match
-    share = payment.allocated
+    share = payment.allocated_in_all
     if news.amount.currency != share.currency:
         return UpdateOutcome(
             EventState.UNREVIEWED,
@@ -42,19 +42,20 @@ def _doubt(payment: Payment, captures: Mapping[str, Capture], news: CaptureNews)
     told = Capture(news.change, news.amount, news.at)
     all_told = [capture for reference, capture in captures.items() if reference != news.reference] + [told]
     if news.change is CaptureChange.CANCELLED:
-        is_whole = payment.captured <= news.amount <= payment.allocated
-        if not is_whole and _taken(all_told, payment) < payment.allocated:
-            return f"{news.amount} was cancelled, and the books count {payment.captured} as captured"
+        counted = payment.captured_in_all
+        is_whole = counted <= news.amount <= payment.allocated_in_all
+        if not is_whole and _taken(all_told, payment) < payment.allocated_in_all:
+            return f"{news.amount} was cancelled, and the books count {counted} as captured"
         return ""
     for missing in (each for each in all_told if each.change is not CaptureChange.ADDED):
         before = [each for each in all_told if each.change is CaptureChange.ADDED and each.at <= missing.at]
         taken = _taken(before, payment)
         is_about_it = missing is told or told in before
-        if is_about_it and taken and payment.allocated < taken + missing.amount:
-            return f"{taken} was captured and {missing.amount} was not, of an allocated {payment.allocated}"
+        if is_about_it and taken and payment.allocated_in_all < taken + missing.amount:
+            return f"{taken} was captured and {missing.amount} was not, of an allocated {payment.allocated_in_all}"
     return ""
 
 
 def _taken(captures: list[Capture], payment: Payment) -> Money:
-    none = zero(payment.allocated.currency)
+    none = zero(payment.allocated_in_all.currency)
     return sum((each.amount for each in captures if each.change is CaptureChange.ADDED), none)

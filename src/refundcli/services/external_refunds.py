@@ -1,10 +1,13 @@
 """External refunds: adopt one, or match it with the record of the same refund (R4, R7, R12)."""
 
+from collections.abc import Sequence
+
 from refundcli.domain.errors import NotFound, Refused
+from refundcli.domain.invoice import OtherShare
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
-from refundcli.services.finding import RefundNotFound
+from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.ports import Books, Clock, Reading, Writing
 
 
@@ -34,15 +37,59 @@ def to_adopt(reading: Reading, name: str) -> Refund:
     return refund
 
 
-def adopt(name: str, reason: RefundReason, *, memo: str, books: Books, clock: Clock, number_format: str) -> Refund:
-    """Give an external refund a reason and a credit note, in one transaction (R4, R7). Raises as `to_adopt`."""
+class NoShare(NotFound):
+    """The refund is of a payment of which that invoice has no share."""
+
+    code = "no-share"
+
+    def __init__(self, refund: Refund, number: str, sharers: Sequence[str]) -> None:
+        other = ascii(number[:80])[1:-1]
+        super().__init__(
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {other}.",
+            hint=f"refundcli reconcile --adopt {refund.provider_reference} --reason REASON --invoice {sharers[-1]}",
+            context={"refund": refund.id, "invoice": number[:200]},
+        )
+
+
+def adopt(
+    name: str,
+    reason: RefundReason,
+    *,
+    memo: str,
+    books: Books,
+    clock: Clock,
+    number_format: str,
+    of_invoice: str = "",
+) -> Refund:
+    """Give it its reason and its credit note, in one transaction (R4, R7).
+
+    `of_invoice`: which invoice it is about, where its payment pays several; else the one that it was stored on. Raises
+    NoShare.
+    """
 
     def write(tx: Writing) -> Refund:
-        adopted = tx.adopt(to_adopt(tx, name), reason=reason, memo=memo)
+        external = to_adopt(tx, name)
+        if of_invoice and of_invoice != external.invoice_number:
+            external = tx.assign_external(external, share_named(tx, external, of_invoice))
+        adopted = tx.adopt(external, reason=reason, memo=memo)
         tx.issue_credit_note(adopted, at=clock.now(), on=clock.today(), number_format=number_format)
         return tx.refund(adopted.id) or adopted
 
     return books.write(write)
+
+
+def share_named(reading: Reading, refund: Refund, number: str) -> OtherShare:
+    """The share that this invoice has of the refunded payment. Raises NoShare."""
+    shares = _other_shares(reading, refund)
+    found = next((share for share in shares if share.invoice_number == number), None)
+    if found is None:
+        raise NoShare(refund, number, [refund.invoice_number, *(share.invoice_number for share in shares)])
+    return found
+
+
+def _other_shares(reading: Reading, refund: Refund) -> Sequence[OtherShare]:
+    invoice = invoice_named(reading, refund.invoice_number)
+    return next(payment.other_shares for payment in invoice.payments if payment.id == refund.payment_id)
 
 
 class RecordNotFound(NotFound):
@@ -73,13 +120,15 @@ def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refun
     """The external refund and its record. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
     external = to_adopt(reading, name)
     record = reading.refund(record_id) or _with_note(reading, record_id)
-    if record is None or record.invoice_id != external.invoice_id or record.kind is not RefundKind.RECORD:
+    shares = {share.payment_id for share in _other_shares(reading, external)}
+    is_near = record is not None and (record.invoice_id == external.invoice_id or record.payment_id in shares)
+    if record is None or not is_near or record.kind is not RefundKind.RECORD:
         raise RecordNotFound(external, record_id)
     if record.state is not RefundState.RECORDED:
         raise CannotMatch(external, record, f"the record is {record.state}")
     if record.provider_reference:
-        raise CannotMatch(external, record, f"the record is already matched with {record.provider_reference}")
-    if record.payment_id != external.payment_id:
+        raise CannotMatch(external, record, f"the record is matched with {record.provider_reference} already")
+    if record.payment_id != external.payment_id and record.payment_id not in shares:
         raise CannotMatch(external, record, "they are about different payments")
     if record.amount != external.amount:
         raise CannotMatch(external, record, f"one is {external.amount}, the other {record.amount}")

@@ -21,6 +21,7 @@ from refundcli.services.preflight import (
     DiffersFromProvider,
     OwnRefund,
     PaymentPlace,
+    claims,
     note_findings,
     own_refund_in,
     place_of,
@@ -103,7 +104,9 @@ def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | No
     if refusal or snapshot is None:
         return refusal
     try:
-        refuse_differences(invoice_named(reading, refund.invoice_number), {refund.payment_id: snapshot.payment})
+        invoice = invoice_named(reading, refund.invoice_number)
+        truths = {refund.payment_id: snapshot.payment}
+        refuse_differences(invoice, truths, claimed=claims(reading, invoice, truths))
     except (DiffersFromProvider, UnsupportedRefund) as differs:
         return differs
     return None

@@ -19,7 +19,7 @@ from refundcli.services.first_send import fail_unsent_in, note_snapshot, place_a
 from refundcli.services.issue_refund import Preview, RefundRequest, drop_unsent_in, own_refunds, reserve_in
 from refundcli.services.leases import Lease, new_lease
 from refundcli.services.ports import Clock, PaymentProvider, RefundAnswer, Writing
-from refundcli.services.preflight import PaymentPlace, note_findings, refuse_differences
+from refundcli.services.preflight import PaymentPlace, claims, note_findings, refuse_differences
 from refundcli.services.resume import why_not_again
 from refundcli.services.rules_again import why_not_any_more
 from refundcli.services.run_rows import Part, Row, plan_of, request_of
@@ -243,7 +243,7 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: 
         return
     note_findings(tx, plan.invoice, row.truths)
     own = own_refunds(tx.secret(), request, plan)
-    refuse_differences(plan.invoice, row.truths, own)
+    refuse_differences(plan.invoice, row.truths, own, claimed=claims(tx, plan.invoice, row.truths))
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
     lease = bench.lease(max(ways, key=bench.lease_seconds))
     # Everything is asked before the first change: only a second one could be refused after it.
@@ -277,3 +277,6 @@ class _ReadAhead:
 
     def refunds_by_key(self, request_key: str) -> list[Refund]:
         return self._refunds.get(request_key, [])
+
+    def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
+        return self.tx.payments_known_as(provider, references)

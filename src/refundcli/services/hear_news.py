@@ -225,13 +225,14 @@ def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> UpdateOu
 
 
 def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
-    """Refunds of this payment recorded by hand and not matched with a refund at the provider."""
+    """Recorded by hand on this payment, and not known to be any refund at the provider."""
+    of_share = [refund for refund in invoice.refunds if refund.payment_id == payment.id]
+    of_others = [refund for share in payment.other_shares for refund in share.refunds]
     return [
         refund
-        for refund in invoice.refunds
+        for refund in (*of_share, *of_others)
         if refund.kind is RefundKind.RECORD
         and refund.state is RefundState.RECORDED
-        and refund.payment_id == payment.id
         and not refund.provider_reference
         and not refund.is_chargeback
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.errors import SettingsProblem
-from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.invoice import Invoice, OtherShare, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund, WireRequest
@@ -231,6 +231,9 @@ class RefundReading(Protocol):
     def invoice(self, number: str) -> Invoice | None: ...
     def numbers_near(self, number: str) -> list[str]: ...
     def refunds_by_key(self, request_key: str) -> list[Refund]: ...
+    def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """By reference, the number of the invoice and the payment that it names; the first share where it is shared."""
+        ...
 
 
 class Reading(RefundReading, RunReading, Protocol):
@@ -298,7 +301,10 @@ class Reading(RefundReading, RunReading, Protocol):
         ...
 
     def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
-        """The invoices that these payments at a provider belong to, by each payment's reference."""
+        """The invoices that these payments at a provider belong to, by each payment's reference.
+
+        Of a payment that pays several invoices, the one with its first share.
+        """
         ...
 
     def payment_lines(self, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
@@ -452,6 +458,18 @@ class Writing(Reading, RunWriting, Protocol):
         self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, evidence: str
     ) -> bool:
         """Write what the provider captured of the whole payment. An invoice without captured money is open again."""
+        ...
+
+    def add_share(self, invoice: Invoice, first: Payment, new: NewPayment) -> None:
+        """The provider's payment pays this invoice too: a further share of it."""
+        ...
+
+    def join_payments(self, first: Payment, other: Payment, *, evidence: str) -> None:
+        """Two payments that were known by two ids are one at the provider: from now on they are shares of it."""
+        ...
+
+    def assign_external(self, refund: Refund, share: OtherShare) -> Refund:
+        """An external refund of a shared payment is about another of its invoices."""
         ...
 
     def note_share(self, invoice: Invoice, payment: Payment, share: Money) -> None:

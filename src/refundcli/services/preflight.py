@@ -10,10 +10,10 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refusals import UnreviewedEvent, UnsupportedRefund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.differences import Difference, compare
+from refundcli.services.differences import Difference, claimed_twice, compare
 from refundcli.services.doubts import store_doubt
 from refundcli.services.finding import invoice_named
-from refundcli.services.ports import Books, Providers, Writing
+from refundcli.services.ports import Books, Providers, RefundReading, Writing
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.provider_news import PaymentTruth, RefundNews
 from refundcli.services.shares import Share
@@ -113,11 +113,11 @@ def checked_truths(
     """The same, by payment. `writes`: findings that a person must review are stored, even if the refund is refused."""
     truths = truths_of(invoice, shares, providers)
     # The books are read again after: what a colleague refunded meanwhile is in both, or in neither.
-    now = books.read(lambda tx: invoice_named(tx, invoice.number)) if truths else invoice
+    now, claimed = books.read(lambda tx: _now(tx, invoice, truths)) if truths else (invoice, [])
     if writes and any(_is_worth_a_note(payment, truths.get(payment.id)) for payment in now.payments):
         books.write(lambda tx: note_findings(tx, now, truths))
         _refuse_unreviewed(books.read(lambda tx: invoice_named(tx, invoice.number)), truths)
-    refuse_differences(now, truths, own)
+    refuse_differences(now, truths, own, claimed=claimed)
     return truths
 
 
@@ -127,6 +127,11 @@ def _refuse_unreviewed(invoice: Invoice, truths: Truths) -> None:
         for update in payment.unreviewed:
             if payment.id in truths and update.needs_a_person:
                 raise UnreviewedEvent(invoice, update)
+
+
+def _now(reading: RefundReading, invoice: Invoice, truths: Truths) -> tuple[Invoice, list[Difference]]:
+    now = invoice_named(reading, invoice.number)
+    return now, claims(reading, now, truths)
 
 
 def truths_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Truths:
@@ -161,16 +166,30 @@ def _is_worth_a_note(payment: Payment, truth: PaymentTruth | None) -> bool:
     return truth is not None and bool(truth.doubts or truth.unsupported != payment.unsupported)
 
 
-def refuse_differences(invoice: Invoice, truths: Truths, own: OwnRefunds = _NONE) -> None:
+def claims(reading: RefundReading, invoice: Invoice, truths: Truths) -> list[Difference]:
+    """Payments of other invoices that are one with a payment of this invoice, as the provider has it."""
+    return [
+        difference
+        for payment in invoice.payments
+        for difference in claimed_twice(reading, invoice, payment, truths.get(payment.id))
+    ]
+
+
+def refuse_differences(
+    invoice: Invoice, truths: Truths, own: OwnRefunds = _NONE, *, claimed: Sequence[Difference]
+) -> None:
     """Raises DiffersFromProvider, AlreadyAtProvider, UnsupportedRefund. The truths are read before the invoice.
 
-    `own`, by payment: the refunds to be sent. If the provider already has one, because the books were restored from a
-    backup, that is not a difference.
+    `own`, by payment: a refund that would be sent and that the provider has already is no difference. The books were
+    restored from a backup and have forgotten it. `claimed`: from `claims`.
     """
     for payment in invoice.payments:
         truth = truths.get(payment.id)
         if truth and truth.unsupported:
             raise UnsupportedRefund(invoice, payment, truth.unsupported)
+    if claimed:
+        hint = "refundcli invoice pull stripe     (asks what each invoice has of the payment)"
+        raise DiffersFromProvider(invoice, claimed, hint=hint)
     differences = [each for each in _differences(invoice, truths, own) if each.bars_a_refund]
     if differences:
         raise DiffersFromProvider(invoice, differences)

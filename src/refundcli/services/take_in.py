@@ -11,7 +11,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
 from refundcli.services.applied import UpdateOutcome, payment_referenced
 from refundcli.services.apply_dispute import apply_dispute, close_placeholders
-from refundcli.services.differences import Difference, DifferenceKind, compare
+from refundcli.services.differences import Difference, DifferenceKind, claimed_twice, compare
 from refundcli.services.doubts import store_doubt
 from refundcli.services.hear_news import hear
 from refundcli.services.ports import Clock, Reading, Writing
@@ -41,7 +41,7 @@ def take_in(
     tx: Writing, invoice: Invoice, payment: Payment, truth: PaymentTruth | None, *, clock: Clock, number_format: str
 ) -> TakenIn:
     """In the caller's transaction, in which invoice and payment were read. Each repair is an audited transition."""
-    found = list(compare(invoice, payment, truth))
+    found = list(compare(invoice, payment, truth)) + claimed_twice(tx, invoice, payment, truth)
     if truth is None:
         return TakenIn(found, found)
     if any(each.kind is DifferenceKind.CURRENCY and each.what == "currency" for each in found):
@@ -57,7 +57,9 @@ def take_in(
     now = tx.invoice(invoice.number)
     assert now
     standing = next(p for p in now.payments if p.id == payment.id)
-    left = list(compare(now, standing, truth)) if changed else found
+    left = found
+    if changed:
+        left = list(compare(now, standing, truth)) + claimed_twice(tx, now, standing, truth)
     return TakenIn(found, left, changed, sum(each.needs_a_person for each in standing.unreviewed))
 
 

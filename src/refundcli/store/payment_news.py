@@ -123,11 +123,29 @@ def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
 
 def _news(known: KnownPayment) -> News:
     told, row = known.told, known.row
+    if row.share_of is not None:
+        yield from _news_of_share(told, row)
+        return
     yield from _captured(told, row)
     yield from _returned_elsewhere(told, row)
     yield from _auto_refundable(told, row)
     yield from _identity(told, row, corrects=known.corrects)
     yield "processing", told.processing
+    yield "method", told.method or row.method
+    yield "paid_on", told.paid_on or row.paid_on
+
+
+def _news_of_share(told: NewPayment, row: PaymentRow) -> News:
+    """What a file says of a payment that pays several invoices, the provider knows better: only it knows the shares."""
+    if told.captured != row.allocated:
+        yield Kept("its share of the payment is known from the provider")
+    if told.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
+        yield Kept("refunded_amount is read only when a payment is new")
+    yield from _auto_refundable(told, row)
+    ids = ids_of(row)
+    if row.share_of == row.id and not set(all_ids_of(told)).isdisjoint(ids):
+        unknown = {name: known for name, known in identity_of(told).items() if name in ID_COLUMNS and known}
+        yield from ((name, known) for name, known in unknown.items() if getattr(row, name) is None)
     yield "method", told.method or row.method
     yield "paid_on", told.paid_on or row.paid_on
 

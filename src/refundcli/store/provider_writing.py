@@ -18,9 +18,9 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports import Settlement
 from refundcli.services.provider_news import ACKNOWLEDGED, EventState, NewEvent, RefundNews, StoredEvent
-from refundcli.store.payment_writing import SqlPaymentWriting
 from refundcli.store.reading import REFUSED_DELIVERY
 from refundcli.store.rows import event_of, row_of
+from refundcli.store.share_writing import SqlShareWriting
 from refundcli.store.tables import (
     CounterRow,
     DisputeRow,
@@ -36,7 +36,7 @@ _EVENT_KEY = ("id", "provider", "account", "event_key")
 _REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 
 
-class SqlProviderWriting(SqlPaymentWriting):
+class SqlProviderWriting(SqlShareWriting):
     """One transaction that also takes down what a provider tells."""
 
     # --- refunds -------------------------------------------------------------------------------------------
@@ -115,6 +115,7 @@ class SqlProviderWriting(SqlPaymentWriting):
             self._count_elsewhere(refund.payment_id)
             self._hold_what_came_back(refund.payment_id)
             self._update_invoice(refund.invoice_id)
+        self._count_shares_of([refund.payment_id])
         adopted = self.refund(refund.id)
         assert adopted
         self._draft_credit_note(adopted)

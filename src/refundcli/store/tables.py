@@ -184,6 +184,7 @@ class PaymentRow(Row, table=True):
         Index("ix_payment_disputed", "invoice_id", sqlite_where=DISPUTED),
         Index("ix_payment_processing", "invoice_id", sqlite_where=PROCESSING),
         Index("ix_payment_loss", "invoice_id", sqlite_where=LOSS),
+        Index("ix_payment_share_of", "share_of", sqlite_where=text("share_of IS NOT NULL")),
     )
 
     id: int | None = _key()
@@ -219,6 +220,9 @@ class PaymentRow(Row, table=True):
     opening_returned: int = _minor()
     opening_at: datetime | None = _time(nullable=True)
     paid_on: date | None = None
+    # Where one provider payment pays several invoices: the first of its shares, for each of them and for itself. The
+    # provider's ids, the disputes and the captures are the first share's alone. NULL for every other payment.
+    share_of: int | None = _parent("payment.id", nullable=True, index=False)
 
 
 class DisputeRow(Row, table=True):
