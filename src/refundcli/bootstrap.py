@@ -100,7 +100,7 @@ class Services:
         return ConnectedProviders(self.settings, self.environ, self.books)
 
     def delivery_readers(self, *, any_age: bool) -> "Callable[[Provider], DeliveryReader]":
-        """Who verifies each provider's deliveries. `any_age`: of those that were saved, old signatures are good too."""
+        """What verifies each provider's deliveries. `any_age`: accept old signatures, as of saved deliveries."""
 
         def make(provider: Provider) -> "DeliveryReader":
             from refundcli.providers.registry import delivery_reader
@@ -115,7 +115,7 @@ class Services:
         return cache_by_provider(make)
 
     def event_readers(self) -> "Callable[[Provider], EventReader]":
-        """What each provider's events mean. Stripe is asked about each; Adyen's need no key."""
+        """What reads each provider's events. Reading Stripe's needs its API; Adyen's need no key."""
 
         def make(provider: Provider) -> "EventReader":
             from refundcli.providers.registry import event_reader
@@ -125,7 +125,7 @@ class Services:
         return cache_by_provider(make)
 
     def apply_known_events(self, provider: Provider) -> None:
-        """What this provider reported before its payment came into the books."""
+        """Apply what the provider reported before its payment was in the books."""
         from refundcli.services.events import apply_known
 
         number_format = self.settings.credit_notes.number_format
@@ -138,7 +138,7 @@ class Services:
         )
 
     def apply_waiting(self, tx: "Writing", invoice: "Invoice") -> bool:
-        """What is stored about an invoice's payments and not applied yet, in the caller's transaction."""
+        """Apply the stored events about an invoice's payments in the caller's transaction; true if there were any."""
         from refundcli.services.events import apply_waiting_in
 
         number_format = self.settings.credit_notes.number_format
@@ -147,7 +147,7 @@ class Services:
         )
 
     def check_number_format(self) -> None:
-        """Raises NumberFormatChanged where the settings number credit notes in another way than the store."""
+        """Raises NumberFormatChanged if the settings and the store have different number formats."""
         from refundcli.services.numbering import refuse_changed_format
 
         wanted = self.settings.credit_notes.number_format
@@ -171,7 +171,7 @@ _R = TypeVar("_R")
 
 
 def cache_by_provider(make: Callable[[Provider], _R]) -> Callable[[Provider], _R]:
-    """Makes each once, when it is first asked for."""
+    """A function that makes each provider's object once, when it is first needed."""
     made: dict[Provider, _R] = {}
 
     def of(provider: Provider) -> _R:

@@ -280,6 +280,6 @@ def test_the_books_do_not_agree_while_a_refund_is_not_settled(desk: Desk) -> Non
     desk.sandbox.faults("drop_before")
     desk("refund INV-1 --amount 40.00 --reason other --yes")
     answer = desk("reconcile -o json")
-    assert (answer.exit_code, answer.json["unsettled"]) == (8, 1)
+    assert (answer.exit_code, answer.json["unconfirmed"]) == (8, 1)
     payment = at_adyen(desk, "INV-2")
     assert compared(desk, row("Settled", payment, "CAP", 10000, ago=9)).exit_code == 0

@@ -315,7 +315,8 @@ def test_a_refund_that_a_second_person_must_approve_is_waited_for(desk: Desk, pa
         answer = desk(command)
         assert (answer.exit_code, answer.error["code"]) == (8, "awaiting-approval")
         assert answer.error["message"] == (
-            "Stripe wants a second person to approve this refund. Nothing was refunded yet; 75.00 EUR stays reserved."
+            "Stripe requires a second person to approve this refund. "
+            "Nothing was refunded yet, and 75.00 EUR stays reserved."
         )
         made = only_refund(desk)
         assert answer.error["hint"] == f"Approve it in the Stripe dashboard. Then: refundcli resume {made.id}"

@@ -220,5 +220,5 @@ def test_differences_are_rows_for_programs(desk: Desk, form: str) -> None:
 
 def test_adyen_is_compared_by_its_report_alone(desk: Desk) -> None:
     desk.refused("reconcile --provider adyen", "cannot-be-asked")
-    for options in ("--adopt rf_1 --invoice INV-1", "--report x --since 2026-01-01", "--reason other", "--memo x"):
+    for options in ("--adopt rf_1 --since 2026-01-01", "--report x --since 2026-01-01", "--reason other", "--memo x"):
         desk.refused(f"reconcile {options}", "one-at-a-time", exit_code=2)

@@ -117,11 +117,11 @@ def test_a_payment_that_the_report_should_have_is_missing_there(desk: Desk) -> N
 BAD: dict[str, tuple[str, str]] = {
     "a cell too many": (row("Refunded", "PAY", "REF", "12,x0"), "13 cells where the header has 12"),
     "cut short": (row("Refunded", "PAY", "REF")[:40], "cells where the header has 12"),
-    "no payment": (row("Settled", ""), "which payment"),
-    "no date": (row("Refunded", "PAY", "REF", at="yesterday"), "no date"),
-    "a date out of range": (row("Refunded", "PAY", "REF", at="0001-01-01 00:00:00"), "no date"),
-    "no zone": (row("Refunded", "PAY", "REF", zone=""), "no time zone"),
-    "an unknown zone": (row("Refunded", "PAY", "REF", zone="XMT"), "XMT is no time zone"),
+    "no payment": (row("Settled", ""), "payment's reference is missing"),
+    "no date": (row("Refunded", "PAY", "REF", at="yesterday"), "not a date and time"),
+    "a date out of range": (row("Refunded", "PAY", "REF", at="0001-01-01 00:00:00"), "not a date and time"),
+    "no zone": (row("Refunded", "PAY", "REF", zone=""), "The time zone is missing"),
+    "an unknown zone": (row("Refunded", "PAY", "REF", zone="XMT"), "XMT is not a known time zone"),
 }
 
 
@@ -148,8 +148,8 @@ ODD: dict[str, tuple[dict[str, str], str]] = {
     "negative": ({"amount": "-100.00"}, "negative amount in Gross Debit (GC)"),
     "the wrong way": ({"side": "credit"}, "money going out, but its amount is in Gross Credit (GC)"),
     "no refund": ({"refund": ""}, "does not say which refund"),
-    "no currency": ({"currency": "EURO"}, "EURO is not a currency"),
-    "an unlisted type": ({"kind": "RefundedByPigeon"}, "RefundedByPigeon is not a known type"),
+    "no currency": ({"currency": "EURO"}, "Unknown currency code EURO"),
+    "an unlisted type": ({"kind": "RefundedByPigeon"}, "RefundedByPigeon is not a known record type"),
 }
 
 

@@ -126,6 +126,21 @@ def test_what_the_backup_holds_as_never_sent_is_found_by_resume(desk: Desk, back
     made_once(desk, reference)
 
 
+def test_a_key_is_as_old_as_the_refund_that_the_provider_made(desk: Desk, backups: Backups) -> None:
+    """Else a look-up that fails later could be followed by a replay with a key that is forgotten."""
+    desk.paid_by_card()
+    backups.make()
+    desk.json(REFUND)
+    backups.restore()
+    made = desk.sandbox.refunds[0]
+    made.created -= 30 * 3600
+    desk.json(REFUND)
+    (refund,) = desk.invoice("INV-1").refunds
+    assert refund.sending
+    assert refund.sending.first_sent_at
+    assert abs(refund.sending.first_sent_at.timestamp() - made.created) < 1
+
+
 def test_a_refund_found_with_another_amount_is_not_guessed_about(desk: Desk, backups: Backups) -> None:
     reference = desk.paid_by_card()
     backups.make()

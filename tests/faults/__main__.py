@@ -42,6 +42,11 @@ def parts(cases: int, seed: int, examples: int) -> list[list[Part]]:
     return [
         [Part("fault sweep", ("faults.sweep", "--cases", str(cases), "--seed", str(seed)))],
         [Part("mutants", ("faults.sweep", "--mutants", "--seed", str(seed)))],
+        [
+            Part("suspended", ("faults.suspended",)),
+            Part("short stories and wrong programs", ("faults.wrong_programs",)),
+        ],
+        [Part("suspended, without the last check", ("faults.suspended", "--mutant"))],
         [Part("contention", ("faults.contention", "--seed", str(seed)))],
         [Part("bulk kills", ("faults.bulk_kills", "--seed", str(seed)))],
         [Part("no-hook sweep", ("faults.no_hooks",)), Part("model", model)],
@@ -90,7 +95,7 @@ def _show(ended: Sequence[Ended], seconds: float) -> None:
     for each in ended:
         print(f"{each.part.name}: {'passed' if each.code == 0 else 'FAILED'}, {each.seconds:.0f} s")
     # What mutants break, they are meant to.
-    proofs = [each for each in ended if "--mutants" not in each.part.arguments]
+    proofs = [each for each in ended if not {"--mutants", "--mutant"} & set(each.part.arguments)]
     counts = Counter({kind: sum(each.count(kind) for each in proofs) for kind in KINDS})
     verdict = "NOT PROVEN, a part failed: " if any(each.code for each in ended) else ""
     print(verdict + ", ".join(f"{counts[kind]} {kind}" for kind in KINDS) + f"; {seconds / 60:.1f} minutes")

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -26,18 +27,30 @@ from typing import Any
 from unittest.mock import patch
 
 from faults.contention import database
-from faults.processes import Command, Ended, Sandbox, ShiftedClock, become_an_operator, forked, operator_environ
+from faults.processes import (
+    HMAC_KEY,
+    Command,
+    Ended,
+    Sandbox,
+    ShiftedClock,
+    become_an_operator,
+    forked,
+    operator_environ,
+)
 from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
 from faults.rows import AtProvider, Books, gave_money, name_of
 from faults.verdict import summed
 from refundcli import bootstrap
+from refundcli.bootstrap import Services
 from refundcli.cli.main import run
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fingerprint
 from refundcli.services import bulk_check, leases, run_refunds
 from refundcli.services.clock import SystemClock
+from refundcli.services.events import believed, keep
 from refundcli.services.ports import NewInvoice, NewPayment, Writing
+from refundcli.settings import load
 from refundcli.store.checking import findings
 from refundcli.store.engine import store_engine
 from refundcli.store.migrate import ensure_schema
@@ -56,6 +69,8 @@ _LONGEST_SECONDS = 300
 _ASLEEP_SECONDS = 5.0
 _LONGEST_SENTENCE = 500
 _CLOCKS = (timedelta(0), timedelta(minutes=10), timedelta(minutes=-10))
+# So often a worker is killed between reserving and claiming, and so many updates come then.
+_MEDDLES, _MEDDLINGS = 0.3, 2
 _ACCEPTED = ("pending", "succeeded", "recorded")
 
 
@@ -91,6 +106,10 @@ class Siege:
     stops: int = 0
     files: int = 0
     wishes: list[Wish] = field(default_factory=list)
+    # Refunds of the file at hand that something came in the way of while they were ready: what it was.
+    meddled: dict[str, str] = field(default_factory=dict)
+    spoilt: set[str] = field(default_factory=set)
+    meddlings: int = 0
 
     @property
     def environ(self) -> dict[str, str]:
@@ -104,6 +123,8 @@ class Siege:
             REFUNDCLI_REFUNDS_ADYEN_RATE="0",
             REFUNDCLI_REFUNDS_CONNECT_TIMEOUT="1" if self.sleepy else "5",
             REFUNDCLI_REFUNDS_READ_TIMEOUT="1" if self.sleepy else "30",
+            REFUNDCLI_ADYEN_HMAC_KEY="env:ADYEN_HMAC_KEY",
+            ADYEN_HMAC_KEY=HMAC_KEY,
         )
 
     @property
@@ -122,10 +143,12 @@ class Siege:
             tx.remember_account(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_kills", livemode=False)
 
         self._write(pin)
+        self.sandbox.register_webhooks("adyen")
 
     def new_file(self) -> None:
         """Every second one has rows that are refused: those are told, and not tried again by the same run."""
         self.files += 1
+        self.meddled, self.spoilt = {}, set()
         world = _World(f"{self.files}", self.rows, with_refusals=self.files % 2 == 0)
         marks = self.kind is RunKind.MARK_REFUNDED
         invoices = world.of_records() if marks else world.of_refunds(self.sandbox, self.rng)
@@ -161,15 +184,19 @@ class Siege:
         while self.kills < kills:
             before = self._made()
             place = self.rng.randrange(self.workers)
+            if self._meddles and self.rng.random() < _MEDDLES:
+                self.note(workers[place].kill())
+                workers[place] = self.start(dies_with_ready_refunds=True)
+                self._wait_until(workers[place], lambda: False)
             # Anywhere, or where something is being done: a worker takes longer to begin than to do much.
-            if self.rng.random() < _AT_WORK:
+            elif self.rng.random() < _AT_WORK:
                 self._wait_until(workers[place], partial(self._more_than, before))
             time.sleep(self.rng.uniform(0, self.longest / self.workers))
-            ended = workers[place].ended_by_now()
-            if ended is None:
-                ended = workers[place].kill()
-                self._count(ended, self._made() - before)
+            ended = workers[place].ended_by_now() or workers[place].kill()
+            self._count(ended, self._made() - before)
+            if ended.code == -9:
                 self.broken += self.broken_now()
+                self._meddle()
             self.note(ended)
             if self.broken or self.state() == "finished":
                 workers.pop(place)
@@ -229,7 +256,7 @@ class Siege:
             self.note(self.start().ended())
         self.broken.append(f"after {_MOST_TRIES} tries the run is {self.state()}: {self.items()}")
 
-    def start(self) -> Command:
+    def start(self, *, dies_with_ready_refunds: bool = False) -> Command:
         """The same file again, or the run by its name; it finds out itself what is left to do."""
         found = self.run_of_the_file()
         file = ["--from", str(self.file), "--reason", "other"]
@@ -241,6 +268,9 @@ class Siege:
             become_an_operator(self.folder, self.environ, longest=_LONGEST_SECONDS)
             os.chdir(self.folder)
             patch.object(bulk_check, "CHUNK", max(10, self.rows // 20)).start()
+            if dies_with_ready_refunds:
+                # Its amounts are reserved, and nothing is claimed yet.
+                patch.object(run_refunds._Worker, "_claim", _die).start()
             if self.sleepy:
                 _have_short_leases()
                 patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
@@ -250,7 +280,56 @@ class Siege:
 
     @property
     def _has_refusals(self) -> bool:
-        return any(wish.refused for wish in self.wishes)
+        return bool(self.meddled) or any(wish.refused for wish in self.wishes)
+
+    # --- what comes between reserve and claim --------------------------------------------------------------
+
+    @property
+    def _meddles(self) -> bool:
+        """Only where nobody else is at work, so that what is ready stays ready meanwhile."""
+        return self.kind is RunKind.REFUND and self.workers == 1 and not self.sleepy
+
+    def _ready(self) -> list[dict[str, Any]]:
+        columns = "r.id, r.provider, r.idempotency_key, i.number, p.payment_intent, p.psp_reference"
+        joined = "refund r JOIN payment p ON p.id = r.payment_id JOIN invoice i ON i.id = r.invoice_id"
+        return self.query(f"SELECT {columns} FROM {joined} WHERE r.state = 'ready' ORDER BY r.id")
+
+    def _meddle(self) -> None:
+        """Nobody is at work. A bank or somebody at the dashboard comes in the way of what is ready to be sent."""
+        ready = [each for each in self._ready() if each["id"] not in self.meddled] if self._meddles else []
+        for refund in self.rng.sample(ready, min(_MEDDLINGS, len(ready))):
+            reference = refund["payment_intent"] or refund["psp_reference"]
+            if refund["provider"] == Provider.STRIPE and self.rng.random() < 0.5:
+                self.sandbox.refund_in_the_dashboard(reference, 100)
+                what = "a refund in the dashboard"
+            else:
+                self.sandbox.dispute(reference)
+                what = "a dispute"
+            if refund["provider"] == Provider.ADYEN:
+                what = "an event that is not applied yet"
+                self._store_deliveries()
+            self.meddled[refund["id"]] = what
+            self.spoilt.add(refund["number"])
+            self.meddlings += 1
+
+    def _store_deliveries(self) -> None:
+        """As the listener would: what Adyen sent is stored, and will be applied later."""
+        made = load(
+            config=None, store_url=None, environ=self.environ, cwd=self.folder, user_config=self.folder / "none"
+        )
+        services = Services(made.settings, self.environ)
+        reader = services.delivery_readers(any_age=True)(Provider.ADYEN)
+        for delivery in self.sandbox.deliveries("adyen", drain=True):
+            events = believed(Provider.ADYEN, reader, delivery["body"].encode(), delivery["headers"])
+            keep(events, books=services.books)
+        services.books.engine.dispose()
+
+    def _sent_all_the_same(self, provider: AtProvider) -> Iterator[str]:
+        keys = {row["id"]: row["idempotency_key"] for row in self.query("SELECT id, idempotency_key FROM refund")}
+        sent = {request["headers"].get("idempotency-key") for request in provider.refund_requests}
+        for refund, what in self.meddled.items():
+            if keys[refund] in sent:
+                yield f"I1: {refund} was sent although {what} had come since it was reserved"
 
     def note(self, ended: Ended) -> None:
         self.codes[ended.code] += 1
@@ -326,6 +405,7 @@ class Siege:
         given: Counter[str] = Counter()
         for made in filter(gave_money, provider.refunds):
             given[made["payment"]] += made["amount"]
+        yield from self._sent_all_the_same(provider)
         yield from (f"I1: {reference} gave {sum_}" for reference, sum_ in given.items() if sum_ > CAPTURED)
 
     def _recorded_twice(self) -> Iterator[str]:
@@ -367,6 +447,11 @@ class Siege:
         references = {row["id"]: row["payment_intent"] or row["psp_reference"] for row in books.payments}
         for wish, item in zip(self.wishes, self.items(), strict=True):
             row = f"row {item['n']} ({wish.invoice} {wish.amount}, {item['state']} {item['code']})"
+            if wish.invoice in self.spoilt:
+                # What was not sent because of it is refused; what had been sent before is done.
+                if item["state"] not in ("done", "refused"):
+                    yield f"I6: {row} did not end: {item['message']}"
+                continue
             if item["state"] != ("refused" if wish.refused else "done"):
                 yield f"I6: {row} did not end as it should: {item['message']}"
             made = [refund for refund in books.of_key(item["request_key"]) if refund["state"] != "failed"]
@@ -375,7 +460,8 @@ class Siege:
                 yield f"I6: {row} made {told} in the books"
             if any(refund["state"] not in _ACCEPTED or refund["run_id"] != item["run_id"] for refund in made):
                 yield f"I6: {row} has refunds that are not finished, or not of this run"
-        names = Counter(name_of(made) for made in provider.refunds if gave_money(made))
+        # One that was made in the dashboard has no name of ours.
+        names = Counter(name_of(made) for made in provider.refunds if gave_money(made) and name_of(made))
         live = {refund["id"] for refund in books.refunds if refund["state"] in _ACCEPTED}
         if set(names) != live or any(times > 1 for times in names.values()):
             yield f"I6: the provider made {len(names)} refunds, and the books know {len(live)}"
@@ -405,6 +491,10 @@ def _have_short_leases() -> None:
     patch.object(leases, "_MARGIN_SECONDS", 0.2).start()
     patch.object(run_refunds, "_ROW_LEASE_SECONDS", 1.5).start()
     patch.object(run_refunds, "_HOLD_SECONDS", 0.4).start()
+
+
+def _die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _names(request: dict[str, Any], file: int) -> bool:
@@ -520,6 +610,7 @@ def besiege(plan: Plan) -> list[str]:
             sandbox.stop()
     codes = ", ".join(f"{code}: {count}" for code, count in sorted(siege.codes.items()))
     struck = f"{siege.stops} stops" if plan.sleepy else f"{siege.kills} kills, {siege.at_work} of them at work"
+    struck += f", {siege.meddlings} updates between reserve and claim" if siege.meddlings else ""
     told = [
         f"bulk kills: {plan.kind} on {plan.database}, {plan.workers} at once: {struck}; {siege.files} files of "
         f"{plan.rows:,} rows, seed {plan.seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "

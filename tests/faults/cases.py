@@ -92,7 +92,17 @@ class Case:
 
 def all_cases() -> list[Case]:
     """Every case there is, in an order of its own."""
-    return [*_refunds(), *_resumes(), *_several(), *_late(), *_forgotten(), *_paused(), *_told(), *_closings()]
+    return [
+        *_refunds(),
+        *_resumes(),
+        *_several(),
+        *_late(),
+        *_elsewhere(),
+        *_forgotten(),
+        *_paused(),
+        *_told(),
+        *_closings(),
+    ]
 
 
 def spread(seed: int, count: int | None) -> list[Case]:
@@ -111,8 +121,9 @@ def spread(seed: int, count: int | None) -> list[Case]:
 
 def _refunds() -> Iterator[Case]:
     """A refund is struck."""
-    faults = [None, *faults_at("T1", "T2", "send", "T4")]
     for provider in PROVIDERS:
+        looks = faults_at("snapshot") if provider == "stripe" else ()
+        faults = [None, *looks, *faults_at("T1", "T2", "send", "T4")]
         for fault, behaviour, then in product(faults, BEHAVIOURS[provider], _NEXT["refund"]):
             yield Case("refund", provider, "-", fault, behaviour, then)
 
@@ -126,16 +137,16 @@ def _resumes() -> Iterator[Case]:
 
 
 def _looks_up(provider: str, left: str) -> bool:
-    return provider == "stripe" and left not in ("ready", BARRED)
+    return provider == "stripe" and left != BARRED
 
 
 def _faults_of_resume(provider: str, left: str) -> list[Fault | None]:
     if left == BARRED:
-        return [None, *faults_at("recheck")]
+        # It is claimed, or refused, in one transaction.
+        return [None, *faults_at("T2")]
     if left == "ready":
-        # Where no rule objects, the recheck writes nothing.
-        asked = [fault for fault in faults_at("recheck") if fault.place != "statement"]
-        return [None, *asked, *faults_at("T2", "send", "T4")]
+        looks = [*faults_at("snapshot")] if provider == "stripe" else []
+        return [None, *looks, *faults_at("T2", "send", "T4")]
     looks = [*faults_at("lookup")] if provider == "stripe" else []
     # What the look-up finds is written down, and not sent again.
     found = provider == "stripe" and left == "made"
@@ -152,9 +163,20 @@ def _several() -> Iterator[Case]:
 
 def _late() -> Iterator[Case]:
     """`resume` comes when the provider may have forgotten the key, or by a clock that is wrong (I8)."""
-    for provider, left, when in product(PROVIDERS, LEFT, ("past our window", "past theirs", "clock set back")):
+    for provider, left, when in product(
+        PROVIDERS, LEFT, ("past our window", "past theirs", "clock set back", "again and again")
+    ):
         for behaviour in ("fine", "drop_after", "403"):
             yield Case("late", provider, left, None, behaviour, when)
+
+
+def _elsewhere() -> Iterator[Case]:
+    """A colleague's process is killed on another host; `resume` on this one takes over what it held."""
+    places = [("T1", "after"), ("T2", "after"), ("send", "connected"), ("send", "sent"), ("send", "answered")]
+    places += [("T4", "before"), ("T4", "committed")]
+    behaviours = ("fine", "drop_before", "drop_after", "403", "500_after", "malformed")
+    for provider, (step, place), behaviour in product(PROVIDERS, places, behaviours):
+        yield Case("elsewhere", provider, "-", Fault(step, place, "kill"), behaviour, "resume")
 
 
 def _forgotten() -> Iterator[Case]:

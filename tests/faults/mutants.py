@@ -66,7 +66,7 @@ def _released_on_a_replayed_403() -> None:
 def _no_guard_against_over_refunds() -> None:
     """The UPDATE's, the CHECK's, and the rule's that is asked before them."""
 
-    def reserve(self: Any, payment: Payment, amount: Any, held_back: Any) -> bool:
+    def reserve(self: Any, payment: Payment, amount: Any) -> bool:
         taken = {"reserved": col(PaymentRow.reserved) + amount.minor}
         return bool(self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**taken)))
 

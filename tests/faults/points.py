@@ -31,7 +31,6 @@ from refundcli.store.unit_of_work import SqlBooks
 STEPS = {
     "issue_refund": "T1",
     "_drop_unsent": "drop",
-    "_finish_ready": "recheck",
     "claim": "T2",
     "take_down": "T4",
     "keep": "keep",
@@ -43,7 +42,8 @@ STEPS = {
     "_drop_unsent_closing": "drop",
     "_close_here": "here",
 }
-CALLS = ("send", "lookup")
+# `snapshot`: the payment as the provider has it, before a first send.
+CALLS = ("send", "lookup", "snapshot")
 
 # `statement`: at the first INSERT or UPDATE. `inside`: all statements are done, COMMIT is not.
 # `committed`: COMMIT is done, and nobody has been told.
@@ -155,7 +155,7 @@ def install(saboteur: Saboteur) -> None:
     for provider in (StripeProvider, AdyenProvider):
         _wrap_calls(provider, {"refund": "send", "find_refund": "lookup"}, saboteur)
     _wrap_calls(StripeInvoiceCloser, {"close": "send"}, saboteur)
-    _wrap_calls(StripeRecords, {"invoice": "lookup"}, saboteur)
+    _wrap_calls(StripeRecords, {"invoice": "lookup", "payment": "snapshot"}, saboteur)
     _wrap_connections(saboteur)
     # Waits are part of the protocol, but nobody learns anything from sitting through them.
     patch.object(sending, "SendingPolicy", partial(sending.SendingPolicy, sleep=nap)).start()
@@ -217,11 +217,11 @@ def _step_of(work: Callable[[Any], Any]) -> str:
 
 def _wrap_calls(asked: type[Any], calls: dict[str, str], saboteur: Saboteur) -> None:
     def wrapped(call: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        def method(self: Any, *given: Any) -> Any:
+        def method(self: Any, *given: Any, **options: Any) -> Any:
             saboteur.check_no_transaction_is_open()
             with _on_the_line(saboteur, call):
                 saboteur.reach(call, "before")
-                answer = original(self, *given)
+                answer = original(self, *given, **options)
                 saboteur.reach(call, "after")
                 return answer
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from faults.points import Fault, Saboteur, install
 from refundcli import bootstrap
 from refundcli.cli.main import run
 from refundcli.sandbox.server import serve
+from refundcli.sandbox.state import SandboxState
 
 # A command that takes longer hangs.
 LONGEST_SECONDS = 45
@@ -141,13 +143,16 @@ def start(
     faults: Sequence[Fault] = (),
     ahead: timedelta = timedelta(0),
     mutate: Callable[[], None] | None = None,
+    host: str = "",
 ) -> Command:
-    """Type a command into a process of its own, struck by `faults` where it gets there."""
+    """Type a command into a process of its own, struck by `faults` where it gets there; `host` is another machine."""
 
     def work() -> int:
         become_an_operator(folder, environ)
         if ahead:
             patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
+        if host:
+            patch.object(socket, "gethostname", lambda: host).start()
         install(Saboteur(faults, _noting(folder)))
         if mutate:
             mutate()
@@ -207,7 +212,7 @@ class Sandbox:
             os.write(writing, url.encode())
 
         def work() -> int:
-            serve(0, announce=announce)
+            serve(0, announce=announce, state=SandboxState(merchant_account=MERCHANT))
             return 0
 
         self.pid = forked(work)
@@ -239,12 +244,16 @@ class Sandbox:
     def dispute(self, reference: str) -> None:
         self._ask("POST", "disputes", {"charge": reference, "status": "open"})
 
+    def refund_in_the_dashboard(self, reference: str, amount: int) -> None:
+        self._ask("POST", "refunds", {"payment": reference, "amount": amount})
+
     def register_webhooks(self, provider: str) -> None:
         secret = {"secret": WEBHOOK_SECRET} if provider == "stripe" else {"hmac_key": HMAC_KEY}
         self._ask("POST", "webhooks", {"provider": provider, "url": f"{self.url}/_sandbox/elsewhere", **secret})
 
-    def deliveries(self, provider: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self._ask("GET", f"deliveries?provider={provider}"))
+    def deliveries(self, provider: str, *, drain: bool = False) -> list[dict[str, Any]]:
+        path = f"deliveries?provider={provider}" + ("&drain=true" if drain else "")
+        found: list[dict[str, Any]] = json.loads(self._ask("GET", path))
         return found
 
     def settle(self, refund_id: str, outcome: dict[str, Any]) -> None:

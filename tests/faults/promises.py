@@ -8,7 +8,7 @@ from typing import Any
 
 from faults.cases import BARRED
 from faults.promises_of_closings import closed_wrong, closing_disagrees, closing_told_wrong
-from faults.rows import AtProvider, Books, gave_money, name_of
+from faults.rows import AtProvider, Books, gave_money, holds_its_amount, name_of, share_of
 from faults.worlds import CAPTURED, World
 from refundcli.domain.statuses import RefundState, may_become
 
@@ -23,8 +23,10 @@ _STATE_OF = {
     "canceled": "failed",
 }
 _WINDOW_SECONDS = {"stripe": 20 * 3600, "adyen": 6 * 86400}
-# Done, refused, settings (a store that cannot be used), declined, unknown, interrupted; 1 would be a bug.
-_EXIT_CODES = (0, 3, 4, 6, 8, 130)
+# What the sandbox sends that says nothing about refunds or disputes.
+_SAYS_NOTHING = ("AUTHORISATION",)
+# Done, refused, settings (a store that cannot be used), declined, not sent, unknown, interrupted; 1 would be a bug.
+_EXIT_CODES = (0, 3, 4, 6, 7, 8, 130)
 # What was done to a command may show in how it ends.
 _BY_FORCE = {".kill": -9, ".sigterm": -15, ".exception": 1}
 
@@ -62,10 +64,10 @@ def broken_in_the_end(world: World) -> Iterator[str]:
 
 def _over_refunded(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
     for payment in books.payments:
-        if payment["reserved"] + payment["refunded"] > payment["captured"]:
-            yield f"I1: {payment['reserved']} + {payment['refunded']} of {payment['captured']} given in the store"
+        if payment["reserved"] + payment["refunded"] > share_of(payment):
+            yield f"I1: {payment['reserved']} + {payment['refunded']} of {share_of(payment)} given in the store"
         held = (r for r in books.refunds if r["payment_id"] == payment["id"])
-        promised = sum(r["amount"] for r in held if r["state"] in ("ready", "submitted", "pending") or _is_held(r))
+        promised = sum(r["amount"] for r in held if holds_its_amount(r))
         if payment["reserved"] != promised:
             yield f"I1: {payment['reserved']} is reserved, for refunds of {promised}"
     for reference in world.references:
@@ -73,11 +75,6 @@ def _over_refunded(world: World, books: Books, provider: AtProvider) -> Iterator
         given = sum(r["amount"] for r in made if r.get("success") is not False and gave_money(r))
         if given > world.in_minor(CAPTURED):
             yield f"I1: the provider gave {given} of {world.in_minor(CAPTURED)}"
-
-
-def _is_held(refund: dict[str, Any]) -> bool:
-    """A late failure keeps its amount until a person knows."""
-    return refund["state"] == "failed" and bool(refund["came_back_at"]) and not refund["acknowledged_at"]
 
 
 def not_committed_first(books: Books, provider: AtProvider) -> Iterator[str]:
@@ -123,7 +120,7 @@ def released_without_proof(books: Books, provider: AtProvider) -> Iterator[str]:
 def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
     """Exit 0 and 6 only where that is so, and stays so (I11)."""
     for ended in world.ended:
-        if ended.kind != "refund" or ended.code not in (0, 6):
+        if ended.kind != "refund" or ended.code not in (0, 6, 7):
             continue
         refunds = books.of_key(ended.request_key)
         newest = books.newest_of_key(ended.request_key)
@@ -132,6 +129,8 @@ def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[st
             yield f"I11: told as done, but it is not: {ended}"
         if ended.code == 6 and not any(refund["state"] == "failed" for refund in refunds):
             yield f"I11: told as declined, but it is not: {ended}"
+        if ended.code == 7 and any(provider.of(refund["id"]) for refund in refunds if refund["state"] == "failed"):
+            yield f"I11: told as not sent, but the provider has it: {ended}"
     last = world.ended[-1]
     if last.kind == "resume" and last.code == 0 and books.unfinished:
         yield f"I11: told as settled, but it is not: {last}"
@@ -182,9 +181,9 @@ def _disagreeing(world: World, books: Books, provider: AtProvider) -> Iterator[s
         given = sum(made["amount"] for made in provider.of_payment(reference) if gave_money(made))
         # Each in its own minor units, and the whole is the same.
         counted = (payment["reserved"] + payment["refunded"]) * world.in_minor(CAPTURED)
-        if given * payment["captured"] != counted:
+        if given * share_of(payment) != counted:
             yield f"I6: the provider gave {given} of {world.in_minor(CAPTURED)}, the store says otherwise: {payment}"
-    whole = all(payment["refunded"] == payment["captured"] for payment in books.payments)
+    whole = all(payment["refunded"] == share_of(payment) for payment in books.payments)
     (invoice,) = books.invoices
     if (invoice["status"] == "refunded") != whole:
         yield f"I6: the invoice is {invoice['status']}, and that is wrong"
@@ -218,11 +217,16 @@ def _events_lost(world: World, books: Books) -> Iterator[str]:
     if taken and not books.events:
         yield "I6, lost: events were taken in, and none is there"
     for event in books.events:
-        if taken and event["state"] not in ("applied", "unknown"):
+        if taken and not was_looked_at(event):
             yield f"I7: the event {event['event_key']} is {event['state']}: {event['note']}"
     for key, times in Counter(event["event_key"] for event in books.events).items():
         if times > 1:
             yield f"I7: the event {key} is kept {times} times"
+
+
+def was_looked_at(event: dict[str, Any]) -> bool:
+    """Applied, or it says nothing about refunds: then it is noted."""
+    return event["state"] == "applied" or (event["state"] == "noted" and event["kind"] in _SAYS_NOTHING)
 
 
 def badly_kept_trail(books: Books) -> Iterator[str]:

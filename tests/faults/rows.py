@@ -89,6 +89,17 @@ def name_of(refund: dict[str, Any]) -> str:
     return str(told) if str(told).startswith("rf_") else ""
 
 
+def share_of(payment: dict[str, Any]) -> int:
+    """What was taken for its invoice: its share of the provider's payment, or less where less was captured."""
+    captured, allocated = payment["captured"], payment["allocated"]
+    return int(allocated if captured is None else min(allocated, captured))
+
+
+def holds_its_amount(refund: dict[str, Any]) -> bool:
+    """It is under way, or it failed and the provider may send it again by itself (R14)."""
+    return refund["state"] in ("ready", "submitted", "awaiting-approval", "pending") or bool(refund["holding"])
+
+
 def gave_money(refund: dict[str, Any]) -> bool:
     """Adyen accepts first, and tells later how it ended: to us that is one."""
     return refund["status"] not in ("failed", "canceled")

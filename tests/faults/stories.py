@@ -12,6 +12,7 @@ from faults.worlds import REST, TOO_MUCH, World
 
 HOUR = timedelta(hours=1)
 _PAST_OURS = {"stripe": 21 * HOUR, "adyen": 145 * HOUR}
+_MOST_OF_OURS = {"stripe": 15 * HOUR, "adyen": 100 * HOUR}
 _PAST_THEIRS = {"stripe": 25 * HOUR, "adyen": 200 * HOUR}
 # A lease is the timeouts and ten seconds.
 _PAST_THE_LEASE = timedelta(minutes=2)
@@ -101,6 +102,14 @@ def _late(world: World) -> Iterator[None]:
     yield
     sent = len(world.at_provider().refund_requests)
     match case.then:
+        case "again and again":
+            # Each time it is lost. What counts is when the provider first saw the key.
+            world.time_passes(_MOST_OF_OURS[case.provider])
+            world.provider_does("500_before")
+            world.resume()
+            yield
+            sent = len(world.at_provider().refund_requests)
+            world.time_passes(_MOST_OF_OURS[case.provider])
         case "past our window":
             world.time_passes(_PAST_OURS[case.provider])
         case "past theirs":
@@ -113,6 +122,16 @@ def _late(world: World) -> Iterator[None]:
         world.broken.append(f"I8: it was sent again, {case.then}")
     yield
     world.ahead = max(world.ahead, timedelta(0))
+
+
+def _elsewhere(world: World) -> Iterator[None]:
+    """It was killed on another host, where nobody here can look: its lease is over, and `resume` takes it over."""
+    world.provider_does(world.case.behaviour)
+    world.end(world.start_refund(fault=world.case.fault, host="another-host"))
+    yield
+    world.ahead = _PAST_THE_LEASE
+    world.resume()
+    yield
 
 
 def _forgotten(world: World) -> Iterator[None]:
@@ -196,6 +215,7 @@ _STORIES = {
     "several": _refund,
     "resume": _resume,
     "late": _late,
+    "elsewhere": _elsewhere,
     "forgotten": _forgotten,
     "paused": _paused,
     "told": _told,

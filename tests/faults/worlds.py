@@ -129,7 +129,7 @@ class World:
 
     # --- commands ------------------------------------------------------------------------------------------
 
-    def start(self, *arguments: str, fault: Fault | None = None) -> Command:
+    def start(self, *arguments: str, fault: Fault | None = None, host: str = "") -> Command:
         return start(
             [*arguments, "-o", "json"],
             folder=self.folder,
@@ -137,12 +137,15 @@ class World:
             faults=_with_what_leads_to_it(fault),
             ahead=self.ahead,
             mutate=self.mutate,
+            host=host,
         )
 
-    def start_refund(self, *, amount: str = "", key: str = "job-7", fault: Fault | None = None) -> Command:
+    def start_refund(
+        self, *, amount: str = "", key: str = "job-7", fault: Fault | None = None, host: str = ""
+    ) -> Command:
         how_much = ["--full"] if self.whole and not amount else ["--amount", amount or PART]
         wish = ["refund", "INV-1", *how_much, "--reason", "other", "--request-key", key, "--yes"]
-        return self.start(*wish, fault=fault)
+        return self.start(*wish, fault=fault, host=host)
 
     def start_closing(self, action: str = "", *, fault: Fault | None = None) -> Command:
         return self.start(action or self.case.story, "INV-1", "--yes", fault=fault)
@@ -236,6 +239,8 @@ class World:
     def customer_disputes(self) -> None:
         """As an import would tell it."""
         with closing(sqlite3.connect(self.store)) as line, line:
+            columns = "payment_id, provider, account, stage, state, status"
+            line.execute(f"INSERT INTO dispute ({columns}) SELECT id, '', '', 'chargeback', 'open', '' FROM payment")
             line.execute("UPDATE payment SET dispute = 'open'")
 
     # --- what is so ----------------------------------------------------------------------------------------

@@ -13,19 +13,21 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, Provider, RefundState
-from refundcli.services.applied import Heard
+from refundcli.services.applied import UpdateOutcome
 from refundcli.services.clock import SystemClock
 from refundcli.services.hear_news import hear
 from refundcli.services.provider_news import DisputeNews, EventState, RefundNews, Update
 from refundcli.store.checking import findings
 
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
+# As in the settings of the desk.
+NUMBER_FORMAT = "CN-{year}-{seq:06}"
 
 
-def tell(desk: Desk, *news: Update) -> list[Heard]:
+def tell(desk: Desk, *news: Update) -> list[UpdateOutcome]:
     clock = SystemClock(UTC)
     return [
-        desk.books.write(lambda tx, n=each: hear(tx, n, evidence="test", clock=clock, number_format="CN-{seq:04}"))  # type: ignore[misc]
+        desk.books.write(lambda tx, n=each: hear(tx, n, evidence="test", clock=clock, number_format=NUMBER_FORMAT))  # type: ignore[misc]
         for each in news
     ]
 
@@ -111,7 +113,7 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
     dated = [(*word, LATER + timedelta(days=day)) for day, word in enumerate(words)]
     ends: set[object] = set()
     for at, order in enumerate(permutations(dated)):
-        number = f"CN-{at + 1:04}"
+        number = NUMBER_FORMAT.format(year=datetime.now(UTC).year, seq=at + 1)
         desk.sandbox.faults(*(["drop_after"] if known_as == "submitted" else []), provider="adyen")
         desk.paid_by_card(f"INV-{at}", provider="adyen")
         desk(f"refund INV-{at} --full --reason other --yes")
@@ -119,7 +121,7 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
         assert made.state == known_as
         at_provider = desk.sandbox.refunds[-1]
         for (state, may_be_retried, on), _ in product(order, range(3)):
-            (heard,) = tell(
+            (outcome,) = tell(
                 desk,
                 RefundNews(
                     provider=Provider.ADYEN,
@@ -134,7 +136,7 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
                     reported_at=on,
                 ),
             )
-            assert heard.state is EventState.APPLIED
+            assert outcome.state is EventState.APPLIED
         invoice = desk.invoice(f"INV-{at}")
         (refund,) = invoice.refunds
         assert refund.credit_note
@@ -274,8 +276,8 @@ def test_news_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: d
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     before = how_it_stands(desk)
-    (heard,) = tell(desk, news_of(desk, RefundState.FAILED, **changes))
-    assert (heard.state, heard.changed) == (EventState.UNREVIEWED, False)
+    (outcome,) = tell(desk, news_of(desk, RefundState.FAILED, **changes))
+    assert (outcome.state, outcome.changed) == (EventState.UNREVIEWED, False)
     assert how_it_stands(desk) == before
 
 
@@ -295,15 +297,15 @@ def test_a_failure_and_a_success_that_contradict_each_other_hold_the_amount(desk
     first = desk.invoice("INV-1").refunds[0]
     at_provider = desk.sandbox.refunds[0]
     told = news_of(desk, RefundState.SUCCEEDED, reference=at_provider.id, refund_id=first.id, amount=first.amount)
-    (heard,) = tell(desk, told)
-    assert heard.state is EventState.UNREVIEWED
-    assert "paid twice" in heard.note
+    (outcome,) = tell(desk, told)
+    assert outcome.state is EventState.UNREVIEWED
+    assert "paid twice" in outcome.note
 
 
 def test_news_of_a_payment_that_is_not_here_waits_for_it(desk: Desk) -> None:
     desk.paid_by_card()
-    (heard,) = tell(desk, elsewhere(desk, "1.00 EUR", payment_references=("pi_unknown",)))
-    assert heard.state is EventState.UNMATCHED
+    (outcome,) = tell(desk, elsewhere(desk, "1.00 EUR", payment_references=("pi_unknown",)))
+    assert outcome.state is EventState.UNMATCHED
 
 
 def test_of_two_words_about_a_dispute_the_later_one_holds_in_any_order(desk: Desk) -> None:

@@ -195,22 +195,22 @@ def test_sound_books_are_told_from_tampered_ones(desk: Desk) -> None:
 
 # What somebody changed by hand, and what is said of it.
 TAMPERED = {
-    "UPDATE payment SET dispute = '' WHERE dispute = 'open'": "payment 1 is disputed in another state",
-    "UPDATE payment SET dispute = 'won' WHERE dispute = 'lost'": "payment 2 is disputed in another state",
-    "UPDATE dispute SET state = 'closed' WHERE state = 'open'": "payment 1 is disputed in another state",
+    "UPDATE payment SET dispute = '' WHERE dispute = 'open'": "payment 1 has another dispute state",
+    "UPDATE payment SET dispute = 'won' WHERE dispute = 'lost'": "payment 2 has another dispute state",
+    "UPDATE dispute SET state = 'closed' WHERE state = 'open'": "payment 1 has another dispute state",
     "UPDATE dispute SET state = 'unknown' WHERE state = 'lost'": "payment 2 counts another amount lost",
     "UPDATE dispute SET amount = 2000 WHERE state = 'lost'": "payment 2 counts another amount lost",
     "UPDATE dispute SET amount = NULL WHERE state = 'lost'": "payment 2 counts another amount lost",
     "UPDATE payment SET lost = 0 WHERE id = 2": "payment 2 counts another amount lost",
     "DELETE FROM dispute WHERE state = 'lost'": "payment 2 counts another amount lost",
-    "UPDATE payment SET lost = 2000, dispute_recorded = 1000 WHERE id = 2": "payment 2 counts more of its disputes",
+    "UPDATE payment SET lost = 2000, dispute_recorded = 1000 WHERE id = 2": "payment 2 counts more recorded",
     "UPDATE payment SET captured = 5000 WHERE id = 3": "invoice INV-3 has other sums than its payments",
-    "UPDATE payment SET returned_elsewhere = 1000 WHERE id = 3": "payment 3 counts another amount returned elsewhere",
-    "UPDATE payment SET reserved = 1000 WHERE id = 3": "payment 3 holds another amount reserved",
+    "UPDATE payment SET returned_elsewhere = 1000 WHERE id = 3": "payment 3 counts another amount refunded externally",
+    "UPDATE payment SET reserved = 1000 WHERE id = 3": "payment 3 has another amount reserved",
     "UPDATE refund SET reversed_amount = 100": "payment 3 counts another amount refunded",
-    "UPDATE refund SET reversed_amount = amount": "came back by more than its amount",
-    "UPDATE refund SET holding = true": "holds its amount in a state that holds none",
-    "UPDATE refund SET undecided = true": "holds its amount in a state that holds none",
+    "UPDATE refund SET reversed_amount = amount": "was returned by its whole amount or more",
+    "UPDATE refund SET holding = true": "reserves its amount in a state that reserves none",
+    "UPDATE refund SET undecided = true": "reserves its amount in a state that reserves none",
 }
 
 

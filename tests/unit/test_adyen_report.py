@@ -186,7 +186,7 @@ ODD: dict[str, tuple[dict[str, str], str]] = {
     "no number": (settled("Refunded", debit="1e3"), "1e3, which is not an amount in EUR"),
     "too fine for yen": (settled("Refunded", debit="1.5", **{"Gross Currency": "JPY"}), "not an amount in JPY"),
     "too fine for ISK": (settled("Refunded", debit="12.50", **{"Gross Currency": "ISK"}), "not an amount in ISK"),
-    "no currency": (settled("Refunded", debit="1.00", **{"Gross Currency": ""}), "not a currency"),
+    "no currency": (settled("Refunded", debit="1.00", **{"Gross Currency": ""}), "The currency is missing"),
     "no refund": (settled("Refunded", debit="1.00", **{"Modification Reference": ""}), "which refund"),
     "of the payment": (settled("Refunded", debit="1.00", **{"Modification Reference": PAYMENT}), "which refund"),
 }
@@ -217,7 +217,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, str], str]] = {
     "a negative capture": (booked("Settled", "-10.00"), "negative in Main Amount"),
     "a capture that takes away": (booked("SentForSettle", "10.00", **{"Captured (PC)": "-10.00"}), "Captured (PC)"),
     "a refund that adds": (booked("SentForRefund", "10.00", **{"Captured (PC)": "10.00"}), "Captured (PC)"),
-    "two amounts": (booked("SentForRefund", "10.00", **{"Captured (PC)": "-9.00"}), "moves Captured (PC) by -9.00"),
+    "two amounts": (booked("SentForRefund", "10.00", **{"Captured (PC)": "-9.00"}), "changes Captured (PC) by -9.00"),
     "no number": (booked("SentForRefund", "10.00", **{"Captured (PC)": "x"}), "not an amount"),
     "a refund that pays out": (booked("Refunded", "10.00", **{"Payable (SC)": "10.00"}), "Payable (SC)"),
     "a settlement that takes": (booked("Settled", "10.00", **{"Payable (SC)": "-10.00"}), "Payable (SC)"),
@@ -246,10 +246,10 @@ def test_without_a_main_amount_the_captured_sum_is_the_amount(reader: Reader) ->
 # --- the file ------------------------------------------------------------------------------------------------------
 
 DAMAGED: dict[str, tuple[dict[str, str], str]] = {
-    "no payment": (settled("Refunded", debit="1.00", **{"Psp Reference": ""}), "which payment"),
-    "no date": (settled("Refunded", debit="1.00", **{"Creation Date": "soon"}), "no date"),
-    "no zone": (settled("Refunded", debit="1.00", **{"TimeZone": ""}), "no time zone"),
-    "an unknown zone": (settled("RefundedByPigeon", **{"TimeZone": "IST"}), "IST is no time zone"),
+    "no payment": (settled("Refunded", debit="1.00", **{"Psp Reference": ""}), "payment's reference is missing"),
+    "no date": (settled("Refunded", debit="1.00", **{"Creation Date": "soon"}), "not a date and time"),
+    "no zone": (settled("Refunded", debit="1.00", **{"TimeZone": ""}), "The time zone is missing"),
+    "an unknown zone": (settled("RefundedByPigeon", **{"TimeZone": "IST"}), "IST is not a known time zone"),
     "a cell too many": (settled("Refunded", debit="1,00"), "14 cells where the header has 13"),
 }
 

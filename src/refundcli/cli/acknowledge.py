@@ -28,7 +28,7 @@ def acknowledge(
     not_refunded: Annotated[
         bool,
         typer.Option(
-            "--not-refunded", help="The provider reported success after the failure, but the customer has no money."
+            "--not-refunded", help="The provider reported success after the failure, but the customer was not refunded."
         ),
     ] = False,
     memo: Memo = "",
@@ -79,7 +79,7 @@ def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
     books = me.services.books
     found = books.read(lambda tx: invoice_named(tx, number))
     if found.loss and not yes:
-        me.err.say(f"{found.loss} more of {found.number} was refunded or lost to disputes than was captured.")
+        me.err.say(f"{found.number}: {found.loss} more was refunded or lost to disputes than was captured.")
         agreed(me, "Acknowledge it?")
     known = service.acknowledge_loss(number, memo=memo, books=books)
     if me.for_people:

@@ -54,13 +54,13 @@ def ingest(
         ),
     ],
     provider: Annotated[
-        Provider | None, typer.Option("--provider", help="Whose deliveries; by default each one's headers say so.")
+        Provider | None, typer.Option("--provider", help="The provider; by default each delivery's headers name it.")
     ] = None,
     output: Output = None,
 ) -> None:
     """Import saved deliveries. Each is verified as if it arrived now, except that its signature may be old.
 
-    Exit code 3 when some were rejected: each is named by its line, and nothing of it is stored.
+    Exit code 3 when some were rejected. Each of these is listed by its line and is not stored.
     """
     from refundcli.cli.applying import ingest_and_show
 
@@ -69,7 +69,7 @@ def ingest(
 
 @app.command(epilog="Example:  refundcli events apply")
 def apply(ctx: typer.Context, output: Output = None) -> None:
-    """Apply stored events that wait, also those whose payment was not in the books when they arrived."""
+    """Apply stored events that are waiting, and those whose payment was not in the books when they arrived."""
     from refundcli.cli.applying import apply_and_show
 
     apply_and_show(ctx.obj)
@@ -118,7 +118,7 @@ def show(
     id_: EventId,
     output: Output = None,
 ) -> None:
-    """Show one event: what was reported, when, and what came of it."""
+    """Show one event: what was reported, when, and whether it was applied."""
     import json
 
     from refundcli.output.events_screen import event_shape, show_event
@@ -152,7 +152,7 @@ def acknowledge(
         typer.Option(
             "--as",
             metavar="DECISION",
-            help="With ID, how the dispute stands: open, won or lost. With --code, what it means: none or note.",
+            help="With ID, the state of the dispute: open, won or lost. With --code, its effect: none or note.",
         ),
     ] = "",
     memo: Memo = "",
@@ -160,8 +160,8 @@ def acknowledge(
 ) -> None:
     """Acknowledge an unreviewed provider update, so that it no longer blocks refunds of its payment.
 
-    An update about a dispute needs --as open, won or lost. A code that does not concern refunds is decided once for
-    the whole store: --code WORD --as none (or note, to see it in the list of events).
+    An update about a dispute needs --as open, won or lost. For a code that does not affect refunds, decide once for
+    the whole store: --code WORD --as none, or --as note.
     """
     from refundcli.cli.reviewing import acknowledge_and_show
 

@@ -80,9 +80,7 @@ def mark_refunded(
     dispute_decision: DisputeDecision = "",
     after_failed: Annotated[
         str,
-        typer.Option(
-            "--after-failed", metavar="REFUND", help="A refund that the provider refused, now made by other means."
-        ),
+        typer.Option("--after-failed", metavar="REFUND", help="A failed refund that you have now made by other means."),
     ] = "",
     evidence: Annotated[
         str,

@@ -47,7 +47,7 @@ RequestKey = Annotated[
     typer.Option(
         "--request-key",
         metavar="KEY",
-        help="Your own key: repeating it shows the first refund, and makes no second one.",
+        help="Your own key. Repeating it shows the first refund; it does not make a second one.",
     ),
 ]
 DisputeDecision = Annotated[
@@ -55,7 +55,7 @@ DisputeDecision = Annotated[
     typer.Option(
         "--dispute-decision",
         metavar="TEXT",
-        help="After a dispute that was won: who has decided for the customer since, and when.",
+        help="After a won dispute, or for an inquiry: who decided for the customer, and when.",
     ),
 ]
 AllowDuplicate = Annotated[
@@ -65,7 +65,7 @@ AllowDuplicate = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every rule; change nothing.")]
 Confirm = Annotated[str, typer.Option("--confirm", metavar="TEXT", help='Confirm the amount: "12.50 EUR".')]
 FromFile = Annotated[str, typer.Option("--from", metavar="FILE", help="A CSV file of refunds; - reads standard input.")]
-Plan = Annotated[str, typer.Option("--plan", metavar="PLAN", help="With --from: write a plan, and do nothing.")]
+Plan = Annotated[str, typer.Option("--plan", metavar="PLAN", help="With --from: write a plan; refund nothing yet.")]
 Apply = Annotated[str, typer.Option("--apply", metavar="PLAN", help="Carry out a plan.")]
 ResumeRun = Annotated[str, typer.Option("--resume", metavar="RUN", help="Continue a run that was stopped.")]
 MaxErrors = Annotated[

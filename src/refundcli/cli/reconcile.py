@@ -21,7 +21,7 @@ class OneAtATime(UsageProblem):
     def __init__(self) -> None:
         super().__init__(
             "Use only one of --adopt, --match, --report, --invoice and --since; "
-            "--adopt also takes --reason and --memo, and --match needs --record.",
+            "--adopt also takes --reason, --memo and --invoice, and --match needs --record.",
             hint="refundcli reconcile --help   shows an example of each",
         )
 
@@ -40,14 +40,17 @@ def reconcile(
         str | None,
         typer.Option("--report", metavar="FILE", help="Adyen's payment accounting or settlement details report, CSV."),
     ] = None,
-    invoice: Annotated[str | None, typer.Option("--invoice", metavar="NUMBER", help="Only this invoice.")] = None,
+    invoice: Annotated[
+        str | None,
+        typer.Option("--invoice", metavar="NUMBER", help="Only this invoice; with --adopt, the one that it is about."),
+    ] = None,
     since: Annotated[
         datetime | None,
         typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Only payments made on or after this day."),
     ] = None,
     adopt: Annotated[
         str | None,
-        typer.Option("--adopt", metavar="REFUND", help="Give an external refund its reason and its credit note."),
+        typer.Option("--adopt", metavar="REFUND", help="Give an external refund a reason and a credit note."),
     ] = None,
     match: Annotated[
         str | None,
@@ -64,16 +67,16 @@ def reconcile(
 
     A refund made in the provider's dashboard is an external refund: adopt it, or match it with the record if someone
     has recorded it by hand. Exit code 0 when everything was compared and agrees, 3 when something differs, 8 when
-    something could not be compared: a provider update is unreviewed, or a refund is not settled.
+    something could not be compared: a provider update is unreviewed, or a refund has no outcome yet.
     """
     from refundcli.cli import reconciling
 
     me: App = ctx.obj
-    alone = sum(each is not None for each in (adopt, match, report, invoice, since))
+    alone = sum(each is not None for each in (adopt, match, report, None if adopt else invoice, since))
     if alone > 1 or (adopt is None and (reason or memo)) or (match is None) != (not record):
         raise OneAtATime
     if adopt is not None:
-        reconciling.adopt_refund(me, adopt, reason=reason, memo=memo)
+        reconciling.adopt_refund(me, adopt, reason=reason, memo=memo, number=invoice or "")
     elif match is not None:
         reconciling.match_refund(me, match, record)
     elif report is not None:

@@ -86,7 +86,7 @@ def with_report(app: App, file: str, provider: Provider) -> None:
             if report.other_account_rows:
                 app.note(f"{report.other_account_rows} rows of other merchant accounts were not compared.")
             if report.unrelated_rows:
-                app.note(f"{report.unrelated_rows} rows that say nothing about refunds were not compared.")
+                app.note(f"{report.unrelated_rows} rows that do not concern refunds were not compared.")
             _show(app, f"{provider.label}'s {report.name}", done, told)
 
 
@@ -133,10 +133,10 @@ def _show(app: App, label: str, done: Reconciled, told: ToldDifferences) -> None
     if done.unreviewed:
         updates = "1 provider update" if done.unreviewed == 1 else f"{done.unreviewed} provider updates"
         app.err.say(("! ", DOUBT), f"{updates} could not be compared: refundcli events list --state unreviewed")
-    if done.unsettled:
-        refunds = "1 refund is not settled" if done.unsettled == 1 else f"{done.unsettled} refunds are not settled"
-        app.err.say(("! ", DOUBT), f"{refunds} and could not be compared: refundcli status")
-    if done.not_compared:
+    if done.unconfirmed:
+        refunds = "1 refund has" if done.unconfirmed == 1 else f"{done.unconfirmed} refunds have"
+        app.err.say(("! ", DOUBT), f"{refunds} no outcome to compare: refundcli status")
+    if done.unreviewed or done.unconfirmed:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
     if done.differences:
         raise typer.Exit(ExitCode.REFUSED)
@@ -152,12 +152,12 @@ def match_refund(app: App, name: str, record_id: str) -> None:
         app.show_object(shapes.refund(matched))
 
 
-def adopt_refund(app: App, name: str, *, reason: str, memo: str) -> None:
-    """Raises RefundNotFound, NotToAdopt, UnknownReason."""
+def adopt_refund(app: App, name: str, *, reason: str, memo: str, number: str) -> None:
+    """Raises RefundNotFound, NotToAdopt, NoShare, UnknownReason."""
     services = app.services
     found = services.books.read(lambda tx: to_adopt(tx, name))
     if not reason and app.may_ask:
-        app.err.say(f"{found.amount} of {found.invoice_number}, {found.provider_reference}, is an external refund.")
+        app.err.say(f"{found.provider_reference} is an external refund of {found.amount} on {found.invoice_number}.")
         reason = asked_for(f"Reason ({', '.join(RefundReason)}):")
     services.check_number_format()
     adopted = adopt(
@@ -167,6 +167,7 @@ def adopt_refund(app: App, name: str, *, reason: str, memo: str) -> None:
         books=services.books,
         clock=services.clock,
         number_format=services.policy.number_format,
+        of_invoice=number,
     )
     if app.for_people:
         note = adopted.credit_note.number if adopted.credit_note else ""

@@ -11,7 +11,7 @@ from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, agreed, check_confirm, require_a_way_to_ask, typed
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import is_inquiry
-from refundcli.domain.errors import RefundcliError, UsageProblem
+from refundcli.domain.errors import OutcomeUnknown, RefundcliError, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.payment_methods import warning as method_warning
@@ -87,6 +87,9 @@ def settle_left_behind(app: App, seen: Preview) -> None:
             earlier, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
         )
         for each in done:
+            if isinstance(each.problem, OutcomeUnknown):
+                # The provider's answer is shown nowhere else, so show it as an error.
+                raise each.problem
             if each.problem:
                 app.note(f"{each.refund.id}: {each.note}")
 
@@ -133,13 +136,13 @@ def confirm_refund(app: App, request: RefundRequest, seen: Preview, *, live: boo
 
 
 def _warnings(seen: Preview) -> Iterator[str]:
-    """What the operator should know of how these payments are refunded."""
+    """What the operator should know before these payments are refunded, one sentence each."""
     for share in seen.shares:
         payment = share.payment
         if payment.provider and (words := method_warning(payment.provider, payment.method)):
             yield words
         if is_inquiry(payment.disputes) and share.amount != payment.captured:
-            yield "The customer's bank has asked about this payment: only a full refund settles such an inquiry."
+            yield "The customer's bank has opened an inquiry about this payment: only a full refund settles it."
 
 
 def show_dry_run(
@@ -219,7 +222,7 @@ _WORST_FIRST = (ExitCode.OUTCOME_UNKNOWN, ExitCode.DECLINED, ExitCode.REFUSED, E
 
 
 def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) -> ExitCode:
-    """The worst of what came of them; what could not be sent is the least, for it may be repeated."""
+    """The most serious exit code of all. NOT_SENT is the least serious, because it is safe to repeat."""
     from refundcli.services.verdicts import problem_of
 
     problems = [*map(problem_of, refunds), *map(problem_of, closings)]

@@ -46,7 +46,7 @@ def resolve(
     yes: Yes = False,
     output: Output = None,
 ) -> None:
-    """Record, on your evidence, how a refund ended that resume can no longer settle. No money moves.
+    """Record, with your evidence, the outcome of a refund that resume can no longer settle. No money moves.
 
     It cannot be undone.
     """

@@ -21,7 +21,7 @@ def resume(
     name: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="A refund's id, rf_…, or a closing's, cl_…; by default all.")
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="All that is unfinished, as without ID.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Everything unfinished; the same as without ID.")] = False,
     output: Output = None,
 ) -> None:
     """Ask the provider about requests without a known outcome; send again only what never arrived.
@@ -67,7 +67,7 @@ def _show(me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing
         rows = [(*refund_row(each.refund), each.step) for each in done]
         rows += [(*closing_row(each.closing), each.step) for each in closed]
         me.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
-        # The columns are fixed, and the reason is not left out.
+        # The columns are fixed, so the reasons go to stderr.
         notes = [(each.refund.id, each.note) for each in done] + [(each.closing.id, each.note) for each in closed]
         for name, note in notes:
             if note:

@@ -1,4 +1,4 @@
-"""What `events acknowledge` does: one event, or a word for the whole store."""
+"""`events acknowledge`: acknowledge one unreviewed event, or decide what a code means for the whole store."""
 
 from refundcli.cli.context import App
 from refundcli.domain.errors import UsageProblem, did_you_mean
@@ -23,7 +23,7 @@ class UnknownDecision(UsageProblem):
 
     def __init__(self, word: str, known: list[str]) -> None:
         near = did_you_mean(word, known)
-        typed = f"{word[:40]!a} is not a decision." if word else "--code needs a decision."
+        typed = f"{word[:40]!a} is not a valid decision." if word else "--code needs a decision."
         super().__init__(typed, hint=near or f"Add --as {'|'.join(known)}")
 
 
@@ -46,10 +46,10 @@ def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: s
     if decision and decision not in DISPUTE_DECISIONS:
         raise UnknownDecision(decision, list(DISPUTE_DECISIONS))
     assert number is not None
-    known = acknowledge_event(
+    event = acknowledge_event(
         number, memo=memo, books=services.books, readers=services.event_readers(), decision=decision
     )
     if app.for_people:
-        show_event(known, app.out, zone=app.settings.operator.zone)
+        show_event(event, app.out, zone=app.settings.operator.zone)
     else:
-        app.show_object(event_shape(known))
+        app.show_object(event_shape(event))

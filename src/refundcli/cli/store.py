@@ -34,10 +34,13 @@ class StoreUnsound(SettingsProblem):
 @app.command("number-format", epilog="Example:  refundcli store number-format 'CN-{year}-{seq:06}'")
 def number_format(
     ctx: typer.Context,
-    number_format: Annotated[str, typer.Argument(metavar="FORMAT", help="Contains {seq}, and {year} if you like.")],
+    number_format: Annotated[str, typer.Argument(metavar="FORMAT", help="Contains {seq}, and may contain {year}.")],
     output: Output = None,
 ) -> None:
-    """Change how new credit notes are numbered. Existing numbers stay. Set credit_notes.number_format to the same."""
+    """Change how new credit notes are numbered. Existing numbers stay.
+
+    Then set credit_notes.number_format in the settings file to the same format.
+    """
     from refundcli.services.numbering import change_format
     from refundcli.settings import checks
 

@@ -1,4 +1,4 @@
-"""The columns of Adyen's reports, by name: where each thing is, and which amount a row reports.
+"""The columns of Adyen's reports: which column holds what, and the amount of a row.
 
 The settlement details report has a debit and a credit column, the payment accounting report signed ones; both are in
 major units of the payment's currency.
@@ -13,10 +13,10 @@ from refundcli.documents.source import FileProblem
 from refundcli.domain.currencies import CODES, Currency, currency
 from refundcli.services.vocabulary import Direction, Effect, Meaning
 
-# Minor units without a sign, None where it cannot be read; and what is wrong, in a sentence, or "".
+# Minor units without a sign, None if unreadable; and what is wrong, as a sentence, or "".
 Amount: TypeAlias = tuple[int | None, str]
 
-# A report is set up by hand, so any of these names will do.
+# Adyen lets merchants choose the columns, so each has several accepted names.
 _SHARED: Mapping[str, tuple[str, ...]] = {
     "account": ("Merchant Account",),
     "payment": ("Psp Reference",),
@@ -78,11 +78,11 @@ class Columns:
         return self.names[self.place[what]]
 
     def amount_of(self, cells: Sequence[str], word: str, meaning: Meaning | None) -> Amount:
-        """The row's amount and what is wrong with it. A word that moves no money needs none, and has no problem."""
+        """The row's amount and its problem. A record type that moves no money needs no amount, so it has no problem."""
         code = self.cell(cells, "currency").upper()
         minor: int | None = None
         if code not in CODES:
-            problem = f"{code or 'An empty cell'} is not a currency with a minor unit in ISO 4217."
+            problem = f"Unknown currency code {code}." if code else "The currency is missing."
         else:
             reader = _debit_or_credit if "debit" in self.place else _signed
             minor, problem = reader(self, cells, word, meaning.direction if meaning else None, currency(code))
@@ -99,40 +99,40 @@ _Reader: TypeAlias = Callable[[Columns, Sequence[str], str, Direction | None, Cu
 def columns_of(name: str, header: Sequence[str]) -> Columns:
     """Which report it is follows from the names of its columns. Raises NotAReport, which names what is missing."""
     names = [cell.strip() for cell in header]
-    folded = [each.lower() for each in names]
-    wanted = {**_SHARED, **_layout(folded)}
-    place = {what: at for what, known in wanted.items() if (at := _place(name, folded, known)) is not None}
-    missing = [known[0] for what, known in wanted.items() if what not in place]
-    dates = next((pair for pair in _DATES if all(each.lower() in folded for each in pair)), None)
+    folded = [column.lower() for column in names]
+    layout = {**_SHARED, **_layout(folded)}
+    place = {what: at for what, accepted in layout.items() if (at := _place(name, folded, accepted)) is not None}
+    missing = [accepted[0] for what, accepted in layout.items() if what not in place]
+    dates = next((pair for pair in _DATES if all(column.lower() in folded for column in pair)), None)
     if dates:
-        place |= {what: folded.index(each.lower()) for what, each in zip(("date", "zone"), dates, strict=True)}
+        place |= {what: folded.index(column.lower()) for what, column in zip(("date", "zone"), dates, strict=True)}
     else:
-        missing += [each for each in _missing_date(folded) if each not in missing]
+        missing += [column for column in _missing_date(folded) if column not in missing]
     if missing:
         raise NotAReport(name, missing)
     for what, column in (("captured", "captured (pc)"), ("payable", "payable (sc)")):
         if column in folded and "debit" not in place:
             place[what] = folded.index(column)
-    return Columns(names, place, [folded.index(each.lower()) for each in _FEES if each.lower() in folded])
+    return Columns(names, place, [folded.index(fee.lower()) for fee in _FEES if fee.lower() in folded])
 
 
 def _layout(folded: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-    if any(each[0].lower() in folded for each in (_SETTLEMENT["debit"], _SETTLEMENT["credit"])):
+    if any(accepted[0].lower() in folded for accepted in (_SETTLEMENT["debit"], _SETTLEMENT["credit"])):
         return _SETTLEMENT
     if "record type" not in folded:
-        # Any other report: what it lacks is said in the words of the settlement details report.
+        # For any other report, the missing columns are those of the settlement details report.
         return _SETTLEMENT
-    found = (each for each in _ACCOUNTING_AMOUNTS if each["amount"][0].lower() in folded)
-    return {**_ACCOUNTING, **next(found, _ACCOUNTING_AMOUNTS[0])}
+    layouts = (layout for layout in _ACCOUNTING_AMOUNTS if layout["amount"][0].lower() in folded)
+    return {**_ACCOUNTING, **next(layouts, _ACCOUNTING_AMOUNTS[0])}
 
 
-def _place(name: str, folded: Sequence[str], known: Sequence[str]) -> int | None:
-    found = next((each for each in known if each.lower() in folded), None)
-    if found is None:
+def _place(name: str, folded: Sequence[str], accepted: Sequence[str]) -> int | None:
+    column = next((column for column in accepted if column.lower() in folded), None)
+    if column is None:
         return None
-    if folded.count(found.lower()) > 1:
-        raise FileProblem(name, f"two of its columns are called {found}")
-    return folded.index(found.lower())
+    if folded.count(column.lower()) > 1:
+        raise FileProblem(name, f"two of its columns are called {column}")
+    return folded.index(column.lower())
 
 
 def _missing_date(folded: Sequence[str]) -> list[str]:
@@ -143,14 +143,14 @@ def _missing_date(folded: Sequence[str]) -> list[str]:
 def _debit_or_credit(
     columns: Columns, cells: Sequence[str], word: str, direction: Direction | None, of: Currency
 ) -> Amount:
-    """The one amount of the two columns. An amount in the wrong column is never taken as its opposite."""
-    found = {side: _minor(columns.cell(cells, side), of) for side in ("debit", "credit")}
-    for side, minor in found.items():
+    """The amount from the debit or the credit column. One in the wrong column is a problem, never a reversed sign."""
+    amounts = {side: _minor(columns.cell(cells, side), of) for side in ("debit", "credit")}
+    for side, minor in amounts.items():
         if minor is None:
             return None, _unreadable(columns.name(side), columns.cell(cells, side), of)
         if minor < 0:
             return None, f"{word} has a negative amount in {columns.name(side)}."
-    debit, credit = found["debit"] or 0, found["credit"] or 0
+    debit, credit = amounts["debit"] or 0, amounts["credit"] or 0
     if debit and credit:
         return None, f"{word} has a debit and a credit in one row."
     side = "debit" if debit else "credit"
@@ -178,9 +178,9 @@ def _captured_contradicts(columns: Columns, cells: Sequence[str], word: str, amo
     if moved is None:
         return _unreadable("Captured (PC)", cell, of)
     if moved and moved * sign < 0:
-        return _wrong_way(word, Direction.CREDIT if sign > 0 else Direction.DEBIT, f"moves Captured (PC) by {cell}")
+        return _wrong_way(word, Direction.CREDIT if sign > 0 else Direction.DEBIT, f"changes Captured (PC) by {cell}")
     if moved and abs(moved) != amount:
-        return f"{word} is of {columns.cell(cells, 'amount')} {of.code}, and moves Captured (PC) by {cell}."
+        return f"{word} has the amount {columns.cell(cells, 'amount')} {of.code}, but changes Captured (PC) by {cell}."
     return ""
 
 
@@ -192,23 +192,23 @@ def _payable_contradicts(columns: Columns, cells: Sequence[str], word: str, dire
     is_debit, has_fees = cell.startswith("-"), any(cells[at].strip().strip("+-0.") for at in columns.fees)
     # The fees of a small payment may be more than the payment.
     wrong = not is_debit if direction is Direction.DEBIT else is_debit and not has_fees
-    return _wrong_way(word, direction, f"moves Payable (SC) by {cell}") if wrong else ""
+    return _wrong_way(word, direction, f"changes Payable (SC) by {cell}") if wrong else ""
 
 
 def _minor(cell: str, of: Currency) -> int | None:
-    """In the books' units, exactly; Adyen may write more decimals than the currency has, and they are 0."""
+    """In the books' minor units, exact; None if unreadable. Decimals beyond the currency's must be 0."""
     if not cell:
         return 0
-    found = _AMOUNT.fullmatch(cell)
-    part = (found[3] or "") if found else ""
-    if not found or part[of.exponent :].strip("0"):
+    number = _AMOUNT.fullmatch(cell)
+    part = (number[3] or "") if number else ""
+    if not number or part[of.exponent :].strip("0"):
         return None
-    minor = int(found[2] + part[: of.exponent].ljust(of.exponent, "0"))
-    return -minor if found[1] == "-" else minor
+    minor = int(number[2] + part[: of.exponent].ljust(of.exponent, "0"))
+    return -minor if number[1] == "-" else minor
 
 
 def _unreadable(column: str, cell: str, of: Currency) -> str:
-    return f"{column} says {cell[:40]}, which is not an amount in {of.code}."
+    return f"{column} is {cell[:40]}, which is not an amount in {of.code}."
 
 
 def _wrong_way(word: str, direction: Direction | None, where: str) -> str:

@@ -1,8 +1,8 @@
 """Adyen's payment accounting and settlement details reports: columns by their names, amounts in major units.
 
-A report may be many megabytes: it is read once, and kept aside in a table on disk, by payment. Damage to the file's
-structure refuses all of it. A row that cannot be applied, about a payment that can be identified, is kept with its
-problem: the caller blocks that payment (R13).
+A report may be many megabytes, so it is read once into a table on disk and returned by payment. If the file's structure
+is damaged, the whole report is refused. A row that cannot be applied, about an identified payment, is stored with its
+problem, and the caller blocks that payment (R13).
 """
 
 import csv
@@ -28,13 +28,13 @@ from refundcli.services.vocabulary import Effect, Meaning
 
 __all__ = ["AdyenReport", "BadReport", "MeaningOf", "NotAReport"]
 
-# What a record type means, None where it is not listed: the provider's vocabulary, which is not imported here.
+# What a record type means, None if it is not listed. Passed in, because documents do not import providers.
 MeaningOf: TypeAlias = Callable[[str], Meaning | None]
 _Stored: TypeAlias = tuple[int, str, str, str, str, int | None, str, str, str]
 
 _AT_ONCE = 5_000
 _MOST_PROBLEMS = 50
-# Some rows may be odd. Where most of many are, the file was changed, by a spreadsheet for instance.
+# A few rows may be odd. If most of many are, the file was edited, for instance in a spreadsheet.
 _FEW_PROBLEMS = 20
 
 
@@ -52,7 +52,7 @@ class BadReport(Refused):
 
 @dataclass(slots=True)
 class _Problems:
-    """All are counted, the first ones are shown."""
+    """All are counted; the first ones are listed."""
 
     count: int = 0
     first: list[Problem] = field(default_factory=list)
@@ -156,7 +156,7 @@ class AdyenReport:
         batch.clear()
 
     def _read_row(self, number: int, cells: list[str], columns: Columns) -> _Stored | None:
-        """None for a row about nothing of ours, and for one that refuses the whole file."""
+        """None for a row that does not concern our refunds, and for damage that refuses the whole file."""
         if len(cells) != len(columns.names):
             if cells:
                 message = f"It has {len(cells)} cells where the header has {len(columns.names)}."
@@ -170,9 +170,9 @@ class AdyenReport:
         meaning = self._meaning_of(word)
         moves_money = meaning is not None and meaning.effect in (Effect.REFUND, Effect.DISPUTE, Effect.CAPTURE)
         if not payment and moves_money:
-            self._damage.add(number, columns.name("payment"), "", "It does not say which payment it is about.")
+            self._damage.add(number, columns.name("payment"), "", "The payment's reference is missing.")
             return None
-        # A row about no payment blocks none; Adyen's fees and corrections are such rows.
+        # A row without a payment, such as a fee or a correction, blocks none.
         if not payment or (meaning is not None and meaning.effect is Effect.NONE):
             self.unrelated_rows += 1
             return None
@@ -202,12 +202,12 @@ class AdyenReport:
         try:
             at = datetime.fromisoformat(text)
             if at.tzinfo is None and zone is None:
-                message = f"{name[:40]} is no time zone that is known." if name else "It has no time zone."
+                message = f"{name[:40]} is not a known time zone." if name else "The time zone is missing."
                 self._damage.add(number, columns.name("zone"), name, message)
                 return None
             at = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
         except (ValueError, OverflowError):
-            self._damage.add(number, columns.name("date"), text, "It is no date and time.")
+            self._damage.add(number, columns.name("date"), text, "This is not a date and time.")
             return None
         self.first = min(self.first or at, at)
         self.last = max(self.last or at, at)
@@ -231,7 +231,7 @@ def _row_of(row: _Stored, meaning_of: MeaningOf) -> ReportRow:
 
 
 def _part_of(word: str) -> RowPart:
-    """Settled repeats SentForSettle; SettledInInstallments is all that each SettledInstallment is a part of."""
+    """Settled repeats SentForSettle; SettledInInstallments is the sum of its SettledInstallment rows."""
     if word.startswith("sentfor"):
         return RowPart.SENT
     if "ininstallments" in word:

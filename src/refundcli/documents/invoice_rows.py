@@ -12,7 +12,7 @@ from refundcli.documents.table_file import REJECTION_COLUMNS
 from refundcli.domain.currencies import Currency
 from refundcli.domain.errors import did_you_mean
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
-from refundcli.services.bad_rows import BadRow, Problem
+from refundcli.services.bad_rows import ONE_INVOICE, BadRow, Problem
 from refundcli.services.ports import NewInvoice, NewPayment
 
 REQUIRED = ("number", "customer", "currency", "total", "status", "issued_on")
@@ -68,7 +68,7 @@ T = TypeVar("T")
 
 
 class Seen:
-    """On which line each invoice number, each provider payment and each provider's invoice stood first."""
+    """The line on which each invoice number, payment reference and invoice reference came first."""
 
     def __init__(self) -> None:
         self.numbers, self.payments, self.references = FirstSeen(), FirstSeen(), FirstSeen()
@@ -80,7 +80,7 @@ class Seen:
     def check_reference(self, cells: Cells, provider: Provider | None, reference: str) -> None:
         if provider and reference and (line := self.line_of_payment(f"{provider} {reference}", cells.line)):
             what = f"The {provider.label} payment is on line {line} already."
-            cells.refuse("payment_reference", "duplicate-payment", what, "A payment belongs to one invoice.")
+            cells.refuse("payment_reference", "duplicate-payment", what, ONE_INVOICE)
 
     def check_invoice_reference(self, cells: Cells, reference: str) -> None:
         if reference and (line := self.line_of_reference(reference, cells.line)):
@@ -98,7 +98,7 @@ class Seen:
 
 
 class SeenBefore(Seen):
-    """For a row of which it is known on which lines what must be its own stood first; 0: nowhere."""
+    """For a row whose number, payment or invoice reference may be on an earlier line: those lines, 0 for none."""
 
     def __init__(self, number: int, payment: int, reference: int = 0) -> None:
         self._number, self._payment, self._reference = number, payment, reference

@@ -1,4 +1,4 @@
-"""Time zones by the names that reports use: abbreviations, offsets such as +02:00, and IANA names."""
+"""Time zones by the names used in providers' reports: abbreviations, offsets such as +02:00, and IANA names."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 # Hours ahead of UTC. An abbreviation names one offset, whatever the season: CET is never summer time. The American ones
-# are those of RFC 5322; names that stand for several zones with equal right, such as IST, are left out.
+# are those of RFC 5322; names shared by several zones, such as IST, are left out.
 _HOURS: Mapping[str, float] = {
     **{"UTC": 0, "GMT": 0, "Z": 0, "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "CEST": 2, "MET": 1, "MEST": 2},
     **{"EET": 2, "EEST": 3, "SAST": 2, "MSK": 3, "TRT": 3},
@@ -22,7 +22,7 @@ _IANA = re.compile(r"(?!right/|posix/)[A-Za-z_]+(?:/[A-Za-z0-9_+-]+){1,2}", re.A
 
 @lru_cache
 def time_zone(name: str) -> tzinfo | None:
-    """None where nobody can say which zone is meant: a time is never taken as UTC for want of a name."""
+    """None for an unknown or ambiguous name: a time without a known zone is never read as UTC."""
     hours = _HOURS.get(name.upper())
     if hours is not None:
         return timezone(timedelta(hours=hours))

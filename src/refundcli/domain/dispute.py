@@ -50,15 +50,15 @@ class DisputeRecord:
 
     @property
     def is_decidable(self) -> bool:
-        """May a refund settle it? Stripe advises one for an inquiry; Adyen's must have been answered.
+        """May a person decide to refund it? At Stripe any inquiry; at Adyen an inquiry that was answered.
 
-        One of which only the answer was reported may be a chargeback as well.
+        Adyen's INFORMATION_SUPPLIED alone is not enough, because it is also sent for chargebacks.
         """
         stripes = self.provider is Provider.STRIPE and self.stage is DisputeStage.INQUIRY
         return stripes or (self.stage is DisputeStage.ANSWERED_INQUIRY and self.reported_at is not None)
 
 
-# The first of these that a payment has is how its disputes stand together (R11).
+# The dispute state of a payment is the first of these that one of its disputes has (R11).
 _SEVERITY = (
     (DisputeState.UNKNOWN, Dispute.UNKNOWN),
     (DisputeState.OPEN, Dispute.OPEN),
@@ -68,27 +68,27 @@ _SEVERITY = (
 
 
 def most_severe(disputes: Iterable[DisputeRecord]) -> Dispute:
-    """How the disputes of one payment stand together."""
-    found = {dispute.state for dispute in disputes}
-    return next((word for state, word in _SEVERITY if state in found), Dispute.NONE)
+    """The dispute state of a payment: the most severe of its disputes, NONE without any (R11)."""
+    states = {dispute.state for dispute in disputes}
+    return next((word for state, word in _SEVERITY if state in states), Dispute.NONE)
 
 
 def was_won(disputes: Iterable[DisputeRecord]) -> bool:
-    """Was any of them won? Then a refund needs a person's decision, also if another was lost (R11)."""
+    """Was any of them won? Then a refund needs a person's decision, even if another was lost (R11)."""
     return any(dispute.state is DisputeState.WON for dispute in disputes)
 
 
 def is_inquiry(disputes: Iterable[DisputeRecord]) -> bool:
-    """Is all that is open an inquiry that a person may decide to refund: answered, or at Stripe any (R11)?"""
-    unsettled = [each for each in disputes if each.state in (DisputeState.OPEN, DisputeState.UNKNOWN)]
-    return bool(unsettled) and all(each.state is DisputeState.OPEN and each.is_decidable for each in unsettled)
+    """Are all open disputes inquiries that a person may decide to refund (R11)? False if none is open."""
+    unsettled = [dispute for dispute in disputes if dispute.state in (DisputeState.OPEN, DisputeState.UNKNOWN)]
+    return bool(unsettled) and all(dispute.state is DisputeState.OPEN and dispute.is_decidable for dispute in unsettled)
 
 
 _OF_DISPUTES = ("dispute", "chargeback", "arbitration", "retrieval", "request_for_information")
 
 
 def is_about_a_dispute(word: str) -> bool:
-    """Is an unlisted word about a dispute, by its name? If so, a person says how that dispute stands (R13)."""
+    """Does the name of an unlisted code say that it is about a dispute? Then a person decides its state (R13)."""
     return any(part in word.lower() for part in _OF_DISPUTES)
 
 

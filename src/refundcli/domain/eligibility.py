@@ -10,6 +10,7 @@ from enum import StrEnum
 from refundcli.domain.dispute import is_inquiry, was_won
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
+from refundcli.domain.payment_methods import why_not_this_way
 from refundcli.domain.provider_units import is_too_fine
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refusals import (
@@ -47,6 +48,7 @@ class Intent:
     reason: RefundReason | None = None
     dispute_decision: str = ""
     after_failed: bool = False
+    amount: Money | None = None
     # Stripe is asked just before each refund, which is newer than what it said before.
     asks_provider: bool = True
 
@@ -86,11 +88,24 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
     charged_back = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
     residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
     other_way = charged_back or intent.after_failed or residue or payment.unsupported
+    other_way = other_way or why_not_by_method(payment, intent.amount)
     if payment.auto_refundable and not other_way:
         yield UseRefund(invoice, payment)
     yield from _unsettled(invoice, payment, intent)
     if payment.taken_by_dispute and not payment.refundable and not charged_back:
         yield DisputeLost(invoice, payment)
+
+
+def why_not_by_method(payment: Payment, amount: Money | None) -> str:
+    """Why the payment's method does not allow such a refund from here; empty where it does (R12).
+
+    No amount is all that is left, which is a part as well once something was returned.
+    """
+    if payment.provider is None:
+        return ""
+    given = payment.refunded.minor + payment.returned_elsewhere.minor + payment.reserved.minor
+    is_partial = bool(given) or (amount is not None and amount != payment.captured)
+    return why_not_this_way(payment.provider, payment.method, is_partial=is_partial)
 
 
 def void_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:

@@ -1,4 +1,4 @@
-"""Names for new things: unguessable, safe in a shell, a URL and a provider's field."""
+"""New ids: unguessable, and safe in a shell, a URL and a provider's field."""
 
 import secrets
 from datetime import datetime
@@ -16,9 +16,9 @@ def new_id(prefix: str, at: datetime) -> str:
 
 
 def derived_id(prefix: str, digest: bytes) -> str:
-    """A name that looks the same and is not sortable: 128 bits of `digest`, so equal digests have one name.
+    """An id of the same form from 128 bits of `digest`: equal digests give equal ids.
 
-    Whatever lists things in the order of time must order them by their time, not by such a name.
+    Unlike `new_id` it does not sort by time, so lists must be ordered by a time column.
     """
     number = int.from_bytes(digest[:16])
     return prefix + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])

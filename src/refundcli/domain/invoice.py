@@ -16,8 +16,8 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 class Unreviewed:
     """A provider update about a payment that is not applied, and why; it blocks the refund (R13).
 
-    `is_waiting`: it is stored and not looked at yet. `needs_a_person`: it was, and cannot be applied.
-    `is_from_webhook`: the provider sent it by itself; otherwise a report has it, or the provider was asked.
+    `is_waiting`: stored, and not applied yet. `needs_a_person`: it cannot be applied, so a person must review it.
+    `is_from_webhook`: it arrived by webhook; otherwise it comes from a report or a snapshot.
     """
 
     event_id: int
@@ -30,8 +30,21 @@ class Unreviewed:
 
     @property
     def blocks(self) -> bool:
-        """Stripe's events are hints to ask again, and it is asked before each refund: then only disputes count."""
+        """Does it block a refund? Of Stripe's waiting events only disputes do: Stripe is asked before each refund."""
         return self.needs_a_person or self.provider is not Provider.STRIPE or "dispute" in self.word
+
+
+@dataclass(frozen=True, slots=True)
+class OtherShare:
+    """What another invoice has of the same provider payment. `given`: reserved, refunded or returned elsewhere."""
+
+    payment_id: int
+    invoice_number: str
+    allocated: Money
+    given: Money
+    refunds: tuple[Refund, ...] = ()
+    opening_returned: Money | None = None
+    opening_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +52,10 @@ class Payment:
     """Money taken for an invoice, in the invoice's currency.
 
     `allocated` is this invoice's share of the provider's payment, `provider_captured` what the provider took of that
-    payment as a whole (None while nobody reported it). `reserved` is promised to refunds under way, `refunded` is gone
-    through this store, `returned_elsewhere` went back before the store knew the payment or as an external refund;
-    `opening_returned` is what it came with, at `opening_at`. `lost` went to disputes and is not recorded yet,
-    `credited` was given to the customer's balance at the provider.
+    payment as a whole (None until it is reported). `reserved` is held for refunds under way, `refunded` was refunded or
+    recorded in this store, `returned_elsewhere` was refunded before the import or externally; `opening_returned` is
+    what the import said, at `opening_at`. `lost` was lost to disputes and is not recorded yet, `credited` went to the
+    customer's balance at the provider.
     """
 
     id: int
@@ -67,6 +80,18 @@ class Payment:
     paid_on: date | None = None
     opening_returned: Money | None = None
     opening_at: datetime | None = None
+    share_of: int | None = None
+    other_shares: tuple[OtherShare, ...] = ()
+
+    @property
+    def home_id(self) -> int:
+        """The payment with the provider's ids, the disputes and the captures: this one, or the first share."""
+        return self.id if self.share_of is None else self.share_of
+
+    @property
+    def allocated_in_all(self) -> Money:
+        """What all invoices here have of the provider's payment."""
+        return sum((share.allocated for share in self.other_shares), self.allocated)
 
     @property
     def reference(self) -> str:
@@ -74,30 +99,41 @@ class Payment:
         return self.references[0] if self.references else ""
 
     @property
+    def captured_in_all(self) -> Money:
+        """What was captured for all of these invoices."""
+        reported = self.provider_captured
+        return self.allocated_in_all if reported is None else min(self.allocated_in_all, reported)
+
+    @property
     def captured(self) -> Money:
-        """What was taken for this invoice: its share, or less where the provider captured less."""
+        """What was captured for this invoice: its share, or less if the provider captured less."""
         reported = self.provider_captured
         return self.allocated if reported is None else min(self.allocated, reported)
 
     @property
     def remaining(self) -> Money:
-        """Captured and not yet given back, promised or credited; never less than nothing."""
-        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor + self.credited.minor
-        return Money(max(self.captured.minor - given, 0), self.captured.currency)
+        """Captured, and not refunded, reserved or credited; at least zero."""
+        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
+        left = self.captured.minor - given - self.credited.minor
+        if self.other_shares and self.provider_captured is not None:
+            # All shares together give no more than the provider took.
+            given_by_others = sum(share.given.minor for share in self.other_shares)
+            left = min(left, self.provider_captured.minor - given - given_by_others)
+        return Money(max(left, 0), self.captured.currency)
 
     @property
     def taken_by_dispute(self) -> Money:
-        """What lost disputes took back through the bank and no record tells yet (R11)."""
+        """What was lost to disputes and is not recorded yet, as far as money remains (R11)."""
         return min(self.lost, self.remaining)
 
     @property
     def refundable(self) -> Money:
-        """What may still be returned: what remains, less what lost disputes took."""
+        """What may still be refunded: what remains, less what lost disputes took."""
         return self.remaining - self.taken_by_dispute
 
     @property
     def loss(self) -> Money:
-        """How much more is out, refunded and lost to disputes, than was captured (I13); zero in the normal case."""
+        """How much more was refunded and lost to disputes than was captured (I13); normally zero."""
         out = self.refunded.minor + self.returned_elsewhere.minor + self.lost.minor
         return Money(max(out - self.captured.minor, 0), self.captured.currency)
 
@@ -166,7 +202,7 @@ class Invoice:
 
     @property
     def loss(self) -> Money:
-        """How much more is out than was captured (I13)."""
+        """How much more was refunded and lost to disputes than was captured (I13)."""
         return self._sum(p.loss for p in self.payments)
 
     @property

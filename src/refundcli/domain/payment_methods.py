@@ -1,7 +1,7 @@
 """What each payment method allows at each provider: partial refunds, what the request must carry, time limits.
 
-Only what the vendor's pages state leads to a refusal here; anything else is left to the provider, which answers before
-money moves. Sources: docs.adyen.com/api-explorer/Checkout (refunds), docs.stripe.com/payments and /refunds.
+A refund is refused here only where the vendor documents the limit; otherwise the provider decides, before money moves.
+Sources: docs.adyen.com/api-explorer/Checkout (refunds), docs.stripe.com/payments and /refunds.
 """
 
 import re
@@ -17,9 +17,9 @@ _USE_THE_DASHBOARD = "Refund it in the provider's dashboard, then record it with
 
 @dataclass(frozen=True, slots=True)
 class MethodRule:
-    """What a method allows. A reason is a sentence for the operator, "" where there is none.
+    """What a method allows. Each `why_…` is one or two sentences for the operator, "" where nothing stands in the way.
 
-    `window_days`: how long after the payment a refund is possible. `answer_days`: how long the customer has to tell the
+    `window_days`: how long after the payment a refund is possible. `answer_days`: how long the customer has to give the
     provider a bank account; after that the refund is cancelled. None: no limit is documented.
     """
 
@@ -41,7 +41,7 @@ _LINE_ITEMS = MethodRule(
     source="adyen Checkout v72: lineItems",
 )
 _MAY_BE_CHARGED_BACK = MethodRule(
-    warning="The customer's bank can still charge this payment back after the refund; the money would be gone twice.",
+    warning="The customer's bank can still charge this payment back after the refund; you would then pay twice.",
     source="docs.adyen.com: sepa-chargebacks",
 )
 _ASKS_THE_CUSTOMER = MethodRule(
@@ -98,8 +98,8 @@ def method_rule(provider: Provider, method: str) -> MethodRule:
     """What the method allows, by its name in the invoice file or at the provider; ANYTHING_GOES if it is not listed."""
     words = _SEPARATORS.split(method.casefold())
     names = ("".join(words), *words)
-    found = (rule for known, rule in _RULES[provider].items() if any(name.startswith(known) for name in names))
-    return next(found, ANYTHING_GOES)
+    rules = (rule for prefix, rule in _RULES[provider].items() if any(name.startswith(prefix) for name in names))
+    return next(rules, ANYTHING_GOES)
 
 
 def why_not_this_way(provider: Provider, method: str, *, is_partial: bool, captures: int = 1) -> str:

@@ -120,7 +120,7 @@ class Refund:
 
     @property
     def is_unadopted(self) -> bool:
-        """An external refund that stands, and nobody has given a reason (R4, R7)."""
+        """Is it an external refund that was not reversed and has no reason yet (R4, R7)?"""
         return self.is_external and self.reason is None and self.state in _GIVEN
 
     @property
@@ -129,37 +129,37 @@ class Refund:
 
     @property
     def succeeded_after_failure(self) -> bool:
-        """Did the provider report, dated later than the failure, that it was made after all (R14)?"""
+        """Did the provider report a success dated after the failure (R14)?"""
         failed_late = self.state is RefundState.FAILED and self.succeeded_at and self.failed_at
         return bool(failed_late and self.succeeded_at and self.failed_at and self.succeeded_at > self.failed_at)
 
     @property
     def needs_acknowledgement_after_all(self) -> bool:
-        """Is it held already because it succeeded after its failure?"""
+        """Is its amount already reserved because it succeeded after its failure?"""
         return self.holding and self.hold_until is None and self.needs_acknowledgement
 
     @property
     def is_chargeback(self) -> bool:
-        """Recorded as what a lost dispute took through the bank (R11)."""
+        """Is it the record of a lost dispute (R11)?"""
         return self.kind is RefundKind.RECORD and self.reason is RefundReason.CHARGEBACK
 
     @property
     def counted(self) -> Money:
-        """What of it is gone: all of it, or less where a part came back."""
+        """The amount that counts as refunded: all of it, less any part that was returned."""
         return self.amount - self.reversed_amount if self.reversed_amount else self.amount
 
     @property
     def holds_reservation(self) -> bool:
-        """Is its amount promised? A failed one may hold it still: the provider may try again by itself (R14).
+        """Is its amount reserved? That of a failed refund may be: the provider may try again by itself (R14).
 
-        An external refund holds it while nobody has decided whether it is one that was recorded by hand.
+        That of an external refund is, until someone decides whether it is the same as a refund recorded by hand.
         """
         if self.is_external:
             return self.holding or (self.undecided and self.state in _GIVEN)
         return self.state.holds_reservation or self.holding
 
     def needs_acknowledgement_as(self, state: RefundState) -> bool:
-        """Does this end take back what was reported as done: accepted, or succeeded (R14)?"""
+        """Does this outcome revoke an earlier one, accepted or succeeded (R14)?"""
         if self.kind is RefundKind.RECORD:
             return False
         return state is RefundState.REVERSED or (state is RefundState.FAILED and self.state in _GIVEN)

@@ -1,4 +1,4 @@
-"""The refusals of the rule book, one class per cause, in the order in which they are told."""
+"""The refusals of the rule book, one class per cause, with message and next step, in their order of precedence."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
@@ -108,7 +108,7 @@ class NothingToRefund(RuleRefusal):
             f"{invoice.number} has nothing left to refund: "
             f"{invoice.refunded} of {invoice.paid} is refunded{reserved}{credited}.",
             why="nothing is left",
-            # A failed refund keeps its amount reserved until a person knows of it (R14).
+            # A refund that failed late keeps its amount reserved until it is acknowledged (R14).
             hint=f"Refund {held.id} failed. To release its amount: refundcli acknowledge {held.id}" if held else show,
         )
 
@@ -178,7 +178,7 @@ class DisputeClosed(RuleRefusal):
     def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} had a dispute that was won: refund it only if it was decided for the customer since.",
+            f"A dispute of {invoice.number} was won: refund it only if someone has since decided for the customer.",
             why="a dispute was won; add --dispute-decision",
             hint='Add --dispute-decision "who decided what, and when"',
         )
@@ -198,7 +198,7 @@ class DisputeLost(RuleRefusal):
 
 
 class UnreviewedEvent(RuleRefusal):
-    """A provider reported something about this payment that nobody has looked at (R13)."""
+    """A provider update about this payment is unreviewed, or not applied yet (R13)."""
 
     code = "unreviewed-event"
     rule = "R13"
@@ -212,12 +212,13 @@ class UnreviewedEvent(RuleRefusal):
         else:
             message = f"{who} reported {update.word} about the payment of {invoice.number}: {update.why}."
             hint = f"refundcli events show {number}, then: {review_command(number, update.word)}"
-        super().__init__(invoice, message, why=f"event {number} ({update.word}) needs a look", hint=hint)
+        state = "is not applied yet" if update.is_waiting else "is unreviewed"
+        super().__init__(invoice, message, why=f"event {number} ({update.word}) {state}", hint=hint)
         self.context["event"] = number
 
 
 class UnsupportedRefund(RuleRefusal):
-    """The provider's payment cannot be refunded from here without harm; another way is open (R12)."""
+    """The payment must be refunded in another way (R12). `why` may already say in which."""
 
     code = "unsupported-refund"
     rule = "R12"
@@ -254,7 +255,7 @@ class OverRefund(RuleRefusal):
 
 
 class PossibleDuplicate(RuleRefusal):
-    """The same amount of the same payment, minutes ago: pressed twice, or meant twice?"""
+    """The same amount of the same payment was requested minutes ago, so this may be an accidental repeat (R5)."""
 
     code = "possible-duplicate"
     rule = "R5"
@@ -271,7 +272,7 @@ class PossibleDuplicate(RuleRefusal):
 
 
 def _for_unpaid(invoice: "Invoice") -> str:
-    """What may be done with an invoice on which nothing was captured."""
+    """The next step for an invoice of which nothing was captured."""
     void, write_off = f"refundcli void {invoice.number}", f"refundcli uncollectible {invoice.number}"
     by_status = {InvoiceStatus.OPEN: f"{void}   or   {write_off}", InvoiceStatus.UNCOLLECTIBLE: void}
     return by_status.get(invoice.status, f"refundcli invoice show {invoice.number}   shows what can be done")

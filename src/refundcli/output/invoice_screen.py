@@ -154,7 +154,7 @@ def _sums(invoice: Invoice, screen: Screen) -> None:
 
 def _is_remarkable(payment: Payment) -> bool:
     told = (payment.disputes, payment.unreviewed, payment.returned_elsewhere, payment.credited, payment.loss)
-    return any(told) or payment.processing or len(payment.references) > 1
+    return any(told) or payment.processing or len(payment.references) > 1 or bool(payment.other_shares)
 
 
 def _payments(invoice: Invoice, screen: Screen) -> None:
@@ -178,6 +178,14 @@ def _payments(invoice: Invoice, screen: Screen) -> None:
 
 def _payment_notes(payment: Payment) -> str:
     notes = list(payment.references[1:])
+    if payment.other_shares:
+        notes.append(f"shared with {', '.join(share.invoice_number for share in payment.other_shares)}")
+        notes += [
+            f"{refund.amount} refunded elsewhere ({refund.provider_reference}), listed with {share.invoice_number}"
+            for share in payment.other_shares
+            for refund in share.refunds
+            if refund.is_unadopted
+        ]
     if payment.returned_elsewhere:
         notes.append(f"{payment.returned_elsewhere.number} returned before or elsewhere")
     if payment.processing:
@@ -186,15 +194,15 @@ def _payment_notes(payment: Payment) -> str:
     if payment.credited:
         notes.append(f"{payment.credited} credited to the customer's balance")
     if payment.loss:
-        notes.append(f"{payment.loss} more is out than was captured")
+        notes.append(f"loss of {payment.loss}: more was refunded or lost to disputes than was captured")
     notes += [f"event {each.event_id}, {each.word}: {each.why}" for each in payment.unreviewed if each.blocks]
     return ", ".join(notes)
 
 
 def _dispute_words(dispute: DisputeRecord) -> str:
-    """`dispute dp_1 lost over 30.00 EUR`"""
+    """`dispute dp_1 lost (30.00 EUR)`"""
     name = f" {dispute.reference}" if dispute.reference else ""
-    amount = f" over {dispute.amount}" if dispute.amount else ""
+    amount = f" ({dispute.amount})" if dispute.amount else ""
     return f"dispute{name} {dispute.state}{amount}"
 
 
@@ -241,9 +249,9 @@ def _closings(closings: Sequence[Closing], screen: Screen, zone: ZoneInfo) -> No
 
 
 def _identity(refund: Refund, *, names_records: bool) -> str:
-    """What to look for at the provider or the bank; and our own id where something is left to do with it.
+    """The refund's reference at the provider or the bank, and the next command if one is needed.
 
-    `names_records`: an external refund may be one of those recorded by hand, and a person says which.
+    `names_records`: show the ids of records, because an external refund may be the same as one of them.
     """
     way = refund.provider_reference or _recorded_way(refund)
     if refund.failure:

@@ -90,7 +90,7 @@ def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
         "taken_in": done.repaired,
         "changed": done.changed,
         "unreviewed": done.unreviewed,
-        "unsettled": done.unsettled,
+        "unconfirmed": done.unconfirmed,
         "by_kind": dict(done.by_kind),
         "money": [{"kind": kind, "amount": money(amount)} for (kind, _), amount in sorted(done.money.items())],
     }
@@ -122,9 +122,10 @@ def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
 def show_reconciled(label: str, done: Reconciled, screen: Screen) -> None:
     """One line of result, then the money by kind."""
     things = f"{done.compared} {'payment' if done.compared == 1 else 'payments'} compared with {label}"
+    open_questions = done.unreviewed or done.unconfirmed
     if not done.differences:
-        agree = "no difference among what could be compared" if done.not_compared else "the books agree"
-        screen.say(("! ", DOUBT) if done.not_compared else ("✓ ", GOOD), f"{things}: {agree}.")
+        agree = "no difference among what could be compared" if open_questions else "the books agree"
+        screen.say(("! ", DOUBT) if open_questions else ("✓ ", GOOD), f"{things}: {agree}.")
         return
     differ = f"{done.differences} {'differs' if done.differences == 1 else 'differ'}"
     taken_in = f", {done.repaired} taken in" if done.repaired else ""

@@ -41,7 +41,7 @@ def refund_row(refund: Refund) -> tuple[str, ...]:
 def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Screen, *, replayed: bool) -> None:
     """Each refund in a line, the invoice after it, and what the operator should know now."""
     for refund in refunds:
-        # What is in doubt, was declined or waits for approval, is told as an error is, after this.
+        # An unknown outcome, a decline and a pending approval are shown afterwards, as errors.
         if not refund.state.unfinished and refund.state not in (RefundState.FAILED, RefundState.AWAITING_APPROVAL):
             _one(refund, screen)
     if replayed:
@@ -83,10 +83,10 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
 
 
 def pending_words(refund: Refund) -> str:
-    """What a pending refund waits for; empty where nobody has to do anything."""
+    """What a pending refund waits for; empty if nobody has to act."""
     if refund.pending_reason == "requires_action":
         until = f" until {refund.expires_at:%Y-%m-%d}" if refund.expires_at else ""
-        return f"The customer must answer Stripe's e-mail{until}, or the money comes back to you."
+        return f"The customer must answer Stripe's e-mail{until}, or the refund is cancelled."
     if refund.pending_reason == "insufficient_funds":
         return "Your Stripe balance is too low: the refund waits until it is topped up."
     return ""

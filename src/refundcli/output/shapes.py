@@ -79,6 +79,7 @@ def payment(of: Payment) -> dict[str, Any]:
         "method": of.method or None,
         "allocated": money(of.allocated),
         "captured": money(of.captured),
+        "shared_with": [share.invoice_number for share in of.other_shares],
         "captured_at_provider": money(of.provider_captured) if of.provider_captured is not None else None,
         "refunded": money(of.refunded),
         "returned_elsewhere": money(of.returned_elsewhere),

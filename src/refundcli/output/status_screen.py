@@ -64,7 +64,7 @@ def _unreviewed(status: Status, screen: Screen) -> None:
     if not status.unreviewed:
         return
     screen.blank()
-    screen.say(("Provider updates to review; their payments are not refunded until then", STRONG))
+    screen.say(("Unreviewed provider updates: each blocks refunds of its payment", STRONG))
     screen.entries(
         [
             (
@@ -80,7 +80,7 @@ def _losses(status: Status, screen: Screen) -> None:
     if not status.losses:
         return
     screen.blank()
-    screen.say(("More is out than was captured", STRONG))
+    screen.say(("Losses: more was refunded or lost to disputes than was captured", STRONG))
     screen.entries(
         [
             (
@@ -219,7 +219,7 @@ def _command(each: OpenRefund | OpenClosing) -> str | None:
     if each.next is Next.WAIT:
         return None
     if each.next in (Next.APPROVE, Next.TOP_UP):
-        # To be done at the provider; what came of it is asked for then.
+        # Done in the provider's dashboard first; this command then fetches the outcome.
         return f"refundcli {'resume' if each.next is Next.APPROVE else 'reconcile'}"
     if isinstance(each, OpenClosing):
         return f"refundcli {each.next} {each.closing.id}{_TO_ADD.get(each.next, '')}"

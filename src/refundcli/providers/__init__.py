@@ -33,8 +33,8 @@ class BadCredentials(SettingsProblem):
 class ProviderUnreachable(SettingsProblem):
     """The provider cannot be reached now; nothing was sent that could move money, so the command may be repeated.
 
-    Like missing credentials it keeps every command from the provider, so it is caught with them; but it ends by
-    itself, and has the exit code of what was not sent (7).
+    It is caught where missing credentials are, because it also keeps every command from the provider. Unlike them it
+    ends by itself, so it exits as "not sent" (7).
     """
 
     code = "provider-unreachable"

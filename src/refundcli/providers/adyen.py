@@ -48,8 +48,8 @@ _REASONS = {
 _IN_PROGRESS = "704"  # the same key is being worked on, whatever the HTTP status
 _STORE_DOWN = "703"  # the key store is down. The key is kept all the same: without it, a refund could double
 
-# An errorCode with one of these means: the request was refused as it stood, and no refund was made. What Adyen refuses
-# for the business's sake, such as too large an amount, it tells only later, by webhook.
+# An errorCode with one of these statuses means that Adyen refused the request and made no refund. Other refusals, such
+# as of too large an amount, come later by webhook.
 _REFUSED = (400, 422)
 
 
@@ -208,7 +208,7 @@ def _classified(error: Any) -> RefundAnswer:
 
 
 def _signal(status: int, told: Mapping[str, Any]) -> Signal:
-    """A refusal must be well-formed, with an errorCode: one that cannot be told from a 704 proves nothing (I5)."""
+    """A refusal must be well-formed, with an errorCode: any other answer may be a 704 and proves nothing (I5)."""
     code = text_in(told.get("errorCode"))
     if code == _IN_PROGRESS:
         return Signal.IN_PROGRESS

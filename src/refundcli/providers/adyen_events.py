@@ -1,4 +1,4 @@
-"""Adyen's webhooks: every item of a delivery is verified by its own signature."""
+"""Verify Adyen's webhooks, each item by its own signature. What an item means is in adyen_meaning.py."""
 
 import base64
 import binascii
@@ -35,7 +35,7 @@ class BasicAuth:
 
 
 class AdyenEvents:
-    """`DeliveryReader` for one merchant account: what is verified, each item by itself."""
+    """`DeliveryReader` for one merchant account; each item of a delivery has its own signature."""
 
     def __init__(
         self,

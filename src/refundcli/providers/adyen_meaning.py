@@ -1,4 +1,4 @@
-"""What an event of Adyen says about our payments, by Adyen's vocabulary; the event says all there is."""
+"""Turns an Adyen event into provider updates. What each event code means is in adyen_vocabulary.py (R13)."""
 
 import json
 import re
@@ -34,16 +34,16 @@ _ABOUT_A_REFUND = (Effect.REFUND, Effect.DISPUTE)
 
 
 def event_key(item: Fields) -> str:
-    """The same for each delivery of one event; a later event of the same code has another date or amount."""
+    """The event's key, the same for each delivery of it; a later event of this code has another date or amount."""
     amount = item.get("amount") or {}
     parts = [item.get(name, "") for name in ("pspReference", "eventCode", "success", "eventDate")]
     return ":".join(str(part) for part in (*parts, amount.get("value", ""), amount.get("currency", "")))
 
 
 def payments_of(item: Fields) -> tuple[str, ...]:
-    """The payments that the event bears on; none where it says nothing about refunds.
+    """The references of the payments that the event is about; none if it does not concern refunds.
 
-    Its own reference is the payment's where it names no other one.
+    Without an originalReference, its pspReference is the payment's.
     """
     meaning = _meaning_of(item)
     if meaning and meaning.effect in _SAYS_NOTHING and not _is_split(item):
@@ -64,11 +64,11 @@ class AdyenMeaning:
 
 
 def news_in(event: NewEvent) -> Sequence[News] | None:
-    """What the event reports; None where it says nothing about refunds."""
+    """The event's updates; None if it does not concern refunds."""
     item = json.loads(event.payload)
     meaning = _meaning_of(item)
     if _is_split(item) and (meaning is None or meaning.effect not in _ABOUT_A_REFUND):
-        # Its own meaning still counts; what a refund of it would do to the other accounts is not known here.
+        # The event's own update still counts. A refund would also have to be split, which refundcli cannot do.
         split = UnsupportedNews(Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen")
         return [split, *(_news_of(event, item, meaning) or ())]
     return _news_of(event, item, meaning)
@@ -76,11 +76,11 @@ def news_in(event: NewEvent) -> Sequence[News] | None:
 
 def _news_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
     if meaning is None:
-        return _doubts(event, item, f"{event.kind} is not an event that refundcli knows")
+        return _doubts(event, item, f"{event.kind} is not a known event code")
     if meaning.effect in _SAYS_NOTHING:
         return None
     if meaning.effect is Effect.BLOCK:
-        return _doubts(event, item, _with_reason(item, meaning.note or f"{event.kind} needs a person"))
+        return _doubts(event, item, _with_reason(item, meaning.note or f"{event.kind} needs review"))
     if meaning.effect is Effect.DISPUTE:
         return [_dispute_news(event, item, meaning)]
     amount = _amount(item)
@@ -123,7 +123,7 @@ def _refund_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money)
 
 
 def _dispute_news(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeNews:
-    """Its own reference is the dispute's, unless the event names no payment and it is the payment's itself."""
+    """Its pspReference is the dispute's, unless it equals originalReference: then the dispute has none."""
     original = text_in(item.get("originalReference"))
     own = item["pspReference"]
     return DisputeNews(
@@ -151,7 +151,6 @@ def _capture_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money
         status=f"{event.kind} {item['success']}",
         at=event.occurred_at,
         account=event.account,
-        after_success=event.kind == "CAPTURE_FAILED",
     )
 
 
@@ -169,7 +168,7 @@ def _is_split(item: Fields) -> bool:
 
 
 def _payments_of_order(item: Fields) -> list[str]:
-    """All payments of an order: it may be closed with each of them cancelled or refunded."""
+    """The references of all payments of an order, which may be cancelled or refunded together."""
     data = item.get("additionalData")
     parts = data.items() if isinstance(data, Mapping) else ()
     return [text_in(value) for name, value in parts if _PART_OF_ORDER.fullmatch(name) and text_in(value)]
@@ -186,7 +185,7 @@ def _amount_text(item: Fields) -> str:
 
 
 def _amount(item: Fields) -> Money | None:
-    """In the books' minor units; None where there is none, or the currency cannot hold it."""
+    """The amount in the books' minor units; None if there is none, or it is not a whole amount in its currency."""
     amount = item.get("amount")
     value = amount.get("value") if isinstance(amount, Mapping) else None
     code = text_in(amount.get("currency")) if isinstance(amount, Mapping) else ""

@@ -1,4 +1,4 @@
-"""Adyen's words: every event code with either success, every record type of its reports, and what each means (R13).
+"""What each Adyen event code means, with success true and false, and each record type of Adyen's reports (R13).
 
 Sources: "adyen Webhooks-v1" is the vendor's OpenAPI file, "docs: …" a page of docs.adyen.com, "customer area" the
 vendor's list of payment statuses, "third party: …" what other programs read from real reports.
@@ -63,18 +63,18 @@ _MONEY: Mapping[tuple[str, bool], Meaning] = {
     ("REFUND", False): _refund(RefundState.FAILED),
     ("REFUND_WITH_DATA", True): _refund(RefundState.SUCCEEDED, note="a refund without reference to a payment"),
     ("REFUND_WITH_DATA", False): _refund(RefundState.FAILED),
-    # The success of the next two is "true" where they report a failure.
+    # The next two report a failure with success "true".
     ("REFUND_FAILED", True): _refund(
         RefundState.FAILED, retried=True, note="Adyen may send it again for 10 days", source=_RETRIES
     ),
     ("REFUND_FAILED", False): _UNDOCUMENTED,
-    ("REFUNDED_REVERSED", True): _refund(RefundState.REVERSED, note="a smaller amount than the refund is a part of it"),
+    ("REFUNDED_REVERSED", True): _refund(RefundState.REVERSED, note="of a smaller amount: only that part was returned"),
     ("REFUNDED_REVERSED", False): _UNDOCUMENTED,
     ("POSTPONED_REFUND", True): _refund(RefundState.PENDING, note="waits for the capture"),
     ("POSTPONED_REFUND", False): _UNDOCUMENTED,
     ("VOID_PENDING_REFUND", True): _refund(RefundState.FAILED, note="cancelled before it was sent"),
-    ("VOID_PENDING_REFUND", False): _note("the refund was not cancelled, and goes on"),
-    # What it did is in additionalData: see cancel_or_refund.
+    ("VOID_PENDING_REFUND", False): _note("the refund was not cancelled and continues"),
+    # additionalData says whether it cancelled or refunded: see cancel_or_refund.
     ("CANCEL_OR_REFUND", True): _refund(RefundState.SUCCEEDED, note="by modification.action", source=_REVERSALS),
     ("CANCEL_OR_REFUND", False): _refund(RefundState.FAILED, note="by modification.action", source=_REVERSALS),
     ("CAPTURE", True): _capture(CaptureChange.ADDED),
@@ -110,7 +110,7 @@ _AUTHORISATIONS: Mapping[tuple[str, bool], Meaning] = {
 _OPEN, _WON, _LOST = DisputeState.OPEN, DisputeState.WON, DisputeState.LOST
 _DISPUTE_CODES: Mapping[str, Meaning] = {
     "REQUEST_FOR_INFORMATION": _dispute(_OPEN, stage=DisputeStage.INQUIRY),
-    # It also arrives in the middle of every defended chargeback. The stage holds for an inquiry only.
+    # It is also sent in the middle of every defended chargeback. The stage applies to an inquiry only.
     "INFORMATION_SUPPLIED": _dispute(
         None, stage=DisputeStage.ANSWERED_INQUIRY, note="the defence was sent; the dispute stands as before"
     ),
@@ -294,12 +294,12 @@ def event_meaning(code: str, success: bool) -> Meaning | None:
 
 
 def cancel_or_refund(action: str, success: bool) -> Meaning:
-    """What a reversal did. `action` is additionalData's `modification.action`; without one a person must look."""
+    """What a reversal did, by `modification.action` in additionalData; without one it blocks until reviewed (R13)."""
     if action == "refund":
         return EVENTS["CANCEL_OR_REFUND", success]
     if action == "cancel":
         return EVENTS["CANCELLATION", success]
-    return _block(f"it says neither cancel nor refund, but {action!r}", _REVERSALS)
+    return _block(f"its modification.action is neither cancel nor refund, but {action!r}", _REVERSALS)
 
 
 def report_meaning(word: str) -> Meaning | None:

@@ -1,10 +1,10 @@
-"""How requests travel: each on a connection of its own, straight to the provider, to one address only.
+"""Send requests: each on a connection of its own, with the last check of the lease before its first byte (I8).
 
 A fresh connection makes a failure to connect a proof that nothing was sent. A pooled one would leave open
 whether the request had begun to travel, and a refund would wait for a person for nothing (I5).
 
 An answer has one deadline and one size limit, from the first packet of the connection to the last byte of the body:
-the timeouts of requests and urllib3 hold for one read only, and an answer that drips would keep a lease for ever.
+the timeouts of requests and urllib3 apply to one read only, so a slow trickle could outlast any lease.
 """
 
 import io
@@ -43,9 +43,10 @@ _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 # A list of 100 charges or invoices, each with its refunds, lines and payments, is a few megabytes.
 LARGEST_ANSWER = 16 * 1024 * 1024
 _CHUNK = 64 * 1024
-_LATE = "not sent: the time in which this process may send it was over"
+_LATE = "not sent: the lease of this process had expired"
 
-# The last check before the first byte of a request that moves money. It crosses the SDKs, which pass no such thing on.
+# The last check before the first byte of a request that moves money. A context variable, because the SDKs cannot pass
+# it on.
 _MAY_SEND: ContextVar[MaySend] = ContextVar("may_send", default=lambda: True)
 
 
@@ -61,16 +62,16 @@ class NeverConnected(NeverSent):
 
 
 class NoLongerAllowed(NeverSent):
-    """The connection was made too late: this process may not send the request any more (I8)."""
+    """The connection was made after the lease of this process had expired (I8)."""
 
 
 class AnswerTooLarge(Exception):
-    """The answer is larger than any that a provider gives; what it says is not read."""
+    """The answer is larger than LARGEST_ANSWER, so the rest of it was not read."""
 
 
 @contextmanager
 def last_check(may_send: MaySend) -> Iterator[None]:
-    """Requests made inside are sent only if `may_send` says yes once their connection stands."""
+    """Requests made inside are sent only if `may_send` returns True once their connection is open."""
     token = _MAY_SEND.set(may_send)
     try:
         yield
@@ -98,10 +99,10 @@ class _Telling:
             raise NeverConnected(str(error)) from error
 
     def send(self, data: Any) -> None:
-        """Every byte of a request goes through here, and none without the last check.
+        """Send bytes of a request, each time after the last check (I8).
 
-        A process may have stood still inside `connect` until its lease was over and another one had settled the
-        refund. Raises NoLongerAllowed, or TimeoutError once a part of the request is on its way and proves nothing.
+        The process may have been suspended in `connect` until its lease expired and another one settled the refund.
+        Raises NoLongerAllowed, or TimeoutError if a part was already sent, which proves nothing.
         """
         if self.sock is None:
             self.connect()
@@ -120,7 +121,7 @@ class _Telling:
 
 
 class _TimedSocket:
-    """A socket that is read until a deadline, and then no more."""
+    """A socket whose reads end at a deadline."""
 
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock
@@ -138,7 +139,7 @@ class _TimedReader(io.RawIOBase):
     def __init__(self, sock: Any, raw: io.RawIOBase, deadline: float) -> None:
         self._sock = sock
         self._raw = raw
-        # For each read, as it was set for the connection.
+        # The connection's own timeout for each read, in seconds.
         self._patience: float = sock.gettimeout() or float("inf")
         self._deadline = deadline
 
@@ -222,7 +223,7 @@ class FreshConnections(requests.Session):
         patience = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
         with self._pace.turn(patience) as sent, closing(_ProvingAdapter(sent, time.monotonic() + sum(timeout))) as line:
             answer = line.send(prepared, stream=True, timeout=timeout, verify=verify, proxies={})
-            # Read while the connection is there; what is given up is hung up on.
+            # Read before the connection closes; closing it also ends an answer that is given up.
             with closing(answer):
                 answer._content = _whole(answer)
             if answer.status_code == _TOO_MANY:
@@ -249,7 +250,7 @@ def _certificates() -> str | None:
 
 
 def network_answer(error: BaseException, provider: str) -> RefundAnswer:
-    """No answer came. Only what was stopped before the first byte proves that nothing was sent (I5)."""
+    """The answer for a failed connection. Only a stop before the first byte proves that nothing was sent (I5)."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, TooSoon):

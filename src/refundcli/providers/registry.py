@@ -108,7 +108,7 @@ def closer(
 
 
 def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> EventReader:
-    """What a provider's events mean. Stripe is asked about each; Adyen's say all there is."""
+    """What reads a provider's events. A Stripe event leads to a snapshot; an Adyen event is complete by itself."""
     if name is Provider.STRIPE:
         from refundcli.providers.stripe_events import StripeMeaning
 

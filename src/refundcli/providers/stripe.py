@@ -42,20 +42,20 @@ STATES = {
     "canceled": RefundState.FAILED,
 }
 
-# Whatever the HTTP status and the type, these codes are no refusal of what was asked for. The others of Stripe's list
-# (https://docs.stripe.com/error-codes) name what is wrong with the request, and nothing was done.
+# These codes are not a refusal, whatever the HTTP status and type. The other codes of Stripe's list
+# (https://docs.stripe.com/error-codes) say what is wrong with the request, and nothing was done.
 _CODE_SIGNALS = {
     "approval_required": Signal.AWAITING_APPROVAL,  # https://docs.stripe.com/account/approvals
     "idempotency_key_in_use": Signal.IN_PROGRESS,  # the same request is being worked on
     "lock_timeout": Signal.IN_PROGRESS,  # another request has the payment
     "rate_limit": Signal.RATE_LIMITED,  # once a 400, now a 429
-    "processing_error": Signal.OTHER,  # it broke off, and who knows where
+    "processing_error": Signal.OTHER,  # it stopped at an unknown point
     "payment_method_provider_timeout": Signal.OTHER,
     "terminal_reader_timeout": Signal.OTHER,
 }
 _INVALID = "invalid_request_error"
 _REFUSED = (400, 404)
-# What stands in the place of an object that a second person must approve first.
+# The id that Stripe returns instead of an object that a second person must approve first.
 _APPROVAL = re.compile(r"(?:areq|apreq)_[A-Za-z0-9_]{1,100}")
 
 
@@ -257,8 +257,8 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
 
 
 def _awaiting_approval(told: Mapping[str, Any], message: str, *, replayed: bool) -> RefundAnswer:
-    """`status` names the approval request where Stripe does: it is no refund, so its id is no reference of one."""
-    # In `approval_request` or in the message: the preview does not say.
+    """`status` names the approval request, if Stripe does. Its id is not a refund's, so there is no reference."""
+    # Stripe's preview documentation does not say whether the id is in `approval_request` or in the message.
     named = _APPROVAL.search(str(told))
     status = f"approval_required {named[0]}" if named else "approval_required"
     return RefundAnswer(Signal.AWAITING_APPROVAL, status=status, message=message, replayed=replayed)
@@ -316,7 +316,7 @@ def _is_refund(told: object) -> bool:
 
 
 def classified(error: stripe.StripeError) -> RefundAnswer:
-    """What an error says of the request that it answers."""
+    """The outcome that an error proves for its request."""
     if isinstance(error, stripe.APIConnectionError):
         return network_answer(error, "Stripe")
     status, told, headers = error.http_status or 0, _told(error), error.headers or {}
@@ -333,7 +333,7 @@ def _told(error: stripe.StripeError) -> Mapping[str, Any]:
 
 
 def _signal(status: int, told: Mapping[str, Any]) -> Signal:
-    """A refusal must be well-formed: another answer may come from anywhere, and proves nothing (I5)."""
+    """A refusal must be well-formed: any other answer may come from a proxy, and proves nothing (I5)."""
     code, kind = text_in(told.get("code")), text_in(told.get("type"))
     if kind == "idempotency_error":
         return Signal.KEY_REUSED

@@ -1,4 +1,4 @@
-"""Stripe's webhooks: the signature is the SDK's to check, and the event is only a hint to ask again."""
+"""Verify Stripe's webhooks with the SDK, and ask Stripe about the payment of each event."""
 
 import json
 import re
@@ -30,16 +30,16 @@ _SIGNED_AT = re.compile(r"(?:^|,)\s*t=([0-9]{1,12})(?:,|$)")
 
 
 class StripeMeaning:
-    """`EventReader` for one account: an event is only a hint to ask again."""
+    """`EventReader` for one account: an event only says which payment to ask Stripe about."""
 
     def __init__(self, records: ProviderRecords) -> None:
         self._records = records
 
     def news_in(self, event: NewEvent) -> Sequence[News] | None:
-        """How the payment stands now, whatever the event says: so late and doubled ones do no harm."""
+        """The payment's snapshot, whatever the event says, so late and repeated events do no harm."""
         body = json.loads(event.payload)
         if event_blocks(event.kind):
-            why = f"{event.kind} is not an event that refundcli knows"
+            why = f"{event.kind} is not a known event type"
             return [Doubt(Provider.STRIPE, payments_of(event.kind, body), event.kind, event.about, why, event.account)]
         if not _is_relevant(event.kind):
             return None
@@ -125,7 +125,7 @@ def _object_in(told: Fields) -> Fields | None:
 
 
 def payments_of(event_type: str, body: Fields) -> tuple[str, ...]:
-    """The payment that the event bears on, by its ids; none where it says nothing about refunds."""
+    """The ids of the payment that the event is about; none if it does not concern refunds."""
     bears = event_blocks(event_type) or _is_relevant(event_type)
     return tuple(_payments_in(body)) if bears else ()
 

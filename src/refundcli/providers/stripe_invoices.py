@@ -80,7 +80,7 @@ def _payments(
 
 
 def credited(invoice: Fields, notes: Sequence[Fields], of: Currency) -> Money:
-    """What its credit notes gave to the customer's balance: all that neither a refund nor another way explains."""
+    """What its credit notes gave to the customer's balance: their sum less refunds and out-of-band amounts."""
     issued = fields.amount_of(invoice, "post_payment_credit_notes_amount", of)
     explained = zero(of)
     for note in notes:
@@ -95,7 +95,7 @@ def credited(invoice: Fields, notes: Sequence[Fields], of: Currency) -> Money:
 
 
 def _shares(told: Fields, payments: Sequence[Fields], of: Currency) -> dict[str, Money]:
-    """What each payment paid of this invoice: one intent may pay several, and what was overpaid is a credit."""
+    """What each payment paid of this invoice. One intent may pay several invoices; an overpayment is a credit."""
     shares: dict[str, Money] = {}
     for payment in payments:
         if payment.get("status") == "paid" and payment.get("amount_paid") is not None and paid_by(payment):
@@ -110,7 +110,7 @@ def _shares(told: Fields, payments: Sequence[Fields], of: Currency) -> dict[str,
 
 
 def _through_stripe(truth: PaymentTruth, share: Money) -> NewPayment:
-    """With its share of this invoice. Its disputes are applied one by one, once the payment is in the books."""
+    """The payment with its share of this invoice. Its disputes are applied once the payment is in the books."""
     intent_or_charge, *others = truth.references
     return NewPayment(
         captured=share.minor,

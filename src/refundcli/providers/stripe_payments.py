@@ -1,4 +1,4 @@
-"""Reading Stripe's charges, refunds and disputes, by Stripe's vocabulary."""
+"""Read the fields of Stripe's charges, refunds and disputes. What a status means is in stripe_vocabulary.py (R13)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -18,10 +18,10 @@ from refundcli.services.vocabulary import Effect
 
 
 def releases_in(refunds: Sequence[Fields], charge: Fields) -> list[Fields]:
-    """What was authorised and never captured. Stripe lists it like a refund; no money was taken or moved.
+    """The listed refunds that only release an uncaptured amount. Stripe lists them as refunds, although no money moved.
 
-    The rest of a partial capture is released once, when it is captured: before any refund of the payment. A refund of
-    the same amount that is still on its way moved no money either, and is no release.
+    The rest of a partial capture is released once, at the capture, before any refund of the payment. A pending refund
+    of the same amount moved no money either, but is not a release.
     """
     if not charge.get("captured"):
         return list(refunds)
@@ -52,27 +52,27 @@ def _made_at(refund: Fields) -> int:
 
 
 def why_unsupported(charge: Fields) -> str:
-    """Why it cannot be refunded from here without harm; empty where it can."""
+    """Why it cannot be refunded from here (R12), as a clause or sentences; empty if it can."""
     transfer = charge.get("transfer_data")
     receiver = fields.id_in(transfer.get("destination")) if isinstance(transfer, Mapping) else ""
     if receiver or charge.get("transfer"):
         to = f" to {said(receiver)}" if receiver else ""
-        return f"it is a Connect charge: the transfer{to} would not be taken back"
+        return f"it is a Connect charge, and the transfer{to} would not be reversed"
     if charge.get("application_fee_amount") or charge.get("application_fee"):
-        return "it is a Connect charge: the application fee would not be returned"
+        return "it is a Connect charge, and the application fee would not be refunded"
     details = charge.get("payment_method_details")
     method = text_in(details.get("type")) if isinstance(details, Mapping) else ""
     return why_not_this_way(Provider.STRIPE, method, is_partial=False)
 
 
 def why_not_refundable(disputes: Iterable[Fields]) -> str:
-    """A dispute that takes nothing by itself may still stand in the way of a refund."""
-    in_the_way = [
-        each
-        for each in disputes
-        if each.get("is_charge_refundable") is False and dispute_state(each) is DisputeState.CLOSED
+    """Why Stripe would refuse a refund because of a closed dispute; empty if there is no such dispute."""
+    blocking = [
+        dispute
+        for dispute in disputes
+        if dispute.get("is_charge_refundable") is False and dispute_state(dispute) is DisputeState.CLOSED
     ]
-    return f"not refundable (dispute {said(in_the_way[0].get('status'))})" if in_the_way else ""
+    return f"not refundable (dispute {said(blocking[0].get('status'))})" if blocking else ""
 
 
 def dispute_status(dispute: Fields) -> str:
@@ -90,7 +90,7 @@ def dispute_stage(dispute: Fields) -> DisputeStage:
 
 
 def disputed_amount(dispute: Fields, of: Currency) -> Money | None:
-    """What it is about, and once it is lost what it took; None where that is in another currency."""
+    """The disputed amount, or what a lost dispute took; None if it is in another currency."""
     taken = _taken(dispute, of) if dispute_state(dispute) is DisputeState.LOST else None
     if taken is not None:
         return taken
@@ -98,14 +98,14 @@ def disputed_amount(dispute: Fields, of: Currency) -> Money | None:
 
 
 def _taken(dispute: Fields, of: Currency) -> Money | None:
-    """What its balance transactions took, less what they gave back."""
+    """What its balance transactions took, less what they gave back; None if they do not say."""
     transactions = dispute.get("balance_transactions")
     if not isinstance(transactions, list) or not transactions:
         return None
     total = 0
-    for each in transactions:
-        amount = each.get("amount") if isinstance(each, Mapping) else None
-        if type(amount) is not int or text_in(each.get("currency")).upper() != of.code:
+    for transaction in transactions:
+        amount = transaction.get("amount") if isinstance(transaction, Mapping) else None
+        if type(amount) is not int or text_in(transaction.get("currency")).upper() != of.code:
             return None
         total -= amount
     try:
@@ -115,12 +115,12 @@ def _taken(dispute: Fields, of: Currency) -> Money | None:
 
 
 def is_odd(refund: Fields, of: Currency) -> bool:
-    """Is it over nothing, or in another currency than its payment? Such a refund cannot be counted."""
+    """Is its amount zero, or in another currency than its payment? Such a refund cannot be counted."""
     return not refund.get("amount") or fields.currency_of(refund) != of
 
 
 def amount_or_none(thing: Fields) -> Money | None:
-    """The amount of a refund or a dispute, where it can be read."""
+    """The amount of a refund or a dispute; None if it cannot be read."""
     try:
         return fields.amount_of(thing, "amount", fields.currency_of(thing))
     except CannotBeHeld:
@@ -128,14 +128,14 @@ def amount_or_none(thing: Fields) -> Money | None:
 
 
 def pending_reason(refund: Fields) -> str:
-    """Why Stripe has not finished it; `requires_action` where the customer must act."""
+    """Why Stripe has not finished it: `requires_action` if the customer must act; empty if it says nothing."""
     if refund.get("status") == "requires_action":
         return "requires_action"
     return text_in(refund.get("pending_reason")) if refund.get("status") == "pending" else ""
 
 
 def expires_at(refund: Fields) -> datetime | None:
-    """Until when the customer may act."""
+    """Until when the customer may act, if they must."""
     action = refund.get("next_action")
     details = action.get("display_details") if isinstance(action, Mapping) else None
     return fields.time_of(details.get("expires_at")) if isinstance(details, Mapping) else None

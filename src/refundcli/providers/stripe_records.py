@@ -178,7 +178,7 @@ class StripeRecords:
     def _refund_news(self, told: Fields, references: tuple[str, ...] = ()) -> RefundNews:
         of, status = fields.currency_of(told), text_in(told.get("status"))
         meaning = refund_meaning(status)
-        # One in a status that is not listed may have moved money: it counts as under way, and blocks (R13).
+        # A refund in an unlisted status may have moved money, so it counts as pending, and blocks the payment (R13).
         state = meaning.refund if meaning and meaning.refund else RefundState.PENDING
         own = (fields.id_in(told.get("payment_intent")), fields.id_in(told.get("charge")))
         return RefundNews(
@@ -209,7 +209,7 @@ class StripeRecords:
         *,
         is_disputed: bool = False,
     ) -> tuple[DisputeNews, ...]:
-        """Every dispute of a payment; one without a name where the charge says so and no list tells of any."""
+        """Every dispute of a payment; one without a reference if the charge is disputed and no dispute is listed."""
         disputes = [
             DisputeNews(
                 provider=self.name,
@@ -233,7 +233,7 @@ class StripeRecords:
     def _doubts(
         self, refunds: Sequence[Fields], disputes: Sequence[Fields], references: tuple[str, ...], of: Currency
     ) -> tuple[Doubt, ...]:
-        """What is in a state that no list of Stripe's has, and refunds that contradict their payment (R13)."""
+        """Refunds and disputes whose status is not listed, and refunds that contradict their payment (R13)."""
         unlisted = [("refund", each) for each in refunds if refund_meaning(text_in(each.get("status"))) is None]
         unlisted += [("dispute", each) for each in disputes if objects.dispute_state(each) is DisputeState.UNKNOWN]
         found = [self._doubt(kind, each, references) for kind, each in unlisted]
@@ -241,7 +241,7 @@ class StripeRecords:
 
     def _odd_amount(self, refund: Fields, references: tuple[str, ...]) -> Doubt:
         amount, code = said(refund.get("amount")) or "0", said(refund.get("currency")).upper()
-        why = f"refund {said(refund.get('id'))} is over {amount} {code} in Stripe's units, of a payment it cannot be of"
+        why = f"refund {said(refund.get('id'))} of {amount} {code} (in Stripe's minor units) does not fit its payment"
         word = f"refund amount {amount} {code}"[:60]
         return Doubt(self.name, references, word, fields.id_of(refund), why, self.account)
 
@@ -257,7 +257,7 @@ class StripeRecords:
         )
 
     def _with_doubt(self, snapshot: PaymentTruth, intent: Fields) -> PaymentTruth:
-        """What an unlisted status of a payment says of its captures nobody knows (R13)."""
+        """Add a doubt if the status of the payment intent is not listed (R13)."""
         if text_in(intent.get("status")) in PAYMENT_INTENT_STATUSES:
             return snapshot
         return replace(snapshot, doubts=(*snapshot.doubts, self._doubt("payment", intent, snapshot.references)))
@@ -275,7 +275,7 @@ class StripeRecords:
         try:
             notes = list(self._pages(self._client.v1.credit_notes.list, params))
         except ProviderUnreachable:
-            # Without the notes all of it may have gone to the balance.
+            # Without the notes, all of the credit may have gone to the balance.
             notes = []
         return invoices.credited(invoice, notes, of)
 

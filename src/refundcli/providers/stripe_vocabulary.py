@@ -1,4 +1,4 @@
-"""Stripe's words: the statuses of its objects, the reasons of its refunds and its event types (R13).
+"""What each status, refund reason and event type of Stripe means (R13).
 
 Sources: "stripe spec3" is the vendor's OpenAPI file, "stripe SDK 16" what its Python package lists beside it, "docs: …"
 a page of docs.stripe.com. A null status is not a word: callers pass "", which no table lists.
@@ -53,7 +53,9 @@ REFUND_STATUSES: Mapping[str, Meaning] = MappingProxyType(
         "requires_action": _refund(RefundState.PENDING, _REFUNDS, "the customer must answer Stripe's e-mail"),
         "succeeded": _refund(RefundState.SUCCEEDED),
         "failed": _refund(RefundState.FAILED, _REFUNDS, "the money is back in the Stripe balance"),
-        "canceled": _refund(RefundState.FAILED, _REFUNDS, "the money is with us, or in the customer's cash balance"),
+        "canceled": _refund(
+            RefundState.FAILED, _REFUNDS, "the money is in the Stripe balance, or in the customer's cash balance"
+        ),
     }
 )
 
@@ -81,7 +83,7 @@ FAILURE_REASONS: Mapping[str, Meaning] = MappingProxyType(
     }
 )
 
-# `reason` of a refund, as Stripe answers. The last is no refund: it was never taken from the customer.
+# The `reason` of a refund in Stripe's answers. The last is not a refund: the amount was never captured.
 REFUND_REASONS: Mapping[str, Meaning] = MappingProxyType(
     {
         "duplicate": Meaning(Effect.REFUND, _SPEC),
@@ -112,7 +114,7 @@ CHARGE_STATUSES: Mapping[str, Meaning] = MappingProxyType(
     }
 )
 
-# An event only says what to fetch again: the statuses above decide.
+# An event only says which object to fetch again; the statuses above decide.
 _FETCH = "the object is fetched again"
 EVENT_TYPES: Mapping[str, Meaning] = MappingProxyType(
     {
@@ -180,5 +182,5 @@ def event_meaning(event_type: str) -> Meaning | None:
 
 
 def event_blocks(event_type: str) -> bool:
-    """Does the type alone block the payment? Only an unlisted one about refunds or disputes does (R13)."""
+    """Does the event type alone block the payment? Only an unlisted type about refunds or disputes does (R13)."""
     return event_type not in EVENT_TYPES and event_type.startswith(_ABOUT_REFUNDS)

@@ -82,6 +82,7 @@ def _early_answers(fault: Fault) -> dict[str, Answer]:
     retry_after = {"Retry-After": str(fault.retry_after)}
     transient = {"transient-error": "true"}
     return {
+        "400": error(400, "907", "The refund window of this payment is over", "validation"),
         "401": error(401, "000", "HTTP Status Response - Unauthorized", "security"),
         "403": error(403, "010", "Not allowed", "security"),
         "409": error(409, "704", "request already processed or in progress"),

@@ -1,4 +1,4 @@
-"""Adyen's disputes, each with its own pspReference and its own life.
+"""Adyen's disputes, each with its own pspReference and its own sequence of event codes.
 
 docs.adyen.com/risk-management/disputes-api/dispute-notifications. Any code may follow any other: what is usual
 is in `LIVES`.
@@ -77,8 +77,8 @@ SEEDED: dict[str, Stage] = {"needs_response": "open", "under_review": "open", "l
 
 def stage_of(dispute: AdyenDispute) -> Stage | None:
     """By the last code that said something; None where none did."""
-    told = [STAGES[code] for code, _, _ in dispute.story if code in STAGES]
-    return told[-1] if told else SEEDED.get(dispute.status or "")
+    stages = [STAGES[code] for code, _, _ in dispute.story if code in STAGES]
+    return stages[-1] if stages else SEEDED.get(dispute.status or "")
 
 
 def held_by_disputes(state: SandboxState, payment: AdyenPayment) -> int:
@@ -120,9 +120,12 @@ def live(state: SandboxState, payment: str, codes: str | tuple[str, ...], **want
         dispute = known or state.new_adyen_dispute(paid, named, amount)
         for code in LIVES[codes] if isinstance(codes, str) else codes:
             step(state, dispute, code, amount)
-            told: dict[str, Any] = {"reason": "Other Fraud-Card Absent Environment", "amount": dispute.amount} | wanted
+            fields: dict[str, Any] = {
+                "reason": "Other Fraud-Card Absent Environment",
+                "amount": dispute.amount,
+            } | wanted
             data = details(dispute, code) | extra
-            send(state, code, payment=paid, psp_reference=dispute.id, additional_data=data, **told)
+            send(state, code, payment=paid, psp_reference=dispute.id, additional_data=data, **fields)
         state.mirror_first_dispute(paid)
         return dispute.id
 

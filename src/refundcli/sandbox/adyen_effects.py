@@ -1,4 +1,4 @@
-"""Any of Adyen's events, sent, and what it means for the sandbox's own books."""
+"""Send any Adyen event, and apply its effect to the sandbox's state."""
 
 from __future__ import annotations
 
@@ -128,10 +128,10 @@ def _order_closed(state: SandboxState, data: Mapping[str, Any]) -> None:
 
 def split_data(paid: AdyenPayment) -> dict[str, str]:
     """Splits as additionalData carries them: `split.item1.account`…"""
-    told = {"split.api": "1", "split.nrOfItems": str(len(paid.splits))} if paid.splits else {}
+    splits = {"split.api": "1", "split.nrOfItems": str(len(paid.splits))} if paid.splits else {}
     for number, split in enumerate(paid.splits, start=1):
         amount = split.get("amount") or {}
         cells = {"type": split.get("type"), "account": split.get("account"), "reference": split.get("reference")}
         cells |= {"amount": amount.get("value"), "currencyCode": amount.get("currency")}
-        told |= {f"split.item{number}.{name}": str(value) for name, value in cells.items() if value is not None}
-    return told
+        splits |= {f"split.item{number}.{name}": str(value) for name, value in cells.items() if value is not None}
+    return splits

@@ -1,4 +1,4 @@
-"""What becomes of a refund that had to be approved at Stripe."""
+"""Approve or decline a refund at Stripe."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from .records import Ending
 
 # Not processed: nothing happens but the answer.
 BEFORE = frozenset(
-    ["drop_before", "401", "403", "409", "429", "500_before", "503", "redirect", "adyen_704", "adyen_703"]
+    ["drop_before", "400", "401", "403", "409", "429", "500_before", "503", "redirect", "adyen_704", "adyen_703"]
 )
 # Processed, and the answer is lost or spoiled on its way.
 IN_TRANSIT = frozenset(["drop_after", "malformed", "empty_object", "wrong_amount", "wrong_payment", "wrong_currency"])

@@ -132,6 +132,7 @@ def _early_answers(fault: Fault) -> dict[str, Answer]:
     invalid = "invalid_request_error"
     slow_down = _error(429, invalid, "Too many requests hit the API too quickly.", "rate_limit")
     return {
+        "400": _error(400, invalid, "This payment can no longer be refunded: its refund window is over."),
         "401": _error(401, invalid, "Invalid API Key provided."),
         "403": _error(403, invalid, "The provided key does not have the required permissions."),
         "409": _error(409, "api_error", "This object is being changed by another request.", "lock_timeout"),

@@ -1,4 +1,4 @@
-"""What a charge and a refund show of the payment method, by its type."""
+"""The fields of a charge and a refund that depend on the payment method."""
 
 from __future__ import annotations
 

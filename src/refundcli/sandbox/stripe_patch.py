@@ -1,4 +1,4 @@
-"""Any field of any Stripe object set by hand, and any event sent about it."""
+"""Set any field of any Stripe object by hand, and send any event about it."""
 
 from __future__ import annotations
 
@@ -133,5 +133,5 @@ def send_event(
 ) -> None:
     """Any event type with an object of the sandbox (`about`) or any other (`shape`); nothing changes by it."""
     with state.lock:
-        told = find(state, about).shape() if about else dict(shape or {})
-        stripe_events.emit(state, kind, overlaid(told, fields or {}), before=previous_attributes)
+        described = find(state, about).shape() if about else dict(shape or {})
+        stripe_events.emit(state, kind, overlaid(described, fields or {}), before=previous_attributes)

@@ -1,4 +1,4 @@
-"""What becomes of a Stripe payment: captured, in part or not at all, canceled, failed."""
+"""Change the status of a Stripe payment: captured in full or in part, canceled, failed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def capture(state: SandboxState, charge: Charge, amount: int | None) -> None:
 
 
 def release(state: SandboxState, charge: Charge, taken: int, reason: str | None = None) -> None:
-    """The part that was not captured goes back to the card: never money of ours, yet shown as a refund."""
+    """Release the part that was not captured. No money moves, but Stripe shows it as a refund."""
     charge.amount_captured = taken
     charge.captured = taken > 0
     refund = StripeRefund(

@@ -2,6 +2,7 @@
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import zero
 from refundcli.domain.refund import Refund
 from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.ports import Books, Reading, Writing
@@ -20,7 +21,7 @@ class NothingToAcknowledge(Refused):
 
 
 class SucceededAfterFailure(Refused):
-    """The provider sent it again by itself: the customer most likely has the money (R14)."""
+    """The provider reported a success after the failure: the customer most likely has the money (R14)."""
 
     code = "succeeded-after-failure"
 
@@ -41,27 +42,28 @@ class NoLoss(Refused):
 
     def __init__(self, invoice: Invoice) -> None:
         super().__init__(
-            f"{invoice.number} has no loss: no more was refunded or lost to disputes than was captured.",
+            f"{invoice.number} has no loss to acknowledge.",
             hint=f"refundcli invoice show {invoice.number}   shows its sums",
             context={"invoice": invoice.number},
         )
 
 
 def acknowledge_loss(number: str, *, memo: str, books: Books) -> Invoice:
-    """A person knows that more is out of an invoice than was captured (I13). Raises InvoiceNotFound, NoLoss."""
+    """Record that a person acknowledged the invoice's loss (I13). Raises InvoiceNotFound, NoLoss."""
 
-    def know(tx: Writing) -> Invoice:
+    def write(tx: Writing) -> Invoice:
         invoice = invoice_named(tx, number)
-        if not invoice.loss:
+        known = (payment.loss_acknowledged or zero(invoice.currency) for payment in invoice.payments)
+        if not any(payment.loss > seen for payment, seen in zip(invoice.payments, known, strict=True)):
             raise NoLoss(invoice)
         tx.acknowledge_loss(invoice, memo=memo)
         return invoice_named(tx, number)
 
-    return books.write(know)
+    return books.write(write)
 
 
 def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Refund:
-    """The refund, if it waits for a person. Raises RefundNotFound, NothingToAcknowledge, SucceededAfterFailure."""
+    """The refund, if it needs acknowledgement. Raises RefundNotFound, NothingToAcknowledge, SucceededAfterFailure."""
     refund = reading.refund(refund_id)
     if refund is None:
         raise RefundNotFound(refund_id)

@@ -1,4 +1,4 @@
-"""What came of a provider update, and which payment it is about."""
+"""The outcome of applying a provider update, and the payment in the books that an update is about."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from refundcli.services.provider_news import DisputeNews, EventState
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What came of a provider update. `changed`: the books are not as they were before it.
+class UpdateOutcome:
+    """The outcome of applying one provider update. `changed`: the update changed the books.
 
-    Applied means that it changed or confirmed a row; anything else about one of our payments is unreviewed (R13).
+    Applied means that it changed or confirmed a row; any other update about one of our payments is unreviewed (R13).
     """
 
     state: EventState
@@ -23,7 +23,7 @@ class Heard:
 
 
 def payment_referenced(tx: Reading, provider: Provider, references: tuple[str, ...]) -> tuple[Invoice, Payment] | None:
-    """The payment in the books with one of these references, the first of them first."""
+    """The payment in the books with one of these references, tried in their order; None without one."""
     owners = tx.invoices_of_payments(provider, [reference for reference in references if reference])
     for reference in references:
         invoice = owners.get(reference)
@@ -34,8 +34,8 @@ def payment_referenced(tx: Reading, provider: Provider, references: tuple[str, .
 
 
 def payment_of_dispute(tx: Reading, news: DisputeNews) -> tuple[Invoice, Payment] | None:
-    """By the payment it names, else by the dispute that is known, else by its own reference as a payment's."""
-    found = payment_referenced(tx, news.provider, news.payment_references)
-    if found or not news.reference:
-        return found
+    """The payment that the update names, else the payment of the stored dispute with its reference; or None."""
+    named = payment_referenced(tx, news.provider, news.payment_references)
+    if named or not news.reference:
+        return named
     return tx.payment_of_dispute(news.provider, news.account, news.reference)

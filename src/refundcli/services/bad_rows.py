@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 # Values are shown to say which cell is meant, not to be kept.
 _SHOWN = 100
+# Only the provider knows how much of a payment each invoice has.
+ONE_INVOICE = (
+    "A payment in a file belongs to one invoice. Where a Stripe payment pays several: refundcli invoice pull stripe"
+)
 
 
 @dataclass(frozen=True, slots=True)

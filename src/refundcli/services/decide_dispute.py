@@ -1,4 +1,4 @@
-"""A person says how a dispute stands that the provider describes in a word that is not listed (R13)."""
+"""Record a person's decision about a dispute whose status at the provider is not listed (R13)."""
 
 from dataclasses import replace
 
@@ -9,14 +9,14 @@ from refundcli.services.provider_news import StoredEvent
 
 
 def decide_dispute(tx: Writing, stored: StoredEvent, state: DisputeState, reader: EventReader) -> None:
-    """The dispute that the event is about gets this state, bound to the object and its status.
+    """Give the event's dispute this state; a dispute without a record gets one.
 
-    Fetching it again in the same status changes nothing. Without a record of it one is made.
+    The decision holds for this dispute in this status: a snapshot with the same status does not change it.
     """
     event = stored.event
     amount = reader.amount_in(event)
     for invoice, payment in _payments_of(tx, stored):
-        known = next((each for each in payment.disputes if each.reference == event.about), None)
+        known = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
         record = known or DisputeRecord(
             id=0,
             payment_id=payment.id,
@@ -36,9 +36,9 @@ def decide_dispute(tx: Writing, stored: StoredEvent, state: DisputeState, reader
 def _payments_of(tx: Reading, stored: StoredEvent) -> list[tuple[Invoice, Payment]]:
     references = tx.payments_of_event(stored.id)
     owners = tx.invoices_of_payments(stored.event.provider, references)
-    found: dict[int, tuple[Invoice, Payment]] = {}
+    payments: dict[int, tuple[Invoice, Payment]] = {}
     for invoice in owners.values():
         for payment in invoice.payments:
             if not set(payment.references).isdisjoint(references):
-                found[payment.id] = (invoice, payment)
-    return list(found.values())
+                payments[payment.id] = (invoice, payment)
+    return list(payments.values())

@@ -10,6 +10,7 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
+from refundcli.services.ports import RefundReading
 from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
 
 
@@ -20,7 +21,7 @@ class DifferenceKind(StrEnum):
     STATUS = "status"
     CURRENCY = "currency"
     DISPUTE = "dispute"
-    UNALLOCATED = "unallocated"  # the provider took more than the invoices here have of it
+    UNALLOCATED = "unallocated"  # the provider captured more than is allocated to invoices in the books
     UNADOPTED = "unadopted"  # an external refund that has no reason and no credit note yet
 
 
@@ -43,7 +44,7 @@ class Difference:
 
     @property
     def bars_a_refund(self) -> bool:
-        """What has its amounts right is looked into, and is no reason against refunding what is left."""
+        """Does it block a refund? Not if the books and the provider agree on the amounts."""
         return self.kind not in (DifferenceKind.UNALLOCATED, DifferenceKind.UNADOPTED)
 
     def __str__(self) -> str:
@@ -108,15 +109,17 @@ class _SideBySide:
         amount: Money | None = None,
         reference: str = "",
         refund_id: str = "",
+        invoice: str = "",
     ) -> Difference:
         provider = self.payment.provider
         assert provider
         reference = reference or self.payment.reference
-        return Difference(kind, provider, self.invoice.number, reference, what, here, there, amount, refund_id)
+        number = invoice or self.invoice.number
+        return Difference(kind, provider, number, reference, what, here, there, amount, refund_id)
 
     def captured(self, truth: PaymentTruth) -> Iterator[Difference]:
-        here, there = self.payment.captured, truth.captured
-        if here > there or (here < there and here < self.payment.allocated):
+        here, there = self._captured_here(), truth.captured
+        if here > there or (here < there and here < self.payment.allocated_in_all):
             yield self.differs(DifferenceKind.AMOUNT, "captured", str(here), str(there), amount=apart(here, there))
         elif here < there:
             gap = apart(here, there)
@@ -126,6 +129,11 @@ class _SideBySide:
             told = words[self.payment.processing], words[truth.processing]
             yield self.differs(DifferenceKind.STATUS, "payment", *told, amount=there)
 
+    def _captured_here(self) -> Money:
+        """What was taken for this invoice, or for all that the payment pays: together they may claim too much."""
+        in_all, reported = self.payment.allocated_in_all, self.payment.provider_captured
+        return in_all if self.payment.other_shares or reported is None else min(in_all, reported)
+
     def dispute(self, truth: PaymentTruth) -> Iterator[Difference]:
         known = {each.reference: each for each in self.payment.disputes if each.reference}
         placeholders = [each for each in self.payment.disputes if each.is_placeholder]
@@ -133,7 +141,7 @@ class _SideBySide:
             here = known.pop(reported.reference, None) or (placeholders.pop(0) if placeholders else None)
             yield from self._one_dispute(here, reported)
         for here in (*known.values(), *placeholders):
-            # One that was won is over, and no longer listed by every source.
+            # A won dispute is over, and not every source still lists it.
             if here.state in _WEIGHTY:
                 yield self.differs(DifferenceKind.DISPUTE, "dispute", here.state, "none", amount=here.amount)
         if truth.why_not_refundable and not truth.processing:
@@ -143,12 +151,12 @@ class _SideBySide:
     def _one_dispute(self, here: DisputeRecord | None, reported: DisputeNews) -> Iterator[Difference]:
         state = here.state if here else None
         if reported.state is DisputeState.UNKNOWN and here and here.status == reported.status:
-            return  # a person decided what this word means, or is still to
+            return  # a person decides the state of this dispute, or already has
         there = reported.state or DisputeState.OPEN
         same_amount = here is None or None in (here.amount, reported.amount) or here.amount == reported.amount
         if state is there and (same_amount or there not in _WEIGHTY):
             return
-        # A refund after a dispute that was won needs a decision, so the books must know of it (R11).
+        # A refund after a won dispute needs a decision, so the books must have that dispute (R11).
         if {state, there} & _WEIGHTY or there is DisputeState.WON:
             words = (f"{each.state} {each.amount or ''}".strip() for each in (here, reported) if each)
             texts = [str(state or "none"), str(there)] if same_amount else list(words)
@@ -157,6 +165,8 @@ class _SideBySide:
 
     def refunds(self, truth: PaymentTruth) -> Iterator[Difference]:
         ours = [r for r in self.invoice.refunds if r.payment_id == self.payment.id]
+        # What went back for other invoices that the payment pays is known here too.
+        ours += [refund for share in self.payment.other_shares for refund in share.refunds]
         pairs = [(told, _of(told, ours)) for told in truth.refunds]
         of = truth.captured.currency
         # One over nothing, or in another currency, cannot be counted: it is a doubt of the snapshot (R13).
@@ -189,7 +199,7 @@ class _SideBySide:
             yield self.differs(DifferenceKind.AMOUNT, "credit notes", *words, amount=gap)
 
     def refund(self, told: RefundNews, known: Refund) -> Iterator[Difference]:
-        at = {"reference": told.reference, "refund_id": known.id}
+        at = {"reference": told.reference, "refund_id": known.id, "invoice": known.invoice_number}
         if told.amount != known.amount:
             kind = DifferenceKind.AMOUNT
             if told.amount.currency != known.amount.currency:
@@ -199,17 +209,14 @@ class _SideBySide:
         if told.state not in _SAME_STORY[known.state]:
             yield self.differs(DifferenceKind.STATUS, "refund", known.state, told.state, amount=told.amount, **at)
         elif known.is_unadopted:
-            here = "may be one that was recorded" if known.undecided else "no credit note"
+            here = "may be recorded by hand" if known.undecided else "no credit note"
             yield self.differs(DifferenceKind.UNADOPTED, "refund", here, str(told.amount), amount=told.amount, **at)
 
     def _not_here(self, strangers: Sequence[RefundNews]) -> Iterator[Difference]:
         """Refunds by other hands; those from before the payment was imported may be in the figure it came with."""
-        nothing = zero(self.payment.captured.currency)
-        known_since, left = self.payment.opening_at, self.payment.opening_returned or nothing
+        openings = _openings(self.payment)
         for told in sorted(strangers, key=lambda each: each.amount.minor):
-            before = known_since and told.created_at and told.created_at < known_since
-            if before and told.amount <= left:
-                left -= told.amount
+            if any(opening.holds(told) for opening in openings):
                 continue
             yield self.differs(
                 DifferenceKind.MISSING_HERE,
@@ -229,7 +236,49 @@ class _SideBySide:
             amount=refund.amount,
             reference=refund.provider_reference,
             refund_id=refund.id,
+            invoice=refund.invoice_number,
         )
+
+
+@dataclass(slots=True)
+class _Opening:
+    """What went back of a payment, or of a share of it, before the books knew it."""
+
+    left: Money
+    known_since: datetime | None
+
+    def holds(self, told: RefundNews) -> bool:
+        """Is this refund a part of it? Then it is counted."""
+        before = self.known_since and told.created_at and told.created_at < self.known_since
+        if not before or self.left < told.amount:
+            return False
+        self.left -= told.amount
+        return True
+
+
+def _openings(payment: Payment) -> list[_Opening]:
+    shares = [(payment.opening_returned, payment.opening_at)]
+    shares += [(share.opening_returned, share.opening_at) for share in payment.other_shares]
+    return [_Opening(returned, at) for returned, at in shares if returned]
+
+
+def claimed_twice(
+    reading: RefundReading, invoice: Invoice, payment: Payment, truth: PaymentTruth | None
+) -> list[Difference]:
+    """Another payment in the books that the provider reports as this one: its money must not be refunded twice.
+
+    The two were imported by two ids before anybody knew that they are one; pulling their invoices makes them shares.
+    """
+    new = [reference for reference in truth.references if reference not in payment.references] if truth else []
+    if truth is None or not new:
+        return []
+    found = []
+    for reference, (number, payment_id) in reading.payments_known_as(truth.provider, new).items():
+        if payment_id != payment.home_id:
+            here, there = f"{reference} is another payment, of {number}", f"one payment, {', '.join(truth.references)}"
+            at = (truth.provider, invoice.number, payment.reference)
+            found.append(Difference(DifferenceKind.STATUS, *at, "payment", here, there, truth.captured))
+    return found
 
 
 def _was_there(refund: Refund, at: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""What cannot be applied and no event brought, as an event of its own: it blocks until somebody looks (R13)."""
+"""Unreviewed events made from a report or a snapshot: what cannot be applied blocks refunds until reviewed (R13)."""
 
 import json
 from collections.abc import Mapping
@@ -7,31 +7,33 @@ from typing import Any
 
 from refundcli.domain.currencies import CODES, currency
 from refundcli.domain.money import Money
-from refundcli.services.provider_news import Doubt, EventSource, NewEvent
+from refundcli.services.ports import Writing
+from refundcli.services.provider_news import Doubt, EventSource, EventState, NewEvent
 
 
-def doubt_event(
-    doubt: Doubt, at: datetime, *, livemode: bool, source: EventSource = EventSource.API, occurrence: str = ""
-) -> NewEvent:
-    """The same object in the same status is the same event again. `occurrence` tells it from others of that status."""
+def store_doubt(
+    tx: Writing, doubt: Doubt, at: datetime, why: str, *, source: EventSource = EventSource.API, occurrence: str = ""
+) -> EventState:
+    """Store a doubt as an unreviewed event, once for each object, word and `occurrence`; returns the event's state."""
     amount = doubt.amount
     payload = {"object": doubt.object_id, "word": doubt.word, "why": doubt.why}
     about = {"amount": amount.minor, "currency": amount.currency.code} if amount else {}
-    return NewEvent(
+    event = NewEvent(
         provider=doubt.provider,
         key=":".join(filter(None, (source.value, doubt.object_id, doubt.word, occurrence))),
         kind=doubt.word,
         about=doubt.object_id,
         account=doubt.account,
-        livemode=livemode,
+        livemode=bool(tx.livemode()),
         occurred_at=at.astimezone(UTC),
         payload=json.dumps(payload | about, sort_keys=True),
         payments=doubt.payment_references,
         source=source,
     )
+    return tx.store_unreviewed(event, why)
 
 
 def amount_of_doubt(payload: Mapping[str, Any]) -> Money | None:
-    """What it is about, in the books' minor units."""
+    """The amount in the payload of a stored doubt; None without one."""
     minor, code = payload.get("amount"), payload.get("currency")
     return Money(minor, currency(code)) if type(minor) is int and code in CODES else None

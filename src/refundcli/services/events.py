@@ -9,7 +9,7 @@ from refundcli.domain.dispute import DisputeState, is_about_a_dispute
 from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem, did_you_mean
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
-from refundcli.services.applied import Heard
+from refundcli.services.applied import UpdateOutcome
 from refundcli.services.decide_dispute import decide_dispute
 from refundcli.services.deliveries import DeliveryRefused, Flaw
 from refundcli.services.hear_news import hear_all, worst_of
@@ -47,11 +47,11 @@ class Applied:
     changed: int = 0
     last_id: int = 0
 
-    def add(self, event: StoredEvent, heard: Heard) -> None:
-        self.counts[heard.state] = self.counts.get(heard.state, 0) + 1
-        self.changed += heard.changed
-        if heard.state is EventState.UNREVIEWED:
-            self.contradictions.append((event, heard.note))
+    def add(self, event: StoredEvent, outcome: UpdateOutcome) -> None:
+        self.counts[outcome.state] = self.counts.get(outcome.state, 0) + 1
+        self.changed += outcome.changed
+        if outcome.state is EventState.UNREVIEWED:
+            self.contradictions.append((event, outcome.note))
 
 
 def believed(provider: Provider, reader: DeliveryReader, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
@@ -123,7 +123,7 @@ def apply_stored(
             _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
         done.last_id = batch[-1].id
     if done.changed:
-        # One that named only its dispute came before that dispute was known.
+        # An event that names only its dispute can arrive before that dispute is known.
         again = apply_known(Provider.ADYEN, books=books, readers=readers, clock=clock, number_format=number_format)
         done.changed += again.changed
         done.contradictions += again.contradictions
@@ -131,7 +131,7 @@ def apply_stored(
 
 
 def apply_known(provider: Provider, *, books: Books, readers: Readers, clock: Clock, number_format: str) -> Applied:
-    """Apply what was stored before its payment, or its dispute, came into the books, the oldest first."""
+    """Apply events that were stored before their payment or dispute was in the books, oldest first."""
     done, asking, before = Applied(), _Asking(readers), -1
     while done.changed > before:
         before, done.last_id = done.changed, 0
@@ -143,10 +143,10 @@ def apply_known(provider: Provider, *, books: Books, readers: Readers, clock: Cl
 
 
 def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: Clock, number_format: str) -> bool:
-    """Apply what is stored about this invoice's payments and says all there is; true where there was any.
+    """Apply Adyen's stored events about this invoice's payments; true if there were any.
 
-    In the caller's transaction, so that a refund is never decided beside an event that is known (R13). Stripe's events
-    are hints to ask again, which is done before each refund.
+    In the caller's transaction, so that no refund is decided while a stored event is not applied (R13). Stripe's events
+    only say what to ask for, and Stripe is asked before each refund.
     """
     numbers = {
         each.event_id
@@ -157,9 +157,9 @@ def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: 
     for number in sorted(numbers):
         stored = event_numbered(tx, number)
         news = readers(Provider.ADYEN).news_in(stored.event)
-        heard = _heard(tx, stored, news, clock, number_format)
-        if (heard.state, heard.note) != (stored.state, stored.note):
-            tx.mark_event(stored, heard.state, heard.note)
+        outcome = _outcome_of(tx, stored, news, clock, number_format)
+        if (outcome.state, outcome.note) != (stored.state, stored.note):
+            tx.mark_event(stored, outcome.state, outcome.note)
     return bool(numbers)
 
 
@@ -220,39 +220,41 @@ def _apply_batch(
                 _apply_batch([each], done, books=books, clock=clock, number_format=number_format)
             return
         ((event, _),) = told
-        heard = Heard(EventState.WAITING, f"could not be applied ({type(stumbled).__name__})")
-        books.write(lambda tx: tx.mark_event(event, heard.state, heard.note))
-        applied = [(event, heard)]
-        done.failed.append((event, heard.note))
-    for event, heard in applied:
-        done.add(event, heard)
+        outcome = UpdateOutcome(EventState.WAITING, f"could not be applied ({type(stumbled).__name__})")
+        books.write(lambda tx: tx.mark_event(event, outcome.state, outcome.note))
+        applied = [(event, outcome)]
+        done.failed.append((event, outcome.note))
+    for event, outcome in applied:
+        done.add(event, outcome)
 
 
 def _apply(
     tx: Writing, told: Sequence[tuple[StoredEvent, _Told]], clock: Clock, number_format: str
-) -> list[tuple[StoredEvent, Heard]]:
+) -> list[tuple[StoredEvent, UpdateOutcome]]:
     done = []
     for event, news in told:
-        heard = _heard(tx, event, news, clock, number_format)
-        if (heard.state, heard.note) != (event.state, event.note):
-            tx.mark_event(event, heard.state, heard.note)
-        done.append((event, heard))
+        outcome = _outcome_of(tx, event, news, clock, number_format)
+        if (outcome.state, outcome.note) != (event.state, event.note):
+            tx.mark_event(event, outcome.state, outcome.note)
+        done.append((event, outcome))
     return done
 
 
-def _heard(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_format: str) -> Heard:
+def _outcome_of(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_format: str) -> UpdateOutcome:
     if isinstance(news, _NotNow):
-        return Heard(EventState.WAITING, news.why)
+        return UpdateOutcome(EventState.WAITING, news.why)
     if news is None:
-        return Heard(EventState.NOTED, "does not concern refunds or disputes")
+        return UpdateOutcome(EventState.NOTED, "does not concern refunds or disputes")
     decided = tx.decided_words(event.event.provider) if any(isinstance(each, Doubt) for each in news) else {}
     if news and all(isinstance(each, Doubt) and each.word in decided for each in news):
-        return Heard(EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in these books")
+        return UpdateOutcome(
+            EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in this store"
+        )
     evidence = f"{event.event.provider} event {event.event.key}"
     snapshots = [each for each in news if isinstance(each, PaymentTruth)]
-    heard = [apply_snapshot(tx, each, clock=clock, number_format=number_format) for each in snapshots]
+    outcomes = [apply_snapshot(tx, each, clock=clock, number_format=number_format) for each in snapshots]
     updates = [each for each in news if not isinstance(each, PaymentTruth)]
-    return worst_of([*heard, *hear_all(tx, updates, evidence=evidence, clock=clock, number_format=number_format)])
+    return worst_of([*outcomes, *hear_all(tx, updates, evidence=evidence, clock=clock, number_format=number_format)])
 
 
 # --- looking at them, and dealing with them ---------------------------------------------------------------------
@@ -278,21 +280,21 @@ class NothingToReview(Refused):
 
     def __init__(self, stored: StoredEvent) -> None:
         super().__init__(
-            f"Event {stored.id} is {stored.state}: only unreviewed events need to be acknowledged.",
-            hint="refundcli events list --state unreviewed   shows those that do",
+            f"Event {stored.id} is {stored.state}: only unreviewed events can be acknowledged.",
+            hint="refundcli events list --state unreviewed   lists them",
             context={"event": stored.id, "state": stored.state},
         )
 
 
 class DecisionNeeded(UsageProblem):
-    """What is reported of a dispute is decided for that dispute alone (R13)."""
+    """An unreviewed update about a dispute needs a decision about that one dispute (R13)."""
 
     code = "dispute-decision-needed"
 
     def __init__(self, what: str, number: int | None = None) -> None:
         name = str(number) if number else "ID"
         super().__init__(
-            f"{what} may be about a dispute: say whether that dispute is open, won or lost.",
+            f"{what} is about a dispute: add whether that dispute is open, won or lost.",
             hint=f"refundcli events acknowledge {name} --as open|won|lost",
         )
 
@@ -313,18 +315,18 @@ class UnknownWord(NotFound):
     def __init__(self, word: str) -> None:
         super().__init__(
             f"There is no unreviewed event with the code {ascii(word[:80])[1:-1]}.",
-            hint="refundcli events list --state unreviewed   shows those there are",
+            hint="refundcli events list --state unreviewed   lists them",
         )
 
 
-# How a dispute that a provider calls by an unlisted word stands, as a person decides.
+# The states that a person can give to a dispute whose status is not listed.
 DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost": DisputeState.LOST}
-# What an unlisted word may be decided to mean, once for the store.
+# The effects that a person can give to an unlisted code, once for the store.
 WORD_EFFECTS = (Effect.NONE, Effect.NOTE)
 
 
 def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers, decision: str = "") -> StoredEvent:
-    """A person looked at it: it blocks no refund any more. `decision`: how the dispute stands that it is about.
+    """Acknowledge an unreviewed event: it no longer blocks refunds. `decision`: the state of its dispute.
 
     Raises NoSuchEvent, NothingToReview, DecisionNeeded, NotOfADispute.
     """
@@ -349,7 +351,7 @@ def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers,
 
 
 def decide_word(word: str, effect: Effect, *, books: Books) -> int:
-    """What an unlisted word means in these books from now on, and how many events were acknowledged by that (R13).
+    """Decide the effect of an unlisted code in this store; returns how many events that acknowledged (R13).
 
     Raises UnknownWord, DecisionNeeded.
     """

@@ -1,10 +1,13 @@
-"""Refunds that were not sent from here: a person adopts them, or says which record of ours they are (R4, R7, R12)."""
+"""External refunds: adopt one, or match it with the record of the same refund (R4, R7, R12)."""
+
+from collections.abc import Sequence
 
 from refundcli.domain.errors import NotFound, Refused
+from refundcli.domain.invoice import OtherShare
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
-from refundcli.services.finding import RefundNotFound
+from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.ports import Books, Clock, Reading, Writing
 
 
@@ -12,10 +15,10 @@ class NotToAdopt(Refused):
     code = "not-to-adopt"
 
     def __init__(self, refund: Refund) -> None:
-        known = "has been adopted already" if refund.credit_note else f"is {refund.state}"
+        known = "is already adopted" if refund.credit_note else f"is {refund.state}"
         what = f"is an external refund and {known}" if refund.is_external else "is not an external refund"
         super().__init__(
-            f"{refund.id} {what}: there is nothing to adopt or to match.",
+            f"{refund.id} {what}: it cannot be adopted or matched.",
             hint=f"refundcli invoice show {refund.invoice_number}   lists its refunds",
             context={"refund": refund.id, "status": refund.state},
         )
@@ -25,8 +28,8 @@ def to_adopt(reading: Reading, name: str) -> Refund:
     """The external refund, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
     refund = reading.refund(name)
     if refund is None:
-        told = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
-        refund = next(iter(told), None)
+        matches = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
+        refund = next(iter(matches), None)
     if refund is None:
         raise RefundNotFound(name)
     if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):
@@ -34,15 +37,59 @@ def to_adopt(reading: Reading, name: str) -> Refund:
     return refund
 
 
-def adopt(name: str, reason: RefundReason, *, memo: str, books: Books, clock: Clock, number_format: str) -> Refund:
-    """Give it its reason and its credit note, in one transaction (R4, R7)."""
+class NoShare(NotFound):
+    """The refund is of a payment of which that invoice has no share."""
+
+    code = "no-share"
+
+    def __init__(self, refund: Refund, number: str, sharers: Sequence[str]) -> None:
+        other = ascii(number[:80])[1:-1]
+        super().__init__(
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {other}.",
+            hint=f"refundcli reconcile --adopt {refund.provider_reference} --reason REASON --invoice {sharers[-1]}",
+            context={"refund": refund.id, "invoice": number[:200]},
+        )
+
+
+def adopt(
+    name: str,
+    reason: RefundReason,
+    *,
+    memo: str,
+    books: Books,
+    clock: Clock,
+    number_format: str,
+    of_invoice: str = "",
+) -> Refund:
+    """Give it its reason and its credit note, in one transaction (R4, R7).
+
+    `of_invoice`: which invoice it is about, where its payment pays several; else the one that it was stored on. Raises
+    NoShare.
+    """
 
     def write(tx: Writing) -> Refund:
-        adopted = tx.adopt(to_adopt(tx, name), reason=reason, memo=memo)
+        external = to_adopt(tx, name)
+        if of_invoice and of_invoice != external.invoice_number:
+            external = tx.assign_external(external, share_named(tx, external, of_invoice))
+        adopted = tx.adopt(external, reason=reason, memo=memo)
         tx.issue_credit_note(adopted, at=clock.now(), on=clock.today(), number_format=number_format)
         return tx.refund(adopted.id) or adopted
 
     return books.write(write)
+
+
+def share_named(reading: Reading, refund: Refund, number: str) -> OtherShare:
+    """The share that this invoice has of the refunded payment. Raises NoShare."""
+    shares = _other_shares(reading, refund)
+    found = next((share for share in shares if share.invoice_number == number), None)
+    if found is None:
+        raise NoShare(refund, number, [refund.invoice_number, *(share.invoice_number for share in shares)])
+    return found
+
+
+def _other_shares(reading: Reading, refund: Refund) -> Sequence[OtherShare]:
+    invoice = invoice_named(reading, refund.invoice_number)
+    return next(payment.other_shares for payment in invoice.payments if payment.id == refund.payment_id)
 
 
 class RecordNotFound(NotFound):
@@ -57,7 +104,7 @@ class RecordNotFound(NotFound):
 
 
 class CannotMatch(Refused):
-    """They cannot be one refund: matched, money would be counted wrongly."""
+    """The external refund and the record differ, so they are two refunds."""
 
     code = "cannot-match"
 
@@ -70,24 +117,32 @@ class CannotMatch(Refused):
 
 
 def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refund]:
-    """The external refund and the record that it is. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
+    """The external refund and its record. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
     external = to_adopt(reading, name)
-    record = reading.refund(record_id)
-    if record is None or record.invoice_id != external.invoice_id or record.kind is not RefundKind.RECORD:
+    record = reading.refund(record_id) or _with_note(reading, record_id)
+    shares = {share.payment_id for share in _other_shares(reading, external)}
+    is_near = record is not None and (record.invoice_id == external.invoice_id or record.payment_id in shares)
+    if record is None or not is_near or record.kind is not RefundKind.RECORD:
         raise RecordNotFound(external, record_id)
     if record.state is not RefundState.RECORDED:
         raise CannotMatch(external, record, f"the record is {record.state}")
     if record.provider_reference:
         raise CannotMatch(external, record, f"the record is matched with {record.provider_reference} already")
-    if record.payment_id != external.payment_id:
+    if record.payment_id != external.payment_id and record.payment_id not in shares:
         raise CannotMatch(external, record, "they are about different payments")
     if record.amount != external.amount:
         raise CannotMatch(external, record, f"one is {external.amount}, the other {record.amount}")
     return external, record
 
 
+def _with_note(reading: Reading, number: str) -> Refund | None:
+    """The record whose credit note has this number: that is what a person sees."""
+    note = reading.credit_note(number)
+    return reading.refund(note.refund_id) if note else None
+
+
 def match(name: str, record_id: str, *, books: Books) -> Refund:
-    """The external refund is the one that was recorded by hand: it is counted once, under the record's credit note."""
+    """Count an external refund and its record once, under the record's credit note. Raises as `to_match`."""
 
     def write(tx: Writing) -> Refund:
         external, record = to_match(tx, name, record_id)

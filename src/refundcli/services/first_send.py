@@ -1,7 +1,7 @@
 """Before every first send, whoever sends it: ask the provider, then check the rules in the transaction that claims.
 
-`refund`, `resume` and bulk runs send a `ready` refund through here, and no other way (DESIGN §4). What the provider
-has of it already, because these books were restored from a backup, is recorded and not sent again.
+`refund`, `resume` and bulk runs send a `ready` refund only through this module (docs/architecture.md). A refund that
+the provider already has, because the books were restored from a backup, is recorded and not sent again.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from refundcli.services.preflight import (
     DiffersFromProvider,
     OwnRefund,
     PaymentPlace,
+    claims,
     note_findings,
     own_refund_in,
     place_of,
@@ -34,28 +35,30 @@ from refundcli.services.sending import SendingPolicy, call, settle, take_down
 from refundcli.services.upkeep import keep_up_in
 from refundcli.services.verdicts import NEVER_SENT
 
-# A snapshot says nothing of what happened since. A pause is longer than this, or ends the snapshot by itself.
+# An older snapshot may miss later changes, so another one is taken before anything is sent.
 FRESH = timedelta(seconds=10)
-# What waited this long for a provider that was busy is checked again before it is sent.
+# After waiting this long for a provider that is rate limiting, a refund is checked again before it is sent.
 LONGEST_UNCHECKED_WAIT_SECONDS = 1.0
 _MOST_SNAPSHOTS = 3
+# The answer for a refund that a snapshot listed and a look-up does not find.
+VANISHED = RefundAnswer(Signal.OTHER, message="The provider listed it a moment ago and does not find it now.")
 
 
 class StaleSnapshot(SettingsProblem):
-    """The store was held up so long that what the provider said is old by now."""
+    """The store was so slow that each snapshot was out of date before it could be used."""
 
     code = "store-too-slow"
 
     def __init__(self, refund: Refund) -> None:
         super().__init__(
-            f"The store took longer than {FRESH.seconds} s; nothing of {refund.id} was sent.",
-            hint=f"Its amount stays reserved. When the store is quick again: refundcli resume {refund.id}",
+            f"The store took longer than {FRESH.seconds} s to answer. {refund.id} was not sent.",
+            hint=f"Its amount stays reserved. When the store is fast enough again: refundcli resume {refund.id}",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
 
 class CannotBeChecked(SettingsProblem):
-    """The provider could not be asked before the first send, and so nothing is sent: `message` says why."""
+    """The payment could not be looked up before the first send, so nothing was sent: `message` says why."""
 
     code = "cannot-be-checked"
 
@@ -65,7 +68,7 @@ class CannotBeChecked(SettingsProblem):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A payment as its provider had it; `payment` is None where the provider has none of that reference."""
+    """A payment as its provider had it at `taken_at`; `payment` is None if the provider has no such payment."""
 
     payment: PaymentTruth | None
     taken_at: datetime
@@ -74,8 +77,13 @@ class Snapshot:
         return timedelta(0) <= now - self.taken_at <= FRESH
 
     def lists(self, refund: Refund) -> bool:
-        """Does the provider have this very refund already?"""
+        """Does the provider already have this refund, by our id?"""
         return self.payment is not None and own_refund_in(self.payment, refund.id) is not None
+
+    def sent_at(self, refund: Refund, now: datetime) -> datetime:
+        """The time at which the provider made this refund, at most `now`. The age of its key counts from then (I8)."""
+        found = own_refund_in(self.payment, refund.id) if self.payment else None
+        return min(found.created_at, now) if found and found.created_at else now
 
 
 def snapshot_of(place: PaymentPlace, *, providers: Providers, clock: Clock) -> Snapshot:
@@ -91,12 +99,14 @@ def place_at_provider(reading: RefundReading, refund: Refund) -> PaymentPlace | 
 
 
 def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | None) -> Refused | None:
-    """The rule that refuses it now, or what the provider has otherwise; None where it may be sent."""
+    """The rule that refuses it now, or the difference from the provider; None if it may be sent."""
     refusal: RuleRefusal | None = why_not_any_more(reading, refund)
     if refusal or snapshot is None:
         return refusal
     try:
-        refuse_differences(invoice_named(reading, refund.invoice_number), {refund.payment_id: snapshot.payment})
+        invoice = invoice_named(reading, refund.invoice_number)
+        truths = {refund.payment_id: snapshot.payment}
+        refuse_differences(invoice, truths, claimed=claims(reading, invoice, truths))
     except (DiffersFromProvider, UnsupportedRefund) as differs:
         return differs
     return None
@@ -104,19 +114,19 @@ def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | No
 
 def check_listed(refund: Refund, snapshot: Snapshot) -> None:
     """Raises AlreadyAtProvider where the provider has this refund, but of another amount."""
-    found = own_refund_in(snapshot.payment, refund.id) if snapshot.payment else None
-    if found and found.amount != refund.amount:
+    listed = own_refund_in(snapshot.payment, refund.id) if snapshot.payment else None
+    if listed and listed.amount != refund.amount:
         own = OwnRefund(refund.id, refund.amount)
-        raise AlreadyAtProvider(refund.invoice_number, found.provider, found.reference, found.amount, own)
+        raise AlreadyAtProvider(refund.invoice_number, listed.provider, listed.reference, listed.amount, own)
 
 
 def fail_unsent_in(
     tx: Writing, refund: Refund, why: str, *, clock: Clock, policy: SendingPolicy, is_refused: bool = True
 ) -> Refund | None:
-    """A refund of which nothing was sent, or provably nothing done, is `failed` and its amount free.
+    """Make a refund that was not sent, or provably not executed, `failed`, and release its amount.
 
     `is_refused`: by a rule (exit 3); otherwise the provider could not be asked, and it may be repeated (exit 7).
-    None where another process has it by now: then it is that one's.
+    None if another process has claimed it since.
     """
     answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{why}" if is_refused else why)
     settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
@@ -125,10 +135,7 @@ def fail_unsent_in(
 
 
 def note_snapshot(tx: Writing, refund: Refund, snapshot: Snapshot | None) -> bool:
-    """Store what the provider calls by a word that is not listed: it blocks until somebody looks (R13).
-
-    True where there was any.
-    """
+    """Store the snapshot's unlisted statuses as unreviewed, which blocks the payment (R13). True if it has any."""
     if not (snapshot and snapshot.payment and snapshot.payment.doubts):
         return False
     note_findings(tx, invoice_named(tx, refund.invoice_number), {refund.payment_id: snapshot.payment})
@@ -138,9 +145,9 @@ def note_snapshot(tx: Writing, refund: Refund, snapshot: Snapshot | None) -> boo
 def claim(
     refund: Refund, snapshot: Snapshot | None, *, is_listed: bool, books: Books, clock: Clock, policy: SendingPolicy
 ) -> Refund | None:
-    """T2: ours to send, and nobody else's. None when another got it first, or it is refused, and `failed`, by now.
+    """T2: check the rules and claim it for sending. None if another process claimed it, or a rule made it `failed`.
 
-    One that the provider has already (`is_listed`) is claimed whatever the rules say: it was sent. Raises
+    A refund that the provider already has (`is_listed`) was sent, so it is claimed whatever the rules say. Raises
     StaleSnapshot.
     """
 
@@ -156,7 +163,8 @@ def claim(
                 fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
                 return None
         lease = new_lease(now, policy.sending_seconds)
-        return tx.claim(refund, owner=lease.owner, until=lease.until, at=now)
+        at = snapshot.sent_at(refund, now) if snapshot else now
+        return tx.claim(refund, owner=lease.owner, until=lease.until, at=at)
 
     return books.write(write)
 
@@ -173,12 +181,12 @@ def send(
 ) -> Refund:
     """Check, claim and send a `ready` refund, or record what the provider already has of it.
 
-    Returns the refund as it stands then: `failed` as never sent where it is refused by now, still `submitted` when
-    nobody knows. Raises OutcomeNotWritten; and AlreadyAtProvider, CannotBeChecked or StaleSnapshot, which leave it
+    Returns the refund in its new state: `failed` if it was refused and not sent, `submitted` if its outcome is unknown.
+    Raises OutcomeNotWritten; and AlreadyAtProvider, CannotBeChecked or StaleSnapshot, which leave it
     `ready`.
     """
     assert refund.state is RefundState.READY, "what was sent before is sent again by its own rules"
-    return _FirstSend(refund, books, providers, provider, clock, policy, snapshot).done()
+    return _FirstSend(refund, books, providers, provider, clock, policy, snapshot).run()
 
 
 @dataclass(slots=True)
@@ -190,11 +198,11 @@ class _FirstSend:
     clock: Clock
     policy: SendingPolicy
     snapshot: Snapshot | None
-    # Why it was not sent after a wait; and for how long nothing was checked.
+    # Why it was not sent after a wait, and the seconds waited since the last check.
     refusal: Refused | None = None
     waited: float = 0.0
 
-    def done(self) -> Refund:
+    def run(self) -> Refund:
         for left in reversed(range(_MOST_SNAPSHOTS)):
             if self.snapshot is None or not self.snapshot.is_fresh(self.clock.now()):
                 self._look()
@@ -237,10 +245,9 @@ class _FirstSend:
             return self._call(claimed)
 
     def _record(self, claimed: Refund) -> Refund:
-        """What the provider has of it; one whose look-up fails stays `submitted`, which is what it is."""
+        """Record the outcome that the provider has for it. If the look-up fails it stays `submitted`."""
         assert claimed.sending
-        found = self.provider.find_refund(claimed.sending.request, claimed.id)
-        answer = found or RefundAnswer(Signal.OTHER, message="It was listed a moment ago and is not any more.")
+        answer = self.provider.find_refund(claimed.sending.request, claimed.id) or VANISHED
         return take_down(claimed, answer, first_send=False, books=self.books, clock=self.clock, policy=self.policy)
 
     def _call(self, claimed: Refund) -> Refund:
@@ -261,7 +268,7 @@ class _FirstSend:
         return take_down(claimed, answer, first_send=True, books=self.books, clock=self.clock, policy=self.policy)
 
     def _may_still(self, claimed: Refund, wait: float) -> bool:
-        """After a pause of the provider the world may be another one. It is still ours, so nothing is claimed."""
+        """Wait, then check again. The refund is still claimed by this process, so nothing is claimed again."""
         self.policy.sleep(wait)
         self.waited += wait
         if self.waited < LONGEST_UNCHECKED_WAIT_SECONDS:
@@ -272,6 +279,6 @@ class _FirstSend:
             if not self.is_listed:
                 self.refusal = self.books.read(lambda tx: why_not_sent(tx, claimed, self.snapshot))
         except RefundcliError:
-            # Unchecked it is not sent; what was answered before, that nothing was done, stands.
+            # It cannot be checked, so it is not sent. The last answer, that nothing was done, stands.
             return False
         return not (self.refusal or self.is_listed)

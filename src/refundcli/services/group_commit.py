@@ -19,7 +19,7 @@ from refundcli.services.first_send import fail_unsent_in, note_snapshot, place_a
 from refundcli.services.issue_refund import Preview, RefundRequest, drop_unsent_in, own_refunds, reserve_in
 from refundcli.services.leases import Lease, new_lease
 from refundcli.services.ports import Clock, PaymentProvider, RefundAnswer, Writing
-from refundcli.services.preflight import PaymentPlace, note_findings, refuse_differences
+from refundcli.services.preflight import PaymentPlace, claims, note_findings, refuse_differences
 from refundcli.services.resume import why_not_again
 from refundcli.services.rules_again import why_not_any_more
 from refundcli.services.run_rows import Part, Row, plan_of, request_of
@@ -112,7 +112,7 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     said += [(part, found, False) for part, found in group.looked_up if found is not None]
     for part, answer, first_send in said:
         assert answer
-        refund = _as_sent(tx, part.refund, bench)
+        refund = _as_sent(tx, part, bench)
         take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
     for part in group.to_drop:
         drop_unsent_in(tx, [part.refund], clock=clock, policy=policy)
@@ -129,12 +129,13 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     written.read = [(part, now[part.refund.id]) for part in group.to_read]
 
 
-def _as_sent(tx: Writing, refund: Refund, bench: Bench) -> Refund:
-    """What the provider has was sent: one that is `ready` was sent before these books were restored from a backup."""
+def _as_sent(tx: Writing, part: Part, bench: Bench) -> Refund:
+    """A `ready` refund that the provider has was sent before the books were restored: claim it, to settle it."""
+    refund, now = part.refund, bench.clock.now()
     if refund.state is not RefundState.READY:
         return refund
-    now = bench.clock.now()
-    return tx.claim(refund, owner=bench.worker, until=now, at=now) or refund
+    at = part.snapshot.sent_at(refund, now) if part.snapshot else now
+    return tx.claim(refund, owner=bench.worker, until=now, at=at) or refund
 
 
 def _claim(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
@@ -163,14 +164,14 @@ def _claim_again(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
     if barred:
         _stays(tx, part, barred.note, written)
     elif part.needs_snapshot(bench.clock.now()):
-        # It only ever heard "too many", and so long ago that it is no longer this worker's alone.
+        # It was only rate limited, and so long ago that its snapshot is out of date.
         _ask_first(books, part, written)
     else:
         _claim_one(tx, part, bench, written)
 
 
 def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, written: Written) -> None:
-    """One of which nothing was sent, or provably nothing done. The provider is asked before it is claimed."""
+    """Claim one that was not sent, or provably not executed. Its payment is looked up first."""
     if not part.first_send:
         refusal = why_not_any_more(books, part.refund)
         if refusal:
@@ -180,11 +181,11 @@ def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
     elif part.needs_snapshot(bench.clock.now()):
         _ask_first(books, part, written)
         return
-    # What is stored now is read again: it blocks.
+    # The update that was just stored blocks, so read again.
     reading = tx if note_snapshot(tx, part.refund, part.snapshot) else books
     if part.first_send and (not_now := why_not_sent(reading, part.refund, part.snapshot)):
         failed = fail_unsent_in(tx, part.refund, not_now.message, clock=bench.clock, policy=bench.policy)
-        # Where another process has it, nothing was settled, and it is that one's.
+        # If another process has claimed it, nothing was settled here.
         found = written.settled if failed else written.elsewhere
         found.append((part, failed or tx.refund(part.refund.id) or part.refund))
         return
@@ -192,7 +193,7 @@ def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
 
 
 def _stays(tx: Writing, part: Part, why: str, written: Written) -> None:
-    """Its outcome is not known, and it is not sent again now."""
+    """Leave it as it is: its outcome is unknown, and it is not sent again now."""
     standing = tx.refund(part.refund.id) or part.refund
     written.settled.append((part, replace(standing, failure=why) if standing.state.unfinished else standing))
 
@@ -242,7 +243,7 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: 
         return
     note_findings(tx, plan.invoice, row.truths)
     own = own_refunds(tx.secret(), request, plan)
-    refuse_differences(plan.invoice, row.truths, own)
+    refuse_differences(plan.invoice, row.truths, own, claimed=claims(tx, plan.invoice, row.truths))
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
     lease = bench.lease(max(ways, key=bench.lease_seconds))
     # Everything is asked before the first change: only a second one could be refused after it.
@@ -276,3 +277,6 @@ class _ReadAhead:
 
     def refunds_by_key(self, request_key: str) -> list[Refund]:
         return self._refunds.get(request_key, [])
+
+    def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
+        return self.tx.payments_known_as(provider, references)

@@ -1,6 +1,6 @@
-"""Apply what a provider reports, whoever brought it; the end is the same in any order (I7).
+"""Apply provider updates from events, reports and snapshots; the order of updates does not matter (I7).
 
-Applied means that it changed or confirmed a row. Whatever else it says about one of our payments is for a person (R13).
+Applied means that it changed or confirmed a row. Any other update about one of our payments is unreviewed (R13).
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from dataclasses import replace
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import RefundKind, RefundState
-from refundcli.services.applied import Heard, payment_referenced
+from refundcli.services.applied import UpdateOutcome, payment_referenced
 from refundcli.services.apply_capture import apply_capture
 from refundcli.services.apply_dispute import apply_dispute
 from refundcli.services.ports import Clock, Settlement, Writing
@@ -27,7 +27,7 @@ from refundcli.services.sending import write_end
 _GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
-def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_format: str) -> Heard:
+def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_format: str) -> UpdateOutcome:
     """Apply one provider update in the caller's transaction; `evidence` says where it comes from."""
     if isinstance(news, DisputeNews):
         return apply_dispute(tx, news, evidence=evidence)
@@ -36,35 +36,39 @@ def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_forma
     if isinstance(news, UnsupportedNews):
         return _apply_unsupported(tx, news)
     if isinstance(news, Doubt):
-        return Heard(EventState.UNREVIEWED if _is_known(tx, news) else EventState.UNMATCHED, news.why)
+        return UpdateOutcome(EventState.UNREVIEWED if _is_known(tx, news) else EventState.UNMATCHED, news.why)
     ours = _refund_of(tx, news)
     if ours is None:
         return _apply_external(tx, news, evidence=evidence)
     return _apply_to_ours(tx, ours, news, evidence=evidence, clock=clock, number_format=number_format)
 
 
-def _apply_unsupported(tx: Writing, news: UnsupportedNews) -> Heard:
+def _apply_unsupported(tx: Writing, news: UnsupportedNews) -> UpdateOutcome:
     found = payment_referenced(tx, news.provider, news.payment_references)
     if found is None:
-        return Heard(EventState.UNMATCHED, "its payment is not in the books")
+        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = found
     changed = payment.unsupported != news.why
     tx.note_unsupported(payment, news.why)
-    return Heard(EventState.APPLIED, f"{invoice.number} cannot be refunded from here: {news.why}", changed)
+    return UpdateOutcome(EventState.APPLIED, f"{invoice.number} cannot be refunded from here: {news.why}", changed)
 
 
-def hear_all(tx: Writing, news: Sequence[Update], *, evidence: str, clock: Clock, number_format: str) -> list[Heard]:
+def hear_all(
+    tx: Writing, news: Sequence[Update], *, evidence: str, clock: Clock, number_format: str
+) -> list[UpdateOutcome]:
     return [hear(tx, each, evidence=evidence, clock=clock, number_format=number_format) for each in news]
 
 
-def worst_of(heard: Sequence[Heard]) -> Heard:
-    """What is reported of an event that brought several updates."""
+def worst_of(outcomes: Sequence[UpdateOutcome]) -> UpdateOutcome:
+    """The outcome of an event with several updates: the one that most needs attention."""
     order = [EventState.UNREVIEWED, EventState.UNMATCHED, EventState.APPLIED]
-    return min(heard, key=lambda each: order.index(each.state), default=Heard(EventState.APPLIED, "nothing new"))
+    return min(
+        outcomes, key=lambda each: order.index(each.state), default=UpdateOutcome(EventState.APPLIED, "no change")
+    )
 
 
 def _is_known(tx: Writing, news: Doubt) -> bool:
-    """Is it about a payment of ours, or about a dispute of one?"""
+    """Is it about a payment in the books, or a dispute of one?"""
     if payment_referenced(tx, news.provider, news.payment_references):
         return True
     return any(tx.payment_of_dispute(news.provider, news.account, each) for each in news.payment_references)
@@ -87,16 +91,16 @@ def _refund_of(tx: Writing, news: RefundNews) -> Refund | None:
 
 def _apply_to_ours(
     tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str
-) -> Heard:
+) -> UpdateOutcome:
     part = news.state is RefundState.REVERSED and news.amount.currency == refund.amount.currency
     differs = _what_differs(tx, refund, news, any_amount=part and news.amount < refund.amount)
     if differs:
-        note = f"says another {' and '.join(differs)} than refund {refund.id}; nothing was changed"
-        return Heard(EventState.UNREVIEWED, note, refund=refund)
+        note = f"reports a different {' and '.join(differs)} than refund {refund.id}; nothing was changed"
+        return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
     if refund.kind is RefundKind.RECORD:
         if news.state in _GIVEN:
-            return Heard(EventState.APPLIED, f"is recorded as {refund.id}", refund=refund)
-        return Heard(EventState.UNREVIEWED, f"is recorded as {refund.id}, and is {news.state} at the provider")
+            return UpdateOutcome(EventState.APPLIED, f"is recorded as {refund.id}", refund=refund)
+        return UpdateOutcome(EventState.UNREVIEWED, f"is recorded as {refund.id}, but is {news.state} at the provider")
     if part and news.amount < refund.amount:
         return _apply_partial_reversal(tx, refund, news, evidence=evidence)
     if refund.state is RefundState.FAILED and news.state is RefundState.SUCCEEDED:
@@ -118,7 +122,9 @@ def _what_differs(tx: Writing, refund: Refund, news: RefundNews, *, any_amount: 
     return [name for name, same in holds.items() if not same]
 
 
-def _settle(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str) -> Heard:
+def _settle(
+    tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str
+) -> UpdateOutcome:
     end = Settlement(
         news.state,
         news.reference,
@@ -135,16 +141,16 @@ def _settle(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clo
     settled = write_end(tx, now, end, clock=clock, number_format=number_format)
     changed = settled is not None and settled.state is not refund.state
     if settled is None and tx.note_report(now, end):
-        # A repeat in the same state may tell why it waits, and until when.
+        # A repeat in the same state may say why the refund is pending, and until when.
         settled, changed = tx.refund(now.id), True
     standing = settled or now
     if standing.succeeded_after_failure and not standing.needs_acknowledgement_after_all:
         return _hold_again(tx, standing, evidence=evidence)
-    return Heard(EventState.APPLIED, f"{standing.id} is {standing.state}", changed, standing)
+    return UpdateOutcome(EventState.APPLIED, f"{standing.id} is {standing.state}", changed, standing)
 
 
 def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund:
-    """What a provider reports was sent, and accepted: so it goes through every state, whichever report came first.
+    """A refund that a provider reports was sent and accepted, so it passes through every state in turn.
 
     One that was only reserved was sent before these books were restored from a backup.
     """
@@ -158,84 +164,85 @@ def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, 
     return now
 
 
-def _apply_success_after_failure(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> Heard:
-    """Dated before the failure it is an old report. Dated after, the money may be gone: the amount is held (R14)."""
+def _apply_success_after_failure(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> UpdateOutcome:
+    """A success dated before the failure is old. Dated after it, the customer may have the money: reserve it (R14)."""
     is_later = not (news.reported_at and refund.failed_at) or news.reported_at > refund.failed_at
     if not tx.note_success(refund, at=news.reported_at, evidence=evidence):
-        return Heard(EventState.APPLIED, f"{refund.id} is {refund.state}", refund=refund)
+        return UpdateOutcome(EventState.APPLIED, f"{refund.id} is {refund.state}", refund=refund)
     now = tx.refund(refund.id) or refund
     if is_later:
         return _hold_again(tx, now, evidence=evidence)
-    # It had succeeded before it failed: then it is held until a person knows, however the reports came.
+    # It failed after it succeeded, so its amount is reserved until acknowledged, in whatever order the reports came.
     tx.hold_failed(now, evidence=evidence)
-    return Heard(EventState.APPLIED, f"{refund.id} succeeded before it failed", True, tx.refund(refund.id))
+    return UpdateOutcome(EventState.APPLIED, f"{refund.id} succeeded before it failed", True, tx.refund(refund.id))
 
 
-def _hold_again(tx: Writing, refund: Refund, *, evidence: str) -> Heard:
+def _hold_again(tx: Writing, refund: Refund, *, evidence: str) -> UpdateOutcome:
     if tx.hold_failed(refund, evidence=evidence):
         note = f"{refund.id} failed, and was reported as successful later"
-        return Heard(EventState.APPLIED, note, True, tx.refund(refund.id))
-    note = f"{refund.id} failed and its amount was used again; now it is reported as successful: it may be paid twice"
-    return Heard(EventState.UNREVIEWED, note, refund=refund)
+        return UpdateOutcome(EventState.APPLIED, note, True, tx.refund(refund.id))
+    note = f"{refund.id} failed and its amount was used since; now it is reported as successful: it may be paid twice"
+    return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
 
 
-def _apply_partial_reversal(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> Heard:
-    """A part of it came back: the refund and its credit note stand, and what came back is recorded beside them."""
+def _apply_partial_reversal(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> UpdateOutcome:
+    """A part of it was returned: the refund and its credit note stand, and the part is recorded beside them."""
+    note = f"{news.amount} of {refund.id} was returned"
     if refund.reversed_amount == news.amount:
-        return Heard(EventState.APPLIED, f"{news.amount} of {refund.id} came back", refund=refund)
+        return UpdateOutcome(EventState.APPLIED, note, refund=refund)
     if refund.reversed_amount or refund.state is not RefundState.SUCCEEDED:
-        note = f"{news.amount} of {refund.id} came back, which is {refund.state}"
-        return Heard(EventState.UNREVIEWED, note, refund=refund)
+        return UpdateOutcome(EventState.UNREVIEWED, f"{note}, but that refund is {refund.state}", refund=refund)
     tx.reverse_part(refund, news.amount, evidence=evidence)
-    return Heard(EventState.APPLIED, f"{news.amount} of {refund.id} came back", True, tx.refund(refund.id))
+    return UpdateOutcome(EventState.APPLIED, note, True, tx.refund(refund.id))
 
 
 # --- external refunds -----------------------------------------------------------------------------------------
 
 
-def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> Heard:
+def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> UpdateOutcome:
     """A refund that was not sent from here: counted from now on, adopted by a person."""
     found = payment_referenced(tx, news.provider, news.payment_references)
     if found is None:
-        return Heard(EventState.UNMATCHED, "its payment is not in the books")
+        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = found
     if news.amount.currency != payment.captured.currency:
-        note = f"is in {news.amount.currency}, the payment of {invoice.number} in {payment.captured.currency}"
-        return Heard(EventState.UNREVIEWED, note)
+        note = f"{news.amount} is not in the currency of {invoice.number}, {payment.captured.currency}"
+        return UpdateOutcome(EventState.UNREVIEWED, note)
     if not news.amount:
-        return Heard(EventState.UNREVIEWED, f"is a refund of {invoice.number} over nothing")
+        return UpdateOutcome(EventState.UNREVIEWED, f"the refund of {invoice.number} has no amount")
     named = tx.refund(news.refund_id) if news.refund_id and news.state not in _GIVEN else None
     if named and named.provider_reference:
-        note = f"says that {named.id} is {news.state}, under another reference than {named.provider_reference}"
-        return Heard(EventState.UNREVIEWED, note, refund=named)
+        note = f"reports {named.id} as {news.state}, but not under its reference {named.provider_reference}"
+        return UpdateOutcome(EventState.UNREVIEWED, note, refund=named)
     records = _unmatched_records(invoice, payment) if news.state in _GIVEN else []
     record = _record_of_it(records, news)
     if record:
         tx.match_record(record, news, evidence=evidence)
-        return Heard(EventState.APPLIED, f"is recorded as {record.id}", True, record)
-    # Where something was recorded by hand it may be this one: its amount is reserved until somebody decides.
+        return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", True, record)
+    # It may be the same as a refund recorded by hand: its amount is reserved until someone decides.
     made = tx.see_elsewhere(invoice, payment, news, undecided=bool(records), evidence=evidence)
-    return Heard(EventState.APPLIED, f"external refund, stored as {made.id} of {invoice.number}", True, made)
+    return UpdateOutcome(EventState.APPLIED, f"external refund, stored as {made.id} of {invoice.number}", True, made)
 
 
 def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
     """Recorded by hand on this payment, and not known to be any refund at the provider."""
+    of_share = [refund for refund in invoice.refunds if refund.payment_id == payment.id]
+    of_others = [refund for share in payment.other_shares for refund in share.refunds]
     return [
         refund
-        for refund in invoice.refunds
+        for refund in (*of_share, *of_others)
         if refund.kind is RefundKind.RECORD
         and refund.state is RefundState.RECORDED
-        and refund.payment_id == payment.id
         and not refund.provider_reference
         and not refund.is_chargeback
     ]
 
 
 def _record_of_it(records: Sequence[Refund], news: RefundNews) -> Refund | None:
-    """R12 sends people to the dashboard, and then to `mark-refunded`: that record and this refund are one.
+    """The record of this very refund. R12 sends people to the dashboard first and to `mark-refunded` afterwards.
 
-    A record that names another reference may be another refund; one without a name is the first that fits. One that
-    says by which other way the money went, or that it went instead of a refund that failed, is another refund.
+    A record that names another reference may be another refund; one without a name is the first that fits. A
+    record with another method, or in place of a failed refund, is another refund.
     """
     alike = [record for record in records if record.amount == news.amount and record.out_of_band]
     named = [record for record in alike if record.out_of_band and record.out_of_band.reference == news.reference]

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from refundcli.domain.eligibility import Intent, refund_blockers
+from refundcli.domain.eligibility import Intent, refund_blockers, why_not_by_method
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
-from refundcli.domain.payment_methods import why_not_this_way
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate, UnsupportedRefund
@@ -128,11 +127,7 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
 
 def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money) -> None:
     """Raises UnsupportedRefund where the payment's method does not allow such a refund from here (R12)."""
-    if payment.provider is None:
-        return
-    given = payment.refunded + payment.returned_elsewhere + payment.reserved
-    is_partial = amount != payment.captured or bool(given)
-    why = why_not_this_way(payment.provider, payment.method, is_partial=is_partial)
+    why = why_not_by_method(payment, amount)
     if why:
         raise UnsupportedRefund(invoice, payment, why)
 
@@ -202,12 +197,12 @@ def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple
 
 
 def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefunds:
-    """What the request would reserve, by payment: after a restored backup the provider may have it already."""
+    """The refunds that the request would reserve, by payment. After a restored backup the provider may have them."""
     return {share.payment.id: _own_refund(secret, request, plan, share) for share in plan.shares}
 
 
 def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> OwnRefund:
-    """Attempts under one request key are counted by payment: each has an id and an idempotency key of its own."""
+    """The next attempt under this request key for this payment, with its own id and idempotency key."""
     reference = share.payment.reference
     attempt = 1 + max((r.try_number for r in plan.tried if r.payment_id == share.payment.id), default=0)
     return OwnRefund(
@@ -220,7 +215,7 @@ def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Sha
 
 @dataclass(frozen=True, slots=True)
 class _Dispatch:
-    """Sends what was reserved; `snapshots`, by payment, are what was checked before it was. `ours`: we reserved it."""
+    """Sends reserved refunds. `snapshots`, by payment, were taken before. `ours`: this call reserved the refunds."""
 
     books: Books
     providers: Providers
@@ -230,7 +225,7 @@ class _Dispatch:
     ours: bool
 
     def send(self, refund: Refund, provider: PaymentProvider) -> Refund:
-        """Where the provider cannot be asked any more, it is not sent; the others of the same request are."""
+        """Send one. If the provider cannot be asked, it fails as not sent; the request's others are still sent."""
         try:
             return send(
                 refund,

@@ -82,10 +82,10 @@ def idempotency_key(store_secret: bytes, request_key: str, payment: str, try_num
 
 
 def refund_id(store_secret: bytes, request_key: str, payment: str, attempt: int) -> str:
-    """The id of a provider refund: the same again after a backup is restored, another one for each attempt (I4).
+    """The id of a provider refund: the same after a backup is restored, another one for each attempt (I4).
 
-    It travels in the request's body, which a provider compares when a key comes again: the same key must bring the
-    same body. And it is how a refund that these books have forgotten is recognised at the provider.
+    It is part of the request's body, and a provider requires the same body for the same key. It also identifies, at the
+    provider, a refund that a restored backup lost.
     """
     return derived_id("rf_", _keyed_digest(store_secret, "refund id", request_key, payment, attempt))
 

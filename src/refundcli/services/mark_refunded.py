@@ -37,7 +37,8 @@ class MarkRequest:
 
     @property
     def intent(self) -> Intent:
-        return Intent(self.reason, self.dispute_decision, after_failed=bool(self.out_of_band.after_failed))
+        failed = bool(self.out_of_band.after_failed)
+        return Intent(self.reason, self.dispute_decision, after_failed=failed, amount=self.amount)
 
     @property
     def content(self) -> str:
@@ -115,7 +116,7 @@ class AlreadyRecorded(Refused):
 
 
 class KnownAsExternal(Refused):
-    """The provider reported a refund of this amount, and it may be the one that is to be recorded (R12)."""
+    """An unadopted external refund has this amount, and may be the same refund (R12)."""
 
     code = "possible-duplicate"
 
@@ -123,9 +124,9 @@ class KnownAsExternal(Refused):
         name = external.provider_reference
         super().__init__(
             f"{external.provider.label if external.provider else 'The provider'} reported a refund of "
-            f"{external.amount} of the same payment ({name}); it counts already, and may be this one.",
+            f"{external.amount} of the same payment ({name}). It already counts, and may be this one.",
             hint=f"If it is: refundcli reconcile --adopt {name} --reason REASON\n"
-            "If another one was returned as well, add --allow-duplicate.",
+            "If this is another refund, add --allow-duplicate.",
             context={"invoice": invoice.number, "rule": "R12", "refund": external.id},
         )
 
@@ -164,6 +165,8 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         if left < amount:
             raise OverRefund(invoice, amount, left, action=Action.MARK_REFUNDED)
         reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
+    if amount and not (request.allow_duplicate or told.after_failed):
+        _refuse_known(invoice, [Share(payment, amount) for payment in invoice.payments])
     shares = shares_of(
         invoice,
         amount,
@@ -186,7 +189,7 @@ def _refuse_known(invoice: Invoice, shares: list[Share]) -> None:
 
 
 def _without_hold(invoice: Invoice, failed: Refund) -> Invoice:
-    """What is recorded in place of a failed refund takes the amount that was held for it."""
+    """The invoice without the amount reserved for the failed refund, which the record replaces."""
     if not failed.holding:
         return invoice
     payments = (
@@ -219,7 +222,7 @@ def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clo
         raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
     failed = tx.refund(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
     if failed and failed.needs_acknowledgement:
-        # Whoever records how it was returned instead knows that it failed; what was held for it is recorded.
+        # Recording how the money was returned instead also acknowledges the failure and releases its amount.
         tx.acknowledge(failed, memo=f"recorded by other means: {request.out_of_band.evidence}")
     parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
     records = records_of(request, plan.invoice.id, parts, at=clock.now())

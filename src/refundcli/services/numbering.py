@@ -1,4 +1,4 @@
-"""How credit notes are numbered: stored with the first number, and changed deliberately only (I9)."""
+"""The number format of credit notes: stored with the first number, changed only by `store number-format` (I9)."""
 
 from refundcli.domain.errors import SettingsProblem
 from refundcli.services.ports import Books, Reading, Writing
@@ -17,14 +17,14 @@ class NumberFormatChanged(SettingsProblem):
 
 
 def refuse_changed_format(reading: Reading, wanted: str) -> None:
-    """Raises NumberFormatChanged."""
+    """Raises NumberFormatChanged if the settings differ from the stored format."""
     kept = reading.number_format()
     if kept and kept != wanted:
         raise NumberFormatChanged(kept, wanted)
 
 
 def change_format(number_format: str, *, books: Books) -> str:
-    """Number new credit notes like this from now on; the format before."""
+    """Number new credit notes like this from now on; returns the previous format, "" if none was stored."""
 
     def write(tx: Writing) -> str:
         before = tx.number_format()

@@ -31,7 +31,7 @@ class Signal(StrEnum):
 _PROVES_NO = frozenset({Signal.NOT_SENT, Signal.NOT_ALLOWED, Signal.RATE_LIMITED, Signal.TOO_SOON, Signal.DECLINED})
 
 # Sent again within one call of `refund`: these provably never reached the part that moves money. A refund that failed
-# by one of them was declined by nobody, and may be repeated (exit 7).
+# with one of them was not declined, and may be repeated (exit 7).
 MAY_BE_SENT_AGAIN = frozenset({Signal.NOT_SENT, Signal.RATE_LIMITED, Signal.TOO_SOON})
 
 # The provider takes no more just now.
@@ -51,7 +51,7 @@ def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
     if answer.signal == Signal.ACCEPTED and answer.state:
         return Outcome(answer.state)
     if answer.signal == Signal.AWAITING_APPROVAL:
-        # The same on a replay: whatever the first request did, an approval is what it waits for now.
+        # Also on a replay: whatever the first request did, it waits for an approval now.
         return Outcome(RefundState.AWAITING_APPROVAL)
     if answer.signal == Signal.KEY_REUSED:
         return Outcome(None, loud=True)

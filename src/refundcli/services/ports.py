@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.errors import SettingsProblem
-from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.invoice import Invoice, OtherShare, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund, WireRequest
@@ -26,13 +26,14 @@ from refundcli.services.provider_news import (
 )
 from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
+from refundcli.services.vocabulary import CaptureChange
 
 if TYPE_CHECKING:
     from refundcli.services.invoice_block import InvoiceBlock
 
 T = TypeVar("T")
 
-# The last check before the first byte of a request: is it still this process's to send?
+# The last check before the first byte of a request: does this process still hold the lease?
 MaySend: TypeAlias = Callable[[], bool]
 
 
@@ -208,6 +209,15 @@ class PaymentLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Capture:
+    """One capture of a payment as it was reported last."""
+
+    change: CaptureChange
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class EventFilter:
     state: EventState | None = None
     provider: Provider | None = None
@@ -221,6 +231,9 @@ class RefundReading(Protocol):
     def invoice(self, number: str) -> Invoice | None: ...
     def numbers_near(self, number: str) -> list[str]: ...
     def refunds_by_key(self, request_key: str) -> list[Refund]: ...
+    def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
+        """By reference, the number of the invoice and the payment that it names; the first share where it is shared."""
+        ...
 
 
 class Reading(RefundReading, RunReading, Protocol):
@@ -260,19 +273,15 @@ class Reading(RefundReading, RunReading, Protocol):
     def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]: ...
     def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]: ...
     def payment_of_dispute(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
-        """The payment of a dispute that is known by its own reference."""
+        """The payment of the stored dispute with this reference."""
         ...
 
-    def is_captured_in_full(self, payment: Payment) -> bool:
-        """Do the captures that are known add up to the invoice's share?"""
-        ...
-
-    def contradicts_captures(self, payment: Payment, news: CaptureNews) -> bool:
-        """Does a capture that is not known yet say the opposite of those that are, which cover the share?"""
+    def captures(self, payment: Payment) -> dict[str, Capture]:
+        """The stored captures of the payment, by reference."""
         ...
 
     def losses(self) -> list[Invoice]:
-        """Invoices of which more is out than was captured, and nobody has acknowledged it (I13)."""
+        """Invoices with a loss that nobody has acknowledged (I13)."""
         ...
 
     def unreviewed_events(self, *, limit: int) -> list[StoredEvent]:
@@ -284,15 +293,18 @@ class Reading(RefundReading, RunReading, Protocol):
         ...
 
     def unreviewed_count(self, provider: Provider) -> int:
-        """How many updates about payments in the books wait for a person."""
+        """How many of the provider's updates are unreviewed."""
         ...
 
     def decided_words(self, provider: Provider) -> dict[str, str]:
-        """What people decided about unlisted words: the word and its effect."""
+        """The decided effect of each unlisted code."""
         ...
 
     def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
-        """The invoices that these payments at a provider belong to, by each payment's reference."""
+        """The invoices that these payments at a provider belong to, by each payment's reference.
+
+        Of a payment that pays several invoices, the one with its first share.
+        """
         ...
 
     def payment_lines(self, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
@@ -313,7 +325,7 @@ class Reading(RefundReading, RunReading, Protocol):
         ...
 
     def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
-        """What waits or was unmatched, and is about a payment that is in the books by now; the oldest first."""
+        """Events that are waiting or unmatched and whose payment is in the books by now, oldest first."""
         ...
 
     def event_counts(self) -> dict[str, int]:
@@ -407,27 +419,27 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def note_report(self, refund: Refund, report: Settlement) -> bool:
-        """Why the provider has not finished it, and until when the customer may act; false where that is known."""
+        """Store why the refund is pending, and until when the customer may act. False if that is stored already."""
         ...
 
     def note_success(self, refund: Refund, *, at: datetime | None, evidence: str) -> bool:
-        """A refund that failed was reported as successful too, at the provider's date; false where that is known."""
+        """Store that a failed refund was also reported as successful, and when. False if that is stored already."""
         ...
 
     def hold_failed(self, refund: Refund, *, evidence: str) -> bool:
-        """Reserve the amount of a failed refund until somebody acknowledges it. False where it is used again."""
+        """Reserve the amount of a failed refund until it is acknowledged. False if it has been used since."""
         ...
 
     def reverse_part(self, refund: Refund, amount: Money, *, evidence: str) -> None:
-        """A part of a refund came back. The credit note stays issued; a person must know (R14)."""
+        """Record that a part of a refund was returned. The credit note stays; it needs acknowledgement (R14)."""
         ...
 
     def match_external(self, external: Refund, record: Refund) -> None:
-        """An external refund is the one that was recorded by hand: it is counted once (R12)."""
+        """Record that an external refund and a record are the same refund, so that it counts once (R12)."""
         ...
 
     def release_lapsed_holds(self, invoice: Invoice) -> bool:
-        """Free the amounts of failed refunds that the provider no longer sends again; true where there were any."""
+        """Release the amounts of failed refunds that the provider no longer retries; true if there were any."""
         ...
 
     def acknowledge(self, refund: Refund, *, memo: str) -> Refund:
@@ -435,17 +447,29 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, evidence: str) -> None:
-        """A new dispute (id 0), or how a known one stands now; the payment's state and lost amount follow from all."""
+        """Write a new dispute (id 0) or the new state of one; the payment's state and lost amount follow from all."""
         ...
 
     def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureNews, *, evidence: str) -> bool:
-        """How one capture of a payment stands; false where a later report of it is known already."""
+        """Write the state of one capture of a payment; false if a later report of it is stored already."""
         ...
 
     def note_payment(
         self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, evidence: str
     ) -> bool:
-        """What the provider captured of the whole payment. An invoice of which nothing was captured is open again."""
+        """Write what the provider captured of the whole payment. An invoice without captured money is open again."""
+        ...
+
+    def add_share(self, invoice: Invoice, first: Payment, new: NewPayment) -> None:
+        """The provider's payment pays this invoice too: a further share of it."""
+        ...
+
+    def join_payments(self, first: Payment, other: Payment, *, evidence: str) -> None:
+        """Two payments that were known by two ids are one at the provider: from now on they are shares of it."""
+        ...
+
+    def assign_external(self, refund: Refund, share: OtherShare) -> Refund:
+        """An external refund of a shared payment is about another of its invoices."""
         ...
 
     def note_share(self, invoice: Invoice, payment: Payment, share: Money) -> None:
@@ -461,7 +485,7 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def acknowledge_loss(self, invoice: Invoice, *, memo: str) -> None:
-        """A person knows that more is out than was captured (I13)."""
+        """Record that a person acknowledged the invoice's loss (I13)."""
         ...
 
     def store_events(self, events: Sequence[NewEvent]) -> int:
@@ -469,9 +493,9 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
-        """What a report or the provider itself says and cannot be applied (R13).
+        """Store what a report or a snapshot says and cannot be applied (R13).
 
-        Its state: unreviewed, unless somebody acknowledged it before.
+        Returns its state: unreviewed, unless someone acknowledged it before.
         """
         ...
 
@@ -481,7 +505,7 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def decide_word(self, provider: Provider, word: str, effect: str) -> int:
-        """What an unlisted word means in this store, and how many unreviewed events had it; they are acknowledged."""
+        """Decide the effect of an unlisted code; returns how many unreviewed events that acknowledged."""
         ...
 
     def change_number_format(self, number_format: str) -> None:
@@ -585,9 +609,9 @@ class PaymentProvider(Protocol):
         ...
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+        """One HTTP call, or none while the provider is rate limiting. Provider and network errors are answers.
 
-        `may_send` is asked once the connection stands; where it says no, nothing is sent.
+        `may_send` is asked once the connection is open; if it returns False, nothing is sent.
         """
         ...
 
@@ -609,7 +633,7 @@ class InvoiceCloser(Protocol):
         ...
 
     def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
-        """One HTTP call; none where the provider wants no more now. Never raises for what it or a network may do.
+        """One HTTP call, or none while the provider is rate limiting. Provider and network errors are answers.
 
         `may_send` as for a refund.
         """
@@ -705,7 +729,7 @@ class ProviderRecords(Protocol):
 
 
 class DeliveryReader(Protocol):
-    """Who tells the deliveries of one provider from forgeries."""
+    """Verifies the deliveries of one provider."""
 
     livemode: bool
 
@@ -725,5 +749,5 @@ class EventReader(Protocol):
         ...
 
     def amount_in(self, event: NewEvent) -> Money | None:
-        """What it is about, where it says so and can be read."""
+        """The amount that the event is about; None if it has none or it cannot be read."""
         ...

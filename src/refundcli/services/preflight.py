@@ -1,4 +1,4 @@
-"""Just before money moves: is the payment at the provider what the books believe it to be?"""
+"""Before money moves: compare the payment at the provider with the books, and refuse if they differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +10,10 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refusals import UnreviewedEvent, UnsupportedRefund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.differences import Difference, compare
-from refundcli.services.doubts import doubt_event
+from refundcli.services.differences import Difference, claimed_twice, compare
+from refundcli.services.doubts import store_doubt
 from refundcli.services.finding import invoice_named
-from refundcli.services.ports import Books, Providers, Writing
+from refundcli.services.ports import Books, Providers, RefundReading, Writing
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.provider_news import PaymentTruth, RefundNews
 from refundcli.services.shares import Share
@@ -45,7 +45,7 @@ class DiffersFromProvider(Refused):
 
 @dataclass(frozen=True, slots=True)
 class OwnRefund:
-    """The refund that a request is about to reserve. Its id is derived, so the provider may know it already."""
+    """The refund that a request is about to reserve. The id follows from the request, so the provider may have it."""
 
     refund_id: str
     amount: Money
@@ -54,7 +54,7 @@ class OwnRefund:
 
 
 class AlreadyAtProvider(Refused):
-    """The provider has this very refund, and it is not what would be sent, or the books count it otherwise."""
+    """The provider has the refund of this request, but its amount differs or the books have it as external."""
 
     code = "already-at-provider"
 
@@ -62,13 +62,13 @@ class AlreadyAtProvider(Refused):
         self, number: str, provider: Provider, reference: str, amount: Money, own: OwnRefund, *, counted_as: str = ""
     ) -> None:
         if counted_as:
-            why = f"the books count it as {counted_as}, made by other hands"
-            hint = f"refundcli reconcile --adopt {counted_as} --reason REASON     (gives it its credit note)"
+            why = f"the books have it as the external refund {counted_as}"
+            hint = f"refundcli reconcile --adopt {counted_as} --reason REASON     (gives it a credit note)"
         else:
             why = f"{own.amount} was requested"
-            hint = f"Look at {reference} in {provider.label}'s dashboard; refundcli reconcile --invoice {number}"
+            hint = f"Look at {reference} in {provider.label}'s dashboard. Then: refundcli reconcile --invoice {number}"
         super().__init__(
-            f"{provider.label} already has the refund of this very request: {reference}, {amount}; {why}. "
+            f"{provider.label} already has the refund of this request, {reference} of {amount}, but {why}. "
             "Nothing was sent.",
             hint=hint,
             context={"invoice": number, "refund": own.refund_id, "provider_reference": reference},
@@ -110,14 +110,14 @@ def checked_truths(
     own: OwnRefunds = _NONE,
     writes: bool = True,
 ) -> Truths:
-    """The same, by payment. `writes`: what a person must know of it is stored, also where it is refused."""
+    """The same, by payment. `writes`: findings that a person must review are stored, even if the refund is refused."""
     truths = truths_of(invoice, shares, providers)
     # The books are read again after: what a colleague refunded meanwhile is in both, or in neither.
-    now = books.read(lambda tx: invoice_named(tx, invoice.number)) if truths else invoice
+    now, claimed = books.read(lambda tx: _now(tx, invoice, truths)) if truths else (invoice, [])
     if writes and any(_is_worth_a_note(payment, truths.get(payment.id)) for payment in now.payments):
         books.write(lambda tx: note_findings(tx, now, truths))
         _refuse_unreviewed(books.read(lambda tx: invoice_named(tx, invoice.number)), truths)
-    refuse_differences(now, truths, own)
+    refuse_differences(now, truths, own, claimed=claimed)
     return truths
 
 
@@ -127,6 +127,11 @@ def _refuse_unreviewed(invoice: Invoice, truths: Truths) -> None:
         for update in payment.unreviewed:
             if payment.id in truths and update.needs_a_person:
                 raise UnreviewedEvent(invoice, update)
+
+
+def _now(reading: RefundReading, invoice: Invoice, truths: Truths) -> tuple[Invoice, list[Difference]]:
+    now = invoice_named(reading, invoice.number)
+    return now, claims(reading, now, truths)
 
 
 def truths_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Truths:
@@ -148,38 +153,52 @@ def truth_at(place: PaymentPlace, providers: Providers) -> PaymentTruth | None:
 
 
 def note_findings(tx: Writing, invoice: Invoice, truths: Truths) -> None:
-    """Store what a person must know: words that are not listed (R13), and why another way is open (R12)."""
+    """Store unlisted statuses as unreviewed (R13), and why a payment must be refunded in another way (R12)."""
     for payment in invoice.payments:
         truth = truths.get(payment.id)
         if truth:
             tx.note_unsupported(payment, truth.unsupported)
             for doubt in truth.doubts:
-                tx.store_unreviewed(doubt_event(doubt, truth.asked_at, livemode=bool(tx.livemode())), doubt.why)
+                store_doubt(tx, doubt, truth.asked_at, doubt.why)
 
 
 def _is_worth_a_note(payment: Payment, truth: PaymentTruth | None) -> bool:
     return truth is not None and bool(truth.doubts or truth.unsupported != payment.unsupported)
 
 
-def refuse_differences(invoice: Invoice, truths: Truths, own: OwnRefunds = _NONE) -> None:
+def claims(reading: RefundReading, invoice: Invoice, truths: Truths) -> list[Difference]:
+    """Payments of other invoices that are one with a payment of this invoice, as the provider has it."""
+    return [
+        difference
+        for payment in invoice.payments
+        for difference in claimed_twice(reading, invoice, payment, truths.get(payment.id))
+    ]
+
+
+def refuse_differences(
+    invoice: Invoice, truths: Truths, own: OwnRefunds = _NONE, *, claimed: Sequence[Difference]
+) -> None:
     """Raises DiffersFromProvider, AlreadyAtProvider, UnsupportedRefund. The truths are read before the invoice.
 
     `own`, by payment: a refund that would be sent and that the provider has already is no difference. The books were
-    restored from a backup and have forgotten it.
+    restored from a backup and have forgotten it. `claimed`: from `claims`.
     """
     for payment in invoice.payments:
         truth = truths.get(payment.id)
         if truth and truth.unsupported:
             raise UnsupportedRefund(invoice, payment, truth.unsupported)
+    if claimed:
+        hint = "refundcli invoice pull stripe     (asks what each invoice has of the payment)"
+        raise DiffersFromProvider(invoice, claimed, hint=hint)
     differences = [each for each in _differences(invoice, truths, own) if each.bars_a_refund]
     if differences:
         raise DiffersFromProvider(invoice, differences)
 
 
 def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
-    """Raises AlreadyAtProvider where the books know this very refund as one that was made by other hands.
+    """Raises AlreadyAtProvider if the books have this refund as an external one.
 
-    They were restored from a backup, and an event or a report told them of it before the request came again.
+    After a restored backup, an event or a report may arrive before the request is repeated.
     """
     ids = {refund.refund_id: refund for refund in own.values()}
     for known in invoice.refunds:
@@ -189,7 +208,7 @@ def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
 
 
 def own_refund_in(truth: PaymentTruth, refund_id: str) -> RefundNews | None:
-    """The refund with our id among those of the payment; one that was made, where there are several."""
+    """The payment's refund with our id, preferably one that was accepted; None without one."""
     found = [told for told in truth.refunds if told.refund_id == refund_id]
     return next((told for told in found if told.state in _GIVEN), found[0] if found else None)
 
@@ -204,7 +223,7 @@ def _differences(invoice: Invoice, truths: Truths, own: OwnRefunds) -> Iterator[
 
 
 def _without(truth: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTruth:
-    """As it was before the refund that is to be recorded. Raises AlreadyAtProvider."""
+    """The snapshot without the refund that is to be recorded. Raises AlreadyAtProvider."""
     found = own_refund_in(truth, own.refund_id)
     if found is None:
         return truth

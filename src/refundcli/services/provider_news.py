@@ -1,4 +1,4 @@
-"""What a provider tells of payments, refunds and disputes: by event, when asked, or in a report.
+"""Provider updates, snapshots and stored events, as plain data; and how long Adyen retries a failed refund (R14).
 
 News is the same whoever brings it, and may come twice, late, early and in any order.
 """
@@ -14,7 +14,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.vocabulary import CaptureChange
 
-# For so long after REFUND_FAILED Adyen may send the refund again by itself.
+# How long after REFUND_FAILED Adyen may send the refund again by itself (R14).
 _RETRIED_WITHIN = timedelta(days=10)
 
 
@@ -57,7 +57,7 @@ class RefundNews:
 
     @property
     def hold_until(self) -> datetime | None:
-        """Until when the provider may send a failed refund again by itself (R14); None where it does not."""
+        """Until when the provider may send a failed refund again by itself (R14); None if it does not."""
         return self.reported_at + _RETRIED_WITHIN if self.may_be_retried and self.reported_at else None
 
 
@@ -83,10 +83,7 @@ class DisputeNews:
 
 @dataclass(frozen=True, slots=True)
 class CaptureNews:
-    """That an amount of a payment was captured, or was not; `reference` is the provider's id of the capture.
-
-    `after_success`: it failed after it had been reported as captured.
-    """
+    """An amount of a payment was captured, or was not; `reference` is the provider's id of the capture."""
 
     provider: Provider
     reference: str
@@ -96,7 +93,6 @@ class CaptureNews:
     status: str
     at: datetime
     account: str = ""
-    after_success: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +117,7 @@ class PaymentTruth:
 
     `captured` is the whole payment's, whatever invoices it pays. `why_not_refundable` is the provider's own word
     against a refund, `unsupported` why it cannot be refunded from here; both empty where there is none. `doubts` are
-    about refunds or disputes in states that are not listed (R13). `credited`, where it was asked for, went to the
+    about objects whose status is not listed (R13). `credited`, where it was asked for, went to the
     customer's balance by credit notes of the invoice.
     """
 
@@ -176,7 +172,7 @@ class EventState(StrEnum):
 
 
 class EventSource(StrEnum):
-    """Who brought it."""
+    """Where an event comes from."""
 
     WEBHOOK = "webhook"
     REPORT = "report"

@@ -9,7 +9,6 @@ from datetime import date
 from functools import partial
 
 from refundcli.domain.errors import NotFound
-from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
 from refundcli.services.chunks import chunked
 from refundcli.services.import_invoices import ImportResult
@@ -24,6 +23,7 @@ from refundcli.services.ports import (
     ToldInvoice,
     Writing,
 )
+from refundcli.services.pull_shares import bring_in_shares, references_of, shares_a_payment
 from refundcli.services.take_in import note_credit, payments_told, take_in
 
 # Each costs some requests; this many are written at once, and pulled again after a kill.
@@ -104,14 +104,23 @@ def _write(
     known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(whole)]
     reasons = _why_not(tx, known)
     good = [invoice for invoice in known if invoice.line not in reasons]
-    counts = tx.import_invoices(good, source=f"pulled from {records.name.label}") if good else ImportCounts()
+    source = f"pulled from {records.name.label}"
+    alone, sharing = _apart(tx, good)
+    counts = tx.import_invoices(alone, source=source) if alone else ImportCounts()
+    news = sum(_note_shares(tx, each) for each in alone)
+    captured = {reference: t.captured for each in whole for t in each.payments for reference in t.references}
+    for shared in sharing:
+        more, why = bring_in_shares(tx, shared, captured, source=source)
+        counts = _together(counts, more)
+        news += 0 if why else _note_shares(tx, shared)
+        if why:
+            reasons[shared.line] = why
     for line, why in reasons.items():
         counts.kept.append((line, known[line].number, f"{why} It was left out."))
     for each in told:
         if isinstance(each, LeftOut):
             counts.kept.append((0, each.number or each.reference, f"{each.why} It was left out."))
     truths = [truth for each in whole for truth in each.payments]
-    news = 0
     for truth, invoice, payment in list(payments_told(tx, records.name, truths)):
         if invoice and payment:
             fresh = tx.invoice(invoice.number) or invoice
@@ -121,15 +130,38 @@ def _write(
         stored = tx.invoice(new.number)
         if stored and each.invoice.currency == stored.currency.code:
             news += note_credit(tx, stored, each.credited, evidence=f"asked {records.name.label}")
-            news += _note_shares(tx, stored, new)
     if place:
         name, began = place.split()
         tx.set_sync_state(name, f"{told[-1].reference} {began}")
     return counts, news
 
 
-def _note_shares(tx: Writing, stored: Invoice, pulled: NewInvoice) -> int:
+def _apart(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
+    """Those whose payments are theirs alone, and those that share one with another here or before them in the list."""
+    alone: list[NewInvoice] = []
+    sharing: list[NewInvoice] = []
+    taken = set[str]()
+    for invoice in invoices:
+        references = {known for payment in invoice.payments for known in references_of(payment)}
+        if not taken.isdisjoint(references) or shares_a_payment(tx, invoice):
+            sharing.append(invoice)
+        else:
+            alone.append(invoice)
+            taken |= references
+    return alone, sharing
+
+
+def _together(first: ImportCounts, second: ImportCounts) -> ImportCounts:
+    return ImportCounts(
+        first.new + second.new, first.changed + second.changed, first.same + second.same, [*first.kept, *second.kept]
+    )
+
+
+def _note_shares(tx: Writing, pulled: NewInvoice) -> int:
     """What each payment paid of this invoice, where an older version counted all of a payment that pays several."""
+    stored = tx.invoice(pulled.number)
+    if stored is None or stored.currency.code != pulled.currency:
+        return 0
     changed = 0
     for told in pulled.payments:
         share = Money(told.captured, stored.currency)
@@ -142,21 +174,17 @@ def _note_shares(tx: Writing, stored: Invoice, pulled: NewInvoice) -> int:
 
 def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
     """Why some of them cannot stand beside what the books hold, or beside each other; by their lines."""
-    reasons = {problem.line: problem.message for problem in tx.beside(block_of(invoices)).problems}
+    problems = tx.beside(block_of(invoices)).problems
+    # One payment may pay several invoices: what each of them has of it is reported.
+    reasons = {problem.line: problem.message for problem in problems if problem.code != "duplicate-payment"}
     here = tx.invoices_by_number([invoice.number for invoice in invoices])
     owners = {number: invoice.invoice_reference for number, invoice in here.items()}
-    paid_by = dict[str, str]()
     for invoice in invoices:
         owner = owners.get(invoice.number) or invoice.invoice_reference
-        ids = [known for p in invoice.payments if p.provider for known in (p.reference, p.charge) if known]
-        other = next((paid_by[known] for known in ids if known in paid_by), "")
         if owner != invoice.invoice_reference:
             reasons.setdefault(invoice.line, f"{invoice.invoice_reference} has the number of {owner}.")
-        elif other:
-            reasons.setdefault(invoice.line, f"It was paid with a payment of {other}.")
         if invoice.line not in reasons:
             owners[invoice.number] = owner
-            paid_by |= dict.fromkeys(ids, invoice.number)
     return reasons
 
 

@@ -7,19 +7,20 @@ from datetime import date, datetime, timedelta
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services import leases
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind
 from refundcli.services.finding import invoice_named
+from refundcli.services.leases import is_live
 from refundcli.services.pages import invoice_pages
-from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Reading, Writing
+from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Writing
 from refundcli.services.provider_news import CannotBeHeld, PaymentTruth, UnreadablePayment
 from refundcli.services.status import compared_name
 from refundcli.services.take_in import TakenIn, payments_told, take_in
 
 _AT_ONCE = 100
-# A refund that was accepted longer ago should have been reported as final.
+# By default, a refund that was accepted longer ago than this is overdue.
 PENDING_DAYS = 5
 
 Tell = Callable[[Difference, bool], None]
@@ -28,10 +29,10 @@ Advance = Callable[[int], None]
 
 @dataclass(slots=True)
 class Reconciled:
-    """What a comparison came to; `by_kind` and `money` are about what differed, `repaired` of it is taken in.
+    """The outcome of a comparison: `by_kind` and `money` of the differences, `repaired` of those that were applied.
 
-    What could not be compared (R15): `unreviewed`, because a person must look at it first, and `unsettled`, refunds of
-    which nobody knows how they ended.
+    What could not be compared (R15): `unreviewed` provider updates, and `unconfirmed` refunds, whose outcome is unknown
+    or which have been pending for too long.
     """
 
     compared: int = 0
@@ -40,11 +41,7 @@ class Reconciled:
     repaired: int = 0
     changed: int = 0
     unreviewed: int = 0
-    unsettled: int = 0
-
-    @property
-    def not_compared(self) -> int:
-        return self.unreviewed + self.unsettled
+    unconfirmed: int = 0
 
     @property
     def differences(self) -> int:
@@ -81,12 +78,9 @@ class Comparison:
                 self._take_in_one(done, invoice.number, payment.id, truth)
         now = self.books.read(lambda tx: invoice_named(tx, number))
         done.unreviewed = sum(each.needs_a_person for payment in now.payments for each in payment.unreviewed)
-        done.unsettled = self._unsettled(of_invoice=now.number)
+        overdue = self.clock.now() - timedelta(days=self.pending_days)
+        done.unconfirmed = sum(is_unconfirmed(each, self.clock.now(), overdue) for each in now.refunds)
         return done
-
-    def _unsettled(self, *, of_invoice: str = "") -> int:
-        provider, now, days = self.records.name, self.clock.now(), self.pending_days
-        return self.books.read(lambda tx: unsettled(tx, provider, now=now, pending_days=days, of_invoice=of_invoice))
 
     def of_everything(self, *, since: date | None) -> Reconciled:
         """Every payment made since then, here and there. Raises ProviderUnreachable; what was compared stays done."""
@@ -100,7 +94,7 @@ class Comparison:
             self._ask_for(done, invoice, payment)
             self.advance(1)
         done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
-        done.unsettled = self._unsettled()
+        done.unconfirmed = unconfirmed(self.books, self.records.name, now=self.clock.now(), days=self.pending_days)
         self.books.write(lambda tx: tx.set_sync_state(compared_name(self.records.name), f"{done.differences}"))
         return done
 
@@ -173,13 +167,21 @@ class Comparison:
                         yield invoice, payment
 
 
-def unsettled(tx: Reading, provider: Provider, *, now: datetime, pending_days: int, of_invoice: str = "") -> int:
-    """How many refunds nobody is sending and none is known to have been made, or that wait for too long (R15)."""
-    open_ones = tx.refunds_in(RefundState.READY, RefundState.SUBMITTED)
-    left = [each for each in open_ones if each.sending is None or not leases.is_live(each.sending, now)]
-    overdue = now - timedelta(days=pending_days)
-    left += [each for each in tx.refunds_in(RefundState.PENDING) if each.created_at < overdue]
-    return sum(each.provider is provider and of_invoice in ("", each.invoice_number) for each in left)
+def unconfirmed(books: Books, provider: Provider, *, now: datetime, days: int) -> int:
+    """How many of the provider's refunds have no outcome to compare (R15); after `days` a pending one is overdue."""
+    states = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
+    refunds = books.read(lambda tx: tx.refunds_in(*states))
+    overdue = now - timedelta(days=days)
+    return sum(is_unconfirmed(refund, now, overdue) for refund in refunds if refund.provider is provider)
+
+
+def is_unconfirmed(refund: Refund, now: datetime, overdue: datetime) -> bool:
+    """Is its outcome unknown and no process sending it, or has it been pending since before `overdue`?"""
+    if refund.state is RefundState.PENDING:
+        return refund.created_at < overdue
+    if refund.state is RefundState.AWAITING_APPROVAL:
+        return True
+    return bool(refund.state.unfinished and refund.sending and not is_live(refund.sending, now))
 
 
 def _unknown_payment(truth: PaymentTruth) -> Difference:

@@ -1,4 +1,4 @@
-"""Compare the books with a provider's report, and take in what it proves; for a provider that cannot be asked.
+"""Compare the books with a provider's report, and apply what it proves; for a provider that cannot be asked.
 
 Both may be long: the report lies on disk by payment, the books are read in sets, and only what differs is
 looked at closer.
@@ -12,10 +12,10 @@ from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeStage
 from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import Provider, RefundState, may_become
-from refundcli.services.applied import Heard, payment_of_dispute
+from refundcli.services.applied import UpdateOutcome, payment_of_dispute
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind, apart
-from refundcli.services.doubts import doubt_event
+from refundcli.services.doubts import store_doubt
 from refundcli.services.hear_news import hear
 from refundcli.services.ports import Books, Clock, PaymentLine, RefundLine, Writing
 from refundcli.services.provider_news import (
@@ -27,7 +27,7 @@ from refundcli.services.provider_news import (
     RefundNews,
     Update,
 )
-from refundcli.services.reconcile import PENDING_DAYS, Advance, Reconciled, Tell, unsettled
+from refundcli.services.reconcile import PENDING_DAYS, Advance, Reconciled, Tell, unconfirmed
 from refundcli.services.reports import Report, ReportRow, RowPart
 from refundcli.services.status import compared_name
 from refundcli.services.vocabulary import CaptureChange, Effect
@@ -82,8 +82,7 @@ class ReportComparison:
             at = ("", self.account, "report", self.account, "no row of this merchant account")
             self._told(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
         self.done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
-        now, days = self.clock.now(), self.pending_days
-        self.done.unsettled = self.books.read(lambda tx: unsettled(tx, self.provider, now=now, pending_days=days))
+        self.done.unconfirmed = unconfirmed(self.books, self.provider, now=self.clock.now(), days=self.pending_days)
         if self.report.rows:
             self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
         return self.done
@@ -161,7 +160,7 @@ class ReportComparison:
             reported: Money | str = _taken(added, of) - _sum(failed, of)
         else:
             return
-        # What failed and accounts for the gap is told by itself, once it is applied.
+        # A failed capture that explains the gap is reported on its own when it is applied.
         if reported not in (line.captured, line.captured - _sum(failed, of)):
             self._told(self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, reported), repaired=False)
 
@@ -216,7 +215,7 @@ class ReportComparison:
         )
 
     def _disputes(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
-        """Each dispute by itself, in the order of its events. Whether it is known is seen when it is applied."""
+        """Each dispute, in the order of its events. Applying them shows whether the books have them already."""
         for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
             if row.meaning is None:
                 continue
@@ -235,42 +234,41 @@ class ReportComparison:
             yield _Wish(news, self._evidence(row), difference, row)
 
     def _take_in(self, wishes: Sequence[_Wish]) -> None:
-        def write(tx: Writing) -> list[tuple[_Wish, Heard]]:
+        def write(tx: Writing) -> list[tuple[_Wish, UpdateOutcome]]:
             decided = tx.decided_words(self.provider)
-            return [(wish, self._heard(tx, wish, decided)) for wish in wishes]
+            return [(wish, self._outcome_of(tx, wish, decided)) for wish in wishes]
 
-        for wish, heard in self.books.write(write):
-            self.done.changed += heard.changed
-            repaired = heard.changed and heard.state is EventState.APPLIED
-            confirmed = heard.state is EventState.NOTED or (
-                heard.state is EventState.APPLIED and not heard.changed and not isinstance(wish.news, RefundNews)
+        for wish, outcome in self.books.write(write):
+            self.done.changed += outcome.changed
+            repaired = outcome.changed and outcome.state is EventState.APPLIED
+            confirmed = outcome.state is EventState.NOTED or (
+                outcome.state is EventState.APPLIED and not outcome.changed and not isinstance(wish.news, RefundNews)
             )
             if not confirmed and not (repaired and wish.is_expected):
                 self._told(wish.difference, repaired=repaired)
 
-    def _heard(self, tx: Writing, wish: _Wish, decided: Mapping[str, str]) -> Heard:
-        """What cannot be applied is stored, and blocks the payment until a person has looked at it (R13)."""
+    def _outcome_of(self, tx: Writing, wish: _Wish, decided: Mapping[str, str]) -> UpdateOutcome:
+        """Apply the row's update. One that cannot be applied is stored as unreviewed and blocks the payment (R13)."""
         if isinstance(wish.news, Doubt):
             if wish.row.meaning is None and wish.row.word in decided:
-                return Heard(EventState.NOTED, decided[wish.row.word])
-            return Heard(self._store(tx, wish, wish.news.why))
+                return UpdateOutcome(EventState.NOTED, decided[wish.row.word])
+            return UpdateOutcome(self._store(tx, wish, wish.news.why))
         before = _dispute_here(tx, wish.news) if isinstance(wish.news, DisputeNews) else None
-        heard = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
+        outcome = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
         if isinstance(wish.news, DisputeNews):
             wish.difference = replace(wish.difference, here=before.state if before else "none")
-            # Its first report fills in what an import said; where it says the same, nothing differs.
+            # The first report fills in the import's placeholder; if both agree, there is no difference.
             wish.is_expected = before is not None and before == _dispute_here(tx, wish.news)
-        if heard.state is EventState.APPLIED:
-            return heard
-        return replace(heard, state=self._store(tx, wish, heard.note))
+        if outcome.state is EventState.APPLIED:
+            return outcome
+        return replace(outcome, state=self._store(tx, wish, outcome.note))
 
     def _store(self, tx: Writing, wish: _Wish, why: str) -> EventState:
-        """Its state: one that was acknowledged before needs nobody any more."""
+        """Store it as unreviewed. Returns its state, which differs if it was acknowledged before."""
         row, payment = wish.row, wish.difference.reference
         doubt = self._doubt(row.payment_reference or payment, row, why)
-        livemode = bool(tx.livemode())
-        event = doubt_event(doubt, row.booked_at, livemode=livemode, source=EventSource.REPORT, occurrence=row_key(row))
-        return tx.store_unreviewed(event, f"{why} ({wish.evidence})")
+        why = f"{why} ({wish.evidence})"
+        return store_doubt(tx, doubt, row.booked_at, why, source=EventSource.REPORT, occurrence=row_key(row))
 
     # --- the books, looked up in the report ------------------------------------------------------------------
 
@@ -391,12 +389,12 @@ def _payment_not_here(provider: Provider, payment: str, row: ReportRow) -> Diffe
 
 
 def row_key(row: ReportRow) -> str:
-    """What tells this row from others of its type about the same object, in whichever report it stands."""
+    """A key that separates rows of one type about one object, the same in every report."""
     return f"{row.booked_at.isoformat()}:{row.amount or row.problem}"
 
 
 def _moves_money(row: ReportRow) -> bool:
-    """Is it about money that was taken or returned? An attempt that failed says nothing of an invoice."""
+    """Is it about money that was captured or returned? A failed attempt does not need an invoice."""
     return row.effect in (Effect.REFUND, Effect.DISPUTE) or _changes(row) is CaptureChange.ADDED
 
 
@@ -424,7 +422,7 @@ def _sum(rows: Sequence[ReportRow], of: Currency) -> Money:
 def _taken(rows: Sequence[ReportRow], of: Currency) -> Money:
     """The sum over captures. A capture is reported when it is sent and when it is settled: it counts once."""
     by_reference = _by_reference(rows)
-    # Where only some rows name their capture, which rows belong together is not known.
+    # If only some rows name their capture, the rows cannot be grouped.
     groups = [rows] if "" in by_reference else list(by_reference.values())
     return sum((_of_one(group, of) for group in groups), zero(of))
 

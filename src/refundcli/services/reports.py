@@ -1,4 +1,4 @@
-"""What a provider's report says, row by row: money taken, money sent back, and what the banks did since."""
+"""A provider's report, row by row: captures, refunds and disputes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,9 +45,9 @@ class ReportRow:
 
     @property
     def needs_review(self) -> str:
-        """Why a person must look at it before the next refund of its payment; empty where nobody has to (R13)."""
+        """Why a person must review it before the next refund of its payment; empty if none must (R13)."""
         if self.meaning is None:
-            return f"{self.word or 'A row without a type'} is not a known type of row."
+            return f"{self.word} is not a known record type." if self.word else "The row has no record type."
         if self.meaning.effect is Effect.BLOCK:
             return f"{self.word}: {self.meaning.note}."
         return self.problem

@@ -52,7 +52,7 @@ _UNFINISHED = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_AP
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """What became of one refund, and why; `problem` is what stopped it, where something did."""
+    """The outcome for one refund, and why; `problem` is the error that stopped it, if any."""
 
     refund: Refund
     step: Step
@@ -87,7 +87,7 @@ def resume(
 
 
 def step_of(problem: RefundcliError) -> Step:
-    """What a trouble with one thing that was to be settled means for it."""
+    """The step to report for a refund or closing that this error stopped."""
     if isinstance(problem, AlreadyAtProvider):
         return Step.NEEDS_ATTENTION
     return Step.NOT_WRITTEN if isinstance(problem, OutcomeUnknown | WouldContradict) else Step.NOT_ASKED
@@ -134,12 +134,12 @@ def _look_only(
     clock: Clock,
     policy: SendingPolicy,
 ) -> Resumed:
-    """Somebody else decides on it: it is never sent again from here, and only what the provider made of it counts."""
+    """Look up a refund that awaits approval. It is never sent again from here (I5)."""
     found = looked_up(sending, refund, provider)
     outcome = outcome_of(found, first_send=False).state if found else None
     if found is None or outcome in (None, refund.state):
         why = found.message if found else ""
-        return Resumed(refund, Step.AWAITING_APPROVAL, why or f"{provider.name.label} has not decided on it yet")
+        return Resumed(refund, Step.AWAITING_APPROVAL, why or f"nobody has approved it at {provider.name.label} yet")
     return _told(take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy))
 
 

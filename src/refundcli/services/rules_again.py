@@ -1,4 +1,4 @@
-"""The rules once more, of a refund that was reserved a while ago: the world may have changed since (R11)."""
+"""Check the rules again for a refund that was reserved a while ago (R11, R13)."""
 
 from dataclasses import replace
 

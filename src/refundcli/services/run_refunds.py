@@ -15,7 +15,13 @@ from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.errors import RefundcliError, SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.first_send import LONGEST_UNCHECKED_WAIT_SECONDS, StaleSnapshot, check_listed, snapshot_of
+from refundcli.services.first_send import (
+    LONGEST_UNCHECKED_WAIT_SECONDS,
+    VANISHED,
+    StaleSnapshot,
+    check_listed,
+    snapshot_of,
+)
 from refundcli.services.group_commit import Bench, Group, Written, write_group
 from refundcli.services.issue_refund import Preview, UnsettledRefund
 from refundcli.services.leases import is_live, this_process
@@ -43,12 +49,12 @@ _ROWS_PER_REQUEST = 3
 # A row is another worker's after this long without a word; it is held anew well before.
 _ROW_LEASE_SECONDS = 120.0
 _HOLD_SECONDS = 30.0
-# So often a row goes round again that only ever hears "too many"; each time it is checked anew.
+# How often a row that is rate limited is tried again; it is checked each time.
 _MOST_ROUNDS = 15
 # A provider that does not want to be asked for longer than this gets no refund until it does.
 _SHORT_PAUSE_SECONDS = 1.0
-# What provably did nothing is begun again by its sender for so long; then it waits among the others, where it
-# can be stopped. One that was told "too many" waits there at once, and is checked before it is sent again.
+# How long its sender repeats a request that provably did nothing; then it waits among the others, where it can be
+# stopped. A request that was rate limited waits there at once, and is checked before it is sent again.
 _PATIENCE_SECONDS = 10.0
 
 # A store that took down neither of so many answers is not asked to take down the others.
@@ -193,7 +199,7 @@ class _Worker:
         return may
 
     def _claim(self, part: Part) -> None:
-        """T2 with the next commit, which checks the rules; one whose lease is over may be another's by now."""
+        """T2 with the next commit, which checks the rules. After its lease another worker may have claimed it."""
         assert part.refund.sending
         if is_live(part.refund.sending, self.clock.now()):
             self.next.to_claim.append(part)
@@ -393,7 +399,7 @@ class _Worker:
         )
 
     def _waited_unchecked(self, answer: Answer, wait: float) -> bool:
-        """In a sender's thread, which cannot look into the books: no long pause is sat out here."""
+        """In a sender's thread, which has no access to the books: it waits only for a short pause."""
         if answer.signal in TOO_MANY and wait >= LONGEST_UNCHECKED_WAIT_SECONDS:
             return False
         self.policy.sleep(wait)
@@ -451,7 +457,7 @@ class _Worker:
     # --- before a first send -------------------------------------------------------------------------------
 
     def _ask_provider(self, part: Part, place: PaymentPlace) -> None:
-        """How its payment stands now: after a pause, or where another process reserved it."""
+        """Take a new snapshot of its payment: after a pause, or if another process reserved it."""
         providers, clock = self.providers, self.clock
         part.snapshots += 1
         if part.snapshots > _MOST_ROUNDS:
@@ -483,7 +489,7 @@ class _Worker:
                 self.next.found_ready.append(part)
 
     def _cannot_be_checked(self, part: Part, problem: RefundcliError) -> None:
-        """Nothing was sent, and nothing will be: what this worker reserved is free again."""
+        """Nothing is sent, and the amount that this worker reserved is released."""
         if isinstance(problem, SettingsProblem) and problem.code != _UNREACHABLE:
             self.brakes.pull(Stopped.SETTINGS, problem)
         self.brakes.answered(clearly=False)
@@ -493,18 +499,17 @@ class _Worker:
             self._settled(part, replace(part.refund, failure=problem.message))
 
     def _look_up_listed(self, part: Part) -> None:
-        """The provider has it, and these books have forgotten it: what it made of it is recorded, nothing is sent."""
+        """The provider has it and a restored backup lost it: record its outcome and send nothing."""
         sending, refund, provider = part.refund.sending, part.refund, part.provider
         assert sending
 
         def ask() -> RefundAnswer:
-            vanished = RefundAnswer(Signal.OTHER, message="It was listed a moment ago and is not any more.")
-            return looked_up(sending, refund, provider) or vanished
+            return looked_up(sending, refund, provider) or VANISHED
 
         self.senders.send(Errand(ask, lambda errand: self._looked_up(part, errand)), urgent=False)
 
     def _is_ours(self, part: Part) -> bool:
-        """Does this worker hold it? What others left behind is held by nobody."""
+        """Does this worker hold the lease? Nobody holds that of a refund that another process left behind."""
         sending = part.refund.sending
         return sending is not None and is_live(sending, self.clock.now())
 
@@ -551,7 +556,7 @@ class _Worker:
         self.to_do.clear()
 
     def _was_asking_for(self, part: Part) -> bool:
-        """Was the provider asked before it was to be sent, by its holder? It is asked for no longer."""
+        """Drop its pending snapshot; true if there was one and this worker holds the lease."""
         if part not in self.asking:
             return False
         self.asking.discard(part)

@@ -41,7 +41,7 @@ class Part:
     reference: str = ""
     snapshot: Snapshot | None = None
     answer: RefundAnswer | None = None
-    # How often the provider was asked for one; a store that is too slow makes each of them old.
+    # How many snapshots were taken. If the store is too slow, each is out of date before it is used.
     snapshots: int = 0
     # How often it was claimed only to hear "too many".
     rounds: int = 0
@@ -50,14 +50,14 @@ class Part:
     ended: bool = False
 
     def needs_snapshot(self, now: datetime) -> bool:
-        """Before anything of it is sent, the provider is asked, where it can be; after a pause, anew."""
+        """Must its payment be looked up before it is sent? Yes without a snapshot, or after a pause."""
         if not self.first_send or self.provider.name not in CAN_LOOK_UP:
             return False
         return self.snapshot is None or not self.snapshot.is_fresh(now)
 
     @property
     def is_listed(self) -> bool:
-        """Does the provider have it, although nothing of it was ever sent by these books?"""
+        """Does the provider already have it, although these books never sent it?"""
         return self.first_send and self.snapshot is not None and self.snapshot.lists(self.refund)
 
     def is_now(self, refund: Refund) -> None:

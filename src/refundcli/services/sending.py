@@ -204,7 +204,7 @@ def call(
 
 
 def last_check(sending: Sending, clock: Clock) -> MaySend:
-    """Asked just before the first byte: a process may have stood still since the request was begun (I8)."""
+    """Asked just before the first byte: the process may have been suspended since the request began (I8)."""
     return lambda: leases.seconds_left(sending, clock.now()) > 0
 
 

@@ -1,4 +1,7 @@
-"""Which of an invoice's payments gives how much: chosen once, the same for preview, refund and record."""
+"""Allocate a refund to the invoice's payments: the same for preview, refund and record.
+
+The bound on each payment is written in store/writing.py (`reserve`) and store/recording.py (I1).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ class Next(StrEnum):
     RESOLVE = "resolve"  # past the key window: look-ups go on, but nothing is sent again
     ACKNOWLEDGE = "acknowledge"  # it failed after its success, or came back: a person must know
     RECONCILE = "reconcile"  # pending for longer than it should be
-    ADOPT = "reconcile --adopt"  # an external refund: it wants a reason and a credit note
+    ADOPT = "reconcile --adopt"  # an external refund: it needs a reason and a credit note
     MATCH = "reconcile --match"  # an external refund that may be one that was recorded by hand
     APPROVE = "approve"  # at the provider, by a second person
     TOP_UP = "top up"  # the balance at the provider is too low for it
@@ -53,8 +53,8 @@ class Status:
     """The unfinished, what came back, the pending, what was made elsewhere, and the invoices that must wait.
 
     `closings` are the unfinished ones. Each list is cut at fifty. `events` counts those in each state, `unreviewed`
-    lists those that need a person, `losses` the invoices of which more is out than was captured. `compared` tells by
-    provider when.
+    lists those that need a person, `losses` the invoices with an unacknowledged loss. `compared` has the time of each
+    provider's last comparison.
     """
 
     unfinished: Sequence[OpenRefund]

@@ -1,6 +1,6 @@
-"""Apply a snapshot of a payment: what differs is reported, and what is proven is repaired.
+"""Apply a snapshot of a payment: report what differs, and repair what is proven.
 
-What cannot be applied is stored as unreviewed, so that it blocks the payment's refund until a person has looked (R13).
+What cannot be applied is stored as unreviewed, which blocks refunds of the payment (R13).
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
-from refundcli.services.applied import Heard, payment_referenced
+from refundcli.services.applied import UpdateOutcome, payment_referenced
 from refundcli.services.apply_dispute import apply_dispute, close_placeholders
-from refundcli.services.differences import Difference, DifferenceKind, compare
-from refundcli.services.doubts import doubt_event
+from refundcli.services.differences import Difference, DifferenceKind, claimed_twice, compare
+from refundcli.services.doubts import store_doubt
 from refundcli.services.hear_news import hear
 from refundcli.services.ports import Clock, Reading, Writing
 from refundcli.services.provider_news import (
@@ -26,9 +26,9 @@ from refundcli.services.provider_news import (
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
-    """What differed about one payment, which of it stays so although all that is proven was repaired.
+    """The differences of one payment: those `found`, and those `left` after the proven ones were repaired.
 
-    `unreviewed`: how many things about it a person must look at.
+    `changed`: how many changes repaired them. `unreviewed`: how many of its updates a person must review.
     """
 
     found: Sequence[Difference] = ()
@@ -41,7 +41,7 @@ def take_in(
     tx: Writing, invoice: Invoice, payment: Payment, truth: PaymentTruth | None, *, clock: Clock, number_format: str
 ) -> TakenIn:
     """In the caller's transaction, in which invoice and payment were read. Each repair is an audited transition."""
-    found = list(compare(invoice, payment, truth))
+    found = list(compare(invoice, payment, truth)) + claimed_twice(tx, invoice, payment, truth)
     if truth is None:
         return TakenIn(found, found)
     if any(each.kind is DifferenceKind.CURRENCY and each.what == "currency" for each in found):
@@ -57,14 +57,16 @@ def take_in(
     now = tx.invoice(invoice.number)
     assert now
     standing = next(p for p in now.payments if p.id == payment.id)
-    left = list(compare(now, standing, truth)) if changed else found
+    left = found
+    if changed:
+        left = list(compare(now, standing, truth)) + claimed_twice(tx, now, standing, truth)
     return TakenIn(found, left, changed, sum(each.needs_a_person for each in standing.unreviewed))
 
 
 def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str) -> int:
-    """What credit notes of the invoice gave to the customer's balance, taken from its payments in their order.
+    """Distribute the credit given to the customer's balance over the invoice's payments, in their order.
 
-    How many of them changed.
+    Returns how many payments changed.
     """
     left, changed = credited, 0
     for payment in invoice.payments:
@@ -77,16 +79,18 @@ def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str
     return changed
 
 
-def apply_snapshot(tx: Writing, truth: PaymentTruth, *, clock: Clock, number_format: str) -> Heard:
-    """The same for whoever has the snapshot only. Unmatched while its payment is not in the books."""
+def apply_snapshot(tx: Writing, truth: PaymentTruth, *, clock: Clock, number_format: str) -> UpdateOutcome:
+    """Find the snapshot's payment and apply it. Unmatched while the payment is not in the books."""
     found = payment_referenced(tx, truth.provider, truth.references)
     if found is None:
-        return Heard(EventState.UNMATCHED, "its payment is not in the books")
+        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = found
     taken = take_in(tx, invoice, payment, truth, clock=clock, number_format=number_format)
     if any(each.kind is DifferenceKind.CURRENCY for each in taken.left):
-        return Heard(EventState.UNREVIEWED, str(taken.left[0]))
-    return Heard(EventState.APPLIED, f"{invoice.number} is as {truth.provider.label} reports it", bool(taken.changed))
+        return UpdateOutcome(EventState.UNREVIEWED, str(taken.left[0]))
+    return UpdateOutcome(
+        EventState.APPLIED, f"{invoice.number} agrees with {truth.provider.label}", bool(taken.changed)
+    )
 
 
 def _apply(
@@ -98,22 +102,26 @@ def _apply(
     clock: Clock,
     number_format: str,
 ) -> int:
-    """Refunds and disputes one by one; how many changed the books."""
-    heard: list[tuple[DisputeNews | RefundNews, Heard]] = []
+    """Apply its disputes and refunds one by one; returns how many changed the books."""
+    outcomes: list[tuple[DisputeNews | RefundNews, UpdateOutcome]] = []
     for dispute in truth.disputes:
-        heard.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
+        outcomes.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
     for refund in truth.refunds:
-        heard.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
+        outcomes.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
     known = {each.object_id for each in truth.doubts}
     doubts = [
         *truth.doubts,
-        *(_doubt(truth, news, it) for news, it in heard if _needs_a_person(it) and news.reference not in known),
+        *(
+            _doubt(truth, news, outcome)
+            for news, outcome in outcomes
+            if _needs_a_person(outcome) and news.reference not in known
+        ),
     ]
     for doubt in doubts:
-        tx.store_unreviewed(doubt_event(doubt, truth.asked_at, livemode=_livemode(truth)), doubt.why)
-    changed = sum(result.changed for _, result in heard)
+        store_doubt(tx, doubt, truth.asked_at, doubt.why)
+    changed = sum(outcome.changed for _, outcome in outcomes)
     if any(not dispute.reference for dispute in truth.disputes):
-        # There is one, and no list names it: then the placeholder stands for it.
+        # The charge is disputed but no dispute is listed, so the placeholder may stand for it.
         return changed
     now = tx.invoice(invoice.number)
     assert now
@@ -121,19 +129,14 @@ def _apply(
     return changed + close_placeholders(tx, now, standing, evidence=evidence)
 
 
-def _needs_a_person(result: Heard) -> bool:
-    return result.state is EventState.UNREVIEWED
+def _needs_a_person(outcome: UpdateOutcome) -> bool:
+    return outcome.state is EventState.UNREVIEWED
 
 
-def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, result: Heard) -> Doubt:
+def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, outcome: UpdateOutcome) -> Doubt:
     kind = "dispute" if isinstance(news, DisputeNews) else "refund"
     word = f"{kind} {news.status} {news.amount or ''}".strip()
-    return Doubt(truth.provider, truth.references, word, news.reference, result.note, news.account, news.amount)
-
-
-def _livemode(truth: PaymentTruth) -> bool:
-    updates: list[RefundNews | DisputeNews] = [*truth.refunds, *truth.disputes]
-    return any(news.livemode for news in updates)
+    return Doubt(truth.provider, truth.references, word, news.reference, outcome.note, news.account, news.amount)
 
 
 def payments_told(

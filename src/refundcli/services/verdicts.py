@@ -1,4 +1,4 @@
-"""How an unfinished or failed refund or closing is told, with the way on."""
+"""The error and the next step for a refund or closing that is unfinished, failed or was not sent."""
 
 import shlex
 
@@ -9,7 +9,7 @@ from refundcli.domain.statuses import ClosingState, InvoiceStatus, RefundState
 from refundcli.services.keys import is_generated
 from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Signal
 
-# What the failure of a refund that was reserved and not sent begins with.
+# The failure text of a refund that was reserved and not sent begins with this.
 NEVER_SENT = "never sent: "
 
 
@@ -76,8 +76,8 @@ class AwaitingApproval(OutcomeUnknown):
     def __init__(self, refund: Refund) -> None:
         who = refund.provider.label if refund.provider else "The provider"
         super().__init__(
-            f"{who} wants a second person to approve this refund. "
-            f"Nothing was refunded yet; {refund.amount} stays reserved.",
+            f"{who} requires a second person to approve this refund. "
+            f"Nothing was refunded yet, and {refund.amount} stays reserved.",
             hint=f"Approve it in the {who} dashboard. Then: refundcli resume {refund.id}",
             context={
                 "refund": refund.id,
@@ -128,7 +128,7 @@ class ClosingNotSent(NotSent):
 
 
 def problem_of(asked: Refund | Closing, *, alone: bool = True) -> RefundcliError | None:
-    """What is to be told on stderr, whatever the format; nothing where all went well.
+    """The error to show on stderr, in every output format; None if all went well.
 
     `alone`: the request of this refund made no other one.
     """
@@ -146,7 +146,7 @@ def was_never_sent(refund: Refund) -> bool:
 
 
 def failure_of(refund: Refund, *, alone: bool = True) -> RefundcliError:
-    """Who said no to one that failed or came back: a rule of ours, the network, or the provider."""
+    """The error for a refund that failed or was reversed: refused by a rule, not sent, or declined by the provider."""
     if was_never_sent(refund):
         return NeverSent(refund)
     if refund.state is RefundState.FAILED and refund.failure_code in MAY_BE_SENT_AGAIN and not refund.came_back_at:
@@ -177,7 +177,7 @@ def _payment_of(refund: Refund) -> str:
 
 
 def _repeat(refund: Refund, *, alone: bool) -> str:
-    """The command for this very refund; under the caller's own key where that is whole."""
+    """The command that repeats this refund, with the caller's own request key if there is one."""
     if refund.run_id:
         return f"{refund.amount} is free again. Its row is in the file of refused rows: refund that file later."
     words = ["refundcli", "refund", refund.invoice_number, "--amount", refund.amount.number]

@@ -16,10 +16,10 @@ class Effect(StrEnum):
 
     REFUND = "refund"  # moves a refund, ours or an external one
     DISPUTE = "dispute"  # moves a dispute, or confirms it
-    CAPTURE = "capture"  # tells how much of the payment was taken
-    BLOCK = "block"  # needs a person before the next refund
-    NOTE = "note"  # is shown, and blocks nothing
-    NONE = "none"  # says nothing about refunds
+    CAPTURE = "capture"  # changes how much of the payment was captured
+    BLOCK = "block"  # needs review before the next refund
+    NOTE = "note"  # is shown in the list of events, and blocks nothing
+    NONE = "none"  # does not concern refunds
 
 
 class CaptureChange(StrEnum):

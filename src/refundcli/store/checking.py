@@ -9,63 +9,81 @@ from sqlmodel import Session
 
 from refundcli.store.audit import broken_seals
 from refundcli.store.errors import StoreCorrupt
+from refundcli.store.payment_reading import disputes_by_payment
+from refundcli.store.reading import SqlReading
+from refundcli.store.share_counting import share_rows, sums_of
 from refundcli.store.tables import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.unit_of_work import SqlBooks
 
-# A refund holds its amount while it is under way, or once it failed and the provider may send it again (R14).
+# A refund reserves its amount while it is under way, or after a failure that the provider may retry (R14).
 _HELD = "r.state IN ('ready','submitted','awaiting-approval','pending') OR r.holding"
-# An external one holds it also while nobody has decided whether it is one that was recorded by hand.
+# An external one also reserves it until someone decides whether it was recorded by hand.
 _HELD_ELSEWHERE = "r.holding OR r.undecided AND r.state IN ('pending','succeeded')"
-# What counts of a refund of which a part came back.
+# What counts as refunded when a part was returned.
 _COUNTED = "r.amount - r.reversed_amount"
-_HAS = "EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = p.id AND d.state = '{}')"
+_HAS = "EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = coalesce(p.share_of, p.id) AND d.state = '{}')"
+# What counts against shares of one payment is added up from all of them.
+_ALONE = "p.share_of IS NULL"
 
 # Each finds the rows that break one promise; none in sound books.
 _CHECKS = {
-    "payment {} holds another amount reserved than its refunds do": f"""
-        SELECT p.id FROM payment p WHERE p.reserved < (
+    "payment {} has another amount reserved than its refunds": f"""
+        SELECT p.id FROM payment p WHERE {_ALONE} AND (p.reserved < (
             SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
             WHERE r.payment_id = p.id AND r.kind <> 'external' AND ({_HELD}))
         OR p.reserved > (
             SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
             WHERE r.payment_id = p.id AND (r.kind <> 'external' AND ({_HELD})
-                OR r.kind = 'external' AND ({_HELD_ELSEWHERE})))""",
+                OR r.kind = 'external' AND ({_HELD_ELSEWHERE}))))""",
     "payment {} counts another amount refunded than its refunds do": f"""
         SELECT p.id FROM payment p WHERE p.refunded <> (
             SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
             WHERE r.payment_id = p.id AND r.kind <> 'external' AND r.state IN ('succeeded','recorded'))""",
-    "payment {} counts another amount returned elsewhere than was seen to be": f"""
+    "payment {} counts another amount refunded externally than its external refunds": f"""
         SELECT p.id FROM (
             SELECT p.id, p.returned_elsewhere, p.opening_returned, (
                 SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
                 WHERE r.payment_id = p.id AND r.kind = 'external' AND NOT r.undecided
                     AND r.state IN ('pending','succeeded')) AS seen
-            FROM payment p) p
+            FROM payment p WHERE {_ALONE}) p
         WHERE p.returned_elsewhere < p.opening_returned OR p.returned_elsewhere < p.seen
             OR p.returned_elsewhere > p.opening_returned + p.seen""",
-    "payment {} is disputed in another state than its disputes are": f"""
+    "payment {} has another dispute state than its disputes": f"""
         SELECT p.id FROM payment p WHERE p.dispute <> CASE
             WHEN {_HAS.format("unknown")} THEN 'unknown'
             WHEN {_HAS.format("open")} THEN 'open'
             WHEN {_HAS.format("lost")} THEN 'lost'
             WHEN {_HAS.format("won")} THEN 'won'
             ELSE '' END""",
-    "payment {} counts another amount lost than its disputes took": f"""
-        SELECT id FROM payment WHERE lost <> CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded
+    "payment {} counts another amount lost than its lost disputes": f"""
+        SELECT id FROM payment WHERE share_of IS NULL AND lost <> CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded
             THEN {TAKEN_BY_DISPUTES} - dispute_recorded ELSE 0 END""",
-    "payment {} counts more of its disputes recorded than there are records": """
+    "payment {} counts more recorded chargebacks than it has": """
         SELECT p.id FROM payment p WHERE p.dispute_recorded < 0 OR p.dispute_recorded > (
             SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id
                 AND r.kind = 'record' AND r.state = 'recorded' AND r.reason = 'chargeback')""",
+    "payment {} is a share of what is no payment with an id": """
+        SELECT p.id FROM payment p LEFT JOIN payment f ON f.id = p.share_of WHERE p.share_of IS NOT NULL
+            AND (f.id IS NULL OR f.share_of IS NULL OR f.share_of <> f.id OR f.provider <> p.provider
+                OR coalesce(f.payment_intent, f.charge, f.psp_reference) IS NULL)""",
+    "payment {} is a further share and has an id of its own": """
+        SELECT p.id FROM payment p WHERE p.share_of IS NOT NULL AND p.share_of <> p.id
+            AND coalesce(p.payment_intent, p.charge, p.psp_reference) IS NOT NULL""",
+    "payment {} is a share and has another amount captured than the others": """
+        SELECT p.id FROM payment p JOIN payment f ON f.id = p.share_of
+        WHERE coalesce(p.captured, -1) <> coalesce(f.captured, -1)""",
+    "the dispute of payment {} is not with its first share": """
+        SELECT DISTINCT p.id FROM dispute d JOIN payment p ON p.id = d.payment_id
+        WHERE p.share_of IS NOT NULL AND p.share_of <> p.id""",
     "invoice {} has other sums than its payments": f"""
         SELECT i.number FROM invoice i LEFT JOIN payment p ON p.invoice_id = i.id GROUP BY i.id, i.number
         HAVING i.paid <> coalesce(sum({CAPTURED}), 0)
             OR i.returned <> coalesce(sum(p.refunded + p.returned_elsewhere), 0)""",
     "invoice {} is paid although all of it was returned": """
         SELECT number FROM invoice WHERE status = 'paid' AND paid > 0 AND returned >= paid""",
-    "refund {} holds its amount in a state that holds none": """
+    "refund {} reserves its amount in a state that reserves none": """
         SELECT id FROM refund WHERE holding AND state <> 'failed' OR undecided AND kind <> 'external'""",
-    "refund {} came back by more than its amount": """
+    "refund {} was returned by its whole amount or more": """
         SELECT id FROM refund WHERE reversed_amount < 0 OR reversed_amount >= amount""",
     "refund {} has no credit note": """
         SELECT r.id FROM refund r LEFT JOIN credit_note c ON c.refund_id = r.id
@@ -129,7 +147,22 @@ def unsound(session: Session) -> Iterator[str]:
     for sentence, query in _CHECKS.items():
         for (name,) in session.execute(text(query)):
             yield sentence.format(name)
+    yield from _shares(session)
     yield from _numbers(session)
+
+
+def _shares(session: Session) -> Iterator[str]:
+    """What counts against each share of a payment, added up anew."""
+    reading = SqlReading(session)
+    for (first_share,) in session.execute(text("SELECT DISTINCT share_of FROM payment WHERE share_of IS NOT NULL")):
+        rows = share_rows(session, first_share)
+        if all(row.id != first_share for row in rows):
+            continue  # told above
+        disputes = disputes_by_payment(session, [first_share]).get(first_share, [])
+        for row, sums in zip(rows, sums_of(rows, reading.refunds_of_payments(rows), disputes), strict=True):
+            counted = (row.reserved, row.returned_elsewhere, row.lost)
+            if counted != (sums.reserved, sums.returned_elsewhere, sums.lost):
+                yield f"payment {row.id} counts another amount against its share than its refunds and disputes are"
 
 
 def _numbers(session: Session) -> Iterator[str]:

@@ -46,7 +46,7 @@ class StoreOlder(SettingsProblem):
 
 
 class NumberTaken(SettingsProblem):
-    """Found before anything is sent, so that a provider's answer can always be recorded (I9)."""
+    """Raised before anything is sent, so that a provider's answer can always be recorded (I9)."""
 
     code = "credit-note-number-taken"
 

@@ -11,21 +11,22 @@ from itertools import compress, repeat
 from typing import Any
 
 from sqlalchemy import func, insert, update
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import Session, col, select
 
 from refundcli.domain.currencies import currency
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState, most_severe
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
-from refundcli.domain.statuses import InvoiceStatus
-from refundcli.services.bad_rows import Problem
+from refundcli.domain.statuses import Dispute, InvoiceStatus
+from refundcli.services.bad_rows import ONE_INVOICE, Problem
 from refundcli.services.chunks import chunked
 from refundcli.services.invoice_block import InvoiceBlock, PaymentColumns
 from refundcli.services.ports import Beside, ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
 from refundcli.store.many_rows import flags, insert_many, keep_at_hand, new_ids, stored
 from refundcli.store.many_values import AMONG, AT_ONCE, among
-from refundcli.store.payment_matching import KnownPayment, id_columns, match_payments
+from refundcli.store.payment_matching import ID_COLUMNS, KnownPayment, id_columns, match_payments
 from refundcli.store.payment_news import IMPORTED, Kept, dispute_news, lost_at_first, payment_news, payment_values
 from refundcli.store.payment_reading import disputes_by_payment
 from refundcli.store.tables import CAPTURED_SHARE, AuditEntryRow, DisputeRow, InvoiceRow, PaymentRow
@@ -131,7 +132,7 @@ class Importer:
         self._counts.new += block.size
 
     def _insert_disputes(self, invoices: Sequence[int], positions: Sequence[int], payments: PaymentColumns) -> None:
-        """A placeholder for each dispute that the file tells of: the provider's first report of it fills it in."""
+        """Insert a placeholder for each dispute in the file; the provider's first report of it fills it in."""
         for place, dispute in enumerate(payments.disputes):
             if dispute:
                 of = (PaymentRow.invoice_id == invoices[place], PaymentRow.position == positions[place])
@@ -187,7 +188,7 @@ class Importer:
             self._keep(invoice, "the file says void, and the store knows of money captured")
             return {}
         if invoice.status is InvoiceStatus.PAID and not row.paid and self._is_known_as_not_captured(row):
-            self._keep(invoice, "the file says paid, and the provider captured nothing")
+            self._keep(invoice, "the file says paid, but the provider captured nothing")
             return {}
         if invoice.status in _FORWARD[row.status]:
             return {"status": invoice.status.value}
@@ -195,7 +196,7 @@ class Importer:
         return {}
 
     def _is_known_as_not_captured(self, row: InvoiceRow) -> bool:
-        """A provider reported of its payments that nothing was captured, which an older file does not know."""
+        """Did a provider report that nothing was captured? An older file does not know that."""
         query = select(PaymentRow.id).where(PaymentRow.invoice_id == row.id, PaymentRow.captured == 0)
         return self._session.exec(query.limit(1)).first() is not None
 
@@ -232,6 +233,10 @@ class Importer:
     ) -> dict[str, Any]:
         """The columns of the payment that follow from its disputes, where the file changes one of them."""
         if not (known.told.dispute or known.row.dispute):
+            return {}
+        if known.row.share_of is not None:
+            if known.told.dispute not in (Dispute.NONE, known.row.dispute):
+                self._keep(invoice, "the disputes of a payment that pays several invoices are known from the provider")
             return {}
         payment_id = known.row.id or 0
         disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
@@ -280,7 +285,18 @@ def known_invoices(session: Session, numbers: Sequence[str]) -> Known:
     query = select(PaymentRow).where(among(col(PaymentRow.invoice_id))).order_by(col(PaymentRow.position))
     for payment in session.exec(query, params={AMONG: list(by_id)}):
         by_id[payment.invoice_id].append(payment)
+    _name_shares(session, [payment for payments in by_id.values() for payment in payments])
     return {row.number: (row, by_id[row.id or 0]) for row in rows}
+
+
+def _name_shares(session: Session, payments: Sequence[PaymentRow]) -> None:
+    """The provider's ids of a payment that pays several invoices are on its first share; here they are on each."""
+    for payment in payments:
+        if payment.share_of not in (None, payment.id):
+            first = session.exec(select(PaymentRow).where(PaymentRow.id == payment.share_of)).one()
+            for name in ID_COLUMNS:
+                # As it was read: nothing that is to be written.
+                set_committed_value(payment, name, getattr(first, name))
 
 
 def beside(session: Session, block: InvoiceBlock) -> Beside:
@@ -298,10 +314,10 @@ def beside(session: Session, block: InvoiceBlock) -> Beside:
     payments = block.payments
     for column, ids in id_columns(payments).items():
         told = {known: place for known, place in zip(ids, payments.invoices, strict=True) if known}
-        for value, number in _owners(session, column, list(told)):
+        for value, number, share_of in _owners(session, column, list(told)):
             place = told[value]
-            if block.numbers[place] != number:
-                what, hint = f"It belongs to {number} in the store.", "A payment belongs to one invoice."
+            if block.numbers[place] != number and block.numbers[place] not in _sharers(session, share_of):
+                what, hint = f"It belongs to {number} in the store.", ONE_INVOICE
                 line = block.lines[place]
                 problems.append(Problem(line, "payment_reference", value, "duplicate-payment", what, hint))
     problems += _other_owners(session, block)
@@ -309,7 +325,7 @@ def beside(session: Session, block: InvoiceBlock) -> Beside:
 
 
 def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
-    """An invoice at a provider is one invoice here: voided there, it is voided for this one alone."""
+    """A problem for each provider invoice that already belongs to another invoice: voiding it would void both."""
     places = {reference: place for place, reference in enumerate(block.references) if reference}
     query = select(InvoiceRow.invoice_reference, InvoiceRow.number)
     for some in chunked(list(places), AT_ONCE):
@@ -332,10 +348,23 @@ def _currencies(session: Session, numbers: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _owners(session: Session, name: str, references: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The provider payments among these that the store knows by this kind of id, each with its invoice's number."""
+def _sharers(session: Session, first_share: int | None) -> Sequence[str]:
+    """The invoices that have a share of a payment."""
+    if first_share is None:
+        return ()
+    query = select(InvoiceRow.number).join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
+    return session.exec(query.where(PaymentRow.share_of == first_share)).all()
+
+
+def _owners(session: Session, name: str, references: Sequence[str]) -> Iterator[tuple[str, str, int | None]]:
+    """The provider payments among these that the store knows by this kind of id, each with its invoice's number.
+
+    And the first share of those that pay several invoices.
+    """
     column = col(getattr(PaymentRow, name))
-    query = select(column, InvoiceRow.number).join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
+    query = select(column, InvoiceRow.number, PaymentRow.share_of).join(
+        InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id)
+    )
     for some in chunked(references, AT_ONCE):
         yield from session.exec(query.where(among(column)), params={AMONG: some})
 

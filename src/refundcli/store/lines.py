@@ -1,4 +1,4 @@
-"""Payments and refunds as bare lines, for comparisons that pass a million of them."""
+"""Read short summaries of payments and refunds, for comparisons over a million of them."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache

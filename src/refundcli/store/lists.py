@@ -45,7 +45,7 @@ def invoice_rows(session: Session, wanted: "InvoiceFilter") -> Sequence[Any]:
 
 def _of_payments(wanted: "InvoiceFilter") -> Iterator[ColumnElement[bool]]:
     if wanted.disputed:
-        # In parentheses: it is an OR, and stands beside other conditions.
+        # In parentheses, because it is an OR among other conditions.
         yield sql.and_(sql.text(f"({DISPUTED.text})"))
     if wanted.processing:
         yield sql.and_(PROCESSING)

@@ -1,6 +1,6 @@
-"""Numbers of credit notes: counted in the transaction that uses them, so that none is lost or given twice (I9).
+"""Numbers of credit notes: counted in the transaction that uses them, so that none is skipped or used twice (I9).
 
-The format is kept in the store from its first number on: another one in somebody's settings does not change the series.
+The store keeps the format from its first number on, so another format in the settings does not change the series.
 """
 
 from datetime import date
@@ -25,7 +25,7 @@ def next_numbers(session: Session, on: date, number_format: str, count: int) -> 
 
 
 def pinned_format(session: Session, number_format: str) -> str:
-    """How these books number credit notes: as before, or like this from now on."""
+    """The stored format; without one, stores `number_format` and returns it."""
     kept = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
     if kept:
         return str(kept)
@@ -34,7 +34,7 @@ def pinned_format(session: Session, number_format: str) -> str:
 
 
 def check_next_number(session: Session, on: date) -> None:
-    """The next number is free, so that no answer of a provider is lost for it later. Raises NumberTaken."""
+    """Check that the next number is free, so that the provider's answer can be recorded later. Raises NumberTaken."""
     kept = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
     if not kept:
         return
@@ -45,7 +45,7 @@ def check_next_number(session: Session, on: date) -> None:
 
 
 def _series(number_format: str, on: date) -> str:
-    """A series starts again each year where its numbers tell the year."""
+    """The counter's name. A format with the year starts a new series each year."""
     return f"credit_note:{on.year}" if "{year" in number_format else "credit_note"
 
 

@@ -64,7 +64,7 @@ def identity_of(payment: NewPayment) -> dict[str, str | None]:
     """The columns that say which payment it is. An id stands in the column of its kind, where it is unique."""
     columns: dict[str, str | None] = {"provider": payment.provider or "", **dict.fromkeys(ID_COLUMNS)}
     if id_of(payment):
-        columns[_kind(payment.provider, payment.reference)] = payment.reference
+        columns[id_column(payment.provider, payment.reference)] = payment.reference
     if payment.charge:
         columns["charge"] = payment.charge
     return columns
@@ -77,7 +77,7 @@ def id_columns(payments: PaymentColumns) -> dict[str, list[str | None]]:
         zip(payments.providers, payments.references, payments.charges, strict=True)
     ):
         if provider and reference:
-            columns[_kind(provider, reference)][place] = reference
+            columns[id_column(provider, reference)][place] = reference
         if charge:
             columns["charge"][place] = charge
     return columns
@@ -97,7 +97,8 @@ def ids_of(row: PaymentRow) -> tuple[str, ...]:
     return tuple(known for column in ID_COLUMNS if (known := getattr(row, column)))
 
 
-def _kind(provider: str | None, reference: str) -> str:
+def id_column(provider: str | None, reference: str) -> str:
+    """The column of an id of this kind."""
     if provider == Provider.ADYEN:
         return "psp_reference"
     return "payment_intent" if reference.startswith("pi_") else "charge"
@@ -128,7 +129,7 @@ def _nothing_contradicts(payment: NewPayment, row: PaymentRow) -> bool:
         return same_provider or _amounts_agree(payment, row)
     return (
         same_provider
-        and getattr(row, _kind(payment.provider, payment.reference)) is None
+        and getattr(row, id_column(payment.provider, payment.reference)) is None
         and _amounts_agree(payment, row)
     )
 
@@ -140,5 +141,7 @@ def _amounts_agree(payment: NewPayment, row: PaymentRow) -> bool:
 
 def _corrects(payment: NewPayment, row: PaymentRow) -> bool:
     """Another id for the same money, of which nothing has moved and which nobody disputes."""
+    if row.share_of is not None:
+        return False
     same_money = (payment.captured, payment.returned_elsewhere) == (row.allocated, row.returned_elsewhere)
     return bool(id_of(payment)) and same_money and not (row.reserved or row.refunded or row.dispute)

@@ -1,4 +1,4 @@
-"""What a file may change of a payment that the store knows: a rule for each thing, and what is kept is said."""
+"""What an import may change of a stored payment and its dispute: one rule for each column, and why one is unchanged."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from refundcli.services.ports import NewPayment
 from refundcli.store.payment_matching import ID_COLUMNS, KnownPayment, all_ids_of, id_of, identity_of, ids_of
 from refundcli.store.tables import PaymentRow
 
-# The status of a dispute that only an import tells of.
+# The status of a placeholder: a dispute that is known from an import only.
 IMPORTED = "imported"
 # A decided dispute is not undone by a file that does not know it yet; a won one may open again.
 _DISPUTE_MAY_BECOME: dict[str, tuple[Dispute, ...]] = {
@@ -51,7 +51,7 @@ def payment_values(payment: NewPayment) -> dict[str, Any]:
 
 
 def lost_at_first(dispute: str, amount: int | None, captured: int) -> int:
-    """What a payment that is new here lost to a dispute: all of it where the import does not say how much."""
+    """What a new payment lost to a dispute, in minor units: all of it if the import gives no amount."""
     if dispute != Dispute.LOST:
         return 0
     return captured if amount is None else amount
@@ -71,12 +71,12 @@ def payment_news(known: KnownPayment) -> tuple[dict[str, Any], list[str]]:
 def dispute_news(
     payment: NewPayment, captured: Money, disputes: Sequence[DisputeRecord]
 ) -> DisputeRecord | Kept | None:
-    """The dispute as the file tells of it: new, or the only one there is, changed. None where nothing changes."""
+    """The dispute to write for the file's row, new or changed; None if nothing changes, Kept if the store's stays."""
     known = disputes[0] if len(disputes) == 1 else None
     if len(disputes) > 1:
         together = most_severe(disputes)
         same = payment.dispute in (Dispute.NONE, together)
-        return None if same else Kept("its disputes are known one by one")
+        return None if same else Kept("the store has several disputes of it")
     before = most_severe(disputes)
     if payment.dispute is Dispute.NONE and before is Dispute.NONE:
         return None
@@ -88,11 +88,11 @@ def dispute_news(
     if known.reported_at is not None and _is_less(payment.dispute, amount, known):
         return Kept("the provider reported its dispute as open, and over more" if amount else "its dispute is open")
     if before is Dispute.LOST and amount is None and known.status != IMPORTED:
-        # The provider has reported how much; a file that does not say it knows no better.
+        # The provider has reported the amount, and the file has none.
         return None
     if before is Dispute.LOST and amount is not None and amount < (known.amount or captured):
-        # What was lost is at least what it was known to be (R11); without an amount it is all.
-        return Kept("the file has less taken by the lost dispute than the store knows")
+        # An import never lowers what was lost (R11); without an amount it is the whole payment.
+        return Kept("the file has a smaller amount for the lost dispute than the store")
     if payment.dispute is Dispute.LOST:
         return replace(known, state=DisputeState.LOST, status=IMPORTED, amount=amount)
     return replace(known, state=DisputeState(payment.dispute.value), amount=amount or known.amount)
@@ -106,7 +106,7 @@ def _is_less(dispute: Dispute, amount: Money | None, known: DisputeRecord) -> bo
 
 
 def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
-    """A dispute that only an import tells of: its first report by the provider fills it in."""
+    """A dispute known from an import only; the provider's first report of it fills it in."""
     return DisputeRecord(
         id=0,
         payment_id=0,
@@ -123,11 +123,29 @@ def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
 
 def _news(known: KnownPayment) -> News:
     told, row = known.told, known.row
+    if row.share_of is not None:
+        yield from _news_of_share(told, row)
+        return
     yield from _captured(told, row)
     yield from _returned_elsewhere(told, row)
     yield from _auto_refundable(told, row)
     yield from _identity(told, row, corrects=known.corrects)
     yield "processing", told.processing
+    yield "method", told.method or row.method
+    yield "paid_on", told.paid_on or row.paid_on
+
+
+def _news_of_share(told: NewPayment, row: PaymentRow) -> News:
+    """What a file says of a payment that pays several invoices, the provider knows better: only it knows the shares."""
+    if told.captured != row.allocated:
+        yield Kept("its share of the payment is known from the provider")
+    if told.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
+        yield Kept("refunded_amount is read only when a payment is new")
+    yield from _auto_refundable(told, row)
+    ids = ids_of(row)
+    if row.share_of == row.id and not set(all_ids_of(told)).isdisjoint(ids):
+        unknown = {name: known for name, known in identity_of(told).items() if name in ID_COLUMNS and known}
+        yield from ((name, known) for name, known in unknown.items() if getattr(row, name) is None)
     yield "method", told.method or row.method
     yield "paid_on", told.paid_on or row.paid_on
 

@@ -1,6 +1,6 @@
-"""What stands beside payments: their disputes, and the provider updates that block their refund."""
+"""What stands beside payments: their disputes, other shares, and the provider updates that block their refund."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sql
@@ -8,7 +8,9 @@ from sqlmodel import Session, SQLModel
 
 from refundcli.domain.currencies import currency
 from refundcli.domain.dispute import DisputeRecord
-from refundcli.domain.invoice import Unreviewed
+from refundcli.domain.invoice import OtherShare, Unreviewed
+from refundcli.domain.money import Money
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.provider_news import EventSource, EventState
 from refundcli.store import tables  # noqa: F401 (the metadata is filled by it)
@@ -40,58 +42,122 @@ _UNREVIEWED = (
     .where(among(_LINK.c.reference), _EVENT.c.state.in_([state.value for state in _OPEN_STATES]))
     .order_by(_EVENT.c.id)
 )
-# Where the three ids of a payment stand among PAYMENT_COLUMNS, and its provider.
+# The positions of these columns in PAYMENT_COLUMNS.
 _NAMES = [column.name for column in PAYMENT_COLUMNS]
 _IDS = [_NAMES.index(name) for name in ("payment_intent", "charge", "psp_reference")]
-_PROVIDER, _ID, _DISPUTED = (_NAMES.index(name) for name in ("provider", "id", "dispute"))
+_PROVIDER, _ID, _DISPUTED, _SHARE_OF = (_NAMES.index(name) for name in ("provider", "id", "dispute", "share_of"))
+_GIVEN = [_NAMES.index(name) for name in ("reserved", "refunded", "returned_elsewhere")]
+_ALLOCATED, _OPENING_RETURNED, _OPENING_AT = (
+    _NAMES.index(name) for name in ("allocated", "opening_returned", "opening_at")
+)
+_SHARES = (
+    sql.select(*PAYMENT_COLUMNS, _INVOICE.c.number)
+    .join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
+    .where(among(_PAYMENT.c.share_of))
+    .order_by(_PAYMENT.c.id)
+)
 
 
 def has_provider(payment: Sequence[Any]) -> bool:
-    """Was it taken through a provider? From PAYMENT_COLUMNS."""
+    """Was the payment taken through a provider? `payment` is a row of PAYMENT_COLUMNS."""
     return bool(payment[_PROVIDER])
 
 
 def may_be_disputed(payment: Sequence[Any]) -> bool:
-    """May it have disputes? A closed inquiry leaves no mark on the payment, and only a provider reports one."""
+    """May it have disputes? Yes if a provider or an import could have reported one."""
     return bool(payment[_PROVIDER] or payment[_DISPUTED])
 
 
 def disputes_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[DisputeRecord]]:
-    """By payment, from PAYMENT_COLUMNS, in the order in which they came to be known."""
-    return disputes_by_payment(session, [row[_ID] for row in payments])
+    """By payment, from PAYMENT_COLUMNS, in the order in which they came to be known; all shares have the same."""
+    homes = {row[_ID]: row[_SHARE_OF] or row[_ID] for row in payments}
+    found = disputes_by_payment(session, list(set(homes.values())))
+    return {payment: found[home] for payment, home in homes.items() if home in found} if found else {}
 
 
 def disputes_by_payment(session: Session, payment_ids: Sequence[int]) -> dict[int, list[DisputeRecord]]:
-    """The same by the payments' ids."""
-    found: dict[int, list[DisputeRecord]] = {}
+    """The disputes of the payments with these ids, in the order in which they were stored."""
+    disputes: dict[int, list[DisputeRecord]] = {}
     for start in range(0, len(payment_ids), AT_ONCE):
         for row in session.execute(_DISPUTES, {AMONG: payment_ids[start : start + AT_ONCE]}):
             record = dispute_of(row, currency(row.of_currency))
-            found.setdefault(record.payment_id, []).append(record)
-    return found
+            disputes.setdefault(record.payment_id, []).append(record)
+    return disputes
 
 
 def unreviewed_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[Unreviewed]]:
     """By payment, from PAYMENT_COLUMNS: the updates that are stored and not applied, oldest first (R13)."""
-    owners = {(row[_PROVIDER], row[place]): row[_ID] for row in payments for place in _IDS if row[place]}
+    owners: dict[tuple[str, str], list[int]] = {}
+    for payment in payments:
+        for place in _IDS:
+            if payment[place]:
+                owners.setdefault((payment[_PROVIDER], payment[place]), []).append(payment[_ID])
     references = list({reference for _, reference in owners})
-    found: dict[int, dict[int, Unreviewed]] = {}
+    by_payment: dict[int, dict[int, Unreviewed]] = {}
     for start in range(0, len(references), AT_ONCE):
         for row in session.execute(_UNREVIEWED, {AMONG: references[start : start + AT_ONCE]}):
-            owner = owners.get((row.provider, row.reference))
-            if owner is not None:
-                found.setdefault(owner, {})[row.id] = _unreviewed(row)
-    return {owner: list(updates.values()) for owner, updates in found.items()}
+            for owner in owners.get((row.provider, row.reference), ()):
+                by_payment.setdefault(owner, {})[row.id] = _unreviewed(row)
+    return {owner: list(updates.values()) for owner, updates in by_payment.items()}
+
+
+def shared_payments(payments: Sequence[Sequence[Any]]) -> list[int]:
+    """The first shares, by their ids, of those that pay several invoices; from PAYMENT_COLUMNS."""
+    return list({row[_SHARE_OF] for row in payments if row[_SHARE_OF] is not None})
+
+
+def shares_by_payment(session: Session, first_shares: Sequence[int]) -> dict[int, list[Any]]:
+    """By the first share, all shares: PAYMENT_COLUMNS and the invoice's number, the provider's ids on each."""
+    found: dict[int, list[Any]] = {}
+    for start in range(0, len(first_shares), AT_ONCE):
+        for row in session.execute(_SHARES, {AMONG: first_shares[start : start + AT_ONCE]}):
+            found.setdefault(row[_SHARE_OF], []).append(row)
+    for first, rows in found.items():
+        home = next(row for row in rows if row[_ID] == first)
+        found[first] = [_named_like(home, row) for row in rows]
+    return found
+
+
+def named_by_first_share(payment: Sequence[Any], shares: Mapping[int, Sequence[Any]]) -> Sequence[Any]:
+    """From PAYMENT_COLUMNS: the row with the provider's ids, which only the first share has."""
+    return _named_like(shares[payment[_SHARE_OF]][0], payment) if payment[_SHARE_OF] in shares else payment
+
+
+def _named_like(home: Sequence[Any], row: Sequence[Any]) -> tuple[Any, ...]:
+    values = list(row)
+    for place in _IDS:
+        values[place] = home[place]
+    return tuple(values)
+
+
+def other_shares_of(
+    payment: Sequence[Any], shares: Mapping[int, Sequence[Any]], code: str, refunds: Mapping[int, Sequence[Refund]]
+) -> list[OtherShare]:
+    """Those of the other invoices; `refunds` by payment."""
+    unit = currency(code)
+    return [
+        OtherShare(
+            payment_id=row[_ID],
+            invoice_number=row[-1],
+            allocated=Money(row[_ALLOCATED], unit),
+            given=Money(sum(row[place] for place in _GIVEN), unit),
+            refunds=tuple(refunds.get(row[_ID], ())),
+            opening_returned=Money(row[_OPENING_RETURNED], unit),
+            opening_at=row[_OPENING_AT],
+        )
+        for row in shares.get(payment[_SHARE_OF], ())
+        if row[_ID] != payment[_ID]
+    ]
 
 
 def _unreviewed(row: Any) -> Unreviewed:
-    waits = row.state == EventState.WAITING
+    is_waiting = row.state == EventState.WAITING
     return Unreviewed(
         event_id=row.id,
         provider=Provider(row.provider),
         word=row.kind,
-        why=row.note or ("not applied yet" if waits else row.state),
-        is_waiting=waits,
+        why=row.note or ("not applied yet" if is_waiting else row.state),
+        is_waiting=is_waiting,
         needs_a_person=row.state == EventState.UNREVIEWED,
         is_from_webhook=row.source == EventSource.WEBHOOK,
     )

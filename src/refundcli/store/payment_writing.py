@@ -1,5 +1,6 @@
-"""What providers report of payments, written: their disputes, their captures, and what follows for the sums."""
+"""Write what providers report about payments: disputes, captures, credits, and the sums that follow from them."""
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sql
@@ -19,13 +20,13 @@ from refundcli.store.writing import SqlWriting
 
 
 class SqlPaymentWriting(SqlWriting):
-    """One transaction that also writes what a provider reports of a payment."""
+    """A transaction that also writes what a provider reports about a payment."""
 
     # --- disputes ------------------------------------------------------------------------------------------
 
     def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, evidence: str) -> None:
         values: dict[str, Any] = {
-            "payment_id": payment.id,
+            "payment_id": payment.home_id,
             "provider": record.provider or "",
             "account": record.account,
             "reference": record.reference or None,
@@ -36,7 +37,7 @@ class SqlPaymentWriting(SqlWriting):
             "reported_at": record.reported_at,
         }
         if record.id:
-            known = next(each for each in payment.disputes if each.id == record.id)
+            known = next(dispute for dispute in payment.disputes if dispute.id == record.id)
             self._hits(update(DisputeRow).where(col(DisputeRow.id) == record.id).values(**values))
             before: dict[str, object] = {"dispute": known.state, "amount": str(known.amount or "")}
         else:
@@ -45,12 +46,12 @@ class SqlPaymentWriting(SqlWriting):
         after = {"dispute": record.state, "amount": str(record.amount or ""), "status": record.status}
         after |= {"reference": record.reference, "evidence": evidence}
         self._audit.write(f"dispute {record.state}", invoice.number, before, {k: v for k, v in after.items() if v})
-        self._count_disputes(payment.id)
+        self._count_disputes(payment.home_id)
         if record.reference and all(each.reference != record.reference for each in payment.disputes):
             self._link_events(payment, record)
 
     def _link_events(self, payment: Payment, record: DisputeRecord) -> None:
-        """Events that came before, and name this dispute and no payment, are about its payment (R13)."""
+        """Link earlier events that name only this dispute to its payment, so that they block it (R13)."""
         link, known = EventPaymentRow, aliased(EventPaymentRow)
         named = (
             sql.select(col(link.event_id), sql.literal(payment.reference))
@@ -65,12 +66,15 @@ class SqlPaymentWriting(SqlWriting):
         self._session.execute(insert(EventPaymentRow).from_select(["event_id", "reference"], named))
 
     def _count_disputes(self, payment_id: int) -> None:
-        """The most severe state, and what lost ones took that no record tells yet (R11)."""
+        """Update the payment's dispute state, and what it lost and is not recorded yet (R11)."""
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
         assert row
+        if row.share_of is not None:
+            self._count_shares(row.share_of)
+            return
         disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
-        lost_ones = [each for each in disputes if each.state is DisputeState.LOST]
-        taken = sum(row.allocated if each.amount is None else each.amount.minor for each in lost_ones)
+        lost = [dispute.amount for dispute in disputes if dispute.state is DisputeState.LOST]
+        taken = sum(row.allocated if amount is None else amount.minor for amount in lost)
         values = {"dispute": most_severe(disputes).value, "lost": max(0, taken - row.dispute_recorded)}
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**values))
 
@@ -79,7 +83,7 @@ class SqlPaymentWriting(SqlWriting):
     def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureNews, *, evidence: str) -> bool:
         known = self._session.exec(
             select(CaptureRow).where(
-                CaptureRow.payment_id == payment.id,
+                CaptureRow.payment_id == payment.home_id,
                 CaptureRow.provider == news.provider,
                 CaptureRow.account == news.account,
                 CaptureRow.reference == news.reference,
@@ -91,7 +95,7 @@ class SqlPaymentWriting(SqlWriting):
         if known:
             self._hits(update(CaptureRow).where(col(CaptureRow.id) == known.id).values(**values))
         else:
-            of = {"payment_id": payment.id, "provider": news.provider, "account": news.account}
+            of = {"payment_id": payment.home_id, "provider": news.provider, "account": news.account}
             self._session.execute(insert(CaptureRow).values(**of, reference=news.reference, **values))
         captured = self._captured_by_records(payment)
         if captured != payment.provider_captured:
@@ -103,19 +107,20 @@ class SqlPaymentWriting(SqlWriting):
     ) -> bool:
         if (captured, processing) == (payment.provider_captured, payment.processing):
             return False
-        if payment.provider_captured is None and captured == payment.allocated and processing == payment.processing:
+        is_first_report = payment.provider_captured is None and processing == payment.processing
+        if is_first_report and captured == payment.allocated_in_all:
             # It confirms what the books count: no change that anybody has to hear of.
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(captured=captured.minor))
+            self._update_shares(payment, captured=captured.minor)
             return False
         self._write_captured(invoice, payment, captured, processing, evidence)
         return True
 
     def _captured_by_records(self, payment: Payment) -> Money | None:
         """What the captures add up to; None while nothing speaks against the share that the books count."""
-        rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.id)).all()
+        rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id)).all()
         taken = sum(row.amount for row in rows if row.state == CaptureChange.ADDED)
         missing = sum(row.amount for row in rows if row.state != CaptureChange.ADDED)
-        share = payment.allocated
+        share = payment.allocated_in_all
         if not missing:
             return Money(taken, share.currency) if taken >= share.minor else None
         return Money(max(taken, share.minor - missing, 0), share.currency)
@@ -123,19 +128,30 @@ class SqlPaymentWriting(SqlWriting):
     def _write_captured(
         self, invoice: Invoice, payment: Payment, captured: Money | None, processing: bool, evidence: str
     ) -> None:
-        values = {"captured": captured.minor if captured else None, "processing": processing}
-        if captured is not None:
-            values["captured"] = captured.minor
-        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**values))
+        minor = captured.minor if captured is not None else None
+        self._update_shares(payment, captured=minor, processing=processing)
         before = {"captured": str(payment.provider_captured or ""), "processing": payment.processing}
-        after = {"captured": str(captured if captured is not None else ""), "processing": processing}
-        told = after | {"payment": payment.reference, "evidence": evidence}
-        self._audit.write("payment corrected", invoice.number, before, told)
+        after: dict[str, object] = {"captured": str("" if captured is None else captured), "processing": processing}
+        after |= {"payment": payment.reference, "evidence": evidence}
+        self._audit.write("payment corrected", invoice.number, before, after)
         self._update_invoice(invoice.id)
         self._reopen_or_pay(invoice)
+        for share in payment.other_shares:
+            other = self.invoice(share.invoice_number)
+            if other and other.id != invoice.id:
+                self._audit.write("payment corrected", other.number, before, after)
+                self._update_invoice(other.id)
+                self._reopen_or_pay(_as_before(other, payment))
+
+    def _update_shares(self, payment: Payment, **values: int | None) -> None:
+        """What is reported of the provider's payment holds for every share of it."""
+        of = col(PaymentRow.id) == payment.id
+        if payment.share_of is not None:
+            of = col(PaymentRow.share_of) == payment.share_of
+        self._hits(update(PaymentRow).where(of).values(**values))
 
     def _reopen_or_pay(self, invoice: Invoice) -> None:
-        """An invoice of which nothing was captured after all was never paid; captured again, it is (R9)."""
+        """Reopen a paid invoice if nothing was captured after all; mark it paid again if it was captured later (R9)."""
         row = self._session.get(InvoiceRow, invoice.id, populate_existing=True)
         assert row
         status = InvoiceStatus(row.status)
@@ -153,14 +169,14 @@ class SqlPaymentWriting(SqlWriting):
         )
         self._audit.write(f"invoice {status}", number, {"status": before}, {"status": status})
 
-    # --- other facts ---------------------------------------------------------------------------------------
+    # --- allocation, credit and loss -----------------------------------------------------------------------
 
     def note_share(self, invoice: Invoice, payment: Payment, share: Money) -> None:
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(allocated=share.minor))
         before, after = {"allocated": str(payment.allocated)}, {"allocated": str(share), "payment": payment.reference}
         self._audit.write("payment corrected", invoice.number, before, after)
         # A dispute without an amount is about the whole share.
-        self._count_disputes(payment.id)
+        self._count_disputes(payment.home_id)
         self._update_invoice(invoice.id)
 
     def note_unsupported(self, payment: Payment, why: str) -> None:
@@ -189,6 +205,13 @@ class SqlPaymentWriting(SqlWriting):
         return self._session.exec(query.where(PaymentRow.id == payment_id)).one()
 
 
+def _as_before(invoice: Invoice, reported: Payment) -> Invoice:
+    """Before what is reported now of a payment that it has a share of."""
+    was, home = reported.provider_captured, reported.home_id
+    payments = (replace(each, provider_captured=was) if each.home_id == home else each for each in invoice.payments)
+    return replace(invoice, payments=tuple(payments))
+
+
 def _rank(change: CaptureChange) -> int:
-    """Of two reports of one moment, that it was not taken holds."""
+    """Of two reports with the same date, the one that it was not captured holds."""
     return (CaptureChange.ADDED, CaptureChange.CANCELLED, CaptureChange.FAILED).index(change)

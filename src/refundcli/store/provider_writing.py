@@ -1,4 +1,4 @@
-"""What providers report, written: external refunds, failures and reversals, and the events themselves."""
+"""Write what providers report: external refunds, failures and reversals, and the events themselves."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports import Settlement
 from refundcli.services.provider_news import ACKNOWLEDGED, EventState, NewEvent, RefundNews, StoredEvent
-from refundcli.store.payment_writing import SqlPaymentWriting
 from refundcli.store.reading import REFUSED_DELIVERY
 from refundcli.store.rows import event_of, row_of
+from refundcli.store.share_writing import SqlShareWriting
 from refundcli.store.tables import (
     CounterRow,
     DisputeRow,
@@ -36,7 +36,7 @@ _EVENT_KEY = ("id", "provider", "account", "event_key")
 _REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 
 
-class SqlProviderWriting(SqlPaymentWriting):
+class SqlProviderWriting(SqlShareWriting):
     """One transaction that also takes down what a provider tells."""
 
     # --- refunds -------------------------------------------------------------------------------------------
@@ -88,9 +88,9 @@ class SqlProviderWriting(SqlPaymentWriting):
         return made
 
     def _id_of_external(self, news: RefundNews) -> str:
-        """The id that it bears at the provider, if it is one of ours that these books have forgotten.
+        """Its own id if it is a refund of ours that a restored backup lost, else a new id.
 
-        Then they were restored from a backup, and the request that made it is known again by this id when it comes.
+        A repeat of the request that made it is recognised by its own id.
         """
         forgotten = _REFUND_ID.fullmatch(news.refund_id) and self.refund(news.refund_id) is None
         return news.refund_id if forgotten else new_id("rf_", self._audit.at)
@@ -115,6 +115,7 @@ class SqlProviderWriting(SqlPaymentWriting):
             self._count_elsewhere(refund.payment_id)
             self._hold_what_came_back(refund.payment_id)
             self._update_invoice(refund.invoice_id)
+        self._count_shares_of([refund.payment_id])
         adopted = self.refund(refund.id)
         assert adopted
         self._draft_credit_note(adopted)
@@ -124,7 +125,7 @@ class SqlProviderWriting(SqlPaymentWriting):
     def match_external(self, external: Refund, record: Refund) -> None:
         reference, account = external.provider_reference, self._account_of(external)
         gone = update(RefundRow).where(col(RefundRow.id) == external.id)
-        # Its reference belongs to the record now; it stays as what it was, and is counted no more.
+        # Its reference belongs to the record now. The external refund stays in the history and no longer counts.
         values: dict[str, Any] = {"state": RefundState.REVERSED, "provider_reference": None, "undecided": False}
         values |= {"failure": f"is recorded as {record.id}", "updated_at": self._audit.at}
         self._hits(gone.values(**values))
@@ -145,8 +146,7 @@ class SqlProviderWriting(SqlPaymentWriting):
     def note_report(self, refund: Refund, report: Settlement) -> bool:
         if report.state is not refund.state:
             return False
-        told = (report.pending_reason, report.expires_at)
-        if told == (refund.pending_reason, refund.expires_at):
+        if (report.pending_reason, report.expires_at) == (refund.pending_reason, refund.expires_at):
             return False
         values = {"pending_reason": report.pending_reason, "expires_at": report.expires_at}
         self._hits(update(RefundRow).where(col(RefundRow.id) == refund.id).values(**values))
@@ -161,11 +161,11 @@ class SqlProviderWriting(SqlPaymentWriting):
         noted = update(RefundRow).where(col(RefundRow.id) == refund.id)
         self._hits(noted.values(succeeded_at=dated, updated_at=self._audit.at))
         after = {"succeeded_at": dated.isoformat(), "evidence": evidence}
-        self._audit.write("refund told as successful after it failed", refund.id, {}, after)
+        self._audit.write("refund reported as successful after it failed", refund.id, {}, after)
         return True
 
     def hold_failed(self, refund: Refund, *, evidence: str) -> bool:
-        """One that is external is counted in what is held of external refunds; ours needs room."""
+        """An external refund is counted among those that hold an amount; one of ours needs money left to reserve."""
         if not refund.holding and not refund.is_external and not self._hold(refund):
             return False
         held = update(RefundRow).where(col(RefundRow.id) == refund.id)
@@ -260,7 +260,7 @@ class SqlProviderWriting(SqlPaymentWriting):
         return len(new)
 
     def _payments_of_disputes(self, events: Sequence[NewEvent]) -> dict[str, str]:
-        """The payment's reference, by that of its dispute: an event of Adyen's may name only the dispute."""
+        """The payment's reference by its dispute's, because an Adyen event may name only the dispute."""
         named = {each for event in events if event.provider is Provider.ADYEN for each in event.payments}
         query = (
             select(DisputeRow.reference, PaymentRow.psp_reference)

@@ -1,6 +1,6 @@
-"""Questions to the books."""
+"""Read the books: invoices, refunds, events, losses and unreviewed updates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,13 +11,23 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.domain.closing import Closing
-from refundcli.domain.invoice import Invoice, Payment
-from refundcli.domain.money import zero
+from refundcli.domain.invoice import Invoice, OtherShare, Payment
+from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.services.vocabulary import CaptureChange
 from refundcli.store.many_values import AMONG, AT_ONCE, among
-from refundcli.store.payment_reading import disputes_of, has_provider, may_be_disputed, unreviewed_of
+from refundcli.store.payment_matching import id_column
+from refundcli.store.payment_reading import (
+    disputes_of,
+    has_provider,
+    may_be_disputed,
+    named_by_first_share,
+    other_shares_of,
+    shared_payments,
+    shares_by_payment,
+    unreviewed_of,
+)
 from refundcli.store.rows import (
     INVOICE_COLUMNS,
     NOTE_COLUMNS,
@@ -56,12 +66,13 @@ if TYPE_CHECKING:
         Account,
         AuditEntry,
         Beside,
+        Capture,
         CreditNoteFilter,
         EventFilter,
         InvoiceFilter,
         PaymentLine,
     )
-    from refundcli.services.provider_news import CaptureNews, StoredEvent
+    from refundcli.services.provider_news import StoredEvent
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _NOTE, _CLOSING = (
@@ -101,13 +112,33 @@ class SqlReading(SqlRunReading):
             disputed = [payment for of in payments.values() for payment in of if may_be_disputed(payment)]
             disputes = disputes_of(self._session, disputed)
             unreviewed = unreviewed_of(self._session, of_provider)
+            others = self._other_shares(rows, payments)
             made = _by_invoice(self._refunds(among(_REFUND.c.invoice_id), ids))
             asked = _by_invoice(self._closings(among(_CLOSING.c.invoice_id), ids))
             for row in rows:
                 of = payments.get(row[0], ())
-                invoice = invoice_of(row, of, made.get(row[0], ()), asked.get(row[0], ()), disputes, unreviewed)
+                invoice = invoice_of(row, of, made.get(row[0], ()), asked.get(row[0], ()), disputes, unreviewed, others)
                 found[row[1]] = (invoice, _facts(row, of))
         return found
+
+    def _other_shares(
+        self, invoices: Sequence[Any], payments: Mapping[int, Sequence[Any]]
+    ) -> dict[int, list[OtherShare]]:
+        """By payment, for those that pay several invoices."""
+        first_shares = shared_payments([payment for of in payments.values() for payment in of])
+        if not first_shares:
+            return {}
+        shares = shares_by_payment(self._session, first_shares)
+        ids = [row[1] for of in shares.values() for row in of]
+        refunds: dict[int, list[Refund]] = {}
+        for refund in self._refunds(among(_REFUND.c.payment_id), ids):
+            refunds.setdefault(refund.payment_id, []).append(refund)
+        codes = {row[0]: row[4] for row in invoices}
+        return {
+            payment[1]: other_shares_of(payment, shares, codes[invoice], refunds)
+            for invoice, of in payments.items()
+            for payment in of
+        }
 
     def payment_of_dispute(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
         query = (
@@ -122,22 +153,14 @@ class SqlReading(SqlRunReading):
         payments = [p for p in invoice.payments if found and p.id == found[1]] if invoice else []
         return (invoice, payments[0]) if invoice and payments else None
 
-    def is_captured_in_full(self, payment: Payment) -> bool:
-        query = select(func.coalesce(func.sum(CaptureRow.amount), 0))
-        taken = query.where(CaptureRow.payment_id == payment.id, CaptureRow.state == CaptureChange.ADDED)
-        return int(self._session.exec(taken).one()) >= payment.allocated.minor
+    def captures(self, payment: Payment) -> "dict[str, Capture]":
+        from refundcli.services.ports import Capture
 
-    def contradicts_captures(self, payment: Payment, news: "CaptureNews") -> bool:
-        rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.id)).all()
-        if any(row.reference == news.reference for row in rows):
-            return False
-        added = [row for row in rows if row.state == CaptureChange.ADDED]
-        if news.change is CaptureChange.ADDED:
-            later = (row for row in rows if row.state == CaptureChange.FAILED and row.reported_at > news.at)
-            covered = sum(row.amount for row in added) + news.amount.minor >= payment.allocated.minor
-            return covered and any(row.amount == news.amount.minor for row in later)
-        earlier = sum(row.amount for row in added if row.reported_at <= news.at)
-        return news.after_success and earlier >= payment.allocated.minor
+        unit = payment.allocated.currency
+        rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id))
+        return {
+            row.reference: Capture(CaptureChange(row.state), Money(row.amount, unit), row.reported_at) for row in rows
+        }
 
     def losses(self) -> list[Invoice]:
         query = select(InvoiceRow.number).where(col(InvoiceRow.id).in_(sql.select(_PAYMENT.c.invoice_id).where(LOSS)))
@@ -201,12 +224,15 @@ class SqlReading(SqlRunReading):
                 col(PaymentRow.psp_reference) == reference,
             )
         )
+        # A payment that pays several invoices is named on its first share alone.
+        first = by_payment.with_only_columns(col(PaymentRow.share_of)).where(col(PaymentRow.share_of).is_not(None))
+        by_share = select(PaymentRow.invoice_id).where(col(PaymentRow.share_of).in_(first))
         by_refund = select(RefundRow.invoice_id).where(
             or_(col(RefundRow.id) == reference, col(RefundRow.provider_reference) == reference)
         )
         by_note = select(CreditNoteRow.invoice_id).where(CreditNoteRow.number == reference)
         by_closing = select(ClosingRow.invoice_id).where(ClosingRow.id == reference)
-        ids = by_payment.union(by_refund, by_note, by_closing)
+        ids = by_payment.union(by_share, by_refund, by_note, by_closing)
         query = select(InvoiceRow.number).where(
             or_(col(InvoiceRow.id).in_(ids), col(InvoiceRow.invoice_reference) == reference)
         )
@@ -240,6 +266,9 @@ class SqlReading(SqlRunReading):
             for refund in self._refunds(among(_REFUND.c.request_key), request_keys[start : start + AT_ONCE]):
                 found.setdefault(refund.request_key, []).append(refund)
         return found
+
+    def refunds_of_payments(self, payments: Sequence[PaymentRow]) -> list[Refund]:
+        return self._refunds(col(RefundRow.payment_id).in_([payment.id for payment in payments]))
 
     def refunds_in(self, *states: RefundState) -> list[Refund]:
         return self._refunds(col(RefundRow.state).in_(states))
@@ -284,6 +313,16 @@ class SqlReading(SqlRunReading):
                 owners |= {str(reference): number for reference, number in rows}
         found = self.invoices_by_number(sorted(set(owners.values())))
         return {reference: found[number] for reference, number in owners.items()}
+
+    def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
+        found: dict[str, tuple[str, int]] = {}
+        for reference in references:
+            column = col(getattr(PaymentRow, id_column(provider, reference)))
+            query = select(InvoiceRow.number, PaymentRow.id).where(column == reference)
+            row = self._session.exec(query.join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))).first()
+            if row:
+                found[reference] = (row[0], row[1] or 0)
+        return found
 
     def payment_lines(self, provider: Provider, references: Sequence[str]) -> "dict[str, PaymentLine]":
         from refundcli.store import lines
@@ -410,7 +449,11 @@ class SqlReading(SqlRunReading):
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""
         payments: dict[int, list[Any]] = {}
-        for payment in self._session.execute(_PAYMENTS_OF, {AMONG: invoice_ids}):
+        found = self._session.execute(_PAYMENTS_OF, {AMONG: invoice_ids}).all()
+        first_shares = shared_payments(found)
+        shares = shares_by_payment(self._session, first_shares) if first_shares else {}
+        for row in found:
+            payment = named_by_first_share(row, shares) if shares else row
             payments.setdefault(payment[0], []).append(payment)
         return payments
 

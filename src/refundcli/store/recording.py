@@ -1,4 +1,4 @@
-"""Records of refunds made elsewhere, written and taken back in sets: a file of a million is as sound as one typed."""
+"""Write and undo records of refunds made by other means, many at once, each within its payment's bound (I1)."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -28,13 +28,13 @@ _TAKE = (
     "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?, lost = lost - ?"  # noqa: S608
     f" WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= {CAPTURED}"
 )
-# In doubt which of several records of a chargeback stood for a dispute, more of it counts as lost again.
+# If it is unclear which of several chargeback records belongs to a dispute, more of the dispute counts as lost again.
 _GIVE = (
     "UPDATE payment SET refunded = refunded - ?,"
     " dispute_recorded = CASE WHEN dispute_recorded > ? THEN dispute_recorded - ? ELSE 0 END"
     " WHERE id = ? AND refunded >= ?"
 )
-# What disputes took by now, which may be less than when it was recorded, or more (R11).
+# What disputes have taken by now may be less or more than when it was recorded (R11).
 _LOSE = (
     f"UPDATE payment SET lost = CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded"  # noqa: S608
     f" THEN {TAKEN_BY_DISPUTES} - dispute_recorded ELSE 0 END WHERE id = ?"

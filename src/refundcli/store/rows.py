@@ -14,7 +14,7 @@ from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunS
 from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
-from refundcli.domain.invoice import Invoice, Payment, Unreviewed
+from refundcli.domain.invoice import Invoice, OtherShare, Payment, Unreviewed
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, OutOfBand, Refund, Sending, WireRequest
@@ -57,6 +57,7 @@ PAYMENT_COLUMNS: tuple[Any, ...] = tuple(
         "invoice_id", "id", "provider", "method", "payment_intent", "charge", "psp_reference", "reference", "allocated",
         "captured", "reserved", "refunded", "returned_elsewhere", "auto_refundable", "processing", "dispute", "lost",
         "dispute_recorded", "credited", "unsupported", "loss_acknowledged", "paid_on", "opening_returned", "opening_at",
+        "share_of",
     )
 )  # fmt: skip
 _PROVIDERS: dict[str, Provider | None] = {"": None, **{provider.value: provider for provider in Provider}}
@@ -72,12 +73,13 @@ def payment_of(
     unit: Currency,
     disputes: Sequence[DisputeRecord] = (),
     unreviewed: Sequence[Unreviewed] = (),
+    other_shares: Sequence[OtherShare] = (),
 ) -> Payment:
     """From PAYMENT_COLUMNS."""
     (
         _, id_, provider, method, intent, charge, psp_reference, reference, allocated, captured, reserved, refunded,
         elsewhere, auto_refundable, processing, dispute, lost, dispute_recorded, credited, unsupported, loss_known,
-        paid_on, opening_returned, opening_at,
+        paid_on, opening_returned, opening_at, share_of,
     ) = row  # fmt: skip
     ids = (intent, charge, psp_reference, reference)
     return Payment(
@@ -103,6 +105,8 @@ def payment_of(
         paid_on=paid_on,
         opening_returned=Money(opening_returned, unit),
         opening_at=opening_at,
+        share_of=share_of,
+        other_shares=tuple(other_shares),
     )
 
 
@@ -113,6 +117,7 @@ def invoice_of(
     closings: Sequence[Closing] = (),
     disputes: Mapping[int, Sequence[DisputeRecord]] | None = None,
     unreviewed: Mapping[int, Sequence[Unreviewed]] | None = None,
+    other_shares: Mapping[int, Sequence[OtherShare]] | None = None,
 ) -> Invoice:
     """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment; the rest by the payment's id."""
     (
@@ -120,6 +125,7 @@ def invoice_of(
         subscription,
     ) = row  # fmt: skip
     unit = currency(code)
+    beside: Any = (disputes or {}, unreviewed or {}, other_shares or {})
     return Invoice(
         id=id_,
         number=number,
@@ -133,12 +139,7 @@ def invoice_of(
         invoice_reference=reference or "",
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
-        payments=tuple(
-            [
-                payment_of(payment, unit, (disputes or {}).get(payment[1], ()), (unreviewed or {}).get(payment[1], ()))
-                for payment in payments
-            ]
-        ),
+        payments=tuple([payment_of(payment, unit, *(of.get(payment[1], ()) for of in beside)) for payment in payments]),
         refunds=tuple(refunds),
         closings=tuple(closings),
     )

@@ -27,11 +27,13 @@ class SqlRunWriting(SqlClosingWriting):
 
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
         Recording(self._session, self._audit).record(records, on=on, number_format=number_format)
+        self._count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
 
     def take_back_records(self, records: Sequence[Record], *, memo: str) -> None:
         Recording(self._session, self._audit).take_back(records, memo=memo)
         self._session.expire_all()
         payments = [record.refund.payment_id for record in records]
+        self._count_shares_of(payments)
         theirs_too = select(RefundRow.payment_id).where(
             col(RefundRow.payment_id).in_(payments), RefundRow.kind == RefundKind.EXTERNAL
         )

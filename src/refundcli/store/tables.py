@@ -28,7 +28,7 @@ from sqlmodel import Field, SQLModel, col
 BigId = BigInteger().with_variant(Integer, "sqlite")
 # Which payments an index holds. A query is answered from it only where it says the very same.
 THROUGH_PROVIDER = text("provider <> ''")
-# What a payment gives at most: its share, or what was captured of it where that is known to be less.
+# The most that a payment can refund: its share, or what was captured if that is known to be less (I1).
 CAPTURED = "CASE WHEN captured < allocated THEN captured ELSE allocated END"
 # Could give something now: as `Payment.refundable`, without those that must wait (R10, R11).
 MONEY_LEFT = text(
@@ -36,14 +36,14 @@ MONEY_LEFT = text(
     " AND dispute <> 'open' AND dispute <> 'unknown' AND NOT processing"
 )
 DISPUTED, PROCESSING = text("dispute = 'open' OR dispute = 'unknown'"), text("processing")
-# What lost disputes took of a payment; all of it where nobody said how much (R11).
+# What lost disputes took of a payment; all of it if no amount was reported (R11).
 TAKEN_BY_DISPUTES = (
     "(SELECT coalesce(sum(coalesce(d.amount, payment.allocated)), 0) FROM dispute d"
     " WHERE d.payment_id = payment.id AND d.state = 'lost')"
 )
-# More is out than was taken: a capture that failed, or a dispute, after a refund (I13).
+# More was refunded and lost than was captured: a capture that failed, or a dispute, after a refund (I13).
 LOSS = text(f"refunded + returned_elsewhere + lost > {CAPTURED}")
-# Reported as done, and taken back by anyone but the operator, until a person knows (R14).
+# A refund that failed or was reversed after it was accepted, until a person acknowledges it (R14).
 NEEDS_ACKNOWLEDGEMENT = text("came_back_at IS NOT NULL AND acknowledged_at IS NULL")
 
 
@@ -135,7 +135,7 @@ class InvoiceRow(Row, table=True):
         ),
         Index("ix_invoice_status_number", "status", "number"),
         Index("ix_invoice_customer_number", "customer", "number"),
-        # An invoice at a provider is one invoice here.
+        # A provider's invoice belongs to one invoice.
         Index(
             "ux_invoice_reference",
             "invoice_reference",
@@ -168,8 +168,8 @@ class PaymentRow(Row, table=True):
     __tablename__ = "payment"
     __table_args__ = (
         CheckConstraint("allocated >= 0 AND returned_elsewhere >= 0", name="payment_not_negative"),
-        # No payment gives back more than its share (I1), whatever the program above does. What the provider reports
-        # is not bounded by it: the books must be able to record a capture that fails after the refund.
+        # No payment refunds more than its share (I1), whatever the program above does. `captured` is no part of this
+        # bound, because the books must be able to record a capture that fails after the refund.
         CheckConstraint(
             "reserved >= 0 AND refunded >= 0 AND reserved + refunded <= allocated",
             name="payment_never_over_refunded",
@@ -184,6 +184,7 @@ class PaymentRow(Row, table=True):
         Index("ix_payment_disputed", "invoice_id", sqlite_where=DISPUTED),
         Index("ix_payment_processing", "invoice_id", sqlite_where=PROCESSING),
         Index("ix_payment_loss", "invoice_id", sqlite_where=LOSS),
+        Index("ix_payment_share_of", "share_of", sqlite_where=text("share_of IS NOT NULL")),
     )
 
     id: int | None = _key()
@@ -207,22 +208,25 @@ class PaymentRow(Row, table=True):
     dispute_recorded: int = _minor()
     # Given to the customer's balance at the provider, for other invoices.
     credited: int = _minor()
-    # How much more than it took is out, as far as a person knows of it.
+    # The loss that a person has acknowledged.
     loss_acknowledged: int = _minor()
     # Why the provider's payment cannot be refunded from here, as the provider was last asked.
     unsupported: str = _text()
     auto_refundable: bool = False
     processing: bool = False
-    # The most severe of its disputes, kept by whatever changes one of them (R11).
+    # The most severe state of its disputes, updated with each of them (R11).
     dispute: str = _text()
     # What an import told as given back, and when: refunds seen elsewhere from before then are in it.
     opening_returned: int = _minor()
     opening_at: datetime | None = _time(nullable=True)
     paid_on: date | None = None
+    # Where one provider payment pays several invoices: the first of its shares, for each of them and for itself. The
+    # provider's ids, the disputes and the captures are the first share's alone. NULL for every other payment.
+    share_of: int | None = _parent("payment.id", nullable=True, index=False)
 
 
 class DisputeRow(Row, table=True):
-    """One dispute of one payment. A placeholder has no reference: nobody but an import told of it."""
+    """One dispute of one payment. A placeholder has no reference: it is known from an import only."""
 
     __tablename__ = "dispute"
     __table_args__ = (
@@ -251,7 +255,7 @@ class DisputeRow(Row, table=True):
 
 
 class CaptureRow(Row, table=True):
-    """One capture of a payment, or that there was none, as its provider reported it last."""
+    """One capture of a payment, or its failure, as the provider reported it last."""
 
     __tablename__ = "capture"
     __table_args__ = (
@@ -336,12 +340,12 @@ class RefundRow(Row, table=True):
     # the provider sent it again by itself: a person must look (R14).
     succeeded_at: datetime | None = _time(nullable=True)
     failed_at: datetime | None = _time(nullable=True)
-    # What of it came back; the credit note stays.
+    # The part of it that was returned; the credit note stays.
     reversed_amount: int = _minor()
-    # Failed, and its amount stays reserved: until somebody acknowledges it, or until that time.
+    # Failed, and its amount stays reserved until it is acknowledged, or until that time.
     holding: bool = False
     hold_until: datetime | None = _time(nullable=True)
-    # An external refund that may be one that was recorded by hand: reserved until it is matched or adopted.
+    # An external refund that may be recorded by hand too: reserved until it is matched or adopted.
     undecided: bool = False
     dispute_decision: str = _text()
     # How money was returned that this program did not move.

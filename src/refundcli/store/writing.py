@@ -1,14 +1,18 @@
-"""Changes to the books. Each is guarded by its own statement and leaves one audit entry (I10)."""
+"""Write refunds and credit notes. Each change is one guarded statement and one audit entry (I10).
+
+`_RESERVE` is the bound on what a payment can refund (I1).
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, Executable, Update, bindparam, func, insert, select, update
+from sqlalchemy import CursorResult, Executable, Update, bindparam, func, insert, or_, select, update
 from sqlmodel import Session, SQLModel, col
 
 from refundcli.domain.currencies import currency
+from refundcli.domain.dispute import most_severe
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Invoice, Payment, status_after
 from refundcli.domain.money import Money
@@ -22,12 +26,15 @@ from refundcli.domain.statuses import (
     may_become,
 )
 from refundcli.services.invoice_block import InvoiceBlock, block_of
-from refundcli.services.ports import ImportCounts, NewInvoice, Settlement
+from refundcli.services.ports import ImportCounts, NewInvoice, Settlement, WouldContradict
 from refundcli.store.audit import AuditTrail
 from refundcli.store.importing import Importer
+from refundcli.store.many_values import AMONG, AT_ONCE, among
 from refundcli.store.numbering import check_next_number, next_numbers
+from refundcli.store.payment_reading import disputes_by_payment
 from refundcli.store.reading import SqlReading
 from refundcli.store.rows import facts_of, refund_values
+from refundcli.store.share_counting import share_rows, sums_of, taken_by_disputes
 from refundcli.store.tables import (
     CAPTURED_SHARE,
     InvoiceRow,
@@ -48,7 +55,9 @@ class SqlWriting(SqlReading):
 
     def reserve(self, payment: Payment, amount: Money) -> bool:
         """Over-refund is impossible by this statement, whoever else is at work (I1)."""
-        return self._changes(_RESERVE, of_id=payment.id, amount=amount.minor)
+        if payment.share_of is None:
+            return self._changes(_RESERVE, of_id=payment.id, amount=amount.minor)
+        return self._changes(_RESERVE_SHARE, of_id=payment.id, of_first=payment.share_of, amount=amount.minor)
 
     # --- refunds -------------------------------------------------------------------------------------------
 
@@ -145,9 +154,14 @@ class SqlWriting(SqlReading):
             return
         reserved = (after.holds_reservation - before.holds_reservation) * after.counted.minor
         refunded = _refunded(after) - _refunded(before)
-        if reserved or refunded:
-            self._changes(_MOVE_SUMS, of_id=after.payment_id, to_reserved=reserved, to_refunded=refunded)
-        if reserved + refunded < 0:
+        if not (reserved or refunded):
+            return
+        values = {"of_id": after.payment_id, "to_reserved": reserved, "to_refunded": refunded}
+        first_share = self._run(_MOVE_SUMS, values).scalar_one()
+        self._session.expire_all()
+        if first_share is not None:
+            self._count_shares(first_share)
+        elif reserved + refunded < 0:
             self._hold_what_came_back(after.payment_id)
 
     def _hold(self, refund: Refund) -> bool:
@@ -155,13 +169,16 @@ class SqlWriting(SqlReading):
         return self._changes(_RESERVE, of_id=refund.payment_id, amount=refund.counted.minor)
 
     def _hold_what_came_back(self, payment_id: int) -> None:
-        """External refunds are reserved too, where they failed late or are undecided, as far as there is money left."""
+        """Reserve the amounts of external refunds that failed late or are undecided, as far as money is left."""
         of = col(RefundRow.payment_id) == payment_id
         theirs_too = select(_REFUND.c.id).where(of, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
-        if self._session.execute(theirs_too).first() is None:
-            return
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
         assert row
+        if row.share_of is not None:
+            self._count_shares(row.share_of)
+            return
+        if self._session.execute(theirs_too).first() is None:
+            return
         holding = [each for each in self._refunds(of) if each.holds_reservation]
         ours = sum(each.amount.minor for each in holding if not each.is_external)
         theirs = sum(each.amount.minor for each in holding if each.is_external)
@@ -173,6 +190,9 @@ class SqlWriting(SqlReading):
         """What went back by other hands. A refund from before the payment came in is in the figure it came with."""
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
         assert row
+        if row.share_of is not None:
+            self._count_shares(row.share_of)
+            return
         made = self._refunds((col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL))
         given = [each for each in made if each.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
         counted = [each for each in given if not each.undecided]
@@ -181,8 +201,42 @@ class SqlWriting(SqlReading):
         elsewhere = max(row.opening_returned, before) + later
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=elsewhere))
 
+    def _count_shares_of(self, payments: Sequence[int], *, is_recorded: bool = False) -> None:
+        """The same for those of these payments that pay several invoices.
+
+        `is_recorded`: after `mark-refunded`. Two rows of one file may each record all that a dispute took of a payment:
+        raises WouldContradict.
+        """
+        first_shares = select(_PAYMENT.c.share_of).where(among(_PAYMENT.c.id), _PAYMENT.c.share_of.is_not(None))
+        for start in range(0, len(payments), AT_ONCE):
+            some = {AMONG: payments[start : start + AT_ONCE]}
+            for first_share in self._session.execute(first_shares.distinct(), some).scalars().all():
+                self._count_shares(first_share, is_recorded=is_recorded)
+
+    def _count_shares(self, first_share: int, *, is_recorded: bool = False) -> None:
+        """Reserved, returned and lost of every share of a payment, and the sums of their invoices."""
+        rows = share_rows(self._session, first_share)
+        refunds = self.refunds_of_payments(rows)
+        disputes = disputes_by_payment(self._session, [first_share]).get(first_share, [])
+        if is_recorded and sum(row.dispute_recorded for row in rows) > taken_by_disputes(rows, disputes):
+            raise WouldContradict("more than a lost dispute took would be recorded on its shares")
+        dispute = most_severe(disputes).value
+        changed = []
+        for row, sums in zip(rows, sums_of(rows, refunds, disputes), strict=True):
+            after = {"reserved": sums.reserved, "returned_elsewhere": sums.returned_elsewhere, "lost": sums.lost}
+            after["dispute"] = dispute  # type: ignore[assignment]
+            before = {name: getattr(row, name) for name in after}
+            if before != after:
+                changed.append((sums.payment_id, row.invoice_id, before, after))
+        for payment_id, invoice_id, before, after in changed:
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**after))
+            self._update_invoice(invoice_id)
+            number = self._session.execute(select(_INVOICE.c.number).where(_INVOICE.c.id == invoice_id)).scalar_one()
+            differs = {name: value for name, value in after.items() if value != before[name]}
+            self._audit.write("share counted", number, {name: before[name] for name in differs}, differs)
+
     def _draft_credit_note(self, refund: Refund) -> None:
-        """Its number comes with the provider's answer; that there is one to give is made sure of now."""
+        """A draft gets its number with the provider's answer; this checks now that the next number is free."""
         assert refund.reason
         check_next_number(self._session, self._audit.at.date())
         note = {
@@ -298,7 +352,7 @@ class SqlWriting(SqlReading):
 
 
 def _hold_after(refund: Refund, end: Settlement) -> tuple[bool, datetime | None]:
-    """Does a failure keep the amount reserved, and until when? After a success until a person knows (R14)."""
+    """Does a failure keep the amount reserved, and until when? After a success, until it is acknowledged (R14)."""
     if end.state is not RefundState.FAILED:
         return False, None
     if refund.state is RefundState.SUCCEEDED:
@@ -317,7 +371,7 @@ def _dates(refund: Refund, end: Settlement, *, at: datetime) -> dict[str, dateti
 
 
 def _refunded(refund: Refund) -> int:
-    """What of it counts as refunded, in minor units."""
+    """The part of it that counts as refunded, in minor units."""
     return refund.counted.minor if refund.state.counts_as_refunded else 0
 
 
@@ -344,6 +398,16 @@ _RESERVE = (
     )
     .values(reserved=_PAYMENT.c.reserved + bindparam("amount"))
 )
+_SHARES = _PAYMENT.alias("shares")
+_GIVEN_IN_ALL = (
+    select(func.sum(_SHARES.c.reserved + _SHARES.c.refunded + _SHARES.c.returned_elsewhere))
+    .where(_SHARES.c.share_of == bindparam("of_first"))
+    .scalar_subquery()
+)
+# All shares together never give more than the provider took, whatever each of them may give.
+_RESERVE_SHARE = _RESERVE.where(
+    or_(_PAYMENT.c.captured.is_(None), _GIVEN_IN_ALL + bindparam("amount") <= _PAYMENT.c.captured)
+)
 _MOVE_SUMS = (
     update(_PAYMENT)
     .where(_PAYMENT.c.id == bindparam("of_id"))
@@ -351,6 +415,7 @@ _MOVE_SUMS = (
         reserved=_PAYMENT.c.reserved + bindparam("to_reserved"),
         refunded=_PAYMENT.c.refunded + bindparam("to_refunded"),
     )
+    .returning(_PAYMENT.c.share_of)
 )
 _REFUND_AS_IT_WAS = update(_REFUND).where(
     _REFUND.c.id == bindparam("of_id"),

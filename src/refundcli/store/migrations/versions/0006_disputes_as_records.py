@@ -62,6 +62,10 @@ def _payments() -> None:
     for name in ("lost", "credited", "loss_acknowledged"):
         op.add_column("payment", sa.Column(name, sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("payment", sa.Column("unsupported", sa.Text(), server_default="", nullable=False))
+    # A payment that pays several invoices has its ids on its first share, which the others refer to.
+    number = "BIGINT" if op.get_bind().dialect.name == "postgresql" else "INTEGER"
+    op.execute(f"ALTER TABLE payment ADD COLUMN share_of {number} REFERENCES payment (id)")
+    _index("ix_payment_share_of", "payment", ["share_of"], "share_of IS NOT NULL")
     op.create_table(
         "dispute",
         sa.Column("id", BIG_ID, nullable=False),

@@ -1,0 +1,317 @@
+"""One provider payment that pays several invoices: each is refunded within its share, and nothing goes back twice."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+from sqlalchemy import text
+
+from desk import Desk, new_invoice
+from refundcli.domain.money import parse_money
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+from refundcli.sandbox.testing import RunningSandbox
+from refundcli.services.ports import NewPayment
+from refundcli.store.checking import findings
+from webhooks import STRIPE_SECRET, settle_secrets
+
+_BOTH = "pi_both"
+
+
+def _two_invoices(sandbox: RunningSandbox) -> None:
+    """INV-A has 100.00 EUR and INV-B 50.00 EUR of one payment of 150.00 EUR."""
+    share = {"amount": "100.00", "payment_amount": 15000, "reference": _BOTH}
+    sandbox.invoice("100.00 EUR", number="INV-A", payments=[share])
+    sandbox.invoice("50.00 EUR", number="INV-B", payments=[{"amount": "50.00", "reference": _BOTH}])
+
+
+def _pulled(desk: Desk) -> None:
+    _two_invoices(desk.sandbox)
+    desk.json("invoice pull stripe")
+
+
+def test_a_payment_pays_two_invoices_and_each_is_refunded_in_full(desk: Desk) -> None:
+    _two_invoices(desk.sandbox)
+    pulled = desk.json("invoice pull stripe")
+    assert (pulled["new"], pulled["kept_count"]) == (2, 0)
+    assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["100.00", "50.00"]
+    desk.json("refund INV-A --full --reason other --yes")
+    desk.refused("refund INV-A --amount 1 --reason other --yes", "nothing-to-refund")
+    assert desk.invoice("INV-B").refundable.number == "50.00"
+    desk.json("refund INV-B --full --reason other --yes")
+    assert desk.refunded_at_provider(_BOTH) == [10000, 5000]
+    assert {desk.invoice(number).status for number in ("INV-A", "INV-B")} == {InvoiceStatus.REFUNDED}
+    desk.json("reconcile")
+    desk.json("invoice pull stripe")
+    assert findings(desk.books) == []
+
+
+def test_the_same_pull_again_changes_nothing_of_shares(desk: Desk) -> None:
+    _pulled(desk)
+    entries = desk.count("audit_entry")
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], counts["changed"], counts["same"], counts["kept_count"]) == (0, 0, 2, 0)
+    assert desk.count("audit_entry") == entries
+    assert desk.count("payment") == 2
+
+
+def test_an_external_refund_counts_against_both_shares_until_it_is_adopted(desk: Desk) -> None:
+    _pulled(desk)
+    made = desk.sandbox.dashboard_refund(_BOTH, 3000)
+    desk("reconcile")
+    assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["70.00", "20.00"]
+    desk.refused("refund INV-B --amount 50 --reason other --yes", "over-refund")
+    assert findings(desk.books) == []
+    desk.json(f"reconcile --adopt {made} --reason other --invoice INV-B")
+    assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["100.00", "20.00"]
+    assert desk.invoice("INV-B").refunded == parse_money("30.00 EUR")
+    desk.json("refund INV-A --full --reason other --yes")
+    desk.json("refund INV-B --full --reason other --yes")
+    assert sum(desk.refunded_at_provider(_BOTH)) == 15000
+    assert findings(desk.books) == []
+
+
+def test_a_refund_of_everything_elsewhere_is_of_both_invoices(desk: Desk) -> None:
+    _pulled(desk)
+    desk.sandbox.dashboard_refund(_BOTH, 15000)
+    desk("reconcile")
+    assert {desk.invoice(number).status for number in ("INV-A", "INV-B")} == {InvoiceStatus.REFUNDED}
+    assert desk.json("status", exit_code=8)["losses"] == []
+    assert findings(desk.books) == []
+
+
+def test_a_dispute_of_the_payment_bars_both_invoices(desk: Desk) -> None:
+    _pulled(desk)
+    dispute = desk.sandbox.dispute(_BOTH)
+    desk("reconcile")
+    for number in ("INV-A", "INV-B"):
+        assert desk.invoice(number).dispute is Dispute.OPEN
+        desk.refused(f"refund {number} --full --reason other --yes", "disputed")
+    desk.sandbox.dispute(_BOTH, "lost", dispute=dispute)
+    desk("reconcile")
+    assert [str(desk.invoice(number).payments[0].lost) for number in ("INV-A", "INV-B")] == ["100.00 EUR", "50.00 EUR"]
+    assert findings(desk.books) == []
+
+
+def _imported(desk: Desk, number: str, amount: str, reference: str) -> None:
+    """As a file tells of it, with what it says was paid."""
+    whole = parse_money(amount)
+    payment = NewPayment(whole.minor, Provider.STRIPE, method="card", reference=reference, auto_refundable=True)
+    desk.bring_in(new_invoice(number, whole, payments=(payment,)))
+
+
+def _each_is_refunded_in_full(desk: Desk) -> None:
+    for number in ("INV-B", "INV-A"):
+        desk.json(f"refund {number} --full --reason other --yes")
+    assert desk.refunded_at_provider(_BOTH) == [5000, 10000]
+    for number in ("INV-A", "INV-B"):
+        assert desk.invoice(number).status is InvoiceStatus.REFUNDED
+        desk.refused(f"refund {number} --amount 1 --reason other --yes", "nothing-to-refund")
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("paid", ["100.00 EUR", "150.00 EUR"])
+def test_one_that_was_imported_first_becomes_the_first_share(desk: Desk, paid: str) -> None:
+    _two_invoices(desk.sandbox)
+    # The file may count all of the payment.
+    _imported(desk, "INV-A", paid, _BOTH)
+    told = desk.json("invoice pull stripe")
+    assert (told["new"], told["kept_count"]) == (1, int(paid == "150.00 EUR"))
+    assert [p.other_shares[0].invoice_number for p in desk.invoice("INV-A").payments] == ["INV-B"]
+    _each_is_refunded_in_full(desk)
+
+
+def test_one_invoice_pulled_after_the_other(desk: Desk) -> None:
+    _two_invoices(desk.sandbox)
+    for number in ("INV-B", "INV-A"):
+        assert desk.json(f"invoice pull stripe --number {number}")["new"] == 1
+    _each_is_refunded_in_full(desk)
+
+
+def _known_by_two_ids(desk: Desk) -> str:
+    """INV-A by the intent, INV-B by the charge, imported before anybody knew that they are one payment."""
+    _two_invoices(desk.sandbox)
+    charge = str(desk.sandbox.state.find_charge(_BOTH).id)
+    _imported(desk, "INV-A", "100.00 EUR", _BOTH)
+    _imported(desk, "INV-B", "50.00 EUR", charge)
+    return charge
+
+
+def test_one_payment_known_as_two_is_a_difference_that_bars_the_refund_of_both(desk: Desk) -> None:
+    charge = _known_by_two_ids(desk)
+    for number in ("INV-A", "INV-B"):
+        error = desk.refused(f"refund {number} --full --reason other --yes", "differs-from-provider")
+        assert "another payment, of INV-" in error["message"]
+        assert "invoice pull stripe" in error["hint"]
+    listed = desk.json("reconcile", exit_code=3)
+    assert any("another payment" in each["here"] for each in listed["differences"])
+    assert desk.refunded_at_provider(_BOTH) == []
+    assert desk.invoice("INV-B").payments[0].references == (charge,)
+    assert findings(desk.books) == []
+
+
+def test_events_of_one_payment_known_as_two_are_applied_and_refund_neither(desk: Desk) -> None:
+    settle_secrets(desk)
+    _known_by_two_ids(desk)
+    desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
+    desk.sandbox.dashboard_refund(_BOTH, 3000)
+    desk.sandbox.dispute(_BOTH, "warning_needs_response", amount=1000)
+    file = desk.folder / "deliveries.jsonl"
+    file.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in desk.sandbox.deliveries("stripe")))
+    desk.json(f"events ingest {file}")
+    desk("events apply")
+    for number in ("INV-A", "INV-B"):
+        assert desk(f"refund {number} --full --reason other --yes").exit_code == 3
+    assert desk.refunded_at_provider(_BOTH) == [3000]
+    assert findings(desk.books) == []
+
+
+def test_a_pull_makes_one_payment_known_as_two_into_shares(desk: Desk) -> None:
+    charge = _known_by_two_ids(desk)
+    made = desk.sandbox.dashboard_refund(_BOTH, 3000)
+    dispute = desk.sandbox.dispute(_BOTH, "warning_needs_response", amount=1000)
+    desk("reconcile")
+    assert desk.json("invoice pull stripe")["new"] == 0
+    for number in ("INV-A", "INV-B"):
+        (payment,) = desk.invoice(number).payments
+        assert set(payment.references) == {_BOTH, charge}
+        assert [each.reference for each in payment.disputes] == [dispute]
+    assert findings(desk.books) == []
+    desk.sandbox.dispute(_BOTH, "warning_closed", dispute=dispute)
+    desk.json(f"reconcile --adopt {made} --reason other --invoice INV-B")
+    desk("reconcile")
+    desk.json("refund INV-A --full --reason other --yes")
+    desk.json("refund INV-B --full --reason other --yes")
+    assert sum(desk.refunded_at_provider(_BOTH)) == 15000
+    assert findings(desk.books) == []
+
+
+def test_what_happened_before_the_second_invoice_was_known_counts_for_it_too(desk: Desk) -> None:
+    _two_invoices(desk.sandbox)
+    desk.json("invoice pull stripe --number INV-A")
+    desk.sandbox.dashboard_refund(_BOTH, 3000)
+    dispute = desk.sandbox.dispute(_BOTH, amount=1000)
+    desk("reconcile")
+    assert str(desk.invoice("INV-A").refunded) == "30.00 EUR"
+    desk.json("invoice pull stripe --number INV-B")
+    second = desk.invoice("INV-B")
+    assert (second.dispute, second.refundable.number) == (Dispute.OPEN, "20.00")
+    assert second.payments[0].disputes[0].reference == dispute
+    # Which of the two it was is not known.
+    assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["0.00 EUR", "0.00 EUR"]
+    assert findings(desk.books) == []
+
+
+def test_one_invoice_under_two_numbers_is_no_second_share(desk: Desk) -> None:
+    desk.sandbox.invoice("100.00 EUR", number="STRIPE-1", payments=[{"amount": "100.00", "reference": _BOTH}])
+    _imported(desk, "2026/17", "100.00 EUR", _BOTH)
+    told = desk.json("invoice pull stripe")
+    assert told["new"] == 0
+    assert "together they have 200.00 EUR of 100.00 EUR" in told["kept"][0]["why"]
+    desk.refused("invoice show STRIPE-1", "invoice-not-found", exit_code=5)
+    desk.json("refund 2026/17 --full --reason other --yes")
+    assert findings(desk.books) == []
+
+
+def test_both_invoices_are_named_by_the_payment(desk: Desk) -> None:
+    _pulled(desk)
+    error = desk.refused(f"invoice show {_BOTH}", "several-invoices")
+    assert error["context"]["invoices"] == ["INV-A", "INV-B"]
+    assert desk.json("invoice show INV-B")["payments"][0]["shared_with"] == ["INV-A"]
+    assert desk.json("invoice show INV-A")["payments"][0]["shared_with"] == ["INV-B"]
+
+
+def test_an_external_refund_is_adopted_by_an_invoice_that_has_a_share(desk: Desk) -> None:
+    _pulled(desk)
+    desk.paid_by_card("INV-C")
+    made = desk.sandbox.dashboard_refund(_BOTH, 3000)
+    desk("reconcile")
+    desk.refused(f"reconcile --adopt {made} --reason other --invoice INV-C", "no-share", exit_code=5)
+    stored_on = next(n for n in ("INV-A", "INV-B") if desk.invoice(n).refunds)
+    assert desk.json(f"reconcile --adopt {made} --reason other")["invoice"] == stored_on
+    left = {"INV-A": ["70.00", "50.00"], "INV-B": ["100.00", "20.00"]}[stored_on]
+    assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == left
+    assert findings(desk.books) == []
+
+
+def test_a_file_that_names_the_payment_twice_says_where_shares_come_from(desk: Desk) -> None:
+    _pulled(desk)
+    file = desk.folder / "invoices.csv"
+    head = "number,customer,currency,total,status,issued_on,provider,payment_reference\n"
+    row = "{},cus_1,EUR,50.00,paid,2026-09-01,stripe,{}\n"
+    file.write_text(head + row.format("INV-8", "pi_1") + row.format("INV-9", "pi_1"))
+    (problem,) = desk.refused(f"invoice import {file}", "bad-rows")["context"]["problems"]
+    assert (problem["code"], "invoice pull stripe" in problem["hint"]) == ("duplicate-payment", True)
+    file.write_text(head + row.format("INV-9", _BOTH))
+    (problem,) = desk.refused(f"invoice import {file}", "bad-rows")["context"]["problems"]
+    assert (problem["code"], "invoice pull stripe" in problem["hint"]) == ("duplicate-payment", True)
+    # One that has a share already may be imported again.
+    file.write_text(head + row.format("INV-B", _BOTH))
+    desk.json(f"invoice import {file}")
+    assert findings(desk.books) == []
+    _each_is_refunded_in_full(desk)
+
+
+def test_all_shares_together_give_no_more_than_was_captured(desk: Desk) -> None:
+    _pulled(desk)
+    with desk.books.engine.begin() as connection:
+        connection.execute(text("UPDATE payment SET captured = 12000"))
+
+    def reserve(number: str, amount: str) -> bool:
+        payment = desk.invoice(number).payments[0]
+        return desk.books.write(lambda tx: tx.reserve(payment, parse_money(amount)))
+
+    assert desk.invoice("INV-B").refundable.number == "50.00"
+    assert reserve("INV-A", "100.00 EUR")
+    assert desk.invoice("INV-B").refundable.number == "20.00"
+    assert not reserve("INV-B", "20.01 EUR")
+    assert reserve("INV-B", "20.00 EUR")
+
+
+def test_a_refund_that_fails_is_free_again_for_its_own_share(desk: Desk) -> None:
+    _pulled(desk)
+    desk.json("refund INV-B --full --reason other --yes")
+    desk.sandbox.dashboard_refund(_BOTH, 3000)
+    desk("reconcile")
+    # Of A for certain: B had given back all of its share.
+    assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["30.00 EUR", "50.00 EUR"]
+    ours = next(refund for refund in desk.invoice("INV-B").refunds if not refund.is_external)
+    desk.sandbox.settle(ours.provider_reference, status="failed", failure_reason="declined")
+    desk("reconcile")
+    desk.json(f"acknowledge {ours.id} --yes")
+    assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["70.00", "20.00"]
+    assert findings(desk.books) == []
+
+
+def test_a_lost_dispute_is_recorded_for_one_of_the_invoices(desk: Desk) -> None:
+    _pulled(desk)
+    dispute = desk.sandbox.dispute(_BOTH, amount=4000)
+    desk.sandbox.dispute(_BOTH, "lost", amount=4000, dispute=dispute)
+    desk("reconcile")
+    assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["60.00", "10.00"]
+    made = desk.json("mark-refunded INV-B --amount 40 --reason chargeback --yes")
+    assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["100.00", "10.00"]
+    assert findings(desk.books) == []
+    desk.json(f"mark-refunded --undo {made['refunds'][0]['id']} --memo mistake --yes")
+    assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["60.00", "10.00"]
+    assert findings(desk.books) == []
+
+
+def test_a_file_does_not_record_more_than_a_lost_dispute_took(desk: Desk) -> None:
+    _pulled(desk)
+    dispute = desk.sandbox.dispute(_BOTH, amount=5000)
+    desk.sandbox.dispute(_BOTH, "lost", amount=5000, dispute=dispute)
+    desk("reconcile")
+    file = desk.folder / "records.csv"
+    file.write_text("invoice,amount,reason\nINV-A,50.00,chargeback\nINV-B,50.00,chargeback\n")
+    desk.refused(f"mark-refunded --from {file} --yes", "store-would-contradict", exit_code=4)
+    assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["0.00 EUR", "0.00 EUR"]
+    assert findings(desk.books) == []
+
+
+def test_a_file_of_refunds_refunds_both(desk: Desk) -> None:
+    _pulled(desk)
+    file = desk.folder / "refunds.csv"
+    file.write_text("invoice,amount,reason\nINV-A,100.00,other\nINV-B,50.00,other\n")
+    desk.json(f"refund --from {file} --yes")
+    assert sorted(desk.refunded_at_provider(_BOTH)) == [5000, 10000]
+    assert findings(desk.books) == []

@@ -1,0 +1,320 @@
+"""Wrong programs: each lacks one mechanism, and the short story about it must show a broken promise.
+
+PYTHONPATH=tests python -m faults.wrong_programs [NAME]. With the real program every story holds.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import PropertyMock, patch
+
+from sqlalchemy import Engine, event, update
+from sqlmodel import col
+
+from compiled import share_compiled_statements
+from desk import MERCHANT, Desk
+from faults.databases import NewStore, stores
+from faults.short_stories import STORIES, Story, broken_promises
+from faults.verdict import summed
+from memory import use_memory_for_temporary_files
+from refundcli.domain.dispute import DisputeState
+from refundcli.domain.identifiers import new_id
+from refundcli.domain.invoice import Payment, Unreviewed
+from refundcli.domain.statuses import RefundState
+from refundcli.providers import adyen_meaning, adyen_vocabulary, stripe, stripe_payments, stripe_records
+from refundcli.sandbox.testing import RunningSandbox
+from refundcli.services import (
+    apply_dispute,
+    first_send,
+    group_commit,
+    hear_news,
+    issue_refund,
+    leases,
+    sending,
+    undo_records,
+)
+from refundcli.services.applied import UpdateOutcome
+from refundcli.services.outcomes import Outcome, Signal, outcome_of
+from refundcli.services.provider_news import EventState
+from refundcli.services.vocabulary import Effect, Meaning
+from refundcli.store import numbering, recording
+from refundcli.store.tables import PaymentRow
+from refundcli.store.writing import SqlWriting
+
+
+@dataclass(frozen=True, slots=True)
+class WrongProgram:
+    """`spoil` takes one mechanism out until the stack is left; one of the stories must notice."""
+
+    name: str
+    spoil: Callable[[ExitStack], None]
+    stories: tuple[str, ...]
+
+
+def _instead(owner: Any, name: str, wrong: Any) -> Callable[[ExitStack], None]:
+    return lambda around: around.enter_context(patch.object(owner, name, wrong))
+
+
+# --- disputes --------------------------------------------------------------------------------------------------
+
+
+def _one_slot(around: ExitStack) -> None:
+    """Whatever dispute an event is about, it goes to the one that is known."""
+    _instead(apply_dispute, "_record_of", lambda disputes, news: next(iter(disputes), None))(around)
+
+
+def _documents_close_it(around: ExitStack) -> None:
+    meaning_of = adyen_vocabulary.event_meaning
+
+    def closes(code: str, success: bool) -> Meaning | None:
+        meaning = meaning_of(code, success)
+        return replace(meaning, dispute=DisputeState.CLOSED) if meaning and code == "INFORMATION_SUPPLIED" else meaning
+
+    _instead(adyen_meaning, "event_meaning", closes)(around)
+
+
+def _undo_keeps_what_a_dispute_recorded(around: ExitStack) -> None:
+    def given_back(record: Any) -> tuple[int, ...]:
+        return record.refund.amount.minor, 0, 0, record.refund.payment_id, record.refund.amount.minor
+
+    _instead(recording, "_given_back", given_back)(around)
+    _instead(recording, "_LOSE", "UPDATE payment SET id = id WHERE id = ?")(around)
+
+
+# --- words and updates -----------------------------------------------------------------------------------------
+
+
+def _unlisted_event_is_ignored(around: ExitStack) -> None:
+    meaning_of = adyen_vocabulary.event_meaning
+    ignored = Meaning(Effect.NONE, "a guess")
+    _instead(adyen_meaning, "event_meaning", lambda code, success: meaning_of(code, success) or ignored)(around)
+
+
+def _unlisted_status_is_ignored(around: ExitStack) -> None:
+    _instead(stripe_records.StripeRecords, "_doubts", lambda *given: ())(around)
+    _instead(stripe_payments, "dispute_state", lambda reported: None)(around)
+    _instead(stripe_records.StripeRecords, "_disputes_in", lambda *given, **options: ())(around)
+
+
+_does_not_block = _instead(Unreviewed, "blocks", PropertyMock(return_value=False))
+
+
+def _failure_ends_it_at_once(around: ExitStack) -> None:
+    news_of = adyen_meaning._refund_news
+    final = lambda *given: replace(news_of(*given), may_be_retried=False)  # noqa: E731
+    _instead(adyen_meaning, "_refund_news", final)(around)
+
+
+def _success_after_failure_is_dropped(around: ExitStack) -> None:
+    dropped = lambda tx, refund, news, evidence: UpdateOutcome(EventState.APPLIED, "it has failed", refund=refund)  # noqa: E731
+    _instead(hear_news, "_apply_success_after_failure", dropped)(around)
+
+
+# --- before a first send ---------------------------------------------------------------------------------------
+
+_no_snapshot = _instead(first_send._FirstSend, "_look", lambda self: None)
+_no_rules_at_the_claim = _instead(first_send, "why_not_sent", lambda *given: None)
+_no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *given: None)
+
+
+def _gone_elsewhere(around: ExitStack) -> None:
+    is_gone = leases.is_gone
+    elsewhere = lambda owner: is_gone(owner) or not owner.startswith(f"{socket.gethostname()}|")  # noqa: E731
+    _instead(leases, "is_gone", elsewhere)(around)
+
+
+def _made_up_ids(around: ExitStack) -> None:
+    made_up = lambda *given: new_id("rf_", datetime.now(UTC))  # noqa: E731
+    _instead(issue_refund, "refund_id", made_up)(around)
+
+
+def _claim_forgets_the_first_send(around: ExitStack) -> None:
+    claim = SqlWriting.claim
+
+    def wrong(tx: Any, refund: Any, **lease: Any) -> Any:
+        return claim(tx, replace(refund, sending=replace(refund.sending, first_sent_at=None)), **lease)
+
+    _instead(SqlWriting, "claim", wrong)(around)
+
+
+# --- what an answer proves -------------------------------------------------------------------------------------
+
+
+def _decline_is_unknown(around: ExitStack) -> None:
+    signal_of = stripe._signal
+
+    def signal(status: int, error: Any) -> Signal:
+        found = signal_of(status, error)
+        return Signal.OTHER if found is Signal.DECLINED else found
+
+    _instead(stripe, "_signal", signal)(around)
+
+
+def _replayed_decline_is_proof(around: ExitStack) -> None:
+    def outcome(answer: Any, *, first_send: bool) -> Outcome:
+        declined = answer.signal == Signal.DECLINED
+        return Outcome(RefundState.FAILED) if declined else outcome_of(answer, first_send=first_send)
+
+    _instead(sending, "outcome_of", outcome)(around)
+
+
+# --- records, shares, numbers ----------------------------------------------------------------------------------
+
+_external_is_counted_beside_records = _instead(hear_news, "_unmatched_records", lambda invoice, payment: [])
+
+
+def _undo_takes_matched_records(around: ExitStack) -> None:
+    _instead(undo_records, "_one", lambda refund_id, reading: reading.refund(refund_id))(around)
+
+
+_released_is_refunded = _instead(stripe_payments, "is_release", lambda refund, charge: False)
+
+
+def _share_is_all_that_was_captured(around: ExitStack) -> None:
+    """And no guard of the store stands behind it."""
+
+    def captured(payment: Payment) -> Any:
+        return payment.provider_captured or payment.allocated
+
+    def reserve(tx: Any, payment: Payment, amount: Any) -> bool:
+        taken = {"reserved": col(PaymentRow.reserved) + amount.minor}
+        return bool(tx._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**taken)))
+
+    def unchecked(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA ignore_check_constraints=ON")
+
+    _instead(Payment, "captured", property(captured))(around)
+    _instead(SqlWriting, "reserve", reserve)(around)
+    event.listen(Engine, "connect", unchecked)
+    around.callback(event.remove, Engine, "connect", unchecked)
+
+
+_numbered_by_year = _instead(numbering, "_series", lambda number_format, on: f"credit_note:{on.year}")
+
+
+WRONG_PROGRAMS = (
+    WrongProgram(
+        "a dispute event overwrites the record of another dispute",
+        _one_slot,
+        ("two disputes were lost", "one of two disputes ended"),
+    ),
+    WrongProgram("INFORMATION_SUPPLIED closes a dispute", _documents_close_it, ("documents were supplied",)),
+    WrongProgram("an unlisted event code is ignored", _unlisted_event_is_ignored, ("a word that is not listed",)),
+    WrongProgram("an unlisted status is ignored", _unlisted_status_is_ignored, ("a status that is not listed",)),
+    WrongProgram(
+        "an unreviewed event does not block",
+        _does_not_block,
+        ("a word that is not listed", "a refund in another currency"),
+    ),
+    WrongProgram("a first send without a snapshot", _no_snapshot, ("the dashboard refunded what was ready",)),
+    WrongProgram("the claim does not check the rules", _no_rules_at_the_claim, ("a dispute came after it was ready",)),
+    WrongProgram(
+        "the claim of a run does not check the rules", _no_rules_in_a_run, ("a dispute came before a run claimed",)
+    ),
+    WrongProgram("the lease of another host is taken for over", _gone_elsewhere, ("another host holds the lease",)),
+    WrongProgram("a refund id that is not derived", _made_up_ids, ("a backup was restored",)),
+    WrongProgram(
+        "the claim overwrites when it was first sent", _claim_forgets_the_first_send, ("it is sent again and again",)
+    ),
+    WrongProgram("a plain 400 is taken for unknown", _decline_is_unknown, ("it was declined",)),
+    WrongProgram("a replayed 400 is taken for proof", _replayed_decline_is_proof, ("a replay is declined",)),
+    WrongProgram(
+        "a success after REFUND_FAILED is dropped",
+        _success_after_failure_is_dropped,
+        ("a failed refund succeeds after all",),
+    ),
+    WrongProgram(
+        "REFUND_FAILED releases the amount at once",
+        _failure_ends_it_at_once,
+        ("a refund fails and may be retried",),
+    ),
+    WrongProgram(
+        "an undecided external refund is counted twice",
+        _external_is_counted_beside_records,
+        ("a dashboard refund was recorded under another name",),
+    ),
+    WrongProgram(
+        "what was never captured is counted as refunded", _released_is_refunded, ("a part was never captured",)
+    ),
+    WrongProgram(
+        "a refund is bounded by what the provider captured",
+        _share_is_all_that_was_captured,
+        ("the payment is larger than the share",),
+    ),
+    WrongProgram("a series is counted by year without a year", _numbered_by_year, ("a year ends",)),
+    WrongProgram(
+        "undo keeps what a dispute recorded",
+        _undo_keeps_what_a_dispute_recorded,
+        ("a record of a lost dispute was undone",),
+    ),
+    WrongProgram(
+        "undo takes back what was matched at the provider",
+        _undo_takes_matched_records,
+        ("a matched record is not undone",),
+    ),
+)
+
+
+# --- a run -----------------------------------------------------------------------------------------------------
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m faults.wrong_programs", description="Short stories, and mutants.")
+    parser.add_argument("name", nargs="?", default="", help="the wrong programs whose name has this")
+    wanted = parser.parse_args(given)
+    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+    use_memory_for_temporary_files()
+    share_compiled_statements()
+    chosen = [program for program in WRONG_PROGRAMS if wanted.name in program.name]
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="refundcli-wrong-") as made, stores("sqlite", Path(made)) as new_store:
+        stories = [story for story in STORIES.values() if not wanted.name or _is_of(chosen, story)]
+        broken = {story.name: _broken(story, new_store) for story in stories}
+        escaped = [program.name for program in chosen if not _caught(program, new_store)]
+    wrongs = [sentence for sentences in broken.values() for sentence in sentences]
+    for name, sentences in broken.items():
+        print("".join(f"VIOLATION {name}: {sentence}\n" for sentence in sentences), end="")
+    print(
+        f"short stories: {len(stories)} played, {len(wrongs)} violations; wrong programs: "
+        f"{len(chosen) - len(escaped)} of {len(chosen)} caught, {time.monotonic() - began:.0f} s\n    {summed(wrongs)}"
+    )
+    return 1 if wrongs or escaped else 0
+
+
+def _is_of(programs: Sequence[WrongProgram], story: Story) -> bool:
+    return any(story.name in program.stories for program in programs)
+
+
+def _caught(program: WrongProgram, new_store: NewStore) -> bool:
+    for name in program.stories:
+        sentences = _broken(STORIES[name], new_store, program.spoil)
+        if any(sentence.startswith(("I", "R")) for sentence in sentences):
+            print(f"wrong program caught: {program.name}\n    by {name}: {sentences[0].splitlines()[0]}", flush=True)
+            return True
+    print(f"wrong program ESCAPED: {program.name}", flush=True)
+    return False
+
+
+def _broken(story: Story, new_store: NewStore, spoil: Callable[[ExitStack], None] | None = None) -> list[str]:
+    with (
+        tempfile.TemporaryDirectory(prefix="refundcli-story-") as folder,
+        RunningSandbox(merchant_account=MERCHANT) as sandbox,
+    ):
+        desk = Desk(new_store(), sandbox, Path(folder))
+        try:
+            return broken_promises(story, desk, spoil)
+        finally:
+            desk.books.engine.dispose()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
