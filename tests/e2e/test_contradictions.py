@@ -217,6 +217,22 @@ def test_one_dispute_named_with_two_payments_is_looked_at(desk: Desk) -> None:
     desk.refused("refund INV-3 --full --reason other --yes", "unreviewed-event")
 
 
+def test_a_recorded_chargeback_that_is_won_after_all_needs_a_person(desk: Desk) -> None:
+    payment = at_adyen(desk)
+    ingest(desk, event("SECOND_CHARGEBACK", payment, "DISPUTE", 10000))
+    desk.json("mark-refunded INV-1 --full --reason chargeback --yes")
+    ingest(desk, event("SCHEME_ARBITRATION_WON", payment, "DISPUTE", 10000, ago=4))
+    assert desk("status").exit_code == 8
+    desk.json("events acknowledge 2 --as won")
+    assert desk("status").exit_code == 0
+    desk.sandbox.dispute(desk.paid_by_card("INV-2"), "lost", 10000)
+    desk("reconcile")
+    desk.json("mark-refunded INV-2 --full --reason chargeback --yes")
+    desk.sandbox.dispute(desk.invoice("INV-2").payments[0].reference, "won")
+    assert desk("reconcile").exit_code == 8
+    assert desk("status").exit_code == 8
+
+
 def test_how_a_dispute_stands_may_be_decided_again(desk: Desk) -> None:
     payment = at_adyen(desk)
     ingest(desk, event("DISPUTE_FOO", payment, "DISPUTE", PART))
