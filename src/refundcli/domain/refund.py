@@ -121,7 +121,7 @@ class Refund:
     @property
     def is_unadopted(self) -> bool:
         """Is it an external refund that was not reversed and has no reason yet (R4, R7)?"""
-        return self.is_external and self.reason is None and self.state in _GIVEN
+        return self.is_external and self.reason is None and self.state.is_given
 
     @property
     def needs_acknowledgement(self) -> bool:
@@ -155,14 +155,11 @@ class Refund:
         That of an external refund is, until someone decides whether it is the same as a refund recorded by hand.
         """
         if self.is_external:
-            return self.holding or (self.undecided and self.state in _GIVEN)
+            return self.holding or (self.undecided and self.state.is_given)
         return self.state.holds_reservation or self.holding
 
     def needs_acknowledgement_as(self, state: RefundState) -> bool:
         """Does this outcome revoke an earlier one, accepted or succeeded (R14)?"""
         if self.kind is RefundKind.RECORD:
             return False
-        return state is RefundState.REVERSED or (state is RefundState.FAILED and self.state in _GIVEN)
-
-
-_GIVEN = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
+        return state is RefundState.REVERSED or (state is RefundState.FAILED and self.state.is_given)

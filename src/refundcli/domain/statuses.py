@@ -45,6 +45,11 @@ class RefundState(StrEnum):
         return self in (RefundState.SUCCEEDED, RefundState.RECORDED)
 
     @property
+    def is_given(self) -> bool:
+        """The provider accepted it, and has not reported that it failed or came back: pending or succeeded."""
+        return self in (RefundState.PENDING, RefundState.SUCCEEDED)
+
+    @property
     def unfinished(self) -> bool:
         """Still to be settled with the provider."""
         return self in (RefundState.READY, RefundState.SUBMITTED)

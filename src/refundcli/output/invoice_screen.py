@@ -30,7 +30,6 @@ _STATE_STYLES = {
     RefundState.REVERSED: BAD,
 }
 _STATUS_STYLES = {InvoiceStatus.PAID: GOOD, InvoiceStatus.OPEN: DOUBT, InvoiceStatus.REFUNDED: STRONG}
-_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 def status_words(invoice: Invoice) -> str:
@@ -64,9 +63,6 @@ def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
     columns = [name for name in LIST_COLUMNS if name not in left_out]
     rows = ([cell for name, cell in zip(LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
     screen.table(columns, rows, right=("Total", "Refunded", "Left"), whole=("Number", "Currency", "Issued"))
-
-
-_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str) -> None:
@@ -209,7 +205,7 @@ def _dispute_words(dispute: DisputeRecord) -> str:
 def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
     screen.blank()
     screen.say(("Refunds", STRONG))
-    is_open = any(refund.undecided and refund.state in _GIVEN for refund in refunds)
+    is_open = any(refund.undecided and refund.state.is_given for refund in refunds)
     screen.entries(
         [
             (
@@ -260,11 +256,11 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
         way = f"{way}   {refund.reversed_amount} of it was returned"
     if refund.needs_acknowledgement:
         return f"{way}   next: refundcli acknowledge {refund.id}"
-    if refund.is_external and refund.undecided and refund.state in _GIVEN:
+    if refund.is_external and refund.undecided and refund.state.is_given:
         return f"{way}   recorded by hand? refundcli reconcile --match {refund.id} --record REFUND"
     if refund.kind is RefundKind.RECORD and names_records and not refund.provider_reference:
         return f"{way}   {refund.id}".strip()
-    if refund.is_external and refund.credit_note is None and refund.state in _GIVEN:
+    if refund.is_external and refund.credit_note is None and refund.state.is_given:
         return f"{way}   refundcli reconcile --adopt {refund.id} --reason REASON"
     return way or refund.id
 

@@ -40,7 +40,6 @@ from refundcli.settings import RefundSettings, StripeSettings
 _PAGE_SIZE = 100
 _MOST_TRIES = 4
 _LONGEST_WAIT_SECONDS = 10.0
-_GIVEN = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
 
 
 class StripeRecords:
@@ -390,7 +389,7 @@ class StripeRecords:
 
 
 def _is_given(refund: RefundNews, of: Currency) -> bool:
-    return refund.state in _GIVEN and refund.amount.currency == of
+    return refund.state.is_given and refund.amount.currency == of
 
 
 def _references(charge: Fields) -> tuple[str, ...]:

@@ -65,7 +65,6 @@ _SAME_STORY = {
     RefundState.REVERSED: frozenset({RefundState.FAILED, RefundState.REVERSED}),
 }
 _CLOCKS_APART = timedelta(minutes=1)
-_GIVEN = frozenset({RefundState.PENDING, RefundState.SUCCEEDED})
 _WEIGHTY = frozenset({DisputeState.UNKNOWN, DisputeState.OPEN, DisputeState.LOST})
 
 
@@ -170,14 +169,14 @@ class _SideBySide:
         pairs = [(told, _of(told, ours)) for told in truth.refunds]
         of = truth.captured.currency
         # One over nothing, or in another currency, cannot be counted: it is a doubt of the snapshot (R13).
-        given = [told for told in truth.refunds if told.state in _GIVEN and told.amount.currency == of and told.amount]
+        given = [told for told in truth.refunds if told.state.is_given and told.amount.currency == of and told.amount]
         yield from self._not_here([told for told, known in pairs if known is None and told in given])
         for told, known in pairs:
             if known is not None:
                 yield from self.refund(told, known)
         told_of = {known.id for _, known in pairs if known}
         for refund in ours:
-            expected = refund.state in _GIVEN and refund.kind is not RefundKind.RECORD
+            expected = refund.state.is_given and refund.kind is not RefundKind.RECORD
             if expected and refund.id not in told_of and _was_there(refund, truth.asked_at):
                 yield self._not_there(refund)
         listed = sum((told.amount for told in given), zero(of))

@@ -24,8 +24,6 @@ from refundcli.services.provider_news import (
 )
 from refundcli.services.sending import write_end
 
-_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
-
 
 def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_format: str) -> UpdateOutcome:
     """Apply one provider update in the caller's transaction; `evidence` says where it comes from."""
@@ -98,7 +96,7 @@ def _apply_to_ours(
         note = f"reports a different {' and '.join(differs)} than refund {refund.id}; nothing was changed"
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
     if refund.kind is RefundKind.RECORD:
-        if news.state in _GIVEN:
+        if news.state.is_given:
             return UpdateOutcome(EventState.APPLIED, f"is recorded as {refund.id}", refund=refund)
         return UpdateOutcome(EventState.UNREVIEWED, f"is recorded as {refund.id}, but is {news.state} at the provider")
     if part and news.amount < refund.amount:
@@ -210,11 +208,11 @@ def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> UpdateOu
         return UpdateOutcome(EventState.UNREVIEWED, note)
     if not news.amount:
         return UpdateOutcome(EventState.UNREVIEWED, f"the refund of {invoice.number} has no amount")
-    named = tx.refund(news.refund_id) if news.refund_id and news.state not in _GIVEN else None
+    named = tx.refund(news.refund_id) if news.refund_id and not news.state.is_given else None
     if named and named.provider_reference:
         note = f"reports {named.id} as {news.state}, but not under its reference {named.provider_reference}"
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=named)
-    records = _unmatched_records(invoice, payment) if news.state in _GIVEN else []
+    records = _unmatched_records(invoice, payment) if news.state.is_given else []
     record = _record_of_it(records, news)
     if record:
         tx.match_record(record, news, evidence=evidence)

@@ -9,7 +9,7 @@ from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refusals import UnreviewedEvent, UnsupportedRefund
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.statuses import Provider
 from refundcli.services.differences import Difference, claimed_twice, compare
 from refundcli.services.doubts import store_doubt
 from refundcli.services.finding import invoice_named
@@ -87,7 +87,6 @@ class PaymentPlace:
 Truths: TypeAlias = Mapping[int, PaymentTruth | None]
 OwnRefunds: TypeAlias = Mapping[int, OwnRefund]
 _NONE: OwnRefunds = MappingProxyType({})
-_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 def preflight(
@@ -210,7 +209,7 @@ def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
 def own_refund_in(truth: PaymentTruth, refund_id: str) -> RefundNews | None:
     """The payment's refund with our id, preferably one that was accepted; None without one."""
     found = [told for told in truth.refunds if told.refund_id == refund_id]
-    return next((told for told in found if told.state in _GIVEN), found[0] if found else None)
+    return next((told for told in found if told.state.is_given), found[0] if found else None)
 
 
 def _differences(invoice: Invoice, truths: Truths, own: OwnRefunds) -> Iterator[Difference]:
@@ -234,6 +233,6 @@ def _without(truth: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTr
         )
     if found.amount != own.amount:
         raise AlreadyAtProvider(invoice.number, found.provider, found.reference, found.amount, own)
-    given = found.amount if found.state in _GIVEN else zero(found.amount.currency)
+    given = found.amount if found.state.is_given else zero(found.amount.currency)
     others = tuple(told for told in truth.refunds if told is not found)
     return replace(truth, refunds=others, refunded=truth.refunded - given)

@@ -38,7 +38,6 @@ _WRITTEN_AT_ONCE = 200
 _SETTLED_AFTER = timedelta(days=5)
 
 _RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
-_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 _TAKEN_OR_FAILED = (CaptureChange.ADDED, CaptureChange.FAILED)
 _UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
 
@@ -208,7 +207,7 @@ class ReportComparison:
             status=row.word,
             account=self.account,
             refund_id=known.id if known else "",
-            failure="" if state in _GIVEN else f"{self.provider.label}: {row.word} ({self.report.name})",
+            failure="" if state.is_given else f"{self.provider.label}: {row.word} ({self.report.name})",
             may_be_retried=bool(row.meaning and row.meaning.may_be_retried),
             created_at=row.booked_at,
             reported_at=row.booked_at,
@@ -351,13 +350,13 @@ def _captured_again(rows: Sequence[ReportRow], failed: Sequence[ReportRow]) -> l
 
 def _other_amount(told: Sequence[ReportRow]) -> ReportRow | None:
     """A row that says another amount of a refund on its way, or made, than the row before it."""
-    rows = [row for row in told if _state(row) in _GIVEN and row.part in (RowPart.SENT, RowPart.DONE) and row.amount]
+    rows = [row for row in told if _state(row).is_given and row.part in (RowPart.SENT, RowPart.DONE) and row.amount]
     return next((row for row in rows if row.amount != rows[0].amount), None)
 
 
 def _is_news(known: RefundLine, state: RefundState) -> bool:
     """A later word, or money on its way for a refund that is told here as failed and never sent."""
-    if known.state is RefundState.FAILED and state in _GIVEN:
+    if known.state is RefundState.FAILED and state.is_given:
         return known.came_back_at is None
     return may_become(known.state, state)
 
@@ -366,8 +365,8 @@ def _is_expected(known: RefundLine | None, state: RefundState) -> bool:
     """That an accepted refund ends well is what the report is for; one that nobody here knew and that came to
     nothing is no difference either."""
     if known is None:
-        return state not in _GIVEN
-    return known.state in _UNDER_WAY and state in _GIVEN
+        return not state.is_given
+    return known.state in _UNDER_WAY and state.is_given
 
 
 def _refund_differs(line: PaymentLine, known: RefundLine | None, news: RefundNews) -> Difference:

@@ -179,7 +179,7 @@ def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_f
     if settled is None:
         return False
     # One that was made elsewhere has no credit note until it is adopted; then nothing is to be done.
-    if end.state in (RefundState.PENDING, RefundState.SUCCEEDED):
+    if end.state.is_given:
         tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=number_format)
     elif end.state in (RefundState.FAILED, RefundState.REVERSED):
         tx.void_credit_note(settled, at=clock.now())

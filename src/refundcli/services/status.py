@@ -15,7 +15,6 @@ from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
 from refundcli.services.provider_news import StoredEvent
 
 _SHOWN = 50
-_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 # Stripe waits until the merchant's own balance is high enough.
 _NO_FUNDS = "insufficient_funds"
 
@@ -93,7 +92,7 @@ def look(reading: Reading, *, now: datetime, pending_days: int) -> Status:
         elsewhere=[
             OpenRefund(each, now - each.created_at, Next.MATCH if each.undecided else Next.ADOPT)
             for each in reading.refunds_made_elsewhere(adopted=False)[:_SHOWN]
-            if each.state in _GIVEN
+            if each.state.is_given
         ],
         disputed=reading.invoices(InvoiceFilter(disputed=True, limit=_SHOWN)),
         processing=reading.invoices(InvoiceFilter(processing=True, limit=_SHOWN)),

@@ -27,7 +27,6 @@ _REFUNDS_OF = select(
     _REFUND.c.reason,
 ).where(among(_REFUND.c.payment_id))
 _of = lru_cache(currency)
-_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 def payment_lines(session: Session, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
@@ -86,6 +85,6 @@ def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
     for payment, refund, reference, amount, code, state, came_back_at, kind, reason in rows:
         of: Currency = _of(code)
         money, now = Money(amount, of), RefundState(state)
-        unadopted = kind == RefundKind.EXTERNAL and not reason and now in _GIVEN
+        unadopted = kind == RefundKind.EXTERNAL and not reason and now.is_given
         line = RefundLine(refund, reference or "", money, now, came_back_at, unadopted)
         yield payment, line

@@ -7,10 +7,7 @@ from sqlmodel import Session, col, select
 from refundcli.domain.dispute import DisputeRecord, DisputeState
 from refundcli.domain.refund import Refund
 from refundcli.domain.shared_payments import ExternalFacts, ShareFacts, ShareSums, count_shares
-from refundcli.domain.statuses import RefundState
 from refundcli.store.tables import PaymentRow
-
-_GIVEN = (RefundState.PENDING, RefundState.SUCCEEDED)
 
 
 def share_rows(session: Session, first_share: int) -> list[PaymentRow]:
@@ -30,7 +27,7 @@ def sums_of(
     externals = [
         _external(each, by_id[each.payment_id])
         for each in refunds
-        if each.is_external and (each.holding or each.state in _GIVEN)
+        if each.is_external and (each.holding or each.state.is_given)
     ]
     return count_shares(facts, externals, taken_by_disputes=taken)
 
@@ -60,5 +57,5 @@ def _external(refund: Refund, row: PaymentRow) -> ExternalFacts:
         amount=refund.counted.minor,
         is_assigned=refund.reason is not None,
         is_in_opening=bool(row.opening_at and refund.created_at < row.opening_at),
-        is_held=refund.state not in _GIVEN,
+        is_held=not refund.state.is_given,
     )

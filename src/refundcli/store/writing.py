@@ -194,7 +194,7 @@ class SqlWriting(SqlReading):
             self._count_shares(row.share_of)
             return
         made = self._refunds((col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL))
-        given = [each for each in made if each.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
+        given = [each for each in made if each.state.is_given]
         counted = [each for each in given if not each.undecided]
         before = sum(each.counted.minor for each in counted if row.opening_at and each.created_at < row.opening_at)
         later = sum(each.counted.minor for each in counted) - before
