@@ -176,7 +176,7 @@ def _undo_takes_matched_records(around: ExitStack) -> None:
     _instead(undo_records, "_one", lambda refund_id, reading: reading.refund(refund_id))(around)
 
 
-_released_is_refunded = _instead(stripe_payments, "is_release", lambda refund, charge: False)
+_released_is_refunded = _instead(stripe_payments, "releases_in", lambda refunds, charge: [])
 
 
 def _share_is_all_that_was_captured(around: ExitStack) -> None:
