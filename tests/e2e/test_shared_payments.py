@@ -315,3 +315,18 @@ def test_a_file_of_refunds_refunds_both(desk: Desk) -> None:
     desk.json(f"refund --from {file} --yes")
     assert sorted(desk.refunded_at_provider(_BOTH)) == [5000, 10000]
     assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("provider", [Provider.STRIPE, None])
+def test_a_payment_that_a_file_told_without_its_id_is_no_second_payment(desk: Desk, provider: Provider | None) -> None:
+    _two_invoices(desk.sandbox)
+    desk.json("invoice pull stripe --number INV-A")
+    whole = parse_money("50.00 EUR")
+    desk.bring_in(new_invoice("INV-B", whole, payments=(NewPayment(5000, provider, method="card"),)))
+    desk.json("mark-refunded INV-B --full --reason other --yes")
+    desk.json("invoice pull stripe")
+    (payment,) = desk.invoice("INV-B").payments
+    assert (payment.references[0], payment.captured, payment.refunded) == (_BOTH, whole, whole)
+    desk.refused("refund INV-B --full --reason other --yes", "nothing-to-refund")
+    assert desk.refunded_at_provider(_BOTH) == []
+    assert findings(desk.books) == []

@@ -44,14 +44,21 @@ def bring_in_shares(
     for each in sharing:
         _join(tx, each, evidence=source)
     new = [each for each in sharing if each.own is None]
-    apart = [payment for payment in invoice.payments if all(payment is not each.told for each in new)]
-    counts = tx.import_invoices([replace(invoice, payments=tuple(apart))], source=source)
+    if stored is None:
+        apart = [payment for payment in invoice.payments if all(payment is not each.told for each in new)]
+        counts = tx.import_invoices([replace(invoice, payments=tuple(apart))], source=source)
+        _add(tx, invoice, new, evidence=source)
+        return counts, ""
+    _add(tx, invoice, new, evidence=source)
+    return tx.import_invoices([invoice], source=source), ""
+
+
+def _add(tx: Writing, invoice: NewInvoice, new: Sequence[_Sharing], *, evidence: str) -> None:
     for each in new:
-        imported = tx.invoice(invoice.number)
+        stored = tx.invoice(invoice.number)
         _, first = _owners(tx, each.told)[0]
-        assert imported
-        tx.add_share(imported, first, each.told)
-    return counts, ""
+        assert stored
+        tx.add_share(stored, first, each.told, told=invoice.payments, evidence=evidence)
 
 
 def _sharing(reading: Reading, invoice: NewInvoice, stored: Invoice | None) -> list[_Sharing]:
