@@ -171,6 +171,12 @@ class Invoice:
     def currency(self) -> Currency:
         return self.total.currency
 
+    @property
+    def refunds_of_payments(self) -> tuple[Refund, ...]:
+        """Its refunds, and those that stand on another invoice that one of its payments pays too."""
+        others = (share.refunds for payment in self.payments for share in payment.other_shares)
+        return sum(others, self.refunds)
+
     def _sum(self, amounts: Iterable[Money]) -> Money:
         return sum(amounts, zero(self.currency))
 
