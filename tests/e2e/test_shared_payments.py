@@ -212,6 +212,29 @@ def test_one_invoice_under_two_numbers_is_no_second_share(desk: Desk) -> None:
     assert findings(desk.books) == []
 
 
+def test_one_invoice_under_two_numbers_is_no_second_share_where_the_payment_took_more(desk: Desk) -> None:
+    share = {"amount": "50.00", "payment_amount": 15000, "reference": _BOTH}
+    desk.sandbox.invoice("50.00 EUR", number="STRIPE-1", payments=[share])
+    _imported(desk, "2026/17", "50.00 EUR", _BOTH)
+    told = desk.json("invoice pull stripe")
+    assert told["new"] == 0
+    assert "2026/17, which may be the same invoice" in told["kept"][0]["why"]
+    assert findings(desk.books) == []
+
+
+def test_two_invoices_of_the_same_amount_share_a_payment(desk: Desk) -> None:
+    share = {"amount": "50.00", "payment_amount": 10000, "reference": _BOTH}
+    desk.sandbox.invoice("50.00 EUR", number="INV-A", payments=[share])
+    desk.sandbox.invoice("50.00 EUR", number="INV-B", payments=[{"amount": "50.00", "reference": _BOTH}])
+    _imported(desk, "INV-A", "50.00 EUR", _BOTH)
+    told = desk.json("invoice pull stripe")
+    assert (told["new"], told["kept_count"]) == (1, 0)
+    for number in ("INV-A", "INV-B"):
+        desk.json(f"refund {number} --full --reason other --yes")
+    assert desk.refunded_at_provider(_BOTH) == [5000, 5000]
+    assert findings(desk.books) == []
+
+
 def test_both_invoices_are_named_by_the_payment(desk: Desk) -> None:
     _pulled(desk)
     error = desk.refused(f"invoice show {_BOTH}", "several-invoices")
