@@ -88,7 +88,7 @@ def test_our_own_refund_of_that_amount_is_found_at_stripe(desk: Desk) -> None:
     desk.json("refund INV-1 --amount 20.00 --reason other --yes")
 
 
-@pytest.mark.parametrize("odd", [{"currency": "usd"}, {"amount": 0}])
+@pytest.mark.parametrize("odd", [{"currency": "usd"}, {"currency": "zzz"}, {"amount": 0}])
 def test_a_refund_that_its_payment_cannot_have_blocks_until_acknowledged(desk: Desk, odd: dict[str, object]) -> None:
     payment = desk.paid_by_card()
     desk.sandbox.patch(desk.sandbox.dashboard_refund(payment, PART), odd)
@@ -98,6 +98,14 @@ def test_a_refund_that_its_payment_cannot_have_blocks_until_acknowledged(desk: D
     desk.json("events acknowledge 1 --memo looked")
     assert desk("events list --state unreviewed").out == ""
     assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("amount", [-5, 12.5])
+def test_a_payment_that_cannot_be_read_is_not_compared_and_not_refunded(desk: Desk, amount: float) -> None:
+    desk.sandbox.patch(desk.sandbox.dashboard_refund(desk.paid_by_card(), PART), {"amount": amount})
+    answer = desk("reconcile -o json")
+    assert (answer.exit_code, answer.json["compared"], answer.json["unreadable"]) == (8, 0, 1)
+    desk.refused("refund INV-1 --amount 10.00 --reason other --yes", "cannot-be-held")
 
 
 def test_a_moment_that_no_calendar_has_is_no_reason_to_stop(desk: Desk) -> None:
@@ -215,6 +223,22 @@ def test_one_dispute_named_with_two_payments_is_looked_at(desk: Desk) -> None:
     desk.refused("refund INV-2 --full --reason other --yes", "unreviewed-event")
     ingest(desk, event("CHARGEBACK", at_adyen(desk, "INV-3"), "DISPUTE", ago=3))
     desk.refused("refund INV-3 --full --reason other --yes", "unreviewed-event")
+
+
+def test_a_recorded_chargeback_that_is_won_after_all_needs_a_person(desk: Desk) -> None:
+    payment = at_adyen(desk)
+    ingest(desk, event("SECOND_CHARGEBACK", payment, "DISPUTE", 10000))
+    desk.json("mark-refunded INV-1 --full --reason chargeback --yes")
+    ingest(desk, event("SCHEME_ARBITRATION_WON", payment, "DISPUTE", 10000, ago=4))
+    assert desk("status").exit_code == 8
+    desk.json("events acknowledge 2 --as won")
+    assert desk("status").exit_code == 0
+    desk.sandbox.dispute(desk.paid_by_card("INV-2"), "lost", 10000)
+    desk("reconcile")
+    desk.json("mark-refunded INV-2 --full --reason chargeback --yes")
+    desk.sandbox.dispute(desk.invoice("INV-2").payments[0].reference, "won")
+    assert desk("reconcile").exit_code == 8
+    assert desk("status").exit_code == 8
 
 
 def test_how_a_dispute_stands_may_be_decided_again(desk: Desk) -> None:

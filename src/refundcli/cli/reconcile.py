@@ -67,7 +67,7 @@ def reconcile(
 
     A refund made in the provider's dashboard is an external refund: adopt it, or match it with the record if someone
     has recorded it by hand. Exit code 0 when everything was compared and agrees, 3 when something differs, 8 when
-    something could not be compared: a provider update is unreviewed, or a refund has no outcome yet.
+    something could not be compared: a payment that cannot be read, an unreviewed update, a refund without an outcome.
     """
     from refundcli.cli import reconciling
 

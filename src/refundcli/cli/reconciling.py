@@ -130,13 +130,16 @@ def _show(app: App, label: str, done: Reconciled, told: ToldDifferences) -> None
             show_reconciled(label, done, app.err)
     if app.for_people and told.made_elsewhere:
         app.note("External refunds need a reason: refundcli reconcile --adopt REFUND --reason REASON")
+    if done.unreadable:
+        payments = "1 payment" if done.unreadable == 1 else f"{done.unreadable} payments"
+        app.err.say(("! ", DOUBT), f"{payments} could not be read, and so not compared: look at the provider.")
     if done.unreviewed:
         updates = "1 provider update" if done.unreviewed == 1 else f"{done.unreviewed} provider updates"
         app.err.say(("! ", DOUBT), f"{updates} could not be compared: refundcli events list --state unreviewed")
     if done.unconfirmed:
         refunds = "1 refund has" if done.unconfirmed == 1 else f"{done.unconfirmed} refunds have"
         app.err.say(("! ", DOUBT), f"{refunds} no outcome to compare: refundcli status")
-    if done.unreviewed or done.unconfirmed:
+    if done.not_compared:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
     if done.differences:
         raise typer.Exit(ExitCode.REFUSED)

@@ -89,6 +89,7 @@ def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
         "difference_count": done.differences,
         "taken_in": done.repaired,
         "changed": done.changed,
+        "unreadable": done.unreadable,
         "unreviewed": done.unreviewed,
         "unconfirmed": done.unconfirmed,
         "by_kind": dict(done.by_kind),
@@ -122,7 +123,7 @@ def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
 def show_reconciled(label: str, done: Reconciled, screen: Screen) -> None:
     """One line of result, then the money by kind."""
     things = f"{done.compared} {'payment' if done.compared == 1 else 'payments'} compared with {label}"
-    open_questions = done.unreviewed or done.unconfirmed
+    open_questions = done.not_compared
     if not done.differences:
         agree = "no difference among what could be compared" if open_questions else "the books agree"
         screen.say(("! ", DOUBT) if open_questions else ("✓ ", GOOD), f"{things}: {agree}.")

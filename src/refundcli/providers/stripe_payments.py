@@ -115,8 +115,9 @@ def _taken(dispute: Fields, of: Currency) -> Money | None:
 
 
 def is_odd(refund: Fields, of: Currency) -> bool:
-    """Is its amount zero, or in another currency than its payment? Such a refund cannot be counted."""
-    return not refund.get("amount") or fields.currency_of(refund) != of
+    """Is its amount unreadable, zero, or in another currency than its payment? Such a refund cannot be counted."""
+    amount = amount_or_none(refund)
+    return not amount or amount.currency != of
 
 
 def amount_or_none(thing: Fields) -> Money | None:

@@ -117,7 +117,8 @@ class StripeRecords:
         captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
         listed = list(self._refunds_of(charge))
         released = objects.releases_in(listed, charge)
-        refunds = [self._refund_news(each, references) for each in listed if each not in released]
+        readable = [each for each in listed if each not in released and objects.amount_or_none(each) is not None]
+        refunds = [self._refund_news(each, references) for each in readable]
         doubts = self._doubts(listed, disputes, references, of)
         if text_in(charge.get("status")) not in CHARGE_STATUSES:
             doubts = (*doubts, self._doubt("charge", charge, references))

@@ -11,6 +11,7 @@ from refundcli.services.provider_news import DisputeNews, EventState
 
 # Of two updates with the same date the more severe one holds, whichever came first.
 _SEVERITY = (DisputeState.CLOSED, DisputeState.WON, DisputeState.OPEN, DisputeState.UNKNOWN, DisputeState.LOST)
+_ENDED = (DisputeState.WON, DisputeState.CLOSED)
 # What an inquiry can still become. A chargeback is never an inquiry again.
 _STAGES = (DisputeStage.INQUIRY, DisputeStage.ANSWERED_INQUIRY, DisputeStage.CHARGEBACK)
 # The status of a placeholder that an upgrade made from the events of an older version. The first update fills it in,
@@ -150,4 +151,8 @@ def _write(
     if record == known:
         return UpdateOutcome(EventState.APPLIED, note)
     tx.record_dispute(invoice, payment, record, evidence=evidence)
+    if payment.dispute_recorded and known and known.state is DisputeState.LOST and record.state in _ENDED:
+        # Its record and credit note say that the money went back; now it did not (R14). Only a person can undo them.
+        note = f"{note}; {payment.dispute_recorded} is recorded as lost to it: take that record back if it is wrong"
+        return UpdateOutcome(EventState.UNREVIEWED, note, changed=True)
     return UpdateOutcome(EventState.APPLIED, note, changed=True)

@@ -31,8 +31,8 @@ Advance = Callable[[int], None]
 class Reconciled:
     """The outcome of a comparison: `by_kind` and `money` of the differences, `repaired` of those that were applied.
 
-    What could not be compared (R15): `unreviewed` provider updates, and `unconfirmed` refunds, whose outcome is unknown
-    or which have been pending for too long.
+    What could not be compared (R15): `unreadable` payments, `unreviewed` provider updates, and `unconfirmed` refunds,
+    whose outcome is unknown or which have been pending for too long.
     """
 
     compared: int = 0
@@ -40,8 +40,13 @@ class Reconciled:
     money: dict[tuple[DifferenceKind, str], Money] = field(default_factory=dict)
     repaired: int = 0
     changed: int = 0
+    unreadable: int = 0
     unreviewed: int = 0
     unconfirmed: int = 0
+
+    @property
+    def not_compared(self) -> int:
+        return self.unreadable + self.unreviewed + self.unconfirmed
 
     @property
     def differences(self) -> int:
@@ -128,7 +133,7 @@ class Comparison:
         references = [each for payment in payments for each in payment.references]
         owners = self.books.read(lambda tx: tx.invoices_of_payments(self.records.name, references)) if payments else {}
         for payment in payments:
-            done.compared += 1
+            done.unreadable += 1
             numbers = [owners[each].number for each in payment.references if each in owners]
             name, number = payment.references[0], next(iter(numbers), "")
             difference = Difference(DifferenceKind.STATUS, payment.provider, number, name, "payment", "", payment.why)

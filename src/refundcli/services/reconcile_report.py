@@ -119,10 +119,7 @@ class ReportComparison:
             yield from self._disputes(line, [row for row in clear if row.effect is Effect.DISPUTE])
         missing = [row for row in captures if _changes(row) not in (None, CaptureChange.ADDED)]
         if missing:
-            # What was taken after one of them failed was captured again.
-            first = min(row.booked_at for row in missing)
-            again = [row for row in captures if _changes(row) is CaptureChange.ADDED and row.booked_at > first]
-            yield from self._captures(line, [*missing, *again])
+            yield from self._captures(line, [*missing, *_captured_again(captures, missing)])
 
     def _unreviewed(self, line: PaymentLine, row: ReportRow, why: str) -> _Wish:
         """A row of an unlisted type, or one that contradicts itself or another, is shown and never applied (R13)."""
@@ -343,6 +340,13 @@ def _made_again(told: Sequence[ReportRow], known: RefundLine | None) -> ReportRo
         return None
     later = [row for row in told if _state(row) is RefundState.SUCCEEDED and row.booked_at > since]
     return max(later, key=lambda row: row.booked_at, default=None)
+
+
+def _captured_again(rows: Sequence[ReportRow], failed: Sequence[ReportRow]) -> list[ReportRow]:
+    """What was taken under the reference of a capture that had failed before."""
+    failed_at = {row.modification_reference: row.booked_at for row in failed if row.modification_reference}
+    added = (row for row in rows if _changes(row) is CaptureChange.ADDED and row.modification_reference in failed_at)
+    return [row for row in added if row.booked_at > failed_at[row.modification_reference]]
 
 
 def _other_amount(told: Sequence[ReportRow]) -> ReportRow | None:
