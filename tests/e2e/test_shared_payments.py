@@ -415,3 +415,17 @@ def test_a_record_of_what_is_counted_for_another_invoice_needs_a_word(desk: Desk
     for number in ("INV-A", "INV-B"):
         error = desk.refused(f"mark-refunded {number} --amount 30 --reason other --yes", "possible-duplicate")
         assert f"--invoice {number}" in error["hint"]
+
+
+@pytest.mark.parametrize("number", ["INV-A", "INV-B"])
+def test_a_recorded_chargeback_that_is_won_after_all_needs_a_person(desk: Desk, number: str) -> None:
+    _pulled(desk)
+    dispute = desk.sandbox.dispute(_BOTH, amount=4000)
+    desk.sandbox.dispute(_BOTH, "lost", amount=4000, dispute=dispute)
+    desk("reconcile")
+    desk.json(f"mark-refunded {number} --amount 40 --reason chargeback --yes")
+    desk.sandbox.dispute(_BOTH, "won", amount=4000, dispute=dispute)
+    desk("reconcile")
+    (told,) = desk.json("status", exit_code=8)["unreviewed"]
+    assert "40.00 EUR is recorded as lost to it" in told["note"]
+    assert findings(desk.books) == []
