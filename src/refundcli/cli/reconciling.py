@@ -156,7 +156,7 @@ def match_refund(app: App, name: str, record_id: str) -> None:
 
 
 def adopt_refund(app: App, name: str, *, reason: str, memo: str, number: str) -> None:
-    """Raises RefundNotFound, NotToAdopt, NoShare, UnknownReason."""
+    """Raises RefundNotFound, NotToAdopt, NoShare, InvoiceNeeded, UnknownReason."""
     services = app.services
     found = services.books.read(lambda tx: to_adopt(tx, name))
     if not reason and app.may_ask:

@@ -45,6 +45,7 @@ class OtherShare:
     refunds: tuple[Refund, ...] = ()
     opening_returned: Money | None = None
     opening_at: datetime | None = None
+    dispute_recorded: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,12 @@ class Payment:
     def allocated_in_all(self) -> Money:
         """What all invoices here have of the provider's payment."""
         return sum((share.allocated for share in self.other_shares), self.allocated)
+
+    @property
+    def recorded_of_disputes(self) -> Money:
+        """What is recorded as lost to its disputes, on whichever share."""
+        recorded = (self.dispute_recorded, *(share.dispute_recorded for share in self.other_shares))
+        return sum((amount for amount in recorded if amount), zero(self.allocated.currency))
 
     @property
     def reference(self) -> str:
@@ -170,6 +177,12 @@ class Invoice:
     @property
     def currency(self) -> Currency:
         return self.total.currency
+
+    @property
+    def refunds_of_payments(self) -> tuple[Refund, ...]:
+        """Its refunds, and those that stand on another invoice that one of its payments pays too."""
+        others = (share.refunds for payment in self.payments for share in payment.other_shares)
+        return sum(others, self.refunds)
 
     def _sum(self, amounts: Iterable[Money]) -> Money:
         return sum(amounts, zero(self.currency))

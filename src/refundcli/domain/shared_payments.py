@@ -29,7 +29,7 @@ class ExternalFacts:
     """An external refund, stored on one of the shares.
 
     `is_assigned`: a person said that it is that invoice's. `is_in_opening`: made before the books knew that share.
-    `is_held`: it failed, and the provider may send it again; otherwise it was given.
+    `is_held`: it failed and the provider may send it again, or it may be the same as a record; otherwise it was given.
     """
 
     payment_id: int

@@ -151,8 +151,8 @@ def _write(
     if record == known:
         return UpdateOutcome(EventState.APPLIED, note)
     tx.record_dispute(invoice, payment, record, evidence=evidence)
-    if payment.dispute_recorded and known and known.state is DisputeState.LOST and record.state in _ENDED:
+    if payment.recorded_of_disputes and known and known.state is DisputeState.LOST and record.state in _ENDED:
         # Its record and credit note say that the money went back; now it did not (R14). Only a person can undo them.
-        note = f"{note}; {payment.dispute_recorded} is recorded as lost to it: take that record back if it is wrong"
+        note = f"{note}; {payment.recorded_of_disputes} is recorded as lost to it: take that record back if it is wrong"
         return UpdateOutcome(EventState.UNREVIEWED, note, changed=True)
     return UpdateOutcome(EventState.APPLIED, note, changed=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from refundcli.domain.errors import NotFound, Refused
+from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import OtherShare
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
@@ -51,6 +51,19 @@ class NoShare(NotFound):
         )
 
 
+class InvoiceNeeded(UsageProblem):
+    """Only a person knows which: an amount that is counted for the wrong one is free to be refunded again."""
+
+    code = "invoice-needed"
+
+    def __init__(self, refund: Refund, sharers: Sequence[str]) -> None:
+        super().__init__(
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: say of which it was.",
+            hint=f"refundcli reconcile --adopt {refund.provider_reference} --reason REASON --invoice {sharers[-1]}",
+            context={"refund": refund.id, "invoices": list(sharers)},
+        )
+
+
 def adopt(
     name: str,
     reason: RefundReason,
@@ -63,12 +76,14 @@ def adopt(
 ) -> Refund:
     """Give it its reason and its credit note, in one transaction (R4, R7).
 
-    `of_invoice`: which invoice it is about, where its payment pays several; else the one that it was stored on. Raises
-    NoShare.
+    `of_invoice`: which invoice it is about, where its payment pays several. Raises NoShare, InvoiceNeeded.
     """
 
     def write(tx: Writing) -> Refund:
         external = to_adopt(tx, name)
+        shares = _other_shares(tx, external)
+        if shares and not of_invoice:
+            raise InvoiceNeeded(external, _sharers(external, shares))
         if of_invoice and of_invoice != external.invoice_number:
             external = tx.assign_external(external, share_named(tx, external, of_invoice))
         adopted = tx.adopt(external, reason=reason, memo=memo)
@@ -83,8 +98,12 @@ def share_named(reading: Reading, refund: Refund, number: str) -> OtherShare:
     shares = _other_shares(reading, refund)
     found = next((share for share in shares if share.invoice_number == number), None)
     if found is None:
-        raise NoShare(refund, number, [refund.invoice_number, *(share.invoice_number for share in shares)])
+        raise NoShare(refund, number, _sharers(refund, shares))
     return found
+
+
+def _sharers(refund: Refund, shares: Sequence[OtherShare]) -> list[str]:
+    return [refund.invoice_number, *(share.invoice_number for share in shares)]
 
 
 def _other_shares(reading: Reading, refund: Refund) -> Sequence[OtherShare]:

@@ -125,7 +125,7 @@ class KnownAsExternal(Refused):
         super().__init__(
             f"{external.provider.label if external.provider else 'The provider'} reported a refund of "
             f"{external.amount} of the same payment ({name}). It already counts, and may be this one.",
-            hint=f"If it is: refundcli reconcile --adopt {name} --reason REASON\n"
+            hint=f"If it is: refundcli reconcile --adopt {name} --reason REASON --invoice {invoice.number}\n"
             "If this is another refund, add --allow-duplicate.",
             context={"invoice": invoice.number, "rule": "R12", "refund": external.id},
         )
@@ -182,9 +182,10 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
 
 def _refuse_known(invoice: Invoice, shares: list[Share]) -> None:
     """Raises KnownAsExternal."""
-    wanted = {(share.payment.id, share.amount) for share in shares}
-    for refund in invoice.refunds:
-        if refund.is_unadopted and (refund.payment_id, refund.amount) in wanted:
+    wanted = {(share.payment.home_id, share.amount) for share in shares}
+    homes = {of: p.home_id for p in invoice.payments for of in (p.id, *(other.payment_id for other in p.other_shares))}
+    for refund in invoice.refunds_of_payments:
+        if refund.is_unadopted and (homes.get(refund.payment_id), refund.amount) in wanted:
             raise KnownAsExternal(invoice, refund)
 
 

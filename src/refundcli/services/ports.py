@@ -460,8 +460,13 @@ class Writing(Reading, RunWriting, Protocol):
         """Write what the provider captured of the whole payment. An invoice without captured money is open again."""
         ...
 
-    def add_share(self, invoice: Invoice, first: Payment, new: NewPayment) -> None:
-        """The provider's payment pays this invoice too: a further share of it."""
+    def add_share(
+        self, invoice: Invoice, first: Payment, new: NewPayment, *, told: Sequence[NewPayment], evidence: str
+    ) -> None:
+        """The provider's payment pays this invoice too: a further share of it.
+
+        The invoice may have it already, without its id. `told`: all that is told of the invoice's payments.
+        """
         ...
 
     def join_payments(self, first: Payment, other: Payment, *, evidence: str) -> None:

@@ -63,7 +63,7 @@ class AlreadyAtProvider(Refused):
     ) -> None:
         if counted_as:
             why = f"the books have it as the external refund {counted_as}"
-            hint = f"refundcli reconcile --adopt {counted_as} --reason REASON     (gives it a credit note)"
+            hint = f"refundcli reconcile --adopt {counted_as} --reason REASON --invoice {number}     (a credit note)"
         else:
             why = f"{own.amount} was requested"
             hint = f"Look at {reference} in {provider.label}'s dashboard. Then: refundcli reconcile --invoice {number}"
@@ -200,7 +200,7 @@ def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
     After a restored backup, an event or a report may arrive before the request is repeated.
     """
     ids = {refund.refund_id: refund for refund in own.values()}
-    for known in invoice.refunds:
+    for known in invoice.refunds_of_payments:
         if known.id in ids and known.provider:
             mine, reference = ids[known.id], known.provider_reference
             raise AlreadyAtProvider(invoice.number, known.provider, reference, known.amount, mine, counted_as=known.id)
@@ -226,7 +226,7 @@ def _without(truth: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTr
     found = own_refund_in(truth, own.refund_id)
     if found is None:
         return truth
-    counted = next((r for r in invoice.refunds if r.provider_reference == found.reference), None)
+    counted = next((r for r in invoice.refunds_of_payments if r.provider_reference == found.reference), None)
     if counted and counted.id != own.refund_id:
         raise AlreadyAtProvider(
             invoice.number, found.provider, found.reference, found.amount, own, counted_as=counted.id

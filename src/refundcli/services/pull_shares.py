@@ -44,14 +44,21 @@ def bring_in_shares(
     for each in sharing:
         _join(tx, each, evidence=source)
     new = [each for each in sharing if each.own is None]
-    apart = [payment for payment in invoice.payments if all(payment is not each.told for each in new)]
-    counts = tx.import_invoices([replace(invoice, payments=tuple(apart))], source=source)
+    if stored is None:
+        apart = [payment for payment in invoice.payments if all(payment is not each.told for each in new)]
+        counts = tx.import_invoices([replace(invoice, payments=tuple(apart))], source=source)
+        _add(tx, invoice, new, evidence=source)
+        return counts, ""
+    _add(tx, invoice, new, evidence=source)
+    return tx.import_invoices([invoice], source=source), ""
+
+
+def _add(tx: Writing, invoice: NewInvoice, new: Sequence[_Sharing], *, evidence: str) -> None:
     for each in new:
-        imported = tx.invoice(invoice.number)
+        stored = tx.invoice(invoice.number)
         _, first = _owners(tx, each.told)[0]
-        assert imported
-        tx.add_share(imported, first, each.told)
-    return counts, ""
+        assert stored
+        tx.add_share(stored, first, each.told, told=invoice.payments, evidence=evidence)
 
 
 def _sharing(reading: Reading, invoice: NewInvoice, stored: Invoice | None) -> list[_Sharing]:
@@ -81,8 +88,8 @@ def _owners(reading: Reading, told: NewPayment) -> list[tuple[Invoice, Payment]]
 
 def _why_not(reading: Reading, invoice: NewInvoice, sharing: _Sharing, captured: Mapping[str, Money]) -> str:
     """Two invoices that together have more than was taken are one invoice imported twice, or one has a wrong amount."""
-    owners = [owner.number for owner, _ in _owners(reading, sharing.told)]
-    names = ", ".join(sorted({number for number in owners if number != invoice.number}))
+    others = _others(reading, invoice, sharing)
+    names = ", ".join(other.number for other in others)
     problems = reading.beside(block_of([invoice])).problems
     other = next((problem.message for problem in problems if problem.code != "duplicate-payment"), "")
     if other:
@@ -100,7 +107,24 @@ def _why_not(reading: Reading, invoice: NewInvoice, sharing: _Sharing, captured:
             f"It was paid with a payment of {names}, and together they have {Money(shares, whole.currency)} of "
             f"{whole}: pull that one too, or correct it."
         )
+    same = [other.number for other in others if not other.invoice_reference and other.total.minor == invoice.total]
+    if same:
+        return (
+            f"It was paid with a payment of {same[0]}, which may be the same invoice: import {same[0]} with its "
+            "invoice_reference."
+        )
     return ""
+
+
+def _others(reading: Reading, invoice: NewInvoice, sharing: _Sharing) -> list[Invoice]:
+    """All other invoices in the books that this payment pays."""
+    numbers = {
+        number
+        for owner, payment in _owners(reading, sharing.told)
+        for number in (owner.number, *(share.invoice_number for share in payment.other_shares))
+    }
+    found = reading.invoices_by_number(sorted(numbers - {invoice.number}))
+    return [found[number] for number in sorted(found)]
 
 
 def _join(tx: Writing, sharing: _Sharing, *, evidence: str) -> None:

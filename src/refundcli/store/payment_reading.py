@@ -47,8 +47,8 @@ _NAMES = [column.name for column in PAYMENT_COLUMNS]
 _IDS = [_NAMES.index(name) for name in ("payment_intent", "charge", "psp_reference")]
 _PROVIDER, _ID, _DISPUTED, _SHARE_OF = (_NAMES.index(name) for name in ("provider", "id", "dispute", "share_of"))
 _GIVEN = [_NAMES.index(name) for name in ("reserved", "refunded", "returned_elsewhere")]
-_ALLOCATED, _OPENING_RETURNED, _OPENING_AT = (
-    _NAMES.index(name) for name in ("allocated", "opening_returned", "opening_at")
+_ALLOCATED, _OPENING_RETURNED, _OPENING_AT, _RECORDED = (
+    _NAMES.index(name) for name in ("allocated", "opening_returned", "opening_at", "dispute_recorded")
 )
 _SHARES = (
     sql.select(*PAYMENT_COLUMNS, _INVOICE.c.number)
@@ -144,6 +144,7 @@ def other_shares_of(
             refunds=tuple(refunds.get(row[_ID], ())),
             opening_returned=Money(row[_OPENING_RETURNED], unit),
             opening_at=row[_OPENING_AT],
+            dispute_recorded=Money(row[_RECORDED], unit),
         )
         for row in shares.get(payment[_SHARE_OF], ())
         if row[_ID] != payment[_ID]

@@ -57,5 +57,5 @@ def _external(refund: Refund, row: PaymentRow) -> ExternalFacts:
         amount=refund.counted.minor,
         is_assigned=refund.reason is not None,
         is_in_opening=bool(row.opening_at and refund.created_at < row.opening_at),
-        is_held=not refund.state.is_given,
+        is_held=refund.undecided or not refund.state.is_given,
     )

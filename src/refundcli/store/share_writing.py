@@ -4,7 +4,7 @@ The first share has the provider's ids, the disputes and the captures. They are 
 two payments; the other shares refer to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import insert, update
@@ -14,7 +14,8 @@ from refundcli.domain.invoice import Invoice, OtherShare, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.services.ports import NewPayment
-from refundcli.store.payment_matching import ID_COLUMNS, identity_of
+from refundcli.store.importing import known_invoices
+from refundcli.store.payment_matching import ID_COLUMNS, identity_of, match_payments
 from refundcli.store.payment_news import payment_values
 from refundcli.store.payment_writing import SqlPaymentWriting
 from refundcli.store.share_counting import share_rows
@@ -24,7 +25,17 @@ from refundcli.store.tables import CaptureRow, DisputeRow, PaymentRow, RefundRow
 class SqlShareWriting(SqlPaymentWriting):
     """One transaction that also writes the shares of a payment."""
 
-    def add_share(self, invoice: Invoice, first: Payment, new: NewPayment) -> None:
+    def add_share(
+        self, invoice: Invoice, first: Payment, new: NewPayment, *, told: Sequence[NewPayment], evidence: str
+    ) -> None:
+        known = self._known_without_its_id(invoice, new, told)
+        if known:
+            # A file told of it without an id, and its refunds count: it is no second payment.
+            more = {"provider": new.provider, "allocated": max(known.allocated.minor, new.captured)}
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == known.id).values(**more))
+            self._learn(first.home_id, identity_of(new))
+            self.join_payments(first, known, evidence=evidence)
+            return
         home = first.home_id
         self._begin_sharing(first)
         self._learn(home, identity_of(new))
@@ -37,12 +48,20 @@ class SqlShareWriting(SqlPaymentWriting):
             "opening_at": self._audit.at,
             "share_of": home,
             "captured": captured.minor if captured is not None else None,
+            "processing": first.processing,
         }
         self._session.execute(insert(PaymentRow).values(**values))
         after = {"payment": first.reference, "allocated": str(Money(new.captured, invoice.currency))}
         self._audit.write("payment shared", invoice.number, {}, after)
         self._count_shares(home)
         self._update_invoice(invoice.id)
+
+    def _known_without_its_id(self, invoice: Invoice, new: NewPayment, told: Sequence[NewPayment]) -> Payment | None:
+        """The payment that an import would take for it: matched as there, with all that is told of the invoice."""
+        _, rows = known_invoices(self._session, [invoice.number])[invoice.number]
+        matched = match_payments(told, rows).known
+        known = {each.row.id for each in matched if each.told is new and each.row.share_of is None}
+        return next((payment for payment in invoice.payments if payment.id in known), None)
 
     def join_payments(self, first: Payment, other: Payment, *, evidence: str) -> None:
         home, joined = first.home_id, other.home_id
@@ -57,7 +76,7 @@ class SqlShareWriting(SqlPaymentWriting):
         self._hits(update(CaptureRow).where(col(CaptureRow.payment_id) == joined).values(payment_id=home))
         # What was captured of the whole is asked again, and not added up from two figures of one payment.
         captured = first.provider_captured if first.provider_captured is not None else other.provider_captured
-        values = {"captured": captured.minor if captured is not None else None}
+        values = {"captured": captured.minor if captured is not None else None, "processing": first.processing}
         self._hits(update(PaymentRow).where(col(PaymentRow.share_of) == home).values(**values))
         after = {"payment": first.reference, "also": other.reference, "evidence": evidence}
         for number in {self._number_of_payment(payment.id) for payment in (first, other)}:
