@@ -33,13 +33,13 @@ INVOICES = (
     " '2026-09-01 00:00:00.000000', '2026-09-01 00:00:00.000000' FROM n"
 )
 PAYMENTS = (
-    COUNT + "INSERT INTO payment (id, invoice_id, position, provider, method, reference, captured, reserved, refunded,"
+    COUNT + "INSERT INTO payment (id, invoice_id, position, provider, method, reference, allocated, reserved, refunded,"
     " returned_elsewhere, auto_refundable, processing, dispute, dispute_recorded, opening_returned)"
     " SELECT i, i, 0, '', 'bank transfer', '', 10000, 0, 0, 0, 0, 0, '', 0, 0 FROM n"
 )
 TAKE = (
     "UPDATE payment SET refunded = refunded + ?"
-    " WHERE id = ? AND reserved + refunded + returned_elsewhere + ? <= captured"
+    " WHERE id = ? AND reserved + refunded + returned_elsewhere + ? <= allocated"
 )
 RETURNED = "UPDATE invoice SET returned = ?, status = 'refunded', updated_at = '2026-10-01' WHERE id = ?"
 NUMBER = (
