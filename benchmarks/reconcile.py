@@ -34,8 +34,8 @@ INVOICES = (
     " 'EUR', 10000, 10000, 0, 'paid', '2026-09-01', '', '', 'bench', '2026-09-01', '2026-09-01' FROM n"
 )
 PAYMENTS = (
-    COUNT + "INSERT INTO payment (invoice_id, position, provider, method, psp_reference, reference, allocated, reserved,"
-    " refunded, returned_elsewhere, auto_refundable, processing, dispute, dispute_recorded, opening_returned,"
+    COUNT + "INSERT INTO payment (invoice_id, position, provider, method, psp_reference, reference, allocated,"
+    " reserved, refunded, returned_elsewhere, auto_refundable, processing, dispute, dispute_recorded, opening_returned,"
     " paid_on) SELECT i, 0, 'adyen', 'card', printf('PSP%013d', i * 7919 % 9999991), '', 10000, 0, 0, 0, 1, 0, '', 0,"
     " 0, '2026-09-03' FROM n"
 )
