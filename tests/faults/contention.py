@@ -4,6 +4,7 @@ python -m faults.contention [--database sqlite|postgresql] [--processes 16] [--p
 """
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -106,6 +107,7 @@ class Arena:
         """Wants part of every payment, in an order of its own; from `start` on, where an earlier one was killed."""
 
         def work() -> int:
+            gc.freeze()
             os.environ.clear()
             os.environ.update(self.environ)
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -121,6 +123,7 @@ class Arena:
 
     def resumer(self, place: int) -> Callable[[], int]:
         def work() -> int:
+            gc.freeze()
             os.environ.clear()
             os.environ.update(self.environ)
             while True:
@@ -133,6 +136,8 @@ class Arena:
         out, err = StringIO(), StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             code = run(command.split())
+        # A command of its own process would be gone by now, with its connections.
+        gc.collect()
         return {"code": int(code), "command": command, "err": "" if code in (0, 3) else err.getvalue()[-2000:]}
 
     def note(self, place: int, what: dict[str, Any]) -> None:
@@ -291,6 +296,8 @@ class Arena:
 
     def _commands(self, keys: Counter[str]) -> Iterator[str]:
         for note in self.all_notes():
+            if "too many clients" in note["err"]:
+                yield f"connections were left behind: {note['command']}: {note['err']}"
             if note["code"] not in ALLOWED or "Traceback" in note["err"]:
                 yield f"{note['command']} ended with {note['code']}: {note['err']}"
             if note["code"] == 0 and "key" in note and keys[note["key"]] != 1:

@@ -54,7 +54,7 @@ def main(given: Sequence[str] | None = None) -> int:
         broken = {story: _play(*story, folder, mutant=mutant) for story in STORIES}
     for story, wrongs in broken.items():
         for wrong in wrongs:
-            print(*story, wrong, sep=" · ")
+            print(*story, wrong.splitlines()[0] if mutant else wrong, sep=" · ")
     caught = sum(map(bool, broken.values()))
     print(f"{len(STORIES)} stories, {caught} of them broken")
     return 0 if caught == (len(STORIES) if mutant else 0) else 1
