@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-from desk import Desk
-from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundState
+from desk import Desk, new_invoice
+from refundcli.domain.money import parse_money
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
+from refundcli.services.ports import NewPayment
 from refundcli.store.checking import findings
 from webhooks import until
 
@@ -222,3 +224,13 @@ def test_adyen_is_compared_by_its_report_alone(desk: Desk) -> None:
     desk.refused("reconcile --provider adyen", "cannot-be-asked")
     for options in ("--adopt rf_1 --since 2026-01-01", "--report x --since 2026-01-01", "--reason other", "--memo x"):
         desk.refused(f"reconcile {options}", "one-at-a-time", exit_code=2)
+
+
+def test_a_refund_that_the_import_counted_already_is_told_the_first_time_too(desk: Desk) -> None:
+    payment = desk.sandbox.charge("100.00 EUR").reference
+    desk.sandbox.dashboard_refund(payment, 2500)
+    taken = NewPayment(10000, Provider.STRIPE, reference=payment, auto_refundable=True, returned_elsewhere=2500)
+    desk.bring_in(new_invoice("INV-1", parse_money("100.00 EUR"), payments=(taken,)))
+    assert kinds(desk) == [("unadopted", "refund", False)]
+    assert kinds(desk) == [("unadopted", "refund", False)]
+    assert desk.invoice("INV-1").refundable.number == "75.00"

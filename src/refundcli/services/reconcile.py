@@ -156,6 +156,11 @@ class Comparison:
         left = set(taken.left)
         for difference in taken.found:
             self._found(done, difference, repaired=difference not in left)
+        # What was taken in may be no difference in the sums, and still wait for a person (R7).
+        told = {difference.reference for difference in taken.found}
+        for difference in taken.left:
+            if difference.reference not in told:
+                self._found(done, difference, repaired=False)
 
     def _found(self, done: Reconciled, difference: Difference, *, repaired: bool) -> None:
         done.add(difference, repaired=repaired)
