@@ -1,16 +1,21 @@
-"""Deliveries of events: what is wrong with one that is not taken, told and counted by cause."""
+"""Deliveries of events: why one, or an item of one, is rejected, or stored and not applied; counted by reason."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.statuses import Provider
 
 
-class Flaw(StrEnum):
-    """Why a delivery is not believed."""
+class RejectionReason(StrEnum):
+    """Why a delivery, or an item of one, is not applied.
 
-    UNREADABLE = "unreadable"  # no JSON, or not of the shape that the provider sends
+    What is verified is stored all the same, where it is for another account or mode or cannot be read.
+    """
+
+    UNREADABLE = "unreadable"  # no JSON, or not of a shape that the provider sends
     UNSIGNED = "unsigned"
     FORGED = "forged"  # the signature does not fit the content
     UNAUTHORIZED = "unauthorized"  # basic auth is asked for, and another or none was given
@@ -20,20 +25,54 @@ class Flaw(StrEnum):
     TOO_LARGE = "too-large"
 
 
-class DeliveryRefused(Refused):
-    """A delivery that changes nothing: its sender is not proven, or it is not meant for this store."""
+class DeliveryRejected(Refused):
+    """Nothing of this delivery is verified: it changes nothing and is not stored."""
 
-    code = "delivery-refused"
+    code = "delivery-rejected"
 
-    def __init__(self, provider: Provider, flaw: Flaw, why: str, *, hint: str = "") -> None:
+    def __init__(self, provider: Provider, reason: RejectionReason, why: str) -> None:
         super().__init__(
-            f"This delivery is not taken as {provider.label}'s word ({flaw}): {why}.",
-            hint=hint or f"Check the webhook's secret at {provider.label} and in the settings.",
-            context={"provider": provider.value, "flaw": flaw.value},
+            f"This delivery is not verified as {provider.label}'s ({reason}): {why}.",
+            hint=f"Check the webhook's secret at {provider.label} and in the settings.",
+            context={"provider": provider.value, "reason": reason.value},
         )
-        self.flaw, self.why = flaw, why
+        self.provider, self.reason, self.why = provider, reason, why
 
 
-def by_flaw(counts: Mapping[str, int]) -> str:
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one item of a delivery was rejected; `item` counts from 1."""
+
+    item: int
+    reason: RejectionReason
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryCount:
+    """How many deliveries, or items of one, were not applied for one reason, and when the first and last came.
+
+    `is_stored`: they were verified, and are among the events; the others were rejected. The provider and the times are
+    None for what a program before schema 0007 counted.
+    """
+
+    provider: Provider | None
+    reason: RejectionReason
+    count: int
+    is_stored: bool
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+
+def count_by_reason(counts: Iterable[DeliveryCount], *, stored: bool) -> dict[str, int]:
+    """Of all providers together: those that were stored and not applied, or those that were rejected."""
+    found: dict[str, int] = {}
+    for each in counts:
+        if each.is_stored is stored:
+            found[each.reason.value] = found.get(each.reason.value, 0) + each.count
+    return dict(sorted(found.items()))
+
+
+def told_by_reason(counts: Mapping[str, int]) -> str:
     """`2 forged, 1 unsigned`."""
-    return ", ".join(f"{count} {flaw}" for flaw, count in sorted(counts.items()))
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))

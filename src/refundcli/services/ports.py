@@ -14,6 +14,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund, WireRequest
 from refundcli.domain.statuses import ClosingState, Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.bad_rows import Problem
+from refundcli.services.deliveries import DeliveryCount, Rejection, RejectionReason
 from refundcli.services.provider_news import (
     CaptureNews,
     EventState,
@@ -332,7 +333,10 @@ class Reading(RefundReading, RunReading, Protocol):
         """How many events there are in each state."""
         ...
 
-    def refused_deliveries(self) -> dict[str, int]: ...
+    def delivery_counts(self) -> list[DeliveryCount]:
+        """Deliveries that were rejected, and events that are stored and not applied, by provider and reason."""
+        ...
+
     def sync_state(self, name: str) -> tuple[str, datetime] | None: ...
     def credit_notes(self, wanted: CreditNoteFilter) -> list[CreditNote]:
         """In the order of their issue, those without a number left out."""
@@ -517,7 +521,7 @@ class Writing(Reading, RunWriting, Protocol):
         """Number new credit notes like this from now on, with an entry in the audit trail."""
         ...
 
-    def count_refused_deliveries(self, counts: Mapping[str, int]) -> None: ...
+    def count_rejected_deliveries(self, counts: Mapping[tuple[Provider, RejectionReason], int]) -> None: ...
     def set_sync_state(self, name: str, value: str) -> None: ...
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None: ...
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None: ...
@@ -733,13 +737,21 @@ class ProviderRecords(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class VerifiedDelivery:
+    """The verified events of one delivery, at least one, and why other items of it were rejected."""
+
+    events: Sequence[NewEvent]
+    rejected: Sequence[Rejection] = ()
+
+
 class DeliveryReader(Protocol):
     """Verifies the deliveries of one provider."""
 
     livemode: bool
 
-    def events_in(self, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
-        """The events of one delivery, each of them verified. Raises DeliveryRefused."""
+    def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
+        """Judge each item of one delivery by itself. Raises DeliveryRejected if none of it is verified."""
         ...
 
 

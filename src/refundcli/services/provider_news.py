@@ -12,6 +12,7 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.deliveries import RejectionReason
 from refundcli.services.vocabulary import CaptureChange
 
 # How long after REFUND_FAILED Adyen may send the refund again by itself (R14).
@@ -185,6 +186,7 @@ class NewEvent:
 
     `about` is the provider's id of what it is about, for people; `payload` is the event as it came, as JSON text.
     `payments`: the references of the payments that it bears on; empty where it says nothing about refunds.
+    `not_applied`: it is for another account or mode, or its shape is not known, so it is stored and not applied.
     """
 
     provider: Provider
@@ -197,6 +199,7 @@ class NewEvent:
     payload: str
     payments: tuple[str, ...] = ()
     source: EventSource = EventSource.WEBHOOK
+    not_applied: RejectionReason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.services import leases
+from refundcli.services.deliveries import count_by_reason
 from refundcli.services.ports import Account, InvoiceFilter, Reading
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
 from refundcli.services.provider_news import StoredEvent
@@ -99,7 +100,7 @@ def look(reading: Reading, *, now: datetime, pending_days: int) -> Status:
         accounts=reading.accounts(),
         livemode=reading.livemode(),
         events=reading.event_counts(),
-        refused_deliveries=reading.refused_deliveries(),
+        refused_deliveries=count_by_reason(reading.delivery_counts(), stored=False),
         unreviewed=reading.unreviewed_events(limit=_SHOWN),
         losses=reading.losses(),
         compared={p: known[1] for p in Provider if (known := reading.sync_state(compared_name(p)))},

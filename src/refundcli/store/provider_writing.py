@@ -16,13 +16,13 @@ from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
+from refundcli.services.deliveries import RejectionReason
 from refundcli.services.ports import Settlement
 from refundcli.services.provider_news import ACKNOWLEDGED, EventState, NewEvent, RefundNews, StoredEvent
-from refundcli.store.reading import REFUSED_DELIVERY
+from refundcli.store.delivery_counts import count_rejected
 from refundcli.store.rows import event_of, row_of
 from refundcli.store.share_writing import SqlShareWriting
 from refundcli.store.tables import (
-    CounterRow,
     DisputeRow,
     EventPaymentRow,
     PaymentRow,
@@ -235,6 +235,7 @@ class SqlProviderWriting(SqlShareWriting):
                 "state": EventState.WAITING,
                 "note": "",
                 "source": event.source,
+                "not_applied": event.not_applied or "",
             }
             for event in events
         ]
@@ -315,13 +316,9 @@ class SqlProviderWriting(SqlShareWriting):
         self._session.flush()
         self._audit.write("number format changed", "store", {"format": before}, {"format": number_format})
 
-    def count_refused_deliveries(self, counts: Mapping[str, int]) -> None:
+    def count_rejected_deliveries(self, counts: Mapping[tuple[Provider, RejectionReason], int]) -> None:
         """No change of any state, and so no entry in the audit trail."""
-        for flaw, count in counts.items():
-            name = REFUSED_DELIVERY + flaw
-            more = update(CounterRow).where(col(CounterRow.name) == name)
-            if not self._hits(more.values(value=col(CounterRow.value) + count)):
-                self._session.execute(insert(CounterRow).values(name=name, value=count))
+        count_rejected(self._session, counts, at=self._audit.at)
 
     def set_sync_state(self, name: str, value: str) -> None:
         row = self._session.get(SyncStateRow, name) or SyncStateRow(name=name)

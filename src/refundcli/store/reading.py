@@ -46,7 +46,6 @@ from refundcli.store.tables import (
     AuditEntryRow,
     CaptureRow,
     ClosingRow,
-    CounterRow,
     CreditNoteRow,
     DisputeRow,
     EventPaymentRow,
@@ -86,8 +85,6 @@ _PAYMENTS_OF = (
     .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
 )
 _Made = TypeVar("_Made", Refund, Closing)
-# Counters that tell how many deliveries were refused, and why.
-REFUSED_DELIVERY = "delivery refused: "
 
 
 class SqlReading(SqlRunReading):
@@ -378,10 +375,10 @@ class SqlReading(SqlRunReading):
         query = select(ProviderEventRow.state, func.count()).group_by(col(ProviderEventRow.state))
         return dict(self._session.exec(query).all())
 
-    def refused_deliveries(self) -> dict[str, int]:
-        query = select(CounterRow).where(col(CounterRow.name).startswith(REFUSED_DELIVERY))
-        rows = self._session.exec(query.order_by(col(CounterRow.name)))
-        return {row.name.removeprefix(REFUSED_DELIVERY): row.value for row in rows}
+    def delivery_counts(self) -> "list[DeliveryCount]":
+        from refundcli.store.delivery_counts import delivery_counts
+
+        return delivery_counts(self._session)
 
     def sync_state(self, name: str) -> tuple[str, datetime] | None:
         row = self._session.get(SyncStateRow, name)

@@ -413,6 +413,7 @@ def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
 
 
 def event_of(row: ProviderEventRow) -> "StoredEvent":
+    from refundcli.services.deliveries import RejectionReason
     from refundcli.services.provider_news import EventSource, EventState, NewEvent, StoredEvent
 
     event = NewEvent(
@@ -425,6 +426,7 @@ def event_of(row: ProviderEventRow) -> "StoredEvent":
         occurred_at=row.occurred_at,
         payload=row.payload,
         source=EventSource(row.source),
+        not_applied=RejectionReason(row.not_applied) if row.not_applied else None,
     )
     return StoredEvent(row.id or 0, event, EventState(row.state), row.note, row.received_at)
 

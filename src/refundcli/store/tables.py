@@ -526,6 +526,7 @@ class ProviderEventRow(Row, table=True):
         ),
         Index("ux_provider_event_key", "provider", "account", "event_key", unique=True),
         Index("ix_provider_event_state", "state", "id"),
+        Index("ix_provider_event_not_applied", "not_applied", sqlite_where=text("not_applied <> ''")),
     )
 
     id: int | None = _key()
@@ -541,6 +542,20 @@ class ProviderEventRow(Row, table=True):
     state: str = _text()
     note: str = _text()
     source: str = _text()
+    # Why it is stored and not applied: for another account or mode, or unreadable. Empty for every other event.
+    not_applied: str = _text()
+
+
+class DeliveryRejectionRow(Row, table=True):
+    """How many deliveries were rejected. Those that a program before schema 0007 counted have no provider or time."""
+
+    __tablename__ = "delivery_rejection"
+
+    provider: str = _text(primary_key=True)
+    reason: str = _text(primary_key=True)
+    count: int = _minor()
+    first_at: datetime | None = _time(nullable=True)
+    last_at: datetime | None = _time(nullable=True)
 
 
 class EventPaymentRow(Row, table=True):
