@@ -105,7 +105,8 @@ class Services:
         def make(provider: Provider) -> "DeliveryReader":
             from refundcli.providers.registry import delivery_reader
 
-            cache = AccountsInBooks(self.books)
+            # The account is learnt by whoever asks Stripe first; verifying a delivery does not ask.
+            cache = self.providers.accounts
             made = delivery_reader(
                 provider, settings=self.settings, environ=self.environ, account_cache=cache, any_age=any_age
             )
@@ -195,6 +196,7 @@ class ConnectedProviders:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], books: "Books") -> None:
         self._settings, self._environ, self._books = settings, environ, books
+        self.accounts = AccountsInBooks(books)
         self._made: dict[Provider, PaymentProvider] = {}
         self._asked: dict[Provider, ProviderRecords] = {}
         from refundcli.services.rate_limit import Pace
@@ -228,12 +230,11 @@ class ConnectedProviders:
 
     def _once(self, made: dict[Provider, _C], provider: Provider, connect: Callable[..., _C]) -> _C:
         if provider not in made:
-            cache = AccountsInBooks(self._books)
             connected = connect(
                 provider,
                 settings=self._settings,
                 environ=self._environ,
-                account_cache=cache,
+                account_cache=self.accounts,
                 pace=self._paces[provider],
             )
             agree_on_mode(self._books, connected.name, livemode=connected.livemode)
@@ -255,10 +256,17 @@ class AccountsInBooks:
 
     def __init__(self, books: "Books") -> None:
         self._books = books
+        self._known: dict[tuple[Provider, str], str] = {}
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:
-        return self._books.read(lambda tx: tx.account(provider, fingerprint))
+        found = self._books.read(lambda tx: tx.account(provider, fingerprint))
+        self._known[provider, fingerprint] = found or ""
+        return found
 
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
         agree_on_mode(self._books, provider, livemode=livemode)
         self._books.write(lambda tx: tx.remember_account(provider, fingerprint, account, livemode=livemode))
+        self._known[provider, fingerprint] = account
+
+    def known(self, provider: Provider, fingerprint: str) -> str:
+        return self._known.get((provider, fingerprint), "")

@@ -48,7 +48,7 @@ from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fingerprint
 from refundcli.services import bulk_check, leases, run_refunds
 from refundcli.services.clock import SystemClock
-from refundcli.services.events import believed, keep
+from refundcli.services.events import keep, verify
 from refundcli.services.ports import NewInvoice, NewPayment, Writing
 from refundcli.settings import load
 from refundcli.store.checking import findings
@@ -320,8 +320,8 @@ class Siege:
         services = Services(made.settings, self.environ)
         reader = services.delivery_readers(any_age=True)(Provider.ADYEN)
         for delivery in self.sandbox.deliveries("adyen", drain=True):
-            events = believed(Provider.ADYEN, reader, delivery["body"].encode(), delivery["headers"])
-            keep(events, books=services.books)
+            verified = verify(Provider.ADYEN, reader, delivery["body"].encode(), delivery["headers"])
+            keep(verified.events, books=services.books)
         services.books.engine.dispose()
 
     def _sent_all_the_same(self, provider: AtProvider) -> Iterator[str]:

@@ -10,7 +10,7 @@ from refundcli.cli.exit_codes import ExitCode
 from refundcli.documents.kept_deliveries import DeliveryFile
 from refundcli.documents.source import open_source
 from refundcli.domain.statuses import Provider
-from refundcli.output.events_screen import applied_shape, ingested_shape, show_applied, show_not_taken, show_taken
+from refundcli.output.events_screen import applied_shape, ingested_shape, show_applied, show_ingested, show_rejected
 from refundcli.services.events import Applied, Apply, Readers, apply_stored
 from refundcli.services.ingest_deliveries import ingest
 
@@ -33,7 +33,7 @@ def apply_and_show(app: App) -> None:
 
 
 def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
-    """Raises FileProblem; ends with 3 where a delivery was not believed."""
+    """Raises FileProblem; ends with 3 where a delivery was rejected."""
     services = app.services
     # The store is made, or found to be unusable, before anything is read.
     services.books.write(lambda tx: None)
@@ -44,12 +44,12 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
             deliveries, books=services.books, readers=readers, apply=apply_with(app, services.event_readers())
         )
     if app.for_people:
-        show_taken(done, app.out)
+        show_ingested(done, app.out)
     else:
         app.show_object(ingested_shape(done))
     if not app.wants_json:
-        show_not_taken(done, app.err)
-    _end(done.applied, ExitCode.REFUSED if done.refused else ExitCode.DONE)
+        show_rejected(done, app.err)
+    _end(done.applied, ExitCode.REFUSED if done.rejected else ExitCode.DONE)
 
 
 def _end(done: Applied, code: ExitCode) -> None:

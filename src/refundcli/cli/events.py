@@ -92,13 +92,13 @@ def list_(
 ) -> None:
     """List events, the newest first."""
     from refundcli.output.events_screen import EVENT_COLUMNS, event_row, event_shape, show_events
-    from refundcli.services.deliveries import by_flaw
+    from refundcli.services.deliveries import count_by_reason, told_by_reason
     from refundcli.services.events import event_state
     from refundcli.services.ports import EventFilter
 
     me: App = ctx.obj
     wanted = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
-    found, refused = me.services.books.read(lambda tx: (tx.events(wanted), tx.refused_deliveries()))
+    found, counts = me.services.books.read(lambda tx: (tx.events(wanted), tx.delivery_counts()))
     if me.wants_json:
         me.show_list(map(event_shape, found))
     elif not me.for_people:
@@ -108,8 +108,9 @@ def list_(
     else:
         none = "No events. To receive some: refundcli events listen   or   refundcli events ingest FILE"
         me.note("No event matches." if state or provider or about else none)
-    if refused:
-        me.note(f"Rejected deliveries: {by_flaw(refused)}.")
+    for what, stored in (("Stored, not applied", True), ("Rejected deliveries", False)):
+        if by_reason := count_by_reason(counts, stored=stored):
+            me.note(f"{what}: {told_by_reason(by_reason)}.")
 
 
 @app.command(epilog="Example:  refundcli events show 17")

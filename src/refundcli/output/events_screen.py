@@ -6,6 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
+from refundcli.services.deliveries import told_by_reason
 from refundcli.services.events import Applied
 from refundcli.services.ingest_deliveries import Ingested
 from refundcli.services.provider_news import EventState, StoredEvent
@@ -39,6 +40,7 @@ def event_shape(stored: StoredEvent) -> dict[str, Any]:
         "state": stored.state,
         "source": event.source,
         "note": stored.note or None,
+        "not_applied": event.not_applied,
     }
 
 
@@ -94,18 +96,23 @@ def show_applied(done: Applied, screen: Screen) -> None:
 
 
 def ingested_shape(done: Ingested) -> dict[str, Any]:
-    lines = [{"line": each.line, "flaw": each.flaw, "why": each.why} for each in done.refused]
-    counts = {"new": done.new, "known_already": done.known, "refused_by_flaw": done.flaws, "refused": lines}
-    return counts | applied_shape(done.applied)
+    lines = [
+        {"line": each.line, "item": each.item, "flaw": each.reason, "why": each.why} for each in done.rejected
+    ]
+    counts: dict[str, Any] = {"new": done.new, "known_already": done.known, "not_applied": dict(done.not_applied)}
+    return counts | {"refused_by_flaw": done.rejected_by_reason, "refused": lines} | applied_shape(done.applied)
 
 
-def show_taken(done: Ingested, screen: Screen) -> None:
+def show_ingested(done: Ingested, screen: Screen) -> None:
     again = f", {done.known} known already" if done.known else ""
-    screen.say(("✓ ", GOOD), f"{done.new} new {'event' if done.new == 1 else 'events'}{again}.")
+    screen.say(("✓ ", GOOD), f"{done.new} new {'event' if done.new == 1 else 'events'} stored{again}.")
+    if done.not_applied:
+        screen.say(("! ", DOUBT), f"Stored, not applied: {told_by_reason(done.not_applied)}.")
     show_applied(done.applied, screen)
 
 
-def show_not_taken(done: Ingested, screen: Screen) -> None:
+def show_rejected(done: Ingested, screen: Screen) -> None:
     """Each delivery by its line."""
-    for each in done.refused:
-        screen.say(("✗ ", BAD), f"line {each.line}: {each.why} [{each.flaw}]")
+    for each in done.rejected:
+        item = f", item {each.item}" if each.item > 1 else ""
+        screen.say(("✗ ", BAD), f"line {each.line}{item}: {each.why} [{each.reason}]")

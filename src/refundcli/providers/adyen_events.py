@@ -6,24 +6,21 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
-from refundcli.providers.adyen_meaning import Fields, event_key, payments_of
-from refundcli.providers.http import text_in
-from refundcli.services.deliveries import DeliveryRefused, Flaw
+from refundcli.providers.adyen_meaning import Fields, event_key, payments_of, says_nothing_in_other_shape
+from refundcli.providers.http import strict_object, text_in
+from refundcli.services.deliveries import MOST_NAMED, UNREADABLE_KIND, DeliveryRejected, Rejection, RejectionReason
+from refundcli.services.ports import VerifiedDelivery
 from refundcli.services.provider_news import NewEvent
 
-MOST_ITEMS = 100
 _FUTURE = timedelta(days=1)
-# No colon: the signature joins the fields with colons and escapes none. With at most one field that may hold
-# some, the merchant's own reference, a signed text can be read in one way only.
 _WORD = re.compile(r"[A-Za-z0-9_.\-]{0,80}")
-_VALUE = re.compile(r"-?[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +49,23 @@ class AdyenEvents:
             raise BadCredentials(Provider.ADYEN, "adyen.hmac_key is no hexadecimal text") from None
         self._account, self.livemode, self._auth, self._now = account, livemode, auth, now
 
-    def events_in(self, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
+    def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
+        """Adyen must not repeat a delivery for one bad item of it: what is verified is taken, the rest is named."""
         self._check_sender(headers)
         told = _json(body)
-        items = told.get("notificationItems")
-        if told.get("live") not in ("true", "false") or not isinstance(items, list) or not 0 < len(items) <= MOST_ITEMS:
-            raise _refused(Flaw.UNREADABLE, "it is no delivery of notification items")
-        if (told["live"] == "true") != self.livemode:
-            raise _refused(Flaw.OTHER_MODE, "it is for the other mode, live or test")
-        return [self._event(_item_in(each)) for each in items]
+        if "notificationItems" not in told:
+            return VerifiedDelivery([self._other_shape(body, told, headers)])
+        items, events, rejected = told["notificationItems"], list[NewEvent](), list[Rejection]()
+        if not isinstance(items, list) or not items:
+            raise _rejected(RejectionReason.UNREADABLE, "it has no notification items")
+        for number, each in enumerate(items, start=1):
+            try:
+                events.append(self._event(_verified_item(each, self._key), told.get("live")))
+            except DeliveryRejected as problem:
+                rejected.append(Rejection(number, problem.reason, problem.why))
+        if not events:
+            raise _rejected(rejected[0].reason, rejected[0].why, rejected)
+        return VerifiedDelivery(events, rejected)
 
     def _check_sender(self, headers: Mapping[str, str]) -> None:
         if self._auth is None:
@@ -72,90 +77,148 @@ class AdyenEvents:
         except (binascii.Error, ValueError):
             words = b""
         if not hmac.compare_digest(words, f"{self._auth.username}:{self._auth.password}".encode()):
-            raise _refused(Flaw.UNAUTHORIZED, "its user name and password are not the ones in the settings")
+            raise _rejected(RejectionReason.UNAUTHORIZED, "its user name and password are not the ones in the settings")
 
-    def _event(self, item: Fields) -> NewEvent:
-        self._check_signature(item)
-        if item["merchantAccountCode"] != self._account:
-            raise _refused(Flaw.OTHER_ACCOUNT, "it is for another merchant account")
-        at = _time(item.get("eventDate")) or self._now()
-        if at > self._now() + _FUTURE:
-            raise _refused(Flaw.OUT_OF_TIME, "its date lies in the future")
+    def _event(self, item: Fields, live: object) -> NewEvent:
+        """A verified item; whatever it contains, it is stored."""
+        try:
+            return self._known_event(item, live) or self._unreadable(item)
+        except Exception:
+            return self._unreadable(item)
+
+    def _known_event(self, item: Fields, live: object) -> NewEvent | None:
+        """None if it has not the shape of a notification item."""
+        at = _time(item["eventDate"]) if item.get("eventDate") else self._now()
+        if not _is_known_shape(item) or live not in ("true", "false") or at is None or at > self._now() + _FUTURE:
+            return None
+        account, livemode = item["merchantAccountCode"], live == "true"
+        not_applied = RejectionReason.OTHER_ACCOUNT if account != self._account else None
+        if livemode is not self.livemode:
+            not_applied = RejectionReason.OTHER_MODE
         return NewEvent(
             provider=Provider.ADYEN,
-            key=event_key(item),
+            # What is for the other mode never stands for an event of this one.
+            key=event_key(item) if livemode is self.livemode else f"other-mode:{event_key(item)}",
             kind=item["eventCode"],
             about=item["pspReference"],
-            account=self._account,
-            livemode=self.livemode,
+            account=account,
+            livemode=livemode,
             occurred_at=at,
             payload=json.dumps(_without_signature(item), sort_keys=True),
             payments=payments_of(item),
+            not_applied=not_applied,
         )
 
-    def _check_signature(self, item: Fields) -> None:
-        data = item.get("additionalData")
-        signature = text_in(data.get("hmacSignature")) if isinstance(data, Mapping) else ""
+    def _unreadable(self, item: Fields) -> NewEvent:
+        """A verified item of another shape: it bears on whatever payments it names."""
+        try:
+            payload = json.dumps(_without_signature(item), sort_keys=True)
+        except RecursionError:
+            payload = json.dumps({"unreadable": "nested too deep", "pspReference": item.get("pspReference")})
+        return self._of_other_shape(payload, text_in(item.get("eventCode")), _references_in(item))
+
+    def _other_shape(self, body: bytes, told: Fields, headers: Mapping[str, str]) -> NewEvent:
+        """A webhook with `type` and `data` that is signed as a whole, in a header (docs.adyen.com, verify HMAC)."""
+        signature = {name.lower(): value for name, value in headers.items()}.get("hmacsignature", "")
         if not signature:
-            raise _refused(Flaw.UNSIGNED, "an item has no signature")
-        made = base64.b64encode(hmac.new(self._key, _signed_text(item).encode(), hashlib.sha256).digest())
-        if not hmac.compare_digest(made, signature.encode("utf-8", "replace")):
-            raise _refused(Flaw.FORGED, "the signature of an item does not fit it")
+            raise _rejected(RejectionReason.UNSIGNED, "it has no signature")
+        if not _fits(signature, body, self._key):
+            raise _rejected(RejectionReason.FORGED, "its signature does not fit it")
+        kind = text_in(told.get("type"))
+        event = self._of_other_shape(json.dumps(told, sort_keys=True), kind, _references_in(told))
+        return replace(event, not_applied=None) if says_nothing_in_other_shape(kind) else event
+
+    def _of_other_shape(self, payload: str, kind: str, payments: tuple[str, ...]) -> NewEvent:
+        return NewEvent(
+            provider=Provider.ADYEN,
+            key=f"body:{hashlib.sha256(payload.encode()).hexdigest()}",
+            kind=kind if _WORD.fullmatch(kind) and kind else UNREADABLE_KIND,
+            about=next(iter(payments), ""),
+            account=self._account,
+            livemode=self.livemode,
+            occurred_at=self._now(),
+            payload=payload,
+            payments=payments,
+            not_applied=RejectionReason.UNREADABLE,
+        )
 
 
 def _json(body: bytes) -> Fields:
     try:
-        told = json.loads(body)
+        return strict_object(body)
     except (ValueError, RecursionError):
-        raise _refused(Flaw.UNREADABLE, "it is no JSON") from None
-    if not isinstance(told, dict):
-        raise _refused(Flaw.UNREADABLE, "it is no JSON object")
-    return told
+        raise _rejected(RejectionReason.UNREADABLE, "it is no JSON object") from None
 
 
-def _item_in(told: object) -> Fields:
-    """An item whose fields can be signed without doubt: words where words belong, no colon but in our reference."""
+def _verified_item(told: object, key: bytes) -> Fields:
     item = told.get("NotificationRequestItem") if isinstance(told, Mapping) else None
-    if not isinstance(item, Mapping):
-        raise _refused(Flaw.UNREADABLE, "an item has another shape")
-    words = ("pspReference", "merchantAccountCode", "eventCode", "success")
-    whole = all(_WORD.fullmatch(text_in(item.get(name))) and item.get(name) for name in words)
-    optional = item.get("originalReference")
-    if not whole or item["success"] not in ("true", "false"):
-        raise _refused(Flaw.UNREADABLE, "an item lacks what every item has")
-    if optional is not None and not _WORD.fullmatch(text_in(optional)):
-        raise _refused(Flaw.UNREADABLE, "an item's original reference is none")
-    if not isinstance(item.get("merchantReference") or "", str):
-        raise _refused(Flaw.UNREADABLE, "an item's merchant reference is no text")
-    _signed_amount(item)
+    data = item.get("additionalData") if isinstance(item, Mapping) else None
+    signature = text_in(data.get("hmacSignature")) if isinstance(data, Mapping) else ""
+    if not isinstance(item, Mapping) or not signature:
+        raise _rejected(RejectionReason.UNSIGNED, "an item has no signature")
+    if not _fits(signature, _signed_text(item).encode("utf-8", "replace"), key):
+        raise _rejected(RejectionReason.FORGED, "the signature of an item does not fit it")
     return item
 
 
-def _signed_amount(item: Fields) -> tuple[str, str]:
-    amount = item.get("amount")
-    if amount is None:
-        return "", ""
-    value = amount.get("value") if isinstance(amount, Mapping) else None
-    code = amount.get("currency") if isinstance(amount, Mapping) else None
-    if type(value) is not int or not _VALUE.fullmatch(str(value)) or not _WORD.fullmatch(text_in(code)):
-        raise _refused(Flaw.UNREADABLE, "an item's amount is none")
-    return str(value), text_in(code)
+def _fits(signature: str, signed: bytes, key: bytes) -> bool:
+    made = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
+    return hmac.compare_digest(made, signature.encode("utf-8", "replace"))
 
 
 def _signed_text(item: Fields) -> str:
-    value, code = _signed_amount(item)
-    return ":".join(
-        (
-            text_in(item["pspReference"]),
-            text_in(item.get("originalReference")),
-            text_in(item["merchantAccountCode"]),
-            text_in(item.get("merchantReference")),
-            value,
-            code,
-            text_in(item["eventCode"]),
-            text_in(item["success"]),
-        )
+    """The text that Adyen signs. It escapes no colon, so only our own reference may have any: one reading is left."""
+    amount = item.get("amount") or {}
+    amount = amount if isinstance(amount, Mapping) else {"value": amount}
+    before = [_signed(item.get(name)) for name in ("pspReference", "originalReference", "merchantAccountCode")]
+    after = [_signed(amount.get("value")), _signed(amount.get("currency"))]
+    after += [_signed(item.get(name)) for name in ("eventCode", "success")]
+    if any(":" in each for each in (*before, *after)):
+        raise _rejected(RejectionReason.FORGED, "an item has a colon in a field that never has one")
+    return ":".join((*before, _signed(item.get("merchantReference")), *after))
+
+
+def _signed(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int):
+        return str(value)
+    raise _rejected(RejectionReason.FORGED, "an item has a field that cannot be signed")
+
+
+def _is_known_shape(item: Fields) -> bool:
+    words = [item.get(name) for name in ("pspReference", "merchantAccountCode", "eventCode", "success")]
+    original, ours = item.get("originalReference"), item.get("merchantReference")
+    amount = item.get("amount")
+    return (
+        all(isinstance(word, str) and word and _WORD.fullmatch(word) for word in words)
+        and item["success"] in ("true", "false")
+        and (original is None or (isinstance(original, str) and _WORD.fullmatch(original) is not None))
+        and (ours is None or isinstance(ours, str))
+        and (amount is None or _is_amount(amount))
     )
+
+
+def _is_amount(amount: object) -> bool:
+    value = amount.get("value") if isinstance(amount, Mapping) else None
+    code = amount.get("currency") if isinstance(amount, Mapping) else None
+    return type(value) is int and abs(value) < 10**15 and isinstance(code, str) and _WORD.fullmatch(code) is not None
+
+
+def _references_in(told: object) -> tuple[str, ...]:
+    """What stands in fields named …Reference: these may be payments of ours."""
+    found, waiting = list[str](), [told]
+    while waiting and len(found) < MOST_NAMED:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting += each
+        elif isinstance(each, Mapping):
+            named = [value for name, value in each.items() if name.lower().endswith("reference")]
+            found += [value for value in named if isinstance(value, str) and value and _WORD.fullmatch(value)]
+            waiting += [value for value in each.values() if isinstance(value, Mapping | list)]
+    return tuple(dict.fromkeys(found))[:MOST_NAMED]
 
 
 def _without_signature(item: Fields) -> dict[str, Any]:
@@ -167,10 +230,10 @@ def _without_signature(item: Fields) -> dict[str, Any]:
 def _time(told: object) -> datetime | None:
     try:
         at = datetime.fromisoformat(text_in(told))
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _refused(flaw: Flaw, why: str) -> DeliveryRefused:
-    return DeliveryRefused(Provider.ADYEN, flaw, why)
+def _rejected(reason: RejectionReason, why: str, items: Sequence[Rejection] = ()) -> DeliveryRejected:
+    return DeliveryRejected(Provider.ADYEN, reason, why, items)

@@ -31,6 +31,7 @@ _OUR_REFUND = re.compile(r"rf_[0-9A-Z]{26}")
 _PART_OF_ORDER = re.compile(r"order-[0-9]+-pspReference")
 _SAYS_NOTHING = (Effect.NONE, Effect.NOTE)
 _ABOUT_A_REFUND = (Effect.REFUND, Effect.DISPUTE)
+_NEW_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|\.")
 
 
 def event_key(item: Fields) -> str:
@@ -52,6 +53,12 @@ def payments_of(item: Fields) -> tuple[str, ...]:
     return tuple(dict.fromkeys((named, *_payments_of_order(item))))
 
 
+def says_nothing_in_other_shape(kind: str) -> bool:
+    """Is it listed, and does not concern refunds? `ach.notificationOfChange` is ACH_NOTIFICATION_OF_CHANGE."""
+    meaning = event_meaning(_NEW_WORD.sub("_", kind).upper(), True)
+    return meaning is not None and meaning.effect in _SAYS_NOTHING
+
+
 class AdyenMeaning:
     """`EventReader` for Adyen."""
 
@@ -66,6 +73,8 @@ class AdyenMeaning:
 def news_in(event: NewEvent) -> Sequence[News] | None:
     """The event's updates; None if it does not concern refunds."""
     item = json.loads(event.payload)
+    if "eventCode" not in item and says_nothing_in_other_shape(event.kind):
+        return None
     meaning = _meaning_of(item)
     if _is_split(item) and (meaning is None or meaning.effect not in _ABOUT_A_REFUND):
         # The event's own update still counts. A refund would also have to be split, which refundcli cannot do.

@@ -8,6 +8,7 @@ the timeouts of requests and urllib3 apply to one read only, so a slow trickle c
 """
 
 import io
+import json
 import os
 import re
 import time
@@ -289,6 +290,18 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def text_in(value: object) -> str:
     """A text, or nothing: answers are not believed to be what they should be."""
     return value if isinstance(value, str) else ""
+
+
+def strict_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object. Raises ValueError, also for NaN and for any other JSON; RecursionError if it is too deep."""
+    found = json.loads(text, parse_constant=_no_number)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    return found
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number in JSON")
 
 
 def said(text: object) -> str:

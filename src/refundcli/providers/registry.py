@@ -20,6 +20,9 @@ class AccountCache(Protocol):
 
     def get(self, provider: Provider, fingerprint: str) -> str | None: ...
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None: ...
+    def known(self, provider: Provider, fingerprint: str) -> str:
+        """What `get` or `put` had last, without looking into the store; empty if they had none."""
+        ...
 
 
 class ProviderNotConfigured(SettingsProblem):
@@ -139,9 +142,18 @@ def _stripe_events(
         raise ProviderNotConfigured(Provider.STRIPE, "webhook_secret", '"env:STRIPE_WEBHOOK_SECRET"')
     from refundcli.providers.stripe_events import TOLERANCE, StripeEvents
 
-    asked = records(Provider.STRIPE, settings=settings, environ=environ, account_cache=cache)
+    from refundcli.providers.stripe import fingerprint, is_live
+
+    key = _stripe_key(settings, environ)
     secret = resolve(settings.stripe.webhook_secret, environ=environ).reveal()
-    return StripeEvents(secret, asked, tolerance=None if any_age else TOLERANCE)
+    mark = fingerprint(key)
+    cache.get(Provider.STRIPE, mark)
+    return StripeEvents(
+        secret,
+        lambda: cache.known(Provider.STRIPE, mark),
+        livemode=is_live(key),
+        tolerance=None if any_age else TOLERANCE,
+    )
 
 
 def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> DeliveryReader:

@@ -1,21 +1,21 @@
-"""Verify Stripe's webhooks with the SDK, and ask Stripe about the payment of each event."""
+"""Verify Stripe's webhooks, and ask Stripe about the payment of each event."""
 
+import hashlib
+import hmac
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import stripe
-
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
-from refundcli.providers.http import text_in
+from refundcli.providers.http import strict_object, text_in
 from refundcli.providers.stripe_fields import id_in
 from refundcli.providers.stripe_vocabulary import event_blocks, event_meaning
-from refundcli.services.deliveries import DeliveryRefused, Flaw
+from refundcli.services.deliveries import MOST_NAMED, UNREADABLE_KIND, DeliveryRejected, RejectionReason
 from refundcli.services.doubts import amount_of_doubt
-from refundcli.services.ports import ProviderRecords
+from refundcli.services.ports import ProviderRecords, VerifiedDelivery
 from refundcli.services.provider_news import Doubt, NewEvent, News
 from refundcli.services.vocabulary import Effect
 
@@ -26,7 +26,10 @@ TOLERANCE = timedelta(minutes=5)
 _FUTURE = timedelta(minutes=1)
 _EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,250}")
 _REFUNDS = ("re_", "pyr_")
-_SIGNED_AT = re.compile(r"(?:^|,)\s*t=([0-9]{1,12})(?:,|$)")
+_TYPE = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
+_SIGNED_AT = re.compile(r"[0-9]{1,12}")
+# What a payment may be known by: itself, its charge, a refund or a dispute of it.
+_IDS = re.compile(r"\b(?:pi|ch|py|re|pyr|du|dp)_[A-Za-z0-9]{1,100}\b")
 
 
 class StripeMeaning:
@@ -54,67 +57,94 @@ class StripeMeaning:
 
 
 class StripeEvents:
-    """`DeliveryReader` for one webhook endpoint of one account."""
+    """`DeliveryReader` for one webhook endpoint of one account.
+
+    `account` gives the account's id, empty while Stripe could not be asked yet. An event without an account is the
+    endpoint's own; one with another account is about a connected account.
+    """
 
     def __init__(
         self,
         secret: str,
-        records: ProviderRecords,
+        account: Callable[[], str],
         *,
+        livemode: bool,
         tolerance: timedelta | None = TOLERANCE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.livemode = records.livemode
-        self._secret, self._records, self._tolerance, self._now = secret, records, tolerance, now
+        self.livemode = livemode
+        self._secret, self._account, self._tolerance, self._now = secret.encode(), account, tolerance, now
 
-    def events_in(self, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
-        text = self._believed(body, headers)
+    def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
+        self._verify(body, headers)
+        text = body.decode("utf-8", "backslashreplace")
         try:
-            told = json.loads(text)
-        except (ValueError, RecursionError):
-            raise _refused(Flaw.UNREADABLE, "it is no JSON") from None
-        return [self._event(told if isinstance(told, dict) else {})]
+            event = self._event(strict_object(text))
+        except Exception:  # verified, so it is stored whatever it contains
+            event = None
+        return VerifiedDelivery([event or self._unreadable(body, text)])
 
-    def _believed(self, body: bytes, headers: Mapping[str, str]) -> str:
+    def _verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Stripe signs the bytes of the body (docs.stripe.com/webhooks, "verify manually")."""
         given = {name.lower(): value for name, value in headers.items()}.get("stripe-signature", "")
         if not given:
-            raise _refused(Flaw.UNSIGNED, "it has no signature")
-        try:
-            text = body.decode()
-            tolerance = int(self._tolerance.total_seconds()) if self._tolerance else None
-            stripe.WebhookSignature.verify_header(text, given, self._secret, tolerance)
-        except stripe.SignatureVerificationError as error:
-            too_old = "tolerance" in str(error)
-            flaw = Flaw.OUT_OF_TIME if too_old else Flaw.FORGED
-            raise _refused(flaw, "it was signed too long ago" if too_old else "its signature does not fit it") from None
-        except Exception:  # a header or a body that the SDK stumbles over
-            raise _refused(Flaw.UNREADABLE, "its signature or its text cannot be read") from None
-        signed_at = _SIGNED_AT.search(given)
-        if signed_at is None or int(signed_at[1]) > (self._now() + _FUTURE).timestamp():
-            raise _refused(Flaw.OUT_OF_TIME, "it was signed in the future")
-        return text
+            raise _rejected(RejectionReason.UNSIGNED, "it has no signature")
+        parts = [part.strip().partition("=") for part in given.split(",")]
+        times = [value for name, _, value in parts if name == "t" and _SIGNED_AT.fullmatch(value)]
+        made = hmac.new(self._secret, f"{''.join(times)}.".encode() + body, hashlib.sha256).hexdigest().encode()
+        signatures = [value.encode("utf-8", "replace") for name, _, value in parts if name == "v1"]
+        if len(times) != 1 or not any(hmac.compare_digest(made, each) for each in signatures):
+            raise _rejected(RejectionReason.FORGED, "its signature does not fit it")
+        now = self._now()
+        if int(times[0]) > (now + _FUTURE).timestamp():
+            raise _rejected(RejectionReason.OUT_OF_TIME, "it was signed in the future")
+        if self._tolerance and int(times[0]) < (now - self._tolerance).timestamp():
+            raise _rejected(RejectionReason.OUT_OF_TIME, "it was signed too long ago")
 
-    def _event(self, told: Fields) -> NewEvent:
-        key, kind, created = text_in(told.get("id")), text_in(told.get("type")), told.get("created")
-        about = _object_in(told)
-        if not _EVENT_ID.fullmatch(key) or not kind or type(created) is not int or about is None:
-            raise _refused(Flaw.UNREADABLE, "it is no event")
-        if told.get("livemode") is not self._records.livemode:
-            raise _refused(Flaw.OTHER_MODE, "it is for the other mode, live or test")
-        if text_in(told.get("account")) not in ("", self._records.account):
-            raise _refused(Flaw.OTHER_ACCOUNT, "it is for another account")
-        if not 0 <= created <= (self._now() + _FUTURE).timestamp():
-            raise _refused(Flaw.OUT_OF_TIME, "its date lies in the future")
+    def _event(self, body: Fields) -> NewEvent | None:
+        """None if it has not the shape of an event."""
+        key, kind, created = text_in(body.get("id")), text_in(body.get("type")), body.get("created")
+        about, livemode = _object_in(body), body.get("livemode")
+        if not _EVENT_ID.fullmatch(key) or not _TYPE.fullmatch(kind) or about is None or type(livemode) is not bool:
+            return None
+        if type(created) is not int or not 0 <= created <= (self._now() + _FUTURE).timestamp():
+            return None
+        own, named = self._account(), text_in(body.get("account"))
+        not_applied = RejectionReason.OTHER_ACCOUNT if named not in ("", own) else None
+        if livemode is not self.livemode:
+            not_applied = RejectionReason.OTHER_MODE
         return NewEvent(
             provider=Provider.STRIPE,
-            key=key,
-            kind=kind[:100],
+            # What is for the other mode never stands for an event of this one.
+            key=key if livemode is self.livemode else f"other-mode:{key}",
+            kind=kind,
             about=text_in(about.get("id")),
-            account=self._records.account,
-            livemode=self._records.livemode,
+            account=named or own,
+            livemode=livemode,
             occurred_at=datetime.fromtimestamp(created, UTC),
-            payload=json.dumps(told, sort_keys=True),
-            payments=payments_of(kind, told),
+            payload=json.dumps(body, sort_keys=True),
+            payments=payments_of(kind, body),
+            not_applied=not_applied,
+        )
+
+    def _unreadable(self, body: bytes, text: str) -> NewEvent:
+        """A verified body of another shape, such as a v2 thin event: it bears on whatever payments it names."""
+        try:
+            told = strict_object(text)
+        except (ValueError, RecursionError):
+            told = {}
+        kind, key = text_in(told.get("type")), hashlib.sha256(body).hexdigest()
+        return NewEvent(
+            provider=Provider.STRIPE,
+            key=f"body:{key}",
+            kind=kind if _TYPE.fullmatch(kind) else UNREADABLE_KIND,
+            about=next(iter(_IDS.findall(text)), ""),
+            account=self._account(),
+            livemode=self.livemode,
+            occurred_at=self._now(),
+            payload=json.dumps({"body": text}),
+            payments=tuple(dict.fromkeys(_IDS.findall(text)))[:MOST_NAMED],
+            not_applied=RejectionReason.UNREADABLE,
         )
 
 
@@ -144,5 +174,5 @@ def _payments_in(told: Fields) -> list[str]:
     return list(filter(None, (id_in(charge), id_in(intent))))
 
 
-def _refused(flaw: Flaw, why: str) -> DeliveryRefused:
-    return DeliveryRefused(Provider.STRIPE, flaw, why)
+def _rejected(reason: RejectionReason, why: str) -> DeliveryRejected:
+    return DeliveryRejected(Provider.STRIPE, reason, why)

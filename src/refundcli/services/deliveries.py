@@ -1,12 +1,16 @@
 """Deliveries of events: why one, or an item of one, is rejected, or stored and not applied; counted by reason."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.statuses import Provider
+
+# The kind of an event that names none, and the most payments that such a one bears on.
+UNREADABLE_KIND = "unreadable"
+MOST_NAMED = 50
 
 
 class RejectionReason(StrEnum):
@@ -25,20 +29,6 @@ class RejectionReason(StrEnum):
     TOO_LARGE = "too-large"
 
 
-class DeliveryRejected(Refused):
-    """Nothing of this delivery is verified: it changes nothing and is not stored."""
-
-    code = "delivery-rejected"
-
-    def __init__(self, provider: Provider, reason: RejectionReason, why: str) -> None:
-        super().__init__(
-            f"This delivery is not verified as {provider.label}'s ({reason}): {why}.",
-            hint=f"Check the webhook's secret at {provider.label} and in the settings.",
-            context={"provider": provider.value, "reason": reason.value},
-        )
-        self.provider, self.reason, self.why = provider, reason, why
-
-
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """Why one item of a delivery was rejected; `item` counts from 1."""
@@ -46,6 +36,23 @@ class Rejection:
     item: int
     reason: RejectionReason
     why: str
+
+
+class DeliveryRejected(Refused):
+    """Nothing of this delivery is verified: it changes nothing and is not stored. `items`: each one's own reason."""
+
+    code = "delivery-rejected"
+
+    def __init__(
+        self, provider: Provider, reason: RejectionReason, why: str, items: Sequence[Rejection] = ()
+    ) -> None:
+        super().__init__(
+            f"This delivery is not verified as {provider.label}'s ({reason}): {why}.",
+            hint=f"Check the webhook's secret at {provider.label} and in the settings.",
+            context={"provider": provider.value, "reason": reason.value},
+        )
+        self.provider, self.reason, self.why = provider, reason, why
+        self.items = items or (Rejection(1, reason, why),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Events of the providers: kept first, applied after, the same end however often and in whatever order they come."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -11,9 +12,18 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
 from refundcli.services.applied import UpdateOutcome
 from refundcli.services.decide_dispute import decide_dispute
-from refundcli.services.deliveries import DeliveryRefused, Flaw
+from refundcli.services.deliveries import DeliveryRejected, RejectionReason
 from refundcli.services.hear_news import hear_all, worst_of
-from refundcli.services.ports import Books, Clock, DeliveryReader, EventReader, Reading, WouldContradict, Writing
+from refundcli.services.ports import (
+    Books,
+    Clock,
+    DeliveryReader,
+    EventReader,
+    Reading,
+    VerifiedDelivery,
+    WouldContradict,
+    Writing,
+)
 from refundcli.services.provider_news import (
     ACKNOWLEDGED,
     CannotBeHeld,
@@ -54,23 +64,39 @@ class Applied:
             self.contradictions.append((event, outcome.note))
 
 
-def believed(provider: Provider, reader: DeliveryReader, body: bytes, headers: Mapping[str, str]) -> list[NewEvent]:
-    """The events of one delivery. Raises DeliveryRefused, whatever it holds."""
+def verify(provider: Provider, reader: DeliveryReader, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
+    """What is verified of one delivery, fit to be stored. Raises DeliveryRejected, whatever the delivery contains."""
     try:
-        told = reader.events_in(body, headers)
-        if all(_can_be_stored(event) for event in told):
-            return told
+        found = reader.read(body, headers)
     except RefundcliError:
         raise
     except Exception as stumbled:
-        raise DeliveryRefused(provider, Flaw.UNREADABLE, "it cannot be read") from stumbled
-    raise DeliveryRefused(provider, Flaw.UNREADABLE, "it contains bytes that are not text")
+        raise DeliveryRejected(provider, RejectionReason.UNREADABLE, "it cannot be read") from stumbled
+    return replace(found, events=[each if _can_be_stored(each) else _cleaned(each) for each in found.events])
 
 
 def _can_be_stored(event: NewEvent) -> bool:
     """No database takes half a letter, and PostgreSQL takes no NUL."""
-    text = "".join((event.key, event.kind, event.about, event.account, event.payload))
-    return "\0" not in text and text.encode("utf-8", "replace").decode() == text
+    text = "".join((event.key, event.kind, event.about, event.account, event.payload, *event.payments))
+    return _clean(text) == text
+
+
+def _cleaned(event: NewEvent) -> NewEvent:
+    """Verified, so it is stored; what it says cannot be relied on, so a person must look."""
+    return replace(
+        event,
+        key=f"cleaned:{hashlib.sha256(event.key.encode('utf-8', 'replace')).hexdigest()}",
+        kind=_clean(event.kind),
+        about=_clean(event.about),
+        account=_clean(event.account),
+        payload=_clean(event.payload),
+        payments=tuple(map(_clean, event.payments)),
+        not_applied=RejectionReason.UNREADABLE,
+    )
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def keep(events: Sequence[NewEvent], *, books: Books) -> int:
@@ -78,10 +104,10 @@ def keep(events: Sequence[NewEvent], *, books: Books) -> int:
     return books.write(lambda tx: tx.store_events(events))
 
 
-def refuse(refused: Mapping[str, int], *, books: Books) -> None:
-    """Count deliveries that were not believed."""
-    if refused:
-        books.write(lambda tx: tx.count_refused_deliveries(refused))
+def count_rejected(counts: Mapping[tuple[Provider, RejectionReason], int], *, books: Books) -> None:
+    """Count deliveries that were not verified."""
+    if counts:
+        books.write(lambda tx: tx.count_rejected_deliveries(counts))
 
 
 class Apply(Protocol):
@@ -156,7 +182,7 @@ def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: 
     }
     for number in sorted(numbers):
         stored = event_numbered(tx, number)
-        news = readers(Provider.ADYEN).news_in(stored.event)
+        news = None if stored.event.not_applied else readers(Provider.ADYEN).news_in(stored.event)
         outcome = _outcome_of(tx, stored, news, clock, number_format)
         if (outcome.state, outcome.note) != (stored.state, stored.note):
             tx.mark_event(stored, outcome.state, outcome.note)
@@ -189,6 +215,8 @@ class _Asking:
     unanswered: dict[Provider, list[_NotNow]] = field(default_factory=dict)
 
     def news_in(self, event: StoredEvent) -> _Told:
+        if event.event.not_applied:
+            return None
         provider = event.event.provider
         unanswered = self.unanswered.setdefault(provider, [])
         if len(unanswered) >= _UNANSWERED:
@@ -197,7 +225,7 @@ class _Asking:
             told = self.readers(provider).news_in(event.event)
         except CannotBeHeld as problem:
             return _NotNow(problem.message)
-        except (SettingsProblem, DeliveryRefused) as problem:
+        except (SettingsProblem, DeliveryRejected) as problem:
             unanswered.append(_NotNow(problem.message))
             return unanswered[-1]
         except Exception as stumbled:
@@ -243,6 +271,8 @@ def _apply(
 def _outcome_of(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_format: str) -> UpdateOutcome:
     if isinstance(news, _NotNow):
         return UpdateOutcome(EventState.WAITING, news.why)
+    if event.event.not_applied:
+        return _outcome_of_not_applied(tx, event, clock, number_format)
     if news is None:
         return UpdateOutcome(EventState.NOTED, "does not concern refunds or disputes")
     decided = tx.decided_words(event.event.provider) if any(isinstance(each, Doubt) for each in news) else {}
@@ -255,6 +285,21 @@ def _outcome_of(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, numb
     outcomes = [apply_snapshot(tx, each, clock=clock, number_format=number_format) for each in snapshots]
     updates = [each for each in news if not isinstance(each, PaymentTruth)]
     return worst_of([*outcomes, *hear_all(tx, updates, evidence=evidence, clock=clock, number_format=number_format)])
+
+
+def _outcome_of_not_applied(tx: Writing, event: StoredEvent, clock: Clock, number_format: str) -> UpdateOutcome:
+    """It blocks a payment of ours only if it names one (R13)."""
+    told = event.event
+    why = {
+        RejectionReason.OTHER_ACCOUNT: f"is for another account, {told.account}",
+        RejectionReason.OTHER_MODE: f"is for {'live' if told.livemode else 'test'} mode",
+    }.get(told.not_applied or RejectionReason.UNREADABLE, "has a shape that refundcli does not know")
+    payments = tuple(tx.payments_of_event(event.id))
+    doubt = Doubt(told.provider, payments, told.kind, told.about, f"{why}; it was not applied", told.account)
+    (outcome,) = hear_all(tx, [doubt], evidence="", clock=clock, number_format=number_format)
+    if outcome.state is EventState.UNREVIEWED and told.kind not in tx.decided_words(told.provider):
+        return outcome
+    return UpdateOutcome(EventState.NOTED, outcome.note)
 
 
 # --- looking at them, and dealing with them ---------------------------------------------------------------------

@@ -1,12 +1,13 @@
-"""Take in deliveries that were kept: each is proven as one that comes over the wire, stored, and applied after."""
+"""Ingest saved deliveries: each is verified as one that arrives over the network, stored, and applied after."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from refundcli.domain.statuses import Provider
-from refundcli.services.deliveries import DeliveryRefused, Flaw
-from refundcli.services.events import Applied, Apply, DeliveryReaders, believed, keep, refuse
-from refundcli.services.ports import Books, EventFilter
+from refundcli.services.deliveries import DeliveryRejected, Rejection, RejectionReason
+from refundcli.services.events import Applied, Apply, DeliveryReaders, count_rejected, keep, verify
+from refundcli.services.ports import Books, EventFilter, VerifiedDelivery
 from refundcli.services.provider_news import EventState, NewEvent
 
 _AT_ONCE = 500
@@ -24,60 +25,73 @@ class KeptDelivery:
 
 
 @dataclass(frozen=True, slots=True)
-class NotTaken:
+class RejectedLine:
+    """A delivery that was rejected, or the one item of it that was; `item` counts from 1."""
+
     line: int
-    flaw: Flaw
+    item: int
+    reason: RejectionReason
     why: str
 
 
 @dataclass(slots=True)
 class Ingested:
-    """How many events were new or known already, which deliveries were not believed, and what came of the new ones."""
+    """How many events were new or known already, which deliveries were rejected, and what came of the new ones.
+
+    `not_applied` counts verified events that were stored and not applied, by reason.
+    """
 
     new: int = 0
     known: int = 0
-    refused: list[NotTaken] = field(default_factory=list)
+    rejected: list[RejectedLine] = field(default_factory=list)
+    not_applied: Counter[str] = field(default_factory=Counter)
     applied: Applied = field(default_factory=Applied)
 
     @property
-    def flaws(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for each in self.refused:
-            counts[each.flaw.value] = counts.get(each.flaw.value, 0) + 1
-        return dict(sorted(counts.items()))
+    def rejected_by_reason(self) -> dict[str, int]:
+        return dict(sorted(Counter(each.reason.value for each in self.rejected).items()))
 
 
 def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply) -> Ingested:
-    """Nothing of a delivery that is refused is stored. Raises SettingsProblem where no delivery could be proven."""
-    done, told = Ingested(), list[NewEvent]()
+    """Nothing that is rejected is stored. Raises SettingsProblem where no delivery could be verified."""
+    done, events = Ingested(), list[NewEvent]()
+    rejected = Counter[tuple[Provider, RejectionReason]]()
     newest = books.read(lambda tx: tx.events(EventFilter(limit=1)))
     for delivery in deliveries:
-        try:
-            told += _proven(delivery, readers)
-        except DeliveryRefused as refusal:
-            done.refused.append(NotTaken(delivery.line, refusal.flaw, refusal.why))
-        if len(told) >= _AT_ONCE:
-            _keep(told, done, books)
-            told = []
-    _keep(told, done, books)
-    refuse(done.flaws, books=books)
+        provider = _provider_of(delivery)
+        verified = _verified(delivery, provider, readers)
+        events += verified.events
+        rejected.update((provider, each.reason) for each in verified.rejected)
+        done.rejected += [RejectedLine(delivery.line, each.item, each.reason, each.why) for each in verified.rejected]
+        done.not_applied.update(each.not_applied.value for each in verified.events if each.not_applied)
+        if len(events) >= _AT_ONCE:
+            _store(events, done, books)
+            events = []
+    _store(events, done, books)
+    count_rejected(rejected, books=books)
     # Those that wait from before are applied, too: an earlier run may have been killed after it stored them.
     before = newest[0].id if newest else 0
     done.applied = apply(books=books, wanted=lambda each: each.id > before or each.state is EventState.WAITING)
     return done
 
 
-def _proven(delivery: KeptDelivery, readers: DeliveryReaders) -> list[NewEvent]:
-    # Only Stripe signs in a header; Adyen's items carry their signatures.
+def _provider_of(delivery: KeptDelivery) -> Provider:
+    # Only Stripe has this header; Adyen's items carry their signatures.
     signed = any(name.lower() == "stripe-signature" for name in delivery.headers)
-    provider = delivery.provider or (Provider.STRIPE if signed else Provider.ADYEN)
+    return delivery.provider or (Provider.STRIPE if signed else Provider.ADYEN)
+
+
+def _verified(delivery: KeptDelivery, provider: Provider, readers: DeliveryReaders) -> VerifiedDelivery:
     if delivery.why_not:
-        raise DeliveryRefused(provider, Flaw.UNREADABLE, delivery.why_not)
-    return believed(provider, readers(provider), delivery.body, delivery.headers)
+        return VerifiedDelivery((), (Rejection(1, RejectionReason.UNREADABLE, delivery.why_not),))
+    try:
+        return verify(provider, readers(provider), delivery.body, delivery.headers)
+    except DeliveryRejected as rejection:
+        return VerifiedDelivery((), rejection.items)
 
 
-def _keep(told: list[NewEvent], done: Ingested, books: Books) -> None:
-    if told:
-        new = keep(told, books=books)
+def _store(events: list[NewEvent], done: Ingested, books: Books) -> None:
+    if events:
+        new = keep(events, books=books)
         done.new += new
-        done.known += len(told) - new
+        done.known += len(events) - new

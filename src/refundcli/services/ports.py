@@ -326,7 +326,7 @@ class Reading(RefundReading, RunReading, Protocol):
         ...
 
     def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
-        """Events that are waiting or unmatched and whose payment is in the books by now, oldest first."""
+        """Events that are waiting, unmatched or not applied and whose payment is in the books by now, oldest first."""
         ...
 
     def event_counts(self) -> dict[str, int]:
@@ -739,7 +739,7 @@ class ProviderRecords(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VerifiedDelivery:
-    """The verified events of one delivery, at least one, and why other items of it were rejected."""
+    """The verified events of one delivery, and why other items of it were rejected."""
 
     events: Sequence[NewEvent]
     rejected: Sequence[Rejection] = ()

@@ -44,6 +44,19 @@ def count_rejected(session: Session, counts: Mapping[tuple[Provider, RejectionRe
             session.execute(insert(_REJECTED).values(**values, first_at=at, last_at=at))
 
 
+def name_account_of_events(session: Session, provider: Provider, account: str) -> None:
+    """Events that were stored before the provider could be asked whose they are, and those of this account after all."""
+    other = _EVENT.alias()
+    same = select(other.c.id).where(
+        other.c.provider == _EVENT.c.provider, other.c.account == account, other.c.event_key == _EVENT.c.event_key
+    )
+    unnamed = update(_EVENT).where(_EVENT.c.provider == provider.value, _EVENT.c.account == "")
+    session.execute(unnamed.where(~same.exists()).values(account=account))
+    ours = (_EVENT.c.account == account, _EVENT.c.not_applied == RejectionReason.OTHER_ACCOUNT.value)
+    waiting = update(_EVENT).where(_EVENT.c.provider == provider.value, *ours, _EVENT.c.state == "noted")
+    session.execute(waiting.values(not_applied="", state="waiting", note=""))
+
+
 def _hits(session: Session, statement: Any) -> bool:
     changed: Any = session.execute(statement)
     return bool(changed.rowcount)

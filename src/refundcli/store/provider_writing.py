@@ -7,7 +7,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import func, insert, update
 from sqlmodel import col, select
 
 from refundcli.domain.identifiers import new_id
@@ -33,6 +33,8 @@ from refundcli.store.tables import (
 )
 
 _EVENT_KEY = ("id", "provider", "account", "event_key")
+# One of the payment's ids at its provider.
+_PAYMENT_ID: Any = func.coalesce(PaymentRow.payment_intent, PaymentRow.charge, PaymentRow.psp_reference)
 _REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 
 
@@ -243,11 +245,11 @@ class SqlProviderWriting(SqlShareWriting):
         insert_new = dialect.insert(ProviderEventRow).on_conflict_do_nothing()
         stored = insert_new.returning(*(col(getattr(ProviderEventRow, name)) for name in _EVENT_KEY))
         new = {tuple(row[1:]): row[0] for row in self._session.execute(stored, rows)}
-        of_disputes = self._payments_of_disputes(events) if new else {}
+        others = {**self._payments_of_disputes(events), **self._payments_of_refunds(events)} if new else {}
         payments = {
             (event.provider, event.account, event.key): (
                 *event.payments,
-                *(of_disputes[each] for each in event.payments if each in of_disputes),
+                *(others[each] for each in event.payments if each in others),
             )
             for event in events
         }
@@ -262,14 +264,27 @@ class SqlProviderWriting(SqlShareWriting):
 
     def _payments_of_disputes(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its dispute's, because an Adyen event may name only the dispute."""
-        named = {each for event in events if event.provider is Provider.ADYEN for each in event.payments}
+        named = {
+            each for event in events if event.provider is Provider.ADYEN or event.not_applied for each in event.payments
+        }
         query = (
-            select(DisputeRow.reference, PaymentRow.psp_reference)
+            select(DisputeRow.reference, _PAYMENT_ID)
             .join(PaymentRow, col(PaymentRow.id) == col(DisputeRow.payment_id))
-            .where(DisputeRow.provider == Provider.ADYEN, col(DisputeRow.reference).in_(sorted(named)))
+            .where(col(DisputeRow.reference).in_(sorted(named)))
         )
         rows = self._session.exec(query) if named else ()
         return {dispute: payment for dispute, payment in rows if dispute and payment}
+
+    def _payments_of_refunds(self, events: Sequence[NewEvent]) -> dict[str, str]:
+        """The payment's reference by its refund's, because an event of an unknown shape may name only the refund."""
+        named = {each for event in events if event.not_applied for each in event.payments}
+        query = (
+            select(RefundRow.provider_reference, _PAYMENT_ID)
+            .join(PaymentRow, col(PaymentRow.id) == col(RefundRow.payment_id))
+            .where(col(RefundRow.provider_reference).in_(sorted(named)))
+        )
+        rows = self._session.exec(query) if named else ()
+        return {refund: payment for refund, payment in rows if refund and payment}
 
     def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
         key = (

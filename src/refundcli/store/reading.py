@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sql
-from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy import ColumnElement, and_, func, or_
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, SQLModel, col, select
 
@@ -60,6 +60,7 @@ from refundcli.store.tables import (
 )
 
 if TYPE_CHECKING:
+    from refundcli.services.deliveries import DeliveryCount
     from refundcli.services.invoice_block import InvoiceBlock
     from refundcli.services.ports import (
         Account,
@@ -361,10 +362,12 @@ class SqlReading(SqlRunReading):
             else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
         )
         known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
+        # What is stored and not applied needs a person as soon as a payment that it names is in the books.
+        set_aside = and_(ProviderEventRow.state == EventState.NOTED, ProviderEventRow.not_applied != "")
         query = (
             select(ProviderEventRow)
             .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
-            .where(col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED)), known)
+            .where(or_(col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED)), set_aside), known)
             .where(ProviderEventRow.provider == provider, col(ProviderEventRow.id) > after)
             .order_by(col(ProviderEventRow.id))
             .limit(limit)

@@ -28,6 +28,7 @@ from refundcli.domain.statuses import (
 from refundcli.services.invoice_block import InvoiceBlock, block_of
 from refundcli.services.ports import ImportCounts, NewInvoice, Settlement, WouldContradict
 from refundcli.store.audit import AuditTrail
+from refundcli.store.delivery_counts import name_account_of_events
 from refundcli.store.importing import Importer
 from refundcli.store.many_values import AMONG, AT_ONCE, among
 from refundcli.store.numbering import check_next_number, next_numbers
@@ -332,6 +333,7 @@ class SqlWriting(SqlReading):
         row = ProviderAccountRow(provider=provider, key_fingerprint=key_fingerprint, account=account, livemode=livemode)
         self._session.add(row)
         self._audit.write("provider account seen", provider, {}, {"account": account, "livemode": livemode})
+        name_account_of_events(self._session, provider, account)
 
     def _hits(self, statement: Update) -> bool:
         """Run a guarded statement: true when it found its row as it expected it."""
