@@ -46,7 +46,7 @@ def listen_for_events(app: App, host: str, port: int) -> None:
         telling=Telling(
             applied=lambda done: _tell_applied(app, done),
             trouble=lambda error: _tell_trouble(app, error),
-            refused=lambda words: app.err.say(("! ", DOUBT), words),
+            rejected=lambda words: app.err.say(("! ", DOUBT), words),
         ),
     )
     try:

@@ -1,95 +1,93 @@
-"""The HTTP side: one path for each provider, and a 2xx only for what is in the store."""
+"""What is answered to a delivery: 2xx only for what is in the store, 4xx only for what is not verified."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
-
-from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from dataclasses import dataclass
 
 from refundcli.domain.statuses import Provider
+from refundcli.listener.http import BadRequest, Request, Response
 from refundcli.listener.keeper import Keeper, TooManyWaiting
-from refundcli.listener.refusals import Refusals
-from refundcli.services.deliveries import DeliveryRefused, Flaw
-from refundcli.services.events import believed
-from refundcli.services.ports import DeliveryReader
-from refundcli.services.provider_news import NewEvent
+from refundcli.listener.rejections import Rejections
+from refundcli.services.deliveries import DeliveryRejected, RejectionReason
+from refundcli.services.events import verify
+from refundcli.services.ports import DeliveryReader, VerifiedDelivery
 
-MOST_BYTES = 1024 * 1024
 _STORE_SECONDS = 60.0
-_STATUS = {Flaw.UNREADABLE: 400, Flaw.OTHER_MODE: 400, Flaw.OTHER_ACCOUNT: 400, Flaw.TOO_LARGE: 413}
-_UNPROVEN = 401
-# What was not read to its end leaves a connection that nothing can be told on any more.
-_CLOSE = {"Connection": "close"}
+_UNVERIFIED = 401
 _LATER = {"Retry-After": "5"}
+_TOO_LARGE = 413
+_TOO_SLOW = 408
 
 
-def create_app(
-    readers: Mapping[Provider, DeliveryReader],
-    keeper: Keeper,
-    refusals: Refusals,
-    *,
-    body_seconds: float,
-    trouble: Callable[[Exception], None],
-) -> Starlette:
-    async def health(request: Request) -> Response:
-        counts = {"kept": keeper.kept, "known": keeper.known, "refused": dict(refusals.counts)}
-        return JSONResponse({"ok": keeper.is_well, **counts}, 200 if keeper.is_well else 503)
+@dataclass(frozen=True, slots=True)
+class App:
+    """One path for each provider, and /health."""
 
-    def route(provider: Provider, reader: DeliveryReader) -> Route:
-        async def deliver(request: Request) -> Response:
-            try:
-                told = await _proven(request, provider, reader, body_seconds)
-            except DeliveryRefused as refusal:
-                refusals.add(refusal.flaw)
-                return PlainTextResponse(refusal.flaw, _STATUS.get(refusal.flaw, _UNPROVEN), _headers_of(refusal))
-            except TimeoutError:
-                return PlainTextResponse("too slow", 408, _CLOSE)
-            except ClientDisconnect:
-                return Response(status_code=400)
-            return await _stored(keeper, told)
+    readers: Mapping[Provider, DeliveryReader]
+    keeper: Keeper
+    rejections: Rejections
+    trouble: Callable[[Exception], None]
 
-        return Route(f"/{provider}", deliver, methods=["POST"], name=provider)
+    async def respond(self, request: Request) -> Response:
+        try:
+            return await self._respond(request)
+        except Exception as error:
+            self.trouble(error)
+            return Response(500, "not stored")
 
-    async def broken(request: Request, error: Exception) -> Response:
-        trouble(error)
-        return PlainTextResponse("not stored", 500)
+    def bad_request(self, problem: BadRequest) -> None:
+        """Count what was no request that could be read. One that came too slowly says nothing about its sender."""
+        status = problem.response.status
+        if status != _TOO_SLOW:
+            reason = RejectionReason.TOO_LARGE if status == _TOO_LARGE else RejectionReason.UNREADABLE
+            self.rejections.add(self._provider_at(problem.path), reason)
 
-    routes = [*(route(provider, reader) for provider, reader in readers.items()), Route("/health", health)]
-    return Starlette(routes=routes, exception_handlers={Exception: broken})
+    def _provider_at(self, path: str) -> Provider | None:
+        return next((provider for provider in self.readers if path == f"/{provider}"), None)
+
+    async def _respond(self, request: Request) -> Response:
+        provider = self._provider_at(request.path)
+        allowed = ("POST",) if provider else ("GET", "HEAD")
+        if provider is None and request.path != "/health":
+            return Response(404, "not found")
+        if request.method not in allowed:
+            return Response(405, "method not allowed", {"Allow": ", ".join(allowed)})
+        return await self._deliver(provider, request) if provider else self._health()
+
+    async def _deliver(self, provider: Provider, request: Request) -> Response:
+        try:
+            verified = verify(provider, self.readers[provider], request.body, request.headers)
+        except DeliveryRejected as rejection:
+            for each in rejection.items:
+                self.rejections.add(provider, each.reason)
+            return _rejected(rejection.reason)
+        response = await self._stored(verified)
+        if response.status == 200:
+            # Else it comes again, and is counted then.
+            for each in verified.rejected:
+                self.rejections.add(provider, each.reason)
+        return response
+
+    async def _stored(self, verified: VerifiedDelivery) -> Response:
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(self.keeper.keep(verified.events)), _STORE_SECONDS)
+        except TooManyWaiting:
+            return Response(503, "too many are waiting", _LATER)
+        except Exception:  # the store could not be written, and the keeper has told why
+            return Response(503, "not stored", _LATER)
+        # Adyen's older rule wants this very text; Stripe looks at the status alone.
+        return Response(200, "[accepted]")
+
+    def _health(self) -> Response:
+        is_well = self.keeper.is_well
+        counts = {"kept": self.keeper.kept, "known": self.keeper.known, "refused": self.rejections.by_reason()}
+        text = json.dumps({"ok": is_well, **counts})
+        return Response(200 if is_well else 503, text, content_type="application/json")
 
 
-async def _proven(request: Request, provider: Provider, reader: DeliveryReader, seconds: float) -> list[NewEvent]:
-    body = await asyncio.wait_for(_body(request), seconds)
-    if body is None:
-        raise DeliveryRefused(provider, Flaw.TOO_LARGE, f"it has more than {MOST_BYTES} bytes")
-    return believed(provider, reader, body, request.headers)
-
-
-async def _stored(keeper: Keeper, told: list[NewEvent]) -> Response:
-    try:
-        await asyncio.wait_for(asyncio.wrap_future(keeper.keep(told)), _STORE_SECONDS)
-    except TooManyWaiting:
-        return PlainTextResponse("too many are waiting", 503, _LATER)
-    except Exception:  # the store could not be written, and the keeper has told why
-        return PlainTextResponse("not stored", 503, _LATER)
-    # Adyen's older rule wants this very text; Stripe looks at the status alone.
-    return PlainTextResponse("[accepted]")
-
-
-async def _body(request: Request) -> bytes | None:
-    """The body, or None as soon as there is too much of it."""
-    pieces, size = [], 0
-    async for piece in request.stream():
-        size += len(piece)
-        if size > MOST_BYTES:
-            return None
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _headers_of(refusal: DeliveryRefused) -> dict[str, str]:
-    if refusal.flaw is Flaw.TOO_LARGE:
-        return _CLOSE
-    return {"WWW-Authenticate": 'Basic realm="webhooks"'} if refusal.flaw is Flaw.UNAUTHORIZED else {}
+def _rejected(reason: RejectionReason) -> Response:
+    if reason is RejectionReason.UNREADABLE:
+        return Response(400, reason)
+    headers = {"WWW-Authenticate": 'Basic realm="webhooks"'} if reason is RejectionReason.UNAUTHORIZED else {}
+    return Response(_UNVERIFIED, reason, headers)

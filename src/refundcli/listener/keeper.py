@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from refundcli.domain.errors import RefundcliError
-from refundcli.listener.refusals import Refusals
+from refundcli.listener.rejections import Rejections
 from refundcli.services import events
 from refundcli.services.ports import Books
 from refundcli.services.provider_news import NewEvent
@@ -38,7 +38,7 @@ class Keeper:
     """One thread that stores. `stored` is called after each commit, with how many events were new."""
 
     books: Books
-    refusals: Refusals
+    rejections: Rejections
     stored: Callable[[int], None]
     trouble: Callable[[Exception], None]
     kept: int = 0
@@ -95,7 +95,7 @@ class Keeper:
             elif self._waiting.empty():
                 self.is_idle.set()
             try:
-                self.refusals.write_down(at_once=ending)
+                self.rejections.write(at_once=ending)
             except Exception as error:
                 self.trouble(error)
 

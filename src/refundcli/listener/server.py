@@ -1,52 +1,36 @@
 """The listener as a server: starts its threads, serves until it is told to stop, and ends with nothing half-done."""
 
-import logging
+import asyncio
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-
-import uvicorn
+from dataclasses import dataclass, replace
 
 from refundcli.domain.statuses import Provider
-from refundcli.listener.app import create_app
+from refundcli.listener.app import App
 from refundcli.listener.applier import Applier
-from refundcli.listener.connections import connection_class
+from refundcli.listener.http import Limits, Server
 from refundcli.listener.keeper import Keeper
-from refundcli.listener.refusals import Refusals
+from refundcli.listener.rejections import Rejections
 from refundcli.listener.turns import InTurns
 from refundcli.services.events import Applied, Apply
 from refundcli.services.ports import Books, Clock, DeliveryReader
 
 _STOP_SECONDS = 10
-# Fewer than the files that a process may have open.
-_MOST_CONNECTIONS = 500
+# Open files: asked for where the system allows, and those that are left for the store, the log and the rest.
+_WANTED_FILES = 2048
+_OTHER_FILES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """What the operator is told: what was applied, what went wrong, what was not believed."""
+    """What the operator is told: what was applied, what went wrong, what was rejected."""
 
     applied: Callable[[Applied], None]
     trouble: Callable[[Exception], None]
-    refused: Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long, in seconds, a client may take for a request's head and for its body."""
-
-    head: float = 10.0
-    body: float = 10.0
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals alone: there is something to store and to apply yet when it has ended."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    rejected: Callable[[str], None]
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -75,14 +59,15 @@ class Listener:
         clock: Clock,
         apply: Apply,
         telling: Telling,
-        patience: Patience | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        patience, turns = patience or Patience(), InTurns(books)
-        self.refusals = Refusals(turns, telling.refused)
-        self.keeper = Keeper(turns, self.refusals, stored=self._stored, trouble=telling.trouble)
+        turns = InTurns(books)
+        self.rejections = Rejections(turns, telling.rejected)
+        self.keeper = Keeper(turns, self.rejections, stored=self._stored, trouble=telling.trouble)
         self._applier = Applier(apply, turns, clock, self.keeper.is_idle, telling.applied, telling.trouble)
-        app = create_app(readers, self.keeper, self.refusals, body_seconds=patience.body, trouble=telling.trouble)
-        self._server = _Server(_config(app, connection_class(self.refusals, head_seconds=patience.head)))
+        app = App(readers, self.keeper, self.rejections, telling.trouble)
+        limits = limits or _within_open_files(Limits())
+        self._server = Server(app.respond, limits, bad_request=app.bad_request, trouble=telling.trouble)
 
     def serve(self, listener: socket.socket, *, announce: Callable[[], None]) -> None:
         """`announce` is called once deliveries are taken, and a signal would end it well."""
@@ -91,14 +76,14 @@ class Listener:
             self._applier.start()
             try:
                 announce()
-                self._server.run(sockets=[listener])
+                asyncio.run(self._server.serve(listener, stop_seconds=_STOP_SECONDS))
             finally:
                 self.keeper.stop()
                 self._applier.stop()
                 listener.close()
 
     def stop(self) -> None:
-        self._server.should_exit = True
+        self._server.stop()
 
     def _stored(self, new: int) -> None:
         self._applier.wake(new)
@@ -113,21 +98,15 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-def _config(app: object, connection: type) -> uvicorn.Config:
-    # It would tell of odd requests in its own words, one by one.
-    logging.getLogger("uvicorn").addHandler(logging.NullHandler())
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        http=connection,
-        loop="asyncio",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-        limit_concurrency=_MOST_CONNECTIONS,
-        backlog=512,
-    )
+def _within_open_files(limits: Limits) -> Limits:
+    """As many connections as the files that this process may open leave room for (RLIMIT_NOFILE)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _WANTED_FILES:
+        soft = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return limits
+    each = max((soft - min(_OTHER_FILES, soft // 2)) // 2, 1)
+    return replace(limits, waiting=min(limits.waiting, each), answered=min(limits.answered, each))

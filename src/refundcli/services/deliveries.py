@@ -59,8 +59,8 @@ class DeliveryRejected(Refused):
 class DeliveryCount:
     """How many deliveries, or items of one, were not applied for one reason, and when the first and last came.
 
-    `is_stored`: they were verified, and are among the events; the others were rejected. The provider and the times are
-    None for what a program before schema 0007 counted.
+    `is_stored`: they were verified, and are among the events; the others were rejected. The provider is None for what was
+    not even a request to one, and for what a program before schema 0007 counted, without times.
     """
 
     provider: Provider | None

@@ -104,7 +104,7 @@ def keep(events: Sequence[NewEvent], *, books: Books) -> int:
     return books.write(lambda tx: tx.store_events(events))
 
 
-def count_rejected(counts: Mapping[tuple[Provider, RejectionReason], int], *, books: Books) -> None:
+def count_rejected(counts: Mapping[tuple[Provider | None, RejectionReason], int], *, books: Books) -> None:
     """Count deliveries that were not verified."""
     if counts:
         books.write(lambda tx: tx.count_rejected_deliveries(counts))

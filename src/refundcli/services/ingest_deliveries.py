@@ -55,7 +55,7 @@ class Ingested:
 def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply) -> Ingested:
     """Nothing that is rejected is stored. Raises SettingsProblem where no delivery could be verified."""
     done, events = Ingested(), list[NewEvent]()
-    rejected = Counter[tuple[Provider, RejectionReason]]()
+    rejected = Counter[tuple[Provider | None, RejectionReason]]()
     newest = books.read(lambda tx: tx.events(EventFilter(limit=1)))
     for delivery in deliveries:
         provider = _provider_of(delivery)

@@ -35,12 +35,13 @@ def delivery_counts(session: Session) -> list[DeliveryCount]:
     ]
 
 
-def count_rejected(session: Session, counts: Mapping[tuple[Provider, RejectionReason], int], *, at: datetime) -> None:
+def count_rejected(session: Session, counts: Mapping[tuple[Provider | None, RejectionReason], int], *, at: datetime) -> None:
     for (provider, reason), count in counts.items():
-        of_reason = (_REJECTED.c.provider == provider.value, _REJECTED.c.reason == reason.value)
+        name = provider.value if provider else ""
+        of_reason = (_REJECTED.c.provider == name, _REJECTED.c.reason == reason.value)
         more = update(_REJECTED).where(*of_reason).values(count=_REJECTED.c.count + count, last_at=at)
         if not _hits(session, more):
-            values = {"provider": provider.value, "reason": reason.value, "count": count}
+            values = {"provider": name, "reason": reason.value, "count": count}
             session.execute(insert(_REJECTED).values(**values, first_at=at, last_at=at))
 
 

@@ -331,7 +331,7 @@ class SqlProviderWriting(SqlShareWriting):
         self._session.flush()
         self._audit.write("number format changed", "store", {"format": before}, {"format": number_format})
 
-    def count_rejected_deliveries(self, counts: Mapping[tuple[Provider, RejectionReason], int]) -> None:
+    def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
         """No change of any state, and so no entry in the audit trail."""
         count_rejected(self._session, counts, at=self._audit.at)
 

@@ -1,0 +1,277 @@
+"""A small HTTP/1.1 server on asyncio and h11: one handler, a bounded number of connections, and a limit for each wait.
+
+A connection *waits* until its request is complete, head and body. Of those that wait the oldest is dropped for a new one,
+so however many are opened and left half-open, a new delivery is never refused. One whose request is complete is being
+*answered* and never dropped.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import TypeAlias
+
+import h11
+
+_READ_BYTES = 64 * 1024
+_HEAD_BYTES = 16 * 1024
+_BACKLOG = 512
+# A response is a line of text: who does not take it within this is gone.
+_SEND_SECONDS = 10.0
+# So long, and so much, is read of a request that was answered before its end, so that the answer arrives.
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`waiting` and `answered`: how many connections at once. Seconds: for a request's head, for its body, and for the
+    next request on an open connection. `body_bytes` is the largest body.
+    """
+
+    waiting: int = 512
+    answered: int = 512
+    head_seconds: float = 10.0
+    body_seconds: float = 10.0
+    idle_seconds: float = 30.0
+    body_bytes: int = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`headers` by lower-case name; those that came several times are joined by commas."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    status: int
+    text: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "text/plain; charset=utf-8"
+    # What was not read to its end leaves a connection on which nothing more can be understood.
+    closes: bool = False
+
+
+class BadRequest(Exception):
+    """Not a request that the handler can answer; `path` as far as it is known."""
+
+    def __init__(self, response: Response, path: str = "") -> None:
+        self.response, self.path = response, path
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+class Server:
+    """Serves on one bound socket until `stop`; then what is being answered is answered."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        limits: Limits,
+        *,
+        bad_request: Callable[[BadRequest], None],
+        trouble: Callable[[Exception], None],
+    ) -> None:
+        self.handler, self.limits, self.bad_request, self.trouble = handler, limits, bad_request, trouble
+        self.dropped = 0
+        self.is_stopping = False
+        # In the order in which they began to wait.
+        self._waiting: dict[_Connection, None] = {}
+        self._answered: set[_Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """From any thread, and from a signal handler."""
+        self.is_stopping = True
+        if self._loop:
+            with suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def serve(self, listener: socket.socket, *, stop_seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(self._accept, sock=listener, limit=_READ_BYTES, backlog=_BACKLOG)
+        if not self.is_stopping:
+            await self._stopped.wait()
+        server.close()
+        for connection in [each for each in self._waiting if each.is_silent]:
+            connection.drop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=stop_seconds)
+        for connection in (*self._waiting, *self._answered):
+            connection.drop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(self, reader, writer)
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        try:
+            if len(self._waiting) >= self.limits.waiting:
+                self.dropped += 1
+                next(iter(self._waiting)).drop()
+            self.waits(connection)
+            await connection.serve()
+        finally:
+            self.forget(connection)
+            self._tasks.discard(task)
+
+    def waits(self, connection: "_Connection") -> None:
+        self._answered.discard(connection)
+        self._waiting[connection] = None
+
+    def is_answered(self, connection: "_Connection") -> bool:
+        """False if too many are."""
+        if len(self._answered) >= self.limits.answered:
+            return False
+        self._waiting.pop(connection, None)
+        self._answered.add(connection)
+        return True
+
+    def forget(self, connection: "_Connection") -> None:
+        self._waiting.pop(connection, None)
+        self._answered.discard(connection)
+
+
+class _Connection:
+    def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._server, self._reader, self._writer = server, reader, writer
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES)
+        # Nothing of the next request has come.
+        self.is_silent = True
+        self._method = ""
+
+    def drop(self) -> None:
+        """End it now; its task sees the end of the stream."""
+        self._server.forget(self)
+        self._writer.transport.abort()
+
+    async def serve(self) -> None:
+        try:
+            seconds = self._server.limits.head_seconds
+            while await self._exchange(seconds):
+                seconds = self._server.limits.idle_seconds
+                self._server.waits(self)
+        except (OSError, EOFError, TimeoutError):
+            pass
+        except Exception as error:
+            self._server.trouble(error)
+        finally:
+            self._writer.close()
+            with suppress(OSError):
+                await self._writer.wait_closed()
+
+    async def _exchange(self, seconds: float) -> bool:
+        """One request and its response; true if another may follow."""
+        try:
+            head = await self._head(seconds)
+            request = Request(*head, await self._whole_body(*head))
+        except BadRequest as problem:
+            self._server.bad_request(problem)
+            response = problem.response
+        else:
+            response = await self._answer(request)
+        return await self._send(response)
+
+    async def _answer(self, request: Request) -> Response:
+        if not self._server.is_answered(self):
+            return Response(503, "too many at once", {"Retry-After": "5"})
+        return await self._server.handler(request)
+
+    async def _head(self, seconds: float) -> tuple[str, str, dict[str, str]]:
+        """The method, the path and the headers. Raises BadRequest, EOFError, TimeoutError."""
+        self.is_silent = not self._http.trailing_data[0]
+        async with asyncio.timeout(seconds) as limit:
+            while (event := self._next_event()) is h11.NEED_DATA:
+                await self._receive()
+                if self.is_silent:
+                    self.is_silent = False
+                    limit.reschedule(asyncio.get_running_loop().time() + self._server.limits.head_seconds)
+        if not isinstance(event, h11.Request):
+            raise EOFError
+        self._method = event.method.decode("latin-1")
+        headers: dict[str, str] = {}
+        for name, value in event.headers:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            headers[key] = f"{headers[key]},{text}" if key in headers else text
+        path = event.target.decode("latin-1").partition("?")[0]
+        if "transfer-encoding" in headers and ("content-length" in headers or event.http_version < b"1.1"):
+            # Two programs could read two lengths from it.
+            raise BadRequest(Response(400, "ambiguous length", closes=True), path)
+        return self._method, path, headers
+
+    async def _whole_body(self, _method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        most = self._server.limits.body_bytes
+        too_large = BadRequest(Response(413, "too-large", closes=True), path)
+        declared = headers.get("content-length", "0")
+        if len(declared) > 12 or int(declared) > most:
+            raise too_large
+        pieces, size = list[bytes](), 0
+        try:
+            async with asyncio.timeout(self._server.limits.body_seconds):
+                while not isinstance(event := self._next_event(path), h11.EndOfMessage):
+                    if isinstance(event, h11.Data):
+                        size += len(event.data)
+                        pieces.append(bytes(event.data))
+                    elif event is h11.NEED_DATA:
+                        await self._receive(continues=True)
+                    else:
+                        raise EOFError
+                    if size > most:
+                        raise too_large
+        except TimeoutError:
+            raise BadRequest(Response(408, "too slow", closes=True), path) from None
+        return b"".join(pieces)
+
+    def _next_event(self, path: str = "") -> object:
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError as problem:
+            raise BadRequest(Response(problem.error_status_hint, "not HTTP", closes=True), path) from None
+
+    async def _receive(self, *, continues: bool = False) -> None:
+        if continues and self._http.they_are_waiting_for_100_continue:
+            self._writer.write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+        data = await self._reader.read(_READ_BYTES)
+        if not data:
+            raise EOFError
+        self._http.receive_data(data)
+
+    async def _send(self, response: Response) -> bool:
+        closes = response.closes or self._server.is_stopping
+        body = response.text.encode()
+        headers = [("Date", formatdate(usegmt=True)), ("Content-Type", response.content_type)]
+        headers += [("Content-Length", str(len(body))), *response.headers.items()]
+        headers += [("Connection", "close")] if closes else []
+        events: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers)]
+        events += [] if self._method == "HEAD" else [h11.Data(data=body)]
+        self._writer.write(b"".join(self._http.send(each) or b"" for each in (*events, h11.EndOfMessage())))
+        async with asyncio.timeout(_SEND_SECONDS):
+            await self._writer.drain()
+        if response.closes:
+            await self._linger()
+        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            return False
+        self._http.start_next_cycle()
+        return True
+
+    async def _linger(self) -> None:
+        """Read on for a moment: to close on unread data would take the response away from the client."""
+        self._server.waits(self)
+        size = 0
+        with suppress(TimeoutError):
+            self._writer.write_eof()
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while size < _LINGER_BYTES and (data := await self._reader.read(_READ_BYTES)):
+                    size += len(data)

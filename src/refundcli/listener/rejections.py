@@ -1,0 +1,58 @@
+"""Rejected deliveries: counted at once, written to the store and told at most once a second, however many come."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from refundcli.domain.statuses import Provider
+from refundcli.services.deliveries import RejectionReason, told_by_reason
+from refundcli.services.events import count_rejected
+from refundcli.services.ports import Books
+
+_EVERY_SECONDS = 1.0
+
+
+@dataclass
+class Rejections:
+    """Any thread counts; the keeper's writes them. The provider is None for what was not even a request to one."""
+
+    books: Books
+    tell: Callable[[str], None]
+    _counts: Counter[tuple[Provider | None, RejectionReason]] = field(default_factory=Counter)
+    _unwritten: Counter[tuple[Provider | None, RejectionReason]] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _written_at: float = 0.0
+
+    def add(self, provider: Provider | None, reason: RejectionReason, count: int = 1) -> None:
+        with self._lock:
+            self._counts[provider, reason] += count
+            self._unwritten[provider, reason] += count
+
+    def by_reason(self) -> dict[str, int]:
+        """Since the start."""
+        with self._lock:
+            return _by_reason(self._counts)
+
+    def write(self, *, at_once: bool = False) -> None:
+        """What came since the last time. Where the store cannot be written, it waits for the next time."""
+        if not self._unwritten or (not at_once and time.monotonic() < self._written_at + _EVERY_SECONDS):
+            return
+        self._written_at = time.monotonic()
+        with self._lock:
+            counts, self._unwritten = self._unwritten, Counter()
+        try:
+            count_rejected(counts, books=self.books)
+        except Exception:
+            with self._lock:
+                self._unwritten.update(counts)
+            raise
+        self.tell(f"Rejected deliveries: {told_by_reason(_by_reason(counts))}.")
+
+
+def _by_reason(counts: Counter[tuple[Provider | None, RejectionReason]]) -> dict[str, int]:
+    found = Counter[str]()
+    for (_, reason), count in counts.items():
+        found[reason.value] += count
+    return dict(found)
