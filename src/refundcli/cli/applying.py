@@ -11,13 +11,14 @@ from refundcli.documents.kept_deliveries import DeliveryFile
 from refundcli.documents.source import open_source
 from refundcli.domain.statuses import Provider
 from refundcli.output.events_screen import applied_shape, ingested_shape, show_applied, show_ingested, show_rejected
-from refundcli.services.events import Applied, Apply, Readers, apply_stored
+from refundcli.services.events import Applied, Apply, ProviderPause, Readers, apply_stored
 from refundcli.services.ingest_deliveries import ingest
 
 
-def apply_with(app: App, readers: Readers) -> Apply:
+def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -> Apply:
     services = app.services
-    return partial(apply_stored, readers=readers, clock=services.clock, number_format=services.policy.number_format)
+    number_format = services.policy.number_format
+    return partial(apply_stored, readers=readers, clock=services.clock, number_format=number_format, pause=pause)
 
 
 def apply_and_show(app: App) -> None:

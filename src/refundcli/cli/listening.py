@@ -1,8 +1,10 @@
 """What `events listen` does: opens a port, and tells what came through it."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import TypeVar
 
 import typer
 
@@ -12,10 +14,15 @@ from refundcli.cli.serving import PortTaken, ServerMissing
 from refundcli.domain.errors import RefundcliError, SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.output.events_screen import show_applied
-from refundcli.output.terminal import DOUBT
+from refundcli.output.terminal import DOUBT, GOOD
 from refundcli.secrets import redact
-from refundcli.services.events import Applied
+from refundcli.services.events import Applied, ProviderPause
 from refundcli.services.ports import DeliveryReader
+
+T = TypeVar("T")
+
+# A provider that cannot be asked is asked again this often; its events wait meanwhile, and the other's do not.
+_ASK_AGAIN_SECONDS = 30.0
 
 
 class NobodyToListenTo(SettingsProblem):
@@ -34,17 +41,17 @@ def listen_for_events(app: App, host: str, port: int) -> None:
         from refundcli.listener.server import Listener, Telling, bind
     except ModuleNotFoundError as missing:
         raise ServerMissing("The listener") from missing
-    services = app.services
+    services, progress = app.services, _Progress(app)
     # The store is made, or found to be unusable, before anything is promised.
-    services.books.write(lambda tx: None)
-    readers = _readers(app)
+    _once_free(app, lambda: services.books.write(lambda tx: None))
+    readers = _once_free(app, lambda: _readers(app))
     listener = Listener(
         readers,
         books=services.books,
         clock=services.clock,
-        apply=apply_with(app, services.event_readers()),
+        apply=apply_with(app, services.event_readers(), ProviderPause(_ASK_AGAIN_SECONDS)),
         telling=Telling(
-            applied=lambda done: _tell_applied(app, done),
+            applied=progress.tell,
             trouble=lambda error: _tell_trouble(app, error),
             rejected=lambda words: app.err.say(("! ", DOUBT), words),
         ),
@@ -59,8 +66,38 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     app.note(f"Stopped: {keeper.kept} events stored, {keeper.known} known already.")
 
 
+def _once_free(app: App, work: Callable[[], T]) -> T:
+    """A store that is in use for long is waited for: a listener that gave up would receive nothing afterwards."""
+    from refundcli.store.errors import StoreBusy
+
+    while True:
+        try:
+            return work()
+        except StoreBusy:
+            app.note("The store has been in use by another program for 30 seconds; waiting for it. Ctrl-C stops.")
+
+
+@dataclass
+class _Progress:
+    """Tells what was applied; and once, not again and again, that a provider cannot be asked."""
+
+    app: App
+    away: set[Provider] = field(default_factory=set)
+
+    def tell(self, done: Applied) -> None:
+        for provider, why in done.unreachable.items():
+            if provider not in self.away:
+                self.app.err.say(("! ", DOUBT), f"{redact(why)} Its events are stored, and applied once it answers.")
+        self.away |= set(done.unreachable)
+        for provider in sorted(self.away & done.answered - set(done.unreachable)):
+            self.app.err.say(("✓ ", GOOD), f"{provider.label} answers again.")
+            self.away.discard(provider)
+        if done.changed or done.contradictions or done.failed:
+            show_applied(done, self.app.err)
+
+
 def _readers(app: App) -> Mapping[Provider, DeliveryReader]:
-    """Of the providers whose deliveries could be proven. Raises NobodyToListenTo."""
+    """Of the providers whose deliveries can be verified. Raises NobodyToListenTo."""
     settings, reader = app.settings, app.services.delivery_readers(any_age=False)
     secrets = {Provider.STRIPE: settings.stripe.webhook_secret, Provider.ADYEN: settings.adyen.hmac_key}
     if not any(secrets.values()):
@@ -84,11 +121,6 @@ def _is_this_machine(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _tell_applied(app: App, done: Applied) -> None:
-    if done.changed or done.contradictions or done.failed:
-        show_applied(done, app.err)
 
 
 def _tell_trouble(app: App, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """Events of the providers: kept first, applied after, the same end however often and in whatever order they come."""
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -56,6 +57,9 @@ class Applied:
     failed: list[tuple[StoredEvent, str]] = field(default_factory=list)
     changed: int = 0
     last_id: int = 0
+    # Which providers answered, and which could not be asked, with why; the events of those wait.
+    answered: set[Provider] = field(default_factory=set)
+    unreachable: dict[Provider, str] = field(default_factory=dict)
 
     def add(self, event: StoredEvent, outcome: UpdateOutcome) -> None:
         self.counts[outcome.state] = self.counts.get(outcome.state, 0) + 1
@@ -134,12 +138,15 @@ def apply_stored(
     at_once: int = _AT_ONCE,
     go_on: Callable[[], bool] = lambda: True,
     wanted: Callable[[StoredEvent], bool] = lambda event: True,
+    pause: "ProviderPause | None" = None,
 ) -> Applied:
     """Apply what waits, the oldest first, from the one `after` on; what was about an unknown payment is tried again.
 
-    What the provider cannot be asked about now stays as it is. `at_once` events are applied in one transaction.
+    What the provider cannot be asked about now stays as it is. `at_once` events are applied in one transaction. `pause`
+    is shared by several calls, so that a provider that is away does not hold up the events of the other.
     """
-    done, asking = Applied(last_id=after), _Asking(readers)
+    done = Applied(last_id=after)
+    asking = _Asking(readers, done, pause or ProviderPause())
     while go_on():
         batch = books.read(lambda tx: tx.events_to_apply(after=done.last_id, limit=at_once))
         if not batch:
@@ -158,7 +165,8 @@ def apply_stored(
 
 def apply_known(provider: Provider, *, books: Books, readers: Readers, clock: Clock, number_format: str) -> Applied:
     """Apply events that were stored before their payment or dispute was in the books, oldest first."""
-    done, asking, before = Applied(), _Asking(readers), -1
+    done, before = Applied(), -1
+    asking = _Asking(readers, done, ProviderPause())
     while done.changed > before:
         before, done.last_id = done.changed, 0
         while batch := books.read(lambda tx: tx.events_of_known_payments(provider, after=done.last_id, limit=_AT_ONCE)):
@@ -205,6 +213,20 @@ _Told = Sequence[News] | None | _NotNow
 
 
 @dataclass(slots=True)
+class ProviderPause:
+    """Providers that cannot be asked are not asked again for so many seconds."""
+
+    seconds: float = 0.0
+    _until: dict[Provider, float] = field(default_factory=dict)
+
+    def begin(self, provider: Provider) -> None:
+        self._until[provider] = time.monotonic() + self.seconds
+
+    def is_on(self, provider: Provider) -> bool:
+        return time.monotonic() < self._until.get(provider, 0.0)
+
+
+@dataclass(slots=True)
 class _Asking:
     """Asks each provider for news, and no more once it gave no answer several times running.
 
@@ -212,6 +234,8 @@ class _Asking:
     """
 
     readers: Readers
+    done: Applied
+    pause: ProviderPause
     unanswered: dict[Provider, list[_NotNow]] = field(default_factory=dict)
 
     def news_in(self, event: StoredEvent) -> _Told:
@@ -221,16 +245,23 @@ class _Asking:
         unanswered = self.unanswered.setdefault(provider, [])
         if len(unanswered) >= _UNANSWERED:
             return unanswered[-1]
+        if self.pause.is_on(provider):
+            return _NotNow(event.note or f"{provider.label} could not be asked a moment ago")
         try:
             told = self.readers(provider).news_in(event.event)
         except CannotBeHeld as problem:
             return _NotNow(problem.message)
-        except (SettingsProblem, DeliveryRejected) as problem:
+        except SettingsProblem as problem:
             unanswered.append(_NotNow(problem.message))
+            if len(unanswered) >= _UNANSWERED:
+                self.pause.begin(provider)
+            self.done.unreachable[provider] = problem.message
             return unanswered[-1]
         except Exception as stumbled:
             return _NotNow(f"could not be understood ({type(stumbled).__name__})")
         unanswered.clear()
+        self.done.unreachable.pop(provider, None)
+        self.done.answered.add(provider)
         return told
 
 
