@@ -95,10 +95,22 @@ def stripe_event(kind: str = "refund.updated", **changes: Any) -> Json:
     return made | changes
 
 
+def other_shape(told: Json, *, key: str = ADYEN_KEY) -> Post:
+    """A webhook of Adyen's other shape, signed as a whole in a header."""
+    body = json.dumps(told).encode()
+    made = base64.b64encode(hmac.new(bytes.fromhex(key), body, hashlib.sha256).digest()).decode()
+    return Post("/adyen", body, {"HmacSignature": made, "Protocol": "HmacSHA256"})
+
+
 def stripe(event: Json, *, secret: str = STRIPE_SECRET, at: float | None = None) -> Post:
-    body, moment = json.dumps(event), int(time.time() if at is None else at)
-    made = hmac.new(secret.encode(), f"{moment}.{body}".encode(), hashlib.sha256).hexdigest()
-    return Post("/stripe", body.encode(), {"Stripe-Signature": f"t={moment},v1={made}"})
+    return stripe_body(json.dumps(event).encode(), secret=secret, at=at)
+
+
+def stripe_body(body: bytes, *, secret: str = STRIPE_SECRET, at: float | None = None) -> Post:
+    """Signed as Stripe signs, whatever it is."""
+    moment = int(time.time() if at is None else at)
+    made = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
+    return Post("/stripe", body, {"Stripe-Signature": f"t={moment},v1={made}"})
 
 
 @dataclass

@@ -365,10 +365,11 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
 def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are_taken(desk: Desk) -> None:
     good, forged = adyen(signed(item())), adyen(signed(item(pspReference="OTHER"), "ab" * 16))
     late = stripe(stripe_event("customer.created"), at=1_700_000_000)
-    ahead = stripe(stripe_event(id="evt_ahead", created=4_000_000_000))
-    lines: list[Post | str] = [good, forged, "this is no JSON", '{"headers": {}}', '"\\ud800"', late, ahead]
+    dated_ahead = stripe(stripe_event(id="evt_ahead", created=4_000_000_000))
+    ahead = stripe(stripe_event(id="evt_signed_ahead"), at=4_000_000_000)
+    lines: list[Post | str] = [good, forged, "this is no JSON", '{"headers": {}}', '"\\ud800"', late, ahead, dated_ahead]
     told = ingest(desk, *lines, exit_code=3)
-    assert (told["new"], told["known_already"]) == (2, 0)
+    assert (told["new"], told["known_already"], told["not_applied"]) == (3, 0, {"unreadable": 1})
     flaws = [(each["line"], each["flaw"]) for each in told["refused"]]
     assert flaws == [(2, "forged"), (3, "unreadable"), (4, "unreadable"), (5, "unreadable"), (7, "out-of-time")]
     assert told["refused_by_flaw"] == {"forged": 1, "out-of-time": 1, "unreadable": 3}
@@ -376,14 +377,43 @@ def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are
     shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
     assert shown.exit_code == 3
     assert "line 2: the signature of an item does not fit it [forged]" in shown.err
-    assert ["known_already", "2"] in shown.rows
+    assert ["known_already", "3"] in shown.rows
     assert "Rejected deliveries: 2 forged, 2 out-of-time, 6 unreadable." in desk("events list").err
+    assert desk.count("provider_event") == 3
+
+
+def test_one_forged_item_of_a_delivery_is_named_and_the_others_are_stored(desk: Desk) -> None:
+    foreign = signed(item(pspReference="FOREIGN", merchantAccountCode="Other"))
+    batch = adyen(signed(item()), signed(item(pspReference="SECOND"), "ab" * 16), foreign)
+    told = ingest(desk, batch, "no JSON", exit_code=3)
+    assert (told["new"], told["known_already"], told["not_applied"]) == (2, 0, {"other-account": 1})
+    rejected = [(each["line"], each["item"], each["flaw"]) for each in told["refused"]]
+    assert rejected == [(1, 2, "forged"), (2, 1, "unreadable")]
+    shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
+    assert "line 1, item 2: the signature of an item does not fit it [forged]" in shown.err
     assert desk.count("provider_event") == 2
 
 
-def test_nothing_of_a_delivery_with_one_forged_item_is_stored(desk: Desk) -> None:
-    ingest(desk, adyen(signed(item()), signed(item(pspReference="SECOND"), "ab" * 16)), exit_code=3)
-    assert desk.count("provider_event") == 0
+def test_a_file_of_another_account_and_mode_is_stored_and_nothing_is_applied(desk: Desk) -> None:
+    other = adyen(signed(item(merchantAccountCode="Other")))
+    live = stripe(stripe_event(livemode=True), at=1_700_000_000)
+    told = ingest(desk, other, live)
+    assert told["not_applied"] == {"other-account": 1, "other-mode": 1}
+    assert (told["new"], told["by_state"]["noted"], told["refused"]) == (2, 2, [])
+    assert {each["not_applied"] for each in desk.json("events list")} == {"other-account", "other-mode"}
+
+
+def test_what_was_not_applied_blocks_its_payment_once_that_is_in_the_books(desk: Desk) -> None:
+    ingest(desk, adyen(signed(item(merchantAccountCode="Other"))))
+    assert [each["state"] for each in desk.json("events list")] == ["noted"]
+    file = desk.folder / "invoices.csv"
+    file.write_text(
+        "number,customer,currency,total,status,issued_on,provider,payment_reference\n"
+        "INV-1,cus_1,EUR,100.00,paid,2026-09-01,adyen,PAYMENT000000001\n"
+    )
+    assert desk(f"invoice import {file}").exit_code == 0
+    assert [each["state"] for each in desk.json("events list")] == ["unreviewed"]
+    desk.refused("refund INV-1 --full --reason other --yes", "unreviewed-event")
 
 
 def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(desk: Desk) -> None:
@@ -480,10 +510,9 @@ def test_without_events_the_list_is_empty(desk: Desk) -> None:
 def test_what_needs_a_web_server_says_so_where_there_is_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    for name in [each for each in sys.modules if each.startswith(("starlette", "uvicorn", "refundcli.listener"))]:
+    for name in [each for each in sys.modules if each.startswith(("h11", "refundcli.listener"))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.setitem(sys.modules, "starlette", None)
+    monkeypatch.setitem(sys.modules, "h11", None)
     told = desk.refused("events listen", "server-missing", exit_code=4)
     assert "refundcli[server]" in told["hint"]
 

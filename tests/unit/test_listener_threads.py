@@ -15,9 +15,9 @@ from refundcli.domain.statuses import Provider
 from refundcli.listener import keeper as keeping
 from refundcli.listener.applier import Applier
 from refundcli.listener.keeper import Keeper, TooManyWaiting
-from refundcli.listener.refusals import Refusals
+from refundcli.listener.rejections import Rejections
 from refundcli.services.clock import SystemClock
-from refundcli.services.deliveries import Flaw
+from refundcli.services.deliveries import RejectionReason
 from refundcli.services.events import Applied
 from refundcli.services.ports import EventFilter
 from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
@@ -38,7 +38,7 @@ class Memory:
 
     kept: list[str] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
-    refused: list[dict[str, int]] = field(default_factory=list)
+    rejected: list[dict[str, int]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
     fails: Callable[[Sequence[NewEvent]], Exception | None] = lambda told: None
@@ -61,10 +61,10 @@ class Memory:
         self.batches.append(len(told))
         return len(told)
 
-    def count_refused_deliveries(self, counts: Mapping[str, int]) -> None:
+    def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
         if failure := self.fails([]):
             raise failure
-        self.refused.append(dict(counts))
+        self.rejected.append({reason.value: count for (_, reason), count in counts.items()})
 
     def events(self, wanted: EventFilter) -> list[StoredEvent]:
         assert wanted.limit == 1
@@ -74,8 +74,8 @@ class Memory:
 @contextmanager
 def running(books: Memory) -> Iterator[tuple[Keeper, list[str]]]:
     troubles: list[str] = []
-    refusals = Refusals(books, troubles.append)
-    made = Keeper(books, refusals, stored=lambda new: None, trouble=lambda error: troubles.append(str(error)))
+    rejections = Rejections(books, troubles.append)
+    made = Keeper(books, rejections, stored=lambda new: None, trouble=lambda error: troubles.append(str(error)))
     made.start()
     try:
         yield made, troubles
@@ -154,23 +154,23 @@ def test_no_more_deliveries_and_no_more_bytes_wait_than_may(monkeypatch: pytest.
         keeper.keep([event(payload="x" * 101)])
 
 
-def test_refusals_are_written_down_at_most_once_a_second_and_none_is_forgotten() -> None:
+def test_rejections_are_written_at_most_once_a_second_and_none_is_forgotten() -> None:
     books, told = Memory(fails=lambda events: StoreDown("away")), list[str]()
-    refusals = Refusals(books, told.append)
+    rejections = Rejections(books, told.append)
     for _ in range(5):
-        refusals.add(Flaw.FORGED)
+        rejections.add(Provider.ADYEN, RejectionReason.FORGED)
     with pytest.raises(StoreDown):
-        refusals.write_down()
+        rejections.write()
     books.fails = lambda events: None
-    refusals.write_down()
-    assert books.refused == []
-    refusals.add(Flaw.UNSIGNED)
-    refusals.write_down(at_once=True)
-    assert books.refused == [{"forged": 5, "unsigned": 1}]
-    assert told == ["6 deliveries were not believed: 5 forged, 1 unsigned."]
-    refusals.write_down(at_once=True)
-    assert len(books.refused) == 1
-    assert refusals.counts == {"forged": 5, "unsigned": 1}
+    rejections.write()
+    assert books.rejected == []
+    rejections.add(Provider.STRIPE, RejectionReason.UNSIGNED)
+    rejections.write(at_once=True)
+    assert books.rejected == [{"forged": 5, "unsigned": 1}]
+    assert told == ["Rejected deliveries: 5 forged, 1 unsigned."]
+    rejections.write(at_once=True)
+    assert len(books.rejected) == 1
+    assert rejections.by_reason() == {"forged": 5, "unsigned": 1}
 
 
 def test_the_applier_goes_on_after_a_failure_first_with_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
