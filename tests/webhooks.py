@@ -121,6 +121,8 @@ class RunningListener:
     folder: Path
     options: Sequence[str] = ()
     port: int = 0
+    # A shell's words before it is started, such as `ulimit -n 200`.
+    limit: str = ":"
 
     def __enter__(self) -> Self:
         self.start()
@@ -134,7 +136,11 @@ class RunningListener:
     def start(self) -> None:
         with open(self.folder / "listener.err", "ab") as told:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "refundcli", "events", "listen", "--port", str(self.port), *self.options],
+                [
+                    *("sh", "-c", f'{self.limit} && exec "$0" "$@"'),
+                    *(sys.executable, "-m", "refundcli", "events", "listen", "--port", str(self.port)),
+                    *self.options,
+                ],
                 env=os.environ | dict(self.environ),
                 stdout=subprocess.PIPE,
                 stderr=told,
@@ -178,8 +184,8 @@ class RunningListener:
 
 
 @contextmanager
-def listening(desk: Desk, *options: str) -> Iterator[RunningListener]:
-    with RunningListener(desk.environ, desk.folder, options) as running:
+def listening(desk: Desk, *options: str, limit: str = ":") -> Iterator[RunningListener]:
+    with RunningListener(desk.environ, desk.folder, options, limit=limit) as running:
         yield running
 
 

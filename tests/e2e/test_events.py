@@ -367,7 +367,16 @@ def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are
     late = stripe(stripe_event("customer.created"), at=1_700_000_000)
     dated_ahead = stripe(stripe_event(id="evt_ahead", created=4_000_000_000))
     ahead = stripe(stripe_event(id="evt_signed_ahead"), at=4_000_000_000)
-    lines: list[Post | str] = [good, forged, "this is no JSON", '{"headers": {}}', '"\\ud800"', late, ahead, dated_ahead]
+    lines: list[Post | str] = [
+        good,
+        forged,
+        "this is no JSON",
+        '{"headers": {}}',
+        '"\\ud800"',
+        late,
+        ahead,
+        dated_ahead,
+    ]
     told = ingest(desk, *lines, exit_code=3)
     assert (told["new"], told["known_already"], told["not_applied"]) == (3, 0, {"unreadable": 1})
     flaws = [(each["line"], each["flaw"]) for each in told["refused"]]

@@ -481,7 +481,7 @@ class Refunding(RuleBasedStateMachine):
         forged = re.sub(r'("(?:value|amount)": ?)(\d)', r"\g<1>1\2", true.body)
         done = self._take_in([Delivery(true.provider, true.kind, true.headers, forged)])
         assert done.new == 0, f"a forged delivery was believed: {forged}"
-        assert len(done.refused) == 1, f"a forged delivery was not refused: {forged}"
+        assert len(done.rejected) == 1, f"a forged delivery was not refused: {forged}"
         assert not (changed := self._rows().unlike(kept)), f"a forged delivery changed something: {changed}"
 
     def _collect(self) -> None:
@@ -499,7 +499,7 @@ class Refunding(RuleBasedStateMachine):
         apply = partial(apply_stored, readers=meant, clock=self.clock, number_format=self.policy.number_format)
         done = ingest(kept, books=self.books, readers=readers, apply=apply)
         assert not done.applied.failed, done.applied.failed
-        self.tally.steps["deliveries refused"] += len(done.refused)
+        self.tally.steps["deliveries refused"] += len(done.rejected)
         return done
 
     def _delivery_readers(self) -> Callable[[Provider], Any]:

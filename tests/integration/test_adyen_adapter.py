@@ -303,6 +303,9 @@ class NoAccounts:
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
         raise AssertionError
 
+    def known(self, provider: Provider, fingerprint: str) -> str:
+        raise AssertionError
+
 
 def connected(**adyen: Any) -> PaymentProvider:
     wanted = {"api_key": "env:ADYEN_API_KEY", "merchant_account": MERCHANT, **adyen}

@@ -182,10 +182,10 @@ NOT_APPLIED: dict[str, tuple[Callable[[str], Post], str]] = {
 
 
 def test_a_verified_delivery_is_stored_whatever_it_is_and_changes_nothing(desk: Desk) -> None:
-    desk.paid_by_card(provider="adyen", reference="OURPAYMENT000001")
+    desk.paid_by_card(provider="adyen")
     desk.paid_by_card("INV-2")
-    before = books_now(desk)[1:]
     with listening(desk) as listener:
+        before = books_now(desk)[1:]
         expected: dict[str, int] = {}
         for place, (name, (made, reason)) in enumerate(NOT_APPLIED.items()):
             told = made(f"ODD{place:013}")
@@ -197,7 +197,9 @@ def test_a_verified_delivery_is_stored_whatever_it_is_and_changes_nothing(desk: 
     counts = desk.books.read(lambda tx: tx.delivery_counts())
     assert count_by_reason(counts, stored=True) == expected
     assert count_by_reason(counts, stored=False) == {}
-    assert books_now(desk)[1:] == before
+    assert books_now(desk)[1:] == before, desk.books.inspect(
+        lambda s: s.connection().exec_driver_sql("SELECT action, subject, after FROM audit_entry").all()
+    )
     assert "Stored, not applied: " in desk("events list").err
     for each in desk.json("events list"):
         assert each["not_applied"]
@@ -209,10 +211,9 @@ def test_a_verified_delivery_is_stored_whatever_it_is_and_changes_nothing(desk: 
 
 
 def test_what_is_not_applied_blocks_a_payment_that_it_names_until_a_person_looks(desk: Desk) -> None:
-    ours = {"originalReference": "OURPAYMENT000001"}
-    desk.paid_by_card("INV-1", provider="adyen", reference="OURPAYMENT000001")
-    charge = desk.sandbox.state.find_charge(desk.paid_by_card("INV-2")).id
-    thin = {"id": "evt_1", "object": "v2.core.event", "type": "v2.refund", "related_object": {"id": charge}}
+    ours = {"originalReference": desk.paid_by_card("INV-1", provider="adyen")}
+    intent = desk.paid_by_card("INV-2")
+    thin = {"id": "evt_1", "object": "v2.core.event", "type": "v2.refund", "related_object": {"id": intent}}
     with listening(desk) as listener:
         assert listener.post(adyen(signed(item(merchantAccountCode="Other", **ours)), live="true"))[0] == 200
         assert listener.post(stripe(thin))[0] == 200

@@ -516,6 +516,9 @@ class Accounts:
         self.kept[fingerprint] = account
         self.put_calls.append((provider, fingerprint, account, livemode))
 
+    def known(self, provider: Provider, fingerprint: str) -> str:
+        return self.kept.get(fingerprint, "")
+
 
 def connected(
     accounts: Accounts, *, api_base: str | None, key: str = STRIPE_KEY, api_key: str | None = "env:STRIPE_API_KEY"

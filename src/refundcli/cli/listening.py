@@ -87,7 +87,9 @@ class _Progress:
     def tell(self, done: Applied) -> None:
         for provider, why in done.unreachable.items():
             if provider not in self.away:
-                self.app.err.say(("! ", DOUBT), f"{redact(why).rstrip('.')}. Its events are stored, and applied once it answers.")
+                self.app.err.say(
+                    ("! ", DOUBT), f"{redact(why).rstrip('.')}. Its events are stored, and applied once it answers."
+                )
         self.away |= set(done.unreachable)
         for provider in sorted(self.away & done.answered - set(done.unreachable)):
             self.app.err.say(("✓ ", GOOD), f"{provider.label} answers again.")

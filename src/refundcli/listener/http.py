@@ -1,8 +1,8 @@
-"""A small HTTP/1.1 server on asyncio and h11: one handler, a bounded number of connections, and a limit for each wait.
+"""A small HTTP/1.1 server on asyncio and h11: one handler, few connections, a limit for each wait.
 
-A connection *waits* until its request is complete, head and body. Of those that wait the oldest is dropped for a new one,
-so however many are opened and left half-open, a new delivery is never refused. One whose request is complete is being
-*answered* and never dropped.
+A connection *waits* until its request is complete, head and body. Of those that wait the oldest is dropped for a new
+one, so however many are opened and left half-open, a new delivery is never refused. One whose request is complete is
+being *answered* and never dropped.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import h11
 
 _READ_BYTES = 64 * 1024
 _HEAD_BYTES = 16 * 1024
-_BACKLOG = 512
+_ACCEPT_AGAIN_SECONDS = 0.05
 # A response is a line of text: who does not take it within this is gone.
 _SEND_SECONDS = 10.0
 # So long, and so much, is read of a request that was answered before its end, so that the answer arrives.
@@ -81,7 +81,6 @@ class Server:
         trouble: Callable[[Exception], None],
     ) -> None:
         self.handler, self.limits, self.bad_request, self.trouble = handler, limits, bad_request, trouble
-        self.dropped = 0
         self.is_stopping = False
         # In the order in which they began to wait.
         self._waiting: dict[_Connection, None] = {}
@@ -99,10 +98,11 @@ class Server:
 
     async def serve(self, listener: socket.socket, *, stop_seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(self._accept, sock=listener, limit=_READ_BYTES, backlog=_BACKLOG)
+        listener.setblocking(False)
+        accepting = self._loop.create_task(self._accept_all(listener))
         if not self.is_stopping:
             await self._stopped.wait()
-        server.close()
+        accepting.cancel()
         for connection in [each for each in self._waiting if each.is_silent]:
             connection.drop()
         if self._tasks:
@@ -112,20 +112,40 @@ class Server:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = _Connection(self, reader, writer)
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
+    async def _accept_all(self, listener: socket.socket) -> None:
+        """One by one, each with a place of its own, so that this process never runs out of open files."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                line, _ = await loop.sock_accept(listener)
+                self._make_room(self.limits.waiting - 1)
+                connection = await self._open(line)
+            except OSError:
+                # The client has gone again; or another part of this process has taken the open files.
+                self._make_room(len(self._waiting) - 1)
+                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
+            else:
+                self.waits(connection)
+                task = loop.create_task(self._serve(connection))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _open(self, line: socket.socket) -> "_Connection":
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(limit=_READ_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, line)
+        return _Connection(self, reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+    async def _serve(self, connection: "_Connection") -> None:
         try:
-            if len(self._waiting) >= self.limits.waiting:
-                self.dropped += 1
-                next(iter(self._waiting)).drop()
-            self.waits(connection)
             await connection.serve()
         finally:
             self.forget(connection)
-            self._tasks.discard(task)
+
+    def _make_room(self, most: int) -> None:
+        """Drop the oldest of those that wait."""
+        while len(self._waiting) > max(most, 0):
+            next(iter(self._waiting)).drop()
 
     def waits(self, connection: "_Connection") -> None:
         self._answered.discard(connection)
@@ -206,6 +226,8 @@ class _Connection:
             key, text = name.decode("latin-1"), value.decode("latin-1")
             headers[key] = f"{headers[key]},{text}" if key in headers else text
         path = event.target.decode("latin-1").partition("?")[0]
+        if event.http_version not in (b"1.0", b"1.1"):
+            raise BadRequest(Response(505, "unknown version of HTTP", closes=True), path)
         if "transfer-encoding" in headers and ("content-length" in headers or event.http_version < b"1.1"):
             # Two programs could read two lengths from it.
             raise BadRequest(Response(400, "ambiguous length", closes=True), path)

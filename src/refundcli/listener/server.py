@@ -41,7 +41,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(512)
+        # A burst waits in the queue of the system (which may allow less) instead of being refused.
+        listener.listen(4096)
     except OSError:
         listener.close()
         raise

@@ -96,9 +96,7 @@ def show_applied(done: Applied, screen: Screen) -> None:
 
 
 def ingested_shape(done: Ingested) -> dict[str, Any]:
-    lines = [
-        {"line": each.line, "item": each.item, "flaw": each.reason, "why": each.why} for each in done.rejected
-    ]
+    lines = [{"line": each.line, "item": each.item, "flaw": each.reason, "why": each.why} for each in done.rejected]
     counts: dict[str, Any] = {"new": done.new, "known_already": done.known, "not_applied": dict(done.not_applied)}
     return counts | {"refused_by_flaw": done.rejected_by_reason, "refused": lines} | applied_shape(done.applied)
 

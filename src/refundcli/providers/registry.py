@@ -140,9 +140,8 @@ def _stripe_events(
 ) -> DeliveryReader:
     if settings.stripe.webhook_secret is None:
         raise ProviderNotConfigured(Provider.STRIPE, "webhook_secret", '"env:STRIPE_WEBHOOK_SECRET"')
-    from refundcli.providers.stripe_events import TOLERANCE, StripeEvents
-
     from refundcli.providers.stripe import fingerprint, is_live
+    from refundcli.providers.stripe_events import TOLERANCE, StripeEvents
 
     key = _stripe_key(settings, environ)
     secret = resolve(settings.stripe.webhook_secret, environ=environ).reveal()

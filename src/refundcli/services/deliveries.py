@@ -43,9 +43,7 @@ class DeliveryRejected(Refused):
 
     code = "delivery-rejected"
 
-    def __init__(
-        self, provider: Provider, reason: RejectionReason, why: str, items: Sequence[Rejection] = ()
-    ) -> None:
+    def __init__(self, provider: Provider, reason: RejectionReason, why: str, items: Sequence[Rejection] = ()) -> None:
         super().__init__(
             f"This delivery is not verified as {provider.label}'s ({reason}): {why}.",
             hint=f"Check the webhook's secret at {provider.label} and in the settings.",
@@ -59,8 +57,8 @@ class DeliveryRejected(Refused):
 class DeliveryCount:
     """How many deliveries, or items of one, were not applied for one reason, and when the first and last came.
 
-    `is_stored`: they were verified, and are among the events; the others were rejected. The provider is None for what was
-    not even a request to one, and for what a program before schema 0007 counted, without times.
+    `is_stored`: they were verified, and are among the events; the others were rejected. The provider is None for what
+    was not even a request to one, and for what a program before schema 0007 counted, without times.
     """
 
     provider: Provider | None

@@ -35,7 +35,9 @@ def delivery_counts(session: Session) -> list[DeliveryCount]:
     ]
 
 
-def count_rejected(session: Session, counts: Mapping[tuple[Provider | None, RejectionReason], int], *, at: datetime) -> None:
+def count_rejected(
+    session: Session, counts: Mapping[tuple[Provider | None, RejectionReason], int], *, at: datetime
+) -> None:
     for (provider, reason), count in counts.items():
         name = provider.value if provider else ""
         of_reason = (_REJECTED.c.provider == name, _REJECTED.c.reason == reason.value)
@@ -46,7 +48,7 @@ def count_rejected(session: Session, counts: Mapping[tuple[Provider | None, Reje
 
 
 def name_account_of_events(session: Session, provider: Provider, account: str) -> None:
-    """Events that were stored before the provider could be asked whose they are, and those of this account after all."""
+    """Name the account of events that were stored before it was known; those of another may be this one's."""
     other = _EVENT.alias()
     same = select(other.c.id).where(
         other.c.provider == _EVENT.c.provider, other.c.account == account, other.c.event_key == _EVENT.c.event_key

@@ -363,7 +363,7 @@ class SqlReading(SqlRunReading):
         )
         known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
         # What is stored and not applied needs a person as soon as a payment that it names is in the books.
-        set_aside = and_(ProviderEventRow.state == EventState.NOTED, ProviderEventRow.not_applied != "")
+        set_aside = and_(col(ProviderEventRow.state) == EventState.NOTED, col(ProviderEventRow.not_applied) != "")
         query = (
             select(ProviderEventRow)
             .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
