@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from refundcli.cli.exit_codes import ALWAYS, ENDINGS, ExitCode
 from refundcli.cli.main import run
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, parse_money
@@ -50,6 +51,23 @@ class Answer:
         return list(csv.reader(self.out.splitlines(), delimiter="\t"))
 
 
+def check_ending(command: str, answer: Answer) -> None:
+    """Every command in every test ends with a code that the table of exit codes has for it."""
+    name = command_named_in(shlex.split(command))
+    allowed = ALWAYS | ENDINGS.get(name, frozenset(ExitCode))
+    assert answer.exit_code in allowed, f"{name} is not said to end with {answer.exit_code}: {answer}"
+
+
+def command_named_in(words: list[str]) -> str:
+    """`invoice show` of `-o json invoice show INV-1`; empty where no command is named."""
+    named = [word for word in words if not word.startswith("-")]
+    for place, word in enumerate(named):
+        whole = " ".join(named[place : place + 2])
+        if word in ENDINGS or whole in ENDINGS:
+            return word if word in ENDINGS else whole
+    return ""
+
+
 @dataclass
 class Desk:
     url: str
@@ -81,7 +99,9 @@ class Desk:
         with runner.isolation(input=stdin, env=self.environ) as (out, err, _):
             code = run(shlex.split(command))
             sys.stderr.flush()
-            return Answer(code, out.getvalue().decode(), err.getvalue().decode())
+            answer = Answer(code, out.getvalue().decode(), err.getvalue().decode())
+        check_ending(command, answer)
+        return answer
 
     def json(self, command: str, *, exit_code: int = 0) -> Any:
         answer = self(f"{command} -o json")

@@ -45,12 +45,13 @@ class WrongMode(SettingsProblem):
 
 @dataclass
 class Services:
-    """What a command may use, made when it is first asked for."""
+    """What a command may use, made when it is first asked for. In a dry run the books refuse every write."""
 
     settings: Settings
     environ: Mapping[str, str]
     tell_held: Callable[[], None] = field(default=lambda: None)
     tell_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda asked: None)
+    dry_run: bool = False
 
     @cached_property
     def clock(self) -> "Clock":
@@ -61,7 +62,9 @@ class Services:
         from refundcli.store.engine import store_engine
         from refundcli.store.unit_of_work import SqlBooks
 
-        return SqlBooks(store_engine(self.settings.store.url), self.clock, self.settings.operator.name)
+        return SqlBooks(
+            store_engine(self.settings.store.url), self.clock, self.settings.operator.name, read_only=self.dry_run
+        )
 
     def upgrade_store(self) -> tuple[str, str]:
         """The schema before and after. Raises StoreNewer, NotAStore, NoStore."""
@@ -97,7 +100,7 @@ class Services:
 
     @cached_property
     def providers(self) -> "ConnectedProviders":
-        return ConnectedProviders(self.settings, self.environ, self.books)
+        return ConnectedProviders(self.settings, self.environ, self.books, dry_run=self.dry_run)
 
     def delivery_readers(self, *, any_age: bool) -> "Callable[[Provider], DeliveryReader]":
         """What verifies each provider's deliveries. `any_age`: accept old signatures, as of saved deliveries."""
@@ -192,11 +195,16 @@ _C = TypeVar("_C", bound=Connection)
 
 
 class ConnectedProviders:
-    """Each provider connected once, its account known, its mode agreeing with the store's (I12)."""
+    """Each provider connected once, its account known, its mode agreeing with the store's (I12).
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], books: "Books") -> None:
-        self._settings, self._environ, self._books = settings, environ, books
-        self.accounts = AccountsInBooks(books)
+    In a dry run neither its account nor its mode is remembered.
+    """
+
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], books: "Books", *, dry_run: bool = False
+    ) -> None:
+        self._settings, self._environ, self._books, self._dry_run = settings, environ, books, dry_run
+        self.accounts = AccountsInBooks(books, dry_run=dry_run)
         self._made: dict[Provider, PaymentProvider] = {}
         self._asked: dict[Provider, ProviderRecords] = {}
         from refundcli.services.rate_limit import Pace
@@ -237,16 +245,16 @@ class ConnectedProviders:
                 account_cache=self.accounts,
                 pace=self._paces[provider],
             )
-            agree_on_mode(self._books, connected.name, livemode=connected.livemode)
+            agree_on_mode(self._books, connected.name, livemode=connected.livemode, pin=not self._dry_run)
             made[provider] = connected
         return made[provider]
 
 
-def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool) -> None:
+def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool, pin: bool = True) -> None:
     """The first key that is used pins the store's mode. Raises WrongMode for a key of the other one (I12)."""
     pinned = books.read(lambda tx: tx.livemode())
     if pinned is None:
-        pinned = books.write(lambda tx: tx.pin_livemode(livemode))
+        pinned = books.write(lambda tx: tx.pin_livemode(livemode)) if pin else livemode
     if pinned != livemode:
         raise WrongMode(pinned, provider)
 
@@ -254,8 +262,8 @@ def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool) -> None
 class AccountsInBooks:
     """Which account a key opens, remembered in the store so that a provider is asked once for each key."""
 
-    def __init__(self, books: "Books") -> None:
-        self._books = books
+    def __init__(self, books: "Books", *, dry_run: bool = False) -> None:
+        self._books, self._dry_run = books, dry_run
         self._known: dict[tuple[Provider, str], str] = {}
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:
@@ -264,7 +272,9 @@ class AccountsInBooks:
         return found
 
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
-        agree_on_mode(self._books, provider, livemode=livemode)
+        agree_on_mode(self._books, provider, livemode=livemode, pin=not self._dry_run)
+        if self._dry_run:
+            return
         self._books.write(lambda tx: tx.remember_account(provider, fingerprint, account, livemode=livemode))
         self._known[provider, fingerprint] = account
 

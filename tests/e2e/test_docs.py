@@ -23,7 +23,7 @@ import typer
 
 import refundcli
 from desk import MERCHANT, Desk
-from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
+from refundcli.cli.exit_codes import ALWAYS, ENDINGS, OF_FAMILY, ExitCode
 from refundcli.cli.main import COMMANDS, cli
 from refundcli.documents import bulk_file, invoice_rows
 from refundcli.documents.kept_deliveries import DeliveryFile
@@ -156,6 +156,18 @@ def test_the_readme_lists_the_commands_as_help_does() -> None:
 def test_the_readme_lists_the_exit_codes() -> None:
     assert [int(row[0]) for row in table_under("## Exit codes")] == [code.value for code in ExitCode]
     assert set(OF_FAMILY.values()) < set(ExitCode)
+
+
+def test_the_readme_lists_with_which_codes_each_command_ends() -> None:
+    text = README[README.index("Any command may end with") :]
+    assert {int(code) for code in re.findall(r"\d+", text.partition("Besides")[0])} == {*ALWAYS}
+    shown = {name: frozenset(map(int, codes.split(", "))) for name, codes in table_under("Any command may end with")}
+    assert shown == {name: codes for name, codes in ENDINGS.items() if codes}
+
+
+def test_each_command_has_its_exit_codes_in_the_table() -> None:
+    assert list(ENDINGS) == list(LEAVES)
+    assert all(ALWAYS.isdisjoint(codes) for codes in ENDINGS.values())
 
 
 def test_the_readme_lists_the_refusals_in_their_order() -> None:

@@ -9,6 +9,8 @@ import pytest
 from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
+from refundcli.providers import ProviderUnreachable
+from refundcli.providers.stripe_records import StripeRecords
 from refundcli.services.ports import NewPayment
 from refundcli.store.checking import findings
 from webhooks import until
@@ -135,6 +137,52 @@ def test_a_payment_that_is_not_in_the_books_is_told_and_left(desk: Desk) -> None
     told = desk.json("reconcile", exit_code=3)
     assert [(d["kind"], d["invoice"], d["taken_in"]) for d in told["differences"]] == [("missing-here", None, False)]
     assert told["money"][0]["amount"]["amount"] == "50.00"
+
+
+def test_with_nothing_in_the_books_and_nothing_at_stripe_that_is_said(desk: Desk) -> None:
+    desk.paid_by_card(provider="adyen")
+    desk.paid_outside()
+    told = desk.json("reconcile")
+    assert (told["result"], told["compared"]) == ("nothing-to-compare", 0)
+    shown = desk("reconcile").err
+    assert "Nothing to compare: the books hold no Stripe payment" in shown
+    assert "agree" not in shown
+    assert "INV-2 has no Stripe payment" in desk("reconcile --invoice INV-2").err
+
+
+def credited_at_stripe(desk: Desk) -> str:
+    """An invoice that Stripe keeps; after the import, 40.00 of it were given to the customer's balance."""
+    made = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="paid")
+    desk.json("invoice pull stripe")
+    assert desk.json("reconcile")["result"] == "agrees"
+    return desk.sandbox.credit_note(made.id, 4000).id
+
+
+def test_a_credit_note_at_stripe_to_the_customers_balance_is_found_and_applied(desk: Desk) -> None:
+    note = credited_at_stripe(desk)
+    assert kinds(desk) == [("amount", "credit notes", True)]
+    assert desk.invoice("INV-1").refundable.number == "60.00"
+    assert kinds(desk, exit_code=0) == []
+    desk.sandbox.void_credit_note(note)
+    assert kinds(desk) == [("amount", "credit notes", True)]
+    assert desk.invoice("INV-1").refundable.number == "100.00"
+    assert kinds(desk, exit_code=0) == []
+    assert findings(desk.books) == []
+
+
+def test_credit_notes_that_cannot_be_listed_are_said_not_to_be_compared(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credited_at_stripe(desk)
+
+    def refuse(self: StripeRecords) -> None:
+        raise ProviderUnreachable(Provider.STRIPE, "this key may not list credit notes")
+
+    monkeypatch.setattr(StripeRecords, "credits", refuse)
+    told = desk.json("reconcile", exit_code=8)
+    assert (told["result"], list(told["unread_lists"])) == ("incomplete", ["credit notes"])
+    assert "The credit notes could not be listed, and so not compared" in desk("reconcile").err
+    assert desk.json("status")["providers"]["stripe"]["result"] == "incomplete"
 
 
 def test_a_payment_that_took_no_money_is_no_difference(desk: Desk) -> None:

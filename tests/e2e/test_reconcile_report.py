@@ -5,6 +5,7 @@ from datetime import date
 import pytest
 
 from desk import MERCHANT, Desk
+from left_behind import leave_it_ready
 from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundState
 from refundcli.providers.adyen_vocabulary import report_meaning
 from refundcli.sandbox.adyen_reports import Kind
@@ -100,12 +101,87 @@ def test_a_dashboard_refund_a_chargeback_and_another_amount_are_found(desk: Desk
     assert sorted(found) == [
         ("amount", "captured", False),
         ("dispute", "dispute", True),
-        ("missing-here", "payment", False),
         ("missing-here", "refund", True),
     ]
     assert desk.invoice("INV-1").refundable.number == "70.00"
     assert desk.invoice("INV-2").dispute is Dispute.OPEN
     assert findings(desk.books) == []
+
+
+def test_rows_about_none_of_our_payments_are_counted_and_change_nothing(desk: Desk) -> None:
+    payment, refund, ours = pending(desk)
+    known = [row("Refunded", payment, refund, reference=ours), row("Settled", payment)]
+    strangers = [
+        row("Settled", "NOBODYKNOWSTHIS1", amount="5.00"),
+        row("Refunded", "NOBODYKNOWSTHIS1", "THEIRS1", "5.00"),
+        row("Chargeback", "NOBODYKNOWSTHIS2"),
+        row("SomethingNew", "NOBODYKNOWSTHIS3"),
+    ]
+    assert compared(desk, *known, *strangers, exit_code=0) == []
+    entries = desk.count("audit_entry")
+    file = desk.folder / "report.csv"
+    told = desk.json(f"reconcile --report {file}")
+    assert (told["result"], told["compared"], told["not_in_books"]) == ("agrees", 1, 4)
+    assert desk.count("audit_entry") == entries
+    assert desk.count("provider_event") == 0
+    assert "4 rows about payments that are not in the books were not compared" in desk(f"reconcile --report {file}").err
+
+
+def test_with_nothing_in_the_books_there_is_nothing_to_compare(desk: Desk) -> None:
+    assert compared(desk, row("Settled", "NOBODYKNOWSTHIS1"), exit_code=0) == []
+    file = desk.folder / "report.csv"
+    told = desk.json(f"reconcile --report {file}")
+    assert (told["result"], told["compared"], told["not_in_books"]) == ("nothing-to-compare", 0, 1)
+    shown = desk(f"reconcile --report {file}").err
+    assert "Nothing to compare: the books hold no payment that this report covers" in shown
+    assert "agree" not in shown
+
+
+@pytest.mark.parametrize("in_the_books", [True, False])
+def test_a_report_without_a_row_of_our_account_differs(desk: Desk, in_the_books: bool) -> None:
+    if in_the_books:
+        desk.paid_by_card(provider="adyen")
+    theirs = row("Settled", "NOBODYKNOWSTHIS1", account="Other")
+    assert compared(desk, theirs) == [("missing-there", "report", False)]
+    assert compared(desk) == [("missing-there", "report", False)]
+    assert "The report is empty" in desk(f"reconcile --report {desk.folder / 'report.csv'}").err
+    assert desk.json("status")["providers"]["adyen"]["last_reconcile"] is None
+
+
+def test_an_empty_file_is_called_empty(desk: Desk) -> None:
+    file = desk.folder / "report.csv"
+    for content in ("", "\n\n"):
+        file.write_text(content)
+        error = desk.refused(f"reconcile --report {file}", "empty-file", exit_code=2)
+        assert "the file is empty" in str(error["message"])
+
+
+def test_a_refund_that_succeeded_in_the_time_of_a_report_must_be_in_it(desk: Desk) -> None:
+    payment, refund, ours = pending(desk)
+    assert compared(desk, row("Refunded", payment, refund, reference=ours), exit_code=0) == []
+    around = [row("Settled", f"OTHER{day}", at=f"{day} 10:00:00") for day in ("2026-09-25", "2026-10-20")]
+    assert compared(desk, *around) == [("missing-there", "refund", False)]
+    found = [*around, row("SentForRefund", payment, refund, reference=ours, at="2026-10-01 10:00:00")]
+    assert compared(desk, *found, exit_code=0) == []
+    # It succeeded on the second of October: too near the end of this report, and not in the time of that one.
+    for days in (("2026-09-25", "2026-10-06"), ("2026-10-05", "2026-10-20")):
+        rows = [row("Settled", f"OTHER{day}", at=f"{day} 10:00:00") for day in days]
+        assert compared(desk, *rows, exit_code=0) == []
+
+
+@pytest.mark.parametrize("state", ["ready", "submitted"])
+def test_a_refund_without_an_outcome_is_not_compared(desk: Desk, state: str) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    if state == "ready":
+        leave_it_ready(desk)
+    else:
+        desk.sandbox.faults("drop_before", provider="adyen")
+        assert desk("refund INV-1 --amount 60 --reason other --yes").exit_code == 8
+    assert compared(desk, row("Settled", payment), exit_code=8) == []
+    told = desk.json(f"reconcile --report {desk.folder / 'report.csv'}", exit_code=8)
+    assert (told["result"], told["unconfirmed"]) == ("incomplete", 1)
+    # What could not be compared comes before what differs.
+    assert compared(desk, row("Settled", payment, amount="90.00"), exit_code=8) == [("amount", "captured", False)]
 
 
 def test_a_payment_that_the_report_should_have_is_missing_there(desk: Desk) -> None:
@@ -332,4 +408,5 @@ def test_a_file_that_is_no_report_is_told_what_it_lacks(desk: Desk) -> None:
     file = desk.folder / "report.csv"
     file.write_text("number,total\n1,2\n")
     error = desk.refused(f"reconcile --report {file}", "not-a-report", exit_code=2)
-    assert "Psp Reference" in str(error["message"])
+    assert "Psp Reference, " in str(error["message"])
+    assert str(error["message"]).count(" and ") == 1

@@ -15,7 +15,7 @@ from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.documents.rejected import RejectedFile
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
-from refundcli.domain.errors import RefundcliError
+from refundcli.domain.errors import RefundcliError, UsageProblem
 from refundcli.domain.statuses import Provider
 from refundcli.output.bulk_screen import run_shape, show_refunded
 from refundcli.output.errors import show_error
@@ -35,9 +35,21 @@ _PAGE = 1000
 _SHOWN = 50
 
 
+class NotWithResume(UsageProblem):
+    code = "not-with-resume"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--dry-run cannot stand beside --resume: the rows of a run were checked and confirmed when it began.",
+            hint="refundcli status   shows how far each unfinished run is",
+        )
+
+
 def refund_file(app: App, options: BulkOptions) -> None:
     """Exit 8 when an outcome is not known, else 9 when some rows were refused; those are in FILE.rejected.csv."""
     options.check()
+    if options.resume and options.dry_run:
+        raise NotWithResume
     if options.resume:
         _go_on(app, options)
         return

@@ -9,21 +9,35 @@ from refundcli.cli.prompts import agreed, require_a_way_to_ask
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.services.close_invoice import Closed, ClosingRequest, check_closing, close_invoice
+from refundcli.services.close_invoice import (
+    Closed,
+    ClosingPreview,
+    ClosingRequest,
+    check_closing,
+    close_invoice,
+    preview_closing,
+)
 from refundcli.services.finding import invoice_named
 from refundcli.services.interrupts import Interrupted
 
 _VERBS = {InvoiceStatus.VOID: "Void", InvoiceStatus.UNCOLLECTIBLE: "Write off"}
+_CONSEQUENCES = {
+    InvoiceStatus.VOID: "It cannot be undone.",
+    InvoiceStatus.UNCOLLECTIBLE: "It can still be voided, or paid later.",
+}
 
 
-def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool) -> None:
-    require_a_way_to_ask(app, answered=yes, how="Add --yes.")
+def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool, dry_run: bool) -> None:
+    require_a_way_to_ask(app, answered=yes or dry_run, how="Add --yes.")
     services = app.services
     invoice = services.books.read(lambda tx: check_closing(tx, number, status))
-    _connect(app, invoice)
+    _connect(app, invoice, dry_run=dry_run)
+    if dry_run:
+        _show_dry_run(app, preview_closing(number, status, books=services.books, providers=services.providers))
+        return
     if not yes:
         where = f", here and at {invoice.kept_by.label}" if invoice.kept_by else ""
-        agreed(app, f"{_VERBS[status]} {number}, {invoice.total}{where}? It cannot be undone.")
+        agreed(app, f"{_VERBS[status]} {number}, {invoice.total}{where}? {_CONSEQUENCES[status]}")
     request = ClosingRequest(number, status, memo, services.settings.operator.name)
     try:
         closed = close_invoice(
@@ -35,15 +49,24 @@ def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool)
     show_closed(app, closed)
 
 
-def _connect(app: App, invoice: Invoice) -> None:
-    """Connect the provider that will be asked, before any question. A live one is told of."""
+def _connect(app: App, invoice: Invoice, *, dry_run: bool) -> None:
+    """Connect the provider that will be asked, before any question. A live one is announced."""
     if invoice.kept_by is None:
         return
     closer = app.services.providers.closer(invoice.kept_by)
     if app.verbose:
         app.note(f"{closer.name.label} account {closer.account} at {closer.base_url}")
-    if closer.livemode:
+    if closer.livemode and not dry_run:
         app.err.say(("LIVE ", "bold red"), f"{closer.name.label} {closer.account}: a real invoice is closed.")
+
+
+def _show_dry_run(app: App, seen: ClosingPreview) -> None:
+    from refundcli.output.closing_screen import closing_preview_shape, show_closing_preview
+
+    if app.for_people:
+        show_closing_preview(seen, app.out)
+    else:
+        app.show_object(closing_preview_shape(seen))
 
 
 def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
@@ -55,7 +78,7 @@ def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
     if app.for_people:
         show_closing(closed, app.out)
     else:
-        app.show_object(shapes.invoice_whole(closed.invoice))
+        app.show_object(shapes.invoice_whole(closed.invoice) | {"dry_run": False})
     if closed.closing is None or expected:
         return
     warn(app, closed.closing)

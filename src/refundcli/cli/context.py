@@ -49,6 +49,7 @@ class App:
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
+    dry_run: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     @cached_property
@@ -71,7 +72,13 @@ class App:
     def services(self) -> "Services":
         from refundcli.bootstrap import Services
 
-        return Services(self.settings, self.environ, tell_held=self._tell_held, tell_waiting=self._tell_waiting)
+        return Services(
+            self.settings,
+            self.environ,
+            tell_held=self._tell_held,
+            tell_waiting=self._tell_waiting,
+            dry_run=self.dry_run,
+        )
 
     @cached_property
     def out(self) -> "Screen":

@@ -1,5 +1,6 @@
-"""What each exit code means. Scripts depend on these numbers; a test freezes them."""
+"""What each exit code means, and which command ends with which. Scripts depend on them; tests hold both fast."""
 
+from collections.abc import Mapping
 from enum import IntEnum
 
 from refundcli.domain.errors import Family
@@ -27,4 +28,46 @@ OF_FAMILY = {
     Family.DECLINED: ExitCode.DECLINED,
     Family.NOT_SENT: ExitCode.NOT_SENT,
     Family.UNKNOWN: ExitCode.OUTCOME_UNKNOWN,
+}
+
+# Any command may end with these: done; a bug; a command line, settings or a store that cannot be used; Ctrl-C.
+ALWAYS = frozenset({ExitCode.DONE, ExitCode.BUG, ExitCode.USAGE, ExitCode.SETTINGS, ExitCode.INTERRUPTED})
+
+_REFUSED, _NOT_FOUND, _UNKNOWN = ExitCode.REFUSED, ExitCode.NOT_FOUND, ExitCode.OUTCOME_UNKNOWN
+_AT_A_PROVIDER = {_REFUSED, _NOT_FOUND, ExitCode.DECLINED, ExitCode.NOT_SENT, _UNKNOWN}
+
+# What each command may end with besides. Whatever writes may end with 8: the store may not confirm the last commit.
+ENDINGS: Mapping[str, frozenset[ExitCode]] = {
+    name: frozenset(codes)
+    for name, codes in {
+        "init": (),
+        "invoice import": (_REFUSED, _UNKNOWN, ExitCode.PARTLY),
+        "invoice pull": (_REFUSED, _NOT_FOUND, _UNKNOWN),
+        "invoice list": (),
+        "invoice show": (_REFUSED, _NOT_FOUND, _UNKNOWN),
+        "invoice history": (_NOT_FOUND,),
+        "refund": (*_AT_A_PROVIDER, ExitCode.PARTLY),
+        "mark-refunded": (_REFUSED, _NOT_FOUND, _UNKNOWN, ExitCode.PARTLY),
+        "void": _AT_A_PROVIDER,
+        "uncollectible": _AT_A_PROVIDER,
+        "status": (_UNKNOWN,),
+        "resume": _AT_A_PROVIDER,
+        "resolve": (_REFUSED, _NOT_FOUND, ExitCode.DECLINED, _UNKNOWN),
+        "reconcile": (_REFUSED, _NOT_FOUND, _UNKNOWN),
+        "events listen": (),
+        "events ingest": (_REFUSED, _UNKNOWN),
+        "events apply": (_UNKNOWN,),
+        "events list": (),
+        "events show": (_NOT_FOUND,),
+        "events acknowledge": (_REFUSED, _NOT_FOUND, _UNKNOWN),
+        "acknowledge": (_REFUSED, _NOT_FOUND, _UNKNOWN),
+        "credit-notes list": (_REFUSED, _NOT_FOUND),
+        "credit-notes show": (_NOT_FOUND,),
+        "store number-format": (_UNKNOWN,),
+        "store upgrade": (),
+        "store backup": (),
+        "store check": (),
+        "config": (),
+        "sandbox": (),
+    }.items()
 }

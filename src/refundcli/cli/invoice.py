@@ -129,6 +129,7 @@ def show(
 ) -> None:
     """Show one invoice: what it is, what is left, what happened, and what can be done now."""
     from refundcli.cli.context import App
+    from refundcli.domain.invoice import without_lapsed_holds
     from refundcli.output import shapes
     from refundcli.output.invoice_screen import show_invoice
     from refundcli.services.finding import invoice_behind
@@ -140,6 +141,7 @@ def show(
 
         refresh_invoice(me, name)
     invoice, livemode = books.read(lambda tx: (invoice_behind(tx, name), tx.livemode()))
+    invoice = without_lapsed_holds(invoice, me.services.clock.now())
     if me.for_people:
         mode = {None: "", True: "live mode", False: "test mode"}[livemode]
         show_invoice(invoice, me.out, zone=me.settings.operator.zone, mode=mode)

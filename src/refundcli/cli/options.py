@@ -21,6 +21,13 @@ def _remember_format(ctx: typer.Context, chosen: Format | None) -> Format | None
     return chosen
 
 
+def _close_the_books_to_writers(ctx: typer.Context, dry_run: bool) -> bool:
+    """With --dry-run, whatever the command: before it begins, so that no part of it can write."""
+    if dry_run and ctx.obj is not None:
+        ctx.obj.dry_run = True
+    return dry_run
+
+
 Output = Annotated[
     Format | None,
     typer.Option("-o", "--output", help="table, json, ndjson, csv or tsv.", callback=_remember_format),
@@ -62,7 +69,9 @@ AllowDuplicate = Annotated[
     bool,
     typer.Option("--allow-duplicate", help="Allow a deliberate repeat."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every rule; change nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check every rule; change nothing.", callback=_close_the_books_to_writers)
+]
 Confirm = Annotated[str, typer.Option("--confirm", metavar="TEXT", help='Confirm the amount: "12.50 EUR".')]
 FromFile = Annotated[str, typer.Option("--from", metavar="FILE", help="A CSV file of refunds; - reads standard input.")]
 Plan = Annotated[str, typer.Option("--plan", metavar="PLAN", help="With --from: write a plan; refund nothing yet.")]

@@ -66,8 +66,9 @@ def reconcile(
     """Compare the books with the provider: apply what it proves, and show every difference.
 
     A refund made in the provider's dashboard is an external refund: adopt it, or match it with the record if someone
-    has recorded it by hand. Exit code 0 when everything was compared and agrees, 3 when something differs, 8 when
-    something could not be compared: a payment that cannot be read, an unreviewed update, a refund without an outcome.
+    has recorded it by hand. Exit code 0 when everything was compared and agrees, or the books hold nothing to compare;
+    3 when something differs, also when a report says nothing about this merchant account; 8 when something could not be
+    compared: a payment that cannot be read, an unreviewed update, a refund without an outcome.
     """
     from refundcli.cli import reconciling
 

@@ -29,6 +29,7 @@ from refundcli.output.terminal import DOUBT
 from refundcli.providers.adyen_vocabulary import report_meaning
 from refundcli.services.external_refunds import adopt, match, to_adopt
 from refundcli.services.finding import invoice_named
+from refundcli.services.last_comparison import Agreement
 from refundcli.services.reconcile import Comparison, Reconciled
 from refundcli.services.reconcile_report import ReportComparison
 
@@ -66,7 +67,13 @@ def with_provider(app: App, provider: Provider | None, invoice: str | None, sinc
                 pending_days=app.settings.refunds.pending_days,
             )
             done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
-        _show(app, records.name.label, done, told)
+        _show(app, records.name.label, done, told, nothing=_no_payment(records.name.label, invoice, since))
+
+
+def _no_payment(label: str, invoice: str | None, since: date | None) -> str:
+    if invoice:
+        return f"{invoice} has no {label} payment"
+    return f"the books hold no {label} payment{f' since {since}' if since else ''}"
 
 
 def with_report(app: App, file: str, provider: Provider) -> None:
@@ -81,13 +88,25 @@ def with_report(app: App, file: str, provider: Provider) -> None:
             report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
         with report, ToldDifferences() as told:
             done = _compare(app, report, provider, account, told)
-            if not report.account_rows:
-                app.err.say(("! ", DOUBT), f"No row of it is about {account}, the merchant account in the settings.")
-            if report.other_account_rows:
-                app.note(f"{report.other_account_rows} rows of other merchant accounts were not compared.")
-            if report.unrelated_rows:
-                app.note(f"{report.unrelated_rows} rows that do not concern refunds were not compared.")
-            _show(app, f"{provider.label}'s {report.name}", done, told)
+            _note_rows(app, report, account, not_in_books=done.not_in_books)
+            nothing = "the books hold no payment that this report covers"
+            _show(app, f"{provider.label}'s {report.name}", done, told, nothing=nothing)
+
+
+def _note_rows(app: App, report: AdyenReport, account: str, *, not_in_books: int) -> None:
+    """What of the report was not compared, and why."""
+    if not report.account_rows and not report.other_account_rows:
+        app.err.say(("! ", DOUBT), "The report is empty: it has a heading and no rows.")
+    elif not report.account_rows:
+        app.err.say(("! ", DOUBT), f"No row of it is about {account}, the merchant account in the settings.")
+    counts = {
+        "of other merchant accounts": report.other_account_rows,
+        "that do not concern refunds": report.unrelated_rows,
+        "about payments that are not in the books": not_in_books,
+    }
+    for which, count in counts.items():
+        if count:
+            app.note(f"1 row {which} was not compared." if count == 1 else f"{count} rows {which} were not compared.")
 
 
 def _compare(app: App, report: AdyenReport, provider: Provider, account: str, told: ToldDifferences) -> Reconciled:
@@ -116,20 +135,29 @@ def _asked(app: App, invoice: str | None) -> Provider:
     return Provider.STRIPE
 
 
-def _show(app: App, label: str, done: Reconciled, told: ToldDifferences) -> None:
+_ENDINGS = {Agreement.INCOMPLETE: ExitCode.OUTCOME_UNKNOWN, Agreement.DIFFERS: ExitCode.REFUSED}
+
+
+def _show(app: App, label: str, done: Reconciled, told: ToldDifferences, *, nothing: str) -> None:
     if app.format is Format.NDJSON:
         app.show_list(told)
     elif app.format is Format.JSON:
         app.show_object(reconcile_shape(done, told))
     elif app.for_people:
         show_differences(told, done.differences, app.out)
-        show_reconciled(label, done, app.out)
+        show_reconciled(label, done, app.out, nothing=nothing)
     else:
         app.show_rows(DIFFERENCE_COLUMNS, map(difference_row, told), text_columns=TEXT_COLUMNS)
         if not app.quiet:
-            show_reconciled(label, done, app.err)
+            show_reconciled(label, done, app.err, nothing=nothing)
     if app.for_people and told.made_elsewhere:
         app.note("External refunds need a reason: refundcli reconcile --adopt REFUND --reason REASON")
+    _tell_not_compared(app, done)
+    if code := _ENDINGS.get(done.result):
+        raise typer.Exit(code)
+
+
+def _tell_not_compared(app: App, done: Reconciled) -> None:
     if done.unreadable:
         payments = "1 payment" if done.unreadable == 1 else f"{done.unreadable} payments"
         app.err.say(("! ", DOUBT), f"{payments} could not be read, and so not compared: look at the provider.")
@@ -139,10 +167,8 @@ def _show(app: App, label: str, done: Reconciled, told: ToldDifferences) -> None
     if done.unconfirmed:
         refunds = "1 refund has" if done.unconfirmed == 1 else f"{done.unconfirmed} refunds have"
         app.err.say(("! ", DOUBT), f"{refunds} no outcome to compare: refundcli status")
-    if done.not_compared:
-        raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
-    if done.differences:
-        raise typer.Exit(ExitCode.REFUSED)
+    for what, why in done.unread_lists.items():
+        app.err.say(("! ", DOUBT), f"The {what} could not be listed, and so not compared: {why}")
 
 
 def match_refund(app: App, name: str, record_id: str) -> None:

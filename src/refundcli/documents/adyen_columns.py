@@ -58,9 +58,15 @@ class NotAReport(FileProblem):
     def __init__(self, name: str, missing: Sequence[str]) -> None:
         super().__init__(
             name,
-            f"it lacks {' and '.join(missing)}",
+            f"it lacks {_listed(missing)}",
             hint="It must be Adyen's payment accounting or settlement details report as CSV, with these columns.",
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from refundcli.documents.adyen_columns import Columns, NotAReport, columns_of
-from refundcli.documents.source import FileProblem, Source
+from refundcli.documents.source import EmptyFile, FileProblem, Source
 from refundcli.documents.time_zones import time_zone
 from refundcli.domain.currencies import currency
 from refundcli.domain.errors import Refused
@@ -111,6 +111,15 @@ class AdyenReport:
             found = line.execute(f"SELECT DISTINCT payment FROM row WHERE payment IN ({marks})", payments)  # noqa: S608
             return {str(payment) for (payment,) in found}
 
+    def names_of(self, payments: Sequence[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        with closing(sqlite3.connect(self._path)) as line:
+            marks = ",".join("?" * len(payments))
+            query = f"SELECT payment, modification, reference FROM row WHERE payment IN ({marks})"  # noqa: S608
+            for payment, modification, reference in line.execute(query, payments):
+                found.setdefault(str(payment), set()).update((modification, reference))
+        return found
+
     def _read(self, source: Source, advance: Callable[[int], None]) -> None:
         with closing(sqlite3.connect(self._path, isolation_level=None)) as line, source.text() as text:
             # Lost with the program, as it should be.
@@ -134,7 +143,7 @@ class AdyenReport:
         batch: list[_Stored] = []
         number = 1
         try:
-            columns = columns_of(source.name, next(records, []))
+            columns = columns_of(source.name, _heading(source, records))
             for number, cells in enumerate(records, start=2):
                 row = self._read_row(number, cells, columns)
                 if row:
@@ -212,6 +221,14 @@ class AdyenReport:
         self.first = min(self.first or at, at)
         self.last = max(self.last or at, at)
         return at.isoformat()
+
+
+def _heading(source: Source, records: Iterator[list[str]]) -> list[str]:
+    """The first line. Raises EmptyFile if there is nothing but blank lines."""
+    heading = next(records, [])
+    if not any(heading) and not any(map(any, records)):
+        raise EmptyFile(source.name)
+    return heading
 
 
 def _row_of(row: _Stored, meaning_of: MeaningOf) -> ReportRow:

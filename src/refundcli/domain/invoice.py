@@ -1,7 +1,7 @@
 """An invoice and its payments, as the books know them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from refundcli.domain.closing import Closing
@@ -242,6 +242,19 @@ class Invoice:
         gravity = (Dispute.UNKNOWN, Dispute.OPEN, Dispute.LOST, Dispute.WON)
         found = {p.dispute for p in self.payments}
         return next((dispute for dispute in gravity if dispute in found), Dispute.NONE)
+
+
+def without_lapsed_holds(invoice: Invoice, now: datetime) -> Invoice:
+    """As it is to be shown at `now`: a hold that has ended reserves nothing, also before that is written (R14)."""
+    lapsed = {refund.id: refund for refund in invoice.refunds if refund.holding and not refund.is_held_at(now)}
+    if not lapsed:
+        return invoice
+    payments = []
+    for payment in invoice.payments:
+        freed = (refund.amount for refund in lapsed.values() if refund.payment_id == payment.id)
+        payments.append(replace(payment, reserved=payment.reserved - sum(freed, zero(invoice.currency))))
+    refunds = (replace(each, holding=False, hold_until=None) if each.id in lapsed else each for each in invoice.refunds)
+    return replace(invoice, payments=tuple(payments), refunds=tuple(refunds))
 
 
 def status_once_closed(invoice: Invoice, wanted: InvoiceStatus) -> InvoiceStatus:

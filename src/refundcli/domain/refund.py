@@ -138,6 +138,10 @@ class Refund:
         """Is its amount already reserved because it succeeded after its failure?"""
         return self.holding and self.hold_until is None and self.needs_acknowledgement
 
+    def is_held_at(self, now: datetime) -> bool:
+        """Is its amount reserved although it failed? A hold with an end lapses by itself (R14)."""
+        return self.holding and (self.hold_until is None or self.hold_until > now)
+
     @property
     def is_chargeback(self) -> bool:
         """Is it the record of a lost dispute (R11)?"""

@@ -24,16 +24,23 @@ class RuleRefusal(Refused):
         self.why = why
 
 
+# Only a void is for good (R9): a reversed refund makes the invoice Paid again.
+_AFTER_CLOSING = {
+    InvoiceStatus.VOID: ", and that is final",
+    InvoiceStatus.UNCOLLECTIBLE: ". It can still be voided, or paid later",
+    InvoiceStatus.REFUNDED: ": its money was returned",
+}
+
+
 class AlreadyClosed(RuleRefusal):
     code = "already-closed"
     rule = "R9"
 
     def __init__(self, invoice: "Invoice") -> None:
-        label = invoice.status.label
         super().__init__(
             invoice,
-            f"{invoice.number} is {label}; that is final.",
-            why=f"{label.lower()}, which is final",
+            f"{invoice.number} is {invoice.status.label} already{_AFTER_CLOSING.get(invoice.status, '')}.",
+            why=f"{invoice.status.label.lower()} already",
             hint=f"refundcli invoice history {invoice.number}   shows what happened",
         )
 

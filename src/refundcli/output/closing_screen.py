@@ -1,14 +1,15 @@
 """What came of closing an invoice that a provider keeps too."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.closing import Closing
-from refundcli.domain.statuses import ClosingState
+from refundcli.domain.statuses import ClosingState, InvoiceStatus
+from refundcli.output import shapes
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
 
 if TYPE_CHECKING:
-    from refundcli.services.close_invoice import Closed
+    from refundcli.services.close_invoice import Closed, ClosingPreview
     from refundcli.services.resume_closings import ResumedClosing
 
 
@@ -26,6 +27,28 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
         found = f"; so it was at {closed.found_closed.label} already" if closed.found_closed else ""
         label = (invoice.status.label, STRONG)
         screen.say(("✓ ", GOOD), f"{invoice.number} is now ", label, f"{where}{found}. No money was moved.")
+
+
+def show_closing_preview(seen: "ClosingPreview", screen: Screen) -> None:
+    invoice, keeper = seen.invoice, seen.invoice.kept_by
+    verb = "void" if seen.wanted is InvoiceStatus.VOID else "write off"
+    where = f", here and at {seen.asks.label}" if seen.asks else ""
+    screen.say("Dry run: every rule was checked; nothing was sent or written.")
+    screen.say(f"Would {verb} {invoice.number}, {invoice.total}{where}. No money would move.", indent=3)
+    if keeper and seen.at_provider:
+        screen.say(f"Asked {keeper.label}: {invoice.invoice_reference} is {seen.at_provider} there.", indent=3)
+
+
+def closing_preview_shape(seen: "ClosingPreview") -> dict[str, Any]:
+    """The invoice as it is, and what would be asked of the provider; `status_after` is what it would become."""
+    invoice = seen.invoice
+    closing = {"kind": seen.wanted, "provider": seen.asks, "provider_reference": invoice.invoice_reference}
+    return shapes.invoice_whole(invoice) | {
+        "dry_run": True,
+        "status_after": seen.wanted,
+        "status_at_provider": seen.at_provider,
+        "closing": closing if seen.asks else None,
+    }
 
 
 def closing_row(closing: Closing) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 from refundcli.output.shapes import money
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.services.differences import Difference
+from refundcli.services.last_comparison import Agreement
 from refundcli.services.reconcile import Reconciled
 
 DIFFERENCE_COLUMNS = (
@@ -89,6 +90,10 @@ def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
         "difference_count": done.differences,
         "taken_in": done.repaired,
         "changed": done.changed,
+        "result": done.result,
+        "left": done.left,
+        "not_in_books": done.not_in_books,
+        "unread_lists": done.unread_lists,
         "unreadable": done.unreadable,
         "unreviewed": done.unreviewed,
         "unconfirmed": done.unconfirmed,
@@ -120,13 +125,17 @@ def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
         screen.say(f"… and {count - _SHOWN} more: the same with -o csv", indent=3)
 
 
-def show_reconciled(label: str, done: Reconciled, screen: Screen) -> None:
-    """One line of result, then the money by kind."""
+def show_reconciled(label: str, done: Reconciled, screen: Screen, *, nothing: str) -> None:
+    """One line of result, then the money by kind. `nothing` says why there was nothing to compare, where so."""
     things = f"{done.compared} {'payment' if done.compared == 1 else 'payments'} compared with {label}"
-    open_questions = done.not_compared
+    if done.result is Agreement.NOTHING:
+        screen.say(("✓ ", GOOD), f"Nothing to compare: {nothing}.")
+        return
+    if done.result is Agreement.AGREES:
+        screen.say(("✓ ", GOOD), f"{things}: the books agree.")
+        return
     if not done.differences:
-        agree = "no difference among what could be compared" if open_questions else "the books agree"
-        screen.say(("! ", DOUBT) if open_questions else ("✓ ", GOOD), f"{things}: {agree}.")
+        screen.say(("! ", DOUBT), f"{things}: no difference among what could be compared.")
         return
     differ = f"{done.differences} {'differs' if done.differences == 1 else 'differ'}"
     taken_in = f", {done.repaired} taken in" if done.repaired else ""

@@ -82,16 +82,31 @@ def _payments(
 def credited(invoice: Fields, notes: Sequence[Fields], of: Currency) -> Money:
     """What its credit notes gave to the customer's balance: their sum less refunds and out-of-band amounts."""
     issued = fields.amount_of(invoice, "post_payment_credit_notes_amount", of)
-    explained = zero(of)
-    for note in notes:
-        if note.get("status") == "void":
-            continue
-        if note.get("out_of_band_amount"):
-            explained += fields.amount_of(note, "out_of_band_amount", of)
-        refunds = note.get("refunds")
-        for refund in refunds if isinstance(refunds, list) else ():
-            explained += fields.amount_of(_mapping(refund), "amount_refunded", of)
+    explained = sum((_not_to_balance(note, of) for note in notes), zero(of))
     return max(issued - explained, zero(of))
+
+
+def credited_by(note: Fields) -> Money | None:
+    """What one credit note gave to the customer's balance; None if it does not say."""
+    of = fields.currency_of(note)
+    if note.get("status") == "void":
+        return zero(of)
+    if note.get("post_payment_amount") is None:
+        return None
+    return max(fields.amount_of(note, "post_payment_amount", of) - _not_to_balance(note, of), zero(of))
+
+
+def _not_to_balance(note: Fields, of: Currency) -> Money:
+    """What a credit note returned by refunds or out of band."""
+    given = zero(of)
+    if note.get("status") == "void":
+        return given
+    if note.get("out_of_band_amount"):
+        given += fields.amount_of(note, "out_of_band_amount", of)
+    refunds = note.get("refunds")
+    for refund in refunds if isinstance(refunds, list) else ():
+        given += fields.amount_of(_mapping(refund), "amount_refunded", of)
+    return given
 
 
 def _shares(told: Fields, payments: Sequence[Fields], of: Currency) -> dict[str, Money]:

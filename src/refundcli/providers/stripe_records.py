@@ -279,6 +279,18 @@ class StripeRecords:
             notes = []
         return invoices.credited(invoice, notes, of)
 
+    def credits(self) -> dict[str, Money | None]:
+        """What the credit notes of each invoice gave to the customer's balance, of all that Stripe lists."""
+        found: dict[str, Money | None] = {}
+        for note in self._pages(self._client.v1.credit_notes.list, {}):
+            reference = fields.id_in(note.get("invoice"))
+            try:
+                credited = invoices.credited_by(note)
+            except CannotBeHeld:
+                credited = None
+            found[reference] = _added(found[reference], credited) if reference in found else credited
+        return found
+
     # --- requests ------------------------------------------------------------------------------------------
 
     def _made_since(self, since: date | None) -> dict[str, Any]:
@@ -386,6 +398,13 @@ class StripeRecords:
             lines = told.get("data") if isinstance(told, Mapping) else None
             return lines if isinstance(lines, list) else []
         return self._pages(partial(self._client.v1.invoices.line_items.list, fields.id_of(invoice)), {})
+
+
+def _added(one: Money | None, other: Money | None) -> Money | None:
+    """Their sum; None if one of them is unknown, or of another currency."""
+    if one is None or other is None or one.currency != other.currency:
+        return None
+    return one + other
 
 
 def _is_given(refund: RefundNews, of: Currency) -> bool:

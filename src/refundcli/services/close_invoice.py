@@ -50,6 +50,20 @@ class Closed:
     found_closed: Provider | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ClosingPreview:
+    """What closing the invoice would do. `at_provider`: its status at the provider that keeps it, if one does."""
+
+    invoice: Invoice
+    wanted: InvoiceStatus
+    at_provider: InvoiceStatus | None = None
+
+    @property
+    def asks(self) -> Provider | None:
+        """The provider that would be asked to close it; None if none keeps it, or it is closed there already."""
+        return None if self.at_provider is self.wanted else self.invoice.kept_by
+
+
 class OtherReference(Refused):
     """Which invoice it is at the provider changed between the look and the write; nothing was sent."""
 
@@ -74,6 +88,14 @@ def check_closing(reading: Reading, number: str, wanted: InvoiceStatus) -> Invoi
 
 def why_not_closed(invoice: Invoice, wanted: InvoiceStatus) -> RuleRefusal | None:
     return most_important(_BLOCKERS[wanted](invoice))
+
+
+def preview_closing(number: str, wanted: InvoiceStatus, *, books: Books, providers: Providers) -> ClosingPreview:
+    """Check every rule and ask the provider that keeps the invoice; change nothing. Raises as `close_invoice`."""
+    invoice = books.read(lambda tx: check_closing(tx, number, wanted))
+    if invoice.kept_by is None:
+        return ClosingPreview(invoice, wanted)
+    return ClosingPreview(invoice, wanted, ask(invoice, wanted, providers.records(invoice.kept_by)))
 
 
 def close_invoice(

@@ -186,16 +186,7 @@ class _SideBySide:
 
     def credited(self, truth: PaymentTruth) -> Iterator[Difference]:
         """What credit notes gave to the customer's balance cannot go back to the card too."""
-        if truth.credited is None or truth.credited.currency != self.invoice.currency:
-            return
-        here = self.invoice.credited
-        if here != truth.credited:
-            gap = apart(here, truth.credited)
-            words = (
-                f"{here} credited to the customer's balance",
-                f"{truth.credited} credited to the customer's balance",
-            )
-            yield self.differs(DifferenceKind.AMOUNT, "credit notes", *words, amount=gap)
+        yield from credit_differences(self.invoice, truth.provider, truth.credited, reference=self.payment.reference)
 
     def refund(self, told: RefundNews, known: Refund) -> Iterator[Difference]:
         at = {"reference": told.reference, "refund_id": known.id, "invoice": known.invoice_number}
@@ -237,6 +228,27 @@ class _SideBySide:
             refund_id=refund.id,
             invoice=refund.invoice_number,
         )
+
+
+def credit_differences(
+    invoice: Invoice, provider: Provider, credited: Money | None, *, reference: str = ""
+) -> list[Difference]:
+    """What credit notes gave to the customer's balance, here and there; `credited` is None where it was not asked."""
+    here = invoice.credited
+    if credited is None or credited.currency != invoice.currency or here == credited:
+        return []
+    return [
+        Difference(
+            DifferenceKind.AMOUNT,
+            provider,
+            invoice.number,
+            reference or invoice.invoice_reference,
+            "credit notes",
+            f"{here} credited to the customer's balance",
+            f"{credited} credited to the customer's balance",
+            apart(here, credited),
+        )
+    ]
 
 
 @dataclass(slots=True)

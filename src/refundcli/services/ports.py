@@ -210,12 +210,43 @@ class PaymentLine:
 
 
 @dataclass(frozen=True, slots=True)
+class SucceededRefund:
+    """A refund that succeeded, as little as is needed to look it up in a report. `payment`: its reference there."""
+
+    id: str
+    provider_reference: str
+    amount: Money
+    invoice: str
+    payment: str
+
+
+@dataclass(frozen=True, slots=True)
 class Capture:
     """One capture of a payment as it was reported last."""
 
     change: CaptureChange
     amount: Money
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCapture:
+    """Money that was not captured after all, and was not captured again: less is paid than the invoice says."""
+
+    provider: Provider
+    invoice: str
+    reference: str
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRefunds:
+    """The first accepted refunds, of `count`, those that need someone first; `attention`: how many of all do."""
+
+    first: Sequence[Refund]
+    count: int
+    attention: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +298,22 @@ class Reading(RefundReading, RunReading, Protocol):
     def refunds_in(self, *states: RefundState) -> list[Refund]: ...
     def closing(self, closing_id: str) -> Closing | None: ...
     def closings_in(self, *states: ClosingState) -> list[Closing]: ...
+    def pending_refunds(self, *, overdue: datetime, stuck: str, limit: int) -> PendingRefunds:
+        """Those that need someone were accepted before `overdue`, or are pending for the reason `stuck`."""
+        ...
+
+    def newest_refund_of_run(self, run_id: str) -> datetime | None:
+        """When the run made its newest refund or record; None before the first."""
+        ...
+
+    def failed_captures(self) -> list[FailedCapture]:
+        """Of invoices that are neither voided nor written off, the newest first."""
+        ...
+
+    def count_invoices(self, wanted: InvoiceFilter) -> int:
+        """How many there are, whatever its limit; for the filters by payments alone."""
+        ...
+
     def refunds_to_acknowledge(self) -> list[Refund]:
         """Those that failed after their success, or came back, and no person has said that they know."""
         ...
@@ -308,6 +355,16 @@ class Reading(RefundReading, RunReading, Protocol):
         """
         ...
 
+    def invoices_by_reference(self, references: Sequence[str]) -> dict[str, Invoice]:
+        """By the provider's id of the invoice, those that are in the books."""
+        ...
+
+    def refunds_succeeded(
+        self, provider: Provider, since: datetime, until: datetime, *, after: str, limit: int
+    ) -> list[SucceededRefund]:
+        """A page of the refunds that the provider reported as successful in that time, by their ids."""
+        ...
+
     def payment_lines(self, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
         """Payments at a provider by its reference, with their refunds there."""
         ...
@@ -327,6 +384,14 @@ class Reading(RefundReading, RunReading, Protocol):
 
     def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
         """Events that are waiting, unmatched or not applied and whose payment is in the books by now, oldest first."""
+        ...
+
+    def oldest_event(self, state: EventState) -> datetime | None:
+        """When the oldest of those in this state was received; None if there is none."""
+        ...
+
+    def last_delivery(self, provider: Provider) -> datetime | None:
+        """When the newest event came by webhook, or from a file of deliveries; None if none ever did."""
         ...
 
     def event_counts(self) -> dict[str, int]:
@@ -726,6 +791,13 @@ class ProviderRecords(Protocol):
 
     def credited(self, invoice_reference: str) -> Money | None:
         """What credit notes of the invoice gave to the customer's balance; None where there is no such invoice."""
+        ...
+
+    def credits(self) -> Mapping[str, Money | None]:
+        """By each invoice with credit notes, what all of them gave to the customer's balance; None if they do not say.
+
+        Complete: voided notes are listed too, so an invoice that is not in it has no credit.
+        """
         ...
 
     def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:

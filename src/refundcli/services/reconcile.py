@@ -5,23 +5,26 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.domain.money import Money
+from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.chunks import chunked
-from refundcli.services.differences import Difference, DifferenceKind
+from refundcli.services.differences import Difference, DifferenceKind, credit_differences
 from refundcli.services.finding import invoice_named
+from refundcli.services.last_comparison import Agreement, record_comparison
 from refundcli.services.leases import is_live
 from refundcli.services.pages import invoice_pages
 from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Writing
 from refundcli.services.provider_news import CannotBeHeld, PaymentTruth, UnreadablePayment
-from refundcli.services.status import compared_name
-from refundcli.services.take_in import TakenIn, payments_told, take_in
+from refundcli.services.take_in import TakenIn, note_credit, payments_told, take_in
 
 _AT_ONCE = 100
 # By default, a refund that was accepted longer ago than this is overdue.
 PENDING_DAYS = 5
+# The code of a provider that could not be asked.
+_UNREACHABLE = "provider-unreachable"
 
 Tell = Callable[[Difference, bool], None]
 Advance = Callable[[int], None]
@@ -31,8 +34,9 @@ Advance = Callable[[int], None]
 class Reconciled:
     """The outcome of a comparison: `by_kind` and `money` of the differences, `repaired` of those that were applied.
 
-    What could not be compared (R15): `unreadable` payments, `unreviewed` provider updates, and `unconfirmed` refunds,
-    whose outcome is unknown or which have been pending for too long.
+    `compared` counts payments of the books. `not_in_books` counts lines of a report about none of them (R15). What
+    could not be compared: `unreadable` payments, `unreviewed` provider updates, `unconfirmed` refunds, whose outcome is
+    unknown or which have been pending for too long, and `unread_lists`, what the provider did not list, by why.
     """
 
     compared: int = 0
@@ -43,10 +47,26 @@ class Reconciled:
     unreadable: int = 0
     unreviewed: int = 0
     unconfirmed: int = 0
+    not_in_books: int = 0
+    unread_lists: dict[str, str] = field(default_factory=dict)
 
     @property
     def not_compared(self) -> int:
-        return self.unreadable + self.unreviewed + self.unconfirmed
+        return self.unreadable + self.unreviewed + self.unconfirmed + len(self.unread_lists)
+
+    @property
+    def left(self) -> int:
+        """Differences that were not applied."""
+        return self.differences - self.repaired
+
+    @property
+    def result(self) -> Agreement:
+        """Agreement only after a complete comparison (R15)."""
+        if self.not_compared:
+            return Agreement.INCOMPLETE
+        if self.differences:
+            return Agreement.DIFFERS
+        return Agreement.AGREES if self.compared else Agreement.NOTHING
 
     @property
     def differences(self) -> int:
@@ -59,6 +79,20 @@ class Reconciled:
             slot = (difference.kind, difference.amount.currency.code)
             known = self.money.get(slot)
             self.money[slot] = known + difference.amount if known else difference.amount
+
+
+@dataclass(slots=True)
+class _KeptInvoices:
+    """Of the invoices in the books: does the provider keep any, and to which was something credited, by reference."""
+
+    exist: bool = False
+    credited: set[str] = field(default_factory=set)
+
+    def add(self, invoice: Invoice, provider: Provider) -> None:
+        if invoice.kept_by is provider:
+            self.exist = True
+            if invoice.credited:
+                self.credited.add(invoice.invoice_reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +122,73 @@ class Comparison:
         return done
 
     def of_everything(self, *, since: date | None) -> Reconciled:
-        """Every payment made since then, here and there. Raises ProviderUnreachable; what was compared stays done."""
-        done, seen = Reconciled(), set[str]()
+        """Every payment made since then, here and there, and all credit notes to customers' balances.
+
+        Raises ProviderUnreachable; what was compared stays done.
+        """
+        done, seen, kept = Reconciled(), set[str](), _KeptInvoices()
         for chunk in chunked(self.records.payments(since=since), _AT_ONCE):
             seen.update(each for truth in chunk for each in truth.references)
             self._take_in(done, [each for each in chunk if isinstance(each, PaymentTruth)])
             self._tell_unreadable(done, [each for each in chunk if isinstance(each, UnreadablePayment)])
             self.advance(len(chunk))
-        for invoice, payment in self._not_seen(seen, since):
+        for invoice, payment in self._not_seen(seen, since, kept):
             self._ask_for(done, invoice, payment)
             self.advance(1)
+        if kept.exist:
+            self._compare_credits(done, kept)
         done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
         done.unconfirmed = unconfirmed(self.books, self.records.name, now=self.clock.now(), days=self.pending_days)
-        self.books.write(lambda tx: tx.set_sync_state(compared_name(self.records.name), f"{done.differences}"))
+        self.books.write(
+            lambda tx: record_comparison(
+                tx,
+                self.records.name,
+                done.result,
+                left=done.left,
+                not_compared=done.not_compared,
+                since=since.isoformat() if since else "",
+            )
+        )
         return done
+
+    def _compare_credits(self, done: Reconciled, kept: _KeptInvoices) -> None:
+        """What credit notes gave to customers' balances, which the list of payments does not tell."""
+        try:
+            credits = self.records.credits()
+        except RefundcliError as problem:
+            if problem.code != _UNREACHABLE:
+                raise
+            done.unread_lists["credit notes"] = problem.message
+            return
+        for references in chunked(sorted({*credits, *kept.credited}), _AT_ONCE):
+            for reference, invoice in self._kept_here(references).items():
+                if credits.get(reference, zero(invoice.currency)) != invoice.credited:
+                    self._ask_for_credit(done, invoice)
+
+    def _kept_here(self, references: Sequence[str]) -> dict[str, Invoice]:
+        return self.books.read(lambda tx: tx.invoices_by_reference(references))
+
+    def _ask_for_credit(self, done: Reconciled, invoice: Invoice) -> None:
+        """The invoice itself says what was credited in all: the list may have changed while it was read."""
+        try:
+            credited = self.records.credited(invoice.invoice_reference)
+        except CannotBeHeld as problem:
+            at = (self.records.name, invoice.number, invoice.invoice_reference)
+            done.unreadable += 1
+            difference = Difference(DifferenceKind.STATUS, *at, "credit notes", "", problem.message)
+            self._found(done, difference, repaired=False)
+            return
+
+        def write(tx: Writing) -> TakenIn:
+            now = invoice_named(tx, invoice.number)
+            found = credit_differences(now, self.records.name, credited)
+            if credited is None or not found:
+                return TakenIn()
+            changed = note_credit(tx, now, credited, evidence=f"asked {self.records.name.label}")
+            left = credit_differences(invoice_named(tx, invoice.number), self.records.name, credited)
+            return TakenIn(found, left, changed)
+
+        self._tell_all(done, self.books.write(write))
 
     def _ask_for(self, done: Reconciled, invoice: Invoice, payment: Payment) -> None:
         try:
@@ -120,7 +207,7 @@ class Comparison:
             ]
 
         for truth, taken in self.books.write(write):
-            done.compared += 1
+            done.compared += taken is not None
             if taken is None and not truth.captured:
                 continue  # authorised, or under way: no money was taken that an invoice should tell of
             if taken is None:
@@ -166,10 +253,11 @@ class Comparison:
         done.add(difference, repaired=repaired)
         self.tell(difference, repaired)
 
-    def _not_seen(self, seen: set[str], since: date | None) -> Iterable[tuple[Invoice, Payment]]:
+    def _not_seen(self, seen: set[str], since: date | None, kept: _KeptInvoices) -> Iterable[tuple[Invoice, Payment]]:
         """Payments here that the list there did not hold; each is asked for by itself before it is called missing."""
         for page in invoice_pages(self.books, InvoiceFilter(provider=self.records.name)):
             for invoice in page:
+                kept.add(invoice, self.records.name)
                 for payment in invoice.payments:
                     known = payment.provider is self.records.name and payment.reference
                     young = since is None or (payment.paid_on or invoice.issued_on) >= since

@@ -6,7 +6,7 @@ looked at closer.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeStage
@@ -17,7 +17,8 @@ from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind, apart
 from refundcli.services.doubts import store_doubt
 from refundcli.services.hear_news import hear
-from refundcli.services.ports import Books, Clock, PaymentLine, RefundLine, Writing
+from refundcli.services.last_comparison import record_comparison
+from refundcli.services.ports import Books, Clock, PaymentLine, RefundLine, SucceededRefund, Writing
 from refundcli.services.provider_news import (
     CaptureNews,
     DisputeNews,
@@ -29,7 +30,6 @@ from refundcli.services.provider_news import (
 )
 from refundcli.services.reconcile import PENDING_DAYS, Advance, Reconciled, Tell, unconfirmed
 from refundcli.services.reports import Report, ReportRow, RowPart
-from refundcli.services.status import compared_name
 from refundcli.services.vocabulary import CaptureChange, Effect
 
 _AT_ONCE = 2_000
@@ -77,13 +77,22 @@ class ReportComparison:
         """What is in the books and should be in the report; after the other way round."""
         for chunk in chunked(self._expected_there(advance), _AT_ONCE):
             self._not_there(chunk)
+        for refunds in self._refunds_expected_there():
+            self._refunds_not_there(refunds)
         if not self.report.account_rows:
-            at = ("", self.account, "report", self.account, "no row of this merchant account")
+            # It says nothing about this account, so nothing was compared, even if the books are empty (R15).
+            found = "no row of this merchant account" if self.report.other_account_rows else "no rows at all"
+            at = ("", self.account, "report", self.account, found)
             self._told(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
         self.done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
         self.done.unconfirmed = unconfirmed(self.books, self.provider, now=self.clock.now(), days=self.pending_days)
         if self.report.rows:
-            self.books.write(lambda tx: tx.set_sync_state(compared_name(self.provider), f"{self.done.differences}"))
+            done = self.done
+            self.books.write(
+                lambda tx: record_comparison(
+                    tx, self.provider, done.result, left=done.left, not_compared=done.not_compared
+                )
+            )
         return self.done
 
     # --- the report, looked up here --------------------------------------------------------------------------
@@ -93,14 +102,13 @@ class ReportComparison:
         lines = self.books.read(lambda tx: tx.payment_lines(self.provider, references))
         wishes: list[_Wish] = []
         for payment, rows in groups:
-            self.done.compared += 1
             line = lines.get(payment)
-            if line is not None:
-                wishes += self._of_payment(line, rows)
+            if line is None:
+                # Other systems may use the same merchant account: what is theirs is counted, no more (R15).
+                self.done.not_in_books += len(rows)
                 continue
-            moved = next((row for row in rows if _moves_money(row)), None)
-            if moved:
-                self._told(_payment_not_here(self.provider, payment, moved), repaired=False)
+            self.done.compared += 1
+            wishes += self._of_payment(line, rows)
         for batch in chunked(wishes, _WRITTEN_AT_ONCE):
             self._take_in(batch)
 
@@ -273,14 +281,40 @@ class ReportComparison:
 
     def _expected_there(self, advance: Advance) -> Iterator[PaymentLine]:
         """Payments that were made well within the time that the report covers."""
-        if self.report.first is None or self.report.last is None:
+        covered = self._covered()
+        if covered is None:
             return
-        first, last = self.report.first.date() + timedelta(days=1), (self.report.last - _SETTLED_AFTER).date()
+        first, last = (moment.date() for moment in covered)
         after = 0
         while page := self._page(after):
             yield from (line for line in page if line.paid_on and first <= line.paid_on <= last)
             after = page[-1].id
             advance(len(page))
+
+    def _covered(self) -> tuple[datetime, datetime] | None:
+        """The time in which what happened must be in the report; None if it has no rows about payments."""
+        if self.report.first is None or self.report.last is None:
+            return None
+        return self.report.first + timedelta(days=1), self.report.last - _SETTLED_AFTER
+
+    def _refunds_expected_there(self) -> Iterator[list[SucceededRefund]]:
+        """Pages of the refunds that succeeded well within the time that the report covers."""
+        covered, after = self._covered(), ""
+        while covered and (page := self._refund_page(covered, after)):
+            yield page
+            after = page[-1].id
+
+    def _refund_page(self, covered: tuple[datetime, datetime], after: str) -> list[SucceededRefund]:
+        return self.books.read(lambda tx: tx.refunds_succeeded(self.provider, *covered, after=after, limit=_AT_ONCE))
+
+    def _refunds_not_there(self, refunds: Sequence[SucceededRefund]) -> None:
+        """A row of the payment names its refund by the provider's reference, or by ours."""
+        names = self.report.names_of(sorted({refund.payment for refund in refunds}))
+        for refund in refunds:
+            if names.get(refund.payment, set()).isdisjoint((refund.provider_reference, refund.id)):
+                at = (refund.invoice, refund.provider_reference, "refund", f"{refund.amount} succeeded", "")
+                missing = DifferenceKind.MISSING_THERE
+                self._told(Difference(missing, self.provider, *at, refund.amount, refund.id), repaired=False)
 
     def _page(self, after: int) -> list[PaymentLine]:
         return self.books.read(lambda tx: tx.payment_lines_after(self.provider, after, limit=_AT_ONCE))
@@ -381,20 +415,9 @@ def _refund_differs(line: PaymentLine, known: RefundLine | None, news: RefundNew
     return Difference(kind, news.provider, line.invoice, news.reference, "refund", here, there, amount, refund_id)
 
 
-def _payment_not_here(provider: Provider, payment: str, row: ReportRow) -> Difference:
-    what = "payment" if row.effect is Effect.CAPTURE else str(row.effect)
-    there = str(row.amount) if row.amount else row.needs_review
-    return Difference(DifferenceKind.MISSING_HERE, provider, "", payment, what, "", there, row.amount)
-
-
 def row_key(row: ReportRow) -> str:
     """A key that separates rows of one type about one object, the same in every report."""
     return f"{row.booked_at.isoformat()}:{row.amount or row.problem}"
-
-
-def _moves_money(row: ReportRow) -> bool:
-    """Is it about money that was captured or returned? A failed attempt does not need an invoice."""
-    return row.effect in (Effect.REFUND, Effect.DISPUTE) or _changes(row) is CaptureChange.ADDED
 
 
 def _changes(row: ReportRow) -> CaptureChange | None:

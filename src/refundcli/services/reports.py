@@ -59,7 +59,7 @@ class Report(Protocol):
     name: str
     rows: int  # rows about payments: all that `by_payment` returns
     account_rows: int  # all rows of our merchant account; 0: the report says nothing about it (R15)
-    other_account_rows: int
+    other_account_rows: int  # rows of other merchant accounts; without any row at all, the report is empty
     unrelated_rows: int  # of our account, and about no refund or about no payment
     first: datetime | None  # the earliest and the latest booking of `rows`
     last: datetime | None
@@ -70,4 +70,8 @@ class Report(Protocol):
 
     def has(self, payments: Sequence[str]) -> set[str]:
         """Which of these payments it has rows about."""
+        ...
+
+    def names_of(self, payments: Sequence[str]) -> dict[str, set[str]]:
+        """By payment, the references of captures, refunds and disputes in its rows, the provider's and ours."""
         ...

@@ -1,23 +1,36 @@
-"""What needs attention now: the operator's first look of the day."""
+"""What needs attention now, what is pending, and how fresh the books are: the operator's first look of the day.
+
+Every list has its count, also where only its first entries are shown. Whatever asks for an action is counted as needing
+attention, so nothing asks for one while all is clear.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Generic, TypeVar
 
+from refundcli.domain.bulk_run import RunKind, RunState
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.services import leases
 from refundcli.services.deliveries import count_by_reason
-from refundcli.services.ports import Account, InvoiceFilter, Reading
+from refundcli.services.last_comparison import LastComparison, last_comparison
+from refundcli.services.ports import Account, FailedCapture, InvoiceFilter, Reading
 from refundcli.services.provider_limits import CAN_LOOK_UP, key_is_known
-from refundcli.services.provider_news import StoredEvent
+from refundcli.services.provider_news import EventState, StoredEvent
+from refundcli.services.unfinished_runs import RunHolder, UnfinishedRun, unfinished_runs
 
 _SHOWN = 50
 # Stripe waits until the merchant's own balance is high enough.
 _NO_FUNDS = "insufficient_funds"
+# The listener applies what it stored at once, and asks again for some minutes where the provider does not answer.
+_APPLIED_WITHIN = timedelta(minutes=15)
+# A run of records writes every second or so; the store does not say which process is at it.
+_RECORDS_WITHIN = timedelta(minutes=2)
+_T = TypeVar("_T")
 
 
 class Next(StrEnum):
@@ -35,10 +48,23 @@ class Next(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Listed(Generic[_T]):
+    """The first fifty of `count`, those that need attention first; `attention`: how many of all do."""
+
+    shown: Sequence[_T] = ()
+    count: int = 0
+    attention: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRefund:
+    """`holder`: the process that has the right to send it; `is_held`: its amount is reserved although it failed."""
+
     refund: Refund
     age: timedelta
     next: Next
+    holder: RunHolder | None = None
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,74 +72,155 @@ class OpenClosing:
     closing: Closing
     age: timedelta
     next: Next
+    holder: RunHolder | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """`last_record_at`: when a run of records wrote last, None before its first record and for other runs."""
+
+    run: UnfinishedRun
+    age: timedelta
+    next: Next
+    last_record_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unapplied:
+    """Stored events that are not applied: how many `wait`, since when, and how many `block` a payment in the books."""
+
+    waiting: int = 0
+    oldest: datetime | None = None
+    blocking: int = 0
+    attention: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """How many deliveries were rejected, and how many were verified and are not meant for this store, by reason."""
+
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    not_applied: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """When the books last heard of a provider; None for never."""
+
+    last_reconcile: LastComparison | None = None
+    last_delivery: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The unfinished, what came back, the pending, what was made elsewhere, and the invoices that must wait.
+    """`events` counts those in each state; `losses` are the invoices with a loss that nobody acknowledged."""
 
-    `closings` are the unfinished ones. Each list is cut at fifty. `events` counts those in each state, `unreviewed`
-    lists those that need a person, `losses` the invoices with an unacknowledged loss. `compared` has the time of each
-    provider's last comparison.
-    """
-
-    unfinished: Sequence[OpenRefund]
-    closings: Sequence[OpenClosing]
-    came_back: Sequence[OpenRefund]
-    pending: Sequence[OpenRefund]
-    elsewhere: Sequence[OpenRefund]
-    disputed: Sequence[Invoice]
-    processing: Sequence[Invoice]
+    unfinished: Listed[OpenRefund]
+    runs: Listed[OpenRun]
+    closings: Listed[OpenClosing]
+    came_back: Listed[OpenRefund]
+    pending: Listed[OpenRefund]
+    elsewhere: Listed[OpenRefund]
+    unreviewed: Listed[StoredEvent]
+    losses: Listed[Invoice]
+    failed_captures: Listed[FailedCapture]
+    disputed: Listed[Invoice]
+    processing: Listed[Invoice]
+    unapplied: Unapplied
     accounts: Sequence[Account]
     livemode: bool | None
     events: Mapping[str, int]
-    refused_deliveries: Mapping[str, int]
-    compared: Mapping[Provider, datetime]
-    unreviewed: Sequence[StoredEvent] = ()
-    losses: Sequence[Invoice] = ()
+    deliveries: Deliveries
+    freshness: Mapping[Provider, Freshness]
+
+    @property
+    def lists(self) -> Mapping[str, "Listed[object]"]:
+        """Every list by its name, in the order in which they are shown."""
+        found = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        return {name: each for name, each in found if isinstance(each, Listed)}
+
+    @property
+    def attention(self) -> int:
+        """How many things need someone."""
+        return sum(each.attention for each in self.lists.values()) + self.unapplied.attention
 
     @property
     def needs_someone(self) -> bool:
-        refunds = (*self.unfinished, *self.came_back, *self.pending, *self.elsewhere)
-        next_steps = [*(each.next for each in refunds), *(each.next for each in self.closings)]
-        return any(step is not Next.WAIT for step in next_steps) or bool(self.unreviewed or self.losses)
+        return bool(self.attention)
 
 
 def look(reading: Reading, *, now: datetime, pending_days: int) -> Status:
     """`pending_days`: a refund that was accepted longer ago than this should have been told as final."""
-    unfinished = reading.refunds_in(RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
-    closings = reading.closings_in(ClosingState.READY, ClosingState.SUBMITTED)
-    pending = reading.refunds_in(RefundState.PENDING)
-    overdue = now - timedelta(days=pending_days)
+    events = reading.event_counts()
     return Status(
-        unfinished=[OpenRefund(each, now - each.created_at, _next_of(each, now)) for each in unfinished],
-        closings=[OpenClosing(each, now - each.created_at, _next(each.sending, now)) for each in closings],
-        came_back=_all(reading.refunds_to_acknowledge(), now, Next.ACKNOWLEDGE),
-        pending=[OpenRefund(each, now - each.created_at, _next_of_pending(each, overdue)) for each in pending[:_SHOWN]],
-        elsewhere=[
-            OpenRefund(each, now - each.created_at, Next.MATCH if each.undecided else Next.ADOPT)
-            for each in reading.refunds_made_elsewhere(adopted=False)[:_SHOWN]
-            if each.state.is_given
-        ],
-        disputed=reading.invoices(InvoiceFilter(disputed=True, limit=_SHOWN)),
-        processing=reading.invoices(InvoiceFilter(processing=True, limit=_SHOWN)),
+        unfinished=_unfinished(reading, now),
+        runs=_runs(reading, now),
+        closings=_closings(reading, now),
+        came_back=_listed([_came_back(each, now) for each in reading.refunds_to_acknowledge()]),
+        pending=_pending(reading, now, now - timedelta(days=pending_days)),
+        elsewhere=_elsewhere(reading, now),
+        unreviewed=_all_need_attention(reading.unreviewed_events(limit=_SHOWN), events.get(EventState.UNREVIEWED, 0)),
+        losses=_all_need_attention(losses := reading.losses(), len(losses)),
+        failed_captures=_first(captures := reading.failed_captures(), len(captures)),
+        disputed=_invoices(reading, InvoiceFilter(disputed=True, limit=_SHOWN)),
+        processing=_invoices(reading, InvoiceFilter(processing=True, limit=_SHOWN)),
+        unapplied=_unapplied(reading, now, events),
         accounts=reading.accounts(),
         livemode=reading.livemode(),
-        events=reading.event_counts(),
-        refused_deliveries=count_by_reason(reading.delivery_counts(), stored=False),
-        unreviewed=reading.unreviewed_events(limit=_SHOWN),
-        losses=reading.losses(),
-        compared={p: known[1] for p in Provider if (known := reading.sync_state(compared_name(p)))},
+        events={state.value: events.get(state, 0) for state in EventState},
+        deliveries=_deliveries(reading),
+        freshness={p: Freshness(last_comparison(reading, p), reading.last_delivery(p)) for p in Provider},
     )
 
 
-def compared_name(provider: Provider) -> str:
-    """Under which name it is kept when the books were last compared with a provider."""
-    return f"reconcile:{provider.value}"
+# --- refunds, runs and closings ---------------------------------------------------------------------------------
 
 
-def _all(refunds: Sequence[Refund], now: datetime, what: Next) -> list[OpenRefund]:
-    return [OpenRefund(refund, now - refund.created_at, what) for refund in refunds[:_SHOWN]]
+def _unfinished(reading: Reading, now: datetime) -> Listed[OpenRefund]:
+    refunds = reading.refunds_in(RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+    return _listed(
+        [OpenRefund(each, now - each.created_at, _next_of(each, now), _holder(each.sending, now)) for each in refunds]
+    )
+
+
+def _closings(reading: Reading, now: datetime) -> Listed[OpenClosing]:
+    closings = reading.closings_in(ClosingState.READY, ClosingState.SUBMITTED)
+    return _listed(
+        [
+            OpenClosing(each, now - each.created_at, _next(each.sending, now), _holder(each.sending, now))
+            for each in closings
+        ]
+    )
+
+
+def _runs(reading: Reading, now: datetime) -> Listed[OpenRun]:
+    return _listed([_open_run(reading, each, now) for each in unfinished_runs(reading, now=now)])
+
+
+def _open_run(reading: Reading, run: UnfinishedRun, now: datetime) -> OpenRun:
+    age = now - run.run.created_at
+    if run.run.kind is RunKind.REFUND:
+        return OpenRun(run, age, Next.WAIT if run.is_held else Next.RESUME)
+    last = reading.newest_refund_of_run(run.run.id)
+    at_work = run.run.state is RunState.RUNNING and now - (last or run.run.created_at) < _RECORDS_WITHIN
+    return OpenRun(run, age, Next.WAIT if at_work else Next.RESUME, last)
+
+
+def _came_back(refund: Refund, now: datetime) -> OpenRefund:
+    return OpenRefund(refund, now - refund.created_at, Next.ACKNOWLEDGE, is_held=refund.is_held_at(now))
+
+
+def _pending(reading: Reading, now: datetime, overdue: datetime) -> Listed[OpenRefund]:
+    found = reading.pending_refunds(overdue=overdue, stuck=_NO_FUNDS, limit=_SHOWN)
+    shown = [OpenRefund(each, now - each.created_at, _next_of_pending(each, overdue)) for each in found.first]
+    return Listed(shown, found.count, found.attention)
+
+
+def _elsewhere(reading: Reading, now: datetime) -> Listed[OpenRefund]:
+    refunds = [each for each in reading.refunds_made_elsewhere(adopted=False) if each.state.is_given]
+    return _listed(
+        [OpenRefund(each, now - each.created_at, Next.MATCH if each.undecided else Next.ADOPT) for each in refunds]
+    )
 
 
 def _next_of(refund: Refund, now: datetime) -> Next:
@@ -131,3 +238,53 @@ def _next(sending: Sending | None, now: datetime) -> Next:
         return Next.WAIT
     can_settle = key_is_known(sending, now) or sending.request.provider in CAN_LOOK_UP
     return Next.RESUME if can_settle else Next.RESOLVE
+
+
+def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
+    if sending is None or not sending.lease_owner:
+        return None
+    shown = leases.holder_of(sending.lease_owner).shown
+    return RunHolder(shown, 1, sending.lease_until, leases.is_live(sending, now))
+
+
+# --- the providers ----------------------------------------------------------------------------------------------
+
+
+def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int]) -> Unapplied:
+    """A waiting event is applied soon by itself, unless nobody listens or it cannot be (R13)."""
+    waiting, oldest = events.get(EventState.WAITING, 0), reading.oldest_event(EventState.WAITING)
+    blocking = sum(
+        each.state is EventState.UNMATCHED
+        for provider in Provider
+        for each in reading.events_of_known_payments(provider, after=0, limit=_SHOWN)
+    )
+    is_late = oldest is not None and now - oldest > _APPLIED_WITHIN
+    return Unapplied(waiting, oldest, blocking, blocking + (waiting if is_late else 0))
+
+
+# Verified, and meant for another account or mode.
+def _deliveries(reading: Reading) -> Deliveries:
+    counts = reading.delivery_counts()
+    return Deliveries(count_by_reason(counts, stored=False), count_by_reason(counts, stored=True))
+
+
+def _invoices(reading: Reading, wanted: InvoiceFilter) -> Listed[Invoice]:
+    return Listed(reading.invoices(wanted), reading.count_invoices(wanted))
+
+
+# --- lists ------------------------------------------------------------------------------------------------------
+
+_Open = TypeVar("_Open", OpenRefund, OpenClosing, OpenRun)
+
+
+def _listed(found: Sequence[_Open]) -> Listed[_Open]:
+    attention = sum(each.next is not Next.WAIT for each in found)
+    return Listed(sorted(found, key=lambda each: each.next is Next.WAIT)[:_SHOWN], len(found), attention)
+
+
+def _all_need_attention(found: Sequence[_T], count: int) -> Listed[_T]:
+    return Listed(found[:_SHOWN], count, count)
+
+
+def _first(found: Sequence[_T], count: int) -> Listed[_T]:
+    return Listed(found[:_SHOWN], count)

@@ -1,6 +1,7 @@
 """Read short summaries of payments and refunds, for comparisons over a million of them."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlmodel import Session, SQLModel
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
-from refundcli.services.ports import PaymentLine, RefundLine
+from refundcli.services.ports import PaymentLine, RefundLine, SucceededRefund
 from refundcli.store.many_values import AMONG, among
 from refundcli.store.tables import CAPTURED_SHARE
 
@@ -38,6 +39,32 @@ def payment_lines(session: Session, provider: Provider, references: Sequence[str
 
 def payment_lines_after(session: Session, provider: Provider, after: int, limit: int) -> list[PaymentLine]:
     return [_line(row, ()) for row in session.execute(_page(provider), {"after": after, "page": limit})]
+
+
+def refunds_succeeded(
+    session: Session, provider: Provider, between: tuple[datetime, datetime], after: str, limit: int
+) -> list[SucceededRefund]:
+    """By id. A payment that several invoices share is named by its first share, which has the reference."""
+    query = (
+        select(
+            _REFUND.c.id,
+            _REFUND.c.provider_reference,
+            _REFUND.c.amount,
+            _REFUND.c.currency,
+            _INVOICE.c.number,
+            _reference(provider),
+        )
+        .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
+        .join(_PAYMENT, _PAYMENT.c.id == _REFUND.c.payment_id)
+        .where(_REFUND.c.provider == provider, _REFUND.c.state == RefundState.SUCCEEDED, _REFUND.c.id > after)
+        .where(_REFUND.c.succeeded_at.between(*between), _reference(provider).is_not(None))
+        .order_by(_REFUND.c.id)
+        .limit(limit)
+    )
+    return [
+        SucceededRefund(refund, reference or "", Money(amount, _of(code)), invoice, payment)
+        for refund, reference, amount, code, invoice, payment in session.execute(query)
+    ]
 
 
 @lru_cache

@@ -43,6 +43,13 @@ def invoice_rows(session: Session, wanted: "InvoiceFilter") -> Sequence[Any]:
     return session.execute(query.limit(wanted.limit)).all()
 
 
+def count_invoices(session: Session, wanted: "InvoiceFilter") -> int:
+    """How many invoices have a payment as it is wanted: disputed, say."""
+    query = sql.select(func.count(sql.distinct(_PAYMENT.c.invoice_id))).where(*_of_payments(wanted))
+    count: int = session.execute(query).scalar_one()
+    return count
+
+
 def _of_payments(wanted: "InvoiceFilter") -> Iterator[ColumnElement[bool]]:
     if wanted.disputed:
         # In parentheses, because it is an OR among other conditions.

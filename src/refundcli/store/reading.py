@@ -69,10 +69,13 @@ if TYPE_CHECKING:
         Capture,
         CreditNoteFilter,
         EventFilter,
+        FailedCapture,
         InvoiceFilter,
         PaymentLine,
+        PendingRefunds,
+        SucceededRefund,
     )
-    from refundcli.services.provider_news import StoredEvent
+    from refundcli.services.provider_news import EventState, StoredEvent
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _NOTE, _CLOSING = (
@@ -282,6 +285,30 @@ class SqlReading(SqlRunReading):
     def closings_in(self, *states: ClosingState) -> list[Closing]:
         return self._closings(_CLOSING.c.state.in_(states))
 
+    def pending_refunds(self, *, overdue: datetime, stuck: str, limit: int) -> "PendingRefunds":
+        from refundcli.services.ports import PendingRefunds
+        from refundcli.store import standing
+
+        ids, count, attention = standing.pending_refunds(self._session, overdue, stuck, limit)
+        found = self.refunds_by_id(ids)
+        return PendingRefunds([found[each] for each in ids], count, attention)
+
+    def newest_refund_of_run(self, run_id: str) -> datetime | None:
+        newest: datetime | None = self._session.exec(
+            select(func.max(RefundRow.created_at)).where(RefundRow.run_id == run_id)
+        ).one()
+        return newest
+
+    def failed_captures(self) -> "list[FailedCapture]":
+        from refundcli.store import standing
+
+        return standing.failed_captures(self._session)
+
+    def count_invoices(self, wanted: "InvoiceFilter") -> int:
+        from refundcli.store import lists
+
+        return lists.count_invoices(self._session, wanted)
+
     def refunds_to_acknowledge(self) -> list[Refund]:
         return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
 
@@ -321,6 +348,20 @@ class SqlReading(SqlRunReading):
             if row:
                 found[reference] = (row[0], row[1] or 0)
         return found
+
+    def invoices_by_reference(self, references: Sequence[str]) -> dict[str, Invoice]:
+        query = select(col(InvoiceRow.invoice_reference), InvoiceRow.number)
+        rows = self._session.exec(query.where(among(col(InvoiceRow.invoice_reference))), params={AMONG: references})
+        numbers = {str(reference): number for reference, number in rows}
+        found = self.invoices_by_number(sorted(numbers.values()))
+        return {reference: found[number] for reference, number in numbers.items()}
+
+    def refunds_succeeded(
+        self, provider: Provider, since: datetime, until: datetime, *, after: str, limit: int
+    ) -> "list[SucceededRefund]":
+        from refundcli.store import lines
+
+        return lines.refunds_succeeded(self._session, provider, (since, until), after, limit)
 
     def payment_lines(self, provider: Provider, references: Sequence[str]) -> "dict[str, PaymentLine]":
         from refundcli.store import lines
@@ -373,6 +414,15 @@ class SqlReading(SqlRunReading):
             .limit(limit)
         )
         return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
+
+    def oldest_event(self, state: "EventState") -> datetime | None:
+        query = select(ProviderEventRow.received_at).where(ProviderEventRow.state == state)
+        return self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(1)).first()
+
+    def last_delivery(self, provider: Provider) -> datetime | None:
+        from refundcli.store import standing
+
+        return standing.last_delivery(self._session, provider)
 
     def event_counts(self) -> dict[str, int]:
         query = select(ProviderEventRow.state, func.count()).group_by(col(ProviderEventRow.state))

@@ -25,14 +25,22 @@ _RUN_AGAIN = ("40001", "40P01")
 _MOST_RUNS = 10
 
 
+class WriteInDryRun(RuntimeError):
+    """A command wrote although it was asked for a dry run: a defect of this program."""
+
+
 @dataclass(slots=True)
 class SqlBooks:
-    """The books in a database. Opening checks, and where it may makes, the schema."""
+    """The books in a database. Opening checks, and where it may makes, the schema.
+
+    `read_only`: for a dry run, where every write is refused before it begins.
+    """
 
     engine: Engine
     clock: "Clock"
     operator: str
     host: str = ""
+    read_only: bool = False
     _checked: bool = False
 
     def read(self, work: "Callable[[Reading], T]") -> T:
@@ -50,6 +58,8 @@ class SqlBooks:
 
     def write(self, work: "Callable[[Writing], T]") -> T:
         """Run in one transaction, alone among writers; again from the start when the database asks so."""
+        if self.read_only:
+            raise WriteInDryRun("a dry run changes nothing")
         self._check(writing=True)
         for _ in range(_MOST_RUNS - 1):
             try:

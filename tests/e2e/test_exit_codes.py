@@ -1,0 +1,383 @@
+"""Each command ends with the codes of the table, tried one by one. All other tests check theirs against it too."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from desk import Desk, command_named_in
+from left_behind import leave_it_ready
+from refundcli.cli.exit_codes import ENDINGS, ExitCode
+from refundcli.store.errors import CommitUnknown
+from refundcli.store.unit_of_work import SqlBooks
+from webhooks import adyen, item, settle_secrets, signed
+
+Prepare = Callable[[Desk], str]
+
+
+def written(desk: Desk, name: str, *lines: str) -> Path:
+    file = desk.folder / name
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+# --- what is done before, and the command -----------------------------------------------------------------------
+
+
+def plain(command: str) -> Prepare:
+    return lambda desk: command
+
+
+def paid(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card()
+        return command
+
+    return prepare
+
+
+def unreadable(command: str) -> Prepare:
+    """A payment of which Stripe reports what the books cannot hold."""
+
+    def prepare(desk: Desk) -> str:
+        made = desk.sandbox.dashboard_refund(desk.paid_by_card(), 2500)
+        desk.sandbox.state.refunds[made].amount = -5
+        return command
+
+    return prepare
+
+
+def paid_outside(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_outside()
+        return command
+
+    return prepare
+
+
+def unpaid(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.unpaid()
+        return command
+
+    return prepare
+
+
+def with_fault(behaviour: str, command: str = "refund INV-1 --amount 40 --reason other --yes") -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card(provider="adyen")
+        desk.sandbox.faults(*[behaviour] * 9, provider="adyen", retry_after=600)
+        return command
+
+    return prepare
+
+
+def left_unknown(command: str, *, hours_ago: float = 0) -> Prepare:
+    """A refund at Stripe whose answer was lost, so long ago."""
+
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card()
+        desk.sandbox.faults("drop_before")
+        made = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
+        if hours_ago:
+            long_ago(desk, hours=hours_ago)
+        return command.replace("REFUND", made)
+
+    return prepare
+
+
+def lost_and_failed(command: str) -> Prepare:
+    """A refund at Stripe whose answer was lost a day ago; Stripe made it, and it failed there."""
+
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card()
+        desk.sandbox.faults("drop_after")
+        made = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
+        long_ago(desk, hours=24)
+        desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
+        return command.replace("REFUND", made)
+
+    return prepare
+
+
+def long_ago(desk: Desk, *, hours: float) -> None:
+    at = (datetime.now(UTC) - timedelta(hours=hours)).replace(tzinfo=None)
+    with desk.books.engine.begin() as line:
+        line.execute(text("UPDATE refund SET first_sent_at = :at"), {"at": at})
+
+
+def ready(command: str, *, dispute: bool = False, fault: str = "") -> Prepare:
+    """A refund at Adyen that was reserved and never sent."""
+
+    def prepare(desk: Desk) -> str:
+        payment = desk.paid_by_card(provider="adyen")
+        leave_it_ready(desk)
+        if dispute:
+            settle_secrets(desk)
+            told = adyen(signed(item("CHARGEBACK", originalReference=payment, pspReference="D1"))).kept
+            assert desk(f"events ingest {written(desk, 'chargeback.jsonl', told)}").exit_code == 0
+        if fault:
+            desk.sandbox.faults(*[fault] * 9, provider="adyen", retry_after=600)
+        return command
+
+    return prepare
+
+
+def file_of_refunds(*rows: str, behaviour: str = "") -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card()
+        if behaviour:
+            desk.sandbox.faults(behaviour)
+        return f"refund --from {written(desk, 'refunds.csv', 'invoice,amount,reason', *rows)} --yes"
+
+    return prepare
+
+
+def file_of_marks(*rows: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_outside()
+        return f"mark-refunded --from {written(desk, 'marks.csv', 'invoice,amount,reason', *rows)} --yes"
+
+    return prepare
+
+
+def kept_by_stripe(command: str, behaviour: str = "") -> Prepare:
+    def prepare(desk: Desk) -> str:
+        made = desk.sandbox.invoice("100.00 EUR", number="INV-3", status="open")
+        desk.unpaid("INV-3", invoice_reference=made.id)
+        if behaviour:
+            desk.sandbox.faults(*[behaviour] * 9, call="invoice", retry_after=600)
+        return command
+
+    return prepare
+
+
+INVOICES = "number,customer,currency,total,status,issued_on"
+
+
+def imported(*rows: str, options: str = "") -> Prepare:
+    return lambda desk: f"invoice import {written(desk, 'invoices.csv', INVOICES, *rows)} {options}".strip()
+
+
+def external(command: str) -> Prepare:
+    """A dashboard refund that was found; its id there."""
+
+    def prepare(desk: Desk) -> str:
+        made = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
+        desk("reconcile")
+        return command.replace("REFUND", made)
+
+    return prepare
+
+
+def delivered(*told: tuple[str, str], key: str = "") -> Prepare:
+    def prepare(desk: Desk) -> str:
+        settle_secrets(desk)
+        payment = desk.paid_by_card(provider="adyen")
+        items = [signed(item(code, originalReference=payment, pspReference=ref)) for code, ref in told]
+        lines = [adyen(each).kept if not key else adyen(signed(each, key)).kept for each in items]
+        return f"events ingest {written(desk, 'deliveries.jsonl', *lines)}"
+
+    return prepare
+
+
+def unreviewed(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        assert desk(delivered(("SOMETHING_NEW", "N1"))(desk)).exit_code == 0
+        return command
+
+    return prepare
+
+
+def failed_late(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card()
+        made = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]["id"]
+        desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
+        desk("reconcile")
+        return command.replace("REFUND", made)
+
+    return prepare
+
+
+def recorded(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_outside()
+        note = desk.json("mark-refunded INV-2 --full --reason other --yes")["refunds"][0]["credit_note"]["number"]
+        return command.replace("NOTE", note)
+
+    return prepare
+
+
+# --- the pairs --------------------------------------------------------------------------------------------------
+
+E = ExitCode
+FULL, MARK = "refund INV-1 --full --reason other --yes", "mark-refunded INV-2 --full --reason other --yes"
+# The first DONE of a command is also used where any command is tried.
+PAIRS: list[tuple[str, ExitCode, Prepare]] = [
+    ("init", E.USAGE, plain("init --nonsense")),
+    ("invoice import", E.DONE, imported("I-1,c,EUR,10.00,open,2026-09-01")),
+    ("invoice import", E.REFUSED, imported("I-1,c,EUR,ten,open,2026-09-01")),
+    (
+        "invoice import",
+        E.PARTLY,
+        imported("I-1,c,EUR,10.00,open,2026-09-01", "I-2,c,EUR,ten,open,2026-09-01", options="--skip-invalid"),
+    ),
+    ("invoice pull", E.DONE, plain("invoice pull stripe")),
+    ("invoice pull", E.REFUSED, plain("invoice pull adyen")),
+    ("invoice pull", E.NOT_FOUND, plain("invoice pull stripe --number in_none")),
+    ("invoice list", E.DONE, plain("invoice list")),
+    ("invoice show", E.DONE, paid("invoice show INV-1")),
+    ("invoice show", E.REFUSED, unreadable("invoice show INV-1 --refresh")),
+    ("invoice show", E.NOT_FOUND, plain("invoice show INV-1")),
+    ("invoice history", E.DONE, paid("invoice history INV-1")),
+    ("invoice history", E.NOT_FOUND, plain("invoice history INV-1")),
+    ("refund", E.DONE, paid(FULL)),
+    ("refund", E.USAGE, paid("refund INV-1 --full --reason other")),
+    ("refund", E.REFUSED, paid_outside("refund INV-2 --full --reason other --yes")),
+    ("refund", E.NOT_FOUND, plain(FULL)),
+    ("refund", E.DECLINED, with_fault("400")),
+    ("refund", E.NOT_SENT, with_fault("429")),
+    ("refund", E.OUTCOME_UNKNOWN, with_fault("drop_before")),
+    ("refund", E.PARTLY, file_of_refunds("INV-1,40.00,other", "INV-9,40.00,other")),
+    ("refund", E.OUTCOME_UNKNOWN, file_of_refunds("INV-1,40.00,other", behaviour="drop_before")),
+    ("refund", E.DONE, file_of_refunds("INV-1,40.00,other")),
+    ("mark-refunded", E.DONE, paid_outside(MARK)),
+    ("mark-refunded", E.REFUSED, paid("mark-refunded INV-1 --full --reason other --yes")),
+    ("mark-refunded", E.NOT_FOUND, plain(MARK)),
+    ("mark-refunded", E.PARTLY, file_of_marks("INV-2,40.00,other", "INV-9,40.00,other")),
+    ("void", E.DONE, unpaid("void INV-3 --yes")),
+    ("void", E.REFUSED, paid("void INV-1 --yes")),
+    ("void", E.NOT_FOUND, plain("void INV-3 --yes")),
+    ("void", E.DECLINED, kept_by_stripe("void INV-3 --yes", "400")),
+    ("void", E.NOT_SENT, kept_by_stripe("void INV-3 --yes", "429")),
+    ("void", E.OUTCOME_UNKNOWN, kept_by_stripe("void INV-3 --yes", "drop_before")),
+    ("uncollectible", E.DONE, unpaid("uncollectible INV-3 --yes")),
+    ("uncollectible", E.REFUSED, paid("uncollectible INV-1 --yes")),
+    ("uncollectible", E.NOT_FOUND, plain("uncollectible INV-3 --yes")),
+    ("uncollectible", E.DECLINED, kept_by_stripe("uncollectible INV-3 --yes", "400")),
+    ("uncollectible", E.NOT_SENT, kept_by_stripe("uncollectible INV-3 --yes", "429")),
+    ("uncollectible", E.OUTCOME_UNKNOWN, kept_by_stripe("uncollectible INV-3 --yes", "drop_before")),
+    ("status", E.DONE, paid("status")),
+    ("status", E.OUTCOME_UNKNOWN, left_unknown("status")),
+    ("resume", E.DONE, left_unknown("resume")),
+    ("resume", E.REFUSED, ready("resume", dispute=True)),
+    ("resume", E.NOT_FOUND, plain("resume rf_none")),
+    ("resume", E.DECLINED, ready("resume", fault="400")),
+    ("resume", E.NOT_SENT, ready("resume", fault="429")),
+    ("resume", E.OUTCOME_UNKNOWN, left_unknown("resume", hours_ago=24)),
+    ("resolve", E.DONE, left_unknown("resolve REFUND --not-executed --evidence x --yes", hours_ago=24)),
+    ("resolve", E.REFUSED, left_unknown("resolve REFUND --not-executed --evidence x --yes")),
+    ("resolve", E.DECLINED, lost_and_failed("resolve REFUND --not-executed --evidence x --yes")),
+    ("resolve", E.NOT_FOUND, plain("resolve rf_none --not-executed --evidence x --yes")),
+    ("reconcile", E.DONE, paid("reconcile")),
+    ("reconcile", E.REFUSED, paid_outside("reconcile --provider adyen")),
+    ("reconcile", E.NOT_FOUND, plain("reconcile --invoice INV-1")),
+    ("reconcile", E.OUTCOME_UNKNOWN, left_unknown("reconcile")),
+    ("reconcile", E.DONE, external("reconcile --adopt REFUND --reason other")),
+    ("events ingest", E.DONE, delivered(("CAPTURE", "C1"))),
+    ("events ingest", E.REFUSED, delivered(("CAPTURE", "C1"), key=b"forged".hex())),
+    ("events apply", E.DONE, plain("events apply")),
+    ("events list", E.DONE, plain("events list")),
+    ("events show", E.DONE, unreviewed("events show 1")),
+    ("events show", E.NOT_FOUND, plain("events show 1")),
+    ("events acknowledge", E.DONE, unreviewed("events acknowledge 1 --memo reviewed")),
+    (
+        "events acknowledge",
+        E.REFUSED,
+        lambda desk: "events acknowledge 1" if desk(delivered(("CAPTURE", "C1"))(desk)).exit_code == 0 else "",
+    ),
+    ("events acknowledge", E.NOT_FOUND, plain("events acknowledge 1")),
+    ("acknowledge", E.DONE, failed_late("acknowledge REFUND --yes")),
+    ("acknowledge", E.REFUSED, paid("acknowledge INV-1 --yes")),
+    ("acknowledge", E.NOT_FOUND, plain("acknowledge rf_none --yes")),
+    ("credit-notes list", E.DONE, plain("credit-notes list")),
+    ("credit-notes list", E.REFUSED, plain("credit-notes list --reason nonsense")),
+    ("credit-notes list", E.NOT_FOUND, plain("credit-notes list --invoice INV-1")),
+    ("credit-notes show", E.DONE, recorded("credit-notes show NOTE")),
+    ("credit-notes show", E.NOT_FOUND, plain("credit-notes show CN-1")),
+    ("store number-format", E.DONE, plain("store number-format R-{seq}")),
+    ("store upgrade", E.DONE, plain("store upgrade")),
+    ("store backup", E.DONE, lambda desk: f"store backup {desk.folder / 'copy.db'}"),
+    ("store check", E.DONE, plain("store check")),
+    ("config", E.DONE, plain("config")),
+    ("sandbox", E.USAGE, plain("sandbox --port none")),
+    ("events listen", E.USAGE, plain("events listen --port none")),
+]
+
+
+@pytest.mark.parametrize(("name", "code", "prepare"), PAIRS, ids=[f"{name} {code.value}" for name, code, _ in PAIRS])
+def test_a_command_ends_with_its_code(sqlite_desk: Desk, name: str, code: ExitCode, prepare: Prepare) -> None:
+    command = prepare(sqlite_desk)
+    answer = sqlite_desk(command)
+    assert (command_named_in(command.split()), answer.exit_code) == (name, code), (command, answer)
+
+
+# Commands that write, and ask no provider: the store may not say whether it kept the last commit.
+WRITING = (
+    "invoice import",
+    "invoice pull",
+    "mark-refunded",
+    "resolve",
+    "reconcile",
+    "events ingest",
+    "events acknowledge",
+    "acknowledge",
+    "store number-format",
+)
+
+
+@pytest.mark.parametrize("name", WRITING)
+def test_a_commit_that_is_not_confirmed_is_not_known(
+    sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    prepare = next(prepare for named, code, prepare in PAIRS if (named, code) == (name, E.DONE))
+    command = prepare(sqlite_desk)
+
+    def not_confirmed(*_: object) -> None:
+        raise CommitUnknown("the disk is gone")
+
+    monkeypatch.setattr(SqlBooks, "_commit", not_confirmed)
+    answer = sqlite_desk(command)
+    assert (answer.exit_code, "[commit-unknown]" in answer.err) == (8, True), answer
+
+
+# As a commit that is not confirmed, of commands that write only if there is something to write.
+NOT_TRIED = {("invoice show", E.OUTCOME_UNKNOWN), ("events apply", E.OUTCOME_UNKNOWN)}
+
+
+def test_every_pair_of_the_table_is_tried() -> None:
+    tried = {(name, code) for name, code, _ in PAIRS} | {(name, E.OUTCOME_UNKNOWN) for name in WRITING}
+    table = {(name, code) for name, codes in ENDINGS.items() for code in codes}
+    assert table - tried == NOT_TRIED
+    assert {name for name, _ in tried} == set(ENDINGS)
+
+
+# --- codes that any command may end with --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ENDINGS if name not in ("init", "config", "sandbox", "events listen")]
+)
+def test_any_command_ends_with_4_where_the_store_cannot_be_used(sqlite_desk: Desk, name: str) -> None:
+    prepare = next(prepare for named, code, prepare in PAIRS if named == name and code is not E.USAGE)
+    command = prepare(sqlite_desk)
+    sqlite_desk.environ["REFUNDCLI_STORE_URL"] = f"sqlite:///{sqlite_desk.folder}"
+    answer = sqlite_desk(command)
+    assert answer.exit_code == 4, answer
+
+
+@pytest.mark.parametrize("name", list(ENDINGS))
+def test_any_command_ends_with_2_where_its_line_cannot_be_used(sqlite_desk: Desk, name: str) -> None:
+    assert sqlite_desk(f"{name} --nonsense").exit_code == 2
+
+
+def test_an_interrupted_command_ends_with_130(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SqlBooks, "read", interrupt)
+    for command in ("status", "invoice list", "reconcile", "void INV-3 --yes"):
+        assert sqlite_desk(command).exit_code == 130

@@ -1,0 +1,308 @@
+"""One summary: what needs attention, what is pending, who is at work, how fresh the data is; nothing contradicts it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import text
+
+from desk import Desk
+from refundcli.domain.refund import Refund
+from refundcli.output.status_screen import show_status
+from refundcli.output.terminal import Screen
+from refundcli.services.status import look
+from webhooks import ADYEN_KEY, Json, adyen, item, settle_secrets, signed
+
+LISTS = (
+    "unfinished",
+    "runs",
+    "closings",
+    "came_back",
+    "pending",
+    "elsewhere",
+    "unreviewed",
+    "losses",
+    "failed_captures",
+    "disputed",
+    "processing",
+)
+
+
+def shown(desk: Desk, *, days_later: float = 0) -> str:
+    """The screen, as a person sees it on a wide terminal."""
+
+    class Terminal:
+        def __init__(self) -> None:
+            self.text = ""
+
+        def write(self, words: str) -> int:
+            self.text += words
+            return len(words)
+
+        def flush(self) -> None: ...
+        def isatty(self) -> bool:
+            return False
+
+    stream: Any = Terminal()
+    now = datetime.now(UTC) + timedelta(days=days_later)
+    status = desk.books.read(lambda tx: look(tx, now=now, pending_days=5))
+    show_status(status, {"url": "store", "schema": "1"}, Screen(stream, width=300), zone=ZoneInfo("UTC"))
+    return str(stream.text)
+
+
+def change(desk: Desk, statement: str, **values: Any) -> None:
+    with desk.books.engine.connect() as connection:
+        connection = connection.execution_options(writes=True)
+        connection.execute(text(statement), values)
+        connection.commit()
+
+
+@pytest.fixture(autouse=True)
+def _consistent(desk: Desk) -> Iterator[None]:
+    """After every test here: the exit code, the JSON, and the screen say the same."""
+    yield
+    answer = desk("status -o json")
+    told, screen = answer.json, shown(desk)
+    assert answer.exit_code == (8 if told["needs_someone"] else 0)
+    assert told["needs_someone"] == (told["attention"] > 0)
+    assert ("All clear." in screen) != told["needs_someone"]
+    commands = [
+        each["command"] for name in LISTS for each in told[name] if isinstance(each, dict) and "command" in each
+    ]
+    commands.append(told["not_applied"]["command"])
+    if not told["needs_someone"]:
+        assert set(commands) == {None}
+        assert "refundcli " not in screen
+    assert set(told["counts"]) == set(LISTS)
+    for name in LISTS:
+        assert len(told[name]) == min(told["counts"][name]["all"], 50)
+
+
+def test_nothing_known_is_null_and_nothing_counted_is_zero(desk: Desk) -> None:
+    told = desk.json("status")
+    assert told["livemode"] is None
+    assert set(told["events"].values()) == {0}
+    for provider in ("stripe", "adyen"):
+        assert set(told["providers"][provider].values()) == {None}
+    assert "not compared with a provider yet" in shown(desk)
+
+
+def test_a_store_that_cannot_be_read_has_no_numbers_at_all(desk: Desk) -> None:
+    url, desk.environ["REFUNDCLI_STORE_URL"] = desk.url, f"sqlite:///{desk.folder / 'elsewhere.db'}"
+    answer = desk("status -o json")
+    assert (answer.exit_code, answer.out, answer.error["code"]) == (4, "", "no-store")
+    desk.environ["REFUNDCLI_STORE_URL"] = url
+
+
+def test_lists_are_cut_at_fifty_and_say_how_many_there_are(desk: Desk) -> None:
+    for number in range(53):
+        desk.paid_by_card(f"INV-{number:03}", provider="adyen", processing=True)
+    told = desk.json("status")
+    assert (len(told["processing"]), told["counts"]["processing"]["all"]) == (50, 53)
+    assert "Currently processing (53)" in shown(desk)
+    assert "… and 3 more" in shown(desk)
+
+
+def test_what_needs_someone_is_shown_first_however_many_wait(desk: Desk) -> None:
+    for number in range(52):
+        desk.paid_by_card(f"INV-{number:03}", provider="adyen")
+        desk(f"refund INV-{number:03} --full --reason other --yes")
+    assert desk.json("status")["counts"]["pending"] == {"all": 52, "need_attention": 0}
+    newest = desk.invoice("INV-051").refunds[0].id
+    change(desk, "UPDATE refund SET pending_reason = 'insufficient_funds' WHERE id = :id", id=newest)
+    told = desk.json("status", exit_code=8)
+    assert told["counts"]["pending"] == {"all": 52, "need_attention": 1}
+    assert told["pending"][0]["id"] == newest
+    assert "Accepted, not final (52, 1 to do)" in shown(desk)
+
+
+def kill_a_run(desk: Desk, rows: int = 4) -> str:
+    """A worker that is killed with one row done, and its rows still its own; the id of its run."""
+    for number in range(1, rows + 1):
+        desk.paid_by_card(f"R-{number}")
+    file = desk.folder / "refunds.csv"
+    file.write_text("\n".join(["invoice,amount,reason", *(f"R-{n},40.00,other" for n in range(1, rows + 1))]) + "\n")
+    script = (
+        "import os; from refundcli.services import run_refunds; from refundcli.cli.main import run\n"
+        "tell = run_refunds._Worker._tell\n"
+        "def die(self, item): tell(self, item); os.kill(os.getpid(), 9)\n"
+        f"run_refunds._Worker._tell = die\nrun('refund --from {file} --yes'.split())"
+    )
+    environ = {"PATH": "", "PYTHONPATH": ":".join(sys.path), "REFUNDCLI_REFUNDS_IN_FLIGHT": "1"} | desk.environ
+    killed = subprocess.run([sys.executable, "-c", script], env=environ, check=False, capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    (run,) = desk.books.read(lambda tx: tx.runs(limit=1))
+    return run.id
+
+
+def test_a_killed_run_is_listed_until_it_is_finished_also_after_resume(desk: Desk) -> None:
+    run = kill_a_run(desk)
+    (told,) = desk.json("status", exit_code=8)["runs"]
+    assert (told["id"], told["command"]) == (run, f"refundcli refund --resume {run}")
+    assert sum(told["counts"].values()) == told["rows"] == 4
+    assert all(holder["live"] is False for holder in told["held_by"])
+    desk("resume")
+    (told,) = desk.json("status", exit_code=8)["runs"]
+    assert told["id"] == run
+    assert "which is gone or was stopped" in shown(desk) or not told["held_by"]
+    assert desk(f"refund --resume {run}").exit_code == 0
+    assert desk.json("status")["runs"] == []
+
+
+def test_a_run_at_work_says_who_is_at_it_and_until_when(desk: Desk) -> None:
+    run = kill_a_run(desk)
+    desk("resume")
+    until = (datetime.now(UTC) + timedelta(minutes=2)).replace(tzinfo=None)
+    held = "UPDATE bulk_item SET state = 'taken', worker = :worker, lease_until = :until WHERE state <> 'done'"
+    change(desk, held, worker="other-desk|a-machine|4711|99", until=until)
+    told = desk.json("status")
+    (listed,) = told["runs"]
+    (holder,) = listed["held_by"]
+    assert (listed["id"], listed["next"], listed["command"]) == (run, "wait", None)
+    assert (holder["process"], holder["live"]) == ("other-desk (process 4711)", True)
+    assert holder["lease_until"]
+    assert "held by other-desk (process 4711) until" in shown(desk)
+    # Its lease ends without a word.
+    past = (datetime.now(UTC) - timedelta(minutes=1)).replace(tzinfo=None)
+    change(desk, "UPDATE bulk_item SET lease_until = :past WHERE state = 'taken'", past=past)
+    assert desk.json("status", exit_code=8)["runs"][0]["command"] == f"refundcli refund --resume {run}"
+
+
+def test_a_run_of_records_tells_no_counts_that_the_store_does_not_have(desk: Desk) -> None:
+    for number in (1, 2):
+        desk.paid_outside(f"T-{number}")
+    file = desk.folder / "marks.csv"
+    file.write_text("invoice,amount,reason\nT-1,40.00,other\nT-2,40.00,other\n")
+    run = desk.json(f"mark-refunded --from {file} --yes")["run"]
+    change(desk, "UPDATE bulk_run SET state = 'running' WHERE id = :id", id=run)
+    (told,) = desk.json("status")["runs"]
+    assert (told["next"], set(told["counts"].values()), told["rows"]) == ("wait", {None}, 2)
+    assert told["last_record_at"]
+    past = (datetime.now(UTC) - timedelta(minutes=5)).replace(tzinfo=None)
+    change(desk, "UPDATE refund SET created_at = :past", past=past)
+    (told,) = desk.json("status", exit_code=8)["runs"]
+    assert told["command"] == f"refundcli mark-refunded --resume {run}"
+    change(desk, "UPDATE bulk_run SET state = 'finished'")
+
+
+def test_a_refund_being_sent_says_by_whom(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("drop_before")
+    desk("refund INV-1 --full --reason other --yes")
+    until = (datetime.now(UTC) + timedelta(minutes=1)).replace(tzinfo=None)
+    change(desk, "UPDATE refund SET lease_owner = 'desk-2|m|311|5', lease_until = :until", until=until)
+    (told,) = desk.json("status")["unfinished"]
+    assert (told["next"], told["held_by"]["process"], told["held_by"]["live"]) == ("wait", "desk-2 (process 311)", True)
+    assert "with desk-2 (process 311) until" in shown(desk)
+    change(desk, "UPDATE refund SET lease_owner = '', lease_until = NULL")
+
+
+def ingest(desk: Desk, told: Json, *, key: str = ADYEN_KEY) -> int:
+    settle_secrets(desk)
+    file = desk.folder / "deliveries.jsonl"
+    file.write_text(adyen(signed(told, key)).kept + "\n")
+    return desk(f"events ingest {file}").exit_code
+
+
+def reported(desk: Desk, told: Json) -> None:
+    assert ingest(desk, told) == 0
+
+
+def test_a_failed_capture_is_shown_until_it_is_taken_again_or_the_invoice_is_closed(desk: Desk) -> None:
+    payment = desk.paid_by_card("INV-1", provider="adyen")
+    reported(desk, item("CAPTURE_FAILED", originalReference=payment, pspReference="CAP1"))
+    (told,) = desk.json("status")["failed_captures"]
+    assert (told["invoice"], told["reference"], told["amount"]["amount"]) == ("INV-1", "CAP1", "100.00")
+    assert "Captures that failed (1)" in shown(desk)
+    assert "not captured" in shown(desk)
+    desk.json("void INV-1 --yes")
+    assert desk.json("status")["failed_captures"] == []
+
+
+def late_failure(desk: Desk) -> Refund:
+    """A refund that Adyen failed after it was accepted, and may send again for ten days."""
+    desk.paid_by_card("INV-1", provider="adyen")
+    desk.json("refund INV-1 --full --reason other --yes")
+    (refund,) = desk.invoice("INV-1").refunds
+    failed = {"originalReference": desk.invoice("INV-1").payments[0].reference, "merchantReference": refund.id}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    reported(desk, item("REFUND_FAILED", pspReference=refund.provider_reference, eventDate=now, **failed))
+    return desk.invoice("INV-1").refunds[0]
+
+
+def test_a_hold_that_has_lapsed_reserves_nothing_any_more(desk: Desk) -> None:
+    refund = late_failure(desk)
+    assert refund.holding
+    assert desk.json("status", exit_code=8)["came_back"][0]["held"] is True
+    assert "still reserved until" in shown(desk)
+    assert desk.json("invoice show INV-1")["in_flight"]["amount"] == "100.00"
+    past = (datetime.now(UTC) - timedelta(days=1)).replace(tzinfo=None)
+    change(desk, "UPDATE refund SET hold_until = :past", past=past)
+    assert desk.json("status", exit_code=8)["came_back"][0]["held"] is False
+    assert "still reserved" not in shown(desk)
+    told = desk.json("invoice show INV-1")
+    assert (told["in_flight"]["amount"], told["refundable"]["amount"]) == ("0.00", "100.00")
+    assert told["refunds"][0]["held"] is False
+
+
+def test_an_update_that_waits_for_long_asks_to_be_applied_and_a_young_one_does_not(desk: Desk) -> None:
+    payment = desk.paid_by_card("INV-1", provider="adyen")
+    reported(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
+    change(desk, "UPDATE provider_event SET state = 'waiting'")
+    told = desk.json("status")
+    assert (told["not_applied"]["waiting"], told["not_applied"]["command"]) == (1, None)
+    past = (datetime.now(UTC) - timedelta(hours=1)).replace(tzinfo=None)
+    change(desk, "UPDATE provider_event SET received_at = :past", past=past)
+    told = desk.json("status", exit_code=8)
+    assert told["not_applied"]["command"] == "refundcli events apply"
+    assert "1 update waiting to be applied" in shown(desk)
+    assert desk("events apply").exit_code == 0
+    assert desk.json("status")["not_applied"]["waiting"] == 0
+
+
+def test_updates_about_payments_that_are_not_in_the_books_ask_for_nothing(desk: Desk) -> None:
+    reported(desk, item("REFUND", originalReference="NOBODYKNOWSTHIS1", pspReference="REF1"))
+    told = desk.json("status")
+    assert (told["events"]["unmatched"], told["not_applied"]["command"]) == (1, None)
+    assert "1 update about payments that are not in the books" in shown(desk)
+
+
+def test_how_fresh_the_data_is_and_what_was_rejected_is_said(desk: Desk) -> None:
+    payment = desk.paid_by_card("INV-1", provider="adyen")
+    desk.paid_by_card("INV-2")
+    desk.sandbox.charge("5.00 EUR")
+    reported(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
+    assert ingest(desk, item("CAPTURE", originalReference=payment, pspReference="CAP2"), key=b"forged".hex()) == 3
+    desk("reconcile")
+    told = desk.json("status")
+    adyen, stripe = told["providers"]["adyen"], told["providers"]["stripe"]
+    assert (adyen["last_reconcile"], bool(adyen["last_delivery"])) == (None, True)
+    assert (stripe["result"], stripe["differences_left"], stripe["last_delivery"]) == ("differs", 1, None)
+    assert told["refused_deliveries"] == {"forged": 1}
+    screen = shown(desk)
+    assert "Rejected deliveries: 1 (1 wrong signature)" in screen
+    assert ": 1 difference left" in screen
+    assert "no delivery received yet" in screen
+
+
+def test_status_loads_no_sdk(desk: Desk) -> None:
+    desk.paid_by_card()
+    environ = {"PATH": "", "PYTHONPATH": ":".join(sys.path)} | desk.environ
+    code = (
+        "import sys; from refundcli.cli.main import run\n"
+        "run(['status', '-o', 'json'])\n"
+        "sys.stderr.write(' '.join({'stripe', 'Adyen', 'requests', 'alembic', 'starlette'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+def test_a_comparison_stored_by_an_older_version_is_shown_by_its_time(desk: Desk, tmp_path: Path) -> None:
+    desk.books.write(lambda tx: tx.set_sync_state("reconcile:stripe", "3"))
+    told = desk.json("status")["providers"]["stripe"]
+    assert (told["result"], told["differences_left"], bool(told["last_reconcile"])) == (None, None, True)
