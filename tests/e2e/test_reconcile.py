@@ -3,16 +3,22 @@
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.providers import ProviderUnreachable
 from refundcli.providers.stripe_records import StripeRecords
+from refundcli.services import reconcile
 from refundcli.services.ports import NewPayment
 from refundcli.store.checking import findings
+from refundcli.store.errors import StoreFull
+from refundcli.store.unit_of_work import SqlBooks
 from webhooks import until
 
 
@@ -170,6 +176,28 @@ def test_a_credit_note_at_stripe_to_the_customers_balance_is_found_and_applied(d
     assert findings(desk.books) == []
 
 
+def test_what_was_applied_before_the_store_failed_is_said(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        desk.sandbox.dashboard_refund(desk.paid_by_card(f"INV-{number}"), 3000)
+    desk("reconcile --invoice INV-0")
+    monkeypatch.setattr(reconcile, "_AT_ONCE", 1)
+    write, written = SqlBooks.write, list[object]()
+
+    def fail_late(self: SqlBooks, work: Any) -> Any:
+        if written:
+            raise StoreFull("the disk is full")
+        written.append(work)
+        return write(self, work)
+
+    monkeypatch.setattr(SqlBooks, "write", fail_late)
+    answer = desk("reconcile")
+    assert answer.exit_code == 4
+    assert "Stopped: only 1 payment compared; 1 change was applied before that" in answer.err
+    assert "agree" not in answer.err
+    monkeypatch.undo()
+    assert sum(invoice.refundable.number == "70.00" for invoice in map(desk.invoice, ("INV-0", "INV-1", "INV-2"))) == 2
+
+
 def test_credit_notes_that_cannot_be_listed_are_said_not_to_be_compared(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +211,21 @@ def test_credit_notes_that_cannot_be_listed_are_said_not_to_be_compared(
     assert (told["result"], list(told["unread_lists"])) == ("incomplete", ["credit notes"])
     assert "The credit notes could not be listed, and so not compared" in desk("reconcile").err
     assert desk.json("status")["providers"]["stripe"]["result"] == "incomplete"
+
+
+def test_a_refund_that_another_process_is_sending_is_said_not_to_be_compared(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("drop_before")
+    assert desk("refund INV-1 --amount 40 --reason other --yes").exit_code == 8
+    until = (datetime.now(UTC) + timedelta(minutes=10)).replace(tzinfo=None)
+    with desk.books.engine.begin() as line:
+        held = "UPDATE refund SET lease_owner = 'other-desk|a-machine|311|5', lease_until = :until"
+        line.execute(text(held), {"until": until})
+    assert desk.json("reconcile")["being_sent"] == 1
+    assert "1 refund is being sent right now, and so not compared" in desk("reconcile").err
+    with desk.books.engine.begin() as line:
+        line.execute(text("UPDATE refund SET lease_until = NULL"))
+    assert desk.json("reconcile", exit_code=8)["being_sent"] == 0
 
 
 def test_a_payment_that_took_no_money_is_no_difference(desk: Desk) -> None:

@@ -61,7 +61,7 @@ def test_a_report_shows_how_far_it_has_come_and_what_came_back_is_acknowledged(d
         assert stage in comparing.raw
     assert "refund status" in comparing.text
 
-    assert "Something needs you" in shown(desk, "status", exit_code=8)
+    assert "1 thing needs attention" in shown(desk, "status", exit_code=8)
     assert "next: refundcli acknowledge" in " ".join(shown(desk, "invoice show INV-1").split())
     (refund,) = desk.invoice("INV-1").refunds
     knowing = at_terminal(desk, f"acknowledge {refund.id}")

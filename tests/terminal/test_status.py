@@ -22,4 +22,4 @@ def test_status_tells_how_far_an_unfinished_refund_got_and_what_to_do(desk: Desk
     told = " ".join(looking.text.split())
     assert "INV-1 40.00 EUR Stripe not confirmed since" in told
     assert left["command"] in told
-    assert "not compared with a provider yet" in told
+    assert "Stripe: not compared yet; no delivery received yet" in told

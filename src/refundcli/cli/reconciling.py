@@ -1,6 +1,8 @@
 """What `reconcile` does: asks or reads, tells every difference, and ends with how many there were."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 
 import typer
@@ -11,7 +13,7 @@ from refundcli.cli.options import Format
 from refundcli.cli.prompts import asked_for
 from refundcli.documents.adyen_report import AdyenReport
 from refundcli.documents.source import open_source
-from refundcli.domain.errors import SettingsProblem, UsageProblem
+from refundcli.domain.errors import RefundcliError, SettingsProblem, UsageProblem
 from refundcli.domain.reasons import RefundReason, parse_reason
 from refundcli.domain.statuses import Provider
 from refundcli.output import shapes
@@ -66,7 +68,8 @@ def with_provider(app: App, provider: Provider | None, invoice: str | None, sinc
                 advance=advance,
                 pending_days=app.settings.refunds.pending_days,
             )
-            done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
+            with _stopped_told(app, comparison.done):
+                done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
         _show(app, records.name.label, done, told, nothing=_no_payment(records.name.label, invoice, since))
 
 
@@ -121,10 +124,24 @@ def _compare(app: App, report: AdyenReport, provider: Provider, account: str, to
         tell=told.add,
         pending_days=app.settings.refunds.pending_days,
     )
-    with progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
-        comparison.of_report(advance)
-    with progress(app.err, "Looking for what it lacks", wanted=app.wants_progress) as advance:
-        return comparison.of_books(advance)
+    with _stopped_told(app, comparison.done):
+        with progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
+            comparison.of_report(advance)
+        with progress(app.err, "Looking for what it lacks", wanted=app.wants_progress) as advance:
+            return comparison.of_books(advance)
+
+
+@contextmanager
+def _stopped_told(app: App, done: Reconciled) -> Iterator[None]:
+    """Where the provider or the store fails in the middle, say what was compared and applied until then."""
+    try:
+        yield
+    except RefundcliError:
+        if done.compared or done.changed:
+            changes = "1 change was applied" if done.changed == 1 else f"{done.changed} changes were applied"
+            payments = "1 payment" if done.compared == 1 else f"{done.compared} payments"
+            app.note(f"Stopped: only {payments} compared; {changes} before that.")
+        raise
 
 
 def _asked(app: App, invoice: str | None) -> Provider:
@@ -158,6 +175,9 @@ def _show(app: App, label: str, done: Reconciled, told: ToldDifferences, *, noth
 
 
 def _tell_not_compared(app: App, done: Reconciled) -> None:
+    if done.being_sent:
+        refunds = "1 refund is" if done.being_sent == 1 else f"{done.being_sent} refunds are"
+        app.note(f"{refunds} being sent right now, and so not compared.")
     if done.unreadable:
         payments = "1 payment" if done.unreadable == 1 else f"{done.unreadable} payments"
         app.err.say(("! ", DOUBT), f"{payments} could not be read, and so not compared: look at the provider.")

@@ -20,7 +20,7 @@ def status(ctx: typer.Context, output: Output = None) -> None:
     Exit code 0 when nothing needs attention, 8 when something does.
     """
     from refundcli.cli.exit_codes import ExitCode
-    from refundcli.output.status_screen import STATUS_COLUMNS, show_status, status_rows, status_shape
+    from refundcli.output.status_screen import STATUS_COLUMNS, headline, show_status, status_rows, status_shape
     from refundcli.services.status import look
 
     me: App = ctx.obj
@@ -33,5 +33,6 @@ def status(ctx: typer.Context, output: Output = None) -> None:
         me.show_object(status_shape(found, store))
     else:
         me.show_rows(STATUS_COLUMNS, status_rows(found), text_columns=STATUS_COLUMNS)
+        me.note(headline(found))
     if found.needs_someone:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)

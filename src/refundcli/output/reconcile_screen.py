@@ -93,6 +93,7 @@ def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
         "result": done.result,
         "left": done.left,
         "not_in_books": done.not_in_books,
+        "being_sent": done.being_sent,
         "unread_lists": done.unread_lists,
         "unreadable": done.unreadable,
         "unreviewed": done.unreviewed,

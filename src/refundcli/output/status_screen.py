@@ -59,7 +59,7 @@ _APPLY = "refundcli events apply"
 
 
 def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zone: ZoneInfo) -> None:
-    _headline(status, screen)
+    screen.say(("! ", DOUBT) if status.needs_someone else ("✓ ", GOOD), headline(status))
     _section("Unreviewed provider updates: each blocks refunds of its payment", status.unreviewed, screen, _update)
     _section("Losses: more was refunded or lost to disputes than was captured", status.losses, screen, _loss)
     _section("Unfinished refunds", status.unfinished, screen, lambda each: _refund(each, zone))
@@ -81,13 +81,10 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
         screen.say((f"{account.provider.label} account {account.account}", QUIET))
 
 
-def _headline(status: Status, screen: Screen) -> None:
+def headline(status: Status) -> str:
     if not status.needs_someone:
-        screen.say(("✓ ", GOOD), "All clear.")
-    elif status.attention == 1:
-        screen.say(("! ", DOUBT), "1 thing needs attention.")
-    else:
-        screen.say(("! ", DOUBT), f"{status.attention} things need attention.")
+        return "All clear."
+    return "1 thing needs attention." if status.attention == 1 else f"{status.attention} things need attention."
 
 
 def _section(title: str, listed: Listed[Any], screen: Screen, entry: Any) -> None:

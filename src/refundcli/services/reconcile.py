@@ -34,9 +34,10 @@ Advance = Callable[[int], None]
 class Reconciled:
     """The outcome of a comparison: `by_kind` and `money` of the differences, `repaired` of those that were applied.
 
-    `compared` counts payments of the books. `not_in_books` counts lines of a report about none of them (R15). What
-    could not be compared: `unreadable` payments, `unreviewed` provider updates, `unconfirmed` refunds, whose outcome is
-    unknown or which have been pending for too long, and `unread_lists`, what the provider did not list, by why.
+    `compared` counts payments of the books. `not_in_books` counts lines of a report about none of them, `being_sent`
+    the refunds that a living process is sending now (R15). What could not be compared: `unreadable` payments,
+    `unreviewed` provider updates, `unconfirmed` refunds, whose outcome is unknown or which have been pending for too
+    long, and `unread_lists`, what the provider did not list, by why.
     """
 
     compared: int = 0
@@ -48,6 +49,7 @@ class Reconciled:
     unreviewed: int = 0
     unconfirmed: int = 0
     not_in_books: int = 0
+    being_sent: int = 0
     unread_lists: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -71,6 +73,10 @@ class Reconciled:
     @property
     def differences(self) -> int:
         return self.by_kind.total()
+
+    def count_unsettled(self, refunds: Sequence[Refund], *, now: datetime, overdue: datetime) -> None:
+        self.unconfirmed = sum(is_unconfirmed(each, now, overdue) for each in refunds)
+        self.being_sent = sum(is_being_sent(each, now) for each in refunds)
 
     def add(self, difference: Difference, *, repaired: bool) -> None:
         self.by_kind[difference.kind] += 1
@@ -97,7 +103,7 @@ class _KeptInvoices:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One comparison under way: whom it asks, what it writes with, and whom it tells of each difference."""
+    """One comparison under way: whom it asks, what it writes with, whom it tells of each difference, and the result."""
 
     books: Books
     records: ProviderRecords
@@ -106,10 +112,11 @@ class Comparison:
     tell: Tell
     advance: Advance = lambda count: None
     pending_days: int = PENDING_DAYS
+    done: Reconciled = field(default_factory=Reconciled)
 
     def of_invoice(self, number: str) -> Reconciled:
         """One invoice, payment by payment. Raises InvoiceNotFound, ProviderUnreachable."""
-        done = Reconciled()
+        done = self.done
         invoice = self.books.read(lambda tx: invoice_named(tx, number))
         for payment in invoice.payments:
             if payment.provider is self.records.name and payment.reference:
@@ -118,15 +125,15 @@ class Comparison:
         now = self.books.read(lambda tx: invoice_named(tx, number))
         done.unreviewed = sum(each.needs_a_person for payment in now.payments for each in payment.unreviewed)
         overdue = self.clock.now() - timedelta(days=self.pending_days)
-        done.unconfirmed = sum(is_unconfirmed(each, self.clock.now(), overdue) for each in now.refunds)
+        done.count_unsettled(now.refunds, now=self.clock.now(), overdue=overdue)
         return done
 
     def of_everything(self, *, since: date | None) -> Reconciled:
         """Every payment made since then, here and there, and all credit notes to customers' balances.
 
-        Raises ProviderUnreachable; what was compared stays done.
+        Raises ProviderUnreachable; what was compared stays done, and is counted in `done`.
         """
-        done, seen, kept = Reconciled(), set[str](), _KeptInvoices()
+        done, seen, kept = self.done, set[str](), _KeptInvoices()
         for chunk in chunked(self.records.payments(since=since), _AT_ONCE):
             seen.update(each for truth in chunk for each in truth.references)
             self._take_in(done, [each for each in chunk if isinstance(each, PaymentTruth)])
@@ -138,7 +145,7 @@ class Comparison:
         if kept.exist:
             self._compare_credits(done, kept)
         done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
-        done.unconfirmed = unconfirmed(self.books, self.records.name, now=self.clock.now(), days=self.pending_days)
+        count_unsettled(done, self.books, self.records.name, now=self.clock.now(), days=self.pending_days)
         self.books.write(
             lambda tx: record_comparison(
                 tx,
@@ -265,12 +272,12 @@ class Comparison:
                         yield invoice, payment
 
 
-def unconfirmed(books: Books, provider: Provider, *, now: datetime, days: int) -> int:
-    """How many of the provider's refunds have no outcome to compare (R15); after `days` a pending one is overdue."""
+def count_unsettled(done: Reconciled, books: Books, provider: Provider, *, now: datetime, days: int) -> None:
+    """Count the provider's refunds that have no outcome to compare (R15); after `days` a pending one is overdue."""
     states = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
     refunds = books.read(lambda tx: tx.refunds_in(*states))
-    overdue = now - timedelta(days=days)
-    return sum(is_unconfirmed(refund, now, overdue) for refund in refunds if refund.provider is provider)
+    theirs = [refund for refund in refunds if refund.provider is provider]
+    done.count_unsettled(theirs, now=now, overdue=now - timedelta(days=days))
 
 
 def is_unconfirmed(refund: Refund, now: datetime, overdue: datetime) -> bool:
@@ -280,6 +287,11 @@ def is_unconfirmed(refund: Refund, now: datetime, overdue: datetime) -> bool:
     if refund.state is RefundState.AWAITING_APPROVAL:
         return True
     return bool(refund.state.unfinished and refund.sending and not is_live(refund.sending, now))
+
+
+def is_being_sent(refund: Refund, now: datetime) -> bool:
+    """Is a living process sending it? Then its outcome is a matter of seconds."""
+    return bool(refund.state.unfinished and refund.sending and is_live(refund.sending, now))
 
 
 def _unknown_payment(truth: PaymentTruth) -> Difference:

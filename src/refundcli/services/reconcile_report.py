@@ -28,7 +28,7 @@ from refundcli.services.provider_news import (
     RefundNews,
     Update,
 )
-from refundcli.services.reconcile import PENDING_DAYS, Advance, Reconciled, Tell, unconfirmed
+from refundcli.services.reconcile import PENDING_DAYS, Advance, Reconciled, Tell, count_unsettled
 from refundcli.services.reports import Report, ReportRow, RowPart
 from refundcli.services.vocabulary import CaptureChange, Effect
 
@@ -85,7 +85,7 @@ class ReportComparison:
             at = ("", self.account, "report", self.account, found)
             self._told(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
         self.done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
-        self.done.unconfirmed = unconfirmed(self.books, self.provider, now=self.clock.now(), days=self.pending_days)
+        count_unsettled(self.done, self.books, self.provider, now=self.clock.now(), days=self.pending_days)
         if self.report.rows:
             done = self.done
             self.books.write(
