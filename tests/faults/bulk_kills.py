@@ -273,7 +273,7 @@ class Siege:
                 patch.object(run_refunds._Worker, "_claim", _die).start()
             if self.sleepy:
                 _have_short_leases()
-                patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
+                patch.object(bootstrap, "books_clock", lambda services: ShiftedClock(ahead)).start()
             return run(arguments)
 
         return Command(forked(work), tuple(arguments), self.folder)

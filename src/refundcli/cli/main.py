@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +39,32 @@ COMMANDS = {
 }
 
 
+# Commands that only look: they leave the store as it is, also one that should be upgraded.
+LOOKS = frozenset(
+    (
+        "invoice list",
+        "invoice show",
+        "invoice history",
+        "status",
+        "events list",
+        "events show",
+        "credit-notes list",
+        "credit-notes show",
+        "store check",
+        "store backup",
+        "config",
+        "sandbox",
+    )
+)
+
+
+def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:
+    """Run a command, or a group of them; the app knows before whether it may change the store."""
+    path = ctx.command_path.partition(" ")[2]
+    ctx.obj.only_looks = path in LOOKS or bool(ctx.params.get("dry_run"))
+    return invoke(ctx)
+
+
 class LazyGroup(TyperGroup):
     """Commands by name; each is loaded when it is asked for."""
 
@@ -54,6 +81,8 @@ class LazyGroup(TyperGroup):
             return TyperCommand(cmd_name, help=summary)
         command = typer.main.get_command(import_module(module).app)
         command.name = cmd_name
+        for each in (command, *getattr(command, "commands", {}).values()):
+            each.invoke = partial(_begin, each.invoke)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -110,6 +139,7 @@ def root(
     ctx.obj = App(
         config=config, store=store, format=output, no_input=no_input, quiet=quiet, verbose=verbose, debug=debug
     )
+    ctx.call_on_close(ctx.obj.close)
 
 
 def run(args: Sequence[str] | None = None) -> int:

@@ -98,21 +98,25 @@ def _begun(connection: Connection, *, last_try: bool) -> bool:
 
 
 def _postgres_engine(url: URL) -> Engine:
+    """Fit for PgBouncer in transaction mode: no prepared statements, and nothing that a session would have to keep."""
     try:
         engine = create_engine(
-            url.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_size=2, pool_pre_ping=True
+            url.set(drivername="postgresql+psycopg"),
+            hide_parameters=True,
+            pool_size=2,
+            pool_pre_ping=True,
+            connect_args={"prepare_threshold": None},
         )
     except ModuleNotFoundError as missing:
         raise DriverMissing from missing
-    event.listen(engine, "connect", _prepare_postgres)
+    event.listen(engine, "begin", _begin_postgres)
     return engine
 
 
-def _prepare_postgres(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    # A commit that is told must outlive a power cut, whatever the server's default.
-    cursor.execute("SET synchronous_commit = on")
-    cursor.execute("SET TIME ZONE 'UTC'")
-    cursor.execute("SET lock_timeout = '30s'")
-    connection.commit()
-    cursor.close()
+def _begin_postgres(connection: Connection) -> None:
+    # A commit that is reported must outlive a power cut, whatever the server's default.
+    connection.exec_driver_sql(
+        "SET LOCAL synchronous_commit = on;"
+        "SET LOCAL TIME ZONE 'UTC';"
+        f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_SECONDS}s'"
+    )

@@ -1,8 +1,10 @@
 """What can be wrong with a store, and what to do about it."""
 
+from datetime import datetime
 from pathlib import Path
 
 from refundcli.domain.errors import OutcomeUnknown, SettingsProblem, UsageProblem
+from refundcli.services.ports import BooksUnavailable
 
 
 class NoStore(SettingsProblem):
@@ -57,6 +59,21 @@ class NumberTaken(SettingsProblem):
         )
 
 
+class WrongClock(SettingsProblem):
+    """Raised before a number, a date or a lease is given, never where a provider's answer is recorded."""
+
+    code = "wrong-clock"
+
+    def __init__(self, now: datetime, newest: datetime, *, is_database: bool) -> None:
+        whose = "The database's clock" if is_database else "This machine's clock"
+        super().__init__(
+            f"{whose} says {now:%Y-%m-%d %H:%M} UTC, but the newest entry in the books is from "
+            f"{newest:%Y-%m-%d %H:%M} UTC. Nothing was sent or changed.",
+            hint="Set the clock right. If it is right:   refundcli store clock --accept",
+            context={"clock": now.isoformat(), "newest_entry": newest.isoformat()},
+        )
+
+
 class NoBackupHere(UsageProblem):
     code = "no-backup-here"
 
@@ -95,7 +112,20 @@ class StoreAddress(SettingsProblem):
         )
 
 
-class StoreBusy(SettingsProblem):
+class StructureNotChecked(OutcomeUnknown):
+    """SQLite's own check of the file found no time between writers."""
+
+    code = "store-not-checked"
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            "SQLite's own check of the file could not be completed: others were writing all the time.",
+            hint="Everything else was checked and agrees. When they are done: refundcli store check",
+            context={"table": table},
+        )
+
+
+class StoreBusy(BooksUnavailable):
     code = "store-busy"
 
     def __init__(self) -> None:
@@ -148,8 +178,10 @@ class StoreCorrupt(StoreUnusable):
         self.hint = "Stop using it, keep a copy of the file, and restore the last good backup."
 
 
-class StoreUnreachable(StoreUnusable):
+class StoreUnreachable(StoreUnusable, BooksUnavailable):
     code = "store-unreachable"
+    # A server that restarts is back by then.
+    passes_within = 60.0
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
