@@ -114,10 +114,9 @@ class Services:
             migrate.refuse_missing(books.engine)
             return migrate.upgrade(books.engine, at=self.clock.now(), timezone=books.timezone, operator=books.operator)
 
-    def pin_timezone(self, timezone: str) -> str:
+    def pin_timezone(self, timezone: str) -> None:
         """Keep the books in this zone from now on; dates that are stored stay as they are."""
         self.books.write(lambda tx: tx.pin_timezone(timezone))
-        return str(self.books.zone)
 
     def describe_store(self) -> dict[str, Any]:
         """Where the books are, their schema and time zone, without a password.

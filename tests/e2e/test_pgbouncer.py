@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not inst
 def pgbouncer(postgres: Any) -> Iterator[int]:
     """Its port. Two server connections for each database, so that commands get each other's."""
     server = urlsplit(postgres.get_uri("postgres"))
-    host = parse_qs(server.query).get("host", [server.hostname])[0]
+    host = parse_qs(server.query)["host"][0]
     folder, port = Path(tempfile.mkdtemp(prefix="refundcli-pgb-")), _free_port()
     settings = folder / "pgbouncer.ini"
     settings.write_text(
@@ -40,10 +40,10 @@ def pgbouncer(postgres: Any) -> Iterator[int]:
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
         "pool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 100\nserver_reset_query_always = 0\n"
     )
-    # It refuses to run as root.
-    as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    # It refuses to run as root; whose the server's socket is may reach it.
+    as_user = ["-u", Path(host).owner()] if os.geteuid() == 0 else []
     if as_user:
-        shutil.chown(folder, "nobody")
+        shutil.chown(folder, Path(host).owner())
     said = (folder / "said").open("w")
     assert PGBOUNCER
     running = subprocess.Popen([PGBOUNCER, *as_user, str(settings)], stdout=said, stderr=subprocess.STDOUT)

@@ -69,7 +69,9 @@ def upgrade(
     if timezone:
         me.services.timezone = checked("--timezone", checks.timezone, timezone)
     done = me.services.upgrade_store()
-    zone = me.services.pin_timezone(timezone) if timezone else str(me.services.books.zone)
+    if timezone:
+        me.services.pin_timezone(timezone)
+    zone = timezone or str(me.services.books.zone)
     before, after = done.before, done.after
     words = f"Schema {before or 'none'} → {after}." if before != after else f"The store has schema {after} already."
     shape: dict[str, object] = {"before": before or None, "after": after, "timezone": zone}
