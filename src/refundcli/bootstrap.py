@@ -60,6 +60,7 @@ class Services:
     tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
     tell_upgraded: "Callable[[Upgraded], None]" = field(default=lambda upgraded: None)
     upgrades: bool = False
+    command: str = ""
     # For a store that is made or upgraded now; by default the operator's.
     timezone: str = ""
 
@@ -84,7 +85,7 @@ class Services:
     def _engine(self) -> "Engine":
         from refundcli.store.engine import store_engine
 
-        return store_engine(self.settings.store.url)
+        return store_engine(self.settings.store.url, self.command)
 
     def close(self) -> None:
         """Close the connections to the store."""
@@ -104,15 +105,17 @@ class Services:
             tell_upgraded=self.tell_upgraded,
         )
 
-    def upgrade_store(self) -> "Upgraded":
-        """What it did. Raises StoreNewer, NotAStore, NoStore."""
+    def upgrade_store(self, *, force: bool = False) -> "Upgraded":
+        """What it did. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
         from refundcli.store import migrate
         from refundcli.store.troubles import troubles_told
 
         books = self.books
         with troubles_told(migrate.shown_url(books.engine)):
             migrate.refuse_missing(books.engine)
-            return migrate.upgrade(books.engine, at=self.clock.now(), timezone=books.timezone, operator=books.operator)
+            return migrate.upgrade(
+                books.engine, at=self.clock.now(), timezone=books.timezone, operator=books.operator, force=force
+            )
 
     def pin_timezone(self, timezone: str) -> None:
         """Keep the books in this zone from now on; dates that are stored stay as they are."""

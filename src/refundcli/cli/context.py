@@ -53,6 +53,7 @@ class App:
     debug: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     # Known once the command is.
+    command: str = ""
     only_looks: bool = True
 
     @cached_property
@@ -84,6 +85,7 @@ class App:
             tell_skew=self._tell_skew,
             tell_upgraded=self._tell_upgraded,
             upgrades=not self.only_looks,
+            command=self.command,
         )
 
     def close(self) -> None:

@@ -60,7 +60,7 @@ LOOKS = frozenset(
 
 def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:
     """Run a command, or a group of them; the app knows before whether it may change the store."""
-    path = ctx.command_path.partition(" ")[2]
+    path = ctx.obj.command = ctx.command_path.partition(" ")[2]
     ctx.obj.only_looks = path in LOOKS or bool(ctx.params.get("dry_run"))
     return invoke(ctx)
 

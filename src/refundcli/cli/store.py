@@ -57,6 +57,9 @@ def upgrade(
     timezone: Annotated[
         str, typer.Option("--timezone", metavar="ZONE", help="Where the books' days begin and end, from now on.")
     ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="PostgreSQL: upgrade although older programs seem to be at work.")
+    ] = False,
     output: Output = None,
 ) -> None:
     """Upgrade the store to this version's schema. A SQLite store is backed up beside itself first.
@@ -68,7 +71,7 @@ def upgrade(
     me: App = ctx.obj
     if timezone:
         me.services.timezone = checked("--timezone", checks.timezone, timezone)
-    done = me.services.upgrade_store()
+    done = me.services.upgrade_store(force=force)
     if timezone:
         me.services.pin_timezone(timezone)
     zone = timezone or str(me.services.books.zone)

@@ -1,5 +1,6 @@
 """What can be wrong with a store, and what to do about it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -44,6 +45,19 @@ class StoreOlder(SettingsProblem):
         super().__init__(
             f"The store has schema {found}; this program needs {known}.",
             hint="refundcli store upgrade   (tell your colleagues first: they need this version too)",
+        )
+
+
+class StoreInUse(SettingsProblem):
+    """An older program is at work on a store that is to be upgraded."""
+
+    code = "store-in-use"
+
+    def __init__(self, users: Sequence[str]) -> None:
+        super().__init__(
+            f"The store is in use and was not upgraded: {'; '.join(users)}.",
+            hint="Stop them first. If they are gone already:   refundcli store upgrade --force",
+            context={"users": list(users)},
         )
 
 

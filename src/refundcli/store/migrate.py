@@ -11,13 +11,15 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from refundcli.store.engine import APPLICATION_ID, make_private, sqlite_path
+from refundcli.services.leases import is_gone
+from refundcli.store.engine import APPLICATION_ID, make_private, program_name, sqlite_path
 from refundcli.store.errors import (
     BackupExists,
     BackupFailed,
     NoBackupHere,
     NoStore,
     NotAStore,
+    StoreInUse,
     StoreNewer,
     StoreOlder,
 )
@@ -75,11 +77,14 @@ def refuse_other_schema(found: str, *, is_older_allowed: bool = False) -> None:
         raise StoreOlder(found, HEAD)
 
 
-def upgrade(engine: Engine, *, at: datetime, timezone: str = "UTC", operator: str = "") -> Upgraded:
+def upgrade(
+    engine: Engine, *, at: datetime, timezone: str = "UTC", operator: str = "", force: bool = False
+) -> Upgraded:
     """Run the migrations that are missing, in one transaction; an older SQLite file is copied beside it first.
 
     Of two processes that begin it at once, the second waits, and finds it done. `timezone` is pinned as the zone of the
-    books' days where the store has none yet.
+    books' days where the store has none yet. Raises StoreInUse on PostgreSQL while older programs are at work, unless
+    `force`; on SQLite they find the store upgraded at their next transaction.
     """
     with engine.connect() as connection:
         connection = connection.execution_options(writes=True)
@@ -89,6 +94,8 @@ def upgrade(engine: Engine, *, at: datetime, timezone: str = "UTC", operator: st
             refuse_other_schema(found, is_older_allowed=True)
             if found == HEAD:
                 return Upgraded(found, HEAD)
+            if found and connection.dialect.name == "postgresql" and not force:
+                _refuse_users(connection, at)
             path = sqlite_path(engine)
             copy = _copy_of_older(path, found, at) if path and found else None
             _run_alembic(connection)
@@ -105,6 +112,35 @@ def _lock_out_writers(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         if "counter" in inspect(connection).get_table_names():
             connection.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
+
+
+def _refuse_users(connection: Connection, at: datetime) -> None:
+    """Raises StoreInUse for programs that are connected, and for runs and refunds that somebody holds a lease of."""
+    users = []
+    for name, address in connection.execute(text(_CONNECTED)):
+        if not name.startswith(program_name()):
+            users.append(f"{name or 'an unnamed program'} (from {address or 'this machine'})")
+    tables = inspect(connection).get_table_names()
+    for table, leased in _LEASED.items():
+        if table in tables:
+            found = connection.execute(text(leased), {"at": at}).all()
+            users += [f"{what} ({owner})" for what, owner in found if not is_gone(owner)]
+    if users:
+        raise StoreInUse(users)
+
+
+# Programs before schema 0008 had no name.
+_CONNECTED = (
+    "SELECT application_name, client_addr FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    " AND (application_name LIKE 'refundcli %' OR application_name = '' AND usename = current_user)"
+    " ORDER BY backend_start"
+)
+_LEASED = {
+    "bulk_item": "SELECT DISTINCT 'run ' || run_id, worker FROM bulk_item WHERE state = 'taken' AND lease_until > :at",
+    "refund": "SELECT 'refund ' || id, lease_owner FROM refund WHERE state = 'submitted' AND lease_until > :at",
+    "closing": "SELECT 'closing ' || id, lease_owner FROM closing WHERE state = 'submitted' AND lease_until > :at",
+}
 
 
 def _copy_of_older(path: Path, found: str, at: datetime) -> Path:
