@@ -33,7 +33,7 @@ COMMANDS = {
     "events": ("refundcli.cli.events", "Receive and inspect provider webhooks."),
     "acknowledge": ("refundcli.cli.acknowledge", "Acknowledge a refund that failed late, or a loss."),
     "credit-notes": ("refundcli.cli.credit_notes", "List and show credit notes."),
-    "store": ("refundcli.cli.store", "Upgrade, back up and check the store."),
+    "store": ("refundcli.cli.store", "Upgrade, back up and check the store; its clock and number format."),
     "config": ("refundcli.cli.config", "Show the settings and where each comes from."),
     "sandbox": ("refundcli.cli.sandbox", "Practise with stand-ins for Stripe and Adyen."),
 }

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from refundcli.cli.context import App
 
 app = typer.Typer(
-    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Upgrade, back up and check the store."
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Upgrade, back up and check the store; its clock and number format.",
 )
 
 
