@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import bulk_records, importing, lists, provider_runs, reconcile, second_terminal, startup
+from benchmarks import bulk_records, checking, importing, lists, provider_runs, reconcile, second_terminal, startup
 from benchmarks.figures import Figure, Scale, table
 
 from refundcli import __version__
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "importing": importing.figures,
     "bulk_records": bulk_records.figures,
     "second_terminal": second_terminal.figures,
+    "checking": checking.figures,
     "provider_runs": provider_runs.figures,
     "reconcile": reconcile.figures,
 }

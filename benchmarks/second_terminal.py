@@ -46,18 +46,18 @@ def measure(rows: int) -> Measured:
         fill(url, 1)
         make_file(folder / "transfers.csv", rows)
         desk = desk_of(folder, url, sandbox, 1, 0)
-        alone = [_refund(desk, folder) for _ in range(ALONE)]
+        alone = [refund_once(desk, folder) for _ in range(ALONE)]
         beside = []
         with ThreadPoolExecutor(1) as terminal:
             records = terminal.submit(run, RECORDS, environ(folder), folder)
             while not records.done():
-                beside.append(_refund(desk, folder))
+                beside.append(refund_once(desk, folder))
                 time.sleep(0.5)
             records.result()
         return Measured(alone, beside)
 
 
-def _refund(desk: Mapping[str, str], folder: Path) -> float:
+def refund_once(desk: Mapping[str, str], folder: Path) -> float:
     began = time.perf_counter()
     subprocess.run(REFUND, env=desk, cwd=folder, check=True, capture_output=True)
     return time.perf_counter() - began

@@ -13,7 +13,7 @@ from hypothesis import settings
 from sqlalchemy import create_engine, text
 
 from compiled import share_compiled_statements
-from desk import MERCHANT, Desk
+from desk import MERCHANT, ZONE, Desk
 from memory import use_memory_for_temporary_files
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.engine import store_engine
@@ -40,7 +40,7 @@ def _quiet_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "store.db"
-    ensure_schema(store_engine(f"sqlite:///{path}"), at=datetime.now(UTC), writing=True)
+    ensure_schema(store_engine(f"sqlite:///{path}"), at=datetime.now(UTC), writing=True, timezone=ZONE)
     return path
 
 
@@ -54,7 +54,7 @@ def postgres() -> Iterator[Any]:
     server = get_server(folder / "data", cleanup_mode="delete")
     server.psql("CREATE DATABASE template_store;")
     engine = store_engine(server.get_uri("template_store"))
-    ensure_schema(engine, at=datetime.now(UTC), writing=True)
+    ensure_schema(engine, at=datetime.now(UTC), writing=True, timezone=ZONE)
     engine.dispose()
     yield server
     server.cleanup()

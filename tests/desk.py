@@ -26,6 +26,7 @@ from refundcli.store.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks
 
 MERCHANT = "Shop"
+ZONE = "Europe/Stockholm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Desk:
         self.environ = {
             "REFUNDCLI_STORE_URL": self.url,
             "REFUNDCLI_OPERATOR_NAME": self.operator,
-            "REFUNDCLI_OPERATOR_TIMEZONE": "Europe/Stockholm",
+            "REFUNDCLI_OPERATOR_TIMEZONE": ZONE,
             "REFUNDCLI_STRIPE_API_KEY": "env:STRIPE_API_KEY",
             "REFUNDCLI_STRIPE_API_BASE": self.sandbox.url,
             "REFUNDCLI_ADYEN_API_KEY": "env:ADYEN_API_KEY",

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import timedelta, tzinfo
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
-from refundcli.services.clock import SystemClock
+from refundcli.services.clock import BooksClock, SystemClock
 from refundcli.settings import Settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from refundcli.domain.closing import Closing
     from refundcli.domain.invoice import Invoice
     from refundcli.services.ports import (
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     )
     from refundcli.services.rate_limit import Pace
     from refundcli.services.sending import SendingPolicy
+    from refundcli.store.database_time import DatabaseTime
+    from refundcli.store.migrate import Upgraded
     from refundcli.store.unit_of_work import SqlBooks
 
 
@@ -52,37 +57,84 @@ class Services:
     tell_held: Callable[[], None] = field(default=lambda: None)
     tell_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda asked: None)
     dry_run: bool = False
+    tell_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda asked, reference: None)
+    tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
+    tell_upgraded: "Callable[[Upgraded], None]" = field(default=lambda upgraded: None)
+    upgrades: bool = False
+    command: str = ""
+    # For a store that is made or upgraded now; by default the operator's.
+    timezone: str = ""
 
     @cached_property
     def clock(self) -> "Clock":
+        return books_clock(self)
+
+    @cached_property
+    def machine_clock(self) -> "Clock":
         return SystemClock(self.settings.operator.zone)
 
     @cached_property
-    def books(self) -> "SqlBooks":
+    def database_time(self) -> "DatabaseTime | None":
+        """The clock that all machines at a PostgreSQL store share; None for SQLite, which is on this machine."""
+        if self._engine.dialect.name == "sqlite":
+            return None
+        from refundcli.store.database_time import DatabaseTime
+
+        return DatabaseTime(self._engine, self.machine_clock, self.tell_skew)
+
+    @cached_property
+    def _engine(self) -> "Engine":
         from refundcli.store.engine import store_engine
+
+        return store_engine(self.settings.store.url, self.command)
+
+    def close(self) -> None:
+        """Close the connections to the store."""
+        if "_engine" in self.__dict__:
+            self._engine.dispose()
+
+    @cached_property
+    def books(self) -> "SqlBooks":
         from refundcli.store.unit_of_work import SqlBooks
 
         return SqlBooks(
-            store_engine(self.settings.store.url), self.clock, self.settings.operator.name, read_only=self.dry_run
+            self._engine,
+            self.clock,
+            self.settings.operator.name,
+            timezone=self.timezone or self.settings.operator.timezone,
+            upgrades=self.upgrades,
+            tell_upgraded=self.tell_upgraded,
+            read_only=self.dry_run,
         )
 
-    def upgrade_store(self) -> tuple[str, str]:
-        """The schema before and after. Raises StoreNewer, NotAStore, NoStore."""
+    def upgrade_store(self, *, force: bool = False) -> "Upgraded":
+        """What it did. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
         from refundcli.store import migrate
         from refundcli.store.troubles import troubles_told
 
-        engine = self.books.engine
-        with troubles_told(migrate.shown_url(engine)):
-            migrate.refuse_missing(engine)
-            before = migrate.schema_of(engine)
-            migrate.upgrade(engine, at=self.clock.now())
-            return before, migrate.schema_of(engine)
+        books = self.books
+        with troubles_told(migrate.shown_url(books.engine)):
+            migrate.refuse_missing(books.engine)
+            return migrate.upgrade(
+                books.engine, at=self.clock.now(), timezone=books.timezone, operator=books.operator, force=force
+            )
 
-    def describe_store(self) -> dict[str, str]:
-        """Where the books are and their schema, without a password."""
+    def pin_timezone(self, timezone: str) -> None:
+        """Keep the books in this zone from now on; dates that are stored stay as they are."""
+        self.books.write(lambda tx: tx.pin_timezone(timezone))
+
+    def describe_store(self) -> dict[str, Any]:
+        """Where the books are, their schema and time zone, without a password.
+
+        `clock_skew_seconds`: how far this machine's clock is ahead of the database's; absent on SQLite.
+        """
         from refundcli.store import migrate
 
-        return {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
+        told: dict[str, Any] = {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
+        told["timezone"] = str(self.books.zone)
+        if self.database_time:
+            told["clock_skew_seconds"] = round(self.database_time.skew().total_seconds())
+        return told
 
     def back_up_store(self, target: Path | None) -> Path:
         """The copy's path. Raises NoStore, NoBackupHere, BackupExists, BackupFailed."""
@@ -100,7 +152,9 @@ class Services:
 
     @cached_property
     def providers(self) -> "ConnectedProviders":
-        return ConnectedProviders(self.settings, self.environ, self.books, dry_run=self.dry_run)
+        return ConnectedProviders(
+            self.settings, self.environ, self.books, zone=lambda: self.books.zone, dry_run=self.dry_run
+        )
 
     def delivery_readers(self, *, any_age: bool) -> "Callable[[Provider], DeliveryReader]":
         """What verifies each provider's deliveries. `any_age`: accept old signatures, as of saved deliveries."""
@@ -167,8 +221,15 @@ class Services:
             number_format=self.settings.credit_notes.number_format,
             tell_held=self.tell_held,
             tell_waiting=self.tell_waiting,
+            tell_unwritten=self.tell_unwritten,
             upkeep=self.apply_waiting,
         )
+
+
+def books_clock(services: Services) -> "Clock":
+    """The time of the books and of leases: on PostgreSQL the database's, whatever the machine's clock says."""
+    time = services.database_time or services.machine_clock.now
+    return BooksClock(time, lambda: services.books.zone)
 
 
 _R = TypeVar("_R")
@@ -201,9 +262,16 @@ class ConnectedProviders:
     """
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], books: "Books", *, dry_run: bool = False
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        books: "Books",
+        *,
+        zone: Callable[[], tzinfo],
+        dry_run: bool = False,
     ) -> None:
-        self._settings, self._environ, self._books, self._dry_run = settings, environ, books, dry_run
+        self._settings, self._environ, self._books = settings, environ, books
+        self._zone, self._dry_run = zone, dry_run
         self.accounts = AccountsInBooks(books, dry_run=dry_run)
         self._made: dict[Provider, PaymentProvider] = {}
         self._asked: dict[Provider, ProviderRecords] = {}
@@ -228,7 +296,7 @@ class ConnectedProviders:
         """What the provider keeps. Raises SettingsProblem, and where it cannot be asked, CannotBeAsked."""
         from refundcli.providers.registry import records
 
-        return self._once(self._asked, provider, records)
+        return self._once(self._asked, provider, partial(records, zone=self._zone()))
 
     def closer(self, provider: Provider) -> "InvoiceCloser":
         """Who closes the provider's invoices. Raises as `records`."""

@@ -257,7 +257,8 @@ def error_kinds() -> list[type[RefundcliError]]:
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
-        if kind.__module__.startswith("refundcli."):
+        # One may be of two kinds.
+        if kind.__module__.startswith("refundcli.") and kind not in found:
             found.append(kind)
     return found
 

@@ -68,7 +68,8 @@ _LONGEST_SECONDS = 300
 # Longer than any lease of a worker that is put to sleep, and less than others wait for the store.
 _ASLEEP_SECONDS = 5.0
 _LONGEST_SENTENCE = 500
-_CLOCKS = (timedelta(0), timedelta(minutes=10), timedelta(minutes=-10))
+# Less apart than the books take for a wrong clock.
+_CLOCKS = (timedelta(0), timedelta(minutes=4), timedelta(minutes=-4))
 # So often a worker is killed between reserving and claiming, and so many updates come then.
 _MEDDLES, _MEDDLINGS = 0.3, 2
 _ACCEPTED = ("pending", "succeeded", "recorded")
@@ -273,7 +274,7 @@ class Siege:
                 patch.object(run_refunds._Worker, "_claim", _die).start()
             if self.sleepy:
                 _have_short_leases()
-                patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
+                patch.object(bootstrap, "books_clock", lambda services: ShiftedClock(ahead)).start()
             return run(arguments)
 
         return Command(forked(work), tuple(arguments), self.folder)

@@ -150,7 +150,7 @@ def start(
     def work() -> int:
         become_an_operator(folder, environ)
         if ahead:
-            patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
+            patch.object(bootstrap, "books_clock", lambda services: ShiftedClock(ahead)).start()
         if host:
             patch.object(socket, "gethostname", lambda: host).start()
         install(Saboteur(faults, _noting(folder)))

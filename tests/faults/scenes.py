@@ -61,7 +61,7 @@ class Scene:
         self.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
         self.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
         self.desk.environ["REFUNDCLI_CREDIT_NOTES_NUMBER_FORMAT"] = "CN-{seq}"
-        around.enter_context(patch.object(bootstrap, "SystemClock", lambda zone: self.time))
+        around.enter_context(patch.object(bootstrap, "books_clock", lambda services: self.time))
         for events in (adyen_events, stripe_events):
             # What is dated later than this machine's clock is of the scene's time.
             around.enter_context(patch.object(events, "_FUTURE", timedelta(days=3650)))

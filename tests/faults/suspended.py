@@ -93,7 +93,7 @@ def _play(story: str, provider: str, place: str, taken_over: bool, templates: Pa
 
 def _with_clock(shift: Path, *, mutant: bool) -> Callable[[], None]:
     def prepare() -> None:
-        patch.object(bootstrap, "SystemClock", lambda zone: SharedClock(shift)).start()
+        patch.object(bootstrap, "books_clock", lambda services: SharedClock(shift)).start()
         if mutant:
             for module in (sending, send_closing):
                 patch.object(module, "last_check", lambda sending, clock: lambda: True).start()

@@ -1,11 +1,16 @@
 """A store that is full, read-only, corrupt, locked or away: a clear error with its code, and nothing lost."""
 
+import gc
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,13 +20,17 @@ from sqlmodel import Session
 
 from conftest import NewStore
 from desk import Desk
+from refundcli.cli.context import App
 from refundcli.domain.statuses import Provider
+from refundcli.providers.stripe import StripeProvider
+from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports import Writing
 from refundcli.store import engine as engines
 from refundcli.store.checking import unsound
 from refundcli.store.engine import store_engine
 from refundcli.store.errors import CommitUnknown, StoreBusy, StoreCorrupt, StoreFull, StoreReadOnly, StoreUnreachable
+from refundcli.store.migrate import ensure_schema
 from refundcli.store.unit_of_work import SqlBooks
 from refundcli.store.writing import SqlWriting
 
@@ -193,3 +202,149 @@ def _one_more(number: int, tx: Writing) -> None:
 
 def _run_and_expect_a_kill(script: str) -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+
+
+# --- a store that others use just when an answer is to be written ---
+
+
+@contextmanager
+def held_after_the_answer(desk: Desk, *, until_told: bool) -> Iterator[list[str]]:
+    """Another program takes the store once the provider has answered; until the operator is told that it is awaited."""
+    holder = sqlite3.connect(desk.url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+    told: list[str] = []
+    real = StripeProvider.refund
+
+    def refund(*given: Any, **named: Any) -> Any:
+        answer = real(*given, **named)
+        holder.execute("BEGIN IMMEDIATE")
+        return answer
+
+    def tell(_app: App, asked: Any, reference: str) -> None:
+        told.append(f"{asked.id} {reference}")
+        if until_told:
+            holder.execute("ROLLBACK")
+
+    with (
+        patch.object(engines, "BUSY_TIMEOUT_SECONDS", 0.1),
+        patch.object(StripeProvider, "refund", refund),
+        patch.object(App, "_tell_unwritten", tell),
+    ):
+        yield told
+    holder.close()
+
+
+def test_an_answer_waits_for_a_store_that_others_use(sqlite_desk: Desk) -> None:
+    reference = sqlite_desk.paid_by_card()
+    with held_after_the_answer(sqlite_desk, until_told=True) as told:
+        refunded = sqlite_desk.json("refund INV-1 --amount 60 --reason other --yes")
+    (made,) = sqlite_desk.sandbox.refunds_of(reference)
+    assert told == [f"{refunded['refunds'][0]['id']} {made.id}"]
+    assert refunded["refunds"][0]["status"] == "succeeded"
+
+
+def test_an_answer_waits_no_longer_than_it_may(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StoreBusy, "passes_within", 0.3)
+    sqlite_desk.paid_by_card()
+    with held_after_the_answer(sqlite_desk, until_told=False) as told:
+        answer = sqlite_desk("refund INV-1 --amount 60 --reason other --yes -o json")
+    assert (answer.exit_code, answer.error["code"], len(told)) == (8, "outcome-not-written", 1)
+    assert sqlite_desk("resume --all").exit_code == 0
+    assert sqlite_desk.json("invoice show INV-1")["refunded"]["amount"] == "60.00"
+
+
+# --- stores that no command can read ---
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _text_file(path: Path) -> None:
+    path.write_text("buy milk\n" * 200)
+
+
+def _truncated(path: Path) -> None:
+    whole = path.with_name("whole.db")
+    ensure_schema(store_engine(f"sqlite:///{whole}"), at=datetime.now(UTC), writing=True)
+    path.write_bytes(whole.read_bytes()[:5_000])
+
+
+def _newer(path: Path) -> None:
+    ensure_schema(store_engine(f"sqlite:///{path}"), at=datetime.now(UTC), writing=True)
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("UPDATE alembic_version SET version_num = '9999'")
+        store.commit()
+
+
+def _another_programs(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as store:
+        store.execute("CREATE TABLE theirs (id INTEGER)")
+        store.commit()
+
+
+UNUSABLE: dict[str, tuple[Callable[[Path], None], set[str]]] = {
+    "a folder": (_folder, {"not-a-store"}),
+    "a text": (_text_file, {"not-a-store"}),
+    "truncated": (_truncated, {"store-corrupt", "not-a-store", "store-unsound"}),
+    "newer": (_newer, {"store-newer"}),
+    "another program's": (_another_programs, {"not-a-store"}),
+    "nothing": (lambda path: None, {"no-store"}),
+}
+READ_COMMANDS = (
+    "status", "store check", "invoice list", "invoice list --all", "invoice show INV-1", "invoice history INV-1",
+    "events list", "credit-notes list", "refund INV-1 --full --reason other --dry-run",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("unusable", UNUSABLE)
+def test_every_command_that_reads_says_what_is_wrong_with_a_store(
+    unusable: str, sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    make, codes = UNUSABLE[unusable]
+    path = tmp_path / "broken.db"
+    make(path)
+    desk = Desk(f"sqlite:///{path}", sandbox, tmp_path)
+    for command in READ_COMMANDS:
+        answer = desk(f"{command} -o json")
+        assert answer.exit_code == 4, (command, answer)
+        assert answer.error["code"] in codes, (command, answer)
+        assert answer.error["hint"], command
+        assert not answer.out, command
+    assert path.exists() is (unusable != "nothing")
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "store check", "invoice list", "mark-refunded INV-1 --full --reason other --yes"]
+)
+def test_a_server_that_is_away_is_told_without_its_password(
+    command: str, sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    answer = Desk("postgresql://ada:hunter2@127.0.0.1:9/none", sandbox, tmp_path)(f"{command} -o json")
+    assert (answer.exit_code, answer.error["code"]) == (4, "store-unreachable"), answer
+    assert "hunter2" not in answer.err
+
+
+def test_a_locked_store_is_told_as_busy(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_SECONDS", 0.1)
+    holder = sqlite3.connect(sqlite_desk.url.removeprefix("sqlite:///"), isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    for command in ("status", "store check", "invoice list"):
+        sqlite_desk.refused(command, "store-busy", exit_code=4)
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert sqlite_desk("status").exit_code == 0
+
+
+def test_a_command_leaves_no_connection_behind(new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Path) -> None:
+    desk = Desk(new_postgres(), sandbox, tmp_path)
+    desk.paid_by_card()
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert desk("refund INV-1 --amount 1 --reason other --yes --allow-duplicate").exit_code == 0
+        with desk.books.engine.connect() as connection:
+            count = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            assert connection.execute(count).scalar() == 1
+    finally:
+        gc.enable()
+    desk.books.engine.dispose()

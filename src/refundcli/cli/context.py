@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from refundcli.domain.refund import Refund
     from refundcli.output.terminal import Screen
     from refundcli.settings import Loaded, Settings
+    from refundcli.store.migrate import Upgraded
 
 
 T = TypeVar("T")
@@ -51,6 +53,9 @@ class App:
     debug: bool = False
     dry_run: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    # Known once the command is.
+    command: str = ""
+    only_looks: bool = True
 
     @cached_property
     def loaded(self) -> "Loaded":
@@ -77,8 +82,18 @@ class App:
             self.environ,
             tell_held=self._tell_held,
             tell_waiting=self._tell_waiting,
+            tell_unwritten=self._tell_unwritten,
+            tell_skew=self._tell_skew,
+            tell_upgraded=self._tell_upgraded,
+            upgrades=not (self.only_looks or self.dry_run),
             dry_run=self.dry_run,
+            command=self.command,
         )
+
+    def close(self) -> None:
+        """At the end of the command: connections to the store do not wait for the garbage collector."""
+        if "services" in self.__dict__:
+            self.services.close()
 
     @cached_property
     def out(self) -> "Screen":
@@ -171,6 +186,23 @@ class App:
 
     def _tell_held(self) -> None:
         self.err.say("Stopping as soon as the provider's answer is written. Please wait.")
+
+    def _tell_unwritten(self, asked: "Refund | Closing", reference: str) -> None:
+        answered = f"{asked.id}: the provider answered{f' ({reference})' if reference else ''}"
+        self.note(f"{answered}. The store is in use or away; waiting to write it down. Please do not stop this.")
+
+    def _tell_skew(self, skew: timedelta) -> None:
+        seconds = round(abs(skew.total_seconds()))
+        way = "ahead of" if skew > timedelta(0) else "behind"
+        self.note(f"This machine's clock is {seconds:,} s {way} the database's. The database's time is used.")
+
+    def _tell_upgraded(self, upgraded: "Upgraded") -> None:
+        self.note(f"Upgraded the store from schema {upgraded.before} to {upgraded.after}. Copy: {upgraded.backup}")
+        if upgraded.timezone:
+            self.note(
+                f"Its books are kept in the time zone {upgraded.timezone}. Another one: "
+                "refundcli store upgrade --timezone ZONE"
+            )
 
     def _tell_waiting(self, asked: "Refund | Closing") -> None:
         until = asked.sending and asked.sending.lease_until

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output
+from refundcli.cli.options import Output, checked
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -28,14 +28,20 @@ def init(
     merchant_account: Annotated[
         str, typer.Option("--merchant-account", metavar="NAME", help="The Adyen merchant account.")
     ] = "",
+    timezone: Annotated[
+        str,
+        typer.Option("--timezone", metavar="ZONE", help="Where the books' days begin and end; by default, yours."),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing settings file.")] = False,
     output: Output = None,
 ) -> None:
     """Write refundcli.toml here, or where --config says, and create the store."""
     from refundcli.cli.context import working_folder
-    from refundcli.settings import default_user_config, load, write
+    from refundcli.settings import checks, default_user_config, load, write
 
     me: App = ctx.obj
+    if timezone:
+        timezone = checked("--timezone", checks.timezone, timezone)
     here = working_folder()
     path = me.config or Path("refundcli.toml")
     # What is there already is not read: it is about to be refused, or replaced.
@@ -49,11 +55,13 @@ def init(
     merchant = merchant_account or (_MERCHANT_AT_SANDBOX if sandbox else start.adyen.merchant_account or "")
     write(path, _values(start, sandbox=sandbox, merchant=merchant), force=force)
     me.config = path
+    me.services.timezone = timezone
     me.services.books.write(lambda tx: None)
     if me.for_people:
         _tell(me, path, sandbox=sandbox)
     else:
-        me.show_object({"settings": str(path), "store": me.settings.store.url})
+        zone = str(me.services.books.zone)
+        me.show_object({"settings": str(path), "store": me.settings.store.url, "timezone": zone})
 
 
 def _values(start: "Settings", *, sandbox: str, merchant: str) -> dict[str, dict[str, object]]:
@@ -77,6 +85,7 @@ def _tell(me: "App", path: Path, *, sandbox: str) -> None:
 
     me.out.say(("✓ ", GOOD), f"Wrote {path} and made the store.")
     me.out.say(f"store      {me.settings.store.url}", indent=3)
+    me.out.say(f"books      in the time zone {me.services.books.zone}", indent=3)
     me.out.say(f"operator   {me.settings.operator.name}, {me.settings.operator.timezone}", indent=3)
     keys = "any sk_test_… will do at the sandbox" if sandbox else "the settings hold references to keys, never keys"
     me.out.say(f"keys       STRIPE_API_KEY and ADYEN_API_KEY in the environment ({keys})", indent=3)

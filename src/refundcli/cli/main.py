@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,10 +33,36 @@ COMMANDS = {
     "events": ("refundcli.cli.events", "Receive and inspect provider webhooks."),
     "acknowledge": ("refundcli.cli.acknowledge", "Acknowledge a refund that failed late, or a loss."),
     "credit-notes": ("refundcli.cli.credit_notes", "List and show credit notes."),
-    "store": ("refundcli.cli.store", "Upgrade, back up and check the store."),
+    "store": ("refundcli.cli.store", "Upgrade, back up and check the store; its clock and number format."),
     "config": ("refundcli.cli.config", "Show the settings and where each comes from."),
     "sandbox": ("refundcli.cli.sandbox", "Practise with stand-ins for Stripe and Adyen."),
 }
+
+
+# Commands that only look: they leave the store as it is, also one that should be upgraded.
+LOOKS = frozenset(
+    (
+        "invoice list",
+        "invoice show",
+        "invoice history",
+        "status",
+        "events list",
+        "events show",
+        "credit-notes list",
+        "credit-notes show",
+        "store check",
+        "store backup",
+        "config",
+        "sandbox",
+    )
+)
+
+
+def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:
+    """Run a command, or a group of them; the app knows before whether it may change the store."""
+    path = ctx.obj.command = ctx.command_path.partition(" ")[2]
+    ctx.obj.only_looks = path in LOOKS or bool(ctx.params.get("dry_run"))
+    return invoke(ctx)
 
 
 class LazyGroup(TyperGroup):
@@ -54,6 +81,8 @@ class LazyGroup(TyperGroup):
             return TyperCommand(cmd_name, help=summary)
         command = typer.main.get_command(import_module(module).app)
         command.name = cmd_name
+        for each in (command, *getattr(command, "commands", {}).values()):
+            each.invoke = partial(_begin, each.invoke)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -110,6 +139,7 @@ def root(
     ctx.obj = App(
         config=config, store=store, format=output, no_input=no_input, quiet=quiet, verbose=verbose, debug=debug
     )
+    ctx.call_on_close(ctx.obj.close)
 
 
 def run(args: Sequence[str] | None = None) -> int:

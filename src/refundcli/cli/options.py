@@ -1,9 +1,12 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+from refundcli.domain.errors import UsageProblem
 
 
 class Format(StrEnum):
@@ -26,6 +29,25 @@ def _close_the_books_to_writers(ctx: typer.Context, dry_run: bool) -> bool:
     if dry_run and ctx.obj is not None:
         ctx.obj.dry_run = True
     return dry_run
+
+
+class InvalidOption(UsageProblem):
+    """What was typed cannot be a setting of this name."""
+
+    code = "invalid-option"
+
+    def __init__(self, name: str, value: str, why: str, hint: str) -> None:
+        super().__init__(f"{name} {value!a} {why}.", hint=hint, context={"option": name, "value": value})
+
+
+def checked(name: str, check: Callable[[object], str], value: str) -> str:
+    """An option or argument by the rule of the setting that it stands for. Raises InvalidOption."""
+    from refundcli.settings.checks import Unfit
+
+    try:
+        return check(value)
+    except Unfit as unfit:
+        raise InvalidOption(name, value, unfit.why, unfit.hint) from None
 
 
 Output = Annotated[

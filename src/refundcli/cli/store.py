@@ -1,18 +1,21 @@
-"""store: upgrade, backup, check."""
+"""store: upgrade, backup, check, clock, number-format."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output
+from refundcli.cli.options import Output, checked
 from refundcli.domain.errors import SettingsProblem
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
 
 app = typer.Typer(
-    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="Upgrade, back up and check the store."
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Upgrade, back up and check the store; its clock and number format.",
 )
 
 
@@ -45,19 +48,62 @@ def number_format(
     from refundcli.settings import checks
 
     me: App = ctx.obj
-    checks.number_format(number_format)
+    number_format = checked("the format", checks.number_format, number_format)
     before = change_format(number_format, books=me.services.books)
     words = f"New credit notes are numbered {number_format}{f' (before: {before})' if before else ''}."
     _answer(me, words, {"before": before or None, "after": number_format})
 
 
-@app.command(epilog="Example:  refundcli store upgrade")
-def upgrade(ctx: typer.Context, output: Output = None) -> None:
-    """Upgrade the store to this version's schema. A SQLite store is backed up beside itself first."""
+@app.command(epilog="Examples:  refundcli store upgrade   ·   refundcli store upgrade --timezone Europe/Stockholm")
+def upgrade(
+    ctx: typer.Context,
+    timezone: Annotated[
+        str, typer.Option("--timezone", metavar="ZONE", help="Where the books' days begin and end, from now on.")
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="PostgreSQL: upgrade although older programs seem to be at work.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Upgrade the store to this version's schema. A SQLite store is backed up beside itself first.
+
+    The time zone of the books is pinned with it; by default, yours. No date that is stored is changed.
+    """
+    from refundcli.settings import checks
+
     me: App = ctx.obj
-    before, after = me.services.upgrade_store()
+    if timezone:
+        me.services.timezone = checked("--timezone", checks.timezone, timezone)
+    done = me.services.upgrade_store(force=force)
+    if timezone:
+        me.services.pin_timezone(timezone)
+    zone = timezone or str(me.services.books.zone)
+    before, after = done.before, done.after
     words = f"Schema {before or 'none'} → {after}." if before != after else f"The store has schema {after} already."
-    _answer(me, words, {"before": before or None, "after": after})
+    shape: dict[str, object] = {"before": before or None, "after": after, "timezone": zone}
+    if done.backup:
+        shape["backup"] = str(done.backup)
+    _answer(me, f"{words} Its books are kept in the time zone {zone}.", shape)
+
+
+@app.command(epilog="Examples:  refundcli store clock   ·   refundcli store clock --accept")
+def clock(
+    ctx: typer.Context,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="The clock is right, although the newest entry says otherwise.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Show the time and the day in the books; with --accept, accept a clock that was refused.
+
+    Accepting it is written to the audit trail, and the clock is compared with that entry from then on.
+    """
+    me: App = ctx.obj
+    if accept:
+        me.services.books.write(lambda tx: tx.accept_clock())
+    now, zone = me.services.clock.now(), me.services.books.zone
+    words = f"It is {now.astimezone(zone):%Y-%m-%d %H:%M:%S} in the books ({zone}).{' Accepted.' if accept else ''}"
+    _answer(me, words, {"now": now.isoformat(), "today": str(me.services.clock.today()), "timezone": str(zone)})
 
 
 @app.command(epilog="Example:  refundcli store backup /backups/refundcli-2026-11-23.db")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, tzinfo
 from typing import Protocol
 
 from refundcli.domain.errors import Refused, SettingsProblem
@@ -80,16 +81,17 @@ def records(
     settings: Settings,
     environ: Mapping[str, str],
     account_cache: AccountCache,
+    zone: tzinfo = UTC,
     pace: Pace | None = None,
 ) -> ProviderRecords:
-    """What the provider keeps, to be asked. Raises SettingsProblem, and CannotBeAsked for Adyen."""
+    """What the provider keeps, to be asked; dates are in `zone`. Raises SettingsProblem, CannotBeAsked."""
     if name is not Provider.STRIPE:
         raise CannotBeAsked(name)
     from refundcli.providers.stripe_records import StripeRecords
 
     key = _stripe_key(settings, environ)
     account = _stripe_account(key, settings, account_cache, pace)
-    return StripeRecords(key, settings.stripe, settings.refunds, account, zone=settings.operator.zone, pace=pace)
+    return StripeRecords(key, settings.stripe, settings.refunds, account, zone=zone, pace=pace)
 
 
 def closer(

@@ -211,6 +211,8 @@ def _look_and_reserve(tx: Writing, group: Group, bench: Bench, written: Written)
     rows = [*group.to_look_at, *group.to_reserve]
     if not rows:
         return
+    # It refuses no single row: the run stops.
+    tx.check_clock()
     books = _ReadAhead(tx, bench, [row.item.invoice for row in rows], [row.item.request_key for row in rows])
     for row in group.to_look_at:
         try:

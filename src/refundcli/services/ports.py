@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import DisputeRecord
@@ -44,7 +44,7 @@ class Clock(Protocol):
         ...
 
     def today(self) -> date:
-        """The date in the operator's time zone, which is the books' date."""
+        """The date in the store's time zone, which is the books' date."""
         ...
 
 
@@ -438,6 +438,21 @@ class Reading(RefundReading, RunReading, Protocol):
 class Writing(Reading, RunWriting, Protocol):
     """One transaction that changes the books, and writes an audit entry for each change."""
 
+    def check_clock(self) -> None:
+        """Before anything is begun. Raises SettingsProblem under a clock that cannot be right (DESIGN §3).
+
+        What begins a refund, a record or a lease does it by itself. An outcome is recorded under any clock.
+        """
+        ...
+
+    def pin_timezone(self, timezone: str) -> None:
+        """The zone of the books' days, from now on. It changes no date."""
+        ...
+
+    def accept_clock(self) -> datetime | None:
+        """Believe the clock whatever the newest audit entry says, and write that down; the time of that entry."""
+        ...
+
     def reserve(self, payment: Payment, amount: Money) -> bool:
         """Promise an amount to a refund, or say no: one statement that cannot over-refund (I1)."""
         ...
@@ -712,6 +727,15 @@ class InvoiceCloser(Protocol):
         `may_send` as for a refund.
         """
         ...
+
+
+class BooksUnavailable(SettingsProblem):
+    """The store is used by others or cannot be reached now; it may pass by itself. Nothing was changed.
+
+    `passes_within`: seconds for which a provider's answer waits for it.
+    """
+
+    passes_within: ClassVar[float] = 600.0
 
 
 class WouldContradict(SettingsProblem):

@@ -10,7 +10,7 @@ from refundcli.services.finding import invoice_named
 from refundcli.services.interrupts import held_until_written
 from refundcli.services.outcomes import Signal, closing_outcome_of
 from refundcli.services.ports import Books, Clock, ClosingAnswer, InvoiceCloser, Writing
-from refundcli.services.sending import NO_LONGER_OURS, OutcomeNotWritten, SendingPolicy, ask, last_check
+from refundcli.services.sending import NO_LONGER_OURS, SendingPolicy, ask, last_check, write_outcome
 
 
 def send_closing(
@@ -32,7 +32,7 @@ def send_closing(
             policy,
             patience=lambda: policy.patience(sending, clock.now()),
         ) or ClosingAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
-        return take_down_closing(claimed, answer, first_send=first_send, books=books)
+        return take_down_closing(claimed, answer, first_send=first_send, books=books, policy=policy)
 
 
 def claim_closing(closing: Closing, *, books: Books, clock: Clock, seconds: float) -> Closing | None:
@@ -42,7 +42,9 @@ def claim_closing(closing: Closing, *, books: Books, clock: Clock, seconds: floa
     return books.write(lambda tx: tx.claim_closing(closing, owner=lease.owner, until=lease.until, at=now))
 
 
-def take_down_closing(closing: Closing, answer: ClosingAnswer, *, first_send: bool, books: Books) -> Closing:
+def take_down_closing(
+    closing: Closing, answer: ClosingAnswer, *, first_send: bool, books: Books, policy: SendingPolicy
+) -> Closing:
     """T4: the outcome, if the answer proves one; else the invoice stays as it is until somebody knows."""
     state = closing_outcome_of(answer, first_send=first_send)
 
@@ -53,10 +55,7 @@ def take_down_closing(closing: Closing, answer: ClosingAnswer, *, first_send: bo
             settle_closing(tx, closing, state, failure=answer.message)
         return tx.closing(closing.id) or closing
 
-    try:
-        written = books.write(write)
-    except Exception as why:
-        raise OutcomeNotWritten(closing, answer, closing.reference, why) from why
+    written = write_outcome(closing, answer, closing.reference, write, books=books, policy=policy)
     if state is None:
         return replace(written, failure=written.failure or answer.message)
     failed_by_this = written.state is ClosingState.FAILED and written.failure == answer.message

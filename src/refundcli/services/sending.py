@@ -20,6 +20,7 @@ from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
 from refundcli.services.ports import (
     Answer,
     Books,
+    BooksUnavailable,
     Clock,
     MaySend,
     PaymentProvider,
@@ -29,10 +30,12 @@ from refundcli.services.ports import (
 )
 
 A = TypeVar("A", bound=Answer)
+Asked = TypeVar("Asked", Refund, Closing)
 # Called with what was answered and the seconds to wait: it waits, and says whether another request may be begun.
 Again: TypeAlias = Callable[[Answer, float], bool]
 NO_LONGER_OURS = "not sent: it took too long to come to it"
 _MOST_SENDS = 3
+_AGAIN_SECONDS = 1.0
 
 
 class OutcomeNotWritten(OutcomeUnknown):
@@ -58,6 +61,7 @@ class SendingPolicy:
     number_format: str
     tell_held: Callable[[], None] = field(default=lambda: None)
     tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
+    tell_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda asked, reference: None)
     sleep: Callable[[float], None] = field(default=time.sleep)
     upkeep: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
 
@@ -119,10 +123,36 @@ def take_down(
         take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
         return tx.refund(refund.id) or refund
 
-    try:
-        return with_what_was_said(books.write(write), answer)
-    except Exception as why:
-        raise OutcomeNotWritten(refund, answer, answer.reference, why) from why
+    written = write_outcome(refund, answer, answer.reference, write, books=books, policy=policy)
+    return with_what_was_said(written, answer)
+
+
+def write_outcome(
+    asked: Asked,
+    answer: Answer,
+    reference: str,
+    write: Callable[[Writing], Asked],
+    *,
+    books: Books,
+    policy: SendingPolicy,
+) -> Asked:
+    """T4: what came of a request, written until it is done. Raises OutcomeNotWritten where that cannot be.
+
+    Money has moved, so this waits longer for a store in use than whatever comes before the request.
+    """
+    began, was_told = time.monotonic(), False
+    while True:
+        try:
+            return books.write(write)
+        except BooksUnavailable as busy:
+            if time.monotonic() - began >= busy.passes_within:
+                raise OutcomeNotWritten(asked, answer, reference, busy) from busy
+            if not was_told:
+                policy.tell_unwritten(asked, reference)
+            was_told = True
+            policy.sleep(_AGAIN_SECONDS)
+        except Exception as why:
+            raise OutcomeNotWritten(asked, answer, reference, why) from why
 
 
 def take_down_in(

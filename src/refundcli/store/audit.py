@@ -1,31 +1,86 @@
 """The audit trail: every change of state leaves one entry, and each entry seals the one before it (I10)."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, tzinfo
+from functools import cached_property
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from sqlmodel import Session, col, select
+import sqlalchemy as sql
+from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.canonical import canonical
+from refundcli.services.clock import is_plausible
+from refundcli.store.errors import WrongClock
 from refundcli.store.many_rows import insert_many, stored
 from refundcli.store.tables import AuditEntryRow
 
 _COLUMNS = (
     "seq", "at", "operator", "host", "action", "subject", "before", "after", "previous_hash", "hash",
 )  # fmt: skip
+_ENTRY = SQLModel.metadata.tables[AuditEntryRow.__tablename__]
 
 
 class AuditTrail:
-    """Writes entries in the transaction of the change itself; only the writer that holds the store may."""
+    """Writes entries in the transaction of the change itself; only the writer that holds the store may.
 
-    def __init__(self, session: Session, at: datetime, operator: str, host: str) -> None:
+    It also says what time it is in the books. Under a clock that cannot be right nothing is begun (`check_clock`); what
+    must be recorded all the same, because a provider did it, gets the time of the newest entry.
+    """
+
+    def __init__(self, session: Session, now: datetime, operator: str, host: str, *, zone: tzinfo = UTC) -> None:
         self._session = session
-        self.at, self.operator, self._host = at, operator, host
-        self._who = _who(at, operator, host)
+        self._now, self._zone = now, zone
+        self.operator, self._host = operator, host
         self._head: tuple[int, str] | None = None
         self._waiting: list[tuple[Any, ...]] = []
+
+    @cached_property
+    def _newest(self) -> tuple[int, str, datetime | None]:
+        """Number, seal and time of the newest entry as the transaction found it."""
+        newest = select(AuditEntryRow.seq, AuditEntryRow.hash, AuditEntryRow.at)
+        row = self._session.exec(newest.order_by(col(AuditEntryRow.seq).desc()).limit(1)).first()
+        return (row[0], row[1], row[2]) if row else (0, "", None)
+
+    @cached_property
+    def _is_clock_right(self) -> bool:
+        newest = self._newest[2]
+        return newest is None or is_plausible(self._now, newest)
+
+    @cached_property
+    def at(self) -> datetime:
+        """The time of this transaction."""
+        newest = self._newest[2]
+        return self._now if newest is None or self._is_clock_right else newest
+
+    @cached_property
+    def _who(self) -> str:
+        return _who(self.at, self.operator, self._host)
+
+    def check_clock(self) -> None:
+        """Before a number, a date or a lease is given. Raises WrongClock."""
+        newest = self._newest[2]
+        if newest is not None and not self._is_clock_right:
+            raise WrongClock(self._now, newest, is_database=self._session.get_bind().dialect.name == "postgresql")
+
+    def dated(self, at: datetime, on: date) -> tuple[datetime, date]:
+        """The time and the day of what is recorded now: those of the books where the clock cannot be right."""
+        return (at, on) if self._is_clock_right else (self.at, self.today)
+
+    @property
+    def today(self) -> date:
+        """The day of this transaction in the books' zone."""
+        return self.at.astimezone(self._zone).date()
+
+    def accept_clock(self) -> datetime | None:
+        """Believe the clock, whatever the newest entry says: the entry about it is the newest. Returns the older's."""
+        newest = self._newest[2]
+        self._is_clock_right, self.at = True, self._now
+        before = {"newest": newest.isoformat()} if newest else {}
+        self.write("clock accepted", "store", before, {"clock": self._now.isoformat()})
+        return newest
 
     @property
     def head(self) -> tuple[int, str] | None:
@@ -33,7 +88,7 @@ class AuditTrail:
         return self._head
 
     def write(self, action: str, subject: str, before: dict[str, Any], after: dict[str, Any]) -> None:
-        seq, previous = self._head or self._stored_head()
+        seq, previous = self._head or self._newest[:2]
         told = (action, subject, canonical(before), canonical(after), previous)
         sealed = _seal(seq + 1, self._who, told)
         self._waiting.append((seq + 1, *told, sealed))
@@ -57,11 +112,6 @@ class AuditTrail:
             insert_many(connection, "audit_entry", _COLUMNS, rows)
             self._waiting = []
 
-    def _stored_head(self) -> tuple[int, str]:
-        newest = select(AuditEntryRow.seq, AuditEntryRow.hash).order_by(col(AuditEntryRow.seq).desc()).limit(1)
-        row = self._session.exec(newest).first()
-        return (row[0], row[1]) if row else (0, "")
-
 
 def _who(at: datetime, operator: str, host: str) -> str:
     """What all entries of one transaction share of what is sealed."""
@@ -78,15 +128,23 @@ def _quoted(texts: Sequence[str]) -> str:
     return ", ".join(map(encode_basestring_ascii, texts))
 
 
-def broken_seals(session: Session) -> Iterator[int]:
-    """The entries whose seal or place in the chain is wrong; empty in an untouched store."""
-    expected, previous = 1, ""
-    for entry in session.exec(select(AuditEntryRow).order_by(col(AuditEntryRow.seq))):
-        if entry.seq != expected or entry.previous_hash != previous or entry.hash != _seal_of(entry):
-            yield entry.seq
-        expected, previous = entry.seq + 1, entry.hash
+@dataclass(slots=True)
+class Chain:
+    """The chain of entries, verified page by page from its first one on."""
 
+    verified_to: int = 0
+    _expected: int = 1
+    _previous: str = ""
 
-def _seal_of(entry: AuditEntryRow) -> str:
-    told = (entry.action, entry.subject, entry.before, entry.after, entry.previous_hash)
-    return _seal(entry.seq, _who(entry.at, entry.operator, entry.host), told)
+    def broken_seals(self, session: Session, *, newest: int, limit: int) -> list[int]:
+        """Of the next page, the entries whose seal or place in the chain is wrong."""
+        seq_column = _ENTRY.c.seq
+        page = sql.select(*(_ENTRY.c[name] for name in _COLUMNS)).where(seq_column > self.verified_to)
+        page = page.where(seq_column <= newest).order_by(seq_column).limit(limit)
+        broken = []
+        for seq, at, operator, host, *told, sealed in session.execute(page):
+            is_right = told[-1] == self._previous and sealed == _seal(seq, _who(at, operator, host), told)
+            if seq != self._expected or not is_right:
+                broken.append(seq)
+            self._expected, self._previous, self.verified_to = seq + 1, sealed, seq
+        return broken

@@ -17,11 +17,14 @@ class SqlClosingWriting(SqlProviderWriting):
     """One transaction that also takes down what a provider was asked to close."""
 
     def add_closing(self, closing: Closing) -> None:
+        self._audit.check_clock()
         self._session.add(closing_row(closing))
         self._session.flush()
         self._audit.write(f"closing {closing.state}", closing.id, {}, _facts(closing))
 
     def claim_closing(self, closing: Closing, *, owner: str, until: datetime, at: datetime) -> Closing | None:
+        if owner:
+            self._audit.check_clock()
         sending = closing.sending
         values: dict[str, Any] = {
             "state": ClosingState.SUBMITTED,

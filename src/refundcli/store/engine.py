@@ -6,6 +6,7 @@ without the WAL-reset bug of SQLite 3.7.0 to 3.51.2.
 
 import errno
 import os
+import socket
 import sqlite3
 import time
 from pathlib import Path
@@ -22,15 +23,20 @@ from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
 APPLICATION_ID = 0x5266436C
 BUSY_TIMEOUT_SECONDS = 30
 _LOOK_AGAIN_SECONDS = 0.01
+# PostgreSQL cuts an application's name there.
+LONGEST_NAME = 63
 # What a chunk of a bulk run changes fits in it: a transaction that spills keeps readers out until its end.
 CACHE_KIB = 32_768
 
 
-def store_engine(url: str) -> Engine:
-    """An engine for `sqlite:///path` or `postgresql://…`. Raises StoreAddress, NotAStore and DriverMissing."""
+def store_engine(url: str, command: str = "") -> Engine:
+    """An engine for `sqlite:///path` or `postgresql://…`. Raises StoreAddress, NotAStore and DriverMissing.
+
+    `command` is what PostgreSQL's list of connections calls it, so that an upgrade can name who is at work.
+    """
     try:
         parsed = make_url(url)
-        return _sqlite_engine(parsed) if parsed.get_backend_name() == "sqlite" else _postgres_engine(parsed)
+        return _sqlite_engine(parsed) if parsed.get_backend_name() == "sqlite" else _postgres_engine(parsed, command)
     except (ValueError, ArgumentError):
         # Without the cause, which may hold the password.
         raise StoreAddress from None
@@ -97,22 +103,35 @@ def _begun(connection: Connection, *, last_try: bool) -> bool:
     return True
 
 
-def _postgres_engine(url: URL) -> Engine:
+def program_name(command: str = "") -> str:
+    """This process in PostgreSQL's list of connections: `refundcli 4711@shop-1 events listen`."""
+    return (
+        f"refundcli {os.getpid()}@{socket.gethostname()} {command}".strip()
+        .encode()[:LONGEST_NAME]
+        .decode("utf-8", "ignore")
+    )
+
+
+def _postgres_engine(url: URL, command: str) -> Engine:
+    """Fit for PgBouncer in transaction mode: no prepared statements, and nothing that a session would have to keep."""
     try:
         engine = create_engine(
-            url.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_size=2, pool_pre_ping=True
+            url.set(drivername="postgresql+psycopg"),
+            hide_parameters=True,
+            pool_size=2,
+            pool_pre_ping=True,
+            connect_args={"prepare_threshold": None, "application_name": program_name(command)},
         )
     except ModuleNotFoundError as missing:
         raise DriverMissing from missing
-    event.listen(engine, "connect", _prepare_postgres)
+    event.listen(engine, "begin", _begin_postgres)
     return engine
 
 
-def _prepare_postgres(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    # A commit that is told must outlive a power cut, whatever the server's default.
-    cursor.execute("SET synchronous_commit = on")
-    cursor.execute("SET TIME ZONE 'UTC'")
-    cursor.execute("SET lock_timeout = '30s'")
-    connection.commit()
-    cursor.close()
+def _begin_postgres(connection: Connection) -> None:
+    # A commit that is reported must outlive a power cut, whatever the server's default.
+    connection.exec_driver_sql(
+        "SET LOCAL synchronous_commit = on;"
+        "SET LOCAL TIME ZONE 'UTC';"
+        f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_SECONDS}s'"
+    )

@@ -1,8 +1,11 @@
 """What can be wrong with a store, and what to do about it."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from refundcli.domain.errors import OutcomeUnknown, SettingsProblem, UsageProblem
+from refundcli.services.ports import BooksUnavailable
 
 
 class NoStore(SettingsProblem):
@@ -45,6 +48,19 @@ class StoreOlder(SettingsProblem):
         )
 
 
+class StoreInUse(SettingsProblem):
+    """An older program is at work on a store that is to be upgraded."""
+
+    code = "store-in-use"
+
+    def __init__(self, users: Sequence[str]) -> None:
+        super().__init__(
+            f"The store is in use and was not upgraded: {'; '.join(users)}.",
+            hint="Stop them first. If they are gone already:   refundcli store upgrade --force",
+            context={"users": list(users)},
+        )
+
+
 class NumberTaken(SettingsProblem):
     """Raised before anything is sent, so that a provider's answer can always be recorded (I9)."""
 
@@ -54,6 +70,21 @@ class NumberTaken(SettingsProblem):
         super().__init__(
             f"The next credit note would be {number}, and that number is taken. Nothing was sent.",
             hint="refundcli store check   shows what is wrong with the numbers",
+        )
+
+
+class WrongClock(SettingsProblem):
+    """Raised before a number, a date or a lease is given, never where a provider's answer is recorded."""
+
+    code = "wrong-clock"
+
+    def __init__(self, now: datetime, newest: datetime, *, is_database: bool) -> None:
+        whose = "The database's clock" if is_database else "This machine's clock"
+        super().__init__(
+            f"{whose} says {now:%Y-%m-%d %H:%M} UTC, but the newest entry in the books is from "
+            f"{newest:%Y-%m-%d %H:%M} UTC. Nothing was sent or changed.",
+            hint="Set the clock right. If it is right:   refundcli store clock --accept",
+            context={"clock": now.isoformat(), "newest_entry": newest.isoformat()},
         )
 
 
@@ -95,7 +126,20 @@ class StoreAddress(SettingsProblem):
         )
 
 
-class StoreBusy(SettingsProblem):
+class StructureNotChecked(OutcomeUnknown):
+    """SQLite's own check of the file found no time between writers."""
+
+    code = "store-not-checked"
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            "SQLite's own check of the file could not be completed: others were writing all the time.",
+            hint="Everything else was checked and agrees. When they are done: refundcli store check",
+            context={"table": table},
+        )
+
+
+class StoreBusy(BooksUnavailable):
     code = "store-busy"
 
     def __init__(self) -> None:
@@ -148,8 +192,10 @@ class StoreCorrupt(StoreUnusable):
         self.hint = "Stop using it, keep a copy of the file, and restore the last good backup."
 
 
-class StoreUnreachable(StoreUnusable):
+class StoreUnreachable(StoreUnusable, BooksUnavailable):
     code = "store-unreachable"
+    # A server that restarts is back by then.
+    passes_within = 60.0
 
     def __init__(self, what: str) -> None:
         super().__init__(what)

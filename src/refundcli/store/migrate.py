@@ -3,68 +3,167 @@
 import secrets
 import shutil
 import sqlite3
+import time
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from refundcli.store.engine import APPLICATION_ID, make_private, sqlite_path
-from refundcli.store.errors import BackupExists, BackupFailed, NoBackupHere, NoStore, NotAStore, StoreNewer, StoreOlder
+from refundcli.services.leases import is_gone
+from refundcli.store.engine import APPLICATION_ID, make_private, program_name, sqlite_path
+from refundcli.store.errors import (
+    BackupExists,
+    BackupFailed,
+    NoBackupHere,
+    NoStore,
+    NotAStore,
+    StoreInUse,
+    StoreNewer,
+    StoreOlder,
+)
 from refundcli.store.troubles import reason_of
 
 # The newest revision in migrations/versions. Compared with one query: loading Alembic costs half a second.
-HEAD = "0007"
+HEAD = "0008"
 
 _ADVISORY_LOCK = 0x5266436C
+# Pages that a backup copies while a writer waits: from some milliseconds to about a second's worth.
+_STEPS = (1_000, 10_000, 50_000, *[200_000] * 1_000)
+_MOST_BEGINNINGS = 4
+_COPY_SECONDS = 300.0
 
 
-def ensure_schema(engine: Engine, *, at: datetime, writing: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """What an upgrade did. `before` is empty for a new store; `timezone` is the one that was pinned by it, if any."""
+
+    before: str
+    after: str
+    timezone: str = ""
+    backup: Path | None = None
+
+
+def ensure_schema(
+    engine: Engine, *, at: datetime, writing: bool, upgrades: bool = False, timezone: str = "UTC", operator: str = ""
+) -> Upgraded | None:
     """Make an empty store ours, bring an older one up (SQLite), refuse a newer or a foreign one.
 
-    Only a command that writes makes or changes anything. Raises NoStore, NotAStore, StoreNewer, StoreOlder.
+    `writing`: may make a store. `upgrades`: may upgrade one that is there, for the command is going to write.
+    Raises NoStore, NotAStore, StoreNewer, StoreOlder.
     """
     path = sqlite_path(engine)
+    if path and path.is_dir():
+        raise NotAStore(str(path), "it is a folder")
     if path and not path.exists():
         if not writing:
             refuse_missing(engine)
         make_private(path)
     found = schema_of(engine)
     if found == HEAD:
-        return
+        return None
+    refuse_other_schema(found, is_older_allowed=not found or (path is not None and (writing or upgrades)))
+    if not found and not writing:
+        raise NoStore(shown_url(engine))
+    return upgrade(engine, at=at, timezone=timezone, operator=operator)
+
+
+def refuse_other_schema(found: str, *, is_older_allowed: bool = False) -> None:
+    """Raises StoreNewer or StoreOlder for a store that this program cannot work with as it is."""
     if found > HEAD:
         raise StoreNewer(found, HEAD)
-    if not writing:
-        raise StoreOlder(found, HEAD) if found else NoStore(shown_url(engine))
-    if found and path is None:
+    if found != HEAD and not is_older_allowed:
         raise StoreOlder(found, HEAD)
-    upgrade(engine, at=at)
 
 
-def upgrade(engine: Engine, *, at: datetime) -> None:
-    """Run the migrations that are missing, in one transaction; an older SQLite file is copied beside it first."""
-    path, found = sqlite_path(engine), schema_of(engine)
-    if found > HEAD:
-        raise StoreNewer(found, HEAD)
-    if path and found and found != HEAD:
-        backup(path, path.with_name(f"{path.name}.{found}.{at:%Y%m%dT%H%M%SZ}.bak"))
+def upgrade(
+    engine: Engine, *, at: datetime, timezone: str = "UTC", operator: str = "", force: bool = False
+) -> Upgraded:
+    """Run the migrations that are missing, in one transaction; an older SQLite file is copied beside it first.
+
+    Of two processes that begin it at once, the second waits, and finds it done. `timezone` is pinned as the zone of the
+    books' days where the store has none yet. Raises StoreInUse on PostgreSQL while older programs are at work, unless
+    `force`; on SQLite they find the store upgraded at their next transaction.
+    """
     with engine.connect() as connection:
         connection = connection.execution_options(writes=True)
         with connection.begin():
-            if engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            _lock_out_writers(connection)
+            found = _schema_in(connection)
+            refuse_other_schema(found, is_older_allowed=True)
+            if found == HEAD:
+                return Upgraded(found, HEAD)
+            if found and connection.dialect.name == "postgresql" and not force:
+                _refuse_users(connection, at)
+            path = sqlite_path(engine)
+            copy = _copy_of_older(path, found, at) if path and found else None
             _run_alembic(connection)
             _found_store(connection, at)
+            pinned = _pin_timezone(connection, timezone)
+            if found:
+                _audit_upgrade(connection, found, pinned, at, operator)
+            return Upgraded(found, HEAD, pinned, copy)
+
+
+def _lock_out_writers(connection: Connection) -> None:
+    """Until the end of the transaction. BEGIN IMMEDIATE does it on SQLite."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        if "counter" in inspect(connection).get_table_names():
+            connection.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
+
+
+def _refuse_users(connection: Connection, at: datetime) -> None:
+    """Raises StoreInUse for programs that are connected, and for runs and refunds that somebody holds a lease of."""
+    users = []
+    for name, address in connection.execute(text(_CONNECTED)):
+        if not name.startswith(program_name()):
+            users.append(f"{name or 'an unnamed program'} (from {address or 'this machine'})")
+    tables = inspect(connection).get_table_names()
+    for table, leased in _LEASED.items():
+        if table in tables:
+            found = connection.execute(text(leased), {"at": at}).all()
+            users += [f"{what} ({owner})" for what, owner in found if not is_gone(owner)]
+    if users:
+        raise StoreInUse(users)
+
+
+# Programs before schema 0008 had no name.
+_CONNECTED = (
+    "SELECT application_name, client_addr FROM pg_stat_activity WHERE datname = current_database()"
+    " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    " AND (application_name LIKE 'refundcli %' OR application_name = '' AND usename = current_user)"
+    " ORDER BY backend_start"
+)
+_LEASED = {
+    "bulk_item": "SELECT DISTINCT 'run ' || run_id, worker FROM bulk_item WHERE state = 'taken' AND lease_until > :at",
+    "refund": "SELECT 'refund ' || id, lease_owner FROM refund WHERE state = 'submitted' AND lease_until > :at",
+    "closing": "SELECT 'closing ' || id, lease_owner FROM closing WHERE state = 'submitted' AND lease_until > :at",
+}
+
+
+def _copy_of_older(path: Path, found: str, at: datetime) -> Path:
+    """A copy beside the store, under a name of its own: an upgrade that failed may have left one this second."""
+    name = f"{path.name}.{found}.{at:%Y%m%dT%H%M%SZ}"
+    names = (f"{name}{more}.bak" for more in ("", *(f"-{n}" for n in range(2, 100))))
+    copy = next(each for each in map(path.with_name, names) if not each.exists())
+    backup(path, copy)
+    return copy
 
 
 def schema_of(engine: Engine) -> str:
     """The revision of a store of ours; empty when there is nothing there yet. Raises NotAStore."""
     with engine.connect() as connection:
-        tables = set(inspect(connection).get_table_names())
-        _refuse_foreign(connection, tables)
-        if "alembic_version" not in tables:
-            return ""
-        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+        return _schema_in(connection)
+
+
+def _schema_in(connection: Connection) -> str:
+    tables = set(inspect(connection).get_table_names())
+    _refuse_foreign(connection, tables)
+    if "alembic_version" not in tables:
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
 def refuse_missing(engine: Engine) -> None:
@@ -103,9 +202,35 @@ def backup(source: Path, target: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
+    """In steps, between which writers have their turn. A change begins it anew, and then the steps grow."""
+    until = time.monotonic() + _COPY_SECONDS
     with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
-        live.backup(copy)
+        for pages in _STEPS:
+            try:
+                live.backup(copy, pages=pages, progress=_Progress(until), sleep=0.05)
+                break
+            except _BegunAnew:
+                continue
     shutil.copymode(source, target)
+
+
+class _BegunAnew(Exception):
+    pass
+
+
+class _Progress:
+    """Watches a copy. Raises _BegunAnew after some beginnings, and sqlite3.OperationalError when it takes too long."""
+
+    def __init__(self, until: float) -> None:
+        self._until, self._left, self._beginnings = until, 0, 0
+
+    def __call__(self, status: int, remaining: int, total: int) -> None:
+        self._beginnings += remaining > self._left
+        self._left = remaining
+        if time.monotonic() > self._until:
+            raise sqlite3.OperationalError("other programs were writing to it all the time")
+        if self._beginnings > _MOST_BEGINNINGS:
+            raise _BegunAnew
 
 
 def shown_url(engine: Engine) -> str:
@@ -145,3 +270,23 @@ def _found_store(connection: Connection, at: datetime) -> None:
         {"id": 1, "secret": secrets.token_hex(32), "created_at": at, "livemode": None},
     )
     connection.execute(CounterRow.__table__.insert(), {"name": "audit", "value": 0})  # type: ignore[attr-defined]
+
+
+def _pin_timezone(connection: Connection, timezone: str) -> str:
+    """The zone if it was pinned now; empty where the store had one."""
+    pin = text("UPDATE store_info SET timezone = :timezone WHERE timezone = ''")
+    return timezone if connection.execute(pin, {"timezone": timezone}).rowcount else ""
+
+
+def _audit_upgrade(connection: Connection, found: str, timezone: str, at: datetime, operator: str) -> None:
+    import socket  # noqa: PLC0415 - as above
+
+    from sqlmodel import Session  # noqa: PLC0415
+
+    from refundcli.store.audit import AuditTrail  # noqa: PLC0415
+
+    with Session(bind=connection) as session:
+        trail = AuditTrail(session, at, operator, socket.gethostname())
+        trail.write("store upgraded", "store", {"schema": found}, {"schema": HEAD, "timezone": timezone})
+        trail.flush()
+        session.flush()

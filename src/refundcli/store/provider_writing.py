@@ -108,6 +108,7 @@ class SqlProviderWriting(SqlShareWriting):
             self._audit.write("record matched at the provider", record.id, {}, after)
 
     def adopt(self, refund: Refund, *, reason: RefundReason, memo: str) -> Refund:
+        self._audit.check_clock()
         values = {"reason": reason, "memo": memo, "operator": self._audit.operator, "updated_at": self._audit.at}
         unadopted = (col(RefundRow.id) == refund.id, col(RefundRow.reason) == "")
         assert self._hits(update(RefundRow).where(*unadopted).values(**values, undecided=False)), (

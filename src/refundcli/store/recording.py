@@ -60,6 +60,7 @@ class Recording:
         """Payments, refunds, issued credit notes, invoices, and an audit entry for each change (R7, I10)."""
         if not records:
             return
+        self._audit.check_clock()
         update_many(self._line, _TAKE, list(map(_taken, records)))
         self._insert_refunds(records)
         numbers = next_numbers(self._session, on, number_format, len(records))

@@ -60,6 +60,7 @@ class SqlRunWriting(SqlClosingWriting):
             self._session.execute(insert(BulkItemRow), [item_values(item) for item in items])
 
     def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
+        self._audit.check_clock()
         found = self._left_behind(run_id, worker, at, limit)
         if len(found) < limit:
             found += self._free(run_id, limit - len(found), col(BulkItemRow.state) == ItemState.WAITING)

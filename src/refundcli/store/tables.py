@@ -111,6 +111,8 @@ class StoreInfo(Row, table=True):
     livemode: bool | None = None
     # How credit notes are numbered, from the first number on.
     number_format: str = _text()
+    # Where the books' days begin and end (an IANA name): the dates of credit notes, and the year of their numbers.
+    timezone: str = _text()
 
 
 class ProviderAccountRow(Row, table=True):

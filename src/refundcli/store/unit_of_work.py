@@ -3,15 +3,16 @@
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from refundcli.store import migrate
-from refundcli.store.errors import CommitUnknown
+from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
 from refundcli.store.reading import SqlReading
 from refundcli.store.troubles import reason, store_error, troubles_told
 
@@ -23,6 +24,8 @@ T = TypeVar("T")
 # Serialization failure and deadlock: PostgreSQL asks that the whole transaction be run again.
 _RUN_AGAIN = ("40001", "40P01")
 _MOST_RUNS = 10
+# All columns, because those of another schema are not known.
+_STORE = "SELECT a.version_num, i.* FROM alembic_version a, store_info i"
 
 
 class WriteInDryRun(RuntimeError):
@@ -31,8 +34,10 @@ class WriteInDryRun(RuntimeError):
 
 @dataclass(slots=True)
 class SqlBooks:
-    """The books in a database. Opening checks, and where it may makes, the schema.
+    """The books in a database. Opening checks, and where it may makes or upgrades, the schema.
 
+    `timezone`: where the books' days begin and end, for a store that is made or upgraded now. `upgrades`: the command
+    is one that writes, so that an older SQLite store is upgraded before it is read.
     `read_only`: for a dry run, where every write is refused before it begins.
     """
 
@@ -40,8 +45,20 @@ class SqlBooks:
     clock: "Clock"
     operator: str
     host: str = ""
+    timezone: str = "UTC"
+    upgrades: bool = False
+    tell_upgraded: Callable[[migrate.Upgraded], None] = field(default=lambda upgraded: None)
     read_only: bool = False
     _checked: bool = False
+    _zone: str = ""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Where the books' days begin and end: the store's zone, or the one that it is going to get."""
+        if not self._zone:
+            with suppress(NoStore, StoreOlder):
+                self.inspect(lambda session: None)
+        return ZoneInfo(self._zone or self.timezone)
 
     def read(self, work: "Callable[[Reading], T]") -> T:
         """Run on one consistent view. It is closed before anything is shown: a reader holds up writers."""
@@ -51,10 +68,18 @@ class SqlBooks:
         """The same for what belongs to the store itself, such as its soundness."""
         self._check(writing=False)
         try:
-            with Session(self.engine) as session:
+            with self._connection_to_read() as connection, Session(bind=connection) as session:
+                self._know_store(session)
                 return look(session)
         except DBAPIError as error:
             raise store_error(error) from error
+
+    def _connection_to_read(self) -> Connection:
+        connection = self.engine.connect()
+        if self.engine.dialect.name == "postgresql":
+            # All statements see the same moment, as on SQLite.
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        return connection
 
     def write(self, work: "Callable[[Writing], T]") -> T:
         """Run in one transaction, alone among writers; again from the start when the database asks so."""
@@ -81,7 +106,9 @@ class SqlBooks:
             connection = connection.execution_options(writes=True)
             with Session(bind=connection) as session:
                 self._queue_up(session)
-                audit = AuditTrail(session, self.clock.now(), self.operator, self.host or socket.gethostname())
+                self._know_store(session)
+                host = self.host or socket.gethostname()
+                audit = AuditTrail(session, self.clock.now(), self.operator, host, zone=self.zone)
                 result = work(SqlRunWriting(session, audit))
                 audit.flush()
                 session.flush()
@@ -116,8 +143,27 @@ class SqlBooks:
         except DBAPIError as second:
             raise CommitUnknown(reason(error)) from second
 
+    def _know_store(self, session: Session) -> None:
+        """In each transaction: another program may have upgraded the store since it was opened.
+
+        Raises StoreNewer and StoreOlder.
+        """
+        stored = session.connection().exec_driver_sql(_STORE).mappings().one()
+        migrate.refuse_other_schema(str(stored["version_num"]))
+        self._zone = stored["timezone"] or self.timezone
+
     def _check(self, *, writing: bool) -> None:
-        if not self._checked:
-            with troubles_told(migrate.shown_url(self.engine)):
-                migrate.ensure_schema(self.engine, at=self.clock.now(), writing=writing)
-            self._checked = True
+        if self._checked:
+            return
+        with troubles_told(migrate.shown_url(self.engine)):
+            upgraded = migrate.ensure_schema(
+                self.engine,
+                at=self.clock.now(),
+                writing=writing,
+                upgrades=self.upgrades,
+                timezone=self.timezone,
+                operator=self.operator,
+            )
+        self._checked = True
+        if upgraded and upgraded.before:
+            self.tell_upgraded(upgraded)

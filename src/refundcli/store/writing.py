@@ -72,6 +72,8 @@ class SqlWriting(SqlReading):
     def claim(self, refund: Refund, *, owner: str, until: datetime, at: datetime) -> Refund | None:
         """Compare and set on state and fence: one sender at a time, and a late one finds the door shut."""
         assert refund.sending
+        if owner:
+            self._audit.check_clock()
         first_sent = refund.sending.first_sent_at or at
         sending = replace(
             refund.sending,
@@ -239,7 +241,8 @@ class SqlWriting(SqlReading):
     def _draft_credit_note(self, refund: Refund) -> None:
         """A draft gets its number with the provider's answer; this checks now that the next number is free."""
         assert refund.reason
-        check_next_number(self._session, self._audit.at.date())
+        self._audit.check_clock()
+        check_next_number(self._session, self._audit.today)
         note = {
             "id": new_id("cn_", self._audit.at),
             "refund_id": refund.id,
@@ -252,6 +255,19 @@ class SqlWriting(SqlReading):
         }
         self._run(insert(_NOTE), note)
 
+    def check_clock(self) -> None:
+        self._audit.check_clock()
+
+    def pin_timezone(self, timezone: str) -> None:
+        info = self._info()
+        if info.timezone != timezone:
+            before, info.timezone = info.timezone, timezone
+            self._session.add(info)
+            self._audit.write("store timezone changed", "store", {"timezone": before}, {"timezone": timezone})
+
+    def accept_clock(self) -> datetime | None:
+        return self._audit.accept_clock()
+
     # --- credit notes --------------------------------------------------------------------------------------
 
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None:
@@ -259,6 +275,8 @@ class SqlWriting(SqlReading):
         status, _ = self._note_of(refund)
         if status != CreditNoteStatus.DRAFT:
             return
+        # The refund was made, whatever became of the clock since: it is dated by the books.
+        at, on = self._audit.dated(at, on)
         (number,) = next_numbers(self._session, on, number_format, 1)
         issued = CreditNoteStatus.ISSUED.value
         self._changes(_NOTE_OF, of_refund=refund.id, number=number, status=issued, issued_on=on, issued_at=at)
@@ -269,6 +287,7 @@ class SqlWriting(SqlReading):
         status, number = self._note_of(refund)
         if status in ("", CreditNoteStatus.VOID):
             return
+        at, _ = self._audit.dated(at, at.date())
         self._changes(_NOTE_OF, of_refund=refund.id, status=CreditNoteStatus.VOID.value, voided_at=at)
         self._audit.write("credit note void", refund.id, {"status": status}, {"number": number})
 

@@ -1,0 +1,29 @@
+"""How many rows of a store to look at in one transaction."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+# A writer of a SQLite store waits for the page that is being read, at each of a refund's three commits.
+_WANTED_SECONDS = 0.2
+_FEWEST, _MOST = 10, 20_000
+
+
+@dataclass(slots=True)
+class PageSize:
+    """Grows and shrinks so that a page takes about a fifth of a second, whatever the machine and the rows are."""
+
+    rows: int = 500
+    seconds: Callable[[], float] = time.monotonic
+
+    @contextmanager
+    def timed(self) -> Iterator[int]:
+        """The rows to read; how long it takes decides about the next page."""
+        began = self.seconds()
+        yield self.rows
+        took = self.seconds() - began
+        if took > _WANTED_SECONDS:
+            self.rows = max(self.rows // 2, _FEWEST)
+        elif took < _WANTED_SECONDS / 4:
+            self.rows = min(self.rows * 2, _MOST)

@@ -1,0 +1,309 @@
+"""The time of the books: the database's on PostgreSQL, in the store's zone, and compared with the newest entry."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Any
+from unittest.mock import patch
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import text
+
+from conftest import NewStore
+from desk import Desk
+from refundcli import bootstrap
+from refundcli.sandbox.testing import RunningSandbox
+from refundcli.services.clock import SystemClock, is_plausible
+from refundcli.store.checking import findings
+from refundcli.store.database_time import DatabaseTime
+from refundcli.store.engine import store_engine
+from refundcli.store.errors import StoreUnreachable
+
+FIVE_MINUTES = timedelta(minutes=5)
+
+
+@dataclass
+class Machine:
+    """A machine's clock that somebody has set wrong."""
+
+    ahead: timedelta = timedelta(0)
+    zone: tzinfo = UTC
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def today(self) -> date:
+        return self.now().astimezone(self.zone).date()
+
+
+@contextmanager
+def machine_clock(ahead: timedelta) -> Iterator[None]:
+    """All commands at this machine meanwhile."""
+    with patch.object(bootstrap, "SystemClock", lambda zone: Machine(ahead, zone)):
+        yield
+
+
+@pytest.fixture
+def postgres_desk(new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Any) -> Iterator[Desk]:
+    made = Desk(new_postgres(), sandbox, tmp_path)
+    yield made
+    made.books.engine.dispose()
+
+
+def query(desk: Desk, statement: str) -> Any:
+    with desk.books.engine.connect() as connection:
+        return connection.execute(text(statement)).all()
+
+
+# --- the database's time ---
+
+
+@dataclass
+class Steady:
+    """A monotonic clock that the test moves."""
+
+    seconds: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_the_databases_time_does_not_depend_on_the_machines_clock(new_postgres: NewStore) -> None:
+    engine = store_engine(new_postgres())
+    told: list[timedelta] = []
+    ours = DatabaseTime(engine, Machine(FIVE_MINUTES), told.append)
+    before = datetime.now(UTC)
+    assert before - timedelta(seconds=1) <= ours() <= datetime.now(UTC) + timedelta(seconds=1)
+    assert abs(ours.skew() - FIVE_MINUTES) < timedelta(seconds=5)
+    ours()
+    assert len(told) == 1
+    engine.dispose()
+
+
+def test_a_small_skew_is_no_news(new_postgres: NewStore) -> None:
+    engine = store_engine(new_postgres())
+    told: list[timedelta] = []
+    DatabaseTime(engine, Machine(timedelta(seconds=20)), told.append)()
+    assert told == []
+    engine.dispose()
+
+
+@dataclass
+class Asked:
+    """A database's time, measured anew how often?"""
+
+    time: DatabaseTime
+    measured: list[Any] = field(default_factory=list)
+
+    def times(self) -> int:
+        self.time()
+        if not self.measured or self.measured[-1] is not self.time._measured:
+            self.measured.append(self.time._measured)
+        return len(self.measured)
+
+
+def test_it_is_measured_anew_when_old_and_after_the_machine_slept(new_postgres: NewStore) -> None:
+    engine = store_engine(new_postgres())
+    steady, machine = Steady(), Machine()
+    asked = Asked(DatabaseTime(engine, machine, steady=steady))
+    assert asked.times() == 1
+    assert asked.times() == 1
+    steady.seconds += 61
+    machine.ahead += timedelta(seconds=61)
+    assert asked.times() == 2
+    machine.ahead += timedelta(hours=8)
+    assert asked.times() == 3
+    engine.dispose()
+
+
+def test_a_database_that_is_away_stops_nobody_who_knows_its_time() -> None:
+    engine = store_engine("postgresql://nobody@127.0.0.1:9/none")
+    with pytest.raises(StoreUnreachable):
+        DatabaseTime(engine, SystemClock(UTC))()
+
+
+def test_leases_audit_and_credit_notes_have_the_databases_time(postgres_desk: Desk) -> None:
+    postgres_desk.paid_by_card()
+    with machine_clock(timedelta(days=40)):
+        refunded = postgres_desk("refund INV-1 --amount 10 --reason other --yes")
+    assert refunded.exit_code == 0, refunded
+    assert "ahead of the database's" in refunded.err
+    assert refunded.err.count("ahead of") == 1
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    for column in ("audit_entry.at", "refund.first_sent_at", "refund.created_at", "credit_note.issued_at"):
+        table = column.partition(".")[0]
+        assert all(at < soon for (at,) in query(postgres_desk, f"SELECT {column} FROM {table}")), column
+    (day,) = query(postgres_desk, "SELECT issued_on FROM credit_note")[0]
+    assert day <= datetime.now(ZoneInfo("Europe/Stockholm")).date()
+
+
+def test_status_names_the_skew_and_the_zone(postgres_desk: Desk) -> None:
+    with machine_clock(FIVE_MINUTES):
+        store = postgres_desk.json("status")["store"]
+    assert 290 <= store["clock_skew_seconds"] <= 310
+    assert store["timezone"] == "Europe/Stockholm"
+
+
+# --- a clock that cannot be right ---
+
+WRONG = {"1969": timedelta(days=-57 * 365), "behind": timedelta(minutes=-11), "2099": timedelta(days=73 * 365)}
+NEWEST = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "plausible"),
+    [
+        (NEWEST, True),
+        (NEWEST - timedelta(minutes=9), True),
+        (NEWEST - timedelta(minutes=11), False),
+        (NEWEST + timedelta(days=365), True),
+        (NEWEST + timedelta(days=367), False),
+    ],
+)
+def test_a_clock_is_compared_with_the_newest_entry(now: datetime, plausible: bool) -> None:
+    assert is_plausible(now, NEWEST) is plausible
+
+
+@pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
+def test_no_number_is_given_under_a_clock_that_cannot_be_right(sqlite_desk: Desk, shift: timedelta) -> None:
+    desk = sqlite_desk
+    reference = desk.paid_by_card()
+    desk.paid_outside()
+    with machine_clock(shift):
+        told = desk.refused("refund INV-1 --amount 10 --reason other --yes", "wrong-clock", exit_code=4)
+        desk.refused("mark-refunded INV-2 --full --reason other --yes", "wrong-clock", exit_code=4)
+    assert "refundcli store clock --accept" in told["hint"]
+    assert str(datetime.now(UTC).year) in told["message"]
+    assert f"{datetime.now(UTC) + shift:%Y-%m-%d}" in told["message"]
+    assert desk.refunded_at_provider(reference) == []
+    assert desk.json("credit-notes list") == []
+    assert desk.count("refund") == 0
+
+
+def test_an_accepted_clock_is_the_newest_entry(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    desk.paid_outside()
+    with machine_clock(WRONG["2099"]):
+        year = (datetime.now(UTC) + WRONG["2099"]).year
+        desk.json("store clock --accept")
+        (action, at) = query(desk, "SELECT action, at FROM audit_entry ORDER BY seq DESC LIMIT 1")[0]
+        assert (action, str(at)[:4]) == ("clock accepted", str(year))
+        made = desk.json("mark-refunded INV-2 --amount 10 --reason other --yes")
+        assert made["refunds"][0]["credit_note"]["number"] == f"CN-{year}-000001"
+    # And back: what is right now must be accepted as well.
+    desk.refused("mark-refunded INV-2 --amount 10 --reason other --yes", "wrong-clock", exit_code=4)
+    desk.json("store clock --accept")
+    desk.json("mark-refunded INV-2 --amount 10 --reason other --yes")
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
+def test_what_was_sent_is_recorded_whatever_became_of_the_clock(sqlite_desk: Desk, shift: timedelta) -> None:
+    """Between T1 and T4 somebody sets the clock: the outcome is recorded, dated by the books' newest entry."""
+    desk = sqlite_desk
+    reference = desk.paid_by_card()
+    machine = Machine()
+
+    def jumps() -> None:
+        machine.ahead = shift
+
+    with patch.object(bootstrap, "SystemClock", lambda zone: machine), _after_the_answer(jumps):
+        answer = desk("refund INV-1 --amount 10 --reason other --yes -o json")
+    assert answer.exit_code == 0, answer
+    assert desk.refunded_at_provider(reference) == [1000]
+    (note,) = desk.json("credit-notes list")
+    assert note["number"] == f"CN-{datetime.now(ZoneInfo('Europe/Stockholm')).year}-000001"
+    assert all(str(at)[:4] == str(datetime.now(UTC).year) for (at,) in query(desk, "SELECT at FROM audit_entry"))
+    assert findings(desk.books) == []
+
+
+@contextmanager
+def _after_the_answer(happens: Callable[[], None]) -> Iterator[None]:
+    from refundcli.providers.stripe import StripeProvider
+
+    real = StripeProvider.refund
+
+    def refund(*given: Any, **named: Any) -> Any:
+        answer = real(*given, **named)
+        happens()
+        return answer
+
+    with patch.object(StripeProvider, "refund", refund):
+        yield
+
+
+def test_a_run_stops_under_a_wrong_clock_and_refuses_no_row(sqlite_desk: Desk, tmp_path: Any) -> None:
+    desk = sqlite_desk
+    for n in range(3):
+        desk.paid_by_card(f"R-{n}")
+    file = tmp_path / "refunds.csv"
+    file.write_text("invoice,amount,reason\n" + "".join(f"R-{n},10.00,other\n" for n in range(3)))
+    with machine_clock(WRONG["2099"]):
+        stopped = desk(f"refund --from {file} --yes -o json")
+    assert stopped.exit_code in (4, 9), stopped
+    assert desk.count("refund") == 0
+    assert {state for (state,) in query(desk, "SELECT DISTINCT state FROM bulk_item")} <= {"waiting"}
+    done = desk(f"refund --from {file} --yes -o json")
+    assert done.exit_code == 0, done
+    assert desk.count("refund") == 3
+
+
+# --- the zone of the books ---
+
+
+def test_two_operators_in_different_zones_keep_one_day(
+    new_store: NewStore, sandbox: RunningSandbox, tmp_path: Any
+) -> None:
+    """An hour before midnight in Stockholm it is tomorrow in Tokyo: the books have one day, and one series."""
+    url = new_store()
+    ada = Desk(url, sandbox, tmp_path)
+    emi = Desk(url, sandbox, tmp_path, {"REFUNDCLI_OPERATOR_TIMEZONE": "Asia/Tokyo"}, operator="Emi")
+    ada.paid_outside("INV-1")
+    new_years_eve = _next_new_years_eve(23, ZoneInfo("Europe/Stockholm"))
+    with books_time(new_years_eve):
+        numbers = [
+            each.json("mark-refunded INV-1 --amount 10 --reason other --yes")["refunds"][0]["credit_note"]["number"]
+            for each in (ada, emi, ada)
+        ]
+    year = new_years_eve.astimezone(ZoneInfo("Europe/Stockholm")).year
+    assert numbers == [f"CN-{year}-00000{n}" for n in (1, 2, 3)]
+    days = {str(day) for (day,) in query(ada, "SELECT issued_on FROM credit_note")}
+    assert days == {f"{year}-12-31"}
+    ada.books.engine.dispose()
+
+
+def _next_new_years_eve(hour: int, zone: ZoneInfo) -> datetime:
+    return datetime(datetime.now(UTC).year, 12, 31, hour, tzinfo=zone).astimezone(UTC)
+
+
+@contextmanager
+def books_time(at: datetime) -> Iterator[None]:
+    """The time of the books stands still, wherever it comes from."""
+    from refundcli.services.clock import BooksClock
+
+    with patch.object(bootstrap, "books_clock", lambda services: BooksClock(lambda: at, lambda: services.books.zone)):
+        yield
+
+
+def test_init_pins_the_zone_and_upgrade_changes_it_but_no_date(sqlite_desk: Desk, tmp_path: Any) -> None:
+    desk = sqlite_desk
+    desk.url = f"sqlite:///{tmp_path}/own.db"
+    desk.environ["REFUNDCLI_STORE_URL"] = desk.url
+    assert desk.json("init --timezone America/New_York")["timezone"] == "America/New_York"
+    assert desk.json("status")["store"]["timezone"] == "America/New_York"
+    desk.paid_outside()
+    desk.json("mark-refunded INV-2 --amount 10 --reason other --yes")
+    before = query(desk, "SELECT issued_on FROM credit_note")
+    changed = desk.json("store upgrade --timezone Asia/Tokyo")
+    assert (changed["before"], changed["timezone"]) == (changed["after"], "Asia/Tokyo")
+    assert query(desk, "SELECT issued_on FROM credit_note") == before
+    assert query(desk, "SELECT action FROM audit_entry ORDER BY seq DESC LIMIT 1") == [("store timezone changed",)]
+    desk.refused("store upgrade --timezone Europe/Stokholm", "invalid-option", exit_code=2)
+
+
+def test_the_operators_zone_is_pinned_without_an_option(sqlite_desk: Desk, tmp_path: Any) -> None:
+    desk = sqlite_desk
+    desk.environ |= {"REFUNDCLI_STORE_URL": f"sqlite:///{tmp_path}/own.db", "REFUNDCLI_OPERATOR_TIMEZONE": "Asia/Tokyo"}
+    assert desk.json("init")["timezone"] == "Asia/Tokyo"

@@ -1,0 +1,233 @@
+"""`store check` in pages: it finds what one look would find, holds nobody up, and gives way to writers."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlmodel import Session
+
+from conftest import NewStore
+from desk import Desk
+from refundcli.store import checking, page_size, structure
+from refundcli.store.checking import findings
+from refundcli.store.engine import sqlite_path
+from refundcli.store.errors import StructureNotChecked
+from refundcli.store.page_size import PageSize
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows a page, however fast the machine is."""
+    monkeypatch.setattr(page_size, "_MOST", 2)
+    monkeypatch.setattr(page_size, "_FEWEST", 2)
+    monkeypatch.setattr(checking, "PageSize", lambda: PageSize(rows=2))
+
+
+def run_sql(desk: Desk, statement: str) -> None:
+    with desk.books.engine.connect() as connection:
+        connection.execution_options(writes=True).execute(text(statement))
+        connection.commit()
+
+
+def test_what_is_wrong_is_found_on_whatever_page_it_is(desk: Desk, small_pages: None) -> None:
+    for n in range(1, 8):
+        desk.paid_outside(f"INV-{n}")
+        desk.json(f"mark-refunded INV-{n} --amount 10 --reason other --yes")
+    assert findings(desk.books) == []
+    assert desk.json("store check") == {"sound": True}
+    run_sql(desk, "UPDATE payment SET refunded = refunded + 1 WHERE id = 5")
+    run_sql(desk, "UPDATE invoice SET paid = paid + 1 WHERE number = 'INV-7'")
+    run_sql(desk, "UPDATE audit_entry SET operator = 'Mallory' WHERE seq = 9")
+    run_sql(desk, "DELETE FROM credit_note WHERE number LIKE '%000003'")
+    told = desk.refused("store check", "store-unsound", exit_code=4)["context"]["found"]
+    assert "payment 5 counts another amount refunded than its refunds do" in told
+    assert "invoice INV-7 has other sums than its payments" in told
+    assert "audit entry 9 was changed, or one before it is missing" in told
+    assert sum("has no credit note" in each for each in told) == 1
+    assert "7 credit-note numbers were counted, 6 are there" in told
+
+
+def test_a_page_is_a_transaction_of_its_own(desk: Desk, small_pages: None) -> None:
+    for n in range(1, 6):
+        desk.paid_outside(f"INV-{n}")
+    begun: list[int] = []
+    event.listen(desk.books.engine, "begin", lambda connection: begun.append(1))
+    assert findings(desk.books) == []
+    # Three pages of payments and of invoices each, and the end of each.
+    assert len(begun) >= 8
+
+
+def test_refunds_beside_it_are_no_false_alarm(desk: Desk, small_pages: None) -> None:
+    """Between any two pages a refund is recorded: of payments before and after the place of the check."""
+    for n in range(1, 9):
+        desk.paid_outside(f"INV-{n}")
+    pages = iter(range(1, 9))
+
+    def record(n: int) -> None:
+        answer = desk(f"mark-refunded INV-{n} --amount 10 --reason other --yes")
+        assert answer.exit_code == 0, answer
+
+    class Beside:
+        engine = desk.books.engine
+
+        def inspect(self, look: Callable[[Session], Any]) -> Any:
+            found = desk.books.inspect(look)
+            if (n := next(pages, None)) is not None:
+                record(n)
+            return found
+
+    assert findings(Beside()) == []  # type: ignore[arg-type]
+    assert desk.count("refund") == 8
+
+
+def test_what_was_wrong_only_for_a_moment_is_not_reported(
+    sqlite_desk: Desk, small_pages: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = checking._wrong_rows, list[Any]()
+
+    def once(session: Session, **page: Any) -> Any:
+        upto, found = real(session, **page)
+        if page["table"] == "payment" and upto is not None and not seen:
+            seen.append(upto)
+            return upto, ["payment 1 is wrong"]
+        return upto, found
+
+    sqlite_desk.paid_outside()
+    monkeypatch.setattr(checking, "_wrong_rows", once)
+    assert findings(sqlite_desk.books) == []
+    assert seen
+
+
+def test_a_page_grows_and_shrinks_with_the_time_it_takes() -> None:
+    times = iter([0.0, 0.01, 1.0, 1.01, 2.0, 3.0, 4.0, 4.1])
+    size = PageSize(rows=100, seconds=lambda: next(times))
+    sizes = []
+    for _ in range(4):
+        with size.timed() as rows:
+            sizes.append(rows)
+    assert [*sizes, size.rows] == [100, 200, 400, 200, 200]
+
+
+# --- SQLite's own check, and writers ---
+
+WRITER = """
+import sqlite3, sys
+line = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
+line.execute("BEGIN IMMEDIATE")
+line.execute("UPDATE store_info SET number_format = 'W-{seq}'")
+print("writing", flush=True)
+line.execute("COMMIT")
+print("written", flush=True)
+"""
+
+
+@pytest.fixture
+def writer(sqlite_desk: Desk) -> Iterator[subprocess.Popen[str]]:
+    """Another process that commits a change and has to wait for readers."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(sqlite_path(sqlite_desk.books.engine))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_writer_that_waits_is_seen(sqlite_desk: Desk, writer: subprocess.Popen[str]) -> None:
+    path = sqlite_path(sqlite_desk.books.engine)
+    assert path
+    reader = sqlite3.connect(path, isolation_level=None)
+    with structure._writers_at(path) as is_waited_for:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM store_info").fetchall()
+        waited = threading.Event()
+        while not is_waited_for():
+            assert writer.poll() is None, "it wrote although somebody reads"
+            waited.wait(0.02)
+        reader.execute("COMMIT")
+        assert writer.wait(60) == 0
+        assert not is_waited_for()
+    reader.close()
+
+
+def test_sqlites_check_is_broken_off_for_a_writer_and_begun_again(
+    sqlite_desk: Desk, writer: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun = structure.structure_errors_in, list[str]()
+
+    def endless_at_first(connection: Any, table: str = "") -> Iterator[str]:
+        begun.append(table)
+        if len(begun) > 1:
+            return real(connection, table)
+        connection.exec_driver_sql("SELECT * FROM store_info").all()
+        forever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+        return iter([str(connection.exec_driver_sql(forever).scalar())])
+
+    monkeypatch.setattr(structure, "structure_errors_in", endless_at_first)
+    assert findings(sqlite_desk.books) == []
+    assert writer.wait(60) == 0
+    assert begun == ["", ""]
+
+
+def test_without_time_for_sqlites_check_nothing_is_called_sound(
+    sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> Any:
+        raise structure._Waited
+
+    monkeypatch.setattr(structure, "_checked", never)
+    monkeypatch.setattr(structure, "_TRIES_OF_TABLE", 1)
+    monkeypatch.setattr(structure, "_TRIES_OF_ALL", 1)
+    with pytest.raises(StructureNotChecked):
+        findings(sqlite_desk.books)
+    sqlite_desk.refused("store check", "store-not-checked", exit_code=8)
+
+
+def test_a_damaged_page_is_found(sqlite_desk: Desk) -> None:
+    for n in range(1, 60):
+        sqlite_desk.paid_outside(f"INV-{n}")
+    path = Path(sqlite_desk.url.removeprefix("sqlite:///"))
+    content = bytearray(path.read_bytes())
+    middle = content.index(b"INV-31") // 4096 * 4096
+    content[middle : middle + 2000] = b"\xff" * 2000
+    path.write_bytes(content)
+    assert sqlite_desk("store check").exit_code == 4
+
+
+# --- backups ---
+
+
+def test_a_backup_beside_a_writer_is_whole(sqlite_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change begins the copy anew; its steps grow until it is done between two changes."""
+    from refundcli.store import migrate
+
+    monkeypatch.setattr(migrate, "_STEPS", (1, 5, 100_000))
+    sqlite_desk.paid_outside()
+    real, changed = migrate._Progress.__call__, list[int]()
+
+    def change(self: Any, status: int, remaining: int, total: int) -> None:
+        if remaining and len(changed) < 30:
+            changed.append(remaining)
+            sqlite_desk.books.write(lambda tx: tx.change_number_format(f"N{len(changed)}-{{seq}}"))
+        real(self, status, remaining, total)
+
+    monkeypatch.setattr(migrate._Progress, "__call__", change)
+    copy = tmp_path / "copy.db"
+    sqlite_desk.json(f"store backup {copy}")
+    assert changed
+    copied = Desk(f"sqlite:///{copy}", sqlite_desk.sandbox, tmp_path)
+    assert copied.json("store check") == {"sound": True}
+    copied.books.engine.dispose()
+
+
+def test_an_empty_store_is_sound(new_store: NewStore, sqlite_desk: Desk) -> None:
+    sqlite_desk.environ["REFUNDCLI_STORE_URL"] = new_store()
+    assert sqlite_desk.json("store check") == {"sound": True}
