@@ -63,7 +63,7 @@ def test_ctrl_c_while_the_provider_works_waits_for_its_answer(desk: Desk) -> Non
     terminal = sit_down(desk, "refund INV-1 --full --reason duplicate --yes")
     _until(lambda: bool(desk.sandbox.refund_requests))
     terminal.press_ctrl_c()
-    terminal.wait_for("Stopping as soon as")
+    terminal.wait_for("Waiting for the provider's answer")
     assert terminal.ends() == 130
     assert desk.refunded_at_provider(reference) == [10000]
     assert desk.invoice("INV-1").status == "refunded"

@@ -1,7 +1,7 @@
 """Bringing a store to this program's schema, or refusing one that is not ours or is newer."""
 
+import os
 import secrets
-import shutil
 import sqlite3
 from contextlib import closing
 from datetime import datetime
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from refundcli.private_files import draft, make_folder
+from refundcli.secrets import shown_address
 from refundcli.store.engine import APPLICATION_ID, make_private, sqlite_path
 from refundcli.store.errors import BackupExists, BackupFailed, NoBackupHere, NoStore, NotAStore, StoreNewer, StoreOlder
 from refundcli.store.troubles import reason_of
@@ -89,27 +91,29 @@ def back_up(engine: Engine, target: Path | None, *, at: datetime) -> Path:
 def backup(source: Path, target: Path) -> None:
     """Copy a live SQLite store through SQLite itself; opening the file any other way drops its locks."""
     try:
-        if target.exists():
+        make_folder(target.parent)
+        if os.path.lexists(target):
             raise BackupExists(target)
-        make_private(target)
+        with draft(target) as copy:
+            _copy(source, copy)
+    except FileExistsError:
+        raise BackupExists(target) from None
     except OSError as error:
         raise BackupFailed(target, reason_of(error)) from error
-    try:
-        _copy(source, target)
-    except (OSError, sqlite3.Error) as error:
-        # Half a copy would be taken for a whole one.
-        target.unlink(missing_ok=True)
+    except sqlite3.Error as error:
         raise BackupFailed(target, str(error)) from error
 
 
 def _copy(source: Path, target: Path) -> None:
     with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
+        # A journal beside the copy would be left there by a kill; half a copy never gets the name of a whole one.
+        copy.execute("PRAGMA journal_mode = OFF")
         live.backup(copy)
-    shutil.copymode(source, target)
 
 
 def shown_url(engine: Engine) -> str:
-    return str(sqlite_path(engine) or engine.url.render_as_string(hide_password=True))
+    """Where a store is, without a password."""
+    return str(sqlite_path(engine) or shown_address(engine.url.render_as_string(hide_password=False)))
 
 
 def _refuse_foreign(connection: Connection, tables: set[str]) -> None:
