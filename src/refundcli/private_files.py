@@ -36,7 +36,7 @@ def temporary_folder() -> str:
 
 
 def make_folder(path: Path) -> None:
-    """A folder that only its owner may enter, unless there is one. Raises NotADirectoryError for anything else there."""
+    """A folder that only its owner may enter, unless there is one. Raises NotADirectoryError for another thing."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -242,8 +242,8 @@ def redact(text: str) -> str:
     text = _without_patterns(text)
     if _KNOWN:
         known = "|".join(re.escape(secret) for secret in sorted(_KNOWN, key=len, reverse=True))
-        # Not inside a longer word: a password may be a common one.
-        text = re.sub(rf"(?<![A-Za-z0-9])(?:{known})(?![A-Za-z0-9])", MASK, text)
+        # Not inside a longer word, because a password may be a common one; but after the `%2F` of an address.
+        text = re.sub(rf"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-F]{{2}}))(?:{known})(?![A-Za-z0-9])", MASK, text)
     return text
 
 
@@ -281,7 +281,7 @@ def shown_address(address: str) -> str:
     if _NESTED.search(unquote_plus(place)):
         place = MASK
     shown = [_shown_option(option) for option in _options(options)]
-    return found["scheme"] + login + place + (f"?{'&'.join(shown)}" if shown else "")
+    return redact(found["scheme"] + login + place + (f"?{'&'.join(shown)}" if shown else ""))
 
 
 def _secret_parts(address: str) -> list[str]:

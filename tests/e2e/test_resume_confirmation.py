@@ -71,12 +71,13 @@ def test_live_money_needs_the_amount_and_says_so_first(desk: Desk, answer: str) 
     assert (told.exit_code, told.json[0]["status"]) == (8, "ready")
     assert "LIVE Adyen" in told.err
     assert told.json[0]["note"].endswith(f'refundcli resume {refund} --confirm "40.00 EUR"')
-    desk.refused(f"resume {refund} --confirm '41.00 EUR'", "not-confirmed")
+    wrong = desk(f"resume {refund} --confirm '41.00 EUR'")
+    assert (wrong.exit_code, "[not-confirmed]" in wrong.err) == (3, True)
 
 
 def test_the_banner_is_shown_also_where_nothing_is_asked(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
-    desk.sandbox.faults("drop_before")
+    desk.sandbox.faults("drop_before", provider="adyen")
     desk("refund INV-1 --amount 40 --reason other --yes")
     make_live(desk)
     told = desk("resume -o json")

@@ -33,12 +33,20 @@ def commands_of_the_demo() -> list[tuple[int, str, str]]:
     return [(int(code), command, answer) for code, command, answer in found]
 
 
-def reaches_the_program() -> bool:
-    """Whether such a user may read the program at all, which lies in somebody's folder."""
-    tried = subprocess.run(
-        [sys.executable, "-c", "import refundcli"], env={}, user=NOBODY, group=NOBODY, extra_groups=[], check=False
-    )
-    return tried.returncode == 0
+# Reading is allowed to whom the folder of the program may keep out; writing is not.
+AS_NOBODY = (
+    "setpriv",
+    f"--reuid={NOBODY}",
+    f"--regid={NOBODY}",
+    "--clear-groups",
+    "--inh-caps=-all,+dac_read_search",
+    "--ambient-caps=-all,+dac_read_search",
+)
+
+
+def may_become_another_user() -> bool:
+    tried = shutil.which("setpriv") and subprocess.run([*AS_NOBODY, sys.executable, "-c", "import refundcli"], env={})
+    return bool(tried and tried.returncode == 0)
 
 
 @dataclass
@@ -51,13 +59,10 @@ class Container:
     def __call__(self, command: str, *, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         program = f'"{sys.executable}" -P -m refundcli' if command.startswith("refundcli") else ""
         return subprocess.run(
-            ["/bin/sh", "-c", command.replace("refundcli", program, 1) if program else command],
+            [*AS_NOBODY, "/bin/sh", "-c", command.replace("refundcli", program, 1) if program else command],
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", **self.environ},
             cwd=self.folder,
             input=stdin,
-            user=NOBODY,
-            group=NOBODY,
-            extra_groups=[],
             umask=0o022,
             capture_output=True,
             text=True,
@@ -68,8 +73,8 @@ class Container:
 
 @pytest.fixture
 def container() -> Iterator[Container]:
-    if not reaches_the_program():
-        pytest.skip("the program lies where another user may not read")
+    if not may_become_another_user():
+        pytest.skip("this machine does not let root become another user")
     folder = Path(tempfile.mkdtemp(prefix="refundcli-nobody-", dir="/tmp"))
     for name in ("invoices.csv", "transfers.csv"):
         shutil.copy(ROOT / "examples" / name, folder / name)
@@ -96,6 +101,7 @@ def assert_said(ended: "subprocess.CompletedProcess[str]", command: str) -> None
     assert ended.returncode != 1, (command, ended)
 
 
+@pytest.mark.timeout(1800)
 def test_every_command_of_the_demo_works(container: Container, seeded: RunningSandbox) -> None:
     made = container(f"refundcli --store sqlite:///books.db init --sandbox {seeded.url}")
     assert_said(made, "init")
@@ -121,13 +127,16 @@ def test_every_command_of_the_demo_works(container: Container, seeded: RunningSa
 
 
 def test_without_a_named_store_it_is_told_how_to_name_one(container: Container) -> None:
-    for _, command, _ in commands_of_the_demo():
-        if command.startswith("cat ") or " init " in command:
+    # One of each kind: refund, mark-refunded, invoice list …
+    kinds = {tuple(command.split()[1:3]): command for _, command, _ in commands_of_the_demo()}
+    kinds = {words[0]: command for words, command in kinds.items() if command.startswith("refundcli")}
+    for command in kinds.values():
+        if " init " in command:
             continue
-        ended = container(command)
+        ended = container(command + (" --yes" if command.startswith(("refundcli void", "refundcli mark")) else ""))
         assert_said(ended, command)
-        assert ended.returncode in (2, 4), (command, ended)
-        assert "[store-not-named]" in ended.stderr or ended.returncode == 2, (command, ended)
+        assert ended.returncode == 4, (command, ended)
+        assert "[store-not-named]" in ended.stderr, (command, ended)
     assert [path.name for path in container.folder.iterdir() if path.name.startswith(("~", "."))] == []
 
 
@@ -164,7 +173,7 @@ def test_where_no_folder_takes_temporary_files_that_is_said(container: Container
         "unshare -m /bin/sh -c 'mount --bind -o ro /tmp /tmp && mount -o remount,bind,ro /tmp && "
         "for d in /var/tmp /usr/tmp /dev/shm; do [ -d $d ] && mount --bind $d $d && mount -o remount,bind,ro $d; done; "
         f"mkdir -p {container.folder}; mount -t tmpfs -o mode=777 none {container.folder} && cd / && "
-        f"exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups "
+        f"exec {' '.join(AS_NOBODY)} "
         f'env -i PATH=/usr/bin:/bin LC_ALL=C {{}} "{sys.executable}" -P -m refundcli {{}}\''
     )
     settings = " ".join(f"{name}={value}" for name, value in container.environ.items())

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -86,19 +86,23 @@ def default_user_config() -> Path | None:
     """The folder where the user's own settings file belongs; None where the user has no home."""
     from platformdirs import user_config_path  # noqa: PLC0415 - kept out of every other import of this module
 
-    return _of_a_home(user_config_path("refundcli"))
+    return _of_a_home(lambda: user_config_path("refundcli"))
 
 
 def default_store_url() -> str | None:
     """A file of the user's own, the same from whichever folder the command is run; None where the user has no home."""
     from platformdirs import user_data_path  # noqa: PLC0415 - kept out of every other import of this module
 
-    folder = _of_a_home(user_data_path("refundcli"))
+    folder = _of_a_home(lambda: user_data_path("refundcli"))
     return f"sqlite:///{folder / 'refundcli.db'}" if folder else None
 
 
-def _of_a_home(path: Path) -> Path | None:
-    """Without a home the path is relative (`~/…`), and would lead into whatever folder the command is run in."""
+def _of_a_home(find: Callable[[], Path]) -> Path | None:
+    """Without a home platformdirs raises, or leaves a relative path (`~/…`), which leads into the working folder."""
+    try:
+        path = find()
+    except RuntimeError:
+        return None
     return path if path.is_absolute() else None
 
 
