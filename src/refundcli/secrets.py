@@ -1,16 +1,19 @@
 """Secrets: where they are kept, how they are fetched, and how they stay out of sight.
 
 Settings hold references, never secrets: `env:NAME`, `keyring:NAME` or `file:PATH`. What a reference leads to
-is wrapped, so that printing, logging or formatting it by mistake shows dots.
+is wrapped, so that printing, logging or formatting it by mistake shows dots. Every secret of a command is also known to
+`redact`, through which all errors go on their way out: a driver or an SDK may repeat it in words of its own.
 """
 
 import hmac
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote, unquote_plus
 
 from refundcli.domain.errors import SettingsProblem
 
@@ -21,6 +24,37 @@ _LONGEST_SECRET = 64 * 1024
 _OTHERS_MAY_USE = 0o077
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|keyring:[!-~]+|file:[^\x00-\x1f\x7f]+")
 _FIT_FOR_A_HEADER = re.compile(r"[!-~]+")
+_ADDRESS = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:(?P<user>[^:/@]*)(?::(?P<password>[^@]*))?@)?"
+    r"(?P<place>[^?]*)(?:\?(?P<options>.*))?",
+    re.DOTALL,
+)
+# Of a database's address only these options are shown; any other may be, or hold, a password.
+_SHOWN_OPTIONS = frozenset(
+    [
+        "host",
+        "hostaddr",
+        "port",
+        "user",
+        "dbname",
+        "service",
+        "sslmode",
+        "sslrootcert",
+        "sslcert",
+        "target_session_attrs",
+        "load_balance_hosts",
+        "connect_timeout",
+        "application_name",
+        "channel_binding",
+        "gssencmode",
+    ]
+)
+# An option that may be shown, but has an address or further options for its value: libpq takes those for `dbname`.
+_NESTED = re.compile(r"=|://|@")
+
+# Shorter ones are practice keys and common words, and masking those makes an error unreadable.
+_SHORTEST_KNOWN = 6
+_KNOWN: set[str] = set()
 
 # A pattern's first group stays, the rest of the match is masked. Masking too much is the cheaper mistake.
 _REDACTIONS = (
@@ -41,6 +75,7 @@ class Secret:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        remember_secret(text)
 
     def reveal(self) -> str:
         return self._text
@@ -166,7 +201,7 @@ class FileOwnedByOther(SettingsProblem):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path} belongs to another user, who can change it.",
-            hint=f"Make it yours: chown $(id -u) '{path}'",
+            hint=f"Make it yours: chown $(id -u) {shlex.quote(str(path))}",
             context={"file": str(path)},
         )
 
@@ -178,14 +213,14 @@ class FileOpenToOthers(SettingsProblem):
         does, mend = ("read", "go=") if forbidden & 0o044 else ("change", "go-w")
         super().__init__(
             f"Other users may {does} {path} (mode {mode:04o}).",
-            hint=f"chmod {mend} '{path}'",
+            hint=f"chmod {mend} {shlex.quote(str(path))}",
             context={"file": str(path), "mode": f"{mode:04o}"},
         )
 
 
 def is_reference(text: str) -> bool:
     """Whether the text says where a secret is. `env:sk_live_…` is a secret with a prefix, not a reference."""
-    return _REFERENCE.fullmatch(text) is not None and redact(text) == text
+    return _REFERENCE.fullmatch(text) is not None and _without_patterns(text) == text
 
 
 def resolve(reference: str, *, environ: Mapping[str, str]) -> Secret:
@@ -203,10 +238,69 @@ def resolve(reference: str, *, environ: Mapping[str, str]) -> Secret:
 
 
 def redact(text: str) -> str:
-    """The text with whatever looks like a secret masked: Stripe and Adyen keys, passwords in addresses."""
+    """The text with every known secret masked, and whatever looks like one: keys, passwords in addresses."""
+    text = _without_patterns(text)
+    if _KNOWN:
+        known = "|".join(re.escape(secret) for secret in sorted(_KNOWN, key=len, reverse=True))
+        # Not inside a longer word, because a password may be a common one; but after the `%2F` of an address.
+        text = re.sub(rf"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-F]{{2}}))(?:{known})(?![A-Za-z0-9])", MASK, text)
+    return text
+
+
+def _without_patterns(text: str) -> str:
     for pattern in _REDACTIONS:
         text = re.sub(pattern, rf"\g<1>{MASK}", text)
     return text
+
+
+def remember_secret(text: str) -> None:
+    """From now on `redact` masks it, as it is and as Python or an address would write it."""
+    forms = {text, unquote(text), unquote_plus(text), repr(text)[1:-1]}
+    _KNOWN.update(form for form in forms if len(form) >= _SHORTEST_KNOWN)
+
+
+def remember_secrets_of_address(address: str) -> None:
+    """The password of a database's address, wherever in it it stands."""
+    for part in _secret_parts(address):
+        remember_secret(part)
+
+
+def forget_secrets() -> None:
+    """Before another command in the same process."""
+    _KNOWN.clear()
+
+
+def shown_address(address: str) -> str:
+    """A store's address as it may be shown. A file's is shown whole; of a database's, only what cannot be a secret."""
+    found = _ADDRESS.fullmatch(address)
+    if not found or found["scheme"] == "sqlite://":
+        return redact(address)
+    user = found["user"] or ""
+    login = f"{user}:{MASK}@" if found["password"] is not None else f"{user}@" if user else ""
+    place, options = found["place"], found["options"]
+    if _NESTED.search(unquote_plus(place)):
+        place = MASK
+    shown = [_shown_option(option) for option in _options(options)]
+    return redact(found["scheme"] + login + place + (f"?{'&'.join(shown)}" if shown else ""))
+
+
+def _secret_parts(address: str) -> list[str]:
+    found = _ADDRESS.fullmatch(address)
+    if not found or found["scheme"] == "sqlite://":
+        return []
+    hidden = [option.partition("=")[2] for option in _options(found["options"]) if _shown_option(option) != option]
+    nested = [found["place"]] if _NESTED.search(unquote_plus(found["place"])) else []
+    return [part for part in (found["password"], *hidden, *nested) if part]
+
+
+def _options(text: str | None) -> list[str]:
+    return [option for option in (text or "").split("&") if option]
+
+
+def _shown_option(option: str) -> str:
+    name, equals, value = option.partition("=")
+    is_shown = unquote_plus(name) in _SHOWN_OPTIONS and not _NESTED.search(unquote_plus(value))
+    return option if is_shown else f"{name}{equals}{MASK}"
 
 
 def read_own_file(path: Path, *, forbidden: int, limit: int) -> bytes:

@@ -418,13 +418,22 @@ def test_a_kill_after_the_claim_is_sent_again_with_the_key_that_was_written(desk
     assert at_stripe(desk, reference) == "void"
 
 
+def test_what_was_never_sent_needs_a_confirmation(desk: Desk) -> None:
+    reference = pulled(desk)
+    killed(desk, at="close_invoice.send_closing")
+    (left,) = desk.json("resume", exit_code=8)
+    assert (left["status"], left["step"]) == ("ready", "not confirmed")
+    assert (sent(desk), at_stripe(desk, reference)) == ([], "open")
+    assert desk.json(left["note"].partition("Next: refundcli ")[2])[0]["status"] == "done"
+
+
 @pytest.mark.parametrize(("there", "ends"), [("open", "done"), ("paid", "failed"), ("void", "done")])
 def test_what_was_written_down_and_never_sent_is_looked_at_anew(desk: Desk, there: str, ends: str) -> None:
     reference = pulled(desk)
     killed(desk, at="close_invoice.send_closing")
     assert desk.invoice("INV-1").closings[0].state is ClosingState.READY
     stripe_says(desk, reference, there)
-    (settled,) = desk.json("resume", exit_code=0 if ends == "done" else 6)
+    (settled,) = desk.json("resume --yes", exit_code=0 if ends == "done" else 6)
     assert settled["status"] == ends
     assert len(sent(desk)) == (there == "open")
 

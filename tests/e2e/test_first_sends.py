@@ -36,7 +36,7 @@ def test_resume_does_not_send_what_the_dashboard_refunded_meanwhile(desk: Desk) 
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
     desk.sandbox.dashboard_refund(reference, 4000)
-    (told,) = desk.json(f"resume {refund}", exit_code=3)
+    (told,) = desk.json(f"resume {refund} --yes", exit_code=3)
     assert (told["status"], told["step"]) == ("failed", "settled")
     assert told["note"].startswith("never sent: ")
     assert "40.00 EUR there" in told["note"]
@@ -50,7 +50,7 @@ def test_resume_prints_why_it_did_not_send(desk: Desk) -> None:
     reference = desk.paid_by_card()
     leave_it_ready(desk, "--amount 40")
     desk.sandbox.dashboard_refund(reference, 4000)
-    answer = desk("resume")
+    answer = desk("resume --yes")
     assert answer.exit_code == 3
     assert "never sent: " in answer.out + answer.err
 
@@ -58,7 +58,7 @@ def test_resume_prints_why_it_did_not_send(desk: Desk) -> None:
 def test_resume_sends_what_nothing_speaks_against(desk: Desk) -> None:
     reference = desk.paid_by_card()
     leave_it_ready(desk, "--amount 40")
-    (told,) = desk.json("resume")
+    (told,) = desk.json("resume --yes")
     assert told["status"] == "succeeded"
     assert desk.refunded_at_provider(reference) == [4000]
 
@@ -67,7 +67,7 @@ def test_resume_leaves_a_ready_refund_whose_provider_cannot_be_asked(desk: Desk)
     desk.paid_by_card()
     leave_it_ready(desk, "--amount 40")
     desk.sandbox.faults("500_before", call="lookup", times=9)
-    (told,) = desk.json("resume", exit_code=8)
+    (told,) = desk.json("resume --yes", exit_code=8)
     assert (told["status"], told["step"]) == ("ready", "could not be asked about")
     assert desk.sandbox.refund_requests == []
 

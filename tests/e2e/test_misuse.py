@@ -47,7 +47,7 @@ def test_a_ready_refund_is_not_sent_once_a_lost_dispute_took_the_money(
         with pytest.raises(Killed):
             desk("refund INV-1 --full --reason other --yes")
     bring_in(desk, f"INV-1,c,EUR,100.00,paid,2026-09-01,,adyen,{reference},lost,")
-    desk("resume")
+    desk("resume --yes")
     assert desk.refunded_at_provider(reference) == []
 
 

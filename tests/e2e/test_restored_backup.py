@@ -117,10 +117,10 @@ def test_what_the_backup_holds_as_never_sent_is_found_by_resume(desk: Desk, back
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
     backups.make()
-    desk.json("resume")
+    desk.json("resume --yes")
     backups.restore()
     desk.sandbox.advance(later)
-    (told,) = desk.json(f"resume {refund}")
+    (told,) = desk.json(f"resume {refund} --yes")
     assert (told["status"], told["step"]) == ("succeeded", "settled")
     assert len(desk.sandbox.refund_requests) == 1
     made_once(desk, reference)
@@ -158,7 +158,7 @@ def test_a_ready_refund_found_with_another_amount_stays_and_is_reported(desk: De
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
     desk.sandbox.dashboard_refund(reference, 3000, metadata={"refundcli_refund": refund})
-    (told,) = desk.json("resume", exit_code=8)
+    (told,) = desk.json("resume --yes", exit_code=8)
     assert (told["status"], told["step"]) == ("ready", "needs attention")
     assert "30.00 EUR" in told["note"]
     assert desk.sandbox.refund_requests == []

@@ -36,10 +36,10 @@ def test_while_a_provider_wants_to_be_left_alone_nothing_that_is_ready_is_given_
         desk.paid_by_card(number, provider="adyen")
         leave_it_ready(desk, number=number)
     desk.sandbox.faults("429", provider="adyen", retry_after=600)
-    asked, unasked = desk.json("resume", exit_code=8)
+    asked, unasked = desk.json("resume --yes", exit_code=8)
     assert (asked["status"], unasked["status"], unasked["step"]) == ("failed", "ready", "could not be asked about")
     assert "Adyen wants to be left alone for" in unasked["note"]
-    assert [each["status"] for each in desk.json("resume")] == ["pending"]
+    assert [each["status"] for each in desk.json("resume --yes")] == ["pending"]
     assert len(desk.sandbox.refunds) == 1
 
 
@@ -180,7 +180,7 @@ def test_what_was_reserved_before_a_dispute_was_lost_is_never_sent(desk: Desk) -
     desk.paid_by_card()
     refund = leave_it_ready(desk, "--full")
     report_dispute(desk, DisputeState.LOST)
-    (told,) = desk.json(f"resume {refund}", exit_code=3)
+    (told,) = desk.json(f"resume {refund} --yes", exit_code=3)
     assert (told["status"], told["step"]) == ("failed", "settled")
     assert desk.sandbox.refund_requests == []
 

@@ -127,7 +127,7 @@ class Arena:
             os.environ.clear()
             os.environ.update(self.environ)
             while True:
-                self.note(place, self.type("resume --all -o json"))
+                self.note(place, self.type("resume --all --yes -o json"))
                 time.sleep(0.2)
 
         return work
@@ -266,7 +266,7 @@ class Arena:
     def last_resume(self) -> int:
         os.environ.clear()
         os.environ.update(self.environ)
-        self.note(2000, self.type("resume --all -o json"))
+        self.note(2000, self.type("resume --all --yes -o json"))
         return 0
 
     def verdict(self) -> list[str]:

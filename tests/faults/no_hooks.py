@@ -82,7 +82,7 @@ def _killed_at(desk: Desk, call: str, nth: int) -> bool:
 
 def _check(desk: Desk, where: str) -> None:
     (reference,) = desk.invoice("INV-1").payments[0].references
-    desk("resume")
+    desk("resume --yes")
     again = desk(" ".join(COMMAND))
     if again.exit_code != 0:
         raise Violation(f"{where}: the same command again ended {again.exit_code}: {again.err}")

@@ -117,7 +117,7 @@ def _sent_although_unreviewed(scene: Scene) -> Broken:
 def the_dashboard_refunded_what_was_ready(scene: Scene) -> Broken:
     scene.left_ready("--amount 40")
     scene.sandbox.dashboard_refund(scene.reference, 4000)
-    scene("resume")
+    scene("resume --yes")
     if scene.given != 4000:
         yield f"I3: 4000 were to be refunded, and {scene.given} were"
 
@@ -125,7 +125,7 @@ def the_dashboard_refunded_what_was_ready(scene: Scene) -> Broken:
 def a_dispute_came_after_it_was_ready(scene: Scene) -> Broken:
     scene.left_ready("--amount 40")
     scene.disputed("NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK")
-    scene("resume")
+    scene("resume --yes")
     yield from scene.sent_into_a_dispute()
 
 
@@ -149,7 +149,7 @@ def another_host_holds_the_lease(scene: Scene) -> Broken:
         scene.time_passes(timedelta(minutes=10))
 
     with patch.object(sending, "SendingPolicy", partial(sending.SendingPolicy, sleep=wait)):
-        scene("resume")
+        scene("resume --yes")
     if waited != [0]:
         yield "I3: a refund was sent that another host may be sending"
     if scene.given != 4000:
@@ -198,7 +198,7 @@ def a_replay_is_declined(scene: Scene) -> Broken:
     payment = scene.sandbox.state.payments
     hidden = payment.pop(scene.reference)
     scene.sandbox.forget_keys("adyen")
-    scene("resume")
+    scene("resume --yes")
     payment[scene.reference] = hidden
     (refund,) = scene.invoice.refunds
     if refund.state == "failed":
@@ -212,9 +212,9 @@ def it_is_sent_again_and_again(scene: Scene) -> Broken:
     for _ in range(2):
         scene.time_passes(5 * DAY)
         scene.sandbox.faults("500_before", provider="adyen")
-        scene("resume")
+        scene("resume --yes")
     scene.sandbox.clear_faults()
-    scene("resume")
+    scene("resume --yes")
     yield from scene.old_keys()
     if scene.given > CAPTURED:
         yield f"I3: {scene.given} were given of {CAPTURED}"

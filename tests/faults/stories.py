@@ -64,9 +64,9 @@ def _resume(world: World) -> Iterator[None]:
     _leave(world)
     yield
     world.provider_does(case.behaviour)
-    first = world.start("resume", fault=case.fault)
+    first = world.start("resume", "--yes", fault=case.fault)
     if case.then == "both":
-        world.end(first, world.start("resume"))
+        world.end(first, world.start("resume", "--yes"))
     else:
         world.end(first)
     yield
@@ -157,7 +157,7 @@ def _paused(world: World) -> Iterator[None]:
     stop = Fault(step, place, "stop") if place else None
     # From here on it is later for everybody but the first, who does not look at the clock again.
     world.ahead = _PAST_THE_LEASE
-    second = world.start("resume", fault=stop)
+    second = world.start("resume", "--yes", fault=stop)
     also_ended = second.stopped()
     world.took(first.go_on())
     world.took(also_ended or second.go_on())
@@ -193,7 +193,7 @@ def _closing(world: World) -> Iterator[None]:
     case = world.case
     start = world.start_closing
     if case.left != "-":
-        start = partial(world.start, "resume")
+        start = partial(world.start, "resume", "--yes")
         _leave(world)
         yield
     world.provider_does(case.behaviour)

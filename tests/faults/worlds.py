@@ -164,7 +164,7 @@ class World:
         self.end(self.start_refund(amount=amount, key=key, fault=fault))
 
     def resume(self, *, fault: Fault | None = None) -> None:
-        self.end(self.start("resume", fault=fault))
+        self.end(self.start("resume", "--yes", fault=fault))
 
     def rehearse(self) -> None:
         """In this very process, so that its children need import nothing and find every statement compiled."""
@@ -174,7 +174,7 @@ class World:
             redirect_stderr(StringIO()),
         ):
             refund = "refund INV-1 --amount 1 --reason other --request-key first --yes"
-            for command in (f"{self.case.story} INV-1 --yes" if self.case.closes else refund, "resume"):
+            for command in (f"{self.case.story} INV-1 --yes" if self.case.closes else refund, "resume --yes"):
                 self.provider_does("drop_after")
                 run([*command.split(), "-o", "json"])
 

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -94,3 +96,23 @@ def test_it_ends_when_nobody_wants_more() -> None:
     (other,) = multiprocessing.active_children()
     reading.close()  # type: ignore[attr-defined]
     assert other.exitcode is not None
+
+
+@pytest.mark.parametrize("safe_path", ["", "1"])
+def test_no_module_of_the_working_folder_runs_in_it(tmp_path: Path, safe_path: str) -> None:
+    """Python puts the working folder first where a program is given with -c, as multiprocessing does."""
+    hostile = tmp_path / "archive"
+    hostile.mkdir()
+    for name in ("multiprocessing", "refundcli", "pickle"):
+        (hostile / f"{name}.py").write_text("open('was-run', 'w').close()\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os\nfrom refundcli.documents.second_process import read_ahead\n"
+        "if __name__ == '__main__':\n"
+        "    assert list(read_ahead(iter, (1, 2, 3))) == [1, 2, 3]\n"
+        f"    assert os.environ.get('PYTHONSAFEPATH', '') == {safe_path!r}\n"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    environ |= {"PYTHONSAFEPATH": safe_path} if safe_path else {}
+    subprocess.run([sys.executable, str(program)], cwd=hostile, env=environ, check=True)
+    assert not (hostile / "was-run").exists()

@@ -1,5 +1,6 @@
 """One request on one connection: the last check before its first byte, and the limits of its answer."""
 
+import gzip
 import socket
 import threading
 import time
@@ -47,7 +48,7 @@ def served(answer: Callable[[Line], None]) -> Iterator[str]:
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
 
 
@@ -104,6 +105,118 @@ def test_an_answer_without_end_is_not_read_to_its_end(
     assert "larger than 1 MiB" in answer.message
     # What lies in the buffers of both ends counts as sent.
     assert sent < 32 * 1024 * 1024
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0" * 65536),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n \r\n0\r\n", b"X: " + b"y" * 65530 + b"\r\n"),
+        (HEAD, b"X: " + b"y" * 65000 + b"\r\n"),
+        (b"HTTP/1.1 200 ", b"O" * 65536),
+        (b"", b"HTTP/1.1 100 Continue\r\nX: " + b"y" * 65000 + b"\r\n\r\n"),
+    ],
+    ids=["mark of a chunk", "trailers", "headers", "status", "continue"],
+)
+def test_what_is_no_body_has_no_more_room(
+    provider: str, head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "LARGEST_ANSWER", 1024 * 1024)
+    sent = 0
+
+    def flood(line: Line) -> None:
+        nonlocal sent
+        line.sendall(head)
+        while True:
+            sent += line.send(more)
+
+    with served(flood) as url:
+        answer = refunded(provider, url)
+    assert (answer.signal, answer.state) == (Signal.NO_ANSWER, None)
+    assert sent < 64 * 1024 * 1024
+
+
+@BOTH
+def test_an_answer_that_unpacks_without_end_is_not_unpacked(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "LARGEST_ANSWER", 1024 * 1024)
+    bomb = gzip.compress(b" " * 64 * 1024 * 1024)
+
+    def answer_packed(line: Line) -> None:
+        line.sendall(HEAD + f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode() + bomb)
+
+    with served(answer_packed) as url:
+        answer = refunded(provider, url)
+    assert answer.signal == Signal.NO_ANSWER
+    assert "larger than 1 MiB" in answer.message
+
+
+@BOTH
+def test_a_name_that_is_looked_up_for_ever_is_given_up_and_nothing_was_sent(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [over.wait(60)])
+    began = time.monotonic()
+    answer = refunded(provider, "http://slow.example:1")
+    took = time.monotonic() - began
+    over.set()
+    assert (answer.signal, answer.state) == (Signal.NOT_SENT, None)
+    assert "slow.example" in answer.message
+    assert took < 30
+
+
+@BOTH
+def test_a_handshake_that_never_ends_proves_that_nothing_was_sent(provider: str) -> None:
+    def drip_handshake(line: Line) -> None:
+        # The head of a record of 16 KiB, and its bytes now and then.
+        line.sendall(b"\x16\x03\x03\x40\x00")
+        for _ in range(200):
+            line.sendall(b"\x02")
+            time.sleep(0.1)
+
+    with served(drip_handshake) as url:
+        began = time.monotonic()
+        answer = refunded(provider, url.replace("http:", "https:"))
+        # The server would go on for twenty seconds.
+        assert time.monotonic() - began < 15
+    assert (answer.signal, answer.state) == (Signal.NOT_SENT, None)
+
+
+def test_all_addresses_of_a_name_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = socket.create_server(("127.0.0.1", 0), backlog=0)
+    full = [socket.socket() for _ in range(4)]
+    for line in full:
+        # Its queue is full: whoever connects now waits.
+        line.setblocking(False)
+        line.connect_ex(silent.getsockname())
+    of_name = (socket.AF_INET, socket.SOCK_STREAM, 6, "", silent.getsockname())
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [of_name] * 50)
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        http.connected("many.example", 1, 0.5)
+    assert time.monotonic() - began < 10
+    for line in (silent, *full):
+        line.close()
+
+
+def test_a_practice_address_is_of_this_machine_whatever_a_name_server_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [elsewhere])
+    with pytest.raises(TimeoutError, match="no address"):
+        http.connected("localhost", 80, 5)
+
+
+@BOTH
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(provider: str, status: int) -> None:
+    with Stub(StubReply(500)) as elsewhere:
+        reply = StubReply(status, headers={"Location": f"{elsewhere.url}/v1/refunds"})
+        with Stub(reply) as stub:
+            answer = refunded(provider, stub.url)
+        assert elsewhere.connections == 0
+    assert answer.state is None
+    assert len(stub.seen) == 1
 
 
 def test_a_list_of_a_hundred_charges_is_not_too_large() -> None:

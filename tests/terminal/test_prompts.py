@@ -1,8 +1,11 @@
 """Questions and screens in a real terminal (a pty); what a person sees is read off an emulated screen."""
 
 import shlex
+import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,10 +66,63 @@ def test_ctrl_c_while_the_provider_works_waits_for_its_answer(desk: Desk) -> Non
     terminal = sit_down(desk, "refund INV-1 --full --reason duplicate --yes")
     _until(lambda: bool(desk.sandbox.refund_requests))
     terminal.press_ctrl_c()
-    terminal.wait_for("Stopping as soon as")
+    terminal.wait_for("Waiting for the provider's answer")
     assert terminal.ends() == 130
     assert desk.refunded_at_provider(reference) == [10000]
     assert desk.invoice("INV-1").status == "refunded"
+
+
+def drip_for_ever(listening: socket.socket, over: threading.Event) -> None:
+    """Answer one request a byte at a time, each well within the read timeout."""
+    line, _ = listening.accept()
+    with line, suppress(OSError):
+        line.recv(65536)
+        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n")
+        while not over.wait(0.1):
+            line.sendall(b" ")
+
+
+@pytest.mark.parametrize("presses", [0, 1, 3])
+def test_an_answer_that_never_ends_holds_neither_the_refund_nor_ctrl_c(desk: Desk, presses: int) -> None:
+    desk.paid_by_card(provider="adyen")
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        desk.environ["REFUNDCLI_ADYEN_API_BASE"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        desk.environ |= {"REFUNDCLI_REFUNDS_READ_TIMEOUT": "5", "REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "2"}
+        server = threading.Thread(target=drip_for_ever, args=(listening, over))
+        server.start()
+        terminal = sit_down(desk, "refund INV-1 --full --reason duplicate --yes")
+        _until(lambda: any(refund.state == "submitted" for refund in desk.invoice("INV-1").refunds))
+        for _ in range(presses):
+            terminal.press_ctrl_c()
+        if presses:
+            # At once: the server would drip on for longer than anybody waits.
+            terminal.wait_for("Waiting for the provider's answer, 7 s at most")
+        assert terminal.ends() == (130 if presses else 8)
+        over.set()
+        server.join()
+    (refund,) = desk.invoice("INV-1").refunds
+    assert refund.state == "submitted"
+    assert f"refundcli resume {refund.id}" in " ".join(terminal.text.split())
+
+
+def test_ctrl_c_while_the_payment_is_looked_at_ends_at_once_and_nothing_was_sent(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 1 --reason other --yes")
+    asked, over = len(desk.sandbox.refund_requests), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        desk.environ["REFUNDCLI_STRIPE_API_BASE"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        desk.environ["REFUNDCLI_REFUNDS_READ_TIMEOUT"] = "600"
+        server = threading.Thread(target=drip_for_ever, args=(listening, over))
+        server.start()
+        terminal = sit_down(desk, "refund INV-1 --amount 2 --reason duplicate --yes")
+        time.sleep(3)
+        terminal.press_ctrl_c()
+        assert terminal.ends() == 130
+        over.set()
+        server.join()
+    assert len(desk.sandbox.refund_requests) == asked
+    assert [refund.state for refund in desk.invoice("INV-1").refunds if refund.state == "submitted"] == []
 
 
 def test_another_terminal_that_was_faster_is_noticed_before_money_moves(desk: Desk) -> None:

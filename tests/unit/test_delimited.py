@@ -101,3 +101,21 @@ def test_csv_reads_back_with_the_same_cells_and_none_that_runs(rows: list[tuple[
     back = list(csv.reader(io.StringIO(_written(rows), newline="")))
     assert [len(row) for row in back] == [2] * len(rows)
     assert not any(cell.startswith(tuple("=+-@\t\r\n")) for row in back for cell in row)
+
+
+nasty = st.text() | st.text(alphabet="\"'=+-@,;\t\r\n a1")
+
+
+@given(st.lists(st.tuples(nasty, nasty), min_size=1))
+@pytest.mark.parametrize(("dialect", "reader"), [("csv", "excel"), ("tsv", "excel-tab")])
+def test_a_spreadsheet_reads_back_every_row_and_no_formula(
+    dialect: Dialect, reader: str, rows: list[tuple[str, str]]
+) -> None:
+    back = list(csv.reader(io.StringIO(_written(rows, dialect=dialect), newline=""), dialect=reader))
+    assert [len(row) for row in back] == [2] * len(rows)
+    assert not any(cell.lstrip().startswith(tuple("=+-@\t\r\n")) for row in back for cell in row)
+
+
+def test_a_quotation_mark_in_tsv_neither_uncovers_a_formula_nor_swallows_the_rows_after_it() -> None:
+    written = _written([('"=HYPERLINK(1)', "x"), ("y", "z")], dialect="tsv")
+    assert list(csv.reader(io.StringIO(written), dialect="excel-tab")) == [["'\"=HYPERLINK(1)", "x"], ["y", "z"]]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refundcli.output.sanitize import escape_in_json, guard_formula, safe
+from refundcli.output.sanitize import escape_in_json, safe
 
 # Control, format, surrogate, line and paragraph separator.
 HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -113,21 +113,6 @@ def test_a_variation_selector_that_changes_nothing_is_shown(text: str, shown: st
 
 def test_a_memo_keeps_its_lines_and_nothing_else() -> None:
     assert safe("one\r\ntwo\n\tthree\r", multiline=True) == "one\ntwo\n\\tthree\\r"
-
-
-@pytest.mark.parametrize("start", "=+-@\t\r\n\0＝＋－＠")
-def test_a_cell_that_would_be_run_is_guarded(start: str) -> None:
-    assert guard_formula(f"{start}1") == f"'{start}1"
-
-
-@pytest.mark.parametrize("text", ["", "Ada", "a=b", "'=1", "1-1"])
-def test_other_cells_are_left_alone(text: str) -> None:
-    assert guard_formula(text) == text
-
-
-@given(anything | nasty)
-def test_a_guarded_cell_stays_as_it_is(text: str) -> None:
-    assert guard_formula(guard_formula(text)) == guard_formula(text)
 
 
 def test_json_escapes_go_above_the_first_plane_in_pairs() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shlex
 import sys
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_a_file_others_may_read_is_refused_with_the_cure(key_file: Path, mode: i
     key_file.chmod(mode)
     with pytest.raises(secrets.FileOpenToOthers) as caught:
         _from_file(key_file)
-    assert caught.value.hint == f"chmod go= '{key_file}'"
+    assert caught.value.hint == f"chmod go= {shlex.quote(str(key_file))}"
 
 
 def test_another_user_s_file_is_refused(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -39,9 +40,17 @@ def load(cwd: Path, user_config: Path) -> Load:
         store_url: str | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> s.Loaded:
+        trust(cwd, user_config)
         return s.load(config=config, store_url=store_url, environ=environ or {}, cwd=cwd, user_config=user_config)
 
     return call
+
+
+def trust(cwd: Path, user_config: Path) -> None:
+    """What a file may set is asked here; whose it may be, in test_trust."""
+    path = cwd / "refundcli.toml"
+    if path.is_file():
+        s.remember_trust(path, path.read_bytes(), user_config)
 
 
 def _folder(path: Path) -> Path:
@@ -237,7 +246,7 @@ def test_a_file_that_others_may_change_is_refused_with_the_cure(load: Load, cwd:
     path = _file(cwd, "", mode=mode)
     with pytest.raises(FileOpenToOthers) as caught:
         load()
-    assert caught.value.hint == f"chmod go-w '{path}'"
+    assert caught.value.hint == f"chmod go-w {shlex.quote(str(path))}"
 
 
 def test_a_file_that_others_may_only_read_is_fine(load: Load, cwd: Path) -> None:
@@ -343,6 +352,32 @@ def test_number_formats_that_make_plain_numbers_are_taken(load: Load, cwd: Path,
         "http://user:pw@127.0.0.1:4242",
         "http://127.0.0.1.evil.example",
         "http://localhost.evil.example:4242",
+        "http://localhost@evil.example",
+        "http://localhost:4242@evil.example/",
+        "http://127.0.0.1#@evil.example",
+        "http://127.0.0.1?@evil.example",
+        "http://127.0.0.1\\t.evil.example",
+        "http://127.0.0.1 .evil.example",
+        "http://127.1",
+        "http://2130706433",
+        "http://0x7f000001",
+        "http://0177.0.0.1",
+        "http://127.0.0.2",
+        "http://１２７.0.0.1",
+        "http://127。0。0。1",
+        "http://ⓛocalhost",
+        "http://localhost.",
+        "http://[::]:4242",
+        "http://[::ffff:127.0.0.1]:4242",
+        "http://[::1%25evil]:4242",
+        "http://[::1]evil.example",
+        "http://[::1].evil.example",
+        "http://[fe80::1]",
+        "http:///evil.example",
+        "http:127.0.0.1:4242",
+        "//127.0.0.1:4242",
+        "HTTP://127.0.0.1:4242",
+        "file:///etc/passwd",
         "http://127.0.0.1:4242/../v1",
         "http://127.0.0.1:4242/./v1",
         "http://127.0.0.1:4242/%2e%2e/v1",

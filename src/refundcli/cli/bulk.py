@@ -1,5 +1,6 @@
 """What a bulk file goes through, of either kind: open, check whole, show, ask once, and only then begin."""
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,7 +148,7 @@ def show_checked(
 def tell_rejected(app: App, kind: RunKind, refused: int, rows: int, path: str | None) -> None:
     if path and refused and not app.wants_json:
         app.err.say(("! ", "yellow"), f"{refused:,} of {rows:,} rows were left out: {path}")
-        app.err.say(f"Correct them, then: refundcli {kind} --from {path}", indent=3)
+        app.err.say(f"Correct them, then: refundcli {kind} --from {shlex.quote(path)}", indent=3)
 
 
 def _opened(app: App, options: BulkOptions, source: Source) -> Opened:
@@ -187,7 +188,7 @@ def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, sh
     secret = services.books.read(lambda tx: tx.secret())
     write_plan(Path(options.plan), header, shelf.chunks(), secret)
     app.note(("✓ ", "green"), f"Planned {report.wanted:,} rows: {options.plan}. Nothing was done.")
-    app.note(f"  To do it: refundcli {options.kind} --apply {options.plan}")
+    app.note(f"  To do it: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
 
 
 def _confirm(app: App, rows: int, options: BulkOptions, *, live: bool) -> None:
@@ -207,5 +208,5 @@ def _confirm(app: App, rows: int, options: BulkOptions, *, live: bool) -> None:
 def _stop_at_max_errors(options: BulkOptions, report: BulkReport, source: Source) -> None:
     new = report.refused_count - len(report.refused_by_run)
     if options.max_errors is not None and new >= options.max_errors:
-        hint = f"Nothing was done. Look at them: refundcli {options.kind} --from {source.name} --dry-run"
+        hint = f"Nothing was done. Look at them: refundcli {options.kind} --from {shlex.quote(source.name)} --dry-run"
         raise TooManyErrors(new, options.max_errors, how_to_go_on=hint)

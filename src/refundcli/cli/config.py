@@ -1,4 +1,4 @@
-"""config: the settings in force, and where each comes from."""
+"""config: the settings in force, where each comes from, and which settings files are trusted."""
 
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog="Examples:  refundcli config   ·   refundcli config -o json")
+@app.callback(invoke_without_command=True, epilog="Examples:  refundcli config   ·   refundcli config -o json")
 def config(ctx: typer.Context, output: Output = None) -> None:
     """Show each setting and where it comes from. Secrets appear as references."""
+    if ctx.invoked_subcommand:
+        return
     me: App = ctx.obj
     rows = [(name, "" if value is None else _said(value), place) for name, value, place in me.loaded.rows()]
     if me.wants_json:
@@ -23,6 +25,28 @@ def config(ctx: typer.Context, output: Output = None) -> None:
         me.out.table(("Setting", "Value", "From"), rows, whole=("Setting",))
     else:
         me.show_rows(("setting", "value", "from"), rows, text_columns=("setting", "value", "from"))
+
+
+@app.command(epilog="Example:  refundcli config trust")
+def trust(ctx: typer.Context, output: Output = None) -> None:
+    """Trust the refundcli.toml of the folder you are in, as it is now. If it changes, it must be trusted again.
+
+    A settings file decides which store, which key and which address are used. Read it first.
+    """
+    from refundcli.cli.context import working_folder
+    from refundcli.settings import default_user_config
+    from refundcli.settings import trust as trust_file
+
+    me: App = ctx.obj
+    path, sets = trust_file(working_folder(), default_user_config())
+    if not me.for_people:
+        me.show_object({"trusted": str(path), "sets": [f"{name} = {_said(value)}" for name, value in sets.items()]})
+        return
+    from refundcli.output.terminal import GOOD
+
+    me.out.say(("✓ ", GOOD), f"{path} is trusted as it is now. It sets:")
+    for name, value in sets.items():
+        me.out.say(f"{name} = {_said(value)}", indent=3)
 
 
 def _said(value: object) -> str:

@@ -104,8 +104,9 @@ class App:
     @cached_property
     def err(self) -> "Screen":
         from refundcli.output.terminal import Screen
+        from refundcli.secrets import redact
 
-        return Screen(sys.stderr)
+        return Screen(sys.stderr, mask=redact)
 
     @property
     def may_ask(self) -> bool:
@@ -185,7 +186,12 @@ class App:
         self.err.say("Stopping as soon as what is under way is written. Please wait.")
 
     def _tell_held(self) -> None:
-        self.err.say("Stopping as soon as the provider's answer is written. Please wait.")
+        refunds = self.settings.refunds
+        most = refunds.connect_timeout + refunds.read_timeout
+        self.err.say(
+            f"Waiting for the provider's answer, {most:g} s at most; then it is written and this stops. "
+            "Nothing is lost: whatever is not known by then is found by refundcli resume."
+        )
 
     def _tell_unwritten(self, asked: "Refund | Closing", reference: str) -> None:
         answered = f"{asked.id}: the provider answered{f' ({reference})' if reference else ''}"

@@ -37,6 +37,7 @@ def init(
 ) -> None:
     """Write refundcli.toml here, or where --config says, and create the store."""
     from refundcli.cli.context import working_folder
+    from refundcli.secrets import shown_address
     from refundcli.settings import checks, default_user_config, load, write
 
     me: App = ctx.obj
@@ -49,11 +50,13 @@ def init(
         config=None,
         store_url=me.store,
         environ=me.environ,
-        cwd=Path("/nonexistent") if me.store is None else here,
+        cwd=here,
         user_config=default_user_config(),
+        reads_folder=False,
     ).settings
     merchant = merchant_account or (_MERCHANT_AT_SANDBOX if sandbox else start.adyen.merchant_account or "")
-    write(path, _values(start, sandbox=sandbox, merchant=merchant), force=force)
+    content = write(path, _values(start, sandbox=sandbox, merchant=merchant), force=force)
+    _trust(me, here / path, content)
     me.config = path
     me.services.timezone = timezone
     me.services.books.write(lambda tx: None)
@@ -61,7 +64,18 @@ def init(
         _tell(me, path, sandbox=sandbox)
     else:
         zone = str(me.services.books.zone)
-        me.show_object({"settings": str(path), "store": me.settings.store.url, "timezone": zone})
+        me.show_object({"settings": str(path), "store": shown_address(me.settings.store.url), "timezone": zone})
+
+
+def _trust(me: "App", path: Path, content: bytes) -> None:
+    """Whoever has made a settings file trusts it. Where that cannot be remembered, the file must be named."""
+    from refundcli.settings import TrustNotRemembered, default_user_config, remember_trust
+
+    try:
+        remember_trust(path, content, default_user_config())
+    except TrustNotRemembered as problem:
+        me.note(("! ", "yellow"), problem.message)
+        me.note(f"  {problem.hint}")
 
 
 def _values(start: "Settings", *, sandbox: str, merchant: str) -> dict[str, dict[str, object]]:
@@ -82,9 +96,10 @@ def _values(start: "Settings", *, sandbox: str, merchant: str) -> dict[str, dict
 
 def _tell(me: "App", path: Path, *, sandbox: str) -> None:
     from refundcli.output.terminal import GOOD
+    from refundcli.secrets import shown_address
 
     me.out.say(("✓ ", GOOD), f"Wrote {path} and made the store.")
-    me.out.say(f"store      {me.settings.store.url}", indent=3)
+    me.out.say(f"store      {shown_address(me.settings.store.url)}", indent=3)
     me.out.say(f"books      in the time zone {me.services.books.zone}", indent=3)
     me.out.say(f"operator   {me.settings.operator.name}, {me.settings.operator.timezone}", indent=3)
     keys = "any sk_test_… will do at the sandbox" if sandbox else "the settings hold references to keys, never keys"

@@ -145,6 +145,7 @@ def root(
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code tells how it went, whether or not it could be shown (I11)."""
     given = list(sys.argv[1:] if args is None else args)
+    _know_secrets(given)
     with standard_streams() as out:
         code = _run(given)
         if unshown := out.failed():
@@ -174,6 +175,17 @@ def _run(given: Sequence[str]) -> int:
         raise
     except Exception as bug:
         return _tell_bug(bug, debug="--debug" in given)
+
+
+def _know_secrets(given: Sequence[str]) -> None:
+    """Before anything can go wrong with them: an error about the command line repeats it."""
+    from refundcli.secrets import forget_secrets, remember_secret, remember_secrets_of_address
+
+    forget_secrets()
+    remember_secret(os.environ.get("PGPASSWORD", ""))
+    for word in (*given, os.environ.get("REFUNDCLI_STORE_URL", "")):
+        if "://" in word:
+            remember_secrets_of_address(word.removeprefix("--store="))
 
 
 class NotText(UsageProblem):
@@ -213,18 +225,20 @@ def _tell(problem: RefundcliError, given: Sequence[str]) -> int:
     else:
         from refundcli.output.errors import show_error
         from refundcli.output.terminal import Screen
+        from refundcli.secrets import redact
 
-        show_error(problem, Screen(sys.stderr))
+        show_error(problem, Screen(sys.stderr, mask=redact))
     return OF_FAMILY[problem.family]
 
 
 def _tell_bug(bug: Exception, *, debug: bool) -> int:
+    from refundcli.output.sanitize import safe
     from refundcli.secrets import redact
 
     if debug:
         import traceback
 
-        sys.stderr.write(redact("".join(traceback.format_exception(bug))))
+        sys.stderr.write(safe(redact("".join(traceback.format_exception(bug))), multiline=True))
     sys.stderr.write(
         f" ✗ This is a bug in refundcli: {redact(f'{type(bug).__name__}: {bug}')!a}\n"
         "   Run it again with --debug before the command, and send what it shows with your report.\n"

@@ -5,33 +5,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output
+from refundcli.cli.options import Output, Yes
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
+    from refundcli.domain.closing import Closing
+    from refundcli.domain.refund import Refund
     from refundcli.services.resume import Resumed
     from refundcli.services.resume_closings import ResumedClosing
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog="Examples:  refundcli resume   ·   refundcli resume rf_01K2… -o json")
+@app.command(
+    epilog="Examples:  refundcli resume   ·   refundcli resume rf_01K2… --confirm '12.50 EUR'   ·   "
+    "refundcli resume --yes -o json"
+)
 def resume(
     ctx: typer.Context,
     name: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="A refund's id, rf_…, or a closing's, cl_…; by default all.")
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Everything unfinished; the same as without ID.")] = False,
+    yes: Yes = False,
+    confirm: Annotated[
+        str, typer.Option("--confirm", metavar="TEXT", help='Confirm the total of what was never sent: "12.50 EUR".')
+    ] = "",
     output: Output = None,
 ) -> None:
     """Ask the provider about requests without a known outcome; send again only what never arrived.
 
-    This covers refunds, and invoices that are voided or written off at the provider.
+    This covers refunds, and invoices that are voided or written off at the provider. What was never sent needs the
+    confirmation that refund and void need; without it, it stays ready (exit 8).
     """
     from refundcli.cli.refunding import exit_code_of
-    from refundcli.services.resume import resume as settle
     from refundcli.services.resume import unfinished
-    from refundcli.services.resume_closings import is_closing, resume_closings, unfinished_closings
+    from refundcli.services.resume_closings import is_closing, unfinished_closings
 
     me: App = ctx.obj
     services = me.services
@@ -39,16 +48,44 @@ def resume(
     one_closing = wanted is not None and is_closing(wanted)
     refunds = [] if one_closing else unfinished(services.books, wanted)
     closings = unfinished_closings(services.books, wanted) if wanted is None or one_closing else []
-    done = settle(
-        refunds, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
-    )
-    closed = resume_closings(
-        closings, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
-    )
+    done, closed = _settled(me, refunds, closings, yes=yes, confirm=confirm)
     _show(me, done, closed)
     code = exit_code_of([each.refund for each in done], [each.closing for each in closed])
     if code:
         raise typer.Exit(code)
+
+
+def _settled(
+    me: "App", refunds: "Sequence[Refund]", closings: "Sequence[Closing]", *, yes: bool, confirm: str
+) -> "tuple[list[Resumed], list[ResumedClosing]]":
+    """Ask once, before anything is done; then settle each, but for first sends that were not confirmed."""
+    from refundcli.cli.resuming import closings_to_leave, connect, refunds_to_leave
+    from refundcli.services.resume import resume as settle
+    from refundcli.services.resume_closings import resume_closings
+
+    of = me.services
+    connected = connect(me, [*refunds, *closings])
+    left = refunds_to_leave(me, refunds, connected, yes=yes, confirm=confirm)
+    open_ = closings_to_leave(me, closings, yes=yes or bool(confirm))
+    done = {
+        each.refund.id: each
+        for each in settle(
+            [each for each in refunds if each.id not in left],
+            books=of.books,
+            providers=of.providers,
+            clock=of.clock,
+            policy=of.policy,
+        )
+    }
+    closed = resume_closings(
+        [each for each in closings if each.id not in open_],
+        books=of.books,
+        providers=of.providers,
+        clock=of.clock,
+        policy=of.policy,
+    )
+    ends = {each.closing.id: each for each in closed}
+    return [(left | done)[each.id] for each in refunds], [(open_ | ends)[each.id] for each in closings]
 
 
 def _show(me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]") -> None:

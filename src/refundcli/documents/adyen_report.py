@@ -22,6 +22,7 @@ from refundcli.documents.time_zones import time_zone
 from refundcli.domain.currencies import currency
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
+from refundcli.private_files import temporary_folder
 from refundcli.services.bad_rows import Problem
 from refundcli.services.reports import ReportRow, RowPart
 from refundcli.services.vocabulary import Effect, Meaning
@@ -82,7 +83,7 @@ class AdyenReport:
         self._meaning_of = meaning_of
         self._damage = _Problems()
         self._odd_rows = _Problems()
-        self._folder = tempfile.TemporaryDirectory(prefix="refundcli-report-")
+        self._folder = tempfile.TemporaryDirectory(prefix="refundcli-report-", dir=temporary_folder())
         self._path = Path(self._folder.name) / "rows.db"
         try:
             self._read(source, advance)

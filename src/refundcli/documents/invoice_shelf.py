@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from refundcli.documents.packing import packed, unpacked
 from refundcli.documents.source import FileProblem
+from refundcli.private_files import temporary_folder
 from refundcli.services.invoice_block import InvoiceBlock
 
 _LENGTH = 8
@@ -15,7 +16,7 @@ class InvoiceShelf:
 
     def __init__(self) -> None:
         try:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+            self._file = tempfile.TemporaryFile(dir=temporary_folder())  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise _no_room(error) from error
 

@@ -8,17 +8,17 @@ import hashlib
 import hmac
 import json
 import os
-import tempfile
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from refundcli.documents.source import FileProblem, Source
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.errors import Refused
 from refundcli.domain.reasons import RefundReason
+from refundcli.private_files import new_file
 from refundcli.services.bulk_rows import BulkRow, CheckedRow, Planned
 
 _VERSION = 1
@@ -42,7 +42,7 @@ class PlanForOther(Refused):
     code = "plan-for-other-command"
 
     def __init__(self, name: str, kind: str) -> None:
-        super().__init__(f"{name} is a plan for {kind}.", hint=f"refundcli {kind} --apply {name}")
+        super().__init__(f"{name} is a plan for {kind}.", hint=f"refundcli {kind} --apply {shlex.quote(name)}")
 
 
 class PlanExists(FileProblem):
@@ -54,10 +54,12 @@ class PlanExists(FileProblem):
 
 def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
     """The plan appears whole or not at all; its HMAC. Raises PlanExists, FileProblem."""
-    if path.exists():
+    if os.path.lexists(path):
         raise PlanExists(path)
     try:
         return _write(path, header, chunks, secret)
+    except FileExistsError:
+        raise PlanExists(path) from None
     except OSError as failure:
         what = f"the plan cannot be written: {(failure.strerror or str(failure)).lower()}"
         raise FileProblem(str(path), what, hint="Nothing was done.") from failure
@@ -101,32 +103,20 @@ class PlanFile:
 
 def _write(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
     digest = hmac.new(secret, digestmod=hashlib.sha256)
-    # Made readable for its owner only: it holds customers' invoices.
-    file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed below, and renamed
-        "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", delete=False
-    )
-    try:
-        with file:
-            _put(file, digest, _BEGIN + json.dumps({"version": _VERSION, **header}, default=str) + _ROWS)
-            comma = ""
-            for chunk in chunks:
-                for row in chunk:
-                    _put(file, digest, comma + json.dumps(_shape(row), ensure_ascii=True, default=str))
-                    comma = ",\n"
-            _put(file, digest, "\n")
-            file.write(_last_line(digest.hexdigest()))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(file.name)
-        raise
+    with new_file(path) as file:
+        _put(file, digest, _BEGIN + json.dumps({"version": _VERSION, **header}, default=str) + _ROWS)
+        comma = ""
+        for chunk in chunks:
+            for row in chunk:
+                _put(file, digest, comma + json.dumps(_shape(row), ensure_ascii=True, default=str))
+                comma = ",\n"
+        _put(file, digest, "\n")
+        file.write(_last_line(digest.hexdigest()).encode())
     return digest.hexdigest()
 
 
-def _put(file: IO[str], digest: "hmac.HMAC", text: str) -> None:
-    file.write(text)
+def _put(file: BinaryIO, digest: "hmac.HMAC", text: str) -> None:
+    file.write(text.encode())
     digest.update(text.encode())
 
 

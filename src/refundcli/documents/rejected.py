@@ -6,19 +6,21 @@ A row that was broken stays broken in it: taken as it is, it would be refused ag
 """
 
 import csv
+import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Self
 
 from refundcli.documents.json_lines import parsed
 from refundcli.documents.source import FileProblem, Source
-from refundcli.documents.table_file import REJECTION_COLUMNS, guarded
+from refundcli.documents.table_file import REJECTION_COLUMNS
+from refundcli.formulas import guarded
+from refundcli.private_files import create, draft_name, new_file
 from refundcli.services.bad_rows import BadRow
 
 KEY = "key"
@@ -32,6 +34,7 @@ class RejectedFile:
         self.path = path
         self._columns = columns
         self._keyed = keyed
+        self._draft = draft_name(path)
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -43,7 +46,7 @@ class RejectedFile:
         if self._file:
             self._file.close()
             with suppress(FileNotFoundError):
-                os.unlink(self._file.name)
+                os.unlink(self._draft)
 
     def add(self, row: BadRow) -> None:
         """Raises FileProblem when it cannot be written."""
@@ -69,11 +72,8 @@ class RejectedFile:
             return None
         try:
             self._file.flush()
-            with open(self._file.name, "rb") as rows, self._beside("wb") as copy:
+            with open(self._draft, "rb") as rows, new_file(self.path, replace=True) as copy:
                 shutil.copyfileobj(rows, copy)
-                copy.flush()
-                os.fsync(copy.fileno())
-            os.replace(copy.name, self.path)
         except OSError as failure:
             raise self._unwritable(failure) from failure
         return self.path
@@ -92,16 +92,10 @@ class RejectedFile:
         return cells
 
     def _begin(self) -> IO[str]:
-        file = self._beside("w", encoding="utf-8", newline="")
+        file = io.TextIOWrapper(create(self._draft), encoding="utf-8", newline="")
         if self._columns:
             csv.writer(file).writerow([*self._header, *REJECTION_COLUMNS])
         return file
-
-    def _beside(self, mode: str, **how: Any) -> IO[Any]:
-        """A file in the same folder, readable for its owner only: it holds customers' names."""
-        return tempfile.NamedTemporaryFile(
-            mode, dir=self.path.parent, prefix=f".{self.path.name}.", delete=False, **how
-        )
 
     def _unwritable(self, failure: OSError) -> FileProblem:
         what = f"the rejected rows cannot be written: {(failure.strerror or str(failure)).lower()}"

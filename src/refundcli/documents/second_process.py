@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 _AT_ITS_END = None
+_SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def read_ahead(read: Callable[[A], Iterator[T]], of: A) -> Iterator[T]:
@@ -42,7 +44,8 @@ def _from_second_process(read: Callable[[A], Iterator[T]], of: A) -> Iterator[An
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sending, read, of), daemon=True)
     try:
-        _start_deaf(process)
+        with _not_from_the_working_folder():
+            _start_deaf(process)
         sending.close()
         while True:
             yield receiving.recv()
@@ -66,6 +69,20 @@ def _start_deaf(process: Any) -> None:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _not_from_the_working_folder() -> Iterator[None]:
+    """Python started inside takes no module from the working folder: a `multiprocessing.py` there may be anybody's."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 def _send(sending: Any, read: Callable[[A], Iterator[T]], of: A) -> None:

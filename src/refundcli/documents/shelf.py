@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 
+from refundcli.private_files import temporary_folder
 from refundcli.services.bulk_rows import CheckedRow
 
 _SCHEMA = """
@@ -21,7 +22,9 @@ class DiskShelf:
     """Fits `services.bulk_rows.Shelf`. Close it when done."""
 
     def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="refundcli-rows-")  # noqa: SIM115 - closed by close()
+        self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
+            prefix="refundcli-rows-", dir=temporary_folder()
+        )
         self._line = sqlite3.connect(self._file.name, isolation_level=None)
         # Lost with the program, as it should be.
         for pragma in ("synchronous=OFF", "journal_mode=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KIB}"):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, TextIO
 
 from refundcli.domain.errors import UsageProblem
+from refundcli.private_files import temporary_folder
 
 STANDARD_INPUT = "-"
 
@@ -136,7 +137,9 @@ def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
 
 def _keep_aside(name: str, stream: BinaryIO) -> Source:
     """A copy in a file that only its owner may read, which goes when the source is closed."""
-    aside = tempfile.NamedTemporaryFile(prefix="refundcli-")  # noqa: SIM115 - the source closes it
+    aside = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the source closes it
+        prefix="refundcli-", dir=temporary_folder()
+    )
     try:
         while piece := stream.read(_PIECE):
             aside.write(piece)

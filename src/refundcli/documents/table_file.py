@@ -13,6 +13,7 @@ from typing import TextIO
 
 from refundcli.documents.source import EmptyFile, FileProblem, Source
 from refundcli.domain.errors import did_you_mean
+from refundcli.formulas import GUARDED, unguarded
 from refundcli.services.bad_rows import BadRow, Problem
 
 # What the rejected rows are given beside their own columns; it is passed over when they come back.
@@ -22,12 +23,8 @@ LONGEST_CELL = 128 * 1024
 LONGEST_RECORD = 1024 * 1024
 _KEPT_OF_BROKEN = 1000
 
-FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
-_GUARDED = tuple(f"'{start}" for start in FORMULA_STARTS)
-
 # So many characters are looked at in one go.
 _BLOCK = 512 * 1024
-_GUARDED_CELL = re.compile(f"'[{re.escape(''.join(FORMULA_STARTS))}]")
 
 TableRow = tuple[int, list[str]]
 
@@ -122,7 +119,7 @@ class TableFile:
 
     def _one_on_each_line(self, text: str) -> list[list[str]] | None:
         """The rows of a text of whole lines; None where anything about them has to be looked at one by one."""
-        if len(text) >= LONGEST_RECORD or "\0" in text or ("'" in text and _GUARDED_CELL.search(text)):
+        if len(text) >= LONGEST_RECORD or "\0" in text or ("'" in text and GUARDED.search(text)):
             return None
         reader = csv.reader(StringIO(text, newline=""), strict=True)
         try:
@@ -206,7 +203,7 @@ class TableFile:
             if found > wanted
             else "Write the commas of empty cells too.",
         )
-        return BadRow(line, (problem,), tuple(cells))
+        return BadRow(line, (problem,), tuple(map(unguarded, cells)))
 
     def _records(self, lines: "_PhysicalLines") -> Iterator[TableRow | BadRow]:
         reader = csv.reader(lines, strict=True)
@@ -306,7 +303,7 @@ class _PhysicalLines:
             self._line += before.endswith(("\n", "\r"))
             scan.feed(last)
         problem = scan.problem(line, self._line, header)
-        return BadRow(line, (problem,), (kept.rstrip("\r\n"),))
+        return BadRow(line, (problem,), (unguarded(kept.rstrip("\r\n")),))
 
 
 class _Scan:
@@ -373,13 +370,3 @@ class _Scan:
             return Problem(line, named(self._after_quote), "", "stray-quote", what, hint)
         what = f"The row is too long: more than {LONGEST_RECORD:,} characters."
         return Problem(line, "", "", "too-long", what, "Look for a quotation mark that is not closed.")
-
-
-def guarded(cell: str) -> str:
-    """A cell that no spreadsheet runs: a formula's first sign gets `'` before it."""
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
-
-
-def unguarded(cell: str) -> str:
-    """A cell without the `'` that was put before what a spreadsheet would run."""
-    return cell[1:] if cell.startswith(_GUARDED) else cell

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
 from typing import Literal, TextIO
 
+from refundcli.formulas import guarded
 from refundcli.output.json import iso
-from refundcli.output.sanitize import guard_formula, safe
+from refundcli.output.sanitize import safe
 
 Dialect = Literal["csv", "tsv"]
 
@@ -52,13 +53,14 @@ def cell_text(value: object) -> str:
 
 
 def _cell(value: object, *, number: bool, lines: bool) -> str:
+    """`lines`: as CSV has it, where a quoted cell may have several. TSV has no quotes."""
     text = safe(cell_text(value), multiline=lines)
     is_number = isinstance(value, int) or (number and _NUMBER.fullmatch(text))
-    return text if is_number else guard_formula(text)
+    return text if is_number else guarded(text, quoted=lines)
 
 
 def _line_writer(stream: TextIO, dialect: Dialect) -> Callable[[list[str]], object]:
-    """CSV quotes a cell that holds a separator; TSV has no quotes, so there it was escaped before."""
+    """CSV quotes a cell that holds a separator; TSV has no quotes, so there tabs and lines were escaped before."""
     if dialect == "csv":
         return csv.writer(stream, lineterminator="\n").writerow
     return lambda cells: stream.write("\t".join(cells) + "\n")

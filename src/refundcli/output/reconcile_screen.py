@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from refundcli.output.shapes import money
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
+from refundcli.private_files import temporary_folder
 from refundcli.services.differences import Difference
 from refundcli.services.last_comparison import Agreement
 from refundcli.services.reconcile import Reconciled
@@ -34,7 +35,9 @@ class ToldDifferences:
     """Differences as they were told, each as `-o json` shows it; a long list lies on disk."""
 
     def __init__(self) -> None:
-        self._file = SpooledTemporaryFile(_IN_MEMORY, mode="w+", encoding="utf-8")  # noqa: SIM115
+        self._file = SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
+            _IN_MEMORY, mode="w+", encoding="utf-8", dir=temporary_folder()
+        )
         self.made_elsewhere = False
 
     def __enter__(self) -> Self:

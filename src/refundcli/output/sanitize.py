@@ -37,9 +37,6 @@ _compiled = cache(re.compile)
 
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
-# What a spreadsheet takes for the start of a formula, in both widths.
-_FORMULA_STARTS = tuple("=+-@\t\r\n\0＝＋－＠")
-
 
 def safe(text: str, *, multiline: bool = False) -> str:
     r"""The text with every character that could act on a terminal, or hide in it, as a visible escape.
@@ -52,11 +49,6 @@ def safe(text: str, *, multiline: bool = False) -> str:
     if multiline:
         return _compiled(_UNSAFE_ON_LINES).sub(_escape, text.replace("\r\n", "\n"))
     return _compiled(_UNSAFE).sub(_escape, text)
-
-
-def guard_formula(text: str) -> str:
-    """The text as a spreadsheet cell that is never run: a formula's first sign gets `'` before it."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def escape_in_json(document: str) -> str:

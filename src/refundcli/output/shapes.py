@@ -11,6 +11,7 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.output.json import money_fields
+from refundcli.secrets import redact
 
 if TYPE_CHECKING:
     from refundcli.services.ports import AuditEntry
@@ -251,8 +252,14 @@ def error(problem: RefundcliError) -> dict[str, Any]:
     return {
         "error": {
             "code": problem.code,
-            "message": problem.message,
-            "hint": problem.hint,
-            "context": problem.context,
+            "message": redact(problem.message),
+            "hint": redact(problem.hint),
+            "context": {name: _redacted(value) for name, value in problem.context.items()},
         }
     }
+
+
+def _redacted(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_redacted(each) for each in value]
+    return redact(value) if isinstance(value, str) else value

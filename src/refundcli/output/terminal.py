@@ -1,6 +1,6 @@
 """Text on a terminal: every word from outside is made safe first, and none of it is ever markup."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 from zoneinfo import ZoneInfo
@@ -26,10 +26,15 @@ GOOD, BAD, DOUBT, QUIET, STRONG = "green", "red", "yellow", "dim", "bold"
 
 
 class Screen:
-    """A terminal, or a pipe that gets plain words. Rich is loaded only when something is shown."""
+    """A terminal, or a pipe that gets plain words. Rich is loaded only when something is shown.
 
-    def __init__(self, stream: TextIO, *, width: int | None = None) -> None:
-        self._stream, self._width = stream, width
+    `mask`: what every line and command goes through first; errors may repeat a secret.
+    """
+
+    def __init__(
+        self, stream: TextIO, *, width: int | None = None, mask: Callable[[str], str] = lambda text: text
+    ) -> None:
+        self._stream, self._width, self._mask = stream, width, mask
         self._console: Console | None = None
 
     @property
@@ -60,7 +65,7 @@ class Screen:
         from rich.padding import Padding
         from rich.text import Text
 
-        text = Text.assemble(*(_styled(word) for word in words))
+        text = Text.assemble(*((safe(self._mask(word)), style) for word, style in map(_styled, words)))
         if self.is_terminal:
             # A mark such as ✗ stands out to the left; further lines begin under the words.
             hanging = _GAP if text.plain[1:2] == " " else 0
@@ -74,7 +79,7 @@ class Screen:
         """A line to be copied: never wrapped inside."""
         from rich.text import Text
 
-        self.console.print(Text(" " * indent + safe(words)), soft_wrap=True)
+        self.console.print(Text(" " * indent + safe(self._mask(words))), soft_wrap=True)
 
     def blank(self) -> None:
         self._stream.write("\n")
@@ -154,5 +159,4 @@ def local_time(moment: datetime, zone: ZoneInfo) -> str:
 
 
 def _styled(word: tuple[str, str] | str) -> tuple[str, str]:
-    text, style = (word, "") if isinstance(word, str) else word
-    return safe(text), style
+    return (word, "") if isinstance(word, str) else word

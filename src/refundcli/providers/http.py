@@ -3,14 +3,16 @@
 A fresh connection makes a failure to connect a proof that nothing was sent. A pooled one would leave open
 whether the request had begun to travel, and a refund would wait for a person for nothing (I5).
 
-An answer has one deadline and one size limit, from the first packet of the connection to the last byte of the body:
-the timeouts of requests and urllib3 apply to one read only, so a slow trickle could outlast any lease.
+An answer has one deadline and one size limit, from the look-up of the name to the last byte of the body: the timeouts
+of requests and urllib3 apply to one address or one read only, so a slow trickle could outlast any lease.
 """
 
 import io
 import json
 import os
 import re
+import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -44,6 +46,8 @@ _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 # A list of 100 charges or invoices, each with its refunds, lines and payments, is a few megabytes.
 LARGEST_ANSWER = 16 * 1024 * 1024
 _CHUNK = 64 * 1024
+# Beside the body: status line, headers, and the marks of its chunks.
+_LARGEST_OVERHEAD = 1024 * 1024
 _LATE = "not sent: the lease of this process had expired"
 
 # The last check before the first byte of a request that moves money. A context variable, because the SDKs cannot pass
@@ -80,10 +84,59 @@ def last_check(may_send: MaySend) -> Iterator[None]:
         _MAY_SEND.reset(token)
 
 
+def connected(host: str, port: int, seconds: float) -> socket.socket:
+    """A connection to the first of the host's addresses that answers, all within `seconds`. Raises OSError."""
+    until = time.monotonic() + seconds
+    trouble: OSError = TimeoutError(f"{host} has no address")
+    for family, kind, protocol, _, address in _addresses(host, port, seconds):
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        line = socket.socket(family, kind, protocol)
+        try:
+            line.settimeout(left)
+            line.connect(address)
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # What is left is for the TLS handshake.
+            line.settimeout(max(until - time.monotonic(), 0.001))
+            return line
+        except OSError as error:
+            line.close()
+            trouble = error
+    raise trouble
+
+
+def _addresses(host: str, port: int, seconds: float) -> list[Any]:
+    """The system's look-up has no timeout of its own, and Ctrl-C does not reach it: so it has a thread."""
+    found: list[Any] = []
+    trouble: list[OSError] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            trouble.append(error)
+
+    thread = threading.Thread(target=look_up, name=f"look-up of {host}", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer about the address of {host} within {seconds:g} s")
+    if trouble:
+        raise trouble[0]
+    if host == "localhost":
+        # A practice address is of this machine, whatever a name server says.
+        return [each for each in found if each[4][0] in ("127.0.0.1", "::1")]
+    return found
+
+
 class _Telling:
     """Tells when its request is on its way, and whether it was ever connected."""
 
     sock: Any
+    host: str
+    port: int
+    timeout: Any
 
     def __init__(self, *given: Any, sent: Sent, deadline: float, **options: Any) -> None:
         super().__init__(*given, **options)
@@ -99,6 +152,9 @@ class _Telling:
         except Exception as error:
             raise NeverConnected(str(error)) from error
 
+    def _new_conn(self) -> socket.socket:
+        return connected(self.host.strip("[]"), self.port, min(self.timeout, self._deadline - time.monotonic()))
+
     def send(self, data: Any) -> None:
         """Send bytes of a request, each time after the last check (I8).
 
@@ -110,6 +166,7 @@ class _Telling:
         if not self._may_send():
             raise TimeoutError(_LATE) if self._begun else NoLongerAllowed(_LATE)
         self._begun = True
+        self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
         super().send(data)  # type: ignore[misc]
 
     def request(self, *given: Any, **options: Any) -> None:
@@ -122,7 +179,7 @@ class _Telling:
 
 
 class _TimedSocket:
-    """A socket whose reads end at a deadline."""
+    """A socket whose reads end at a deadline, and at a size that no answer has."""
 
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock
@@ -143,17 +200,23 @@ class _TimedReader(io.RawIOBase):
         # The connection's own timeout for each read, in seconds.
         self._patience: float = sock.gettimeout() or float("inf")
         self._deadline = deadline
+        self._most = LARGEST_ANSWER + _LARGEST_OVERHEAD
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """Raises TimeoutError once the deadline has passed."""
+        """Raises TimeoutError once the deadline has passed, and AnswerTooLarge."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
         self._sock.settimeout(min(left, self._patience))
-        return self._raw.readinto(buffer)
+        received: int | None = self._raw.readinto(buffer)
+        self._most -= received or 0
+        if self._most < 0:
+            # Also of one line or header without end, which is no body yet.
+            raise AnswerTooLarge(f"it is larger than {LARGEST_ANSWER // 2**20} MiB")
+        return received
 
     def close(self) -> None:
         self._raw.close()

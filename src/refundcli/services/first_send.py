@@ -12,7 +12,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import RuleRefusal, UnsupportedRefund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.finding import invoice_named
-from refundcli.services.interrupts import held_until_written
+from refundcli.services.interrupts import held_until_written, is_asked_to_stop
 from refundcli.services.leases import new_lease
 from refundcli.services.outcomes import Signal
 from refundcli.services.ports import Books, Clock, PaymentProvider, Providers, RefundAnswer, RefundReading, Writing
@@ -271,6 +271,8 @@ class _FirstSend:
         """Wait, then check again. The refund is still claimed by this process, so nothing is claimed again."""
         self.policy.sleep(wait)
         self.waited += wait
+        if is_asked_to_stop():
+            return False
         if self.waited < LONGEST_UNCHECKED_WAIT_SECONDS:
             return True
         self.waited = 0.0

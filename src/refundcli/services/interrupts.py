@@ -2,11 +2,14 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _HELD = (signal.SIGINT, signal.SIGTERM)
+_CAME: list[int] = []
+_LOOK_SECONDS = 0.1
 
 
 class Interrupted(BaseException):
@@ -19,12 +22,12 @@ def held_until_written(tell: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    _CAME.clear()
 
     def remember(number: int, _frame: FrameType | None) -> None:
-        if not came:
+        _CAME.append(number)
+        if len(_CAME) == 1:
             tell()
-        came.append(number)
 
     before = {number: signal.signal(number, remember) for number in _HELD}
     try:
@@ -32,8 +35,21 @@ def held_until_written(tell: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if came:
+    if _CAME:
+        _CAME.clear()
         raise Interrupted
+
+
+def pause(seconds: float) -> None:
+    """Sleep, but not on while a signal is being held back."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not is_asked_to_stop():
+        time.sleep(min(left, _LOOK_SECONDS))
+
+
+def is_asked_to_stop() -> bool:
+    """Whether a signal is being held back: then no further request is begun."""
+    return bool(_CAME)
 
 
 @contextmanager

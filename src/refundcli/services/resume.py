@@ -43,6 +43,7 @@ class Step(StrEnum):
     AWAITING_APPROVAL = "awaiting approval"
     NEEDS_ATTENTION = "needs attention"
     NOT_ASKED = "could not be asked about"
+    NOT_CONFIRMED = "not confirmed"
     NOT_WRITTEN = "could not be written"
     ELSEWHERE = "belongs to another account, mode or endpoint"
 

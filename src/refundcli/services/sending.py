@@ -3,7 +3,6 @@
 A closing goes the same way (`send_closing`).
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,7 +14,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import RefundState
 from refundcli.services import leases
-from refundcli.services.interrupts import held_until_written
+from refundcli.services.interrupts import held_until_written, is_asked_to_stop, pause
 from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
 from refundcli.services.ports import (
     Answer,
@@ -62,7 +61,7 @@ class SendingPolicy:
     tell_held: Callable[[], None] = field(default=lambda: None)
     tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
     tell_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda asked, reference: None)
-    sleep: Callable[[float], None] = field(default=time.sleep)
+    sleep: Callable[[float], None] = field(default=pause)
     upkeep: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
 
     @property
@@ -248,7 +247,7 @@ def ask(
     """
     answer = None
     for sends in range(1, _MOST_SENDS + 1):
-        if patience() < 0:
+        if patience() < 0 or (answer and is_asked_to_stop()):
             return answer
         answer = once()
         wait = answer.retry_after or 0.5 * 2**sends

@@ -2,24 +2,29 @@
 
 A key is taken from the first of these that has it: the command line, the environment
 (`REFUNDCLI_<SECTION>_<KEY>`), `refundcli.toml` in the working folder, the same file in the user's
-configuration folder, the default. A file named with `--config` or `REFUNDCLI_CONFIG` stands alone: the other
+configuration folder, the default. The working folder's file counts only if the user trusts it (`settings/trust.py`).
+A file named with `--config` or `REFUNDCLI_CONFIG` stands alone: the other
 files are not read. A key nobody knows is refused, because a misspelt limit is a limit that does not hold.
 """
 
 from refundcli.settings.errors import (
     ApiBaseWhenLive,
     InvalidSetting,
+    NoSettingsHere,
     NotASection,
     SettingsExist,
     SettingsFileMissing,
     SettingsNotText,
     SettingsNotToml,
+    SettingsNotTrusted,
     SettingsNotWritable,
+    StoreNotNamed,
+    TrustNotRemembered,
     UnknownEnvironmentVariable,
     UnknownSection,
     UnknownSetting,
 )
-from refundcli.settings.loading import LARGEST_FILE, default_user_config, load
+from refundcli.settings.loading import LARGEST_FILE, default_user_config, load, trust
 from refundcli.settings.model import (
     AdyenSettings,
     CreditNoteSettings,
@@ -30,6 +35,7 @@ from refundcli.settings.model import (
     StoreSettings,
     StripeSettings,
 )
+from refundcli.settings.trust import remember_trust
 from refundcli.settings.variables import variable
 from refundcli.settings.writing import write
 
@@ -40,6 +46,7 @@ __all__ = [
     "CreditNoteSettings",
     "InvalidSetting",
     "Loaded",
+    "NoSettingsHere",
     "NotASection",
     "OperatorSettings",
     "RefundSettings",
@@ -48,14 +55,19 @@ __all__ = [
     "SettingsFileMissing",
     "SettingsNotText",
     "SettingsNotToml",
+    "SettingsNotTrusted",
     "SettingsNotWritable",
+    "StoreNotNamed",
     "StoreSettings",
     "StripeSettings",
+    "TrustNotRemembered",
     "UnknownEnvironmentVariable",
     "UnknownSection",
     "UnknownSetting",
     "default_user_config",
     "load",
+    "remember_trust",
+    "trust",
     "variable",
     "write",
 ]

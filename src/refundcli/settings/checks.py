@@ -58,6 +58,9 @@ def optional(check: Callable[[object], str]) -> Callable[[object], str | None]:
 def store_url(value: object) -> str:
     url = _text(value)
     if _POSTGRES_URL.fullmatch(url):
+        if url.count("@") > 1:
+            # A password with a plain @ is read as the password's beginning and a host with its rest.
+            raise Unfit("has more than one @", hint="Only the one before the host is plain. Write any other as %40.")
         return url
     name = url.removeprefix("sqlite:///")
     if name == url:

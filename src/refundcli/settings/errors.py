@@ -1,5 +1,6 @@
 """Why settings are refused or cannot be written: one class per cause."""
 
+import shlex
 from pathlib import Path
 
 from refundcli.domain.errors import SettingsProblem, did_you_mean
@@ -124,4 +125,55 @@ class SettingsNotWritable(SettingsProblem):
             f"{path} cannot be written: {why}.",
             hint="Check the folder's permissions and the free space.",
             context={"file": str(path)},
+        )
+
+
+class SettingsNotTrusted(SettingsProblem):
+    """The file is of the folder one is in, and may be anybody's. Nothing in it was used."""
+
+    code = "settings-not-trusted"
+
+    def __init__(self, path: Path, *, is_changed: bool) -> None:
+        why = (
+            "has changed since you trusted it"
+            if is_changed
+            else "sets more than [operator], and you have not trusted it"
+        )
+        super().__init__(
+            f"{path} {why}. Nothing in it was used and nothing was sent.",
+            hint="Read it. If you want these settings:   refundcli config trust\n"
+            f"Or name a settings file of your own:   refundcli --config PATH   ({path.name} is then not read)",
+            context={"file": str(path), "changed": is_changed},
+        )
+
+
+class NoSettingsHere(SettingsProblem):
+    code = "no-settings-here"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"There is no settings file {path}.",
+            hint="Go to the folder of the file that you want to trust, or make one here: refundcli init",
+            context={"file": str(path)},
+        )
+
+
+class TrustNotRemembered(SettingsProblem):
+    code = "trust-not-remembered"
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"That you trust {path} cannot be remembered: {why}.",
+            hint=f"Name the file instead:   export REFUNDCLI_CONFIG={shlex.quote(str(path))}",
+            context={"file": str(path)},
+        )
+
+
+class StoreNotNamed(SettingsProblem):
+    code = "store-not-named"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "It is not said where the store is, and you have no home folder for it (HOME is not set).",
+            hint="Name a file: refundcli --store sqlite:////data/refundcli.db …   or set REFUNDCLI_STORE_URL",
         )

@@ -2,31 +2,38 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from refundcli.secrets import LiteralSecret, read_own_file, redact
+from refundcli.secrets import LiteralSecret, read_own_file, redact, remember_secrets_of_address
 from refundcli.settings import checks
 from refundcli.settings.errors import (
     ApiBaseWhenLive,
     InvalidSetting,
+    NoSettingsHere,
     NotASection,
     SettingsFileMissing,
     SettingsNotText,
     SettingsNotToml,
+    SettingsNotTrusted,
+    StoreNotNamed,
     UnknownEnvironmentVariable,
     UnknownSection,
     UnknownSetting,
 )
-from refundcli.settings.model import RULES, SECTIONS, VARIABLES, Loaded, Settings
+from refundcli.settings.model import RULES, SECTIONS, VARIABLES, Loaded, Settings, shown
 from refundcli.settings.system import system_user, system_zone
+from refundcli.settings.trust import Trust, remember_trust, trust_in
 from refundcli.settings.variables import ENVIRONMENT_APART, ENVIRONMENT_PREFIX
 
 FILE_NAME = "refundcli.toml"
 LARGEST_FILE = 1024 * 1024
 
 _OTHERS_MAY_WRITE = 0o022
+
+# Whom the books name is a matter of taste; everything else decides where money and keys go.
+_NEEDS_NO_TRUST = frozenset({"operator"})
 
 _Found = dict[tuple[str, str], tuple[object, str]]  # (section, key) → its value, and where it stands
 
@@ -37,46 +44,87 @@ def load(
     store_url: str | None,
     environ: Mapping[str, str],
     cwd: Path,
-    user_config: Path,
+    user_config: Path | None,
+    reads_folder: bool = True,
 ) -> Loaded:
-    """The settings in force. `user_config` is the folder that may hold the user's own file."""
-    paths = _files_to_read(config, environ, cwd, user_config)
+    """The settings in force. `user_config` is the folder that may hold the user's own file, if there is one.
+
+    `reads_folder`: the working folder's file counts, if the user trusts it. Raises SettingsNotTrusted, and one
+    SettingsProblem per cause.
+    """
+    named = _named_file(config, environ, cwd)
+    paths = {named: Trust.GIVEN} if named else _files_of_folders(cwd if reads_folder else None, user_config)
     found = _defaults(environ)
-    for path in paths:
-        found |= _from_file(path)
+    for path, trusted in paths.items():
+        found |= _from_file(path, user_config, needs_trust=trusted is Trust.MISSING)
     found |= _from_environment(environ, cwd)
     if store_url is not None:
         found["store", "url"] = (
             _anchored("store", _checked("store", "url", store_url, "--store"), cwd),
             "--store",
         )
-    return Loaded(_built(found), _origins(found), paths[-1] if paths else None)
+    settings = _built(found)
+    remember_secrets_of_address(settings.store.url)
+    return Loaded(settings, _origins(found), next(reversed(paths), None))
 
 
-def default_user_config() -> Path:
-    """The folder where the user's own settings file belongs."""
+def trust(cwd: Path, user_config: Path | None) -> tuple[Path, dict[str, object]]:
+    """Trust the working folder's file as it is now. Returns its path, and what it sets, fit to be shown.
+
+    Raises NoSettingsHere, TrustNotRemembered, and what is wrong with the file.
+    """
+    path = cwd / FILE_NAME
+    if not os.path.lexists(path):
+        raise NoSettingsHere(path)
+    content = _content(path)
+    found = read_tables(_parsed(path, content), str(path), path.parent)
+    remember_trust(path, content, user_config)
+    return path, {f"{section}.{key}": shown(section, key, value) for (section, key), (value, _) in found.items()}
+
+
+def default_user_config() -> Path | None:
+    """The folder where the user's own settings file belongs; None where the user has no home."""
     from platformdirs import user_config_path  # noqa: PLC0415 - kept out of every other import of this module
 
-    return user_config_path("refundcli")
+    return _of_a_home(lambda: user_config_path("refundcli"))
 
 
-def default_store_url() -> str:
-    """A file of the user's own, the same from whichever folder the command is run."""
+def default_store_url() -> str | None:
+    """A file of the user's own, the same from whichever folder the command is run; None where the user has no home."""
     from platformdirs import user_data_path  # noqa: PLC0415 - kept out of every other import of this module
 
-    return f"sqlite:///{user_data_path('refundcli') / 'refundcli.db'}"
+    folder = _of_a_home(lambda: user_data_path("refundcli"))
+    return f"sqlite:///{folder / 'refundcli.db'}" if folder else None
 
 
-def _files_to_read(config: Path | None, environ: Mapping[str, str], cwd: Path, user_config: Path) -> list[Path]:
-    """The files that are there, the strongest last. One that was asked for must be there."""
+def _of_a_home(find: Callable[[], Path]) -> Path | None:
+    """Without a home platformdirs raises, or leaves a relative path (`~/…`), which leads into the working folder."""
+    try:
+        path = find()
+    except RuntimeError:
+        return None
+    return path if path.is_absolute() else None
+
+
+def _named_file(config: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """The file that was asked for, which stands alone. It must be there."""
     asked_by = "--config" if config is not None else "REFUNDCLI_CONFIG"
     named = config if config is not None else environ.get("REFUNDCLI_CONFIG")
     if not named:
-        return [path for path in (user_config / FILE_NAME, cwd / FILE_NAME) if os.path.lexists(path)]
+        return None
     path = cwd / os.path.expanduser(named)
     if not os.path.lexists(path):
         raise SettingsFileMissing(path, asked_by)
-    return [path]
+    return path
+
+
+def _files_of_folders(folder: Path | None, user_config: Path | None) -> dict[Path, Trust]:
+    """The files that are there, the strongest last. The user's own needs no trust, also from within its folder."""
+    trusted = {os.path.realpath(user_config): Trust.GIVEN} if user_config else {}
+    if folder:
+        trusted.setdefault(os.path.realpath(folder), Trust.MISSING)
+    files = {Path(place, FILE_NAME): trust for place, trust in trusted.items()}
+    return {path: trust for path, trust in files.items() if os.path.lexists(path)}
 
 
 def _defaults(environ: Mapping[str, str]) -> _Found:
@@ -90,12 +138,22 @@ def _defaults(environ: Mapping[str, str]) -> _Found:
     return found
 
 
-def _from_file(path: Path) -> _Found:
-    return read_tables(_parsed(path), str(path), path.parent)
+def _from_file(path: Path, user_config: Path | None, *, needs_trust: bool) -> _Found:
+    """Read once, so that what was trusted is what is used. Raises SettingsNotTrusted."""
+    content = _content(path)
+    tables = _parsed(path, content)
+    if needs_trust and not tables.keys() <= _NEEDS_NO_TRUST:
+        trusted = trust_in(path, content, user_config)
+        if trusted is not Trust.GIVEN:
+            raise SettingsNotTrusted(path, is_changed=trusted is Trust.CHANGED)
+    return read_tables(tables, str(path), path.parent)
 
 
-def _parsed(path: Path) -> dict[str, object]:
-    content = read_own_file(path, forbidden=_OTHERS_MAY_WRITE, limit=LARGEST_FILE)
+def _content(path: Path) -> bytes:
+    return read_own_file(path, forbidden=_OTHERS_MAY_WRITE, limit=LARGEST_FILE)
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, object]:
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -169,6 +227,8 @@ def _built(found: _Found) -> Settings:
         for section, kind in SECTIONS.items()
     }
     settings = Settings(**built)
+    if not settings.store.url:
+        raise StoreNotNamed
     if settings.adyen.environment == "live" and settings.adyen.api_base:
         raise ApiBaseWhenLive(found["adyen", "api_base"][1])
     return settings

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from refundcli.secrets import redact
+from refundcli.secrets import redact, shown_address
 from refundcli.settings import checks
 from refundcli.settings.variables import variable
 
@@ -125,4 +125,11 @@ class Loaded:
             for key in rules:
                 value = getattr(getattr(self.settings, section), key)
                 name = f"{section}.{key}"
-                yield name, redact(value) if isinstance(value, str) else value, self.origins[name]
+                yield name, shown(section, key, value), self.origins[name]
+
+
+def shown(section: str, key: str, value: object) -> object:
+    """A value as it may be shown: an address comes without its password."""
+    if not isinstance(value, str):
+        return value
+    return shown_address(value) if (section, key) == ("store", "url") else redact(value)

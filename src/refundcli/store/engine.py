@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from refundcli.private_files import create, make_folder
 from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
 
 # "RfCl": tells a store of ours from any other SQLite file.
@@ -49,11 +50,13 @@ def sqlite_path(engine: Engine) -> Path | None:
 
 def make_private(path: Path) -> None:
     """Make an empty store file that only its owner may read, in a folder that only its owner may enter."""
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(errno.ENOTDIR, "this is not a folder", error.filename) from None
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        create(path).close()
+    except FileExistsError:
+        # Another process made it in this moment. A link that leads nowhere is not followed.
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, "this is a link to a file that does not exist", str(path)) from None
 
 
 def _sqlite_engine(url: URL) -> Engine:

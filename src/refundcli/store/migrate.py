@@ -1,7 +1,7 @@
 """Bringing a store to this program's schema, or refusing one that is not ours or is newer."""
 
+import os
 import secrets
-import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -11,6 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from refundcli.private_files import draft, make_folder
+from refundcli.secrets import shown_address
 from refundcli.services.leases import is_gone
 from refundcli.store.engine import APPLICATION_ID, make_private, program_name, sqlite_path
 from refundcli.store.errors import (
@@ -188,16 +190,16 @@ def back_up(engine: Engine, target: Path | None, *, at: datetime) -> Path:
 def backup(source: Path, target: Path) -> None:
     """Copy a live SQLite store through SQLite itself; opening the file any other way drops its locks."""
     try:
-        if target.exists():
+        make_folder(target.parent)
+        if os.path.lexists(target):
             raise BackupExists(target)
-        make_private(target)
+        with draft(target) as copy:
+            _copy(source, copy)
+    except FileExistsError:
+        raise BackupExists(target) from None
     except OSError as error:
         raise BackupFailed(target, reason_of(error)) from error
-    try:
-        _copy(source, target)
-    except (OSError, sqlite3.Error) as error:
-        # Half a copy would be taken for a whole one.
-        target.unlink(missing_ok=True)
+    except sqlite3.Error as error:
         raise BackupFailed(target, str(error)) from error
 
 
@@ -205,13 +207,14 @@ def _copy(source: Path, target: Path) -> None:
     """In steps, between which writers have their turn. A change begins it anew, and then the steps grow."""
     until = time.monotonic() + _COPY_SECONDS
     with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
+        # A journal beside the copy would be left there by a kill; half a copy never gets the name of a whole one.
+        copy.execute("PRAGMA journal_mode = OFF")
         for pages in _STEPS:
             try:
                 live.backup(copy, pages=pages, progress=_Progress(until), sleep=0.05)
                 break
             except _BegunAnew:
                 continue
-    shutil.copymode(source, target)
 
 
 class _BegunAnew(Exception):
@@ -234,7 +237,8 @@ class _Progress:
 
 
 def shown_url(engine: Engine) -> str:
-    return str(sqlite_path(engine) or engine.url.render_as_string(hide_password=True))
+    """Where a store is, without a password."""
+    return str(sqlite_path(engine) or shown_address(engine.url.render_as_string(hide_password=False)))
 
 
 def _refuse_foreign(connection: Connection, tables: set[str]) -> None:

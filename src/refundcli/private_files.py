@@ -1,0 +1,105 @@
+"""Files that only their owner may read: each appears whole or not at all, and is never written through a link.
+
+Whoever prepared the folder may have put a link in the file's place, to have something else overwritten.
+"""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from refundcli.domain.errors import SettingsProblem
+
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OWNER_ONLY = 0o600
+
+
+class NoTemporaryFolder(SettingsProblem):
+    code = "no-temporary-folder"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is no folder for temporary files: /tmp and the folder you are in cannot be written to.",
+            hint="Name one that can: export TMPDIR=/path/to/folder",
+        )
+
+
+def temporary_folder() -> str:
+    """Where a file goes that is deleted when the command ends. Raises NoTemporaryFolder."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        raise NoTemporaryFolder from None
+
+
+def make_folder(path: Path) -> None:
+    """A folder that only its owner may enter, unless there is one. Raises NotADirectoryError for another thing."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "this is not a folder", error.filename) from None
+
+
+def create(path: Path) -> BinaryIO:
+    """A new, empty file, open for writing. Raises FileExistsError, also for a link that leads nowhere."""
+    return open(os.open(path, _NEW, _OWNER_ONLY), "wb")
+
+
+def draft_name(path: Path) -> Path:
+    """A name in the same folder that nobody can guess."""
+    return path.with_name(f".refundcli-{os.urandom(8).hex()}.tmp")
+
+
+@contextmanager
+def new_file(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
+    """A file that is at `path` once the block has ended without an error.
+
+    Raises FileExistsError if anything is there already, even a link that leads nowhere; with `replace` it is replaced,
+    and of a link the link itself.
+    """
+    with draft(path, replace=replace) as name, open(name, "wb", opener=_not_through_a_link) as file:
+        yield file
+
+
+@contextmanager
+def draft(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """The name of an empty file beside `path`, which takes its place when the block has ended. Raises as `new_file`."""
+    name = draft_name(path)
+    create(name).close()
+    try:
+        yield name
+        _sync(name)
+        _publish(name, path, replace=replace)
+    finally:
+        name.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _publish(name: Path, path: Path, *, replace: bool) -> None:
+    if not replace:
+        try:
+            # A link cannot be made over anything, so of two processes at once the second is told.
+            os.link(name, path)
+            return
+        except FileExistsError:
+            raise
+        except OSError:
+            # This file system has no hard links: the name is taken first.
+            create(path).close()
+    os.replace(name, path)
+
+
+def _not_through_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def _sync(path: Path) -> None:
+    """A file's content, or a folder's names, outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
