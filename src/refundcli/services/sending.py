@@ -3,6 +3,7 @@
 A closing goes the same way (`send_closing`).
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
