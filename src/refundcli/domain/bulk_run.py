@@ -76,3 +76,12 @@ class RunItem:
     hint: str = ""
     worker: str = ""
     lease_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowLease:
+    """Rows of a run that one worker holds: how many, and when the last of its leases ends."""
+
+    worker: str
+    rows: int
+    until: datetime | None

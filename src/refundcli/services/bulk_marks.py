@@ -22,6 +22,7 @@ from refundcli.services.bulk_check import (
     rejected,
 )
 from refundcli.services.bulk_rows import BulkRow, CheckedRow, Shelf
+from refundcli.services.bulk_runs import resume_command
 from refundcli.services.interrupts import held_until_written
 from refundcli.services.mark_refunded import MarkRequest, mark_shares, records_of
 from refundcli.services.ports import Books, Clock, Record, Writing
@@ -205,7 +206,7 @@ class _Asked:
 
 
 def how_to_go_on(run: BulkRun) -> str:
-    return f"refundcli {run.kind} --resume {run.id}     (no row is done twice)"
+    return f"{resume_command(run)}     (no row is done twice)"
 
 
 def _count(done: Sequence[_Done], report: BulkReport, reject: Reject) -> None:

@@ -86,6 +86,10 @@ def new_run(
     )
 
 
+def resume_command(run: BulkRun) -> str:
+    return f"refundcli {run.kind} --resume {run.id}"
+
+
 def run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
     """Raises RunNotFound, with the newest ones."""
     run = reading.run(run_id)

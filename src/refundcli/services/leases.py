@@ -1,7 +1,14 @@
-"""Who is sending a request now, and whether that process still lives."""
+"""Who is sending a request now, and whether that process still lives.
+
+A lease names its holder as `host|machine|pid|start time`. The machine is the boot id of the kernel with the pid
+namespace: inside it, and nowhere else, a pid with its start time names one process. The host is there to be shown,
+never to be compared: two machines may have the same name. A lease ends with its time, or at once when its process is
+proved to be gone. Of a process on another machine, or of a lease in an older form, nothing can be proved.
+"""
 
 import os
 import socket
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +17,9 @@ from refundcli.domain.refund import Sending
 
 # Beyond the timeouts of a call: time to write what came of it.
 _MARGIN_SECONDS = 10
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Kept for processes that cannot be named from outside, so that no two have the same name.
+_UNPROVABLE: dict[int, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +28,24 @@ class Lease:
 
     owner: str
     until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that a lease names. `machine` is empty where it cannot be told apart from others."""
+
+    host: str
+    machine: str
+    pid: str
+    started: str
+
+    def __str__(self) -> str:
+        return f"{self.host}|{self.machine}|{self.pid}|{self.started}"
+
+    @property
+    def shown(self) -> str:
+        """For a person: the host and the process id there."""
+        return f"{self.host} (process {self.pid})"
 
 
 def new_lease(now: datetime, seconds_to_send: float, *, owner: str = "") -> Lease:
@@ -34,8 +62,20 @@ def seconds_left(sending: Sending, now: datetime) -> float:
 
 
 def this_process() -> str:
-    """Host, process id and start time: a process id alone is used again."""
-    return f"{socket.gethostname()}|{os.getpid()}|{_started(os.getpid())}"
+    """The name of this process among all machines that use the store."""
+    host, pid, machine = socket.gethostname().replace("|", "_"), os.getpid(), _this_machine()
+    started = _started(pid) if machine else _UNPROVABLE.setdefault(pid, uuid.uuid4().hex)
+    return str(Holder(host, machine, str(pid), started))
+
+
+def holder_of(owner: str) -> Holder:
+    """The process that a lease names, also in the older form `host|pid|start time`."""
+    parts = owner.rsplit("|", 3)
+    if len(parts) == 4:
+        return Holder(*parts)
+    host, _, rest = owner.partition("|")
+    pid, _, started = rest.partition("|")
+    return Holder(host, "", pid, started)
 
 
 def is_live(sending: Sending, now: datetime) -> bool:
@@ -44,30 +84,41 @@ def is_live(sending: Sending, now: datetime) -> bool:
 
 
 def is_gone(owner: str) -> bool:
-    """Has the process with this name ended? Of one on another host nobody can tell."""
-    host, _, rest = owner.partition("|")
-    pid, _, started = rest.partition("|")
-    if host != socket.gethostname() or not pid.isdecimal():
+    """Is it proved that the process with this name has ended? Only its own machine can prove it."""
+    holder = holder_of(owner)
+    if not holder.machine or holder.machine != _this_machine() or not holder.pid.isdecimal():
         return False
-    return _started(int(pid)) != started
+    started = _started(int(holder.pid))
+    return started != holder.started if started else not _exists(int(holder.pid))
+
+
+def _this_machine() -> str:
+    """The kernel's boot id and this pid namespace; empty where /proc does not show this very namespace."""
+    try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return ""
+        namespace = os.readlink("/proc/self/ns/pid").partition("[")[2].rstrip("]")
+        boot = _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+    return f"{boot}/{namespace}" if boot and namespace else ""
 
 
 def _started(pid: int) -> str:
-    """The kernel's start time of a process; empty when there is none, or no way to tell apart."""
+    """The kernel's start time of a process; empty where it shows none. A dead one that is not yet reaped has none."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        return stat.rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
-        return _alive_without_proc(pid)
-
-
-def _alive_without_proc(pid: int) -> str:
-    if Path("/proc/self/stat").exists():
         return ""
+
+
+def _exists(pid: int) -> bool:
+    """Is there a process with this id that still runs? /proc may hide those of other users."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return ""
+        return False
     except PermissionError:
-        pass
-    return "alive"
+        return True
+    return not Path(f"/proc/{pid}/stat").exists()

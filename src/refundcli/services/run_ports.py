@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, RunState
 from refundcli.domain.refund import Refund
 
 
@@ -13,6 +13,14 @@ class RunReading(Protocol):
     def run(self, run_id: str) -> BulkRun | None: ...
     def runs(self, *, limit: int) -> list[BulkRun]:
         """The newest first."""
+        ...
+
+    def unfinished_runs(self, *, limit: int) -> list[BulkRun]:
+        """Those that are running or stopped, the newest first."""
+        ...
+
+    def row_leases(self, run_id: str) -> list[RowLease]:
+        """Who holds rows of a run, in the order of their leases' ends."""
         ...
 
     def unfinished_run(self, fingerprint: str) -> BulkRun | None:

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, RunState
 from refundcli.store.rows import item_of, run_of
 from refundcli.store.tables import BulkItemRow, BulkRunRow
+
+
+_NEWEST = (col(BulkRunRow.created_at).desc(), col(BulkRunRow.id).desc())
 
 
 class SqlRunReading:
@@ -20,8 +23,18 @@ class SqlRunReading:
         return run_of(row) if row else None
 
     def runs(self, *, limit: int) -> list[BulkRun]:
-        query = select(BulkRunRow).order_by(col(BulkRunRow.created_at).desc(), col(BulkRunRow.id).desc()).limit(limit)
+        return [run_of(row) for row in self._session.exec(select(BulkRunRow).order_by(*_NEWEST).limit(limit))]
+
+    def unfinished_runs(self, *, limit: int) -> list[BulkRun]:
+        query = select(BulkRunRow).where(BulkRunRow.state != RunState.FINISHED).order_by(*_NEWEST).limit(limit)
         return [run_of(row) for row in self._session.exec(query)]
+
+    def row_leases(self, run_id: str) -> list[RowLease]:
+        worker, until = col(BulkItemRow.worker), func.max(BulkItemRow.lease_until)
+        query = select(worker, func.count(), until).where(
+            BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.TAKEN
+        )
+        return [RowLease(*found) for found in self._session.exec(query.group_by(worker).order_by(until, worker))]
 
     def unfinished_run(self, fingerprint: str) -> BulkRun | None:
         unfinished = (BulkRunRow.fingerprint == fingerprint, BulkRunRow.state != RunState.FINISHED)
