@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.options import Output
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.services.resume import Resumed
     from refundcli.services.resume_closings import ResumedClosing
+    from refundcli.services.unfinished_runs import UnfinishedRun
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -29,8 +31,9 @@ def resume(
     This covers refunds, and invoices that are voided or written off at the provider.
     """
     from refundcli.cli.refunding import exit_code_of
+    from refundcli.services.interrupts import Interrupted
+    from refundcli.services.resume import Resumed, as_interrupted, unfinished
     from refundcli.services.resume import resume as settle
-    from refundcli.services.resume import unfinished
     from refundcli.services.resume_closings import is_closing, resume_closings, unfinished_closings
 
     me: App = ctx.obj
@@ -39,26 +42,43 @@ def resume(
     one_closing = wanted is not None and is_closing(wanted)
     refunds = [] if one_closing else unfinished(services.books, wanted)
     closings = unfinished_closings(services.books, wanted) if wanted is None or one_closing else []
-    done = settle(
-        refunds, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
-    )
-    closed = resume_closings(
-        closings, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
-    )
-    _show(me, done, closed)
+    done: list[Resumed] = []
+    books, providers, clock, policy = services.books, services.providers, services.clock, services.policy
+    try:
+        settle(refunds, books=books, providers=providers, clock=clock, policy=policy, done=done)
+        closed = resume_closings(closings, books=books, providers=providers, clock=clock, policy=policy)
+    except (KeyboardInterrupt, Interrupted):
+        _show(me, [*done, *as_interrupted(refunds[len(done) :], books=books)], [], [])
+        raise
+    runs = [run for run in _unfinished_runs(me) if wanted is None or run.run.id in {each.run_id for each in refunds}]
+    _show(me, done, closed, runs)
     code = exit_code_of([each.refund for each in done], [each.closing for each in closed])
+    if not code and wanted is None and any(not run.is_held for run in runs):
+        code = ExitCode.PARTLY
     if code:
         raise typer.Exit(code)
 
 
-def _show(me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]") -> None:
+def _unfinished_runs(me: "App") -> "list[UnfinishedRun]":
+    """Bulk runs with rows left: settling their refunds does not finish them."""
+    from refundcli.services.unfinished_runs import unfinished_runs
+
+    now = me.services.clock.now()
+    return me.services.books.read(lambda tx: unfinished_runs(tx, now=now))
+
+
+def _show(
+    me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
+) -> None:
     from refundcli.output import shapes
+    from refundcli.output.bulk_screen import show_unfinished_runs, unfinished_run_shape
     from refundcli.output.closing_screen import closing_row, show_resumed_closings
     from refundcli.output.refund_screen import REFUND_COLUMNS, refund_row, show_resumed
 
     if me.wants_json:
-        told = [(shapes.refund(each.refund), each.step, each.note) for each in done]
-        told += [(shapes.closing(each.closing), each.step, each.note) for each in closed]
+        told = [(shapes.refund(each.refund), str(each.step), each.note) for each in done]
+        told += [(shapes.closing(each.closing), str(each.step), each.note) for each in closed]
+        told += [(unfinished_run_shape(each), "run unfinished", each.command) for each in runs]
         me.show_list(shape | {"step": step, "note": note or None} for shape, step, note in told)
     elif me.for_people:
         show_resumed(done, me.out)
@@ -73,4 +93,6 @@ def _show(me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing
             if note:
                 me.note(f"{name}: {note}")
     if not (done or closed):
-        me.note("Nothing to resume: everything is settled.")
+        me.note("No refund or closing to settle.")
+    if not me.wants_json:
+        show_unfinished_runs(runs, me.err)

@@ -9,7 +9,6 @@ from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, Run
 from refundcli.store.rows import item_of, run_of
 from refundcli.store.tables import BulkItemRow, BulkRunRow
 
-
 _NEWEST = (col(BulkRunRow.created_at).desc(), col(BulkRunRow.id).desc())
 
 

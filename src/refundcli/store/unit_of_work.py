@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
+from refundcli.domain.errors import RefundcliError
 from refundcli.store import migrate
 from refundcli.store.errors import CommitUnknown
 from refundcli.store.reading import SqlReading
@@ -34,6 +35,8 @@ class SqlBooks:
     operator: str
     host: str = ""
     _checked: bool = False
+    # A change was committed through these books, or it may have been.
+    _changed: bool = False
 
     def read(self, work: "Callable[[Reading], T]") -> T:
         """Run on one consistent view. It is closed before anything is shown: a reader holds up writers."""
@@ -46,7 +49,7 @@ class SqlBooks:
             with Session(self.engine) as session:
                 return look(session)
         except DBAPIError as error:
-            raise store_error(error) from error
+            raise self._problem(error) from error
 
     def write(self, work: "Callable[[Writing], T]") -> T:
         """Run in one transaction, alone among writers; again from the start when the database asks so."""
@@ -56,11 +59,19 @@ class SqlBooks:
                 return self._write_once(work)
             except DBAPIError as error:
                 if getattr(error.orig, "sqlstate", "") not in _RUN_AGAIN:
-                    raise store_error(error) from error
+                    raise self._problem(error) from error
         try:
             return self._write_once(work)
         except DBAPIError as error:
-            raise store_error(error) from error
+            raise self._problem(error) from error
+
+    def _problem(self, error: DBAPIError) -> Exception:
+        """The error to show. "Nothing was changed" only where it is proved: no change was committed by now."""
+        problem = store_error(error)
+        if isinstance(problem, RefundcliError) and not self._changed:
+            problem.message += " Nothing was changed."
+            problem.args = (problem.message,)
+        return problem
 
     def _write_once(self, work: "Callable[[Writing], T]") -> T:
         # Not for a command that only looks.
@@ -84,6 +95,7 @@ class SqlBooks:
             session.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
 
     def _commit(self, session: Session, connection: Connection, newest: tuple[int, str] | None) -> None:
+        changed_before, self._changed = self._changed, True
         try:
             session.commit()
         except DBAPIError as error:
@@ -94,6 +106,7 @@ class SqlBooks:
                 raise
             if self._was_kept(*newest, error):
                 return
+            self._changed = changed_before
             raise
 
     def _was_kept(self, seq: int, seal: str, error: DBAPIError) -> bool:
