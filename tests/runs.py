@@ -58,6 +58,7 @@ def stage(books: Books, clock: Clock, wishes: Sequence[Wish], *, fingerprint: st
         rows=len(wishes),
         operator="Ada Lovelace",
         created_at=at,
+        options='{"columns": ["invoice", "amount", "reason"]}',
     )
 
     def write(tx: Writing) -> None:

@@ -33,7 +33,7 @@ def refunds(desk: Desk, *rows: str, name: str = "r.csv") -> Path:
 
 
 def adds_up(answer: dict[str, Any]) -> bool:
-    return sum(answer[name] for name in COUNTS) == answer["rows"]
+    return bool(sum(answer[name] for name in COUNTS) == answer["rows"])
 
 
 def test_what_the_provider_only_accepted_is_not_called_refunded(desk: Desk) -> None:
