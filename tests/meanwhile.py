@@ -1,5 +1,6 @@
 """Something else happens while a command or a run is at work."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,4 +18,24 @@ def meanwhile(seconds: float, work: Callable[[], object]) -> Iterator[None]:
 
         done = beside.submit(later)
         yield
+        done.result()
+
+
+@contextmanager
+def once(it_is_so: Callable[[], bool], work: Callable[[], object]) -> Iterator[None]:
+    """As soon as something is so, or never; what goes wrong there goes wrong here."""
+    over = threading.Event()
+
+    def later() -> None:
+        while not it_is_so():
+            if over.wait(0.01):
+                return
+        work()
+
+    with ThreadPoolExecutor(1) as beside:
+        done = beside.submit(later)
+        try:
+            yield
+        finally:
+            over.set()
         done.result()

@@ -338,8 +338,8 @@ class Siege:
             self.broken.append(f"a worker ended badly: {ended}")
         if ended.code == 3 and "run-finished" not in ended.said:
             self.broken.append(f"a worker was refused: {ended}")
-        if ended.code == 9 and not self._has_refusals:
-            self.broken.append(f"rows were told as refused, and none is: {ended}")
+        if ended.code == 9 and not self._has_refusals and '"state": "finished"' in ended.said:
+            self.broken.append(f"rows were told as refused or unfinished, and none is: {ended}")
         if ended.code == 0 and self._has_refusals and self.state() == "finished":
             self.broken.append(f"told as done, and rows were refused: {ended}")
 
@@ -492,6 +492,7 @@ def _have_short_leases() -> None:
     patch.object(leases, "_MARGIN_SECONDS", 0.2).start()
     patch.object(run_refunds, "_ROW_LEASE_SECONDS", 1.5).start()
     patch.object(run_refunds, "_HOLD_SECONDS", 0.4).start()
+    patch.object(run_refunds, "_PATIENCE_WITH_OTHERS_SECONDS", 30).start()
 
 
 def _die(*_: object) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from desk import Desk, new_invoice
-from meanwhile import meanwhile
+from meanwhile import once
 from refundcli.domain.bulk_run import ItemState, RunItem, RunState
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
@@ -54,7 +54,9 @@ def test_every_row_is_refunded_once(runner: Runner, desk: Desk) -> None:
     report = runner.work(run)
     assert (report.done, report.refused, report.unknown, report.stopped) == (20, 0, 0, None)
     assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 20
-    assert str(report.totals["EUR"]) == "2000.00 EUR"
+    assert (report.refunded, str(report.totals["EUR"])) == (12, "1200.00 EUR")
+    # Adyen's result comes later.
+    assert (report.accepted, str(report.accepted_totals["EUR"])) == (8, "800.00 EUR")
     assert (report.state, runner.run_state(run)) == (RunState.FINISHED, RunState.FINISHED)
     assert sorted(item.n for item, _ in runner.told) == list(range(1, 21))
     assert desk.invoice("INV-1").refunds[0].run_id == run.id
@@ -146,7 +148,7 @@ def test_a_run_that_goes_wrong_stops_at_so_many_errors_and_can_go_on(runner: Run
     assert (report.stopped, report.state) == (Stopped.MAX_ERRORS, RunState.STOPPED)
     # Rows under way by then are finished: no more than are begun for each request at once.
     assert 2 <= report.refused <= 4
-    assert report.waiting + report.refused + report.done == 12
+    assert report.waiting == 12 - report.refused - report.done
     rest = runner.work(run)
     assert (report.refused + rest.refused, report.done + rest.done, rest.state) == (6, 6, RunState.FINISHED)
     assert findings(desk.books) == []
@@ -348,7 +350,7 @@ def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(ru
             policy=others.policy,
         )
 
-    with meanwhile(1, resume_it_and_hear_nothing):
+    with once(lambda: bool(desk.sandbox.refund_requests), resume_it_and_hear_nothing):
         report = runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == [10_000]
     assert len([request for request in desk.sandbox.requests if request.path.endswith("/refunds")]) == 3
@@ -368,7 +370,7 @@ def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk
         news = DisputeNews(Provider.ADYEN, "PSPDISPUTE1", *about)
         assert desk.books.write(lambda tx: apply_dispute(tx, news, evidence="a chargeback")).changed
 
-    with meanwhile(1, open_a_dispute):
+    with once(lambda: bool(desk.sandbox.refund_requests), open_a_dispute):
         report = runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == []
     # Refused where it is still this worker's, and not known to be unsent where its lease is over.
@@ -385,7 +387,7 @@ def test_after_a_pause_longer_than_its_lease_the_provider_is_asked_again(runner:
     def refund_by_hand() -> None:
         desk.sandbox.dashboard_refund(reference, 4000)
 
-    with meanwhile(1, refund_by_hand):
+    with once(lambda: bool(desk.sandbox.refund_requests), refund_by_hand):
         runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == [4000]
     assert runner.states(run) == ["never-sent"]
@@ -483,8 +485,8 @@ def test_half_a_row_is_no_row_and_the_other_half_is_done_by_whoever_goes_on(runn
     )
     desk.bring_in(new_invoice("INV-1", parse_money("200.00 EUR"), payments=payments))
     run = runner.stage(Wish("INV-1", "200.00 EUR"))
-    runner.stop_after(1)
-    report = runner.work(run, pauses={Provider.ADYEN: 60})
+    with once(lambda: bool(desk.sandbox.refunds), runner.stop.set):
+        report = runner.work(run, pauses={Provider.ADYEN: 60})
     assert (report.stopped, report.waiting, report.refused) == (Stopped.ASKED, 1, 0)
     assert {refund.state for refund in desk.invoice("INV-1").refunds} == {RefundState.SUCCEEDED, RefundState.READY}
     runner.stop.clear()

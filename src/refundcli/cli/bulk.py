@@ -110,8 +110,9 @@ def checked_file(
         known = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
         rules = RowRules(wishes, services.clock, known.id if known else "", options.allow_duplicate)
         with RejectedFile(path_for_rejected(source, opened.columns), opened.columns, keyed=True) as rejected:
-            staged = rules.run_id if options.kind is RunKind.REFUND and not options.plan else ""
-            check = BulkCheck(services.books, rules, shelf, staged)
+            is_staged = options.kind is RunKind.REFUND and not options.plan
+            staged, fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
+            check = BulkCheck(services.books, rules, shelf, staged, fingerprint)
             with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
                 report = check.check(opened.rows, advance=advance, reject=rejected.add)
             if not app.wants_json:
@@ -140,6 +141,8 @@ def show_checked(
     path = str(rejected_file) if rejected_file else None
     if not app.for_people:
         app.show_object(bulk_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
+    elif not dry_run:
+        app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were done before.")
     tell_rejected(app, kind, report.refused_count, report.rows, path)
     if report.refused_count:
         raise typer.Exit(ExitCode.PARTLY)

@@ -1,6 +1,7 @@
 """`mark-refunded` with a file: record what was checked, go on with a run, take one back."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.prompts import agreed, check_confirm, require_a_way_to_ask
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
-from refundcli.domain.errors import Refused
+from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
 from refundcli.domain.reasons import RefundReason
 from refundcli.output.bulk_screen import bulk_shape, show_recorded, show_undo, undo_shape
 from refundcli.output.progress import progress
@@ -25,7 +26,7 @@ from refundcli.services.bulk_marks import (
     TooManyForOne,
     how_to_go_on,
 )
-from refundcli.services.bulk_runs import begin, end, unfinished_run_named
+from refundcli.services.bulk_runs import begin, end, resume_command, unfinished_run_named
 from refundcli.services.interrupts import Interrupted
 from refundcli.services.undo_records import preview_undo, undo
 
@@ -69,7 +70,7 @@ def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Check
 
 
 def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, run: BulkRun) -> BulkReport:
-    """Record it. What is stopped is told how to go on, and stays a run that can."""
+    """Record it. Where it is stopped, what was recorded is shown, and the run can be resumed."""
     services = app.services
     rules = replace(checked.rules, run_id=run.id)
     at, form = checked.report.checked_at, services.policy.number_format
@@ -85,16 +86,37 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
         end(run, RunState.STOPPED, books=services.books, note=why.code)
         checked.rejected.publish()
         raise
-    except (KeyboardInterrupt, Interrupted):
-        end(run, RunState.STOPPED, books=services.books, note="interrupted")
-        checked.rejected.publish()
-        app.err.say(f"Stopped. What was recorded stays. Next: {how_to_go_on(run)}")
-        raise
     except NotAllRows:
         end(run, RunState.FINISHED, books=services.books, note="refused: all or nothing")
         raise
+    except (KeyboardInterrupt, Interrupted, RefundcliError) as why:
+        _show_stopped(app, checked, recording.report, run, why)
+        raise
     end(run, RunState.FINISHED, books=services.books)
     return report
+
+
+def _show_stopped(app: App, checked: Checked, done: BulkReport, run: BulkRun, why: BaseException) -> None:
+    """After Ctrl-C, or where the store fails in the middle: what was recorded stays, and how to record the others."""
+    left: int | None = checked.report.wanted - done.rows
+    note = why.code if isinstance(why, RefundcliError) else "interrupted"
+    with suppress(RefundcliError):
+        end(run, RunState.STOPPED if left else RunState.FINISHED, books=app.services.books, note=note)
+        checked.rejected.publish()
+    if isinstance(why, OutcomeUnknown):
+        # Whether the rows of the last commit were recorded is not known.
+        left = None
+    report, next_step = _whole(checked.report, done), resume_command(run) if left != 0 else None
+    if app.for_people:
+        show_recorded(report, run.id, app.out)
+    else:
+        shape = bulk_shape(
+            checked.source.name, RunKind.MARK_REFUNDED, report, dry_run=False, run=run.id, rejected_file=None
+        )
+        app.show_object(shape | {"waiting": left, "next": next_step})
+    if not app.wants_json and next_step:
+        rows = "How many rows are left is not known" if left is None else f"{left:,} of {report.rows:,} rows are left"
+        app.err.say(f"Stopped. What was recorded stays. {rows}. Next: {how_to_go_on(run)}")
 
 
 def _whole(checked: BulkReport, done: BulkReport) -> BulkReport:
@@ -111,7 +133,8 @@ def _whole(checked: BulkReport, done: BulkReport) -> BulkReport:
 def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_file: str | None) -> None:
     kind, name = RunKind.MARK_REFUNDED, checked.source.name
     if not app.for_people:
-        app.show_object(bulk_shape(name, kind, report, dry_run=False, run=run or None, rejected_file=rejected_file))
+        shape = bulk_shape(name, kind, report, dry_run=False, run=run or None, rejected_file=rejected_file)
+        app.show_object(shape | {"waiting": 0, "next": None})
     else:
         show_recorded(report, run, app.out)
     tell_rejected(app, kind, report.refused_count, report.rows, rejected_file)

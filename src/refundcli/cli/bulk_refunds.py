@@ -1,8 +1,9 @@
 """`refund` with a file: send back what was checked, through the providers, many at once."""
 
 import json
+import sys
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,18 +18,20 @@ from refundcli.documents.rejected import RejectedFile
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
 from refundcli.domain.errors import RefundcliError, UsageProblem
 from refundcli.domain.statuses import Provider
-from refundcli.output.bulk_screen import run_shape, show_refunded
+from refundcli.output import json as json_output
+from refundcli.output import shapes
+from refundcli.output.bulk_screen import run_shape, show_refunded, show_unfinished_runs, unfinished_run_shape
 from refundcli.output.errors import show_error
 from refundcli.output.progress import progress
 from refundcli.services.bad_rows import BadRow, Problem
 from refundcli.services.bulk_check import BulkReport
-from refundcli.services.bulk_marks import how_to_go_on
 from refundcli.services.bulk_refunds import RefundWishes, begin_staged
-from refundcli.services.bulk_runs import unfinished_run_named
+from refundcli.services.bulk_runs import resume_command, unfinished_run_named
 from refundcli.services.interrupts import stop_when_asked
 from refundcli.services.ports import Reading
 from refundcli.services.run_refunds import run_refunds
-from refundcli.services.run_report import RunLimits, RunReport, Stopped
+from refundcli.services.run_report import RowCounts, RunLimits, RunReport, Stopped, row_counts
+from refundcli.services.unfinished_runs import RunHolder, UnfinishedRun, unfinished_run
 
 _KIND = RunKind.REFUND
 _PAGE = 1000
@@ -46,7 +49,9 @@ class NotWithResume(UsageProblem):
 
 
 def refund_file(app: App, options: BulkOptions) -> None:
-    """Exit 8 when an outcome is not known, else 9 when some rows were refused; those are in FILE.rejected.csv."""
+    """Exit 8 when an outcome is not known, else 9 when some rows were refused, which are in FILE.rejected.csv, or are
+    unfinished.
+    """
     options.check()
     if options.resume and options.dry_run:
         raise NotWithResume
@@ -75,19 +80,30 @@ def refund_file(app: App, options: BulkOptions) -> None:
 def _go_on(app: App, options: BulkOptions) -> None:
     """What is left of a run: it was confirmed when it began, and its rows are in the store."""
     run = app.services.books.read(lambda tx: unfinished_run_named(tx, options.resume, _KIND))
-    counts = app.services.books.read(lambda tx: tx.item_counts(run.id))
-    left = sum(n for state, n in counts.items() if state not in (ItemState.DONE, ItemState.REFUSED))
+    now = app.services.clock.now()
+    standing = app.services.books.read(lambda tx: unfinished_run(tx, run, now=now))
+    if options.dry_run:
+        _show_dry_run(app, standing)
+        return
+    left = sum(n for state, n in standing.counts.items() if state not in (ItemState.DONE, ItemState.REFUSED))
     columns = tuple(json.loads(run.options)["columns"])
     with RejectedFile(Path(f"{run.id}.rejected.csv"), columns, keyed=True) as rejected:
         report = _do(app, options, run, left)
         _show(app, run.id, run, report, None, rejected)
 
 
+def _show_dry_run(app: App, standing: UnfinishedRun) -> None:
+    """What would be resumed."""
+    if app.for_people:
+        show_unfinished_runs([standing], app.out)
+    else:
+        app.show_object({"dry_run": True, **unfinished_run_shape(standing)})
+
+
 @dataclass(frozen=True, slots=True)
 class _HandedBack:
-    """The rows that the run refused, by whichever worker: how many by code, the first of them, and their file.
-
-    `problem`: why they could not be handed back.
+    """The rows that the run refused, by whichever worker: how many by code, the first of those that are new in the
+    file, and where it is. `problem`: why they could not be handed back.
     """
 
     codes: Counter[str] = field(default_factory=Counter)
@@ -97,14 +113,14 @@ class _HandedBack:
 
 
 def _hand_back(app: App, run: BulkRun, rejected: RejectedFile, *, told: Container[int]) -> _HandedBack:
-    """Lines that are `told` already are in the file. Where this goes wrong, what was refunded is shown all the same."""
+    """Lines that are `told` are in the file already. If it cannot be written, what was refunded is still shown."""
     done = _HandedBack()
     try:
         for item in _refused(app, run):
+            done.codes[item.code] += 1
             if item.line not in told:
                 row = _rejection(item)
                 rejected.add(row)
-                done.codes[item.code] += 1
                 done.first.extend([row] if len(done.first) < _SHOWN else [])
         return replace(done, path=rejected.publish())
     except RefundcliError as problem:
@@ -138,7 +154,19 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
             limits=limits,
             tell=lambda item, refunds: advance(1, refused=int(item.state is ItemState.REFUSED)),
             stop=stop,
+            tell_waiting=partial(_tell_waiting, app),
         )
+
+
+def _tell_waiting(app: App, holders: Sequence[RunHolder]) -> None:
+    for holder in holders:
+        app.note(f"{_leased(holder)}; waiting for them. Ctrl-C ends the wait.")
+
+
+def _leased(holder: RunHolder) -> str:
+    rows = "1 row is" if holder.rows == 1 else f"{holder.rows:,} rows are"
+    until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
+    return f"{rows} leased by {holder.shown}{until}"
 
 
 def _rejection(item: RunItem) -> BadRow:
@@ -149,43 +177,62 @@ def _rejection(item: RunItem) -> BadRow:
 def _show(
     app: App, name: str, run: BulkRun, report: RunReport, checked: BulkReport | None, rejected: RejectedFile
 ) -> None:
-    """`checked` is what the check of the run's file found, where there was one."""
+    """What became of each row, and how it ends. `checked` is what the check of the run's file found, if it was read."""
     back = _hand_back(app, run, rejected, told=checked.refused_by_run if checked else ())
+    counts = row_counts(run.rows, report, checked)
+    codes = (checked.codes_outside if checked else Counter[str]()) + (back.codes if report.standing else report.codes)
     path = str(back.path) if back.path else None
     if app.for_people:
-        show_refunded(report, back.codes, run.id, app.out)
+        show_refunded(report, counts, codes, run.id, app.out)
     else:
-        app.show_object(run_shape(name, checked, report, run.id, codes=back.codes, first=back.first, path=path))
-    for lost in report.not_written:
-        show_error(lost, app.err)
-    refused = back.codes.total() + (checked.refused_count if checked else 0)
-    tell_rejected(app, _KIND, refused, checked.rows if checked else run.rows, path)
+        first = [*(checked.refused if checked else ()), *back.first]
+        app.show_object(run_shape(name, run, report, counts, codes=codes, first=first, path=path))
+    _tell_next(app, run, report)
+    tell_rejected(app, _KIND, codes.total(), counts.rows, path)
+    _end(app, report, counts, back.problem)
+
+
+def _tell_next(app: App, run: BulkRun, report: RunReport) -> None:
+    """Beside JSON, which has all of this, stderr is for errors only."""
+    if app.wants_json:
+        return
     if report.stopped:
         app.err.say(("! ", "yellow"), f"Stopped: {report.stopped}.")
+    for holder in report.holders:
+        app.err.say(("! ", "yellow"), f"{_leased(holder)}.")
     if report.state is not RunState.FINISHED:
-        _tell_next(app, run, report)
-    if back.problem and not report.trouble:
-        show_error(back.problem, app.err)
-    code = _exit_code(report, refused)
-    if report.trouble and code != ExitCode.OUTCOME_UNKNOWN:
-        raise report.trouble
+        app.err.say(f"Next: {resume_command(run)}     (no row is done twice)", indent=3)
+
+
+def _end(app: App, report: RunReport, counts: RowCounts, not_handed_back: RefundcliError | None) -> None:
+    """Show what went wrong, and exit with the worst of it."""
+    for lost in report.not_written:
+        _show_problem(app, lost)
+    if report.bug:
+        raise report.bug
+    code = _exit_code(report, counts)
+    problem = report.trouble or not_handed_back
+    if problem and not (report.not_written and problem is report.trouble):
+        _show_problem(app, problem)
     if code:
         raise typer.Exit(code)
 
 
-def _tell_next(app: App, run: BulkRun, report: RunReport) -> None:
-    if report.held_by_others and not report.stopped and not report.unknown:
-        app.note(f"{report.held_by_others:,} rows are with other workers of this run.")
+def _show_problem(app: App, problem: RefundcliError) -> None:
+    if app.wants_json:
+        json_output.dump(shapes.error(problem), sys.stderr)
     else:
-        app.err.say(f"Next: {how_to_go_on(run)}", indent=3)
+        show_error(problem, app.err)
 
 
-def _exit_code(report: RunReport, refused: int) -> int:
-    """The worst decides: an outcome that is not known, then who stopped it, then rows that were refused (I11)."""
-    if report.not_written or report.unknown:
+def _exit_code(report: RunReport, counts: RowCounts) -> int:
+    """The worst decides: an outcome that is not known, then who or what stopped it, then rows that were refused or are
+    unfinished (I11).
+    """
+    if report.not_written or report.unknown or counts.unknown:
         return ExitCode.OUTCOME_UNKNOWN
     if report.stopped is Stopped.ASKED:
         return ExitCode.INTERRUPTED
     if report.trouble:
         return OF_FAMILY[report.trouble.family]
-    return ExitCode.PARTLY if refused else ExitCode.DONE
+    return ExitCode.PARTLY if counts.refused or report.state is not RunState.FINISHED else ExitCode.DONE

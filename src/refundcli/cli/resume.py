@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.options import Output, Yes
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from refundcli.domain.refund import Refund
     from refundcli.services.resume import Resumed
     from refundcli.services.resume_closings import ResumedClosing
+    from refundcli.services.unfinished_runs import UnfinishedRun
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -49,8 +51,11 @@ def resume(
     refunds = [] if one_closing else unfinished(services.books, wanted)
     closings = unfinished_closings(services.books, wanted) if wanted is None or one_closing else []
     done, closed = _settled(me, refunds, closings, yes=yes, confirm=confirm)
-    _show(me, done, closed)
+    runs = [run for run in _unfinished_runs(me) if wanted is None or run.run.id in {each.run_id for each in refunds}]
+    _show(me, done, closed, runs)
     code = exit_code_of([each.refund for each in done], [each.closing for each in closed])
+    if not code and wanted is None and any(not run.is_held for run in runs):
+        code = ExitCode.PARTLY
     if code:
         raise typer.Exit(code)
 
@@ -60,42 +65,54 @@ def _settled(
 ) -> "tuple[list[Resumed], list[ResumedClosing]]":
     """Ask once, before anything is done; then settle each, but for first sends that were not confirmed."""
     from refundcli.cli.resuming import closings_to_leave, connect, refunds_to_leave
+    from refundcli.services.interrupts import Interrupted
+    from refundcli.services.resume import as_interrupted
     from refundcli.services.resume import resume as settle
     from refundcli.services.resume_closings import resume_closings
 
-    of = me.services
     connected = connect(me, [*refunds, *closings])
     left = refunds_to_leave(me, refunds, connected, yes=yes, confirm=confirm)
     open_ = closings_to_leave(me, closings, yes=yes or bool(confirm))
-    done = {
-        each.refund.id: each
-        for each in settle(
-            [each for each in refunds if each.id not in left],
-            books=of.books,
-            providers=of.providers,
-            clock=of.clock,
-            policy=of.policy,
+    books, providers, clock, policy = me.services.books, me.services.providers, me.services.clock, me.services.policy
+    confirmed = [each for each in refunds if each.id not in left]
+    done: list[Resumed] = []
+    try:
+        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, done=done)
+        closed = resume_closings(
+            [each for each in closings if each.id not in open_],
+            books=books,
+            providers=providers,
+            clock=clock,
+            policy=policy,
         )
-    }
-    closed = resume_closings(
-        [each for each in closings if each.id not in open_],
-        books=of.books,
-        providers=of.providers,
-        clock=of.clock,
-        policy=of.policy,
-    )
-    ends = {each.closing.id: each for each in closed}
-    return [(left | done)[each.id] for each in refunds], [(open_ | ends)[each.id] for each in closings]
+    except (KeyboardInterrupt, Interrupted):
+        _show(me, [*done, *left.values(), *as_interrupted(confirmed[len(done) :], books=books)], [], [])
+        raise
+    settled = left | {each.refund.id: each for each in done}
+    ends = open_ | {each.closing.id: each for each in closed}
+    return [settled[each.id] for each in refunds], [ends[each.id] for each in closings]
 
 
-def _show(me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]") -> None:
+def _unfinished_runs(me: "App") -> "list[UnfinishedRun]":
+    """Bulk runs with rows left: settling their refunds does not finish them."""
+    from refundcli.services.unfinished_runs import unfinished_runs
+
+    now = me.services.clock.now()
+    return me.services.books.read(lambda tx: unfinished_runs(tx, now=now))
+
+
+def _show(
+    me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
+) -> None:
     from refundcli.output import shapes
+    from refundcli.output.bulk_screen import show_unfinished_runs, unfinished_run_shape
     from refundcli.output.closing_screen import closing_row, show_resumed_closings
     from refundcli.output.refund_screen import REFUND_COLUMNS, refund_row, show_resumed
 
     if me.wants_json:
-        told = [(shapes.refund(each.refund), each.step, each.note) for each in done]
-        told += [(shapes.closing(each.closing), each.step, each.note) for each in closed]
+        told = [(shapes.refund(each.refund), str(each.step), each.note) for each in done]
+        told += [(shapes.closing(each.closing), str(each.step), each.note) for each in closed]
+        told += [(unfinished_run_shape(each), "run unfinished", each.command) for each in runs]
         me.show_list(shape | {"step": step, "note": note or None} for shape, step, note in told)
     elif me.for_people:
         show_resumed(done, me.out)
@@ -110,4 +127,6 @@ def _show(me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing
             if note:
                 me.note(f"{name}: {note}")
     if not (done or closed):
-        me.note("Nothing to resume: everything is settled.")
+        me.note("No refund or closing to settle.")
+    if not me.wants_json:
+        show_unfinished_runs(runs, me.err)

@@ -1,10 +1,10 @@
 """What a bulk file comes to: before it is done, and after."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from refundcli.domain.bulk_run import RunKind
+from refundcli.domain.bulk_run import BulkRun, ItemState, RunKind, RunState
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
 from refundcli.output.import_screen import problem_shape, show_problems
@@ -12,8 +12,10 @@ from refundcli.output.shapes import money
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.services.bad_rows import BadRow
 from refundcli.services.bulk_check import BulkReport
-from refundcli.services.run_report import RunReport
+from refundcli.services.bulk_runs import resume_command
+from refundcli.services.run_report import RowCounts, RunReport
 from refundcli.services.undo_records import Undone
+from refundcli.services.unfinished_runs import RunHolder, UnfinishedRun
 
 _LINES_SHOWN = 10
 _WHAT = {RunKind.REFUND: "refund through the provider", RunKind.MARK_REFUNDED: "mark as refunded (no money moves)"}
@@ -54,18 +56,35 @@ def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
     screen.say(("✓ ", GOOD), f"Recorded {_rows(report.wanted)}", f": {sums}" if sums else "", done, f".{by}")
 
 
-def show_refunded(report: RunReport, refused: Counter[str], run: str, screen: Screen) -> None:
-    """What was sent back, what the run refused, and what nobody knows yet."""
-    sums = ", ".join(str(total) for _, total in sorted(report.totals.items()))
-    before = f"; {report.done_before} were done before" if report.done_before else ""
-    done = _rows(report.done - report.done_before)
-    screen.say(("✓ ", GOOD), f"Refunded {done}", f": {sums}" if sums else "", before, f".   {run}")
-    if refused:
-        codes = " · ".join(f"{count} {code}" for code, count in refused.most_common())
-        screen.say(("✗ ", BAD), f"{_rows(refused.total())} refused: {codes}")
-    if report.unknown:
-        screen.say(("! ", DOUBT), f"{_rows(report.unknown)} sent, and what came of them is not known: their amounts")
+def show_refunded(report: RunReport, counts: RowCounts, codes: Counter[str], run: str, screen: Screen) -> None:
+    """What became of each row of the file: the numbers add up to its rows."""
+    screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.   {run}")
+    if counts.accepted:
+        screen.say(
+            ("✓ ", GOOD),
+            f"{_rows(counts.accepted)} accepted by the provider, not final yet{_sums(report.accepted_totals)}.",
+        )
+    if counts.done_before:
+        screen.say(f"{_rows(counts.done_before)} done before.", indent=3)
+    if counts.left_out:
+        screen.say(f"{_rows(counts.left_out)} of the file not in the run: refused or done before it began.", indent=3)
+    if codes:
+        told = " · ".join(f"{count} {code}" for code, count in codes.most_common())
+        screen.say(("✗ ", BAD), f"{_rows(codes.total())} refused: {told}")
+    unknown = report.unknown if counts.unknown is None else counts.unknown
+    if unknown:
+        screen.say(("! ", DOUBT), f"{_rows(unknown)} sent, and the outcome is not known: their amounts")
         screen.say("stay reserved, so none can be paid twice. Do not refund them by hand.", indent=3)
+    if counts.held_by_others:
+        screen.say(("! ", DOUBT), f"{_rows(counts.held_by_others)} leased by other workers.")
+    if counts.waiting:
+        screen.say(("! ", DOUBT), f"{_rows(counts.waiting)} not begun.")
+    if counts.waiting is None:
+        screen.say(("! ", DOUBT), f"How the other rows of {_rows(counts.rows)} stand is not known: the store is lost.")
+
+
+def _sums(totals: Mapping[str, Money]) -> str:
+    return ": " + ", ".join(str(total) for _, total in sorted(totals.items())) if totals else ""
 
 
 def bulk_shape(
@@ -89,34 +108,76 @@ def bulk_shape(
 
 def run_shape(
     name: str,
-    checked: BulkReport | None,
+    run: BulkRun,
     report: RunReport,
-    run: str,
+    counts: RowCounts,
     *,
     codes: Counter[str],
     first: Sequence[BadRow],
     path: str | None,
 ) -> dict[str, Any]:
-    """The answer of a run through providers; `checked` is what the check of its file found, where there was one.
+    """The answer of a run through providers. A count that is null is not known: the store could not be read any more.
 
-    `codes` and `first` tell of the rows that the run itself refused, and `path` where all refused rows are.
+    `codes` and `first` tell of the refused rows of the file, and `path` where they are.
     """
     shape = {
         "dry_run": False,
         "file": name,
-        "run": run,
+        "run": run.id,
         "state": report.state,
-        "rows": checked.rows if checked else sum(report.standing.values()),
-        "refunded": report.done - report.done_before,
-        "done_before": report.done_before + (checked.done_before if checked else 0),
-        "unknown": report.unknown,
-        "waiting": report.waiting,
-        "held_by_others": report.held_by_others,
+        "rows": counts.rows,
+        "refunded": counts.refunded,
+        "accepted": counts.accepted,
+        "done_before": counts.done_before,
+        "unknown": counts.unknown,
+        "waiting": counts.waiting,
+        "held_by_others": counts.held_by_others,
+        "left_out": counts.left_out,
+        "holders": [_holder_shape(each) for each in report.holders],
         "stopped": report.stopped,
+        "next": None if report.state is RunState.FINISHED else resume_command(run),
         "totals": [{"amount": money(total)} for _, total in sorted(report.totals.items())],
+        "accepted_totals": [{"amount": money(total)} for _, total in sorted(report.accepted_totals.items())],
+        "not_written": [lost.context for lost in report.not_written],
     }
-    before, refused = (checked.codes, checked.refused) if checked else (Counter[str](), [])
-    return shape | _refusals(before + codes, [*refused, *first], path)
+    return shape | _refusals(codes, first, path) | {"refused_count": counts.refused}
+
+
+def _holder_shape(holder: RunHolder) -> dict[str, Any]:
+    return {"worker": holder.shown, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
+
+
+def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
+    """Each with how far it is, who is at it, and how it is resumed."""
+    for each in runs:
+        screen.say(("! ", DOUBT), f"{each.run.id} of {each.run.source} is unfinished: {_progress_of(each)}.")
+        for holder in each.holders:
+            until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
+            where = f"{holder.shown}{until}" if holder.is_live else f"{holder.shown}, whose lease has ended"
+            screen.say(f"{_rows(holder.rows)} leased by {where}", indent=3)
+        if not each.is_held:
+            screen.command(f"Next: {each.command}")
+
+
+def _progress_of(run: UnfinishedRun) -> str:
+    """Its rows by state; of a run of records, whose rows are in its file, how many those are."""
+    told = [f"{count:,} {state}" for state, count in sorted(run.counts.items()) if count]
+    return f"{', '.join(told)} of {_rows(run.rows)}" if told else _rows(run.rows)
+
+
+def unfinished_run_shape(of: UnfinishedRun) -> dict[str, Any]:
+    counts = {state.value: of.counts.get(state, 0) for state in ItemState} if of.counts else {}
+    return {
+        "id": of.run.id,
+        "kind": of.run.kind,
+        "state": of.run.state,
+        "source": of.run.source,
+        "rows": of.rows,
+        "counts": counts,
+        "holders": [_holder_shape(each) for each in of.holders],
+        "held": of.is_held,
+        "command": of.command,
+    }
 
 
 def show_undo(what: str, told: Undone, screen: Screen, *, done: bool) -> None:

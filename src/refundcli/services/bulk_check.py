@@ -25,6 +25,7 @@ from refundcli.services.finding import InvoiceNotFound
 from refundcli.services.keys import existing_among, row_key
 from refundcli.services.mark_refunded import is_charged_back
 from refundcli.services.ports import Books, Clock, Reading
+from refundcli.services.row_outcomes import settled
 from refundcli.services.shares import Share, total_of
 from refundcli.services.verdicts import RefundDeclined
 
@@ -114,8 +115,8 @@ class Wishes(Protocol):
 class BulkReport:
     """What the rows of a file come to; sums by currency and provider. `refused` holds the first ones.
 
-    `refused_by_run`: lines that the run which is gone on with had refused before. `checked_at`: the audit trail's
-    newest entry when the check began.
+    `done_by_run`: how many of the done ones are rows of the run that is resumed; `refused_by_run`: the lines of its
+    refused rows, with their codes. `checked_at`: the audit trail's newest entry when the check began.
     """
 
     rows: int = 0
@@ -125,16 +126,32 @@ class BulkReport:
     rows_of: Counter[tuple[str, str]] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     refused: list[BadRow] = field(default_factory=list)
-    refused_by_run: set[int] = field(default_factory=set)
+    done_by_run: int = 0
+    refused_by_run: dict[int, str] = field(default_factory=dict)
     checked_at: int = 0
 
     @property
     def refused_count(self) -> int:
         return sum(self.codes.values())
 
-    def done(self) -> None:
+    @property
+    def done_outside(self) -> int:
+        """Rows that were done before and are not in the run."""
+        return self.done_before - self.done_by_run
+
+    @property
+    def refused_outside(self) -> int:
+        return self.refused_count - len(self.refused_by_run)
+
+    @property
+    def codes_outside(self) -> Counter[str]:
+        """Why rows that are not in the run were refused."""
+        return self.codes - Counter(self.refused_by_run.values())
+
+    def done(self, *, by_run: bool = False) -> None:
         self.rows += 1
         self.done_before += 1
+        self.done_by_run += by_run
 
     def refuse(self, row: BadRow) -> None:
         self.rows += 1
@@ -214,13 +231,15 @@ class BulkCheck:
     """Asks every rule of every row and changes nothing; what may be done is put on the shelf.
 
     `staged`: the run that is gone on with, where its rows are in the store. They were checked and confirmed, and the
-    rules are asked again as each is done; only rows that it does not have yet are asked about here.
+    rules are asked again as each is done; only rows that it does not have yet are asked about here. `fingerprint`: of
+    the run that this file would be, where another worker may begin it while the file is checked.
     """
 
     books: Books
     rules: RowRules
     shelf: Shelf
     staged: str = ""
+    fingerprint: str = ""
     report: BulkReport = field(default_factory=BulkReport)
 
     def check(self, rows: Rows, *, advance: Advance, reject: Reject) -> BulkReport:
@@ -254,6 +273,7 @@ class BulkCheck:
         numbers = list(dict.fromkeys(wanted))
         found = tx.invoices_with_facts(numbers)
         known = tx.refunds_by_keys([each.key for each in chunk])
+        self._find_run(tx)
         staged = tx.items_on_lines(self.staged, [each.row.line for each in chunk]) if self.staged else {}
         ahead = Ahead(self.shelf.taken([p.id for invoice, _ in found.values() for p in invoice.payments]))
         refused, checked = [], []
@@ -266,8 +286,10 @@ class BulkCheck:
                 invoice, facts = found.get(each.row.invoice, (None, 0))
                 invoice = ahead.of(invoice)
                 self._check_own_key(each, each.row)
+                if item:
+                    item = settled(item, made) or item
                 if item and item.state is ItemState.REFUSED:
-                    self.report.refused_by_run.add(item.line)
+                    self.report.refused_by_run[item.line] = item.code
                     refused.append(_as_told(item, each.row))
                     continue
                 if item:
@@ -275,7 +297,7 @@ class BulkCheck:
                 else:
                     shares = self.rules.shares_of(each.row, each.key, invoice, made, each.earlier)
             except DoneBefore:
-                self.report.done()
+                self.report.done(by_run=item is not None)
             except RefundcliError as refusal:
                 refused.append(rejected(each.row, each.key, refusal))
             else:
@@ -302,6 +324,11 @@ class BulkCheck:
         self.shelf.put(checked)
         self.shelf.take(ahead.changed)
         return refused
+
+    def _find_run(self, tx: Reading) -> None:
+        """Another worker may have begun this very file since the check began: then its rows are in the store."""
+        if self.fingerprint and not self.staged and (begun := tx.unfinished_run(self.fingerprint)):
+            self.staged = self.rules.run_id = begun.id
 
     def _left_of(self, item: RunItem, row: BulkRow, invoice: Invoice | None, made: Sequence[Refund]) -> list[Share]:
         """What a row of the run that is gone on with will take. Raises DoneBefore."""

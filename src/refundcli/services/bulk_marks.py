@@ -119,17 +119,19 @@ class RecordRun:
     books: Books
     number_format: str
     tell_held: Callable[[], None] = field(default=lambda: None)
+    # What was committed so far, also where the run is interrupted or the store fails.
+    report: BulkReport = field(default_factory=BulkReport)
 
     def record(self, shelf: Shelf, *, max_errors: int | None, advance: Advance, reject: Reject) -> BulkReport:
         """Chunk by chunk; a row that is refused by now is rejected, and the others go on.
 
         Raises TooManyErrors, and Interrupted after the chunk in hand; what was recorded stays.
         """
-        report, seen = BulkReport(), self.checked_at
+        report, seen = self.report, self.checked_at
         for chunk in shelf.chunks():
             with held_until_written(self.tell_held):
                 done, seen = self.books.write(partial(self._record_chunk, chunk, seen))
-            _count(done, report, reject)
+                _count(done, report, reject)
             advance(len(chunk), refused=sum(isinstance(each, BadRow) for each in done))
             if max_errors is not None and report.refused_count >= max_errors:
                 raise TooManyErrors(report.refused_count, max_errors, how_to_go_on=how_to_go_on(self.run))
@@ -150,7 +152,8 @@ class RecordRun:
             return report
 
         with held_until_written(self.tell_held):
-            return self.books.write(work)
+            self.report = self.books.write(work)
+        return self.report
 
     def _record_chunk(self, chunk: Sequence[CheckedRow], seen: int, tx: Writing) -> tuple[list[_Done], int]:
         """What became of each row, and the newest entry then: what this run itself has changed, the check foresaw.

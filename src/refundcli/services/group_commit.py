@@ -57,7 +57,8 @@ class Written:
     """What the transaction did, by what it did it for.
 
     `settled`: as the refunds stand now, their outcome known or not. `elsewhere`: another process has them.
-    `unchecked`: never sent, and the provider is to be asked first, about the payment of this reference.
+    `unchecked`: never sent, and the provider is to be asked first, about the payment of this reference. `ended`: the
+    numbers of the rows whose end was written; those of the others have been taken over.
     """
 
     settled: list[tuple[Part, Refund]] = field(default_factory=list)
@@ -69,6 +70,7 @@ class Written:
     reserved: list[tuple[Row, list[Refund]]] = field(default_factory=list)
     known: list[tuple[Row, Sequence[Refund]]] = field(default_factory=list)
     refused: list[tuple[Row, RefundcliError]] = field(default_factory=list)
+    ended: set[int] = field(default_factory=set)
     taken: list[RunItem] = field(default_factory=list)
 
 
@@ -94,7 +96,7 @@ def write_group(tx: Writing, group: Group, bench: Bench) -> Written:
     _take_down(tx, group, bench, written)
     _claim(tx, group, bench, written)
     _look_and_reserve(tx, group, bench, written)
-    tx.finish_items(group.ended)
+    written.ended = tx.finish_items(group.ended)
     row_lease = new_lease(bench.clock.now(), bench.row_lease_seconds, owner=bench.worker)
     if group.take:
         written.taken = tx.take_items(

@@ -745,7 +745,7 @@ class WouldContradict(SettingsProblem):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"The store does not take this change: {what}. Nothing was changed.",
+            f"The store does not take this change: {what}.",
             hint="refundcli store check   tells whether its books are sound; please report what was to be done.",
         )
 

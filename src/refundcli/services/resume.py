@@ -72,19 +72,34 @@ def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
 
 
 def resume(
-    refunds: Sequence[Refund], *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
+    refunds: Sequence[Refund],
+    *,
+    books: Books,
+    providers: Providers,
+    clock: Clock,
+    policy: SendingPolicy,
+    done: list[Resumed] | None = None,
 ) -> list[Resumed]:
     """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5), and stops no other.
 
-    A defect of the program is raised.
+    `done` is filled as they are settled, for a caller that may be interrupted. A defect of the program is raised.
     """
-    done = []
+    done = [] if done is None else done
     for refund in refunds:
         try:
             done.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
         except RefundcliError as problem:
             done.append(Resumed(refund, step_of(problem), problem.message, problem))
     return done
+
+
+def as_interrupted(refunds: Sequence[Refund], *, books: Books) -> list[Resumed]:
+    """Refunds as they stand after Ctrl-C: the one in hand may be settled, the others were not asked about."""
+    now = books.read(lambda tx: tx.refunds_by_id([refund.id for refund in refunds]))
+    found = [now.get(refund.id, refund) for refund in refunds]
+    return [
+        _told(each) if not each.state.unfinished else Resumed(each, Step.NOT_ASKED, "interrupted") for each in found
+    ]
 
 
 def step_of(problem: RefundcliError) -> Step:

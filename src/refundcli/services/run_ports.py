@@ -59,10 +59,11 @@ class RunWriting(RunReading, Protocol):
         """This worker is still at the rows that it holds."""
         ...
 
-    def finish_items(self, items: Sequence[RunItem]) -> None:
-        """What came of rows, each still held by the worker that it names: state, code, message and hint.
+    def finish_items(self, items: Sequence[RunItem]) -> set[int]:
+        """What came of rows of one worker, each still held by it: state, code, message and hint. The rows' numbers.
 
-        `waiting` gives one back. A row that another worker has taken over since is left to that one.
+        `waiting` gives one back. A row that another worker has taken over since is left to that one, and is not among
+        the numbers.
         """
         ...
 

@@ -25,13 +25,15 @@ from refundcli.services.first_send import (
 from refundcli.services.group_commit import Bench, Group, Written, write_group
 from refundcli.services.issue_refund import Preview, UnsettledRefund
 from refundcli.services.leases import is_live, this_process
+from refundcli.services.other_workers import OtherWorkers, Step
 from refundcli.services.outcomes import TOO_MANY, Signal
 from refundcli.services.ports import Answer, Books, Clock, PaymentProvider, Providers, RefundAnswer, Writing
 from refundcli.services.preflight import AlreadyAtProvider, PaymentPlace, truths_of
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.resume import looked_up, same_place
-from refundcli.services.run_report import Brakes, RunLimits, RunReport, Stopped, StopSign, Tell
-from refundcli.services.run_rows import Part, Row, ended, refused, waiting_again
+from refundcli.services.row_outcomes import ended, refused, waiting_again
+from refundcli.services.run_report import Brakes, RunLimits, RunReport, Stopped, StopSign, Tell, TellWaiting
+from refundcli.services.run_rows import Part, Row
 from refundcli.services.senders import Errand, Senders
 from refundcli.services.sending import (
     OutcomeNotWritten,
@@ -40,6 +42,7 @@ from refundcli.services.sending import (
     is_first_send,
     take_down,
 )
+from refundcli.services.unfinished_runs import UnfinishedRun, unfinished_run
 
 # Commits wait for each other's rows this long: a row loses little, and many share one.
 _GATHER_SECONDS = 0.02
@@ -49,6 +52,10 @@ _ROWS_PER_REQUEST = 3
 # A row is another worker's after this long without a word; it is held anew well before.
 _ROW_LEASE_SECONDS = 120.0
 _HOLD_SECONDS = 30.0
+# Rows that others hold are waited for as long as this without progress: every lease that nobody renews ends before.
+_PATIENCE_WITH_OTHERS_SECONDS = 1.25 * _ROW_LEASE_SECONDS
+# How often it is looked whether they are done.
+_LOOK_AT_OTHERS_SECONDS = 1.0
 # How often a row that is rate limited is tried again; it is checked each time.
 _MOST_ROUNDS = 15
 # A provider that does not want to be asked for longer than this gets no refund until it does.
@@ -73,17 +80,21 @@ def run_refunds(
     limits: RunLimits,
     tell: Tell,
     stop: StopSign,
+    tell_waiting: TellWaiting = lambda holders: None,
 ) -> RunReport:
-    """Do rows of the run until none waits, or until it is stopped; go on where an earlier worker ended.
+    """Do rows of the run until none is left, or until it is stopped; go on where an earlier worker ended.
 
-    What a row, a provider or the store does is told in the report. A defect of the program is raised, once the rows
-    in flight are written.
+    Rows that other workers hold are waited for. Whatever a row, a provider or the store does, and a defect of the
+    program too, is in the report, which says what was sent.
     """
-    worker = _Worker(run, books, providers, clock, policy, limits, tell, stop)
+    worker = _Worker(run, books, providers, clock, policy, limits, tell, stop, tell_waiting)
     try:
         worker.work()
     except RefundcliError as trouble:
         worker.brakes.pull(Stopped.STORE, trouble)
+    except Exception as bug:
+        worker.report.bug = bug
+        worker.brakes.pull(Stopped.BUG)
     finally:
         worker.leave()
     return worker.report
@@ -100,10 +111,12 @@ class _Worker:
         limits: RunLimits,
         tell: Tell,
         stop: StopSign,
+        tell_waiting: TellWaiting,
     ) -> None:
         self.run, self.books, self.providers, self.clock, self.policy = run, books, providers, clock, policy
         self.limits, self.tell, self.stop = limits, tell, stop
         self.report = RunReport()
+        self.others = OtherWorkers(run, books, clock, _PATIENCE_WITH_OTHERS_SECONDS, tell_waiting)
         self.brakes = Brakes(limits)
         self.senders = Senders(limits.in_flight)
         self.connected: dict[Provider, PaymentProvider] = {}
@@ -137,16 +150,29 @@ class _Worker:
             self._gather()
             if self.next:
                 self._commit()
-            elif self.is_idle:
-                return
-            else:
+            elif not self.is_idle:
                 self.senders.wait(_LOOK_UP_SECONDS)
+            elif self.braked or not self._others_have_rows():
+                return
 
     def _begin(self, tx: Writing) -> None:
         """What was not known is asked about again: somebody may have settled it, or it can be settled now."""
         tx.ask_again(self.run.id)
         if _open_rows(tx.item_counts(self.run.id)):
             tx.change_run(self.run.id, RunState.RUNNING)
+
+    def _others_have_rows(self) -> bool:
+        """Wait a moment while others are at the last rows; false when there is nothing more to wait for."""
+        step = self.others.next_step()
+        self.all_done = step is not Step.TAKE
+        if step is Step.WAIT:
+            until = time.monotonic() + _LOOK_AT_OTHERS_SECONDS
+            while time.monotonic() < until and not self.stop.is_set():
+                time.sleep(_LOOK_UP_SECONDS)
+        else:
+            # What could be taken a moment ago may be another's by now.
+            time.sleep(_GATHER_SECONDS)
+        return step is not Step.LEAVE
 
     def _take_in(self) -> None:
         """What came back since; a moment is given to what is about to."""
@@ -222,9 +248,13 @@ class _Worker:
         if group.take:
             self.nothing_left = not written.taken
             self.all_done = self.nothing_left and was_idle
-        self._apply(written)
         for item in group.ended:
-            self._tell(item)
+            if item.n in written.ended:
+                self._tell(item)
+            else:
+                # Another worker took it over, and counts it.
+                del self.ending[item.n]
+        self._apply(written)
 
     def _apply(self, written: Written) -> None:
         for part, refund in written.settled:
@@ -245,13 +275,15 @@ class _Worker:
             self._known(row, made)
         for row, why in written.refused:
             self._refused(row, why)
-        self.to_do.extend(Row(item) for item in written.taken)
+        # One that others had taken over and left behind may be in hand still: it is one row.
+        in_hand = {row.item.n for row in (*self.rows, *self.to_do, *self.ending.values())}
+        self.to_do.extend(Row(item) for item in written.taken if item.n not in in_hand)
 
     def _tell(self, item: RunItem) -> None:
         """A row's end is committed, or it is back among those that wait."""
         row = self.ending.pop(item.n)
         if item.state is not ItemState.WAITING:
-            self.report.add(item, row.refunds, before=row.done_before)
+            self.report.add(item, row.refunds)
             self.tell(item, row.refunds)
 
     # --- rows ----------------------------------------------------------------------------------------------
@@ -316,7 +348,6 @@ class _Worker:
         """It has refunds already: they are its end, or they are settled first."""
         row.finished = [refund for refund in made if not refund.state.unfinished]
         unfinished = [refund for refund in made if refund.state.unfinished]
-        row.done_before = not unfinished
         if self._connects(row, *(refund.provider for refund in unfinished)):
             row.own = [self._part_of(refund, row) for refund in unfinished]
             self._end_where_settled(row)
@@ -579,13 +610,28 @@ class _Worker:
         self.senders.close()
         for part in answered:
             self._write_down(part)
+        ends = self._ends()
+        ours, lost = {item.n for item, _ in ends}, None
         try:
-            self.report.state, self.report.standing = self.books.write(self._close)
+            ours, self.report.standing = self.books.write(lambda tx: self._close(tx, [item for item, _ in ends]))
         except RefundcliError as trouble:
+            lost = trouble
             self.brakes.pull(Stopped.STORE, trouble)
-        done = self.report.state is RunState.FINISHED and self.brakes.stopped is not Stopped.STORE
+        for item, row in ends:
+            if item.n in ours and item.state is not ItemState.WAITING:
+                self.report.add(item, row.refunds)
+        done = self.report.state is RunState.FINISHED and self.brakes.stopped not in (Stopped.STORE, Stopped.BUG)
         self.report.stopped = None if done else self.brakes.stopped
-        self.report.trouble = None if done else self.brakes.trouble
+        self.report.trouble = None if done else self.brakes.trouble or lost
+
+    def _ends(self) -> list[tuple[RunItem, Row]]:
+        """Every row in hand with its end: what became of its refunds, where that is known, else it waits again."""
+        due = {item.n: item for item in self.next.ended}
+        ends = [(due.get(n, waiting_again(row.item)), row) for n, row in self.ending.items()]
+        for row in (*self.rows, *self.to_do):
+            is_done = bool(row.refunds) and all(part.ended and not part.given_up for part in row.own)
+            ends.append((ended(row.item, row.refunds) if is_done else waiting_again(row.item), row))
+        return ends
 
     def _waited_for(self) -> list[Part]:
         """Refunds whose answer came and is not written: none, unless the work broke off."""
@@ -607,19 +653,21 @@ class _Worker:
     def _write_down(self, part: Part) -> None:
         assert part.answer
         broken = self.report.not_written
+        part.ended = True
         try:
             if len(broken) >= _ENOUGH_TRIES:
                 raise OutcomeNotWritten(part.refund, part.answer, part.answer.reference, broken[-1])
-            first, refund = part.first_send, part.refund
-            take_down(refund, part.answer, first_send=first, books=self.books, clock=self.clock, policy=self.policy)
+            first, refund, clock = part.first_send, part.refund, self.clock
+            part.refund = take_down(
+                refund, part.answer, first_send=first, books=self.books, clock=clock, policy=self.policy
+            )
         except OutcomeNotWritten as trouble:
             broken.append(trouble)
             self.brakes.pull(Stopped.STORE, trouble)
 
-    def _close(self, tx: Writing) -> tuple[RunState, dict[ItemState, int]]:
-        left = [*(row.item for row in self.rows), *(row.item for row in self.to_do)]
-        left += [row.item for row in self.ending.values()]
-        tx.finish_items([waiting_again(item) for item in left])
+    def _close(self, tx: Writing, ends: Sequence[RunItem]) -> tuple[set[int], UnfinishedRun]:
+        """The numbers of the rows that were still this worker's, and the run as it stands now."""
+        ours = tx.finish_items(ends)
         for part in self.next.to_let_go:
             tx.let_go(part.refund)
         counts = tx.item_counts(self.run.id)
@@ -629,7 +677,7 @@ class _Worker:
             tx.change_run(self.run.id, RunState.STOPPED, note=self.brakes.stopped or "")
         run = tx.run(self.run.id)
         assert run
-        return run.state, counts
+        return ours, unfinished_run(tx, run, now=self.clock.now())
 
 
 def _open_rows(counts: Mapping[ItemState, int]) -> int:

@@ -10,7 +10,10 @@ from refundcli.domain.bulk_run import ItemState, RunItem, RunState
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundState
+from refundcli.services.bulk_check import BulkReport
 from refundcli.services.sending import OutcomeNotWritten
+from refundcli.services.unfinished_runs import RunHolder, UnfinishedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,57 +43,136 @@ class Stopped(StrEnum):
     # `RunReport.trouble` says more.
     SETTINGS = "the provider cannot be used with these settings"
     STORE = "the store could not be written"
+    # `RunReport.bug` says more.
+    BUG = "an error in refundcli"
 
 
 # Called after each row's end is committed: the row with its state, code, message and hint, and its refunds.
 Tell: TypeAlias = Callable[[RunItem, Sequence[Refund]], None]
+# Called while rows that other workers hold are waited for.
+TellWaiting: TypeAlias = Callable[[Sequence[RunHolder]], None]
 
 
 @dataclass(slots=True)
 class RunReport:
     """What this worker did, and how the whole run stood when it ended.
 
-    `done_before`: rows among the done ones that had been done by an earlier run, or before this one was killed.
-    `totals`: what this worker gave back, by currency. `not_written`: answers of a provider that the store could not
-    take down; their refunds stay `submitted`, and `resume` finds them.
+    A row is counted by the one worker that ended it in the store, and once. `refunded`: the provider returned the
+    money. `accepted`: it took a refund of the row that is not final yet. `done_before`: its refunds are those of an
+    earlier run or command. `totals` and `accepted_totals` are the amounts by currency, `codes` why rows were refused.
+
+    `not_written`: answers of a provider that the store could not record; their refunds stay `submitted`, and `resume`
+    finds them. `standing` is the run as the store has it; None where the store could not be read any more.
     """
 
-    done: int = 0
+    refunded: int = 0
+    accepted: int = 0
     done_before: int = 0
     refused: int = 0
     unknown: int = 0
     totals: dict[str, Money] = field(default_factory=dict)
+    accepted_totals: dict[str, Money] = field(default_factory=dict)
     codes: Counter[str] = field(default_factory=Counter)
     stopped: Stopped | None = None
     trouble: RefundcliError | None = None
+    bug: Exception | None = None
     not_written: list[OutcomeNotWritten] = field(default_factory=list)
-    state: RunState = RunState.RUNNING
-    standing: Mapping[ItemState, int] = field(default_factory=dict)
+    standing: UnfinishedRun | None = None
+    _counted: set[str] = field(default_factory=set)
 
     @property
-    def waiting(self) -> int:
+    def done(self) -> int:
+        """Rows that this worker ended as done, or found done."""
+        return self.refunded + self.accepted + self.done_before
+
+    @property
+    def state(self) -> RunState | None:
+        return self.standing.run.state if self.standing else None
+
+    @property
+    def waiting(self) -> int | None:
         """Rows of the whole run that nobody has begun."""
-        return self.standing.get(ItemState.WAITING, 0)
+        return self._standing(ItemState.WAITING)
 
     @property
-    def held_by_others(self) -> int:
-        """Rows that other workers are at, or left behind on another host."""
-        return self.standing.get(ItemState.TAKEN, 0)
+    def held_by_others(self) -> int | None:
+        """Rows that other workers have leased, or left behind on another host."""
+        return self._standing(ItemState.TAKEN)
 
-    def add(self, item: RunItem, refunds: Sequence[Refund], *, before: bool) -> None:
-        """One row more that ended; `before`: it was done already."""
+    @property
+    def holders(self) -> Sequence[RunHolder]:
+        return self.standing.holders if self.standing else ()
+
+    def _standing(self, state: ItemState) -> int | None:
+        return self.standing.counts.get(state, 0) if self.standing else None
+
+    def add(self, item: RunItem, refunds: Sequence[Refund]) -> None:
+        """One row more that this worker ended."""
         if item.state is ItemState.DONE:
-            self.done += 1
-            self.done_before += before
-            for refund in () if before else refunds:
-                code = refund.amount.currency.code
-                self.totals[code] = self.totals.get(code, zero(refund.amount.currency)) + refund.amount
+            self._add_done(item, refunds)
         elif item.state is ItemState.UNKNOWN:
             self.unknown += 1
         else:
             self.refused += 1
-        if item.code:
             self.codes[item.code] += 1
+
+    def _add_done(self, item: RunItem, refunds: Sequence[Refund]) -> None:
+        """Refunds of this run are its own, also where the worker that sent them was killed before it ended the row."""
+        new = [refund for refund in refunds if refund.run_id == item.run_id and refund.id not in self._counted]
+        if not new:
+            self.done_before += 1
+            return
+        self._counted.update(refund.id for refund in new)
+        for refund in new:
+            totals = self.accepted_totals if refund.state is RefundState.PENDING else self.totals
+            code = refund.amount.currency.code
+            totals[code] = totals.get(code, zero(refund.amount.currency)) + refund.amount
+        if any(refund.state is RefundState.PENDING for refund in new):
+            self.accepted += 1
+        else:
+            self.refunded += 1
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """What became of the rows of a file: each is in one of the counts, and together they are `rows`.
+
+    `left_out`: rows of the file that were refused or done before its run began, where only the run is reported.
+    None: not known, because the store could not be read any more.
+    """
+
+    rows: int
+    refunded: int
+    accepted: int
+    done_before: int | None
+    refused: int | None
+    unknown: int | None
+    waiting: int | None
+    held_by_others: int | None
+    left_out: int = 0
+
+
+def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> RowCounts:
+    """By what the store has of the run's rows, and the check of the file of those that are not in the run.
+
+    `run_rows`: the rows of the file when its run began. `checked` is None where no file was read.
+    """
+    rows = checked.rows if checked else run_rows
+    if report.standing is None:
+        return RowCounts(rows, report.refunded, report.accepted, None, None, None, None, None)
+    counts: Mapping[ItemState, int] = report.standing.counts
+    done = counts.get(ItemState.DONE, 0) - report.refunded - report.accepted
+    return RowCounts(
+        rows=rows,
+        refunded=report.refunded,
+        accepted=report.accepted,
+        done_before=done + (checked.done_outside if checked else 0),
+        refused=counts.get(ItemState.REFUSED, 0) + (checked.refused_outside if checked else 0),
+        unknown=counts.get(ItemState.UNKNOWN, 0),
+        waiting=counts.get(ItemState.WAITING, 0),
+        held_by_others=counts.get(ItemState.TAKEN, 0),
+        left_out=0 if checked else rows - sum(counts.values()),
+    )
 
 
 @dataclass(slots=True)

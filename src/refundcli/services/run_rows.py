@@ -1,27 +1,20 @@
 """The rows of a provider run while one worker has them, and the refunds that they make."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from refundcli.domain.bulk_run import ItemState, RunItem
-from refundcli.domain.errors import RefundcliError
+from refundcli.domain.bulk_run import RunItem
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import RefundState
 from refundcli.services.first_send import Snapshot
 from refundcli.services.issue_refund import Preview, RefundRequest, planned
 from refundcli.services.ports import PaymentProvider, RefundAnswer, RefundReading
 from refundcli.services.preflight import Truths
 from refundcli.services.provider_limits import CAN_LOOK_UP
+from refundcli.services.row_outcomes import failed_in_run
 from refundcli.services.sending import is_first_send
-from refundcli.services.verdicts import (
-    AwaitingApproval,
-    NotConfirmedByProvider,
-    failure_of,
-    was_never_sent,
-)
+from refundcli.services.verdicts import failure_of
 
 
 @dataclass(eq=False, slots=True)
@@ -80,8 +73,6 @@ class Row:
     own: list[Part] = field(default_factory=list)
     in_its_way: Part | None = None
     out_of_its_way: set[str] = field(default_factory=set)
-    # All its refunds were there, and finished, when this worker came to it.
-    done_before: bool = False
     # Its end is being written, or it is another worker's again: what is still heard of it changes nothing.
     left: bool = False
 
@@ -119,35 +110,8 @@ def request_of(item: RunItem, invoice: Invoice, operator: str) -> RefundRequest:
 
 def plan_of(reading: RefundReading, item: RunItem, request: RefundRequest, invoice: Invoice, now: datetime) -> Preview:
     """What a row would do now. Raises what refuses it: its own refund that failed in this very run, or a rule."""
-    made = reading.refunds_by_key(item.request_key)
-    tried = [r for r in made if r.run_id == item.run_id and _was_sent(r)]
-    if tried and all(refund.state is RefundState.FAILED for refund in made):
-        raise failure_of(max(tried, key=lambda refund: refund.try_number))
+    failed = failed_in_run(item, reading.refunds_by_key(item.request_key))
+    if failed:
+        raise failure_of(failed)
     confirmed = Money(item.expected, invoice.currency)
     return planned(reading, request, confirmed=confirmed, now=now)
-
-
-def refused(item: RunItem, why: RefundcliError) -> RunItem:
-    return replace(item, state=ItemState.REFUSED, code=why.code, message=why.message, hint=why.hint)
-
-
-def waiting_again(item: RunItem) -> RunItem:
-    return replace(item, state=ItemState.WAITING)
-
-
-def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
-    """What came of a row by what came of its refunds; the worst of several is what it is."""
-    for refund in refunds:
-        if refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL:
-            waits = refund.state is RefundState.AWAITING_APPROVAL
-            why = AwaitingApproval(refund) if waits else NotConfirmedByProvider(refund)
-            return replace(item, state=ItemState.UNKNOWN, code=why.code, message=why.message, hint=why.hint)
-    for refund in refunds:
-        if refund.state in (RefundState.FAILED, RefundState.REVERSED):
-            return refused(item, failure_of(refund))
-    return replace(item, state=ItemState.DONE)
-
-
-def _was_sent(refund: Refund) -> bool:
-    """A refund that was dropped before anything was done is no attempt."""
-    return not was_never_sent(refund) and refund.sending is not None and refund.sending.first_sent_at is not None

@@ -144,7 +144,7 @@ class StoreBusy(BooksUnavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "Another program has been using the store for too long. Nothing was changed.",
+            "Another program has been using the store for too long.",
             hint="Try again in a moment; a long import or bulk run may be running.",
         )
 
@@ -154,7 +154,7 @@ class StoreUnusable(SettingsProblem):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"The store could not be used: {what}. Nothing was changed.",
+            f"The store could not be used: {what}.",
             hint="Check the disk or the server that it is on, then:   refundcli store check",
         )
         self.what = what

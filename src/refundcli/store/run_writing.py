@@ -98,22 +98,33 @@ class SqlRunWriting(SqlClosingWriting):
         statement = update(BulkItemRow).where(*held, col(BulkItemRow.worker) == worker).values(lease_until=until)
         self._session.execute(statement, execution_options=_PLAINLY)
 
-    def finish_items(self, items: Sequence[RunItem]) -> None:
-        if items:
-            rows = [
-                {
-                    "of_run": item.run_id,
-                    "of_n": item.n,
-                    "of_worker": item.worker,
-                    "now": item.state,
-                    "why": item.code,
-                    "told": item.message,
-                    "next": item.hint,
-                }
-                for item in items
-            ]
+    def finish_items(self, items: Sequence[RunItem]) -> set[int]:
+        ours = self._still_held(items)
+        rows = [
+            {
+                "of_run": item.run_id,
+                "of_n": item.n,
+                "of_worker": item.worker,
+                "now": item.state,
+                "why": item.code,
+                "told": item.message,
+                "next": item.hint,
+            }
+            for item in items
+            if item.n in ours
+        ]
+        if rows:
             self._session.connection().execute(_FINISH, rows)
             self._session.expire_all()
+        return ours
+
+    def _still_held(self, items: Sequence[RunItem]) -> set[int]:
+        """Writers are in line, so what is asked here holds until the end of this transaction."""
+        if not items:
+            return set()
+        held = (BulkItemRow.run_id == items[0].run_id, BulkItemRow.worker == items[0].worker)
+        query = select(BulkItemRow.n).where(*held, BulkItemRow.state == ItemState.TAKEN)
+        return set(self._session.exec(query)).intersection(item.n for item in items)
 
     def ask_again(self, run_id: str) -> int:
         unknown = update(BulkItemRow).where(

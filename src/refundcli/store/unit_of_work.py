@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
+from refundcli.domain.errors import RefundcliError
 from refundcli.store import migrate
 from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
 from refundcli.store.reading import SqlReading
@@ -50,6 +51,8 @@ class SqlBooks:
     tell_upgraded: Callable[[migrate.Upgraded], None] = field(default=lambda upgraded: None)
     read_only: bool = False
     _checked: bool = False
+    # A change was committed through these books, or it may have been.
+    _changed: bool = False
     _zone: str = ""
 
     @property
@@ -72,7 +75,7 @@ class SqlBooks:
                 self._know_store(session)
                 return look(session)
         except DBAPIError as error:
-            raise store_error(error) from error
+            raise self._problem(error) from error
 
     def _connection_to_read(self) -> Connection:
         connection = self.engine.connect()
@@ -91,11 +94,19 @@ class SqlBooks:
                 return self._write_once(work)
             except DBAPIError as error:
                 if getattr(error.orig, "sqlstate", "") not in _RUN_AGAIN:
-                    raise store_error(error) from error
+                    raise self._problem(error) from error
         try:
             return self._write_once(work)
         except DBAPIError as error:
-            raise store_error(error) from error
+            raise self._problem(error) from error
+
+    def _problem(self, error: DBAPIError) -> Exception:
+        """The error to show. "Nothing was changed" only where it is proved: no change was committed by now."""
+        problem = store_error(error)
+        if isinstance(problem, RefundcliError) and not self._changed:
+            problem.message += " Nothing was changed."
+            problem.args = (problem.message,)
+        return problem
 
     def _write_once(self, work: "Callable[[Writing], T]") -> T:
         # Not for a command that only looks.
@@ -121,6 +132,7 @@ class SqlBooks:
             session.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
 
     def _commit(self, session: Session, connection: Connection, newest: tuple[int, str] | None) -> None:
+        changed_before, self._changed = self._changed, True
         try:
             session.commit()
         except DBAPIError as error:
@@ -131,6 +143,7 @@ class SqlBooks:
                 raise
             if self._was_kept(*newest, error):
                 return
+            self._changed = changed_before
             raise
 
     def _was_kept(self, seq: int, seal: str, error: DBAPIError) -> bool:

@@ -1,0 +1,344 @@
+"""What a run reports: every row of the file once, what was only accepted as accepted, and null for what is unknown."""
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from desk import Desk
+from hosts import Machine, wait_until
+from refundcli.output.bulk_screen import show_refunded
+from refundcli.output.terminal import Screen
+from refundcli.services import bulk_marks, run_refunds
+from refundcli.services.run_report import RowCounts, RunReport
+from refundcli.store.checking import findings
+from runs import forget_the_worker
+
+COUNTS = ("refunded", "accepted", "done_before", "refused_count", "unknown", "waiting", "held_by_others", "left_out")
+ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_RATE": "0"}
+
+
+def refunds(desk: Desk, *rows: str, name: str = "r.csv") -> Path:
+    path = desk.folder / name
+    path.write_text("\n".join(["invoice,amount,reason", *rows]) + "\n")
+    return path
+
+
+def adds_up(answer: dict[str, Any]) -> bool:
+    return bool(sum(answer[name] for name in COUNTS) == answer["rows"])
+
+
+def test_what_the_provider_only_accepted_is_not_called_refunded(desk: Desk) -> None:
+    desk.paid_by_card("C-1")
+    desk.paid_by_card("C-2", provider="adyen")
+    file = refunds(desk, "C-1,40,other", "C-2,30,other")
+    plan = desk.folder / "plan.json"
+    desk.json(f"refund --from {file} --plan {plan}")
+    answer = desk.json(f"refund --apply {plan} --yes")
+    assert (answer["refunded"], answer["accepted"], answer["rows"]) == (1, 1, 2)
+    assert [each["amount"]["amount"] for each in answer["totals"]] == ["40.00"]
+    assert [each["amount"]["amount"] for each in answer["accepted_totals"]] == ["30.00"]
+    assert adds_up(answer)
+
+
+def test_the_screen_says_accepted_and_accounts_for_every_row() -> None:
+    out = StringIO()
+    counts = RowCounts(10, 1, 2, 1, 0, 1, 2, 3)
+    show_refunded(RunReport(refunded=1, accepted=2), counts, Counter(), "run_1", Screen(out))
+    for words in (
+        "Refunded 1 row.   run_1",
+        "2 rows accepted by the provider, not final yet.",
+        "1 row done before.",
+        "1 row sent, and the outcome is not known",
+        "2 rows not begun.",
+        "3 rows leased by other workers.",
+    ):
+        assert words in out.getvalue()
+
+
+def test_every_row_of_a_file_is_in_one_count(desk: Desk) -> None:
+    for place in range(1, 6):
+        desk.paid_by_card(f"C-{place}", provider="adyen" if place == 3 else "stripe")
+    first = refunds(desk, "C-1,10,other", name="first.csv")
+    desk.json(f"refund --from {first} --yes")
+    # Done before, refunded, accepted, refused by the check, refused by the provider, unknown.
+    file = refunds(desk, "C-1,10,other", "C-2,10,other", "C-3,10,other", "C-9,1,other", "C-4,10,other", "C-5,10,other")
+    desk.sandbox.faults("failed", payment=desk.invoice("C-4").payments[0].reference)
+    desk.sandbox.faults("drop_after", payment=desk.invoice("C-5").payments[0].reference)
+    answer = desk.json(f"refund --from {file} --yes", exit_code=8)
+    counts = {name: answer[name] for name in COUNTS}
+    assert counts == dict.fromkeys(COUNTS, 0) | {
+        "refunded": 1,
+        "accepted": 1,
+        "done_before": 1,
+        "refused_count": 2,
+        "unknown": 1,
+    }
+    assert adds_up(answer)
+    assert answer["refused_by_code"] == {"invoice-not-found": 1, "provider-declined": 1}
+    assert answer["next"] == f"refundcli refund --resume {answer['run']}"
+    again = desk.json(f"refund --from {file} --yes", exit_code=9)
+    assert adds_up(again)
+    assert (again["refunded"], again["done_before"], again["refused_count"]) == (1, 3, 2)
+    assert findings(desk.books) == []
+
+
+def test_rows_of_a_run_that_is_resumed_are_those_of_its_file(desk: Desk) -> None:
+    desk.paid_by_card("C-1")
+    file = refunds(desk, "C-1,10,other", "C-9,1,other")
+    desk.sandbox.faults("drop_after")
+    run = desk.json(f"refund --from {file} --yes", exit_code=8)["run"]
+    answer = desk.json(f"refund --resume {run}")
+    assert (answer["rows"], answer["refunded"], answer["left_out"]) == (2, 1, 1)
+    assert adds_up(answer)
+
+
+def test_a_row_that_resume_has_settled_counts_as_done_in_the_summary_of_its_file(desk: Desk) -> None:
+    desk.paid_by_card("C-1")
+    desk.paid_by_card("C-2")
+    file = refunds(desk, "C-1,10,other", "C-2,10,other")
+    desk.sandbox.faults("drop_after", payment=desk.invoice("C-1").payments[0].reference)
+    desk.json(f"refund --from {file} --yes", exit_code=8)
+    desk("resume")
+    looked = desk.json(f"refund --from {file} --dry-run")
+    assert (looked["refunded"], looked["done_before"], looked["totals"]) == (0, 2, [])
+    answer = desk.json(f"refund --from {file} --yes")
+    assert (answer["state"], answer["done_before"] + answer["refunded"]) == ("finished", 2)
+    assert adds_up(answer)
+
+
+def test_a_row_that_its_own_run_saw_declined_is_refused_in_the_summary_and_counted_once(desk: Desk) -> None:
+    reference = desk.paid_by_card("C-1")
+    file = refunds(desk, "C-1,10,other")
+    desk.sandbox.faults("drop_after", payment=reference)
+    desk.json(f"refund --from {file} --yes", exit_code=8)
+    refund_id = desk.invoice("C-1").refunds[0].id
+    desk.sandbox.clear_faults()
+    with desk.books.engine.begin() as line:
+        line.execute(text("UPDATE refund SET state = 'failed', lease_owner = '' WHERE id = :id"), {"id": refund_id})
+        line.execute(text("UPDATE payment SET reserved = 0"))
+    looked = desk.json(f"refund --from {file} --dry-run", exit_code=9)
+    assert (looked["refunded"], looked["refused_count"]) == (0, 1)
+    answer = desk.json(f"refund --from {file} --yes", exit_code=9)
+    assert (answer["refused_count"], answer["waiting"]) == (1, 0)
+    assert adds_up(answer)
+
+
+def test_a_file_whose_rows_are_all_done_says_that_there_is_nothing_to_do(desk: Desk) -> None:
+    desk.paid_by_card("C-1")
+    file = refunds(desk, "C-1,10,other")
+    desk.json(f"refund --from {file} --yes")
+    answer = desk.json(f"refund --from {file} --yes")
+    assert (answer["refunded"], answer["done_before"], answer["run"]) == (0, 1, None)
+
+
+def test_a_dry_run_of_a_run_that_would_be_resumed_sends_nothing(desk: Desk) -> None:
+    reference = desk.paid_by_card("C-1")
+    file = refunds(desk, "C-1,10,other")
+    desk.sandbox.faults("drop_before", times=9)
+    run = desk.json(f"refund --from {file} --yes", exit_code=8)["run"]
+    desk.sandbox.clear_faults()
+    before = len(desk.sandbox.requests)
+    told = desk.json(f"refund --resume {run} --dry-run")
+    assert (told["dry_run"], told["id"], told["counts"]["unknown"]) == (True, run, 1)
+    assert len(desk.sandbox.requests) == before
+    assert desk.refunded_at_provider(reference) == []
+
+
+# --- a store that is lost ------------------------------------------------------------------------------------
+
+
+def lose_the_store(desk: Desk) -> Callable[[], None]:
+    """The database is gone in the middle of something; what is returned brings it back."""
+    url = make_url(desk.url)
+    if url.get_backend_name() == "sqlite":
+        path = Path(str(url.database))
+        away = path.with_suffix(".away")
+        path.rename(away)
+        path.write_bytes(b"no database at all " * 100)
+        return lambda: os.replace(away, path)
+    admin = create_engine(url.set(drivername="postgresql+psycopg", database="postgres"), isolation_level="AUTOCOMMIT")
+
+    def allow(flag: str) -> None:
+        with admin.connect() as line:
+            line.execute(text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS {flag}"))
+            gone = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+            line.execute(text(gone), {"name": url.database})
+
+    allow("false")
+    return lambda: allow("true")
+
+
+@pytest.fixture
+def lost_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Callable[[], None]]]:
+    """The store is lost after the n-th call of a method; what brings it back."""
+
+    def at(owner: Any, method: str, nth: int) -> list[Callable[[], None]]:
+        back: list[Callable[[], None]] = []
+        calls: list[None] = []
+        original = getattr(owner, method)
+
+        def then(*given: Any, **more: Any) -> Any:
+            answer = original(*given, **more)
+            calls.append(None)
+            if len(calls) == nth:
+                desk.books.engine.dispose()
+                back.append(lose_the_store(desk))
+            return answer
+
+        monkeypatch.setattr(owner, method, then)
+        return back
+
+    return at
+
+
+@pytest.mark.parametrize(("step", "nth"), [("_tell", 2), ("_answered", 3)])
+def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unknown(
+    desk: Desk, lost_store: Callable[..., list[Callable[[], None]]], step: str, nth: int
+) -> None:
+    desk.environ |= ONE_AT_A_TIME
+    references = [desk.paid_by_card(f"C-{place}") for place in range(1, 7)]
+    file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 7)))
+    back = lost_store(run_refunds._Worker, step, nth)
+    answer = desk(f"refund --from {file} --yes -o json")
+    told = json.loads(answer.out)
+    sent = sum(len(desk.refunded_at_provider(each)) for each in references)
+    assert 2 <= told["refunded"] + len(told["not_written"]) == sent < 6, answer
+    unknown = ("done_before", "refused_count", "unknown", "waiting", "held_by_others", "state")
+    assert [told[name] for name in unknown] == [None] * len(unknown)
+    # With an answer that could not be written the outcome is unknown; else the store is not usable.
+    assert answer.exit_code == (8 if told["not_written"] else 4)
+    assert "othing was changed" not in answer.out + answer.err
+    assert told["next"] == f"refundcli refund --resume {told['run']}"
+    back[0]()
+    forget_the_worker(desk)
+    done = desk.json(f"refund --resume {told['run']}")
+    assert adds_up(done)
+    assert [len(desk.refunded_at_provider(each)) for each in references] == [1] * 6
+    assert findings(desk.books) == []
+
+
+def test_records_of_a_store_that_is_lost_say_what_was_recorded_and_what_is_left(
+    desk: Desk, lost_store: Callable[..., list[Callable[[], None]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
+    for place in range(1, 5):
+        desk.paid_outside(f"T-{place}")
+    file = refunds(desk, *(f"T-{place},10,other" for place in range(1, 5)))
+    back = lost_store(bulk_marks, "_count", 2)
+    answer = desk(f"mark-refunded --from {file} --yes -o json")
+    told = json.loads(answer.out)
+    assert (answer.exit_code, told["recorded"], told["waiting"], told["refused_count"]) == (4, 2, 2, 0)
+    assert "othing was changed" not in answer.err
+    back[0]()
+    assert desk.json(told["next"].removeprefix("refundcli ") + " --yes")["recorded"] == 2
+    assert findings(desk.books) == []
+
+
+def test_records_that_are_interrupted_say_what_was_recorded_and_what_is_left(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
+    for place in range(1, 5):
+        desk.paid_outside(f"T-{place}")
+    file = refunds(desk, *(f"T-{place},10,other" for place in range(1, 5)))
+    original, calls = bulk_marks.RecordRun._record_chunk, list[None]()
+
+    def then(*given: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*given)
+
+    monkeypatch.setattr(bulk_marks.RecordRun, "_record_chunk", then)
+    answer = desk(f"mark-refunded --from {file} --yes -o json")
+    told = json.loads(answer.out)
+    assert (answer.exit_code, told["recorded"], told["waiting"]) == (130, 2, 2)
+    assert desk.json(told["next"].removeprefix("refundcli ") + " --yes")["recorded"] == 2
+
+
+def test_ctrl_c_in_a_run_reports_every_row(desk: Desk) -> None:
+    references = [desk.paid_by_card(f"C-{place}") for place in range(1, 13)]
+    file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 13)))
+    desk.sandbox.faults("delay_ms", times=100, delay_ms=200)
+    worker = Machine("web").start(desk, "refund", "--from", str(file), "--yes")
+    wait_until(lambda: bool(desk.sandbox.refunds), [worker])
+    worker.process.send_signal(signal.SIGINT)
+    report = worker.ended()
+    assert report.code == 130, report
+    assert report.sum == report.said["rows"] == 12
+    assert report.said["refunded"] == sum(len(desk.refunded_at_provider(each)) for each in references)
+    assert report.said["waiting"] == 12 - report.said["refunded"] > 0
+    assert report.said["state"] == "stopped"
+
+
+def test_a_bug_in_the_middle_of_a_run_still_reports_what_was_sent(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.environ |= ONE_AT_A_TIME
+    for place in range(1, 5):
+        desk.paid_by_card(f"C-{place}")
+    file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 5)))
+    worker: Any = run_refunds._Worker
+    original, calls = worker._tell, list[None]()
+
+    def then(*given: Any, **more: Any) -> None:
+        original(*given, **more)
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyError(7)
+
+    monkeypatch.setattr(worker, "_tell", then)
+    answer = desk(f"refund --from {file} --yes -o json")
+    told = json.loads(answer.out)
+    assert (answer.exit_code, adds_up(told), told["state"]) == (1, True, "stopped")
+    assert 2 <= told["refunded"] <= len(desk.sandbox.refunds)
+    assert "KeyError" in answer.err
+
+
+# --- resume --------------------------------------------------------------------------------------------------
+
+
+def test_resume_names_the_runs_that_are_unfinished(desk: Desk) -> None:
+    desk.paid_by_card("C-1")
+    desk.paid_by_card("C-2")
+    file = refunds(desk, "C-1,10,other", "C-2,10,other")
+    desk.sandbox.faults("drop_after")
+    run = desk.json(f"refund --from {file} --yes", exit_code=8)["run"]
+    refund, unfinished = desk.json("resume", exit_code=9)
+    assert (refund["step"], unfinished["id"], unfinished["step"]) == ("settled", run, "run unfinished")
+    assert unfinished["command"] == f"refundcli refund --resume {run}"
+    told = desk("resume")
+    assert told.exit_code == 9
+    assert f"Next: refundcli refund --resume {run}" in told.err
+    desk.json(f"refund --resume {run}")
+    assert desk.json("resume") == []
+
+
+def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from refundcli.services import resume
+
+    for place in range(1, 4):
+        desk.paid_by_card(f"C-{place}")
+        desk.sandbox.faults("drop_after")
+        desk(f"refund C-{place} --amount 10 --reason other --yes")
+    original, calls = resume.resume_one, list[None]()
+
+    def then(*given: Any, **more: Any) -> Any:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(None)
+        return original(*given, **more)
+
+    monkeypatch.setattr(resume, "resume_one", then)
+    answer = desk("resume -o json")
+    assert answer.exit_code == 130
+    assert [each["step"] for each in answer.json] == ["settled", "settled", "could not be asked about"]
+    with suppress(ValueError):
+        assert not json.loads(answer.err)
