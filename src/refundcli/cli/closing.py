@@ -23,7 +23,8 @@ def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool)
     _connect(app, invoice)
     if not yes:
         where = f", here and at {invoice.kept_by.label}" if invoice.kept_by else ""
-        agreed(app, f"{_VERBS[status]} {number}, {invoice.total}{where}? It cannot be undone.")
+        nothing = "sent" if invoice.kept_by else "recorded"
+        agreed(app, f"{_VERBS[status]} {number}, {invoice.total}{where}? It cannot be undone.", nothing=nothing)
     request = ClosingRequest(number, status, memo, services.settings.operator.name)
     try:
         closed = close_invoice(

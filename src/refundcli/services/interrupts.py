@@ -10,7 +10,7 @@ _HELD = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
-    """The operator asked to stop, and it was done as soon as it was safe."""
+    """The operator asked to stop, and it was done as soon as it was safe. Its text, if any, says what is certain."""
 
 
 @contextmanager
