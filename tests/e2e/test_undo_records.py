@@ -67,6 +67,17 @@ def test_an_undo_takes_no_option_of_a_record(desk: Desk, run: str, option: str) 
     assert desk.invoice("T-1").refunded.number == "40.00"
 
 
+def test_a_record_may_be_named_by_its_credit_note(desk: Desk, run: str) -> None:
+    (note,) = desk.json("credit-notes list --invoice T-1")
+    desk.json(f"mark-refunded --undo {note['number']} --memo why --yes")
+    assert [desk.invoice(number).refunded.number for number in ("T-1", "T-2")] == ["0.00", "30.00"]
+
+
+def test_who_names_the_invoice_is_told_its_records(desk: Desk, run: str) -> None:
+    error = desk.refused("mark-refunded --undo T-1 --memo why --yes", "refund-not-found", exit_code=5)
+    assert desk.invoice("T-1").refunds[0].id in error["hint"]
+
+
 # --- a record that was matched with a provider's refund ------------------------------------------------------
 
 

@@ -103,10 +103,18 @@ def mark_refunded(
     atomic: Annotated[bool, typer.Option("--atomic", help="With a file: all rows or none, up to 10,000.")] = False,
     max_errors: MaxErrors = None,
     undo: Annotated[
-        str, typer.Option("--undo", metavar="RUN|REFUND", help="Undo records made in error; needs --memo.")
+        str,
+        typer.Option(
+            "--undo",
+            metavar="RUN|REFUND",
+            help="Undo the records of a run, or one record; needs --memo.",
+        ),
     ] = "",
     confirm: Annotated[
-        str, typer.Option("--confirm", metavar="ROWS", help="With a file: how many rows will be recorded.")
+        str,
+        typer.Option(
+            "--confirm", metavar="ROWS", help="With a file or --undo: how many rows will be recorded, or undone."
+        ),
     ] = "",
     dry_run: DryRun = False,
     yes: Yes = False,

@@ -69,8 +69,9 @@ class DiskShelf:
         found = self._line.execute("SELECT line FROM said WHERE facts = ?", (_short(facts),)).fetchone()
         return found[0] if found else 0
 
-    def add_line(self, facts: str, line: int) -> None:
-        self._line.execute("INSERT OR IGNORE INTO said VALUES (?,?)", (_short(facts), line))
+    def add_lines(self, lines: Mapping[str, int]) -> None:
+        values = ((_short(facts), line) for facts, line in lines.items())
+        self._line.executemany("INSERT OR IGNORE INTO said VALUES (?,?)", values)
 
     def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:
         marks = ",".join("?" * len(payments))

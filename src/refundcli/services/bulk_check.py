@@ -221,6 +221,8 @@ class RowRules:
         return shares
 
     def _refuse_duplicate(self, row: BulkRow, invoice: Invoice, shares: Sequence[Share], file_rows: "FileRows") -> None:
+        if not (invoice.refunds or file_rows.take_of(shares)):
+            return
         candidate = candidate_of(shares, row.reason, row.reference, is_row=True, run_id=self.run_id)
         line = file_rows.line_of_equal(candidate, row.line)
         if line:
@@ -230,26 +232,41 @@ class RowRules:
                 raise DoneByAnEarlierRequest(earlier)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileRows:
-    """What the rows of a file say that are done, or may be; outside of memory, for there may be millions."""
+    """What the rows of a file say that are done, or may be; outside of memory, for there may be millions.
+
+    `ahead`: what the rows before take. `new` are those of the chunk in hand, which `save` puts beside the others.
+    """
 
     shelf: Shelf
+    ahead: "Ahead"
+    new: dict[str, int] = field(default_factory=dict)
+
+    def take_of(self, shares: Sequence[Share]) -> bool:
+        """Do rows before take of these payments?"""
+        return any(self.ahead.takes_of(share.payment.id) for share in shares)
 
     def line_of_equal(self, candidate: Candidate, line: int) -> int:
         """The line of the first row that is equal to the one on `line`; 0 where that is the first."""
-        lines = (self.shelf.line_of(facts) for facts in candidate.facts)
-        return next((found for found in lines if found not in (0, line)), 0)
+        return next((found for found in map(self._line_of, candidate.facts) if found not in (0, line)), 0)
 
     def made(self, refund: Refund) -> bool:
         """Did one of these rows make the refund? Then it is no duplicate of another row."""
-        return bool(self.shelf.line_of(refund.id))
+        return bool(self._line_of(refund.id))
 
     def add(self, row: BulkRow, shares: Sequence[Share], made: Sequence[Refund]) -> None:
         """`made`: the refunds under its key. `shares` are empty where it was done before."""
         facts = candidate_of(shares, row.reason, row.reference).facts or map(facts_of_refund, made)
         for fact in (*facts, *(refund.id for refund in made)):
-            self.shelf.add_line(fact, row.line)
+            self.new.setdefault(fact, row.line)
+
+    def save(self) -> None:
+        self.shelf.add_lines(self.new)
+
+    def _line_of(self, fact: str) -> int:
+        # What was seen before is on an earlier line.
+        return self.shelf.line_of(fact) or self.new.get(fact, 0)
 
 
 @dataclass(slots=True)
@@ -298,7 +315,7 @@ class BulkCheck:
         known = tx.refunds_by_keys([each.key for each in chunk])
         staged = tx.items_on_lines(self.staged, [each.row.line for each in chunk]) if self.staged else {}
         ahead = Ahead(self.shelf.taken([p.id for invoice, _ in found.values() for p in invoice.payments]))
-        file_rows = FileRows(self.shelf)
+        file_rows = FileRows(self.shelf, ahead)
         refused, checked = [], []
         for each in chunk:
             if isinstance(each.row, BadRow):
@@ -348,6 +365,7 @@ class BulkCheck:
                 )
         self.shelf.put(checked)
         self.shelf.take(ahead.changed)
+        file_rows.save()
         return refused
 
     def _left_of(self, item: RunItem, row: BulkRow, invoice: Invoice | None, made: Sequence[Refund]) -> list[Share]:
@@ -396,6 +414,9 @@ class Ahead:
     def __init__(self, taken: Taken | None = None) -> None:
         self._taken: Taken = taken or {}
         self.changed: Taken = {}
+
+    def takes_of(self, payment_id: int) -> bool:
+        return payment_id in self._taken
 
     def of(self, invoice: Invoice | None) -> Invoice | None:
         if invoice is None or not any(payment.id in self._taken for payment in invoice.payments):

@@ -130,7 +130,7 @@ class RecordRun:
         report, seen = BulkReport(), self.checked_at
         for chunk in shelf.chunks():
             with held_until_written(self.tell_held):
-                done, seen = self.books.write(partial(self._record_chunk, chunk, seen, FileRows(shelf)))
+                done, seen = self.books.write(partial(self._record_chunk, chunk, seen, shelf))
             _count(done, report, reject)
             advance(len(chunk), refused=sum(isinstance(each, BadRow) for each in done))
             if max_errors is not None and report.refused_count >= max_errors:
@@ -143,7 +143,7 @@ class RecordRun:
         def work(tx: Writing) -> BulkReport:
             report, seen = BulkReport(), self.checked_at
             for chunk in shelf.chunks():
-                done, seen = self._record_chunk(chunk, seen, FileRows(shelf), tx)
+                done, seen = self._record_chunk(chunk, seen, shelf, tx)
                 _count(done, report, lambda row: None)
                 advance(len(chunk))
             if report.refused_count:
@@ -155,14 +155,14 @@ class RecordRun:
             return self.books.write(work)
 
     def _record_chunk(
-        self, chunk: Sequence[CheckedRow], seen: int, file_rows: FileRows, tx: Writing
+        self, chunk: Sequence[CheckedRow], seen: int, shelf: Shelf, tx: Writing
     ) -> tuple[list[_Done], int]:
         """What became of each row, and the newest entry then: what this run itself has changed, the check foresaw.
 
         Every refusal comes before anything is changed.
         """
         others = seen == _OTHERS_WROTE or tx.changed_since(seen, apart_from=self.run.id)
-        asked = self._asked_anew(chunk, file_rows, tx) if others else None
+        asked = self._asked_anew(chunk, shelf, tx) if others else None
         at, done, records = self.rules.clock.now(), [], list[Record]()
         for each in chunk:
             parts = asked.parts(each) if asked else each.parts
@@ -174,12 +174,12 @@ class RecordRun:
         tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
         return done, _OTHERS_WROTE if others else tx.newest_entry()
 
-    def _asked_anew(self, chunk: Sequence[CheckedRow], file_rows: FileRows, tx: Writing) -> "_Asked":
+    def _asked_anew(self, chunk: Sequence[CheckedRow], shelf: Shelf, tx: Writing) -> "_Asked":
         """In the transaction that records: of rows whose facts are those of the check, the answer is the same."""
         facts = tx.facts_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
         known = tx.refunds_by_keys([each.key for each in chunk])
         changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in known}
-        return _Asked(self.rules, file_rows, changed, tx.invoices_by_number(list(changed)), known)
+        return _Asked(self.rules, shelf, changed, tx.invoices_by_number(list(changed)), known)
 
 
 @dataclass(slots=True)
@@ -187,7 +187,7 @@ class _Asked:
     """Rows of invoices that changed since the check: every rule is asked anew, in their order."""
 
     rules: RowRules
-    file_rows: FileRows
+    shelf: Shelf
     changed: Container[str]
     invoices: Mapping[str, Invoice]
     known: Mapping[str, Sequence[Refund]]
@@ -200,7 +200,7 @@ class _Asked:
         try:
             invoice = self.ahead.of(self.invoices.get(each.row.invoice))
             made = self.known.get(each.key, ())
-            shares = self.rules.shares_of(each.row, each.key, invoice, made, self.file_rows)
+            shares = self.rules.shares_of(each.row, each.key, invoice, made, FileRows(self.shelf, self.ahead))
             assert invoice
             if total_of(shares).minor != each.takes:
                 raise ChangedMeanwhile(invoice, Money(each.takes, invoice.currency), total_of(shares))

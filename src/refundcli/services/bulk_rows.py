@@ -77,8 +77,8 @@ class Shelf(Protocol):
         """The line of the first row that said this, 0 where none did."""
         ...
 
-    def add_line(self, facts: str, line: int) -> None:
-        """A row on this line says this; the first line is the one that is remembered."""
+    def add_lines(self, lines: Mapping[str, int]) -> None:
+        """What rows said, and on which line first; what was said before keeps its line."""
         ...
 
     def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:

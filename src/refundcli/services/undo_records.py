@@ -1,7 +1,7 @@
 """Undo records that were made in error: `recorded` becomes `reversed`, and the credit notes void."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -109,10 +109,10 @@ def preview_undo(what: str, *, books: Books) -> Undone:
         return preview
     books.read(lambda tx: run_named(tx, what, RunKind.MARK_REFUNDED))
     for chunk in _chunks(what, books):
+        made = books.read(partial(_made_at_provider, chunk))
+        preview.kept += len(made)
         for refund in chunk:
-            if refund.is_made_at_provider:
-                preview.kept += 1
-            else:
+            if refund.id not in made:
                 preview.add(refund)
     if not preview.records:
         raise NothingToUndo(what, preview.kept)
@@ -133,12 +133,12 @@ def undo(
     after = ""
     while True:
         with held_until_written(tell_held):
-            found, undone = books.write(partial(_undo_page, what, after, memo))
+            found, undone, kept = books.write(partial(_undo_page, what, after, memo))
         if not found:
             return done
         for refund in undone:
             done.add(refund)
-        done.kept += sum(_stands(refund) and refund.is_made_at_provider for refund in found)
+        done.kept += kept
         advance(len(undone))
         after = found[-1].id
 
@@ -149,12 +149,14 @@ def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
     return refund
 
 
-def _undo_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund]]:
-    """The page's refunds, and those of them that were undone now."""
+def _undo_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund], int]:
+    """The page's refunds, those of them that were undone now, and how many stay."""
     found = tx.refunds_of_run(run_id, after=after, limit=_CHUNK)
-    undone = [refund for refund in found if _stands(refund) and not refund.is_made_at_provider]
+    standing = list(filter(_stands, found))
+    made = _made_at_provider(standing, tx)
+    undone = [refund for refund in standing if refund.id not in made]
     _undo_all(tx, undone, memo)
-    return found, undone
+    return found, undone, len(made)
 
 
 def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
@@ -175,9 +177,20 @@ def _one(refund_id: str, reading: Reading) -> Refund:
     refund = _named(refund_id, reading)
     if refund.kind is not RefundKind.RECORD or not _stands(refund):
         raise NotARecord(refund)
-    if refund.is_made_at_provider:
+    if _made_at_provider([refund], reading):
         raise MadeAtProvider(refund)
     return refund
+
+
+def _made_at_provider(records: Sequence[Refund], reading: Reading) -> set[str]:
+    """The ids of those that are records of a provider's refund, which has not failed."""
+    return {each.id for each in records if each.is_made_at_provider and not _was_reported_as_failed(each, reading)}
+
+
+def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
+    """Earlier releases noted the failure of a matched refund on its event alone."""
+    failed = f"is recorded as {record.id}, but is "
+    return any(failed in event.note for event in reading.events(EventFilter(about=record.provider_reference)))
 
 
 def _named(name: str, reading: Reading) -> Refund:
