@@ -76,10 +76,10 @@ def test_the_rejected_file_can_be_corrected_and_fed_back(desk: Desk, transfers: 
     assert desk.invoice("T-3").status == "refunded"
 
 
-def test_equal_rows_are_two_wishes_and_rows_of_one_invoice_are_summed(desk: Desk) -> None:
+def test_rows_of_one_invoice_are_summed(desk: Desk) -> None:
     desk.paid_outside("T-1", "100.00 EUR")
     path = desk.folder / "twice.csv"
-    path.write_text("invoice,amount,reason\n" + "T-1,40,other\n" * 3)
+    path.write_text("invoice,amount,reason,reference\n" + "".join(f"T-1,40,other,{name}\n" for name in "abc"))
     answer = desk.json(f"mark-refunded --from {path} --yes", exit_code=9)
     assert (answer["recorded"], [each["code"] for each in answer["refused"]]) == (2, ["over-refund"])
     assert desk.invoice("T-1").refunded.number == "80.00"

@@ -438,7 +438,8 @@ def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(
     broken = kept(desk, ["[", "no"], "broken.json")
     assert desk.json(f"events ingest {broken}", exit_code=3)["refused"][0]["why"] == "the file is no JSON"
     empty = kept(desk, ["", ""], "empty.json")
-    desk.refused(f"events ingest {empty}", "empty-file", exit_code=2)
+    error = desk.refused(f"events ingest {empty}", "empty-file", exit_code=2)
+    assert "JSON, one a line" in error["hint"]
     desk.refused("events ingest nowhere.json", "file-not-found", exit_code=2)
 
 
@@ -482,7 +483,7 @@ def test_the_list_can_be_narrowed_and_is_newest_first(desk: Desk, some_events: l
     assert len(desk.json("events list --limit 1")) == 1
     assert len(desk("events list -o ndjson").out.splitlines()) == 4
     head, *rows = desk("events list -o csv").out.splitlines()
-    assert head == "id,received_at,provider,kind,about,state,note"
+    assert head == "id,received_at,provider,kind,about,state,note,refund"
     assert len(rows) == 4
     assert len(desk("events list").rows) == 4
 
@@ -529,3 +530,19 @@ def test_what_needs_a_web_server_says_so_where_there_is_none(desk: Desk, monkeyp
 def test_a_port_that_is_taken_is_told(desk: Desk) -> None:
     port = desk.sandbox.url.rpartition(":")[2]
     desk.refused(f"events listen --port {port}", "port-taken", exit_code=2)
+
+
+@pytest.mark.parametrize("provider", ["stripe", "adyen"])
+def test_each_event_names_the_refund_that_it_is_about_or_none(desk: Desk, provider: str) -> None:
+    desk.paid_by_card(provider=provider)
+    told_by(desk, provider)
+    made = [desk.json(f"refund INV-1 --amount {n} --reason other --yes")["refunds"][0] for n in (10, 20)]
+    ingest(desk, *told_by(desk, provider))
+    by_reference = {each["provider_reference"]: each["id"] for each in made}
+    listed = desk.json("events list")
+    assert {each["refund"] for each in listed} >= set(by_reference.values())
+    assert all(each["refund"] == by_reference.get(each["about"]) for each in listed)
+    (first,) = desk.json(f"events list --about {made[0]['id']}")
+    assert first["about"] == made[0]["provider_reference"]
+    assert desk.json(f"events show {first['id']}")["refund"] == made[0]["id"]
+    desk.refused("events list --about rf_nothing", "refund-not-found", exit_code=5)

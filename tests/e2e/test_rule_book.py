@@ -168,7 +168,7 @@ def test_r4_each_reason_is_taken_by_word_and_by_label_and_stands_on_the_credit_n
 ) -> None:
     desk.paid_outside()
     for told in (reason.value, reason.label, reason.label.upper()):
-        refund = desk.json(f"mark-refunded INV-2 --amount 1 --reason '{told}' --yes")["refunds"][0]
+        refund = desk.json(f"mark-refunded INV-2 --amount 1 --reason '{told}' --allow-duplicate --yes")["refunds"][0]
         note = desk.json(f"credit-notes show {refund['credit_note']['number']}")
         assert note["reason"] == reason.value
 
@@ -237,7 +237,7 @@ def test_r7_each_refund_of_either_kind_makes_a_credit_note_numbered_without_a_ho
     desk.paid_outside()
     for _ in range(3):
         desk.json("refund INV-1 --amount 1 --reason other --allow-duplicate --yes")
-        desk.json("mark-refunded INV-2 --amount 1 --reason other --yes")
+        desk.json("mark-refunded INV-2 --amount 1 --reason other --allow-duplicate --yes")
     numbers = [note["number"] for note in desk.json("credit-notes list")]
     year = date.today().year  # noqa: DTZ011 - within the test's own zone
     assert numbers == [f"CN-{year}-{seq:06}" for seq in range(1, 7)]

@@ -193,3 +193,21 @@ def test_nothing_is_sent_again_into_an_open_dispute(desk: Desk) -> None:
     (told,) = desk.json("resume", exit_code=8)
     assert "open dispute" in told["note"]
     assert len(desk.sandbox.refund_requests) == before
+
+
+@pytest.mark.parametrize("ended", ["rejected", "expired"])
+def test_a_refund_whose_approval_was_declined_at_stripe_ends_with_the_next_resume(desk: Desk, ended: str) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("approval_required")
+    assert desk("refund INV-1 --amount 40 --reason other --yes").exit_code == 8
+    refund = desk.invoice("INV-1").refunds[0].id
+    assert desk(f"resume {refund}").exit_code == 8
+    desk.sandbox.decline(desk.sandbox.approvals[-1].id, ended)
+    sent = len(desk.sandbox.refund_requests)
+    answer = desk(f"resume {refund} -o json")
+    assert answer.exit_code == 6, answer
+    invoice = desk.invoice("INV-1")
+    assert (invoice.refunds[0].state, invoice.refundable.number) == ("failed", "100.00")
+    assert ended in invoice.refunds[0].failure
+    assert len(desk.sandbox.refund_requests) == sent
+    assert desk("status").exit_code == 0

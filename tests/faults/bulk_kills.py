@@ -83,6 +83,8 @@ class Wish:
     amount: str
     gives: dict[str, int]
     refused: bool = False
+    # Equal rows need keys of their own.
+    key: str = ""
 
 
 @dataclass
@@ -155,8 +157,8 @@ class Siege:
         invoices = world.of_records() if marks else world.of_refunds(self.sandbox, self.rng)
         self._write(lambda tx: tx.import_invoices(invoices, source="kills.csv"))
         self.wishes = world.wishes
-        lines = (f"{wish.invoice},{wish.amount},other" for wish in self.wishes)
-        self.file.write_text("\n".join(["invoice,amount,reason", *lines]) + "\n")
+        lines = (f"{wish.invoice},{wish.amount},other,{wish.key}" for wish in self.wishes)
+        self.file.write_text("\n".join(["invoice,amount,reason,key", *lines]) + "\n")
 
     def _write(self, work: Any) -> None:
         books = SqlBooks(store_engine(self.url), SystemClock(UTC), "Ada Lovelace")
@@ -578,7 +580,9 @@ class _World:
                 payments=tuple(payments),
             )
         )
-        self.wishes += [Wish(number, amount, gives, refused) for amount, gives in wishes]
+        equal = len({amount for amount, _ in wishes}) < len(wishes)
+        keys = [f"{number}-{place}" if equal else "" for place in range(len(wishes))]
+        self.wishes += [Wish(number, *wish, refused, key) for wish, key in zip(wishes, keys, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

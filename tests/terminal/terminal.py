@@ -40,6 +40,10 @@ class Terminal:
         self._child.expect_exact(words)
         self._feed(str(self._child.before) + words)
 
+    def wait_for_any(self, *words: str) -> None:
+        found = self._child.expect_exact(list(words))
+        self._feed(str(self._child.before) + words[found])
+
     def type(self, words: str) -> None:
         self._child.sendline(words)
 
@@ -50,6 +54,9 @@ class Terminal:
                 break
             time.sleep(0.02)
         self._child.sendintr()
+
+    def press_ctrl_d(self) -> None:
+        self._child.sendeof()
 
     def _is_asleep(self) -> bool:
         told = Path(f"/proc/{self._child.pid}/stat")

@@ -38,14 +38,14 @@ def test_the_amount_must_be_typed_before_money_moves(desk: Desk) -> None:
     assert desk.refunded_at_provider(reference) == [1250]
 
 
-@pytest.mark.parametrize("typed", ["12.05 EUR", "12.50", "yes", ""])
+@pytest.mark.parametrize("typed", ["12.05 EUR", "12.50", "yes"])
 def test_a_wrong_amount_moves_no_money(desk: Desk, typed: str) -> None:
     desk.paid_by_card()
     terminal = sit_down(desk, "refund INV-1 --amount 12.50 --reason duplicate")
     terminal.wait_for("to go on:")
     terminal.type(typed)
     assert terminal.ends() == 3
-    assert "[not-confirmed]" in terminal.text
+    assert f"'{typed}' is not 12.50 EUR. Nothing was sent.   [not-confirmed]" in terminal.text
     assert desk.sandbox.refund_requests == []
     assert desk.count("refund") == 0
 
@@ -56,8 +56,73 @@ def test_ctrl_c_at_the_question_moves_no_money(desk: Desk) -> None:
     terminal.wait_for("to go on:")
     terminal.press_ctrl_c()
     assert terminal.ends() == 130
-    assert "Interrupted" in terminal.text
+    assert "Interrupted. Nothing was sent." in terminal.text
     assert desk.count("refund") == 0
+
+
+QUESTIONS = {
+    "refund INV-1 --full --reason other": "sent",
+    "refund --from refunds.csv": "sent",
+    "mark-refunded INV-2 --full --reason other": "recorded",
+    "mark-refunded --from records.csv": "recorded",
+    "mark-refunded INV-2 --amount 5 --reason other": "recorded",
+    "refund INV-1 --amount 5 --reason other": "sent",
+    "mark-refunded --undo RECORD --memo why": "undone",
+    "void INV-3": "recorded",
+    "uncollectible INV-3": "recorded",
+}
+
+
+@pytest.fixture
+def half_refunded(desk: Desk) -> Desk:
+    """Each question can be asked, and 5.00 EUR of two invoices was refunded just now."""
+    desk.paid_by_card()
+    desk.paid_outside()
+    desk.unpaid()
+    desk.json("refund INV-1 --amount 5 --reason other --yes")
+    desk.json("mark-refunded INV-2 --amount 5 --reason other --yes")
+    (desk.folder / "refunds.csv").write_text("invoice,amount,reason\nINV-1,10,other\n")
+    (desk.folder / "records.csv").write_text("invoice,amount,reason\nINV-2,10,other\n")
+    return desk
+
+
+@pytest.mark.parametrize(("command", "what"), QUESTIONS.items(), ids=list(QUESTIONS))
+def test_who_does_not_confirm_is_told_that_nothing_was_done(half_refunded: Desk, command: str, what: str) -> None:
+    desk = half_refunded
+    before, sent = desk.count("audit_entry"), len(desk.sandbox.refund_requests)
+    command = command.replace("RECORD", desk.invoice("INV-2").refunds[0].id)
+    answers: list[Callable[[Terminal], None]] = [
+        lambda terminal: terminal.type(""),
+        lambda terminal: terminal.type("n"),
+        Terminal.press_ctrl_d,
+        Terminal.press_ctrl_c,
+    ]
+    for answer in answers:
+        terminal = sit_down(desk, command)
+        terminal.wait_for_any("to go on:", "[y/N]")
+        answer(terminal)
+        is_interrupted = answer is Terminal.press_ctrl_c
+        assert terminal.ends() == (130 if is_interrupted else 3)
+        assert f"{'Interrupted' if is_interrupted else 'Cancelled'}. Nothing was {what}." in terminal.text
+    assert (desk.count("audit_entry"), len(desk.sandbox.refund_requests)) == (before, sent)
+
+
+@pytest.mark.parametrize(
+    ("command", "question"),
+    [
+        ("refund INV-1 --amount 5 --reason other", "Refund it again? [y/N]"),
+        ("mark-refunded INV-2 --amount 5 --reason overcharged", "Record it again? [y/N]"),
+    ],
+)
+def test_the_same_amount_within_minutes_is_asked_about(half_refunded: Desk, command: str, question: str) -> None:
+    terminal = sit_down(half_refunded, command)
+    terminal.wait_for(question)
+    assert "5.00 EUR of the same payment" in terminal.text
+    terminal.type("y")
+    terminal.wait_for_any("Type 5.00 EUR to go on:", "Record it? [y/N]")
+    terminal.type("5.00 EUR" if command.startswith("refund") else "y")
+    assert terminal.ends() == 0
+    assert half_refunded.invoice(command.split()[1]).refunded.number == "10.00"
 
 
 def test_ctrl_c_while_the_provider_works_waits_for_its_answer(desk: Desk) -> None:

@@ -97,7 +97,7 @@ def test_the_same_key_for_the_same_wish_is_no_mistake() -> None:
     )
 
 
-def test_equal_rows_without_a_key_are_two_wishes() -> None:
+def test_equal_rows_without_a_key_are_no_mistake_of_the_file() -> None:
     assert all(isinstance(row, BulkRow) for row in _rows(HEADER + "INV-1,5,other,,,,,\n" * 2))
 
 

@@ -58,7 +58,7 @@ def acknowledge(
             me.err.say(f"Check in {who}'s dashboard that the customer did not get the money after all.")
         if found.holding:
             me.err.say("Its amount stays reserved until you acknowledge it; then it can be refunded again.")
-        agreed(me, "Acknowledge it?")
+        agreed(me, "Acknowledge it?", nothing="recorded")
     known = service.acknowledge(refund, memo=memo, books=books, not_refunded=not_refunded)
     # What came of the refund is known by now, and is no failure of this command.
     show_answer(me, [known], known.invoice_number, replayed=False, expected=True)
@@ -80,7 +80,7 @@ def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
     found = books.read(lambda tx: invoice_named(tx, number))
     if found.loss and not yes:
         me.err.say(f"{found.number}: {found.loss} more was refunded or lost to disputes than was captured.")
-        agreed(me, "Acknowledge it?")
+        agreed(me, "Acknowledge it?", nothing="recorded")
     known = service.acknowledge_loss(number, memo=memo, books=books)
     if me.for_people:
         me.out.say(("✓ ", "green"), f"Acknowledged a loss of {known.loss} on {known.number}.")

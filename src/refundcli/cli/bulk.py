@@ -108,7 +108,9 @@ def checked_file(
         opened = _opened(app, options, source)
         run = _run_of(app, options, source, opened)
         known = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
-        rules = RowRules(wishes, services.clock, known.id if known else "", options.allow_duplicate)
+        # A plan was made with or without --allow-duplicate, and is applied as it was made.
+        allow_duplicate = opened.allow_duplicate if isinstance(opened, PlanFile) else options.allow_duplicate
+        rules = RowRules(wishes, services.clock, known.id if known else "", allow_duplicate)
         with RejectedFile(path_for_rejected(source, opened.columns), opened.columns, keyed=True) as rejected:
             is_staged = options.kind is RunKind.REFUND and not options.plan
             staged, fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
@@ -128,7 +130,8 @@ def checked_file(
                 show_checked(app, source.name, options.kind, report, rejected_file=path)
                 yield None
                 return
-            _confirm(app, report.wanted, options, live=bool(report.wanted) and connect(report))
+            live = bool(report.wanted) and connect(report)
+            _confirm(app, report.wanted, options, live=live, begun=rules.run_id)
             # Before anything is done: what is left out is never lost.
             rejected.publish()
             yield Checked(source, run, report, rules, shelf, rejected)
@@ -194,8 +197,11 @@ def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, sh
     app.note(f"  To do it: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
 
 
-def _confirm(app: App, rows: int, options: BulkOptions, *, live: bool) -> None:
-    """The number of rows, typed or given; where nothing would be done there is nothing to confirm (R5)."""
+def _confirm(app: App, rows: int, options: BulkOptions, *, live: bool, begun: str) -> None:
+    """The number of rows, typed or given; where nothing would be done there is nothing to confirm (R5).
+
+    `begun`: the run that is resumed, some of whose rows may be done.
+    """
     if not rows:
         return
     if options.confirm:
@@ -205,7 +211,8 @@ def _confirm(app: App, rows: int, options: BulkOptions, *, live: bool) -> None:
     elif not app.may_ask:
         raise ConfirmationRequired(f"Live money needs --confirm {rows}.")
     else:
-        typed(app, str(rows))
+        done = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
+        typed(app, str(rows), nothing="" if begun else done)
 
 
 def _stop_at_max_errors(options: BulkOptions, report: BulkReport, source: Source) -> None:

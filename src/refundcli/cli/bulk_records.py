@@ -28,7 +28,7 @@ from refundcli.services.bulk_marks import (
 )
 from refundcli.services.bulk_runs import begin, end, resume_command, unfinished_run_named
 from refundcli.services.interrupts import Interrupted
-from refundcli.services.undo_records import preview_undo, undo
+from refundcli.services.undo_records import Undone, preview_undo, undo
 
 
 class FileNeeded(Refused):
@@ -47,7 +47,7 @@ class FileNeeded(Refused):
 def record_file(app: App, options: BulkOptions) -> None:
     """Exit 9 when some rows were refused: the others are recorded, and these are in FILE.rejected.csv."""
     options.check()
-    wishes = RecordWishes(app.services.clock, app.settings.operator.name, allow_duplicate=options.allow_duplicate)
+    wishes = RecordWishes(app.services.clock, app.settings.operator.name)
     options = _of_run(app, options) if options.resume else options
     with checked_file(app, options, wishes) as checked:
         if checked:
@@ -157,20 +157,30 @@ def _of_run(app: App, options: BulkOptions) -> BulkOptions:
     return replace(options, from_=run.source, reason=reason, allow_duplicate=meaning["allow_duplicate"])
 
 
-def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str) -> None:
-    """Take back a run of records made in error, or one record."""
-    require_a_way_to_ask(app, answered=yes or bool(confirm), how="Add --yes, or --confirm with the number of records.")
+def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry_run: bool) -> None:
+    """Undo a run of records made in error, or one record; with `dry_run`, show what would be undone."""
+    how = "Add --yes, or --confirm with the number of records."
+    require_a_way_to_ask(app, answered=yes or bool(confirm) or dry_run, how=how)
     books = app.services.books
-    told = preview_undo(what, books=books)
+    preview = preview_undo(what, books=books)
+    if dry_run:
+        _show_undo(app, what, preview, dry_run=True)
+        return
     if not app.wants_json:
-        show_undo(what, told, app.err, done=False)
+        show_undo(what, preview, app.err, done=False)
     if confirm:
-        check_confirm(confirm, str(told.records))
+        check_confirm(confirm, str(preview.records))
     elif not yes:
-        agreed(app, "Take them back?")
-    with progress(app.err, "Taking back", total=told.records, wanted=app.wants_progress) as advance:
+        agreed(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
+    with progress(app.err, "Undoing", total=preview.records, wanted=app.wants_progress) as advance:
         done = undo(what, memo=memo, books=books, advance=advance, tell_held=app.tell_stopping)
-    if app.for_people:
-        show_undo(what, done, app.out, done=True)
-    else:
-        app.show_object(undo_shape(what, done))
+    _show_undo(app, what, done, dry_run=False)
+
+
+def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:
+    if not app.for_people:
+        app.show_object(undo_shape(what, undone, dry_run=dry_run))
+        return
+    if dry_run:
+        app.out.say("Dry run: every rule was asked, nothing was written.")
+    show_undo(what, undone, app.out, done=not dry_run)

@@ -37,7 +37,9 @@ def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool,
         return
     if not yes:
         where = f", here and at {invoice.kept_by.label}" if invoice.kept_by else ""
-        agreed(app, f"{_VERBS[status]} {number}, {invoice.total}{where}? {_CONSEQUENCES[status]}")
+        nothing = "sent" if invoice.kept_by else "recorded"
+        question = f"{_VERBS[status]} {number}, {invoice.total}{where}? {_CONSEQUENCES[status]}"
+        agreed(app, question, nothing=nothing)
     request = ClosingRequest(number, status, memo, services.settings.operator.name)
     try:
         closed = close_invoice(

@@ -85,4 +85,5 @@ def show(
     if me.for_people:
         show_note(note, refund, me.out, zone=me.settings.operator.zone)
     else:
-        me.show_object(shapes.credit_note(note))
+        refunded_on = refund.out_of_band.refunded_on if refund.out_of_band else None
+        me.show_object(shapes.credit_note(note) | {"refunded_on": refunded_on})

@@ -1,5 +1,6 @@
 """events: listen, ingest, apply, list, show, acknowledge."""
 
+from itertools import starmap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,24 +86,29 @@ def list_(
     ] = "",
     provider: OfProvider = None,
     about: Annotated[
-        str, typer.Option("--about", metavar="ID", help="Only events about this refund, payment or dispute.")
+        str,
+        typer.Option(
+            "--about",
+            metavar="ID",
+            help="Only events about this refund, payment or dispute: rf_… or the provider's id.",
+        ),
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
     output: Output = None,
 ) -> None:
     """List events, the newest first."""
-    from refundcli.output.events_screen import EVENT_COLUMNS, event_row, event_shape, show_events
+    from refundcli.output.events_screen import EVENT_COLUMNS, event_row, listed_event_shape, show_events
     from refundcli.services.deliveries import count_by_reason, told_by_reason
-    from refundcli.services.events import event_state
+    from refundcli.services.events import event_state, events_with_refunds
     from refundcli.services.ports import EventFilter
 
     me: App = ctx.obj
     wanted = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
-    found, counts = me.services.books.read(lambda tx: (tx.events(wanted), tx.delivery_counts()))
+    found, counts = me.services.books.read(lambda tx: (events_with_refunds(tx, wanted), tx.delivery_counts()))
     if me.wants_json:
-        me.show_list(map(event_shape, found))
+        me.show_list(starmap(listed_event_shape, found))
     elif not me.for_people:
-        me.show_rows(EVENT_COLUMNS, map(event_row, found), text_columns=EVENT_COLUMNS[1:])
+        me.show_rows(EVENT_COLUMNS, starmap(event_row, found), text_columns=EVENT_COLUMNS[1:])
     elif found:
         show_events(found, me.out, zone=me.settings.operator.zone)
     else:
@@ -122,15 +128,15 @@ def show(
     """Show one event: what was reported, when, and whether it was applied."""
     import json
 
-    from refundcli.output.events_screen import event_shape, show_event
-    from refundcli.services.events import event_numbered
+    from refundcli.output.events_screen import listed_event_shape, show_event
+    from refundcli.services.events import event_numbered, with_refunds
 
     me: App = ctx.obj
-    found = me.services.books.read(lambda tx: event_numbered(tx, id_))
+    ((found, refund),) = me.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
     if me.for_people:
-        show_event(found, me.out, zone=me.settings.operator.zone)
+        show_event(found, me.out, zone=me.settings.operator.zone, refund=refund)
     else:
-        me.show_object(event_shape(found) | {"payload": json.loads(found.event.payload)})
+        me.show_object(listed_event_shape(found, refund) | {"payload": json.loads(found.event.payload)})
 
 
 @app.command(

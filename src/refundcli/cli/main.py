@@ -166,8 +166,8 @@ def _run(given: Sequence[str]) -> int:
         return _tell(_usage(problem), given)
     except Exit as ending:
         return ending.exit_code
-    except (KeyboardInterrupt, Abort, _interrupted()):
-        return _tell_interrupted()
+    except (KeyboardInterrupt, Abort, _interrupted()) as ending:
+        return _tell_interrupted(str(ending) if isinstance(ending, _interrupted()) else "")
     except SystemExit as ending:
         # So Typer ends on a broken pipe, which is no reader of ours: they stop nobody.
         if isinstance(ending.__context__, BrokenPipeError):
@@ -259,8 +259,8 @@ def _wants_json(given: Sequence[str]) -> bool:
     return wanted in (Format.JSON, Format.NDJSON)
 
 
-def _tell_interrupted() -> int:
-    sys.stderr.write("\n Interrupted.\n")
+def _tell_interrupted(words: str = "") -> int:
+    sys.stderr.write(f"\n {words or 'Interrupted.'}\n")
     return ExitCode.INTERRUPTED
 
 

@@ -1,12 +1,12 @@
 """mark-refunded: record refunds made by other means, one or a file of them. No money moves."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.one_or_many import is_for_many
+from refundcli.cli.one_or_many import given, is_for_many
 from refundcli.cli.options import (
     AllowDuplicate,
     Amount,
@@ -36,10 +36,11 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 class UndoAlone(UsageProblem):
     code = "undo-alone"
 
-    def __init__(self) -> None:
+    def __init__(self, given: list[str]) -> None:
         super().__init__(
-            "--undo takes the id of a run or of a record, without an invoice number.",
-            hint="refundcli invoice history NUMBER   shows the ids of its refunds",
+            f"--undo takes the id of a run or of a record, and cannot stand beside {', '.join(given)}.",
+            hint="refundcli mark-refunded --undo RUN|REFUND --memo TEXT [--dry-run]; "
+            "refundcli invoice history NUMBER   shows the ids of its refunds",
         )
 
 
@@ -48,6 +49,13 @@ class MemoNeeded(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__("--undo needs --memo: the reason for it.", hint='Add --memo "wrong file, see ticket 4711"')
+
+
+class InvalidDate(UsageProblem):
+    code = "invalid-date"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text[:40]!a} is not a date.", hint="Write it as year-month-day: --refunded-on 2026-10-31")
 
 
 @app.command(
@@ -71,9 +79,8 @@ def mark_refunded(
         ),
     ] = "",
     refunded_on: Annotated[
-        datetime | None,
-        typer.Option("--refunded-on", formats=["%Y-%m-%d"], metavar="DATE", help="The day it was returned."),
-    ] = None,
+        str, typer.Option("--refunded-on", metavar="DATE", help="The day it was returned, as 2026-10-31.")
+    ] = "",
     memo: Memo = "",
     payment: PaymentReference = "",
     request_key: RequestKey = None,
@@ -96,10 +103,18 @@ def mark_refunded(
     atomic: Annotated[bool, typer.Option("--atomic", help="With a file: all rows or none, up to 10,000.")] = False,
     max_errors: MaxErrors = None,
     undo: Annotated[
-        str, typer.Option("--undo", metavar="RUN|REFUND", help="Undo records made in error; needs --memo.")
+        str,
+        typer.Option(
+            "--undo",
+            metavar="RUN|REFUND",
+            help="Undo the records of a run, or one record; needs --memo.",
+        ),
     ] = "",
     confirm: Annotated[
-        str, typer.Option("--confirm", metavar="ROWS", help="With a file: how many rows will be recorded.")
+        str,
+        typer.Option(
+            "--confirm", metavar="ROWS", help="With a file or --undo: how many rows will be recorded, or undone."
+        ),
     ] = "",
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -110,33 +125,27 @@ def mark_refunded(
     Columns of a file: invoice, amount, reason, method, reference, refunded_on, memo, payment, key.
     """
     me: App = ctx.obj
+    files = {"--from": from_, "--apply": apply, "--resume": resume}
+    only_for_one = {
+        "--full": full,
+        "--amount": amount,
+        "--method": method,
+        "--reference": reference,
+        "--refunded-on": refunded_on,
+        "--payment": payment,
+        "--request-key": request_key,
+        "--dispute-decision": dispute_decision,
+        "--after-failed": after_failed,
+        "--evidence": evidence,
+    }
+    only_for_many = {"--plan": plan, "--atomic": atomic, "--max-errors": max_errors}
     if undo:
-        _undo(me, number, undo, memo=memo, yes=yes, confirm=confirm)
+        others = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
+        _undo(me, undo, given(files | only_for_one | only_for_many | others), memo, yes, confirm, dry_run=dry_run)
         return
-    if is_for_many(
-        "mark-refunded",
-        number,
-        {"--from": from_, "--apply": apply, "--resume": resume},
-        only_for_one={
-            "--full": full,
-            "--amount": amount,
-            "--method": method,
-            "--reference": reference,
-            "--refunded-on": refunded_on,
-            "--memo": memo,
-            "--payment": payment,
-            "--request-key": request_key,
-            "--dispute-decision": dispute_decision,
-            "--after-failed": after_failed,
-            "--evidence": evidence,
-        },
-        only_for_many={
-            "--plan": plan,
-            "--atomic": atomic,
-            "--max-errors": max_errors,
-            "--confirm": confirm,
-        },
-    ):
+    only_for_one |= {"--memo": memo}
+    only_for_many |= {"--confirm": confirm}
+    if is_for_many("mark-refunded", number, files, only_for_one=only_for_one, only_for_many=only_for_many):
         from refundcli.cli.bulk import BulkOptions
         from refundcli.cli.bulk_records import record_file
         from refundcli.domain.bulk_run import RunKind
@@ -155,7 +164,7 @@ def mark_refunded(
     refunding.full_or_amount(full, amount)
     wanted_reason = parse_reason(reason)
     refunding.require_an_answer(me, yes=yes, confirm="", dry_run=dry_run, how="Add --yes.")
-    day = refunded_on.date() if refunded_on else None
+    day = _day(refunded_on) if refunded_on else None
     request = MarkRequest(
         number=number,
         amount=me.services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
@@ -173,11 +182,20 @@ def mark_refunded(
     mark_one(me, request, dry_run=dry_run, yes=yes)
 
 
-def _undo(me: "App", number: str, what: str, *, memo: str, yes: bool, confirm: str) -> None:
+def _day(text: str) -> date:
+    """Raises InvalidDate."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
+    except ValueError:
+        raise InvalidDate(text) from None
+
+
+def _undo(me: "App", what: str, others: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool) -> None:
+    """`others` are the options that were given and do not go with --undo."""
     from refundcli.cli.bulk_records import undo_records
 
-    if number:
-        raise UndoAlone
+    if others:
+        raise UndoAlone(others)
     if not memo.strip():
         raise MemoNeeded
-    undo_records(me, what, memo=memo, yes=yes, confirm=confirm)
+    undo_records(me, what, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)

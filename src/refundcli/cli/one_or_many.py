@@ -23,7 +23,8 @@ class OnlyForOne(UsageProblem):
     def __init__(self, command: str, options: list[str]) -> None:
         super().__init__(
             f"{', '.join(options)} cannot stand beside a file.",
-            hint=f"In a file it is a column: refundcli {command} --help   names them.",
+            hint=f"What a file can say has a column: refundcli {command} --help   names them. "
+            "The rest is for one invoice at a time.",
         )
 
 
@@ -45,15 +46,15 @@ def is_for_many(
     only_for_many: Mapping[str, object],
 ) -> bool:
     """Raises OneOrMany, OnlyForOne, OnlyForMany where the words do not go together."""
-    many = bool(_given(files))
+    many = bool(given(files))
     if bool(number) == many:
         raise OneOrMany(command)
-    if many and (wrong := _given(only_for_one)):
+    if many and (wrong := given(only_for_one)):
         raise OnlyForOne(command, wrong)
-    if not many and (wrong := _given(only_for_many)):
+    if not many and (wrong := given(only_for_many)):
         raise OnlyForMany(command, wrong)
     return many
 
 
-def _given(options: Mapping[str, object]) -> list[str]:
+def given(options: Mapping[str, object]) -> list[str]:
     return [option for option, value in options.items() if value not in _UNSET]

@@ -5,6 +5,7 @@ import sys
 from refundcli.cli.context import App
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.output.sanitize import safe
+from refundcli.services.interrupts import Interrupted
 
 
 class ConfirmationRequired(UsageProblem):
@@ -21,8 +22,8 @@ class NotConfirmed(Refused):
 
     code = "not-confirmed"
 
-    def __init__(self, wanted: str) -> None:
-        super().__init__(f"That is not {wanted}. Nothing was done.", hint="Run the command again to be asked again.")
+    def __init__(self, message: str, *, hint: str = "Run the command again to be asked again.") -> None:
+        super().__init__(message, hint=hint)
 
 
 def require_a_way_to_ask(app: App, *, answered: bool, how: str) -> None:
@@ -31,36 +32,52 @@ def require_a_way_to_ask(app: App, *, answered: bool, how: str) -> None:
         raise ConfirmationRequired(how)
 
 
-def typed(app: App, wanted: str) -> None:
+# In all of these, `nothing` says what the command has certainly not done yet: sent, recorded. Empty where it may have.
+
+
+def typed(app: App, wanted: str, *, nothing: str = "") -> None:
     """Ask the person to type the amount (or the count). Anything else does nothing."""
-    if _normal(_ask(f" Type {safe(wanted)} to go on: ")) != _normal(wanted):
-        raise NotConfirmed(wanted)
+    answer = _ask(f" Type {safe(wanted)} to go on: ", nothing).strip()
+    if _normal(answer) == _normal(wanted):
+        return
+    if not answer or answer.lower() in ("n", "no"):
+        raise NotConfirmed(_ending("Cancelled.", nothing))
+    raise NotConfirmed(_ending(f"{answer[:40]!a} is not {wanted}.", nothing))
 
 
-def agreed(app: App, question: str) -> None:
+def agreed(app: App, question: str, *, nothing: str = "") -> None:
     """Ask for a plain yes."""
-    if _ask(f" {safe(question)} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise NotConfirmed("a yes")
+    if _ask(f" {safe(question)} [y/N] ", nothing).strip().lower() not in ("y", "yes"):
+        raise NotConfirmed(_ending("Cancelled.", nothing))
 
 
-def asked_for(question: str) -> str:
+def asked_for(question: str, *, nothing: str = "") -> str:
     """A word that was not given; empty when nothing was typed."""
-    return _ask(f" {safe(question)} ").strip()
+    return _ask(f" {safe(question)} ", nothing).strip()
 
 
 def check_confirm(answer: str, wanted: str) -> None:
     """An answer given beforehand with --confirm must be exactly what would have been asked for."""
     if _normal(answer) != _normal(wanted):
-        raise NotConfirmed(wanted)
+        message = f"--confirm {answer[:40]!a} does not fit: it is {wanted}. Nothing was done."
+        raise NotConfirmed(message, hint=f'If that is what you want, run it again with --confirm "{wanted}".')
 
 
-def _ask(question: str) -> str:
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    line = sys.stdin.readline()
+def _ask(question: str, nothing: str) -> str:
+    """The line that was typed; empty at Ctrl-D. Raises Interrupted at Ctrl-C."""
+    try:
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+    except KeyboardInterrupt:
+        raise Interrupted(_ending("Interrupted.", nothing)) from None
     if not line:
         sys.stderr.write("\n")
     return line
+
+
+def _ending(what: str, nothing: str) -> str:
+    return f"{what} Nothing was {nothing}." if nothing else what
 
 
 def _normal(text: str) -> str:

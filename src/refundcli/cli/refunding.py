@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import date
 
 import typer
 
@@ -61,17 +62,22 @@ def require_an_answer(app: App, *, yes: bool, confirm: str, dry_run: bool, how: 
 
 
 def look(app: App, request: RefundRequest, *, may_ask: bool) -> tuple[RefundRequest, Preview]:
-    """Ask every rule. What looks like a second press of the key is asked about, where someone can be asked."""
+    """Ask every rule. What may be an accidental repeat is asked about, where someone can be asked."""
     books, now = app.services.books, app.services.clock.now()
     try:
         return request, books.read(lambda tx: preview(tx, request, now=now))
     except PossibleDuplicate as doubt:
-        if not (may_ask and app.may_ask):
-            raise
-        app.err.say(("! ", "yellow"), doubt.message)
-        agreed(app, "Is another one meant?")
+        ask_about_repeat(app, doubt, may_ask=may_ask, question="Refund it again?", nothing="sent")
         meant = replace(request, allow_duplicate=True)
         return meant, books.read(lambda tx: preview(tx, meant, now=now))
+
+
+def ask_about_repeat(app: App, doubt: PossibleDuplicate, *, may_ask: bool, question: str, nothing: str) -> None:
+    """Raises the doubt where nobody can be asked, and NotConfirmed."""
+    if not (may_ask and app.may_ask):
+        raise doubt
+    app.err.say(("! ", "yellow"), doubt.message)
+    agreed(app, question, nothing=nothing)
 
 
 def settle_left_behind(app: App, seen: Preview) -> None:
@@ -132,7 +138,7 @@ def confirm_refund(app: App, request: RefundRequest, seen: Preview, *, live: boo
         app.err.say(f"Reason: {request.reason.label}. This cannot be undone.")
         for warning in _warnings(seen):
             app.err.say(("! ", "yellow"), warning)
-        typed(app, wanted)
+        typed(app, wanted, nothing="sent")
 
 
 def _warnings(seen: Preview) -> Iterator[str]:
@@ -153,6 +159,7 @@ def show_dry_run(
     reason: RefundReason,
     request_key: str,
     record: bool,
+    refunded_on: date | None = None,
     truths: Sequence[PaymentTruth] = (),
 ) -> None:
     """What would be done, in the shape of a real answer; `truths` is what the providers told when they were asked."""
@@ -163,11 +170,14 @@ def show_dry_run(
         nothing = "written" if record else "sent or written"
         app.out.say(f"Dry run: every rule was asked, nothing was {nothing}.")
         for amount, payment in parts:
-            app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}", indent=3)
+            day = f", returned {refunded_on}" if refunded_on else ""
+            app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}{day}", indent=3)
         for truth in truths:
             app.out.say(f"Asked {truth.provider.label}: {truth_words(truth)}. The books agree.", indent=3)
         return
     answer = shapes.dry_run_answer(parts, invoice, reason=reason, request_key=request_key, record=record)
+    if record:
+        answer["refunds"] = [each | {"refunded_on": refunded_on} for each in answer["refunds"]]
     app.show_object(answer | {"preflight": [shapes.payment_truth(truth) for truth in truths]})
 
 

@@ -82,7 +82,7 @@ def _resolve_refund(me: "App", wanted: "Resolution", *, yes: bool) -> None:
         made = wanted.provider_reference
         said = f"was made as {made}" if made else "was never made: its amount is free again"
         me.err.say(f"{found.id}, {found.amount} of {found.invoice_number}, {said}.")
-        agreed(me, "Write it down so? It cannot be undone.")
+        agreed(me, "Write it down so? It cannot be undone.", nothing="recorded")
     ended = service.resolve(wanted, books=services.books, clock=services.clock, policy=services.policy)
     # What was written is what was asked for, so a refund that failed is no failure of this command.
     show_answer(me, [ended], ended.invoice_number, replayed=False, expected=True)
@@ -107,7 +107,7 @@ def _resolve_closing(me: "App", wanted: "Resolution", *, yes: bool) -> None:
         if not yes:
             said = "is" if wanted.provider_reference else "was never"
             me.err.say(f"{found.id}: {found.invoice_number} {said} {found.past_tense} at {found.provider.label}.")
-            agreed(me, "Write it down so? It cannot be undone.")
+            agreed(me, "Write it down so? It cannot be undone.", nothing="recorded")
         told = service.resolve_closing(wanted, books=books, clock=clock)
     invoice = books.read(lambda tx: invoice_named(tx, told.invoice_number))
     # What was written is what was asked for, or what the provider told.

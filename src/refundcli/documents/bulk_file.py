@@ -66,6 +66,7 @@ class BulkFile:
     def _refunded_on(self, cells: Cells) -> date | None:
         day = cells.day("refunded_on")
         if day and day > self._today:
-            what = "This day has not come yet: a refund is recorded after it was made."
-            cells.refuse("refunded_on", "refunded-in-future", what, "Write the day on which the money was returned.")
+            what = f"The money cannot have been returned on {day}: today is {self._today}."
+            hint = "Give the day on which the money was returned, or leave the cell empty."
+            cells.refuse("refunded_on", "refunded-in-future", what, hint)
         return day

@@ -34,7 +34,7 @@ class JsonLinesFile:
                     continue
                 yield _record(line, piece.strip())
             if not found:
-                raise EmptyFile(self._source.name)
+                raise EmptyFile(self._source.name, expected="It takes JSON objects, one a line.")
 
 
 def parsed(text: str) -> Record:

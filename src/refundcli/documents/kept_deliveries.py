@@ -13,6 +13,7 @@ from refundcli.services.ingest_deliveries import KeptDelivery
 
 # A body of a megabyte, written with an escape for every other letter.
 LONGEST_DELIVERY = 8 * 1024 * 1024
+_EXPECTED = 'It takes saved deliveries as JSON, one a line: {"headers": {…}, "body": "…"}'
 
 
 class DeliveryFile:
@@ -28,7 +29,7 @@ class DeliveryFile:
             found = True
             yield delivery
         if not found:
-            raise EmptyFile(self._source.name)
+            raise EmptyFile(self._source.name, expected=_EXPECTED)
 
     def _is_one_document(self) -> bool:
         """A list, or an object over several lines: its first line is no delivery."""

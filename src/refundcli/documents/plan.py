@@ -76,6 +76,7 @@ class PlanFile:
         if self.header["kind"] != kind:
             raise PlanForOther(source.name, str(self.header["kind"]))
         self.columns = tuple(self.header["columns"])
+        self.allow_duplicate = bool(self.header.get("allow_duplicate"))
 
     def rows(self) -> Iterator[BulkRow]:
         with self._source.text() as text:
@@ -142,7 +143,6 @@ def _shape(checked: CheckedRow) -> dict[str, object]:
         # Rows that have no key of their own keep the one that was made for them.
         "key": checked.key,
         "own_key": bool(row.key),
-        "earlier_keys": checked.earlier,
         "cells": row.cells,
     }
     return {name: value for name, value in told.items() if value not in ("", None, ())}
@@ -162,5 +162,5 @@ def _row_of(told: Mapping[str, Any]) -> BulkRow:
         payment=told.get("payment", ""),
         key=told["key"] if told["own_key"] else "",
         cells=tuple(told["cells"]),
-        planned=Planned(told["key"], told["takes_minor"], told["remaining_minor"], tuple(told.get("earlier_keys", ()))),
+        planned=Planned(told["key"], told["takes_minor"], told["remaining_minor"]),
     )

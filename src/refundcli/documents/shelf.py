@@ -13,6 +13,7 @@ _SCHEMA = """
     CREATE TABLE chunk (n INTEGER PRIMARY KEY, rows BLOB);
     CREATE TABLE seen (text BLOB PRIMARY KEY, times INTEGER) WITHOUT ROWID;
     CREATE TABLE key (key BLOB PRIMARY KEY, line INTEGER, content BLOB) WITHOUT ROWID;
+    CREATE TABLE said (facts BLOB PRIMARY KEY, line INTEGER) WITHOUT ROWID;
     CREATE TABLE payment (id INTEGER PRIMARY KEY, taken INTEGER, charged_back INTEGER);
 """
 _CACHE_KIB = 16_384
@@ -66,6 +67,14 @@ class DiskShelf:
             first, wanted = self._line.execute("SELECT line, content FROM key WHERE key = ?", new[:1]).fetchone()
             found[key] = (int(first), content if wanted == new[2] else "")
         return found
+
+    def line_of(self, facts: str) -> int:
+        found = self._line.execute("SELECT line FROM said WHERE facts = ?", (_short(facts),)).fetchone()
+        return found[0] if found else 0
+
+    def add_lines(self, lines: Mapping[str, int]) -> None:
+        values = ((_short(facts), line) for facts, line in lines.items())
+        self._line.executemany("INSERT OR IGNORE INTO said VALUES (?,?)", values)
 
     def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:
         marks = ",".join("?" * len(payments))

@@ -45,8 +45,8 @@ class FileNotThere(FileProblem):
 class EmptyFile(FileProblem):
     code = "empty-file"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name, "the file is empty", hint="The first line of a CSV file names the columns.")
+    def __init__(self, name: str, *, expected: str = "The first line of a CSV file names the columns.") -> None:
+        super().__init__(name, "the file is empty", hint=expected)
 
 
 class NotUtf8(FileProblem):

@@ -64,6 +64,13 @@ class OutOfBand:
     after_failed: str = ""
     evidence: str = ""
 
+    @property
+    def words(self) -> str:
+        """`bank transfer SEPA 1, returned 2026-10-02`; empty where nothing was said."""
+        way = " ".join(filter(None, (self.method, self.reference)))
+        day = f"returned {self.refunded_on}" if self.refunded_on else ""
+        return ", ".join(filter(None, (way, day)))
+
 
 @dataclass(frozen=True, slots=True)
 class Refund:
@@ -122,6 +129,18 @@ class Refund:
     def is_unadopted(self) -> bool:
         """Is it an external refund that was not reversed and has no reason yet (R4, R7)?"""
         return self.is_external and self.reason is None and self.state.is_given
+
+    @property
+    def is_made_at_provider(self) -> bool:
+        """Is it the record of a provider's own refund, which stands as far as was reported (R12)?"""
+        failed = self.failed_at and not (self.succeeded_at and self.succeeded_at > self.failed_at)
+        return self.kind is RefundKind.RECORD and bool(self.provider_reference) and not failed
+
+    @property
+    def has_failed_at_provider(self) -> bool:
+        """Is it a record that still counts, of a provider's refund that has failed?"""
+        is_matched = self.state is RefundState.RECORDED and bool(self.provider_reference)
+        return is_matched and not self.is_made_at_provider
 
     @property
     def needs_acknowledgement(self) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from refundcli.domain.dispute import review_command
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
-from refundcli.domain.statuses import InvoiceStatus
+from refundcli.domain.statuses import InvoiceStatus, RefundKind
 
 if TYPE_CHECKING:
     from refundcli.domain.closing import Closing
@@ -262,18 +262,19 @@ class OverRefund(RuleRefusal):
 
 
 class PossibleDuplicate(RuleRefusal):
-    """The same amount of the same payment was requested minutes ago, so this may be an accidental repeat (R5)."""
+    """The same amount of the same payment was requested or recorded minutes ago: an accidental repeat (R5)?"""
 
     code = "possible-duplicate"
     rule = "R5"
 
-    def __init__(self, invoice: "Invoice", earlier: "Refund") -> None:
+    def __init__(self, invoice: "Invoice", earlier: "Refund", *, again: str = "refund") -> None:
+        done = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
         super().__init__(
             invoice,
-            f"{earlier.amount} of the same payment of {invoice.number} was already requested at "
+            f"{earlier.amount} of the same payment of {invoice.number} was already {done} at "
             f"{earlier.created_at:%H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state}).",
-            why="the same amount was requested minutes ago",
-            hint="To refund it again, add --allow-duplicate or another --request-key.",
+            why=f"the same amount was {done} minutes ago",
+            hint=f"To {again} it again, add --allow-duplicate or another --request-key.",
         )
         self.context["refund"] = earlier.id
 

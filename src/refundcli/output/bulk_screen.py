@@ -50,8 +50,12 @@ def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -
 
 
 def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
+    if not report.wanted:
+        before = f": {_rows(report.done_before)} recorded before" if report.done_before else ""
+        screen.say(f"Nothing was recorded{before}.")
+        return
     sums = ", ".join(str(total) for _, total in sorted(_by_currency(report).items()))
-    done = f"; {report.done_before} were recorded before" if report.done_before else ""
+    done = f"; {report.done_before:,} were recorded before" if report.done_before else ""
     by = f"   {run}" if run else ""
     screen.say(("✓ ", GOOD), f"Recorded {_rows(report.wanted)}", f": {sums}" if sums else "", done, f".{by}")
 
@@ -180,24 +184,25 @@ def unfinished_run_shape(of: UnfinishedRun) -> dict[str, Any]:
     }
 
 
-def show_undo(what: str, told: Undone, screen: Screen, *, done: bool) -> None:
-    sums = ", ".join(str(total) for _, total in sorted(told.sums.items()))
-    records = f"{told.records:,} {'record' if told.records == 1 else 'records'}"
+def show_undo(what: str, undone: Undone, screen: Screen, *, done: bool) -> None:
+    sums = ", ".join(str(total) for _, total in sorted(undone.sums.items()))
+    # One record is named by its own id.
+    records = f"{undone.records:,} {'record' if undone.records == 1 else 'records'} of {what}"
+    records = records if what.startswith("run_") else f"the record {what} of {undone.invoice}"
+    notes = "Its credit note" if undone.records == 1 else "Their credit notes"
     if done:
-        screen.say(("✓ ", GOOD), f"Took back {records} of {what}: {sums}. Their credit notes are void.")
+        screen.say(("✓ ", GOOD), f"Undid {records}: {sums}. {notes} {'is' if undone.records == 1 else 'are'} void.")
     else:
-        screen.say(f"Take back {records} of {what}: {sums}. Their credit notes become void; no money moves.")
-    if told.kept and not done:
-        screen.say(("! ", DOUBT), f"{told.kept} more were matched with refunds at the provider, and stay.")
+        become = "becomes" if undone.records == 1 else "become"
+        screen.say(f"Undo {records}: {sums}. {notes} {become} void; no money moves.")
+    if undone.kept:
+        screen.say(("! ", DOUBT), f"{undone.kept:,} more are refunds that the provider has made, and stay.")
 
 
-def undo_shape(what: str, told: Undone) -> dict[str, Any]:
-    return {
-        "undone": what,
-        "records": told.records,
-        "totals": [{"rows": told.rows_of[code], "amount": money(total)} for code, total in sorted(told.sums.items())],
-        "kept": told.kept,
-    }
+def undo_shape(what: str, undone: Undone, *, dry_run: bool) -> dict[str, Any]:
+    """The answer of an undo, or of what it would be."""
+    totals = [{"rows": undone.rows_of[code], "amount": money(total)} for code, total in sorted(undone.sums.items())]
+    return {"dry_run": dry_run, "undone": what, "records": undone.records, "totals": totals, "kept": undone.kept}
 
 
 def _refusals(codes: Counter[str], first: Sequence[BadRow], path: str | None) -> dict[str, Any]:

@@ -60,6 +60,5 @@ def show_note(note: CreditNote, refund: Refund, screen: Screen, *, zone: ZoneInf
 def _way(refund: Refund) -> str:
     if refund.provider:
         return f", {refund.provider.label} {refund.provider_reference}".rstrip()
-    told = refund.out_of_band
-    words = " ".join(filter(None, (told.method, told.reference))) if told else ""
+    words = refund.out_of_band.words if refund.out_of_band else ""
     return f", {words}" if words else ""

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from refundcli.domain.refund import Refund
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
 from refundcli.services.deliveries import told_by_reason
 from refundcli.services.events import Applied
 from refundcli.services.ingest_deliveries import Ingested
 from refundcli.services.provider_news import EventState, StoredEvent
 
-EVENT_COLUMNS = ("id", "received_at", "provider", "kind", "about", "state", "note")
+EVENT_COLUMNS = ("id", "received_at", "provider", "kind", "about", "state", "note", "refund")
 _STYLES = {
     EventState.UNREVIEWED: BAD,
     EventState.WAITING: DOUBT,
@@ -20,9 +21,15 @@ _STYLES = {
 }
 
 
-def event_row(stored: StoredEvent) -> tuple[object, ...]:
+def event_row(stored: StoredEvent, refund: Refund | None) -> tuple[object, ...]:
+    """`refund` is the one that the event is about, as these books have it."""
     event = stored.event
-    return (stored.id, stored.received_at, event.provider, event.kind, event.about, stored.state, stored.note)
+    of = refund.id if refund else ""
+    return (stored.id, stored.received_at, event.provider, event.kind, event.about, stored.state, stored.note, of)
+
+
+def listed_event_shape(stored: StoredEvent, refund: Refund | None) -> dict[str, Any]:
+    return event_shape(stored) | {"refund": refund.id if refund else None}
 
 
 def event_shape(stored: StoredEvent) -> dict[str, Any]:
@@ -44,7 +51,7 @@ def event_shape(stored: StoredEvent) -> dict[str, Any]:
     }
 
 
-def show_events(found: Sequence[StoredEvent], screen: Screen, *, zone: ZoneInfo) -> None:
+def show_events(found: Sequence[tuple[StoredEvent, Refund | None]], screen: Screen, *, zone: ZoneInfo) -> None:
     rows = [
         (
             (
@@ -54,18 +61,25 @@ def show_events(found: Sequence[StoredEvent], screen: Screen, *, zone: ZoneInfo)
                 (each.event.kind, ""),
                 (each.state, _STYLES.get(each.state, QUIET)),
             ),
-            f"{each.event.about}  {each.note}".strip(),
+            "  ".join(filter(None, (each.event.about, _refund_words(refund, each.note), each.note))),
         )
-        for each in found
+        for each, refund in found
     ]
     screen.entries(rows, right=(0,))
 
 
-def show_event(stored: StoredEvent, screen: Screen, *, zone: ZoneInfo) -> None:
+def _refund_words(refund: Refund | None, note: str) -> str:
+    """`rf_01J… of INV-1`; empty where the note names it."""
+    return f"{refund.id} of {refund.invoice_number}" if refund and refund.id not in note else ""
+
+
+def show_event(stored: StoredEvent, screen: Screen, *, zone: ZoneInfo, refund: Refund | None = None) -> None:
     event = stored.event
     screen.say((event.kind, STRONG), f"   {event.provider.label}   ", (stored.state, _STYLES.get(stored.state, QUIET)))
     screen.say(f"about {event.about}, key {event.key}")
     screen.say(f"happened {local_time(event.occurred_at, zone)}, received {local_time(stored.received_at, zone)}")
+    if refund:
+        screen.say(f"refund {refund.id} of {refund.invoice_number}: {refund.amount}, {refund.state}")
     if stored.note:
         screen.say(stored.note)
     screen.blank()

@@ -1,6 +1,7 @@
 """An invoice on a terminal: what it is, how much is left, what happened, what may be done."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -249,11 +250,13 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
 
     `names_records`: show the ids of records, because an external refund may be the same as one of them.
     """
-    way = refund.provider_reference or _recorded_way(refund)
+    way = "   ".join(filter(None, (refund.provider_reference, _recorded_way(refund))))
     if refund.failure:
         way = f"{way or refund.id}   {refund.failure}"
     if refund.reversed_amount:
         way = f"{way}   {refund.reversed_amount} of it was returned"
+    if refund.has_failed_at_provider:
+        return f"{way}   next: refundcli mark-refunded --undo {refund.id} --memo TEXT"
     if refund.needs_acknowledgement:
         return f"{way}   next: refundcli acknowledge {refund.id}"
     if refund.is_external and refund.undecided and refund.state.is_given:
@@ -266,8 +269,11 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
 
 
 def _recorded_way(refund: Refund) -> str:
+    """How it was returned, and when; a reference that is the provider's own is not shown twice."""
     told = refund.out_of_band
-    return " ".join(filter(None, (told.method, told.reference))) if told else ""
+    if told and refund.provider_reference == told.reference:
+        told = replace(told, reference="")
+    return told.words if told else ""
 
 
 def note_words(refund: Refund) -> str:

@@ -20,11 +20,13 @@ REFUND_COLUMNS = (
     "credit_note",
     "invoice",
     "reason",
+    "refunded_on",
 )
 
 
 def refund_row(refund: Refund) -> tuple[str, ...]:
     note = refund.credit_note.number if refund.credit_note else None
+    refunded_on = refund.out_of_band.refunded_on if refund.out_of_band else None
     return (
         refund.id,
         refund.state,
@@ -35,6 +37,7 @@ def refund_row(refund: Refund) -> tuple[str, ...]:
         note or "",
         refund.invoice_number,
         refund.reason or "",
+        str(refunded_on or ""),
     )
 
 
@@ -101,7 +104,8 @@ def truth_words(truth: PaymentTruth) -> str:
 
 def _one(refund: Refund, screen: Screen) -> None:
     mark, style, what = _verdict(refund)
-    details = [f"   {word}" for word in (refund.provider_reference, _note(refund)) if word]
+    way = refund.out_of_band.words if refund.out_of_band and not refund.provider_reference else ""
+    details = [f"   {word}" for word in (refund.provider_reference, way, _note(refund)) if word]
     screen.say((f"{mark} ", style), f"{what} ", (str(refund.amount), STRONG), *details)
     if refund.failure and refund.state is RefundState.FAILED:
         screen.say(f"{refund.failure}", indent=3)

@@ -98,6 +98,10 @@ class AdyenProvider:
         except Exception as error:  # the SDK does not wrap what the network does
             return network_answer(error, "Adyen")
 
+    def ended_approval(self, request: WireRequest, status: str) -> RefundAnswer | None:
+        """Adyen has no approvals."""
+        return None
+
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
         """Never None, which would be a proof: Adyen tells of refunds only by webhook and in reports."""
         return RefundAnswer(Signal.OTHER, message="Adyen cannot be asked after a refund.")

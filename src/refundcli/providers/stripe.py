@@ -57,6 +57,9 @@ _INVALID = "invalid_request_error"
 _REFUSED = (400, 404)
 # The id that Stripe returns instead of an object that a second person must approve first.
 _APPROVAL = re.compile(r"(?:areq|apreq)_[A-Za-z0-9_]{1,100}")
+_APPROVALS = "/v2/core/approval_requests"
+# How such a request ends without a refund (https://docs.stripe.com/account/approvals, a preview).
+_ENDED_APPROVALS = frozenset({"rejected", "canceled", "expired", "failed"})
 
 
 class StripeProvider:
@@ -121,6 +124,22 @@ class StripeProvider:
             ids = ", ".join(said(told.get("id")) for told in found)
             return RefundAnswer(Signal.MALFORMED, message=f"Stripe has this refund more than once: {ids}")
         return _read(found[0], request.params) if found else None
+
+    def ended_approval(self, request: WireRequest, status: str) -> RefundAnswer | None:
+        """`status` names the approval. One that ended without a refund proves that none was made and none will be."""
+        named = _APPROVAL.search(status)
+        if named is None or not self._is_ours(request):
+            return None
+        try:
+            told = body(self._client.raw_request("get", f"{_APPROVALS}/{named[0]}"))
+        except Exception:  # it says nothing of the refund, which waits on
+            return None
+        fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+        ended = text_in(fields.get("status"))
+        if fields.get("id") != named[0] or ended not in _ENDED_APPROVALS:
+            return None
+        message = f"its approval request {named[0]} is {ended} at Stripe"
+        return RefundAnswer(Signal.ACCEPTED, RefundState.FAILED, status=f"approval {ended}", message=message)
 
     def _refunds_of(self, request: WireRequest) -> Iterator[Mapping[str, Any]]:
         """Every page, each one checked: half a list would pass for a proof that there is no refund."""

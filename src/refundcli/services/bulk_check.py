@@ -1,17 +1,18 @@
 """A bulk file against the books: every rule of every row is asked before anything is done, and again as it is done.
 
 A row's key is its own, or made from what it says and which of the equal rows of its file it is: the same file
-again does nothing twice, and editing one row changes no other's key (I4).
+again does nothing twice, and editing one row changes no other's key (I4). Of equal rows only the first is done, unless
+the others have keys of their own or a repeat is allowed (R5); one that was done before that rule stays done.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import partial
 from typing import Protocol, TypeAlias
 
 from refundcli.domain.bulk_run import ItemState, RunItem, RunKind
+from refundcli.domain.duplicates import Candidate, facts_of_refund
 from refundcli.domain.errors import RefundcliError, Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
@@ -26,7 +27,7 @@ from refundcli.services.keys import existing_among, row_key
 from refundcli.services.mark_refunded import is_charged_back
 from refundcli.services.ports import Books, Clock, Reading
 from refundcli.services.row_outcomes import settled
-from refundcli.services.shares import Share, total_of
+from refundcli.services.shares import Share, candidate_of, total_of
 from refundcli.services.verdicts import RefundDeclined
 
 Rows: TypeAlias = Callable[[], Iterable[BulkRow | BadRow]]
@@ -35,8 +36,6 @@ Taken: TypeAlias = dict[int, tuple[int, int]]
 
 CHUNK = 1000
 _SHOWN = 50
-# A refund of the same amount of the same payment that is younger is taken for a second press of the key.
-_JUST_NOW = timedelta(minutes=10)
 
 
 class Advance(Protocol):
@@ -47,14 +46,20 @@ class DoneBefore(Exception):
     """The row's wish was done by an earlier run, or by an earlier row of this file with the same key."""
 
 
-class TakenBack(Refused):
-    """What this very row asked for was done, and then taken back or returned: doing it again needs a word."""
+class NeedsOwnKey(Refused):
+    """The row may be meant: it is done once it has a key of its own, and handed back without one."""
+
+
+class TakenBack(NeedsOwnKey):
+    """What this very row asked for was done, and then undone or returned: doing it again needs a word."""
 
     code = "taken-back"
 
     def __init__(self, refund: Refund) -> None:
+        is_record = refund.kind is RefundKind.RECORD
+        done, then = ("recorded", "undone") if is_record else ("refunded", "returned")
         super().__init__(
-            f"{refund.invoice_number}: this row was done before as {refund.id}, which was reversed since.",
+            f"{refund.invoice_number}: this row was already {done} as {refund.id}, {then} since.",
             hint="If it is to be done again, give the row a key of its own.",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
@@ -66,22 +71,39 @@ class DuplicateKey(Refused):
     def __init__(self, key: str, line: int) -> None:
         super().__init__(
             f"Line {line} has the key {key!a} and asks for something else.",
-            hint="Give each wish its own key, or leave the key empty.",
+            hint="Give each row its own key, or leave the key empty.",
         )
 
 
-class DoneByAnEarlierRun(Refused):
-    """Equal in invoice, amount, reason and reference to a row of an earlier file: told twice, or meant twice?"""
+_IF_MEANT = "If a second one is meant, give the row a key of its own, or add --allow-duplicate."
+
+
+class DoneByAnEarlierRequest(NeedsOwnKey):
+    """Equal to a row of an earlier file, or to a refund made minutes ago: told twice, or meant twice?"""
 
     code = "possible-duplicate"
 
     def __init__(self, earlier: Refund) -> None:
-        by = f"run {earlier.run_id}" if earlier.run_id else earlier.operator
+        by = earlier.run_id or earlier.operator
+        done = "recorded" if earlier.kind is RefundKind.RECORD else "refunded"
         super().__init__(
-            f"{earlier.amount} of {earlier.invoice_number} for the same reason and reference was done "
-            f"on {earlier.created_at:%Y-%m-%d} by {by} ({earlier.id}, {earlier.state}).",
-            hint="If a second one is meant, give the row a key of its own, or add --allow-duplicate.",
+            f"{earlier.amount} of the same payment of {earlier.invoice_number} was already {done} on "
+            f"{earlier.created_at:%Y-%m-%d at %H:%M} UTC by {by} ({earlier.id}, {earlier.state}).",
+            hint=_IF_MEANT,
             context={"refund": earlier.id, "invoice": earlier.invoice_number},
+        )
+
+
+class EqualRow(NeedsOwnKey):
+    """Equal in payment, amount, reason and reference to a row before it in the same file: pasted twice?"""
+
+    code = "possible-duplicate"
+
+    def __init__(self, number: str, amount: Money, line: int) -> None:
+        super().__init__(
+            f"Line {line} says the same already: {amount} of {number}, with the same payment, reason and reference.",
+            hint=_IF_MEANT,
+            context={"invoice": number, "line": line},
         )
 
 
@@ -106,8 +128,11 @@ class Wishes(Protocol):
         """What is wished, in one canonical text."""
         ...
 
-    def shares(self, row: BulkRow, key: str, invoice: Invoice) -> list[Share]:
-        """Which payments give how much. Raises the refusal that comes first."""
+    def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
+        """Which payments give how much. Raises the refusal that comes first.
+
+        `allow_duplicate`: also what may be a known external refund (R12).
+        """
         ...
 
 
@@ -179,11 +204,16 @@ class RowRules:
     allow_duplicate: bool = False
 
     def shares_of(
-        self, row: BulkRow, key: str, invoice: Invoice | None, made: Sequence[Refund], earlier_keys: Sequence[str] = ()
+        self,
+        row: BulkRow,
+        key: str,
+        invoice: Invoice | None,
+        made: Sequence[Refund],
+        file_rows: "FileRows",
     ) -> list[Share]:
         """What the row takes now. Raises the refusal that comes first, or DoneBefore.
 
-        `made` are the refunds under its key, `earlier_keys` those of equal rows before it.
+        `made` are the refunds under its key.
         """
         if invoice is None:
             raise InvoiceNotFound(row.invoice, "")
@@ -200,30 +230,60 @@ class RowRules:
             return [Share(_payment_of(invoice, refund), refund.amount) for refund in existing]
         if row.planned and row.planned.left != invoice.refundable.minor:
             raise ChangedSincePlan(invoice, row.planned)
-        shares = self.wishes.shares(row, key, invoice)
+        shares = self.wishes.shares(row, key, invoice, allow_duplicate=self.allow_duplicate)
         if row.planned and row.planned.takes != total_of(shares).minor:
             raise ChangedSincePlan(invoice, row.planned)
         if not (row.key or self.allow_duplicate):
-            self._refuse_duplicate(row, invoice, shares, earlier_keys)
+            self._refuse_duplicate(row, invoice, shares, file_rows)
         return shares
 
-    def _refuse_duplicate(
-        self, row: BulkRow, invoice: Invoice, shares: Sequence[Share], earlier_keys: Sequence[str]
-    ) -> None:
-        if not invoice.refunds:
+    def _refuse_duplicate(self, row: BulkRow, invoice: Invoice, shares: Sequence[Share], file_rows: "FileRows") -> None:
+        if not (invoice.refunds or file_rows.take_of(shares)):
             return
-        wished = {(share.payment.id, share.amount.minor) for share in shares}
-        now = self.clock.now()
-        for refund in reversed(invoice.refunds):
-            gone = refund.state in (RefundState.FAILED, RefundState.REVERSED)
-            ours = bool(self.run_id) and refund.run_id == self.run_id
-            if gone or ours or refund.request_key in earlier_keys:
-                continue
-            alike = (refund.payment_id, refund.amount.minor) in wished
-            just_now = refund.kind is RefundKind.PROVIDER and now - refund.created_at < _JUST_NOW
-            told = refund.reason is row.reason and _reference(refund) == row.reference
-            if alike and (just_now or (refund.run_id and told)):
-                raise DoneByAnEarlierRun(refund)
+        candidate = candidate_of(shares, row.reason, row.reference, is_row=True, run_id=self.run_id)
+        line = file_rows.line_of_equal(candidate, row.line)
+        if line:
+            raise EqualRow(invoice.number, total_of(shares), line)
+        for earlier in candidate.earlier(invoice.refunds, self.clock.now()):
+            if not file_rows.made(earlier):
+                raise DoneByAnEarlierRequest(earlier)
+
+
+@dataclass(slots=True)
+class FileRows:
+    """What the rows of a file say that are done, or may be; outside of memory, for there may be millions.
+
+    `ahead`: what the rows before take. `new` are those of the chunk in hand, which `save` puts beside the others.
+    """
+
+    shelf: Shelf
+    ahead: "Ahead"
+    new: dict[str, int] = field(default_factory=dict)
+
+    def take_of(self, shares: Sequence[Share]) -> bool:
+        """Do rows before take of these payments?"""
+        return any(self.ahead.takes_of(share.payment.id) for share in shares)
+
+    def line_of_equal(self, candidate: Candidate, line: int) -> int:
+        """The line of the first row that is equal to the one on `line`; 0 where that is the first."""
+        return next((found for found in map(self._line_of, candidate.facts) if found not in (0, line)), 0)
+
+    def made(self, refund: Refund) -> bool:
+        """Did one of these rows make the refund? Then it is no duplicate of another row."""
+        return bool(self._line_of(refund.id))
+
+    def add(self, row: BulkRow, shares: Sequence[Share], made: Sequence[Refund]) -> None:
+        """`made`: the refunds under its key. `shares` are empty where it was done before."""
+        facts = candidate_of(shares, row.reason, row.reference).facts or map(facts_of_refund, made)
+        for fact in (*facts, *(refund.id for refund in made)):
+            self.new.setdefault(fact, row.line)
+
+    def save(self) -> None:
+        self.shelf.add_lines(self.new)
+
+    def _line_of(self, fact: str) -> int:
+        # What was seen before is on an earlier line.
+        return self.shelf.line_of(fact) or self.new.get(fact, 0)
 
 
 @dataclass(slots=True)
@@ -254,18 +314,17 @@ class BulkCheck:
         return self.report
 
     def _keyed(self, chunk: Sequence[BulkRow | BadRow]) -> "list[_Keyed]":
-        """Each row with its key, and the keys of equal rows before it."""
+        """Each row with its key. How it is made never changes: a file of last month must find its rows done."""
         fields = [_fields(self.rules.wishes.kind, row) for row in chunk]
         first = [row_key(of, 1) for of in fields]
         made = [at for at, row in enumerate(chunk) if not _own_key(row)]
         times = dict(zip(made, self.shelf.times_seen([first[at] for at in made]), strict=True))
         keyed = []
         for at, row in enumerate(chunk):
+            key = _own_key(row)
             if at in times:
-                keys = (first[at], *(row_key(fields[at], nth) for nth in range(2, times[at] + 1)))
-                keyed.append(_Keyed(row, keys[-1], keys[:-1], first[at]))
-            else:
-                keyed.append(_Keyed(row, _own_key(row), _earlier(row), first[at]))
+                key = first[at] if times[at] == 1 else row_key(fields[at], times[at])
+            keyed.append(_Keyed(row, key, first[at]))
         return keyed
 
     def _check_chunk(self, chunk: "Sequence[_Keyed]", tx: Reading) -> list[BadRow]:
@@ -276,6 +335,7 @@ class BulkCheck:
         self._find_run(tx)
         staged = tx.items_on_lines(self.staged, [each.row.line for each in chunk]) if self.staged else {}
         ahead = Ahead(self.shelf.taken([p.id for invoice, _ in found.values() for p in invoice.payments]))
+        file_rows = FileRows(self.shelf, ahead)
         refused, checked = [], []
         for each in chunk:
             if isinstance(each.row, BadRow):
@@ -295,13 +355,18 @@ class BulkCheck:
                 if item:
                     shares = self._left_of(item, each.row, invoice, made)
                 else:
-                    shares = self.rules.shares_of(each.row, each.key, invoice, made, each.earlier)
+                    shares = self.rules.shares_of(each.row, each.key, invoice, made, file_rows)
             except DoneBefore:
+                file_rows.add(each.row, (), made)
                 self.report.done(by_run=item is not None)
             except RefundcliError as refusal:
+                if isinstance(refusal, TakenBack | RefundDeclined):
+                    # An equal row after this one does not do again what was undone or declined.
+                    file_rows.add(each.row, (), made)
                 refused.append(rejected(each.row, each.key, refusal))
             else:
                 assert invoice
+                file_rows.add(each.row, shares, made)
                 self.report.take(parts_of(shares))
                 # What is reserved is taken already.
                 held = any(refund.state.unfinished for refund in made)
@@ -318,11 +383,11 @@ class BulkCheck:
                         invoice_id=invoice.id,
                         facts=facts,
                         parts=parts,
-                        earlier=each.earlier,
                     )
                 )
         self.shelf.put(checked)
         self.shelf.take(ahead.changed)
+        file_rows.save()
         return refused
 
     def _find_run(self, tx: Reading) -> None:
@@ -339,7 +404,7 @@ class BulkCheck:
         if begun:
             return [Share(_payment_of(invoice, refund), refund.amount) for refund in begun]
         try:
-            return self.rules.wishes.shares(row, item.request_key, invoice)
+            return self.rules.wishes.shares(row, item.request_key, invoice, allow_duplicate=self.rules.allow_duplicate)
         except RefundcliError:
             # Whoever does it is told so: the world may have changed again by then.
             return [Share(invoice.payments[0], Money(item.expected, invoice.currency))]
@@ -355,13 +420,18 @@ class BulkCheck:
             raise DoneBefore
 
 
+# Which cell is wrong, where it is not the invoice.
+_COLUMNS = {"duplicate-key": "key", "invalid-amount": "amount", "refunded-too-early": "refunded_on"}
+# What to do where a file has no column for it.
+_HINTS = {"dispute-closed": 'Do it alone, without the file, with --dispute-decision "who decided what, and when".'}
+
+
 @dataclass(frozen=True, slots=True)
 class _Keyed:
-    """A row, its key, the keys of equal rows before it, and what it says."""
+    """A row, its key, and what it says."""
 
     row: BulkRow | BadRow
     key: str
-    earlier: tuple[str, ...]
     says: str
 
 
@@ -371,6 +441,9 @@ class Ahead:
     def __init__(self, taken: Taken | None = None) -> None:
         self._taken: Taken = taken or {}
         self.changed: Taken = {}
+
+    def takes_of(self, payment_id: int) -> bool:
+        return payment_id in self._taken
 
     def of(self, invoice: Invoice | None) -> Invoice | None:
         if invoice is None or not any(payment.id in self._taken for payment in invoice.payments):
@@ -402,10 +475,15 @@ class Ahead:
 
 
 def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:
-    """The row with why it was refused, fit to be corrected and fed back under the same key."""
-    column, value = ("key", row.key) if isinstance(refusal, DuplicateKey) else ("invoice", row.invoice)
-    problem = Problem(row.line, column, value, refusal.code, refusal.message, refusal.hint)
-    return BadRow(row.line, (problem,), row.cells, key)
+    """The row with why it was refused, fit to be corrected and fed back under the same key.
+
+    Where only a key of its own lets it pass, it comes back without one: fed back as it is, it is not done.
+    """
+    column = _COLUMNS.get(refusal.code, "invoice")
+    value = {"key": row.key, "amount": row.amount_text, "refunded_on": str(row.refunded_on)}.get(column, row.invoice)
+    hint = _HINTS.get(refusal.code, refusal.hint)
+    problem = Problem(row.line, column, value, refusal.code, refusal.message, hint)
+    return BadRow(row.line, (problem,), row.cells, "" if isinstance(refusal, NeedsOwnKey) else key)
 
 
 def _as_told(item: RunItem, row: BulkRow) -> BadRow:
@@ -425,16 +503,8 @@ def _own_key(row: BulkRow | BadRow) -> str:
     return row.planned.key if row.planned else row.key
 
 
-def _earlier(row: BulkRow | BadRow) -> tuple[str, ...]:
-    return row.planned.earlier if isinstance(row, BulkRow) and row.planned else ()
-
-
 def _group(provider: str, amount: Money) -> tuple[str, str]:
     return amount.currency.code, provider
-
-
-def _reference(refund: Refund) -> str:
-    return refund.out_of_band.reference if refund.out_of_band else ""
 
 
 def _payment_of(invoice: Invoice, refund: Refund) -> Payment:

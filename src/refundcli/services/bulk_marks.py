@@ -17,6 +17,7 @@ from refundcli.services.bulk_check import (
     Ahead,
     BulkReport,
     DoneBefore,
+    FileRows,
     Reject,
     RowRules,
     rejected,
@@ -83,9 +84,10 @@ class RecordWishes:
     clock: Clock
     operator: str
     kind: RunKind = RunKind.MARK_REFUNDED
-    allow_duplicate: bool = False
 
-    def request(self, row: BulkRow, key: str, amount: Money | None = None) -> MarkRequest:
+    def request(
+        self, row: BulkRow, key: str, amount: Money | None = None, *, allow_duplicate: bool = False
+    ) -> MarkRequest:
         return MarkRequest(
             number=row.invoice,
             amount=amount,
@@ -96,16 +98,17 @@ class RecordWishes:
             memo=row.memo,
             payment=row.payment,
             out_of_band=OutOfBand(row.method, row.reference, row.refunded_on),
-            allow_duplicate=self.allow_duplicate,
+            allow_duplicate=allow_duplicate,
         )
 
     def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:
         return self.request(row, key).content
 
-    def shares(self, row: BulkRow, key: str, invoice: Invoice) -> list[Share]:
+    def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
         """Raises InvalidAmount, too: only the invoice knows the currency of what was typed."""
         amount = parse_amount(row.amount_text, invoice.currency) if row.amount_text else None
-        return mark_shares(invoice, self.request(row, key, amount), today=self.clock.today())
+        request = self.request(row, key, amount, allow_duplicate=allow_duplicate)
+        return mark_shares(invoice, request, today=self.clock.today())
 
 
 @dataclass(slots=True)
@@ -130,7 +133,7 @@ class RecordRun:
         report, seen = self.report, self.checked_at
         for chunk in shelf.chunks():
             with held_until_written(self.tell_held):
-                done, seen = self.books.write(partial(self._record_chunk, chunk, seen))
+                done, seen = self.books.write(partial(self._record_chunk, chunk, seen, shelf))
                 _count(done, report, reject)
             advance(len(chunk), refused=sum(isinstance(each, BadRow) for each in done))
             if max_errors is not None and report.refused_count >= max_errors:
@@ -143,7 +146,7 @@ class RecordRun:
         def work(tx: Writing) -> BulkReport:
             report, seen = BulkReport(), self.checked_at
             for chunk in shelf.chunks():
-                done, seen = self._record_chunk(chunk, seen, tx)
+                done, seen = self._record_chunk(chunk, seen, shelf, tx)
                 _count(done, report, lambda row: None)
                 advance(len(chunk))
             if report.refused_count:
@@ -155,13 +158,15 @@ class RecordRun:
             self.report = self.books.write(work)
         return self.report
 
-    def _record_chunk(self, chunk: Sequence[CheckedRow], seen: int, tx: Writing) -> tuple[list[_Done], int]:
+    def _record_chunk(
+        self, chunk: Sequence[CheckedRow], seen: int, shelf: Shelf, tx: Writing
+    ) -> tuple[list[_Done], int]:
         """What became of each row, and the newest entry then: what this run itself has changed, the check foresaw.
 
         Every refusal comes before anything is changed.
         """
         others = seen == _OTHERS_WROTE or tx.changed_since(seen, apart_from=self.run.id)
-        asked = self._asked_anew(chunk, tx) if others else None
+        asked = self._asked_anew(chunk, shelf, tx) if others else None
         at, done, records = self.rules.clock.now(), [], list[Record]()
         for each in chunk:
             parts = asked.parts(each) if asked else each.parts
@@ -173,12 +178,12 @@ class RecordRun:
         tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
         return done, _OTHERS_WROTE if others else tx.newest_entry()
 
-    def _asked_anew(self, chunk: Sequence[CheckedRow], tx: Writing) -> "_Asked":
+    def _asked_anew(self, chunk: Sequence[CheckedRow], shelf: Shelf, tx: Writing) -> "_Asked":
         """In the transaction that records: of rows whose facts are those of the check, the answer is the same."""
         facts = tx.facts_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
         known = tx.refunds_by_keys([each.key for each in chunk])
         changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in known}
-        return _Asked(self.rules, changed, tx.invoices_by_number(list(changed)), known)
+        return _Asked(self.rules, shelf, changed, tx.invoices_by_number(list(changed)), known)
 
 
 @dataclass(slots=True)
@@ -186,6 +191,7 @@ class _Asked:
     """Rows of invoices that changed since the check: every rule is asked anew, in their order."""
 
     rules: RowRules
+    shelf: Shelf
     changed: Container[str]
     invoices: Mapping[str, Invoice]
     known: Mapping[str, Sequence[Refund]]
@@ -197,7 +203,8 @@ class _Asked:
             return each.parts
         try:
             invoice = self.ahead.of(self.invoices.get(each.row.invoice))
-            shares = self.rules.shares_of(each.row, each.key, invoice, self.known.get(each.key, ()), each.earlier)
+            made = self.known.get(each.key, ())
+            shares = self.rules.shares_of(each.row, each.key, invoice, made, FileRows(self.shelf, self.ahead))
             assert invoice
             if total_of(shares).minor != each.takes:
                 raise ChangedMeanwhile(invoice, Money(each.takes, invoice.currency), total_of(shares))

@@ -37,7 +37,7 @@ class RefundWishes:
     def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:
         return self.request(row, key, invoice).content
 
-    def shares(self, row: BulkRow, key: str, invoice: Invoice) -> list[Share]:
+    def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
         request = self.request(row, key, invoice)
         return shares_of(
             invoice,

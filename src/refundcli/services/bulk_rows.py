@@ -11,14 +11,11 @@ from refundcli.domain.reasons import RefundReason
 
 
 class Planned(NamedTuple):
-    """What a plan says of a row: its key, what it takes of how much is left (minor units), the keys of equal rows
-    before it.
-    """
+    """What a plan says of a row: its key, and what it takes of how much is left (minor units)."""
 
     key: str
     takes: int
     left: int
-    earlier: tuple[str, ...] = ()
 
 
 class BulkRow(NamedTuple):
@@ -47,7 +44,7 @@ class CheckedRow(NamedTuple):
 
     Amounts are in minor units of the currency `currency`. `parts` are the payments that give it, each with its
     amount and with how much of that a lost dispute took; `facts` stands for all that the rules looked at, in this
-    process; `earlier` are the keys of equal rows before it.
+    process.
     """
 
     row: BulkRow
@@ -58,7 +55,6 @@ class CheckedRow(NamedTuple):
     invoice_id: int
     facts: int
     parts: tuple[tuple[int, int, int], ...]
-    earlier: tuple[str, ...] = ()
 
 
 class Shelf(Protocol):
@@ -75,6 +71,14 @@ class Shelf(Protocol):
 
     def first_with_key(self, keys: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
         """Each key's first line and what that line asked for; those that are new are remembered."""
+        ...
+
+    def line_of(self, facts: str) -> int:
+        """The line of the first row that said this, 0 where none did."""
+        ...
+
+    def add_lines(self, lines: Mapping[str, int]) -> None:
+        """What rows said, and on which line first; what was said before keeps its line."""
         ...
 
     def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:

@@ -10,15 +10,18 @@ from typing import Protocol
 from refundcli.domain.dispute import DisputeState, is_about_a_dispute
 from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem, did_you_mean
 from refundcli.domain.invoice import Invoice
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.applied import UpdateOutcome
 from refundcli.services.decide_dispute import decide_dispute
 from refundcli.services.deliveries import DeliveryRejected, RejectionReason
+from refundcli.services.finding import RefundNotFound
 from refundcli.services.hear_news import hear_all, worst_of
 from refundcli.services.ports import (
     Books,
     Clock,
     DeliveryReader,
+    EventFilter,
     EventReader,
     Reading,
     VerifiedDelivery,
@@ -449,6 +452,26 @@ def event_numbered(reading: Reading, number: int) -> StoredEvent:
     if found is None:
         raise NoSuchEvent(number)
     return found
+
+
+def events_with_refunds(reading: Reading, wanted: EventFilter) -> list[tuple[StoredEvent, Refund | None]]:
+    """As `with_refunds`. A refund may be named by our id, too. Raises RefundNotFound."""
+    if wanted.about.startswith("rf_"):
+        refund = reading.refund(wanted.about)
+        if refund is None:
+            raise RefundNotFound(wanted.about)
+        wanted = replace(wanted, about=refund.provider_reference or refund.id)
+    return with_refunds(reading, reading.events(wanted))
+
+
+def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Refund | None]]:
+    """Each event with the refund in these books that it is about; None where it is about something else."""
+    known: dict[tuple[Provider, str], Refund] = {}
+    for provider in Provider:
+        abouts = [each.event.about for each in events if each.event.provider is provider and each.event.about]
+        found = reading.refunds_by_provider_references(provider, abouts) if abouts else []
+        known |= {(provider, refund.provider_reference): refund for refund in found}
+    return [(each, known.get((each.event.provider, each.event.about))) for each in events]
 
 
 def event_state(word: str) -> EventState:

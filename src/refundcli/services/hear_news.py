@@ -96,14 +96,32 @@ def _apply_to_ours(
         note = f"reports a different {' and '.join(differs)} than refund {refund.id}; nothing was changed"
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
     if refund.kind is RefundKind.RECORD:
-        if news.state.is_given:
-            return UpdateOutcome(EventState.APPLIED, f"is recorded as {refund.id}", refund=refund)
-        return UpdateOutcome(EventState.UNREVIEWED, f"is recorded as {refund.id}, but is {news.state} at the provider")
+        return _apply_to_record(tx, refund, news, evidence=evidence)
     if part and news.amount < refund.amount:
         return _apply_partial_reversal(tx, refund, news, evidence=evidence)
     if refund.state is RefundState.FAILED and news.state is RefundState.SUCCEEDED:
         return _apply_success_after_failure(tx, refund, news, evidence=evidence)
     return _settle(tx, refund, news, evidence=evidence, clock=clock, number_format=number_format)
+
+
+def _apply_to_record(tx: Writing, record: Refund, news: RefundNews, *, evidence: str) -> UpdateOutcome:
+    """A record that was matched with this refund. Once the refund has failed, a person may undo the record."""
+    if record.state is RefundState.REVERSED:
+        note = f"was recorded as {record.id}, which was undone"
+        if news.state.is_given:
+            return UpdateOutcome(EventState.UNREVIEWED, f"{note}; it is {news.state} at the provider", refund=record)
+        return UpdateOutcome(EventState.APPLIED, note, refund=record)
+    changed = False
+    if not news.state.is_given:
+        changed = tx.note_record_failed(record, news, evidence=evidence)
+    elif record.failed_at and news.state is RefundState.SUCCEEDED:
+        changed = tx.note_success(record, at=news.reported_at, evidence=evidence)
+    now = tx.refund(record.id) or record
+    if now.is_made_at_provider:
+        return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, now)
+    undo = f"refundcli mark-refunded --undo {record.id} --memo TEXT"
+    note = f"is recorded as {record.id}, but has failed at the provider; to undo the record: {undo}"
+    return UpdateOutcome(EventState.UNREVIEWED, note, refund=now)
 
 
 def _what_differs(tx: Writing, refund: Refund, news: RefundNews, *, any_amount: bool) -> list[str]:

@@ -13,7 +13,7 @@ _LOOK_SECONDS = 0.1
 
 
 class Interrupted(BaseException):
-    """The operator asked to stop, and it was done as soon as it was safe."""
+    """The operator asked to stop, and it was done as soon as it was safe. Its text, if any, says what is certain."""
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers, why_not_by_method
@@ -11,7 +11,7 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
-from refundcli.domain.refusals import NothingToRefund, OverRefund, PossibleDuplicate, UnsupportedRefund
+from refundcli.domain.refusals import NothingToRefund, OverRefund, UnsupportedRefund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
@@ -30,11 +30,8 @@ from refundcli.services.ports import (
 )
 from refundcli.services.preflight import OwnRefund, OwnRefunds, checked_truths, refuse_counted
 from refundcli.services.sending import SendingPolicy
-from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
+from refundcli.services.shares import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
 from refundcli.services.upkeep import keep_up, keep_up_in
-
-# The same amount of the same payment within this time, without a key that says it is meant, is asked about.
-_DUPLICATE_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
     for share in shares:
         refuse_unsupported(invoice, share.payment, share.amount)
     if request.amount and not request.allow_duplicate:
-        _refuse_duplicate(invoice, shares, now)
+        refuse_duplicate(invoice, shares, request.reason, now=now)
     return Preview(invoice, shares, tried=made)
 
 
@@ -137,15 +134,6 @@ def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
     payments = {share.payment.id for share in seen.shares}
     unfinished = (r for r in seen.invoice.refunds if r.payment_id in payments and r.state.unfinished and r.sending)
     return [refund for refund in unfinished if refund.sending and not is_live(refund.sending, now)]
-
-
-def _refuse_duplicate(invoice: Invoice, shares: Sequence[Share], now: datetime) -> None:
-    wished = {(share.payment.id, share.amount) for share in shares}
-    for refund in reversed(invoice.refunds):
-        alike = (refund.payment_id, refund.amount) in wished and refund.kind is RefundKind.PROVIDER
-        undone = refund.state in (RefundState.FAILED, RefundState.REVERSED)
-        if alike and not undone and now - refund.created_at < _DUPLICATE_WITHIN:
-            raise PossibleDuplicate(invoice, refund)
 
 
 def issue_refund(

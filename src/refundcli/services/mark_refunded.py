@@ -1,6 +1,6 @@
 """Record a refund that was made elsewhere. No money moves, and no provider can be reached from here (R2)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
@@ -14,14 +14,17 @@ from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.refusals import OverRefund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.finding import invoice_named
-from refundcli.services.keys import content_of, existing_refunds
+from refundcli.services.keys import content_of, existing_refunds, is_generated
 from refundcli.services.ports import Books, Clock, Reading, Record, Writing
-from refundcli.services.shares import ChangedMeanwhile, Share, shares_of, total_of
+from refundcli.services.shares import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
 
 
 @dataclass(frozen=True, slots=True)
 class MarkRequest:
-    """What was returned elsewhere. No amount means all that remains; `amount_text` is as it was typed."""
+    """What was returned elsewhere. No amount means all that remains; `amount_text` is as it was typed.
+
+    `allow_duplicate`: also what may be a known external refund. `repeat_agreed`: only what was recorded minutes ago.
+    """
 
     number: str
     amount: Money | None
@@ -34,11 +37,17 @@ class MarkRequest:
     dispute_decision: str = ""
     out_of_band: OutOfBand = field(default_factory=OutOfBand)
     allow_duplicate: bool = False
+    repeat_agreed: bool = False
 
     @property
     def intent(self) -> Intent:
         failed = bool(self.out_of_band.after_failed)
         return Intent(self.reason, self.dispute_decision, after_failed=failed, amount=self.amount)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Is a repeat within minutes meant? The caller's own key says so, as --allow-duplicate does."""
+        return self.allow_duplicate or self.repeat_agreed or not is_generated(self.request_key)
 
     @property
     def content(self) -> str:
@@ -75,10 +84,26 @@ class MarkPreview:
 class RefundedInFuture(UsageProblem):
     code = "refunded-in-future"
 
-    def __init__(self, day: date) -> None:
+    def __init__(self, day: date, today: date) -> None:
         super().__init__(
-            f"{day} has not come yet: a refund is recorded after it was made.",
-            hint="Write the day on which the money was returned, as YYYY-MM-DD.",
+            f"The money cannot have been returned on {day}: today is {today}, and a refund is recorded after it was "
+            "made.",
+            hint="Give the day on which the money was returned, as YYYY-MM-DD, or leave it out.",
+            context={"refunded_on": day.isoformat(), "not_after": today.isoformat()},
+        )
+
+
+class RefundedTooEarly(UsageProblem):
+    """No money can be returned before there was an invoice, or before it was paid."""
+
+    code = "refunded-too-early"
+
+    def __init__(self, invoice: Invoice, day: date, bound: date, what: str) -> None:
+        super().__init__(
+            f"The money cannot have been returned on {day}: {invoice.number} was {what} on {bound}.",
+            hint=f"Give the day on which the money was returned, {bound} or later, or leave it out.\n"
+            f"refundcli invoice show {invoice.number}   shows the dates of the invoice",
+            context={"invoice": invoice.number, "refunded_on": day.isoformat(), "not_before": bound.isoformat()},
         )
 
 
@@ -141,20 +166,23 @@ class EvidenceNeeded(UsageProblem):
         )
 
 
-def preview_mark(reading: Reading, request: MarkRequest, *, today: date) -> MarkPreview:
+def preview_mark(reading: Reading, request: MarkRequest, *, clock: Clock) -> MarkPreview:
     """Ask every rule, change nothing. The key is looked up before any rule is asked."""
     existing = existing_refunds(reading, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
     if existing:
         return MarkPreview(invoice, (), tuple(existing))
-    return MarkPreview(invoice, tuple(mark_shares(invoice, request, today=today)))
+    shares = mark_shares(invoice, request, today=clock.today())
+    if request.amount and not request.may_repeat:
+        refuse_duplicate(invoice, shares, request.reason, now=clock.now(), again="record")
+    return MarkPreview(invoice, tuple(shares))
 
 
 def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[Share]:
     """Which payments the record goes to. Raises the refusal that comes first."""
     told = request.out_of_band
     if told.refunded_on and told.refunded_on > today:
-        raise RefundedInFuture(told.refunded_on)
+        raise RefundedInFuture(told.refunded_on, today)
     amount, reference = request.amount, request.payment
     if told.after_failed:
         failed, left = _after_failed(invoice, told)
@@ -175,9 +203,22 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         intent=request.intent,
         reference=reference,
     )
+    if told.refunded_on:
+        _refuse_too_early(invoice, shares, told.refunded_on)
     if not (request.allow_duplicate or told.after_failed):
         _refuse_known(invoice, shares)
     return shares
+
+
+def _refuse_too_early(invoice: Invoice, shares: Sequence[Share], day: date) -> None:
+    """Raises RefundedTooEarly. Where an invoice has one payment, its date of payment is that payment's."""
+    bounds = [(invoice.issued_on, "issued")]
+    if len(invoice.payments) == 1 and invoice.paid_on:
+        bounds.append((invoice.paid_on, "paid"))
+    bounds += [(share.payment.paid_on, "paid") for share in shares if share.payment.paid_on]
+    bound, what = max(bounds)
+    if day < bound:
+        raise RefundedTooEarly(invoice, day, bound, what)
 
 
 def _refuse_known(invoice: Invoice, shares: list[Share]) -> None:
@@ -216,7 +257,7 @@ def mark_refunded(
 
 def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clock, number_format: str) -> list[Refund]:
     """The same, in the caller's transaction. Every refusal comes before anything is changed."""
-    plan = preview_mark(tx, request, today=clock.today())
+    plan = preview_mark(tx, request, clock=clock)
     if plan.existing:
         return list(plan.existing)
     if plan.total != confirmed:

@@ -494,6 +494,10 @@ class Writing(Reading, RunWriting, Protocol):
         """Count an external refund from now on. `undecided`: it may be one that was recorded by hand."""
         ...
 
+    def note_record_failed(self, record: Refund, news: RefundNews, *, evidence: str) -> bool:
+        """The provider's refund that the record was matched with has failed, or was returned; false if known."""
+        ...
+
     def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
         """The provider's refund is the one that was recorded here by hand: it is counted once."""
         ...
@@ -706,6 +710,13 @@ class PaymentProvider(Protocol):
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
         """Look a sent refund up; None when the provider has none."""
+        ...
+
+    def ended_approval(self, request: WireRequest, status: str) -> RefundAnswer | None:
+        """Look up the approval that a refund waits for; `status` is the refund's status at the provider.
+
+        None while it may still be approved, or cannot be looked up.
+        """
         ...
 
 

@@ -151,7 +151,7 @@ def _look_only(
     policy: SendingPolicy,
 ) -> Resumed:
     """Look up a refund that awaits approval. It is never sent again from here (I5)."""
-    found = looked_up(sending, refund, provider)
+    found = looked_up(sending, refund, provider) or provider.ended_approval(sending.request, refund.provider_status)
     outcome = outcome_of(found, first_send=False).state if found else None
     if found is None or outcome in (None, refund.state):
         why = found.message if found else ""

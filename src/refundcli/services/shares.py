@@ -5,12 +5,15 @@ The bound on each payment is written in store/writing.py (`reserve`) and store/r
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from refundcli.domain.duplicates import Candidate
 from refundcli.domain.eligibility import Action, Blockers, Intent, first_blocker, markable
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
-from refundcli.domain.refusals import OverRefund, most_important
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refusals import OverRefund, PossibleDuplicate, most_important
 from refundcli.domain.statuses import RefundKind
 
 _ACTIONS = {RefundKind.PROVIDER: Action.REFUND, RefundKind.RECORD: Action.MARK_REFUNDED}
@@ -94,6 +97,22 @@ def shares_of(
     if len(enough) > 1:
         raise PaymentNeeded(invoice, [share.payment for share in enough])
     return [Share(enough[0].payment, amount)]
+
+
+def candidate_of(
+    shares: Sequence[Share], reason: RefundReason, reference: str = "", *, is_row: bool = False, run_id: str = ""
+) -> Candidate:
+    """What the duplicate rule looks at of a refund or record."""
+    amounts = frozenset((share.payment.id, share.amount) for share in shares)
+    return Candidate(amounts, reason, reference, is_row, run_id)
+
+
+def refuse_duplicate(
+    invoice: Invoice, shares: Sequence[Share], reason: RefundReason, *, now: datetime, again: str = "refund"
+) -> None:
+    """The guard of a single request (R5). Raises PossibleDuplicate."""
+    for earlier in candidate_of(shares, reason).earlier(invoice.refunds, now):
+        raise PossibleDuplicate(invoice, earlier, again=again)
 
 
 def total_of(shares: Sequence[Share]) -> Money:

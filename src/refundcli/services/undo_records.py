@@ -1,45 +1,67 @@
-"""Take back records that were made in error: `recorded` becomes `reversed`, and the credit notes void."""
+"""Undo records that were made in error: `recorded` becomes `reversed`, and the credit notes void."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from refundcli.domain.bulk_run import RunKind, RunState
-from refundcli.domain.errors import Refused
+from refundcli.domain.errors import NotFound, Refused
+from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, zero
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.bulk_runs import run_named
-from refundcli.services.finding import RefundNotFound
 from refundcli.services.interrupts import held_until_written
-from refundcli.services.ports import Books, Reading, Record, Writing
+from refundcli.services.ports import Books, EventFilter, Reading, Record, Writing
+from refundcli.services.provider_news import EventState
 
 _CHUNK = 1000
 _RUN = "run_"
+
+
+class NothingNamedSo(NotFound):
+    """Neither a refund nor a credit note; it may be an invoice, which can have several."""
+
+    code = "refund-not-found"
+
+    def __init__(self, name: str, invoice: Invoice | None) -> None:
+        records = [refund.id for refund in invoice.refunds if _stands(refund)] if invoice else []
+        shown = ascii(name[:80])[1:-1]
+        hint = "refundcli invoice history NUMBER   shows the ids of an invoice's refunds"
+        if records:
+            hint = f"{shown} is an invoice. To undo one of its records: {', '.join(records)}"
+        super().__init__(f"There is no refund {shown}.", hint=hint)
 
 
 class NotARecord(Refused):
     code = "not-a-record"
 
     def __init__(self, refund: Refund) -> None:
+        if refund.kind is RefundKind.RECORD:
+            why = f"already undone: {refund.failure}" if refund.failure else "already undone"
+        else:
+            why = f"not a record, but a refund made at the provider ({refund.state})"
         super().__init__(
-            f"{refund.id} is no record that stands: it is a {refund.kind} refund, {refund.state}.",
+            f"{refund.id} cannot be undone: it is {why}.",
             hint=f"refundcli invoice show {refund.invoice_number}",
             context={"refund": refund.id, "invoice": refund.invoice_number, "status": refund.state},
         )
 
 
 class MadeAtProvider(Refused):
-    """A provider's own refund was matched with the record: the money did go back."""
+    """A provider's own refund was matched with the record, and stands: the money did go back."""
 
     code = "made-at-provider"
 
     def __init__(self, refund: Refund) -> None:
+        reference = refund.provider_reference
         super().__init__(
-            f"{refund.id} is known at the provider as {refund.provider_reference}: that money did go back.",
-            hint=f"refundcli invoice show {refund.invoice_number}",
+            f"{refund.id} is the record of {reference}, which the provider has made: that money was returned.",
+            hint=f"It can be undone once the provider reports that {reference} failed or was returned:\n"
+            f"refundcli reconcile --invoice {refund.invoice_number}   asks Stripe; "
+            f"refundcli events list --about {reference}   shows what was reported",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -47,100 +69,148 @@ class MadeAtProvider(Refused):
 class NothingToUndo(Refused):
     code = "nothing-to-undo"
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, kept: int) -> None:
+        why = "its records were undone, or never made"
+        if kept:
+            why = f"{kept:,} of its records are refunds that the provider has made, and no other is left"
         super().__init__(
-            f"{run_id} has no record that stands: they were taken back, or never made.",
+            f"{run_id} has nothing left to undo: {why}.",
             hint="refundcli credit-notes list   shows what was issued",
+            context={"run": run_id, "kept": kept},
         )
 
 
 @dataclass(slots=True)
 class Undone:
-    """What is, or would be, taken back; sums by currency. `kept` were matched at a provider and stay."""
+    """What is, or would be, undone; sums by currency. `kept` are refunds that the provider has made, and stay.
+
+    `invoice`: whose record it is, where it is one.
+    """
 
     records: int = 0
     sums: dict[str, Money] = field(default_factory=dict)
     rows_of: Counter[str] = field(default_factory=Counter)
     kept: int = 0
+    invoice: str = ""
 
     def add(self, refund: Refund) -> None:
         code = refund.amount.currency.code
         self.records += 1
+        self.invoice = refund.invoice_number if self.records == 1 else ""
         self.rows_of[code] += 1
         self.sums[code] = self.sums.get(code, zero(refund.amount.currency)) + refund.amount
 
 
 def preview_undo(what: str, *, books: Books) -> Undone:
-    """What would be taken back. Raises RunNotFound, RefundNotFound, NotARecord, MadeAtProvider, NothingToUndo."""
-    told = Undone()
+    """What would be undone. Raises RunNotFound, NothingNamedSo, NotARecord, MadeAtProvider, NothingToUndo."""
+    preview = Undone()
     if not what.startswith(_RUN):
-        told.add(books.read(partial(_one, what)))
-        return told
+        preview.add(books.read(partial(_one, what)))
+        return preview
     books.read(lambda tx: run_named(tx, what, RunKind.MARK_REFUNDED))
     for chunk in _chunks(what, books):
+        made = books.read(partial(_made_at_provider, chunk))
+        preview.kept += len(made)
         for refund in chunk:
-            if refund.provider_reference:
-                told.kept += 1
-            else:
-                told.add(refund)
-    if not told.records:
-        raise NothingToUndo(what)
-    return told
+            if refund.id not in made:
+                preview.add(refund)
+    if not preview.records:
+        raise NothingToUndo(what, preview.kept)
+    return preview
 
 
 def undo(
     what: str, *, memo: str, books: Books, advance: Callable[[int], None], tell_held: Callable[[], None]
 ) -> Undone:
-    """Take them back, chunk by chunk; one that was stopped is gone on with by the same command."""
-    told = Undone()
+    """Undo them, chunk by chunk; one that was stopped resumes with the same command."""
+    done = Undone()
     if not what.startswith(_RUN):
         with held_until_written(tell_held):
-            told.add(books.write(partial(_take_back_one, what, memo)))
-        return told
-    # The same file again must not go on with what was a mistake.
-    books.write(lambda tx: tx.change_run(what, RunState.FINISHED, note="taken back"))
+            done.add(books.write(partial(_undo_one, what, memo)))
+        return done
+    # The same file again must not resume what was a mistake.
+    books.write(lambda tx: tx.change_run(what, RunState.FINISHED, note="undone"))
     after = ""
     while True:
         with held_until_written(tell_held):
-            found, done = books.write(partial(_take_back_page, what, after, memo))
+            found, undone, kept = books.write(partial(_undo_page, what, after, memo))
         if not found:
-            return told
-        for refund in done:
-            told.add(refund)
-        advance(len(found))
+            return done
+        for refund in undone:
+            done.add(refund)
+        done.kept += kept
+        advance(len(undone))
         after = found[-1].id
 
 
-def _take_back_one(refund_id: str, memo: str, tx: Writing) -> Refund:
+def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
     refund = _one(refund_id, tx)
-    tx.take_back_records(_records([refund]), memo=memo)
+    _undo_all(tx, [refund], memo)
     return refund
 
 
-def _take_back_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund]]:
-    """The page's refunds, and those of them that were taken back now."""
+def _undo_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund], int]:
+    """The page's refunds, those of them that were undone now, and how many stay."""
     found = tx.refunds_of_run(run_id, after=after, limit=_CHUNK)
-    standing = [r for r in found if r.state is RefundState.RECORDED and not r.provider_reference]
-    tx.take_back_records(_records(standing), memo=memo)
-    return found, standing
+    standing = list(filter(_stands, found))
+    made = _made_at_provider(standing, tx)
+    undone = [refund for refund in standing if refund.id not in made]
+    _undo_all(tx, undone, memo)
+    return found, undone, len(made)
+
+
+def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
+    tx.take_back_records(_records(refunds), memo=memo)
+    for refund in refunds:
+        if refund.provider_reference:
+            _acknowledge_failure(tx, refund, memo)
+
+
+def _acknowledge_failure(tx: Writing, refund: Refund, memo: str) -> None:
+    """Whoever undoes the record knows that the provider's refund failed: that blocks nothing any more (R13)."""
+    wanted = EventFilter(state=EventState.UNREVIEWED, about=refund.provider_reference)
+    for event in tx.events(wanted):
+        tx.acknowledge_event(event, memo=f"{refund.id} undone: {memo}")
 
 
 def _one(refund_id: str, reading: Reading) -> Refund:
-    refund = reading.refund(refund_id)
-    if refund is None:
-        raise RefundNotFound(refund_id)
-    if refund.kind is not RefundKind.RECORD or refund.state is not RefundState.RECORDED:
+    refund = _named(refund_id, reading)
+    if refund.kind is not RefundKind.RECORD or not _stands(refund):
         raise NotARecord(refund)
-    if refund.provider_reference:
+    if _made_at_provider([refund], reading):
         raise MadeAtProvider(refund)
     return refund
+
+
+def _made_at_provider(records: Sequence[Refund], reading: Reading) -> set[str]:
+    """The ids of those that are records of a provider's refund, which has not failed."""
+    return {each.id for each in records if each.is_made_at_provider and not _was_reported_as_failed(each, reading)}
+
+
+def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
+    """Earlier releases noted the failure of a matched refund on its event alone."""
+    failed = f"is recorded as {record.id}, but is "
+    return any(failed in event.note for event in reading.events(EventFilter(about=record.provider_reference)))
+
+
+def _named(name: str, reading: Reading) -> Refund:
+    """By its id, or by its credit note's number. Raises NothingNamedSo."""
+    note = reading.credit_note(name)
+    refund = reading.refund(note.refund_id if note else name)
+    if refund is None:
+        raise NothingNamedSo(name, reading.invoice(name))
+    return refund
+
+
+def _stands(refund: Refund) -> bool:
+    return refund.state is RefundState.RECORDED
 
 
 def _chunks(run_id: str, books: Books) -> Iterator[list[Refund]]:
     after = ""
     while chunk := books.read(partial(_page, run_id, after)):
         after = chunk[-1].id
-        yield [refund for refund in chunk if refund.state is RefundState.RECORDED]
+        yield list(filter(_stands, chunk))
 
 
 def _page(run_id: str, after: str, reading: Reading) -> list[Refund]:

@@ -107,6 +107,18 @@ class SqlProviderWriting(SqlShareWriting):
             after = {"provider_reference": news.reference, "evidence": evidence}
             self._audit.write("record matched at the provider", record.id, {}, after)
 
+    def note_record_failed(self, record: Refund, news: RefundNews, *, evidence: str) -> bool:
+        dated = news.reported_at or self._audit.at
+        if record.failed_at and (news.reported_at is None or record.failed_at >= dated):
+            return False
+        failure = news.failure or f"{news.state} at {news.provider.label}"
+        noted = update(RefundRow).where(col(RefundRow.id) == record.id)
+        values: dict[str, Any] = {"failed_at": dated, "failure": failure, "provider_status": news.status}
+        self._hits(noted.values(**values, updated_at=self._audit.at))
+        after = {"provider_status": news.status, "failure": failure, "evidence": evidence}
+        self._audit.write("recorded refund failed at the provider", record.id, {}, after)
+        return True
+
     def adopt(self, refund: Refund, *, reason: RefundReason, memo: str) -> Refund:
         self._audit.check_clock()
         values = {"reason": reason, "memo": memo, "operator": self._audit.operator, "updated_at": self._audit.at}

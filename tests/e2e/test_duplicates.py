@@ -1,0 +1,214 @@
+"""The same refund or record twice: asked about, or refused, whoever asks for it and however (R5)."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from desk import Desk
+from refundcli.domain.bulk_run import RunKind
+from refundcli.store.checking import findings
+
+KINDS = [RunKind.REFUND, RunKind.MARK_REFUNDED]
+# The keys of two equal rows, as the stores of every release have them.
+FROZEN_KEYS = {
+    RunKind.MARK_REFUNDED: {
+        "row-0b2ba84a5d1e368ab87cab1c708b5635d07c731e",
+        "row-913b4715d49b155be5e081a26e927a377269d48d",
+    },
+    RunKind.REFUND: {"row-7c4ab082e82ffec75b58ce0aeb6b838383df326e", "row-36e4cb04afec8bdb1859de96e5b53c3b5caa0cdc"},
+}
+
+
+def paid(desk: Desk, kind: RunKind, *numbers: str) -> None:
+    for number in numbers or ("T-1",):
+        if kind is RunKind.REFUND:
+            desk.paid_by_card(number)
+        else:
+            desk.paid_outside(number)
+
+
+def rows(desk: Desk, *lines: str, columns: str = "invoice,amount,reason,memo,key", name: str = "f.csv") -> Path:
+    path = desk.folder / name
+    path.write_text("\n".join([columns, *lines]) + "\n")
+    return path
+
+
+def refused_lines(answer: dict[str, object]) -> list[tuple[int, str]]:
+    problems = answer["refused"]
+    assert isinstance(problems, list)
+    return [(each["line"], each["code"]) for each in problems]
+
+
+# --- one record ----------------------------------------------------------------------------------------------
+
+
+def test_the_same_record_twice_is_refused_without_a_terminal(desk: Desk) -> None:
+    desk.paid_outside("T-1")
+    command = "mark-refunded T-1 --amount 40 --reason other --yes"
+    (first,) = desk.json(command)["refunds"]
+    error = desk.refused(command, "possible-duplicate")
+    assert first["id"] in error["message"]
+    assert "already recorded at" in error["message"]
+    assert "--allow-duplicate" in error["hint"]
+    desk.refused("mark-refunded T-1 --amount 40.00 --reason overcharged --yes", "possible-duplicate")
+    desk.refused("mark-refunded T-1 --amount 40 --reason other --dry-run", "possible-duplicate")
+    assert desk.count("refund") == 1
+    desk.json("mark-refunded T-1 --amount 30 --reason other --yes")
+    desk.json("mark-refunded T-1 --full --reason other --yes")
+    assert desk.invoice("T-1").status == "refunded"
+
+
+@pytest.mark.parametrize("meant", ["--allow-duplicate", "--request-key second"])
+def test_a_record_that_is_meant_twice_is_made_twice(desk: Desk, meant: str) -> None:
+    desk.paid_outside("T-1")
+    command = "mark-refunded T-1 --amount 40 --reason other --yes"
+    desk.json(command)
+    desk.json(f"{command} {meant}")
+    assert desk.invoice("T-1").refunded.number == "80.00"
+
+
+def test_a_record_that_was_undone_may_be_made_again(desk: Desk) -> None:
+    desk.paid_outside("T-1")
+    command = "mark-refunded T-1 --amount 40 --reason other --yes"
+    (first,) = desk.json(command)["refunds"]
+    desk.json(f"mark-refunded --undo {first['id']} --memo 'wrong date' --yes")
+    desk.json(command)
+    assert desk.invoice("T-1").refunded.number == "40.00"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_that_repeats_a_request_of_minutes_ago_is_refused(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind)
+    desk.json(f"{kind} T-1 --amount 40 --reason overcharged --yes")
+    file = rows(desk, "T-1,40,other,,")
+    answer = desk.json(f"{kind} --from {file} --yes", exit_code=9)
+    assert answer["refused_by_code"] == {"possible-duplicate": 1}
+    desk.json(f"{kind} --from {file} --allow-duplicate --yes")
+    assert desk.invoice("T-1").refundable.number == "20.00"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_request_that_repeats_a_row_of_minutes_ago_is_refused(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind)
+    desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,,')} --yes")
+    desk.refused(f"{kind} T-1 --amount 40 --reason overcharged --yes", "possible-duplicate")
+
+
+# --- equal rows of one file ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_second_of_equal_rows_is_refused_by_line(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind, "T-1", "T-2")
+    file = rows(desk, "T-1,40,other,,", "T-2,40,other,,", "T-1,40.00,Other,another memo,", "T-1,40,other,,")
+    answer = desk.json(f"{kind} --from {file} --yes", exit_code=9)
+    assert refused_lines(answer) == [(4, "possible-duplicate"), (5, "possible-duplicate")]
+    assert [each["message"].startswith("Line 2 says the same already") for each in answer["refused"]] == [True, True]
+    assert "key of its own" in answer["refused"][0]["hint"]
+    assert [desk.invoice(number).refundable.number for number in ("T-1", "T-2")] == ["60.00", "60.00"]
+    again = desk.json(f"{kind} --from {file} --yes", exit_code=9)
+    assert (again["done_before"], refused_lines(again)) == (2, refused_lines(answer))
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_equal_row_with_a_key_of_its_own_is_done(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind)
+    file = rows(desk, "T-1,40,other,,", "T-1,40,other,,second")
+    desk.json(f"{kind} --from {file} --yes")
+    assert desk.invoice("T-1").refundable.number == "20.00"
+    assert desk.json(f"{kind} --from {file} --yes")["done_before"] == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_one_payment_that_differ_are_done_also_when_the_file_is_corrected(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind)
+    file = rows(desk, "T-1,40,other,,", "T-9,40,overcharged,,")
+    desk.json(f"{kind} --from {file} --yes", exit_code=9)
+    file.write_text(file.read_text().replace("T-9", "T-1"))
+    assert desk.json(f"{kind} --from {file} --yes")["done_before"] == 1
+    assert desk.invoice("T-1").refundable.number == "20.00"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_rows_that_were_done_before_stay_done_and_keep_their_keys(desk: Desk, kind: RunKind) -> None:
+    """So files ran before equal rows were asked about."""
+    paid(desk, kind)
+    columns = "invoice,amount,reason,reference" if kind is RunKind.MARK_REFUNDED else "invoice,amount,reason"
+    row = "T-1,40,other,a" if kind is RunKind.MARK_REFUNDED else "T-1,40,other"
+    file = rows(desk, row, row, columns=columns)
+    desk.json(f"{kind} --from {file} --allow-duplicate --yes")
+    assert {refund.request_key for refund in desk.invoice("T-1").refunds} == FROZEN_KEYS[kind]
+    sent = len(desk.sandbox.refund_requests)
+    again = desk.json(f"{kind} --from {file} --yes")
+    assert (again["done_before"], again["refused_count"], again["rejected_file"]) == (2, 0, None)
+    assert (len(desk.sandbox.refund_requests), desk.count("refund")) == (sent, 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_tells_of_equal_rows_and_leaves_the_second_out(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind)
+    file = rows(desk, "T-1,40,other,,", "T-1,40,other,,")
+    plan = desk.folder / "plan.json"
+    planned = desk(f"{kind} --from {file} --plan {plan}")
+    assert planned.exit_code == 9
+    assert "line 3" in planned.err
+    assert "Line 2 says the same already" in planned.err
+    desk.json(f"{kind} --apply {plan} --confirm 1")
+    assert desk.invoice("T-1").refundable.number == "60.00"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_made_to_allow_duplicates_is_applied_as_it_was_made(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind)
+    desk.json(f"{kind} T-1 --amount 40 --reason other --yes")
+    plan = desk.folder / "plan.json"
+    desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,,')} --plan {plan} --allow-duplicate")
+    desk.json(f"{kind} --apply {plan} --confirm 1")
+    assert desk.invoice("T-1").refundable.number == "20.00"
+
+
+def handed_back(answer: dict[str, object]) -> list[dict[str, str]]:
+    with open(str(answer["rejected_file"]), newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refused_duplicate_that_is_fed_back_as_it_is_is_not_done(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind)
+    file = rows(desk, "T-1,40,other,,", "T-1,40,other,,", "T-1,40,other,changed,")
+    answer = desk.json(f"{kind} --from {file} --yes", exit_code=9)
+    assert [row["key"] for row in handed_back(answer)] == ["", ""]
+    again = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
+    assert (again["done_before"], again["refused_by_code"]) == (1, {"possible-duplicate": 1})
+    assert desk.invoice("T-1").refundable.number == "60.00"
+
+
+def test_the_equal_row_of_one_that_was_undone_is_not_done_in_its_place(desk: Desk) -> None:
+    desk.paid_outside("T-1")
+    file = rows(desk, "T-1,40,other,,", "T-1,40,other,,")
+    run = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)["run"]
+    desk.json(f"mark-refunded --undo {run} --memo 'wrong invoice' --yes")
+    answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
+    assert refused_lines(answer) == [(2, "taken-back"), (3, "possible-duplicate")]
+    assert desk.invoice("T-1").refunded.number == "0.00"
+
+
+def test_a_file_of_which_a_part_was_undone_records_nothing_again(desk: Desk) -> None:
+    paid(desk, RunKind.MARK_REFUNDED, "T-1", "T-2")
+    file = rows(desk, "T-1,40,other,,", "T-2,40,other,,")
+    desk.json(f"mark-refunded --from {file} --yes")
+    (record,) = desk.invoice("T-2").refunds
+    desk.json(f"mark-refunded --undo {record.id} --memo 'wrong invoice' --yes")
+    answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
+    assert (answer["done_before"], refused_lines(answer)) == (1, [(3, "taken-back")])
+    assert f"already recorded as {record.id}, undone since" in answer["refused"][0]["message"]
+    assert handed_back(answer)[0]["key"] == ""
+
+
+def test_a_file_whose_memo_was_changed_is_not_recorded_again(desk: Desk) -> None:
+    desk.paid_outside("T-1")
+    desk.json(f"mark-refunded --from {rows(desk, 'T-1,40,other,,')} --yes")
+    answer = desk.json(f"mark-refunded --from {rows(desk, 'T-1,40,other,better,')} --yes", exit_code=9)
+    assert answer["refused_by_code"] == {"possible-duplicate": 1}

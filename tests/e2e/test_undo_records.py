@@ -1,0 +1,137 @@
+"""`mark-refunded --undo`: what it would do, what it does, and what it leaves alone."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from desk import Desk
+from refundcli.domain.statuses import RefundState
+from refundcli.store.checking import findings
+from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
+
+
+@pytest.fixture
+def run(desk: Desk) -> str:
+    """Two records of one file."""
+    for number in ("T-1", "T-2"):
+        desk.paid_outside(number)
+    file = desk.folder / "t.csv"
+    file.write_text("invoice,amount,reason\nT-1,40,other\nT-2,30,other\n")
+    return str(desk.json(f"mark-refunded --from {file} --yes")["run"])
+
+
+def digest(desk: Desk) -> str:
+    """Of every row of every table."""
+    from sqlalchemy import MetaData
+
+    tables = MetaData()
+    tables.reflect(desk.books.engine)
+    found = hashlib.sha256()
+    with desk.books.engine.connect() as line:
+        for table in tables.sorted_tables:
+            for row in line.execute(table.select().order_by(*table.columns)):
+                found.update(repr(tuple(row)).encode())
+    return found.hexdigest()
+
+
+@pytest.mark.parametrize("what", ["run", "record"])
+def test_a_dry_run_of_an_undo_changes_nothing(desk: Desk, run: str, what: str) -> None:
+    named = run if what == "run" else desk.invoice("T-1").refunds[0].id
+    before = digest(desk)
+    answer = desk.json(f"mark-refunded --undo {named} --memo why --dry-run")
+    assert (answer["dry_run"], answer["records"]) == (True, 2 if what == "run" else 1)
+    assert answer["totals"][0]["amount"]["amount"] == ("70.00" if what == "run" else "40.00")
+    assert digest(desk) == before
+    done = desk.json(f"mark-refunded --undo {named} --memo why --yes")
+    assert done == answer | {"dry_run": False}
+
+
+def test_a_dry_run_refuses_what_an_undo_refuses(desk: Desk, run: str) -> None:
+    desk.json(f"mark-refunded --undo {run} --memo why --yes")
+    desk.refused(f"mark-refunded --undo {run} --memo why --dry-run", "nothing-to-undo")
+    record = desk.invoice("T-1").refunds[0].id
+    error = desk.refused(f"mark-refunded --undo {record} --memo why --dry-run", "not-a-record")
+    assert "already undone" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "option", ["--full", "--from t.csv", "--plan p.json", "--amount 5", "--atomic", "--refunded-on 2026-10-02"]
+)
+def test_an_undo_takes_no_option_of_a_record(desk: Desk, run: str, option: str) -> None:
+    error = desk.refused(f"mark-refunded --undo {run} --memo why --yes {option}", "undo-alone", exit_code=2)
+    assert option.split()[0] in error["message"]
+    assert desk.invoice("T-1").refunded.number == "40.00"
+
+
+def test_a_record_may_be_named_by_its_credit_note(desk: Desk, run: str) -> None:
+    (note,) = desk.json("credit-notes list --invoice T-1")
+    desk.json(f"mark-refunded --undo {note['number']} --memo why --yes")
+    assert [desk.invoice(number).refunded.number for number in ("T-1", "T-2")] == ["0.00", "30.00"]
+
+
+def test_who_names_the_invoice_is_told_its_records(desk: Desk, run: str) -> None:
+    error = desk.refused("mark-refunded --undo T-1 --memo why --yes", "refund-not-found", exit_code=5)
+    assert desk.invoice("T-1").refunds[0].id in error["hint"]
+
+
+# --- a record that was matched with a provider's refund ------------------------------------------------------
+
+
+def ingest(desk: Desk, provider: Any, exit_code: int = 0) -> Any:
+    found = desk.sandbox.deliveries(provider, drain=True)
+    path = Path(desk.folder / "deliveries.jsonl")
+    path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in found))
+    return desk.json(f"events ingest {path}", exit_code=exit_code)
+
+
+@pytest.fixture(params=["stripe", "adyen"])
+def matched(desk: Desk, request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A refund of the dashboard, and its record, matched: the provider, and its refund's id."""
+    provider = request.param
+    settle_secrets(desk)
+    desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
+    desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
+    reference = desk.paid_by_card(provider=provider, auto_refundable=False)
+    desk.sandbox.deliveries(provider, drain=True)
+    made = desk.sandbox.dashboard_refund(reference, 4000)
+    desk.json(f"mark-refunded INV-1 --amount 40 --reason other --reference {made} --yes")
+    ingest(desk, provider)
+    assert desk.invoice("INV-1").refunds[0].provider_reference == made
+    assert desk.invoice("INV-1").refundable.number == "60.00"
+    return provider, made
+
+
+def test_a_matched_record_stands_as_long_as_the_provider_s_refund(desk: Desk, matched: tuple[str, str]) -> None:
+    _, made = matched
+    record = desk.invoice("INV-1").refunds[0].id
+    error = desk.refused(f"mark-refunded --undo {record} --memo why --yes", "made-at-provider")
+    assert made in error["message"]
+    assert "events list --about" in error["hint"]
+
+
+def test_a_matched_record_may_be_undone_once_the_provider_s_refund_failed(desk: Desk, matched: tuple[str, str]) -> None:
+    provider, made = matched
+    record = desk.invoice("INV-1").refunds[0].id
+    if provider == "stripe":
+        desk.sandbox.settle(made, status="failed")
+    else:
+        desk.sandbox.settle(made, event="REFUND_FAILED", reason="closed account")
+    told = ingest(desk, provider)
+    assert desk("status").exit_code == 8, told
+    shown = desk.json("invoice show INV-1")
+    (unreviewed,) = shown["payments"][0]["unreviewed"]
+    command = f"refundcli mark-refunded --undo {record} --memo TEXT"
+    assert command in unreviewed["why"]
+    desk.json(f"{command.removeprefix('refundcli ').replace('TEXT', 'failed')} --yes")
+    invoice = desk.invoice("INV-1")
+    assert (invoice.refunds[0].state, invoice.refundable.number) == (RefundState.REVERSED, "100.00")
+    assert desk.json("invoice show INV-1")["payments"][0]["unreviewed"] == []
+    # What the provider says again agrees.
+    if provider == "stripe":
+        desk.json("reconcile --invoice INV-1")
+    assert desk("status").exit_code == 0
+    assert findings(desk.books) == []
