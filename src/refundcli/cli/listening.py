@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import typer
 
@@ -20,6 +20,7 @@ from refundcli.services.events import Applied, ProviderPause
 from refundcli.services.ports import DeliveryReader
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 # A provider that cannot be asked is asked again this often; its events wait meanwhile, and the other's do not.
 _ASK_AGAIN_SECONDS = 30.0
@@ -51,9 +52,9 @@ def listen_for_events(app: App, host: str, port: int) -> None:
         clock=services.clock,
         apply=apply_with(app, services.event_readers(), ProviderPause(_ASK_AGAIN_SECONDS)),
         telling=Telling(
-            applied=progress.tell,
-            trouble=lambda error: _tell_trouble(app, error),
-            rejected=lambda words: app.err.say(("! ", DOUBT), words),
+            applied=_at_once(progress.tell),
+            trouble=_at_once(lambda error: _tell_trouble(app, error)),
+            rejected=_at_once(lambda words: app.err.say(("! ", DOUBT), words)),
         ),
     )
     try:
@@ -61,9 +62,19 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     except OSError as error:
         raise PortTaken(port, (error.strerror or str(error)).lower(), hint="--port 0 takes a free one.") from error
     port = bound.getsockname()[1]
-    listener.serve(bound, announce=lambda: _announce(app, host, port, readers))
+    listener.serve(bound, announce=lambda: _at_once(_announce)(app, host, port, readers))
     keeper = listener.keeper
     app.note(f"Stopped: {keeper.kept} events stored, {keeper.known} known already.")
+
+
+def _at_once(tell: Callable[P, None]) -> Callable[P, None]:
+    """Whoever reads stderr through a file or a journal reads it now, and not when the listener ends."""
+
+    def flushed(*given: P.args, **named: P.kwargs) -> None:
+        tell(*given, **named)
+        sys.stderr.flush()
+
+    return flushed
 
 
 def _once_free(app: App, work: Callable[[], T]) -> T:
@@ -74,7 +85,9 @@ def _once_free(app: App, work: Callable[[], T]) -> T:
         try:
             return work()
         except StoreBusy:
-            app.note("The store has been in use by another program for 30 seconds; waiting for it. Ctrl-C stops.")
+            _at_once(app.note)(
+                "The store has been in use by another program for 30 seconds; waiting for it. Ctrl-C stops."
+            )
 
 
 @dataclass

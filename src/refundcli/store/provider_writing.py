@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from sqlalchemy import func, insert, update
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from refundcli.domain.identifiers import new_id
@@ -291,9 +292,11 @@ class SqlProviderWriting(SqlShareWriting):
     def _payments_of_refunds(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its refund's, because an event of an unknown shape may name only the refund."""
         named = {each for event in events if event.not_applied for each in event.payments}
+        share = aliased(PaymentRow)
         query = (
             select(RefundRow.provider_reference, _PAYMENT_ID)
-            .join(PaymentRow, col(PaymentRow.id) == col(RefundRow.payment_id))
+            .join(share, col(share.id) == col(RefundRow.payment_id))
+            .join(PaymentRow, col(PaymentRow.id) == func.coalesce(share.share_of, share.id))
             .where(col(RefundRow.provider_reference).in_(sorted(named)))
         )
         rows = self._session.exec(query) if named else ()
