@@ -116,7 +116,7 @@ def test_a_row_before_its_invoice_counts_once_the_invoice_is_imported(sqlite_des
     payments = [desk.sandbox.charge("100.00 EUR", provider="adyen").reference for _ in wanted]
     invoices = {word: (f"INV-{place:03}", payments[place]) for place, word in enumerate(wanted)}
     rows = rows_of(invoices, wanted)
-    reconciled(desk, rows, exit_code=3)
+    reconciled(desk, rows, exit_code=0)
     assert desk.count("dispute") + desk.count("refund") + desk.count("provider_event") == 0
     desk.json(f"invoice import {oracle.invoice_file(desk, invoices.values())}")
     reconciled(desk, rows, exit_code=8)
