@@ -7,6 +7,7 @@ import typer
 
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.options import Output
+from refundcli.domain.errors import RefundcliError
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -43,18 +44,29 @@ def resume(
     refunds = [] if one_closing else unfinished(services.books, wanted)
     closings = unfinished_closings(services.books, wanted) if wanted is None or one_closing else []
     done: list[Resumed] = []
+    closed: list[ResumedClosing] = []
+    runs: list[UnfinishedRun] = []
+    lost: RefundcliError | None = None
     books, providers, clock, policy = services.books, services.providers, services.clock, services.policy
     try:
         settle(refunds, books=books, providers=providers, clock=clock, policy=policy, done=done)
         closed = resume_closings(closings, books=books, providers=providers, clock=clock, policy=policy)
+        of = {each.run_id for each in refunds}
+        runs = [run for run in _unfinished_runs(me) if wanted is None or run.run.id in of]
+    except RefundcliError as trouble:
+        # What was settled by then is shown all the same.
+        lost = trouble
     except (KeyboardInterrupt, Interrupted):
         _show(me, [*done, *as_interrupted(refunds[len(done) :], books=books)], [], [])
         raise
-    runs = [run for run in _unfinished_runs(me) if wanted is None or run.run.id in {each.run_id for each in refunds}]
     _show(me, done, closed, runs)
     code = exit_code_of([each.refund for each in done], [each.closing for each in closed])
     if not code and wanted is None and any(not run.is_held for run in runs):
         code = ExitCode.PARTLY
+    if lost and not code:
+        raise lost
+    if lost:
+        me.note(("! ", "yellow"), lost.message)
     if code:
         raise typer.Exit(code)
 
