@@ -342,3 +342,21 @@ def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatc
     assert [each["step"] for each in answer.json] == ["settled", "settled", "could not be asked about"]
     with suppress(ValueError):
         assert not json.loads(answer.err)
+
+
+def test_resume_whose_store_is_lost_shows_what_it_settled(
+    desk: Desk, lost_store: Callable[..., list[Callable[[], None]]]
+) -> None:
+    from refundcli.services import resume
+
+    for place in range(1, 4):
+        desk.paid_by_card(f"C-{place}")
+        desk.sandbox.faults("drop_after")
+        desk(f"refund C-{place} --amount 10 --reason other --yes")
+    back = lost_store(resume, "resume_one", 1)
+    answer = desk("resume -o json")
+    back[0]()
+    assert answer.exit_code == 8, answer
+    assert [each["status"] for each in answer.json] == ["succeeded", "submitted", "submitted"]
+    assert answer.json[0]["step"] == "settled"
+    assert "othing was changed" not in answer.out + answer.err

@@ -18,7 +18,9 @@ from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.checking import findings
 from runs import Runner, Wish
 
-ROWS = 40
+ROWS = 24
+# Several processes that start up, and leases that end by themselves.
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

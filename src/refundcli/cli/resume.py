@@ -7,6 +7,7 @@ import typer
 
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.options import Output, Yes
+from refundcli.domain.errors import RefundcliError
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -50,20 +51,32 @@ def resume(
     one_closing = wanted is not None and is_closing(wanted)
     refunds = [] if one_closing else unfinished(services.books, wanted)
     closings = unfinished_closings(services.books, wanted) if wanted is None or one_closing else []
-    done, closed = _settled(me, refunds, closings, yes=yes, confirm=confirm)
-    runs = [run for run in _unfinished_runs(me) if wanted is None or run.run.id in {each.run_id for each in refunds}]
+    done, closed, lost = _settled(me, refunds, closings, yes=yes, confirm=confirm)
+    runs: list[UnfinishedRun] = []
+    try:
+        of = {each.run_id for each in refunds}
+        runs = [run for run in _unfinished_runs(me) if wanted is None or run.run.id in of]
+    except RefundcliError as trouble:
+        lost = lost or trouble
     _show(me, done, closed, runs)
     code = exit_code_of([each.refund for each in done], [each.closing for each in closed])
     if not code and wanted is None and any(not run.is_held for run in runs):
         code = ExitCode.PARTLY
+    if lost and not code:
+        raise lost
+    if lost:
+        me.note(("! ", "yellow"), lost.message)
     if code:
         raise typer.Exit(code)
 
 
 def _settled(
     me: "App", refunds: "Sequence[Refund]", closings: "Sequence[Closing]", *, yes: bool, confirm: str
-) -> "tuple[list[Resumed], list[ResumedClosing]]":
-    """Ask once, before anything is done; then settle each, but for first sends that were not confirmed."""
+) -> "tuple[list[Resumed], list[ResumedClosing], RefundcliError | None]":
+    """Ask once, before anything is done; then settle each, but for first sends that were not confirmed.
+
+    Where the store is lost meanwhile, what was settled by then is shown all the same; the trouble comes with it.
+    """
     from refundcli.cli.resuming import closings_to_leave, connect, refunds_to_leave
     from refundcli.services.interrupts import Interrupted
     from refundcli.services.resume import as_interrupted
@@ -76,6 +89,8 @@ def _settled(
     books, providers, clock, policy = me.services.books, me.services.providers, me.services.clock, me.services.policy
     confirmed = [each for each in refunds if each.id not in left]
     done: list[Resumed] = []
+    closed: list[ResumedClosing] = []
+    lost: RefundcliError | None = None
     try:
         settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, done=done)
         closed = resume_closings(
@@ -85,12 +100,18 @@ def _settled(
             clock=clock,
             policy=policy,
         )
+    except RefundcliError as trouble:
+        lost = trouble
     except (KeyboardInterrupt, Interrupted):
         _show(me, [*done, *left.values(), *as_interrupted(confirmed[len(done) :], books=books)], [], [])
         raise
     settled = left | {each.refund.id: each for each in done}
     ends = open_ | {each.closing.id: each for each in closed}
-    return [settled[each.id] for each in refunds], [ends[each.id] for each in closings]
+    return (
+        [settled[each.id] for each in refunds if each.id in settled],
+        [ends[each.id] for each in closings if each.id in ends],
+        lost,
+    )
 
 
 def _unfinished_runs(me: "App") -> "list[UnfinishedRun]":
