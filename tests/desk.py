@@ -65,7 +65,7 @@ def command_named_in(words: list[str]) -> str:
     for place, word in enumerate(named):
         whole = " ".join(named[place : place + 2])
         if word in ENDINGS or whole in ENDINGS:
-            return word if word in ENDINGS else whole
+            return whole if whole in ENDINGS else word
     return ""
 
 

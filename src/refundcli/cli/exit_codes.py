@@ -64,10 +64,12 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "credit-notes list": (_REFUSED, _NOT_FOUND),
         "credit-notes show": (_NOT_FOUND,),
         "store number-format": (_UNKNOWN,),
-        "store upgrade": (),
+        "store upgrade": (_UNKNOWN,),
+        "store clock": (_UNKNOWN,),
         "store backup": (),
         "store check": (),
         "config": (),
+        "config trust": (),
         "sandbox": (),
     }.items()
 }
