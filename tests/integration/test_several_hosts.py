@@ -56,7 +56,11 @@ def check(desk: Desk, run: BulkRun, references: Sequence[str], reports: Sequence
     for report in reports:
         assert report.code in (0, 4, 8, 9), report
         assert "bug" not in report.err, report
-        assert report.sum == report.said["rows"] == ROWS, report
+        if report.said["waiting"] is None:
+            # Its connections were cut again as it ended: it does not know how the run stands, and says so.
+            assert report.code in (4, 8), report
+        else:
+            assert report.sum == report.said["rows"] == ROWS, report
     assert Counter(len(desk.refunded_at_provider(each)) for each in references) == {1: ROWS}
     assert Runner(desk).run_state(run) is RunState.FINISHED
     assert {item.state for item in Runner(desk).items(run)} == {"done"}
