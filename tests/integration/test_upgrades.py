@@ -12,8 +12,10 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from desk import Desk
+from refundcli.domain.statuses import Provider
 from refundcli.sandbox.records import LoggedRequest
 from refundcli.sandbox.testing import RunningSandbox
+from refundcli.store.engine import store_engine
 from refundcli.store.migrate import HEAD
 from stores.build import brief
 from stores.loading import PLACEHOLDER, SCHEMAS, Released, rows, sent_lately
@@ -358,7 +360,8 @@ def test_a_chargeback_that_an_answer_had_cleared_is_open_again(desk: Desk, relea
 
 def test_a_capture_that_failed_is_applied_and_the_invoice_is_not_paid(desk: Desk, released: Released) -> None:
     _of_events(released)
-    assert refusal(desk, "A-CAPTURE-FAILED") == "unreviewed-event"
+    # A program from 0006 on has applied it by itself.
+    assert refusal(desk, "A-CAPTURE-FAILED") == ("not-paid" if released.has("0006") else "unreviewed-event")
     apply_events(desk, released)
     assert refusal(desk, "A-CAPTURE-FAILED") == "not-paid"
     assert desk("void A-CAPTURE-FAILED --yes").exit_code == 0
@@ -370,7 +373,9 @@ def test_ordinary_events_block_nothing_after_the_upgrade(desk: Desk, released: R
     apply_events(desk, released)
     assert desk.json("refund A-ORDINARY --full --reason other --yes")["refunds"][0]["status"] == "pending"
     kinds = rows(desk.url, "SELECT DISTINCT state FROM provider_event WHERE kind IN ('AUTHORISATION', 'CAPTURE')")
-    assert [each["state"] for each in kinds] == ["noted"]
+    # From 0006 on a capture is applied where its payment is in the books.
+    wanted = {"noted", "applied", "unmatched"} if released.has("0006") else {"noted"}
+    assert {each["state"] for each in kinds} == wanted
 
 
 def test_two_disputes_that_were_one_value_add_up(desk: Desk, released: Released) -> None:
@@ -429,3 +434,32 @@ def test_an_import_does_not_make_an_uncaptured_invoice_paid_again(desk: Desk, re
 def _of_events(released: Released) -> None:
     if not released.has("0002"):
         pytest.skip("events came with 0002")
+
+
+# --- what 0007 makes of rejected deliveries ---
+
+
+def test_deliveries_that_an_older_program_rejected_are_still_counted(
+    old_store: str, released: Released, sandbox: RunningSandbox, tmp_path: Path
+) -> None:
+    """They had no provider and no time; what is rejected from now on has both."""
+    if not released.has("0006"):
+        pytest.skip("counted in the same way since 0002")
+    engine = store_engine(old_store)
+    with engine.connect() as connection, connection.begin():
+        connection.execute(text("INSERT INTO counter (name, value) VALUES ('delivery refused: forged', 7)"))
+    engine.dispose()
+    desk = Desk(old_store, sandbox, tmp_path)
+    settle_secrets(desk)
+    desk.json("store upgrade")
+    path = desk.folder / "forged.jsonl"
+    path.write_text(f"{adyen(signed(item(), 'ab' * 16)).kept}\n")
+    assert desk(f"events ingest {path}").exit_code == 3
+    counts = desk.books.read(lambda tx: tx.delivery_counts())
+    assert [(each.provider, each.reason, each.count) for each in counts] == [
+        (None, "forged", 7),
+        (Provider.ADYEN, "forged", 1),
+    ]
+    assert [each.last_at is None for each in counts] == [True, False]
+    assert rows(desk.url, "SELECT name FROM counter WHERE name LIKE 'delivery%'") == []
+    desk.books.engine.dispose()

@@ -38,6 +38,7 @@ COMMITS = {
     "0003": "7b30d6f",
     "0004": "c2409e6",
     "0005": "6d2f26f",
+    "0006": "cd27523",
 }
 BEGAN_AT = datetime(2026, 10, 5, 8, 0, tzinfo=UTC)
 PLACEHOLDER = "{{SANDBOX}}"
@@ -49,7 +50,10 @@ def main(given: list[str]) -> None:
         return
     for schema in given or COMMITS:
         with _checked_out(COMMITS[schema]) as tree, tempfile.TemporaryDirectory() as folder:
-            path = os.pathsep.join(map(str, (tree / "src", tree / "tests", HERE.parent)))
+            # The story is told by this folder's own modules, with everything else of the old program.
+            (Path(folder) / "story").mkdir()
+            (Path(folder) / "story" / "stores").symlink_to(HERE)
+            path = os.pathsep.join(map(str, (Path(folder) / "story", tree / "src", tree / "tests")))
             command = [sys.executable, "-m", "stores.build", "--here", schema, folder]
             subprocess.run(command, env=os.environ | {"PYTHONPATH": path, "NO_PROXY": "127.0.0.1"}, check=True)
 

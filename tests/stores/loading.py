@@ -92,7 +92,7 @@ class Released:
                 rows = [_converted(table, row) for row in store.execute(f'SELECT * FROM "{table.name}" ORDER BY rowid')]
                 if rows and table.name != "alembic_version":
                     connection.execute(table.insert(), rows)
-                if table.name in ("invoice", "payment", "provider_event"):
+                if table.name in ("invoice", "payment", "provider_event", "dispute", "capture") and rows:
                     count_on = f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), max(id)) FROM {table.name}"
                     connection.execute(text(count_on))
 

@@ -52,9 +52,9 @@ def news_of_refunds(story: Story) -> None:
         *(outcome(name, "REFUND", amount={"currency": "EUR", "value": 4100}) for name in ("WRONG", "WRONG-KNOWN"))
     )
     if story.has("0003"):
-        (known,) = [
-            each for each in story.do("events list --state contradicts") if _about(story, each, "A-WRONG-KNOWN")
-        ]
+        state = "unreviewed" if story.has("0006") else "contradicts"
+        listed = story.do(f"events list --state {state}")
+        (known,) = [each for each in listed if _about(story, each, "A-WRONG-KNOWN")]
         story.do(f"events acknowledge {known['id']} --memo 'case 4711'")
     _made_elsewhere(story)
     _late_at_stripe(story)
