@@ -13,7 +13,6 @@ from refundcli.output import shapes
 from refundcli.output.closing_screen import verdict
 from refundcli.output.events_screen import event_shape
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
-from refundcli.services.deliveries import RejectionReason
 from refundcli.services.last_comparison import Agreement, LastComparison
 from refundcli.services.ports import FailedCapture
 from refundcli.services.provider_limits import CAN_LOOK_UP
@@ -41,15 +40,16 @@ _UNFINISHED = {
     RefundState.SUBMITTED: "not confirmed",
     RefundState.AWAITING_APPROVAL: "awaits approval at the provider",
 }
+# What a reason is called on the screen; one that is not here is shown by its code.
 _REASONS = {
-    RejectionReason.UNREADABLE: "unreadable",
-    RejectionReason.UNSIGNED: "unsigned",
-    RejectionReason.FORGED: "wrong signature",
-    RejectionReason.UNAUTHORIZED: "wrong user name or password",
-    RejectionReason.OUT_OF_TIME: "timestamp too old or in the future",
-    RejectionReason.TOO_LARGE: "too large",
-    RejectionReason.OTHER_ACCOUNT: "another account",
-    RejectionReason.OTHER_MODE: "another mode",
+    "unreadable": "unreadable",
+    "unsigned": "unsigned",
+    "forged": "wrong signature",
+    "unauthorized": "wrong user name or password",
+    "out-of-time": "timestamp too old or in the future",
+    "too-large": "too large",
+    "other-account": "another account",
+    "other-mode": "another mode",
 }
 STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
 _APPLY = "refundcli events apply"
@@ -255,9 +255,7 @@ def _deliveries(deliveries: Deliveries, screen: Screen) -> None:
         ("Verified and stored, not applied", deliveries.not_applied),
     ):
         if counts:
-            reasons = ", ".join(
-                f"{count} {_REASONS.get(RejectionReason(reason), reason)}" for reason, count in counts.items()
-            )
+            reasons = ", ".join(f"{count} {_REASONS.get(reason, reason)}" for reason, count in counts.items())
             screen.say((f"{title}: {sum(counts.values())} ({reasons})", QUIET))
 
 
