@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 # A writer of a SQLite store waits for the page that is being read, at each of a refund's three commits.
-_WANTED_SECONDS = 0.2
+_WANTED_SECONDS = 0.1
 _FEWEST, _MOST = 10, 20_000
 
 
 @dataclass(slots=True)
 class PageSize:
-    """Grows and shrinks so that a page takes about a fifth of a second, whatever the machine and the rows are."""
+    """Grows and shrinks so that a page takes about a tenth of a second, whatever the machine and the rows are."""
 
     rows: int = 500
     seconds: Callable[[], float] = time.monotonic
