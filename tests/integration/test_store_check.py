@@ -3,8 +3,7 @@
 import sqlite3
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from sqlmodel import Session
 
 from conftest import NewStore
 from desk import Desk
-from refundcli.store import checking, page_size, structure
+from refundcli.store import checking, copying, page_size, structure
 from refundcli.store.checking import findings
+from refundcli.store.copying import CopyTookTooLong
 from refundcli.store.engine import sqlite_path
 from refundcli.store.errors import StructureNotChecked
 from refundcli.store.page_size import PageSize
@@ -127,65 +127,31 @@ print("written", flush=True)
 """
 
 
-@pytest.fixture
-def writer(sqlite_desk: Desk) -> Iterator[subprocess.Popen[str]]:
-    """Another process that commits a change and has to wait for readers."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(sqlite_path(sqlite_desk.books.engine))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    yield process
-    process.kill()
-    process.wait()
+def test_sqlites_check_does_not_keep_a_writer_waiting(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, path = copying.copy_in_steps, sqlite_path(sqlite_desk.books.engine)
+    wrote: list[str] = []
+
+    def write() -> str:
+        """Another process commits a change while the check goes on."""
+        done = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=True, capture_output=True, text=True)
+        wrote.extend(done.stdout.split())
+        return "ok"
+
+    def copy_to_check_slowly(source: Path, copy: sqlite3.Connection) -> None:
+        real(source, copy)
+        copy.create_function("check_slowly", 0, write)
+
+    monkeypatch.setattr(structure, "copy_in_steps", copy_to_check_slowly)
+    monkeypatch.setattr(structure, "_CHECK", "SELECT check_slowly()")
+    assert list(structure.structure_errors(sqlite_desk.books)) == []
+    assert wrote == ["writing", "written"]
 
 
-def test_a_writer_that_waits_is_seen(sqlite_desk: Desk, writer: subprocess.Popen[str]) -> None:
-    path = sqlite_path(sqlite_desk.books.engine)
-    assert path
-    reader = sqlite3.connect(path, isolation_level=None)
-    with structure._writers_at(path) as is_waited_for:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM store_info").fetchall()
-        waited = threading.Event()
-        while not is_waited_for():
-            assert writer.poll() is None, "it wrote although somebody reads"
-            waited.wait(0.02)
-        reader.execute("COMMIT")
-        assert writer.wait(60) == 0
-        assert not is_waited_for()
-    reader.close()
-
-
-def test_sqlites_check_is_broken_off_for_a_writer_and_begun_again(
-    sqlite_desk: Desk, writer: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, begun = structure.structure_errors_in, list[str]()
-
-    def endless_at_first(connection: Any, table: str = "") -> Iterator[str]:
-        begun.append(table)
-        if len(begun) > 1:
-            return real(connection, table)
-        connection.exec_driver_sql("SELECT * FROM store_info").all()
-        forever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
-        return iter([str(connection.exec_driver_sql(forever).scalar())])
-
-    monkeypatch.setattr(structure, "structure_errors_in", endless_at_first)
-    assert findings(sqlite_desk.books) == []
-    assert writer.wait(60) == 0
-    assert begun == ["", ""]
-
-
-def test_without_time_for_sqlites_check_nothing_is_called_sound(
-    sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_sqlites_check_nothing_is_called_sound(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any) -> Any:
-        raise structure._Waited
+        raise CopyTookTooLong("other programs were writing to it all the time")
 
-    monkeypatch.setattr(structure, "_checked", never)
-    monkeypatch.setattr(structure, "_TRIES_OF_TABLE", 1)
-    monkeypatch.setattr(structure, "_TRIES_OF_ALL", 1)
+    monkeypatch.setattr(structure, "copy_in_steps", never)
     with pytest.raises(StructureNotChecked):
         findings(sqlite_desk.books)
     sqlite_desk.refused("store check", "store-not-checked", exit_code=8)
@@ -207,11 +173,9 @@ def test_a_damaged_page_is_found(sqlite_desk: Desk) -> None:
 
 def test_a_backup_beside_a_writer_is_whole(sqlite_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each change begins the copy anew; its steps grow until it is done between two changes."""
-    from refundcli.store import migrate
-
-    monkeypatch.setattr(migrate, "_STEPS", (1, 5, 100_000))
+    monkeypatch.setattr(copying, "_STEPS", (1, 5, 100_000))
     sqlite_desk.paid_outside()
-    real, changed = migrate._Progress.__call__, list[int]()
+    real, changed = copying._Progress.__call__, list[int]()
 
     def change(self: Any, status: int, remaining: int, total: int) -> None:
         if remaining and len(changed) < 30:
@@ -219,7 +183,7 @@ def test_a_backup_beside_a_writer_is_whole(sqlite_desk: Desk, tmp_path: Path, mo
             sqlite_desk.books.write(lambda tx: tx.change_number_format(f"N{len(changed)}-{{seq}}"))
         real(self, status, remaining, total)
 
-    monkeypatch.setattr(migrate._Progress, "__call__", change)
+    monkeypatch.setattr(copying._Progress, "__call__", change)
     copy = tmp_path / "copy.db"
     sqlite_desk.json(f"store backup {copy}")
     assert changed

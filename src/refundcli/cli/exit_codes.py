@@ -67,7 +67,7 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "store upgrade": (_UNKNOWN,),
         "store clock": (_UNKNOWN,),
         "store backup": (),
-        "store check": (),
+        "store check": (_UNKNOWN,),
         "config": (),
         "config trust": (),
         "sandbox": (),

@@ -156,7 +156,7 @@ Look: TypeAlias = Callable[[Callable[[Session], T]], T]
 def findings(books: SqlBooks) -> list[str]:
     """What is wrong with a store, one sentence each: also that parts of it cannot be read at all.
 
-    Raises StructureNotChecked where writers left no time for SQLite's own check.
+    Raises StructureNotChecked where the file could not be copied for SQLite's own check.
     """
     found: list[str] = []
     unchecked: StructureNotChecked | None = None

@@ -127,15 +127,15 @@ class StoreAddress(SettingsProblem):
 
 
 class StructureNotChecked(OutcomeUnknown):
-    """SQLite's own check of the file found no time between writers."""
+    """SQLite's own check of the file could not be made: no copy of the file could be."""
 
     code = "store-not-checked"
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, why: str) -> None:
         super().__init__(
-            "SQLite's own check of the file could not be completed: others were writing all the time.",
-            hint="Everything else was checked and agrees. When they are done: refundcli store check",
-            context={"table": table},
+            f"SQLite's own check of the file could not be made, for it is made of a copy: {why}.",
+            hint="Everything else was checked and agrees. Once that is better: refundcli store check",
+            context={"why": why},
         )
 
 

@@ -3,7 +3,6 @@
 import os
 import secrets
 import sqlite3
-import time
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from refundcli.private_files import draft, make_folder
 from refundcli.secrets import shown_address
 from refundcli.services.leases import is_gone
+from refundcli.store.copying import copy_in_steps
 from refundcli.store.engine import APPLICATION_ID, make_private, program_name, sqlite_path
 from refundcli.store.errors import (
     BackupExists,
@@ -31,10 +31,6 @@ from refundcli.store.troubles import reason_of
 HEAD = "0008"
 
 _ADVISORY_LOCK = 0x5266436C
-# Pages that a backup copies while a writer waits: from some milliseconds to about a second's worth.
-_STEPS = (1_000, 10_000, 50_000, *[200_000] * 1_000)
-_MOST_BEGINNINGS = 4
-_COPY_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,47 +189,16 @@ def backup(source: Path, target: Path) -> None:
         make_folder(target.parent)
         if os.path.lexists(target):
             raise BackupExists(target)
-        with draft(target) as copy:
-            _copy(source, copy)
+        with draft(target) as copy, closing(sqlite3.connect(copy)) as target_store:
+            # A journal beside the copy would be left there by a kill; half a copy never gets the name of a whole.
+            target_store.execute("PRAGMA journal_mode = OFF")
+            copy_in_steps(source, target_store)
     except FileExistsError:
         raise BackupExists(target) from None
     except OSError as error:
         raise BackupFailed(target, reason_of(error)) from error
     except sqlite3.Error as error:
         raise BackupFailed(target, str(error)) from error
-
-
-def _copy(source: Path, target: Path) -> None:
-    """In steps, between which writers have their turn. A change begins it anew, and then the steps grow."""
-    until = time.monotonic() + _COPY_SECONDS
-    with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
-        # A journal beside the copy would be left there by a kill; half a copy never gets the name of a whole one.
-        copy.execute("PRAGMA journal_mode = OFF")
-        for pages in _STEPS:
-            try:
-                live.backup(copy, pages=pages, progress=_Progress(until), sleep=0.05)
-                break
-            except _BegunAnew:
-                continue
-
-
-class _BegunAnew(Exception):
-    pass
-
-
-class _Progress:
-    """Watches a copy. Raises _BegunAnew after some beginnings, and sqlite3.OperationalError when it takes too long."""
-
-    def __init__(self, until: float) -> None:
-        self._until, self._left, self._beginnings = until, 0, 0
-
-    def __call__(self, status: int, remaining: int, total: int) -> None:
-        self._beginnings += remaining > self._left
-        self._left = remaining
-        if time.monotonic() > self._until:
-            raise sqlite3.OperationalError("other programs were writing to it all the time")
-        if self._beginnings > _MOST_BEGINNINGS:
-            raise _BegunAnew
 
 
 def shown_url(engine: Engine) -> str:

@@ -1,124 +1,43 @@
-"""SQLite's own check of a store's file, which gives way to writers: one statement that may read for a minute.
+"""SQLite's own check of a store's file: one statement that may read for a minute, so a copy is checked.
 
-Whoever reads a SQLite file keeps writers from their commit. They say that they wait by a lock on one byte of the file
-(https://sqlite.org/lockingv3.html); the check is broken off then, and begun again when they are done.
+The copy holds the same pages, damaged ones too. It has no name, and is gone when the check ends, however it ends.
 """
 
-import fcntl
-import os
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
-from sqlmodel import Session
+from sqlalchemy import Connection
 
+from refundcli.store.copying import copy_in_steps
 from refundcli.store.engine import sqlite_path
-from refundcli.store.errors import StructureNotChecked
+from refundcli.store.errors import StoreCorrupt, StructureNotChecked
 from refundcli.store.unit_of_work import SqlBooks
 
-_PENDING_BYTE = 0x40000000
-_LOOK_SECONDS = 0.02
-# The whole, and then each table by itself: that takes less time at once.
-_TRIES_OF_ALL, _TRIES_OF_TABLE = 3, 8
-
-
-class _Waited(Exception):
-    """A writer waited, so the check was broken off."""
+_CHECK = "PRAGMA integrity_check"
 
 
 def structure_errors(books: SqlBooks) -> Iterator[str]:
-    """What SQLite finds wrong with the file; nothing on PostgreSQL. Raises StructureNotChecked."""
+    """What SQLite finds wrong with the file; nothing on PostgreSQL. Raises StructureNotChecked, StoreCorrupt."""
     path = sqlite_path(books.engine)
     if path is None:
         return
-    tables = books.inspect(_tables)
-    with _writers_at(path) as is_waited_for:
+    # Without a name: a temporary database on disk (https://sqlite.org/inmemorydb.html, section 3).
+    with closing(sqlite3.connect("")) as copy:
         try:
-            yield from _again_until_done(books, "", is_waited_for, tries=_TRIES_OF_ALL)
-        except StructureNotChecked:
-            for table in tables:
-                yield from _again_until_done(books, table, is_waited_for, tries=_TRIES_OF_TABLE)
+            copy_in_steps(path, copy)
+            found = [str(sentence) for (sentence,) in copy.execute(_CHECK)]
+        except sqlite3.OperationalError as trouble:
+            raise StructureNotChecked(str(trouble)) from trouble
+        except sqlite3.DatabaseError as trouble:
+            raise StoreCorrupt(str(trouble)) from trouble
+    yield from _wrong(found)
 
 
-def structure_errors_in(connection: Connection, table: str = "") -> Iterator[str]:
-    for (found,) in connection.exec_driver_sql(f'PRAGMA integrity_check("{table}")' if table else _CHECK_ALL):
-        if found != "ok":
-            yield f"SQLite: {found}"
+def structure_errors_in(connection: Connection) -> Iterator[str]:
+    """The same in the transaction of `connection`."""
+    yield from _wrong(connection.exec_driver_sql(_CHECK).scalars())
 
 
-_CHECK_ALL = "PRAGMA integrity_check"
-
-
-def _tables(session: Session) -> list[str]:
-    return list(session.execute(text("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")).scalars())
-
-
-def _again_until_done(books: SqlBooks, table: str, is_waited_for: Callable[[], bool], *, tries: int) -> list[str]:
-    for done in range(tries):
-        try:
-            return books.inspect(lambda session: _checked(session, table, is_waited_for))
-        except _Waited:
-            time.sleep(0.1 * 2 ** min(done, 4))
-    raise StructureNotChecked(table)
-
-
-def _checked(session: Session, table: str, is_waited_for: Callable[[], bool]) -> list[str]:
-    connection = session.connection()
-    interrupt = connection.connection.driver_connection.interrupt  # type: ignore[union-attr]
-    with _interrupted_for_writers(interrupt, is_waited_for) as interrupted:
-        try:
-            found = list(structure_errors_in(connection, table))
-        except OperationalError:
-            if interrupted.is_set():
-                raise _Waited from None
-            raise
-    if interrupted.is_set():
-        # What it found may come of being broken off.
-        raise _Waited
-    return found
-
-
-@contextmanager
-def _interrupted_for_writers(
-    interrupt: Callable[[], None], is_waited_for: Callable[[], bool]
-) -> Iterator[threading.Event]:
-    """Call `interrupt` once a writer waits; the event says whether that was so."""
-    done, interrupted = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        while not done.wait(_LOOK_SECONDS):
-            if is_waited_for():
-                interrupted.set()
-                interrupt()
-
-    watcher = threading.Thread(target=watch, name="writers", daemon=True)
-    watcher.start()
-    try:
-        yield interrupted
-    finally:
-        done.set()
-        watcher.join()
-
-
-@contextmanager
-def _writers_at(path: Path) -> Iterator[Callable[[], bool]]:
-    """Does a writer wait for readers to end? Its file stays open meanwhile: closing it would drop SQLite's locks."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        yield lambda: _is_locked(file)
-    finally:
-        os.close(file)
-
-
-def _is_locked(file: int) -> bool:
-    """Would SQLite be kept out now? It takes the same lock, for as short a time, before each read."""
-    try:
-        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, _PENDING_BYTE)
-    except OSError:
-        return True
-    fcntl.lockf(file, fcntl.LOCK_UN, 1, _PENDING_BYTE)
-    return False
+def _wrong(sentences: Iterable[str]) -> Iterator[str]:
+    return (f"SQLite: {sentence}" for sentence in sentences if sentence != "ok")

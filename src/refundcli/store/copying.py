@@ -1,0 +1,52 @@
+"""A copy of a SQLite store in use, made in steps: between them writers have their turn.
+
+Whoever reads a SQLite file keeps writers from their commit, so nothing may read all of it at once.
+"""
+
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+# Pages that a backup copies while a writer waits: from some milliseconds to about a second's worth.
+_STEPS = (1_000, 10_000, 50_000, *[200_000] * 1_000)
+_MOST_BEGINNINGS = 4
+_COPY_SECONDS = 300.0
+
+
+class CopyTookTooLong(sqlite3.OperationalError):
+    """Others changed the store again and again, and each time the copy began anew."""
+
+
+def copy_in_steps(source: Path, copy: sqlite3.Connection) -> None:
+    """Into an empty database. A change begins it anew, and then the steps grow.
+
+    Raises CopyTookTooLong, and sqlite3.Error where the source cannot be read or the copy not be written.
+    """
+    until = time.monotonic() + _COPY_SECONDS
+    with closing(sqlite3.connect(source)) as live:
+        for pages in _STEPS:
+            try:
+                live.backup(copy, pages=pages, progress=_Progress(until), sleep=0.05)
+                break
+            except _BegunAnew:
+                continue
+
+
+class _BegunAnew(Exception):
+    pass
+
+
+class _Progress:
+    """Watches a copy. Raises _BegunAnew after some beginnings, and CopyTookTooLong."""
+
+    def __init__(self, until: float) -> None:
+        self._until, self._left, self._beginnings = until, 0, 0
+
+    def __call__(self, status: int, remaining: int, total: int) -> None:
+        self._beginnings += remaining > self._left
+        self._left = remaining
+        if time.monotonic() > self._until:
+            raise CopyTookTooLong("other programs were writing to it all the time")
+        if self._beginnings > _MOST_BEGINNINGS:
+            raise _BegunAnew
