@@ -354,9 +354,12 @@ def test_a_commit_that_is_not_confirmed_is_not_known(
 
 
 # As a commit that is not confirmed, of commands that write only if there is something to write.
-NOT_TRIED = {("invoice show", E.OUTCOME_UNKNOWN), ("events apply", E.OUTCOME_UNKNOWN)}
-# Where the store's file cannot be copied: tests/integration/test_store_check.py.
-NOT_TRIED.add(("store check", E.OUTCOME_UNKNOWN))
+NOT_TRIED = {
+    ("invoice show", E.OUTCOME_UNKNOWN),
+    ("events apply", E.OUTCOME_UNKNOWN),
+    # Where the store's file cannot be copied: tests/integration/test_store_check.py.
+    ("store check", E.OUTCOME_UNKNOWN),
+}
 
 
 def test_every_pair_of_the_table_is_tried() -> None:
