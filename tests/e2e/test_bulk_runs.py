@@ -12,6 +12,7 @@ from sqlalchemy import text
 from desk import Desk
 from refundcli.cli import bulk_refunds
 from refundcli.domain.bulk_run import BulkRun, RunState
+from refundcli.domain.statuses import Provider
 from refundcli.services import run_refunds
 from refundcli.services.bulk_refunds import begin_staged
 from refundcli.store.checking import findings
@@ -464,6 +465,13 @@ def test_a_resumed_run_tells_of_rows_that_another_worker_refused(desk: Desk, hal
     assert answer["state"] == "finished"
     assert answer["refused_by_code"] == {"differs-from-provider": 1}
     assert rejected_invoices(answer) == ["C-1"]
+
+
+def test_a_resumed_run_says_where_real_money_moves(desk: Desk, half_done: tuple[Path, str]) -> None:
+    _, run = half_done
+    assert "LIVE" not in desk(f"refund --resume {run} --dry-run").err
+    desk.books.write(lambda tx: tx.remember_account(Provider.STRIPE, "another key", "acct_live", livemode=True))
+    assert "LIVE Stripe acct_live: real money moves." in desk(f"refund --resume {run} --yes").err
 
 
 def test_rows_that_a_run_refused_do_not_stop_it_by_max_errors_when_it_goes_on(

@@ -150,10 +150,6 @@ def test_a_dry_run_remembers_neither_mode_nor_account(sqlite_desk: Desk) -> None
     assert (told["livemode"], told["accounts"]) == (None, [])
 
 
-def test_a_run_is_not_resumed_by_a_dry_run(sqlite_desk: Desk) -> None:
-    sqlite_desk.refused("refund --resume run_1 --dry-run", "not-with-resume", exit_code=2)
-
-
 def test_a_dry_run_of_a_closing_says_what_stripe_would_be_asked(sqlite_desk: Desk) -> None:
     told = sqlite_desk.json(f"{void_at_stripe(sqlite_desk)} --dry-run")
     assert (told["status"], told["status_after"], told["status_at_provider"]) == ("open", "void", "open")

@@ -16,7 +16,7 @@ from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.documents.rejected import RejectedFile
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
-from refundcli.domain.errors import RefundcliError, UsageProblem
+from refundcli.domain.errors import RefundcliError
 from refundcli.domain.statuses import Provider
 from refundcli.output import json as json_output
 from refundcli.output import shapes
@@ -38,23 +38,11 @@ _PAGE = 1000
 _SHOWN = 50
 
 
-class NotWithResume(UsageProblem):
-    code = "not-with-resume"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "--dry-run cannot stand beside --resume: the rows of a run were checked and confirmed when it began.",
-            hint="refundcli status   shows how far each unfinished run is",
-        )
-
-
 def refund_file(app: App, options: BulkOptions) -> None:
     """Exit 8 when an outcome is not known, else 9 when some rows were refused, which are in FILE.rejected.csv, or are
     unfinished.
     """
     options.check()
-    if options.resume and options.dry_run:
-        raise NotWithResume
     if options.resume:
         _go_on(app, options)
         return
@@ -85,6 +73,7 @@ def _go_on(app: App, options: BulkOptions) -> None:
     if options.dry_run:
         _show_dry_run(app, standing)
         return
+    refunding.tell_accounts(app, app.services.books.read(lambda tx: tx.accounts()))
     left = sum(n for state, n in standing.counts.items() if state not in (ItemState.DONE, ItemState.REFUSED))
     columns = tuple(json.loads(run.options)["columns"])
     with RejectedFile(Path(f"{run.id}.rejected.csv"), columns, keyed=True) as rejected:

@@ -23,7 +23,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.finding import invoice_named
 from refundcli.services.issue_refund import Preview, RefundRequest, left_behind, preview
 from refundcli.services.keys import checked_key, generated_key
-from refundcli.services.ports import PaymentProvider, Reading
+from refundcli.services.ports import Account, PaymentProvider, Reading
 from refundcli.services.provider_news import PaymentTruth
 from refundcli.services.resume import resume
 
@@ -117,6 +117,12 @@ def tell_connected(app: App, providers: Sequence[PaymentProvider]) -> bool:
         for provider in providers:
             app.err.say(("LIVE ", "bold red"), f"{provider.name.label} {provider.account}: real money moves.")
     return live
+
+
+def tell_accounts(app: App, accounts: Sequence[Account]) -> None:
+    """Where real money is going to move, by the accounts that the store knows: of what was confirmed before."""
+    for name, account in dict.fromkeys((each.provider, each.account) for each in accounts if each.livemode):
+        app.err.say(("LIVE ", "bold red"), f"{name.label} {account}: real money moves.")
 
 
 def confirm_refund(app: App, request: RefundRequest, seen: Preview, *, live: bool, yes: bool, confirm: str) -> None:
