@@ -71,7 +71,11 @@ def test_every_command_has_help_with_an_example(new_desk: Desk) -> None:
     for name in COMMANDS:
         shown = new_desk(f"{name} --help")
         assert shown.exit_code == 0
-        subcommands = [line.split()[0] for line in shown.out.partition("Commands:")[2].splitlines() if line.strip()]
+        subcommands = [
+            line.split()[0]
+            for line in shown.out.partition("Commands:")[2].partition("\n\n")[0].splitlines()
+            if line.strip()
+        ]
         for words in [f"{name} {sub}" for sub in subcommands] or [name]:
             assert "Example" in new_desk(f"{words} --help").out, words
 

@@ -287,6 +287,7 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("events apply", E.DONE, plain("events apply")),
     ("events list", E.DONE, plain("events list")),
     ("events show", E.DONE, unreviewed("events show 1")),
+    ("events list", E.NOT_FOUND, plain("events list --about rf_none")),
     ("events show", E.NOT_FOUND, plain("events show 1")),
     ("events acknowledge", E.DONE, unreviewed("events acknowledge 1 --memo reviewed")),
     (

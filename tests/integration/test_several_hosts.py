@@ -115,6 +115,9 @@ def test_a_machine_that_stood_still_beyond_its_leases_reports_only_its_own_rows(
     first, second = start(desk, run, *machines)
     for _ in range(2):
         done = rows_done(desk, run)
+        if done + 3 > ROWS or not first.is_at_work:
+            # The other one has done the rest meanwhile.
+            break
         wait_until(lambda done=done: rows_done(desk, run) > done + 2, [first, second])  # type: ignore[misc]
         first.stop()
         time.sleep(2 * LEASE_SECONDS)

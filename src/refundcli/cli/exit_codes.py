@@ -57,7 +57,7 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "events listen": (),
         "events ingest": (_REFUSED, _UNKNOWN),
         "events apply": (_UNKNOWN,),
-        "events list": (),
+        "events list": (_NOT_FOUND,),
         "events show": (_NOT_FOUND,),
         "events acknowledge": (_REFUSED, _NOT_FOUND, _UNKNOWN),
         "acknowledge": (_REFUSED, _NOT_FOUND, _UNKNOWN),
