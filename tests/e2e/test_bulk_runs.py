@@ -471,7 +471,11 @@ def test_a_resumed_run_says_where_real_money_moves(desk: Desk, half_done: tuple[
     _, run = half_done
     assert "LIVE" not in desk(f"refund --resume {run} --dry-run").err
     desk.books.write(lambda tx: tx.remember_account(Provider.STRIPE, "another key", "acct_live", livemode=True))
-    assert "LIVE Stripe acct_live: real money moves." in desk(f"refund --resume {run} --yes").err
+    for words, code in (("--yes", "confirmation-required"), ("--confirm 3", "not-confirmed")):
+        assert f"[{code}]" in desk(f"refund --resume {run} {words}").err
+    answer = desk(f"refund --resume {run} --confirm 4")
+    assert "LIVE Stripe acct_live: real money moves." in answer.err
+    assert answer.exit_code == 9
 
 
 def test_rows_that_a_run_refused_do_not_stop_it_by_max_errors_when_it_goes_on(

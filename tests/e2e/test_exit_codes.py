@@ -360,6 +360,8 @@ NOT_TRIED = {
     ("events apply", E.OUTCOME_UNKNOWN),
     # Where the store's file cannot be copied: tests/integration/test_store_check.py.
     ("store check", E.OUTCOME_UNKNOWN),
+    # Where a run is unfinished and nobody is at it: tests/e2e/test_status_summary.py.
+    ("resume", E.PARTLY),
 }
 
 

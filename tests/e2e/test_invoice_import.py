@@ -348,7 +348,7 @@ def test_a_folder_that_takes_no_file_stops_the_import_before_anything_is_written
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("refundcli.documents.rejected.tempfile.NamedTemporaryFile", refuse)
+    monkeypatch.setattr("refundcli.documents.rejected.create", refuse)
     answer = shop.bring_in(GOOD.replace("open", "opne"), "--skip-invalid")
     assert answer.exit_code == 2
     assert "permission denied" in answer.err

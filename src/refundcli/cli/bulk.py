@@ -131,7 +131,7 @@ def checked_file(
                 yield None
                 return
             live = bool(report.wanted) and connect(report)
-            _confirm(app, report.wanted, options, live=live, begun=rules.run_id)
+            confirm(app, report.wanted, options, live=live, begun=rules.run_id)
             # Before anything is done: what is left out is never lost.
             rejected.publish()
             yield Checked(source, run, report, rules, shelf, rejected)
@@ -144,7 +144,9 @@ def show_checked(
     path = str(rejected_file) if rejected_file else None
     if not app.for_people:
         app.show_object(bulk_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
-    elif not dry_run:
+    elif dry_run:
+        app.out.say("Dry run: every rule was checked, nothing was sent or written.")
+    else:
         app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were done before.")
     tell_rejected(app, kind, report.refused_count, report.rows, path)
     if report.refused_count:
@@ -197,7 +199,7 @@ def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, sh
     app.note(f"  To do it: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
 
 
-def _confirm(app: App, rows: int, options: BulkOptions, *, live: bool, begun: str) -> None:
+def confirm(app: App, rows: int, options: BulkOptions, *, live: bool, begun: str) -> None:
     """The number of rows, typed or given; where nothing would be done there is nothing to confirm (R5).
 
     `begun`: the run that is resumed, some of whose rows may be done.
@@ -212,6 +214,8 @@ def _confirm(app: App, rows: int, options: BulkOptions, *, live: bool, begun: st
         raise ConfirmationRequired(f"Live money needs --confirm {rows}.")
     else:
         done = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
+        if done == "sent":
+            app.err.say(f"Refund {rows:,} rows ({'LIVE' if live else 'test mode'}). This cannot be undone.")
         typed(app, str(rows), nothing="" if begun else done)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from refundcli.cli import refunding
-from refundcli.cli.bulk import BulkOptions, checked_file, show_checked, tell_rejected
+from refundcli.cli.bulk import BulkOptions, checked_file, confirm, show_checked, tell_rejected
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.documents.rejected import RejectedFile
@@ -66,14 +66,19 @@ def refund_file(app: App, options: BulkOptions) -> None:
 
 
 def _go_on(app: App, options: BulkOptions) -> None:
-    """What is left of a run: it was confirmed when it began, and its rows are in the store."""
+    """What is left of a run, whose rows are in the store.
+
+    Where money is real, the number of its rows is confirmed anew. It stays the same however many of them are done, so
+    that several workers can be given it.
+    """
     run = app.services.books.read(lambda tx: unfinished_run_named(tx, options.resume, _KIND))
     now = app.services.clock.now()
     standing = app.services.books.read(lambda tx: unfinished_run(tx, run, now=now))
     if options.dry_run:
         _show_dry_run(app, standing)
         return
-    refunding.tell_accounts(app, app.services.books.read(lambda tx: tx.accounts()))
+    if refunding.tell_accounts(app, app.services.books.read(lambda tx: tx.accounts())):
+        confirm(app, run.rows, options, live=True, begun=run.id)
     left = sum(n for state, n in standing.counts.items() if state not in (ItemState.DONE, ItemState.REFUSED))
     columns = tuple(json.loads(run.options)["columns"])
     with RejectedFile(Path(f"{run.id}.rejected.csv"), columns, keyed=True) as rejected:

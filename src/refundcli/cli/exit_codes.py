@@ -51,7 +51,7 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "void": _AT_A_PROVIDER,
         "uncollectible": _AT_A_PROVIDER,
         "status": (_UNKNOWN,),
-        "resume": _AT_A_PROVIDER,
+        "resume": _AT_A_PROVIDER | {ExitCode.PARTLY},
         "resolve": (_REFUSED, _NOT_FOUND, ExitCode.DECLINED, _UNKNOWN),
         "reconcile": (_REFUSED, _NOT_FOUND, _UNKNOWN),
         "events listen": (),

@@ -119,10 +119,12 @@ def tell_connected(app: App, providers: Sequence[PaymentProvider]) -> bool:
     return live
 
 
-def tell_accounts(app: App, accounts: Sequence[Account]) -> None:
-    """Where real money is going to move, by the accounts that the store knows: of what was confirmed before."""
-    for name, account in dict.fromkeys((each.provider, each.account) for each in accounts if each.livemode):
+def tell_accounts(app: App, accounts: Sequence[Account]) -> bool:
+    """Where real money is going to move, by the accounts that the store knows; true when it is."""
+    live = dict.fromkeys((each.provider, each.account) for each in accounts if each.livemode)
+    for name, account in live:
         app.err.say(("LIVE ", "bold red"), f"{name.label} {account}: real money moves.")
+    return bool(live)
 
 
 def confirm_refund(app: App, request: RefundRequest, seen: Preview, *, live: bool, yes: bool, confirm: str) -> None:

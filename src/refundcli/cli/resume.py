@@ -85,7 +85,7 @@ def _settled(
 
     connected = connect(me, [*refunds, *closings])
     left = refunds_to_leave(me, refunds, connected, yes=yes, confirm=confirm)
-    open_ = closings_to_leave(me, closings, yes=yes or bool(confirm))
+    open_ = closings_to_leave(me, closings, yes=yes)
     books, providers, clock, policy = me.services.books, me.services.providers, me.services.clock, me.services.policy
     confirmed = [each for each in refunds if each.id not in left]
     done: list[Resumed] = []

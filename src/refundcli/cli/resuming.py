@@ -5,6 +5,7 @@ Look-ups and replays never ask. A first send without a confirmation is left `rea
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from refundcli.cli.context import App
 from refundcli.cli.prompts import NotConfirmed, agreed, check_confirm, typed
@@ -14,6 +15,7 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
+from refundcli.services import leases
 from refundcli.services.ports import PaymentProvider
 from refundcli.services.resume import Resumed, Step, step_of
 from refundcli.services.resume_closings import ResumedClosing
@@ -46,11 +48,14 @@ def refunds_to_leave(
 ) -> dict[str, Resumed]:
     """The refunds that stay `ready`, by id, each with its reason: first sends that nobody has confirmed.
 
-    Raises NotConfirmed for a --confirm that names another sum.
+    What a living process is about to send is its own. Raises NotConfirmed for a --confirm that names another sum.
     """
+    now = app.services.clock.now()
     first = [refund for refund in refunds if refund.state is RefundState.READY]
-    left = {}
+    left = {each.id: held for each in first if (held := _held(each, now))}
     for refund in first:
+        if refund.id in left:
+            continue
         problem = connected.problems.get(refund.provider) if refund.provider else None
         if problem:
             # Nobody can tell whether its money would be real.
@@ -62,6 +67,13 @@ def refunds_to_leave(
             note = f"not sent: it needs a confirmation. Next: refundcli resume {refund.id} {answer}"
             left[refund.id] = Resumed(refund, Step.NOT_CONFIRMED, note)
     return left
+
+
+def _held(refund: Refund, now: datetime) -> Resumed | None:
+    if not refund.sending or not leases.is_live(refund.sending, now):
+        return None
+    holder = leases.holder_of(refund.sending.lease_owner).shown
+    return Resumed(refund, Step.HELD, f"{holder} is about to send it, until {refund.sending.lease_until:%H:%M:%S} UTC")
 
 
 def closings_to_leave(app: App, closings: Sequence[Closing], *, yes: bool) -> dict[str, ResumedClosing]:

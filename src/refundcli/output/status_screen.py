@@ -83,7 +83,7 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
 
 def headline(status: Status) -> str:
     if not status.needs_someone:
-        return "All clear."
+        return "Nothing needs attention." if any(each.count for each in status.lists.values()) else "All clear."
     return "1 thing needs attention." if status.attention == 1 else f"{status.attention} things need attention."
 
 

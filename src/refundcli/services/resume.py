@@ -44,6 +44,7 @@ class Step(StrEnum):
     NEEDS_ATTENTION = "needs attention"
     NOT_ASKED = "could not be asked about"
     NOT_CONFIRMED = "not confirmed"
+    HELD = "held by another process"
     NOT_WRITTEN = "could not be written"
     ELSEWHERE = "belongs to another account, mode or endpoint"
 
