@@ -511,7 +511,7 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def note_success(self, refund: Refund, *, at: datetime | None, evidence: str) -> bool:
-        """Store that a failed refund was also reported as successful, and when. False if that is stored already."""
+        """Store when a failed or recorded refund was reported as successful. False if that is stored already."""
         ...
 
     def hold_failed(self, refund: Refund, *, evidence: str) -> bool:
