@@ -212,3 +212,44 @@ def test_a_file_whose_memo_was_changed_is_not_recorded_again(desk: Desk) -> None
     desk.json(f"mark-refunded --from {rows(desk, 'T-1,40,other,,')} --yes")
     answer = desk.json(f"mark-refunded --from {rows(desk, 'T-1,40,other,better,')} --yes", exit_code=9)
     assert answer["refused_by_code"] == {"possible-duplicate": 1}
+
+
+# --- a rejected row comes back with the key that was made for it ----------------------------------------------
+
+
+def processing(desk: Desk, is_so: bool) -> None:
+    with desk.books.engine.begin() as line:
+        line.exec_driver_sql(f"UPDATE payment SET processing = {is_so}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_rows_that_were_refused_for_a_while_are_not_both_done_when_fed_back(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind)
+    processing(desk, True)
+    answer = desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,,', 'T-1,40,other,,')} --yes", exit_code=9)
+    assert answer["refused_by_code"] == {"currently-processing": 2}
+    assert len({row["key"] for row in handed_back(answer)} - {""}) == 2
+    processing(desk, False)
+    fed = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
+    assert refused_lines(fed) == [(3, "possible-duplicate")]
+    assert desk.invoice("T-1").refundable.number == "60.00"
+    again = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
+    assert (again["done_before"], refused_lines(again)) == (1, [(3, "possible-duplicate")])
+    # The first file finds its row done, under the key that it had.
+    assert desk.json(f"{kind} --from {desk.folder / 'f.csv'} --yes", exit_code=9)["done_before"] == 1
+    assert desk.invoice("T-1").refundable.number == "60.00"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_of_another_month_is_no_repeat_that_is_meant_because_it_was_rejected(desk: Desk, kind: RunKind) -> None:
+    paid(desk, kind)
+    desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,october,')} --yes")
+    processing(desk, True)
+    answer = desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,november,', name='n.csv')} --yes", exit_code=9)
+    assert answer["refused_by_code"] == {"currently-processing": 1}
+    processing(desk, False)
+    fed = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
+    assert fed["refused_by_code"] == {"possible-duplicate": 1}
+    desk.json(f"{kind} --from {answer['rejected_file']} --allow-duplicate --yes")
+    assert desk.invoice("T-1").refundable.number == "20.00"
+    assert desk.json(f"{kind} --from {answer['rejected_file']} --yes")["done_before"] == 1

@@ -410,3 +410,56 @@ def test_a_file_that_is_no_report_is_told_what_it_lacks(desk: Desk) -> None:
     error = desk.refused(f"reconcile --report {file}", "not-a-report", exit_code=2)
     assert "Psp Reference, " in str(error["message"])
     assert str(error["message"]).count(" and ") == 1
+
+
+# --- a dashboard refund that was recorded by hand ------------------------------------------------------------
+
+
+@pytest.fixture
+def matched(desk: Desk) -> tuple[str, str]:
+    """The payment, and its record that was matched with `PSPR`, made on 2 October."""
+    payment = desk.paid_by_card(provider="adyen", auto_refundable=False)
+    desk.json("mark-refunded INV-1 --full --reason other --reference PSPR --yes")
+    assert compared(desk, row("Refunded", payment, "PSPR")) == [("missing-here", "refund", True)]
+    return payment, desk.invoice("INV-1").refunds[0].id
+
+
+def test_a_recorded_refund_that_was_made_is_no_difference(desk: Desk, matched: tuple[str, str]) -> None:
+    payment, _ = matched
+    entries = desk.count("audit_entry")
+    assert compared(desk, row("Refunded", payment, "PSPR"), exit_code=0) == []
+    assert desk.count("audit_entry") == entries
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_recorded_refund_that_failed_differs_and_may_be_undone(
+    desk: Desk, matched: tuple[str, str], apart: bool
+) -> None:
+    payment, record = matched
+    failed = row("RefundFailed", payment, "PSPR", at="2026-10-05 10:00:00")
+    rows = [failed] if apart else [row("Refunded", payment, "PSPR"), failed]
+    assert compared(desk, *rows, exit_code=8) == [("status", "refund", False)]
+    assert compared(desk, *rows, exit_code=8) == [("status", "refund", False)]
+    desk.json(f"mark-refunded --undo {record} --memo failed --yes")
+    assert compared(desk, *rows, exit_code=0) == []
+    # Adyen sent it again: the money did go back.
+    again = row("Refunded", payment, "PSPR", at="2026-10-08 10:00:00")
+    assert compared(desk, again, exit_code=8) == [("status", "refund", False)]
+    (unreviewed,) = desk.json("invoice show INV-1")["payments"][0]["unreviewed"]
+    assert "which was undone; it is succeeded at the provider" in unreviewed["why"]
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_recorded_refund_that_was_made_again_cannot_be_undone(
+    desk: Desk, matched: tuple[str, str], apart: bool
+) -> None:
+    payment, record = matched
+    failed = row("RefundFailed", payment, "PSPR", at="2026-10-05 10:00:00")
+    again = row("Refunded", payment, "PSPR", at="2026-10-08 10:00:00")
+    if apart:
+        compared(desk, failed, exit_code=8)
+        # The failure that was told waits for a person still.
+        assert compared(desk, again, exit_code=8) == [("status", "refund", True)]
+    assert compared(desk, failed, again, exit_code=8 if apart else 0) == []
+    desk.refused(f"mark-refunded --undo {record} --memo why --yes", "made-at-provider")

@@ -262,6 +262,40 @@ def test_a_record_of_a_dashboard_refund_and_that_refund_are_one(desk: Desk) -> N
     assert desk.invoice("INV-1").refundable.number == "20.00"
 
 
+def told_of_record(desk: Desk, state: RefundState, day: int) -> RefundNews:
+    at = LATER + timedelta(days=day)
+    return elsewhere(desk, "40.00 EUR", "PSPR", provider=Provider.ADYEN, state=state, status=state, reported_at=at)
+
+
+@pytest.mark.parametrize("order", list(permutations([1, 2])))
+def test_a_record_whose_refund_was_made_again_stands_in_any_order(desk: Desk, order: tuple[int, ...]) -> None:
+    """Matched by its success of day 0; it failed on day 1, and was sent again on day 2."""
+    desk.paid_by_card(provider="adyen", auto_refundable=False)
+    desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference PSPR --yes")
+    states = (RefundState.SUCCEEDED, RefundState.FAILED, RefundState.SUCCEEDED)
+    for day in (0, *order):
+        tell(desk, told_of_record(desk, states[day], day))
+    record = refund_of(desk)
+    assert (record.is_made_at_provider, record.has_failed_at_provider) == (True, False)
+    assert record.succeeded_at == LATER + timedelta(days=2)
+    entries = desk.count("audit_entry")
+    tell(desk, *(told_of_record(desk, states[day], day) for day in (0, 2, 2)))
+    assert desk.count("audit_entry") == entries
+    desk.refused(f"mark-refunded --undo {record.id} --memo why --yes", "made-at-provider")
+
+
+@pytest.mark.parametrize("order", list(permutations([1, 2, 3])))
+def test_a_record_whose_refund_failed_twice_may_be_undone_in_any_order(desk: Desk, order: tuple[int, ...]) -> None:
+    desk.paid_by_card(provider="adyen", auto_refundable=False)
+    desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference PSPR --yes")
+    states = (RefundState.SUCCEEDED, RefundState.FAILED, RefundState.SUCCEEDED, RefundState.FAILED)
+    for day in (0, *order):
+        tell(desk, told_of_record(desk, states[day], day))
+    record = refund_of(desk)
+    assert record.has_failed_at_provider
+    desk.json(f"mark-refunded --undo {record.id} --memo why --yes")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -23,7 +23,7 @@ from refundcli.services.bad_rows import BadRow, Problem
 from refundcli.services.bulk_rows import BulkRow, CheckedRow, Planned, Shelf
 from refundcli.services.chunks import chunked
 from refundcli.services.finding import InvoiceNotFound
-from refundcli.services.keys import existing_among, row_key
+from refundcli.services.keys import existing_among, is_derived, row_key
 from refundcli.services.mark_refunded import is_charged_back
 from refundcli.services.ports import Books, Clock, Reading
 from refundcli.services.row_outcomes import settled
@@ -233,7 +233,9 @@ class RowRules:
         shares = self.wishes.shares(row, key, invoice, allow_duplicate=self.allow_duplicate)
         if row.planned and row.planned.takes != total_of(shares).minor:
             raise ChangedSincePlan(invoice, row.planned)
-        if not (row.key or self.allow_duplicate):
+        # A rejected row comes back with the key that was made for it: nobody said by it that a repeat is meant.
+        has_own_key = row.key and not is_derived(row.key)
+        if not (has_own_key or self.allow_duplicate):
             self._refuse_duplicate(row, invoice, shares, file_rows)
         return shares
 

@@ -114,7 +114,7 @@ def _apply_to_record(tx: Writing, record: Refund, news: RefundNews, *, evidence:
     changed = False
     if not news.state.is_given:
         changed = tx.note_record_failed(record, news, evidence=evidence)
-    elif record.failed_at and news.state is RefundState.SUCCEEDED:
+    elif news.may_outweigh_failure or (record.failed_at and news.state is RefundState.SUCCEEDED):
         changed = tx.note_success(record, at=news.reported_at, evidence=evidence)
     now = tx.refund(record.id) or record
     if now.is_made_at_provider:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from refundcli.services.ports import RefundReading
 
 _MAX_KEY = 200
 _GENERATED = "cli-"
+_DERIVED = re.compile(r"row-[0-9a-f]{40}")
 
 
 class RequestKeyReused(Refused):
@@ -60,6 +62,11 @@ def is_generated(key: str) -> bool:
 def row_key(fields: Mapping[str, object], nth: int) -> str:
     """A CSV row's key, made from its own parsed fields and which of the equal rows of its file it is."""
     return f"row-{digest({**fields, 'nth': nth})[:40]}"
+
+
+def is_derived(key: str) -> bool:
+    """Was it made from what a row says? A rejected row brings it back to be the same wish still; nobody chose it."""
+    return _DERIVED.fullmatch(key) is not None
 
 
 def content_of(fields: Mapping[str, object]) -> str:

@@ -187,7 +187,10 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
-    """A refund as little as is needed to compare it. `came_back_at`: its success was told, and taken back then."""
+    """A refund as little as is needed to compare it. `came_back_at`: its success was told, and taken back then.
+
+    `is_record`: it was recorded by hand; `succeeded_at` and `failed_at` are then those of the provider's own refund.
+    """
 
     id: str
     provider_reference: str
@@ -195,6 +198,9 @@ class RefundLine:
     state: RefundState
     came_back_at: datetime | None = None
     is_unadopted: bool = False
+    is_record: bool = False
+    succeeded_at: datetime | None = None
+    failed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,7 +517,7 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def note_success(self, refund: Refund, *, at: datetime | None, evidence: str) -> bool:
-        """Store that a failed refund was also reported as successful, and when. False if that is stored already."""
+        """Store when a failed or recorded refund was reported as successful. False if that is stored already."""
         ...
 
     def hold_failed(self, refund: Refund, *, evidence: str) -> bool:

@@ -13,6 +13,7 @@ from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.deliveries import RejectionReason
+from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.vocabulary import CaptureChange
 
 # How long after REFUND_FAILED Adyen may send the refund again by itself (R14).
@@ -55,6 +56,12 @@ class RefundNews:
     reported_at: datetime | None = None
     pending_reason: str = ""
     expires_at: datetime | None = None
+
+    @property
+    def may_outweigh_failure(self) -> bool:
+        """Is it a success that may follow a failure? Who can be looked up makes no second try, and dates each look
+        anew."""
+        return self.state is RefundState.SUCCEEDED and self.provider not in CAN_LOOK_UP
 
     @property
     def hold_until(self) -> datetime | None:

@@ -4,7 +4,7 @@ Both may be long: the report lies on disk by payment, the books are read in sets
 looked at closer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -39,6 +39,8 @@ _SETTLED_AFTER = timedelta(days=5)
 
 _RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
 _TAKEN_OR_FAILED = (CaptureChange.ADDED, CaptureChange.FAILED)
+_MADE = (RefundState.SUCCEEDED,)
+_NOT_MADE = (RefundState.FAILED, RefundState.REVERSED)
 _UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
 
 
@@ -180,6 +182,9 @@ class ReportComparison:
             last = max(told, key=lambda row: _RANK.index(_state(row)))
             last = replace(last, amount=_refund_amount(last, told))
             known = _known(line, reference, last.merchant_reference)
+            if known and known.is_record and known.amount == last.amount:
+                yield from self._of_record(line, reference, told, known)
+                continue
             wish = self._refund(line, reference, last, known)
             if wish:
                 yield wish
@@ -201,6 +206,20 @@ class ReportComparison:
         news = self._refund_news(line, reference, row, row.amount, known)
         difference = _refund_differs(line, known, news)
         return _Wish(news, self._evidence(row), difference, row, _is_expected(known, state))
+
+    def _of_record(
+        self, line: PaymentLine, reference: str, told: Sequence[ReportRow], known: RefundLine
+    ) -> Iterator[_Wish]:
+        """What became of a refund that was recorded by hand; its success first, for the later of the two holds."""
+        made, failed = (_newest(told, states) for states in (_MADE, _NOT_MADE))
+        for row in (made, failed):
+            amount = row and _refund_amount(row, told)
+            if row and amount and _is_news_of_record(known, row, made):
+                news = self._refund_news(line, reference, row, amount, known)
+                difference = _refund_differs(line, known, news)
+                # That the refund which was recorded was made is what the report is for.
+                is_expected = row is made and known.failed_at is None
+                yield _Wish(news, self._evidence(row), difference, row, is_expected)
 
     def _refund_news(
         self, line: PaymentLine, reference: str, row: ReportRow, amount: Money, known: RefundLine | None
@@ -393,6 +412,25 @@ def _is_news(known: RefundLine, state: RefundState) -> bool:
     if known.state is RefundState.FAILED and state.is_given:
         return known.came_back_at is None
     return may_become(known.state, state)
+
+
+def _newest(told: Sequence[ReportRow], states: Container[RefundState]) -> ReportRow | None:
+    return max((row for row in told if _state(row) in states), key=lambda row: row.booked_at, default=None)
+
+
+def _is_news_of_record(known: RefundLine, row: ReportRow, made: ReportRow | None) -> bool:
+    """A success later than all that is known, or a failure that no later success outweighs (I7).
+
+    Of a record that was undone, only a success after the failure is news: then the money did go back after all.
+    """
+    if row is made:
+        dates = filter(None, (known.succeeded_at, known.failed_at))
+        undone = known.state is not RefundState.RECORDED
+        return all(row.booked_at > date for date in dates) and not (undone and known.failed_at is None)
+    if known.state is not RefundState.RECORDED:
+        return False
+    successes = filter(None, (known.succeeded_at, made.booked_at if made else None))
+    return all(row.booked_at >= date for date in successes)
 
 
 def _is_expected(known: RefundLine | None, state: RefundState) -> bool:

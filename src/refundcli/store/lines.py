@@ -26,6 +26,8 @@ _REFUNDS_OF = select(
     _REFUND.c.came_back_at,
     _REFUND.c.kind,
     _REFUND.c.reason,
+    _REFUND.c.succeeded_at,
+    _REFUND.c.failed_at,
 ).where(among(_REFUND.c.payment_id))
 _of = lru_cache(currency)
 
@@ -109,9 +111,10 @@ def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[Refund
 
 
 def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
-    for payment, refund, reference, amount, code, state, came_back_at, kind, reason in rows:
+    for payment, refund, reference, amount, code, state, came_back_at, kind, reason, *dates in rows:
         of: Currency = _of(code)
         money, now = Money(amount, of), RefundState(state)
         unadopted = kind == RefundKind.EXTERNAL and not reason and now.is_given
-        line = RefundLine(refund, reference or "", money, now, came_back_at, unadopted)
+        is_record = kind == RefundKind.RECORD
+        line = RefundLine(refund, reference or "", money, now, came_back_at, unadopted, is_record, *dates)
         yield payment, line

@@ -19,6 +19,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.deliveries import RejectionReason
 from refundcli.services.ports import Settlement
+from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.provider_news import ACKNOWLEDGED, EventState, NewEvent, RefundNews, StoredEvent
 from refundcli.store.delivery_counts import count_rejected
 from refundcli.store.rows import event_of, row_of
@@ -102,7 +103,12 @@ class SqlProviderWriting(SqlShareWriting):
         statement = (
             update(RefundRow)
             .where(col(RefundRow.id) == record.id, col(RefundRow.provider_reference).is_(None))
-            .values(provider_reference=news.reference, provider_status=news.status, updated_at=self._audit.at)
+            .values(
+                provider_reference=news.reference,
+                provider_status=news.status,
+                succeeded_at=news.reported_at if news.may_outweigh_failure else None,
+                updated_at=self._audit.at,
+            )
         )
         if self._hits(statement):
             after = {"provider_reference": news.reference, "evidence": evidence}
@@ -148,9 +154,10 @@ class SqlProviderWriting(SqlShareWriting):
         self._audit.write("external refund matched", external.id, {"state": external.state}, {"record": record.id})
         matched = update(RefundRow).where(col(RefundRow.id) == record.id)
         provider = external.provider.value if external.provider else None
-        self._hits(
-            matched.values(provider_reference=reference, provider=provider, account=account, updated_at=self._audit.at)
-        )
+        values = {"provider_reference": reference, "provider": provider, "account": account}
+        if external.provider not in CAN_LOOK_UP:
+            values["succeeded_at"] = external.succeeded_at
+        self._hits(matched.values(**values, updated_at=self._audit.at))
         self._audit.write("record matched at the provider", record.id, {}, {"provider_reference": reference})
         self._count_elsewhere(external.payment_id)
         self._hold_what_came_back(external.payment_id)
@@ -177,7 +184,8 @@ class SqlProviderWriting(SqlShareWriting):
         noted = update(RefundRow).where(col(RefundRow.id) == refund.id)
         self._hits(noted.values(succeeded_at=dated, updated_at=self._audit.at))
         after = {"succeeded_at": dated.isoformat(), "evidence": evidence}
-        self._audit.write("refund reported as successful after it failed", refund.id, {}, after)
+        when = " after it failed" if refund.failed_at else ""
+        self._audit.write(f"refund reported as successful{when}", refund.id, {}, after)
         return True
 
     def hold_failed(self, refund: Refund, *, evidence: str) -> bool:
