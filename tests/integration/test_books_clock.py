@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
@@ -14,9 +15,11 @@ from sqlalchemy.exc import OperationalError
 
 from conftest import NewStore
 from desk import Desk
+from left_behind import leave_it_ready
 from refundcli import bootstrap
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import BooksClock, SystemClock, is_plausible
+from refundcli.services.group_commit import _as_sent
 from refundcli.store.checking import findings
 from refundcli.store.database_time import DatabaseTime, _Measured, in_transaction
 from refundcli.store.engine import store_engine
@@ -337,6 +340,34 @@ def test_what_was_sent_is_recorded_whatever_became_of_the_clock(sqlite_desk: Des
     assert note["number"] == f"CN-{datetime.now(ZoneInfo('Europe/Stockholm')).year}-000001"
     assert all(str(at)[:4] == str(datetime.now(UTC).year) for (at,) in query(desk, "SELECT at FROM audit_entry"))
     assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
+def test_what_the_provider_has_already_is_recorded_under_a_wrong_clock(sqlite_desk: Desk, shift: timedelta) -> None:
+    """It was sent before the books were restored: nothing is begun by taking it down."""
+    desk = sqlite_desk
+    reference = desk.paid_by_card()
+    refund = leave_it_ready(desk)
+    desk.sandbox.dashboard_refund(reference, 6000, metadata={"refundcli_refund": refund})
+    with machine_clock(shift):
+        (told,) = desk.json("resume --yes")
+    assert (told["status"], told["step"]) == ("succeeded", "settled")
+    assert desk.sandbox.refund_requests == []
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
+def test_a_group_takes_down_what_the_provider_has_already_under_a_wrong_clock(
+    sqlite_desk: Desk, shift: timedelta
+) -> None:
+    desk = sqlite_desk
+    desk.paid_by_card()
+    leave_it_ready(desk)
+    (refund,) = desk.invoice("INV-1").refunds
+    books = SqlBooks(desk.books.engine, Machine(shift), "Ada")
+    bench: Any = SimpleNamespace(worker="another-host|1|1", clock=books.clock)
+    part: Any = SimpleNamespace(refund=refund, snapshot=None)
+    assert books.write(lambda tx: _as_sent(tx, part, bench)).state == "submitted"
 
 
 @contextmanager
