@@ -4,22 +4,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 
 from conftest import NewStore
 from desk import Desk
+from left_behind import leave_it_ready
 from refundcli import bootstrap
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.clock import SystemClock, is_plausible
+from refundcli.services.clock import BooksClock, SystemClock, is_plausible
+from refundcli.services.group_commit import _as_sent
 from refundcli.store.checking import findings
-from refundcli.store.database_time import DatabaseTime
+from refundcli.store.database_time import DatabaseTime, _Measured, in_transaction
 from refundcli.store.engine import store_engine
 from refundcli.store.errors import StoreUnreachable
+from refundcli.store.unit_of_work import SqlBooks
 
 FIVE_MINUTES = timedelta(minutes=5)
 
@@ -124,6 +129,124 @@ def test_a_database_that_is_away_stops_nobody_who_knows_its_time() -> None:
         DatabaseTime(engine, SystemClock(UTC))()
 
 
+@dataclass
+class Measured(DatabaseTime):
+    """Its measurements as the test wants them: how far off each may be, in seconds; None for one that fails."""
+
+    errors: list[float | None] = field(default_factory=list)
+    asked: int = 0
+
+    def _measure(self) -> _Measured:
+        self.asked += 1
+        error = self.errors.pop(0) if self.errors else 0.0
+        if error is None:
+            raise OperationalError("SELECT", {}, Exception("away"))
+        return _Measured(NEWEST, self.machine.now(), self.steady(), error)
+
+
+@dataclass
+class Still:
+    """A machine whose clock goes as the steady one does."""
+
+    steady: Steady
+
+    def now(self) -> datetime:
+        return NEWEST + timedelta(seconds=self.steady.seconds)
+
+    def today(self) -> date:
+        return self.now().date()
+
+
+def measured(*errors: float | None) -> tuple[Measured, Steady]:
+    steady = Steady()
+    return Measured(Any, Still(steady), steady=steady, errors=list(errors)), steady  # type: ignore[arg-type]
+
+
+def test_nobody_measures_inside_a_transaction() -> None:
+    ours, steady = measured()
+    ours()
+    steady.seconds += 61
+    with in_transaction():
+        assert ours() == NEWEST + timedelta(seconds=61)
+    assert ours.asked == 1
+    ours()
+    assert ours.asked == 2
+
+
+def test_a_measurement_that_failed_is_not_tried_again_at_once() -> None:
+    ours, steady = measured(0.0, None, 0.0)
+    ours()
+    steady.seconds += 61
+    for _ in range(3):
+        assert ours() == NEWEST + timedelta(seconds=61)
+    assert ours.asked == 2
+    steady.seconds += 31
+    ours()
+    assert ours.asked == 3
+
+
+def test_a_measurement_that_took_long_replaces_none_that_is_known() -> None:
+    ours, steady = measured(0.0, 12.0)
+    ours()
+    steady.seconds += 61
+    assert ours() == NEWEST + timedelta(seconds=61)
+    assert ours.asked == 2
+
+
+def test_while_one_thread_measures_the_others_go_on() -> None:
+    ours, steady = measured()
+    ours()
+    steady.seconds += 61
+    with ours._lock:
+        assert ours() == NEWEST + timedelta(seconds=61)
+
+
+def test_the_wait_for_a_connection_is_no_part_of_the_round_trip(new_postgres: NewStore) -> None:
+    """As behind a pooler, whose queue is at the first statement of a transaction."""
+    engine, steady = store_engine(new_postgres()), Steady()
+
+    def wait(_connection: Any) -> None:
+        steady.seconds += 25
+
+    event.listen(engine, "begin", wait)
+    assert DatabaseTime(engine, Machine(), steady=steady)._measure().error == 0
+    engine.dispose()
+
+
+def test_the_best_of_a_few_round_trips_is_kept(new_postgres: NewStore) -> None:
+    engine, steady, trips = store_engine(new_postgres()), Steady(), [3.0, 0.2]
+
+    def answer_late(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "clock_timestamp" in statement:
+            steady.seconds += trips.pop(0)
+
+    event.listen(engine, "before_cursor_execute", answer_late)
+    assert DatabaseTime(engine, Machine(), steady=steady)._measure().error == pytest.approx(0.1)
+    assert trips == []
+    engine.dispose()
+
+
+def test_a_writer_behind_a_pooler_of_one_connection_does_not_wait_for_itself(new_postgres: NewStore) -> None:
+    engine = store_engine(new_postgres())
+    steady, machine = Steady(), Machine()
+    ours = DatabaseTime(engine, machine, steady=steady)
+    books = SqlBooks(engine, BooksClock(ours, lambda: UTC), "Ada")
+    books.read(lambda tx: tx.livemode())
+    steady.seconds += 61
+    machine.ahead += timedelta(seconds=61)
+    taken: list[int] = []
+
+    def count(*_given: Any) -> None:
+        taken.append(engine.pool.checkedout())  # type: ignore[attr-defined]
+
+    event.listen(engine, "checkout", count)
+    before = ours._measured
+    books.write(lambda tx: ours())
+    assert ours._measured is not before
+    assert set(taken) <= {0, 1}
+    engine.dispose()
+
+
 def test_leases_audit_and_credit_notes_have_the_databases_time(postgres_desk: Desk) -> None:
     postgres_desk.paid_by_card()
     with machine_clock(timedelta(days=40)):
@@ -217,6 +340,34 @@ def test_what_was_sent_is_recorded_whatever_became_of_the_clock(sqlite_desk: Des
     assert note["number"] == f"CN-{datetime.now(ZoneInfo('Europe/Stockholm')).year}-000001"
     assert all(str(at)[:4] == str(datetime.now(UTC).year) for (at,) in query(desk, "SELECT at FROM audit_entry"))
     assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
+def test_what_the_provider_has_already_is_recorded_under_a_wrong_clock(sqlite_desk: Desk, shift: timedelta) -> None:
+    """It was sent before the books were restored: nothing is begun by taking it down."""
+    desk = sqlite_desk
+    reference = desk.paid_by_card()
+    refund = leave_it_ready(desk)
+    desk.sandbox.dashboard_refund(reference, 6000, metadata={"refundcli_refund": refund})
+    with machine_clock(shift):
+        (told,) = desk.json("resume --yes")
+    assert (told["status"], told["step"]) == ("succeeded", "settled")
+    assert desk.sandbox.refund_requests == []
+    assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
+def test_a_group_takes_down_what_the_provider_has_already_under_a_wrong_clock(
+    sqlite_desk: Desk, shift: timedelta
+) -> None:
+    desk = sqlite_desk
+    desk.paid_by_card()
+    leave_it_ready(desk)
+    (refund,) = desk.invoice("INV-1").refunds
+    books = SqlBooks(desk.books.engine, Machine(shift), "Ada")
+    bench: Any = SimpleNamespace(worker="another-host|1|1", clock=books.clock)
+    part: Any = SimpleNamespace(refund=refund, snapshot=None)
+    assert books.write(lambda tx: _as_sent(tx, part, bench)).state == "submitted"
 
 
 @contextmanager

@@ -29,8 +29,17 @@ from refundcli.services.ports import Writing
 from refundcli.store import engine as engines
 from refundcli.store.checking import unsound
 from refundcli.store.engine import store_engine
-from refundcli.store.errors import CommitUnknown, StoreBusy, StoreCorrupt, StoreFull, StoreReadOnly, StoreUnreachable
+from refundcli.store.errors import (
+    CommitUnknown,
+    StoreBusy,
+    StoreCorrupt,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnreachable,
+    StoreUnusable,
+)
 from refundcli.store.migrate import ensure_schema
+from refundcli.store.troubles import store_error
 from refundcli.store.unit_of_work import SqlBooks
 from refundcli.store.writing import SqlWriting
 
@@ -103,6 +112,41 @@ def test_a_store_that_another_holds_is_told_as_busy(new_sqlite: NewStore, monkey
 def test_a_server_that_is_not_there_is_told() -> None:
     with pytest.raises(StoreUnreachable):
         books_at("postgresql://nobody@127.0.0.1:9/none").read(lambda tx: tx.livemode())
+
+
+class Said(Exception):
+    """What a driver says, with the server's code if it sent one."""
+
+    def __init__(self, words: str, sqlstate: str | None = None) -> None:
+        super().__init__(words)
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("said", "invalidated", "kind"),
+    [
+        (Said("server conn crashed?", "08P01"), False, StoreUnreachable),
+        (Said("query_wait_timeout", "08P01"), True, StoreUnreachable),
+        (Said("the connection is lost", "08006"), False, StoreUnreachable),
+        (Said("consuming input failed: could not receive data from server"), True, StoreUnreachable),
+        (Said("consuming input failed: SSL error: unexpected eof while reading"), True, StoreUnreachable),
+        (Said("could not extend file: no space left on device", "53100"), True, StoreFull),
+        (Said("out of memory", "53200"), False, StoreUnusable),
+    ],
+)
+def test_a_connection_that_ends_in_the_middle_may_come_back(said: Said, invalidated: bool, kind: type) -> None:
+    error = OperationalError("UPDATE", {}, said, connection_invalidated=invalidated)
+    assert type(store_error(error)) is kind
+
+
+def test_a_backend_that_dies_in_the_middle_of_a_change_is_out_of_reach(new_postgres: NewStore) -> None:
+    books = books_at(new_postgres())
+
+    def die(tx: Any) -> None:
+        tx._session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(StoreUnreachable):
+        books.write(die)
 
 
 def test_a_dirty_journal_of_a_killed_writer_is_rolled_back(new_sqlite: NewStore) -> None:

@@ -189,7 +189,8 @@ class App:
         refunds = self.settings.refunds
         most = refunds.connect_timeout + refunds.read_timeout
         self.err.say(
-            f"Waiting for the provider's answer, {most:g} s at most; then it is written and this stops. "
+            f"Waiting for the provider's answer, {most:g} s at most; then it is written and this stops "
+            "(after up to 10 minutes more, where the store is in use). "
             "Nothing is lost: whatever is not known by then is found by refundcli resume."
         )
 

@@ -153,17 +153,19 @@ def claim(
 
     def write(tx: Writing) -> Refund | None:
         now = clock.now()
-        if not is_listed:
-            if snapshot and not snapshot.is_fresh(now):
-                raise StaleSnapshot(refund)
-            keep_up_in(tx, refund.invoice_number, policy=policy, clock=clock)
-            note_snapshot(tx, refund, snapshot)
-            refusal = why_not_sent(tx, refund, snapshot)
-            if refusal:
-                fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
-                return None
-        lease = new_lease(now, policy.sending_seconds)
         at = snapshot.sent_at(refund, now) if snapshot else now
+        if is_listed:
+            # Nobody is going to send it, so it is recorded whatever the clock says.
+            return tx.claim(refund, owner="", until=now, at=at)
+        if snapshot and not snapshot.is_fresh(now):
+            raise StaleSnapshot(refund)
+        keep_up_in(tx, refund.invoice_number, policy=policy, clock=clock)
+        note_snapshot(tx, refund, snapshot)
+        refusal = why_not_sent(tx, refund, snapshot)
+        if refusal:
+            fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
+            return None
+        lease = new_lease(now, policy.sending_seconds)
         return tx.claim(refund, owner=lease.owner, until=lease.until, at=at)
 
     return books.write(write)

@@ -18,11 +18,14 @@ class Interrupted(BaseException):
 
 @contextmanager
 def held_until_written(tell: Callable[[], None]) -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back inside; raise Interrupted at the end if one came. `tell` is called at once."""
+    """Hold SIGINT and SIGTERM back inside; raise Interrupted at the end if one came. `tell` is called at once.
+
+    Where the work inside fails, its error is raised, and the signal stays held: nothing more is begun.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _CAME.clear()
+    stop_if_asked()
 
     def remember(number: int, _frame: FrameType | None) -> None:
         _CAME.append(number)
@@ -35,7 +38,12 @@ def held_until_written(tell: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if _CAME:
+    stop_if_asked()
+
+
+def stop_if_asked() -> None:
+    """Before something more is begun: raise Interrupted if a signal is still held back."""
+    if _CAME and threading.current_thread() is threading.main_thread():
         _CAME.clear()
         raise Interrupted
 

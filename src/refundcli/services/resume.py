@@ -13,6 +13,7 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services import leases
 from refundcli.services.finding import RefundNotFound
 from refundcli.services.first_send import send
+from refundcli.services.interrupts import stop_if_asked
 from refundcli.services.outcomes import outcome_of
 from refundcli.services.ports import (
     Books,
@@ -83,10 +84,12 @@ def resume(
 ) -> list[Resumed]:
     """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5), and stops no other.
 
-    `done` is filled as they are settled, for a caller that may be interrupted. A defect of the program is raised.
+    `done` is filled as they are settled, for a caller that may be interrupted. A defect of the program is raised, and
+    so is Interrupted, also where Ctrl-C came while one of them failed.
     """
     done = [] if done is None else done
     for refund in refunds:
+        stop_if_asked()
         try:
             done.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
         except RefundcliError as problem:

@@ -10,6 +10,7 @@ from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.services import leases
 from refundcli.services.close_invoice import why_not_closed
 from refundcli.services.finding import invoice_named
+from refundcli.services.interrupts import stop_if_asked
 from refundcli.services.invoice_truth import why_not
 from refundcli.services.ports import Books, Clock, InvoiceCloser, Providers, Reading, ToldInvoice, Writing
 from refundcli.services.provider_limits import key_is_known
@@ -87,6 +88,7 @@ def resume_closings(
     """Settle each. One that cannot be settled now stays as it is, and so does its invoice; it stops no other."""
     done = []
     for closing in closings:
+        stop_if_asked()
         try:
             done.append(resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy))
         except RefundcliError as problem:

@@ -150,7 +150,8 @@ def write_outcome(
             if not was_told:
                 policy.tell_unwritten(asked, reference)
             was_told = True
-            policy.sleep(_AGAIN_SECONDS)
+            # Not `policy.sleep`, which does not wait after Ctrl-C: then the store would be asked without a pause.
+            time.sleep(_AGAIN_SECONDS)
         except Exception as why:
             raise OutcomeNotWritten(asked, answer, reference, why) from why
 

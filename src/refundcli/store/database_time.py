@@ -5,13 +5,13 @@ It is measured once and then counted on by the machine's monotonic clock, which 
 
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from refundcli.store.troubles import store_error
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 # A machine's clock that is further off than this is worth a note.
 SKEW_WORTH_A_NOTE = timedelta(seconds=60)
 _MEASURE_AGAIN_SECONDS = 60.0
+# After one that failed: each of them may take as long as a connection takes to fail.
+_TRY_AGAIN_SECONDS = 30.0
+# Half a round trip. Leases leave more room than this.
+_MOST_ERROR_SECONDS = 0.5
+_MOST_TRIES = 3
 # The machine slept, or somebody set its clock: the monotonic clock may have stood still meanwhile.
 _JUMP_SECONDS = 1.0
 
@@ -35,11 +40,29 @@ def steady_seconds() -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What both clocks and the database said at one moment."""
+    """What both clocks and the database said at one moment, give or take `error` seconds."""
 
     database: datetime
     machine: datetime
     steady: float
+    error: float
+
+
+class _Thread(threading.local):
+    is_in_transaction = False
+
+
+_THREAD = _Thread()
+
+
+@contextmanager
+def in_transaction() -> Iterator[None]:
+    """Whoever has a connection takes no second one to measure the time: behind a pooler it might wait for itself."""
+    before, _THREAD.is_in_transaction = _THREAD.is_in_transaction, True
+    try:
+        yield
+    finally:
+        _THREAD.is_in_transaction = before
 
 
 @dataclass
@@ -52,43 +75,81 @@ class DatabaseTime:
     steady: Callable[[], float] = field(default=steady_seconds)
     _measured: _Measured | None = None
     _told: bool = False
+    # By the steady clock.
+    _not_before: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self) -> datetime:
         """Raises StoreUnreachable and its kind while the database was never reached."""
-        with self._lock:
-            measured = self._latest()
-            return measured.database + timedelta(seconds=self.steady() - measured.steady)
+        measured = self._latest()
+        return measured.database + timedelta(seconds=self.steady() - measured.steady)
 
     def skew(self) -> timedelta:
         """How far the machine's clock is ahead of the database's; negative where it is behind."""
         return self.machine.now() - self()
 
     def _latest(self) -> _Measured:
-        if self._measured is None:
-            try:
-                self._measured = self._measure()
-            except DBAPIError as error:
-                raise store_error(error) from error
-            self._note_skew(self._measured)
-        elif self._is_old(self._measured):
-            # A database that is away for a while takes no time from whoever writes down an answer: the old measurement
-            # still counts.
-            with suppress(DBAPIError):
-                self._measured = self._measure()
+        measured = self._measured
+        if measured is None:
+            with self._lock:
+                return self._measured or self._first()
+        if _THREAD.is_in_transaction or not self._is_due(measured):
+            return measured
+        # Others wait for it only where what is known may be wrong.
+        if not self._lock.acquire(blocking=self._jumped(measured)):
+            return measured
+        try:
+            if self._measured is measured:
+                self._measure_again(measured)
+            return self._measured or measured
+        finally:
+            self._lock.release()
+
+    def _first(self) -> _Measured:
+        try:
+            self._measured = self._measure()
+        except DBAPIError as error:
+            raise store_error(error) from error
+        self._note_skew(self._measured)
         return self._measured
 
-    def _is_old(self, measured: _Measured) -> bool:
-        passed = self.steady() - measured.steady
+    def _measure_again(self, known: _Measured) -> None:
+        """A database that is away takes no time from whoever writes down an answer: what is known still counts."""
+        jumped = self._jumped(known)
+        with suppress(DBAPIError):
+            found = self._measure()
+            if jumped or found.error <= _MOST_ERROR_SECONDS:
+                self._measured = found
+                return
+        self._not_before = self.steady() + (_JUMP_SECONDS if jumped else _TRY_AGAIN_SECONDS)
+
+    def _is_due(self, measured: _Measured) -> bool:
+        now = self.steady()
+        is_old = now - measured.steady > _MEASURE_AGAIN_SECONDS or self._jumped(measured)
+        return is_old and now >= self._not_before
+
+    def _jumped(self, measured: _Measured) -> bool:
         passed_here = (self.machine.now() - measured.machine).total_seconds()
-        return passed > _MEASURE_AGAIN_SECONDS or abs(passed_here - passed) > _JUMP_SECONDS
+        return abs(passed_here - (self.steady() - measured.steady)) > _JUMP_SECONDS
 
     def _measure(self) -> _Measured:
+        """The best of a few tries, if the first is not good enough."""
         with self.engine.connect() as connection:
-            asked = self.steady()
-            told: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-            answered = self.steady()
-        return _Measured(told.astimezone(UTC), self.machine.now(), (asked + answered) / 2)
+            # Here it may wait for a pooler's connection; what follows is one round trip.
+            connection.begin()
+            best = self._ask(connection)
+            for _ in range(_MOST_TRIES - 1):
+                if best.error <= _MOST_ERROR_SECONDS:
+                    break
+                best = min(best, self._ask(connection), key=lambda each: each.error)
+        return best
+
+    def _ask(self, connection: Connection) -> _Measured:
+        asked = self.steady()
+        told: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        answered = self.steady()
+        error = (answered - asked) / 2
+        return _Measured(told.astimezone(UTC), self.machine.now(), asked + error, error)
 
     def _note_skew(self, measured: _Measured) -> None:
         skew = measured.machine - measured.database

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from refundcli.services.ports import WouldContradict
 from refundcli.store.errors import (
@@ -61,8 +61,16 @@ def store_error(error: DBAPIError) -> Exception:
         return StoreBusy()
     if isinstance(error, IntegrityError):
         return WouldContradict(reason(error))
-    kind = next((kind for words, kind in _KINDS if words in said), StoreUnusable)
+    otherwise = StoreUnreachable if _is_cut_off(error) else StoreUnusable
+    kind = next((kind for words, kind in _KINDS if words in said), otherwise)
     return kind(reason(error))
+
+
+def _is_cut_off(error: DBAPIError) -> bool:
+    """Did the connection end in the middle, at the server or at a pooler? SQLSTATE class 08 says so."""
+    if (getattr(error.orig, "sqlstate", None) or "").startswith("08"):
+        return True
+    return isinstance(error, OperationalError) and error.connection_invalidated
 
 
 def reason(error: DBAPIError) -> str:

@@ -13,6 +13,7 @@ from sqlmodel import Session
 
 from refundcli.domain.errors import RefundcliError
 from refundcli.store import migrate
+from refundcli.store.database_time import in_transaction
 from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
 from refundcli.store.reading import SqlReading
 from refundcli.store.troubles import reason, store_error, troubles_told
@@ -71,7 +72,7 @@ class SqlBooks:
         """The same for what belongs to the store itself, such as its soundness."""
         self._check(writing=False)
         try:
-            with self._connection_to_read() as connection, Session(bind=connection) as session:
+            with in_transaction(), self._connection_to_read() as connection, Session(bind=connection) as session:
                 self._know_store(session)
                 return look(session)
         except DBAPIError as error:
@@ -113,7 +114,9 @@ class SqlBooks:
         from refundcli.store.audit import AuditTrail
         from refundcli.store.run_writing import SqlRunWriting
 
-        with self.engine.connect() as connection:
+        # It may have to ask the database, which nobody does while others wait for this transaction.
+        self.clock.now()
+        with in_transaction(), self.engine.connect() as connection:
             connection = connection.execution_options(writes=True)
             with Session(bind=connection) as session:
                 self._queue_up(session)
