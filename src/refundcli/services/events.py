@@ -14,7 +14,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.applied import UpdateOutcome
 from refundcli.services.decide_dispute import decide_dispute
-from refundcli.services.deliveries import DeliveryRejected, RejectionReason
+from refundcli.services.deliveries import UNREADABLE_KIND, DeliveryRejected, RejectionReason
 from refundcli.services.finding import RefundNotFound
 from refundcli.services.hear_news import hear_all, is_about_ours, worst_of
 from refundcli.services.ports import (
@@ -328,7 +328,7 @@ def _outcome_of(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, numb
 
 
 def _outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
-    """It blocks a payment of ours only if it names one (R13)."""
+    """It blocks a payment of ours only if it names one (R13), whatever was decided about a word: it was not read."""
     told = event.event
     why = {
         RejectionReason.OTHER_ACCOUNT: f"is for another account, {told.account}",
@@ -336,8 +336,7 @@ def _outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
     }.get(told.not_applied or RejectionReason.UNREADABLE, "has a shape that refundcli does not know")
     payments = tuple(tx.payments_of_event(event.id))
     doubt = Doubt(told.provider, payments, told.kind, told.about, f"{why}; it was not applied", told.account)
-    is_ours = is_about_ours(tx, doubt) and told.kind not in tx.decided_words(told.provider)
-    return UpdateOutcome(EventState.UNREVIEWED if is_ours else EventState.NOTED, doubt.why)
+    return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, doubt) else EventState.NOTED, doubt.why)
 
 
 # --- looking at them, and dealing with them ---------------------------------------------------------------------
@@ -402,6 +401,21 @@ class UnknownWord(NotFound):
         )
 
 
+class WordNotToDecide(Refused):
+    """Only a word that no table lists gets its effect from a person: one decision would silence all later events."""
+
+    code = "word-not-to-decide"
+
+    def __init__(self, stored: StoredEvent) -> None:
+        word = stored.event.kind
+        why = "says that it could not be read" if word == UNREADABLE_KIND else "has an effect already"
+        super().__init__(
+            f"{ascii(word[:80])[1:-1]} {why}: each event with it must be reviewed by itself.",
+            hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
+            context={"event": stored.id, "code": word},
+        )
+
+
 # The states that a person can give to a dispute whose status is not listed.
 DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost": DisputeState.LOST}
 # The effects that a person can give to an unlisted code, once for the store.
@@ -436,10 +450,10 @@ def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers,
     return books.write(write)
 
 
-def decide_word(word: str, effect: Effect, *, books: Books) -> int:
+def decide_word(word: str, effect: Effect, *, books: Books, is_listed: Callable[[Provider, str], bool]) -> int:
     """Decide the effect of an unlisted code in this store; returns how many events that acknowledged (R13).
 
-    Raises UnknownWord, DecisionNeeded.
+    Raises UnknownWord, DecisionNeeded, WordNotToDecide.
     """
 
     def write(tx: Writing) -> int:
@@ -448,6 +462,9 @@ def decide_word(word: str, effect: Effect, *, books: Books) -> int:
         found = [each for each in tx.unreviewed_events(limit=_LARGEST_NUMBER) if each.event.kind == word]
         if not found:
             raise UnknownWord(word)
+        for each in found:
+            if word == UNREADABLE_KIND or is_listed(each.event.provider, word):
+                raise WordNotToDecide(each)
         return sum(tx.decide_word(provider, word, effect) for provider in {each.event.provider for each in found})
 
     return books.write(write)
