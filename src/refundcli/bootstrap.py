@@ -182,13 +182,14 @@ class Services:
 
         return cache_by_provider(make)
 
-    def apply_known_events(self, provider: Provider) -> None:
-        """Apply what the provider reported before its payment was in the books."""
+    def apply_known_events(self, provider: Provider, *, asks: bool = True) -> None:
+        """Apply what the provider reported before its payment was in the books; `asks` as in `apply_known`."""
         from refundcli.services.events import apply_known
 
         number_format = self.settings.credit_notes.number_format
         apply_known(
             provider,
+            asks=asks,
             books=self.books,
             readers=self.event_readers(),
             clock=self.clock,

@@ -20,7 +20,7 @@ from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports import Writing
 from refundcli.store.checking import findings
-from refundcli.store.engine import store_engine
+from refundcli.store.engine import program_name, store_engine
 from refundcli.store.errors import StoreNewer
 from refundcli.store.migrate import HEAD
 from refundcli.store.unit_of_work import SqlBooks
@@ -172,6 +172,15 @@ def test_an_upgrade_names_the_program_that_is_at_work(old_postgres: Desk, name: 
         told = old_postgres.refused("store upgrade", "store-in-use", exit_code=4)
         assert (name or "an unnamed program") in told["message"]
     assert old_postgres.json("store upgrade")["after"] == HEAD
+
+
+def test_an_upgrade_names_a_program_on_a_machine_whose_name_begins_as_ours(old_postgres: Desk) -> None:
+    """With the same process number, as the first process of every container has."""
+    name = f"{program_name()}-listener events listen"
+    with connected(old_postgres, name), connected(old_postgres, program_name("refund")):
+        told = old_postgres.refused("store upgrade", "store-in-use", exit_code=4)
+        assert name in told["message"]
+        assert f"{program_name()} refund" not in told["message"]
 
 
 def test_an_upgrade_does_not_mind_other_clients_and_can_be_forced(old_postgres: Desk) -> None:

@@ -39,7 +39,9 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
                 app.err.say("Stopped. What was written stays; import the same file again for the rest.")
                 raise
     _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
-    app.services.apply_known_events(Provider.ADYEN)
+    for provider in Provider:
+        # An import asks no provider: of Stripe's, only what was set aside is looked at again.
+        app.services.apply_known_events(provider, asks=provider is Provider.ADYEN)
     app.note_early_events()
     if checked.bad_rows:
         raise typer.Exit(ExitCode.PARTLY)

@@ -33,10 +33,12 @@ def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: s
         raise WhatToAcknowledge
     services = app.services
     if code:
+        from refundcli.providers.registry import is_listed
+
         effects = [effect.value for effect in WORD_EFFECTS]
         if decision not in effects:
             raise UnknownDecision(decision, effects)
-        count = decide_word(code, Effect(decision), books=services.books)
+        count = decide_word(code, Effect(decision), books=services.books, is_listed=is_listed)
         if app.for_people:
             events = "1 event" if count == 1 else f"{count} events"
             app.out.say(("✓ ", GOOD), f"{code} has the effect {decision} in this store. {events} acknowledged.")

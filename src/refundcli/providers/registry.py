@@ -123,6 +123,18 @@ def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> E
     return AdyenMeaning()
 
 
+def is_listed(name: Provider, word: str) -> bool:
+    """Is it an event code or a record type whose effect this program knows?"""
+    if name is Provider.STRIPE:
+        from refundcli.providers import stripe_vocabulary
+
+        return stripe_vocabulary.event_meaning(word) is not None
+    from refundcli.providers import adyen_vocabulary
+
+    codes = {code for code, _ in adyen_vocabulary.EVENTS}
+    return word in codes or adyen_vocabulary.report_meaning(word) is not None
+
+
 def delivery_reader(
     name: Provider,
     *,

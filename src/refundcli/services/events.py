@@ -14,9 +14,9 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.applied import UpdateOutcome
 from refundcli.services.decide_dispute import decide_dispute
-from refundcli.services.deliveries import DeliveryRejected, RejectionReason
+from refundcli.services.deliveries import UNREADABLE_KIND, DeliveryRejected, RejectionReason
 from refundcli.services.finding import RefundNotFound
-from refundcli.services.hear_news import hear_all, worst_of
+from refundcli.services.hear_news import hear_all, is_about_ours, worst_of
 from refundcli.services.ports import (
     Books,
     Clock,
@@ -166,15 +166,21 @@ def apply_stored(
     return done
 
 
-def apply_known(provider: Provider, *, books: Books, readers: Readers, clock: Clock, number_format: str) -> Applied:
-    """Apply events that were stored before their payment or dispute was in the books, oldest first."""
+def apply_known(
+    provider: Provider, *, books: Books, readers: Readers, clock: Clock, number_format: str, asks: bool = True
+) -> Applied:
+    """Apply events that were stored before their payment or dispute was in the books, oldest first.
+
+    Without `asks`, only those that were set aside, about which nobody is asked.
+    """
     done, before = Applied(), -1
     asking = _Asking(readers, done, ProviderPause())
     while done.changed > before:
         before, done.last_id = done.changed, 0
         while batch := books.read(lambda tx: tx.events_of_known_payments(provider, after=done.last_id, limit=_AT_ONCE)):
-            told = [(event, asking.news_in(event)) for event in batch]
-            _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
+            told = [(event, asking.news_in(event)) for event in batch if asks or event.event.not_applied]
+            if told:
+                _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
             done.last_id = batch[-1].id
     return done
 
@@ -306,7 +312,7 @@ def _outcome_of(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, numb
     if isinstance(news, _NotNow):
         return UpdateOutcome(EventState.WAITING, news.why)
     if event.event.not_applied:
-        return _outcome_of_not_applied(tx, event, clock, number_format)
+        return _outcome_of_not_applied(tx, event)
     if news is None:
         return UpdateOutcome(EventState.NOTED, "does not concern refunds or disputes")
     decided = tx.decided_words(event.event.provider) if any(isinstance(each, Doubt) for each in news) else {}
@@ -321,8 +327,8 @@ def _outcome_of(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, numb
     return worst_of([*outcomes, *hear_all(tx, updates, evidence=evidence, clock=clock, number_format=number_format)])
 
 
-def _outcome_of_not_applied(tx: Writing, event: StoredEvent, clock: Clock, number_format: str) -> UpdateOutcome:
-    """It blocks a payment of ours only if it names one (R13)."""
+def _outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
+    """It blocks a payment of ours only if it names one (R13), whatever was decided about a word: it was not read."""
     told = event.event
     why = {
         RejectionReason.OTHER_ACCOUNT: f"is for another account, {told.account}",
@@ -330,10 +336,7 @@ def _outcome_of_not_applied(tx: Writing, event: StoredEvent, clock: Clock, numbe
     }.get(told.not_applied or RejectionReason.UNREADABLE, "has a shape that refundcli does not know")
     payments = tuple(tx.payments_of_event(event.id))
     doubt = Doubt(told.provider, payments, told.kind, told.about, f"{why}; it was not applied", told.account)
-    (outcome,) = hear_all(tx, [doubt], evidence="", clock=clock, number_format=number_format)
-    if outcome.state is EventState.UNREVIEWED and told.kind not in tx.decided_words(told.provider):
-        return outcome
-    return UpdateOutcome(EventState.NOTED, outcome.note)
+    return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, doubt) else EventState.NOTED, doubt.why)
 
 
 # --- looking at them, and dealing with them ---------------------------------------------------------------------
@@ -398,6 +401,21 @@ class UnknownWord(NotFound):
         )
 
 
+class WordNotToDecide(Refused):
+    """Only a word that no table lists gets its effect from a person: one decision would silence all later events."""
+
+    code = "word-not-to-decide"
+
+    def __init__(self, stored: StoredEvent) -> None:
+        word = stored.event.kind
+        why = "says that it could not be read" if word == UNREADABLE_KIND else "has an effect already"
+        super().__init__(
+            f"{ascii(word[:80])[1:-1]} {why}: each event with it must be reviewed by itself.",
+            hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
+            context={"event": stored.id, "code": word},
+        )
+
+
 # The states that a person can give to a dispute whose status is not listed.
 DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost": DisputeState.LOST}
 # The effects that a person can give to an unlisted code, once for the store.
@@ -412,6 +430,9 @@ def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers,
 
     def write(tx: Writing) -> StoredEvent:
         stored = event_numbered(tx, number)
+        if stored.state is EventState.NOTED and stored.event.not_applied:
+            # Its payment may have come into the books since.
+            stored = replace(stored, state=_outcome_of_not_applied(tx, stored).state)
         word = stored.event.kind
         # How a dispute stands may be decided again: nothing else may ever be reported of it.
         again = bool(decision) and is_about_a_dispute(word) and stored.note.startswith(ACKNOWLEDGED)
@@ -429,10 +450,10 @@ def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers,
     return books.write(write)
 
 
-def decide_word(word: str, effect: Effect, *, books: Books) -> int:
+def decide_word(word: str, effect: Effect, *, books: Books, is_listed: Callable[[Provider, str], bool]) -> int:
     """Decide the effect of an unlisted code in this store; returns how many events that acknowledged (R13).
 
-    Raises UnknownWord, DecisionNeeded.
+    Raises UnknownWord, DecisionNeeded, WordNotToDecide.
     """
 
     def write(tx: Writing) -> int:
@@ -441,6 +462,9 @@ def decide_word(word: str, effect: Effect, *, books: Books) -> int:
         found = [each for each in tx.unreviewed_events(limit=_LARGEST_NUMBER) if each.event.kind == word]
         if not found:
             raise UnknownWord(word)
+        for each in found:
+            if word == UNREADABLE_KIND or is_listed(each.event.provider, word):
+                raise WordNotToDecide(each)
         return sum(tx.decide_word(provider, word, effect) for provider in {each.event.provider for each in found})
 
     return books.write(write)

@@ -34,7 +34,7 @@ def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_forma
     if isinstance(news, UnsupportedNews):
         return _apply_unsupported(tx, news)
     if isinstance(news, Doubt):
-        return UpdateOutcome(EventState.UNREVIEWED if _is_known(tx, news) else EventState.UNMATCHED, news.why)
+        return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, news) else EventState.UNMATCHED, news.why)
     ours = _refund_of(tx, news)
     if ours is None:
         return _apply_external(tx, news, evidence=evidence)
@@ -65,7 +65,7 @@ def worst_of(outcomes: Sequence[UpdateOutcome]) -> UpdateOutcome:
     )
 
 
-def _is_known(tx: Writing, news: Doubt) -> bool:
+def is_about_ours(tx: Writing, news: Doubt) -> bool:
     """Is it about a payment in the books, or a dispute of one?"""
     if payment_referenced(tx, news.provider, news.payment_references):
         return True

@@ -116,8 +116,9 @@ def _refuse_users(connection: Connection, at: datetime) -> None:
     """Raises StoreInUse for programs that are connected, and for runs and refunds that somebody holds a lease of."""
     users = []
     for name, address in connection.execute(text(_CONNECTED)):
-        if not name.startswith(program_name()):
-            users.append(f"{name or 'an unnamed program'} (from {address or 'this machine'})")
+        if f"{name} ".startswith(f"{program_name()} "):
+            continue
+        users.append(f"{name or 'an unnamed program'} (from {address or 'this machine'})")
     tables = inspect(connection).get_table_names()
     for table, leased in _LEASED.items():
         if table in tables:

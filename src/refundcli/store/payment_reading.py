@@ -28,6 +28,8 @@ _DISPUTES = (
     .where(among(_DISPUTE.c.payment_id))
     .order_by(_DISPUTE.c.id)
 )
+# Stored and not applied while no payment that it names was in the books.
+_SET_ASIDE = sql.and_(_EVENT.c.state == EventState.NOTED.value, _EVENT.c.not_applied != "")
 _UNREVIEWED = (
     sql.select(
         _LINK.c.reference,
@@ -39,7 +41,8 @@ _UNREVIEWED = (
         _EVENT.c.source,
     )
     .join(_EVENT, _EVENT.c.id == _LINK.c.event_id)
-    .where(among(_LINK.c.reference), _EVENT.c.state.in_([state.value for state in _OPEN_STATES]))
+    .where(among(_LINK.c.reference))
+    .where(sql.or_(_EVENT.c.state.in_([state.value for state in _OPEN_STATES]), _SET_ASIDE))
     .order_by(_EVENT.c.id)
 )
 # The positions of these columns in PAYMENT_COLUMNS.
@@ -159,6 +162,6 @@ def _unreviewed(row: Any) -> Unreviewed:
         word=row.kind,
         why=row.note or ("not applied yet" if is_waiting else row.state),
         is_waiting=is_waiting,
-        needs_a_person=row.state == EventState.UNREVIEWED,
+        needs_a_person=row.state in (EventState.UNREVIEWED, EventState.NOTED),
         is_from_webhook=row.source == EventSource.WEBHOOK,
     )

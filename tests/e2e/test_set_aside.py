@@ -1,0 +1,91 @@
+"""Verified deliveries of a shape that nobody knows block each payment that they name, whenever it comes in (R13)."""
+
+import json
+
+import pytest
+
+import oracle
+from desk import Desk
+from webhooks import ADYEN_KEY, STRIPE_SECRET, Post, item, settle_secrets, stripe_body
+
+PROVIDERS = ("stripe", "adyen")
+
+
+@pytest.fixture(autouse=True)
+def _webhooks(desk: Desk) -> None:
+    settle_secrets(desk)
+    desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
+    desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
+
+
+def odd(provider: str, payment: str, more: str = "") -> Post:
+    """It names the payment, and can be read by nobody."""
+    if provider == "stripe":
+        return stripe_body(json.dumps({"about": payment, "more": more}).encode())
+    (told,) = oracle.delivered(item("ODD WORD", originalReference=payment, pspReference=f"ODD{more}", success="maybe"))
+    return told
+
+
+def refused_and_acknowledged(desk: Desk, payment: str) -> None:
+    answer = desk("refund INV-1 --full --reason other --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (3, "unreviewed-event"), answer
+    assert desk.refunded_at_provider(payment) == []
+    (event,) = desk.json("events list")
+    desk.json(f"events acknowledge {event['id']} --memo 'asked the provider'")
+    desk.json("refund INV-1 --full --reason other --yes")
+    assert desk.refunded_at_provider(payment) == [10_000]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_one_that_came_before_the_import_of_its_payment_blocks_it(desk: Desk, provider: str) -> None:
+    payment = desk.sandbox.charge("100.00 EUR", provider=provider).reference  # type: ignore[arg-type]
+    oracle.ingest(desk, odd(provider, payment))
+    assert oracle.event_counts(desk) == {"noted": 1}
+    desk.json(f"invoice import {oracle.invoice_file(desk, [('INV-1', payment)], provider=provider)}")
+    assert oracle.event_counts(desk) == {"unreviewed": 1}
+    assert desk("status").exit_code == 8
+    refused_and_acknowledged(desk, payment)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_it_blocks_although_the_import_was_stopped_before_it_looked(desk: Desk, provider: str) -> None:
+    payment = desk.sandbox.charge("100.00 EUR", provider=provider).reference  # type: ignore[arg-type]
+    oracle.ingest(desk, odd(provider, payment))
+    desk.paid_by_card("INV-1", provider=provider, reference=payment)
+    assert oracle.event_counts(desk) == {"noted": 1}
+    refused_and_acknowledged(desk, payment)
+
+
+def test_one_that_names_no_payment_of_ours_cannot_be_acknowledged(desk: Desk) -> None:
+    oracle.ingest(desk, odd("stripe", "pi_of_somebody_else"))
+    desk.refused("events acknowledge 1 --memo seen", "nothing-to-review")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_could_not_be_read_is_never_decided_for_the_store(desk: Desk, provider: str) -> None:
+    payment = desk.paid_by_card("INV-1", provider=provider)
+    oracle.ingest(desk, odd(provider, payment), exit_code=None)
+    (event,) = desk.json("events list --state unreviewed")
+    desk.refused(f"events acknowledge --code '{event['kind']}' --as none", "word-not-to-decide")
+    desk.json(f"events acknowledge {event['id']} --memo 'asked the provider'")
+    oracle.ingest(desk, odd(provider, payment, "more"), exit_code=None)
+    answer = desk("refund INV-1 --full --reason other --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (3, "unreviewed-event"), answer
+
+
+def test_a_listed_code_is_never_decided_for_the_store(desk: Desk) -> None:
+    payment = desk.paid_by_card("INV-1", provider="adyen")
+    told = oracle.delivered(item("REFUND_FAILED", originalReference=payment, success="maybe"))
+    oracle.ingest(desk, *told, exit_code=None)
+    (event,) = desk.json("events list --state unreviewed")
+    assert event["kind"] == "REFUND_FAILED"
+    desk.refused("events acknowledge --code REFUND_FAILED --as none", "word-not-to-decide")
+
+
+def test_a_word_that_was_decided_says_nothing_of_a_delivery_that_cannot_be_read(desk: Desk) -> None:
+    payment = desk.paid_by_card("INV-1", provider="adyen")
+    oracle.ingest(desk, *oracle.delivered(item("FOO", originalReference=payment)), exit_code=None)
+    desk.json("events acknowledge --code FOO --as none")
+    told = oracle.delivered(item("FOO", originalReference=payment, pspReference="LATER", success="maybe"))
+    oracle.ingest(desk, *told, exit_code=None)
+    assert [each["kind"] for each in desk.json("events list --state unreviewed")] == ["FOO"]
