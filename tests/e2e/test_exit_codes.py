@@ -211,6 +211,15 @@ def recorded(command: str) -> Prepare:
     return prepare
 
 
+def unreachable(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card()
+        desk.environ["REFUNDCLI_STRIPE_API_BASE"] = "http://127.0.0.1:9"
+        return command
+
+    return prepare
+
+
 def settings_file_here(desk: Desk) -> str:
     Path("refundcli.toml").write_text("[refunds]\nin_flight = 4\n")
     return "config trust"
@@ -233,6 +242,9 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("invoice pull", E.DONE, plain("invoice pull stripe")),
     ("invoice pull", E.REFUSED, plain("invoice pull adyen")),
     ("invoice pull", E.NOT_FOUND, plain("invoice pull stripe --number in_none")),
+    ("invoice pull", E.NOT_SENT, unreachable("invoice pull stripe")),
+    ("invoice show", E.NOT_SENT, unreachable("invoice show INV-1 --refresh")),
+    ("reconcile", E.NOT_SENT, unreachable("reconcile")),
     ("invoice list", E.DONE, plain("invoice list")),
     ("invoice show", E.DONE, paid("invoice show INV-1")),
     ("invoice show", E.REFUSED, unreadable("invoice show INV-1 --refresh")),

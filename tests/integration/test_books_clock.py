@@ -296,7 +296,7 @@ def test_no_number_is_given_under_a_clock_that_cannot_be_right(sqlite_desk: Desk
     desk.paid_outside()
     with machine_clock(shift):
         told = desk.refused("refund INV-1 --amount 10 --reason other --yes", "wrong-clock", exit_code=4)
-        desk.refused("mark-refunded INV-2 --full --reason other --yes", "wrong-clock", exit_code=4)
+        desk.refused("mark-refunded INV-2 --full --reason other --yes --allow-duplicate", "wrong-clock", exit_code=4)
     assert "refundcli store clock --accept" in told["hint"]
     assert str(datetime.now(UTC).year) in told["message"]
     assert f"{datetime.now(UTC) + shift:%Y-%m-%d}" in told["message"]
@@ -313,12 +313,12 @@ def test_an_accepted_clock_is_the_newest_entry(sqlite_desk: Desk) -> None:
         desk.json("store clock --accept")
         (action, at) = query(desk, "SELECT action, at FROM audit_entry ORDER BY seq DESC LIMIT 1")[0]
         assert (action, str(at)[:4]) == ("clock accepted", str(year))
-        made = desk.json("mark-refunded INV-2 --amount 10 --reason other --yes")
+        made = desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
         assert made["refunds"][0]["credit_note"]["number"] == f"CN-{year}-000001"
     # And back: what is right now must be accepted as well.
-    desk.refused("mark-refunded INV-2 --amount 10 --reason other --yes", "wrong-clock", exit_code=4)
+    desk.refused("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate", "wrong-clock", exit_code=4)
     desk.json("store clock --accept")
-    desk.json("mark-refunded INV-2 --amount 10 --reason other --yes")
+    desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
     assert findings(desk.books) == []
 
 
@@ -415,7 +415,9 @@ def test_two_operators_in_different_zones_keep_one_day(
     new_years_eve = _next_new_years_eve(23, ZoneInfo("Europe/Stockholm"))
     with books_time(new_years_eve):
         numbers = [
-            each.json("mark-refunded INV-1 --amount 10 --reason other --yes")["refunds"][0]["credit_note"]["number"]
+            each.json("mark-refunded INV-1 --amount 10 --reason other --yes --allow-duplicate")["refunds"][0][
+                "credit_note"
+            ]["number"]
             for each in (ada, emi, ada)
         ]
     year = new_years_eve.astimezone(ZoneInfo("Europe/Stockholm")).year
@@ -445,7 +447,7 @@ def test_init_pins_the_zone_and_upgrade_changes_it_but_no_date(sqlite_desk: Desk
     assert desk.json("init --timezone America/New_York")["timezone"] == "America/New_York"
     assert desk.json("status")["store"]["timezone"] == "America/New_York"
     desk.paid_outside()
-    desk.json("mark-refunded INV-2 --amount 10 --reason other --yes")
+    desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
     before = query(desk, "SELECT issued_on FROM credit_note")
     changed = desk.json("store upgrade --timezone Asia/Tokyo")
     assert (changed["before"], changed["timezone"]) == (changed["after"], "Asia/Tokyo")
