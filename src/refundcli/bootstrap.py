@@ -62,7 +62,7 @@ class Services:
     tell_upgraded: "Callable[[Upgraded], None]" = field(default=lambda upgraded: None)
     upgrades: bool = False
     command: str = ""
-    # For a store that is made or upgraded now; by default the operator's.
+    # For a store that is made or upgraded now; without it, the operator's.
     timezone: str = ""
 
     @cached_property
@@ -119,9 +119,12 @@ class Services:
                 books.engine, at=self.clock.now(), timezone=books.timezone, operator=books.operator, force=force
             )
 
-    def pin_timezone(self, timezone: str) -> None:
-        """Keep the books in this zone from now on; dates that are stored stay as they are."""
-        self.books.write(lambda tx: tx.pin_timezone(timezone))
+    def pin_timezone(self, timezone: str, *, force: bool = False) -> None:
+        """Keep the books in this zone from now on; dates that are stored stay as they are.
+
+        Raises ZonePinned for another zone than the pinned one, unless `force`, and DayTooEarly.
+        """
+        self.books.write(lambda tx: tx.pin_timezone(timezone, force=force))
 
     def describe_store(self) -> dict[str, Any]:
         """Where the books are, their schema and time zone, without a password.

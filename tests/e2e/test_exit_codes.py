@@ -317,7 +317,7 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("credit-notes show", E.DONE, recorded("credit-notes show NOTE")),
     ("credit-notes show", E.NOT_FOUND, plain("credit-notes show CN-1")),
     ("store number-format", E.DONE, plain("store number-format R-{seq}")),
-    ("store upgrade", E.DONE, plain("store upgrade --timezone Europe/Paris")),
+    ("store upgrade", E.DONE, plain("store upgrade --timezone Europe/Paris --force")),
     ("store clock", E.DONE, plain("store clock --accept")),
     ("store backup", E.DONE, lambda desk: f"store backup {desk.folder / 'copy.db'}"),
     ("store check", E.DONE, plain("store check")),

@@ -449,11 +449,47 @@ def test_init_pins_the_zone_and_upgrade_changes_it_but_no_date(sqlite_desk: Desk
     desk.paid_outside()
     desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
     before = query(desk, "SELECT issued_on FROM credit_note")
-    changed = desk.json("store upgrade --timezone Asia/Tokyo")
+    desk.refused("store upgrade --timezone Asia/Tokyo", "timezone-pinned", exit_code=2)
+    assert desk.json("store upgrade --timezone America/New_York")["timezone"] == "America/New_York"
+    changed = desk.json("store upgrade --timezone Asia/Tokyo --force")
     assert (changed["before"], changed["timezone"]) == (changed["after"], "Asia/Tokyo")
     assert query(desk, "SELECT issued_on FROM credit_note") == before
     assert query(desk, "SELECT action FROM audit_entry ORDER BY seq DESC LIMIT 1") == [("store timezone changed",)]
     desk.refused("store upgrade --timezone Europe/Stokholm", "invalid-option", exit_code=2)
+
+
+def test_no_zone_is_pinned_in_which_the_newest_credit_notes_day_has_not_begun(sqlite_desk: Desk, tmp_path: Any) -> None:
+    """Number 1 of 2027 would come before the next number of 2026."""
+    desk = sqlite_desk
+    desk.environ["REFUNDCLI_STORE_URL"] = f"sqlite:///{tmp_path}/own.db"
+    with books_time(datetime(2026, 12, 31, 12, 0, tzinfo=UTC)):
+        desk.json("init --timezone Pacific/Kiritimati")
+        desk.url = desk.environ["REFUNDCLI_STORE_URL"]
+        desk.paid_outside()
+        desk.json("mark-refunded INV-2 --amount 10 --reason other --yes")
+        assert query(desk, "SELECT issued_on FROM credit_note") == [("2027-01-01",)]
+        desk.refused("store upgrade --timezone UTC --force", "day-too-early", exit_code=2)
+        assert desk.json("status")["store"]["timezone"] == "Pacific/Kiritimati"
+    with books_time(datetime(2027, 1, 1, 0, 0, tzinfo=UTC)):
+        assert desk.json("store upgrade --timezone UTC --force")["timezone"] == "UTC"
+
+
+def test_a_file_that_nobody_trusts_gives_the_books_no_zone(
+    sqlite_desk: Desk, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may set the operator's own for what is shown."""
+    desk = sqlite_desk
+    desk.environ |= {"REFUNDCLI_STORE_URL": f"sqlite:///{tmp_path}/own.db", "TZ": "Asia/Tokyo"}
+    del desk.environ["REFUNDCLI_OPERATOR_TIMEZONE"]
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    (folder / "refundcli.toml").write_text("[operator]\ntimezone = 'Pacific/Kiritimati'\n")
+    monkeypatch.chdir(folder)
+    file = desk.folder / "invoices.csv"
+    file.write_text("number,customer,currency,total,status,issued_on\nINV-1,cus_1,EUR,10.00,open,2026-09-01\n")
+    assert "Kiritimati" in desk("config").out
+    desk.json(f"invoice import {file}")
+    assert desk.json("status")["store"]["timezone"] == "Asia/Tokyo"
 
 
 def test_the_operators_zone_is_pinned_without_an_option(sqlite_desk: Desk, tmp_path: Any) -> None:

@@ -88,6 +88,7 @@ class App:
             upgrades=not (self.only_looks or self.dry_run),
             dry_run=self.dry_run,
             command=self.command,
+            timezone=self.loaded.own_timezone,
         )
 
     def close(self) -> None:
@@ -208,7 +209,7 @@ class App:
         if upgraded.timezone:
             self.note(
                 f"Its books are kept in the time zone {upgraded.timezone}. Another one: "
-                "refundcli store upgrade --timezone ZONE"
+                "refundcli store upgrade --timezone ZONE --force"
             )
 
     def _tell_waiting(self, asked: "Refund | Closing") -> None:

@@ -58,7 +58,8 @@ def init(
     content = write(path, _values(start, sandbox=sandbox, merchant=merchant), force=force)
     _trust(me, here / path, content)
     me.config = path
-    me.services.timezone = timezone
+    if timezone:
+        me.services.timezone = timezone
     me.services.books.write(lambda tx: None)
     if me.for_people:
         _tell(me, path, sandbox=sandbox)

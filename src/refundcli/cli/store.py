@@ -61,13 +61,15 @@ def upgrade(
         str, typer.Option("--timezone", metavar="ZONE", help="Where the books' days begin and end, from now on.")
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="PostgreSQL: upgrade although older programs seem to be at work.")
+        bool,
+        typer.Option("--force", help="Also where older programs seem at work, or another time zone is pinned."),
     ] = False,
     output: Output = None,
 ) -> None:
     """Upgrade the store to this version's schema. A SQLite store is backed up beside itself first.
 
-    The time zone of the books is pinned with it; by default, yours. No date that is stored is changed.
+    The time zone of the books is pinned with it; by default, yours. Another one later needs --force. No date that is
+    stored is changed.
     """
     from refundcli.settings import checks
 
@@ -76,7 +78,7 @@ def upgrade(
         me.services.timezone = checked("--timezone", checks.timezone, timezone)
     done = me.services.upgrade_store(force=force)
     if timezone:
-        me.services.pin_timezone(timezone)
+        me.services.pin_timezone(timezone, force=force)
     zone = timezone or str(me.services.books.zone)
     before, after = done.before, done.after
     words = f"Schema {before or 'none'} → {after}." if before != after else f"The store has schema {after} already."

@@ -451,8 +451,11 @@ class Writing(Reading, RunWriting, Protocol):
         """
         ...
 
-    def pin_timezone(self, timezone: str) -> None:
-        """The zone of the books' days, from now on. It changes no date."""
+    def pin_timezone(self, timezone: str, *, force: bool = False) -> None:
+        """The zone of the books' days, from now on. It changes no date.
+
+        Raises ZonePinned, unless `force`, and DayTooEarly where the day of the newest credit note has not begun.
+        """
         ...
 
     def accept_clock(self) -> datetime | None:

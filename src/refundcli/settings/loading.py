@@ -55,9 +55,14 @@ def load(
     named = _named_file(config, environ, cwd)
     paths = {named: Trust.GIVEN} if named else _files_of_folders(cwd if reads_folder else None, user_config)
     found = _defaults(environ)
+    own = dict(found)
     for path, trusted in paths.items():
-        found |= _from_file(path, user_config, needs_trust=trusted is Trust.MISSING)
-    found |= _from_environment(environ, cwd)
+        in_file, is_trusted = _from_file(path, user_config, needs_trust=trusted is Trust.MISSING)
+        found |= in_file
+        own |= in_file if is_trusted else {}
+    in_environment = _from_environment(environ, cwd)
+    found |= in_environment
+    own |= in_environment
     if store_url is not None:
         found["store", "url"] = (
             _anchored("store", _checked("store", "url", store_url, "--store"), cwd),
@@ -65,7 +70,8 @@ def load(
         )
     settings = _built(found)
     remember_secrets_of_address(settings.store.url)
-    return Loaded(settings, _origins(found), next(reversed(paths), None))
+    own_timezone = str(own["operator", "timezone"][0])
+    return Loaded(settings, _origins(found), next(reversed(paths), None), own_timezone)
 
 
 def trust(cwd: Path, user_config: Path | None) -> tuple[Path, dict[str, object]]:
@@ -138,15 +144,17 @@ def _defaults(environ: Mapping[str, str]) -> _Found:
     return found
 
 
-def _from_file(path: Path, user_config: Path | None, *, needs_trust: bool) -> _Found:
-    """Read once, so that what was trusted is what is used. Raises SettingsNotTrusted."""
+def _from_file(path: Path, user_config: Path | None, *, needs_trust: bool) -> tuple[_Found, bool]:
+    """What the file sets, and whether it is trusted. Raises SettingsNotTrusted.
+
+    Read once, so that what was trusted is what is used.
+    """
     content = _content(path)
     tables = _parsed(path, content)
-    if needs_trust and not tables.keys() <= _NEEDS_NO_TRUST:
-        trusted = trust_in(path, content, user_config)
-        if trusted is not Trust.GIVEN:
-            raise SettingsNotTrusted(path, is_changed=trusted is Trust.CHANGED)
-    return read_tables(tables, str(path), path.parent)
+    trusted = trust_in(path, content, user_config) if needs_trust else Trust.GIVEN
+    if trusted is not Trust.GIVEN and not tables.keys() <= _NEEDS_NO_TRUST:
+        raise SettingsNotTrusted(path, is_changed=trusted is Trust.CHANGED)
+    return read_tables(tables, str(path), path.parent), trusted is Trust.GIVEN
 
 
 def _content(path: Path) -> bytes:

@@ -113,11 +113,15 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, and for each `section.key` where its value was written."""
+    """Settings, and for each `section.key` where its value was written.
+
+    `own_timezone`: the operator's, whatever a file says that nobody has trusted: a new store's books are kept in it.
+    """
 
     settings: Settings
     origins: dict[str, str]
     path: Path | None
+    own_timezone: str
 
     def rows(self) -> Iterator[tuple[str, object, str]]:
         """Each key with its value and its origin, fit to be shown: an address comes without its password."""

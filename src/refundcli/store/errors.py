@@ -1,7 +1,7 @@
 """What can be wrong with a store, and what to do about it."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from refundcli.domain.errors import OutcomeUnknown, SettingsProblem, UsageProblem
@@ -85,6 +85,32 @@ class WrongClock(SettingsProblem):
             f"{newest:%Y-%m-%d %H:%M} UTC. Nothing was sent or changed.",
             hint="Set the clock right. If it is right:   refundcli store clock --accept",
             context={"clock": now.isoformat(), "newest_entry": newest.isoformat()},
+        )
+
+
+class ZonePinned(UsageProblem):
+    """Another zone moves the days, and with them the years, of all credit notes to come."""
+
+    code = "timezone-pinned"
+
+    def __init__(self, pinned: str, wanted: str) -> None:
+        super().__init__(
+            f"The books are kept in the time zone {pinned}. The day of new credit notes would be that of {wanted}.",
+            hint=f"If that is meant:   refundcli store upgrade --timezone {wanted} --force",
+            context={"timezone": pinned},
+        )
+
+
+class DayTooEarly(UsageProblem):
+    """Numbers of credit notes follow their days (I9)."""
+
+    code = "day-too-early"
+
+    def __init__(self, wanted: str, newest: date) -> None:
+        super().__init__(
+            f"The newest credit note is of {newest}, and that day has not begun in {wanted}.",
+            hint="Try again once it has.",
+            context={"newest_credit_note": newest.isoformat()},
         )
 
 

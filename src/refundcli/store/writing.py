@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import CursorResult, Executable, Update, bindparam, func, insert, or_, select, update
 from sqlmodel import Session, SQLModel, col
@@ -29,6 +30,7 @@ from refundcli.services.invoice_block import InvoiceBlock, block_of
 from refundcli.services.ports import ImportCounts, NewInvoice, Settlement, WouldContradict
 from refundcli.store.audit import AuditTrail
 from refundcli.store.delivery_counts import name_account_of_events
+from refundcli.store.errors import DayTooEarly, ZonePinned
 from refundcli.store.importing import Importer
 from refundcli.store.many_values import AMONG, AT_ONCE, among
 from refundcli.store.numbering import check_next_number, next_numbers
@@ -258,9 +260,14 @@ class SqlWriting(SqlReading):
     def check_clock(self) -> None:
         self._audit.check_clock()
 
-    def pin_timezone(self, timezone: str) -> None:
+    def pin_timezone(self, timezone: str, *, force: bool = False) -> None:
         info = self._info()
         if info.timezone != timezone:
+            if info.timezone and not force:
+                raise ZonePinned(info.timezone, timezone)
+            newest = self._session.execute(select(func.max(_NOTE.c.issued_on))).scalar()
+            if newest and self._audit.at.astimezone(ZoneInfo(timezone)).date() < newest:
+                raise DayTooEarly(timezone, newest)
             before, info.timezone = info.timezone, timezone
             self._session.add(info)
             self._audit.write("store timezone changed", "store", {"timezone": before}, {"timezone": timezone})
