@@ -65,8 +65,8 @@ def test_the_rejected_file_can_be_corrected_and_fed_back(desk: Desk, transfers: 
     rejected = Path(desk.json(f"mark-refunded --from {transfers} --yes", exit_code=9)["rejected_file"])
     with open(rejected, newline="") as file:
         rows = list(csv.DictReader(file))
-    for row, number in zip(rows, ("T-3", "T-3"), strict=True):
-        row |= {"invoice": number, "amount": "2500"}
+    for row, amount in zip(rows, ("2000", "3000"), strict=True):
+        row |= {"invoice": "T-3", "amount": amount}
     with open(rejected, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()

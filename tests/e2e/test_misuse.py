@@ -86,11 +86,11 @@ def test_a_mark_is_never_answered_with_a_refund_that_had_its_key(desk: Desk) -> 
 
 def test_a_row_that_was_refused_is_recorded_when_its_file_comes_back(desk: Desk) -> None:
     bring_in(desk, "INV-1,c,EUR,200.00,open,2026-09-01,100.00,,,,")
-    Path("marks.csv").write_text("invoice,amount,reason\nINV-1,60.00,other\nINV-1,60.00,other\n")
+    Path("marks.csv").write_text("invoice,amount,reason\nINV-1,60.00,other\nINV-1,50.00,other\n")
     assert desk("mark-refunded --from marks.csv --yes").exit_code == 9
     bring_in(desk, "INV-1,c,EUR,200.00,paid,2026-09-01,200.00,,,,")
     desk("mark-refunded --from marks.csv.rejected.csv --yes")
-    assert desk.json("invoice show INV-1")["refunded"]["amount"] == "120.00"
+    assert desk.json("invoice show INV-1")["refunded"]["amount"] == "110.00"
 
 
 @pytest.mark.parametrize("blank", ["''", "' '"])

@@ -3,13 +3,16 @@
 import hashlib
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from desk import Desk
-from refundcli.domain.statuses import RefundState
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.doubts import store_doubt
+from refundcli.services.provider_news import Doubt
 from refundcli.store.checking import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 
@@ -135,3 +138,30 @@ def test_a_matched_record_may_be_undone_once_the_provider_s_refund_failed(desk: 
         desk.json("reconcile --invoice INV-1")
     assert desk("status").exit_code == 0
     assert findings(desk.books) == []
+
+
+def test_an_undo_leaves_what_else_was_told_of_the_refund_to_a_person(desk: Desk, matched: tuple[str, str]) -> None:
+    provider, made = matched
+    record, payment = desk.invoice("INV-1").refunds[0].id, desk.invoice("INV-1").payments[0]
+    desk.sandbox.settle(made, **({"status": "failed"} if provider == "stripe" else {"event": "REFUND_FAILED"}))
+    ingest(desk, provider)
+    odd = Doubt(Provider(provider), payment.references, "REFUND_ODD", made, "an unlisted word")
+    desk.books.write(lambda tx: store_doubt(tx, odd, datetime.now(UTC), odd.why))
+    desk.json(f"mark-refunded --undo {record} --memo failed --yes")
+    (left,) = desk.json("invoice show INV-1")["payments"][0]["unreviewed"]
+    assert left["why"] == "an unlisted word"
+
+
+def test_a_failure_noted_by_an_earlier_release_no_longer_counts_once_it_was_made_again(
+    desk: Desk, matched: tuple[str, str]
+) -> None:
+    record = desk.invoice("INV-1").refunds[0].id
+    undo = f"mark-refunded --undo {record} --memo why --dry-run"
+    for days in (-1, 1):
+        at = datetime.now(UTC) + timedelta(days=days)
+        with desk.books.engine.begin() as line:
+            line.exec_driver_sql(f"UPDATE provider_event SET note = 'is recorded as {record}, but is failed'")
+            line.exec_driver_sql(f"UPDATE refund SET succeeded_at = '{at:%Y-%m-%d %H:%M:%S.%f}'")
+        if days < 0:
+            desk.json(undo)
+    desk.refused(undo, "made-at-provider")

@@ -262,6 +262,19 @@ def test_a_record_of_a_dashboard_refund_and_that_refund_are_one(desk: Desk) -> N
     assert desk.invoice("INV-1").refundable.number == "20.00"
 
 
+def test_a_look_that_finds_the_same_failure_of_a_record_again_is_no_news(desk: Desk) -> None:
+    desk.paid_by_card(auto_refundable=False)
+    desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference re_dash --yes")
+    tell(desk, elsewhere(desk, "40.00 EUR", "re_dash"))
+    failed = elsewhere(desk, "40.00 EUR", "re_dash", state=RefundState.FAILED, status="failed", reported_at=LATER)
+    tell(desk, failed)
+    entries = desk.count("audit_entry")
+    tell(desk, replace(failed, reported_at=LATER + timedelta(minutes=1)))
+    assert desk.count("audit_entry") == entries
+    tell(desk, replace(failed, reported_at=LATER + timedelta(minutes=2), failure="closed account"))
+    assert desk.count("audit_entry") == entries + 1
+
+
 def told_of_record(desk: Desk, state: RefundState, day: int) -> RefundNews:
     at = LATER + timedelta(days=day)
     return elsewhere(desk, "40.00 EUR", "PSPR", provider=Provider.ADYEN, state=state, status=state, reported_at=at)

@@ -170,7 +170,9 @@ def _acknowledge_failure(tx: Writing, refund: Refund, memo: str) -> None:
     """Whoever undoes the record knows that the provider's refund failed: that blocks nothing any more (R13)."""
     wanted = EventFilter(state=EventState.UNREVIEWED, about=refund.provider_reference)
     for event in tx.events(wanted):
-        tx.acknowledge_event(event, memo=f"{refund.id} undone: {memo}")
+        # Anything else about the refund, as another amount or an unlisted word, still waits for a person.
+        if f"is recorded as {refund.id}, but " in event.note:
+            tx.acknowledge_event(event, memo=f"{refund.id} undone: {memo}")
 
 
 def _one(refund_id: str, reading: Reading) -> Refund:
@@ -188,9 +190,10 @@ def _made_at_provider(records: Sequence[Refund], reading: Reading) -> set[str]:
 
 
 def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
-    """Earlier releases noted the failure of a matched refund on its event alone."""
+    """Earlier releases noted the failure of a matched refund on its event alone. A later success outweighs it."""
     failed = f"is recorded as {record.id}, but is "
-    return any(failed in event.note for event in reading.events(EventFilter(about=record.provider_reference)))
+    told = (each for each in reading.events(EventFilter(about=record.provider_reference)) if failed in each.note)
+    return any(not record.succeeded_at or each.event.occurred_at >= record.succeeded_at for each in told)
 
 
 def _named(name: str, reading: Reading) -> Refund:

@@ -119,6 +119,10 @@ class SqlProviderWriting(SqlShareWriting):
         if record.failed_at and (news.reported_at is None or record.failed_at >= dated):
             return False
         failure = news.failure or f"{news.state} at {news.provider.label}"
+        is_same = (record.provider_status, record.failure) == (news.status, failure)
+        if is_same and record.has_failed_at_provider and news.provider in CAN_LOOK_UP:
+            # Each look is dated anew, and tells the same.
+            return False
         noted = update(RefundRow).where(col(RefundRow.id) == record.id)
         values: dict[str, Any] = {"failed_at": dated, "failure": failure, "provider_status": news.status}
         self._hits(noted.values(**values, updated_at=self._audit.at))
