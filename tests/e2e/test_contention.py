@@ -41,7 +41,7 @@ def test_sixteen_processes_of_every_kind_leave_sound_books(desk: Desk) -> None:
     reference = desk.paid_by_card("INV-1", "100.00 EUR")
     desk.paid_outside("INV-2", "100.00 EUR")
     refund = ["refund", "INV-1", "--amount", "30", "--reason", "other", "--yes", "--allow-duplicate"]
-    mark = ["mark-refunded", "INV-2", "--amount", "30", "--reason", "other", "--yes"]
+    mark = ["mark-refunded", "INV-2", "--amount", "30", "--reason", "other", "--yes", "--allow-duplicate"]
     answers = all_at_once(desk, [refund, mark, ["resume", "--yes"], mark] * (PROCESSES // 4))
     assert {code for code, _, _ in answers} <= {0, 3, 8}, answers
     assert sum(desk.refunded_at_provider(reference)) == desk.invoice("INV-1").refunded.minor == 9000

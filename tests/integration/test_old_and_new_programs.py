@@ -149,7 +149,7 @@ def old_postgres(new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Path
 def make_older(desk: Desk) -> None:
     with desk.books.engine.connect() as connection:
         connection.execute(text("ALTER TABLE store_info DROP COLUMN timezone"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0006'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
         connection.commit()
 
 
