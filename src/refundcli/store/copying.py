@@ -24,7 +24,8 @@ def copy_in_steps(source: Path, copy: sqlite3.Connection) -> None:
     Raises CopyTookTooLong, and sqlite3.Error where the source cannot be read or the copy not be written.
     """
     until = time.monotonic() + _COPY_SECONDS
-    with closing(sqlite3.connect(source)) as live:
+    # Not made where it is missing.
+    with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True)) as live:
         for pages in _STEPS:
             try:
                 live.backup(copy, pages=pages, progress=_Progress(until), sleep=0.05)

@@ -22,6 +22,8 @@ def structure_errors(books: SqlBooks) -> Iterator[str]:
     path = sqlite_path(books.engine)
     if path is None:
         return
+    # Whether it is there, is ours and can be read now is told in the same words as to any other command.
+    books.inspect(lambda session: None)
     # Without a name: a temporary database on disk (https://sqlite.org/inmemorydb.html, section 3).
     with closing(sqlite3.connect("")) as copy:
         try:
