@@ -48,11 +48,13 @@ def refunds_to_leave(
 ) -> dict[str, Resumed]:
     """The refunds that stay `ready`, by id, each with its reason: first sends that nobody has confirmed.
 
-    What a living process is about to send is its own. Raises NotConfirmed for a --confirm that names another sum.
+    What a living process is about to send is its own, and in no sum that is confirmed; --yes in test mode waits for it.
+    Raises NotConfirmed for a --confirm that names another sum.
     """
     now = app.services.clock.now()
     first = [refund for refund in refunds if refund.state is RefundState.READY]
-    left = {each.id: held for each in first if (held := _held(each, now))}
+    waits = yes and not connected.live
+    left = {each.id: held for each in first if not waits and (held := _held(each, now))}
     for refund in first:
         if refund.id in left:
             continue
