@@ -1,5 +1,7 @@
 """resume: look-ups and replays never ask; what was never sent needs the confirmation that refund and void need."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sqlalchemy import text
 
@@ -60,6 +62,22 @@ def test_several_are_confirmed_by_the_total_of_each_currency(desk: Desk) -> None
     done = desk.json("resume --confirm '80.00 eur,  40.00 usd'")
     assert [each["status"] for each in done] == ["succeeded"] * 3
     assert [desk.refunded_at_provider(reference) for reference in references] == [[4000]] * 3
+
+
+def test_what_a_living_process_is_about_to_send_is_in_no_sum_and_left_to_it(desk: Desk) -> None:
+    references = [desk.paid_by_card(f"INV-{n}") for n in (1, 2)]
+    held, _ = (leave_it_ready(desk, "--amount 40", f"INV-{n}") for n in (1, 2))
+    until = datetime.now(UTC).replace(tzinfo=None) + timedelta(minutes=10)
+    with desk.books.engine.begin() as line:
+        line.execute(
+            text("UPDATE refund SET lease_owner = 'web-2|boot/1|7|8', lease_until = :until WHERE id = :id"),
+            {"until": until, "id": held},
+        )
+    first, second = desk.json("resume --confirm '40.00 EUR'", exit_code=8)
+    assert (first["status"], first["step"]) == ("ready", "held by another process")
+    assert "web-2 (process 7)" in first["note"]
+    assert second["status"] == "succeeded"
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[], [4000]]
 
 
 @pytest.mark.parametrize("answer", ["", "--yes"])
