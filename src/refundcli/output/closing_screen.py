@@ -53,7 +53,16 @@ def closing_preview_shape(seen: "ClosingPreview") -> dict[str, Any]:
 
 def closing_row(closing: Closing) -> tuple[str, ...]:
     """Among refunds, in their columns: a closing has no amount, no credit note and no reason."""
-    return closing.id, closing.state, closing.wanted, "", "", closing.reference, "", closing.invoice_number, ""
+    from refundcli.output.refund_screen import REFUND_COLUMNS
+
+    told = {
+        "id": closing.id,
+        "status": closing.state,
+        "kind": closing.wanted,
+        "provider_reference": closing.reference,
+        "invoice": closing.invoice_number,
+    }
+    return tuple(told.get(name, "") for name in REFUND_COLUMNS)
 
 
 def show_resumed_closings(done: "Sequence[ResumedClosing]", screen: Screen) -> None:
