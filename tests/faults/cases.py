@@ -85,7 +85,9 @@ class Case:
             and self.fault is not None
             and (self.fault.manner in ("sigint", "sigterm") or self.fault.step == "drop")
         )
-        if self.behaviour in ("fails late", "comes back"):
+        # Nothing was executed, and after a signal no further attempt begins.
+        told_to_wait = self.behaviour == "429" and self.fault is not None and self.fault.manner in ("sigint", "sigterm")
+        if self.behaviour in ("fails late", "comes back") or told_to_wait:
             return True
         return self.behaviour in REFUSING or nobody_there or dropped or self.left == BARRED
 
