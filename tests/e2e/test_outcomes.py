@@ -272,8 +272,9 @@ def test_a_refund_that_failed_for_good_is_recorded_once_returned_otherwise(desk:
     desk.sandbox.faults("403")
     refund = desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=6)["refunds"][0]["id"]
     told = f"mark-refunded INV-1 --amount 60 --reason duplicate --after-failed {refund} --yes"
+    too_much = f"mark-refunded INV-1 --amount 61 --reason duplicate --after-failed {refund} --yes"
     desk.refused(told, "evidence-needed", exit_code=2)
-    desk.refused(f"{told.replace('60', '61')} --evidence 'SEPA 4711'", "over-refund")
+    desk.refused(f"{too_much} --evidence 'SEPA 4711'", "over-refund")
     answer = desk.json(f"{told} --evidence 'SEPA 4711'")
     assert answer["refunds"][0]["status"] == "recorded"
     desk.refused(f"{told} --evidence 'SEPA 4711'", "already-recorded")
