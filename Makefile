@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults check bench lock clean
+.PHONY: help demo test test-thorough test-faults check bench lock clean
 
 help:  ## what can be made here
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,8 +22,11 @@ $(VENV)/.dev: $(VENV)/.run requirements/dev.txt requirements/wire-schema.txt
 demo: $(VENV)/.run  ## the main job against the built-in sandbox
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-test: $(VENV)/.dev  ## the tests, on SQLite and PostgreSQL
+test: $(VENV)/.dev  ## the tests; on PostgreSQL all of the store's and a sample of the command line's
 	$(BIN)/python -m pytest -n 3 --dist worksteal
+
+test-thorough: $(VENV)/.dev  ## every test on both databases, and the long ones too
+	$(BIN)/python -m pytest -n 3 --dist worksteal --thorough
 
 CASES ?= 2200
 SEED ?= 1

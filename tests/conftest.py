@@ -3,6 +3,7 @@
 import itertools
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,8 @@ share_compiled_statements()
 
 NewStore = Callable[[], str]
 _COUNT = itertools.count(1)
+# One in so many tests of the command line is repeated on PostgreSQL by `make test`.
+SAMPLE_OF = 4
 
 
 @pytest.fixture(autouse=True)
@@ -123,3 +126,32 @@ def sqlite_desk(new_sqlite: NewStore, sandbox: RunningSandbox, tmp_path: Path) -
     made = Desk(new_sqlite(), sandbox, tmp_path)
     yield made
     made.books.engine.dispose()
+
+
+# --- what `make test` runs, and what only `make test-thorough` adds ---
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="Every test on both databases, and the long ones.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without --thorough, leave out the long tests, and run a sample of the command line's tests on PostgreSQL.
+
+    Every test runs on SQLite, and all tests of the store run on both. The sample depends on names alone, so that it is
+    the same everywhere and in each worker.
+    """
+    if config.getoption("--thorough"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough") or _is_repeated_on_postgres(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        skipped = set(left_out)
+        items[:] = [item for item in items if item not in skipped]
+
+
+def _is_repeated_on_postgres(item: pytest.Item) -> bool:
+    sampled = item.path.parent.name == "e2e" or item.path.name == "test_upgrades.py"
+    if not sampled or "postgresql" not in item.name or item.get_closest_marker("both_databases"):
+        return False
+    return zlib.crc32(item.nodeid.encode()) % SAMPLE_OF != 0

@@ -3,10 +3,13 @@
 import json
 from collections import Counter
 
+import pytest
+
 from at_once import all_at_once
 from desk import Desk
 
 PROCESSES = 16
+pytestmark = pytest.mark.both_databases
 
 
 def test_sixteen_processes_never_return_more_than_was_captured(desk: Desk) -> None:

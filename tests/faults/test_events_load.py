@@ -10,7 +10,7 @@ TESTS = Path(__file__).parent.parent
 
 def test_nothing_that_was_acknowledged_is_lost_when_the_listener_is_killed(store_url: str) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "faults.events_load", "--events", "2000", "--kills", "2", "--store", store_url],
+        [sys.executable, "-m", "faults.events_load", "--events", "800", "--kills", "2", "--store", store_url],
         env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
@@ -19,4 +19,4 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_listener_is_killed(store
     )
     told = ended.stdout + ended.stderr
     assert ended.returncode == 0, told
-    assert "2,000 events acknowledged, 2,000 in the store, 0 lost; 2 kills" in told
+    assert "800 events acknowledged, 800 in the store, 0 lost; 2 kills" in told

@@ -10,7 +10,10 @@ import pytest
 TESTS = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize(("options", "broken"), [((), "0 of them broken"), (("--mutant",), "12 of them broken")])
+@pytest.mark.parametrize(
+    ("options", "broken"),
+    [((), "0 of them broken"), pytest.param(("--mutant",), "12 of them broken", marks=pytest.mark.thorough)],
+)
 def test_a_process_whose_lease_ended_while_it_connected_sends_nothing(options: tuple[str, ...], broken: str) -> None:
     # In a process with one thread, which may fork.
     ended = subprocess.run(

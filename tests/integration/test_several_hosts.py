@@ -81,7 +81,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[pytest.param(kind, marks=() if "clock" in kind else pytest.mark.thorough) for kind in KINDS])
 def machines(request: pytest.FixtureRequest) -> tuple[Machine, Machine]:
     return two_machines(**KINDS[request.param])
 
@@ -128,6 +128,7 @@ def test_a_machine_that_stood_still_beyond_its_leases_reports_only_its_own_rows(
     assert sum(report.sent for report in [*reports, *([again] if again else [])]) <= ROWS
 
 
+@pytest.mark.thorough
 def test_machines_whose_connections_are_cut_report_what_they_sent(
     desk: Desk, run: BulkRun, references: list[str], machines: tuple[Machine, Machine]
 ) -> None:
