@@ -51,7 +51,7 @@ class RefundRequest:
 
     @property
     def intent(self) -> Intent:
-        return Intent(reason=self.reason, dispute_decision=self.dispute_decision)
+        return Intent(reason=self.reason, dispute_decision=self.dispute_decision, amount=self.amount)
 
     @property
     def content(self) -> str:
@@ -116,17 +116,17 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
         reference=request.payment,
     )
     for share in shares:
-        refuse_unsupported(invoice, share.payment, share.amount)
+        refuse_unsupported(invoice, share.payment, share.amount, request.intent)
     if request.amount and not request.allow_duplicate:
         refuse_duplicate(invoice, shares, request.reason, now=now)
     return Preview(invoice, shares, tried=made)
 
 
-def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money) -> None:
+def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money, intent: Intent) -> None:
     """Raises UnsupportedRefund where the payment's method does not allow such a refund from here (R12)."""
     why = why_not_by_method(payment, amount)
     if why:
-        raise UnsupportedRefund(invoice, payment, why)
+        raise UnsupportedRefund(invoice, payment, why, intent)
 
 
 def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
@@ -278,7 +278,9 @@ def reserve_in(
         payment = share.payment
         if not tx.reserve(payment, share.amount):
             left = payment.refundable
-            raise OverRefund(plan.invoice, share.amount, left) if left else NothingToRefund(plan.invoice)
+            if not left:
+                raise NothingToRefund(plan.invoice)
+            raise OverRefund(plan.invoice, share.amount, left, reason=request.reason, payment=request.payment)
         tx.add_refund(replace(refund, run_id=run_id))
     return [replace(refund, run_id=run_id) for refund in made]
 
