@@ -360,7 +360,7 @@ def test_what_could_not_be_sent_is_handed_back_and_sent_when_the_provider_is_the
     desk.environ["REFUNDCLI_ADYEN_API_BASE"] = refused_url()
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert (answer["refunded"], answer["refused_by_code"]) == (0, {"not-sent": 1})
-    assert "Nothing was sent; it is safe to repeat." in json.dumps(answer)
+    assert "Nothing was sent. It is safe to repeat." in json.dumps(answer)
     desk.environ["REFUNDCLI_ADYEN_API_BASE"] = desk.sandbox.url
     again = desk.json(f"refund --from {answer['rejected_file']} --yes")
     assert (again["refunded"], again["accepted"], again["state"]) == (0, 1, "finished")

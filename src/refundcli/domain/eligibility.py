@@ -31,7 +31,7 @@ from refundcli.domain.refusals import (
     UseRefund,
     most_important,
 )
-from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 
 
 class Action(StrEnum):
@@ -39,6 +39,7 @@ class Action(StrEnum):
     MARK_REFUNDED = "mark-refunded"
     VOID = "void"
     UNCOLLECTIBLE = "uncollectible"
+    RESUME = "resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +160,15 @@ def markable(payment: Payment, intent: Intent) -> Money:
 
 
 def possible_actions(invoice: Invoice) -> list[PossibleAction]:
-    """Every action, allowed or not, with the reason and the next command."""
+    """Every action, allowed or not, with the reason and the next command; first, what an unknown outcome needs."""
     number = invoice.number
     refund = first_blocker(invoice, refund_blockers, Intent(asks_provider=False))
     mark = first_blocker(invoice, mark_refunded_blockers, Intent())
     chargeback = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
     reason = "REASON" if mark is None or chargeback else "chargeback"
+    unknown = (each for each in invoice.refunds if each.state.unfinished or each.state is RefundState.AWAITING_APPROVAL)
     return [
+        *(PossibleAction(Action.RESUME, None, f"refundcli resume {each.id}") for each in unknown),
         PossibleAction(Action.REFUND, refund, f"refundcli refund {number} --full --reason REASON"),
         PossibleAction(
             Action.MARK_REFUNDED,

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers, why_not_by_method
-from refundcli.domain.errors import Refused
+from refundcli.domain.errors import Refused, before_sending
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
@@ -149,9 +149,10 @@ def issue_refund(
     keep_up(request.number, books=books, policy=policy, clock=clock)
     seen, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
-    ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
-    asked_at = clock.now()
-    truths = checked_truths(seen.invoice, seen.shares, books=books, providers=providers, own=own)
+    with before_sending():
+        ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
+        asked_at = clock.now()
+        truths = checked_truths(seen.invoice, seen.shares, books=books, providers=providers, own=own)
     snapshots = {payment_id: Snapshot(truth, asked_at) for payment_id, truth in truths.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
