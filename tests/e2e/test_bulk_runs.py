@@ -148,7 +148,11 @@ def test_a_run_that_goes_wrong_is_stopped_and_gone_on_with(
     resume = str(error["hint"]).partition("refundcli ")[2].partition("  ")[0]
     assert desk.json(f"{resume} --yes", exit_code=9)["recorded"] == 2
     assert [desk.invoice(number).refunded.number for number in ("T-2", "T-3")] == ["100.00", "10.00"]
-    desk.refused(f"{resume} --yes", "run-finished")
+    rejected = f"{three}.rejected.csv"
+    error = desk.refused(f"{resume} --yes", "run-finished")
+    assert f"refundcli mark-refunded --from {rejected}" in error["hint"]
+    Path(rejected).unlink()
+    assert "rejected.csv" not in desk.refused(f"{resume} --yes", "run-finished")["hint"]
 
 
 def test_too_many_bad_rows_stop_a_file_before_it_begins(desk: Desk) -> None:
@@ -360,7 +364,7 @@ def test_what_could_not_be_sent_is_handed_back_and_sent_when_the_provider_is_the
     desk.environ["REFUNDCLI_ADYEN_API_BASE"] = refused_url()
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert (answer["refunded"], answer["refused_by_code"]) == (0, {"not-sent": 1})
-    assert "Nothing was sent; it is safe to repeat." in json.dumps(answer)
+    assert "Nothing was sent. It is safe to repeat." in json.dumps(answer)
     desk.environ["REFUNDCLI_ADYEN_API_BASE"] = desk.sandbox.url
     again = desk.json(f"refund --from {answer['rejected_file']} --yes")
     assert (again["refunded"], again["accepted"], again["state"]) == (0, 1, "finished")
@@ -568,3 +572,17 @@ def test_refused_rows_that_cannot_be_written_hide_nothing_of_what_was_refunded(d
     assert (answer.json["refunded"], answer.json["refused_count"], answer.json["rejected_file"]) == (1, 1, None)
     assert "rejected rows cannot be written" in answer.err
     assert "Nothing was done" not in answer.err
+
+
+@pytest.mark.parametrize("command", ["mark-refunded", "refund"])
+def test_a_file_without_rows_says_so_and_asks_for_nothing(sqlite_desk: Desk, command: str) -> None:
+    desk = sqlite_desk
+    file, plan = desk.folder / "rows.csv", desk.folder / "plan.json"
+    file.write_text("invoice,amount,reason\n")
+    told = desk(f"{command} --from {file}")
+    assert (told.exit_code, "has no rows: nothing to do." in told.err) == (0, True), told
+    told = desk(f"{command} --from {file} --plan {plan}")
+    assert (told.exit_code, "To do it" in told.err, plan.exists()) == (0, False, False), told
+    for content, code in (("", "empty-file"), ("[]", "no-rows")):
+        file.write_text(content)
+        desk.refused(f"{command} --from {file}", code, exit_code=2)

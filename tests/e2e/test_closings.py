@@ -14,8 +14,9 @@ from sqlalchemy import text
 
 from desk import Desk
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
+from refundcli.output.closing_screen import owed_words
 from refundcli.sandbox.records import LoggedRequest
-from refundcli.services.ports import WouldContradict
+from refundcli.services.ports import NewPayment, WouldContradict
 from refundcli.store.checking import findings
 
 ACTIONS = [("void", "void"), ("uncollectible", "mark_uncollectible")]
@@ -211,6 +212,7 @@ def test_a_stripe_that_cannot_be_asked_is_sent_nothing(desk: Desk) -> None:
     desk.sandbox.faults("500_before", call="lookup")
     answer = desk("void INV-1 --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (7, "provider-unreachable")
+    assert answer.error["message"].endswith(" Nothing was sent.")
     assert (sent(desk), desk.count("closing")) == ([], 0)
 
 
@@ -500,3 +502,12 @@ def test_where_nobody_can_ask_any_more_the_evidence_stands_alone(desk: Desk) -> 
     told = desk.json(f"resolve {closing} --provider-reference {reference} --evidence 'dashboard' --yes")
     assert (told["status"], told["closings"][0]["status"]) == ("void", "done")
     assert desk.json("invoice show INV-1")["closings"][0]["failure"] is None
+
+
+def test_a_dry_run_of_a_write_off_names_what_is_owed(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    desk.unpaid("INV-1", payments=(NewPayment(6000, method="cash"),))
+    assert desk.json("uncollectible INV-1 --dry-run")["owed"]["amount"] == "40.00"
+    assert owed_words(desk.invoice("INV-1")) == "40.00 EUR owed of 100.00 EUR"
+    desk.unpaid("INV-2")
+    assert owed_words(desk.invoice("INV-2")) == "100.00 EUR"

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from desk import Answer
+from desk import Answer, Desk
 from refundcli.cli.main import run
 from refundcli.documents import table_file
 from refundcli.documents.invoice_shelf import InvoiceShelf
@@ -373,3 +373,10 @@ def test_the_example_transfers_have_two_rows_that_are_refused(shop: Shop) -> Non
     assert answer.exit_code == 9, answer
     assert answer.json["recorded"] == 9
     assert [row["code"] for row in answer.json["refused"]] == ["use-refund", "invoice-not-found"]
+
+
+def test_an_empty_list_has_no_rows(sqlite_desk: Desk) -> None:
+    path = sqlite_desk.folder / "invoices.jsonl"
+    path.write_text("[]\n")
+    error = sqlite_desk.refused(f"invoice import {path}", "no-rows", exit_code=2)
+    assert "has no rows" in error["message"]

@@ -133,3 +133,19 @@ def test_an_unknown_number_is_answered_everywhere(desk: Desk, command: str) -> N
     desk.paid_by_card("INV-2041")
     error = desk.refused(f"{command} INV-2014", "invoice-not-found", exit_code=5)
     assert "INV-2041" in str(error["hint"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "reconcile --since",
+        "invoice pull stripe --since",
+        "credit-notes list --until",
+        "mark-refunded INV-1 --full --reason other --yes --refunded-on",
+    ],
+)
+def test_a_wrong_date_names_the_format(sqlite_desk: Desk, command: str) -> None:
+    error = sqlite_desk.refused(f"{command} 01.11.2026", "invalid-date", exit_code=2)
+    option = command.split()[-1]
+    assert error["message"] == f"{option}: '01.11.2026' is not a date."
+    assert error["hint"] == f"Write it as year-month-day: {option} 2026-11-28"

@@ -43,6 +43,8 @@ def test_a_refund_that_was_made_and_not_told_is_found_and_never_made_again(desk:
     assert (shown["in_flight"]["amount"], shown["refundable"]["amount"]) == ("60.00", "40.00")
     assert shown["credit_notes"] == []
     desk.refused("refund INV-1 --amount 40.01 --reason other --yes", "over-refund")
+    made = shown["refunds"][0]["id"]
+    assert (shown["actions"][0]["action"], shown["actions"][0]["command"]) == ("resume", f"refundcli resume {made}")
     (settled,) = desk.json("resume")
     assert (settled["step"], settled["status"]) == ("settled", "succeeded")
     assert desk.refunded_at_provider(reference) == [6000]
@@ -118,12 +120,13 @@ def test_a_provider_that_is_not_there_was_asked_nothing(desk: Desk) -> None:
     # Stripe is asked first how the payment stands; Adyen cannot be.
     answer = desk("refund INV-1 --amount 60 --reason duplicate --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (7, "provider-unreachable")
+    assert answer.error["message"].endswith(" Nothing was sent.")
     assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.SUCCEEDED]
     command = "refund INV-2 --amount 60 --reason duplicate --memo 'two of them'"
     answer = desk(f"{command} --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (7, "not-sent")
     assert answer.error["message"] == (
-        "No connection to Adyen: Connection refused. Nothing was sent; it is safe to repeat."
+        "No connection to Adyen: Connection refused. Nothing was sent. It is safe to repeat."
     )
     repeat = "refundcli refund INV-2 --amount 60.00 --reason duplicate --memo 'two of them'"
     assert answer.error["hint"] == f"60.00 EUR is free again. Repeat: {repeat}"
@@ -145,7 +148,7 @@ def test_a_provider_that_stays_busy_took_nothing(desk: Desk) -> None:
     assert (answer.exit_code, answer.error["code"]) == (7, "not-sent")
     assert answer.error["message"] == (
         "Stripe: Too many requests hit the API too quickly. (HTTP 429, rate_limit). "
-        "Nothing was done; it is safe to repeat."
+        "Nothing was done. It is safe to repeat."
     )
     assert only_refund(desk)["status"] == "failed"
 

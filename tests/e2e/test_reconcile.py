@@ -325,3 +325,33 @@ def test_a_refund_that_the_import_counted_already_is_told_the_first_time_too(des
     assert kinds(desk) == [("unadopted", "refund", False)]
     assert kinds(desk) == [("unadopted", "refund", False)]
     assert desk.invoice("INV-1").refundable.number == "75.00"
+
+
+@pytest.mark.parametrize("provider", ["stripe", "adyen"])
+def test_a_refund_without_an_outcome_that_is_settled_is_shown(sqlite_desk: Desk, provider: str) -> None:
+    desk = sqlite_desk
+    desk.paid_by_card(provider=provider)
+    desk.sandbox.faults("drop_after", provider=provider)  # type: ignore[arg-type]
+    assert desk("refund INV-1 --amount 60 --reason duplicate --yes").exit_code == 8
+    (refund,) = desk.invoice("INV-1").refunds
+    command = "reconcile"
+    if provider == "adyen":
+        report = desk.folder / "report.csv"
+        report.write_text(desk.sandbox.report("payment-accounting"))
+        command = f"reconcile --report {report}"
+    told = desk(command)
+    assert told.exit_code == 0, told
+    assert f"Settled {refund.id} of INV-1: 60.00 EUR " in told.err
+    assert "Settled" not in desk(command).err
+
+
+def test_json_lists_what_was_settled_and_the_next_command_of_each_difference(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    made = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
+    desk.paid_by_card("INV-2")
+    desk.sandbox.faults("drop_after")
+    assert desk("refund INV-2 --full --reason duplicate --yes").exit_code == 8
+    told = desk.json("reconcile", exit_code=3)
+    (settled,), (difference,) = told["settled"], told["differences"]
+    assert (settled["invoice"], settled["status"]) == ("INV-2", "succeeded")
+    assert difference["next"] == f"refundcli reconcile --adopt {made} --reason REASON"

@@ -33,8 +33,8 @@ def test_r1_money_paid_through_a_provider_goes_back_through_it(desk: Desk, provi
 
 def test_r1_what_a_provider_can_return_is_never_only_marked(desk: Desk) -> None:
     desk.paid_by_card()
-    error = desk.refused("mark-refunded INV-1 --full --reason other --yes", "use-refund")
-    assert "refundcli refund INV-1" in str(error["hint"])
+    error = desk.refused("mark-refunded INV-1 --amount 12.50 --reason duplicate --yes", "use-refund")
+    assert error["hint"] == "refundcli refund INV-1 --amount 12.50 --reason duplicate"
     assert error["context"]["rule"] == "R1"
 
 
@@ -57,8 +57,8 @@ def test_r2_money_taken_outside_is_marked_and_none_moves(desk: Desk) -> None:
 
 def test_r2_money_taken_outside_cannot_be_refunded_through_a_provider(desk: Desk) -> None:
     desk.paid_outside()
-    error = desk.refused("refund INV-2 --full --reason other --yes", "not-auto-refundable")
-    assert "refundcli mark-refunded INV-2" in str(error["hint"])
+    error = desk.refused("refund INV-2 --amount 12.50 --reason overcharged --yes", "not-auto-refundable")
+    assert error["hint"] == "refundcli mark-refunded INV-2 --amount 12.50 --reason overcharged"
     assert error["context"]["rule"] == "R2"
 
 
@@ -88,7 +88,8 @@ def test_r3_parts_may_repeat_until_nothing_remains(desk: Desk) -> None:
     for left in ("70.00", "40.00", "10.00"):
         answer = desk.json("refund INV-1 --amount 30 --reason overcharged --allow-duplicate --yes")
         assert answer["invoice"]["refundable"]["amount"] == left
-    desk.refused("refund INV-1 --amount 10.01 --reason overcharged --yes", "over-refund")
+    error = desk.refused("refund INV-1 --amount 10.01 --reason overcharged --yes", "over-refund")
+    assert error["hint"] == "refundcli refund INV-1 --amount 10.00 --reason overcharged"
     assert desk.json("refund INV-1 --full --reason overcharged --yes")["invoice"]["status"] == "refunded"
     desk.refused("refund INV-1 --full --reason overcharged --yes", "nothing-to-refund")
     assert desk.refunded_at_provider(reference) == [3000, 3000, 3000, 1000]
@@ -97,7 +98,8 @@ def test_r3_parts_may_repeat_until_nothing_remains(desk: Desk) -> None:
 def test_r3_a_record_is_kept_to_what_remains_too(desk: Desk) -> None:
     desk.paid_outside()
     desk.json("mark-refunded INV-2 --amount 99.99 --reason other --yes")
-    desk.refused("mark-refunded INV-2 --amount 0.02 --reason other --yes", "over-refund")
+    error = desk.refused("mark-refunded INV-2 --amount 0.02 --reason other --yes", "over-refund")
+    assert error["hint"] == "refundcli mark-refunded INV-2 --amount 0.01 --reason other"
     desk.json("mark-refunded INV-2 --full --reason other --yes")
     desk.refused("mark-refunded INV-2 --full --reason other --yes", "nothing-to-refund")
 
@@ -284,6 +286,14 @@ def test_r9_what_was_never_paid_cannot_be_refunded(desk: Desk) -> None:
     desk.refused("mark-refunded INV-3 --full --reason other --yes", "not-paid")
 
 
+def test_r9_a_draft_is_refused_with_the_same_code_by_every_command(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    desk.bring_in(replace(new_invoice("INV-4", parse_money("5.00 EUR")), status=InvoiceStatus.DRAFT))
+    for command in ("refund INV-4 --full --reason other", "mark-refunded INV-4 --full --reason other", "void INV-4"):
+        error = desk.refused(f"{command} --yes", "not-issued")
+        assert "INV-4 is a draft: it was never issued" in error["message"]
+
+
 def test_r9_what_was_paid_is_neither_voided_nor_written_off(desk: Desk) -> None:
     desk.paid_by_card()
     desk.refused("void INV-1 --yes", "already-paid")
@@ -344,7 +354,8 @@ def test_r11_what_a_lost_dispute_took_is_only_recorded(desk: Desk) -> None:
     reference = desk.paid_by_card(dispute=Dispute.LOST)
     error = desk.refused("refund INV-1 --full --reason other --yes", "dispute-lost")
     assert "--reason chargeback" in str(error["hint"])
-    desk.refused("mark-refunded INV-1 --full --reason other --yes", "use-refund")
+    error = desk.refused("mark-refunded INV-1 --full --reason other --yes", "dispute-lost")
+    assert error["hint"] == "To record it: refundcli mark-refunded INV-1 --full --reason chargeback"
     answer = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")
     assert answer["invoice"]["status"] == "refunded"
     assert desk.refunded_at_provider(reference) == []
@@ -354,6 +365,8 @@ def test_r11_the_rest_of_a_lost_dispute_may_still_be_refunded(desk: Desk) -> Non
     reference = desk.paid_by_card(dispute=Dispute.LOST, dispute_amount=6000)
     desk.sandbox.dispute(reference, "lost", 6000)
     desk.refused("refund INV-1 --amount 40.01 --reason other --yes", "over-refund")
+    error = desk.refused("mark-refunded INV-1 --amount 5 --reason other --yes", "use-refund")
+    assert "--amount 5.00 --reason other\nWhat the dispute took: refundcli mark-refunded INV-1 --full" in error["hint"]
     desk.json("refund INV-1 --full --reason other --yes")
     assert desk.refunded_at_provider(reference) == [4000]
     desk.refused("refund INV-1 --full --reason other --yes", "dispute-lost")

@@ -306,3 +306,15 @@ def _until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_lost_answer_is_reported_before_the_state_of_the_invoice(desk: Desk) -> None:
+    desk.paid_by_card()
+    desk.sandbox.faults("drop_after")
+    terminal = sit_down(desk, "refund INV-1 --amount 60 --reason duplicate --yes")
+    assert terminal.ends() == 8
+    assert terminal.text.index("[outcome-unknown]") < terminal.text.index("INV-1 is now Paid")
+    (refund,) = desk.invoice("INV-1").refunds
+    shown = sit_down(desk, "invoice show INV-1")
+    assert shown.ends() == 0
+    assert f"✓ resume         refundcli resume {refund.id}" in shown.text

@@ -39,6 +39,7 @@ def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for
     assert "Asking Stripe" in comparing.raw
     assert "1 payment compared with Stripe: 1 differs, 1 taken in." in comparing.text
     assert "refund missing-here" in comparing.text
+    assert f"Next: refundcli reconcile --adopt {made} --reason REASON" in comparing.text
 
     assert "refundcli reconcile --adopt rf_" in shown(desk, "status", exit_code=8)
     adopting = at_terminal(desk, f"reconcile --adopt {made}")

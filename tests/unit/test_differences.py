@@ -13,7 +13,7 @@ from refundcli.domain.money import Money, parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import InvoiceStatus, Provider, RefundKind, RefundState
-from refundcli.services.differences import compare
+from refundcli.services.differences import MAYBE_RECORDED, Difference, DifferenceKind, compare
 from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -222,3 +222,24 @@ def test_two_disputes_of_one_payment_are_compared_one_by_one() -> None:
 def test_a_won_dispute_that_the_books_do_not_know_is_a_difference() -> None:
     """A refund after it needs a decision, so it must be known before one is sent (R11)."""
     assert kinds(payment(), truth(disputes=disputed(WON))) == ["dispute dispute"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "here", "applied", "command"),
+    [
+        ("missing-here", "refund", "", True, "refundcli reconcile --adopt re_1 --reason REASON"),
+        ("missing-here", "refund", "", False, "refundcli events list --state unreviewed --about re_1"),
+        ("unadopted", "refund", "no credit note", False, "refundcli reconcile --adopt re_1 --reason REASON"),
+        ("unadopted", "refund", MAYBE_RECORDED, False, "refundcli reconcile --match re_1 --record REFUND"),
+        ("missing-there", "payment", "100.00 EUR", False, "refundcli invoice history INV-1"),
+        ("dispute", "dispute", "none", False, "refundcli events list --state unreviewed --about re_1"),
+        ("dispute", "dispute", "none", True, ""),
+        ("amount", "captured", "100.00 EUR", False, "refundcli invoice show INV-1"),
+        ("unallocated", "captured", "1.00 EUR", False, "refundcli invoice pull stripe   or   refundcli invoice import"),
+    ],
+)
+def test_each_difference_names_its_next_command(kind: str, what: str, here: str, applied: bool, command: str) -> None:
+    difference = Difference(DifferenceKind(kind), Provider.STRIPE, "INV-1", "re_1", what, here, "there")
+    found = difference.next_step(applied=applied)
+    assert found.startswith(command)
+    assert bool(found) == bool(command)

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -102,10 +102,12 @@ def checked_file(
     answer (R5, I12).
     """
     answered = bool(options.yes or options.confirm or options.dry_run or options.plan)
-    require_a_way_to_ask(app, answered=answered, how="Add --confirm with the number of rows, or --yes in test mode.")
     services = app.services
     with open_source(options.from_ or options.apply, sys.stdin.buffer) as source, DiskShelf() as shelf:
         opened = _opened(app, options, source)
+        how = "Add --confirm with the number of rows, or --yes in test mode."
+        # A file without rows needs no answer.
+        require_a_way_to_ask(app, answered=answered or not _has_rows(opened), how=how)
         run = _run_of(app, options, source, opened)
         known = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
         # A plan was made with or without --allow-duplicate, and is applied as it was made.
@@ -146,6 +148,8 @@ def show_checked(
         app.show_object(bulk_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
     elif dry_run:
         app.out.say("Dry run: every rule was checked, nothing was sent or written.")
+    elif not report.rows:
+        app.out.say(f"{name} has no rows: nothing to do.")
     else:
         app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were done before.")
     tell_rejected(app, kind, report.refused_count, report.rows, path)
@@ -157,6 +161,11 @@ def tell_rejected(app: App, kind: RunKind, refused: int, rows: int, path: str | 
     if path and refused and not app.wants_json:
         app.err.say(("! ", "yellow"), f"{refused:,} of {rows:,} rows were left out: {path}")
         app.err.say(f"Correct them, then: refundcli {kind} --from {shlex.quote(path)}", indent=3)
+
+
+def _has_rows(opened: Opened) -> bool:
+    with closing(opened.rows()) as rows:
+        return next(rows, None) is not None
 
 
 def _opened(app: App, options: BulkOptions, source: Source) -> Opened:
@@ -183,6 +192,9 @@ def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> B
 
 
 def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskShelf, source: Source) -> None:
+    if not report.wanted:
+        app.note(f"No row can be done: {options.plan} was not written.")
+        return
     services = app.services
     header = {
         "kind": options.kind,

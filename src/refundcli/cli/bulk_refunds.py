@@ -16,7 +16,7 @@ from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.documents.rejected import RejectedFile
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
-from refundcli.domain.errors import RefundcliError
+from refundcli.domain.errors import RefundcliError, before_sending
 from refundcli.domain.statuses import Provider
 from refundcli.output import json as json_output
 from refundcli.output import shapes
@@ -50,7 +50,8 @@ def refund_file(app: App, options: BulkOptions) -> None:
 
     def connect(report: BulkReport) -> bool:
         asked = dict.fromkeys(Provider(provider) for _, provider in report.sums if provider)
-        return refunding.tell_connected(app, [app.services.providers.of(provider) for provider in asked])
+        with before_sending():
+            return refunding.tell_connected(app, [app.services.providers.of(provider) for provider in asked])
 
     with checked_file(app, options, wishes, connect=connect) as checked:
         if checked is None:

@@ -6,7 +6,7 @@ import typer
 
 from refundcli.cli.context import App
 from refundcli.cli.prompts import agreed, require_a_way_to_ask
-from refundcli.domain.errors import RefundcliError
+from refundcli.domain.errors import RefundcliError, before_sending
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.close_invoice import (
@@ -31,14 +31,17 @@ def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool,
     require_a_way_to_ask(app, answered=yes or dry_run, how="Add --yes.")
     services = app.services
     invoice = services.books.read(lambda tx: check_closing(tx, number, status))
-    _connect(app, invoice, dry_run=dry_run)
-    if dry_run:
-        _show_dry_run(app, preview_closing(number, status, books=services.books, providers=services.providers))
-        return
+    with before_sending():
+        _connect(app, invoice, dry_run=dry_run)
+        if dry_run:
+            _show_dry_run(app, preview_closing(number, status, books=services.books, providers=services.providers))
+            return
     if not yes:
+        from refundcli.output.closing_screen import owed_words
+
         where = f", here and at {invoice.kept_by.label}" if invoice.kept_by else ""
         nothing = "sent" if invoice.kept_by else "recorded"
-        question = f"{_VERBS[status]} {number}, {invoice.total}{where}? {_CONSEQUENCES[status]}"
+        question = f"{_VERBS[status]} {number}, {owed_words(invoice)}{where}? {_CONSEQUENCES[status]}"
         agreed(app, question, nothing=nothing)
     request = ClosingRequest(number, status, memo, services.settings.operator.name)
     try:
@@ -77,14 +80,19 @@ def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
     from refundcli.output import shapes
     from refundcli.output.closing_screen import show_closing
 
+    asked = None if expected else closed.closing
+    if asked and app.for_people:
+        # A person reads first what went wrong, and then how the invoice stands.
+        warn(app, asked)
     if app.for_people:
         show_closing(closed, app.out)
     else:
         app.show_object(shapes.invoice_whole(closed.invoice) | {"dry_run": False})
-    if closed.closing is None or expected:
+    if asked is None:
         return
-    warn(app, closed.closing)
-    code = exit_code_of((), [closed.closing])
+    if not app.for_people:
+        warn(app, asked)
+    code = exit_code_of((), [asked])
     if code:
         raise typer.Exit(code)
 

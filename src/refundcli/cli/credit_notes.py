@@ -1,13 +1,13 @@
 """credit-notes: list and show them."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output
+from refundcli.cli.options import Output, day_of
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -24,10 +24,12 @@ def list_(
     invoice: Annotated[str, typer.Option("--invoice", metavar="NUMBER", help="Only this invoice's.")] = "",
     reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="Only of this reason.")] = "",
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Issued on this day or later.")
+        date | None,
+        typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Issued on this day or later."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Issued on this day or before.")
+        date | None,
+        typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Issued on this day or before."),
     ] = None,
     output: Output = None,
 ) -> None:
@@ -41,8 +43,8 @@ def list_(
     wanted = CreditNoteFilter(
         invoice=invoice,
         reason=parse_reason(reason) if reason else None,
-        since=since.date() if since else None,
-        until=until.date() if until else None,
+        since=since,
+        until=until,
     )
 
     if invoice:

@@ -1,13 +1,13 @@
 """invoice: import, pull, list, show, history."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Format, Number, Output
+from refundcli.cli.options import Format, Number, Output, day_of
 from refundcli.domain.statuses import InvoiceStatus, Provider
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def pull(
     ctx: typer.Context,
     provider: Annotated[Provider, typer.Argument(metavar="PROVIDER", help="stripe; Adyen has no invoices.")],
     since: Annotated[
-        datetime | None,
+        date | None,
         typer.Option(
-            "--since", formats=["%Y-%m-%d"], metavar="DATE", help="Only invoices created on or after this day."
+            "--since", parser=day_of("--since"), metavar="DATE", help="Only invoices created on or after this day."
         ),
     ] = None,
     number: Annotated[
@@ -61,7 +61,7 @@ def pull(
     """
     from refundcli.cli.pulling import pull_invoices
 
-    pull_invoices(ctx.obj, provider, since=since.date() if since else None, number=number)
+    pull_invoices(ctx.obj, provider, since=since, number=number)
 
 
 @app.command("list", epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list -o csv")

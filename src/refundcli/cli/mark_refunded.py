@@ -1,7 +1,6 @@
 """mark-refunded: record refunds made by other means, one or a file of them. No money moves."""
 
 from dataclasses import replace
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +23,7 @@ from refundcli.cli.options import (
     RequestKey,
     ResumeRun,
     Yes,
+    day_of,
 )
 from refundcli.domain.errors import UsageProblem
 
@@ -49,13 +49,6 @@ class MemoNeeded(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__("--undo needs --memo: the reason for it.", hint='Add --memo "wrong file, see ticket 4711"')
-
-
-class InvalidDate(UsageProblem):
-    code = "invalid-date"
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"{text[:40]!a} is not a date.", hint="Write it as year-month-day: --refunded-on 2026-10-31")
 
 
 @app.command(
@@ -164,7 +157,7 @@ def mark_refunded(
     refunding.full_or_amount(full, amount)
     wanted_reason = parse_reason(reason)
     refunding.require_an_answer(me, yes=yes, confirm="", dry_run=dry_run, how="Add --yes.")
-    day = _day(refunded_on) if refunded_on else None
+    day = day_of("--refunded-on")(refunded_on) if refunded_on else None
     request = MarkRequest(
         number=number,
         amount=me.services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
@@ -180,14 +173,6 @@ def mark_refunded(
     )
     me.services.check_number_format()
     mark_one(me, request, dry_run=dry_run, yes=yes)
-
-
-def _day(text: str) -> date:
-    """Raises InvalidDate."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
-    except ValueError:
-        raise InvalidDate(text) from None
 
 
 def _undo(me: "App", what: str, others: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool) -> None:

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 from collections.abc import Callable
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -38,6 +39,27 @@ class InvalidOption(UsageProblem):
 
     def __init__(self, name: str, value: str, why: str, hint: str) -> None:
         super().__init__(f"{name} {value!a} {why}.", hint=hint, context={"option": name, "value": value})
+
+
+class InvalidDate(UsageProblem):
+    code = "invalid-date"
+
+    def __init__(self, option: str, text: str) -> None:
+        super().__init__(
+            f"{option}: {text[:40]!a} is not a date.", hint=f"Write it as year-month-day: {option} 2026-11-28"
+        )
+
+
+def day_of(option: str) -> Callable[[str], date]:
+    """Reads the value of this option as a day. Raises InvalidDate."""
+
+    def read(text: str) -> date:
+        try:
+            return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
+        except ValueError:
+            raise InvalidDate(option, text) from None
+
+    return read
 
 
 def checked(name: str, check: Callable[[object], str], value: str) -> str:

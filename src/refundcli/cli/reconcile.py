@@ -1,11 +1,11 @@
 """reconcile: compare the books with a provider; adopt external refunds, or match them with records."""
 
-from datetime import datetime
+from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Memo, Output, Reason
+from refundcli.cli.options import Memo, Output, Reason, day_of
 from refundcli.domain.errors import UsageProblem
 from refundcli.domain.statuses import Provider
 
@@ -45,8 +45,10 @@ def reconcile(
         typer.Option("--invoice", metavar="NUMBER", help="Only this invoice; with --adopt, the one that it is about."),
     ] = None,
     since: Annotated[
-        datetime | None,
-        typer.Option("--since", formats=["%Y-%m-%d"], metavar="DATE", help="Only payments made on or after this day."),
+        date | None,
+        typer.Option(
+            "--since", parser=day_of("--since"), metavar="DATE", help="Only payments made on or after this day."
+        ),
     ] = None,
     adopt: Annotated[
         str | None,
@@ -83,4 +85,4 @@ def reconcile(
     elif report is not None:
         reconciling.with_report(me, report, provider or Provider.ADYEN)
     else:
-        reconciling.with_provider(me, provider, invoice, since.date() if since else None)
+        reconciling.with_provider(me, provider, invoice, since)

@@ -26,6 +26,7 @@ from refundcli.output.reconcile_screen import (
     reconcile_shape,
     show_differences,
     show_reconciled,
+    show_settled,
 )
 from refundcli.output.terminal import DOUBT
 from refundcli.providers.adyen_vocabulary import report_meaning
@@ -162,13 +163,13 @@ def _show(app: App, label: str, done: Reconciled, told: ToldDifferences, *, noth
         app.show_object(reconcile_shape(done, told))
     elif app.for_people:
         show_differences(told, done.differences, app.out)
+        show_settled(done, app.out)
         show_reconciled(label, done, app.out, nothing=nothing)
     else:
         app.show_rows(DIFFERENCE_COLUMNS, map(difference_row, told), text_columns=TEXT_COLUMNS)
         if not app.quiet:
+            show_settled(done, app.err)
             show_reconciled(label, done, app.err, nothing=nothing)
-    if app.for_people and told.made_elsewhere:
-        app.note("External refunds need a reason: refundcli reconcile --adopt REFUND --reason REASON")
     _tell_not_compared(app, done)
     if code := _ENDINGS.get(done.result):
         raise typer.Exit(code)

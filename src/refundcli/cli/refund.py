@@ -25,6 +25,7 @@ from refundcli.cli.options import (
     ResumeRun,
     Yes,
 )
+from refundcli.domain.errors import before_sending
 from refundcli.domain.reasons import parse_reason
 
 if TYPE_CHECKING:
@@ -115,10 +116,12 @@ def refund(
     if seen.existing:
         refunding.show_answer(me, seen.existing, number, replayed=True)
         return
-    live = refunding.connect(me, seen)
+    with before_sending():
+        live = refunding.connect(me, seen)
     if dry_run:
         own = services.books.read(lambda tx: own_refunds(tx.secret(), request, seen))
-        truths = preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers, own=own)
+        with before_sending():
+            truths = preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers, own=own)
         refunding.show_dry_run(
             me,
             [(share.amount, share.payment) for share in seen.shares],

@@ -201,6 +201,10 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
     from refundcli.output.refund_screen import REFUND_COLUMNS, after_notes, refund_row, show_result
 
     invoice = _read_again(app, number)
+    # A person reads first what went wrong, and then how the invoice stands.
+    warned = app.for_people and not expected
+    if warned:
+        _warn_of(app, refunds)
     if app.for_people:
         show_result(refunds, invoice, app.out, replayed=replayed)
     elif app.wants_json:
@@ -212,11 +216,16 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
             app.note(note)
     if expected:
         return
-    for refund in refunds:
-        warn(app, refund, alone=len(refunds) == 1)
+    if not warned:
+        _warn_of(app, refunds)
     code = exit_code_of(refunds)
     if code:
         raise typer.Exit(code)
+
+
+def _warn_of(app: App, refunds: Sequence[Refund]) -> None:
+    for refund in refunds:
+        warn(app, refund, alone=len(refunds) == 1)
 
 
 def _read_again(app: App, number: str) -> Invoice | None:

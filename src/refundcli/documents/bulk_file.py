@@ -1,6 +1,6 @@
 """Bulk files: many refunds to be sent, or many that were made elsewhere, one wish a row."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import date
 
 from refundcli.documents.cells import LONGEST_NAME, Cells
@@ -32,7 +32,7 @@ class BulkFile:
         self._table = TableFile(source, known=COLUMNS[kind], required=required)
         self.columns = self._table.columns
 
-    def rows(self) -> Iterator[BulkRow | BadRow]:
+    def rows(self) -> Generator[BulkRow | BadRow]:
         """Every row in order, from the start each time."""
         for row in self._table.rows():
             yield row if isinstance(row, BadRow) else self._row(*row)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from refundcli.documents.source import EmptyFile, Source
+from refundcli.documents.source import EmptyFile, NoRows, Source
 from refundcli.documents.table_file import LONGEST_RECORD
 from refundcli.services.bad_rows import BadRow, Problem
 
@@ -19,12 +19,15 @@ class JsonLinesFile:
         self._source = source
 
     def records(self) -> Iterator[tuple[int, str, Record] | BadRow]:
-        """Raises EmptyFile when there is nothing but blank lines."""
+        """Raises EmptyFile when there is nothing but blank lines, and NoRows when there is only an empty list."""
         with self._source.text() as text:
-            line, found = 0, False
+            line, found, is_empty_list = 0, False, False
             while piece := text.readline(LONGEST_RECORD):
                 line += 1
                 if not piece.strip():
+                    continue
+                if not found and piece.strip() == "[]":
+                    is_empty_list = True
                     continue
                 found = True
                 if len(piece) >= LONGEST_RECORD:
@@ -34,7 +37,9 @@ class JsonLinesFile:
                     continue
                 yield _record(line, piece.strip())
             if not found:
-                raise EmptyFile(self._source.name, expected="It takes JSON objects, one a line.")
+                expected = "It takes JSON objects, one a line."
+                empty = NoRows if is_empty_list else EmptyFile
+                raise empty(self._source.name, expected=expected)
 
 
 def parsed(text: str) -> Record:

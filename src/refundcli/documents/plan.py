@@ -9,7 +9,7 @@ import hmac
 import json
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -78,7 +78,7 @@ class PlanFile:
         self.columns = tuple(self.header["columns"])
         self.allow_duplicate = bool(self.header.get("allow_duplicate"))
 
-    def rows(self) -> Iterator[BulkRow]:
+    def rows(self) -> Generator[BulkRow]:
         with self._source.text() as text:
             text.readline()
             for line in text:

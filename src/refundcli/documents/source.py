@@ -49,6 +49,15 @@ class EmptyFile(FileProblem):
         super().__init__(name, "the file is empty", hint=expected)
 
 
+class NoRows(FileProblem):
+    """A JSON file that holds an empty list."""
+
+    code = "no-rows"
+
+    def __init__(self, name: str, *, expected: str) -> None:
+        super().__init__(name, "the file has no rows", hint=f"Nothing was done. {expected}")
+
+
 class NotUtf8(FileProblem):
     code = "not-utf8"
 

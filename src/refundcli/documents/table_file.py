@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TextIO
 
-from refundcli.documents.source import EmptyFile, FileProblem, Source
+from refundcli.documents.source import EmptyFile, FileProblem, NoRows, Source
 from refundcli.domain.errors import did_you_mean
 from refundcli.formulas import GUARDED, unguarded
 from refundcli.services.bad_rows import BadRow, Problem
@@ -160,6 +160,8 @@ class TableFile:
             problem = first.problems[0]
             raise BrokenHeader(self._source.name, problem.message.rstrip("."), hint=problem.hint, line=first.line)
         names = tuple(cell.strip().lower() for cell in first[1])
+        if names == ("[]",):
+            raise NoRows(self._source.name, expected="The first line of a CSV file names the columns.")
         self._check_names(names, known, required)
         return names
 

@@ -31,7 +31,7 @@ from refundcli.domain.refusals import (
     UseRefund,
     most_important,
 )
-from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 
 
 class Action(StrEnum):
@@ -39,6 +39,7 @@ class Action(StrEnum):
     MARK_REFUNDED = "mark-refunded"
     VOID = "void"
     UNCOLLECTIBLE = "uncollectible"
+    RESUME = "resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
     """Why the provider cannot be asked to send this payment's money back; empty when it can."""
     yield from _nothing_there(invoice, payment)
     if not payment.auto_refundable:
-        yield NotAutoRefundable(invoice, payment)
+        yield NotAutoRefundable(invoice, payment, intent)
     yield from _unsettled(invoice, payment, intent)
     if payment.remaining and not payment.refundable:
         yield DisputeLost(invoice, payment)
@@ -79,7 +80,7 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
         if update.blocks:
             yield UnreviewedEvent(invoice, update)
     if payment.unsupported and not (intent.asks_provider and payment.provider is Provider.STRIPE):
-        yield UnsupportedRefund(invoice, payment, payment.unsupported)
+        yield UnsupportedRefund(invoice, payment, payment.unsupported, intent)
 
 
 def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
@@ -89,10 +90,11 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
     residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
     other_way = charged_back or intent.after_failed or residue or payment.unsupported
     other_way = other_way or why_not_by_method(payment, intent.amount)
-    if payment.auto_refundable and not other_way:
-        yield UseRefund(invoice, payment)
+    lost = payment.taken_by_dispute and not payment.refundable and not charged_back
+    if payment.auto_refundable and not other_way and not lost:
+        yield UseRefund(invoice, payment, intent)
     yield from _unsettled(invoice, payment, intent)
-    if payment.taken_by_dispute and not payment.refundable and not charged_back:
+    if lost:
         yield DisputeLost(invoice, payment)
 
 
@@ -146,7 +148,8 @@ def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
         # Money that arrived meanwhile and a void that went through cannot both be: find out first which it is.
         yield ClosingUnfinished(invoice, closing)
     if not invoice.paid and not invoice.processing:
-        yield NotPaid(invoice)
+        is_draft = invoice.status is InvoiceStatus.DRAFT
+        yield NotIssued(invoice, Action.REFUND) if is_draft else NotPaid(invoice)
 
 
 def markable(payment: Payment, intent: Intent) -> Money:
@@ -157,13 +160,15 @@ def markable(payment: Payment, intent: Intent) -> Money:
 
 
 def possible_actions(invoice: Invoice) -> list[PossibleAction]:
-    """Every action, allowed or not, with the reason and the next command."""
+    """Every action, allowed or not, with the reason and the next command; first, what an unknown outcome needs."""
     number = invoice.number
     refund = first_blocker(invoice, refund_blockers, Intent(asks_provider=False))
     mark = first_blocker(invoice, mark_refunded_blockers, Intent())
     chargeback = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
     reason = "REASON" if mark is None or chargeback else "chargeback"
+    unknown = (each for each in invoice.refunds if each.state.unfinished or each.state is RefundState.AWAITING_APPROVAL)
     return [
+        *(PossibleAction(Action.RESUME, None, f"refundcli resume {each.id}") for each in unknown),
         PossibleAction(Action.REFUND, refund, f"refundcli refund {number} --full --reason REASON"),
         PossibleAction(
             Action.MARK_REFUNDED,

@@ -10,7 +10,8 @@ RefundcliError
 └── OutcomeUnknown     nobody can say yet what happened (exit 8)
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from enum import StrEnum
 from typing import ClassVar
@@ -74,6 +75,17 @@ class NotSent(RefundcliError):
 class OutcomeUnknown(RefundcliError):
     code = "outcome-unknown"
     family = Family.UNKNOWN
+
+
+@contextmanager
+def before_sending() -> Iterator[None]:
+    """What is done inside sends nothing: an error about a provider that cannot be reached says so."""
+    try:
+        yield
+    except RefundcliError as problem:
+        if problem.family is Family.NOT_SENT and "Nothing was sent" not in problem.message:
+            problem.message = f"{problem.message.rstrip('.')}. Nothing was sent."
+        raise
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

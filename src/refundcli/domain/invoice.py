@@ -223,6 +223,11 @@ class Invoice:
         return any(p.auto_refundable for p in self.payments)
 
     @property
+    def owed(self) -> Money:
+        """What was never paid of its total; not less than zero."""
+        return max(self.total - self.paid, zero(self.currency))
+
+    @property
     def processing(self) -> bool:
         return any(p.processing for p in self.payments)
 

@@ -1,15 +1,18 @@
 """The refusals of the rule book, one class per cause, with message and next step, in their order of precedence."""
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from refundcli.domain.dispute import review_command
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import InvoiceStatus, RefundKind
 
 if TYPE_CHECKING:
     from refundcli.domain.closing import Closing
+    from refundcli.domain.eligibility import Intent
     from refundcli.domain.invoice import Invoice, Payment, Unreviewed
     from refundcli.domain.refund import Refund
 
@@ -124,24 +127,29 @@ class UseRefund(RuleRefusal):
     code = "use-refund"
     rule = "R1"
 
-    def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
+    def __init__(self, invoice: "Invoice", payment: "Payment", intent: "Intent") -> None:
         through = payment.provider.label if payment.provider else "the provider"
         super().__init__(
             invoice,
             f"{invoice.number} was paid through {through}: refund returns the money, mark-refunded only records it.",
             why=f"paid through {through}: refund returns the money",
-            hint=f"refundcli refund {invoice.number} --full --reason REASON",
+            hint=_command("refund", invoice, intent.amount, intent.reason),
         )
+        if payment.taken_by_dispute:
+            self.hint += f"\nWhat the dispute took: {_record_chargeback(invoice)}"
 
 
 class NotAutoRefundable(RuleRefusal):
     code = "not-auto-refundable"
     rule = "R2"
 
-    def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
-        mark = f"refundcli mark-refunded {invoice.number} --full --reason REASON"
+    def __init__(self, invoice: "Invoice", payment: "Payment", intent: "Intent") -> None:
         why = payment.why_not_auto_refundable
         dashboard = f"Return the money in {payment.provider.label}'s dashboard, then: " if payment.provider else ""
+        mark = _command("mark-refunded", invoice, intent.amount, intent.reason)
+        if payment.taken_by_dispute and not payment.refundable:
+            # The bank has returned it.
+            dashboard, mark = "", _record_chargeback(invoice)
         super().__init__(
             invoice,
             f"{invoice.number} cannot be refunded from here: {why}.",
@@ -200,7 +208,7 @@ class DisputeLost(RuleRefusal):
             invoice,
             f"{invoice.number} lost a dispute: {payment.taken_by_dispute} went back to the customer through the bank.",
             why="a lost dispute already returned the money",
-            hint=f"To record it: refundcli mark-refunded {invoice.number} --full --reason chargeback",
+            hint=f"To record it: {_record_chargeback(invoice)}",
         )
 
 
@@ -230,9 +238,12 @@ class UnsupportedRefund(RuleRefusal):
     code = "unsupported-refund"
     rule = "R12"
 
-    def __init__(self, invoice: "Invoice", payment: "Payment", why: str) -> None:
+    def __init__(self, invoice: "Invoice", payment: "Payment", why: str, intent: "Intent | None" = None) -> None:
         where = payment.provider.label if payment.provider else "the provider"
-        record = f"refundcli mark-refunded {invoice.number} --amount AMOUNT --reason REASON --reference ID"
+        record = f"refundcli mark-refunded {invoice.number} --amount AMOUNT --reason REASON"
+        if intent:
+            record = _command("mark-refunded", invoice, intent.amount, intent.reason)
+        record = f"{record} --reference ID"
         # Whole sentences about a payment method say themselves where the money is returned.
         is_whole = why.endswith(".")
         super().__init__(
@@ -247,12 +258,23 @@ class OverRefund(RuleRefusal):
     code = "over-refund"
     rule = "R3"
 
-    def __init__(self, invoice: "Invoice", wanted: Money, remaining: Money, *, action: str = "refund") -> None:
+    def __init__(
+        self,
+        invoice: "Invoice",
+        wanted: Money,
+        remaining: Money,
+        *,
+        reason: RefundReason | None,
+        action: str = "refund",
+        payment: str = "",
+    ) -> None:
+        """`payment` is the one that the operator named, if any."""
+        of = f" --payment {shlex.quote(payment)}" if payment else ""
         super().__init__(
             invoice,
             f"{invoice.number} has {remaining} left to refund; {wanted} was requested.",
             why=f"{remaining} is left",
-            hint=f"refundcli {action} {invoice.number} --amount {remaining.number} …   or   --full",
+            hint=f"{_command(action, invoice, remaining, reason)}{of}",
         )
         self.context |= {
             "asked": wanted.number,
@@ -277,6 +299,16 @@ class PossibleDuplicate(RuleRefusal):
             hint=f"To {again} it again, add --allow-duplicate or another --request-key.",
         )
         self.context["refund"] = earlier.id
+
+
+def _command(action: str, invoice: "Invoice", amount: Money | None, reason: RefundReason | None) -> str:
+    """The whole command, with what the operator typed; no amount is all that is left."""
+    how_much = f"--amount {amount.number}" if amount else "--full"
+    return f"refundcli {action} {shlex.quote(invoice.number)} {how_much} --reason {reason or 'REASON'}"
+
+
+def _record_chargeback(invoice: "Invoice") -> str:
+    return _command("mark-refunded", invoice, None, RefundReason.CHARGEBACK)
 
 
 def _for_unpaid(invoice: "Invoice") -> str:

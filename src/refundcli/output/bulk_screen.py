@@ -24,6 +24,9 @@ _VERBS = {RunKind.REFUND: ("refund", "refunded"), RunKind.MARK_REFUNDED: ("recor
 
 def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -> None:
     """Rows and sums by currency and provider, what was done before, and the refusals by code with their lines."""
+    if not report.rows:
+        screen.say((name, STRONG), "   has no rows: nothing to do.")
+        return
     verb = _VERBS[kind][0]
     screen.say((name, STRONG), f"   {_rows(report.rows)}   {_WHAT[kind]}")
     table = grid()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.closing import Closing
+from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.output import shapes
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def show_closing(closed: "Closed", screen: Screen) -> None:
-    """What is in doubt, or was declined, is told as an error is, after this."""
+    """What is in doubt, or was declined, is told as an error is, before this."""
     invoice, closing = closed.invoice, closed.closing
     if closing and closing.state is not ClosingState.DONE:
         screen.say(f"{invoice.number} is still ", (invoice.status.label, STRONG), ".", indent=3)
@@ -34,9 +35,14 @@ def show_closing_preview(seen: "ClosingPreview", screen: Screen) -> None:
     verb = "void" if seen.wanted is InvoiceStatus.VOID else "write off"
     where = f", here and at {seen.asks.label}" if seen.asks else ""
     screen.say("Dry run: every rule was checked; nothing was sent or written.")
-    screen.say(f"Would {verb} {invoice.number}, {invoice.total}{where}. No money would move.", indent=3)
+    screen.say(f"Would {verb} {invoice.number}, {owed_words(invoice)}{where}. No money would move.", indent=3)
     if keeper and seen.at_provider:
         screen.say(f"Asked {keeper.label}: {invoice.invoice_reference} is {seen.at_provider} there.", indent=3)
+
+
+def owed_words(invoice: Invoice) -> str:
+    """`40.00 EUR owed of 100.00 EUR`, or the total where nothing of it was paid."""
+    return f"{invoice.owed} owed of {invoice.total}" if invoice.paid else str(invoice.total)
 
 
 def closing_preview_shape(seen: "ClosingPreview") -> dict[str, Any]:
@@ -45,6 +51,7 @@ def closing_preview_shape(seen: "ClosingPreview") -> dict[str, Any]:
     closing = {"kind": seen.wanted, "provider": seen.asks, "provider_reference": invoice.invoice_reference}
     return shapes.invoice_whole(invoice) | {
         "dry_run": True,
+        "owed": shapes.money(invoice.owed),
         "status_after": seen.wanted,
         "status_at_provider": seen.at_provider,
         "closing": closing if seen.asks else None,

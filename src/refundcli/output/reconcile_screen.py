@@ -6,7 +6,7 @@ from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import Any, Self
 
-from refundcli.output.shapes import money
+from refundcli.output.shapes import money, refund
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.private_files import temporary_folder
 from refundcli.services.differences import Difference
@@ -24,9 +24,9 @@ DIFFERENCE_COLUMNS = (
     "currency",
     "taken_in",
     "refund",
+    "next",
 )
-_TEXT = ("invoice", "reference", "here", "there")
-TEXT_COLUMNS = _TEXT
+TEXT_COLUMNS = ("invoice", "reference", "here", "there")
 _SHOWN = 100
 _IN_MEMORY = 1024 * 1024
 
@@ -38,7 +38,6 @@ class ToldDifferences:
         self._file = SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
             _IN_MEMORY, mode="w+", encoding="utf-8", dir=temporary_folder()
         )
-        self.made_elsewhere = False
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +51,6 @@ class ToldDifferences:
 
     def add(self, difference: Difference, taken_in: bool) -> None:
         self._file.write(json.dumps(difference_shape(difference, taken_in)) + "\n")
-        self.made_elsewhere |= taken_in and difference.what == "refund" and not difference.here
 
 
 def difference_row(told: Mapping[str, Any]) -> tuple[object, ...]:
@@ -68,6 +66,7 @@ def difference_row(told: Mapping[str, Any]) -> tuple[object, ...]:
         amount.get("currency"),
         told["taken_in"],
         told["refund"],
+        told["next"],
     )
 
 
@@ -83,6 +82,7 @@ def difference_shape(difference: Difference, taken_in: bool) -> dict[str, Any]:
         "there": difference.there or None,
         "amount": money(difference.amount) if difference.amount else None,
         "taken_in": taken_in,
+        "next": difference.next_step(applied=taken_in) or None,
     }
 
 
@@ -93,6 +93,7 @@ def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
         "difference_count": done.differences,
         "taken_in": done.repaired,
         "changed": done.changed,
+        "settled": [refund(each) for each in done.settled],
         "result": done.result,
         "left": done.left,
         "not_in_books": done.not_in_books,
@@ -107,13 +108,16 @@ def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
 
 
 def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
-    """The first hundred; what was taken in is quiet, what stays is not."""
+    """The first hundred, and the next command of each; what was taken in is quiet, what stays is not."""
     if not count:
         return
     table = grid(header=True)
     for name in ("What", "Invoice", "At the provider", "Here", "There", ""):
         table.add_column(name, overflow="fold")
+    commands: dict[str, None] = {}
     for each in islice(told, _SHOWN):
+        if each["next"]:
+            commands[each["next"]] = None
         # `refund missing-here`, and `dispute` alone.
         what = " ".join(dict.fromkeys((each["what"], each["kind"])))
         table.add_row(
@@ -127,6 +131,17 @@ def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
     screen.console.print(table)
     if count > _SHOWN:
         screen.say(f"… and {count - _SHOWN} more: the same with -o csv", indent=3)
+    for command in commands:
+        screen.command(f"Next: {command}")
+
+
+def show_settled(done: Reconciled, screen: Screen) -> None:
+    """What became of refunds whose outcome was unknown before."""
+    for each in done.settled[:_SHOWN]:
+        words = f"Settled {each.id} of {each.invoice_number}: {each.amount} {each.state}."
+        screen.say(("✓ ", GOOD), f"{words}   {each.provider_reference}".rstrip())
+    if len(done.settled) > _SHOWN:
+        screen.say(f"… and {len(done.settled) - _SHOWN} more settled.", indent=3)
 
 
 def show_reconciled(label: str, done: Reconciled, screen: Screen, *, nothing: str) -> None:

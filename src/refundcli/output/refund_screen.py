@@ -44,7 +44,7 @@ def refund_row(refund: Refund) -> tuple[str, ...]:
 def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Screen, *, replayed: bool) -> None:
     """Each refund in a line, the invoice after it, and what the operator should know now."""
     for refund in refunds:
-        # An unknown outcome, a decline and a pending approval are shown afterwards, as errors.
+        # An unknown outcome, a decline and a pending approval are shown as errors, before this.
         if not refund.state.unfinished and refund.state not in (RefundState.FAILED, RefundState.AWAITING_APPROVAL):
             _one(refund, screen)
     if replayed:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shlex
 from collections.abc import Mapping
 
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
@@ -27,9 +29,15 @@ class RunFinished(Refused):
     code = "run-finished"
 
     def __init__(self, run: BulkRun) -> None:
+        rejected = [f"{name}.rejected.csv" for name in (run.source, run.id)]
+        found = next(filter(os.path.exists, rejected), None)
+        hint = "Nothing is left to do. refundcli status   shows what needs attention"
+        if found:
+            again = f"refundcli {run.kind} --from {shlex.quote(found)}"
+            hint = f"Correct the rows that were refused, then: {again}"
         super().__init__(
             f"{run.id} is finished: all of its rows were done or refused.",
-            hint=f"Rows that were refused stand in {run.source}.rejected.csv; correct them and run that file.",
+            hint=hint,
             context={"run": run.id},
         )
 

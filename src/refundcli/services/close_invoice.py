@@ -10,7 +10,7 @@ from functools import partial
 
 from refundcli.domain.closing import CLOSING_PREFIX, Closing
 from refundcli.domain.eligibility import uncollectible_blockers, void_blockers
-from refundcli.domain.errors import Refused
+from refundcli.domain.errors import Refused, before_sending
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Sending
@@ -109,8 +109,10 @@ def close_invoice(
     if seen.kept_by is None:
         return Closed(books.write(partial(_close_here, request, seen)))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
-    closer, records = providers.closer(seen.kept_by), providers.records(seen.kept_by)
-    if ask(seen, request.wanted, records) is request.wanted:
+    with before_sending():
+        closer = providers.closer(seen.kept_by)
+        found = ask(seen, request.wanted, providers.records(seen.kept_by))
+    if found is request.wanted:
         taken_over = books.write(partial(_close_here, request, seen))
         return Closed(taken_over, found_closed=seen.kept_by)
     closing = books.write(partial(_write_down, request, seen, closer=closer, clock=clock, policy=policy))

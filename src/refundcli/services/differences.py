@@ -1,5 +1,6 @@
 """Where the books and a provider tell different stories of one payment."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,9 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports import RefundReading
 from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
+
+# What the books say of an external refund that may be the same as a record made by hand.
+MAYBE_RECORDED = "may be recorded by hand"
 
 
 class DifferenceKind(StrEnum):
@@ -46,6 +50,27 @@ class Difference:
     def bars_a_refund(self) -> bool:
         """Does it block a refund? Not if the books and the provider agree on the amounts."""
         return self.kind not in (DifferenceKind.UNALLOCATED, DifferenceKind.UNADOPTED)
+
+    def next_step(self, *, applied: bool) -> str:
+        """The next command; empty where the difference was applied and nobody has to do anything."""
+        name, number = shlex.quote(self.refund_id or self.reference), shlex.quote(self.invoice)
+        if self.kind is DifferenceKind.UNADOPTED and self.here == MAYBE_RECORDED:
+            return f"refundcli reconcile --match {name} --record REFUND"
+        if self.kind is DifferenceKind.UNADOPTED or (applied and self.what == "refund" and not self.here):
+            return f"refundcli reconcile --adopt {name} --reason REASON"
+        if applied:
+            return ""
+        if self.what == "report":
+            return "refundcli config"
+        if self.kind is DifferenceKind.UNALLOCATED or not self.invoice:
+            pull = "refundcli invoice pull stripe   or   " if self.provider is Provider.STRIPE else ""
+            return f"{pull}refundcli invoice import FILE"
+        if self.kind is DifferenceKind.MISSING_THERE:
+            return f"refundcli invoice history {number}"
+        if self.what in ("refund", "dispute", "report line"):
+            # What could not be applied waits for a person (R13).
+            return f"refundcli events list --state unreviewed --about {shlex.quote(self.reference)}"
+        return f"refundcli invoice show {number}"
 
     def __str__(self) -> str:
         return f"{self.what}: {self.here or 'nothing'} here, {self.there or 'nothing'} there"
@@ -199,7 +224,7 @@ class _SideBySide:
         if told.state not in _SAME_STORY[known.state]:
             yield self.differs(DifferenceKind.STATUS, "refund", known.state, told.state, amount=told.amount, **at)
         elif known.is_unadopted:
-            here = "may be recorded by hand" if known.undecided else "no credit note"
+            here = MAYBE_RECORDED if known.undecided else "no credit note"
             yield self.differs(DifferenceKind.UNADOPTED, "refund", here, str(told.amount), amount=told.amount, **at)
 
     def _not_here(self, strangers: Sequence[RefundNews]) -> Iterator[Difference]:

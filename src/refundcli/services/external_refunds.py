@@ -56,10 +56,10 @@ class InvoiceNeeded(UsageProblem):
 
     code = "invoice-needed"
 
-    def __init__(self, refund: Refund, sharers: Sequence[str]) -> None:
+    def __init__(self, refund: Refund, sharers: Sequence[str], reason: RefundReason) -> None:
         super().__init__(
             f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: say of which it was.",
-            hint=f"refundcli reconcile --adopt {refund.provider_reference} --reason REASON --invoice {sharers[-1]}",
+            hint=f"refundcli reconcile --adopt {refund.provider_reference} --reason {reason} --invoice {sharers[-1]}",
             context={"refund": refund.id, "invoices": list(sharers)},
         )
 
@@ -83,7 +83,7 @@ def adopt(
         external = to_adopt(tx, name)
         shares = _other_shares(tx, external)
         if shares and not of_invoice:
-            raise InvoiceNeeded(external, _sharers(external, shares))
+            raise InvoiceNeeded(external, _sharers(external, shares), reason)
         if of_invoice and of_invoice != external.invoice_number:
             external = tx.assign_external(external, share_named(tx, external, of_invoice))
         adopted = tx.adopt(external, reason=reason, memo=memo)

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers, why_not_by_method
-from refundcli.domain.errors import Refused
+from refundcli.domain.errors import Refused, before_sending
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
@@ -51,7 +51,7 @@ class RefundRequest:
 
     @property
     def intent(self) -> Intent:
-        return Intent(reason=self.reason, dispute_decision=self.dispute_decision)
+        return Intent(reason=self.reason, dispute_decision=self.dispute_decision, amount=self.amount)
 
     @property
     def content(self) -> str:
@@ -116,17 +116,17 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
         reference=request.payment,
     )
     for share in shares:
-        refuse_unsupported(invoice, share.payment, share.amount)
+        refuse_unsupported(invoice, share.payment, share.amount, request.intent)
     if request.amount and not request.allow_duplicate:
         refuse_duplicate(invoice, shares, request.reason, now=now)
     return Preview(invoice, shares, tried=made)
 
 
-def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money) -> None:
+def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money, intent: Intent) -> None:
     """Raises UnsupportedRefund where the payment's method does not allow such a refund from here (R12)."""
     why = why_not_by_method(payment, amount)
     if why:
-        raise UnsupportedRefund(invoice, payment, why)
+        raise UnsupportedRefund(invoice, payment, why, intent)
 
 
 def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
@@ -149,9 +149,10 @@ def issue_refund(
     keep_up(request.number, books=books, policy=policy, clock=clock)
     seen, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
-    ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
-    asked_at = clock.now()
-    truths = checked_truths(seen.invoice, seen.shares, books=books, providers=providers, own=own)
+    with before_sending():
+        ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
+        asked_at = clock.now()
+        truths = checked_truths(seen.invoice, seen.shares, books=books, providers=providers, own=own)
     snapshots = {payment_id: Snapshot(truth, asked_at) for payment_id, truth in truths.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
@@ -278,7 +279,9 @@ def reserve_in(
         payment = share.payment
         if not tx.reserve(payment, share.amount):
             left = payment.refundable
-            raise OverRefund(plan.invoice, share.amount, left) if left else NothingToRefund(plan.invoice)
+            if not left:
+                raise NothingToRefund(plan.invoice)
+            raise OverRefund(plan.invoice, share.amount, left, reason=request.reason, payment=request.payment)
         tx.add_refund(replace(refund, run_id=run_id))
     return [replace(refund, run_id=run_id) for refund in made]
 

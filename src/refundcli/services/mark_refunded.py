@@ -145,12 +145,12 @@ class KnownAsExternal(Refused):
 
     code = "possible-duplicate"
 
-    def __init__(self, invoice: Invoice, external: Refund) -> None:
+    def __init__(self, invoice: Invoice, external: Refund, reason: RefundReason) -> None:
         name = external.provider_reference
         super().__init__(
             f"{external.provider.label if external.provider else 'The provider'} reported a refund of "
             f"{external.amount} of the same payment ({name}). It already counts, and may be this one.",
-            hint=f"If it is: refundcli reconcile --adopt {name} --reason REASON --invoice {invoice.number}\n"
+            hint=f"If it is: refundcli reconcile --adopt {name} --reason {reason} --invoice {invoice.number}\n"
             "If this is another refund, add --allow-duplicate.",
             context={"invoice": invoice.number, "rule": "R12", "refund": external.id},
         )
@@ -191,10 +191,10 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         invoice = _without_hold(invoice, failed)
         amount = amount or left
         if left < amount:
-            raise OverRefund(invoice, amount, left, action=Action.MARK_REFUNDED)
+            raise OverRefund(invoice, amount, left, reason=request.reason, action=Action.MARK_REFUNDED)
         reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
     if amount and not (request.allow_duplicate or told.after_failed):
-        _refuse_known(invoice, [Share(payment, amount) for payment in invoice.payments])
+        _refuse_known(invoice, [Share(payment, amount) for payment in invoice.payments], request.reason)
     shares = shares_of(
         invoice,
         amount,
@@ -206,7 +206,7 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
     if told.refunded_on:
         _refuse_too_early(invoice, shares, told.refunded_on)
     if not (request.allow_duplicate or told.after_failed):
-        _refuse_known(invoice, shares)
+        _refuse_known(invoice, shares, request.reason)
     return shares
 
 
@@ -221,13 +221,13 @@ def _refuse_too_early(invoice: Invoice, shares: Sequence[Share], day: date) -> N
         raise RefundedTooEarly(invoice, day, bound, what)
 
 
-def _refuse_known(invoice: Invoice, shares: list[Share]) -> None:
+def _refuse_known(invoice: Invoice, shares: list[Share], reason: RefundReason) -> None:
     """Raises KnownAsExternal."""
     wanted = {(share.payment.home_id, share.amount) for share in shares}
     homes = {of: p.home_id for p in invoice.payments for of in (p.id, *(other.payment_id for other in p.other_shares))}
     for refund in invoice.refunds_of_payments:
         if refund.is_unadopted and (homes.get(refund.payment_id), refund.amount) in wanted:
-            raise KnownAsExternal(invoice, refund)
+            raise KnownAsExternal(invoice, refund, reason)
 
 
 def _without_hold(invoice: Invoice, failed: Refund) -> Invoice:

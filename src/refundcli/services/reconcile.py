@@ -37,7 +37,8 @@ class Reconciled:
     `compared` counts payments of the books. `not_in_books` counts lines of a report about none of them, `being_sent`
     the refunds that a living process is sending now (R15). What could not be compared: `unreadable` payments,
     `unreviewed` provider updates, `unconfirmed` refunds, whose outcome is unknown or which have been pending for too
-    long, and `unread_lists`, what the provider did not list, by why.
+    long, and `unread_lists`, what the provider did not list, by why. `settled`: refunds whose outcome was unknown
+    before, as they are now.
     """
 
     compared: int = 0
@@ -51,6 +52,7 @@ class Reconciled:
     not_in_books: int = 0
     being_sent: int = 0
     unread_lists: dict[str, str] = field(default_factory=dict)
+    settled: list[Refund] = field(default_factory=list)
 
     @property
     def not_compared(self) -> int:
@@ -247,6 +249,7 @@ class Comparison:
 
     def _tell_all(self, done: Reconciled, taken: TakenIn) -> None:
         done.changed += taken.changed
+        done.settled += taken.settled
         left = set(taken.left)
         for difference in taken.found:
             self._found(done, difference, repaired=difference not in left)

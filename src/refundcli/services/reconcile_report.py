@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeStage
 from refundcli.domain.money import Money, zero
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState, may_become
 from refundcli.services.applied import UpdateOutcome, payment_of_dispute
 from refundcli.services.chunks import chunked
@@ -30,6 +31,7 @@ from refundcli.services.provider_news import (
 )
 from refundcli.services.reconcile import PENDING_DAYS, Advance, Reconciled, Tell, count_unsettled
 from refundcli.services.reports import Report, ReportRow, RowPart
+from refundcli.services.take_in import WITHOUT_OUTCOME
 from refundcli.services.vocabulary import CaptureChange, Effect
 
 _AT_ONCE = 2_000
@@ -266,6 +268,8 @@ class ReportComparison:
 
         for wish, outcome in self.books.write(write):
             self.done.changed += outcome.changed
+            if outcome.changed and outcome.refund and _was_unknown(wish, outcome.refund):
+                self.done.settled.append(outcome.refund)
             repaired = outcome.changed and outcome.state is EventState.APPLIED
             confirmed = outcome.state is EventState.NOTED or (
                 outcome.state is EventState.APPLIED and not outcome.changed and not isinstance(wish.news, RefundNews)
@@ -363,6 +367,11 @@ class _DisputeHere:
 
     state: str
     taken: Money
+
+
+def _was_unknown(wish: _Wish, refund: Refund) -> bool:
+    """Was the refund's outcome unknown before this row, and is it known now?"""
+    return wish.difference.here in WITHOUT_OUTCOME and refund.state not in WITHOUT_OUTCOME
 
 
 def _dispute_here(tx: Writing, news: DisputeNews) -> _DisputeHere | None:

@@ -14,7 +14,8 @@ def why_not_any_more(reading: RefundReading, refund: Refund) -> RuleRefusal | No
     invoice = invoice_named(reading, refund.invoice_number)
     found = next(p for p in invoice.payments if p.id == refund.payment_id)
     payment = replace(found, reserved=found.reserved - refund.amount)
-    refusal = most_important(refund_blockers(invoice, payment, Intent(refund.reason, refund.dispute_decision)))
+    intent = Intent(refund.reason, refund.dispute_decision, amount=refund.amount)
+    refusal = most_important(refund_blockers(invoice, payment, intent))
     if refusal is None and payment.refundable < refund.amount:
-        return OverRefund(invoice, refund.amount, payment.refundable)
+        return OverRefund(invoice, refund.amount, payment.refundable, reason=refund.reason)
     return refusal

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
-from refundcli.domain.statuses import Provider
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.applied import UpdateOutcome, payment_referenced
 from refundcli.services.apply_dispute import apply_dispute, close_placeholders
 from refundcli.services.differences import Difference, DifferenceKind, claimed_twice, compare
@@ -23,18 +24,22 @@ from refundcli.services.provider_news import (
     RefundNews,
 )
 
+WITHOUT_OUTCOME = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL})
+
 
 @dataclass(frozen=True, slots=True)
 class TakenIn:
     """The differences of one payment: those `found`, and those `left` after the proven ones were repaired.
 
     `changed`: how many changes repaired them. `unreviewed`: how many of its updates a person must review.
+    `settled`: its refunds whose outcome was unknown before, as they are now.
     """
 
     found: Sequence[Difference] = ()
     left: Sequence[Difference] = ()
     changed: int = 0
     unreviewed: int = 0
+    settled: Sequence[Refund] = ()
 
 
 def take_in(
@@ -60,7 +65,14 @@ def take_in(
     left = found
     if changed:
         left = list(compare(now, standing, truth)) + claimed_twice(tx, now, standing, truth)
-    return TakenIn(found, left, changed, sum(each.needs_a_person for each in standing.unreviewed))
+    unreviewed = sum(each.needs_a_person for each in standing.unreviewed)
+    return TakenIn(found, left, changed, unreviewed, _settled(invoice, now))
+
+
+def _settled(before: Invoice, now: Invoice) -> list[Refund]:
+    """The refunds whose outcome was unknown before and is known now."""
+    unknown = {refund.id for refund in before.refunds_of_payments if refund.state in WITHOUT_OUTCOME}
+    return [r for r in now.refunds_of_payments if r.id in unknown and r.state not in WITHOUT_OUTCOME]
 
 
 def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str) -> int:

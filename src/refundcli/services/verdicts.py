@@ -49,7 +49,7 @@ class RefundNotSent(NotSent):
 
     def __init__(self, refund: Refund, *, alone: bool = True) -> None:
         super().__init__(
-            f"{_why_not_sent(refund.failure, refund.failure_code)} it is safe to repeat.",
+            f"{_why_not_sent(refund.failure, refund.failure_code)} It is safe to repeat.",
             hint=_repeat(refund, alone=alone),
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
@@ -120,7 +120,7 @@ class ClosingNotSent(NotSent):
         command = "void" if closing.wanted is InvoiceStatus.VOID else "uncollectible"
         memo = f" --memo {shlex.quote(closing.memo)}" if closing.memo else ""
         super().__init__(
-            f"{_why_not_sent(closing.failure, closing.failure_code)} it is safe to repeat.",
+            f"{_why_not_sent(closing.failure, closing.failure_code)} It is safe to repeat.",
             hint=f"{closing.invoice_number} stays as it was. "
             f"Repeat: refundcli {command} {shlex.quote(closing.invoice_number)}{memo}",
             context={"closing": closing.id, "invoice": closing.invoice_number},
@@ -164,7 +164,7 @@ def _problem_of_closing(closing: Closing) -> RefundcliError | None:
 
 def _why_not_sent(failure: str, code: str) -> str:
     why = failure[:1].upper() + failure[1:].rstrip(".")
-    return f"{why}. {'Nothing was done;' if code == Signal.RATE_LIMITED else 'Nothing was sent;'}"
+    return f"{why}. {'Nothing was done.' if code == Signal.RATE_LIMITED else 'Nothing was sent.'}"
 
 
 def _payment_of(refund: Refund) -> str:
