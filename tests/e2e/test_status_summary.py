@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
-from desk import Desk
+from adyen_rows import HEADER, row
+from desk import MERCHANT, Desk
 from refundcli.domain.refund import Refund
 from refundcli.output.status_screen import show_status
 from refundcli.output.terminal import Screen
@@ -289,6 +290,40 @@ def test_how_fresh_the_data_is_and_what_was_rejected_is_said(desk: Desk) -> None
     assert "Rejected deliveries: 1 (1 wrong signature)" in screen
     assert ": 1 difference left" in screen
     assert "no delivery received yet" in screen
+
+
+def test_a_small_report_does_not_replace_the_agreement_of_a_fuller_one(desk: Desk) -> None:
+    payments = [desk.paid_by_card(f"INV-{n}", provider="adyen") for n in range(3)]
+
+    def compare(name: str, *rows: str) -> int:
+        file = desk.folder / name
+        file.write_text("\n".join([HEADER, *rows]) + "\n")
+        return desk(f"reconcile --report {file}").exit_code
+
+    assert compare("full.csv", *(row("Settled", payment, minor=10_000) for payment in payments[:2])) == 0
+    assert compare("tiny.csv", row("Settled", payments[0], minor=9_000)) == 3
+    told = desk.json("status")["providers"]["adyen"]
+    of_full = {"result": "agrees", "account": MERCHANT, "compared": 2, "in_books": 3, "complete": False}
+    assert {name: told[name] for name in of_full} == of_full
+    assert told["report"].endswith("full.csv")
+    assert (told["narrower"]["result"], told["narrower"]["compared"]) == ("differs", 1)
+    assert "full.csv, 2 of 3 payments in the books): agreed; later compared" in shown(desk)
+    assert "tiny.csv, 1 of 3 payments in the books): 1 difference left" in shown(desk)
+
+    assert compare("whole.csv", *(row("Settled", payment, minor=10_000) for payment in payments)) == 0
+    told = desk.json("status")["providers"]["adyen"]
+    assert (told["compared"], told["complete"], told["narrower"]) == (3, True, None)
+
+
+def test_a_comparison_of_some_days_does_not_replace_that_of_all(desk: Desk) -> None:
+    desk.paid_by_card("INV-1")
+    desk("reconcile")
+    assert desk("reconcile --since 2099-01-01").exit_code == 0
+    told = desk.json("status")["providers"]["stripe"]
+    assert (told["result"], told["since"], told["complete"]) == ("agrees", None, True)
+    narrower = told["narrower"]
+    assert (narrower["result"], narrower["since"], narrower["complete"]) == ("nothing-to-compare", "2099-01-01", False)
+    assert "made since 2099-01-01, 0 of 1 payment in the books): nothing to compare" in shown(desk)
 
 
 def test_status_loads_no_sdk(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from refundcli.output import shapes
 from refundcli.output.closing_screen import verdict
 from refundcli.output.events_screen import event_shape
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
-from refundcli.services.last_comparison import Agreement, LastComparison
+from refundcli.services.last_comparison import Agreement, ComparisonScope, LastComparison
 from refundcli.services.ports import FailedCapture
 from refundcli.services.provider_limits import CAN_LOOK_UP
 from refundcli.services.provider_news import EventState, StoredEvent
@@ -238,7 +238,6 @@ def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
 
 
 def _compared(last: LastComparison, zone: ZoneInfo) -> str:
-    scope = f" (payments since {last.since})" if last.since else ""
     results = {
         None: "",
         Agreement.AGREES: ": agreed",
@@ -246,7 +245,16 @@ def _compared(last: LastComparison, zone: ZoneInfo) -> str:
         Agreement.DIFFERS: f": {_count(last.left or 0, 'difference')} left",
         Agreement.INCOMPLETE: f": {last.not_compared} not compared, {_count(last.left or 0, 'difference')} left",
     }
-    return f"compared {local_time(last.at, zone)}{scope}{results[last.result]}"
+    scope = f" ({_scope(last.scope)})" if last.scope else ""
+    later = f"; later {_compared(last.narrower, zone)}" if last.narrower else ""
+    return f"compared {local_time(last.at, zone)}{scope}{results[last.result]}{later}"
+
+
+def _scope(scope: ComparisonScope) -> str:
+    """`account Shop, report june.csv, 3 of 120 payments in the books`."""
+    count = f"{min(scope.compared, scope.in_books):,} of {_count(scope.in_books, 'payment')} in the books"
+    of = [f"account {scope.account}", f"report {scope.report}" if scope.report else ""]
+    return ", ".join(filter(None, [*of, f"made since {scope.since}" if scope.since else "", count]))
 
 
 def _deliveries(deliveries: Deliveries, screen: Screen) -> None:
@@ -374,13 +382,26 @@ def _capture_shape(each: FailedCapture) -> dict[str, Any]:
 
 def _provider_shape(each: Freshness) -> dict[str, Any]:
     last = each.last_reconcile
+    return _comparison_shape(last) | {
+        "narrower": _comparison_shape(last.narrower) if last and last.narrower else None,
+        "last_delivery": each.last_delivery,
+    }
+
+
+def _comparison_shape(last: LastComparison | None) -> dict[str, Any]:
+    """What was compared is null where an older version stored it."""
+    scope = last.scope if last else None
     return {
         "last_reconcile": last.at if last else None,
         "result": last.result if last else None,
         "differences_left": last.left if last else None,
         "not_compared": last.not_compared if last else None,
-        "since": last.since or None if last else None,
-        "last_delivery": each.last_delivery,
+        "account": scope.account if scope else None,
+        "report": scope.report or None if scope else None,
+        "since": scope.since or None if scope else None,
+        "compared": scope.compared if scope else None,
+        "in_books": scope.in_books if scope else None,
+        "complete": scope.is_complete and not last.not_compared if scope and last else None,
     }
 
 

@@ -375,6 +375,10 @@ class Reading(RefundReading, RunReading, Protocol):
         """Payments at a provider by its reference, with their refunds there."""
         ...
 
+    def payment_count(self, provider: Provider) -> int:
+        """How many payments of the provider there are; one that several invoices share is one."""
+        ...
+
     def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> list[PaymentLine]:
         """A page of the provider's payments, without their refunds."""
         ...

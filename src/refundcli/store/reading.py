@@ -368,6 +368,11 @@ class SqlReading(SqlRunReading):
 
         return lines.payment_lines(self._session, provider, references)
 
+    def payment_count(self, provider: Provider) -> int:
+        from refundcli.store import lines
+
+        return lines.payment_count(self._session, provider)
+
     def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> "list[PaymentLine]":
         from refundcli.store import lines
 
