@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,11 +12,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
+import oracle
 from adyen_rows import HEADER, row
 from desk import MERCHANT, Desk
+from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.refund import Refund
 from refundcli.output.status_screen import show_status
 from refundcli.output.terminal import Screen
+from refundcli.services.ports import Writing
 from refundcli.services.status import look
 from webhooks import ADYEN_KEY, Json, adyen, item, settle_secrets, signed
 
@@ -272,6 +276,27 @@ def test_updates_about_payments_that_are_not_in_the_books_ask_for_nothing(desk: 
     told = desk.json("status")
     assert (told["events"]["unmatched"], told["not_applied"]["command"]) == (1, None)
     assert "1 update about payments that are not in the books" in shown(desk)
+
+
+def _begin(run: BulkRun, tx: Writing) -> None:
+    tx.begin_run(run)
+
+
+def test_counts_beside_lists_count_what_is_not_listed_too(desk: Desk) -> None:
+    at = datetime.now(UTC)
+    kind, state = RunKind.MARK_REFUNDED, RunState.STOPPED
+    runs = [BulkRun(f"run_{n}", kind, state, "x.csv", f"f{n}", 1, "Ada", at) for n in range(60)]
+    for run in runs:
+        desk.books.write(partial(_begin, run))
+    settle_secrets(desk)
+    told = (item("CAPTURE", originalReference="UNKNOWNYET", pspReference=f"CAP{n}") for n in range(60))
+    oracle.ingest(desk, *oracle.delivered(*told))
+    desk.paid_by_card("INV-1", provider="adyen", reference="UNKNOWNYET")
+    told = desk.json("status", exit_code=8)
+    assert told["counts"]["runs"] == {"all": 60, "need_attention": 60}
+    assert (len(told["runs"]), told["not_applied"]["blocking"], told["attention"]) == (50, 60, 120)
+    assert "Unfinished runs (60)" in shown(desk)
+    assert "60 updates about payments that are in the books by now" in shown(desk)
 
 
 def test_how_fresh_the_data_is_and_what_was_rejected_is_said(desk: Desk) -> None:

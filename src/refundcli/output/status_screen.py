@@ -16,7 +16,7 @@ from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Line, Screen, 
 from refundcli.services.last_comparison import Agreement, ComparisonScope, LastComparison
 from refundcli.services.ports import FailedCapture
 from refundcli.services.provider_limits import CAN_LOOK_UP
-from refundcli.services.provider_news import EventState, StoredEvent
+from refundcli.services.provider_news import StoredEvent
 from refundcli.services.status import (
     Deliveries,
     Freshness,
@@ -67,7 +67,7 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
     _section("Invoices being closed", status.closings, screen, lambda each: _closing(each, zone))
     _section("Failed or reversed after they were accepted", status.came_back, screen, lambda each: _refund(each, zone))
     _section("External refunds", status.elsewhere, screen, lambda each: _refund(each, zone))
-    _unapplied(status.unapplied, status.events, screen, zone)
+    _unapplied(status.unapplied, screen, zone)
     _section("Accepted, not final", status.pending, screen, lambda each: _refund(each, zone))
     _section("Captures that failed", status.failed_captures, screen, lambda each: _capture(each, zone))
     _section("In dispute", status.disputed, screen, _invoice)
@@ -203,7 +203,7 @@ def _state(each: OpenRefund, zone: ZoneInfo) -> str:
     return _UNFINISHED.get(refund.state, refund.state.value)
 
 
-def _unapplied(unapplied: Unapplied, events: Mapping[str, int], screen: Screen, zone: ZoneInfo) -> None:
+def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
     """Stored updates that are not applied. They ask for an action only where they are counted as needing attention."""
     lines = []
     if unapplied.waiting and unapplied.oldest:
@@ -214,9 +214,8 @@ def _unapplied(unapplied: Unapplied, events: Mapping[str, int], screen: Screen, 
         )
     if unapplied.blocking:
         lines.append((f"{_count(unapplied.blocking, 'update')} about payments that are in the books by now", True))
-    unmatched = events.get(EventState.UNMATCHED, 0) - unapplied.blocking
-    if unmatched > 0:
-        lines.append((f"{_count(unmatched, 'update')} about payments that are not in the books", False))
+    if unapplied.unmatched:
+        lines.append((f"{_count(unapplied.unmatched, 'update')} about payments that are not in the books", False))
     if lines:
         screen.blank()
         screen.say(("Provider updates that are not applied", STRONG))

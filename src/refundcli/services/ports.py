@@ -396,6 +396,10 @@ class Reading(RefundReading, RunReading, Protocol):
         """Events that are waiting, unmatched or not applied and whose payment is in the books by now, oldest first."""
         ...
 
+    def event_counts_of_known_payments(self) -> dict[str, int]:
+        """How many of those events there are in each state, of all providers."""
+        ...
+
     def oldest_event(self, state: EventState) -> datetime | None:
         """When the oldest of those in this state was received; None if there is none."""
         ...

@@ -15,7 +15,7 @@ class RunReading(Protocol):
         """The newest first."""
         ...
 
-    def unfinished_runs(self, *, limit: int) -> list[BulkRun]:
+    def unfinished_runs(self) -> list[BulkRun]:
         """Those that are running or stopped, the newest first."""
         ...
 

@@ -87,10 +87,14 @@ class OpenRun:
 
 @dataclass(frozen=True, slots=True)
 class Unapplied:
-    """Stored events that are not applied: how many `wait`, since when, and how many `block` a payment in the books."""
+    """Stored events that are not applied: how many `wait`, since when, and how many `block` a payment in the books.
+
+    `unmatched`: those about payments that are not in the books.
+    """
 
     waiting: int = 0
     oldest: datetime | None = None
+    unmatched: int = 0
     blocking: int = 0
     attention: int = 0
 
@@ -253,13 +257,12 @@ def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
 def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int]) -> Unapplied:
     """A waiting event is applied soon by itself, unless nobody listens or it cannot be (R13)."""
     waiting, oldest = events.get(EventState.WAITING, 0), reading.oldest_event(EventState.WAITING)
-    blocking = sum(
-        each.state is EventState.UNMATCHED
-        for provider in Provider
-        for each in reading.events_of_known_payments(provider, after=0, limit=_SHOWN)
-    )
+    known = reading.event_counts_of_known_payments()
+    # What was set aside when it came is noted; its payment was imported since.
+    blocking = known.get(EventState.UNMATCHED, 0) + known.get(EventState.NOTED, 0)
+    unmatched = events.get(EventState.UNMATCHED, 0) - known.get(EventState.UNMATCHED, 0)
     is_late = oldest is not None and now - oldest > _APPLIED_WITHIN
-    return Unapplied(waiting, oldest, blocking, blocking + (waiting if is_late else 0))
+    return Unapplied(waiting, oldest, unmatched, blocking, blocking + (waiting if is_late else 0))
 
 
 # Verified, and meant for another account or mode.

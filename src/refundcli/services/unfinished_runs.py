@@ -9,8 +9,6 @@ from refundcli.services import leases
 from refundcli.services.bulk_runs import resume_command
 from refundcli.services.ports import Reading
 
-_SHOWN = 50
-
 
 @dataclass(frozen=True, slots=True)
 class RunHolder:
@@ -52,9 +50,9 @@ class UnfinishedRun:
         return resume_command(self.run)
 
 
-def unfinished_runs(reading: Reading, *, now: datetime, limit: int = _SHOWN) -> list[UnfinishedRun]:
-    """The newest first. `now` is the time of the books' clock, as of every lease."""
-    return [unfinished_run(reading, run, now=now) for run in reading.unfinished_runs(limit=limit)]
+def unfinished_runs(reading: Reading, *, now: datetime) -> list[UnfinishedRun]:
+    """All of them, the newest first. `now` is the time of the books' clock, as of every lease."""
+    return [unfinished_run(reading, run, now=now) for run in reading.unfinished_runs()]
 
 
 def unfinished_run(reading: Reading, run: BulkRun, *, now: datetime) -> UnfinishedRun:

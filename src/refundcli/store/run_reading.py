@@ -24,8 +24,8 @@ class SqlRunReading:
     def runs(self, *, limit: int) -> list[BulkRun]:
         return [run_of(row) for row in self._session.exec(select(BulkRunRow).order_by(*_NEWEST).limit(limit))]
 
-    def unfinished_runs(self, *, limit: int) -> list[BulkRun]:
-        query = select(BulkRunRow).where(BulkRunRow.state != RunState.FINISHED).order_by(*_NEWEST).limit(limit)
+    def unfinished_runs(self) -> list[BulkRun]:
+        query = select(BulkRunRow).where(BulkRunRow.state != RunState.FINISHED).order_by(*_NEWEST)
         return [run_of(row) for row in self._session.exec(query)]
 
     def row_leases(self, run_id: str) -> list[RowLease]:
