@@ -56,6 +56,21 @@ def test_it_blocks_although_the_import_was_stopped_before_it_looked(desk: Desk, 
     refused_and_acknowledged(desk, payment)
 
 
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_status_counts_it_and_events_apply_looks_again(desk: Desk, provider: str) -> None:
+    payment = desk.sandbox.charge("100.00 EUR", provider=provider).reference  # type: ignore[arg-type]
+    oracle.ingest(desk, odd(provider, payment), odd(provider, "somebody_else"))
+    desk.paid_by_card("INV-1", provider=provider, reference=payment)
+    told = desk.json("status", exit_code=8)
+    assert (told["attention"], told["not_applied"]["blocking"]) == (1, 1)
+    assert told["not_applied"]["command"] == "refundcli events apply"
+    applied = desk.json("events apply", exit_code=8)
+    assert (applied["by_state"]["unreviewed"], len(applied["contradictions"])) == (1, 1)
+    assert oracle.event_counts(desk) == {"unreviewed": 1, "noted": 1}
+    told = desk.json("status", exit_code=8)
+    assert (told["attention"], told["not_applied"]["blocking"]) == (1, 0)
+
+
 def test_one_that_names_no_payment_of_ours_cannot_be_acknowledged(desk: Desk) -> None:
     oracle.ingest(desk, odd("stripe", "pi_of_somebody_else"))
     desk.refused("events acknowledge 1 --memo seen", "nothing-to-review")
