@@ -139,8 +139,8 @@ def _run(each: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
         (f"{run.state} since {_age(each.age)}", DOUBT if each.next is not Next.WAIT else ""),
     )
     held = [_held(holder, zone) for holder in each.run.holders]
-    if each.last_record_at:
-        held = [f"last record {local_time(each.last_record_at, zone)}"]
+    if each.run.last_record_at:
+        held = [f"last record {local_time(each.run.last_record_at, zone)}"]
     return cells, "   ".join([*held, _next(each)])
 
 
@@ -155,9 +155,9 @@ def _progress(each: OpenRun) -> str:
         ItemState.TAKEN: "with workers",
         ItemState.WAITING: "waiting",
     }
-    return ", ".join(
-        f"{each.run.counts[state]:,} {word}" for state, word in words.items() if each.run.counts.get(state)
-    )
+    counts = {**each.run.counts, ItemState.REFUSED: each.run.refused}
+    told = [f"{counts[state]:,} {word}" for state, word in words.items() if counts.get(state)]
+    return ", ".join([*told, f"{each.run.partly:,} partly refunded"] if each.run.partly else told)
 
 
 def _held(holder: RunHolder, zone: ZoneInfo) -> str:
@@ -345,6 +345,7 @@ def _run_shape(each: OpenRun) -> dict[str, Any]:
     """Of a run of records, how its rows stand is not known: its counts are null."""
     run = each.run.run
     is_known = run.kind is RunKind.REFUND
+    counts = {**each.run.counts, ItemState.REFUSED: each.run.refused}
     return {
         "id": run.id,
         "kind": run.kind,
@@ -353,9 +354,10 @@ def _run_shape(each: OpenRun) -> dict[str, Any]:
         "operator": run.operator,
         "created_at": run.created_at,
         "rows": each.run.rows,
-        "counts": {state.value: each.run.counts.get(state, 0) if is_known else None for state in ItemState},
+        "counts": {state.value: counts.get(state, 0) if is_known else None for state in ItemState}
+        | {"partly_refunded": each.run.partly if is_known else None},
         "held_by": [_holder_shape(holder) for holder in each.run.holders],
-        "last_record_at": each.last_record_at,
+        "last_record_at": each.run.last_record_at,
     } | _open_shape(each)
 
 

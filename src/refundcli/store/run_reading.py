@@ -40,6 +40,12 @@ class SqlRunReading:
         row = self._session.exec(select(BulkRunRow).where(*unfinished)).first()
         return run_of(row) if row else None
 
+    def item_count_with_code(self, run_id: str, code: str) -> int:
+        query = select(func.count()).where(
+            BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.REFUSED, BulkItemRow.code == code
+        )
+        return self._session.exec(query).one()
+
     def item_counts(self, run_id: str) -> dict[ItemState, int]:
         query = select(BulkItemRow.state, func.count()).where(BulkItemRow.run_id == run_id)
         return {ItemState(state): count for state, count in self._session.exec(query.group_by(col(BulkItemRow.state)))}
