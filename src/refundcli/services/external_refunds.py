@@ -1,5 +1,6 @@
 """External refunds: adopt one, or match it with the record of the same refund (R4, R7, R12)."""
 
+import shlex
 from collections.abc import Sequence
 
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
@@ -9,6 +10,12 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.finding import RefundNotFound, invoice_named
 from refundcli.services.ports import Books, Clock, Reading, Writing
+
+
+def adopt_command(name: str, *, invoice: str = "") -> str:
+    """The next step for an external refund, ready to paste. `name`: its id, ours or the provider's."""
+    of = f" --invoice {shlex.quote(invoice)}" if invoice else ""
+    return f"refundcli reconcile --adopt {shlex.quote(name)} --reason REASON{of}"
 
 
 class NotToAdopt(Refused):
@@ -46,7 +53,7 @@ class NoShare(NotFound):
         other = ascii(number[:80])[1:-1]
         super().__init__(
             f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {other}.",
-            hint=f"refundcli reconcile --adopt {refund.provider_reference} --reason REASON --invoice {sharers[-1]}",
+            hint=adopt_command(refund.provider_reference, invoice=sharers[-1]),
             context={"refund": refund.id, "invoice": number[:200]},
         )
 
@@ -59,7 +66,7 @@ class InvoiceNeeded(UsageProblem):
     def __init__(self, refund: Refund, sharers: Sequence[str]) -> None:
         super().__init__(
             f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: say of which it was.",
-            hint=f"refundcli reconcile --adopt {refund.provider_reference} --reason REASON --invoice {sharers[-1]}",
+            hint=adopt_command(refund.provider_reference, invoice=sharers[-1]),
             context={"refund": refund.id, "invoices": list(sharers)},
         )
 
@@ -130,7 +137,7 @@ class CannotMatch(Refused):
     def __init__(self, external: Refund, record: Refund, why: str) -> None:
         super().__init__(
             f"{external.provider_reference} and {record.id} cannot be the same refund: {why}.",
-            hint=f"If the customer got both: refundcli reconcile --adopt {external.provider_reference} --reason REASON",
+            hint=f"If the customer got both: {adopt_command(external.provider_reference)}",
             context={"external": external.id, "record": record.id, "invoice": external.invoice_number},
         )
 

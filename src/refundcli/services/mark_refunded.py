@@ -13,6 +13,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.refusals import OverRefund
 from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.services.external_refunds import adopt_command
 from refundcli.services.finding import invoice_named
 from refundcli.services.keys import content_of, existing_refunds, is_generated
 from refundcli.services.ports import Books, Clock, Reading, Record, Writing
@@ -150,7 +151,7 @@ class KnownAsExternal(Refused):
         super().__init__(
             f"{external.provider.label if external.provider else 'The provider'} reported a refund of "
             f"{external.amount} of the same payment ({name}). It already counts, and may be this one.",
-            hint=f"If it is: refundcli reconcile --adopt {name} --reason REASON --invoice {invoice.number}\n"
+            hint=f"If it is: {adopt_command(name, invoice=invoice.number)}\n"
             "If this is another refund, add --allow-duplicate.",
             context={"invoice": invoice.number, "rule": "R12", "refund": external.id},
         )

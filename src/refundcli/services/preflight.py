@@ -12,6 +12,7 @@ from refundcli.domain.refusals import UnreviewedEvent, UnsupportedRefund
 from refundcli.domain.statuses import Provider
 from refundcli.services.differences import Difference, claimed_twice, compare
 from refundcli.services.doubts import store_doubt
+from refundcli.services.external_refunds import adopt_command
 from refundcli.services.finding import invoice_named
 from refundcli.services.ports import Books, Providers, RefundReading, Writing
 from refundcli.services.provider_limits import CAN_LOOK_UP
@@ -63,7 +64,7 @@ class AlreadyAtProvider(Refused):
     ) -> None:
         if counted_as:
             why = f"the books have it as the external refund {counted_as}"
-            hint = f"refundcli reconcile --adopt {counted_as} --reason REASON --invoice {number}     (a credit note)"
+            hint = f"{adopt_command(counted_as, invoice=number)}     (a credit note)"
         else:
             why = f"{own.amount} was requested"
             hint = f"Look at {reference} in {provider.label}'s dashboard. Then: refundcli reconcile --invoice {number}"
