@@ -199,7 +199,7 @@ def delivered(*told: tuple[str, str], key: str = "") -> Prepare:
 
 def unreviewed(command: str) -> Prepare:
     def prepare(desk: Desk) -> str:
-        assert desk(delivered(("SOMETHING_NEW", "N1"))(desk)).exit_code == 0
+        assert desk(delivered(("SOMETHING_NEW", "N1"))(desk)).exit_code == 8
         return command
 
     return prepare
@@ -385,7 +385,6 @@ def test_a_commit_that_is_not_confirmed_is_not_known(
 # As a commit that is not confirmed, of commands that write only if there is something to write.
 NOT_TRIED = {
     ("invoice show", E.OUTCOME_UNKNOWN),
-    ("events apply", E.OUTCOME_UNKNOWN),
     # Where the store's file cannot be copied: tests/integration/test_store_check.py.
     ("store check", E.OUTCOME_UNKNOWN),
     # Where a run is unfinished and nobody is at it: tests/e2e/test_status_summary.py.

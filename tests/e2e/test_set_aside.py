@@ -79,11 +79,11 @@ def test_one_that_names_no_payment_of_ours_cannot_be_acknowledged(desk: Desk) ->
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_what_could_not_be_read_is_never_decided_for_the_store(desk: Desk, provider: str) -> None:
     payment = desk.paid_by_card("INV-1", provider=provider)
-    oracle.ingest(desk, odd(provider, payment), exit_code=None)
+    oracle.ingest(desk, odd(provider, payment))
     (event,) = desk.json("events list --state unreviewed")
     desk.refused(f"events acknowledge --code '{event['kind']}' --as none", "word-not-to-decide")
     desk.json(f"events acknowledge {event['id']} --memo 'asked the provider'")
-    oracle.ingest(desk, odd(provider, payment, "more"), exit_code=None)
+    oracle.ingest(desk, odd(provider, payment, "more"))
     answer = desk("refund INV-1 --full --reason other --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (3, "unreviewed-event"), answer
 
@@ -91,7 +91,7 @@ def test_what_could_not_be_read_is_never_decided_for_the_store(desk: Desk, provi
 def test_a_listed_code_is_never_decided_for_the_store(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", provider="adyen")
     told = oracle.delivered(item("REFUND_FAILED", originalReference=payment, success="maybe"))
-    oracle.ingest(desk, *told, exit_code=None)
+    oracle.ingest(desk, *told)
     (event,) = desk.json("events list --state unreviewed")
     assert event["kind"] == "REFUND_FAILED"
     desk.refused("events acknowledge --code REFUND_FAILED --as none", "word-not-to-decide")
@@ -99,8 +99,8 @@ def test_a_listed_code_is_never_decided_for_the_store(desk: Desk) -> None:
 
 def test_a_word_that_was_decided_says_nothing_of_a_delivery_that_cannot_be_read(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", provider="adyen")
-    oracle.ingest(desk, *oracle.delivered(item("FOO", originalReference=payment)), exit_code=None)
+    oracle.ingest(desk, *oracle.delivered(item("FOO", originalReference=payment)))
     desk.json("events acknowledge --code FOO --as none")
     told = oracle.delivered(item("FOO", originalReference=payment, pspReference="LATER", success="maybe"))
-    oracle.ingest(desk, *told, exit_code=None)
+    oracle.ingest(desk, *told)
     assert [each["kind"] for each in desk.json("events list --state unreviewed")] == ["FOO"]

@@ -84,11 +84,11 @@ def test_who_names_the_invoice_is_told_its_records(desk: Desk, run: str) -> None
 # --- a record that was matched with a provider's refund ------------------------------------------------------
 
 
-def ingest(desk: Desk, provider: Any, exit_code: int = 0) -> Any:
+def ingest(desk: Desk, provider: Any) -> Any:
     found = desk.sandbox.deliveries(provider, drain=True)
     path = Path(desk.folder / "deliveries.jsonl")
     path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in found))
-    return desk.json(f"events ingest {path}", exit_code=exit_code)
+    return desk.ingest(path)
 
 
 @pytest.fixture(params=["stripe", "adyen"])
