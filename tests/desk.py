@@ -109,6 +109,13 @@ class Desk:
         assert answer.exit_code == exit_code, answer
         return answer.json
 
+    def ingest(self, deliveries: Path) -> Any:
+        """`events ingest`, whose exit code says what its answer says: 8 where an event needs a person."""
+        answer = self(f"events ingest {deliveries} -o json")
+        found = answer.json
+        assert answer.exit_code == (8 if found["contradictions"] else 3 if found["refused"] else 0), answer
+        return found
+
     def refused(self, command: str, code: str, *, exit_code: int = 3) -> dict[str, Any]:
         """The command is refused with this code, as text and as JSON, and says what to do next."""
         answer = self(f"{command} -o json")

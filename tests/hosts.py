@@ -109,7 +109,16 @@ class Report:
 
     @property
     def sum(self) -> int:
-        counts = ("refunded", "accepted", "done_before", "refused_count", "unknown", "waiting", "held_by_others")
+        counts = (
+            "refunded",
+            "accepted",
+            "done_before",
+            "partly_refunded",
+            "refused_count",
+            "unknown",
+            "waiting",
+            "held_by_others",
+        )
         return sum(self.said[name] for name in (*counts, "left_out"))
 
 

@@ -40,7 +40,7 @@ def event(code: str, payment: str | None, about: str, minor: int = PART, *, ago:
 
 
 def ingest(desk: Desk, *items: Json) -> None:
-    oracle.ingest(desk, *delivered(*items), exit_code=None)
+    oracle.ingest(desk, *delivered(*items))
 
 
 def at_adyen(desk: Desk, number: str = "INV-1", amount: str = "100.00 EUR") -> str:
@@ -131,7 +131,7 @@ def test_stripe_events_before_their_invoice_block_nothing_once_it_was_asked(desk
     charge = desk.sandbox.charge("100.00 EUR")
     desk.sandbox.dashboard_refund(charge.reference, PART)
     queued = desk.sandbox.deliveries("stripe", drain=True)
-    oracle.ingest(desk, *(Post("/stripe", each.body.encode(), each.headers) for each in queued), exit_code=None)
+    oracle.ingest(desk, *(Post("/stripe", each.body.encode(), each.headers) for each in queued))
     payment = NewPayment(10000, Provider.STRIPE, method="card", reference=charge.reference, auto_refundable=True)
     desk.bring_in(new_invoice("INV-1", parse_money("100.00 EUR"), payments=(payment,)))
     desk.refused("refund INV-1 --amount 10.00 --reason other --yes", "differs-from-provider")

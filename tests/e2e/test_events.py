@@ -31,9 +31,10 @@ def kept(desk: Desk, lines: Iterable[str], name: str = "deliveries.jsonl") -> Pa
     return path
 
 
-def ingest(desk: Desk, *deliveries: Post | str, exit_code: int = 0) -> dict[str, Any]:
+def ingest(desk: Desk, *deliveries: Post | str, exit_code: int | None = None) -> dict[str, Any]:
     path = kept(desk, (each if isinstance(each, str) else each.kept for each in deliveries))
-    told: dict[str, Any] = desk.json(f"events ingest {path}", exit_code=exit_code)
+    command = f"events ingest {path}"
+    told: dict[str, Any] = desk.ingest(path) if exit_code is None else desk.json(command, exit_code=exit_code)
     return told
 
 

@@ -14,7 +14,7 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.apply_dispute import apply_dispute
 from refundcli.services.ports import NewPayment
 from refundcli.services.provider_news import DisputeNews
-from refundcli.store.checking import unsound
+from refundcli.store.checking import findings
 
 HOUR = 3600
 
@@ -22,7 +22,7 @@ HOUR = 3600
 @pytest.fixture(autouse=True)
 def _books_stay_sound(desk: Desk) -> object:
     yield
-    assert desk.books.inspect(lambda session: list(unsound(session))) == []
+    assert findings(desk.books) == []
 
 
 def only_refund(desk: Desk, number: str = "INV-1") -> dict[str, object]:

@@ -6,6 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,32 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from desk import Desk
+from desk import Desk, new_invoice
 from hosts import Machine, wait_until
+from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
+from refundcli.domain.money import parse_money
+from refundcli.domain.statuses import Provider
 from refundcli.output.bulk_screen import show_refunded
 from refundcli.output.terminal import Screen
 from refundcli.services import bulk_marks, run_refunds
+from refundcli.services.bad_rows import BadRow, Problem
+from refundcli.services.ports import NewPayment
 from refundcli.services.run_report import RowCounts, RunReport
+from refundcli.services.verdicts import PARTLY_REFUNDED
 from refundcli.store.checking import findings
 from runs import forget_the_worker
 
-COUNTS = ("refunded", "accepted", "done_before", "refused_count", "unknown", "waiting", "held_by_others", "left_out")
+COUNTS = (
+    "refunded",
+    "accepted",
+    "done_before",
+    "partly_refunded",
+    "refused_count",
+    "unknown",
+    "waiting",
+    "held_by_others",
+    "left_out",
+)
 ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_RATE": "0"}
 
 
@@ -51,7 +68,7 @@ def test_what_the_provider_only_accepted_is_not_called_refunded(desk: Desk) -> N
 
 def test_the_screen_says_accepted_and_accounts_for_every_row() -> None:
     out = StringIO()
-    counts = RowCounts(10, 1, 2, 1, 0, 1, 2, 3)
+    counts = RowCounts(10, 1, 2, 1, 0, 0, 1, 2, 3)
     show_refunded(RunReport(refunded=1, accepted=2), counts, Counter(), "run_1", Screen(out))
     for words in (
         "Refunded 1 row.   run_1",
@@ -344,6 +361,43 @@ def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatc
         assert not json.loads(answer.err)
 
 
+def test_resume_that_is_interrupted_shows_the_closings_it_settled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from refundcli.services import resume_closings
+
+    numbers = [f"INV-{place}" for place in range(1, 4)]
+    for number in numbers:
+        desk.sandbox.invoice("100.00 EUR", number=number, status="open")
+    desk.json("invoice pull stripe")
+    for number in numbers:
+        desk.sandbox.faults("drop_after", call="invoice")
+        assert desk(f"void {number} --yes").exit_code == 8
+    original, calls = resume_closings.resume_closing, list[None]()
+
+    def then(*given: Any, **more: Any) -> Any:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(None)
+        return original(*given, **more)
+
+    monkeypatch.setattr(resume_closings, "resume_closing", then)
+    answer = desk("resume -o json")
+    assert answer.exit_code == 130
+    assert [each["step"] for each in answer.json] == ["settled", "settled", "could not be asked about"]
+
+
+@pytest.mark.parametrize(("minutes_ago", "exit_code", "next_step"), [(1, 0, "wait"), (3, 9, "resume")])
+def test_resume_and_status_agree_whether_a_run_of_records_is_at_work(
+    desk: Desk, minutes_ago: int, exit_code: int, next_step: str
+) -> None:
+    begun = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+    run = BulkRun("run_1", RunKind.MARK_REFUNDED, RunState.RUNNING, "x.csv", "f", 1, "Ada", begun)
+    desk.books.write(lambda tx: tx.begin_run(run))
+    (told,) = desk.json("resume", exit_code=exit_code)
+    assert told["held"] is (next_step == "wait")
+    status = desk("status -o json")
+    assert (status.json["runs"][0]["next"], status.exit_code) == (next_step, 8 if exit_code else 0)
+
+
 def test_resume_whose_store_is_lost_shows_what_it_settled(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]]
 ) -> None:
@@ -360,3 +414,41 @@ def test_resume_whose_store_is_lost_shows_what_it_settled(
     assert [each["status"] for each in answer.json] == ["succeeded", "submitted", "submitted"]
     assert answer.json[0]["step"] == "settled"
     assert "othing was changed" not in answer.out + answer.err
+
+
+def test_a_row_that_was_refunded_in_part_is_not_called_refused(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    references = [desk.sandbox.charge("50.00 EUR").reference for _ in range(2)]
+    payments = tuple(
+        NewPayment(5_000, Provider.STRIPE, method="card", reference=reference, auto_refundable=True)
+        for reference in references
+    )
+    desk.bring_in(new_invoice("C-1", parse_money("100.00 EUR"), payments=payments))
+    desk.sandbox.faults("400")
+    file = refunds(desk, "C-1,,other")
+    answer = desk.json(f"refund --from {file} --yes", exit_code=9)
+    assert (answer["partly_refunded"], answer["refused_count"], answer["refunded"]) == (1, 0, 0)
+    assert adds_up(answer)
+    assert [each["amount"]["amount"] for each in answer["totals"]] == ["50.00"]
+    assert (answer["refused"], answer["refused_by_code"], answer["rejected_file"]) == ([], {}, None)
+    (row,) = answer["partly_refunded_rows"]
+    assert "50.00 EUR of C-1 was refunded" in row["message"]
+    declined = next(reference for reference in references if not desk.refunded_at_provider(reference))
+    rest = f"refund C-1 --amount 50.00 --reason other --payment {declined}"
+    assert row["hint"] == f"Refund the rest: refundcli {rest}"
+    # The same file again sends nothing; the rest is refunded by itself.
+    again = desk.json(f"refund --from {file} --yes", exit_code=9)
+    assert again["refused_by_code"] == {"partly-refunded": 1}
+    desk.json(f"{rest} --yes")
+    assert desk.invoice("C-1").refundable.minor == 0
+
+
+def test_the_screen_tells_of_a_row_that_was_refunded_in_part() -> None:
+    out = StringIO()
+    problem = Problem(2, "invoice", "C-1", PARTLY_REFUNDED, "50.00 EUR of C-1 was refunded, 50.00 EUR was not.", "Next")
+    codes, first = Counter({PARTLY_REFUNDED: 1, "over-refund": 1}), [BadRow(2, (problem,), (), "")]
+    counts = RowCounts(2, 0, 0, 0, 1, 1, 0, 0, 0)
+    show_refunded(RunReport(partly=1), counts, codes, "run_1", Screen(out), first=first)
+    assert "1 row refunded in part, and in need of attention" in out.getvalue()
+    assert "50.00 EUR was not. Next" in out.getvalue()
+    assert "1 row refused: 1 over-refund" in out.getvalue()

@@ -157,7 +157,7 @@ def test_events_of_one_payment_known_as_two_are_applied_and_refund_neither(desk:
     desk.sandbox.dispute(_BOTH, "warning_needs_response", amount=1000)
     file = desk.folder / "deliveries.jsonl"
     file.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in desk.sandbox.deliveries("stripe")))
-    desk.json(f"events ingest {file}")
+    desk.ingest(file)
     desk("events apply")
     for number in ("INV-A", "INV-B"):
         assert desk(f"refund {number} --full --reason other --yes").exit_code == 3

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,10 +12,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 
-from desk import Desk
+import oracle
+from adyen_rows import HEADER, row
+from desk import MERCHANT, Desk
+from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.refund import Refund
 from refundcli.output.status_screen import show_status
 from refundcli.output.terminal import Screen
+from refundcli.services.ports import Writing
 from refundcli.services.status import look
 from webhooks import ADYEN_KEY, Json, adyen, item, settle_secrets, signed
 
@@ -273,6 +278,27 @@ def test_updates_about_payments_that_are_not_in_the_books_ask_for_nothing(desk: 
     assert "1 update about payments that are not in the books" in shown(desk)
 
 
+def _begin(run: BulkRun, tx: Writing) -> None:
+    tx.begin_run(run)
+
+
+def test_counts_beside_lists_count_what_is_not_listed_too(desk: Desk) -> None:
+    at = datetime.now(UTC)
+    kind, state = RunKind.MARK_REFUNDED, RunState.STOPPED
+    runs = [BulkRun(f"run_{n}", kind, state, "x.csv", f"f{n}", 1, "Ada", at) for n in range(60)]
+    for run in runs:
+        desk.books.write(partial(_begin, run))
+    settle_secrets(desk)
+    told = (item("CAPTURE", originalReference="UNKNOWNYET", pspReference=f"CAP{n}") for n in range(60))
+    oracle.ingest(desk, *oracle.delivered(*told))
+    desk.paid_by_card("INV-1", provider="adyen", reference="UNKNOWNYET")
+    told = desk.json("status", exit_code=8)
+    assert told["counts"]["runs"] == {"all": 60, "need_attention": 60}
+    assert (len(told["runs"]), told["not_applied"]["blocking"], told["attention"]) == (50, 60, 120)
+    assert "Unfinished runs (60)" in shown(desk)
+    assert "60 updates about payments that are in the books by now" in shown(desk)
+
+
 def test_how_fresh_the_data_is_and_what_was_rejected_is_said(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", provider="adyen")
     desk.paid_by_card("INV-2")
@@ -289,6 +315,40 @@ def test_how_fresh_the_data_is_and_what_was_rejected_is_said(desk: Desk) -> None
     assert "Rejected deliveries: 1 (1 wrong signature)" in screen
     assert ": 1 difference left" in screen
     assert "no delivery received yet" in screen
+
+
+def test_a_small_report_does_not_replace_the_agreement_of_a_fuller_one(desk: Desk) -> None:
+    payments = [desk.paid_by_card(f"INV-{n}", provider="adyen") for n in range(3)]
+
+    def compare(name: str, *rows: str) -> int:
+        file = desk.folder / name
+        file.write_text("\n".join([HEADER, *rows]) + "\n")
+        return desk(f"reconcile --report {file}").exit_code
+
+    assert compare("full.csv", *(row("Settled", payment, minor=10_000) for payment in payments[:2])) == 0
+    assert compare("tiny.csv", row("Settled", payments[0], minor=9_000)) == 3
+    told = desk.json("status")["providers"]["adyen"]
+    of_full = {"result": "agrees", "account": MERCHANT, "compared": 2, "in_books": 3, "complete": False}
+    assert {name: told[name] for name in of_full} == of_full
+    assert told["report"].endswith("full.csv")
+    assert (told["narrower"]["result"], told["narrower"]["compared"]) == ("differs", 1)
+    assert "full.csv, 2 of 3 payments in the books): agreed; later compared" in shown(desk)
+    assert "tiny.csv, 1 of 3 payments in the books): 1 difference left" in shown(desk)
+
+    assert compare("whole.csv", *(row("Settled", payment, minor=10_000) for payment in payments)) == 0
+    told = desk.json("status")["providers"]["adyen"]
+    assert (told["compared"], told["complete"], told["narrower"]) == (3, True, None)
+
+
+def test_a_comparison_of_some_days_does_not_replace_that_of_all(desk: Desk) -> None:
+    desk.paid_by_card("INV-1")
+    desk("reconcile")
+    assert desk("reconcile --since 2099-01-01").exit_code == 0
+    told = desk.json("status")["providers"]["stripe"]
+    assert (told["result"], told["since"], told["complete"]) == ("agrees", None, True)
+    narrower = told["narrower"]
+    assert (narrower["result"], narrower["since"], narrower["complete"]) == ("nothing-to-compare", "2099-01-01", False)
+    assert "made since 2099-01-01, 0 of 1 payment in the books): nothing to compare" in shown(desk)
 
 
 def test_status_loads_no_sdk(desk: Desk) -> None:

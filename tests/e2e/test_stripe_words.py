@@ -89,7 +89,7 @@ def by_webhook(desk: Desk) -> None:
     path = desk.folder / "stripe.jsonl"
     found = desk.sandbox.deliveries("stripe", drain=True)
     path.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in found))
-    desk.json(f"events ingest {path}")
+    desk.ingest(path)
 
 
 def expected(outcome: Outcome) -> Seen:

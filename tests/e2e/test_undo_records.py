@@ -84,11 +84,11 @@ def test_who_names_the_invoice_is_told_its_records(desk: Desk, run: str) -> None
 # --- a record that was matched with a provider's refund ------------------------------------------------------
 
 
-def ingest(desk: Desk, provider: Any, exit_code: int = 0) -> Any:
+def ingest(desk: Desk, provider: Any) -> Any:
     found = desk.sandbox.deliveries(provider, drain=True)
     path = Path(desk.folder / "deliveries.jsonl")
     path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in found))
-    return desk.json(f"events ingest {path}", exit_code=exit_code)
+    return desk.ingest(path)
 
 
 @pytest.fixture(params=["stripe", "adyen"])
@@ -165,3 +165,12 @@ def test_a_failure_noted_by_an_earlier_release_no_longer_counts_once_it_was_made
         if days < 0:
             desk.json(undo)
     desk.refused(undo, "made-at-provider")
+
+
+def test_an_undo_of_a_run_that_keeps_a_record_ends_with_9(desk: Desk, matched: tuple[str, str], run: str) -> None:
+    with desk.books.engine.connect() as line:
+        line.execution_options(writes=True).exec_driver_sql(f"UPDATE refund SET run_id = '{run}'")
+        line.commit()
+    for options in ("--dry-run", "--yes"):
+        told = desk.json(f"mark-refunded --undo {run} --memo why {options}", exit_code=9)
+        assert (told["records"], told["kept"]) == (2, 1)

@@ -97,7 +97,7 @@ class EventType:
             found = desk.sandbox.deliveries("stripe", drain=True)
             path.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in found))
         # The same delivery, as often as Stripe repeats it.
-        desk.json(f"events ingest {path}")
+        desk.ingest(path)
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def test_an_unlisted_status_blocks_by_whichever_way_it_is_learnt(desk: Desk, wor
         path = desk.folder / "stripe.jsonl"
         found = desk.sandbox.deliveries("stripe", drain=True)
         path.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in found))
-        desk.json(f"events ingest {path}")
+        desk.ingest(path)
     elif way == "pull":
         desk("invoice pull stripe")
     first = refused_as(desk)

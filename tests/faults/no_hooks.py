@@ -20,7 +20,7 @@ from desk import MERCHANT, Desk
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.store.checking import unsound
+from refundcli.store.checking import findings
 from refundcli.store.engine import store_engine
 from refundcli.store.migrate import ensure_schema
 
@@ -88,7 +88,7 @@ def _check(desk: Desk, where: str) -> None:
         raise Violation(f"{where}: the same command again ended {again.exit_code}: {again.err}")
     made = sorted(desk.refunded_at_provider(reference))
     invoice = desk.invoice("INV-1")
-    found = desk.books.inspect(lambda session: list(unsound(session)))
+    found = findings(desk.books)
     if made != [100, 6000] or invoice.refunded.minor != 6100 or invoice.in_flight or found:
         raise Violation(f"{where}: provider {made}, books {invoice.refunded} and {invoice.in_flight}, {found}")
     desk.books.engine.dispose()

@@ -217,7 +217,7 @@ def _events_lost(world: World, books: Books) -> Iterator[str]:
     if taken and not books.events:
         yield "I6, lost: events were taken in, and none is there"
     for event in books.events:
-        if taken and not was_looked_at(event):
+        if (taken or event["state"] == "unreviewed") and not was_looked_at(event):
             yield f"I7: the event {event['event_key']} is {event['state']}: {event['note']}"
     for key, times in Counter(event["event_key"] for event in books.events).items():
         if times > 1:

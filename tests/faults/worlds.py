@@ -27,7 +27,7 @@ from refundcli.providers.stripe import fingerprint
 from refundcli.sandbox.exponents import to_minor
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports import NewInvoice, NewPayment, Writing
-from refundcli.store.checking import unsound
+from refundcli.store.checking import findings
 from refundcli.store.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks
 
@@ -252,7 +252,7 @@ class World:
 
     def unsound(self) -> list[str]:
         engine = store_engine(f"sqlite:///{self.store}")
-        return SqlBooks(engine, SystemClock(UTC), "Ada").inspect(lambda session: list(unsound(session)))
+        return findings(SqlBooks(engine, SystemClock(UTC), "Ada"))
 
     def at_provider(self) -> AtProvider:
         state = self.sandbox.state()

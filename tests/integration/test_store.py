@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, event, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
@@ -20,7 +20,7 @@ from refundcli.bootstrap import AccountsInBooks, WrongMode, agree_on_mode
 from refundcli.domain.statuses import Dispute, Provider
 from refundcli.services.clock import SystemClock
 from refundcli.store import migrate
-from refundcli.store.checking import findings, unsound
+from refundcli.store.checking import findings
 from refundcli.store.engine import store_engine
 from refundcli.store.errors import NoStore, NotAStore, StoreNewer, StoreOlder
 from refundcli.store.unit_of_work import SqlBooks
@@ -183,11 +183,11 @@ def test_two_payments_never_share_a_providers_id(desk: Desk) -> None:
 def test_sound_books_are_told_from_tampered_ones(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 10 --reason other --yes")
-    assert desk.books.inspect(lambda session: list(unsound(session))) == []
+    assert findings(desk.books) == []
     run_sql(desk.url, "UPDATE payment SET refunded = refunded + 1")
     run_sql(desk.url, "UPDATE audit_entry SET operator = 'Mallory' WHERE seq = 2")
     run_sql(desk.url, "DELETE FROM credit_note")
-    found = "\n".join(desk.books.inspect(lambda session: list(unsound(session))))
+    found = "\n".join(findings(desk.books))
     assert "counts another amount refunded" in found
     assert "audit entry 2" in found
     assert "no credit note" in found
@@ -229,6 +229,20 @@ def test_a_captured_amount_above_the_share_is_sound(desk: Desk) -> None:
     desk.paid_by_card()
     run_sql(desk.url, "UPDATE payment SET captured = 15000")
     assert findings(desk.books) == []
+
+
+@pytest.mark.parametrize(("query", "seconds"), [("", 10), ("?connect_timeout=3", "3")])
+def test_a_postgresql_host_that_does_not_answer_is_given_up(query: str, seconds: int | str) -> None:
+    engine, given = store_engine(f"postgresql://ada@localhost/x{query}"), dict[str, object]()
+
+    def connect(_dialect: object, _record: object, _arguments: object, options: dict[str, object]) -> None:
+        given.update(options)
+        raise ConnectionError
+
+    event.listen(engine, "do_connect", connect)
+    with pytest.raises(ConnectionError):
+        engine.connect()
+    assert given["connect_timeout"] == seconds
 
 
 def test_an_engine_never_shows_a_password() -> None:

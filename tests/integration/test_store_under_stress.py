@@ -27,7 +27,7 @@ from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports import Writing
 from refundcli.store import engine as engines
-from refundcli.store.checking import unsound
+from refundcli.store.checking import findings
 from refundcli.store.engine import store_engine
 from refundcli.store.errors import (
     CommitUnknown,
@@ -69,7 +69,7 @@ def test_a_full_disk_is_told_and_nothing_is_kept(new_sqlite: NewStore) -> None:
     with pytest.raises(StoreFull) as raised:
         _fill(books)
     assert "space" in raised.value.hint
-    assert books_at(url).inspect(lambda session: list(unsound(session))) == []
+    assert findings(books_at(url)) == []
 
 
 def test_a_read_only_store_is_told(new_sqlite: NewStore) -> None:

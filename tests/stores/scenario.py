@@ -135,7 +135,7 @@ class Story:
 
         path = self.desk.folder / "deliveries.jsonl"
         path.write_text("".join(f"{adyen(signed(each)).kept}\n" for each in items))
-        return self.do(f"events ingest {path}", exit_code)
+        return self.do(f"events ingest {path}", exit_code, 8)
 
 
 def strike(step: str, place: str) -> Callable[[], None]:

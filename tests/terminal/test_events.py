@@ -30,9 +30,10 @@ def test_events_are_taken_in_listed_and_shown(desk: Desk) -> None:
     forged = signed(item(pspReference="SECOND"), "ab" * 16)
     path.write_text("\n".join([adyen(hostile).kept, adyen(forged).kept, adyen(signed(item("NEWS"))).kept]))
 
-    words = shown(desk, f"events ingest {path}", exit_code=3)
+    words = shown(desk, f"events ingest {path}", exit_code=8)
     assert "2 new events" in words
     assert "1 applied, 1 unreviewed" in words
+    assert "1 event needs a person: refundcli events list --state unreviewed" in words
     assert "line 2: the signature of an item does not fit it [forged]" in words
 
     words = shown(desk, "events list")

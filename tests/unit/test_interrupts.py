@@ -70,8 +70,10 @@ def test_resume_stops_before_the_next_closing(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(resume_closings, "resume_closing", fail_after_ctrl_c)
     tools: Any = {"books": None, "providers": None, "clock": None, "policy": None}
     closings: Any = ["cl_1", "cl_2"]
+    done: list[Any] = []
     with pytest.raises(Interrupted):
-        resume_closings.resume_closings(closings, **tools)
+        resume_closings.resume_closings(closings, done=done, **tools)
+    assert [each.closing for each in done] == ["cl_1"]
 
 
 def test_an_answer_waits_for_the_store_without_hurry_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from refundcli.documents.kept_deliveries import DeliveryFile
 from refundcli.documents.source import open_source
 from refundcli.domain.statuses import Provider
 from refundcli.output.events_screen import applied_shape, ingested_shape, show_applied, show_ingested, show_rejected
-from refundcli.services.events import Applied, Apply, ProviderPause, Readers, apply_stored
+from refundcli.output.terminal import DOUBT
+from refundcli.services.events import Applied, Apply, ProviderPause, Readers, apply_set_aside, apply_stored
 from refundcli.services.ingest_deliveries import ingest
 
 
@@ -22,19 +23,21 @@ def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -
 
 
 def apply_and_show(app: App) -> None:
-    """Ends with 1 where one could not be applied: that is a bug, and the others were."""
+    """Ends with 8 where one needs a person; with 1 where one could not be applied: that is a bug, the others were."""
     services = app.services
     services.books.write(lambda tx: None)
-    done = apply_with(app, services.event_readers())(books=services.books)
+    readers, number_format = services.event_readers(), services.policy.number_format
+    done = apply_with(app, readers)(books=services.books)
+    apply_set_aside(done, books=services.books, readers=readers, clock=services.clock, number_format=number_format)
     if app.for_people:
         show_applied(done, app.out)
     else:
         app.show_object(applied_shape(done))
-    _end(done, ExitCode.DONE)
+    _end(app, done)
 
 
 def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
-    """Raises FileProblem; ends with 3 where a delivery was rejected."""
+    """Raises FileProblem; ends with 8 where an event needs a person, else with 3 where a delivery was rejected."""
     services = app.services
     # The store is made, or found to be unusable, before anything is read.
     services.books.write(lambda tx: None)
@@ -50,11 +53,17 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
         app.show_object(ingested_shape(done))
     if not app.wants_json:
         show_rejected(done, app.err)
-    _end(done.applied, ExitCode.REFUSED if done.rejected else ExitCode.DONE)
+    _end(app, done.applied, ExitCode.REFUSED if done.rejected else ExitCode.DONE)
 
 
-def _end(done: Applied, code: ExitCode) -> None:
+def _end(app: App, done: Applied, code: ExitCode = ExitCode.DONE) -> None:
+    """`code`: how it ends where nothing needs a person."""
     if done.failed:
         raise typer.Exit(ExitCode.BUG)
+    if done.contradictions:
+        count = len(done.contradictions)
+        what = "1 event needs a person" if count == 1 else f"{count:,} events need a person"
+        app.note(("! ", DOUBT), f"{what}: refundcli events list --state unreviewed")
+        code = ExitCode.OUTCOME_UNKNOWN
     if code:
         raise typer.Exit(code)

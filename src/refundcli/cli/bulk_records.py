@@ -158,7 +158,10 @@ def _of_run(app: App, options: BulkOptions) -> BulkOptions:
 
 
 def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry_run: bool) -> None:
-    """Undo a run of records made in error, or one record; with `dry_run`, show what would be undone."""
+    """Undo a run of records made in error, or one record; with `dry_run`, show what would be undone.
+
+    Exit 9 where some stay: they are refunds that the provider has made.
+    """
     how = "Add --yes, or --confirm with the number of records."
     require_a_way_to_ask(app, answered=yes or bool(confirm) or dry_run, how=how)
     books = app.services.books
@@ -178,9 +181,11 @@ def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry
 
 
 def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:
-    if not app.for_people:
+    if app.for_people:
+        if dry_run:
+            app.out.say("Dry run: every rule was asked, nothing was written.")
+        show_undo(what, undone, app.out, done=not dry_run)
+    else:
         app.show_object(undo_shape(what, undone, dry_run=dry_run))
-        return
-    if dry_run:
-        app.out.say("Dry run: every rule was asked, nothing was written.")
-    show_undo(what, undone, app.out, done=not dry_run)
+    if undone.kept:
+        raise typer.Exit(ExitCode.PARTLY)

@@ -32,6 +32,7 @@ from refundcli.services.ports import Reading
 from refundcli.services.run_refunds import run_refunds
 from refundcli.services.run_report import RowCounts, RunLimits, RunReport, Stopped, row_counts
 from refundcli.services.unfinished_runs import RunHolder, UnfinishedRun, unfinished_run
+from refundcli.services.verdicts import PARTLY_REFUNDED
 
 _KIND = RunKind.REFUND
 _PAGE = 1000
@@ -98,7 +99,9 @@ def _show_dry_run(app: App, standing: UnfinishedRun) -> None:
 @dataclass(frozen=True, slots=True)
 class _HandedBack:
     """The rows that the run refused, by whichever worker: how many by code, the first of those that are new in the
-    file, and where it is. `problem`: why they could not be handed back.
+    file, and where it is. Those that were partly refunded are all among `first`, and not in the file.
+
+    `problem`: why they could not be handed back.
     """
 
     codes: Counter[str] = field(default_factory=Counter)
@@ -115,6 +118,10 @@ def _hand_back(app: App, run: BulkRun, rejected: RejectedFile, *, told: Containe
             done.codes[item.code] += 1
             if item.line not in told:
                 row = _rejection(item)
+                if item.code == PARTLY_REFUNDED:
+                    # Fed back it would be refused: each is shown with what to do about it.
+                    done.first.append(row)
+                    continue
                 rejected.add(row)
                 done.first.extend([row] if len(done.first) < _SHOWN else [])
         return replace(done, path=rejected.publish())
@@ -147,10 +154,14 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
             clock=services.clock,
             policy=services.policy,
             limits=limits,
-            tell=lambda item, refunds: advance(1, refused=int(item.state is ItemState.REFUSED)),
+            tell=lambda item, refunds: advance(1, refused=int(_is_refused(item))),
             stop=stop,
             tell_waiting=partial(_tell_waiting, app),
         )
+
+
+def _is_refused(item: RunItem) -> bool:
+    return item.state is ItemState.REFUSED and item.code != PARTLY_REFUNDED
 
 
 def _tell_waiting(app: App, holders: Sequence[RunHolder]) -> None:
@@ -177,13 +188,13 @@ def _show(
     counts = row_counts(run.rows, report, checked)
     codes = (checked.codes_outside if checked else Counter[str]()) + (back.codes if report.standing else report.codes)
     path = str(back.path) if back.path else None
+    first = [*(checked.refused if checked else ()), *back.first]
     if app.for_people:
-        show_refunded(report, counts, codes, run.id, app.out)
+        show_refunded(report, counts, codes, run.id, app.out, first=first)
     else:
-        first = [*(checked.refused if checked else ()), *back.first]
         app.show_object(run_shape(name, run, report, counts, codes=codes, first=first, path=path))
     _tell_next(app, run, report)
-    tell_rejected(app, _KIND, codes.total(), counts.rows, path)
+    tell_rejected(app, _KIND, codes.total() - codes[PARTLY_REFUNDED], counts.rows, path)
     _end(app, report, counts, back.problem)
 
 
@@ -230,4 +241,6 @@ def _exit_code(report: RunReport, counts: RowCounts) -> int:
         return ExitCode.INTERRUPTED
     if report.trouble:
         return OF_FAMILY[report.trouble.family]
-    return ExitCode.PARTLY if counts.refused or report.state is not RunState.FINISHED else ExitCode.DONE
+    return (
+        ExitCode.PARTLY if counts.refused or counts.partly or report.state is not RunState.FINISHED else ExitCode.DONE
+    )

@@ -61,7 +61,8 @@ def ingest(
 ) -> None:
     """Import saved deliveries. Each is verified as if it arrived now, except that its signature may be old.
 
-    Exit code 3 when some were rejected. Each of these is listed by its line and is not stored.
+    Exit code 3 when some were rejected. Each of these is listed by its line and is not stored. Exit code 8 (before 3)
+    when an event needs a person.
     """
     from refundcli.cli.applying import ingest_and_show
 
@@ -70,7 +71,10 @@ def ingest(
 
 @app.command(epilog="Example:  refundcli events apply")
 def apply(ctx: typer.Context, output: Output = None) -> None:
-    """Apply stored events that are waiting, and those whose payment was not in the books when they arrived."""
+    """Apply stored events that are waiting, and those whose payment was not in the books when they arrived.
+
+    Exit code 8 when one needs a person.
+    """
     from refundcli.cli.applying import apply_and_show
 
     apply_and_show(ctx.obj)

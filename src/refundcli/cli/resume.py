@@ -81,29 +81,26 @@ def _settled(
     from refundcli.services.interrupts import Interrupted
     from refundcli.services.resume import as_interrupted
     from refundcli.services.resume import resume as settle
-    from refundcli.services.resume_closings import resume_closings
+    from refundcli.services.resume_closings import closings_as_interrupted, resume_closings
 
     connected = connect(me, [*refunds, *closings])
     left = refunds_to_leave(me, refunds, connected, yes=yes, confirm=confirm)
     open_ = closings_to_leave(me, closings, yes=yes)
     books, providers, clock, policy = me.services.books, me.services.providers, me.services.clock, me.services.policy
     confirmed = [each for each in refunds if each.id not in left]
+    agreed = [each for each in closings if each.id not in open_]
     done: list[Resumed] = []
     closed: list[ResumedClosing] = []
     lost: RefundcliError | None = None
     try:
         settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, done=done)
-        closed = resume_closings(
-            [each for each in closings if each.id not in open_],
-            books=books,
-            providers=providers,
-            clock=clock,
-            policy=policy,
-        )
+        resume_closings(agreed, books=books, providers=providers, clock=clock, policy=policy, done=closed)
     except RefundcliError as trouble:
         lost = trouble
     except (KeyboardInterrupt, Interrupted):
-        _show(me, [*done, *left.values(), *as_interrupted(confirmed[len(done) :], books=books)], [], [])
+        done += [*left.values(), *as_interrupted(confirmed[len(done) :], books=books)]
+        closed += [*open_.values(), *closings_as_interrupted(agreed[len(closed) :], books=books)]
+        _show(me, done, closed, [])
         raise
     settled = left | {each.refund.id: each for each in done}
     ends = open_ | {each.closing.id: each for each in closed}

@@ -16,6 +16,7 @@ from refundcli.services.bulk_runs import resume_command
 from refundcli.services.run_report import RowCounts, RunReport
 from refundcli.services.undo_records import Undone
 from refundcli.services.unfinished_runs import RunHolder, UnfinishedRun
+from refundcli.services.verdicts import PARTLY_REFUNDED
 
 _LINES_SHOWN = 10
 _WHAT = {RunKind.REFUND: "refund through the provider", RunKind.MARK_REFUNDED: "mark as refunded (no money moves)"}
@@ -63,8 +64,16 @@ def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
     screen.say(("✓ ", GOOD), f"Recorded {_rows(report.wanted)}", f": {sums}" if sums else "", done, f".{by}")
 
 
-def show_refunded(report: RunReport, counts: RowCounts, codes: Counter[str], run: str, screen: Screen) -> None:
-    """What became of each row of the file: the numbers add up to its rows."""
+def show_refunded(
+    report: RunReport,
+    counts: RowCounts,
+    codes: Counter[str],
+    run: str,
+    screen: Screen,
+    *,
+    first: Sequence[BadRow] = (),
+) -> None:
+    """What became of each row of the file: the numbers add up to its rows. `first`: refused or partly refunded ones."""
     screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.   {run}")
     if counts.accepted:
         screen.say(
@@ -75,9 +84,14 @@ def show_refunded(report: RunReport, counts: RowCounts, codes: Counter[str], run
         screen.say(f"{_rows(counts.done_before)} done before.", indent=3)
     if counts.left_out:
         screen.say(f"{_rows(counts.left_out)} of the file not in the run: refused or done before it began.", indent=3)
-    if codes:
-        told = " · ".join(f"{count} {code}" for code, count in codes.most_common())
-        screen.say(("✗ ", BAD), f"{_rows(codes.total())} refused: {told}")
+    partly = report.partly if counts.partly is None else counts.partly
+    if partly:
+        screen.say(("! ", DOUBT), f"{_rows(partly)} refunded in part, and in need of attention:")
+        show_problems([each for row in first for each in row.problems if each.code == PARTLY_REFUNDED], screen)
+    refused = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
+    if refused:
+        told = " · ".join(f"{count} {code}" for code, count in refused.most_common())
+        screen.say(("✗ ", BAD), f"{_rows(refused.total())} refused: {told}")
     unknown = report.unknown if counts.unknown is None else counts.unknown
     if unknown:
         screen.say(("! ", DOUBT), f"{_rows(unknown)} sent, and the outcome is not known: their amounts")
@@ -125,8 +139,11 @@ def run_shape(
 ) -> dict[str, Any]:
     """The answer of a run through providers. A count that is null is not known: the store could not be read any more.
 
-    `codes` and `first` tell of the refused rows of the file, and `path` where they are.
+    `codes` and `first` tell of the refused and partly refunded rows of the file, and `path` where they are.
     """
+    partly = [row for row in first if row.problems[0].code == PARTLY_REFUNDED]
+    refused = [row for row in first if row.problems[0].code != PARTLY_REFUNDED]
+    codes = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
     shape = {
         "dry_run": False,
         "file": name,
@@ -136,6 +153,8 @@ def run_shape(
         "refunded": counts.refunded,
         "accepted": counts.accepted,
         "done_before": counts.done_before,
+        "partly_refunded": counts.partly,
+        "partly_refunded_rows": [problem_shape(each) for row in partly for each in row.problems],
         "unknown": counts.unknown,
         "waiting": counts.waiting,
         "held_by_others": counts.held_by_others,
@@ -147,7 +166,7 @@ def run_shape(
         "accepted_totals": [{"amount": money(total)} for _, total in sorted(report.accepted_totals.items())],
         "not_written": [lost.context for lost in report.not_written],
     }
-    return shape | _refusals(codes, first, path) | {"refused_count": counts.refused}
+    return shape | _refusals(codes, refused, path) | {"refused_count": counts.refused}
 
 
 def _holder_shape(holder: RunHolder) -> dict[str, Any]:
@@ -168,12 +187,17 @@ def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
 
 def _progress_of(run: UnfinishedRun) -> str:
     """Its rows by state; of a run of records, whose rows are in its file, how many those are."""
-    told = [f"{count:,} {state}" for state, count in sorted(run.counts.items()) if count]
+    counts = {**run.counts, ItemState.REFUSED: run.refused}
+    told = [f"{count:,} {state}" for state, count in sorted(counts.items()) if count]
+    if run.partly:
+        told.append(f"{run.partly:,} partly refunded")
     return f"{', '.join(told)} of {_rows(run.rows)}" if told else _rows(run.rows)
 
 
 def unfinished_run_shape(of: UnfinishedRun) -> dict[str, Any]:
     counts = {state.value: of.counts.get(state, 0) for state in ItemState} if of.counts else {}
+    if of.counts:
+        counts |= {ItemState.REFUSED.value: of.refused, "partly_refunded": of.partly}
     return {
         "id": of.run.id,
         "kind": of.run.kind,

@@ -13,10 +13,10 @@ from refundcli.output import shapes
 from refundcli.output.closing_screen import verdict
 from refundcli.output.events_screen import event_shape
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
-from refundcli.services.last_comparison import Agreement, LastComparison
+from refundcli.services.last_comparison import Agreement, ComparisonScope, LastComparison
 from refundcli.services.ports import FailedCapture
 from refundcli.services.provider_limits import CAN_LOOK_UP
-from refundcli.services.provider_news import EventState, StoredEvent
+from refundcli.services.provider_news import StoredEvent
 from refundcli.services.status import (
     Deliveries,
     Freshness,
@@ -67,7 +67,7 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
     _section("Invoices being closed", status.closings, screen, lambda each: _closing(each, zone))
     _section("Failed or reversed after they were accepted", status.came_back, screen, lambda each: _refund(each, zone))
     _section("External refunds", status.elsewhere, screen, lambda each: _refund(each, zone))
-    _unapplied(status.unapplied, status.events, screen, zone)
+    _unapplied(status.unapplied, screen, zone)
     _section("Accepted, not final", status.pending, screen, lambda each: _refund(each, zone))
     _section("Captures that failed", status.failed_captures, screen, lambda each: _capture(each, zone))
     _section("In dispute", status.disputed, screen, _invoice)
@@ -139,8 +139,8 @@ def _run(each: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
         (f"{run.state} since {_age(each.age)}", DOUBT if each.next is not Next.WAIT else ""),
     )
     held = [_held(holder, zone) for holder in each.run.holders]
-    if each.last_record_at:
-        held = [f"last record {local_time(each.last_record_at, zone)}"]
+    if each.run.last_record_at:
+        held = [f"last record {local_time(each.run.last_record_at, zone)}"]
     return cells, "   ".join([*held, _next(each)])
 
 
@@ -155,9 +155,9 @@ def _progress(each: OpenRun) -> str:
         ItemState.TAKEN: "with workers",
         ItemState.WAITING: "waiting",
     }
-    return ", ".join(
-        f"{each.run.counts[state]:,} {word}" for state, word in words.items() if each.run.counts.get(state)
-    )
+    counts = {**each.run.counts, ItemState.REFUSED: each.run.refused}
+    told = [f"{counts[state]:,} {word}" for state, word in words.items() if counts.get(state)]
+    return ", ".join([*told, f"{each.run.partly:,} partly refunded"] if each.run.partly else told)
 
 
 def _held(holder: RunHolder, zone: ZoneInfo) -> str:
@@ -203,7 +203,7 @@ def _state(each: OpenRefund, zone: ZoneInfo) -> str:
     return _UNFINISHED.get(refund.state, refund.state.value)
 
 
-def _unapplied(unapplied: Unapplied, events: Mapping[str, int], screen: Screen, zone: ZoneInfo) -> None:
+def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
     """Stored updates that are not applied. They ask for an action only where they are counted as needing attention."""
     lines = []
     if unapplied.waiting and unapplied.oldest:
@@ -214,9 +214,8 @@ def _unapplied(unapplied: Unapplied, events: Mapping[str, int], screen: Screen, 
         )
     if unapplied.blocking:
         lines.append((f"{_count(unapplied.blocking, 'update')} about payments that are in the books by now", True))
-    unmatched = events.get(EventState.UNMATCHED, 0) - unapplied.blocking
-    if unmatched > 0:
-        lines.append((f"{_count(unmatched, 'update')} about payments that are not in the books", False))
+    if unapplied.unmatched:
+        lines.append((f"{_count(unapplied.unmatched, 'update')} about payments that are not in the books", False))
     if lines:
         screen.blank()
         screen.say(("Provider updates that are not applied", STRONG))
@@ -238,7 +237,6 @@ def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
 
 
 def _compared(last: LastComparison, zone: ZoneInfo) -> str:
-    scope = f" (payments since {last.since})" if last.since else ""
     results = {
         None: "",
         Agreement.AGREES: ": agreed",
@@ -246,7 +244,16 @@ def _compared(last: LastComparison, zone: ZoneInfo) -> str:
         Agreement.DIFFERS: f": {_count(last.left or 0, 'difference')} left",
         Agreement.INCOMPLETE: f": {last.not_compared} not compared, {_count(last.left or 0, 'difference')} left",
     }
-    return f"compared {local_time(last.at, zone)}{scope}{results[last.result]}"
+    scope = f" ({_scope(last.scope)})" if last.scope else ""
+    later = f"; later {_compared(last.narrower, zone)}" if last.narrower else ""
+    return f"compared {local_time(last.at, zone)}{scope}{results[last.result]}{later}"
+
+
+def _scope(scope: ComparisonScope) -> str:
+    """`account Shop, report june.csv, 3 of 120 payments in the books`."""
+    count = f"{min(scope.compared, scope.in_books):,} of {_count(scope.in_books, 'payment')} in the books"
+    of = [f"account {scope.account}", f"report {scope.report}" if scope.report else ""]
+    return ", ".join(filter(None, [*of, f"made since {scope.since}" if scope.since else "", count]))
 
 
 def _deliveries(deliveries: Deliveries, screen: Screen) -> None:
@@ -338,6 +345,7 @@ def _run_shape(each: OpenRun) -> dict[str, Any]:
     """Of a run of records, how its rows stand is not known: its counts are null."""
     run = each.run.run
     is_known = run.kind is RunKind.REFUND
+    counts = {**each.run.counts, ItemState.REFUSED: each.run.refused}
     return {
         "id": run.id,
         "kind": run.kind,
@@ -346,9 +354,10 @@ def _run_shape(each: OpenRun) -> dict[str, Any]:
         "operator": run.operator,
         "created_at": run.created_at,
         "rows": each.run.rows,
-        "counts": {state.value: each.run.counts.get(state, 0) if is_known else None for state in ItemState},
+        "counts": {state.value: counts.get(state, 0) if is_known else None for state in ItemState}
+        | {"partly_refunded": each.run.partly if is_known else None},
         "held_by": [_holder_shape(holder) for holder in each.run.holders],
-        "last_record_at": each.last_record_at,
+        "last_record_at": each.run.last_record_at,
     } | _open_shape(each)
 
 
@@ -374,13 +383,26 @@ def _capture_shape(each: FailedCapture) -> dict[str, Any]:
 
 def _provider_shape(each: Freshness) -> dict[str, Any]:
     last = each.last_reconcile
+    return _comparison_shape(last) | {
+        "narrower": _comparison_shape(last.narrower) if last and last.narrower else None,
+        "last_delivery": each.last_delivery,
+    }
+
+
+def _comparison_shape(last: LastComparison | None) -> dict[str, Any]:
+    """What was compared is null where an older version stored it."""
+    scope = last.scope if last else None
     return {
         "last_reconcile": last.at if last else None,
         "result": last.result if last else None,
         "differences_left": last.left if last else None,
         "not_compared": last.not_compared if last else None,
-        "since": last.since or None if last else None,
-        "last_delivery": each.last_delivery,
+        "account": scope.account if scope else None,
+        "report": scope.report or None if scope else None,
+        "since": scope.since or None if scope else None,
+        "compared": scope.compared if scope else None,
+        "in_books": scope.in_books if scope else None,
+        "complete": scope.is_complete and not last.not_compared if scope and last else None,
     }
 
 

@@ -28,7 +28,7 @@ from refundcli.services.mark_refunded import is_charged_back
 from refundcli.services.ports import Books, Clock, Reading
 from refundcli.services.row_outcomes import settled
 from refundcli.services.shares import Share, candidate_of, total_of
-from refundcli.services.verdicts import RefundDeclined
+from refundcli.services.verdicts import PartlyRefunded, RefundDeclined
 
 Rows: TypeAlias = Callable[[], Iterable[BulkRow | BadRow]]
 Reject: TypeAlias = Callable[[BadRow], None]
@@ -221,9 +221,11 @@ class RowRules:
         if any(refund.state is RefundState.REVERSED for refund in existing):
             raise TakenBack(existing[0])
         if existing and not any(refund.state.unfinished for refund in existing):
-            for refund in existing:
-                if refund.state is RefundState.FAILED:
-                    raise RefundDeclined(refund)
+            failed = [refund for refund in existing if refund.state is RefundState.FAILED]
+            if failed and any(refund.state.is_given for refund in existing):
+                raise PartlyRefunded(existing)
+            if failed:
+                raise RefundDeclined(failed[0])
             raise DoneBefore
         if existing:
             # Sent by a run that was killed: it is settled, not done again.
@@ -362,7 +364,7 @@ class BulkCheck:
                 file_rows.add(each.row, (), made)
                 self.report.done(by_run=item is not None)
             except RefundcliError as refusal:
-                if isinstance(refusal, TakenBack | RefundDeclined):
+                if isinstance(refusal, TakenBack | RefundDeclined | PartlyRefunded):
                     # An equal row after this one does not do again what was undone or declined.
                     file_rows.add(each.row, (), made)
                 refused.append(rejected(each.row, each.key, refusal))

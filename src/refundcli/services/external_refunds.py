@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import OtherShare
+from refundcli.domain.next_steps import adopt_command
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
@@ -46,7 +47,7 @@ class NoShare(NotFound):
         other = ascii(number[:80])[1:-1]
         super().__init__(
             f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {other}.",
-            hint=f"refundcli reconcile --adopt {refund.provider_reference} --reason REASON --invoice {sharers[-1]}",
+            hint=adopt_command(refund.provider_reference, invoice=sharers[-1]),
             context={"refund": refund.id, "invoice": number[:200]},
         )
 
@@ -59,7 +60,7 @@ class InvoiceNeeded(UsageProblem):
     def __init__(self, refund: Refund, sharers: Sequence[str], reason: RefundReason) -> None:
         super().__init__(
             f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: say of which it was.",
-            hint=f"refundcli reconcile --adopt {refund.provider_reference} --reason {reason} --invoice {sharers[-1]}",
+            hint=adopt_command(refund.provider_reference, invoice=sharers[-1], reason=reason),
             context={"refund": refund.id, "invoices": list(sharers)},
         )
 
@@ -130,7 +131,7 @@ class CannotMatch(Refused):
     def __init__(self, external: Refund, record: Refund, why: str) -> None:
         super().__init__(
             f"{external.provider_reference} and {record.id} cannot be the same refund: {why}.",
-            hint=f"If the customer got both: refundcli reconcile --adopt {external.provider_reference} --reason REASON",
+            hint=f"If the customer got both: {adopt_command(external.provider_reference)}",
             context={"external": external.id, "record": record.id, "invoice": external.invoice_number},
         )
 

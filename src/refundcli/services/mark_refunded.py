@@ -9,6 +9,7 @@ from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, zero
+from refundcli.domain.next_steps import adopt_command
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.refusals import OverRefund
@@ -150,7 +151,7 @@ class KnownAsExternal(Refused):
         super().__init__(
             f"{external.provider.label if external.provider else 'The provider'} reported a refund of "
             f"{external.amount} of the same payment ({name}). It already counts, and may be this one.",
-            hint=f"If it is: refundcli reconcile --adopt {name} --reason {reason} --invoice {invoice.number}\n"
+            hint=f"If it is: {adopt_command(name, invoice=invoice.number, reason=reason)}\n"
             "If this is another refund, add --allow-duplicate.",
             context={"invoice": invoice.number, "rule": "R12", "refund": external.id},
         )

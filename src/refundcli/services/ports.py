@@ -375,6 +375,10 @@ class Reading(RefundReading, RunReading, Protocol):
         """Payments at a provider by its reference, with their refunds there."""
         ...
 
+    def payment_count(self, provider: Provider) -> int:
+        """How many payments of the provider there are; one that several invoices share is one."""
+        ...
+
     def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> list[PaymentLine]:
         """A page of the provider's payments, without their refunds."""
         ...
@@ -390,6 +394,10 @@ class Reading(RefundReading, RunReading, Protocol):
 
     def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
         """Events that are waiting, unmatched or not applied and whose payment is in the books by now, oldest first."""
+        ...
+
+    def event_counts_of_known_payments(self) -> dict[str, int]:
+        """How many of those events there are in each state, of all providers."""
         ...
 
     def oldest_event(self, state: EventState) -> datetime | None:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
+from refundcli.domain.next_steps import adopt_command
 from refundcli.domain.refusals import UnreviewedEvent, UnsupportedRefund
 from refundcli.domain.statuses import Provider
 from refundcli.services.differences import Difference, claimed_twice, compare
@@ -63,7 +64,7 @@ class AlreadyAtProvider(Refused):
     ) -> None:
         if counted_as:
             why = f"the books have it as the external refund {counted_as}"
-            hint = f"refundcli reconcile --adopt {counted_as} --reason REASON --invoice {number}     (a credit note)"
+            hint = f"{adopt_command(counted_as, invoice=number)}     (a credit note)"
         else:
             why = f"{own.amount} was requested"
             hint = f"Look at {reference} in {provider.label}'s dashboard. Then: refundcli reconcile --invoice {number}"

@@ -13,7 +13,7 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind, credit_differences
 from refundcli.services.finding import invoice_named
-from refundcli.services.last_comparison import Agreement, record_comparison
+from refundcli.services.last_comparison import Agreement, ComparisonScope, record_comparison
 from refundcli.services.leases import is_live
 from refundcli.services.pages import invoice_pages
 from refundcli.services.ports import Books, Clock, InvoiceFilter, ProviderRecords, Writing
@@ -79,6 +79,11 @@ class Reconciled:
     def count_unsettled(self, refunds: Sequence[Refund], *, now: datetime, overdue: datetime) -> None:
         self.unconfirmed = sum(is_unconfirmed(each, now, overdue) for each in refunds)
         self.being_sent = sum(is_being_sent(each, now) for each in refunds)
+
+    def record(self, tx: Writing, provider: Provider, *, account: str, report: str = "", since: str = "") -> None:
+        """Store how it ended, and what it was about."""
+        scope = ComparisonScope(account, self.compared, tx.payment_count(provider), report, since)
+        record_comparison(tx, provider, scope, self.result, left=self.left, not_compared=self.not_compared)
 
     def add(self, difference: Difference, *, repaired: bool) -> None:
         self.by_kind[difference.kind] += 1
@@ -149,13 +154,8 @@ class Comparison:
         done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
         count_unsettled(done, self.books, self.records.name, now=self.clock.now(), days=self.pending_days)
         self.books.write(
-            lambda tx: record_comparison(
-                tx,
-                self.records.name,
-                done.result,
-                left=done.left,
-                not_compared=done.not_compared,
-                since=since.isoformat() if since else "",
+            lambda tx: done.record(
+                tx, self.records.name, account=self.records.account, since=since.isoformat() if since else ""
             )
         )
         return done

@@ -18,7 +18,6 @@ from refundcli.services.chunks import chunked
 from refundcli.services.differences import Difference, DifferenceKind, apart
 from refundcli.services.doubts import store_doubt
 from refundcli.services.hear_news import hear
-from refundcli.services.last_comparison import record_comparison
 from refundcli.services.ports import Books, Clock, PaymentLine, RefundLine, SucceededRefund, Writing
 from refundcli.services.provider_news import (
     CaptureNews,
@@ -91,11 +90,8 @@ class ReportComparison:
         self.done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
         count_unsettled(self.done, self.books, self.provider, now=self.clock.now(), days=self.pending_days)
         if self.report.rows:
-            done = self.done
             self.books.write(
-                lambda tx: record_comparison(
-                    tx, self.provider, done.result, left=done.left, not_compared=done.not_compared
-                )
+                lambda tx: self.done.record(tx, self.provider, account=self.account, report=self.report.name)
             )
         return self.done
 

@@ -83,10 +83,18 @@ def _closing_named(reading: Reading, closing_id: str) -> Closing:
 
 
 def resume_closings(
-    closings: Sequence[Closing], *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
+    closings: Sequence[Closing],
+    *,
+    books: Books,
+    providers: Providers,
+    clock: Clock,
+    policy: SendingPolicy,
+    done: list[ResumedClosing],
 ) -> list[ResumedClosing]:
-    """Settle each. One that cannot be settled now stays as it is, and so does its invoice; it stops no other."""
-    done = []
+    """Settle each. One that cannot be settled now stays as it is, and so does its invoice; it stops no other.
+
+    `done` is filled as they are settled, for a caller that may be interrupted.
+    """
     for closing in closings:
         stop_if_asked()
         try:
@@ -94,6 +102,17 @@ def resume_closings(
         except RefundcliError as problem:
             done.append(ResumedClosing(closing, step_of(problem), problem.message, problem))
     return done
+
+
+def closings_as_interrupted(closings: Sequence[Closing], *, books: Books) -> list[ResumedClosing]:
+    """Closings as they stand after Ctrl-C: the one in hand may be settled, the others were not asked about."""
+    found = books.read(lambda tx: [tx.closing(closing.id) or closing for closing in closings])
+    return [
+        ResumedClosing(each, Step.NOT_ASKED, "interrupted")
+        if each.state.unfinished
+        else ResumedClosing(each, Step.SETTLED, each.failure)
+        for each in found
+    ]
 
 
 def resume_closing(

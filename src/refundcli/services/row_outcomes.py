@@ -8,7 +8,13 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.keys import last_tries
-from refundcli.services.verdicts import AwaitingApproval, NotConfirmedByProvider, failure_of, was_never_sent
+from refundcli.services.verdicts import (
+    AwaitingApproval,
+    NotConfirmedByProvider,
+    PartlyRefunded,
+    failure_of,
+    was_never_sent,
+)
 
 
 def settled(item: RunItem, made: Sequence[Refund]) -> RunItem | None:
@@ -43,16 +49,19 @@ def waiting_again(item: RunItem) -> RunItem:
 
 
 def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
-    """What came of a row by what came of its refunds; the worst of several is what it is."""
+    """What came of a row by what came of its refunds; the worst of several is what it is.
+
+    One that was refunded in part has a code of its own, by which it is counted apart from those that were refused.
+    """
     for refund in refunds:
         if refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL:
             waits = refund.state is RefundState.AWAITING_APPROVAL
             why = AwaitingApproval(refund) if waits else NotConfirmedByProvider(refund)
             return replace(item, state=ItemState.UNKNOWN, code=why.code, message=why.message, hint=why.hint)
-    for refund in refunds:
-        if refund.state in (RefundState.FAILED, RefundState.REVERSED):
-            return refused(item, failure_of(refund))
-    return replace(item, state=ItemState.DONE)
+    failed = [refund for refund in refunds if refund.state in (RefundState.FAILED, RefundState.REVERSED)]
+    if failed and any(refund.state.is_given for refund in refunds):
+        return refused(item, PartlyRefunded(refunds))
+    return refused(item, failure_of(failed[0])) if failed else replace(item, state=ItemState.DONE)
 
 
 def _was_sent(refund: Refund) -> bool:

@@ -14,6 +14,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk_check import BulkReport
 from refundcli.services.sending import OutcomeNotWritten
 from refundcli.services.unfinished_runs import RunHolder, UnfinishedRun
+from refundcli.services.verdicts import PARTLY_REFUNDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ class RunReport:
 
     A row is counted by the one worker that ended it in the store, and once. `refunded`: the provider returned the
     money. `accepted`: it took a refund of the row that is not final yet. `done_before`: its refunds are those of an
-    earlier run or command. `totals` and `accepted_totals` are the amounts by currency, `codes` why rows were refused.
+    earlier run or command. `partly`: a part of it was refunded, and a part was not. `totals` and `accepted_totals` are
+    the amounts by currency, `codes` why rows were refused.
 
     `not_written`: answers of a provider that the store could not record; their refunds stay `submitted`, and `resume`
     finds them. `standing` is the run as the store has it; None where the store could not be read any more.
@@ -68,6 +70,7 @@ class RunReport:
     refunded: int = 0
     accepted: int = 0
     done_before: int = 0
+    partly: int = 0
     refused: int = 0
     unknown: int = 0
     totals: dict[str, Money] = field(default_factory=dict)
@@ -112,25 +115,32 @@ class RunReport:
             self._add_done(item, refunds)
         elif item.state is ItemState.UNKNOWN:
             self.unknown += 1
+        elif item.code == PARTLY_REFUNDED:
+            self.partly += 1
+            self._add_money(item, [refund for refund in refunds if refund.state.is_given])
         else:
             self.refused += 1
             self.codes[item.code] += 1
 
     def _add_done(self, item: RunItem, refunds: Sequence[Refund]) -> None:
         """Refunds of this run are its own, also where the worker that sent them was killed before it ended the row."""
-        new = [refund for refund in refunds if refund.run_id == item.run_id and refund.id not in self._counted]
+        new = self._add_money(item, refunds)
         if not new:
             self.done_before += 1
-            return
+        elif any(refund.state is RefundState.PENDING for refund in new):
+            self.accepted += 1
+        else:
+            self.refunded += 1
+
+    def _add_money(self, item: RunItem, refunds: Sequence[Refund]) -> list[Refund]:
+        """Those that are this run's, and were not counted yet."""
+        new = [refund for refund in refunds if refund.run_id == item.run_id and refund.id not in self._counted]
         self._counted.update(refund.id for refund in new)
         for refund in new:
             totals = self.accepted_totals if refund.state is RefundState.PENDING else self.totals
             code = refund.amount.currency.code
             totals[code] = totals.get(code, zero(refund.amount.currency)) + refund.amount
-        if any(refund.state is RefundState.PENDING for refund in new):
-            self.accepted += 1
-        else:
-            self.refunded += 1
+        return new
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +155,7 @@ class RowCounts:
     refunded: int
     accepted: int
     done_before: int | None
+    partly: int | None
     refused: int | None
     unknown: int | None
     waiting: int | None
@@ -159,15 +170,17 @@ def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> 
     """
     rows = checked.rows if checked else run_rows
     if report.standing is None:
-        return RowCounts(rows, report.refunded, report.accepted, None, None, None, None, None)
+        return RowCounts(rows, report.refunded, report.accepted, None, None, None, None, None, None)
     counts: Mapping[ItemState, int] = report.standing.counts
+    partly_outside = checked.codes_outside[PARTLY_REFUNDED] if checked else 0
     done = counts.get(ItemState.DONE, 0) - report.refunded - report.accepted
     return RowCounts(
         rows=rows,
         refunded=report.refunded,
         accepted=report.accepted,
         done_before=done + (checked.done_outside if checked else 0),
-        refused=counts.get(ItemState.REFUSED, 0) + (checked.refused_outside if checked else 0),
+        partly=report.standing.partly + partly_outside,
+        refused=report.standing.refused + (checked.refused_outside if checked else 0) - partly_outside,
         unknown=counts.get(ItemState.UNKNOWN, 0),
         waiting=counts.get(ItemState.WAITING, 0),
         held_by_others=counts.get(ItemState.TAKEN, 0),

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from refundcli.domain.bulk_run import RunKind, RunState
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund, Sending
@@ -28,8 +27,6 @@ _SHOWN = 50
 _NO_FUNDS = "insufficient_funds"
 # The listener applies what it stored at once, and asks again for some minutes where the provider does not answer.
 _APPLIED_WITHIN = timedelta(minutes=15)
-# A run of records writes every second or so; the store does not say which process is at it.
-_RECORDS_WITHIN = timedelta(minutes=2)
 _T = TypeVar("_T")
 
 
@@ -77,20 +74,21 @@ class OpenClosing:
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """`last_record_at`: when a run of records wrote last, None before its first record and for other runs."""
-
     run: UnfinishedRun
     age: timedelta
     next: Next
-    last_record_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Unapplied:
-    """Stored events that are not applied: how many `wait`, since when, and how many `block` a payment in the books."""
+    """Stored events that are not applied: how many `wait`, since when, and how many `block` a payment in the books.
+
+    `unmatched`: those about payments that are not in the books.
+    """
 
     waiting: int = 0
     oldest: datetime | None = None
+    unmatched: int = 0
     blocking: int = 0
     attention: int = 0
 
@@ -194,16 +192,11 @@ def _closings(reading: Reading, now: datetime) -> Listed[OpenClosing]:
 
 
 def _runs(reading: Reading, now: datetime) -> Listed[OpenRun]:
-    return _listed([_open_run(reading, each, now) for each in unfinished_runs(reading, now=now)])
+    return _listed([_open_run(each, now) for each in unfinished_runs(reading, now=now)])
 
 
-def _open_run(reading: Reading, run: UnfinishedRun, now: datetime) -> OpenRun:
-    age = now - run.run.created_at
-    if run.run.kind is RunKind.REFUND:
-        return OpenRun(run, age, Next.WAIT if run.is_held else Next.RESUME)
-    last = reading.newest_refund_of_run(run.run.id)
-    at_work = run.run.state is RunState.RUNNING and now - (last or run.run.created_at) < _RECORDS_WITHIN
-    return OpenRun(run, age, Next.WAIT if at_work else Next.RESUME, last)
+def _open_run(run: UnfinishedRun, now: datetime) -> OpenRun:
+    return OpenRun(run, now - run.run.created_at, Next.WAIT if run.is_held else Next.RESUME)
 
 
 def _came_back(refund: Refund, now: datetime) -> OpenRefund:
@@ -253,13 +246,12 @@ def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
 def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int]) -> Unapplied:
     """A waiting event is applied soon by itself, unless nobody listens or it cannot be (R13)."""
     waiting, oldest = events.get(EventState.WAITING, 0), reading.oldest_event(EventState.WAITING)
-    blocking = sum(
-        each.state is EventState.UNMATCHED
-        for provider in Provider
-        for each in reading.events_of_known_payments(provider, after=0, limit=_SHOWN)
-    )
+    known = reading.event_counts_of_known_payments()
+    # What was set aside when it came is noted; its payment was imported since.
+    blocking = known.get(EventState.UNMATCHED, 0) + known.get(EventState.NOTED, 0)
+    unmatched = events.get(EventState.UNMATCHED, 0) - known.get(EventState.UNMATCHED, 0)
     is_late = oldest is not None and now - oldest > _APPLIED_WITHIN
-    return Unapplied(waiting, oldest, blocking, blocking + (waiting if is_late else 0))
+    return Unapplied(waiting, oldest, unmatched, blocking, blocking + (waiting if is_late else 0))
 
 
 # Verified, and meant for another account or mode.

@@ -1,14 +1,18 @@
 """The error and the next step for a refund or closing that is unfinished, failed or was not sent."""
 
 import shlex
+from collections.abc import Sequence
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import NotSent, OutcomeUnknown, ProviderDeclined, RefundcliError, Refused
+from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, RefundState
 from refundcli.services.keys import is_generated
 from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Signal
 
+# Of a row of a file, part of whose refunds was made: it is not refused, for money moved.
+PARTLY_REFUNDED = "partly-refunded"
 # The failure text of a refund that was reserved and not sent begins with this.
 NEVER_SENT = "never sent: "
 
@@ -39,6 +43,24 @@ class RefundDeclined(ProviderDeclined):
             f"if it was returned by other means: refundcli mark-refunded {refund.invoice_number} "
             f"--full --reason {refund.reason} --after-failed {refund.id} --evidence TEXT",
             context={"refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
+class PartlyRefunded(ProviderDeclined):
+    """A request for several payments: some were refunded, and others were not."""
+
+    code = PARTLY_REFUNDED
+
+    def __init__(self, refunds: Sequence[Refund]) -> None:
+        given = [refund for refund in refunds if refund.state.is_given]
+        failed = [refund for refund in refunds if not refund.state.is_given]
+        references = ", ".join(refund.provider_reference for refund in given)
+        reasons = " ".join(failure_of(refund).message for refund in failed)
+        number = given[0].invoice_number
+        super().__init__(
+            f"{total_of(given)} of {number} was refunded ({references}), {total_of(failed)} was not: {reasons}",
+            hint="\n".join(f"Refund the rest: {shlex.join(_command(refund, alone=False))}" for refund in failed),
+            context={"invoice": number, "refunds": [refund.id for refund in refunds]},
         )
 
 
@@ -180,6 +202,13 @@ def _repeat(refund: Refund, *, alone: bool) -> str:
     """The command that repeats this refund, with the caller's own request key if there is one."""
     if refund.run_id:
         return f"{refund.amount} is free again. Its row is in the file of refused rows: refund that file later."
+    repeat = f"{refund.amount} is free again. Repeat: {shlex.join(_command(refund, alone=alone))}"
+    if alone and not is_generated(refund.request_key):
+        return f"{repeat}\nor the same command as before, with its --request-key {shlex.quote(refund.request_key)}"
+    return repeat
+
+
+def _command(refund: Refund, *, alone: bool) -> list[str]:
     words = ["refundcli", "refund", refund.invoice_number, "--amount", refund.amount.number]
     words += ["--reason", refund.reason or "REASON"]
     if not alone:
@@ -188,7 +217,9 @@ def _repeat(refund: Refund, *, alone: bool) -> str:
         words += ["--memo", refund.memo]
     if refund.dispute_decision:
         words += ["--dispute-decision", refund.dispute_decision]
-    repeat = f"{refund.amount} is free again. Repeat: {shlex.join(words)}"
-    if alone and not is_generated(refund.request_key):
-        return f"{repeat}\nor the same command as before, with its --request-key {shlex.quote(refund.request_key)}"
-    return repeat
+    return words
+
+
+def total_of(refunds: Sequence[Refund]) -> Money:
+    """Of one invoice, and so in one currency."""
+    return sum((refund.amount for refund in refunds), zero(refunds[0].amount.currency))

@@ -20,7 +20,7 @@ from refundcli.store.page_size import PageSize
 from refundcli.store.payment_reading import disputes_by_payment
 from refundcli.store.reading import SqlReading
 from refundcli.store.share_counting import share_rows, sums_of
-from refundcli.store.structure import structure_errors, structure_errors_in
+from refundcli.store.structure import structure_errors
 from refundcli.store.tables import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.unit_of_work import SqlBooks
 
@@ -176,13 +176,6 @@ def findings(books: SqlBooks) -> list[str]:
     if unchecked and not found:
         raise unchecked
     return found
-
-
-def unsound(session: Session) -> Iterator[str]:
-    """What is wrong as one transaction sees it, one sentence each; nothing in a sound store."""
-    if session.get_bind().dialect.name == "sqlite":
-        yield from structure_errors_in(session.connection())
-    yield from _unsound(lambda look: look(session))
 
 
 def _unsound(run: Look[Any]) -> Iterator[str]:

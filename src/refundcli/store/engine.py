@@ -23,6 +23,8 @@ from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
 # "RfCl": tells a store of ours from any other SQLite file.
 APPLICATION_ID = 0x5266436C
 BUSY_TIMEOUT_SECONDS = 30
+# Of PostgreSQL, for each of its hosts; `connect_timeout` in the URL takes precedence.
+CONNECT_TIMEOUT_SECONDS = 10
 _LOOK_AGAIN_SECONDS = 0.01
 # PostgreSQL cuts an application's name there.
 LONGEST_NAME = 63
@@ -123,12 +125,18 @@ def _postgres_engine(url: URL, command: str) -> Engine:
             hide_parameters=True,
             pool_size=2,
             pool_pre_ping=True,
-            connect_args={"prepare_threshold": None, "application_name": program_name(command)},
+            connect_args=_connect_args(url, command),
         )
     except ModuleNotFoundError as missing:
         raise DriverMissing from missing
     event.listen(engine, "begin", _begin_postgres)
     return engine
+
+
+def _connect_args(url: URL, command: str) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"prepare_threshold": None, "application_name": program_name(command)}
+    # A host that does not answer is an error, and not a command that hangs.
+    return arguments if "connect_timeout" in url.query else arguments | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
 
 
 def _begin_postgres(connection: Connection) -> None:

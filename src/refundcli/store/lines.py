@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 from sqlmodel import Session, SQLModel
 
 from refundcli.domain.currencies import Currency, currency
@@ -41,6 +41,13 @@ def payment_lines(session: Session, provider: Provider, references: Sequence[str
 
 def payment_lines_after(session: Session, provider: Provider, after: int, limit: int) -> list[PaymentLine]:
     return [_line(row, ()) for row in session.execute(_page(provider), {"after": after, "page": limit})]
+
+
+def payment_count(session: Session, provider: Provider) -> int:
+    """Those with an id at the provider: of a shared payment, the first share has it."""
+    ids = (_PAYMENT.c.psp_reference, _PAYMENT.c.payment_intent, _PAYMENT.c.charge)
+    query = select(func.count()).select_from(_PAYMENT).where(_PAYMENT.c.provider == provider)
+    return int(session.execute(query.where(or_(*(each.is_not(None) for each in ids)))).scalar_one())
 
 
 def refunds_succeeded(

@@ -1,5 +1,6 @@
 """Read the books: invoices, refunds, events, losses and unreviewed updates."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -368,6 +369,11 @@ class SqlReading(SqlRunReading):
 
         return lines.payment_lines(self._session, provider, references)
 
+    def payment_count(self, provider: Provider) -> int:
+        from refundcli.store import lines
+
+        return lines.payment_count(self._session, provider)
+
     def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> "list[PaymentLine]":
         from refundcli.store import lines
 
@@ -395,25 +401,26 @@ class SqlReading(SqlRunReading):
         return [event_of(row) for row in self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))]
 
     def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
-        from refundcli.services.provider_news import EventState
-
-        of = (
-            (_PAYMENT.c.psp_reference,)
-            if provider is Provider.ADYEN
-            else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
-        )
-        known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
-        # What is stored and not applied needs a person as soon as a payment that it names is in the books.
-        set_aside = and_(col(ProviderEventRow.state) == EventState.NOTED, col(ProviderEventRow.not_applied) != "")
         query = (
             select(ProviderEventRow)
             .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
-            .where(or_(col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED)), set_aside), known)
-            .where(ProviderEventRow.provider == provider, col(ProviderEventRow.id) > after)
+            .where(*_not_applied_to_known_payment(provider), col(ProviderEventRow.id) > after)
             .order_by(col(ProviderEventRow.id))
             .limit(limit)
         )
         return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
+
+    def event_counts_of_known_payments(self) -> dict[str, int]:
+        counts = Counter[str]()
+        for provider in Provider:
+            query = (
+                select(ProviderEventRow.state, func.count(col(ProviderEventRow.id).distinct()))
+                .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
+                .where(*_not_applied_to_known_payment(provider))
+                .group_by(col(ProviderEventRow.state))
+            )
+            counts.update(dict(self._session.exec(query).all()))
+        return counts
 
     def oldest_event(self, state: "EventState") -> datetime | None:
         query = select(ProviderEventRow.received_at).where(ProviderEventRow.state == state)
@@ -538,3 +545,15 @@ def _by_invoice(made: Sequence[_Made]) -> dict[int, list[_Made]]:
 def _facts(invoice: Sequence[Any], payments: Sequence[Sequence[Any]]) -> int:
     """Without closings: an invoice with money to return cannot begin to be voided while its facts are these (R9)."""
     return hash((tuple(invoice), *map(tuple, payments)))
+
+
+def _not_applied_to_known_payment(provider: Provider) -> tuple[ColumnElement[bool], ...]:
+    """Stored events that are not applied and name a payment that is in the books."""
+    from refundcli.services.provider_news import EventState
+
+    of = (_PAYMENT.c.psp_reference,) if provider is Provider.ADYEN else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
+    known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
+    # What is stored and not applied needs a person as soon as a payment that it names is in the books.
+    set_aside = and_(col(ProviderEventRow.state) == EventState.NOTED, col(ProviderEventRow.not_applied) != "")
+    open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
+    return (or_(open_ones, set_aside), known, col(ProviderEventRow.provider) == provider)

@@ -24,8 +24,8 @@ class SqlRunReading:
     def runs(self, *, limit: int) -> list[BulkRun]:
         return [run_of(row) for row in self._session.exec(select(BulkRunRow).order_by(*_NEWEST).limit(limit))]
 
-    def unfinished_runs(self, *, limit: int) -> list[BulkRun]:
-        query = select(BulkRunRow).where(BulkRunRow.state != RunState.FINISHED).order_by(*_NEWEST).limit(limit)
+    def unfinished_runs(self) -> list[BulkRun]:
+        query = select(BulkRunRow).where(BulkRunRow.state != RunState.FINISHED).order_by(*_NEWEST)
         return [run_of(row) for row in self._session.exec(query)]
 
     def row_leases(self, run_id: str) -> list[RowLease]:
@@ -39,6 +39,12 @@ class SqlRunReading:
         unfinished = (BulkRunRow.fingerprint == fingerprint, BulkRunRow.state != RunState.FINISHED)
         row = self._session.exec(select(BulkRunRow).where(*unfinished)).first()
         return run_of(row) if row else None
+
+    def item_count_with_code(self, run_id: str, code: str) -> int:
+        query = select(func.count()).where(
+            BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.REFUSED, BulkItemRow.code == code
+        )
+        return self._session.exec(query).one()
 
     def item_counts(self, run_id: str) -> dict[ItemState, int]:
         query = select(BulkItemRow.state, func.count()).where(BulkItemRow.run_id == run_id)

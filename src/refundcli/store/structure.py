@@ -7,8 +7,6 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 
-from sqlalchemy import Connection
-
 from refundcli.store.copying import copy_in_steps
 from refundcli.store.engine import sqlite_path
 from refundcli.store.errors import StoreCorrupt, StructureNotChecked
@@ -34,11 +32,6 @@ def structure_errors(books: SqlBooks) -> Iterator[str]:
         except sqlite3.DatabaseError as trouble:
             raise StoreCorrupt(str(trouble)) from trouble
     yield from _wrong(found)
-
-
-def structure_errors_in(connection: Connection) -> Iterator[str]:
-    """The same in the transaction of `connection`."""
-    yield from _wrong(connection.exec_driver_sql(_CHECK).scalars())
 
 
 def _wrong(sentences: Iterable[str]) -> Iterator[str]:
