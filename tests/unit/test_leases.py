@@ -106,6 +106,6 @@ def test_a_proc_of_another_namespace_proves_nothing() -> None:
     unshare = ["unshare", "--pid", "--fork"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine does not allow pid namespaces")
-    script = "from refundcli.services.leases import this_process, holder_of; print(holder_of(this_process()).machine)"
+    script = "from refundcli.services import leases; print(leases.holder_of(leases.this_process()).machine)"
     inside = subprocess.run([*unshare, sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert inside.stdout.strip() == ""

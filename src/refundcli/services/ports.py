@@ -25,7 +25,6 @@ from refundcli.services.provider_news import (
     StoredEvent,
     UnreadablePayment,
 )
-from refundcli.services.rate_limit import Pace
 from refundcli.services.run_ports import RunReading, RunWriting
 from refundcli.services.vocabulary import CaptureChange
 
@@ -778,6 +777,19 @@ class WouldContradict(SettingsProblem):
         )
 
 
+class RequestPace(Protocol):
+    """How fast a provider may be asked (services/rate_limit.py)."""
+
+    @property
+    def pause_left(self) -> float:
+        """Seconds for which the provider does not want to be asked."""
+        ...
+
+    def time_for(self, requests: int) -> float:
+        """Seconds that so many requests take."""
+        ...
+
+
 class Providers(Protocol):
     def of(self, provider: Provider) -> PaymentProvider: ...
     def records(self, provider: Provider) -> "ProviderRecords":
@@ -788,7 +800,7 @@ class Providers(Protocol):
         """Who closes the invoices that the provider keeps. Raises SettingsProblem."""
         ...
 
-    def pace(self, provider: Provider) -> Pace:
+    def pace(self, provider: Provider) -> RequestPace:
         """What every request to it keeps to."""
         ...
 

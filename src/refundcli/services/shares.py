@@ -1,6 +1,7 @@
 """Allocate a refund to the invoice's payments: the same for preview, refund and record.
 
-The bound on each payment is written in store/writing.py (`reserve`) and store/recording.py (I1).
+The bound on each payment (I1) is written in store/writing.py (`reserve`) and
+store/recording.py.
 """
 
 from collections.abc import Sequence
