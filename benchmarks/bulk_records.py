@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, run, spread
 
-from refundcli.services.bulk_check import CHUNK
+from refundcli.services.bulk.validation import CHUNK
 from refundcli.store.engine import CACHE_KIB, store_engine
 from refundcli.store.migrate import ensure_schema
 

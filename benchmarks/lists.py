@@ -18,9 +18,9 @@ from sqlalchemy import event
 from sqlmodel import Session
 
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.services.ports import InvoiceFilter
+from refundcli.services.ports.records import InvoiceFilter
 from refundcli.store.engine import CACHE_KIB, store_engine
-from refundcli.store.reading import SqlReading
+from refundcli.store.repositories.reading import SqlReading
 
 Statements = Sequence[tuple[str, Any]]
 

@@ -19,12 +19,13 @@ from typing import Any
 from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, run, spread
 
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.providers.stripe import fingerprint
-from refundcli.sandbox.faults import Fault
+from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.sandbox.core.faults import Fault
+from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.server import serve
-from refundcli.sandbox.state import SandboxState
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports import NewInvoice, NewPayment, Writing
+from refundcli.services.ports.books import Writing
+from refundcli.services.ports.records import NewInvoice, NewPayment
 from refundcli.store.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks
 

@@ -18,7 +18,12 @@ from refundcli.cli.main import COMMANDS, run
 # What commands load only when they come to it.
 _LATER = (
     *("refundcli.bootstrap", "refundcli.store.unit_of_work", "refundcli.providers.registry"),
-    *("refundcli.providers.stripe", "refundcli.providers.adyen", "refundcli.output.shapes", "psycopg"),
+    *(
+        "refundcli.providers.stripe.refunds",
+        "refundcli.providers.adyen.refunds",
+        "refundcli.output.serializers",
+        "psycopg",
+    ),
 )
 
 

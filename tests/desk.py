@@ -20,8 +20,8 @@ from refundcli.domain.money import Money, parse_money
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
-from refundcli.services.finding import invoice_named
-from refundcli.services.ports import NewInvoice, NewPayment
+from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.ports.records import NewInvoice, NewPayment
 from refundcli.store.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks
 

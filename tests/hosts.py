@@ -24,7 +24,8 @@ from desk import Desk
 from faults.processes import ShiftedClock
 from refundcli import bootstrap
 from refundcli.cli.main import run
-from refundcli.services import leases, run_refunds
+from refundcli.services.bulk import refund_run
+from refundcli.services.dispatch import leases
 
 UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 # Far longer than anything takes that goes well.
@@ -145,9 +146,9 @@ def main() -> int:
         ahead = timedelta(seconds=given.ahead)
         patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
     patch.object(leases, "_MARGIN_SECONDS", 1.0).start()
-    patch.object(run_refunds, "_ROW_LEASE_SECONDS", LEASE_SECONDS - 1.0).start()
-    patch.object(run_refunds, "_HOLD_SECONDS", LEASE_SECONDS / 5).start()
-    patch.object(run_refunds, "_PATIENCE_WITH_OTHERS_SECONDS", 4 * LEASE_SECONDS).start()
+    patch.object(refund_run, "_ROW_LEASE_SECONDS", LEASE_SECONDS - 1.0).start()
+    patch.object(refund_run, "_HOLD_SECONDS", LEASE_SECONDS / 5).start()
+    patch.object(refund_run, "_PATIENCE_WITH_OTHERS_SECONDS", 4 * LEASE_SECONDS).start()
     return run(given.command)
 
 

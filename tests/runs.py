@@ -16,9 +16,10 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
-from refundcli.services.ports import Books, Clock, Writing
-from refundcli.services.run_refunds import run_refunds
-from refundcli.services.run_report import RunLimits, RunReport, Tell
+from refundcli.services.bulk.refund_run import run_refunds
+from refundcli.services.bulk.report import RunLimits, RunReport, Tell
+from refundcli.services.ports.books import Books, Writing
+from refundcli.services.ports.clock import Clock
 from refundcli.settings import load
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from refundcli.services.vocabulary import Effect, Meaning
+from refundcli.services.ports.vocabulary import Effect, Meaning
 
 DATA = Path(__file__).parent / "data"
 

@@ -13,10 +13,10 @@ from typing import Self
 
 from refundcli.domain.money import parse_money
 from refundcli.domain.reasons import RefundReason
-from refundcli.providers.adyen import AdyenProvider
-from refundcli.providers.stripe import StripeProvider
-from refundcli.services.outcomes import Signal
-from refundcli.services.ports import RefundAnswer, RefundOrder
+from refundcli.providers.adyen.refunds import AdyenProvider
+from refundcli.providers.stripe.refunds import StripeProvider
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.ports.providers import RefundAnswer, RefundOrder
 from refundcli.settings import AdyenSettings, RefundSettings, StripeSettings
 
 STRIPE_KEY = "sk_test_" + "sandbox"

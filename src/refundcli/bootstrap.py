@@ -18,18 +18,12 @@ if TYPE_CHECKING:
 
     from refundcli.domain.closing import Closing
     from refundcli.domain.invoice import Invoice
-    from refundcli.services.ports import (
-        Books,
-        Clock,
-        DeliveryReader,
-        EventReader,
-        InvoiceCloser,
-        PaymentProvider,
-        ProviderRecords,
-        Writing,
-    )
-    from refundcli.services.rate_limit import Pace
-    from refundcli.services.sending import SendingPolicy
+    from refundcli.services.dispatch.rate_limit import Pace
+    from refundcli.services.dispatch.send_refund import SendingPolicy
+    from refundcli.services.ports.books import Books, Writing
+    from refundcli.services.ports.clock import Clock
+    from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, ProviderRecords
+    from refundcli.services.ports.webhooks import DeliveryReader, EventReader
     from refundcli.store.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
     from refundcli.store.unit_of_work import SqlBooks
@@ -110,7 +104,7 @@ class Services:
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
         """What it did. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
         from refundcli.store import migrate
-        from refundcli.store.troubles import troubles_told
+        from refundcli.store.db_errors import troubles_told
 
         books = self.books
         with troubles_told(migrate.shown_url(books.engine)):
@@ -142,14 +136,14 @@ class Services:
     def back_up_store(self, target: Path | None) -> Path:
         """The copy's path. Raises NoStore, NoBackupHere, BackupExists, BackupFailed."""
         from refundcli.store import migrate
-        from refundcli.store.troubles import troubles_told
+        from refundcli.store.db_errors import troubles_told
 
         with troubles_told(migrate.shown_url(self.books.engine)):
             return migrate.back_up(self.books.engine, target, at=self.clock.now())
 
     def check_store(self) -> list[str]:
         """What is wrong with the books, one sentence each."""
-        from refundcli.store.checking import findings
+        from refundcli.store.integrity import findings
 
         return findings(self.books)
 
@@ -187,7 +181,7 @@ class Services:
 
     def apply_known_events(self, provider: Provider, *, asks: bool = True) -> None:
         """Apply what the provider reported before its payment was in the books; `asks` as in `apply_known`."""
-        from refundcli.services.events import apply_known
+        from refundcli.services.webhooks.events import apply_known
 
         number_format = self.settings.credit_notes.number_format
         apply_known(
@@ -201,7 +195,7 @@ class Services:
 
     def apply_waiting(self, tx: "Writing", invoice: "Invoice") -> bool:
         """Apply the stored events about an invoice's payments in the caller's transaction; true if there were any."""
-        from refundcli.services.events import apply_waiting_in
+        from refundcli.services.webhooks.events import apply_waiting_in
 
         number_format = self.settings.credit_notes.number_format
         return apply_waiting_in(
@@ -210,14 +204,14 @@ class Services:
 
     def check_number_format(self) -> None:
         """Raises NumberFormatChanged if the settings and the store have different number formats."""
-        from refundcli.services.numbering import refuse_changed_format
+        from refundcli.services.refunds.credit_note_numbers import refuse_changed_format
 
         wanted = self.settings.credit_notes.number_format
         self.books.read(lambda tx: refuse_changed_format(tx, wanted))
 
     @cached_property
     def policy(self) -> "SendingPolicy":
-        from refundcli.services.sending import SendingPolicy
+        from refundcli.services.dispatch.send_refund import SendingPolicy
 
         refunds = self.settings.refunds
         return SendingPolicy(
@@ -279,7 +273,7 @@ class ConnectedProviders:
         self.accounts = AccountsInBooks(books, dry_run=dry_run)
         self._made: dict[Provider, PaymentProvider] = {}
         self._asked: dict[Provider, ProviderRecords] = {}
-        from refundcli.services.rate_limit import Pace
+        from refundcli.services.dispatch.rate_limit import Pace
 
         self._closers: dict[Provider, InvoiceCloser] = {}
 

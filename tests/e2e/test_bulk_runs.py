@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import text
 
 from desk import Desk
-from refundcli.cli import bulk_refunds
+from refundcli.cli.commands.refunds import refund_file
 from refundcli.domain.bulk_run import BulkRun, RunState
 from refundcli.domain.statuses import Provider
-from refundcli.services import run_refunds
-from refundcli.services.bulk_refunds import begin_staged
-from refundcli.store.checking import findings
+from refundcli.services.bulk import refund_run
+from refundcli.services.bulk.refund_rows import begin_staged
+from refundcli.store.integrity import findings
 from runs import Runner, forget_the_worker
 from wire import refused_url
 
@@ -140,7 +140,7 @@ def test_a_default_reason_is_for_rows_without_one(desk: Desk) -> None:
 def test_a_run_that_goes_wrong_is_stopped_and_gone_on_with(
     desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
+    monkeypatch.setattr("refundcli.services.bulk.validation.CHUNK", 1)
     taken = _spent_meanwhile(desk, monkeypatch, "T-1")
     error = desk.refused(f"mark-refunded --from {three} --max-errors 1 --yes", "too-many-errors")
     assert desk.count("refund") == 1
@@ -164,7 +164,7 @@ def test_too_many_bad_rows_stop_a_file_before_it_begins(desk: Desk) -> None:
 
 
 def test_a_run_whose_file_is_gone_says_how_to_go_on(desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
+    monkeypatch.setattr("refundcli.services.bulk.validation.CHUNK", 1)
     _spent_meanwhile(desk, monkeypatch, "T-1")
     error = desk.refused(f"mark-refunded --from {three} --max-errors 1 --yes", "too-many-errors")
     resume = str(error["hint"]).partition("refundcli ")[2].partition("  ")[0]
@@ -183,9 +183,9 @@ def test_an_unknown_run_names_those_that_are(desk: Desk, three: Path) -> None:
 def _spent_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch, number: str) -> list[str]:
     """Between the check and the run, somebody else returns what an invoice had."""
     taken: list[str] = []
-    from refundcli.services import bulk_runs
+    from refundcli.services.bulk import runs
 
-    begin = bulk_runs.begin
+    begin = runs.begin
 
     def late(*args: object, **how: object) -> object:
         if not taken:
@@ -193,7 +193,7 @@ def _spent_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch, number: str) -
             desk.json(f"mark-refunded {number} --full --reason other --yes")
         return begin(*args, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("refundcli.cli.bulk_records.begin", late)
+    monkeypatch.setattr("refundcli.cli.commands.refunds.record_file.begin", late)
     return taken
 
 
@@ -212,7 +212,7 @@ def test_an_atomic_file_is_recorded_whole_or_not_at_all(desk: Desk, three: Path)
 def test_what_changes_between_check_and_run_undoes_an_atomic_file(
     desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
+    monkeypatch.setattr("refundcli.services.bulk.validation.CHUNK", 1)
     _spent_meanwhile(desk, monkeypatch, "T-3")
     desk.refused(f"mark-refunded --from {three} --atomic --yes", "atomic-refused")
     assert desk.invoice("T-1").refunded.number == "0.00"
@@ -220,7 +220,7 @@ def test_what_changes_between_check_and_run_undoes_an_atomic_file(
 
 
 def test_an_atomic_file_has_a_limit(desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refundcli.cli.bulk_records.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("refundcli.cli.commands.refunds.record_file.MOST_AT_ONCE", 2)
     desk.refused(f"mark-refunded --from {three} --atomic --yes", "too-many-for-atomic", exit_code=2)
     assert desk.count("refund") == 0
 
@@ -415,7 +415,7 @@ class Killed(Exception):
 def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.MonkeyPatch) -> str:
     """The worker dies after it came to this step so often, and tidies nothing up; the id of its run."""
     reached: list[None] = []
-    worker: Any = run_refunds._Worker
+    worker: Any = refund_run._Worker
     original = getattr(worker, step)
 
     def go_or_die(self: Any, *given: Any) -> None:
@@ -497,7 +497,7 @@ def test_a_run_of_records_that_was_killed_after_its_last_row_is_ended_by_the_nex
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("refundcli.cli.bulk_records.end", kill)
+        patched.setattr("refundcli.cli.commands.refunds.record_file.end", kill)
         assert desk(f"mark-refunded --from {three} --yes").exit_code == 130
     (run,) = desk.books.read(lambda tx: tx.runs(limit=2))
     assert (run.state, desk.count("refund")) == (RunState.RUNNING, 3)
@@ -519,7 +519,7 @@ def test_a_run_that_others_finish_while_its_file_is_checked_is_not_begun_anew(
         Runner(desk).work(begun)
         return stage(*given, **more)
 
-    monkeypatch.setattr(bulk_refunds, "begin_staged", late)
+    monkeypatch.setattr(refund_file, "begin_staged", late)
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert (answer["run"], answer["state"], desk.count("bulk_run")) == (run, "finished", 1)
     assert rejected_invoices(answer) == ["C-1"]

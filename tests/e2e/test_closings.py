@@ -14,10 +14,11 @@ from sqlalchemy import text
 
 from desk import Desk
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
-from refundcli.output.closing_screen import owed_words
-from refundcli.sandbox.records import LoggedRequest
-from refundcli.services.ports import NewPayment, WouldContradict
-from refundcli.store.checking import findings
+from refundcli.output.views.closing import owed_words
+from refundcli.sandbox.core.records import LoggedRequest
+from refundcli.services.ports.books import WouldContradict
+from refundcli.services.ports.records import NewPayment
+from refundcli.store.integrity import findings
 
 ACTIONS = [("void", "void"), ("uncollectible", "mark_uncollectible")]
 
@@ -74,7 +75,8 @@ def age(desk: Desk, *, hours: float) -> None:
 def killed(desk: Desk, *, at: str) -> None:
     """`void INV-1` in a process that dies where it would begin this step."""
     script = (
-        "import os; from refundcli.services import close_invoice, send_closing; from refundcli.cli.main import run\n"
+        "import os; from refundcli.services.closings import close\n"
+        "from refundcli.services.dispatch import send_closing\nfrom refundcli.cli.main import run\n"
         f"{at} = lambda *a, **k: os.kill(os.getpid(), 9)\n"
         "run('void INV-1 --yes'.split())"
     )
@@ -422,7 +424,7 @@ def test_a_kill_after_the_claim_is_sent_again_with_the_key_that_was_written(desk
 
 def test_what_was_never_sent_needs_a_confirmation(desk: Desk) -> None:
     reference = pulled(desk)
-    killed(desk, at="close_invoice.send_closing")
+    killed(desk, at="close.send_closing")
     (left,) = desk.json("resume", exit_code=8)
     assert (left["status"], left["step"]) == ("ready", "not confirmed")
     assert (sent(desk), at_stripe(desk, reference)) == ([], "open")
@@ -432,7 +434,7 @@ def test_what_was_never_sent_needs_a_confirmation(desk: Desk) -> None:
 @pytest.mark.parametrize(("there", "ends"), [("open", "done"), ("paid", "failed"), ("void", "done")])
 def test_what_was_written_down_and_never_sent_is_looked_at_anew(desk: Desk, there: str, ends: str) -> None:
     reference = pulled(desk)
-    killed(desk, at="close_invoice.send_closing")
+    killed(desk, at="close.send_closing")
     assert desk.invoice("INV-1").closings[0].state is ClosingState.READY
     stripe_says(desk, reference, there)
     (settled,) = desk.json("resume --yes", exit_code=0 if ends == "done" else 6)
@@ -442,7 +444,7 @@ def test_what_was_written_down_and_never_sent_is_looked_at_anew(desk: Desk, ther
 
 def test_what_was_written_down_and_never_sent_is_dropped_on_request(desk: Desk) -> None:
     pulled(desk)
-    killed(desk, at="close_invoice.send_closing")
+    killed(desk, at="close.send_closing")
     (closing,) = desk.invoice("INV-1").closings
     told = desk.json(f"resolve {closing.id} --not-executed --evidence 'thought better of it' --yes")
     assert (told["status"], told["closings"][0]["status"]) == ("open", "failed")

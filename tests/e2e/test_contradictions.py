@@ -13,8 +13,8 @@ from desk import Answer, Desk, new_invoice
 from oracle import delivered
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.services.ports import NewPayment
-from refundcli.store.checking import findings
+from refundcli.services.ports.records import NewPayment
+from refundcli.store.integrity import findings
 from webhooks import STRIPE_SECRET, Json, Post, item, settle_secrets
 
 PART = 4000

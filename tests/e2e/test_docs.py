@@ -25,14 +25,15 @@ import refundcli
 from desk import MERCHANT, Desk
 from refundcli.cli.exit_codes import ALWAYS, ENDINGS, OF_FAMILY, ExitCode
 from refundcli.cli.main import COMMANDS, cli
-from refundcli.documents import bulk_file, invoice_rows
-from refundcli.documents.kept_deliveries import DeliveryFile
-from refundcli.documents.source import open_source
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refusals import PRECEDENCE, RuleRefusal
-from refundcli.sandbox.seed import seed_file
+from refundcli.files.bulk import file
+from refundcli.files.invoices import rows as invoice_rows
+from refundcli.files.saved_deliveries import DeliveryFile
+from refundcli.files.source import open_source
+from refundcli.sandbox.core.seed import seed_file
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.settings import load
 
@@ -183,8 +184,8 @@ def test_the_readme_lists_the_refusals_in_their_order() -> None:
     ("heading", "columns", "required"),
     [
         ("**Invoices**", invoice_rows.COLUMNS, invoice_rows.REQUIRED),
-        ("**Refunds made elsewhere**", bulk_file.COLUMNS[RunKind.MARK_REFUNDED], bulk_file.REQUIRED),
-        ("**Refunds to be sent**", bulk_file.COLUMNS[RunKind.REFUND], bulk_file.REQUIRED),
+        ("**Refunds made elsewhere**", file.COLUMNS[RunKind.MARK_REFUNDED], file.REQUIRED),
+        ("**Refunds to be sent**", file.COLUMNS[RunKind.REFUND], file.REQUIRED),
     ],
 )
 def test_the_readme_lists_the_columns_of_each_file(

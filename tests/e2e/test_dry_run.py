@@ -138,7 +138,7 @@ def test_every_command_that_takes_dry_run_is_tried_here() -> None:
 def test_a_write_in_a_dry_run_is_refused_by_the_books(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     sqlite_desk.unpaid("INV-3")
     # A program that forgets the option.
-    forgetful = "refundcli.cli.closing._show_dry_run"
+    forgetful = "refundcli.cli.commands.refunds.close._show_dry_run"
     monkeypatch.setattr(forgetful, lambda app, seen: app.services.books.write(lambda tx: 1))
     before = state_of(sqlite_desk)
     assert sqlite_desk("void INV-3 --dry-run").exit_code == 1

@@ -7,7 +7,7 @@ import pytest
 
 from desk import Desk
 from refundcli.domain.bulk_run import RunKind
-from refundcli.store.checking import findings
+from refundcli.store.integrity import findings
 
 KINDS = [RunKind.REFUND, RunKind.MARK_REFUNDED]
 # The keys of two equal rows, as the stores of every release have them.

@@ -13,8 +13,9 @@ import pytest
 from desk import Desk
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
-from refundcli.services import events, hear_news
-from refundcli.store.checking import findings
+from refundcli.services.provider_updates import apply_update
+from refundcli.services.webhooks import events
+from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, Post, adyen, item, settle_secrets, signed, stripe, stripe_event
 
 
@@ -341,7 +342,7 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
-    hear_all = hear_news.hear_all
+    hear_all = apply_update.hear_all
 
     def stumbling(tx: Any, news: Any, **of: Any) -> Any:
         if any(each.reference == "BROKEN" for each in news):

@@ -16,8 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from desk import Desk
 from left_behind import leave_it_ready
 from refundcli.domain.statuses import RefundState
-from refundcli.services import first_send, run_refunds
-from refundcli.store.checking import findings
+from refundcli.services.bulk import refund_run
+from refundcli.services.dispatch import first_send
+from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, settle_secrets
 
 ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_RATE": "0"}
@@ -125,7 +126,7 @@ class Killed(Exception):
 
 def killed_after_reserving(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker dies after T1 of a row; the store is told that its process is gone."""
-    worker: Any = run_refunds._Worker
+    worker: Any = refund_run._Worker
 
     def die(*_: Any) -> None:
         raise Killed
@@ -230,7 +231,7 @@ def test_after_a_pause_a_run_does_not_send_what_is_refused_by_now(
     desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
     reference = desk.paid_by_card(provider=provider)
     desk.sandbox.faults("429", provider=provider, retry_after=2)  # type: ignore[arg-type]
-    worker: Any = run_refunds._Worker
+    worker: Any = refund_run._Worker
     answered, times = worker._answered, list[None]()
 
     def then(self: Any, *given: Any) -> None:

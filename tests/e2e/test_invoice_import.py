@@ -13,18 +13,18 @@ from typer.testing import CliRunner
 
 from desk import Answer, Desk
 from refundcli.cli.main import run
-from refundcli.documents import table_file
-from refundcli.documents.invoice_shelf import InvoiceShelf
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.sandbox.seed import seed_file
-from refundcli.sandbox.state import SandboxState
-from refundcli.services import import_invoices
+from refundcli.files import csv_table
+from refundcli.files.invoices.spool import InvoiceShelf
+from refundcli.sandbox.core.seed import seed_file
+from refundcli.sandbox.core.state import SandboxState
 from refundcli.services.clock import SystemClock
-from refundcli.services.finding import invoice_named
-from refundcli.services.import_invoices import CheckedInvoices, ImportRefused, bring_in
-from refundcli.services.invoice_block import block_of
-from refundcli.services.ports import NewInvoice
+from refundcli.services.imports import from_file
+from refundcli.services.imports.from_file import CheckedInvoices, ImportRefused, bring_in
+from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.ports.invoice_block import block_of
+from refundcli.services.ports.records import NewInvoice
 from refundcli.store.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks
 
@@ -231,8 +231,8 @@ def test_an_open_invoice_is_paid_by_a_later_file(shop: Shop) -> None:
 @pytest.fixture
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each piece that the file is read in is a transaction of its own."""
-    monkeypatch.setattr(import_invoices, "MOST_IN_CHUNK", 1)
-    monkeypatch.setattr(table_file, "_BLOCK", 64 * 1024)
+    monkeypatch.setattr(from_file, "MOST_IN_CHUNK", 1)
+    monkeypatch.setattr(csv_table, "_BLOCK", 64 * 1024)
 
 
 def test_a_file_of_several_chunks_goes_in_whole_and_once(shop: Shop, short_chunks: None) -> None:
@@ -348,7 +348,7 @@ def test_a_folder_that_takes_no_file_stops_the_import_before_anything_is_written
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("refundcli.documents.rejected.create", refuse)
+    monkeypatch.setattr("refundcli.files.bulk.rejected_rows.create", refuse)
     answer = shop.bring_in(GOOD.replace("open", "opne"), "--skip-invalid")
     assert answer.exit_code == 2
     assert "permission denied" in answer.err

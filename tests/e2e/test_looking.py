@@ -8,7 +8,7 @@ import pytest
 from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider
-from refundcli.services.ports import NewPayment
+from refundcli.services.ports.records import NewPayment
 
 
 def test_an_invoice_is_found_by_every_name_it_has(desk: Desk) -> None:

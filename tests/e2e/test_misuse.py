@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from desk import Answer, Desk
 from refundcli.domain.statuses import Dispute
-from refundcli.services import issue_refund
+from refundcli.services.refunds import issue
 
 HEADER = "number,customer,currency,total,status,issued_on,paid_amount,provider,payment_reference,dispute,dispute_amount"
 
@@ -42,8 +42,8 @@ def test_a_ready_refund_is_not_sent_once_a_lost_dispute_took_the_money(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(issue_refund, "send", kill)
-        patched.setattr("refundcli.services.leases._started", lambda pid: "gone")
+        patched.setattr(issue, "send", kill)
+        patched.setattr("refundcli.services.dispatch.leases._started", lambda pid: "gone")
         with pytest.raises(Killed):
             desk("refund INV-1 --full --reason other --yes")
     bring_in(desk, f"INV-1,c,EUR,100.00,paid,2026-09-01,,adyen,{reference},lost,")
@@ -60,8 +60,8 @@ def test_what_was_stopped_before_it_was_sent_is_not_sent_by_the_next_refund(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(issue_refund, "send", stop)
-        patched.setattr("refundcli.services.leases._started", lambda pid: "gone")
+        patched.setattr(issue, "send", stop)
+        patched.setattr("refundcli.services.dispatch.leases._started", lambda pid: "gone")
         assert desk("refund INV-1 --amount 70 --reason other --yes").exit_code == 130
     desk("refund INV-1 --amount 7 --reason other --yes")
     assert desk.refunded_at_provider(reference) == [700]

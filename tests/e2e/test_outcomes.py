@@ -11,10 +11,10 @@ from meanwhile import meanwhile
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.apply_dispute import apply_dispute
-from refundcli.services.ports import NewPayment
-from refundcli.services.provider_news import DisputeNews
-from refundcli.store.checking import findings
+from refundcli.services.ports.provider_updates import DisputeNews
+from refundcli.services.ports.records import NewPayment
+from refundcli.services.provider_updates.apply_dispute import apply_dispute
+from refundcli.store.integrity import findings
 
 HOUR = 3600
 

@@ -13,11 +13,11 @@ from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.providers import ProviderUnreachable
-from refundcli.providers.stripe_records import StripeRecords
-from refundcli.services import reconcile
-from refundcli.services.ports import NewPayment
-from refundcli.store.checking import findings
+from refundcli.providers.stripe.records import StripeRecords
+from refundcli.services.ports.records import NewPayment
+from refundcli.services.reconciliation import against_provider
 from refundcli.store.errors import StoreFull
+from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
 from webhooks import until
 
@@ -180,7 +180,7 @@ def test_what_was_applied_before_the_store_failed_is_said(desk: Desk, monkeypatc
     for number in range(3):
         desk.sandbox.dashboard_refund(desk.paid_by_card(f"INV-{number}"), 3000)
     desk("reconcile --invoice INV-0")
-    monkeypatch.setattr(reconcile, "_AT_ONCE", 1)
+    monkeypatch.setattr(against_provider, "_AT_ONCE", 1)
     write, written = SqlBooks.write, list[object]()
 
     def fail_late(self: SqlBooks, work: Any) -> Any:

@@ -7,10 +7,10 @@ import pytest
 from desk import MERCHANT, Desk
 from left_behind import leave_it_ready
 from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundState
-from refundcli.providers.adyen_vocabulary import report_meaning
-from refundcli.sandbox.adyen_reports import Kind
-from refundcli.services.vocabulary import Direction
-from refundcli.store.checking import findings
+from refundcli.providers.adyen.vocabulary import report_meaning
+from refundcli.sandbox.adyen.reports import Kind
+from refundcli.services.ports.vocabulary import Direction
+from refundcli.store.integrity import findings
 
 HEADER = (
     "Company Account,Merchant Account,Psp Reference,Merchant Reference,Payment Method,Creation Date,TimeZone,Type,"

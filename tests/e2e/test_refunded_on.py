@@ -7,7 +7,7 @@ import pytest
 
 from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
-from refundcli.services.ports import NewPayment
+from refundcli.services.ports.records import NewPayment
 
 # The desk's invoices are issued on 2026-09-01 and paid on 2026-09-03.
 MARK = "mark-refunded T-1 --amount 40 --reason other --yes"

@@ -11,7 +11,7 @@ from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
-from refundcli.services.ports import NewPayment
+from refundcli.services.ports.records import NewPayment
 
 
 def action(desk: Desk, number: str, name: str) -> dict[str, object]:

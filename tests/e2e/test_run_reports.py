@@ -19,14 +19,14 @@ from hosts import Machine, wait_until
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider
-from refundcli.output.bulk_screen import show_refunded
 from refundcli.output.terminal import Screen
-from refundcli.services import bulk_marks, run_refunds
-from refundcli.services.bad_rows import BadRow, Problem
-from refundcli.services.ports import NewPayment
-from refundcli.services.run_report import RowCounts, RunReport
-from refundcli.services.verdicts import PARTLY_REFUNDED
-from refundcli.store.checking import findings
+from refundcli.output.views.bulk import show_refunded
+from refundcli.services.bulk import record_run, refund_run
+from refundcli.services.bulk.report import RowCounts, RunReport
+from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
+from refundcli.services.ports.bad_rows import BadRow, Problem
+from refundcli.services.ports.records import NewPayment
+from refundcli.store.integrity import findings
 from runs import forget_the_worker
 
 COUNTS = (
@@ -224,7 +224,7 @@ def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unk
     desk.environ |= ONE_AT_A_TIME
     references = [desk.paid_by_card(f"C-{place}") for place in range(1, 7)]
     file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 7)))
-    back = lost_store(run_refunds._Worker, step, nth)
+    back = lost_store(refund_run._Worker, step, nth)
     answer = desk(f"refund --from {file} --yes -o json")
     told = json.loads(answer.out)
     sent = sum(len(desk.refunded_at_provider(each)) for each in references)
@@ -246,11 +246,11 @@ def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unk
 def test_records_of_a_store_that_is_lost_say_what_was_recorded_and_what_is_left(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
+    monkeypatch.setattr("refundcli.services.bulk.validation.CHUNK", 1)
     for place in range(1, 5):
         desk.paid_outside(f"T-{place}")
     file = refunds(desk, *(f"T-{place},10,other" for place in range(1, 5)))
-    back = lost_store(bulk_marks, "_count", 2)
+    back = lost_store(record_run, "_count", 2)
     answer = desk(f"mark-refunded --from {file} --yes -o json")
     told = json.loads(answer.out)
     assert (answer.exit_code, told["recorded"], told["waiting"], told["refused_count"]) == (4, 2, 2, 0)
@@ -263,11 +263,11 @@ def test_records_of_a_store_that_is_lost_say_what_was_recorded_and_what_is_left(
 def test_records_that_are_interrupted_say_what_was_recorded_and_what_is_left(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("refundcli.services.bulk_check.CHUNK", 1)
+    monkeypatch.setattr("refundcli.services.bulk.validation.CHUNK", 1)
     for place in range(1, 5):
         desk.paid_outside(f"T-{place}")
     file = refunds(desk, *(f"T-{place},10,other" for place in range(1, 5)))
-    original, calls = bulk_marks.RecordRun._record_chunk, list[None]()
+    original, calls = record_run.RecordRun._record_chunk, list[None]()
 
     def then(*given: Any) -> Any:
         calls.append(None)
@@ -275,7 +275,7 @@ def test_records_that_are_interrupted_say_what_was_recorded_and_what_is_left(
             os.kill(os.getpid(), signal.SIGINT)
         return original(*given)
 
-    monkeypatch.setattr(bulk_marks.RecordRun, "_record_chunk", then)
+    monkeypatch.setattr(record_run.RecordRun, "_record_chunk", then)
     answer = desk(f"mark-refunded --from {file} --yes -o json")
     told = json.loads(answer.out)
     assert (answer.exit_code, told["recorded"], told["waiting"]) == (130, 2, 2)
@@ -302,7 +302,7 @@ def test_a_bug_in_the_middle_of_a_run_still_reports_what_was_sent(desk: Desk, mo
     for place in range(1, 5):
         desk.paid_by_card(f"C-{place}")
     file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 5)))
-    worker: Any = run_refunds._Worker
+    worker: Any = refund_run._Worker
     original, calls = worker._tell, list[None]()
 
     def then(*given: Any, **more: Any) -> None:
@@ -339,13 +339,13 @@ def test_resume_names_the_runs_that_are_unfinished(desk: Desk) -> None:
 
 
 def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from refundcli.services import resume
+    from refundcli.services.recovery import resume_refunds
 
     for place in range(1, 4):
         desk.paid_by_card(f"C-{place}")
         desk.sandbox.faults("drop_after")
         desk(f"refund C-{place} --amount 10 --reason other --yes")
-    original, calls = resume.resume_one, list[None]()
+    original, calls = resume_refunds.resume_one, list[None]()
 
     def then(*given: Any, **more: Any) -> Any:
         if len(calls) == 2:
@@ -353,7 +353,7 @@ def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatc
         calls.append(None)
         return original(*given, **more)
 
-    monkeypatch.setattr(resume, "resume_one", then)
+    monkeypatch.setattr(resume_refunds, "resume_one", then)
     answer = desk("resume -o json")
     assert answer.exit_code == 130
     assert [each["step"] for each in answer.json] == ["settled", "settled", "could not be asked about"]
@@ -362,7 +362,7 @@ def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatc
 
 
 def test_resume_that_is_interrupted_shows_the_closings_it_settled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from refundcli.services import resume_closings
+    from refundcli.services.recovery import resume_closings
 
     numbers = [f"INV-{place}" for place in range(1, 4)]
     for number in numbers:
@@ -401,13 +401,13 @@ def test_resume_and_status_agree_whether_a_run_of_records_is_at_work(
 def test_resume_whose_store_is_lost_shows_what_it_settled(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]]
 ) -> None:
-    from refundcli.services import resume
+    from refundcli.services.recovery import resume_refunds
 
     for place in range(1, 4):
         desk.paid_by_card(f"C-{place}")
         desk.sandbox.faults("drop_after")
         desk(f"refund C-{place} --amount 10 --reason other --yes")
-    back = lost_store(resume, "resume_one", 1)
+    back = lost_store(resume_refunds, "resume_one", 1)
     answer = desk("resume -o json")
     back[0]()
     assert answer.exit_code == 8, answer

@@ -10,7 +10,7 @@ import pytest
 import oracle
 from desk import Desk
 from oracle import PAID, PART, Outcome, Seen, Sums, delivered, expected, seen, sums
-from refundcli.store.checking import findings
+from refundcli.store.integrity import findings
 from vendor_words import adyen_events
 from webhooks import Json, item, settle_secrets
 

@@ -10,8 +10,8 @@ from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.ports import NewPayment
-from refundcli.store.checking import findings
+from refundcli.services.ports.records import NewPayment
+from refundcli.store.integrity import findings
 from webhooks import STRIPE_SECRET, settle_secrets
 
 _BOTH = "pi_both"

@@ -9,9 +9,9 @@ from desk import Desk
 from left_behind import leave_it_ready
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.statuses import Dispute
-from refundcli.services.apply_dispute import apply_dispute
-from refundcli.services.provider_news import DisputeNews
-from refundcli.store.checking import findings
+from refundcli.services.ports.provider_updates import DisputeNews
+from refundcli.services.provider_updates.apply_dispute import apply_dispute
+from refundcli.store.integrity import findings
 
 
 def lose_the_answer(desk: Desk, *, provider: str = "stripe", hours_ago: float = 0) -> str:

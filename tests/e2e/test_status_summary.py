@@ -17,10 +17,10 @@ from adyen_rows import HEADER, row
 from desk import MERCHANT, Desk
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.refund import Refund
-from refundcli.output.status_screen import show_status
 from refundcli.output.terminal import Screen
-from refundcli.services.ports import Writing
-from refundcli.services.status import look
+from refundcli.output.views.status import show_status
+from refundcli.services.ports.books import Writing
+from refundcli.services.queries.status import look
 from webhooks import ADYEN_KEY, Json, adyen, item, settle_secrets, signed
 
 LISTS = (
@@ -134,10 +134,10 @@ def kill_a_run(desk: Desk, rows: int = 4) -> str:
     file = desk.folder / "refunds.csv"
     file.write_text("\n".join(["invoice,amount,reason", *(f"R-{n},40.00,other" for n in range(1, rows + 1))]) + "\n")
     script = (
-        "import os; from refundcli.services import run_refunds; from refundcli.cli.main import run\n"
-        "tell = run_refunds._Worker._tell\n"
+        "import os; from refundcli.services.bulk import refund_run; from refundcli.cli.main import run\n"
+        "tell = refund_run._Worker._tell\n"
         "def die(self, item): tell(self, item); os.kill(os.getpid(), 9)\n"
-        f"run_refunds._Worker._tell = die\nrun('refund --from {file} --yes'.split())"
+        f"refund_run._Worker._tell = die\nrun('refund --from {file} --yes'.split())"
     )
     environ = {"PATH": "", "PYTHONPATH": ":".join(sys.path), "REFUNDCLI_REFUNDS_IN_FLIGHT": "1"} | desk.environ
     killed = subprocess.run([sys.executable, "-c", script], env=environ, check=False, capture_output=True, text=True)

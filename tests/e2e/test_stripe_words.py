@@ -9,7 +9,7 @@ import pytest
 import oracle
 from desk import Desk
 from oracle import PAID, PART, Outcome, Seen, Sums, outcome_of, seen
-from refundcli.store.checking import findings
+from refundcli.store.integrity import findings
 from vendor_words import stripe_words
 from webhooks import STRIPE_SECRET, settle_secrets
 

@@ -11,9 +11,9 @@ import pytest
 
 from desk import Desk
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.doubts import store_doubt
-from refundcli.services.provider_news import Doubt
-from refundcli.store.checking import findings
+from refundcli.services.ports.provider_updates import Doubt
+from refundcli.services.preflight.unreviewed import store_doubt
+from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 
 

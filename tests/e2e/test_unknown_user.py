@@ -86,8 +86,8 @@ def container() -> Iterator[Container]:
 
 @pytest.fixture
 def seeded() -> Iterator[RunningSandbox]:
-    from refundcli.sandbox.seed import seed_file
-    from refundcli.sandbox.state import SandboxState
+    from refundcli.sandbox.core.seed import seed_file
+    from refundcli.sandbox.core.state import SandboxState
 
     state = SandboxState()
     seed_file(state, ROOT / "examples" / "invoices.csv")

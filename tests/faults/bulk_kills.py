@@ -45,14 +45,16 @@ from refundcli.bootstrap import Services
 from refundcli.cli.main import run
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.providers.stripe import fingerprint
-from refundcli.services import bulk_check, leases, run_refunds
+from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.services.bulk import refund_run, validation
 from refundcli.services.clock import SystemClock
-from refundcli.services.events import keep, verify
-from refundcli.services.ports import NewInvoice, NewPayment, Writing
+from refundcli.services.dispatch import leases
+from refundcli.services.ports.books import Writing
+from refundcli.services.ports.records import NewInvoice, NewPayment
+from refundcli.services.webhooks.events import keep, verify
 from refundcli.settings import load
-from refundcli.store.checking import findings
 from refundcli.store.engine import store_engine
+from refundcli.store.integrity import findings
 from refundcli.store.migrate import ensure_schema
 from refundcli.store.unit_of_work import SqlBooks
 
@@ -270,10 +272,10 @@ class Siege:
         def work() -> int:
             become_an_operator(self.folder, self.environ, longest=_LONGEST_SECONDS)
             os.chdir(self.folder)
-            patch.object(bulk_check, "CHUNK", max(10, self.rows // 20)).start()
+            patch.object(validation, "CHUNK", max(10, self.rows // 20)).start()
             if dies_with_ready_refunds:
                 # Its amounts are reserved, and nothing is claimed yet.
-                patch.object(run_refunds._Worker, "_claim", _die).start()
+                patch.object(refund_run._Worker, "_claim", _die).start()
             if self.sleepy:
                 _have_short_leases()
                 patch.object(bootstrap, "books_clock", lambda services: ShiftedClock(ahead)).start()
@@ -492,9 +494,9 @@ class Siege:
 def _have_short_leases() -> None:
     """In a process of its own. What a worker that sleeps had is another's soon."""
     patch.object(leases, "_MARGIN_SECONDS", 0.2).start()
-    patch.object(run_refunds, "_ROW_LEASE_SECONDS", 1.5).start()
-    patch.object(run_refunds, "_HOLD_SECONDS", 0.4).start()
-    patch.object(run_refunds, "_PATIENCE_WITH_OTHERS_SECONDS", 30).start()
+    patch.object(refund_run, "_ROW_LEASE_SECONDS", 1.5).start()
+    patch.object(refund_run, "_HOLD_SECONDS", 0.4).start()
+    patch.object(refund_run, "_PATIENCE_WITH_OTHERS_SECONDS", 30).start()
 
 
 def _die(*_: object) -> None:

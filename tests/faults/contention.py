@@ -27,11 +27,12 @@ from faults.verdict import summed
 from memory import use_memory_for_temporary_files
 from refundcli.cli.main import run
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.providers.stripe import fingerprint
+from refundcli.providers.stripe.refunds import fingerprint
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports import NewInvoice, NewPayment, Writing
-from refundcli.store.checking import findings
+from refundcli.services.ports.books import Writing
+from refundcli.services.ports.records import NewInvoice, NewPayment
 from refundcli.store.engine import store_engine
+from refundcli.store.integrity import findings
 from refundcli.store.migrate import ensure_schema
 from refundcli.store.unit_of_work import SqlBooks
 

@@ -46,24 +46,25 @@ from refundcli.domain.money import Money, parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, WireRequest
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.providers import stripe_records
+from refundcli.providers.stripe import records as stripe_records
+from refundcli.sandbox.core.webhooks import Delivery
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.sandbox.webhooks import Delivery
-from refundcli.services import acknowledge as acknowledging
-from refundcli.services.events import apply_stored
-from refundcli.services.external_refunds import adopt
-from refundcli.services.ingest_deliveries import Ingested, KeptDelivery, ingest
-from refundcli.services.issue_refund import RefundRequest, issue_refund
-from refundcli.services.keys import generated_key
-from refundcli.services.mark_refunded import MarkRequest, mark_refunded
-from refundcli.services.ports import MaySend, NewInvoice, NewPayment, PaymentProvider, RefundAnswer
-from refundcli.services.provider_limits import KEY_WINDOWS
-from refundcli.services.reconcile import Comparison
-from refundcli.services.resolve import Resolution, resolve
-from refundcli.services.resume import resume, unfinished
-from refundcli.services.sending import SendingPolicy
+from refundcli.services.dispatch.request_keys import generated_key
+from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.ports.key_windows import KEY_WINDOWS
+from refundcli.services.ports.providers import MaySend, PaymentProvider, RefundAnswer
+from refundcli.services.ports.records import NewInvoice, NewPayment
+from refundcli.services.reconciliation.against_provider import Comparison
+from refundcli.services.reconciliation.external_refunds import adopt
+from refundcli.services.recovery.resolve import Resolution, resolve
+from refundcli.services.recovery.resume_refunds import resume, unfinished
+from refundcli.services.refunds import acknowledge as acknowledging
+from refundcli.services.refunds.issue import RefundRequest, issue_refund
+from refundcli.services.refunds.record import MarkRequest, mark_refunded
+from refundcli.services.webhooks.events import apply_stored
+from refundcli.services.webhooks.ingest import Ingested, KeptDelivery, ingest
 from refundcli.settings import load
-from refundcli.store.checking import findings
+from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
 from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 

@@ -13,12 +13,13 @@ from faults.cases import Case
 from refundcli.domain.invoice import Payment
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
-from refundcli.services import resume, sending
-from refundcli.services.outcomes import Outcome, Signal
-from refundcli.services.outcomes import outcome_of as real_outcome_of
-from refundcli.services.ports import RefundAnswer
-from refundcli.store import writing
-from refundcli.store.tables import PaymentRow
+from refundcli.services.dispatch import send_refund
+from refundcli.services.dispatch.outcomes import Outcome, Signal
+from refundcli.services.dispatch.outcomes import outcome_of as real_outcome_of
+from refundcli.services.ports.providers import RefundAnswer
+from refundcli.services.recovery import resume_refunds
+from refundcli.store.repositories import refund_writing
+from refundcli.store.schema import PaymentRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ def _a_new_key_on_replay() -> None:
         made_up = str(uuid.uuid4())
         ask = provider.refund
         with patch.object(type(provider), "refund", lambda _, request, key, may_send: ask(request, made_up, may_send)):
-            return sending.send_again(refund, provider=provider, **rest)
+            return send_refund.send_again(refund, provider=provider, **rest)
 
-    patch.object(resume, "send_again", send_again).start()
+    patch.object(resume_refunds, "send_again", send_again).start()
 
 
 def _failed_on_any_error() -> None:
@@ -48,11 +49,11 @@ def _failed_on_any_error() -> None:
         accepted = answer.signal == Signal.ACCEPTED and answer.state
         return Outcome(answer.state if accepted else RefundState.FAILED)
 
-    patch.object(sending, "outcome_of", outcome_of).start()
+    patch.object(send_refund, "outcome_of", outcome_of).start()
 
 
 def _no_look_up_before_replay() -> None:
-    patch("refundcli.services.resume.CAN_LOOK_UP", frozenset()).start()
+    patch("refundcli.services.recovery.resume_refunds.CAN_LOOK_UP", frozenset()).start()
 
 
 def _released_on_a_replayed_403() -> None:
@@ -60,7 +61,7 @@ def _released_on_a_replayed_403() -> None:
         refused = answer.signal == Signal.NOT_ALLOWED
         return Outcome(RefundState.FAILED) if refused else real_outcome_of(answer, first_send=first_send)
 
-    patch.object(sending, "outcome_of", outcome_of).start()
+    patch.object(send_refund, "outcome_of", outcome_of).start()
 
 
 def _no_guard_against_over_refunds() -> None:
@@ -73,7 +74,7 @@ def _no_guard_against_over_refunds() -> None:
     def unchecked(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA ignore_check_constraints=ON")
 
-    patch.object(writing.SqlWriting, "reserve", reserve).start()
+    patch.object(refund_writing.SqlWriting, "reserve", reserve).start()
     event.listen(Engine, "connect", unchecked)
     patch.object(Payment, "refundable", property(lambda payment: payment.captured)).start()
 
@@ -84,8 +85,8 @@ def _outcome_without_its_fence() -> None:
 
     row = SQLModel.metadata.tables["refund"]
     unfenced = update(row).where(row.c.id == bindparam("of_id"), row.c.state == bindparam("of_state"))
-    patch.object(writing, "_as_it_was", whatever_the_fence).start()
-    patch.object(writing, "_REFUND_AS_IT_WAS", unfenced).start()
+    patch.object(refund_writing, "_as_it_was", whatever_the_fence).start()
+    patch.object(refund_writing, "_REFUND_AS_IT_WAS", unfenced).start()
 
 
 def _plain(case: Case) -> bool:

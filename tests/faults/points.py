@@ -20,11 +20,11 @@ from unittest.mock import patch
 from sqlalchemy import Engine, event
 from urllib3.connection import HTTPConnection
 
-from refundcli.providers.adyen import AdyenProvider
-from refundcli.providers.stripe import StripeProvider
-from refundcli.providers.stripe_closing import StripeInvoiceCloser
-from refundcli.providers.stripe_records import StripeRecords
-from refundcli.services import sending
+from refundcli.providers.adyen.refunds import AdyenProvider
+from refundcli.providers.stripe.closings import StripeInvoiceCloser
+from refundcli.providers.stripe.records import StripeRecords
+from refundcli.providers.stripe.refunds import StripeProvider
+from refundcli.services.dispatch import send_refund
 from refundcli.store.unit_of_work import SqlBooks
 
 # A transaction is known by the function that asks for it.
@@ -158,7 +158,7 @@ def install(saboteur: Saboteur) -> None:
     _wrap_calls(StripeRecords, {"invoice": "lookup", "payment": "snapshot"}, saboteur)
     _wrap_connections(saboteur)
     # Waits are part of the protocol, but nobody learns anything from sitting through them.
-    patch.object(sending, "SendingPolicy", partial(sending.SendingPolicy, sleep=nap)).start()
+    patch.object(send_refund, "SendingPolicy", partial(send_refund.SendingPolicy, sleep=nap)).start()
 
 
 def nap(seconds: float) -> None:

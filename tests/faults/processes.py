@@ -17,8 +17,8 @@ from unittest.mock import patch
 from faults.points import Fault, Saboteur, install
 from refundcli import bootstrap
 from refundcli.cli.main import run
+from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.server import serve
-from refundcli.sandbox.state import SandboxState
 
 # A command that takes longer hangs.
 LONGEST_SECONDS = 45

@@ -16,17 +16,19 @@ from desk import Answer, Desk
 from refundcli import bootstrap
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
-from refundcli.providers import adyen_events, stripe_events
-from refundcli.services.provider_limits import KEY_WINDOWS
-from refundcli.store.checking import findings
+from refundcli.providers.adyen import events as adyen_events
+from refundcli.providers.stripe import events as stripe_events
+from refundcli.services.ports.key_windows import KEY_WINDOWS
+from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 
 CAPTURED = 10_000
 # Between T1 and T2 the process is gone: the amount is reserved, and nothing was sent.
 _KILLED_AFTER_T1 = (
-    "import os, sys; from refundcli.services import issue_refund, run_refunds; from refundcli.cli.main import run\n"
+    "import os, sys; from refundcli.services.refunds import issue\n"
+    "from refundcli.services.bulk import refund_run\nfrom refundcli.cli.main import run\n"
     "die = lambda *a, **k: os.kill(os.getpid(), 9)\n"
-    "issue_refund.send = run_refunds._Worker._claim = die\n"
+    "issue.send = refund_run._Worker._claim = die\n"
     "run(sys.argv[1:])"
 )
 

@@ -23,12 +23,13 @@ from faults.rows import AtProvider, Books, read_books
 from refundcli.cli.main import run
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.providers.stripe import fingerprint
-from refundcli.sandbox.exponents import to_minor
+from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.sandbox.core.exponents import to_minor
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports import NewInvoice, NewPayment, Writing
-from refundcli.store.checking import findings
+from refundcli.services.ports.books import Writing
+from refundcli.services.ports.records import NewInvoice, NewPayment
 from refundcli.store.engine import store_engine
+from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
 
 # No, two and three decimals: amounts must agree to the minor unit.

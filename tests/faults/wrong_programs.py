@@ -30,25 +30,21 @@ from refundcli.domain.dispute import DisputeState
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Payment, Unreviewed
 from refundcli.domain.statuses import RefundState
-from refundcli.providers import adyen_meaning, adyen_vocabulary, stripe, stripe_payments, stripe_records
+from refundcli.providers.adyen import updates, vocabulary
+from refundcli.providers.stripe import payments, records
+from refundcli.providers.stripe import refunds as stripe
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services import (
-    apply_dispute,
-    first_send,
-    group_commit,
-    hear_news,
-    issue_refund,
-    leases,
-    sending,
-    undo_records,
-)
-from refundcli.services.applied import UpdateOutcome
-from refundcli.services.outcomes import Outcome, Signal, outcome_of
-from refundcli.services.provider_news import EventState
-from refundcli.services.vocabulary import Effect, Meaning
-from refundcli.store import numbering, recording
-from refundcli.store.tables import PaymentRow
-from refundcli.store.writing import SqlWriting
+from refundcli.services.bulk import group_commit, undo_records
+from refundcli.services.dispatch import first_send, leases, send_refund
+from refundcli.services.dispatch.outcomes import Outcome, Signal, outcome_of
+from refundcli.services.ports.provider_updates import EventState
+from refundcli.services.ports.vocabulary import Effect, Meaning
+from refundcli.services.provider_updates import apply_dispute, apply_update
+from refundcli.services.provider_updates.outcome import UpdateOutcome
+from refundcli.services.refunds import issue
+from refundcli.store.repositories import credit_note_numbers, record_writing
+from refundcli.store.repositories.refund_writing import SqlWriting
+from refundcli.store.schema import PaymentRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,50 +69,50 @@ def _one_slot(around: ExitStack) -> None:
 
 
 def _documents_close_it(around: ExitStack) -> None:
-    meaning_of = adyen_vocabulary.event_meaning
+    meaning_of = vocabulary.event_meaning
 
     def closes(code: str, success: bool) -> Meaning | None:
         meaning = meaning_of(code, success)
         return replace(meaning, dispute=DisputeState.CLOSED) if meaning and code == "INFORMATION_SUPPLIED" else meaning
 
-    _instead(adyen_meaning, "event_meaning", closes)(around)
+    _instead(updates, "event_meaning", closes)(around)
 
 
 def _undo_keeps_what_a_dispute_recorded(around: ExitStack) -> None:
     def given_back(record: Any) -> tuple[int, ...]:
         return record.refund.amount.minor, 0, 0, record.refund.payment_id, record.refund.amount.minor
 
-    _instead(recording, "_given_back", given_back)(around)
-    _instead(recording, "_LOSE", "UPDATE payment SET id = id WHERE id = ?")(around)
+    _instead(record_writing, "_given_back", given_back)(around)
+    _instead(record_writing, "_LOSE", "UPDATE payment SET id = id WHERE id = ?")(around)
 
 
 # --- words and updates -----------------------------------------------------------------------------------------
 
 
 def _unlisted_event_is_ignored(around: ExitStack) -> None:
-    meaning_of = adyen_vocabulary.event_meaning
+    meaning_of = vocabulary.event_meaning
     ignored = Meaning(Effect.NONE, "a guess")
-    _instead(adyen_meaning, "event_meaning", lambda code, success: meaning_of(code, success) or ignored)(around)
+    _instead(updates, "event_meaning", lambda code, success: meaning_of(code, success) or ignored)(around)
 
 
 def _unlisted_status_is_ignored(around: ExitStack) -> None:
-    _instead(stripe_records.StripeRecords, "_doubts", lambda *given: ())(around)
-    _instead(stripe_payments, "dispute_state", lambda reported: None)(around)
-    _instead(stripe_records.StripeRecords, "_disputes_in", lambda *given, **options: ())(around)
+    _instead(records.StripeRecords, "_doubts", lambda *given: ())(around)
+    _instead(payments, "dispute_state", lambda reported: None)(around)
+    _instead(records.StripeRecords, "_disputes_in", lambda *given, **options: ())(around)
 
 
 _does_not_block = _instead(Unreviewed, "blocks", PropertyMock(return_value=False))
 
 
 def _failure_ends_it_at_once(around: ExitStack) -> None:
-    news_of = adyen_meaning._refund_news
+    news_of = updates._refund_news
     final = lambda *given: replace(news_of(*given), may_be_retried=False)  # noqa: E731
-    _instead(adyen_meaning, "_refund_news", final)(around)
+    _instead(updates, "_refund_news", final)(around)
 
 
 def _success_after_failure_is_dropped(around: ExitStack) -> None:
     dropped = lambda tx, refund, news, evidence: UpdateOutcome(EventState.APPLIED, "it has failed", refund=refund)  # noqa: E731
-    _instead(hear_news, "_apply_success_after_failure", dropped)(around)
+    _instead(apply_update, "_apply_success_after_failure", dropped)(around)
 
 
 # --- before a first send ---------------------------------------------------------------------------------------
@@ -134,7 +130,7 @@ def _gone_elsewhere(around: ExitStack) -> None:
 
 def _made_up_ids(around: ExitStack) -> None:
     made_up = lambda *given: new_id("rf_", datetime.now(UTC))  # noqa: E731
-    _instead(issue_refund, "refund_id", made_up)(around)
+    _instead(issue, "refund_id", made_up)(around)
 
 
 def _claim_forgets_the_first_send(around: ExitStack) -> None:
@@ -164,19 +160,19 @@ def _replayed_decline_is_proof(around: ExitStack) -> None:
         declined = answer.signal == Signal.DECLINED
         return Outcome(RefundState.FAILED) if declined else outcome_of(answer, first_send=first_send)
 
-    _instead(sending, "outcome_of", outcome)(around)
+    _instead(send_refund, "outcome_of", outcome)(around)
 
 
 # --- records, shares, numbers ----------------------------------------------------------------------------------
 
-_external_is_counted_beside_records = _instead(hear_news, "_unmatched_records", lambda invoice, payment: [])
+_external_is_counted_beside_records = _instead(apply_update, "_unmatched_records", lambda invoice, payment: [])
 
 
 def _undo_takes_matched_records(around: ExitStack) -> None:
     _instead(undo_records, "_one", lambda refund_id, reading: reading.refund(refund_id))(around)
 
 
-_released_is_refunded = _instead(stripe_payments, "releases_in", lambda refunds, charge: [])
+_released_is_refunded = _instead(payments, "releases_in", lambda refunds, charge: [])
 
 
 def _share_is_all_that_was_captured(around: ExitStack) -> None:
@@ -198,7 +194,7 @@ def _share_is_all_that_was_captured(around: ExitStack) -> None:
     around.callback(event.remove, Engine, "connect", unchecked)
 
 
-_numbered_by_year = _instead(numbering, "_series", lambda number_format, on: f"credit_note:{on.year}")
+_numbered_by_year = _instead(credit_note_numbers, "_series", lambda number_format, on: f"credit_note:{on.year}")
 
 
 WRONG_PROGRAMS = (

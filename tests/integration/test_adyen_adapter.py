@@ -12,10 +12,10 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import UnusableReference
 from refundcli.providers.registry import PracticeAddressWhenLive, ProviderNotConfigured, connect
-from refundcli.sandbox.state import AdyenRefund
+from refundcli.sandbox.core.state import AdyenRefund
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.outcomes import Signal
-from refundcli.services.ports import PaymentProvider, RefundAnswer
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.ports.providers import PaymentProvider, RefundAnswer
 from refundcli.settings import AdyenSettings, OperatorSettings, Settings, StoreSettings
 from wire import ADYEN_KEY, FAULTS, KEY, MERCHANT, QUICK, Reply, Stub, adyen_at, allowed, order, refund, refused_url
 

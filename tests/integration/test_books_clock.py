@@ -18,12 +18,12 @@ from desk import Desk
 from left_behind import leave_it_ready
 from refundcli import bootstrap
 from refundcli.sandbox.testing import RunningSandbox
+from refundcli.services.bulk.group_commit import _as_sent
 from refundcli.services.clock import BooksClock, SystemClock, is_plausible
-from refundcli.services.group_commit import _as_sent
-from refundcli.store.checking import findings
 from refundcli.store.database_time import DatabaseTime, _Measured, in_transaction
 from refundcli.store.engine import store_engine
 from refundcli.store.errors import StoreUnreachable
+from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
 
 FIVE_MINUTES = timedelta(minutes=5)
@@ -372,7 +372,7 @@ def test_a_group_takes_down_what_the_provider_has_already_under_a_wrong_clock(
 
 @contextmanager
 def _after_the_answer(happens: Callable[[], None]) -> Iterator[None]:
-    from refundcli.providers.stripe import StripeProvider
+    from refundcli.providers.stripe.refunds import StripeProvider
 
     real = StripeProvider.refund
 

@@ -24,13 +24,14 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
-from refundcli.services import pages
 from refundcli.services.clock import SystemClock
-from refundcli.services.pages import credit_note_pages, invoice_pages
-from refundcli.services.ports import CreditNoteFilter, InvoiceFilter, NewInvoice, NewPayment
-from refundcli.store import lists, migrate
+from refundcli.services.invoices import pages
+from refundcli.services.invoices.pages import credit_note_pages, invoice_pages
+from refundcli.services.ports.records import CreditNoteFilter, InvoiceFilter, NewInvoice, NewPayment
+from refundcli.store import migrate
 from refundcli.store.engine import store_engine
-from refundcli.store.reading import SqlReading
+from refundcli.store.queries import lists
+from refundcli.store.repositories.reading import SqlReading
 from refundcli.store.unit_of_work import SqlBooks
 
 ISSUED = "2026-10-%02d"

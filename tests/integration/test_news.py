@@ -13,11 +13,11 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, Provider, RefundState
-from refundcli.services.applied import UpdateOutcome
 from refundcli.services.clock import SystemClock
-from refundcli.services.hear_news import hear
-from refundcli.services.provider_news import DisputeNews, EventState, RefundNews, Update
-from refundcli.store.checking import findings
+from refundcli.services.ports.provider_updates import DisputeNews, EventState, RefundNews, Update
+from refundcli.services.provider_updates.apply_update import hear
+from refundcli.services.provider_updates.outcome import UpdateOutcome
+from refundcli.store.integrity import findings
 
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
 # As in the settings of the desk.

@@ -18,10 +18,10 @@ from desk import Desk
 from refundcli.cli.main import COMMANDS, LOOKS
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports import Writing
-from refundcli.store.checking import findings
+from refundcli.services.ports.books import Writing
 from refundcli.store.engine import program_name, store_engine
 from refundcli.store.errors import StoreNewer
+from refundcli.store.integrity import findings
 from refundcli.store.migrate import HEAD
 from refundcli.store.unit_of_work import SqlBooks
 from runs import Wish, stage

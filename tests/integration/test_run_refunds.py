@@ -22,14 +22,16 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services import first_send, group_commit, leases, run_refunds
-from refundcli.services.apply_dispute import apply_dispute
-from refundcli.services.leases import this_process
-from refundcli.services.ports import NewPayment, Writing
-from refundcli.services.provider_news import DisputeNews
-from refundcli.services.resume import resume, unfinished
-from refundcli.services.run_report import Stopped
-from refundcli.store.checking import findings
+from refundcli.services.bulk import group_commit, refund_run
+from refundcli.services.bulk.report import Stopped
+from refundcli.services.dispatch import first_send, leases
+from refundcli.services.dispatch.leases import this_process
+from refundcli.services.ports.books import Writing
+from refundcli.services.ports.provider_updates import DisputeNews
+from refundcli.services.ports.records import NewPayment
+from refundcli.services.provider_updates.apply_dispute import apply_dispute
+from refundcli.services.recovery.resume_refunds import resume, unfinished
+from refundcli.store.integrity import findings
 from runs import Runner, Wish, services_of
 
 
@@ -439,7 +441,7 @@ def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=1)
     run = runner.stage(*wishes(1))
-    worker: Any = run_refunds._Worker
+    worker: Any = refund_run._Worker
     answered = worker._answered
 
     def then(self: Any, *given: Any) -> None:
@@ -459,7 +461,7 @@ def test_a_run_that_is_stopped_while_it_asks_the_provider_frees_what_it_holds(ru
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=1)
     run = runner.stage(*wishes(1))
-    worker: Any = run_refunds._Worker
+    worker: Any = refund_run._Worker
     ask = worker._ask_provider
 
     def then(self: Any, *given: Any) -> None:

@@ -21,9 +21,9 @@ import requests
 import stripe
 from Adyen.exceptions import AdyenAPIResponseError
 
-from refundcli.sandbox.exponents import to_major, to_minor
-from refundcli.sandbox.seed import seed_file, seed_payments
-from refundcli.sandbox.state import AdyenRefund, SandboxState, StripeRefund
+from refundcli.sandbox.core.exponents import to_major, to_minor
+from refundcli.sandbox.core.seed import seed_file, seed_payments
+from refundcli.sandbox.core.state import AdyenRefund, SandboxState, StripeRefund
 from refundcli.sandbox.testing import RunningSandbox
 
 DAY = 86400

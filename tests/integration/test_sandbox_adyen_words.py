@@ -19,8 +19,8 @@ import pytest
 from Adyen.exceptions import AdyenAPIUnprocessableEntity
 from Adyen.util import is_valid_hmac_notification
 
-from refundcli.sandbox.adyen_disputes import LIVES
-from refundcli.sandbox.records import AdyenRefund
+from refundcli.sandbox.adyen.disputes import LIVES
+from refundcli.sandbox.core.records import AdyenRefund
 from refundcli.sandbox.testing import RunningSandbox
 
 HMAC_KEY = "0123456789abcdef" * 4

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from refundcli.sandbox.adyen_disputes import LIVES
+from refundcli.sandbox.adyen.disputes import LIVES
 from refundcli.sandbox.testing import RunningSandbox
 
 DOCS = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ import pytest
 import stripe
 from Adyen.util import is_valid_hmac_notification
 
+from refundcli.sandbox.core.webhooks import adyen_signature
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.sandbox.webhooks import adyen_signature
 from wire import refused_url
 
 DAY = 86400

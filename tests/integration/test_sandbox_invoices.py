@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import stripe
 
-from refundcli.sandbox.records import StripeRefund
+from refundcli.sandbox.core.records import StripeRefund
 from refundcli.sandbox.testing import RunningSandbox
 
 

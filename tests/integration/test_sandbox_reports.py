@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from refundcli.sandbox.adyen_reports import Entry, Kind, write_report
+from refundcli.sandbox.adyen.reports import Entry, Kind, write_report
 from refundcli.sandbox.server import bind
 from refundcli.sandbox.testing import RunningSandbox
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from refundcli.documents import invoice_file
-from refundcli.documents.invoice_file import InvoiceFile
-from refundcli.documents.second_process import read_ahead
-from refundcli.documents.source import open_source
-from refundcli.services.invoice_block import Stretch
+from refundcli.files.invoices import file
+from refundcli.files.invoices.file import InvoiceFile
+from refundcli.files.reader_process import read_ahead
+from refundcli.files.source import open_source
+from refundcli.services.ports.invoice_block import Stretch
 
 HEADER = "number,customer,currency,total,status,issued_on,provider,payment_reference\n"
 
@@ -65,8 +65,8 @@ def wrong_in_the_end(last: int) -> Iterator[int]:
 
 def test_a_long_table_reads_the_same_from_a_second_process(table: str, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = everything(table)
-    monkeypatch.setattr(invoice_file, "_LONG_BYTES", 0)
-    monkeypatch.setattr(invoice_file, "there_are_two_cores", lambda: True)
+    monkeypatch.setattr(file, "_LONG_BYTES", 0)
+    monkeypatch.setattr(file, "there_are_two_cores", lambda: True)
     assert everything(table) == alone
     assert sum(len(each.bad) for each in alone) == 61
 
@@ -107,7 +107,7 @@ def test_no_module_of_the_working_folder_runs_in_it(tmp_path: Path, safe_path: s
         (hostile / f"{name}.py").write_text("open('was-run', 'w').close()\n")
     program = tmp_path / "program.py"
     program.write_text(
-        "import os\nfrom refundcli.documents.second_process import read_ahead\n"
+        "import os\nfrom refundcli.files.reader_process import read_ahead\n"
         "if __name__ == '__main__':\n"
         "    assert list(read_ahead(iter, (1, 2, 3))) == [1, 2, 3]\n"
         f"    assert os.environ.get('PYTHONSAFEPATH', '') == {safe_path!r}\n"

@@ -20,9 +20,9 @@ from refundcli.bootstrap import AccountsInBooks, WrongMode, agree_on_mode
 from refundcli.domain.statuses import Dispute, Provider
 from refundcli.services.clock import SystemClock
 from refundcli.store import migrate
-from refundcli.store.checking import findings
 from refundcli.store.engine import store_engine
 from refundcli.store.errors import NoStore, NotAStore, StoreNewer, StoreOlder
+from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)

@@ -13,11 +13,11 @@ from sqlmodel import Session
 
 from conftest import NewStore
 from desk import Desk
-from refundcli.store import checking, copying, page_size, structure
-from refundcli.store.checking import findings
+from refundcli.store import copying, integrity, page_size, structure
 from refundcli.store.copying import CopyTookTooLong
 from refundcli.store.engine import sqlite_path
 from refundcli.store.errors import StructureNotChecked
+from refundcli.store.integrity import findings
 from refundcli.store.page_size import PageSize
 
 
@@ -26,7 +26,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows a page, however fast the machine is."""
     monkeypatch.setattr(page_size, "_MOST", 2)
     monkeypatch.setattr(page_size, "_FEWEST", 2)
-    monkeypatch.setattr(checking, "PageSize", lambda: PageSize(rows=2))
+    monkeypatch.setattr(integrity, "PageSize", lambda: PageSize(rows=2))
 
 
 def run_sql(desk: Desk, statement: str) -> None:
@@ -89,7 +89,7 @@ def test_refunds_beside_it_are_no_false_alarm(desk: Desk, small_pages: None) -> 
 def test_what_was_wrong_only_for_a_moment_is_not_reported(
     sqlite_desk: Desk, small_pages: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = checking._wrong_rows, list[Any]()
+    real, seen = integrity._wrong_rows, list[Any]()
 
     def once(session: Session, **page: Any) -> Any:
         upto, found = real(session, **page)
@@ -99,7 +99,7 @@ def test_what_was_wrong_only_for_a_moment_is_not_reported(
         return upto, found
 
     sqlite_desk.paid_outside()
-    monkeypatch.setattr(checking, "_wrong_rows", once)
+    monkeypatch.setattr(integrity, "_wrong_rows", once)
     assert findings(sqlite_desk.books) == []
     assert seen
 

@@ -22,12 +22,12 @@ from conftest import NewStore
 from desk import Desk
 from refundcli.cli.context import App
 from refundcli.domain.statuses import Provider
-from refundcli.providers.stripe import StripeProvider
+from refundcli.providers.stripe.refunds import StripeProvider
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports import Writing
+from refundcli.services.ports.books import Writing
 from refundcli.store import engine as engines
-from refundcli.store.checking import findings
+from refundcli.store.db_errors import store_error
 from refundcli.store.engine import store_engine
 from refundcli.store.errors import (
     CommitUnknown,
@@ -38,10 +38,10 @@ from refundcli.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
+from refundcli.store.integrity import findings
 from refundcli.store.migrate import ensure_schema
-from refundcli.store.troubles import store_error
+from refundcli.store.repositories.refund_writing import SqlWriting
 from refundcli.store.unit_of_work import SqlBooks
-from refundcli.store.writing import SqlWriting
 
 
 def books_at(url: str) -> SqlBooks:

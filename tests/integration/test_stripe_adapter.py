@@ -23,13 +23,13 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableReference
 from refundcli.providers.registry import PracticeAddressWhenLive, ProviderNotConfigured, connect
-from refundcli.providers.stripe import fingerprint
-from refundcli.sandbox.faults import LOOKUP_BEHAVIOURS
-from refundcli.sandbox.state import StripeRefund
+from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.sandbox.core.faults import LOOKUP_BEHAVIOURS
+from refundcli.sandbox.core.state import StripeRefund
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.secrets import LiteralSecret, SecretNotInEnvironment
-from refundcli.services.outcomes import Signal
-from refundcli.services.ports import PaymentProvider, RefundAnswer
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.ports.providers import PaymentProvider, RefundAnswer
 from refundcli.settings import OperatorSettings, Settings, StoreSettings, StripeSettings
 from wire import FAULTS, KEY, QUICK, STRIPE_KEY, Reply, Stub, allowed, order, refund, refused_url, stripe_at
 

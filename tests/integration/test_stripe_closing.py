@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.providers.stripe_closing import StripeInvoiceCloser
+from refundcli.providers.stripe.closings import StripeInvoiceCloser
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.outcomes import Signal
-from refundcli.services.ports import ClosingAnswer
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.ports.providers import ClosingAnswer
 from refundcli.settings import StripeSettings
 from wire import KEY, QUICK, STRIPE_KEY, Reply, Stub, allowed, refused_url
 

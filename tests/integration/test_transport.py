@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from refundcli.providers import http
-from refundcli.services.outcomes import Signal
-from refundcli.services.ports import RefundAnswer
+from refundcli.providers import transport
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.ports.providers import RefundAnswer
 from refundcli.settings import RefundSettings
 from wire import KEY, Stub, adyen_at, order, refused_url, stripe_at
 from wire import Reply as StubReply
@@ -90,7 +90,7 @@ def test_an_answer_that_drips_is_given_up_at_the_deadline(provider: str, begin: 
 def test_an_answer_without_end_is_not_read_to_its_end(
     provider: str, head: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "LARGEST_ANSWER", 1024 * 1024)
+    monkeypatch.setattr(transport, "LARGEST_ANSWER", 1024 * 1024)
     sent = 0
 
     def flood(line: Line) -> None:
@@ -122,7 +122,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(
 def test_what_is_no_body_has_no_more_room(
     provider: str, head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "LARGEST_ANSWER", 1024 * 1024)
+    monkeypatch.setattr(transport, "LARGEST_ANSWER", 1024 * 1024)
     sent = 0
 
     def flood(line: Line) -> None:
@@ -139,7 +139,7 @@ def test_what_is_no_body_has_no_more_room(
 
 @BOTH
 def test_an_answer_that_unpacks_without_end_is_not_unpacked(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "LARGEST_ANSWER", 1024 * 1024)
+    monkeypatch.setattr(transport, "LARGEST_ANSWER", 1024 * 1024)
     bomb = gzip.compress(b" " * 64 * 1024 * 1024)
 
     def answer_packed(line: Line) -> None:
@@ -194,7 +194,7 @@ def test_all_addresses_of_a_name_share_one_deadline(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [of_name] * 50)
     began = time.monotonic()
     with pytest.raises(TimeoutError):
-        http.connected("many.example", 1, 0.5)
+        transport.connected("many.example", 1, 0.5)
     assert time.monotonic() - began < 10
     for line in (silent, *full):
         line.close()
@@ -204,7 +204,7 @@ def test_a_practice_address_is_of_this_machine_whatever_a_name_server_says(monke
     elsewhere = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [elsewhere])
     with pytest.raises(TimeoutError, match="no address"):
-        http.connected("localhost", 80, 5)
+        transport.connected("localhost", 80, 5)
 
 
 @BOTH
@@ -220,7 +220,7 @@ def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(provider: str, 
 
 
 def test_a_list_of_a_hundred_charges_is_not_too_large() -> None:
-    assert http.LARGEST_ANSWER >= 100 * 100_000
+    assert transport.LARGEST_ANSWER >= 100 * 100_000
 
 
 @BOTH

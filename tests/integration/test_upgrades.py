@@ -13,7 +13,7 @@ from sqlalchemy import create_engine, text
 
 from desk import Desk
 from refundcli.domain.statuses import Provider
-from refundcli.sandbox.records import LoggedRequest
+from refundcli.sandbox.core.records import LoggedRequest
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.engine import store_engine
 from refundcli.store.migrate import HEAD

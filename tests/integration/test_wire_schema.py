@@ -18,14 +18,14 @@ import pytest
 import requests
 
 from refundcli.domain.reasons import RefundReason
-from refundcli.providers.adyen import AdyenProvider
-from refundcli.providers.stripe import StripeProvider
-from refundcli.sandbox.stripe_events import EVENTS
-from refundcli.sandbox.stripe_invoices import CREDIT_NOTES, INVOICE_PAYMENTS, INVOICES
-from refundcli.sandbox.stripe_methods import BY_EMAIL, DESTINATIONS, NO_REFUNDS, SAME_NAME
-from refundcli.sandbox.stripe_reads import BY_PAYMENT, INTENTS, PAGING
+from refundcli.providers.adyen.refunds import AdyenProvider
+from refundcli.providers.stripe.refunds import StripeProvider
+from refundcli.sandbox.stripe.events import EVENTS
+from refundcli.sandbox.stripe.invoices import CREDIT_NOTES, INVOICE_PAYMENTS, INVOICES
+from refundcli.sandbox.stripe.methods import BY_EMAIL, DESTINATIONS, NO_REFUNDS, SAME_NAME
+from refundcli.sandbox.stripe.reads import BY_PAYMENT, INTENTS, PAGING
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.ports import RefundOrder
+from refundcli.services.ports.providers import RefundOrder
 from wire import ADYEN_KEY, KEY, MERCHANT, STRIPE_KEY, Reply, Seen, Stub, adyen_at, allowed, order, stripe_at
 
 Schema = Mapping[str, Any]

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -103,18 +103,35 @@ class StoryDatetime:
         return getattr(datetime, name)
 
 
+# Modules that ask for the time, by today's name and by those that they had in released programs.
+_DATED = (
+    ("services.clock",),
+    ("providers.adyen.events", "providers.adyen_events"),
+    ("providers.stripe.events", "providers.stripe_events"),
+    ("providers.stripe.records", "providers.stripe_records"),
+)
+
+
+def first_module(*names: str) -> Any:
+    """The first of these modules that the program at hand has; None if it has none of them."""
+    from importlib import import_module
+
+    for name in names:
+        with suppress(ModuleNotFoundError):
+            return import_module(f"refundcli.{name}")
+    return None
+
+
 def _use(story: StoryTime) -> None:
     """In a process of its own: there is no way back."""
-    from importlib import import_module
-    from importlib.util import find_spec
-
-    from refundcli.sandbox.state import SandboxState
-
-    for name in ("services.clock", "providers.adyen_events", "providers.stripe_events", "providers.stripe_records"):
-        if find_spec(f"refundcli.{name}"):
-            vars(import_module(f"refundcli.{name}"))["datetime"] = StoryDatetime(story)
+    for names in _DATED:
+        if module := first_module(*names):
+            vars(module)["datetime"] = StoryDatetime(story)
+    state = first_module("sandbox.core.state", "sandbox.state")
+    assert state
+    sandbox_state = state.SandboxState
     replaced: dict[Any, dict[str, Any]] = {
-        SandboxState: {"now": lambda state: story.now().timestamp() + state._clock_offset},
+        sandbox_state: {"now": lambda state: story.now().timestamp() + state._clock_offset},
         socket: {"gethostname": lambda: "desk"},
         secrets: {
             "randbits": story.random.getrandbits,

@@ -16,7 +16,7 @@ from alembic.config import Config
 from sqlalchemy import Boolean, Column, Connection, Date, DateTime, MetaData, Table, text
 
 import refundcli.store
-from refundcli.sandbox import records
+from refundcli.sandbox.core import records
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.engine import store_engine
 

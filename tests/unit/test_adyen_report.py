@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from refundcli.documents.adyen_report import AdyenReport, BadReport, NotAReport
-from refundcli.documents.source import FileProblem, open_source
-from refundcli.documents.time_zones import time_zone
 from refundcli.domain.statuses import RefundState
-from refundcli.providers.adyen_vocabulary import REPORT_TYPES, report_meaning
-from refundcli.services.reports import ReportRow, RowPart
-from refundcli.services.vocabulary import Direction, Effect
+from refundcli.files.adyen_report.report import AdyenReport, BadReport, NotAReport
+from refundcli.files.source import FileProblem, open_source
+from refundcli.files.time_zones import time_zone
+from refundcli.providers.adyen.vocabulary import REPORT_TYPES, report_meaning
+from refundcli.services.ports.vocabulary import Direction, Effect
+from refundcli.services.reconciliation.report_rows import ReportRow, RowPart
 
 
 def columns(names: str) -> list[str]:

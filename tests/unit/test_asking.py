@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from refundcli.services.outcomes import Signal
-from refundcli.services.ports import RefundAnswer
-from refundcli.services.sending import SendingPolicy, ask
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.dispatch.send_refund import SendingPolicy, ask
+from refundcli.services.ports.providers import RefundAnswer
 
 
 def asked(*answers: RefundAnswer, left: Iterable[float]) -> tuple[RefundAnswer | None, int]:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refundcli.documents.bulk_file import BulkFile
-from refundcli.documents.source import FileProblem, open_source
-from refundcli.documents.table_file import MissingColumn, UnknownColumn
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.reasons import RefundReason
-from refundcli.services.bad_rows import BadRow, Problem
-from refundcli.services.bulk_rows import BulkRow
+from refundcli.files.bulk.file import BulkFile
+from refundcli.files.csv_table import MissingColumn, UnknownColumn
+from refundcli.files.source import FileProblem, open_source
+from refundcli.services.bulk.rows import BulkRow
+from refundcli.services.ports.bad_rows import BadRow, Problem
 
 TODAY = date(2026, 10, 31)
 HEADER = "invoice,amount,reason,method,reference,refunded_on,memo,key\n"

@@ -13,8 +13,8 @@ from refundcli.domain.money import Money, parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import InvoiceStatus, Provider, RefundKind, RefundState
-from refundcli.services.differences import MAYBE_RECORDED, Difference, DifferenceKind, compare
-from refundcli.services.provider_news import DisputeNews, PaymentTruth, RefundNews
+from refundcli.services.ports.provider_updates import DisputeNews, PaymentTruth, RefundNews
+from refundcli.services.preflight.comparison import MAYBE_RECORDED, Difference, DifferenceKind, compare
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 ASKED = datetime(2026, 11, 21, tzinfo=UTC)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from refundcli.domain.errors import OutcomeUnknown
-from refundcli.services import interrupts, resume, resume_closings, sending
-from refundcli.services.interrupts import Interrupted, held_until_written, is_asked_to_stop
-from refundcli.services.ports import BooksUnavailable
-from refundcli.services.sending import SendingPolicy
+from refundcli.services.dispatch import interrupts, send_refund
+from refundcli.services.dispatch.interrupts import Interrupted, held_until_written, is_asked_to_stop
+from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.ports.books import BooksUnavailable
+from refundcli.services.recovery import resume_closings, resume_refunds
 
 
 @pytest.fixture(autouse=True)
@@ -57,12 +58,12 @@ def test_it_is_kept_where_the_work_fails_and_nothing_more_is_begun() -> None:
 
 
 def test_resume_stops_before_the_next_refund(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "resume_one", fail_after_ctrl_c)
+    monkeypatch.setattr(resume_refunds, "resume_one", fail_after_ctrl_c)
     done: list[Any] = []
     tools: Any = {"books": None, "providers": None, "clock": None, "policy": None}
     refunds: Any = ["rf_1", "rf_2"]
     with pytest.raises(Interrupted):
-        resume.resume(refunds, done=done, **tools)
+        resume_refunds.resume(refunds, done=done, **tools)
     assert [each.refund for each in done] == ["rf_1"]
 
 
@@ -91,7 +92,7 @@ def test_an_answer_waits_for_the_store_without_hurry_after_ctrl_c(monkeypatch: p
     def send() -> None:
         with held_until_written(lambda: None):
             press_ctrl_c()
-            assert sending.write_outcome(*given, books=books, policy=SendingPolicy(7, "CN-{seq}")) == "written"
+            assert send_refund.write_outcome(*given, books=books, policy=SendingPolicy(7, "CN-{seq}")) == "written"
 
     with pytest.raises(Interrupted):
         send()

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refundcli.documents import invoice_file
-from refundcli.documents.invoice_columns import InvoiceColumns, NotPlain
-from refundcli.documents.invoice_file import InvoiceFile
-from refundcli.documents.invoice_rows import COLUMNS, REQUIRED, invoice_in_table
-from refundcli.documents.rejected import RejectedFile, path_for_rejected
-from refundcli.documents.source import EmptyFile, FileProblem, open_source
-from refundcli.documents.table_file import MissingColumn
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
-from refundcli.services.bad_rows import BadRow, Problem
-from refundcli.services.ports import NewInvoice, NewPayment
+from refundcli.files.bulk.rejected_rows import RejectedFile, path_for_rejected
+from refundcli.files.csv_table import MissingColumn
+from refundcli.files.invoices import file as invoice_file
+from refundcli.files.invoices.columns import InvoiceColumns, NotPlain
+from refundcli.files.invoices.file import InvoiceFile
+from refundcli.files.invoices.rows import COLUMNS, REQUIRED, invoice_in_table
+from refundcli.files.source import EmptyFile, FileProblem, open_source
+from refundcli.services.ports.bad_rows import BadRow, Problem
+from refundcli.services.ports.records import NewInvoice, NewPayment
 
 PLAIN: dict[str, str] = {
     "number": "INV-1",

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from refundcli.services import leases
-from refundcli.services.leases import Holder, holder_of, is_gone, this_process
+from refundcli.services.dispatch import leases
+from refundcli.services.dispatch.leases import Holder, holder_of, is_gone, this_process
 
 
 @contextmanager
 def another_process(code: str = "input()") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that waits, and its name as it gives it itself."""
-    script = f"from refundcli.services.leases import this_process; print(this_process(), flush=True); {code}"
+    script = f"from refundcli.services.dispatch.leases import this_process; print(this_process(), flush=True); {code}"
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout
@@ -90,7 +90,7 @@ def test_processes_of_another_pid_namespace_are_another_machine_s() -> None:
     unshare = ["unshare", "--pid", "--fork", "--mount-proc"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine does not allow pid namespaces")
-    script = "from refundcli.services.leases import this_process; print(this_process())"
+    script = "from refundcli.services.dispatch.leases import this_process; print(this_process())"
     names = [
         subprocess.run([*unshare, sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
         for _ in range(2)
@@ -106,6 +106,6 @@ def test_a_proc_of_another_namespace_proves_nothing() -> None:
     unshare = ["unshare", "--pid", "--fork"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this machine does not allow pid namespaces")
-    script = "from refundcli.services import leases; print(leases.holder_of(leases.this_process()).machine)"
+    script = "from refundcli.services.dispatch import leases; print(leases.holder_of(leases.this_process()).machine)"
     inside = subprocess.run([*unshare, sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert inside.stdout.strip() == ""

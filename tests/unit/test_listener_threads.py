@@ -12,15 +12,15 @@ import pytest
 
 from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.statuses import Provider
-from refundcli.listener import keeper as keeping
-from refundcli.listener.applier import Applier
-from refundcli.listener.keeper import Keeper, TooManyWaiting
+from refundcli.listener import event_writer as keeping
+from refundcli.listener.event_worker import Applier
+from refundcli.listener.event_writer import Keeper, TooManyWaiting
 from refundcli.listener.rejections import Rejections
 from refundcli.services.clock import SystemClock
-from refundcli.services.deliveries import RejectionReason
-from refundcli.services.events import Applied
-from refundcli.services.ports import EventFilter
-from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
+from refundcli.services.ports.provider_updates import EventState, NewEvent, StoredEvent
+from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.rejections import RejectionReason
+from refundcli.services.webhooks.events import Applied
 
 
 def event(key: str = "a", payload: str = "{}") -> NewEvent:
@@ -174,7 +174,7 @@ def test_rejections_are_written_at_most_once_a_second_and_none_is_forgotten() ->
 
 
 def test_the_applier_goes_on_after_a_failure_first_with_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refundcli.listener.applier._AFTER_TROUBLE_SECONDS", 0.01)
+    monkeypatch.setattr("refundcli.listener.event_worker._AFTER_TROUBLE_SECONDS", 0.01)
     calls: list[int] = []
     troubles: list[str] = []
 

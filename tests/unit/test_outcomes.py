@@ -3,8 +3,8 @@
 import pytest
 
 from refundcli.domain.statuses import ClosingState, RefundState
-from refundcli.services.outcomes import MAY_BE_SENT_AGAIN, Outcome, Signal, closing_outcome_of, outcome_of
-from refundcli.services.ports import ClosingAnswer, RefundAnswer
+from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Outcome, Signal, closing_outcome_of, outcome_of
+from refundcli.services.ports.providers import ClosingAnswer, RefundAnswer
 
 UNKNOWN, FAILED, WAITING = Outcome(None), Outcome(RefundState.FAILED), Outcome(RefundState.AWAITING_APPROVAL)
 

@@ -14,7 +14,7 @@ from refundcli.domain.provider_units import (
     wire_unit,
 )
 from refundcli.domain.statuses import Provider
-from refundcli.sandbox.exponents import to_minor
+from refundcli.sandbox.core.exponents import to_minor
 
 STRIPE, ADYEN = Provider.STRIPE, Provider.ADYEN
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from refundcli.services.rate_limit import Pace, TooSoon
+from refundcli.services.dispatch.rate_limit import Pace, TooSoon
 
 
 def asked(pace: Pace, times: int, *, threads: int, longest: float = 0.02) -> list[tuple[float, float]]:

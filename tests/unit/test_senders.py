@@ -2,7 +2,7 @@
 
 import threading
 
-from refundcli.services.senders import Errand, Senders
+from refundcli.services.bulk.request_pool import Errand, Senders
 
 
 def errand(asked: list[str], name: str) -> Errand:

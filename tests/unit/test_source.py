@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from refundcli.documents.source import FileChanged, FileNotThere, FileProblem, NotUtf8, Source, open_source
 from refundcli.domain.errors import Family
+from refundcli.files.source import FileChanged, FileNotThere, FileProblem, NotUtf8, Source, open_source
 
 
 def _source(path: Path, content: bytes) -> Source:

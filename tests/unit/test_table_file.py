@@ -8,10 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refundcli.documents import table_file
-from refundcli.documents.first_seen import FirstSeen
-from refundcli.documents.source import EmptyFile, FileProblem, open_source
-from refundcli.documents.table_file import (
+from refundcli.files import csv_table
+from refundcli.files.csv_table import (
     LONGEST_CELL,
     BrokenHeader,
     DuplicateColumn,
@@ -21,7 +19,9 @@ from refundcli.documents.table_file import (
     UnknownColumn,
     WrongDelimiter,
 )
-from refundcli.services.bad_rows import BadRow
+from refundcli.files.duplicate_index import FirstSeen
+from refundcli.files.source import EmptyFile, FileProblem, open_source
+from refundcli.services.ports.bad_rows import BadRow
 
 KNOWN = ("number", "customer", "total")
 
@@ -207,7 +207,7 @@ def test_a_good_row_is_never_lost_behind_a_closed_bad_one(content: str) -> None:
 @given(_HOSTILE, st.integers(1, 40))
 def test_a_file_read_in_blocks_has_the_rows_that_it_has_record_by_record(content: str, size: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_file, "_BLOCK", size)
+        patch.setattr(csv_table, "_BLOCK", size)
         in_blocks = _read("number,customer\n" + content)
         patch.undo()
         patch.setattr(TableFile, "_one_on_each_line", lambda *_: None)

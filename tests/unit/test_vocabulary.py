@@ -8,9 +8,9 @@ import pytest
 import stripe
 
 from refundcli.domain.dispute import DisputeStage
-from refundcli.providers import adyen_vocabulary as adyen
-from refundcli.providers import stripe_vocabulary as stripe_table
-from refundcli.services.vocabulary import Effect, Meaning
+from refundcli.providers.adyen import vocabulary as adyen
+from refundcli.providers.stripe import vocabulary as stripe_table
+from refundcli.services.ports.vocabulary import Effect, Meaning
 from vendor_words import (
     adyen_event_examples,
     adyen_events,

@@ -130,7 +130,7 @@ class App:
 
     def note_early_events(self) -> None:
         """After invoices came in: what was told of payments that were not here yet may fit now."""
-        from refundcli.services.provider_news import EventState
+        from refundcli.services.ports.provider_updates import EventState
 
         count = self.services.books.read(lambda tx: tx.event_counts()).get(EventState.UNMATCHED)
         if count:

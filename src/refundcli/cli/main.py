@@ -18,24 +18,30 @@ from refundcli.cli.options import Format
 from refundcli.cli.streams import standard_streams
 from refundcli.domain.errors import RefundcliError, UsageProblem
 
-# Name → (module, summary). A module is imported when its command is used, not to list it.
+# Name → (module in cli/commands, summary). A module is imported when its command is used, not to list it.
 COMMANDS = {
-    "init": ("refundcli.cli.init", "Write refundcli.toml and create the store."),
-    "invoice": ("refundcli.cli.invoice", "Import, pull, list and inspect invoices."),
-    "refund": ("refundcli.cli.refund", "Refund through the provider: money moves."),
-    "mark-refunded": ("refundcli.cli.mark_refunded", "Record a refund made by other means: no money moves."),
-    "void": ("refundcli.cli.void", "Cancel an invoice that was issued and never paid."),
-    "uncollectible": ("refundcli.cli.uncollectible", "Write an unpaid invoice off as bad debt."),
-    "status": ("refundcli.cli.status", "Show what needs attention now."),
-    "resume": ("refundcli.cli.resume", "Finish refunds whose outcome is unknown."),
-    "resolve": ("refundcli.cli.resolve", "Resolve a stuck refund by hand, with evidence."),
-    "reconcile": ("refundcli.cli.reconcile", "Compare with a provider; adopt external refunds."),
-    "events": ("refundcli.cli.events", "Receive and inspect provider webhooks."),
-    "acknowledge": ("refundcli.cli.acknowledge", "Acknowledge a refund that failed late, or a loss."),
-    "credit-notes": ("refundcli.cli.credit_notes", "List and show credit notes."),
-    "store": ("refundcli.cli.store", "Upgrade, back up and check the store; its clock and number format."),
-    "config": ("refundcli.cli.config", "Show the settings and where each comes from."),
-    "sandbox": ("refundcli.cli.sandbox", "Practise with stand-ins for Stripe and Adyen."),
+    "init": ("setup.init", "Write refundcli.toml and create the store."),
+    "invoice": ("books.invoice", "Import, pull, list and inspect invoices."),
+    "refund": ("refunds.refund", "Refund through the provider: money moves."),
+    "mark-refunded": (
+        "refunds.mark_refunded",
+        "Record a refund made by other means: no money moves.",
+    ),
+    "void": ("refunds.void", "Cancel an invoice that was issued and never paid."),
+    "uncollectible": ("refunds.uncollectible", "Write an unpaid invoice off as bad debt."),
+    "status": ("books.status", "Show what needs attention now."),
+    "resume": ("refunds.resume", "Finish refunds whose outcome is unknown."),
+    "resolve": ("refunds.resolve", "Resolve a stuck refund by hand, with evidence."),
+    "reconcile": ("providers.reconcile", "Compare with a provider; adopt external refunds."),
+    "events": ("providers.events", "Receive and inspect provider webhooks."),
+    "acknowledge": ("refunds.acknowledge", "Acknowledge a refund that failed late, or a loss."),
+    "credit-notes": ("books.credit_notes", "List and show credit notes."),
+    "store": (
+        "setup.store",
+        "Upgrade, back up and check the store; its clock and number format.",
+    ),
+    "config": ("setup.config", "Show the settings and where each comes from."),
+    "sandbox": ("setup.sandbox", "Practise with stand-ins for Stripe and Adyen."),
 }
 
 
@@ -79,7 +85,7 @@ class LazyGroup(TyperGroup):
         module, summary = COMMANDS[cmd_name]
         if self._listing:
             return TyperCommand(cmd_name, help=summary)
-        command = typer.main.get_command(import_module(module).app)
+        command = typer.main.get_command(import_module(f"refundcli.cli.commands.{module}").app)
         command.name = cmd_name
         for each in (command, *getattr(command, "commands", {}).values()):
             each.invoke = partial(_begin, each.invoke)
@@ -219,9 +225,9 @@ def _usage(problem: TyperException) -> Usage:
 
 def _tell(problem: RefundcliError, given: Sequence[str]) -> int:
     if _wants_json(given):
-        from refundcli.output import json, shapes
+        from refundcli.output import json, serializers
 
-        json.dump(shapes.error(problem), sys.stderr)
+        json.dump(serializers.error(problem), sys.stderr)
     else:
         from refundcli.output.errors import show_error
         from refundcli.output.terminal import Screen
@@ -265,6 +271,6 @@ def _tell_interrupted(words: str = "") -> int:
 
 
 def _interrupted() -> type[BaseException]:
-    from refundcli.services.interrupts import Interrupted
+    from refundcli.services.dispatch.interrupts import Interrupted
 
     return Interrupted

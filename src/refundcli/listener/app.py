@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from refundcli.domain.statuses import Provider
+from refundcli.listener.event_writer import Keeper, TooManyWaiting
 from refundcli.listener.http import BadRequest, Request, Response
-from refundcli.listener.keeper import Keeper, TooManyWaiting
 from refundcli.listener.rejections import Rejections
-from refundcli.services.deliveries import DeliveryRejected, RejectionReason
-from refundcli.services.events import verify
-from refundcli.services.ports import DeliveryReader, VerifiedDelivery
+from refundcli.services.ports.rejections import DeliveryRejected, RejectionReason
+from refundcli.services.ports.webhooks import DeliveryReader, VerifiedDelivery
+from refundcli.services.webhooks.events import verify
 
 _STORE_SECONDS = 60.0
 _UNVERIFIED = 401

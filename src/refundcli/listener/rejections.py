@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from refundcli.domain.statuses import Provider
-from refundcli.services.deliveries import RejectionReason, told_by_reason
-from refundcli.services.events import count_rejected
-from refundcli.services.ports import Books
+from refundcli.services.ports.books import Books
+from refundcli.services.ports.rejections import RejectionReason, told_by_reason
+from refundcli.services.webhooks.events import count_rejected
 
 _EVERY_SECONDS = 1.0
 

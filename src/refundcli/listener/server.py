@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 
 from refundcli.domain.statuses import Provider
 from refundcli.listener.app import App
-from refundcli.listener.applier import Applier
+from refundcli.listener.event_worker import Applier
+from refundcli.listener.event_writer import Keeper
 from refundcli.listener.http import Limits, Server
-from refundcli.listener.keeper import Keeper
 from refundcli.listener.rejections import Rejections
-from refundcli.listener.turns import InTurns
-from refundcli.services.events import Applied, Apply
-from refundcli.services.ports import Books, Clock, DeliveryReader
+from refundcli.listener.serialized import InTurns
+from refundcli.services.ports.books import Books
+from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.webhooks import DeliveryReader
+from refundcli.services.webhooks.events import Applied, Apply
 
 _STOP_SECONDS = 10
 # Open files: asked for where the system allows, and those that are left for the store, the log and the rest.

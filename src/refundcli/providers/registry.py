@@ -9,8 +9,9 @@ from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
 from refundcli.secrets import Secret, resolve
-from refundcli.services.ports import DeliveryReader, EventReader, InvoiceCloser, PaymentProvider, ProviderRecords
-from refundcli.services.rate_limit import Pace
+from refundcli.services.dispatch.rate_limit import Pace
+from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, ProviderRecords
+from refundcli.services.ports.webhooks import DeliveryReader, EventReader
 from refundcli.settings import Settings, variable
 
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_.+")
@@ -87,7 +88,7 @@ def records(
     """What the provider keeps, to be asked; dates are in `zone`. Raises SettingsProblem, CannotBeAsked."""
     if name is not Provider.STRIPE:
         raise CannotBeAsked(name)
-    from refundcli.providers.stripe_records import StripeRecords
+    from refundcli.providers.stripe.records import StripeRecords
 
     key = _stripe_key(settings, environ)
     account = _stripe_account(key, settings, account_cache, pace)
@@ -105,7 +106,7 @@ def closer(
     """Who closes the invoices that the provider keeps. Raises SettingsProblem, and CannotBeAsked for Adyen."""
     if name is not Provider.STRIPE:
         raise CannotBeAsked(name)
-    from refundcli.providers.stripe_closing import StripeInvoiceCloser
+    from refundcli.providers.stripe.closings import StripeInvoiceCloser
 
     key = _stripe_key(settings, environ)
     account = _stripe_account(key, settings, account_cache, pace)
@@ -115,10 +116,10 @@ def closer(
 def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> EventReader:
     """What reads a provider's events. A Stripe event leads to a snapshot; an Adyen event is complete by itself."""
     if name is Provider.STRIPE:
-        from refundcli.providers.stripe_events import StripeMeaning
+        from refundcli.providers.stripe.events import StripeMeaning
 
         return StripeMeaning(records())
-    from refundcli.providers.adyen_meaning import AdyenMeaning
+    from refundcli.providers.adyen.updates import AdyenMeaning
 
     return AdyenMeaning()
 
@@ -126,10 +127,10 @@ def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> E
 def is_listed(name: Provider, word: str) -> bool:
     """Is it an event code or a record type whose effect this program knows?"""
     if name is Provider.STRIPE:
-        from refundcli.providers import stripe_vocabulary
+        from refundcli.providers.stripe import vocabulary as stripe_vocabulary
 
         return stripe_vocabulary.event_meaning(word) is not None
-    from refundcli.providers import adyen_vocabulary
+    from refundcli.providers.adyen import vocabulary as adyen_vocabulary
 
     codes = {code for code, _ in adyen_vocabulary.EVENTS}
     return word in codes or adyen_vocabulary.report_meaning(word) is not None
@@ -154,8 +155,8 @@ def _stripe_events(
 ) -> DeliveryReader:
     if settings.stripe.webhook_secret is None:
         raise ProviderNotConfigured(Provider.STRIPE, "webhook_secret", '"env:STRIPE_WEBHOOK_SECRET"')
-    from refundcli.providers.stripe import fingerprint, is_live
-    from refundcli.providers.stripe_events import TOLERANCE, StripeEvents
+    from refundcli.providers.stripe.events import TOLERANCE, StripeEvents
+    from refundcli.providers.stripe.refunds import fingerprint, is_live
 
     key = _stripe_key(settings, environ)
     secret = resolve(settings.stripe.webhook_secret, environ=environ).reveal()
@@ -175,7 +176,7 @@ def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> DeliveryRea
         raise ProviderNotConfigured(Provider.ADYEN, "hmac_key", '"env:ADYEN_HMAC_KEY"')
     if not adyen.merchant_account:
         raise ProviderNotConfigured(Provider.ADYEN, "merchant_account", '"YourMerchantAccount"')
-    from refundcli.providers.adyen_events import AdyenEvents, BasicAuth
+    from refundcli.providers.adyen.events import AdyenEvents, BasicAuth
 
     auth = None
     if adyen.webhook_username:
@@ -189,7 +190,7 @@ def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> DeliveryRea
 def _stripe(settings: Settings, environ: Mapping[str, str], cache: AccountCache, pace: Pace | None) -> PaymentProvider:
     key = _stripe_key(settings, environ)
 
-    from refundcli.providers import stripe
+    from refundcli.providers.stripe import refunds as stripe
 
     account = _stripe_account(key, settings, cache, pace)
     return stripe.StripeProvider(key, settings.stripe, settings.refunds, account, pace)
@@ -206,7 +207,7 @@ def _stripe_key(settings: Settings, environ: Mapping[str, str]) -> str:
 
 
 def _stripe_account(key: str, settings: Settings, cache: AccountCache, pace: Pace | None) -> str:
-    from refundcli.providers import stripe
+    from refundcli.providers.stripe import refunds as stripe
 
     known = cache.get(Provider.STRIPE, stripe.fingerprint(key))
     if known is None:
@@ -224,7 +225,7 @@ def _adyen(settings: Settings, environ: Mapping[str, str], cache: AccountCache, 
     if settings.adyen.environment == "live" and not settings.adyen.live_endpoint_prefix:
         raise ProviderNotConfigured(Provider.ADYEN, "live_endpoint_prefix", '"1797a841fbb37ca7-YourCompany"')
 
-    from refundcli.providers import adyen
+    from refundcli.providers.adyen import refunds as adyen
 
     return adyen.AdyenProvider(key, settings.adyen, settings.refunds, settings.adyen.merchant_account, pace)
 

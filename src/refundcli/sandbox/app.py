@@ -6,8 +6,10 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from . import adyen, control, stripe
-from .state import SandboxState
+from refundcli.sandbox.adyen import api as adyen
+from refundcli.sandbox.core import control
+from refundcli.sandbox.core.state import SandboxState
+from refundcli.sandbox.stripe import api as stripe
 
 
 def create_app(state: SandboxState) -> Starlette:

@@ -13,9 +13,9 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .app import create_app
-from .seed import seed_payments
-from .state import SandboxState
+from refundcli.sandbox.app import create_app
+from refundcli.sandbox.core.seed import seed_payments
+from refundcli.sandbox.core.state import SandboxState
 
 # Never another interface: there is no password on this.
 HOST = "127.0.0.1"

@@ -9,27 +9,20 @@ from types import TracebackType
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from . import (
-    adyen_disputes,
-    adyen_effects,
-    adyen_events,
-    approvals,
-    billing,
-    changes,
-    stripe_patch,
-    stripe_payments,
-    webhooks,
-)
-from .adyen_reports import Kind, add_line, entries, report
-from .billing import MadeInvoice
-from .control import notify
-from .exponents import Provider, to_minor
-from .faults import Fault
-from .idempotency import KeyRecord
-from .records import ApprovalRequest, CreditNote, LoggedRequest, Made, Refund
-from .server import bind, make_server, url_of
-from .state import SandboxState
-from .webhooks import Delivery
+from refundcli.sandbox.adyen import disputes, effects, events
+from refundcli.sandbox.adyen.reports import Kind, add_line, entries, report
+from refundcli.sandbox.core import approvals, billing, changes, webhooks
+from refundcli.sandbox.core.billing import MadeInvoice
+from refundcli.sandbox.core.control import notify
+from refundcli.sandbox.core.exponents import Provider, to_minor
+from refundcli.sandbox.core.faults import Fault
+from refundcli.sandbox.core.idempotency import KeyRecord
+from refundcli.sandbox.core.records import ApprovalRequest, CreditNote, LoggedRequest, Made, Refund
+from refundcli.sandbox.core.state import SandboxState
+from refundcli.sandbox.core.webhooks import Delivery
+from refundcli.sandbox.server import bind, make_server, url_of
+from refundcli.sandbox.stripe import patch as stripe_patch
+from refundcli.sandbox.stripe import payments as stripe_payments
 
 
 class RunningSandbox:
@@ -90,7 +83,7 @@ class RunningSandbox:
         of `adyen_event`.
         """
         life = codes if isinstance(codes, str) else tuple(codes)
-        return adyen_disputes.live(self.state, payment, life, **wanted)
+        return disputes.live(self.state, payment, life, **wanted)
 
     def adyen_event(self, event_code: str, payment: str | None = None, **wanted: Any) -> dict[str, Any]:
         """Any of Adyen's items, sent and done; returns the item.
@@ -99,12 +92,12 @@ class RunningSandbox:
         merchant_reference=, reason=, additional_data=, event_date=, payment_method=, merchant_account=, live=,
         item= (fields as they stand, None takes one away), effect=False (words only).
         """
-        return adyen_effects.event(self.state, event_code, payment=payment, **wanted)
+        return effects.event(self.state, event_code, payment=payment, **wanted)
 
     def adyen_webhook(self, body: Mapping[str, Any]) -> None:
         """One of Adyen's other shape: `type` and `data`, with the HMAC in a header."""
         with self.state.lock:
-            adyen_events.send_other(self.state, body)
+            events.send_other(self.state, body)
 
     def stripe_object(self, wanted: str) -> dict[str, Any]:
         """As Stripe would answer it now, not expanded."""

@@ -13,9 +13,9 @@ from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.canonical import canonical
 from refundcli.services.clock import is_plausible
+from refundcli.store.bulk_sql import insert_many, stored
 from refundcli.store.errors import WrongClock
-from refundcli.store.many_rows import insert_many, stored
-from refundcli.store.tables import AuditEntryRow
+from refundcli.store.schema import AuditEntryRow
 
 _COLUMNS = (
     "seq", "at", "operator", "host", "action", "subject", "before", "after", "previous_hash", "hash",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from refundcli.store.troubles import store_error
+from refundcli.store.db_errors import store_error
 
 if TYPE_CHECKING:
-    from refundcli.services.ports import Clock
+    from refundcli.services.ports.clock import Clock
 
 # A machine's clock that is further off than this is worth a note.
 SKEW_WORTH_A_NOTE = timedelta(seconds=60)

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from refundcli.domain.errors import OutcomeUnknown, SettingsProblem, UsageProblem
-from refundcli.services.ports import BooksUnavailable
+from refundcli.services.ports.books import BooksUnavailable
 
 
 class NoStore(SettingsProblem):

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from refundcli.private_files import draft, make_folder
 from refundcli.secrets import shown_address
-from refundcli.services.leases import is_gone
+from refundcli.services.dispatch.leases import is_gone
 from refundcli.store.copying import copy_in_steps
+from refundcli.store.db_errors import reason_of
 from refundcli.store.engine import APPLICATION_ID, make_private, program_name, sqlite_path
 from refundcli.store.errors import (
     BackupExists,
@@ -25,7 +26,6 @@ from refundcli.store.errors import (
     StoreNewer,
     StoreOlder,
 )
-from refundcli.store.troubles import reason_of
 
 # The newest revision in migrations/versions. Compared with one query: loading Alembic costs half a second.
 HEAD = "0008"
@@ -233,7 +233,7 @@ def _found_store(connection: Connection, at: datetime) -> None:
         return
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-    from refundcli.store.tables import CounterRow, StoreInfo  # noqa: PLC0415 - only when a store is made
+    from refundcli.store.schema import CounterRow, StoreInfo  # noqa: PLC0415 - only when a store is made
 
     connection.execute(
         StoreInfo.__table__.insert(),  # type: ignore[attr-defined]

@@ -14,12 +14,13 @@ from sqlmodel import Session
 from refundcli.domain.errors import RefundcliError
 from refundcli.store import migrate
 from refundcli.store.database_time import in_transaction
+from refundcli.store.db_errors import reason, store_error, troubles_told
 from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
-from refundcli.store.reading import SqlReading
-from refundcli.store.troubles import reason, store_error, troubles_told
+from refundcli.store.repositories.reading import SqlReading
 
 if TYPE_CHECKING:
-    from refundcli.services.ports import Clock, Reading, Writing
+    from refundcli.services.ports.books import Reading, Writing
+    from refundcli.services.ports.clock import Clock
 
 T = TypeVar("T")
 
@@ -112,7 +113,7 @@ class SqlBooks:
     def _write_once(self, work: "Callable[[Writing], T]") -> T:
         # Not for a command that only looks.
         from refundcli.store.audit import AuditTrail
-        from refundcli.store.run_writing import SqlRunWriting
+        from refundcli.store.repositories.run_writing import SqlRunWriting
 
         # It may have to ask the database, which nobody does while others wait for this transaction.
         self.clock.now()

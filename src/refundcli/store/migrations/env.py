@@ -3,7 +3,7 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-import refundcli.store.tables  # noqa: F401 - the tables enter the metadata by being imported
+import refundcli.store.schema  # noqa: F401 - the tables enter the metadata by being imported
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,91 @@
+"""credit-notes: list and show them."""
+
+from collections.abc import Iterable
+from datetime import date
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.options import Output, day_of
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+    from refundcli.domain.refund import CreditNote
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List and show credit notes.")
+
+
+@app.command(
+    "list", epilog="Examples:  refundcli credit-notes list --since 2026-10-01 --until 2026-10-31   ·   … -o csv"
+)
+def list_(
+    ctx: typer.Context,
+    invoice: Annotated[str, typer.Option("--invoice", metavar="NUMBER", help="Only this invoice's.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="Only of this reason.")] = "",
+    since: Annotated[
+        date | None,
+        typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Issued on this day or later."),
+    ] = None,
+    until: Annotated[
+        date | None,
+        typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Issued on this day or before."),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """List credit notes by date of issue. Void ones keep their number."""
+    from refundcli.domain.reasons import parse_reason
+    from refundcli.services.invoices.lookup import invoice_named
+    from refundcli.services.invoices.pages import credit_note_pages
+    from refundcli.services.ports.records import CreditNoteFilter
+
+    me: App = ctx.obj
+    wanted = CreditNoteFilter(
+        invoice=invoice,
+        reason=parse_reason(reason) if reason else None,
+        since=since,
+        until=until,
+    )
+
+    if invoice:
+        me.services.books.read(lambda tx: invoice_named(tx, invoice))
+    _show_pages(me, credit_note_pages(me.services.books, wanted))
+
+
+def _show_pages(me: "App", pages: "Iterable[list[CreditNote]]") -> None:
+    from refundcli.cli.context import while_read
+    from refundcli.output import serializers
+    from refundcli.output.views.credit_notes import COLUMNS, note_row, show_notes
+
+    notes = chain.from_iterable(pages)
+    if me.wants_json:
+        me.show_long_list(map(serializers.credit_note, notes))
+    elif not me.for_people:
+        words = ("number", "status", "invoice", "customer", "reason")
+        me.show_rows(COLUMNS, while_read(map(note_row, notes)), text_columns=words)
+    else:
+        page: list[CreditNote] = []
+        for page in while_read(pages):
+            show_notes(page, me.out)
+        if not page:
+            me.note("No credit notes.")
+
+
+@app.command(epilog="Examples:  refundcli credit-notes show CN-2026-000017   ·   … -o json")
+def show(
+    ctx: typer.Context,
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="The credit note's number.")],
+    output: Output = None,
+) -> None:
+    """Show one credit note with its refund."""
+    from refundcli.output import serializers
+    from refundcli.output.views.credit_notes import show_note
+    from refundcli.services.invoices.lookup import credit_note_named
+
+    me: App = ctx.obj
+    note, refund = me.services.books.read(lambda tx: credit_note_named(tx, number))
+    if me.for_people:
+        show_note(note, refund, me.out, zone=me.settings.operator.zone)
+    else:
+        refunded_on = refund.out_of_band.refunded_on if refund.out_of_band else None
+        me.show_object(serializers.credit_note(note) | {"refunded_on": refunded_on})

@@ -1,0 +1,169 @@
+"""invoice: import, pull, list, show, history."""
+
+from collections.abc import Iterable
+from datetime import date
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.options import Format, Number, Output, day_of
+from refundcli.domain.statuses import InvoiceStatus, Provider
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+    from refundcli.domain.invoice import Invoice
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Import, pull, list and inspect invoices.",
+)
+
+
+@app.command(
+    "import",
+    epilog="Examples:  refundcli invoice import invoices.csv   ·   cat invoices.jsonl | refundcli invoice import -",
+)
+def import_(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON Lines; - reads standard input.")],
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Write the good rows, and the bad ones to FILE.rejected.csv.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Import invoices. The whole file is checked first; if a row is bad, nothing is written."""
+    from refundcli.cli.commands.books.invoice_import import import_file
+
+    import_file(ctx.obj, file, skip_invalid=skip_invalid)
+
+
+@app.command(epilog="Examples:  refundcli invoice pull stripe   ·   refundcli invoice pull stripe --since 2026-11-01")
+def pull(
+    ctx: typer.Context,
+    provider: Annotated[Provider, typer.Argument(metavar="PROVIDER", help="stripe; Adyen has no invoices.")],
+    since: Annotated[
+        date | None,
+        typer.Option(
+            "--since", parser=day_of("--since"), metavar="DATE", help="Only invoices created on or after this day."
+        ),
+    ] = None,
+    number: Annotated[
+        str | None, typer.Option("--number", metavar="NUMBER", help="Only this one, by its number or in_… id.")
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Import invoices from the provider, with their payments, refunds and disputes.
+
+    What the store knows better stays. A pull that was stopped goes on where it was.
+    """
+    from refundcli.cli.commands.books.invoice_pull import pull_invoices
+
+    pull_invoices(ctx.obj, provider, since=since, number=number)
+
+
+@app.command("list", epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list -o csv")
+def list_(
+    ctx: typer.Context,
+    status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices of this status.")] = None,
+    provider: Annotated[Provider | None, typer.Option("--provider", help="Only paid through this provider.")] = None,
+    customer: Annotated[str, typer.Option("--customer", metavar="ID", help="Only this customer's.")] = "",
+    refundable: Annotated[
+        bool, typer.Option("--refundable", help="Only what could be refunded or marked now.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List all invoices; ignores --limit.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
+    after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Start after this number.")] = "",
+    output: Output = None,
+) -> None:
+    """List invoices, by number."""
+    from refundcli.cli.context import App
+    from refundcli.services.invoices.pages import invoice_pages
+    from refundcli.services.ports.records import InvoiceFilter
+
+    me: App = ctx.obj
+    wanted = InvoiceFilter(
+        status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
+    )
+    if everything:
+        _show_pages(me, invoice_pages(me.services.books, wanted))
+        return
+    invoices = me.services.books.read(lambda tx: tx.invoices(wanted))
+    _show_pages(me, [invoices] if invoices else [])
+    if len(invoices) == limit and me.format is Format.TABLE:
+        me.note(f"More: add --after {invoices[-1].number}")
+
+
+def _show_pages(me: "App", pages: "Iterable[list[Invoice]]") -> None:
+    from refundcli.cli.context import while_read
+    from refundcli.output import serializers
+    from refundcli.output.views.invoice import LIST_COLUMNS, list_row, show_list
+
+    invoices = chain.from_iterable(pages)
+    if me.wants_json:
+        me.show_long_list(map(serializers.invoice_summary, invoices))
+    elif not me.for_people:
+        names = [name.lower() for name in LIST_COLUMNS]
+        me.show_rows(names, while_read(map(list_row, invoices)), text_columns=("number", "customer", "status"))
+    else:
+        page: list[Invoice] = []
+        for page in while_read(pages):
+            show_list(page, me.out)
+        if not page:
+            me.note("No invoices. To import some: refundcli invoice import FILE")
+
+
+@app.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")
+def show(
+    ctx: typer.Context,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NUMBER", help="An invoice's number, a provider's id, or a credit note's number."),
+    ],
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the provider first, and apply what it reports.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Show one invoice: what it is, what is left, what happened, and what can be done now."""
+    from refundcli.cli.context import App
+    from refundcli.domain.invoice import without_lapsed_holds
+    from refundcli.output import serializers
+    from refundcli.output.views.invoice import show_invoice
+    from refundcli.services.invoices.lookup import invoice_behind
+
+    me: App = ctx.obj
+    books = me.services.books
+    if refresh:
+        from refundcli.cli.commands.books.invoice_pull import refresh_invoice
+
+        refresh_invoice(me, name)
+    invoice, livemode = books.read(lambda tx: (invoice_behind(tx, name), tx.livemode()))
+    invoice = without_lapsed_holds(invoice, me.services.clock.now())
+    if me.for_people:
+        mode = {None: "", True: "live mode", False: "test mode"}[livemode]
+        show_invoice(invoice, me.out, zone=me.settings.operator.zone, mode=mode)
+    else:
+        me.show_object(serializers.invoice_whole(invoice))
+
+
+@app.command(epilog="Examples:  refundcli invoice history INV-1042   ·   refundcli invoice history INV-1042 -o json")
+def history(ctx: typer.Context, number: Number, output: Output = None) -> None:
+    """Show every change of one invoice: when, by whom, what and why."""
+    from refundcli.cli.context import App
+    from refundcli.output import serializers
+    from refundcli.output.views.invoice import changes, show_history
+    from refundcli.services.invoices.history import history_of
+
+    me: App = ctx.obj
+    invoice, entries = me.services.books.read(lambda tx: history_of(tx, number))
+    if me.wants_json:
+        me.show_list(map(serializers.history_entry, entries))
+    elif me.for_people:
+        show_history(invoice, entries, me.out, zone=me.settings.operator.zone, inner=me.verbose)
+    else:
+        rows = ((e.at, e.operator, e.action, e.subject, changes(e)) for e in entries)
+        columns = ("at", "operator", "action", "subject", "details")
+        me.show_rows(columns, rows, text_columns=columns[1:])

@@ -1,0 +1,76 @@
+"""invoice import: check the file, write it, say what came of it."""
+
+import sys
+
+import typer
+
+from refundcli.cli.context import App
+from refundcli.cli.exit_codes import ExitCode
+from refundcli.domain.statuses import Provider
+from refundcli.files.bulk.rejected_rows import RejectedFile, path_for_rejected
+from refundcli.files.invoices.file import InvoiceFile
+from refundcli.files.invoices.spool import InvoiceShelf
+from refundcli.files.source import open_source
+from refundcli.output.progress import progress
+from refundcli.output.views.imports import import_shape, show_bad_rows, show_import, show_kept
+from refundcli.services.imports.from_file import CheckedInvoices, ImportRefused, ImportResult, bring_in, check_invoices
+
+
+def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
+    """Raises FileProblem where the file cannot be read, and ImportRefused where a row is bad."""
+    books = app.services.books
+    with open_source(file, sys.stdin.buffer) as source:
+        invoices = InvoiceFile(source)
+        # The first import makes the store.
+        books.write(lambda tx: None)
+        where = path_for_rejected(source, invoices.columns)
+        with InvoiceShelf() as shelf, RejectedFile(where, invoices.columns) as rejected:
+            reject = rejected.add if skip_invalid else _only_counted
+            with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
+                checked = check_invoices(invoices.stretches(), shelf=shelf, books=books, advance=advance, reject=reject)
+            if checked.bad_rows and not skip_invalid:
+                _refuse(app, source.name, checked)
+            # Before anything is written: what is left out is never lost.
+            rejected_path = rejected.publish()
+            try:
+                with progress(app.err, "Writing", total=checked.good_rows, wanted=app.wants_progress) as advance:
+                    result = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
+            except KeyboardInterrupt:
+                app.err.say("Stopped. What was written stays; import the same file again for the rest.")
+                raise
+    _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
+    for provider in Provider:
+        # An import asks no provider: of Stripe's, only what was set aside is looked at again.
+        app.services.apply_known_events(provider, asks=provider is Provider.ADYEN)
+    app.note_early_events()
+    if checked.bad_rows:
+        raise typer.Exit(ExitCode.PARTLY)
+
+
+def _only_counted(row: object) -> None:
+    """Without --skip-invalid nothing is left out: it is all or nothing."""
+
+
+def _refuse(app: App, name: str, checked: CheckedInvoices) -> None:
+    if not app.wants_json:
+        show_bad_rows(checked, app.err)
+    raise ImportRefused(name, checked)
+
+
+def _show(app: App, name: str, checked: CheckedInvoices, result: ImportResult, rejected_file: str | None) -> None:
+    if app.wants_json:
+        app.show_object(import_shape(name, checked, result, rejected_file))
+        return
+    if app.for_people:
+        show_import(name, result, app.out)
+    else:
+        shape = import_shape(name, checked, result, rejected_file)
+        app.show_object({key: value for key, value in shape.items() if not isinstance(value, list)})
+    if not app.quiet:
+        if not app.for_people:
+            show_import(name, result, app.err)
+        show_kept(result, app.err)
+    if rejected_file:
+        show_bad_rows(checked, app.err)
+        app.err.say(("! ", "yellow"), f"{checked.bad_rows} of {checked.rows} rows were left out: {rejected_file}")
+        app.err.say(f"Correct it, then: refundcli invoice import {rejected_file}", indent=3)

@@ -1,0 +1,56 @@
+"""What `invoice pull` and `invoice show --refresh` do: ask the provider, write, say what came of it."""
+
+from datetime import date
+
+from refundcli.cli.context import App
+from refundcli.domain.statuses import Provider
+from refundcli.output.progress import progress
+from refundcli.output.views.imports import pull_shape, show_import, show_kept
+from refundcli.services.imports.from_provider import pull, pull_one
+from refundcli.services.invoices.lookup import invoice_behind
+from refundcli.services.reconciliation.against_provider import Comparison
+
+
+def pull_invoices(app: App, provider: Provider, *, since: date | None, number: str | None) -> None:
+    """Raises SettingsProblem where the provider cannot be asked, NotAtProvider."""
+    services = app.services
+    books, clock, number_format = services.books, services.clock, services.policy.number_format
+    # The first pull makes the store.
+    books.write(lambda tx: None)
+    records = services.providers.records(provider)
+    if number is not None:
+        done = pull_one(records, number, books=books, clock=clock, number_format=number_format)
+    else:
+        with progress(app.err, f"Pulling from {provider.label}", wanted=app.wants_progress) as advance:
+            try:
+                done = pull(
+                    records, since=since, books=books, clock=clock, number_format=number_format, advance=advance
+                )
+            except KeyboardInterrupt:
+                app.err.say("Stopped. What was written stays; the same command resumes from there.")
+                raise
+    if done.went_on:
+        app.note(f"Went on after {done.went_on}, where the last pull was stopped.")
+    if app.for_people:
+        show_import(provider.label, done.imported, app.out)
+        show_kept(done.imported, app.err)
+    else:
+        app.show_object(pull_shape(provider, done))
+    services.apply_known_events(provider)
+    app.note_early_events()
+
+
+def refresh_invoice(app: App, name: str) -> None:
+    """Re-read one invoice at the provider, payment by payment, and as a whole where the provider keeps it."""
+    services = app.services
+    books, clock, number_format = services.books, services.clock, services.policy.number_format
+    invoice = books.read(lambda tx: invoice_behind(tx, name))
+    if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.kept_by:
+        app.note(f"No provider can be asked about {invoice.number}: it is shown as the books have it.")
+        return
+    records = services.providers.records(Provider.STRIPE)
+    if invoice.kept_by and records.invoice(invoice.invoice_reference):
+        pull_one(records, invoice.invoice_reference, books=books, clock=clock, number_format=number_format)
+        return
+    comparison = Comparison(books, records, clock, number_format, tell=lambda difference, taken_in: None)
+    comparison.of_invoice(invoice.number)

@@ -1,0 +1,38 @@
+"""status: what needs attention now."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from refundcli.cli.options import Output
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance")
+def status(ctx: typer.Context, output: Output = None) -> None:
+    """Show what needs attention and the next step for each, what is pending, and how fresh the providers' data is.
+
+    Unfinished refunds and runs with who holds them, provider updates, losses, failed captures, disputes, deliveries.
+    Exit code 0 when nothing needs attention, 8 when something does.
+    """
+    from refundcli.cli.exit_codes import ExitCode
+    from refundcli.output.views.status import STATUS_COLUMNS, headline, show_status, status_rows, status_shape
+    from refundcli.services.queries.status import look
+
+    me: App = ctx.obj
+    services, days = me.services, me.settings.refunds.pending_days
+    found = services.books.read(lambda tx: look(tx, now=services.clock.now(), pending_days=days))
+    store = services.describe_store()
+    if me.for_people:
+        show_status(found, store, me.out, zone=me.settings.operator.zone)
+    elif me.wants_json:
+        me.show_object(status_shape(found, store))
+    else:
+        me.show_rows(STATUS_COLUMNS, status_rows(found), text_columns=STATUS_COLUMNS)
+        me.note(headline(found))
+    if found.needs_someone:
+        raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)

@@ -1,0 +1,179 @@
+"""events: listen, ingest, apply, list, show, acknowledge."""
+
+from itertools import starmap
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.options import Memo, Output
+from refundcli.domain.statuses import Provider
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Receive and inspect provider webhooks.",
+)
+
+EventId = Annotated[int, typer.Argument(metavar="ID", help="The event's number, as the list shows it.")]
+OfProvider = Annotated[Provider | None, typer.Option("--provider", help="Only this provider's.")]
+
+
+@app.command(epilog="Examples:  refundcli events listen   ·   refundcli events listen --port 8443 --host 10.0.0.5")
+def listen(
+    ctx: typer.Context,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free port.")] = 4280,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Address to listen on; by default only this machine can connect."
+        ),
+    ] = "127.0.0.1",
+    output: Output = None,
+) -> None:
+    """Receive webhooks at /stripe and /adyen until Ctrl-C. The address is the first line on stdout.
+
+    Each delivery is verified by its signature, stored, and only then acknowledged. Put a proxy with TLS in front of it.
+    """
+    from refundcli.cli.commands.providers.events_listen import listen_for_events
+
+    listen_for_events(ctx.obj, host, port)
+
+
+@app.command(
+    epilog="Examples:  refundcli events ingest deliveries.jsonl   ·   cat delivery.json | refundcli events ingest -"
+)
+def ingest(
+    ctx: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help='Deliveries as JSON, one a line: {"headers": {…}, "body": "…"}; - reads stdin.'
+        ),
+    ],
+    provider: Annotated[
+        Provider | None, typer.Option("--provider", help="The provider; by default each delivery's headers name it.")
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Import saved deliveries. Each is verified as if it arrived now, except that its signature may be old.
+
+    Exit code 3 when some were rejected. Each of these is listed by its line and is not stored. Exit code 8 (before 3)
+    when an event needs a person.
+    """
+    from refundcli.cli.commands.providers.events_apply import ingest_and_show
+
+    ingest_and_show(ctx.obj, file, provider)
+
+
+@app.command(epilog="Example:  refundcli events apply")
+def apply(ctx: typer.Context, output: Output = None) -> None:
+    """Apply stored events that are waiting, and those whose payment was not in the books when they arrived.
+
+    Exit code 8 when one needs a person.
+    """
+    from refundcli.cli.commands.providers.events_apply import apply_and_show
+
+    apply_and_show(ctx.obj)
+
+
+@app.command(
+    "list", epilog="Examples:  refundcli events list --state unreviewed   ·   refundcli events list --about re_1Q…"
+)
+def list_(
+    ctx: typer.Context,
+    state: Annotated[
+        str, typer.Option("--state", metavar="STATE", help="waiting, applied, unmatched, unreviewed or noted.")
+    ] = "",
+    provider: OfProvider = None,
+    about: Annotated[
+        str,
+        typer.Option(
+            "--about",
+            metavar="ID",
+            help="Only events about this refund, payment or dispute: rf_… or the provider's id.",
+        ),
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
+    output: Output = None,
+) -> None:
+    """List events, the newest first."""
+    from refundcli.output.views.events import EVENT_COLUMNS, event_row, listed_event_shape, show_events
+    from refundcli.services.ports.records import EventFilter
+    from refundcli.services.ports.rejections import count_by_reason, told_by_reason
+    from refundcli.services.webhooks.events import event_state, events_with_refunds
+
+    me: App = ctx.obj
+    wanted = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
+    found, counts = me.services.books.read(lambda tx: (events_with_refunds(tx, wanted), tx.delivery_counts()))
+    if me.wants_json:
+        me.show_list(starmap(listed_event_shape, found))
+    elif not me.for_people:
+        me.show_rows(EVENT_COLUMNS, starmap(event_row, found), text_columns=EVENT_COLUMNS[1:])
+    elif found:
+        show_events(found, me.out, zone=me.settings.operator.zone)
+    else:
+        none = "No events. To receive some: refundcli events listen   or   refundcli events ingest FILE"
+        me.note("No event matches." if state or provider or about else none)
+    for what, stored in (("Stored, not applied", True), ("Rejected deliveries", False)):
+        if by_reason := count_by_reason(counts, stored=stored):
+            me.note(f"{what}: {told_by_reason(by_reason)}.")
+
+
+@app.command(epilog="Example:  refundcli events show 17")
+def show(
+    ctx: typer.Context,
+    id_: EventId,
+    output: Output = None,
+) -> None:
+    """Show one event: what was reported, when, and whether it was applied."""
+    import json
+
+    from refundcli.output.views.events import listed_event_shape, show_event
+    from refundcli.services.webhooks.events import event_numbered, with_refunds
+
+    me: App = ctx.obj
+    ((found, refund),) = me.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
+    if me.for_people:
+        show_event(found, me.out, zone=me.settings.operator.zone, refund=refund)
+    else:
+        me.show_object(listed_event_shape(found, refund) | {"payload": json.loads(found.event.payload)})
+
+
+@app.command(
+    epilog="Examples:  refundcli events acknowledge 17 --memo 'split in two by Adyen, case 4711'\n\n"
+    "refundcli events acknowledge 18 --as lost   ·   refundcli events acknowledge --code FOO --as none"
+)
+def acknowledge(
+    ctx: typer.Context,
+    id_: Annotated[
+        int | None, typer.Argument(metavar="ID", show_default=False, help="The event's number, as the list shows it.")
+    ] = None,
+    code: Annotated[
+        str,
+        typer.Option(
+            "--code", metavar="WORD", help="All unreviewed events with this code or status, and all later ones."
+        ),
+    ] = "",
+    decision: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="DECISION",
+            help="With ID, the state of the dispute: open, won or lost. With --code, its effect: none or note.",
+        ),
+    ] = "",
+    memo: Memo = "",
+    output: Output = None,
+) -> None:
+    """Acknowledge an unreviewed provider update, so that it no longer blocks refunds of its payment.
+
+    An update about a dispute needs --as open, won or lost. For a code that does not affect refunds, decide once for
+    the whole store: --code WORD --as none, or --as note.
+    """
+    from refundcli.cli.commands.providers.events_acknowledge import acknowledge_and_show
+
+    acknowledge_and_show(ctx.obj, id_, code=code, decision=decision, memo=memo)

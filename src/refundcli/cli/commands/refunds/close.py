@@ -1,0 +1,104 @@
+"""What `void` and `uncollectible` share: ask, end the invoice at its provider and here, show it."""
+
+from contextlib import suppress
+
+import typer
+
+from refundcli.cli.context import App
+from refundcli.cli.prompts import agreed, require_a_way_to_ask
+from refundcli.domain.errors import RefundcliError, before_sending
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.statuses import InvoiceStatus
+from refundcli.services.closings.close import (
+    Closed,
+    ClosingPreview,
+    ClosingRequest,
+    check_closing,
+    close_invoice,
+    preview_closing,
+)
+from refundcli.services.dispatch.interrupts import Interrupted
+from refundcli.services.invoices.lookup import invoice_named
+
+_VERBS = {InvoiceStatus.VOID: "Void", InvoiceStatus.UNCOLLECTIBLE: "Write off"}
+_CONSEQUENCES = {
+    InvoiceStatus.VOID: "It cannot be undone.",
+    InvoiceStatus.UNCOLLECTIBLE: "It can still be voided, or paid later.",
+}
+
+
+def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool, dry_run: bool) -> None:
+    require_a_way_to_ask(app, answered=yes or dry_run, how="Add --yes.")
+    services = app.services
+    invoice = services.books.read(lambda tx: check_closing(tx, number, status))
+    with before_sending():
+        _connect(app, invoice, dry_run=dry_run)
+        if dry_run:
+            _show_dry_run(app, preview_closing(number, status, books=services.books, providers=services.providers))
+            return
+    if not yes:
+        from refundcli.output.views.closing import owed_words
+
+        where = f", here and at {invoice.kept_by.label}" if invoice.kept_by else ""
+        nothing = "sent" if invoice.kept_by else "recorded"
+        question = f"{_VERBS[status]} {number}, {owed_words(invoice)}{where}? {_CONSEQUENCES[status]}"
+        agreed(app, question, nothing=nothing)
+    request = ClosingRequest(number, status, memo, services.settings.operator.name)
+    try:
+        closed = close_invoice(
+            request, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
+        )
+    except Interrupted:
+        _show_interrupted(app, number)
+        raise
+    show_closed(app, closed)
+
+
+def _connect(app: App, invoice: Invoice, *, dry_run: bool) -> None:
+    """Connect the provider that will be asked, before any question. A live one is announced."""
+    if invoice.kept_by is None:
+        return
+    closer = app.services.providers.closer(invoice.kept_by)
+    if app.verbose:
+        app.note(f"{closer.name.label} account {closer.account} at {closer.base_url}")
+    if closer.livemode and not dry_run:
+        app.err.say(("LIVE ", "bold red"), f"{closer.name.label} {closer.account}: a real invoice is closed.")
+
+
+def _show_dry_run(app: App, seen: ClosingPreview) -> None:
+    from refundcli.output.views.closing import closing_preview_shape, show_closing_preview
+
+    if app.for_people:
+        show_closing_preview(seen, app.out)
+    else:
+        app.show_object(closing_preview_shape(seen))
+
+
+def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
+    """Show the invoice as it is now, and what came of asking its provider, which decides the exit code."""
+    from refundcli.cli.commands.refunds.request import exit_code_of, warn
+    from refundcli.output import serializers
+    from refundcli.output.views.closing import show_closing
+
+    asked = None if expected else closed.closing
+    if asked and app.for_people:
+        # A person reads first what went wrong, and then how the invoice stands.
+        warn(app, asked)
+    if app.for_people:
+        show_closing(closed, app.out)
+    else:
+        app.show_object(serializers.invoice_whole(closed.invoice) | {"dry_run": False})
+    if asked is None:
+        return
+    if not app.for_people:
+        warn(app, asked)
+    code = exit_code_of((), [asked])
+    if code:
+        raise typer.Exit(code)
+
+
+def _show_interrupted(app: App, number: str) -> None:
+    """After Ctrl-C: the state of what was begun, which is written by now (exit 130)."""
+    with suppress(typer.Exit, RefundcliError):
+        invoice = app.services.books.read(lambda tx: invoice_named(tx, number))
+        show_closed(app, Closed(invoice, invoice.closings[-1] if invoice.closings else None))

@@ -1,0 +1,186 @@
+"""mark-refunded: record refunds made by other means, one or a file of them. No money moves."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.commands.refunds.one_or_file import given, is_for_many
+from refundcli.cli.options import (
+    AllowDuplicate,
+    Amount,
+    Apply,
+    DisputeDecision,
+    DryRun,
+    FromFile,
+    Full,
+    MaxErrors,
+    Memo,
+    Output,
+    PaymentReference,
+    Plan,
+    Reason,
+    RequestKey,
+    ResumeRun,
+    Yes,
+    day_of,
+)
+from refundcli.domain.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+class UndoAlone(UsageProblem):
+    code = "undo-alone"
+
+    def __init__(self, given: list[str]) -> None:
+        super().__init__(
+            f"--undo takes the id of a run or of a record, and cannot stand beside {', '.join(given)}.",
+            hint="refundcli mark-refunded --undo RUN|REFUND --memo TEXT [--dry-run]; "
+            "refundcli invoice history NUMBER   shows the ids of its refunds",
+        )
+
+
+class MemoNeeded(UsageProblem):
+    code = "memo-needed"
+
+    def __init__(self) -> None:
+        super().__init__("--undo needs --memo: the reason for it.", hint='Add --memo "wrong file, see ticket 4711"')
+
+
+@app.command(
+    "mark-refunded",
+    epilog="Examples:  refundcli mark-refunded INV-7 --full --reason returned-goods --method 'bank transfer'   ·   "
+    "refundcli mark-refunded --from transfers.csv",
+)
+def mark_refunded(
+    ctx: typer.Context,
+    number: Annotated[str, typer.Argument(metavar="[NUMBER]", help="The invoice's number.")] = "",
+    full: Full = False,
+    amount: Amount = "",
+    reason: Reason = "",
+    method: Annotated[
+        str, typer.Option("--method", metavar="TEXT", help="How the money was returned: bank transfer, cash…")
+    ] = "",
+    reference: Annotated[
+        str,
+        typer.Option(
+            "--reference", metavar="TEXT", help="The reference of the transfer, or the provider's id of the refund."
+        ),
+    ] = "",
+    refunded_on: Annotated[
+        str, typer.Option("--refunded-on", metavar="DATE", help="The day it was returned, as 2026-10-31.")
+    ] = "",
+    memo: Memo = "",
+    payment: PaymentReference = "",
+    request_key: RequestKey = None,
+    dispute_decision: DisputeDecision = "",
+    after_failed: Annotated[
+        str,
+        typer.Option("--after-failed", metavar="REFUND", help="A failed refund that you have now made by other means."),
+    ] = "",
+    evidence: Annotated[
+        str,
+        typer.Option(
+            "--evidence", metavar="TEXT", help="With --after-failed: how you know that the customer has the money."
+        ),
+    ] = "",
+    from_: FromFile = "",
+    plan: Plan = "",
+    apply: Apply = "",
+    resume: ResumeRun = "",
+    allow_duplicate: AllowDuplicate = False,
+    atomic: Annotated[bool, typer.Option("--atomic", help="With a file: all rows or none, up to 10,000.")] = False,
+    max_errors: MaxErrors = None,
+    undo: Annotated[
+        str,
+        typer.Option(
+            "--undo",
+            metavar="RUN|REFUND",
+            help="Undo the records of a run, or one record; needs --memo.",
+        ),
+    ] = "",
+    confirm: Annotated[
+        str,
+        typer.Option(
+            "--confirm", metavar="ROWS", help="With a file or --undo: how many rows will be recorded, or undone."
+        ),
+    ] = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: Output = None,
+) -> None:
+    """Record refunds made by other means: bank transfer, cash, the provider's dashboard. No money moves.
+
+    Columns of a file: invoice, amount, reason, method, reference, refunded_on, memo, payment, key.
+    """
+    me: App = ctx.obj
+    files = {"--from": from_, "--apply": apply, "--resume": resume}
+    only_for_one = {
+        "--full": full,
+        "--amount": amount,
+        "--method": method,
+        "--reference": reference,
+        "--refunded-on": refunded_on,
+        "--payment": payment,
+        "--request-key": request_key,
+        "--dispute-decision": dispute_decision,
+        "--after-failed": after_failed,
+        "--evidence": evidence,
+    }
+    only_for_many = {"--plan": plan, "--atomic": atomic, "--max-errors": max_errors}
+    if undo:
+        others = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
+        _undo(me, undo, given(files | only_for_one | only_for_many | others), memo, yes, confirm, dry_run=dry_run)
+        return
+    only_for_one |= {"--memo": memo}
+    only_for_many |= {"--confirm": confirm}
+    if is_for_many("mark-refunded", number, files, only_for_one=only_for_one, only_for_many=only_for_many):
+        from refundcli.cli.commands.refunds.file_run import BulkOptions
+        from refundcli.cli.commands.refunds.record_file import record_file
+        from refundcli.domain.bulk_run import RunKind
+        from refundcli.domain.reasons import parse_reason
+
+        default = parse_reason(reason) if reason else None
+        words = BulkOptions(RunKind.MARK_REFUNDED, from_, apply, resume, plan, default, allow_duplicate, atomic)
+        record_file(me, replace(words, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
+        return
+    from refundcli.cli.commands.refunds import request as refunding
+    from refundcli.cli.commands.refunds.record import mark_one
+    from refundcli.domain.reasons import parse_reason
+    from refundcli.domain.refund import OutOfBand
+    from refundcli.services.refunds.record import MarkRequest
+
+    refunding.full_or_amount(full, amount)
+    wanted_reason = parse_reason(reason)
+    refunding.require_an_answer(me, yes=yes, confirm="", dry_run=dry_run, how="Add --yes.")
+    day = day_of("--refunded-on")(refunded_on) if refunded_on else None
+    request = MarkRequest(
+        number=number,
+        amount=me.services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
+        amount_text=amount,
+        reason=wanted_reason,
+        request_key=refunding.key_for(request_key),
+        operator=me.settings.operator.name,
+        memo=memo,
+        payment=payment,
+        dispute_decision=dispute_decision,
+        out_of_band=OutOfBand(method, reference, day, after_failed, evidence),
+        allow_duplicate=allow_duplicate,
+    )
+    me.services.check_number_format()
+    mark_one(me, request, dry_run=dry_run, yes=yes)
+
+
+def _undo(me: "App", what: str, others: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool) -> None:
+    """`others` are the options that were given and do not go with --undo."""
+    from refundcli.cli.commands.refunds.record_file import undo_records
+
+    if others:
+        raise UndoAlone(others)
+    if not memo.strip():
+        raise MemoNeeded
+    undo_records(me, what, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)

@@ -1,0 +1,59 @@
+"""What `mark-refunded` does with one invoice: check, ask, record, tell."""
+
+from dataclasses import replace
+
+from refundcli.cli.commands.refunds import request as refunding
+from refundcli.cli.context import App
+from refundcli.cli.prompts import agreed
+from refundcli.domain.refusals import PossibleDuplicate
+from refundcli.services.refunds.record import MarkPreview, MarkRequest, mark_refunded, preview_mark
+
+
+def mark_one(app: App, request: MarkRequest, *, dry_run: bool, yes: bool) -> None:
+    """Raises the refusal that comes first, or ChangedMeanwhile."""
+    services = app.services
+    request, seen = _look(app, request, may_ask=not (yes or dry_run))
+    if seen.existing:
+        refunding.show_answer(app, seen.existing, request.number, replayed=True)
+        return
+    if dry_run:
+        _show_dry_run(app, request, seen)
+        return
+    if not yes:
+        whom = seen.invoice.customer_name or seen.invoice.customer
+        words = request.out_of_band.words
+        way = f" ({words})" if words else ""
+        app.err.say(f"Record that {seen.total} of {request.number} was returned to {whom}{way}. No money moves.")
+        agreed(app, f"Reason: {request.reason.label}. Record it?", nothing="recorded")
+    refunds = mark_refunded(
+        request,
+        confirmed=seen.total,
+        books=services.books,
+        clock=services.clock,
+        number_format=services.policy.number_format,
+    )
+    refunding.show_answer(app, refunds, request.number, replayed=False)
+
+
+def _look(app: App, request: MarkRequest, *, may_ask: bool) -> tuple[MarkRequest, MarkPreview]:
+    """Ask every rule. What may be an accidental repeat is asked about, where someone can be asked."""
+    books, clock = app.services.books, app.services.clock
+    try:
+        return request, books.read(lambda tx: preview_mark(tx, request, clock=clock))
+    except PossibleDuplicate as doubt:
+        question = "Record it again?"
+        refunding.ask_about_repeat(app, doubt, may_ask=may_ask, question=question, nothing="recorded")
+        meant = replace(request, repeat_agreed=True)
+        return meant, books.read(lambda tx: preview_mark(tx, meant, clock=clock))
+
+
+def _show_dry_run(app: App, request: MarkRequest, seen: MarkPreview) -> None:
+    refunding.show_dry_run(
+        app,
+        [(share.amount, share.payment) for share in seen.shares],
+        seen.invoice,
+        reason=request.reason,
+        request_key=request.request_key,
+        record=True,
+        refunded_on=request.out_of_band.refunded_on,
+    )

@@ -1,0 +1,191 @@
+"""`mark-refunded` with a file: record what was checked, go on with a run, take one back."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from refundcli.cli.commands.refunds.file_run import BulkOptions, Checked, checked_file, tell_rejected
+from refundcli.cli.context import App
+from refundcli.cli.exit_codes import ExitCode
+from refundcli.cli.prompts import agreed, check_confirm, require_a_way_to_ask
+from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
+from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
+from refundcli.domain.reasons import RefundReason
+from refundcli.output.progress import progress
+from refundcli.output.views.bulk import bulk_shape, show_recorded, show_undo, undo_shape
+from refundcli.services.bulk.record_run import (
+    MOST_AT_ONCE,
+    NotAllRows,
+    RecordRun,
+    RecordWishes,
+    TooManyErrors,
+    TooManyForOne,
+    how_to_go_on,
+)
+from refundcli.services.bulk.runs import begin, end, resume_command, unfinished_run_named
+from refundcli.services.bulk.undo_records import Undone, preview_undo, undo
+from refundcli.services.bulk.validation import BulkReport
+from refundcli.services.dispatch.interrupts import Interrupted
+
+
+class FileNeeded(Refused):
+    """The rows of a run of records are in its file, and that is not there as it was."""
+
+    code = "file-needed"
+
+    def __init__(self, run: BulkRun) -> None:
+        super().__init__(
+            f"{run.id} was begun with {run.source}, which cannot be read again.",
+            hint="Give the same file again: refundcli mark-refunded --from FILE   (no row is done twice)",
+            context={"run": run.id, "file": run.source},
+        )
+
+
+def record_file(app: App, options: BulkOptions) -> None:
+    """Exit 9 when some rows were refused: the others are recorded, and these are in FILE.rejected.csv."""
+    options.check()
+    wishes = RecordWishes(app.services.clock, app.settings.operator.name)
+    options = _of_run(app, options) if options.resume else options
+    with checked_file(app, options, wishes) as checked:
+        if checked:
+            _record(app, options, wishes, checked)
+
+
+def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked) -> None:
+    report, run = checked.report, ""
+    if options.atomic and checked.report.refused_count:
+        raise NotAllRows(checked.report)
+    if options.atomic and checked.report.wanted > MOST_AT_ONCE:
+        raise TooManyForOne(checked.report.wanted)
+    # A run whose last row was done when it was killed is only to be ended.
+    if checked.report.wanted or checked.rules.run_id:
+        new = replace(checked.run, rows=checked.report.rows)
+        begun = begin(new, checked_as=checked.rules.run_id, books=app.services.books)
+        run, report = begun.id, _do(app, options, wishes, checked, begun)
+    path = checked.rejected.publish()
+    _show(app, checked, _whole(checked.report, report) if run else report, run, str(path) if path else None)
+
+
+def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, run: BulkRun) -> BulkReport:
+    """Record it. Where it is stopped, what was recorded is shown, and the run can be resumed."""
+    services = app.services
+    rules = replace(checked.rules, run_id=run.id)
+    at, form = checked.report.checked_at, services.policy.number_format
+    recording = RecordRun(run, wishes, rules, at, services.books, form, app.tell_stopping)
+    try:
+        with progress(app.err, "Recording", total=checked.report.wanted, wanted=app.wants_progress) as advance:
+            if options.atomic:
+                return recording.record_atomically(checked.shelf, advance=advance)
+            report = recording.record(
+                checked.shelf, max_errors=options.max_errors, advance=advance, reject=checked.rejected.add
+            )
+    except TooManyErrors as why:
+        end(run, RunState.STOPPED, books=services.books, note=why.code)
+        checked.rejected.publish()
+        raise
+    except NotAllRows:
+        end(run, RunState.FINISHED, books=services.books, note="refused: all or nothing")
+        raise
+    except (KeyboardInterrupt, Interrupted, RefundcliError) as why:
+        _show_stopped(app, checked, recording.report, run, why)
+        raise
+    end(run, RunState.FINISHED, books=services.books)
+    return report
+
+
+def _show_stopped(app: App, checked: Checked, done: BulkReport, run: BulkRun, why: BaseException) -> None:
+    """After Ctrl-C, or where the store fails in the middle: what was recorded stays, and how to record the others."""
+    left: int | None = checked.report.wanted - done.rows
+    note = why.code if isinstance(why, RefundcliError) else "interrupted"
+    with suppress(RefundcliError):
+        end(run, RunState.STOPPED if left else RunState.FINISHED, books=app.services.books, note=note)
+        checked.rejected.publish()
+    if isinstance(why, OutcomeUnknown):
+        # Whether the rows of the last commit were recorded is not known.
+        left = None
+    report, next_step = _whole(checked.report, done), resume_command(run) if left != 0 else None
+    if app.for_people:
+        show_recorded(report, run.id, app.out)
+    else:
+        shape = bulk_shape(
+            checked.source.name, RunKind.MARK_REFUNDED, report, dry_run=False, run=run.id, rejected_file=None
+        )
+        app.show_object(shape | {"waiting": left, "next": next_step})
+    if not app.wants_json and next_step:
+        rows = "How many rows are left is not known" if left is None else f"{left:,} of {report.rows:,} rows are left"
+        app.err.say(f"Stopped. What was recorded stays. {rows}. Next: {how_to_go_on(run)}")
+
+
+def _whole(checked: BulkReport, done: BulkReport) -> BulkReport:
+    """The file's report: what was found as it was checked, and what came of the rest."""
+    return replace(
+        done,
+        rows=checked.rows,
+        done_before=checked.done_before + done.done_before,
+        codes=checked.codes + done.codes,
+        refused=[*checked.refused, *done.refused],
+    )
+
+
+def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_file: str | None) -> None:
+    kind, name = RunKind.MARK_REFUNDED, checked.source.name
+    if not app.for_people:
+        shape = bulk_shape(name, kind, report, dry_run=False, run=run or None, rejected_file=rejected_file)
+        app.show_object(shape | {"waiting": 0, "next": None})
+    else:
+        show_recorded(report, run, app.out)
+    tell_rejected(app, kind, report.refused_count, report.rows, rejected_file)
+    if run and app.for_people and not app.quiet:
+        app.err.bullet(f"Made in error? refundcli mark-refunded --undo {run} --memo TEXT")
+    if report.refused_count:
+        raise typer.Exit(ExitCode.PARTLY)
+
+
+def _of_run(app: App, options: BulkOptions) -> BulkOptions:
+    """The options of a run that is gone on with: its own file, and what its rows meant then."""
+    kind = RunKind.MARK_REFUNDED
+    run = app.services.books.read(lambda tx: unfinished_run_named(tx, options.resume, kind))
+    meaning = json.loads(run.options)
+    if not Path(run.source).is_file():
+        raise FileNeeded(run)
+    if meaning["plan"]:
+        return replace(options, apply=run.source)
+    reason = RefundReason(meaning["reason"]) if meaning["reason"] else None
+    return replace(options, from_=run.source, reason=reason, allow_duplicate=meaning["allow_duplicate"])
+
+
+def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry_run: bool) -> None:
+    """Undo a run of records made in error, or one record; with `dry_run`, show what would be undone.
+
+    Exit 9 where some stay: they are refunds that the provider has made.
+    """
+    how = "Add --yes, or --confirm with the number of records."
+    require_a_way_to_ask(app, answered=yes or bool(confirm) or dry_run, how=how)
+    books = app.services.books
+    preview = preview_undo(what, books=books)
+    if dry_run:
+        _show_undo(app, what, preview, dry_run=True)
+        return
+    if not app.wants_json:
+        show_undo(what, preview, app.err, done=False)
+    if confirm:
+        check_confirm(confirm, str(preview.records))
+    elif not yes:
+        agreed(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
+    with progress(app.err, "Undoing", total=preview.records, wanted=app.wants_progress) as advance:
+        done = undo(what, memo=memo, books=books, advance=advance, tell_held=app.tell_stopping)
+    _show_undo(app, what, done, dry_run=False)
+
+
+def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:
+    if app.for_people:
+        if dry_run:
+            app.out.say("Dry run: every rule was asked, nothing was written.")
+        show_undo(what, undone, app.out, done=not dry_run)
+    else:
+        app.show_object(undo_shape(what, undone, dry_run=dry_run))
+    if undone.kept:
+        raise typer.Exit(ExitCode.PARTLY)

@@ -1,0 +1,149 @@
+"""refund: send money back through the provider."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.commands.refunds.one_or_file import is_for_many
+from refundcli.cli.options import (
+    AllowDuplicate,
+    Amount,
+    Apply,
+    Confirm,
+    DisputeDecision,
+    DryRun,
+    FromFile,
+    Full,
+    MaxErrors,
+    Memo,
+    Output,
+    PaymentReference,
+    Plan,
+    Reason,
+    RequestKey,
+    ResumeRun,
+    Yes,
+)
+from refundcli.domain.errors import before_sending
+from refundcli.domain.reasons import parse_reason
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(
+    epilog="Examples:  refundcli refund INV-1042 --full --reason duplicate   ·   "
+    "refundcli refund INV-1042 --amount 12.50 --reason 'Returned Goods' --yes -o json   ·   "
+    "refundcli refund --from refunds.csv --reason duplicate"
+)
+def refund(
+    ctx: typer.Context,
+    number: Annotated[str, typer.Argument(metavar="[NUMBER]", help="The invoice's number.")] = "",
+    full: Full = False,
+    amount: Amount = "",
+    reason: Reason = "",
+    memo: Memo = "",
+    payment: PaymentReference = "",
+    request_key: RequestKey = None,
+    dispute_decision: DisputeDecision = "",
+    allow_duplicate: AllowDuplicate = False,
+    from_: FromFile = "",
+    plan: Plan = "",
+    apply: Apply = "",
+    resume: ResumeRun = "",
+    max_errors: MaxErrors = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    confirm: Confirm = "",
+    output: Output = None,
+) -> None:
+    """Refund an invoice through Stripe or Adyen, in full or in part. It cannot be undone.
+
+    Columns of a file: invoice, amount, reason, memo, payment, key.
+    """
+    me: App = ctx.obj
+    if is_for_many(
+        "refund",
+        number,
+        {"--from": from_, "--apply": apply, "--resume": resume},
+        only_for_one={
+            "--full": full,
+            "--amount": amount,
+            "--memo": memo,
+            "--payment": payment,
+            "--request-key": request_key,
+            "--dispute-decision": dispute_decision,
+        },
+        only_for_many={"--plan": plan, "--max-errors": max_errors},
+    ):
+        from refundcli.cli.commands.refunds.file_run import BulkOptions
+        from refundcli.cli.commands.refunds.refund_file import refund_file
+        from refundcli.domain.bulk_run import RunKind
+
+        default = parse_reason(reason) if reason else None
+        words = BulkOptions(RunKind.REFUND, from_, apply, resume, plan, default, allow_duplicate)
+        refund_file(me, replace(words, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
+        return
+    from refundcli.cli.commands.refunds import request as refunding
+    from refundcli.services.dispatch.interrupts import Interrupted
+    from refundcli.services.dispatch.release_lapsed import keep_up
+    from refundcli.services.preflight.payment import preflight
+    from refundcli.services.refunds.issue import RefundRequest, issue_refund, own_refunds
+
+    refunding.full_or_amount(full, amount)
+    wanted_reason = parse_reason(reason)
+    refunding.require_an_answer(me, yes=yes, confirm=confirm, dry_run=dry_run)
+    services = me.services
+    request = RefundRequest(
+        number=number,
+        amount=services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
+        amount_text=amount,
+        reason=wanted_reason,
+        request_key=refunding.key_for(request_key),
+        operator=services.settings.operator.name,
+        memo=memo,
+        payment=payment,
+        dispute_decision=dispute_decision,
+        allow_duplicate=allow_duplicate or request_key is not None,
+    )
+    services.check_number_format()
+    if not dry_run:
+        keep_up(number, books=services.books, policy=services.policy, clock=services.clock)
+    request, seen = refunding.look(me, request, may_ask=not (yes or confirm or dry_run))
+    if seen.existing:
+        refunding.show_answer(me, seen.existing, number, replayed=True)
+        return
+    with before_sending():
+        live = refunding.connect(me, seen)
+    if dry_run:
+        own = services.books.read(lambda tx: own_refunds(tx.secret(), request, seen))
+        with before_sending():
+            truths = preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers, own=own)
+        refunding.show_dry_run(
+            me,
+            [(share.amount, share.payment) for share in seen.shares],
+            seen.invoice,
+            reason=request.reason,
+            request_key=request.request_key,
+            record=False,
+            truths=truths,
+        )
+        return
+    refunding.confirm_refund(me, request, seen, live=live, yes=yes, confirm=confirm)
+    refunding.settle_left_behind(me, seen)
+    try:
+        refunds = issue_refund(
+            request,
+            confirmed=seen.total,
+            books=services.books,
+            providers=services.providers,
+            clock=services.clock,
+            policy=services.policy,
+        )
+    except Interrupted:
+        refunding.show_interrupted(me, request)
+        raise
+    refunding.show_answer(me, refunds, number, replayed=False)

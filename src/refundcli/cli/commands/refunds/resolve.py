@@ -1,0 +1,114 @@
+"""resolve: record by hand, with evidence, how a stuck refund or closing ended."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.options import Output, Yes
+from refundcli.domain.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+    from refundcli.services.recovery.resolve import Resolution
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+class MadeOrNot(UsageProblem):
+    code = "made-or-not"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Give either --provider-reference or --not-executed.",
+            hint="--provider-reference re_…   it was made;   --not-executed   it never was",
+        )
+
+
+@app.command(
+    epilog="Examples:  refundcli resolve rf_01K2… --not-executed --evidence 'Stripe dashboard, A. Osei'   ·   "
+    "refundcli resolve rf_01K2… --provider-reference re_1Q… --evidence 'Stripe support, case 4711'"
+)
+def resolve(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="ID", help="The refund's id, rf_…, or the closing's, cl_….")],
+    provider_reference: Annotated[
+        str | None,
+        typer.Option(
+            "--provider-reference",
+            metavar="REF",
+            help="It was made: the provider's id of the refund, or of the closed invoice.",
+        ),
+    ] = None,
+    not_executed: Annotated[bool, typer.Option("--not-executed", help="It was never made.")] = False,
+    evidence: Annotated[
+        str, typer.Option("--evidence", metavar="TEXT", help="How you know. It is stored with the refund.")
+    ] = "",
+    yes: Yes = False,
+    output: Output = None,
+) -> None:
+    """Record, with your evidence, the outcome of a refund that resume can no longer settle. No money moves.
+
+    It cannot be undone.
+    """
+    from refundcli.cli.prompts import require_a_way_to_ask
+    from refundcli.services.recovery.resolve import Resolution
+    from refundcli.services.recovery.resume_closings import is_closing
+
+    me: App = ctx.obj
+    if (provider_reference is not None) == not_executed:
+        raise MadeOrNot
+    if provider_reference is not None and not provider_reference.strip():
+        raise MadeOrNot
+    require_a_way_to_ask(me, answered=yes, how="Add --yes.")
+    wanted = Resolution(name, provider_reference or "", evidence)
+    (_resolve_closing if is_closing(name) else _resolve_refund)(me, wanted, yes=yes)
+
+
+def _resolve_refund(me: "App", wanted: "Resolution", *, yes: bool) -> None:
+    from refundcli.cli.commands.refunds.request import show_answer
+    from refundcli.cli.prompts import agreed
+    from refundcli.services.recovery import resolve as service
+
+    services = me.services
+    found = services.books.read(lambda tx: service.check(tx, wanted, clock=services.clock))
+    told = service.ask_first(
+        found, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
+    )
+    if told.state is not found.state:
+        me.note(f"{found.id} was found at the provider, whose word stands.")
+        show_answer(me, [told], told.invoice_number, replayed=False)
+        return
+    if not yes:
+        made = wanted.provider_reference
+        said = f"was made as {made}" if made else "was never made: its amount is free again"
+        me.err.say(f"{found.id}, {found.amount} of {found.invoice_number}, {said}.")
+        agreed(me, "Write it down so? It cannot be undone.", nothing="recorded")
+    ended = service.resolve(wanted, books=services.books, clock=services.clock, policy=services.policy)
+    # What was written is what was asked for, so a refund that failed is no failure of this command.
+    show_answer(me, [ended], ended.invoice_number, replayed=False, expected=True)
+
+
+def _resolve_closing(me: "App", wanted: "Resolution", *, yes: bool) -> None:
+    from refundcli.cli.commands.refunds.close import show_closed
+    from refundcli.cli.prompts import agreed
+    from refundcli.services.closings.close import Closed
+    from refundcli.services.invoices.lookup import invoice_named
+    from refundcli.services.recovery import resume_closings as service
+
+    services = me.services
+    books, clock = services.books, services.clock
+    found = books.read(lambda tx: service.check_resolution(tx, wanted, clock=clock))
+    told = service.ask_first(
+        found, wanted, books=books, providers=services.providers, clock=clock, policy=services.policy
+    )
+    if told.state is not found.state:
+        me.note(f"How {found.id} ended was found at the provider, whose word stands.")
+    else:
+        if not yes:
+            said = "is" if wanted.provider_reference else "was never"
+            me.err.say(f"{found.id}: {found.invoice_number} {said} {found.past_tense} at {found.provider.label}.")
+            agreed(me, "Write it down so? It cannot be undone.", nothing="recorded")
+        told = service.resolve_closing(wanted, books=books, clock=clock)
+    invoice = books.read(lambda tx: invoice_named(tx, told.invoice_number))
+    # What was written is what was asked for, or what the provider told.
+    show_closed(me, Closed(invoice, told), expected=True)

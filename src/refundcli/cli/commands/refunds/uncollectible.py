@@ -1,0 +1,25 @@
+"""uncollectible: write an unpaid invoice off as bad debt, and keep it."""
+
+import typer
+
+from refundcli.cli.commands.refunds.close import close
+from refundcli.cli.options import DryRun, Memo, Number, Output, Yes
+from refundcli.domain.statuses import InvoiceStatus
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(
+    epilog="Examples:  refundcli uncollectible INV-8   ·   refundcli uncollectible INV-8 --dry-run   ·   "
+    "refundcli uncollectible INV-8 --memo 'insolvent' --yes"
+)
+def uncollectible(
+    ctx: typer.Context,
+    number: Number,
+    memo: Memo = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    output: Output = None,
+) -> None:
+    """Write an unpaid invoice off as bad debt. No money moves. It can still be voided, or paid later."""
+    close(ctx.obj, number, InvoiceStatus.UNCOLLECTIBLE, memo=memo, yes=yes, dry_run=dry_run)

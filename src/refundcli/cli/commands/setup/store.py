@@ -1,0 +1,142 @@
+"""store: upgrade, backup, check, clock, number-format."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from refundcli.cli.options import Output, checked
+from refundcli.domain.errors import SettingsProblem
+
+if TYPE_CHECKING:
+    from refundcli.cli.context import App
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Upgrade, back up and check the store; its clock and number format.",
+)
+
+
+class StoreUnsound(SettingsProblem):
+    """Something in the store is not as this program left it."""
+
+    code = "store-unsound"
+
+    def __init__(self, found: list[str]) -> None:
+        shown = "\n".join(f"· {sentence}" for sentence in found[:20])
+        more = f"\n· and {len(found) - 20} more" if len(found) > 20 else ""
+        super().__init__(
+            "The store is not sound.",
+            hint=f"{shown}{more}\nStop refunding from it, keep a copy, and compare it with the last backup.",
+            context={"found": found},
+        )
+
+
+@app.command("number-format", epilog="Example:  refundcli store number-format 'CN-{year}-{seq:06}'")
+def number_format(
+    ctx: typer.Context,
+    number_format: Annotated[str, typer.Argument(metavar="FORMAT", help="Contains {seq}, and may contain {year}.")],
+    output: Output = None,
+) -> None:
+    """Change how new credit notes are numbered. Existing numbers stay.
+
+    Then set credit_notes.number_format in the settings file to the same format.
+    """
+    from refundcli.services.refunds.credit_note_numbers import change_format
+    from refundcli.settings import checks
+
+    me: App = ctx.obj
+    number_format = checked("the format", checks.number_format, number_format)
+    before = change_format(number_format, books=me.services.books)
+    words = f"New credit notes are numbered {number_format}{f' (before: {before})' if before else ''}."
+    _answer(me, words, {"before": before or None, "after": number_format})
+
+
+@app.command(epilog="Examples:  refundcli store upgrade   ·   refundcli store upgrade --timezone Europe/Stockholm")
+def upgrade(
+    ctx: typer.Context,
+    timezone: Annotated[
+        str, typer.Option("--timezone", metavar="ZONE", help="Where the books' days begin and end, from now on.")
+    ] = "",
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also where older programs seem at work, or another time zone is pinned."),
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Upgrade the store to this version's schema. A SQLite store is backed up beside itself first.
+
+    The time zone of the books is pinned with it; by default, yours. Another one later needs --force. No date that is
+    stored is changed.
+    """
+    from refundcli.settings import checks
+
+    me: App = ctx.obj
+    if timezone:
+        me.services.timezone = checked("--timezone", checks.timezone, timezone)
+    done = me.services.upgrade_store(force=force)
+    if timezone:
+        me.services.pin_timezone(timezone, force=force)
+    zone = timezone or str(me.services.books.zone)
+    before, after = done.before, done.after
+    words = f"Schema {before or 'none'} → {after}." if before != after else f"The store has schema {after} already."
+    shape: dict[str, object] = {"before": before or None, "after": after, "timezone": zone}
+    if done.backup:
+        shape["backup"] = str(done.backup)
+    _answer(me, f"{words} Its books are kept in the time zone {zone}.", shape)
+
+
+@app.command(epilog="Examples:  refundcli store clock   ·   refundcli store clock --accept")
+def clock(
+    ctx: typer.Context,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="The clock is right, although the newest entry says otherwise.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """Show the time and the day in the books; with --accept, accept a clock that was refused.
+
+    Accepting it is written to the audit trail, and the clock is compared with that entry from then on.
+    """
+    me: App = ctx.obj
+    if accept:
+        me.services.books.write(lambda tx: tx.accept_clock())
+    now, zone = me.services.clock.now(), me.services.books.zone
+    words = f"It is {now.astimezone(zone):%Y-%m-%d %H:%M:%S} in the books ({zone}).{' Accepted.' if accept else ''}"
+    _answer(me, words, {"now": now.isoformat(), "today": str(me.services.clock.today()), "timezone": str(zone)})
+
+
+@app.command(epilog="Example:  refundcli store backup /backups/refundcli-2026-11-23.db")
+def backup(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="By default beside the store, named by the time."),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Back up a SQLite store while it is in use. An existing file is not overwritten."""
+    me: App = ctx.obj
+    target = me.services.back_up_store(file)
+    _answer(me, f"Copied to {target}.", {"backup": str(target)})
+
+
+@app.command(epilog="Example:  refundcli store check")
+def check(ctx: typer.Context, output: Output = None) -> None:
+    """Recalculate every sum and verify the audit chain from its first entry."""
+    me: App = ctx.obj
+    found = me.services.check_store()
+    if found:
+        raise StoreUnsound(found)
+    _answer(me, "The store is sound: sums, credit-note numbers and audit chain agree.", {"sound": True})
+
+
+def _answer(me: "App", words: str, shape: dict[str, object]) -> None:
+    if me.for_people:
+        from refundcli.output.terminal import GOOD
+
+        me.out.say(("✓ ", GOOD), words)
+    else:
+        me.show_object(shape)

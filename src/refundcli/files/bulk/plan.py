@@ -1,0 +1,166 @@
+"""Plans: what a file would do, checked by one person, to be done by another, and by nobody altered in between.
+
+A plan is one JSON document with its rows a line each, and an HMAC over all of it at its end, made with the store's
+own secret: whoever edits it cannot seal it anew, and another store does not take it.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import shlex
+from collections.abc import Generator, Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from refundcli.domain.bulk_run import RunKind
+from refundcli.domain.errors import Refused
+from refundcli.domain.reasons import RefundReason
+from refundcli.files.source import FileProblem, Source
+from refundcli.private_files import new_file
+from refundcli.services.bulk.rows import BulkRow, CheckedRow, Planned
+
+_VERSION = 1
+_BEGIN = '{"refundcli_plan": '
+_ROWS = ', "rows": [\n'
+_END = '\n], "hmac": "'
+
+
+class PlanEdited(Refused):
+    code = "plan-edited"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is not as refundcli wrote it for this store: it was edited, cut short or made for another store.",
+            hint="Make a new one: refundcli refund --from FILE --plan PLAN   (or mark-refunded)",
+            context={"file": name},
+        )
+
+
+class PlanForOther(Refused):
+    code = "plan-for-other-command"
+
+    def __init__(self, name: str, kind: str) -> None:
+        super().__init__(f"{name} is a plan for {kind}.", hint=f"refundcli {kind} --apply {shlex.quote(name)}")
+
+
+class PlanExists(FileProblem):
+    code = "plan-exists"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), "there is such a file already", hint="Choose another name, or remove it.")
+
+
+def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
+    """The plan appears whole or not at all; its HMAC. Raises PlanExists, FileProblem."""
+    if os.path.lexists(path):
+        raise PlanExists(path)
+    try:
+        return _write(path, header, chunks, secret)
+    except FileExistsError:
+        raise PlanExists(path) from None
+    except OSError as failure:
+        what = f"the plan cannot be written: {(failure.strerror or str(failure)).lower()}"
+        raise FileProblem(str(path), what, hint="Nothing was done.") from failure
+
+
+class PlanFile:
+    """A plan whose seal was checked. Raises PlanEdited, PlanForOther."""
+
+    def __init__(self, source: Source, kind: RunKind, secret: bytes) -> None:
+        self._source = source
+        self.seal = self._checked_seal(secret)
+        with source.text() as text:
+            self.header: dict[str, Any] = json.loads(text.readline()[len(_BEGIN) : -len(_ROWS)])
+        if self.header["kind"] != kind:
+            raise PlanForOther(source.name, str(self.header["kind"]))
+        self.columns = tuple(self.header["columns"])
+        self.allow_duplicate = bool(self.header.get("allow_duplicate"))
+
+    def rows(self) -> Generator[BulkRow]:
+        with self._source.text() as text:
+            text.readline()
+            for line in text:
+                if line.startswith("{"):
+                    yield _row_of(json.loads(line.rstrip(",\n")))
+
+    def _checked_seal(self, secret: bytes) -> str:
+        digest = hmac.new(secret, digestmod=hashlib.sha256)
+        with self._source.text() as text:
+            first = text.readline()
+            if not (first.startswith(_BEGIN) and first.endswith(_ROWS)):
+                raise PlanEdited(self._source.name)
+            digest.update(first.encode())
+            last = ""
+            for line in text:
+                digest.update(last.encode())
+                last = line
+        seal = digest.hexdigest()
+        if not hmac.compare_digest(last.encode(), _last_line(seal).encode()):
+            raise PlanEdited(self._source.name)
+        return seal
+
+
+def _write(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
+    digest = hmac.new(secret, digestmod=hashlib.sha256)
+    with new_file(path) as file:
+        _put(file, digest, _BEGIN + json.dumps({"version": _VERSION, **header}, default=str) + _ROWS)
+        comma = ""
+        for chunk in chunks:
+            for row in chunk:
+                _put(file, digest, comma + json.dumps(_shape(row), ensure_ascii=True, default=str))
+                comma = ",\n"
+        _put(file, digest, "\n")
+        file.write(_last_line(digest.hexdigest()).encode())
+    return digest.hexdigest()
+
+
+def _put(file: BinaryIO, digest: "hmac.HMAC", text: str) -> None:
+    file.write(text.encode())
+    digest.update(text.encode())
+
+
+def _last_line(seal: str) -> str:
+    return _END.removeprefix("\n") + seal + '"}\n'
+
+
+def _shape(checked: CheckedRow) -> dict[str, object]:
+    row = checked.row
+    told = {
+        "line": row.line,
+        "invoice": row.invoice,
+        "amount": row.amount_text or "full",
+        "takes_minor": checked.takes,
+        "remaining_minor": checked.left,
+        "currency": checked.currency,
+        "reason": row.reason,
+        "method": row.method,
+        "reference": row.reference,
+        "refunded_on": row.refunded_on,
+        "memo": row.memo,
+        "payment": row.payment,
+        # Rows that have no key of their own keep the one that was made for them.
+        "key": checked.key,
+        "own_key": bool(row.key),
+        "cells": row.cells,
+    }
+    return {name: value for name, value in told.items() if value not in ("", None, ())}
+
+
+def _row_of(told: Mapping[str, Any]) -> BulkRow:
+    amount = told["amount"]
+    return BulkRow(
+        line=told["line"],
+        invoice=told["invoice"],
+        amount_text="" if amount == "full" else amount,
+        reason=RefundReason(told["reason"]),
+        method=told.get("method", ""),
+        reference=told.get("reference", ""),
+        refunded_on=date.fromisoformat(told["refunded_on"]) if "refunded_on" in told else None,
+        memo=told.get("memo", ""),
+        payment=told.get("payment", ""),
+        key=told["key"] if told["own_key"] else "",
+        cells=tuple(told["cells"]),
+        planned=Planned(told["key"], told["takes_minor"], told["remaining_minor"]),
+    )

@@ -1,0 +1,119 @@
+"""The rows that were left out, as a file that can be corrected and given back.
+
+It has the columns of the original, and `line`, `error_code`, `error` and `hint`, which are passed over when it comes
+back.
+A row that was broken stays broken in it: taken as it is, it would be refused again.
+"""
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from refundcli.files.csv_table import REJECTION_COLUMNS
+from refundcli.files.json_lines import parsed
+from refundcli.files.source import FileProblem, Source
+from refundcli.formulas import guarded
+from refundcli.private_files import create, draft_name, new_file
+from refundcli.services.ports.bad_rows import BadRow
+
+KEY = "key"
+
+
+class RejectedFile:
+    """Rows go into a file beside the final one, which appears whole or not at all."""
+
+    def __init__(self, path: Path, columns: tuple[str, ...], *, keyed: bool = False) -> None:
+        """`keyed`: each row is given the request key it had, so that corrected it is the same wish still (I4)."""
+        self.path = path
+        self._columns = columns
+        self._keyed = keyed
+        self._draft = draft_name(path)
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file:
+            self._file.close()
+            with suppress(FileNotFoundError):
+                os.unlink(self._draft)
+
+    def add(self, row: BadRow) -> None:
+        """Raises FileProblem when it cannot be written."""
+        code = " ".join(dict.fromkeys(p.code for p in row.problems))
+        error = "; ".join(f"{p.column}: {p.message}" if p.column else p.message for p in row.problems)
+        hint = " ".join(dict.fromkeys(p.hint for p in row.problems if p.hint))
+        try:
+            self._file = self._file or self._begin()
+            if isinstance(row.original, str) and not self._columns:
+                self._file.write(_with_rejection(row.original, (row.line, code, error, hint)) + "\n")
+            else:
+                cells = [row.original] if isinstance(row.original, str) else self._with_key(list(row.original), row.key)
+                csv.writer(self._file).writerow([guarded(cell) for cell in (*cells, str(row.line), code, error, hint)])
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
+
+    def publish(self) -> Path | None:
+        """Put what there is by now in its place, and tell where; None when no row was left out.
+
+        It may be published again when more rows were added. Raises FileProblem.
+        """
+        if not self._file:
+            return None
+        try:
+            self._file.flush()
+            with open(self._draft, "rb") as rows, new_file(self.path, replace=True) as copy:
+                shutil.copyfileobj(rows, copy)
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
+        return self.path
+
+    @property
+    def _header(self) -> tuple[str, ...]:
+        return (*self._columns, KEY) if self._keyed and KEY not in self._columns else self._columns
+
+    def _with_key(self, cells: list[str], key: str) -> list[str]:
+        """A row of another length than the heading is left as it is: where its cells belong is not known."""
+        if not self._keyed or len(cells) != len(self._columns):
+            return cells
+        cells += [""] * (len(self._header) - len(cells))
+        place = self._header.index(KEY)
+        cells[place] = cells[place] or key
+        return cells
+
+    def _begin(self) -> IO[str]:
+        file = io.TextIOWrapper(create(self._draft), encoding="utf-8", newline="")
+        if self._columns:
+            csv.writer(file).writerow([*self._header, *REJECTION_COLUMNS])
+        return file
+
+    def _unwritable(self, failure: OSError) -> FileProblem:
+        what = f"the rejected rows cannot be written: {(failure.strerror or str(failure)).lower()}"
+        hint = "Make its folder writable, and run it again: nothing is done twice."
+        return FileProblem(str(self.path), what, hint=hint)
+
+
+def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
+    """`FILE.rejected.csv` beside FILE; for what came through a stream, in the working folder."""
+    ending = "csv" if columns else "jsonl"
+    if not source.is_file:
+        return Path(f"stdin.rejected.{ending}")
+    return source.path.with_name(f"{source.path.name}.rejected.{ending}")
+
+
+def _with_rejection(text: str, rejection: Sequence[object]) -> str:
+    told = dict(zip(REJECTION_COLUMNS, rejection, strict=True))
+    try:
+        return json.dumps({**parsed(text), **told}, ensure_ascii=True)
+    except ValueError:
+        return json.dumps({"text": text, **told}, ensure_ascii=True)

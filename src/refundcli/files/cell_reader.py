@@ -1,0 +1,111 @@
+"""One row's cells, read one by one; whatever is wrong with them is noted, and none stops the others."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from enum import StrEnum
+from typing import TypeVar
+
+from refundcli.domain.currencies import Currency, UnknownCurrency, currency
+from refundcli.domain.errors import RefundcliError, did_you_mean
+from refundcli.domain.money import InvalidAmount, check_amount, parse_amount
+from refundcli.services.ports.bad_rows import Problem
+
+LONGEST_NAME = 200
+LONGEST_TEXT = 5_000
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
+
+
+class Cells:
+    """Cells by their column. `where` is put before a column's name in what is told of it."""
+
+    def __init__(self, line: int, cells: Mapping[str, str], *, where: str = "") -> None:
+        self.line, self._where = line, where
+        self._cells = {column: text.strip() for column, text in cells.items()}
+        self.problems: list[Problem] = []
+
+    def __getitem__(self, column: str) -> str:
+        return self._cells.get(column, "")
+
+    def refuse(self, column: str, code: str, message: str, hint: str = "") -> None:
+        problem = Problem(self.line, self._where + column, self[column], code, message, hint)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def need(self, column: str) -> str:
+        """The cell's text, which must not be empty."""
+        if not self[column]:
+            self.refuse(column, "missing", "It is empty.", f"Every row needs a {column}.")
+        return self.text(column, LONGEST_NAME)
+
+    def text(self, column: str, longest: int = LONGEST_TEXT) -> str:
+        if len(self[column]) > longest:
+            self.refuse(column, "too-long", f"It is longer than {longest:,} characters.", "Shorten it.")
+        return self[column]
+
+    def currency(self, column: str) -> Currency | None:
+        if not self.need(column):
+            return None
+        try:
+            return currency(self[column].upper())
+        except UnknownCurrency as error:
+            self.refuse(column, error.code, "ISO 4217 has no such currency with a minor unit.", error.hint)
+            return None
+
+    def amount(self, column: str, unit: Currency | None, *, allow_zero: bool = True) -> int | None:
+        """In minor units; None where the cell is empty, or wrong. Without a currency it is only looked at."""
+        text = self[column]
+        if not text:
+            return None
+        try:
+            if unit:
+                return parse_amount(text, unit, allow_zero=allow_zero).minor
+            if text.strip("0."):
+                check_amount(text)
+        except InvalidAmount as error:
+            self.refuse(column, error.code, f"This is not an amount: {error.why}.", error.hint)
+        return None
+
+    def day(self, column: str) -> date | None:
+        text = self[column]
+        if not text:
+            return None
+        try:
+            if _DAY.fullmatch(text):
+                return date.fromisoformat(text)
+        except ValueError:
+            self.refuse(column, "invalid-date", "The calendar has no such day.", "Write it as YYYY-MM-DD.")
+            return None
+        self.refuse(column, "invalid-date", "This is not a date.", "Write it as YYYY-MM-DD, say 2026-10-31.")
+        return None
+
+    def flag(self, column: str) -> bool | None:
+        """True, false, or None where the cell is empty."""
+        word = self[column].lower()
+        if word and word not in _FLAGS:
+            self.refuse(
+                column, "invalid-flag", "This is neither yes nor no.", "Write true or false, yes or no, 1 or 0."
+            )
+        return _FLAGS.get(word)
+
+    def one_of(self, column: str, words: Sequence[E]) -> E | None:
+        """One of these words; None where the cell is empty, or wrong."""
+        word = self[column].lower()
+        if not word or word in words:
+            return next((each for each in words if each == word), None)
+        hint = f"{did_you_mean(word, words)} One of: {', '.join(words)}."
+        self.refuse(column, f"unknown-{column}", "This word is not known.", hint.strip())
+        return None
+
+    def read(self, column: str, reader: Callable[[str], T]) -> T | None:
+        """What `reader` makes of the cell, or None and its error noted."""
+        try:
+            return reader(self[column])
+        except RefundcliError as error:
+            self.refuse(column, error.code, error.message, error.hint)
+            return None

@@ -1,0 +1,47 @@
+"""Blocks of invoices as bytes, for a disk or another process of ours."""
+
+import marshal
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from refundcli.services.ports.invoice_block import InvoiceBlock
+
+
+def packed(block: InvoiceBlock) -> bytes:
+    columns: list[Any] = [*block[:-1], list(block.payments)]
+    return marshal.dumps(columns)
+
+
+def unpacked(packed_block: bytes) -> InvoiceBlock:
+    """Our own words, from where nobody else can write."""
+    *columns, payments = marshal.loads(packed_block)  # noqa: S302
+    return InvoiceBlock.made_of(columns, payments)
+
+
+class PackedRows(Sequence[Sequence[str]]):
+    """Rows of cells, unpacked if someone asks for them."""
+
+    def __init__(self, size: int, rows: bytes) -> None:
+        self._size, self._packed = size, rows
+        self._rows: list[list[str]] | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[str]]) -> "PackedRows":
+        return cls(len(rows), marshal.dumps(list(rows)))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._unpacked()[place]
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return iter(self._unpacked())
+
+    def _unpacked(self) -> list[list[str]]:
+        if self._rows is None:
+            self._rows = marshal.loads(self._packed)  # noqa: S302 - as above
+        return self._rows
+
+    def __reduce__(self) -> Any:
+        return PackedRows, (self._size, self._packed)

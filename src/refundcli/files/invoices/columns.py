@@ -1,0 +1,221 @@
+"""Rows of an invoices table that are plainly right, read column by column: ten times as fast as cell by cell.
+
+Whatever is not plainly right is not judged here. It is read again cell by cell, and that is what tells what is wrong:
+a test holds that the two never read a row in different ways.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import compress, repeat
+from typing import Generic, TypeVar, cast
+
+from refundcli.domain.currencies import Currency
+from refundcli.domain.money import InvalidAmount, parse_amount
+from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.files.cell_reader import LONGEST_NAME, LONGEST_TEXT, Cells
+from refundcli.files.invoices.rows import dispute_in, products_in, status_in
+from refundcli.services.ports.invoice_block import InvoiceBlock, PaymentColumns
+
+T = TypeVar("T")
+
+# Each reads a column of cells in one go, with a line end after each.
+_NUMBERS = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9._/#:+-]{{0,{LONGEST_NAME - 1}}}\n)*+")
+_AMOUNTS = re.compile(r"(?:(?:(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,4})?)?\n)*+")
+# A provider and its id, each in the form that the provider gives it; without a provider, anything but a Stripe id.
+_PAYMENTS = re.compile(
+    rf"""(?:
+        stripe[ ](?:(?:pi|ch|py)_[A-Za-z0-9_]{{1,{LONGEST_NAME - 3}}})?\n
+      | adyen[ ][A-Za-z0-9]{{0,32}}\n
+      | [ ](?!(?:pi|ch|py)_)[^\n]{{0,{LONGEST_NAME}}}\n
+    )*+""",
+    re.VERBOSE,
+)
+# Void means that nothing was captured, and a draft was never sent to anyone (R9).
+_NOTHING_PAID = (InvoiceStatus.VOID.value, InvoiceStatus.DRAFT.value)
+_PAID = InvoiceStatus.PAID.value
+_TWO = 2
+_MOST_REMEMBERED = 50_000
+
+
+class NotPlain(Exception):
+    """Something in these rows has to be looked at cell by cell."""
+
+
+class InvoiceColumns:
+    """Reads rows whose cells stand in the order of `columns`."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._places = {name: place for place, name in enumerate(columns)}
+        self._currency = _Words("currency", lambda cells: _there(cells.currency("currency")))
+        self._status = _Words("status", lambda cells: _there(status_in(cells, "status")).value)
+        self._issued_on = _Words("issued_on", lambda cells: _there(_day(cells, "issued_on")))
+        self._due_on = _Words("due_on", lambda cells: _day(cells, "due_on"))
+        self._paid_on = _Words("paid_on", lambda cells: _day(cells, "paid_on"))
+        self._provider = _Words("provider", _provider)
+        self._auto_refundable = _Words("auto_refundable", lambda cells: cells.flag("auto_refundable"))
+        self._processing = _Words("processing", lambda cells: cells.flag("processing") or False)
+        self._dispute = _Words("dispute", lambda cells: dispute_in(cells).value)
+        self._products = _Words("products", products_in)
+        self._cells: Sequence[Sequence[str]] = ()
+        self._rows = 0
+
+    def read(self, lines: Sequence[int], rows: Sequence[Sequence[str]]) -> InvoiceBlock:
+        """The invoices of rows that begin on these lines. Raises NotPlain."""
+        self._cells, self._rows = list(zip(*rows, strict=True)), len(rows)
+        units = self._words(self._currency)
+        totals = self._totals(units)
+        statuses = self._words(self._status)
+        return InvoiceBlock(
+            lines=list(lines),
+            numbers=self._numbers(),
+            customers=self._customers(),
+            customer_names=self._texts("customer_name", LONGEST_TEXT),
+            currencies=[unit.code for unit in units],
+            totals=totals,
+            statuses=statuses,
+            issued_on=self._words(self._issued_on),
+            due_on=self._words(self._due_on),
+            paid_on=self._words(self._paid_on),
+            references=self._texts("invoice_reference"),
+            products=self._words(self._products),
+            subscriptions=self._texts("subscription"),
+            payments=self._payments(units, totals, statuses),
+        )
+
+    def _payments(self, units: Sequence[Currency], totals: Sequence[int], statuses: Sequence[str]) -> PaymentColumns:
+        captured = [
+            told if told is not None else total if status == _PAID else 0
+            for told, total, status in zip(self._amounts("paid_amount", units), totals, statuses, strict=True)
+        ]
+        providers, references = self._words(self._provider), self._texts("payment_reference")
+        _plain(_PAYMENTS, list(map(" ".join, zip(providers, references, strict=True))))
+        known = [bool(provider and reference) for provider, reference in zip(providers, references, strict=True)]
+        told_auto, processing = self._words(self._auto_refundable), self._words(self._processing)
+        disputes, taken = self._words(self._dispute), self._amounts("dispute_amount", units)
+        returned = [amount or 0 for amount in self._amounts("refunded_amount", units)]
+        made = list(map(any, zip(captured, providers, references, processing, strict=True)))
+        for amount, status, is_known, auto, dispute, lost, back, is_made in zip(
+            captured, statuses, known, told_auto, disputes, taken, returned, made, strict=True
+        ):
+            if (
+                (auto and not is_known)
+                or (lost is not None and not (lost and dispute))
+                or ((back or dispute) and not is_made)
+                or (amount and status in _NOTHING_PAID)
+            ):
+                raise NotPlain
+        columns = (
+            range(self._rows),
+            captured,
+            providers,
+            self._texts("payment_method"),
+            references,
+            repeat("", self._rows),
+            returned,
+            [is_known if auto is None else auto for auto, is_known in zip(told_auto, known, strict=True)],
+            [auto is not None for auto in told_auto],
+            processing,
+            disputes,
+            taken,
+            self._words(self._paid_on),
+        )
+        return PaymentColumns(*(list(compress(column, made)) for column in columns))  # type: ignore[arg-type]
+
+    def _numbers(self) -> list[str]:
+        numbers = self._texts("number")
+        _plain(_NUMBERS, numbers)
+        return numbers
+
+    def _customers(self) -> list[str]:
+        customers = self._texts("customer")
+        if not all(customers):
+            raise NotPlain
+        return customers
+
+    def _totals(self, units: Sequence[Currency]) -> list[int]:
+        totals = self._amounts("total", units)
+        if None in totals:
+            raise NotPlain
+        return cast(list[int], totals)
+
+    def _texts(self, name: str, longest: int = LONGEST_NAME) -> list[str]:
+        texts = list(map(str.strip, self._column(name)))
+        if max(map(len, texts)) > longest:
+            raise NotPlain
+        return texts
+
+    def _words(self, words: "_Words[T]") -> list[T]:
+        return words.read(self._column(words.column))
+
+    def _amounts(self, name: str, units: Sequence[Currency]) -> list[int | None]:
+        """In minor units; None where a cell is empty."""
+        texts = self._texts(name)
+        if not any(texts):
+            return [None] * self._rows
+        _plain(_AMOUNTS, texts)
+        try:
+            return [
+                # The digits of an amount with two decimals are its minor units already.
+                int(text[:-3] + text[-2:])
+                if text[-3:-2] == "." and unit.exponent == _TWO
+                else parse_amount(text, unit, allow_zero=True).minor
+                if text
+                else None
+                for text, unit in zip(texts, units, strict=True)
+            ]
+        except InvalidAmount:
+            raise NotPlain from None
+
+    def _column(self, name: str) -> Sequence[str]:
+        place = self._places.get(name)
+        return ("",) * self._rows if place is None else self._cells[place]
+
+
+class _Words(Generic[T]):
+    """A column of few different texts: each is read once, by what reads it cell by cell, and remembered."""
+
+    def __init__(self, column: str, read: Callable[[Cells], T]) -> None:
+        self.column = column
+        self._read = read
+        self._known: dict[str, T] = {}
+
+    def read(self, texts: Sequence[str]) -> list[T]:
+        """Raises NotPlain where there is something to be told of one of them."""
+        try:
+            return list(map(self._known.__getitem__, texts))
+        except KeyError:
+            self._learn(set(texts))
+            return list(map(self._known.__getitem__, texts))
+
+    def _learn(self, texts: set[str]) -> None:
+        if len(self._known) > _MOST_REMEMBERED:
+            self._known.clear()
+        for text in texts - self._known.keys():
+            cells = Cells(0, {self.column: text})
+            value = self._read(cells)
+            if cells.problems:
+                raise NotPlain
+            self._known[text] = value
+
+
+def _plain(pattern: re.Pattern[str], texts: Sequence[str]) -> None:
+    """Raises NotPlain unless all of them are of this form, and of one line."""
+    column = "\n".join(texts) + "\n"
+    if column.count("\n") != len(texts) or not pattern.fullmatch(column):
+        raise NotPlain
+
+
+def _there(value: T | None) -> T:
+    if value is None:
+        raise NotPlain
+    return value
+
+
+def _day(cells: Cells, column: str) -> str | None:
+    day = cells.day(column)
+    return day.isoformat() if day else None
+
+
+def _provider(cells: Cells) -> str:
+    provider = cells.one_of("provider", list(Provider))
+    return provider.value if provider else ""

@@ -1,0 +1,179 @@
+"""Invoices from a CSV or JSON Lines file, a stretch of its lines at a time, so that a million are read in no time."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any
+
+from refundcli.files.csv_table import TableFile
+from refundcli.files.invoices.codec import PackedRows, packed, unpacked
+from refundcli.files.invoices.columns import InvoiceColumns, NotPlain
+from refundcli.files.invoices.rows import (
+    COLUMNS,
+    REQUIRED,
+    Seen,
+    SeenBefore,
+    invoice_in_record,
+    invoice_in_table,
+)
+from refundcli.files.json_lines import JsonLinesFile
+from refundcli.files.reader_process import read_ahead, there_are_two_cores
+from refundcli.files.source import Source
+from refundcli.services.chunks import chunked
+from refundcli.services.ports.bad_rows import BadRow
+from refundcli.services.ports.invoice_block import InvoiceBlock, Stretch, block_of
+from refundcli.services.ports.records import NewInvoice
+
+# Of rows that are not all plain, this few are read cell by cell at once.
+_FEW = 25
+_RECORDS = 500
+
+
+# From here on a second process pays: it takes a quarter of a second to begin.
+_LONG_BYTES = 8_000_000
+
+
+class InvoiceFile:
+    """An invoices file. `columns` are those of a table, and nothing for JSON Lines."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._table = None if _is_json_lines(source) else _table_of(source)
+        self.columns = self._table.columns if self._table else ()
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Every row in order, from the start each time."""
+        seen = Seen()
+        if self._table is None:
+            records = JsonLinesFile(self.source).records()
+            rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, seen) for row in records)
+            yield from map(_stretch, chunked(rows, _RECORDS))
+        elif self.source.size < _LONG_BYTES or not there_are_two_cores():
+            yield from _Table(self.columns, seen).stretches(_read_some(self.source, of=0))
+        else:
+            read = read_ahead(_read_most, self.source.for_another_process())
+            yield from _Table(self.columns, seen).stretches(read)
+
+
+def _table_of(source: Source) -> TableFile:
+    return TableFile(source, known=COLUMNS, required=REQUIRED)
+
+
+@dataclass(slots=True)
+class _ReadRows:
+    """Rows that follow one another as they stand in a table, and as invoices where each of them is plainly right."""
+
+    lines: Sequence[int]
+    rows: Sequence[Sequence[str]]
+    plain: InvoiceBlock | None = None
+    is_read: bool = True
+
+    def __reduce__(self) -> Any:
+        packed_block = packed(self.plain) if self.plain else b""
+        return _unpacked_rows, (self.lines, PackedRows.of(self.rows), packed_block, self.is_read)
+
+
+def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes, is_read: bool) -> _ReadRows:
+    return _ReadRows(lines, rows, unpacked(plain) if plain else None, is_read)
+
+
+def _read_most(source: Source) -> Iterator[_ReadRows | BadRow]:
+    """Two blocks of three: the process that looks at what was read has as much to do with them."""
+    return _read_some(source, of=3)
+
+
+def _read_some(source: Source, *, of: int) -> Iterator[_ReadRows | BadRow]:
+    """What can be told without knowing what came before; each block but one `of` so many, or none where that is 0."""
+    table = _table_of(source)
+    columns = InvoiceColumns(table.columns)
+    for n, block in enumerate(table.blocks(), start=1):
+        if isinstance(block, BadRow):
+            yield block
+        elif of and n % of == 0:
+            yield _ReadRows(block.lines, block.rows, is_read=False)
+        else:
+            yield from _read_rows(columns, block.lines, block.rows)
+
+
+def _read_rows(columns: InvoiceColumns, lines: Sequence[int], rows: Sequence[Sequence[str]]) -> Iterator[_ReadRows]:
+    try:
+        yield _ReadRows(lines, rows, columns.read(lines, rows))
+    except NotPlain:
+        if len(rows) <= _FEW:
+            yield _ReadRows(lines, rows)
+            return
+        half = len(rows) // 2
+        yield from _read_rows(columns, lines[:half], rows[:half])
+        yield from _read_rows(columns, lines[half:], rows[half:])
+
+
+class _Table:
+    def __init__(self, columns: Sequence[str], seen: Seen) -> None:
+        self._columns, self._seen = columns, seen
+        self._plain = InvoiceColumns(columns)
+
+    def stretches(self, read: Iterable[_ReadRows | BadRow]) -> Iterator[Stretch]:
+        for some in read:
+            if isinstance(some, BadRow):
+                yield _stretch([some])
+            elif some.is_read:
+                yield self._of(some)
+            else:
+                yield from map(self._of, _read_rows(self._plain, some.lines, some.rows))
+
+    def _of(self, read: _ReadRows) -> Stretch:
+        if read.plain:
+            return self._without_doubles(read.plain, read.rows)
+        return _stretch(self._row(line, row, self._seen) for line, row in zip(read.lines, read.rows, strict=True))
+
+    def _without_doubles(self, found: InvoiceBlock, rows: Sequence[Sequence[str]]) -> Stretch:
+        """What is good by itself, but for what came before it in the file."""
+        numbers = self._seen.numbers.lines_of(found.numbers, found.lines)
+        paid = found.payments
+        known = [
+            bool(provider and reference) for provider, reference in zip(paid.providers, paid.references, strict=True)
+        ]
+        names = list(compress(map(" ".join, zip(paid.providers, paid.references, strict=True)), known))
+        again = self._seen.payments.lines_of(names, [found.lines[place] for place in compress(paid.invoices, known)])
+        named = list(map(bool, found.references))
+        references = self._seen.references.lines_of(
+            list(compress(found.references, named)), list(compress(found.lines, named))
+        )
+        if not (numbers or again or references):
+            return Stretch(found, (), rows)
+        before = (numbers, again, references)
+        wanted = [not any(line in lines for lines in before) for line in found.lines]
+        doubles = (
+            self._row(line, row, SeenBefore(*(lines.get(line, 0) for lines in before)))
+            for line, row, good in zip(found.lines, rows, wanted, strict=True)
+            if not good
+        )
+        return Stretch(found.only(wanted), _stretch(doubles).bad, list(compress(rows, wanted)))
+
+    def _row(self, line: int, row: Sequence[str], seen: Seen) -> NewInvoice | BadRow:
+        return invoice_in_table(line, self._columns, row, seen)
+
+
+def _stretch(rows: Iterable[NewInvoice | BadRow]) -> Stretch:
+    good: list[NewInvoice] = []
+    bad: list[BadRow] = []
+    for row in rows:
+        if isinstance(row, BadRow):
+            bad.append(row)
+        else:
+            good.append(row)
+    return Stretch(block_of(good), bad, [row.original for row in good])
+
+
+def _is_json_lines(source: Source) -> bool:
+    """By its name, else by its first character."""
+    name = source.name.lower()
+    if name.endswith((".jsonl", ".ndjson")):
+        return True
+    if name.endswith(".csv"):
+        return False
+    with source.text() as text:
+        while piece := text.read(4096):
+            if piece.strip():
+                return piece.lstrip().startswith("{")
+    return False

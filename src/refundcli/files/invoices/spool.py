@@ -1,0 +1,56 @@
+"""Good rows kept aside until the whole file was looked at: on disk, in a file without a name that goes when closed."""
+
+import tempfile
+from collections.abc import Iterator
+
+from refundcli.files.invoices.codec import packed, unpacked
+from refundcli.files.source import FileProblem
+from refundcli.private_files import temporary_folder
+from refundcli.services.ports.invoice_block import InvoiceBlock
+
+_LENGTH = 8
+
+
+class InvoiceShelf:
+    """Fits `services.import_invoices.Shelf`. Close it when done."""
+
+    def __init__(self) -> None:
+        try:
+            self._file = tempfile.TemporaryFile(dir=temporary_folder())  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise _no_room(error) from error
+
+    def __enter__(self) -> "InvoiceShelf":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def put(self, block: InvoiceBlock) -> None:
+        """Raises FileProblem when the disk is full."""
+        if not block.size:
+            return
+        told = packed(block)
+        try:
+            self._file.write(len(told).to_bytes(_LENGTH, "big") + told)
+            self._file.flush()
+        except OSError as error:
+            raise _no_room(error) from error
+
+    def blocks(self, after: int) -> Iterator[tuple[int, InvoiceBlock]]:
+        while True:
+            self._file.seek(after)
+            length = int.from_bytes(self._file.read(_LENGTH), "big")
+            if not length:
+                return
+            block = unpacked(self._file.read(length))
+            after += _LENGTH + length
+            yield after, block
+
+
+def _no_room(error: OSError) -> FileProblem:
+    hint = "Make room there, or name another folder with TMPDIR. Nothing was written to the store."
+    return FileProblem(tempfile.tempdir or "temporary files", (error.strerror or str(error)).lower(), hint=hint)

@@ -1,0 +1,160 @@
+"""Stores what was delivered, many deliveries in one transaction, and says when it is safe to answer."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from refundcli.domain.errors import RefundcliError
+from refundcli.listener.rejections import Rejections
+from refundcli.services.ports.books import Books
+from refundcli.services.ports.provider_updates import NewEvent
+from refundcli.services.webhooks import events
+
+# A commit costs some milliseconds, whatever is in it: what comes meanwhile goes into the next one.
+_MOST_IN_ONE = 500
+_MOST_WAITING = 2_000
+_MOST_WAITING_CHARACTERS = 64 * 1024 * 1024
+# A batch waits so long, at most, for as many deliveries as the last one had: their senders are about to come again.
+_GATHER_SECONDS = 0.01
+# So long without a delivery, and there is time for other things.
+_QUIET_SECONDS = 0.05
+_REST_SECONDS = 0.5
+_STOP_SECONDS = 60
+
+Delivery: TypeAlias = tuple[Sequence[NewEvent], "Future[None]"]
+
+
+class TooManyWaiting(Exception):
+    """The store does not keep up; the provider sends it again later."""
+
+
+@dataclass
+class Keeper:
+    """One thread that stores. `stored` is called after each commit, with how many events were new."""
+
+    books: Books
+    rejections: Rejections
+    stored: Callable[[int], None]
+    trouble: Callable[[Exception], None]
+    kept: int = 0
+    known: int = 0
+    # Storing failed the last time.
+    is_troubled: bool = False
+    # No delivery came for a moment.
+    is_idle: threading.Event = field(default_factory=threading.Event)
+    _waiting: "queue.Queue[Delivery | None]" = field(default_factory=lambda: queue.Queue(_MOST_WAITING))
+    _characters: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _last_size: int = 0
+
+    def __post_init__(self) -> None:
+        self.is_idle.set()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what is there, then end."""
+        with suppress(queue.Full):
+            self._waiting.put(None, timeout=_STOP_SECONDS)
+        self._thread.join(timeout=_STOP_SECONDS)
+
+    @property
+    def is_well(self) -> bool:
+        return self._thread.is_alive() and not self.is_troubled
+
+    def keep(self, told: Sequence[NewEvent]) -> "Future[None]":
+        """Done once the events are in the store. Raises TooManyWaiting."""
+        done: Future[None] = Future()
+        # From here on it cannot be cancelled: who gave up waiting is no reason not to store.
+        done.set_running_or_notify_cancel()
+        size = _size(told)
+        with self._lock:
+            if self._characters + size > _MOST_WAITING_CHARACTERS:
+                raise TooManyWaiting
+            try:
+                self._waiting.put_nowait((told, done))
+            except queue.Full:
+                raise TooManyWaiting from None
+            self._characters += size
+        self.is_idle.clear()
+        return done
+
+    def _run(self) -> None:
+        ending = False
+        while not ending:
+            batch, ending = self._next_batch()
+            if batch:
+                self._store(batch)
+            elif self._waiting.empty():
+                self.is_idle.set()
+            try:
+                self.rejections.write(at_once=ending)
+            except Exception as error:
+                self.trouble(error)
+
+    def _next_batch(self) -> tuple[list[Delivery], bool]:
+        """What waits, and whether it is the last."""
+        batch: list[Delivery] = []
+        count, until, ending = 0, 0.0, False
+        while count < _MOST_IN_ONE:
+            try:
+                each = (
+                    self._waiting.get(timeout=self._quiet_seconds()) if not batch else self._another(len(batch), until)
+                )
+            except queue.Empty:
+                break
+            if each is None:
+                ending = True
+                break
+            until = until or time.monotonic() + _GATHER_SECONDS
+            batch.append(each)
+            count += len(each[0])
+        self._last_size = len(batch)
+        with self._lock:
+            self._characters -= sum(_size(told) for told, _ in batch)
+        return batch, ending
+
+    def _another(self, so_far: int, until: float) -> Delivery | None:
+        left = until - time.monotonic()
+        if so_far < self._last_size and left > 0:
+            return self._waiting.get(timeout=left)
+        return self._waiting.get_nowait()
+
+    def _quiet_seconds(self) -> float:
+        return _REST_SECONDS if self.is_idle.is_set() else _QUIET_SECONDS
+
+    def _store(self, batch: Sequence[Delivery]) -> None:
+        told = [event for each, _ in batch for event in each]
+        try:
+            new = events.keep(told, books=self.books)
+        except Exception as error:
+            self._not_stored(batch, error)
+            return
+        self.is_troubled = False
+        self.kept += new
+        self.known += len(told) - new
+        for _, done in batch:
+            done.set_result(None)
+        self.stored(new)
+
+    def _not_stored(self, batch: Sequence[Delivery], error: Exception) -> None:
+        """Where the store itself is well, one delivery that it cannot take does not keep out the others."""
+        if len(batch) > 1 and not isinstance(error, RefundcliError):
+            for each in batch:
+                self._store([each])
+            return
+        self.is_troubled = isinstance(error, RefundcliError)
+        for _, done in batch:
+            done.set_exception(error)
+        self.trouble(error)
+
+
+def _size(told: Sequence[NewEvent]) -> int:
+    return sum(len(event.payload) for event in told)

@@ -1,0 +1,305 @@
+"""An invoice on a terminal: what it is, how much is left, what happened, what may be done."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from refundcli.domain.closing import Closing
+from refundcli.domain.dispute import DisputeRecord
+from refundcli.domain.eligibility import PossibleAction, possible_actions
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import ClosingState, CreditNoteStatus, Dispute, InvoiceStatus, RefundKind, RefundState
+from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
+from refundcli.output.views.closing import verdict
+
+if TYPE_CHECKING:
+    from refundcli.services.ports.records import AuditEntry
+
+LIST_COLUMNS = ("Number", "Status", "Customer", "Total", "Refunded", "Left", "Currency", "Issued")
+
+_STATE_WORDS = {
+    RefundState.READY: "not sent yet",
+    RefundState.SUBMITTED: "not confirmed",
+    RefundState.PENDING: "accepted, not final",
+}
+_STATE_STYLES = {
+    RefundState.SUCCEEDED: GOOD,
+    RefundState.RECORDED: GOOD,
+    RefundState.FAILED: BAD,
+    RefundState.REVERSED: BAD,
+}
+_STATUS_STYLES = {InvoiceStatus.PAID: GOOD, InvoiceStatus.OPEN: DOUBT, InvoiceStatus.REFUNDED: STRONG}
+
+
+def status_words(invoice: Invoice) -> str:
+    """`Paid · partly refunded · in dispute`: state is told in words, never in colour alone."""
+    words = [invoice.status.label]
+    if invoice.partially_refunded:
+        words.append("partly refunded")
+    if invoice.processing:
+        words.append("currently processing")
+    if invoice.dispute:
+        words.append("in dispute" if invoice.dispute is Dispute.OPEN else f"dispute {invoice.dispute}")
+    return " · ".join(words)
+
+
+def list_row(invoice: Invoice) -> tuple[str, ...]:
+    return (
+        invoice.number,
+        status_words(invoice),
+        invoice.customer_name or invoice.customer,
+        invoice.total.number,
+        invoice.refunded.number,
+        invoice.refundable.number,
+        invoice.currency.code,
+        str(invoice.issued_on),
+    )
+
+
+def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
+    """Without the least needed columns where the terminal is narrow; a pipe and JSON have them all."""
+    left_out = ("Refunded", "Issued") if screen.is_narrow else ()
+    columns = [name for name in LIST_COLUMNS if name not in left_out]
+    rows = ([cell for name, cell in zip(LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
+    screen.table(columns, rows, right=("Total", "Refunded", "Left"), whole=("Number", "Currency", "Issued"))
+
+
+def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str) -> None:
+    _heading(invoice, screen, mode)
+    screen.blank()
+    _sums(invoice, screen)
+    if invoice.payments and (len(invoice.payments) > 1 or any(map(_is_remarkable, invoice.payments))):
+        _payments(invoice, screen)
+    if invoice.refunds:
+        _refunds(invoice.refunds, screen, zone)
+    _closings([each for each in invoice.closings if each.state is not ClosingState.DONE], screen, zone)
+    _goods(invoice, screen)
+    _actions(possible_actions(invoice), screen)
+
+
+def show_history(
+    invoice: Invoice, entries: Sequence["AuditEntry"], screen: Screen, *, zone: ZoneInfo, inner: bool
+) -> None:
+    """When, who, what; `inner` adds how the protocol went: keys, leases and fences."""
+    screen.say((invoice.number, STRONG), f"   {status_words(invoice)}")
+    screen.blank()
+    screen.entries(
+        [
+            (
+                ((local_time(e.at, zone), QUIET), (e.operator, ""), (e.action, STRONG)),
+                "   ".join(filter(None, (changes(e, inner=inner), e.subject if e.subject != invoice.number else ""))),
+            )
+            for e in entries
+        ]
+    )
+
+
+# How the protocol works inside: for programs and `-o json`, not for a person's first look.
+_INNER = frozenset({"fence", "lease_owner", "idempotency_key", "request_key", "kind", "state", "invoice", "status"})
+
+
+def changes(entry: "AuditEntry", *, inner: bool = True) -> str:
+    """`state ready → submitted, provider_reference re_1`: what changed, in one line."""
+    told = []
+    for name, after in entry.after.items():
+        if not inner and name in _INNER:
+            continue
+        before = entry.before.get(name)
+        word = name.replace("_", " ")
+        told.append(f"{word} {before} → {after}" if before not in (None, "", after) else f"{word} {after}")
+    return ", ".join(told)
+
+
+def _heading(invoice: Invoice, screen: Screen, mode: str) -> None:
+    style = _STATUS_STYLES.get(invoice.status, "")
+    screen.say((invoice.number, STRONG), "   ", (status_words(invoice), style), (f"   {mode}", QUIET))
+    who = f"{invoice.customer_name} ({invoice.customer})" if invoice.customer_name else invoice.customer
+    dates = [f"issued {invoice.issued_on}"]
+    if invoice.due_on and not invoice.paid:
+        dates.append(f"due {invoice.due_on}")
+    if invoice.paid:
+        dates.append(_paid_words(invoice))
+    screen.say(who, *((f"   {words}", "") for words in dates))
+
+
+def _paid_words(invoice: Invoice) -> str:
+    when = f"paid {invoice.paid_on}" if invoice.paid_on else "paid"
+    return f"{when} {_way(invoice.payments[0])}" if len(invoice.payments) == 1 else f"{when} in parts"
+
+
+def _way(payment: Payment) -> str:
+    method = f"by {payment.method} " if payment.method else ""
+    if payment.provider is None:
+        return f"{method}outside the platform".strip()
+    reference = f" ({payment.reference})" if payment.reference else ""
+    return f"{method}through {payment.provider.label}{reference}"
+
+
+def _sums(invoice: Invoice, screen: Screen) -> None:
+    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"In flight {invoice.in_flight.number}"]
+    if invoice.paid != invoice.total:
+        sums.insert(1, f"Paid {invoice.paid.number}")
+    left = ("Left to refund ", (str(invoice.refundable), STRONG))
+    if screen.is_narrow:
+        screen.say("    ".join(sums), indent=3)
+        screen.say(*left, indent=3)
+    else:
+        screen.say("    ".join([*sums, ""]), *left, indent=3)
+
+
+def _is_remarkable(payment: Payment) -> bool:
+    told = (payment.disputes, payment.unreviewed, payment.returned_elsewhere, payment.credited, payment.loss)
+    return any(told) or payment.processing or len(payment.references) > 1 or bool(payment.other_shares)
+
+
+def _payments(invoice: Invoice, screen: Screen) -> None:
+    screen.blank()
+    screen.say(("Payments", STRONG))
+    screen.entries(
+        [
+            (
+                (
+                    (payment.reference or _way(payment), ""),
+                    (f"{payment.captured} captured", ""),
+                    (f"{payment.refundable.number} left", ""),
+                ),
+                _payment_notes(payment),
+            )
+            for payment in invoice.payments
+        ],
+        right=(1, 2),
+    )
+
+
+def _payment_notes(payment: Payment) -> str:
+    notes = list(payment.references[1:])
+    if payment.other_shares:
+        notes.append(f"shared with {', '.join(share.invoice_number for share in payment.other_shares)}")
+        notes += [
+            f"{refund.amount} refunded elsewhere ({refund.provider_reference}), listed with {share.invoice_number}"
+            for share in payment.other_shares
+            for refund in share.refunds
+            if refund.is_unadopted
+        ]
+    if payment.returned_elsewhere:
+        notes.append(f"{payment.returned_elsewhere.number} returned before or elsewhere")
+    if payment.processing:
+        notes.append("currently processing")
+    notes += [_dispute_words(dispute) for dispute in payment.disputes]
+    if payment.credited:
+        notes.append(f"{payment.credited} credited to the customer's balance")
+    if payment.loss:
+        notes.append(f"loss of {payment.loss}: more was refunded or lost to disputes than was captured")
+    notes += [f"event {each.event_id}, {each.word}: {each.why}" for each in payment.unreviewed if each.blocks]
+    return ", ".join(notes)
+
+
+def _dispute_words(dispute: DisputeRecord) -> str:
+    """`dispute dp_1 lost (30.00 EUR)`"""
+    name = f" {dispute.reference}" if dispute.reference else ""
+    amount = f" ({dispute.amount})" if dispute.amount else ""
+    return f"dispute{name} {dispute.state}{amount}"
+
+
+def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
+    screen.blank()
+    screen.say(("Refunds", STRONG))
+    is_open = any(refund.undecided and refund.state.is_given for refund in refunds)
+    screen.entries(
+        [
+            (
+                (
+                    (local_time(refund.created_at, zone), ""),
+                    (str(refund.amount), ""),
+                    (refund.reason.label if refund.reason else "made elsewhere", ""),
+                    (_STATE_WORDS.get(refund.state, refund.state.value), _STATE_STYLES.get(refund.state, DOUBT)),
+                    (note_words(refund), ""),
+                ),
+                _identity(refund, names_records=is_open),
+            )
+            for refund in refunds
+        ],
+        right=(1,),
+    )
+
+
+def _closings(closings: Sequence[Closing], screen: Screen, zone: ZoneInfo) -> None:
+    """What is in doubt, and what was refused and why; one that was done shows in the invoice's status."""
+    if not closings:
+        return
+    screen.blank()
+    screen.say(("Closing", STRONG))
+    screen.entries(
+        [
+            (
+                (
+                    (local_time(closing.created_at, zone), ""),
+                    (verdict(closing), BAD if closing.state is ClosingState.FAILED else DOUBT),
+                ),
+                closing.failure or f"refundcli resume {closing.id}",
+            )
+            for closing in closings
+        ]
+    )
+
+
+def _identity(refund: Refund, *, names_records: bool) -> str:
+    """The refund's reference at the provider or the bank, and the next command if one is needed.
+
+    `names_records`: show the ids of records, because an external refund may be the same as one of them.
+    """
+    way = "   ".join(filter(None, (refund.provider_reference, _recorded_way(refund))))
+    if refund.failure:
+        way = f"{way or refund.id}   {refund.failure}"
+    if refund.reversed_amount:
+        way = f"{way}   {refund.reversed_amount} of it was returned"
+    if refund.has_failed_at_provider:
+        return f"{way}   next: refundcli mark-refunded --undo {refund.id} --memo TEXT"
+    if refund.needs_acknowledgement:
+        return f"{way}   next: refundcli acknowledge {refund.id}"
+    if refund.is_external and refund.undecided and refund.state.is_given:
+        return f"{way}   recorded by hand? refundcli reconcile --match {refund.id} --record REFUND"
+    if refund.kind is RefundKind.RECORD and names_records and not refund.provider_reference:
+        return f"{way}   {refund.id}".strip()
+    if refund.is_external and refund.credit_note is None and refund.state.is_given:
+        return f"{way}   refundcli reconcile --adopt {refund.id} --reason REASON"
+    return way or refund.id
+
+
+def _recorded_way(refund: Refund) -> str:
+    """How it was returned, and when; a reference that is the provider's own is not shown twice."""
+    told = refund.out_of_band
+    if told and refund.provider_reference == told.reference:
+        told = replace(told, reference="")
+    return told.words if told else ""
+
+
+def note_words(refund: Refund) -> str:
+    """The credit note beside its refund; a void one says so."""
+    note = refund.credit_note
+    if note is None or note.number is None:
+        return ""
+    return f"{note.number} (void)" if note.status is CreditNoteStatus.VOID else note.number
+
+
+def _goods(invoice: Invoice, screen: Screen) -> None:
+    if not (invoice.products or invoice.subscription):
+        return
+    screen.blank()
+    if invoice.products:
+        screen.say(("Products", STRONG), f"     {', '.join(invoice.products)}")
+    if invoice.subscription:
+        screen.say(("Subscription", STRONG), f" {invoice.subscription} (goes on)")
+
+
+def _actions(actions: Sequence[PossibleAction], screen: Screen) -> None:
+    screen.blank()
+    screen.say(("Actions", STRONG))
+    for possible in actions:
+        name = f"{possible.action.value:<15}"
+        if possible.blocker is None:
+            screen.say(("✓ ", GOOD), name, possible.command, indent=3)
+        else:
+            screen.say(("✗ ", BAD), name, possible.blocker.why, (f" ({possible.blocker.code})", QUIET), indent=3)

@@ -1,0 +1,138 @@
+"""What is asked before money moves, and what is told after it (R5, R8)."""
+
+from collections.abc import Sequence
+
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
+from refundcli.output.views.invoice import note_words
+from refundcli.services.ports.provider_updates import PaymentTruth
+from refundcli.services.recovery.resume_refunds import Resumed
+
+REFUND_COLUMNS = (
+    "id",
+    "status",
+    "kind",
+    "amount",
+    "currency",
+    "provider_reference",
+    "credit_note",
+    "invoice",
+    "reason",
+    "refunded_on",
+)
+
+
+def refund_row(refund: Refund) -> tuple[str, ...]:
+    note = refund.credit_note.number if refund.credit_note else None
+    refunded_on = refund.out_of_band.refunded_on if refund.out_of_band else None
+    return (
+        refund.id,
+        refund.state,
+        refund.kind,
+        refund.amount.number,
+        refund.amount.currency.code,
+        refund.provider_reference,
+        note or "",
+        refund.invoice_number,
+        refund.reason or "",
+        str(refunded_on or ""),
+    )
+
+
+def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Screen, *, replayed: bool) -> None:
+    """Each refund in a line, the invoice after it, and what the operator should know now."""
+    for refund in refunds:
+        # An unknown outcome, a decline and a pending approval are shown as errors, before this.
+        if not refund.state.unfinished and refund.state not in (RefundState.FAILED, RefundState.AWAITING_APPROVAL):
+            _one(refund, screen)
+    if replayed:
+        screen.say("This request was made before; nothing was done again.", indent=3)
+    if invoice:
+        screen.say(
+            f"{invoice.number} is now ",
+            (invoice.status.label, STRONG),
+            " · partly refunded" if invoice.partially_refunded else "",
+            f", {invoice.refundable} left to refund" if invoice.refundable else "",
+            f", {invoice.in_flight} in flight" if invoice.in_flight else "",
+            indent=3,
+        )
+    for note in after_notes(refunds, invoice):
+        screen.bullet(note)
+
+
+def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]:
+    """What a refund does not do by itself (R8); nothing where none was made."""
+    notes: list[str] = []
+    if not any(r.state in (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.RECORDED) for r in refunds):
+        return notes
+    providers = sorted({r.provider.label for r in refunds if r.provider})
+    if providers:
+        notes.append(
+            f"The money takes 5–10 business days to reach the statement; {' and '.join(providers)} may keep the fee."
+        )
+    else:
+        notes.append("No money was moved: this is the record of a return made elsewhere.")
+    if any(r.state is RefundState.PENDING for r in refunds):
+        notes.append("Accepted and not final yet: the provider tells later how it ended.")
+    notes += filter(None, map(pending_words, refunds))
+    if invoice and invoice.products:
+        goods = ", ".join(invoice.products)
+        notes.append(f"Still assigned to {invoice.customer}: {goods}. Remove them if access should end.")
+    if invoice and invoice.subscription:
+        notes.append(f"Subscription {invoice.subscription} goes on. Cancel it separately to stop further invoices.")
+    return notes
+
+
+def pending_words(refund: Refund) -> str:
+    """What a pending refund waits for; empty if nobody has to act."""
+    if refund.pending_reason == "requires_action":
+        until = f" until {refund.expires_at:%Y-%m-%d}" if refund.expires_at else ""
+        return f"The customer must answer Stripe's e-mail{until}, or the refund is cancelled."
+    if refund.pending_reason == "insufficient_funds":
+        return "Your Stripe balance is too low: the refund waits until it is topped up."
+    return ""
+
+
+def truth_words(truth: PaymentTruth) -> str:
+    """`pi_1 has 100.00 EUR captured, 25.00 returned, no dispute`"""
+    disputes = [f"dispute {each.reference} {each.state or each.status}".replace("  ", " ") for each in truth.disputes]
+    dispute = ", ".join(disputes) or "no dispute"
+    return f"{truth.references[0]} has {truth.captured} captured, {truth.refunded.number} returned, {dispute}"
+
+
+def _one(refund: Refund, screen: Screen) -> None:
+    mark, style, what = _verdict(refund)
+    way = refund.out_of_band.words if refund.out_of_band and not refund.provider_reference else ""
+    details = [f"   {word}" for word in (refund.provider_reference, way, _note(refund)) if word]
+    screen.say((f"{mark} ", style), f"{what} ", (str(refund.amount), STRONG), *details)
+    if refund.failure and refund.state is RefundState.FAILED:
+        screen.say(f"{refund.failure}", indent=3)
+
+
+def _verdict(refund: Refund) -> tuple[str, str, str]:
+    if refund.state is RefundState.FAILED:
+        return "✗", BAD, "Not refunded"
+    if refund.state is RefundState.REVERSED:
+        return "✗", BAD, "Came back"
+    if refund.state is RefundState.PENDING:
+        return "✓", GOOD, "Refund accepted"
+    if refund.state.unfinished:
+        return "!", DOUBT, "Not confirmed"
+    if refund.state is RefundState.AWAITING_APPROVAL:
+        return "!", DOUBT, "Waiting for approval"
+    return "✓", GOOD, "Recorded" if refund.kind is RefundKind.RECORD else "Refunded"
+
+
+def _note(refund: Refund) -> str:
+    words = note_words(refund)
+    return f"credit note {words}" if words else ""
+
+
+def show_resumed(done: Sequence[Resumed], screen: Screen) -> None:
+    """What became of each refund that was left behind, and what is still in doubt."""
+    for each in done:
+        _one(each.refund, screen)
+        told = f"{each.refund.id} of {each.refund.invoice_number}: {each.step}"
+        screen.say(f"{told}; {each.note}" if each.note else told, indent=3)

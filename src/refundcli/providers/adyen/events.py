@@ -1,0 +1,245 @@
+"""Verify Adyen's webhooks, each item by its own signature. What an item means is in adyen_meaning.py."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from refundcli.domain.statuses import Provider
+from refundcli.providers import BadCredentials
+from refundcli.providers.adyen.updates import Fields, event_key, payments_of, says_nothing_in_other_shape
+from refundcli.providers.transport import strict_object, text_in
+from refundcli.services.ports.provider_updates import NewEvent
+from refundcli.services.ports.rejections import (
+    MOST_NAMED,
+    UNREADABLE_KIND,
+    DeliveryRejected,
+    Rejection,
+    RejectionReason,
+)
+from refundcli.services.ports.webhooks import VerifiedDelivery
+
+_FUTURE = timedelta(days=1)
+_WORD = re.compile(r"[A-Za-z0-9_.\-]{0,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuth:
+    """What Adyen was told to send along; checked where it is set."""
+
+    username: str
+    password: str
+
+
+class AdyenEvents:
+    """`DeliveryReader` for one merchant account; each item of a delivery has its own signature."""
+
+    def __init__(
+        self,
+        hmac_key: str,
+        account: str,
+        *,
+        livemode: bool,
+        auth: BasicAuth | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        try:
+            self._key = bytes.fromhex(hmac_key.strip())
+        except ValueError:
+            raise BadCredentials(Provider.ADYEN, "adyen.hmac_key is no hexadecimal text") from None
+        self._account, self.livemode, self._auth, self._now = account, livemode, auth, now
+
+    def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
+        """Adyen must not repeat a delivery for one bad item of it: what is verified is taken, the rest is named."""
+        self._check_sender(headers)
+        told = _json(body)
+        if "notificationItems" not in told:
+            return VerifiedDelivery([self._other_shape(body, told, headers)])
+        items, events, rejected = told["notificationItems"], list[NewEvent](), list[Rejection]()
+        if not isinstance(items, list) or not items:
+            raise _rejected(RejectionReason.UNREADABLE, "it has no notification items")
+        for number, each in enumerate(items, start=1):
+            try:
+                events.append(self._event(_verified_item(each, self._key), told.get("live")))
+            except DeliveryRejected as problem:
+                rejected.append(Rejection(number, problem.reason, problem.why))
+        if not events:
+            raise _rejected(rejected[0].reason, rejected[0].why, rejected)
+        return VerifiedDelivery(events, rejected)
+
+    def _check_sender(self, headers: Mapping[str, str]) -> None:
+        if self._auth is None:
+            return
+        given = {name.lower(): value for name, value in headers.items()}.get("authorization", "")
+        scheme, _, encoded = given.partition(" ")
+        try:
+            words = base64.b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
+        except (binascii.Error, ValueError):
+            words = b""
+        if not hmac.compare_digest(words, f"{self._auth.username}:{self._auth.password}".encode()):
+            raise _rejected(RejectionReason.UNAUTHORIZED, "its user name and password are not the ones in the settings")
+
+    def _event(self, item: Fields, live: object) -> NewEvent:
+        """A verified item; whatever it contains, it is stored."""
+        try:
+            return self._known_event(item, live) or self._unreadable(item)
+        except Exception:
+            return self._unreadable(item)
+
+    def _known_event(self, item: Fields, live: object) -> NewEvent | None:
+        """None if it has not the shape of a notification item."""
+        at = _time(item["eventDate"]) if item.get("eventDate") else self._now()
+        if not _is_known_shape(item) or live not in ("true", "false") or at is None or at > self._now() + _FUTURE:
+            return None
+        account, livemode = item["merchantAccountCode"], live == "true"
+        not_applied = RejectionReason.OTHER_ACCOUNT if account != self._account else None
+        if livemode is not self.livemode:
+            not_applied = RejectionReason.OTHER_MODE
+        return NewEvent(
+            provider=Provider.ADYEN,
+            # What is for the other mode never stands for an event of this one.
+            key=event_key(item) if livemode is self.livemode else f"other-mode:{event_key(item)}",
+            kind=item["eventCode"],
+            about=item["pspReference"],
+            account=account,
+            livemode=livemode,
+            occurred_at=at,
+            payload=json.dumps(_without_signature(item), sort_keys=True),
+            payments=payments_of(item),
+            not_applied=not_applied,
+        )
+
+    def _unreadable(self, item: Fields) -> NewEvent:
+        """A verified item of another shape: it bears on whatever payments it names."""
+        try:
+            payload = json.dumps(_without_signature(item), sort_keys=True)
+        except RecursionError:
+            payload = json.dumps({"unreadable": "nested too deep", "pspReference": item.get("pspReference")})
+        return self._of_other_shape(payload, text_in(item.get("eventCode")), _references_in(item))
+
+    def _other_shape(self, body: bytes, told: Fields, headers: Mapping[str, str]) -> NewEvent:
+        """A webhook with `type` and `data` that is signed as a whole, in a header (docs.adyen.com, verify HMAC)."""
+        signature = {name.lower(): value for name, value in headers.items()}.get("hmacsignature", "")
+        if not signature:
+            raise _rejected(RejectionReason.UNSIGNED, "it has no signature")
+        if not _fits(signature, body, self._key):
+            raise _rejected(RejectionReason.FORGED, "its signature does not fit it")
+        kind = text_in(told.get("type"))
+        event = self._of_other_shape(json.dumps(told, sort_keys=True), kind, _references_in(told))
+        return replace(event, not_applied=None) if says_nothing_in_other_shape(kind) else event
+
+    def _of_other_shape(self, payload: str, kind: str, payments: tuple[str, ...]) -> NewEvent:
+        return NewEvent(
+            provider=Provider.ADYEN,
+            key=f"body:{hashlib.sha256(payload.encode()).hexdigest()}",
+            kind=kind if _WORD.fullmatch(kind) and kind else UNREADABLE_KIND,
+            about=next(iter(payments), ""),
+            account=self._account,
+            livemode=self.livemode,
+            occurred_at=self._now(),
+            payload=payload,
+            payments=payments,
+            not_applied=RejectionReason.UNREADABLE,
+        )
+
+
+def _json(body: bytes) -> Fields:
+    try:
+        return strict_object(body)
+    except (ValueError, RecursionError):
+        raise _rejected(RejectionReason.UNREADABLE, "it is no JSON object") from None
+
+
+def _verified_item(told: object, key: bytes) -> Fields:
+    item = told.get("NotificationRequestItem") if isinstance(told, Mapping) else None
+    data = item.get("additionalData") if isinstance(item, Mapping) else None
+    signature = text_in(data.get("hmacSignature")) if isinstance(data, Mapping) else ""
+    if not isinstance(item, Mapping) or not signature:
+        raise _rejected(RejectionReason.UNSIGNED, "an item has no signature")
+    if not _fits(signature, _signed_text(item).encode("utf-8", "replace"), key):
+        raise _rejected(RejectionReason.FORGED, "the signature of an item does not fit it")
+    return item
+
+
+def _fits(signature: str, signed: bytes, key: bytes) -> bool:
+    made = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
+    return hmac.compare_digest(made, signature.encode("utf-8", "replace"))
+
+
+def _signed_text(item: Fields) -> str:
+    """The text that Adyen signs. It escapes no colon, so only our own reference may have any: one reading is left."""
+    amount = item.get("amount") or {}
+    amount = amount if isinstance(amount, Mapping) else {"value": amount}
+    before = [_signed(item.get(name)) for name in ("pspReference", "originalReference", "merchantAccountCode")]
+    after = [_signed(amount.get("value")), _signed(amount.get("currency"))]
+    after += [_signed(item.get(name)) for name in ("eventCode", "success")]
+    if any(":" in each for each in (*before, *after)):
+        raise _rejected(RejectionReason.FORGED, "an item has a colon in a field that never has one")
+    return ":".join((*before, _signed(item.get("merchantReference")), *after))
+
+
+def _signed(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int):
+        return str(value)
+    raise _rejected(RejectionReason.FORGED, "an item has a field that cannot be signed")
+
+
+def _is_known_shape(item: Fields) -> bool:
+    words = [item.get(name) for name in ("pspReference", "merchantAccountCode", "eventCode", "success")]
+    original, ours = item.get("originalReference"), item.get("merchantReference")
+    amount = item.get("amount")
+    return (
+        all(isinstance(word, str) and word and _WORD.fullmatch(word) for word in words)
+        and item["success"] in ("true", "false")
+        and (original is None or (isinstance(original, str) and _WORD.fullmatch(original) is not None))
+        and (ours is None or isinstance(ours, str))
+        and (amount is None or _is_amount(amount))
+    )
+
+
+def _is_amount(amount: object) -> bool:
+    value = amount.get("value") if isinstance(amount, Mapping) else None
+    code = amount.get("currency") if isinstance(amount, Mapping) else None
+    return type(value) is int and abs(value) < 10**15 and isinstance(code, str) and _WORD.fullmatch(code) is not None
+
+
+def _references_in(told: object) -> tuple[str, ...]:
+    """What stands in fields named …Reference: these may be payments of ours."""
+    found, waiting = list[str](), [told]
+    while waiting and len(found) < MOST_NAMED:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting += each
+        elif isinstance(each, Mapping):
+            named = [value for name, value in each.items() if name.lower().endswith("reference")]
+            found += [value for value in named if isinstance(value, str) and value and _WORD.fullmatch(value)]
+            waiting += [value for value in each.values() if isinstance(value, Mapping | list)]
+    return tuple(dict.fromkeys(found))[:MOST_NAMED]
+
+
+def _without_signature(item: Fields) -> dict[str, Any]:
+    data = item.get("additionalData")
+    kept = {name: value for name, value in data.items() if name != "hmacSignature"} if isinstance(data, Mapping) else {}
+    return {**item, "additionalData": kept}
+
+
+def _time(told: object) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text_in(told))
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _rejected(reason: RejectionReason, why: str, items: Sequence[Rejection] = ()) -> DeliveryRejected:
+    return DeliveryRejected(Provider.ADYEN, reason, why, items)

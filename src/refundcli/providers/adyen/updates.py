@@ -1,0 +1,206 @@
+"""Turns an Adyen event into provider updates. What each event code means is in adyen_vocabulary.py (R13)."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from refundcli.domain.currencies import CODES, currency
+from refundcli.domain.dispute import DisputeStage
+from refundcli.domain.money import Money
+from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.providers.adyen.vocabulary import cancel_or_refund, event_meaning
+from refundcli.providers.transport import said, text_in
+from refundcli.services.ports.provider_updates import (
+    CaptureNews,
+    DisputeNews,
+    Doubt,
+    NewEvent,
+    News,
+    RefundNews,
+    UnsupportedNews,
+    Update,
+)
+from refundcli.services.ports.vocabulary import Effect, Meaning
+from refundcli.services.preflight.unreviewed import amount_of_doubt
+
+Fields: TypeAlias = Mapping[str, Any]
+
+_OUR_REFUND = re.compile(r"rf_[0-9A-Z]{26}")
+_PART_OF_ORDER = re.compile(r"order-[0-9]+-pspReference")
+_SAYS_NOTHING = (Effect.NONE, Effect.NOTE)
+_ABOUT_A_REFUND = (Effect.REFUND, Effect.DISPUTE)
+_NEW_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|\.")
+
+
+def event_key(item: Fields) -> str:
+    """The event's key, the same for each delivery of it; a later event of this code has another date or amount."""
+    amount = item.get("amount") or {}
+    parts = [item.get(name, "") for name in ("pspReference", "eventCode", "success", "eventDate")]
+    return ":".join(str(part) for part in (*parts, amount.get("value", ""), amount.get("currency", "")))
+
+
+def payments_of(item: Fields) -> tuple[str, ...]:
+    """The references of the payments that the event is about; none if it does not concern refunds.
+
+    Without an originalReference, its pspReference is the payment's.
+    """
+    meaning = _meaning_of(item)
+    if meaning and meaning.effect in _SAYS_NOTHING and not _is_split(item):
+        return ()
+    named = text_in(item.get("originalReference")) or text_in(item.get("pspReference"))
+    return tuple(dict.fromkeys((named, *_payments_of_order(item))))
+
+
+def says_nothing_in_other_shape(kind: str) -> bool:
+    """Is it listed, and does not concern refunds? `ach.notificationOfChange` is ACH_NOTIFICATION_OF_CHANGE."""
+    meaning = event_meaning(_NEW_WORD.sub("_", kind).upper(), True)
+    return meaning is not None and meaning.effect in _SAYS_NOTHING
+
+
+class AdyenMeaning:
+    """`EventReader` for Adyen."""
+
+    def news_in(self, event: NewEvent) -> Sequence[News] | None:
+        return news_in(event)
+
+    def amount_in(self, event: NewEvent) -> Money | None:
+        body = json.loads(event.payload)
+        return amount_of_doubt(body) if "why" in body else _amount(body)
+
+
+def news_in(event: NewEvent) -> Sequence[News] | None:
+    """The event's updates; None if it does not concern refunds."""
+    item = json.loads(event.payload)
+    if "eventCode" not in item and says_nothing_in_other_shape(event.kind):
+        return None
+    meaning = _meaning_of(item)
+    if _is_split(item) and (meaning is None or meaning.effect not in _ABOUT_A_REFUND):
+        # The event's own update still counts. A refund would also have to be split, which refundcli cannot do.
+        split = UnsupportedNews(Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen")
+        return [split, *(_news_of(event, item, meaning) or ())]
+    return _news_of(event, item, meaning)
+
+
+def _news_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
+    if meaning is None:
+        return _doubts(event, item, f"{event.kind} is not a known event code")
+    if meaning.effect in _SAYS_NOTHING:
+        return None
+    if meaning.effect is Effect.BLOCK:
+        return _doubts(event, item, _with_reason(item, meaning.note or f"{event.kind} needs review"))
+    if meaning.effect is Effect.DISPUTE:
+        return [_dispute_news(event, item, meaning)]
+    amount = _amount(item)
+    if amount is None:
+        return _doubts(event, item, f"its amount cannot be read: {_amount_text(item)}")
+    if meaning.effect is Effect.CAPTURE:
+        return [_capture_news(event, item, meaning, amount)]
+    return [_refund_news(event, item, meaning, amount)]
+
+
+def _meaning_of(item: Fields) -> Meaning | None:
+    code, success = text_in(item.get("eventCode")), item.get("success") == "true"
+    if code == "CANCEL_OR_REFUND":
+        data = item.get("additionalData")
+        action = text_in(data.get("modification.action")) if isinstance(data, Mapping) else ""
+        return cancel_or_refund(action, success)
+    return event_meaning(code, success)
+
+
+def _refund_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> RefundNews:
+    assert meaning.refund
+    named = text_in(item.get("merchantReference"))
+    failed = meaning.refund in (RefundState.FAILED, RefundState.REVERSED)
+    reason = said(text_in(item.get("reason")) or event.kind)
+    return RefundNews(
+        provider=Provider.ADYEN,
+        reference=item["pspReference"],
+        payment_references=tuple(filter(None, (text_in(item.get("originalReference")),))),
+        amount=amount,
+        state=meaning.refund,
+        status=f"{event.kind} {item['success']}",
+        account=event.account,
+        livemode=event.livemode,
+        refund_id=named if _OUR_REFUND.fullmatch(named) else "",
+        failure=f"Adyen: {reason}" if failed else "",
+        may_be_retried=meaning.may_be_retried,
+        created_at=event.occurred_at,
+        reported_at=event.occurred_at,
+    )
+
+
+def _dispute_news(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeNews:
+    """Its pspReference is the dispute's, unless it equals originalReference: then the dispute has none."""
+    original = text_in(item.get("originalReference"))
+    own = item["pspReference"]
+    return DisputeNews(
+        provider=Provider.ADYEN,
+        reference="" if own == original else own,
+        payment_references=(original,) if original else (own,),
+        state=meaning.dispute,
+        stage=meaning.stage or DisputeStage.CHARGEBACK,
+        status=event.kind,
+        at=event.occurred_at,
+        amount=_amount(item),
+        account=event.account,
+        livemode=event.livemode,
+    )
+
+
+def _capture_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> CaptureNews:
+    assert meaning.capture
+    return CaptureNews(
+        provider=Provider.ADYEN,
+        reference=item["pspReference"],
+        payment_references=(text_in(item.get("originalReference")) or item["pspReference"],),
+        change=meaning.capture,
+        amount=amount,
+        status=f"{event.kind} {item['success']}",
+        at=event.occurred_at,
+        account=event.account,
+    )
+
+
+def _doubts(event: NewEvent, item: Fields, why: str) -> list[Update]:
+    return [
+        Doubt(Provider.ADYEN, (reference,), event.kind, event.about, why, event.account)
+        for reference in payments_of(item)
+    ]
+
+
+def _is_split(item: Fields) -> bool:
+    """Was the payment, or its capture, split between accounts of a platform?"""
+    data = item.get("additionalData")
+    return isinstance(data, Mapping) and any(str(name).startswith("split.") for name in data)
+
+
+def _payments_of_order(item: Fields) -> list[str]:
+    """The references of all payments of an order, which may be cancelled or refunded together."""
+    data = item.get("additionalData")
+    parts = data.items() if isinstance(data, Mapping) else ()
+    return [text_in(value) for name, value in parts if _PART_OF_ORDER.fullmatch(name) and text_in(value)]
+
+
+def _with_reason(item: Fields, why: str) -> str:
+    reason = said(text_in(item.get("reason")))
+    return f"{why} ({reason})" if reason and reason != "null" else why
+
+
+def _amount_text(item: Fields) -> str:
+    amount = item.get("amount") or {}
+    return f"{amount.get('value', 'none')} {said(amount.get('currency'))}".strip()
+
+
+def _amount(item: Fields) -> Money | None:
+    """The amount in the books' minor units; None if there is none, or it is not a whole amount in its currency."""
+    amount = item.get("amount")
+    value = amount.get("value") if isinstance(amount, Mapping) else None
+    code = text_in(amount.get("currency")) if isinstance(amount, Mapping) else ""
+    if type(value) is not int or value <= 0 or code not in CODES:
+        return None
+    try:
+        return from_provider_minor(Provider.ADYEN, value, currency(code))
+    except UnreadableAmount:
+        return None

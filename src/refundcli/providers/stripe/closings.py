@@ -1,0 +1,76 @@
+"""Voiding Stripe's invoices and writing them off, through Stripe's SDK. Neither takes a parameter, so not our memo."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote_plus
+
+import stripe
+
+from refundcli.domain.refund import WireRequest
+from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.providers.stripe import refunds as refunding
+from refundcli.providers.transport import last_check, said, text_in
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.dispatch.rate_limit import Pace
+from refundcli.services.ports.providers import ClosingAnswer, MaySend
+from refundcli.settings import RefundSettings, StripeSettings
+
+_PATH = "/v1/invoices/"
+_VERBS = {InvoiceStatus.VOID: "void", InvoiceStatus.UNCOLLECTIBLE: "mark_uncollectible"}
+_WANTED = {verb: wanted for wanted, verb in _VERBS.items()}
+
+_OTHERS = (
+    "Nothing was sent: the closing was prepared for another Stripe account, mode or address than the settings name."
+)
+
+
+class StripeInvoiceCloser:
+    """`InvoiceCloser` for one key, which is one account in one mode (I12)."""
+
+    name = Provider.STRIPE
+
+    def __init__(
+        self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str, pace: Pace | None = None
+    ) -> None:
+        self.account = account
+        self.livemode = refunding.is_live(key)
+        self.base_url = refunding.base_url(settings)
+        self._client = refunding.client_for(key, settings, refunds, pace)
+
+    def prepare(self, reference: str, wanted: InvoiceStatus) -> WireRequest:
+        endpoint = f"{self.base_url}{_PATH}{quote_plus(reference)}/{_VERBS[wanted]}"
+        return WireRequest(self.name, endpoint, self.account, self.livemode, stripe.api_version, {})
+
+    def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
+        """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
+        reference, _, verb = request.endpoint.removeprefix(self.base_url + _PATH).partition("/")
+        if not self._is_ours(request, reference, verb):
+            return ClosingAnswer(Signal.NOT_SENT, _OTHERS)
+        invoices: Any = self._client.v1.invoices
+        ask: Callable[..., Any] = invoices.void_invoice if verb == "void" else invoices.mark_uncollectible
+        try:
+            with last_check(may_send):
+                made = ask(reference, {}, {"idempotency_key": idempotency_key, "stripe_version": request.api_version})
+            return _read(refunding.body(made), reference, _WANTED[verb])
+        except stripe.StripeError as error:
+            told = refunding.classified(error)
+            return ClosingAnswer(told.signal, told.message, told.retry_after, told.replayed)
+        except Exception as error:  # the SDK stumbled over what came back
+            return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {said(error)}")
+
+    def _is_ours(self, request: WireRequest, reference: str, verb: str) -> bool:
+        """A stored request goes to the endpoint, account and mode it was made for, or nowhere (I8, I12)."""
+        if verb not in _WANTED or request.params:
+            return False
+        ours = (self.name, self.base_url + _PATH + f"{reference}/{verb}", self.account, self.livemode)
+        return ours == (request.provider, request.endpoint, request.account, request.livemode)
+
+
+def _read(told: object, reference: str, wanted: InvoiceStatus) -> ClosingAnswer:
+    """Done only if it is the invoice that was asked for, in the status that was asked for."""
+    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    status = text_in(fields.get("status"))
+    if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, wanted.value):
+        return ClosingAnswer(Signal.ACCEPTED)
+    what = f"as {said(status)[:60]!a}" if fields.get("id") == reference else "with another object"
+    return ClosingAnswer(Signal.MALFORMED, f"Stripe answered 2xx, but {what}")

@@ -1,0 +1,59 @@
+"""Reading Stripe's objects: an answer is not believed to be what it should be."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from refundcli.domain.currencies import CODES, Currency, currency
+from refundcli.domain.money import Money
+from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
+from refundcli.domain.statuses import Provider
+from refundcli.providers.transport import said, text_in
+from refundcli.services.ports.provider_updates import CannotBeHeld
+
+Fields: TypeAlias = Mapping[str, Any]
+
+
+def has_id(told: object) -> bool:
+    return isinstance(told, Mapping) and bool(text_in(told.get("id")))
+
+
+def id_of(told: Fields) -> str:
+    return text_in(told.get("id"))
+
+
+def id_in(told: object) -> str:
+    """The id of something that may be told by its id or whole."""
+    return id_of(told) if isinstance(told, Mapping) else text_in(told)
+
+
+def text_of(told: object, name: str) -> str:
+    """A text in something that may be an object."""
+    return text_in(told.get(name)) if isinstance(told, Mapping) else ""
+
+
+def currency_of(told: Fields) -> Currency:
+    """Raises CannotBeHeld."""
+    code = text_in(told.get("currency")).upper()
+    if code not in CODES:
+        raise CannotBeHeld(Provider.STRIPE, f"{said(code)!a} is no currency that is known here")
+    return currency(code)
+
+
+def amount_of(told: Fields, name: str, of: Currency) -> Money:
+    """In the books' minor units. Raises CannotBeHeld."""
+    minor = told.get(name)
+    try:
+        if type(minor) is int and minor >= 0:
+            return from_provider_minor(Provider.STRIPE, minor, of)
+    except UnreadableAmount:
+        pass
+    raise CannotBeHeld(Provider.STRIPE, f"{name} of {said(told.get('id'))} is no amount that can be paid")
+
+
+def time_of(told: object) -> datetime | None:
+    """None too where no calendar has that moment."""
+    try:
+        return datetime.fromtimestamp(told, UTC) if type(told) is int else None
+    except (OverflowError, OSError, ValueError):
+        return None

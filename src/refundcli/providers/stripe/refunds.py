@@ -1,0 +1,387 @@
+"""Refunds at Stripe, through Stripe's SDK. The SDK's own retries are off: when to send again is decided elsewhere."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import stripe
+from stripe import _util as stripe_logging
+
+from refundcli.domain.provider_units import to_provider_minor
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import WireRequest
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableReference
+from refundcli.providers.stripe.payments import expires_at, pending_reason
+from refundcli.providers.transport import (
+    STATUS_SIGNALS,
+    FreshConnections,
+    last_check,
+    network_answer,
+    retry_after,
+    said,
+    text_in,
+)
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.dispatch.rate_limit import Pace
+from refundcli.services.ports.providers import MaySend, RefundAnswer, RefundOrder
+from refundcli.settings import RefundSettings, StripeSettings
+
+_PATH = "/v1/refunds"
+_PAGE_SIZE = 100
+_METADATA_LENGTH = 500
+_PAYMENT = re.compile(r"(?:(pi)|(?:ch|py))_[A-Za-z0-9_]{1,250}")
+
+STATES = {
+    "pending": RefundState.PENDING,
+    "requires_action": RefundState.PENDING,
+    "succeeded": RefundState.SUCCEEDED,
+    "failed": RefundState.FAILED,
+    "canceled": RefundState.FAILED,
+}
+
+# These codes are not a refusal, whatever the HTTP status and type. The other codes of Stripe's list
+# (https://docs.stripe.com/error-codes) say what is wrong with the request, and nothing was done.
+_CODE_SIGNALS = {
+    "approval_required": Signal.AWAITING_APPROVAL,  # https://docs.stripe.com/account/approvals
+    "idempotency_key_in_use": Signal.IN_PROGRESS,  # the same request is being worked on
+    "lock_timeout": Signal.IN_PROGRESS,  # another request has the payment
+    "rate_limit": Signal.RATE_LIMITED,  # once a 400, now a 429
+    "processing_error": Signal.OTHER,  # it stopped at an unknown point
+    "payment_method_provider_timeout": Signal.OTHER,
+    "terminal_reader_timeout": Signal.OTHER,
+}
+_INVALID = "invalid_request_error"
+_REFUSED = (400, 404)
+# The id that Stripe returns instead of an object that a second person must approve first.
+_APPROVAL = re.compile(r"(?:areq|apreq)_[A-Za-z0-9_]{1,100}")
+_APPROVALS = "/v2/core/approval_requests"
+# How such a request ends without a refund (https://docs.stripe.com/account/approvals, a preview).
+_ENDED_APPROVALS = frozenset({"rejected", "canceled", "expired", "failed"})
+
+
+class StripeProvider:
+    """`PaymentProvider` for one key, which is one account in one mode (I12)."""
+
+    name = Provider.STRIPE
+
+    def __init__(
+        self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str, pace: Pace | None = None
+    ) -> None:
+        self.account = account
+        self.livemode = is_live(key)
+        self.base_url = base_url(settings)
+        self._endpoint = self.base_url + _PATH
+        self._send_fraudulent = settings.send_fraudulent
+        self._client = client_for(key, settings, refunds, pace)
+
+    def prepare(self, order: RefundOrder) -> WireRequest:
+        """The exact request, to be stored before it is sent (I2). Raises UnusableReference, AmountNotExact."""
+        params: dict[str, object] = {
+            _payment_field(order.payment_reference): order.payment_reference,
+            "amount": to_provider_minor(self.name, order.amount),
+            "reason": self._reason(order.reason),
+            "metadata": {
+                "refundcli_refund": order.refund_id,
+                "refundcli_reason": order.reason.value,
+                "refundcli_invoice": order.invoice_number[:_METADATA_LENGTH],
+                # Stripe takes the payment's currency unasked. The answer is compared with this one.
+                "refundcli_currency": order.amount.currency.code.lower(),
+            },
+        }
+        return WireRequest(self.name, self._endpoint, self.account, self.livemode, stripe.api_version, params)
+
+    def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
+        """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
+        if not self._is_ours(request):
+            return RefundAnswer(Signal.NOT_SENT, message=_OTHERS)
+        options: dict[str, Any] = {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
+        try:
+            # Raw: the SDK's objects would be built for nothing, and a run waits for each.
+            with last_check(may_send):
+                made = self._client.raw_request("post", _PATH, **request.params, **options)
+            return _read(made.data, request.params, replayed=_is_replayed(made.headers))
+        except stripe.StripeError as error:
+            return classified(error)
+        except Exception as error:  # the SDK stumbled over what came back
+            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
+
+    def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
+        """Our refund among all of its payment. None is a proof; a look-up that fails says nothing of the refund."""
+        if not self._is_ours(request):
+            return RefundAnswer(Signal.OTHER, message=_OTHERS)
+        try:
+            found = [told for told in self._refunds_of(request) if refund_id_in(told) == refund_id]
+        except _NotAList as error:
+            return RefundAnswer(Signal.MALFORMED, message=str(error))
+        except stripe.StripeError as error:
+            return None if _is_missing(error) else RefundAnswer(Signal.OTHER, message=classified(error).message)
+        except Exception as error:  # as in `refund`
+            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
+        if len(found) > 1:
+            ids = ", ".join(said(told.get("id")) for told in found)
+            return RefundAnswer(Signal.MALFORMED, message=f"Stripe has this refund more than once: {ids}")
+        return _read(found[0], request.params) if found else None
+
+    def ended_approval(self, request: WireRequest, status: str) -> RefundAnswer | None:
+        """`status` names the approval. One that ended without a refund proves that none was made and none will be."""
+        named = _APPROVAL.search(status)
+        if named is None or not self._is_ours(request):
+            return None
+        try:
+            told = body(self._client.raw_request("get", f"{_APPROVALS}/{named[0]}"))
+        except Exception:  # it says nothing of the refund, which waits on
+            return None
+        fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+        ended = text_in(fields.get("status"))
+        if fields.get("id") != named[0] or ended not in _ENDED_APPROVALS:
+            return None
+        message = f"its approval request {named[0]} is {ended} at Stripe"
+        return RefundAnswer(Signal.ACCEPTED, RefundState.FAILED, status=f"approval {ended}", message=message)
+
+    def _refunds_of(self, request: WireRequest) -> Iterator[Mapping[str, Any]]:
+        """Every page, each one checked: half a list would pass for a proof that there is no refund."""
+        field, payment = _payment_in(request.params)
+        wanted: dict[str, Any] = {field: payment, "limit": _PAGE_SIZE}
+        while True:
+            params: Any = dict(wanted)
+            page = body(self._client.v1.refunds.list(params, {"stripe_version": request.api_version}))
+            refunds = _page(page)
+            yield from refunds
+            if not page["has_more"]:
+                return
+            wanted["starting_after"] = refunds[-1]["id"]
+
+    def _reason(self, reason: RefundReason) -> str:
+        if reason is RefundReason.DUPLICATE:
+            return "duplicate"
+        # "fraudulent" puts the customer's card and address on block lists: only where the settings say so.
+        if reason is RefundReason.FRAUDULENT_CHARGE and self._send_fraudulent:
+            return "fraudulent"
+        return "requested_by_customer"
+
+    def _is_ours(self, request: WireRequest) -> bool:
+        """A stored request goes to the endpoint, account and mode it was made for, or nowhere (I8, I12)."""
+        ours = (self.name, self._endpoint, self.account, self.livemode)
+        return ours == (request.provider, request.endpoint, request.account, request.livemode)
+
+
+_OTHERS = (
+    "Nothing was sent: the refund was prepared for another Stripe account, mode or address than the settings name."
+)
+
+
+def is_live(key: str) -> bool:
+    return key.startswith(("sk_live_", "rk_live_"))
+
+
+def fingerprint(key: str) -> str:
+    """Tells keys apart without telling them."""
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
+def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace: Pace | None = None) -> str:
+    """The account a key is for. Where that is told to others only, the key's fingerprint stands for it.
+
+    Raises BadCredentials or ProviderUnreachable.
+    """
+    try:
+        told = body(client_for(key, settings, refunds, pace).v1.accounts.retrieve_current())
+    except stripe.AuthenticationError:
+        raise BadCredentials(Provider.STRIPE, "Stripe does not know it") from None
+    except stripe.StripeError as error:
+        # A restricted key may not ask; a server for practice may have no such page, where Stripe itself always has.
+        if error.http_status == 403 or (error.http_status == 404 and settings.api_base):
+            return f"key-{fingerprint(key)}"
+        raise ProviderUnreachable(Provider.STRIPE, classified(error).message) from None
+    except Exception:  # the SDK stumbled over what came back
+        told = {}
+    account = text_in(told.get("id")) if isinstance(told, Mapping) else ""
+    if not account:
+        raise ProviderUnreachable(Provider.STRIPE, "it answered, but named no account.")
+    return account
+
+
+def base_url(settings: StripeSettings) -> str:
+    return settings.api_base or stripe.DEFAULT_API_BASE
+
+
+def client_for(
+    key: str, settings: StripeSettings, refunds: RefundSettings, pace: Pace | None = None
+) -> stripe.StripeClient:
+    _quieten_sdk()
+    timeout = (refunds.connect_timeout, refunds.read_timeout)
+    return stripe.StripeClient(
+        key,
+        base_addresses={"api": base_url(settings)},
+        max_network_retries=0,
+        http_client=stripe.RequestsClient(timeout=timeout, session=FreshConnections(pace)),
+    )
+
+
+def _quieten_sdk() -> None:
+    """No telemetry, and no customer data on stderr or in logs, whatever STRIPE_LOG says."""
+    stripe.enable_telemetry = False
+    stripe.log = None
+    stripe_logging.STRIPE_LOG = None
+    logging.getLogger("stripe").disabled = True
+
+
+def _payment_field(reference: str) -> str:
+    match = _PAYMENT.fullmatch(reference)
+    if match is None:
+        raise UnusableReference(Provider.STRIPE, reference, "pi_…, ch_… or py_…")
+    return "payment_intent" if match[1] else "charge"
+
+
+def _payment_in(params: Mapping[str, object]) -> tuple[str, object]:
+    field = "payment_intent" if "payment_intent" in params else "charge"
+    return field, params[field]
+
+
+# --- what an answer says ---
+
+
+def body(told: Any) -> Any:
+    """The JSON as it came: the SDK's objects turn some of it into other types."""
+    return told.data if isinstance(told, stripe.StripeResponse) else told.last_response.data
+
+
+def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) -> RefundAnswer:
+    """Accepted only if it is the refund that was asked for, in a status that is known."""
+    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    reference, status = text_in(fields.get("id")), text_in(fields.get("status"))
+    if _APPROVAL.fullmatch(reference):
+        return _awaiting_approval(fields, "Stripe: a second person must approve it", replayed=replayed)
+    differs = _what_differs(fields, asked)
+    state = STATES.get(status)
+    if differs:
+        message = f"Stripe answered 2xx, but not with the refund that was asked for: {', '.join(differs)}"
+    elif state is None:
+        message = f"Stripe calls the refund {said(status)[:60]!a}, which refundcli does not know"
+    else:
+        return RefundAnswer(
+            Signal.ACCEPTED,
+            state,
+            reference,
+            status,
+            why_failed(fields) if state is RefundState.FAILED else "",
+            replayed=replayed,
+            pending_reason=pending_reason(fields),
+            expires_at=expires_at(fields),
+        )
+    return RefundAnswer(Signal.MALFORMED, None, reference, status, message, replayed=replayed)
+
+
+def _awaiting_approval(told: Mapping[str, Any], message: str, *, replayed: bool) -> RefundAnswer:
+    """`status` names the approval request, if Stripe does. Its id is not a refund's, so there is no reference."""
+    # Stripe's preview documentation does not say whether the id is in `approval_request` or in the message.
+    named = _APPROVAL.search(str(told))
+    status = f"approval_required {named[0]}" if named else "approval_required"
+    return RefundAnswer(Signal.AWAITING_APPROVAL, status=status, message=message, replayed=replayed)
+
+
+def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, object]) -> list[str]:
+    field, payment = _payment_in(asked)
+    metadata = asked.get("metadata")
+    currency = metadata.get("refundcli_currency") if isinstance(metadata, Mapping) else None
+    amount = fields.get("amount")
+    holds = {
+        "object": fields.get("object") == "refund",
+        "id": bool(text_in(fields.get("id"))),
+        "amount": type(amount) is int and amount == asked["amount"],
+        "currency": currency is None or fields.get("currency") == currency,
+        field: _id_in(fields.get(field)) == payment,
+    }
+    return [name for name, same in holds.items() if not same]
+
+
+def _id_in(told: object) -> str:
+    """The id of something that may be told by its id or whole."""
+    return text_in(told.get("id")) if isinstance(told, Mapping) else text_in(told)
+
+
+def why_failed(fields: Mapping[str, Any]) -> str:
+    status, reason = text_in(fields.get("status")), text_in(fields.get("failure_reason"))
+    return said(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
+
+
+def refund_id_in(told: Mapping[str, Any]) -> object:
+    metadata = told.get("metadata")
+    return metadata.get("refundcli_refund") if isinstance(metadata, Mapping) else None
+
+
+class _NotAList(Exception):
+    """What came is no page of refunds."""
+
+
+def _page(told: Any) -> list[Mapping[str, Any]]:
+    fields = told if isinstance(told, Mapping) else {}
+    refunds, more = fields.get("data"), fields.get("has_more")
+    whole = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(each) for each in refunds)
+    if fields.get("object") != "list" or not whole or (more and not refunds):
+        raise _NotAList("Stripe's list of the payment's refunds could not be read")
+    assert isinstance(refunds, list)
+    return refunds
+
+
+def _is_refund(told: object) -> bool:
+    return isinstance(told, Mapping) and told.get("object") == "refund" and bool(text_in(told.get("id")))
+
+
+# --- what an error says ---
+
+
+def classified(error: stripe.StripeError) -> RefundAnswer:
+    """The outcome that an error proves for its request."""
+    if isinstance(error, stripe.APIConnectionError):
+        return network_answer(error, "Stripe")
+    status, told, headers = error.http_status or 0, _told(error), error.headers or {}
+    signal, message, replayed = _signal(status, told), _message(status, told), _is_replayed(headers)
+    if signal is Signal.AWAITING_APPROVAL:
+        return _awaiting_approval(told, message, replayed=replayed)
+    return RefundAnswer(signal, message=message, retry_after=retry_after(headers), replayed=replayed)
+
+
+def _told(error: stripe.StripeError) -> Mapping[str, Any]:
+    body = error.json_body
+    told = body.get("error") if isinstance(body, Mapping) else None
+    return told if isinstance(told, Mapping) else {}
+
+
+def _signal(status: int, told: Mapping[str, Any]) -> Signal:
+    """A refusal must be well-formed: any other answer may come from a proxy, and proves nothing (I5)."""
+    code, kind = text_in(told.get("code")), text_in(told.get("type"))
+    if kind == "idempotency_error":
+        return Signal.KEY_REUSED
+    if status >= 500:
+        return Signal.SERVER_ERROR
+    if code in _CODE_SIGNALS:
+        return _CODE_SIGNALS[code]
+    if status in STATUS_SIGNALS:
+        return STATUS_SIGNALS[status]
+    if 200 <= status < 300:
+        return Signal.MALFORMED
+    return Signal.DECLINED if kind == _INVALID and status in _REFUSED else Signal.OTHER
+
+
+def _is_missing(error: stripe.StripeError) -> bool:
+    """This account has no such payment, and so no refund of it."""
+    told = _told(error)
+    return (error.http_status, told.get("code")) == (404, "resource_missing") and told.get("param") in (
+        "charge",
+        "payment_intent",
+    )
+
+
+def _is_replayed(headers: Mapping[str, str]) -> bool:
+    """The answer was kept from the first time the key came: it tells what became of that one."""
+    return str(headers.get("Idempotent-Replayed", "")).lower() == "true"
+
+
+def _message(status: int, told: Mapping[str, Any]) -> str:
+    text, code = text_in(told.get("message")), text_in(told.get("code"))
+    marks = ", ".join(filter(None, (f"HTTP {status}", code)))
+    return said(f"Stripe: {text or 'no explanation'} ({marks})")

@@ -1,0 +1,372 @@
+"""Send requests: each on a connection of its own, with the last check of the lease before its first byte (I8).
+
+A fresh connection makes a failure to connect a proof that nothing was sent. A pooled one would leave open
+whether the request had begun to travel, and a refund would wait for a person for nothing (I5).
+
+An answer has one deadline and one size limit, from the look-up of the name to the last byte of the body: the timeouts
+of requests and urllib3 apply to one address or one read only, so a slow trickle could outlast any lease.
+"""
+
+import io
+import json
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from refundcli.secrets import redact
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.dispatch.rate_limit import Pace, Sent, TooSoon
+from refundcli.services.ports.providers import MaySend, RefundAnswer
+
+# What an HTTP status says by itself, at any provider (DESIGN: outcome table).
+STATUS_SIGNALS = {
+    401: Signal.NOT_ALLOWED,
+    403: Signal.NOT_ALLOWED,
+    409: Signal.IN_PROGRESS,
+    429: Signal.RATE_LIMITED,
+}
+_TOO_MANY = 429
+_LONGEST_MESSAGE = 500
+_LONGEST_WAIT = 3600
+# What moves money is ours to send for a time only, and does not wait in the dark; a look at the records may.
+_PATIENCE_SECONDS = {"POST": 1.0}
+_SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
+# A list of 100 charges or invoices, each with its refunds, lines and payments, is a few megabytes.
+LARGEST_ANSWER = 16 * 1024 * 1024
+_CHUNK = 64 * 1024
+# Beside the body: status line, headers, and the marks of its chunks.
+_LARGEST_OVERHEAD = 1024 * 1024
+_LATE = "not sent: the lease of this process had expired"
+
+# The last check before the first byte of a request that moves money. A context variable, because the SDKs cannot pass
+# it on.
+_MAY_SEND: ContextVar[MaySend] = ContextVar("may_send", default=lambda: True)
+
+
+class NeverSent(Exception):
+    """Not a byte of the request was sent.
+
+    No OSError: urllib3 and requests would wrap one, and the proof would have to be dug out again.
+    """
+
+
+class NeverConnected(NeverSent):
+    """The connection could not be made."""
+
+
+class NoLongerAllowed(NeverSent):
+    """The connection was made after the lease of this process had expired (I8)."""
+
+
+class AnswerTooLarge(Exception):
+    """The answer is larger than LARGEST_ANSWER, so the rest of it was not read."""
+
+
+@contextmanager
+def last_check(may_send: MaySend) -> Iterator[None]:
+    """Requests made inside are sent only if `may_send` returns True once their connection is open."""
+    token = _MAY_SEND.set(may_send)
+    try:
+        yield
+    finally:
+        _MAY_SEND.reset(token)
+
+
+def connected(host: str, port: int, seconds: float) -> socket.socket:
+    """A connection to the first of the host's addresses that answers, all within `seconds`. Raises OSError."""
+    until = time.monotonic() + seconds
+    trouble: OSError = TimeoutError(f"{host} has no address")
+    for family, kind, protocol, _, address in _addresses(host, port, seconds):
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        line = socket.socket(family, kind, protocol)
+        try:
+            line.settimeout(left)
+            line.connect(address)
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # What is left is for the TLS handshake.
+            line.settimeout(max(until - time.monotonic(), 0.001))
+            return line
+        except OSError as error:
+            line.close()
+            trouble = error
+    raise trouble
+
+
+def _addresses(host: str, port: int, seconds: float) -> list[Any]:
+    """The system's look-up has no timeout of its own, and Ctrl-C does not reach it: so it has a thread."""
+    found: list[Any] = []
+    trouble: list[OSError] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            trouble.append(error)
+
+    thread = threading.Thread(target=look_up, name=f"look-up of {host}", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer about the address of {host} within {seconds:g} s")
+    if trouble:
+        raise trouble[0]
+    if host == "localhost":
+        # A practice address is of this machine, whatever a name server says.
+        return [each for each in found if each[4][0] in ("127.0.0.1", "::1")]
+    return found
+
+
+class _Telling:
+    """Tells when its request is on its way, and whether it was ever connected."""
+
+    sock: Any
+    host: str
+    port: int
+    timeout: Any
+
+    def __init__(self, *given: Any, sent: Sent, deadline: float, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._sent = sent
+        self._deadline = deadline
+        self._may_send = _MAY_SEND.get()
+        self._begun = False
+
+    def connect(self) -> None:
+        """With TLS, connected means that the handshake is done too."""
+        try:
+            super().connect()  # type: ignore[misc]
+        except Exception as error:
+            raise NeverConnected(str(error)) from error
+
+    def _new_conn(self) -> socket.socket:
+        return connected(self.host.strip("[]"), self.port, min(self.timeout, self._deadline - time.monotonic()))
+
+    def send(self, data: Any) -> None:
+        """Send bytes of a request, each time after the last check (I8).
+
+        The process may have been suspended in `connect` until its lease expired and another one settled the refund.
+        Raises NoLongerAllowed, or TimeoutError if a part was already sent, which proves nothing.
+        """
+        if self.sock is None:
+            self.connect()
+        if not self._may_send():
+            raise TimeoutError(_LATE) if self._begun else NoLongerAllowed(_LATE)
+        self._begun = True
+        self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
+        super().send(data)  # type: ignore[misc]
+
+    def request(self, *given: Any, **options: Any) -> None:
+        super().request(*given, **options)  # type: ignore[misc]
+        self._sent()
+
+    def getresponse(self) -> Any:
+        self.sock = _TimedSocket(self.sock, self._deadline)
+        return super().getresponse()  # type: ignore[misc]
+
+
+class _TimedSocket:
+    """A socket whose reads end at a deadline, and at a size that no answer has."""
+
+    def __init__(self, sock: Any, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What http.client reads an answer from."""
+        return io.BufferedReader(_TimedReader(self._sock, self._sock.makefile(mode, buffering=0), self._deadline))
+
+
+class _TimedReader(io.RawIOBase):
+    def __init__(self, sock: Any, raw: io.RawIOBase, deadline: float) -> None:
+        self._sock = sock
+        self._raw = raw
+        # The connection's own timeout for each read, in seconds.
+        self._patience: float = sock.gettimeout() or float("inf")
+        self._deadline = deadline
+        self._most = LARGEST_ANSWER + _LARGEST_OVERHEAD
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Raises TimeoutError once the deadline has passed, and AnswerTooLarge."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(min(left, self._patience))
+        received: int | None = self._raw.readinto(buffer)
+        self._most -= received or 0
+        if self._most < 0:
+            # Also of one line or header without end, which is no body yet.
+            raise AnswerTooLarge(f"it is larger than {LARGEST_ANSWER // 2**20} MiB")
+        return received
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _HTTPConnection(_Telling, HTTPConnection):
+    pass
+
+
+class _HTTPSConnection(_Telling, HTTPSConnection):
+    pass
+
+
+class _ProvingAdapter(HTTPAdapter):
+    """Its connections tell what became of them. HTTPAdapter itself tries nothing again."""
+
+    def __init__(self, sent: Sent, deadline: float) -> None:
+        self._connection_options: dict[str, Any] = {"sent": sent, "deadline": deadline}
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": partial(_pool, HTTPConnectionPool, partial(_HTTPConnection, **self._connection_options)),
+            "https": partial(_pool, HTTPSConnectionPool, partial(_HTTPSConnection, **self._connection_options)),
+        }
+
+
+def _pool(kind: type[HTTPConnectionPool], connection: Any, *given: Any, **options: Any) -> HTTPConnectionPool:
+    made = kind(*given, **options)
+    made.ConnectionCls = connection
+    return made
+
+
+class FreshConnections(requests.Session):
+    """A session that remembers nothing, neither connections nor cookies; threads may share it.
+
+    Every request waits for its turn, and one that is told "too many" slows down all that come after it.
+    """
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        super().__init__()
+        # No proxy and no .netrc from the environment: the key goes to the provider alone.
+        self.trust_env = False
+        self._pace = pace or Pace()
+
+    def request(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
+        json: Any = None,
+        timeout: tuple[float, float],
+        verify: bool | str = True,
+    ) -> requests.Response:
+        """Redirects are not followed: a refund sent on would be sent twice, and the key with it (I8).
+
+        `timeout` is for the connection and for the answer (seconds); both together are the deadline of the whole.
+        Raises TooSoon where a POST would have to wait for long, NeverSent, AnswerTooLarge, and what requests raises.
+        """
+        verify = _certificates() or verify
+        # There is nothing of a session to add but its headers: no cookies, no parameters, no password.
+        prepared = requests.PreparedRequest()
+        prepared.prepare(method.upper(), url, headers={**self.headers, **(headers or {})}, data=data, json=json)
+        patience = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
+        with self._pace.turn(patience) as sent, closing(_ProvingAdapter(sent, time.monotonic() + sum(timeout))) as line:
+            answer = line.send(prepared, stream=True, timeout=timeout, verify=verify, proxies={})
+            # Read before the connection closes; closing it also ends an answer that is given up.
+            with closing(answer):
+                answer._content = _whole(answer)
+            if answer.status_code == _TOO_MANY:
+                self._pace.slow_down(retry_after(answer.headers))
+            return answer
+
+
+def _whole(answer: requests.Response) -> bytes:
+    """The body. Raises AnswerTooLarge."""
+    body = bytearray()
+    for chunk in answer.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > LARGEST_ANSWER:
+            raise AnswerTooLarge(f"it is larger than {LARGEST_ANSWER // 2**20} MiB")
+    return bytes(body)
+
+
+def _certificates() -> str | None:
+    """A company's own certificate authority, named as for any program built on requests."""
+    path = os.environ.get("REQUESTS_CA_BUNDLE")
+    if path and not os.path.exists(path):
+        raise NeverConnected(f"REQUESTS_CA_BUNDLE names {path}, which is not there")
+    return path
+
+
+def network_answer(error: BaseException, provider: str) -> RefundAnswer:
+    """The answer for a failed connection. Only a stop before the first byte proves that nothing was sent (I5)."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, TooSoon):
+            message = f"{provider} asked for fewer requests: {cause}"
+            return RefundAnswer(Signal.TOO_SOON, message=message, retry_after=cause.seconds)
+        if isinstance(cause, NoLongerAllowed):
+            return RefundAnswer(Signal.NOT_SENT, message=str(cause))
+        if isinstance(cause, AnswerTooLarge):
+            return RefundAnswer(Signal.NO_ANSWER, message=f"The answer of {provider} was not read: {cause}")
+    why = said(_innermost(causes[-1]))
+    if any(isinstance(cause, NeverSent) for cause in causes):
+        return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider}: {why}")
+    return RefundAnswer(Signal.NO_ANSWER, message=f"No answer from {provider}: {why}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
+
+
+def _innermost(error: BaseException) -> str:
+    """The system's own words, which say most."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The wait that was asked for, if it was asked for in seconds."""
+    text = str(headers.get("Retry-After") or "").strip()
+    return min(float(text), _LONGEST_WAIT) if _SECONDS.fullmatch(text) else None
+
+
+def text_in(value: object) -> str:
+    """A text, or nothing: answers are not believed to be what they should be."""
+    return value if isinstance(value, str) else ""
+
+
+def strict_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object. Raises ValueError, also for NaN and for any other JSON; RecursionError if it is too deep."""
+    found = json.loads(text, parse_constant=_no_number)
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    return found
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number in JSON")
+
+
+def said(text: object) -> str:
+    """What a provider or the network said, short and without secrets."""
+    return redact(str(text or ""))[:_LONGEST_MESSAGE]

@@ -1,0 +1,220 @@
+"""The Adyen look-alike: Checkout v72's refunds. The answer says "received"; the end is known only later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from refundcli.sandbox.adyen.disputes import held_by_disputes
+from refundcli.sandbox.adyen.events import refund_ended
+from refundcli.sandbox.adyen.schema import Invalid, check_refund_request
+from refundcli.sandbox.core.exchange import Call, Operation, Plan, exchange, lower_headers
+from refundcli.sandbox.core.exponents import Provider
+from refundcli.sandbox.core.faults import OUTCOMES, Fault
+from refundcli.sandbox.core.idempotency import Answer, Refusal
+from refundcli.sandbox.core.state import AdyenPayment, AdyenRefund, SandboxState, new_psp_reference
+
+KEY_LENGTH = 64
+INSUFFICIENT = "Insufficient balance on payment"
+NOT_CAPTURED = "Transaction hasn't been captured, refund not possible"
+CHARGED_BACK = "Transaction has been charged back, refund not possible"
+
+
+def error(
+    status: int, code: str, message: str, kind: str = "validation", headers: Mapping[str, str] | None = None
+) -> Answer:
+    body = {"status": status, "errorCode": code, "message": message, "errorType": kind}
+    # A request that was not let in has no reference.
+    return Answer(status, body if status == 401 else body | {"pspReference": new_psp_reference()}, headers or {})
+
+
+class AdyenWire:
+    provider: Provider = "adyen"
+    key_lifetime = 7 * 86400.0
+    # A key replayed after a failure tells what became of the request.
+    stores_failures = False
+
+    def authenticate(self, call: Call) -> None:
+        if not call.headers.get("x-api-key"):
+            raise Refusal(error(401, "000", "HTTP Status Response - Unauthorized", "security"))
+        if len(call.key or "") > KEY_LENGTH:
+            raise Refusal(error(422, "702", f"Idempotency-Key takes up to {KEY_LENGTH} characters"))
+
+    def account(self, call: Call) -> str:
+        return ""
+
+    def early(self, fault: Fault) -> Answer:
+        return _early_answers(fault)[fault.behaviour]
+
+    def server_error(self) -> Answer:
+        return error(500, "905", "Payment details are not supported", "internal")
+
+    def key_in_use(self, call: Call) -> Answer:
+        return error(422, "704", "request already processed or in progress")
+
+    def key_used_otherwise(self, call: Call) -> Answer:
+        return error(422, "704", "The Idempotency-Key was used before with another request")
+
+    def replayed(self, answer: Answer) -> Answer:
+        return answer
+
+    def spoil(self, answer: Answer, behaviour: str) -> Answer:
+        told: dict[str, Any] = dict(answer.body)
+        amount = told["amount"]
+        if behaviour == "wrong_amount":
+            told["amount"] = amount | {"value": amount["value"] + 100}
+        elif behaviour == "wrong_currency":
+            told["amount"] = amount | {"currency": "NOK" if amount["currency"] == "SEK" else "SEK"}
+        else:
+            told["paymentPspReference"] = "SOMEBODYELSE0000"
+        return Answer(answer.status, told, answer.headers)
+
+    def headers(self, call: Call) -> Mapping[str, str]:
+        return {"Idempotency-Key": call.key} if call.key else {}
+
+
+def _early_answers(fault: Fault) -> dict[str, Answer]:
+    retry_after = {"Retry-After": str(fault.retry_after)}
+    transient = {"transient-error": "true"}
+    return {
+        "400": error(400, "907", "The refund window of this payment is over", "validation"),
+        "401": error(401, "000", "HTTP Status Response - Unauthorized", "security"),
+        "403": error(403, "010", "Not allowed", "security"),
+        "409": error(409, "704", "request already processed or in progress"),
+        "429": error(429, "902", "Too many requests", "validation", retry_after),
+        "500_before": error(500, "905", "Payment details are not supported", "internal"),
+        "503": error(503, "903", "Service unavailable", "internal"),
+        "redirect": Answer(307, {}, {"Location": fault.location or "/_sandbox/elsewhere"}),
+        "adyen_704": error(422, "704", "request already processed or in progress"),
+        "adyen_703": error(503, "703", "required resource temporarily unavailable", "internal", transient),
+    }
+
+
+def refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    body = _checked_body(call)
+    if state.merchant_account and body["merchantAccount"] != state.merchant_account:
+        raise Refusal(error(403, "901", "Invalid Merchant Account", "security"))
+
+    def receive() -> Answer:
+        payment = state.payments.get(call.path_params["psp"])
+        if payment is None:
+            raise Refusal(error(422, "167", "Original pspReference required for this operation"))
+        if body["amount"]["currency"] != payment.currency:
+            raise Refusal(error(422, "139", "The currency is not the payment's"))
+        _refuse_what_its_method_needs(payment, body)
+        made = _make(state, payment, body, call.key)
+        made.success, made.outcome_reason = _outcome(state, payment, made.amount, fault)
+        payment.merchant_account = made.merchant_account
+        if fault and fault.behaviour == "pending" and made.success is None:
+            made.ending = fault.ending(state.now())
+        state.refunds[made.id] = made
+        refund_ended(state, made)
+        return Answer(201, _received(made, body))
+
+    return receive
+
+
+def _checked_body(call: Call) -> dict[str, Any]:
+    if not isinstance(call.params, dict):
+        raise Refusal(error(400, "702", "The request is not a JSON object"))
+    try:
+        check_refund_request(call.params)
+    except Invalid as problem:
+        raise Refusal(error(422, problem.code, problem.message)) from None
+    return call.params
+
+
+# Of these a part is refunded only with lineItems (PaymentRefundRequest of Checkout v72): 3x 4x Oney, Affirm,
+# Afterpay, Atome, Clearpay, Klarna, Ratepay, Walley, Zip, by the beginnings of their names.
+BY_LINE_ITEMS = ("facilypay", "oney", "affirm", "afterpay", "atome", "clearpay", "klarna", "ratepay", "walley", "zip")
+
+
+def _refuse_what_its_method_needs(payment: AdyenPayment, body: Mapping[str, Any]) -> None:
+    partial = body["amount"]["value"] < payment.amount
+    if partial and payment.method.startswith(BY_LINE_ITEMS) and not body.get("lineItems"):
+        raise Refusal(error(422, "130", "Required field 'lineItems' is not provided."))
+    if "store" in body and body["store"] != payment.store:
+        raise Refusal(error(422, "702", "The store is not the payment's"))
+
+
+def _outcome(
+    state: SandboxState, payment: AdyenPayment, amount: int, fault: Fault | None
+) -> tuple[bool | None, str | None]:
+    """What the webhook will say: none of this is told in the answer."""
+    if not payment.captured:
+        return False, NOT_CAPTURED
+    balance, held = state.adyen_balance(payment), held_by_disputes(state, payment)
+    if held and balance - held <= 0:
+        return False, CHARGED_BACK
+    if amount > balance - held:
+        return False, INSUFFICIENT
+    planned = fault.behaviour if fault and fault.behaviour in OUTCOMES else None
+    if planned in ("failed", "canceled"):
+        return False, (fault.failure_reason if fault else None) or "Refused"
+    return (None, None) if planned else (True, None)
+
+
+def _make(state: SandboxState, payment: AdyenPayment, body: Mapping[str, Any], key: str | None) -> AdyenRefund:
+    return AdyenRefund(
+        id=new_psp_reference(),
+        payment=payment.psp_reference,
+        amount=body["amount"]["value"],
+        currency=payment.currency,
+        created=int(state.now()),
+        merchant_account=body["merchantAccount"],
+        reference=body.get("reference"),
+        merchant_refund_reason=body.get("merchantRefundReason"),
+        idempotency_key=key,
+    )
+
+
+ECHOED = ("merchantAccount", "amount", "reference", "merchantRefundReason", "lineItems", "splits", "store")
+
+
+def _received(made: AdyenRefund, body: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: body[name] for name in (*ECHOED, "capturePspReference") if name in body}
+    return told | {"paymentPspReference": made.payment, "pspReference": made.id, "status": made.status}
+
+
+def _unknown_url(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    raise Refusal(error(404, "000", "Not found"))
+
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def routes(state: SandboxState) -> list[Route]:
+    return [
+        _route(state, ["POST"], "/v72/payments/{psp}/refunds", refund, "refund"),
+        _route(state, METHODS, "/v72/{rest:path}", _unknown_url, "other"),
+    ]
+
+
+def _route(state: SandboxState, methods: list[str], path: str, plan: Plan, kind: str) -> Route:
+    wire = AdyenWire()
+
+    async def endpoint(request: Request) -> Response:
+        call = Call(
+            method=request.method,
+            path=request.url.path,
+            headers=lower_headers(request),
+            params=_parse(await request.body()),
+            path_params=request.path_params,
+            kind=kind,
+            payments=frozenset(request.path_params.values()),
+        )
+        return await exchange(state, wire, call, plan)
+
+    return Route(path, endpoint, methods=methods, name=f"adyen {path}")
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

@@ -1,0 +1,161 @@
+"""Adyen's disputes, each with its own pspReference and its own sequence of event codes.
+
+docs.adyen.com/risk-management/disputes-api/dispute-notifications. Any code may follow any other: what is usual
+is in `LIVES`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from refundcli.sandbox.adyen.events import send
+from refundcli.sandbox.core.records import AdyenDispute, AdyenPayment, Json
+from refundcli.sandbox.core.state import SandboxState
+
+Stage = Literal["inquiry", "open", "won", "lost"]
+# What a code says of the dispute; the others (INFORMATION_SUPPLIED, ISSUER_COMMENTS) leave it as it was.
+STAGES: dict[str, Stage] = {
+    "REQUEST_FOR_INFORMATION": "inquiry",
+    "NOTIFICATION_OF_CHARGEBACK": "open",
+    "DISPUTE_OPENED_WITH_CHARGEBACK": "open",
+    "CHARGEBACK": "open",
+    "PREARBITRATION_OPEN": "open",
+    "PREARBITRATION_DECLINED": "open",
+    "SCHEME_ARBITRATION": "open",
+    "CHARGEBACK_REVERSED": "won",
+    "ISSUER_RESPONSE_TIMEFRAME_EXPIRED": "won",
+    "PREARBITRATION_WON": "won",
+    "PREARBITRATION_ISSUER_WITHDRAWN": "won",
+    "SCHEME_ARBITRATION_WON": "won",
+    "DISPUTE_DEFENSE_PERIOD_ENDED": "lost",
+    "SECOND_CHARGEBACK": "lost",
+    "PREARBITRATION_LOST": "lost",
+    "PREARBITRATION_ACCEPTED": "lost",
+    "SCHEME_ARBITRATION_LOST": "lost",
+}
+CODES = STAGES.keys() | {"INFORMATION_SUPPLIED", "ISSUER_COMMENTS"}
+# additionalData.disputeStatus where the code alone decides it.
+STATUSES = {
+    "REQUEST_FOR_INFORMATION": "Unresponded",
+    "CHARGEBACK_REVERSED": "Pending",
+    "PREARBITRATION_DECLINED": "Pending",
+    "PREARBITRATION_ACCEPTED": "Accepted",
+    "SCHEME_ARBITRATION": "Pending",
+}
+OF_STAGE: dict[Stage, str] = {"inquiry": "Responded", "open": "Undefended", "won": "Won", "lost": "Lost"}
+_DEFENDED = ("NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK", "INFORMATION_SUPPLIED", "CHARGEBACK_REVERSED")
+LIVES: dict[str, tuple[str, ...]] = {
+    "inquiry": ("REQUEST_FOR_INFORMATION",),
+    "answered inquiry": ("REQUEST_FOR_INFORMATION", "INFORMATION_SUPPLIED"),
+    "escalated inquiry": (
+        *("REQUEST_FOR_INFORMATION", "INFORMATION_SUPPLIED"),
+        *("NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK"),
+    ),
+    "opened": ("NOTIFICATION_OF_CHARGEBACK",),
+    "opened with chargeback": ("DISPUTE_OPENED_WITH_CHARGEBACK",),
+    "charged back": ("NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK"),
+    "undefended": ("NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK", "DISPUTE_DEFENSE_PERIOD_ENDED"),
+    "defence uploaded": _DEFENDED[:3],
+    "defended": _DEFENDED,
+    "accepted by issuer": (*_DEFENDED[:3], "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"),
+    "second chargeback": (*_DEFENDED, "SECOND_CHARGEBACK"),
+    "prearbitration": (*_DEFENDED, "PREARBITRATION_OPEN"),
+    "prearbitration won": (*_DEFENDED, "PREARBITRATION_OPEN", "INFORMATION_SUPPLIED", "PREARBITRATION_WON"),
+    "prearbitration lost": (*_DEFENDED, "PREARBITRATION_OPEN", "INFORMATION_SUPPLIED", "PREARBITRATION_LOST"),
+    "arbitration won": (
+        *(*_DEFENDED, "PREARBITRATION_OPEN", "PREARBITRATION_DECLINED"),
+        *("SCHEME_ARBITRATION", "SCHEME_ARBITRATION_WON"),
+    ),
+    "arbitration lost": (
+        *(*_DEFENDED, "PREARBITRATION_OPEN", "PREARBITRATION_DECLINED"),
+        *("SCHEME_ARBITRATION", "SCHEME_ARBITRATION_LOST"),
+    ),
+}
+# How a seeded dispute, of which no event was sent, stands.
+SEEDED: dict[str, Stage] = {"needs_response": "open", "under_review": "open", "lost": "lost", "won": "won"}
+
+
+def stage_of(dispute: AdyenDispute) -> Stage | None:
+    """By the last code that said something; None where none did."""
+    stages = [STAGES[code] for code, _, _ in dispute.story if code in STAGES]
+    return stages[-1] if stages else SEEDED.get(dispute.status or "")
+
+
+def held_by_disputes(state: SandboxState, payment: AdyenPayment) -> int:
+    """What open and lost disputes keep from being refunded, in minor units; an inquiry keeps nothing."""
+    disputes = state.adyen_disputes.naming(payment.psp_reference)
+    return sum(each.amount for each in disputes if stage_of(each) in ("open", "lost"))
+
+
+def step(state: SandboxState, dispute: AdyenDispute, code: str, amount: int | None = None) -> None:
+    """One code more in the dispute's life; sends nothing."""
+    if amount is not None:
+        dispute.amount = amount
+    dispute.story.append((code, int(state.now()), dispute.amount))
+
+
+def details(dispute: AdyenDispute, code: str) -> Json:
+    """additionalData as Adyen sends it of a code that was just added."""
+    stage = stage_of(dispute) or "open"
+    said = "Pending" if code == "INFORMATION_SUPPLIED" and stage != "inquiry" else OF_STAGE[stage]
+    return {
+        "chargebackReasonCode": "10.4",
+        "chargebackSchemeCode": "visa",
+        "disputeStatus": STATUSES.get(code, said),
+    }
+
+
+def live(state: SandboxState, payment: str, codes: str | tuple[str, ...], **wanted: Any) -> str:
+    """A dispute that goes through these codes, or one of `LIVES` by name; returns its pspReference.
+
+    `dispute` names the pspReference, of a known one to go on with it; `amount` for a part. The rest as `send`
+    takes it: with original_reference=None items are sent without, as the vendor's examples of
+    CHARGEBACK_REVERSED, SECOND_CHARGEBACK and PREARBITRATION_… are.
+    """
+    named, amount = wanted.pop("dispute", None), wanted.pop("amount", None)
+    extra = wanted.pop("additional_data", None) or {}
+    with state.lock:
+        paid = state.payments[payment]
+        known = next((each for each in state.adyen_disputes.naming(payment) if each.id == named), None)
+        dispute = known or state.new_adyen_dispute(paid, named, amount)
+        for code in LIVES[codes] if isinstance(codes, str) else codes:
+            step(state, dispute, code, amount)
+            fields: dict[str, Any] = {
+                "reason": "Other Fraud-Card Absent Environment",
+                "amount": dispute.amount,
+            } | wanted
+            data = details(dispute, code) | extra
+            send(state, code, payment=paid, psp_reference=dispute.id, additional_data=data, **fields)
+        state.mirror_first_dispute(paid)
+        return dispute.id
+
+
+def moved(state: SandboxState, dispute: AdyenDispute, before: str | None) -> None:
+    """The codes that lead from one of Stripe's words (`before`, None at first) to that of the dispute."""
+    status = dispute.status
+    if status is None or status == before:
+        return
+    money = [code for code, _, _ in dispute.story if code in MONEY]
+    codes = tuple(_codes(status, before, money[-1] if money else None))
+    live(state, dispute.payment, codes, dispute=dispute.id)
+
+
+MONEY = ("CHARGEBACK", "CHARGEBACK_REVERSED", "SECOND_CHARGEBACK")
+
+
+def _codes(status: str, before: str | None, money: str | None) -> list[str]:
+    """`money` is what last moved it: CHARGEBACK took it, CHARGEBACK_REVERSED gave it back."""
+    if status == "warning_needs_response":
+        return ["REQUEST_FOR_INFORMATION"]
+    if status == "needs_response":
+        return ["NOTIFICATION_OF_CHARGEBACK"]
+    if status == "won":
+        taken = money in ("CHARGEBACK", "SECOND_CHARGEBACK")
+        return ["CHARGEBACK_REVERSED" if taken else "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"]
+    if status not in ("under_review", "lost"):
+        return ["INFORMATION_SUPPLIED"]
+    if money is None:
+        return ["CHARGEBACK"] if before else ["NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK"]
+    if money == "CHARGEBACK_REVERSED":
+        return ["SECOND_CHARGEBACK"]
+    return ["DISPUTE_DEFENSE_PERIOD_ENDED"] if status == "lost" else []

@@ -1,0 +1,178 @@
+"""Adyen's notification items: what is told of payments, refunds and disputes, later than the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from refundcli.sandbox.core.outbox import Notice
+from refundcli.sandbox.core.records import AdyenPayment, AdyenRefund, Json, new_psp_reference
+from refundcli.sandbox.core.state import SandboxState
+
+ZONE = ZoneInfo("Europe/Amsterdam")
+MERCHANT = "SandboxMerchant"
+# What becomes of a refund after it was said to have succeeded.
+LATER = frozenset(["REFUND_FAILED", "REFUNDED_REVERSED"])
+
+
+def merchant_of(state: SandboxState, payment: AdyenPayment | None) -> str:
+    return (payment.merchant_account if payment else None) or state.merchant_account or MERCHANT
+
+
+def tell(
+    state: SandboxState,
+    payment: AdyenPayment,
+    code: str,
+    *,
+    psp_reference: str | None = None,
+    reference: str | None = None,
+    amount: int | None = None,
+    success: bool = True,
+    reason: str | None = None,
+    data: Mapping[str, str] | None = None,
+) -> None:
+    """One item about a payment, or where `psp_reference` is told about what was done to it."""
+    send(
+        *(state, code),
+        payment=payment,
+        psp_reference=psp_reference,
+        merchant_reference=reference,
+        amount=amount,
+        success=success,
+        reason=reason,
+        additional_data=data,
+    )
+
+
+# As `original_reference`: the payment's where the item is about something done to it, else left out.
+USUAL = "usual"
+
+
+def send(
+    state: SandboxState,
+    code: str,
+    *,
+    payment: AdyenPayment | None = None,
+    psp_reference: str | None = None,
+    original_reference: str | None = USUAL,
+    merchant_reference: str | None = None,
+    amount: int | None = None,
+    currency: str | None = None,
+    success: bool = True,
+    reason: str | None = None,
+    additional_data: Mapping[str, Any] | None = None,
+    event_date: str | None = None,
+    payment_method: str | None = None,
+    merchant_account: str | None = None,
+    item: Mapping[str, Any] | None = None,
+    live: bool = False,
+) -> Json:
+    """Queues one item of any event code and returns it; it is signed when it is delivered.
+
+    `original_reference` None leaves the field out. `item` sets any field of it as it stands, and a null takes
+    the field away. `event_date` is ISO 8601; now where none is given.
+    """
+    about = payment.psp_reference if payment and psp_reference not in (None, payment.psp_reference) else None
+    made: Json = {
+        "additionalData": dict(additional_data or {}),
+        "amount": _amount(payment, amount, currency),
+        "eventCode": code,
+        "eventDate": event_date or datetime.fromtimestamp(int(state.now()), ZONE).isoformat(),
+        "merchantAccountCode": merchant_account or merchant_of(state, payment),
+        "merchantReference": _reference(payment, merchant_reference),
+        "originalReference": about if original_reference == USUAL else original_reference,
+        "paymentMethod": payment_method or (payment.method if payment else "visa"),
+        "pspReference": psp_reference or (payment.psp_reference if payment else new_psp_reference()),
+        "reason": reason or "",
+        "success": "true" if success else "false",
+    }
+    return _queued(state, made | dict(item or {}), live)
+
+
+def _queued(state: SandboxState, wanted: Json, live: bool) -> Json:
+    made = {name: value for name, value in wanted.items() if value is not None}
+    written = json.dumps(made, ensure_ascii=False).encode()
+    state.outbox.put(Notice("adyen", str(made.get("eventCode", "")), written, live=live))
+    return made
+
+
+def _amount(payment: AdyenPayment | None, amount: int | None, currency: str | None) -> Json:
+    """The payment's where nothing else is told."""
+    whole, own = (payment.amount, payment.currency) if payment else (0, "EUR")
+    return {"currency": currency or own, "value": whole if amount is None else amount}
+
+
+def _reference(payment: AdyenPayment | None, told: str | None) -> str:
+    return (payment.reference if payment and told is None else told) or ""
+
+
+def send_other(state: SandboxState, body: Mapping[str, Any]) -> None:
+    """A webhook of Adyen's other shape (`type`, `data`), whose HMAC is in a header: ach.notificationOfChange…"""
+    written = json.dumps(dict(body), ensure_ascii=False).encode()
+    state.outbox.put(Notice("adyen", str(body.get("type", "")), written, whole=True))
+
+
+def payment_made(state: SandboxState, payment: AdyenPayment, data: Mapping[str, str]) -> None:
+    tell(state, payment, "AUTHORISATION", reason="064899:4242:12/2034", data=data)
+    if payment.captured:
+        captured(state, payment, payment.captured_amount)
+
+
+def captured(state: SandboxState, payment: AdyenPayment, amount: int | None = None) -> None:
+    """All of it, or `amount` of it."""
+    payment.captured, payment.processing, payment.captured_amount = True, False, amount
+    tell(state, payment, "CAPTURE", psp_reference=new_psp_reference(), amount=payment.taken)
+
+
+def refund_ended(state: SandboxState, refund: AdyenRefund, code: str = "REFUND") -> None:
+    """As `success` says; nothing while that is open. `code` may be CANCEL_OR_REFUND."""
+    if refund.success is None:
+        return
+    payment = state.payments[refund.payment]
+    # One that is refused went nowhere; one that failed may be made again by Adyen, within ten days.
+    if refund.success:
+        refund.reached("REFUND", int(state.now()))
+    else:
+        refund.story.clear()
+    _told(state, refund, code, success=refund.success, reason=refund.outcome_reason, payment=payment)
+
+
+def refund_came_back(
+    state: SandboxState, refund: AdyenRefund, code: str, reason: str | None, amount: int | None = None
+) -> None:
+    """REFUND_FAILED or REFUNDED_REVERSED: the money, or `amount` of it, is not with the customer after all."""
+    back = refund.amount if amount is None else amount
+    if refund.reversed_amount + back < refund.amount:
+        refund.reversed_amount += back
+    else:
+        refund.success, refund.outcome_reason = False, reason
+    refund.reached(code, int(state.now()), back)
+    payment = state.payments[refund.payment]
+    _told(state, refund, code, success=True, reason=reason, payment=payment, amount=back)
+
+
+def _told(
+    state: SandboxState,
+    refund: AdyenRefund,
+    code: str,
+    *,
+    success: bool,
+    reason: str | None,
+    payment: AdyenPayment,
+    amount: int | None = None,
+) -> None:
+    action = {"modification.action": "refund" if payment.captured else "cancel"}
+    tell(
+        state,
+        payment,
+        code,
+        psp_reference=refund.id,
+        reference=refund.reference,
+        amount=refund.amount if amount is None else amount,
+        success=success,
+        reason=reason,
+        data=action if code == "CANCEL_OR_REFUND" else {},
+    )

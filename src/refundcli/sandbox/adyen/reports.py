@@ -1,0 +1,318 @@
+"""Adyen's report files, line by line: payment accounting and settlement details, in major units."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from refundcli.sandbox.adyen.events import MERCHANT, ZONE, merchant_of
+from refundcli.sandbox.core.exponents import to_major
+from refundcli.sandbox.core.records import AdyenPayment, AdyenRefund, ReportLine
+from refundcli.sandbox.core.state import SandboxState
+
+Kind = Literal["payment-accounting", "settlement-details"]
+COMPANY = "SandboxCompany"
+SHARED = ["Company Account", "Merchant Account", "Psp Reference", "Merchant Reference", "Payment Method"]
+ACCOUNTING = [
+    *SHARED,
+    *("Booking Date", "TimeZone", "Main Currency", "Main Amount", "Record Type", "Payment Currency"),
+    *("Received (PC)", "Authorised (PC)", "Captured (PC)", "Settlement Currency", "Payable (SC)"),
+    *("Commission (SC)", "Markup (SC)", "Scheme Fees (SC)", "Interchange (SC)"),
+    *("Processing Fee Currency", "Processing Fee (FC)", "User Name", "Payment Method Variant"),
+    *("Modification Psp Reference", "Modification Merchant Reference"),
+]
+SETTLEMENT = [
+    *SHARED,
+    *("Creation Date", "TimeZone", "Type", "Modification Reference", "Gross Currency", "Gross Debit (GC)"),
+    *("Gross Credit (GC)", "Exchange Rate", "Net Currency", "Net Debit (NC)", "Net Credit (NC)"),
+    *("Commission (NC)", "Markup (NC)", "Scheme Fees (NC)", "Interchange (NC)", "Payment Method Variant"),
+    *("Modification Merchant Reference", "Batch Number"),
+]
+COLUMNS: dict[Kind, list[str]] = {"payment-accounting": ACCOUNTING, "settlement-details": SETTLEMENT}
+# Which sums a record moves, by sign: what was captured, and what is to be paid out.
+MOVES: dict[str, dict[str, int]] = {
+    "Received": {"Received (PC)": 1},
+    "AuthorisedPending": {"Received (PC)": -1, "Authorised (PC)": 1},
+    "Refused": {"Received (PC)": -1},
+    "Cancelled": {"Authorised (PC)": -1},
+    "Expired": {"Authorised (PC)": -1},
+    "CaptureFailed": {"Captured (PC)": -1},
+    "Authorised": {"Received (PC)": -1, "Authorised (PC)": 1},
+    "SentForSettle": {"Authorised (PC)": -1, "Captured (PC)": 1},
+    "Settled": {"Captured (PC)": -1, "Payable (SC)": 1},
+    "SettledBulk": {"Captured (PC)": -1, "Payable (SC)": 1},
+    "SettledInInstallments": {"Captured (PC)": -1, "Payable (SC)": 1},
+    "SentForRefund": {"Captured (PC)": -1},
+    "RefundAuthorised": {"Captured (PC)": -1},
+    "Refunded": {"Captured (PC)": 1, "Payable (SC)": -1},
+    "RefundedBulk": {"Captured (PC)": 1, "Payable (SC)": -1},
+    "RefundedInstallment": {"Captured (PC)": 1, "Payable (SC)": -1},
+    "RefundedInInstallments": {"Captured (PC)": 1, "Payable (SC)": -1},
+    "RefundFailed": {"Captured (PC)": 1},
+    "RefundedReversed": {"Payable (SC)": 1},
+    "Chargeback": {"Payable (SC)": -1},
+    "ChargebackReversed": {"Payable (SC)": 1},
+    "SecondChargeback": {"Payable (SC)": -1},
+}
+DISPUTES = {
+    "CHARGEBACK": "Chargeback",
+    "CHARGEBACK_REVERSED": "ChargebackReversed",
+    "SECOND_CHARGEBACK": "SecondChargeback",
+}
+
+
+# What is settled by another acquirer is in the report with these endings.
+ENDINGS = ("ExternallyWithInfo", "Externally")
+STORIES = {
+    "CAPTURE_FAILED": "CaptureFailed",
+    "CANCELLATION": "Cancelled",
+    "TECHNICAL_CANCEL": "Cancelled",
+    "EXPIRE": "Expired",
+}
+
+
+def moves(kind: str) -> dict[str, int]:
+    """Which sums a type moves; nothing for one that nobody knows."""
+    for ending in ENDINGS:
+        kind = kind.removesuffix(ending)
+    return MOVES.get(kind, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record: `psp_reference` is the payment's, `modification` what was done to it.
+
+    `side` (debit, credit) is told where the type does not say it, or to contradict it; `cells` replaces cells.
+    """
+
+    type: str
+    at: int
+    merchant: str
+    psp_reference: str
+    reference: str
+    amount: int
+    currency: str
+    modification: str = ""
+    modification_reference: str = ""
+    side: str | None = None
+    cells: Mapping[str, str] = field(default_factory=dict)
+    method: str = "visa"
+
+
+def entries(state: SandboxState) -> list[Entry]:
+    """All that happened to Adyen's payments, and the lines that were added, oldest first."""
+    with state.lock:
+        found = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
+        for refund in state.refunds.values():
+            if isinstance(refund, AdyenRefund):
+                found += _of_refund(state, refund)
+        found += [_added(state, line) for line in state.report_lines]
+    return sorted(found, key=lambda entry: entry.at)
+
+
+def add_line(
+    state: SandboxState,
+    kind: str,
+    payment: str = "",
+    amount: int | None = None,
+    *,
+    currency: str | None = None,
+    at: int | None = None,
+    **wanted: Any,
+) -> None:
+    """One line more, of any type, for a payment of the sandbox or any other reference.
+
+    `side` is debit or credit; `modification` the reference of what was done; `cells` replaces cells by column.
+    """
+    with state.lock:
+        known = state.payments.get(payment)
+        side = wanted.get("side")
+        if side not in (None, "debit", "credit"):
+            raise ValueError(f"unknown side {side!r}: debit or credit")
+        state.report_lines.append(
+            ReportLine(
+                type=kind,
+                psp_reference=payment,
+                amount=(known.amount if known else 0) if amount is None else amount,
+                currency=currency or (known.currency if known else "EUR"),
+                at=int(state.now()) if at is None else at,
+                **{"reference": (known.reference if known else None) or ""} | wanted,
+            )
+        )
+
+
+def _added(state: SandboxState, line: ReportLine) -> Entry:
+    known = state.payments.get(line.psp_reference)
+    return Entry(
+        type=line.type,
+        at=line.at,
+        merchant=line.merchant or merchant_of(state, known),
+        psp_reference=line.psp_reference,
+        reference=line.reference,
+        amount=line.amount,
+        currency=line.currency,
+        modification=line.modification,
+        modification_reference=line.modification_reference,
+        side=line.side,
+        cells=line.cells,
+        method=known.method if known else "visa",
+    )
+
+
+def _of_payment(state: SandboxState, payment: AdyenPayment) -> Iterator[Entry]:
+    told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
+    failed = sum(amount for code, _, amount in payment.story if code == "CAPTURE_FAILED")
+    for step, amount in _steps(payment, failed):
+        yield Entry(step, payment.created, *told, amount, payment.currency, method=payment.method)
+    for code, at, amount in payment.story:
+        if code in STORIES:
+            yield Entry(STORIES[code], at, *told, amount, payment.currency, method=payment.method)
+    for dispute in state.adyen_disputes.naming(payment.psp_reference):
+        for code, at, amount in dispute.story:
+            if code in DISPUTES:
+                yield Entry(DISPUTES[code], at, *told, amount, dispute.currency, dispute.id, method=payment.method)
+
+
+def _steps(payment: AdyenPayment, failed: int) -> list[tuple[str, int]]:
+    """A capture that failed later was sent all the same."""
+    steps = [("Received", payment.amount), ("Authorised", payment.amount)]
+    if payment.captured or failed:
+        steps.append(("SentForSettle", payment.taken or failed))
+    return [*steps, ("Settled", payment.taken)] if payment.captured else steps
+
+
+def _of_refund(state: SandboxState, refund: AdyenRefund) -> Iterator[Entry]:
+    payment = state.payments[refund.payment]
+    told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
+    own = (refund.currency, refund.id, refund.reference or "")
+    for step, at, amount in refund_steps(refund):
+        yield Entry(step, at, *told, amount, *own, method=payment.method)
+
+
+def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
+    """Record type, time and amount. One that was refused never went anywhere.
+
+    One that failed was not refunded before; where Adyen tries again it is sent once more.
+    """
+    if refund.success is None:
+        return [("SentForRefund", refund.created, refund.amount)]
+    steps: list[tuple[str, int, int]] = []
+    for code, at, amount in refund.story:
+        if code == "REFUND":
+            again = any(step[0] == "RefundFailed" for step in steps)
+            steps += [("SentForRefund", at if again else refund.created, amount), ("Refunded", at, amount)]
+        elif code == "REFUND_FAILED":
+            steps = [*(step for step in steps if step[0] != "Refunded"), ("RefundFailed", at, amount)]
+        else:
+            steps.append(("RefundedReversed", at, amount))
+    return steps
+
+
+def report(
+    kind: Kind, found: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
+) -> Iterator[str]:
+    """The lines of the file; each says the zone of its time (CET or CEST, PST or PDT, by its date).
+
+    `without` leaves columns out, as an account may have set it: Modification Psp Reference is optional.
+    """
+    columns = [column for column in COLUMNS[kind] if column not in without]
+    yield _line(columns)
+    for entry in found:
+        row = _accounting(entry, zone) if kind == "payment-accounting" else _settlement(entry, zone)
+        if row:
+            row |= entry.cells
+            yield _line([row.get(column, "") for column in columns])
+
+
+def _line(cells: list[str]) -> str:
+    told = io.StringIO()
+    csv.writer(told, lineterminator="\n").writerow(cells)
+    return told.getvalue()
+
+
+def _shared(entry: Entry, zone: ZoneInfo, date: str) -> dict[str, str]:
+    when = datetime.fromtimestamp(entry.at, zone)
+    return {
+        "Company Account": COMPANY,
+        "Merchant Account": entry.merchant,
+        "Psp Reference": entry.psp_reference,
+        "Merchant Reference": entry.reference,
+        "Payment Method": entry.method,
+        date: when.strftime("%Y-%m-%d %H:%M:%S"),
+        "TimeZone": when.tzname() or "",
+        "Payment Method Variant": "visacredit",
+        "Modification Merchant Reference": entry.modification_reference,
+    }
+
+
+def _accounting(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
+    amount = to_major("adyen", entry.amount, entry.currency)
+    signs = moves(entry.type) | ({"Payable (SC)": 1 if entry.side == "credit" else -1} if entry.side else {})
+    moved = {column: amount if sign > 0 else f"-{amount}" for column, sign in signs.items()}
+    settled = "Payable (SC)" in moved
+    return {
+        **_shared(entry, zone, "Booking Date"),
+        "Main Currency": entry.currency,
+        "Main Amount": amount,
+        "Record Type": entry.type,
+        "Payment Currency": entry.currency,
+        "Settlement Currency": entry.currency if settled else "",
+        "Modification Psp Reference": entry.modification,
+        **moved,
+    }
+
+
+def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
+    """Only what moves the balance is in it: what a type says, or the side that was told."""
+    payable = moves(entry.type).get("Payable (SC)")
+    if payable is None and entry.side is None and not entry.cells:
+        return {}
+    amount = to_major("adyen", entry.amount, entry.currency)
+    side = entry.side.capitalize() if entry.side else ("Credit" if (payable or 0) > 0 else "Debit")
+    return {
+        **_shared(entry, zone, "Creation Date"),
+        "Type": entry.type,
+        "Modification Reference": entry.modification or entry.psp_reference,
+        "Gross Currency": entry.currency,
+        f"Gross {side} (GC)": amount,
+        "Exchange Rate": "1",
+        "Net Currency": entry.currency,
+        f"Net {side} (NC)": amount,
+        "Batch Number": "1",
+    }
+
+
+def write_report(path: Path, kind: Kind, rows: int, *, merchant: str = MERCHANT, known: Iterable[Entry] = ()) -> None:
+    """A report of so many rows: those known first, the rest refunds of payments that nobody knows."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for line in islice(report(kind, _endless(known, merchant)), rows + 1):
+            file.write(line)
+
+
+def _endless(known: Iterable[Entry], merchant: str) -> Iterator[Entry]:
+    yield from known
+    drawn = random.Random(0)  # noqa: S311
+    moment = 1_790_000_000
+    while True:
+        moment += drawn.randint(1, 90)
+        currency = drawn.choice(["EUR", "EUR", "SEK", "USD", "JPY", "ISK"])
+        payment, refund = (f"{drawn.getrandbits(80):020X}"[:16] for _ in range(2))
+        yield Entry(
+            type="Refunded",
+            at=moment,
+            merchant=merchant,
+            psp_reference=payment,
+            reference=f"ORDER-{drawn.randrange(10**9)}",
+            amount=drawn.randint(100, 100_000),
+            currency=currency,
+            modification=refund,
+            modification_reference=f"rf_{drawn.randrange(10**12)}",
+        )

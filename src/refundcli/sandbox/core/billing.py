@@ -1,0 +1,201 @@
+"""Stripe invoices made to order, with the payments they were paid with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from refundcli.sandbox.core import changes
+from refundcli.sandbox.core.records import CreditNote, Invoice, InvoicePayment, PaymentKind, new_id
+from refundcli.sandbox.core.state import SandboxState
+from refundcli.sandbox.stripe import events
+from refundcli.sandbox.stripe.invoice_objects import amount_remaining
+from refundcli.sandbox.stripe.patch import invoice_of
+
+STATUSES = ("draft", "open", "paid", "uncollectible", "void")
+KINDS: tuple[PaymentKind, ...] = ("payment_intent", "charge", "payment_record")
+GIVEN = frozenset(
+    {"id", "number", "currency", "total", "status", "customer", "customer_name", "payments", "products"}
+    | {"subscription", "collection_method", "created", "due_date", "starting_balance", "fields"}
+)
+NOTE_GIVEN = frozenset(
+    {"id", "number", "invoice", "amount", "refund_amount", "refunds", "credit_amount", "out_of_band_amount"}
+    | {"reason", "memo", "fields"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeInvoice:
+    """`payments` are the references, in order: pi_…, ch_… or pr_…."""
+
+    id: str
+    number: str
+    customer: str
+    payments: tuple[str, ...]
+
+
+def make_invoice(state: SandboxState, given: Mapping[str, Any]) -> MadeInvoice:
+    """As `POST /_sandbox/invoices` describes it; amounts are in Stripe's minor units.
+
+    A paid invoice without `payments` gets one payment_intent over what is due. Each of `payments` has an
+    `amount` (this invoice's share), a `kind` and the rest of what a charge may have; one with the `reference` of
+    a payment that exists is linked to that, so that one payment may pay several invoices. `payment_amount` makes a
+    payment of more than this invoice's share.
+    """
+    unknown = set(given) - GIVEN
+    if unknown or not {"currency", "total"} <= set(given):
+        raise ValueError(f"an invoice needs currency and total and knows {', '.join(sorted(GIVEN))}")
+    with state.lock:
+        invoice = _invoice(state, given)
+        wanted = given.get("payments")
+        if wanted is None:
+            due = max(0, invoice.total + invoice.starting_balance)
+            wanted = [{"amount": due}] if invoice.status == "paid" and due else []
+        # What cannot be paid so is not made at all.
+        made = [_payment(state, invoice, payment, first=not index) for index, payment in enumerate(wanted)]
+        state.invoices[invoice.id] = invoice
+        for payment in made:
+            state.invoice_payments[payment.id] = payment
+        if invoice.status == "paid":
+            events.invoice_moved(state, invoice)
+        return MadeInvoice(invoice.id, invoice.number, invoice.customer, tuple(p.reference for p in made))
+
+
+def _invoice(state: SandboxState, given: Mapping[str, Any]) -> Invoice:
+    status = given.get("status", "paid")
+    if status not in STATUSES:
+        raise ValueError(f"unknown status {status!r}: one of {', '.join(STATUSES)}")
+    created = int(given.get("created") or state.now())
+    own = given.get("id") or new_id("in")
+    if own in state.invoices:
+        raise ValueError(f"{own} exists already")
+    return Invoice(
+        id=own,
+        number=given.get("number") or f"SBX-{len(state.invoices) + 1:04}",
+        currency=given["currency"].lower(),
+        total=given["total"],
+        status=status,
+        customer=given.get("customer") or new_id("cus", 14),
+        customer_name=given.get("customer_name"),
+        created=created,
+        subscription=given.get("subscription"),
+        collection_method=given.get("collection_method", "charge_automatically"),
+        due_date=given.get("due_date"),
+        finalized_at=None if status == "draft" else created,
+        paid_at=created if status == "paid" else None,
+        voided_at=created if status == "void" else None,
+        marked_uncollectible_at=created if status == "uncollectible" else None,
+        lines=_lines(given.get("products") or ["Service"], given["total"]),
+        starting_balance=given.get("starting_balance", 0),
+        fields=dict(given.get("fields") or {}),
+    )
+
+
+def _lines(products: Sequence[str], total: int) -> list[tuple[str, int]]:
+    """Evenly, and what is left over with the first."""
+    each = total // len(products)
+    amounts = [total - each * (len(products) - 1)] + [each] * (len(products) - 1)
+    return list(zip(products, amounts, strict=True))
+
+
+def _payment(state: SandboxState, invoice: Invoice, given: Mapping[str, Any], *, first: bool) -> InvoicePayment:
+    wanted = dict(given)
+    kind = wanted.pop("kind", "payment_intent")
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}: one of {', '.join(KINDS)}")
+    amount, status = wanted.pop("amount"), wanted.pop("status", None)
+    reference, paid = _paid_with(state, invoice, kind, amount, wanted)
+    return InvoicePayment(
+        id=new_id("inpay"),
+        invoice=invoice.id,
+        kind=kind,
+        reference=reference,
+        amount=amount,
+        currency=invoice.currency,
+        created=invoice.created,
+        status=status or ("paid" if paid else "open"),
+        is_default=first,
+    )
+
+
+def _paid_with(
+    state: SandboxState, invoice: Invoice, kind: PaymentKind, amount: int, wanted: dict[str, Any]
+) -> tuple[str, bool]:
+    """The reference of the payment, and whether the money is there."""
+    if kind == "payment_record":
+        return wanted.get("reference") or new_id("pr"), True
+    reference = wanted.get("reference")
+    if not reference or (reference not in state.charges and state.charge_of_intent(reference) is None):
+        if not reference and kind == "charge":
+            wanted["reference"] = new_id("ch")
+        told = {"currency": invoice.currency, "created": invoice.created, "customer": invoice.customer}
+        told |= {"amount": wanted.pop("payment_amount", amount), "description": f"Payment for Invoice {invoice.number}"}
+        reference = changes.make_payment(state, told | wanted).reference
+    return reference, state.find_charge(reference).captured
+
+
+def make_credit_note(state: SandboxState, given: Mapping[str, Any]) -> CreditNote:
+    """As `POST /_sandbox/credit_notes` describes it; amounts are in Stripe's minor units.
+
+    Of its `amount`, what is still to be paid is taken off the invoice first. The rest is the sum of
+    `refund_amount` (a new refund), `refunds` ({"refund": "re_…", "amount_refunded": 100}),
+    `out_of_band_amount` and `credit_amount`: credit to the customer's balance, the default for all of it.
+    ValueError where they do not add up (docs.stripe.com/api/credit_notes/create).
+    """
+    unknown = set(given) - NOTE_GIVEN
+    if unknown or not {"invoice", "amount"} <= set(given):
+        raise ValueError(f"a credit note needs invoice and amount and knows {', '.join(sorted(NOTE_GIVEN))}")
+    with state.lock:
+        invoice = invoice_of(state, given["invoice"])
+        if invoice is None:
+            raise ValueError(f"no invoice {given['invoice']}")
+        note = _credit_note(state, invoice, given)
+        rest = note.amount - note.pre_payment_amount - sum(amount for _, amount in note.refunds)
+        rest -= note.out_of_band_amount + given.get("refund_amount", 0)
+        note.credit_amount = given.get("credit_amount", rest)
+        if note.credit_amount != rest or rest < 0:
+            raise ValueError("refunds, credit and out-of-band amounts must add up to the amount after payment")
+        if given.get("refund_amount"):
+            note.refunds.append((_refund_of(state, invoice, given["refund_amount"]), given["refund_amount"]))
+        state.credit_notes[note.id] = note
+        events.credit_note_changed(state, note, "created")
+        return note
+
+
+def _credit_note(state: SandboxState, invoice: Invoice, given: Mapping[str, Any]) -> CreditNote:
+    refunds = [(each["refund"], each["amount_refunded"]) for each in given.get("refunds") or []]
+    for refund, _ in refunds:
+        if refund not in state.refunds:
+            raise ValueError(f"no refund {refund}")
+    return CreditNote(
+        id=given.get("id") or new_id("cn"),
+        number=given.get("number") or f"{invoice.number}-CN-{len(state.credit_notes) + 1:02}",
+        invoice=invoice.id,
+        customer=invoice.customer,
+        amount=given["amount"],
+        currency=invoice.currency,
+        created=int(state.now()),
+        pre_payment_amount=min(given["amount"], amount_remaining(state, invoice)),
+        out_of_band_amount=given.get("out_of_band_amount", 0),
+        refunds=refunds,
+        reason=given.get("reason"),
+        memo=given.get("memo"),
+        fields=dict(given.get("fields") or {}),
+    )
+
+
+def _refund_of(state: SandboxState, invoice: Invoice, amount: int) -> str:
+    paid = [each for each in state.invoice_payments.naming(invoice.id) if each.kind != "payment_record"]
+    if not paid:
+        raise ValueError(f"invoice {invoice.number} has no payment to refund")
+    return changes.refund_by_hand(state, paid[0].reference, amount)
+
+
+def void_credit_note(state: SandboxState, wanted: str) -> CreditNote:
+    """Only its record: the refunds it is linked to stay."""
+    with state.lock:
+        note = state.credit_notes[wanted]
+        note.status, note.voided_at = "void", int(state.now())
+        events.credit_note_changed(state, note, "voided")
+        return note

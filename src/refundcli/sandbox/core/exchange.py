@@ -1,0 +1,212 @@
+"""One call from request to answer: log, credentials, faults, key layer, processing, and the way back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from refundcli.sandbox.core.exponents import Provider
+from refundcli.sandbox.core.faults import BEFORE, STORED_500, Fault
+from refundcli.sandbox.core.idempotency import Answer, KeyInUse, KeyName, KeyUsedOtherwise, Refusal
+from refundcli.sandbox.core.state import LoggedRequest, SandboxState
+
+LOGGED_HEADERS = (
+    "idempotency-key",
+    "stripe-version",
+    "stripe-account",
+    "content-type",
+    "user-agent",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it was read; `kind` tells which faults are meant for it."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    params: Any
+    path_params: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "other"
+    payments: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> str | None:
+        return self.headers.get("idempotency-key") if self.method == "POST" else None
+
+    @property
+    def fingerprint(self) -> str:
+        return json.dumps([self.method, self.path, self.params], sort_keys=True)
+
+
+# Runs under the lock, inside the key layer; a Refusal it raises is kept as the answer.
+Operation = Callable[[], Answer]
+# Checks the call, before the key layer; a Refusal it raises is not kept.
+Plan = Callable[[SandboxState, Call, Fault | None], Operation]
+
+
+class Wire(Protocol):
+    """What differs between the vendors."""
+
+    provider: Provider
+    key_lifetime: float
+    stores_failures: bool
+
+    def authenticate(self, call: Call) -> None: ...
+    def account(self, call: Call) -> str: ...
+    def early(self, fault: Fault) -> Answer: ...
+    def server_error(self) -> Answer: ...
+    def key_in_use(self, call: Call) -> Answer: ...
+    def key_used_otherwise(self, call: Call) -> Answer: ...
+    def replayed(self, answer: Answer) -> Answer: ...
+    def spoil(self, answer: Answer, behaviour: str) -> Answer: ...
+    def headers(self, call: Call) -> Mapping[str, str]: ...
+
+
+class HangUp(Response):
+    """Closes the connection without a word."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        transport = scope.get("state", {}).get("transport")
+        if transport is None:
+            raise RuntimeError("this server cannot hang up")
+        transport.abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+class Truncated(Response):
+    """An answer that stops in the middle of its JSON."""
+
+    def __init__(self, body: Any, headers: Mapping[str, str]) -> None:
+        text = json.dumps(body)
+        super().__init__(text[: len(text) // 2], 200, dict(headers), "application/json")
+
+
+async def exchange(state: SandboxState, wire: Wire, call: Call, plan: Plan) -> Response:
+    entry = state.log(_log_entry(state, wire, call))
+    fault: Fault | None = None
+    try:
+        wire.authenticate(call)
+        with state.lock:
+            if call.key is not None:
+                state.keys.record(_key_name(wire, call, call.key), call.path, call.params, now=state.now())
+            fault = state.faults.take(wire.provider, call.kind, call.payments)
+        entry.fault = fault.behaviour if fault else None
+        await _pause(fault.delay_before_ms if fault else 0)
+        if fault is not None and fault.behaviour in BEFORE:
+            return _refused_before(wire, call, fault, entry)
+        answer = await _carry_out(state, wire, call, plan, fault, entry)
+    except Refusal as refusal:
+        answer = refusal.answer
+    return _send_back(wire, call, answer, fault, entry)
+
+
+def _key_name(wire: Wire, call: Call, key: str) -> KeyName:
+    return KeyName(wire.provider, wire.account(call), key)
+
+
+def _refused_before(wire: Wire, call: Call, fault: Fault, entry: LoggedRequest) -> Response:
+    if fault.behaviour == "drop_before":
+        return HangUp()
+    return _response(wire, call, wire.early(fault), entry)
+
+
+async def _carry_out(
+    state: SandboxState, wire: Wire, call: Call, plan: Plan, fault: Fault | None, entry: LoggedRequest
+) -> Answer:
+    with state.lock:
+        operation = plan(state, call, fault)
+    if call.key is None:
+        answer = _execute(state, wire, operation, fault)
+        await _pause(fault.delay_ms if fault else 0)
+        return answer
+    name = _key_name(wire, call, call.key)
+    try:
+        with state.lock:
+            kept = state.keys.begin(name, call.fingerprint, now=state.now(), lifetime=wire.key_lifetime)
+    except KeyInUse:
+        return wire.key_in_use(call)
+    except KeyUsedOtherwise:
+        return wire.key_used_otherwise(call)
+    if kept is not None:
+        entry.replayed = True
+        return wire.replayed(kept)
+    return await _execute_once(state, wire, name, operation, fault)
+
+
+async def _execute_once(
+    state: SandboxState, wire: Wire, name: KeyName, operation: Operation, fault: Fault | None
+) -> Answer:
+    """The key is in use until the answer is ready, a delay included."""
+    truth: Answer | None = None
+    try:
+        truth = _execute(state, wire, operation, fault)
+        await _pause(fault.delay_ms if fault else 0)
+    finally:
+        with state.lock:
+            if truth is None:
+                state.keys.forget(name)
+            else:
+                state.keys.finish(name, truth)
+    return truth
+
+
+def _execute(state: SandboxState, wire: Wire, operation: Operation, fault: Fault | None) -> Answer:
+    if fault is not None and fault.behaviour == "500_stuck":
+        return wire.server_error()
+    with state.lock:
+        try:
+            answer = operation()
+        except Refusal as refusal:
+            answer = refusal.answer
+    if fault is not None and fault.behaviour == "500_after" and wire.stores_failures:
+        return wire.server_error()
+    return answer
+
+
+def _send_back(wire: Wire, call: Call, answer: Answer, fault: Fault | None, entry: LoggedRequest) -> Response:
+    behaviour = fault.behaviour if fault else ""
+    if behaviour == "drop_after":
+        return HangUp()
+    if behaviour in STORED_500 and not entry.replayed:
+        return _response(wire, call, wire.server_error(), entry)
+    if answer.status >= 300:
+        return _response(wire, call, answer, entry)
+    if behaviour == "malformed":
+        entry.status = 200
+        return Truncated(answer.body, wire.headers(call))
+    if behaviour == "empty_object":
+        return _response(wire, call, replace(answer, status=200, body={}), entry)
+    if behaviour.startswith("wrong_"):
+        return _response(wire, call, wire.spoil(answer, behaviour), entry)
+    return _response(wire, call, answer, entry)
+
+
+def _response(wire: Wire, call: Call, answer: Answer, entry: LoggedRequest) -> Response:
+    entry.status = answer.status
+    return JSONResponse(answer.body, answer.status, {**wire.headers(call), **answer.headers})
+
+
+def _log_entry(state: SandboxState, wire: Wire, call: Call) -> LoggedRequest:
+    kept = {name: call.headers[name] for name in LOGGED_HEADERS if name in call.headers}
+    return LoggedRequest(wire.provider, call.method, call.path, call.params, kept, state.now())
+
+
+async def _pause(milliseconds: int) -> None:
+    """A server that shuts down cuts the wait short; the call then ends as planned, heard by nobody."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(milliseconds / 1000)
+
+
+def lower_headers(request: Request) -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}

@@ -1,0 +1,152 @@
+"""An invoices file, read as the payments that its invoices were paid with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from refundcli.sandbox.core.exponents import Provider, to_minor
+from refundcli.sandbox.core.state import Made, SandboxState
+
+TRUE_WORDS = frozenset(["true", "yes", "1"])
+DISPUTES = {"open": "needs_response", "won": "won", "lost": "lost"}
+# What a payment in JSON Lines takes from its invoice where it does not say so itself.
+INHERITED = (
+    "number",
+    "currency",
+    "provider",
+    "status",
+    "payment_reference",
+    "processing",
+    "dispute",
+    "dispute_amount",
+)
+
+
+@dataclass(slots=True)
+class SeedReport:
+    """What was made of the rows, and why some were passed over."""
+
+    made: list[Made] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def seed_file(state: SandboxState, path: str | Path) -> SeedReport:
+    """CSV, or JSON Lines where the name or the first character says so."""
+    return seed_payments(state, read_rows(Path(path)))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    content = path.read_text(encoding="utf-8-sig")
+    if path.suffix in (".jsonl", ".ndjson", ".json") or content.lstrip().startswith("{"):
+        lines = (line for line in content.split("\n") if line.strip())
+        rows = [json.loads(line, parse_float=Decimal) for line in lines]
+        return [row for row in rows if isinstance(row, dict)]
+    return [dict(row) for row in csv.DictReader(io.StringIO(content, newline=""))]
+
+
+def seed_payments(state: SandboxState, rows: Iterable[Mapping[str, Any]]) -> SeedReport:
+    report = SeedReport()
+    for number, row in enumerate(rows, start=1):
+        for payment in _payments(row):
+            try:
+                made = _seed(state, payment)
+            except ValueError as problem:
+                report.skipped.append(f"row {number}: {problem}")
+            else:
+                report.made.extend([made] if made else [])
+    return report
+
+
+def _payments(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    several = row.get("payments")
+    if not isinstance(several, list):
+        yield row
+        return
+    shared = {name: row[name] for name in INHERITED if name in row}
+    for payment in several:
+        if isinstance(payment, Mapping):
+            own = {**shared, **payment}
+            own.setdefault("paid_amount", payment.get("amount") or payment.get("captured"))
+            yield own
+
+
+def _seed(state: SandboxState, row: Mapping[str, Any]) -> Made | None:
+    provider, reference = _provider(row), _word(row, "payment_reference")
+    if provider is None or not reference:
+        return None
+    currency = _word(row, "currency")
+    processing = _word(row, "processing").lower() in TRUE_WORDS
+    paid = _word(row, "paid_amount") or (_word(row, "total") if _word(row, "status") == "paid" else "")
+    amount = to_minor(provider, paid or _word(row, "total"), currency)
+    captured = bool(paid) and not processing
+    with state.lock:
+        made = _make(state, provider, reference, amount, row, captured=captured, processing=processing)
+        _dispute(state, provider, made, row, currency)
+        _refund(state, provider, made, row, currency)
+    return made
+
+
+def _make(
+    state: SandboxState,
+    provider: Provider,
+    reference: str,
+    amount: int,
+    row: Mapping[str, Any],
+    *,
+    captured: bool,
+    processing: bool,
+) -> Made:
+    currency, number = _word(row, "currency"), _word(row, "number") or None
+    if provider == "adyen":
+        return state.add_adyen_payment(
+            amount,
+            currency,
+            psp_reference=reference,
+            captured=captured,
+            processing=processing,
+            reference=number,
+        )
+    if not reference.startswith(("pi_", "ch_", "py_")):
+        raise ValueError(f"{reference} is not one of Stripe's pi_, ch_ or py_")
+    return state.add_stripe_payment(
+        amount,
+        currency,
+        payment_intent=reference if reference.startswith("pi_") else None,
+        charge=None if reference.startswith("pi_") else reference,
+        captured=captured,
+        processing=processing,
+        description=number,
+    )
+
+
+def _dispute(state: SandboxState, provider: Provider, made: Made, row: Mapping[str, Any], currency: str) -> None:
+    status = DISPUTES.get(_word(row, "dispute").lower())
+    if status:
+        taken = _word(row, "dispute_amount")
+        state.set_dispute(made.reference, status, to_minor(provider, taken, currency) if taken else None)
+
+
+def _refund(state: SandboxState, provider: Provider, made: Made, row: Mapping[str, Any], currency: str) -> None:
+    given_back = _word(row, "refunded_amount")
+    amount = to_minor(provider, given_back, currency) if given_back else 0
+    if amount > 0:
+        state.add_dashboard_refund(made.reference, amount)
+
+
+def _provider(row: Mapping[str, Any]) -> Provider | None:
+    word = _word(row, "provider").lower()
+    if word == "stripe":
+        return "stripe"
+    return "adyen" if word == "adyen" else None
+
+
+def _word(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    return "" if value is None else str(value).strip()

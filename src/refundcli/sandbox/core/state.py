@@ -1,0 +1,329 @@
+"""What the look-alikes remember: payments, refunds, disputes, keys and every request, in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from refundcli.sandbox.core.collection import Shelf
+from refundcli.sandbox.core.faults import FaultPlan
+from refundcli.sandbox.core.idempotency import KeyRecord, KeyStore
+from refundcli.sandbox.core.outbox import Outbox
+from refundcli.sandbox.core.records import (
+    AdyenDispute,
+    AdyenPayment,
+    AdyenRefund,
+    ApprovalRequest,
+    Charge,
+    CreditNote,
+    Dispute,
+    Event,
+    Invoice,
+    InvoicePayment,
+    LoggedRequest,
+    Made,
+    Refund,
+    ReportLine,
+    StripeRefund,
+    new_id,
+    new_psp_reference,
+)
+
+__all__ = [
+    "AdyenDispute",
+    "AdyenPayment",
+    "AdyenRefund",
+    "Charge",
+    "Dispute",
+    "LoggedRequest",
+    "Made",
+    "Refund",
+    "SandboxState",
+    "StripeRefund",
+    "new_id",
+    "new_psp_reference",
+]
+
+OPEN_DISPUTES = frozenset(["needs_response", "under_review"])
+DISPUTE_STATUSES = OPEN_DISPUTES | {
+    "lost",
+    "won",
+    "prevented",
+    "warning_closed",
+    "warning_needs_response",
+    "warning_under_review",
+}
+# With these the disputed money is the cardholder's: lost, or given back by the bank itself.
+LOST_DISPUTES = frozenset(["lost", "prevented"])
+# A refund in one of these took nothing from the charge.
+UNDONE = frozenset(["failed", "canceled"])
+
+
+class SandboxState:
+    """Hold `lock` while reading or changing more than one thing. What is changed here makes no event: see changes."""
+
+    def __init__(self, *, merchant_account: str | None = None) -> None:
+        self.lock = threading.RLock()
+        self.merchant_account = merchant_account
+        self.account_id = new_id("acct", 16)
+        self.faults = FaultPlan()
+        self.keys = KeyStore()
+        self.charges: Shelf[Charge] = Shelf()
+        self.disputes: Shelf[Dispute] = Shelf()
+        self.payments: Shelf[AdyenPayment] = Shelf()
+        self.adyen_disputes: Shelf[AdyenDispute] = Shelf()
+        self.refunds: Shelf[Refund] = Shelf()
+        self.invoices: Shelf[Invoice] = Shelf()
+        self.invoice_payments: Shelf[InvoicePayment] = Shelf()
+        self.credit_notes: Shelf[CreditNote] = Shelf()
+        self.approvals: Shelf[ApprovalRequest] = Shelf()
+        self.events: Shelf[Event] = Shelf()
+        self.report_lines: list[ReportLine] = []
+        self.outbox = Outbox()
+        self.requests: list[LoggedRequest] = []
+        self._clock_offset = 0.0
+
+    # The clock
+
+    def now(self) -> float:
+        return time.time() + self._clock_offset
+
+    def advance(self, seconds: float) -> None:
+        with self.lock:
+            self._clock_offset += seconds
+
+    # Making things
+
+    def add_stripe_payment(
+        self,
+        amount: int,
+        currency: str,
+        *,
+        payment_intent: str | None = None,
+        charge: str | None = None,
+        captured: bool = True,
+        processing: bool = False,
+        created: int | None = None,
+        **wanted: Any,
+    ) -> Made:
+        """A PaymentIntent with its charge, or where only `charge` is given a charge alone.
+
+        Further fields of a Charge: amount_captured, description, customer, method, fields, intent_fields.
+        """
+        with self.lock:
+            intent = payment_intent or (None if charge else new_id("pi"))
+            charge_id = charge or new_id("ch")
+            if charge_id in self.charges or (intent and self.charge_of_intent(intent)):
+                raise ValueError(f"{intent or charge_id} exists already")
+            self.charges[charge_id] = Charge(
+                id=charge_id,
+                payment_intent=intent,
+                amount=amount,
+                currency=currency.lower(),
+                created=int(self.now()) if created is None else created,
+                captured=captured and not processing,
+                processing=processing,
+                **wanted,
+            )
+            return Made("stripe", intent or charge_id, payment_intent=intent, charge=charge_id)
+
+    def add_adyen_payment(
+        self,
+        amount: int,
+        currency: str,
+        *,
+        psp_reference: str | None = None,
+        captured: bool = True,
+        processing: bool = False,
+        created: int | None = None,
+        **wanted: Any,
+    ) -> Made:
+        """Further fields of an AdyenPayment: reference, captured_amount, method, store, splits."""
+        with self.lock:
+            psp = psp_reference or new_psp_reference()
+            if psp in self.payments:
+                raise ValueError(f"{psp} exists already")
+            self.payments[psp] = AdyenPayment(
+                psp_reference=psp,
+                amount=amount,
+                currency=currency.upper(),
+                created=int(self.now()) if created is None else created,
+                captured=captured and not processing,
+                processing=processing,
+                **wanted,
+            )
+            return Made("adyen", psp, psp_reference=psp)
+
+    def set_dispute(
+        self, reference: str, status: str, amount: int | None = None, *, dispute: str | None = None, new: bool = False
+    ) -> str:
+        """Moves a dispute of a payment, the first where none is named, or opens one; returns its id.
+
+        `status` is one of Stripe's, or any other word. `dispute` names the one that is meant; if the payment
+        has none of that id, it is opened with it.
+        """
+        with self.lock:
+            if reference in self.payments:
+                return self._set_adyen_dispute(self.payments[reference], status, amount, dispute, new).id
+            charge = self.find_charge(reference)
+            known = None if new else _first(self.disputes_of(charge.id), dispute)
+            found = known or self._new_dispute(charge, status, dispute)
+            found.status = status
+            found.amount = found.amount if amount is None else amount
+            return found.id
+
+    def _new_dispute(self, charge: Charge, status: str, wanted: str | None) -> Dispute:
+        made = Dispute(wanted or new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now()))
+        if made.id in self.disputes:
+            raise ValueError(f"{made.id} exists already")
+        made.payment_intent = charge.payment_intent
+        self.disputes[made.id] = made
+        return made
+
+    def _set_adyen_dispute(
+        self, payment: AdyenPayment, status: str, amount: int | None, wanted: str | None, new: bool
+    ) -> AdyenDispute:
+        known = None if new else _first(self.adyen_disputes.naming(payment.psp_reference), wanted)
+        dispute = known or self.new_adyen_dispute(payment, wanted, amount)
+        dispute.status = status
+        dispute.amount = dispute.amount if amount is None else amount
+        self.mirror_first_dispute(payment)
+        return dispute
+
+    def new_adyen_dispute(
+        self, payment: AdyenPayment, wanted: str | None = None, amount: int | None = None
+    ) -> AdyenDispute:
+        made = AdyenDispute(
+            id=wanted or new_psp_reference(),
+            payment=payment.psp_reference,
+            amount=payment.amount if amount is None else amount,
+            currency=payment.currency,
+            created=int(self.now()),
+        )
+        if made.id in self.adyen_disputes:
+            raise ValueError(f"{made.id} exists already")
+        self.adyen_disputes[made.id] = made
+        return made
+
+    def mirror_first_dispute(self, payment: AdyenPayment) -> None:
+        """The payment shows its first dispute."""
+        for first in self.adyen_disputes.naming(payment.psp_reference)[:1]:
+            payment.dispute, payment.dispute_amount, payment.dispute_reference = first.status, first.amount, first.id
+
+    def add_dashboard_refund(self, reference: str, amount: int) -> str:
+        """A refund that somebody made by hand, before or beside the program."""
+        with self.lock:
+            if reference in self.payments:
+                return self._hand_made_adyen_refund(self.payments[reference], amount).id
+            charge = self.find_charge(reference)
+            refund = StripeRefund(
+                new_id("re"), charge.id, charge.payment_intent, amount, charge.currency, int(self.now())
+            )
+            refund.method = charge.method
+            self.refunds[refund.id] = refund
+            return refund.id
+
+    def _hand_made_adyen_refund(self, payment: AdyenPayment, amount: int) -> AdyenRefund:
+        refund = AdyenRefund(
+            id=new_psp_reference(),
+            payment=payment.psp_reference,
+            amount=amount,
+            currency=payment.currency,
+            created=int(self.now()),
+            merchant_account=self.merchant_account or "",
+        )
+        self.refunds[refund.id] = refund
+        return refund
+
+    # Finding things
+
+    def charge_of_intent(self, intent: str) -> Charge | None:
+        return next(iter(self.charges.naming(intent)), None)
+
+    def find_charge(self, reference: str) -> Charge:
+        charge = self.charges.get(reference) or self.charge_of_intent(reference)
+        if charge is None:
+            raise ValueError(f"no payment {reference}")
+        return charge
+
+    def disputes_of(self, charge: str) -> list[Dispute]:
+        return self.disputes.naming(charge)
+
+    def refunds_of(self, charge: str) -> Iterator[StripeRefund]:
+        return (r for r in self.refunds.naming(charge) if isinstance(r, StripeRefund))
+
+    # Sums and answers to "may it"
+
+    def refunded(self, charge: Charge) -> int:
+        return sum(r.amount for r in self.refunds_of(charge.id) if r.status not in UNDONE)
+
+    def unrefunded(self, charge: Charge) -> int:
+        """What is left once refunds and lost disputes are taken off; what was never captured is such a refund."""
+        lost = sum(self.lost(d) for d in self.disputes_of(charge.id))
+        return max(0, charge.amount - self.refunded(charge) - lost)
+
+    def lost(self, dispute: Dispute) -> int:
+        """What a dispute took for good: what its balance transactions add up to, or all of it."""
+        if dispute.status not in LOST_DISPUTES:
+            return 0
+        return dispute.withdrawn if dispute.movements else dispute.amount
+
+    def is_charge_refundable(self, dispute: Dispute) -> bool:
+        if dispute.status in LOST_DISPUTES:
+            return dispute.amount < self.charges[dispute.charge].amount
+        return dispute.status not in OPEN_DISPUTES
+
+    def adyen_balance(self, payment: AdyenPayment) -> int:
+        """What was captured and not refunded; disputes are not taken off."""
+        made = (r for r in self.refunds.naming(payment.psp_reference) if isinstance(r, AdyenRefund))
+        return payment.taken - sum(r.amount - r.reversed_amount for r in made if r.success is not False)
+
+    # Idempotency keys
+
+    def key_records(self) -> list[KeyRecord]:
+        """Every key that came with a POST, oldest first, also those that were forgotten since."""
+        with self.lock:
+            return list(self.keys.records.values())
+
+    def forget_keys(self, provider: str | None = None, older_than: float | None = None) -> int:
+        """As a vendor that prunes: all of them, or those first used that many seconds ago; returns how many."""
+        with self.lock:
+            before = None if older_than is None else self.now() - older_than
+            return self.keys.forget_all(provider, before)
+
+    def log(self, entry: LoggedRequest) -> LoggedRequest:
+        with self.lock:
+            self.requests.append(entry)
+        return entry
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """Everything, as plain JSON."""
+        with self.lock:
+            return {
+                "now": self.now(),
+                "charges": [asdict(c) | {"refunded": self.refunded(c)} for c in self.charges.values()],
+                "payments": [asdict(p) for p in self.payments.values()],
+                "refunds": [_refund_json(r) for r in self.refunds.values()],
+                "disputes": [asdict(d) for d in self.disputes.values()],
+                "adyen_disputes": [asdict(d) for d in self.adyen_disputes.values()],
+                "credit_notes": [asdict(c) for c in self.credit_notes.values()],
+                "approvals": [asdict(a) for a in self.approvals.values()],
+                "invoices": [asdict(i) for i in self.invoices.values()],
+                "invoice_payments": [asdict(p) for p in self.invoice_payments.values()],
+                "requests": [asdict(r) for r in self.requests],
+                "faults": self.faults.remaining(),
+            }
+
+
+def _refund_json(refund: Refund) -> dict[str, Any]:
+    return asdict(refund) | {"payment": refund.payment}
+
+
+D = TypeVar("D", Dispute, AdyenDispute)
+
+
+def _first(disputes: list[D], wanted: str | None) -> D | None:
+    return next((each for each in disputes if wanted in (None, each.id)), None)

@@ -1,0 +1,227 @@
+"""The Stripe look-alike: credentials, the wire's own answers, and the endpoints."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from refundcli.sandbox.core.exchange import Call, Operation, Plan, exchange, lower_headers
+from refundcli.sandbox.core.exponents import Provider
+from refundcli.sandbox.core.faults import Fault
+from refundcli.sandbox.core.idempotency import Answer, Refusal
+from refundcli.sandbox.core.records import Json
+from refundcli.sandbox.core.state import SandboxState
+from refundcli.sandbox.stripe.approvals import list_approvals, show_approval
+from refundcli.sandbox.stripe.events import list_events, show_event
+from refundcli.sandbox.stripe.form import Params, checked, decode, refuse, texts
+from refundcli.sandbox.stripe.invoices import (
+    list_credit_notes,
+    list_invoice_payments,
+    list_invoices,
+    mark_uncollectible,
+    show_credit_note,
+    show_invoice,
+    show_invoice_payment,
+    void_invoice,
+)
+from refundcli.sandbox.stripe.objects import API_VERSION, account_json, new_request_id
+from refundcli.sandbox.stripe.reads import (
+    list_charges,
+    list_disputes,
+    list_intents,
+    list_refunds,
+    show_charge,
+    show_dispute,
+    show_intent,
+    show_refund,
+)
+from refundcli.sandbox.stripe.refunds import cancel_refund, create_refund, update_refund
+
+KEY_LENGTH = 255
+
+
+class StripeWire:
+    provider: Provider = "stripe"
+    key_lifetime = 24 * 3600.0
+    stores_failures = True
+
+    def __init__(self, state: SandboxState) -> None:
+        self.state = state
+
+    def authenticate(self, call: Call) -> None:
+        key = _api_key(call.headers.get("authorization", ""))
+        if not key:
+            raise refuse("You did not provide an API key.", status=401)
+        if "live" in key:
+            raise refuse("This is a sandbox: it takes test keys only.", status=401)
+        if not key.startswith(("sk_test_", "rk_test_")):
+            raise refuse("Invalid API Key provided.", status=401)
+        if len(call.key or "") > KEY_LENGTH:
+            raise refuse(f"Idempotency keys take up to {KEY_LENGTH} characters.")
+
+    def account(self, call: Call) -> str:
+        return call.headers.get("stripe-account", self.state.account_id)
+
+    def early(self, fault: Fault) -> Answer:
+        return _early_answers(fault)[fault.behaviour]
+
+    def server_error(self) -> Answer:
+        return _error(500, "api_error", "An unknown error occurred.")
+
+    def key_in_use(self, call: Call) -> Answer:
+        return _error(
+            409,
+            "invalid_request_error",
+            "There is currently another in-progress request using this Idempotent Key.",
+            "idempotency_key_in_use",
+        )
+
+    def key_used_otherwise(self, call: Call) -> Answer:
+        return _error(
+            400,
+            "idempotency_error",
+            "Keys for idempotent requests can only be used with the same parameters they were first used"
+            f" with. Try using a key other than '{call.key}' if you meant to execute a different request.",
+        )
+
+    def replayed(self, answer: Answer) -> Answer:
+        return Answer(answer.status, answer.body, {**answer.headers, "Idempotent-Replayed": "true"})
+
+    def spoil(self, answer: Answer, behaviour: str) -> Answer:
+        told: Json = dict(answer.body)
+        if behaviour == "wrong_amount":
+            told["amount"] += 100
+        elif behaviour == "wrong_currency":
+            told["currency"] = "nok" if told["currency"] == "sek" else "sek"
+        else:
+            told |= {"charge": "ch_somebodyElse", "payment_intent": "pi_somebodyElse"}
+        return Answer(answer.status, told, answer.headers)
+
+    def headers(self, call: Call) -> Mapping[str, str]:
+        told = {
+            "Request-Id": new_request_id(),
+            "Stripe-Version": call.headers.get("stripe-version", API_VERSION),
+        }
+        return told | ({"Idempotency-Key": call.key} if call.key else {})
+
+
+def _api_key(authorization: str) -> str:
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _error(status: int, kind: str, message: str, code: str | None = None) -> Answer:
+    error = {"type": kind, "message": message} | ({"code": code} if code else {})
+    return Answer(status, {"error": error})
+
+
+def _early_answers(fault: Fault) -> dict[str, Answer]:
+    invalid = "invalid_request_error"
+    slow_down = _error(429, invalid, "Too many requests hit the API too quickly.", "rate_limit")
+    return {
+        "400": _error(400, invalid, "This payment can no longer be refunded: its refund window is over."),
+        "401": _error(401, invalid, "Invalid API Key provided."),
+        "403": _error(403, invalid, "The provided key does not have the required permissions."),
+        "409": _error(409, "api_error", "This object is being changed by another request.", "lock_timeout"),
+        "429": Answer(429, slow_down.body, {"Retry-After": str(fault.retry_after)}),
+        "500_before": _error(500, "api_error", "An unknown error occurred."),
+        "503": _error(503, "api_error", "Stripe is temporarily unavailable."),
+        "redirect": Answer(307, {}, {"Location": fault.location or "/_sandbox/elsewhere"}),
+    }
+
+
+def _show_account(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    checked(call.params, {"expand": texts})
+    return lambda: Answer(200, account_json(state))
+
+
+def _unknown_url(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    raise refuse(f"Unrecognized request URL ({call.method}: {call.path}).", status=404)
+
+
+PLANS: list[tuple[str, str, Plan]] = [
+    ("POST", "/v1/refunds", create_refund),
+    ("GET", "/v1/refunds", list_refunds),
+    ("GET", "/v1/refunds/{id}", show_refund),
+    ("POST", "/v1/refunds/{id}", update_refund),
+    ("POST", "/v1/refunds/{id}/cancel", cancel_refund),
+    ("GET", "/v1/charges", list_charges),
+    ("GET", "/v1/charges/{id}", show_charge),
+    ("GET", "/v1/payment_intents", list_intents),
+    ("GET", "/v1/payment_intents/{id}", show_intent),
+    ("GET", "/v1/invoices", list_invoices),
+    ("GET", "/v1/invoices/{id}", show_invoice),
+    ("POST", "/v1/invoices/{id}/void", void_invoice),
+    ("POST", "/v1/invoices/{id}/mark_uncollectible", mark_uncollectible),
+    ("GET", "/v1/invoice_payments", list_invoice_payments),
+    ("GET", "/v1/invoice_payments/{id}", show_invoice_payment),
+    ("GET", "/v1/credit_notes", list_credit_notes),
+    ("GET", "/v1/credit_notes/{id}", show_credit_note),
+    ("GET", "/v2/core/approval_requests", list_approvals),
+    ("GET", "/v2/core/approval_requests/{id}", show_approval),
+    ("GET", "/v1/events", list_events),
+    ("GET", "/v1/events/{id}", show_event),
+    ("GET", "/v1/disputes", list_disputes),
+    ("GET", "/v1/disputes/{id}", show_dispute),
+    ("GET", "/v1/account", _show_account),
+]
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def routes(state: SandboxState) -> list[Route]:
+    known = [_route(state, [method], path, plan) for method, path, plan in PLANS]
+    return [*known, _route(state, METHODS, "/v1/{rest:path}", _unknown_url)]
+
+
+def _route(state: SandboxState, methods: list[str], path: str, plan: Plan) -> Route:
+    wire = StripeWire(state)
+
+    async def endpoint(request: Request) -> Response:
+        params, told = await _params(request)
+        call = _call(request, params)
+        return await exchange(state, wire, call, plan if told is None else _refusing(told))
+
+    return Route(path, endpoint, methods=methods, name=f"stripe {methods[0]} {path}")
+
+
+def _refusing(refusal: Refusal) -> Plan:
+    def plan(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+        raise refusal
+
+    return plan
+
+
+async def _params(request: Request) -> tuple[Params, Refusal | None]:
+    try:
+        query = decode(request.url.query)
+        body = (await request.body()).decode()
+        return query | decode(body), None
+    except Refusal as refusal:
+        return {}, refusal
+    except UnicodeDecodeError:
+        return {}, refuse("Invalid request: the body is not UTF-8.")
+
+
+def _call(request: Request, params: Params) -> Call:
+    method, path = request.method, request.url.path
+    kind = "lookup" if method == "GET" else "other"
+    if (method, path) == ("POST", "/v1/refunds"):
+        kind = "refund"
+    elif method == "POST" and path.startswith("/v1/invoices/"):
+        kind = "invoice"
+    named: list[Any] = [params.get("charge"), params.get("payment_intent"), *request.path_params.values()]
+    payments = frozenset(name for name in named if isinstance(name, str))
+    return Call(method, path, lower_headers(request), params, request.path_params, kind, payments)

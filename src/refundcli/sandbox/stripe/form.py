@@ -1,0 +1,152 @@
+"""Stripe's form bodies: bracket notation, and the checks that come before a request is executed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from refundcli.sandbox.core.idempotency import Answer, Refusal
+
+Params = dict[str, Any]
+METADATA_KEYS, METADATA_KEY_LENGTH, METADATA_VALUE_LENGTH = 50, 40, 500
+
+
+def refuse(message: str, *, status: int = 400, code: str | None = None, param: str | None = None) -> Refusal:
+    error = {"type": "invalid_request_error", "message": message, "code": code, "param": param}
+    return Refusal(Answer(status, {"error": {name: told for name, told in error.items() if told}}))
+
+
+def decode(encoded: str) -> Params:
+    """`metadata[refund]=x` becomes {"metadata": {"refund": "x"}}; `expand[]` and `expand[0]` become lists."""
+    tree: Params = {}
+    for name, value in parse_qsl(encoded, keep_blank_values=True):
+        _place(tree, _path(name), value)
+    return {name: _lists(value) for name, value in tree.items()}
+
+
+def _path(name: str) -> list[str]:
+    head, bracket, rest = name.partition("[")
+    if not bracket or not rest.endswith("]"):
+        return [name]
+    return [head, *rest[:-1].split("][")]
+
+
+def _place(tree: Params, path: list[str], value: str) -> None:
+    node = tree
+    for step in path[:-1]:
+        child = node.setdefault(step, {})
+        if not isinstance(child, dict):
+            raise refuse("Invalid request: a parameter is both a value and a hash", param=path[0])
+        node = child
+    last = path[-1] or str(len(node))
+    node[last] = value
+
+
+def _lists(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    inner = {name: _lists(each) for name, each in value.items()}
+    if inner and all(re.fullmatch(r"[0-9]+", name) for name in inner):
+        return [inner[name] for name in sorted(inner, key=int)]
+    return inner
+
+
+# Checks: each takes the parameter's name and what was sent, and returns what is meant by it.
+Check = Callable[[str, Any], Any]
+
+
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise refuse(f"Invalid string: {value}", param=name)
+    if not value:
+        raise refuse(
+            f"You passed an empty string for '{name}'. We assume empty values are an attempt to unset a"
+            f" parameter; however '{name}' cannot be unset.",
+            code="parameter_invalid_empty",
+            param=name,
+        )
+    return value
+
+
+def integer(name: str, value: Any) -> int:
+    if not isinstance(value, str) or not re.fullmatch(r"-?[0-9]{1,18}", value):
+        raise refuse(f"Invalid integer: {value}", code="parameter_invalid_integer", param=name)
+    return int(value)
+
+
+def positive(name: str, value: Any) -> int:
+    number = integer(name, value)
+    if number < 1:
+        raise refuse("This value must be greater than or equal to 1.", code="parameter_invalid_integer", param=name)
+    return number
+
+
+def page_size(name: str, value: Any) -> int:
+    number = integer(name, value)
+    if not 1 <= number <= 100:
+        raise refuse("Limit must be between 1 and 100.", code="parameter_invalid_integer", param=name)
+    return number
+
+
+def boolean(name: str, value: Any) -> bool:
+    if value not in ("true", "false"):
+        raise refuse(f"Invalid boolean: {value}", param=name)
+    return bool(value == "true")
+
+
+def one_of(*allowed: str) -> Check:
+    def check(name: str, value: Any) -> str:
+        if value not in allowed:
+            raise refuse(f"Invalid {name}: must be one of {', '.join(allowed)}", param=name)
+        return str(value)
+
+    return check
+
+
+def texts(name: str, value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise refuse("Invalid array", param=name)
+    return [text(name, each) for each in value]
+
+
+def metadata(name: str, value: Any) -> dict[str, str]:
+    """An empty string for the whole clears it, an empty value removes one key."""
+    if value == "":
+        return {}
+    if isinstance(value, list):  # Keys that are all digits.
+        value = {str(index): each for index, each in enumerate(value)}
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        raise refuse("Invalid hash", param=name)
+    if len(value) > METADATA_KEYS:
+        raise refuse("Metadata can have up to 50 keys.", param=name)
+    for key, told in value.items():
+        if len(key) > METADATA_KEY_LENGTH or len(told) > METADATA_VALUE_LENGTH:
+            raise refuse("Metadata keys take 40 characters, values 500.", param=f"{name}[{key}]")
+    return value
+
+
+def time_range(name: str, value: Any) -> dict[str, int]:
+    if isinstance(value, str):
+        exact = integer(name, value)
+        return {"gte": exact, "lte": exact}
+    if not isinstance(value, dict):
+        raise refuse("Invalid object", param=name)
+    return {bound: integer(f"{name}[{bound}]", moment) for bound, moment in _known(value, RANGE, name)}
+
+
+RANGE = frozenset(["gt", "gte", "lt", "lte"])
+
+
+def _known(value: Mapping[str, Any], names: Iterable[str], within: str = "") -> Iterable[tuple[str, Any]]:
+    for name in value:
+        if name not in names:
+            full = f"{within}[{name}]" if within else name
+            raise refuse(f"Received unknown parameter: {full}", code="parameter_unknown", param=full)
+    return value.items()
+
+
+def checked(params: Params, checks: Mapping[str, Check]) -> Params:
+    """The parameters as they are meant; the first that the vendor's schema does not know or take refuses."""
+    return {name: checks[name](name, value) for name, value in _known(params, checks)}

@@ -1,0 +1,322 @@
+"""Stripe's invoices and their payments as they look on the wire."""
+
+from __future__ import annotations
+
+import hashlib
+
+from refundcli.sandbox.core.exponents import to_major
+from refundcli.sandbox.core.records import CreditNote, Invoice, InvoicePayment, Json
+from refundcli.sandbox.core.state import SandboxState
+from refundcli.sandbox.stripe.objects import overlaid
+
+
+def invoice_json(state: SandboxState, invoice: Invoice) -> Json:
+    paid, elsewhere = _paid(state, invoice)
+    before, after = credited(state, invoice)
+    shape = {
+        "id": invoice.id,
+        "object": "invoice",
+        "account_country": "SE",
+        "account_name": "Sandbox",
+        "account_tax_ids": None,
+        "amount_due": amount_due(state, invoice),
+        "amount_overpaid": max(0, paid - amount_due(state, invoice)),
+        "amount_paid": paid,
+        "amount_paid_off_stripe": elsewhere,
+        "amount_remaining": max(0, amount_due(state, invoice) - paid),
+        "amount_shipping": 0,
+        "application": None,
+        "attempt_count": 1 if invoice.status == "paid" else 0,
+        "attempted": invoice.status == "paid",
+        "auto_advance": False,
+        "automatic_tax": {
+            "disabled_reason": None,
+            "enabled": False,
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
+        "automatically_finalizes_at": None,
+        "billing_reason": "subscription_cycle" if invoice.subscription else "manual",
+        "collection_method": invoice.collection_method,
+        "created": invoice.created,
+        "currency": invoice.currency,
+        "number": invoice.number if invoice.status != "draft" else None,
+        "status": invoice.status,
+        "total": invoice.total,
+        "livemode": False,
+        "metadata": {},
+    }
+    shape |= {**_customer(invoice), **_sums(invoice), **_times(invoice), **_nothing(), "lines": _lines(invoice)}
+    shape |= {"pre_payment_credit_notes_amount": before, "post_payment_credit_notes_amount": after}
+    return overlaid(shape, invoice.fields)
+
+
+def credited(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
+    """What issued credit notes took off before it was paid, and what they gave back afterwards."""
+    notes = [each for each in state.credit_notes.naming(invoice.id) if each.status == "issued"]
+    return sum(n.pre_payment_amount for n in notes), sum(n.amount - n.pre_payment_amount for n in notes)
+
+
+def amount_due(state: SandboxState, invoice: Invoice) -> int:
+    """What the customer is to pay: the total, less credit it had and credit notes, plus debt it had."""
+    return max(0, invoice.total + invoice.starting_balance - credited(state, invoice)[0])
+
+
+def amount_remaining(state: SandboxState, invoice: Invoice) -> int:
+    return max(0, amount_due(state, invoice) - _paid(state, invoice)[0])
+
+
+def _paid(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
+    """What was paid, and how much of that not through Stripe."""
+    made = [each for each in state.invoice_payments.naming(invoice.id) if each.status == "paid"]
+    total = sum(each.amount for each in made)
+    elsewhere = sum(each.amount for each in made if each.kind == "payment_record")
+    due = amount_due(state, invoice)
+    if invoice.status != "paid" or total >= due:
+        return total, elsewhere
+    return due, elsewhere + due - total
+
+
+def _customer(invoice: Invoice) -> Json:
+    return {
+        "customer": invoice.customer,
+        "customer_account": None,
+        "customer_address": None,
+        "customer_email": None,
+        "customer_name": invoice.customer_name,
+        "customer_phone": None,
+        "customer_shipping": None,
+        "customer_tax_exempt": "none",
+        "customer_tax_ids": [],
+    }
+
+
+def _sums(invoice: Invoice) -> Json:
+    return {
+        # Credit that was more than the total is still the customer's.
+        "ending_balance": min(0, invoice.starting_balance + invoice.total),
+        "starting_balance": invoice.starting_balance,
+        "subtotal": invoice.total,
+        "subtotal_excluding_tax": invoice.total,
+        "total_discount_amounts": [],
+        "total_excluding_tax": invoice.total,
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+    }
+
+
+def _times(invoice: Invoice) -> Json:
+    return {
+        "due_date": invoice.due_date,
+        "effective_at": invoice.finalized_at,
+        "period_end": invoice.created,
+        "period_start": invoice.created,
+        "status_transitions": {
+            "finalized_at": invoice.finalized_at,
+            "marked_uncollectible_at": invoice.marked_uncollectible_at,
+            "paid_at": invoice.paid_at,
+            "voided_at": invoice.voided_at,
+        },
+        "webhooks_delivered_at": invoice.finalized_at,
+        "parent": _parent(invoice),
+    }
+
+
+def _parent(invoice: Invoice) -> Json | None:
+    if invoice.subscription is None:
+        return None
+    return {
+        "quote_details": None,
+        "subscription_details": {"metadata": {}, "subscription": invoice.subscription},
+        "type": "subscription_details",
+    }
+
+
+def _nothing() -> Json:
+    absent = (
+        "custom_fields default_payment_method default_source description footer from_invoice"
+        " hosted_invoice_url invoice_pdf last_finalization_error latest_revision next_payment_attempt"
+        " on_behalf_of receipt_number rendering shipping_cost shipping_details statement_descriptor test_clock"
+    )
+    return dict.fromkeys(absent.split()) | {
+        "default_tax_rates": [],
+        "discounts": [],
+        "issuer": {"type": "self"},
+        "payment_settings": {
+            "default_mandate": None,
+            "payment_method_options": None,
+            "payment_method_types": None,
+        },
+    }
+
+
+def _lines(invoice: Invoice) -> Json:
+    made = [_line(invoice, number, *told) for number, told in enumerate(invoice.lines)]
+    return {"object": "list", "data": made, "has_more": False, "url": f"/v1/invoices/{invoice.id}/lines"}
+
+
+def _line(invoice: Invoice, number: int, description: str, amount: int) -> Json:
+    own = f"{invoice.id.removeprefix('in_')}{number}"
+    # The same product has the same id on every invoice.
+    product = hashlib.sha256(description.encode()).hexdigest()[:14]
+    return {
+        "id": f"il_{own}",
+        "object": "line_item",
+        "amount": amount,
+        "currency": invoice.currency,
+        "description": description,
+        "discount_amounts": [],
+        "discountable": True,
+        "discounts": [],
+        "invoice": invoice.id,
+        "livemode": False,
+        "metadata": {},
+        "parent": _line_parent(invoice, own),
+        "period": {"end": invoice.created, "start": invoice.created},
+        "pretax_credit_amounts": [],
+        "pricing": {
+            "price_details": {"price": f"price_{product}", "product": f"prod_{product}"},
+            "type": "price_details",
+            # In the minor unit, and a text.
+            "unit_amount_decimal": str(amount),
+        },
+        "quantity": 1,
+        "quantity_decimal": "1",
+        "subtotal": amount,
+        "taxes": [],
+    }
+
+
+def _line_parent(invoice: Invoice, own: str) -> Json:
+    origin = {"proration": False, "proration_details": {"credited_items": None}}
+    if invoice.subscription is None:
+        item = origin | {"invoice_item": f"ii_{own}", "subscription": None}
+        return {"invoice_item_details": item, "subscription_item_details": None, "type": "invoice_item_details"}
+    item = origin | {"invoice_item": None, "subscription": invoice.subscription, "subscription_item": f"si_{own}"}
+    return {"invoice_item_details": None, "subscription_item_details": item, "type": "subscription_item_details"}
+
+
+def payment_json(payment: InvoicePayment) -> Json:
+    shape = {
+        "id": payment.id,
+        "object": "invoice_payment",
+        "amount_paid": payment.amount if payment.status == "paid" else None,
+        "amount_requested": payment.amount,
+        "created": payment.created,
+        "currency": payment.currency,
+        "invoice": payment.invoice,
+        "is_default": payment.is_default,
+        "livemode": False,
+        "payment": {"type": payment.kind, payment.kind: payment.reference},
+        "status": payment.status,
+        "status_transitions": {
+            "canceled_at": None,
+            "paid_at": payment.created if payment.status == "paid" else None,
+        },
+    }
+    return overlaid(shape, payment.fields)
+
+
+def credit_note_json(state: SandboxState, note: CreditNote) -> Json:
+    shape = {
+        "id": note.id,
+        "object": "credit_note",
+        "amount": note.amount,
+        "amount_shipping": 0,
+        "created": note.created,
+        "currency": note.currency,
+        "customer": note.customer,
+        "customer_account": None,
+        "customer_balance_transaction": f"cbtxn_{note.id.removeprefix('cn_')}" if note.credit_amount else None,
+        "discount_amount": 0,
+        "discount_amounts": [],
+        "effective_at": note.created,
+        "invoice": note.invoice,
+        "lines": _note_lines(note),
+        "livemode": False,
+        "memo": note.memo,
+        "metadata": {},
+        "number": note.number,
+        "out_of_band_amount": note.out_of_band_amount or None,
+        "pdf": f"https://pay.stripe.com/credit_notes/{note.id}/pdf",
+        "post_payment_amount": note.amount - note.pre_payment_amount,
+        "pre_payment_amount": note.pre_payment_amount,
+        "pretax_credit_amounts": [],
+        "reason": note.reason,
+        "refunds": [_note_refund(refund, amount) for refund, amount in note.refunds],
+        "shipping_cost": None,
+        "status": note.status,
+        "subtotal": note.amount,
+        "subtotal_excluding_tax": note.amount,
+        "total": note.amount,
+        "total_excluding_tax": note.amount,
+        "total_taxes": [],
+        "type": _note_type(note),
+        "voided_at": note.voided_at,
+    }
+    return overlaid(shape, note.fields)
+
+
+def _note_type(note: CreditNote) -> str:
+    if note.pre_payment_amount == note.amount:
+        return "pre_payment"
+    return "mixed" if note.pre_payment_amount else "post_payment"
+
+
+def _note_refund(refund: str, amount: int) -> Json:
+    return {"amount_refunded": amount, "payment_record_refund": None, "refund": refund, "type": "refund"}
+
+
+def _note_lines(note: CreditNote) -> Json:
+    line = {
+        "id": f"cnli_{note.id.removeprefix('cn_')}",
+        "object": "credit_note_line_item",
+        "amount": note.amount,
+        "description": note.memo or "Credit",
+        "discount_amount": 0,
+        "discount_amounts": [],
+        "livemode": False,
+        "pretax_credit_amounts": [],
+        "quantity": 1,
+        "tax_rates": [],
+        "taxes": [],
+        "type": "custom_line_item",
+        "unit_amount": note.amount,
+        "unit_amount_decimal": str(note.amount),
+    }
+    return {"object": "list", "data": [line], "has_more": False, "url": f"/v1/credit_notes/{note.id}/lines"}
+
+
+def record_json(payment: InvoicePayment) -> Json:
+    """A payment that came another way and was only reported: Stripe cannot refund it."""
+    whole = {"currency": payment.currency, "value": payment.amount}
+    none = whole | {"value": 0}
+    return {
+        "id": payment.reference,
+        "object": "payment_record",
+        "amount": whole,
+        "amount_authorized": whole,
+        "amount_canceled": none,
+        "amount_failed": none,
+        "amount_guaranteed": whole,
+        "amount_refunded": none,
+        "amount_requested": whole,
+        "application": None,
+        "created": payment.created,
+        "customer_details": None,
+        "customer_presence": None,
+        "description": f"Bank transfer of {to_major('stripe', payment.amount, payment.currency)}",
+        "latest_payment_attempt_record": None,
+        "livemode": False,
+        "metadata": {},
+        "payment_method_details": None,
+        "processor_details": {"custom": {"payment_reference": payment.reference}, "type": "custom"},
+        "reported_by": "self",
+        "shipping_details": None,
+    }
+
+
+def associated(state: SandboxState, shape: Json) -> Json | None:
+    named = state.invoice_payments.naming(shape.get("payment_record", ""))
+    return record_json(named[0]) if named else None

@@ -1,0 +1,137 @@
+"""Set any field of any Stripe object by hand, and send any event about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from refundcli.sandbox.core.records import Charge, CreditNote, Dispute, Invoice, InvoicePayment, Json, StripeRefund
+from refundcli.sandbox.core.state import SandboxState
+from refundcli.sandbox.stripe import events
+from refundcli.sandbox.stripe.invoice_objects import credit_note_json, invoice_json, payment_json
+from refundcli.sandbox.stripe.objects import charge_json, dispute_json, intent_json, overlaid, refund_json
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object of the sandbox: how it looks, where its fields are laid over, and which are its own.
+
+    A field in `own` changes what the sandbox does; every other one changes only what it answers.
+    """
+
+    kind: str
+    record: Any
+    shape: Callable[[], Json]
+    overlay: Json
+    own: frozenset[str]
+
+
+def find(state: SandboxState, wanted: str) -> Target:
+    """By re_, ch_ or py_, pi_, dp_, in_, inpay_ or cn_ id, or an invoice's number. ValueError where there is none."""
+    intent = state.charge_of_intent(wanted)
+    if intent is not None:
+        return Target("payment_intent", intent, lambda: intent_json(intent), intent.intent_fields, frozenset())
+    shelves: tuple[Mapping[str, Any], ...] = (
+        *(state.refunds, state.charges, state.disputes),
+        *(state.invoices, state.invoice_payments, state.credit_notes),
+    )
+    record = next((shelf[wanted] for shelf in shelves if wanted in shelf), None) or invoice_of(state, wanted)
+    if record is None or type(record) not in _KINDS:
+        raise ValueError(f"Stripe has no object {wanted}")
+    kind, shape, own = _KINDS[type(record)]
+    return Target(kind, record, lambda: shape(state, record), record.fields, own)
+
+
+def invoice_of(state: SandboxState, number: str) -> Invoice | None:
+    return next((each for each in state.invoices.values() if number in (each.id, each.number)), None)
+
+
+_KINDS: dict[type, tuple[str, Callable[[SandboxState, Any], Json], frozenset[str]]] = {
+    StripeRefund: (
+        "refund",
+        lambda _, refund: refund_json(refund),
+        frozenset(["status", "amount", "reason", "metadata", "failure_reason", "pending_reason", "instructions_email"]),
+    ),
+    Charge: ("charge", charge_json, frozenset(["captured", "amount_captured", "description", "customer"])),
+    Dispute: ("dispute", dispute_json, frozenset(["status", "amount", "reason"])),
+    Invoice: ("invoice", invoice_json, frozenset(["status", "total", "starting_balance", "due_date"])),
+    InvoicePayment: ("invoice_payment", lambda _, payment: payment_json(payment), frozenset(["status"])),
+    CreditNote: ("credit_note", credit_note_json, frozenset(["status", "reason", "memo", "out_of_band_amount"])),
+}
+# What Stripe sends of a change where no other event is asked for.
+EVENTS = {
+    "charge": ["charge.updated"],
+    "invoice": ["invoice.updated"],
+    "credit_note": ["credit_note.updated"],
+    "invoice_payment": ["invoice_payment.paid"],
+}
+INTENT_EVENTS = {
+    "canceled": "payment_intent.canceled",
+    "processing": "payment_intent.processing",
+    "requires_action": "payment_intent.requires_action",
+    "requires_capture": "payment_intent.amount_capturable_updated",
+    "requires_payment_method": "payment_intent.payment_failed",
+    "succeeded": "payment_intent.succeeded",
+}
+
+
+def patch(
+    state: SandboxState,
+    wanted: str,
+    fields: Mapping[str, Any],
+    *,
+    remove: Sequence[str] = (),
+    event: str | bool = True,
+) -> Json:
+    """The object after its fields were set; objects are merged, a null is a null.
+
+    `remove` takes back what was laid over before. `event` names another event than Stripe's usual ones; False
+    sends none.
+    """
+    with state.lock:
+        target = find(state, wanted)
+        before, was = target.shape(), getattr(target.record, "status", None)
+        for name in remove:
+            target.overlay.pop(name, None)
+        rest = {name: value for name, value in fields.items() if name not in target.own}
+        merged = overlaid(target.overlay, rest)
+        target.overlay.clear()
+        target.overlay.update(merged)
+        for name in target.own & fields.keys():
+            setattr(target.record, name, fields[name])
+        _send(state, target, before, was, event)
+        return target.shape()
+
+
+def _send(state: SandboxState, target: Target, before: Json, was: str | None, event: str | bool) -> None:
+    shape = target.shape()
+    changed = events.differences(before, shape)
+    if event is False:
+        return
+    if isinstance(event, str):
+        events.emit(state, event, shape, before=changed)
+    elif target.kind == "refund":
+        events.refund_changed(state, target.record, before)
+    elif target.kind == "dispute" and "status" in changed:
+        events.dispute_moved(state, target.record, was)
+    elif changed:
+        kinds = {"dispute": ["charge.dispute.updated"]} | EVENTS
+        by_status = [INTENT_EVENTS[shape["status"]]] if shape.get("status") in INTENT_EVENTS else []
+        for kind in kinds.get(target.kind, by_status):
+            events.emit(state, kind, shape, before=changed)
+
+
+def send_event(
+    state: SandboxState,
+    kind: str,
+    *,
+    about: str | None = None,
+    shape: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
+    previous_attributes: Json | None = None,
+) -> None:
+    """Any event type with an object of the sandbox (`about`) or any other (`shape`); nothing changes by it."""
+    with state.lock:
+        described = find(state, about).shape() if about else dict(shape or {})
+        events.emit(state, kind, overlaid(described, fields or {}), before=previous_attributes)

@@ -1,0 +1,198 @@
+"""Stripe's GET endpoints: refunds, charges, payment intents and disputes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from refundcli.sandbox.core.collection import PageRequest, Shelf, Shelved
+from refundcli.sandbox.core.exchange import Call, Operation
+from refundcli.sandbox.core.faults import Fault
+from refundcli.sandbox.core.idempotency import Answer
+from refundcli.sandbox.core.records import Json
+from refundcli.sandbox.core.state import Charge, Dispute, Refund, SandboxState, StripeRefund
+from refundcli.sandbox.stripe.expand import expand, list_json
+from refundcli.sandbox.stripe.form import Check, Params, checked, page_size, refuse, text, texts, time_range
+from refundcli.sandbox.stripe.objects import charge_json, dispute_json, intent_json, refund_json
+
+PAGING: dict[str, Check] = {
+    "limit": page_size,
+    "starting_after": text,
+    "ending_before": text,
+    "created": time_range,
+    "expand": texts,
+}
+BY_PAYMENT: dict[str, Check] = {"charge": text, "payment_intent": text}
+INTENTS: dict[str, Check] = {**PAGING, "customer": text, "customer_account": text}
+
+
+def missing(kind: str, wanted: str, param: str) -> Exception:
+    return refuse(f"No such {kind}: '{wanted}'", status=404, code="resource_missing", param=param)
+
+
+def find_refund(state: SandboxState, wanted: str) -> StripeRefund:
+    found = state.refunds.get(wanted)
+    if not isinstance(found, StripeRefund):
+        raise missing("refund", wanted, "id")
+    return found
+
+
+def _find_charge(state: SandboxState, wanted: str) -> Json:
+    if wanted not in state.charges:
+        raise missing("charge", wanted, "id")
+    return charge_json(state, state.charges[wanted])
+
+
+def _find_intent(state: SandboxState, wanted: str) -> Json:
+    charge = state.charge_of_intent(wanted)
+    if charge is None:
+        raise missing("payment_intent", wanted, "intent")
+    return intent_json(charge)
+
+
+def _find_dispute(state: SandboxState, wanted: str) -> Json:
+    if wanted not in state.disputes:
+        raise missing("dispute", wanted, "dispute")
+    return dispute_json(state, state.disputes[wanted])
+
+
+def show(
+    find: Callable[[SandboxState, str], Json], state: SandboxState, call: Call, extra: Mapping[str, Check]
+) -> Operation:
+    params = checked(call.params, {"expand": texts, **extra})
+
+    def answer() -> Answer:
+        found = find(state, call.path_params["id"])
+        return Answer(200, expand(state, found, params.get("expand", [])))
+
+    return answer
+
+
+def show_refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    return show(lambda state, wanted: refund_json(find_refund(state, wanted)), state, call, {})
+
+
+def show_charge(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    return show(_find_charge, state, call, {})
+
+
+def show_intent(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    return show(_find_intent, state, call, {"client_secret": text})
+
+
+def show_dispute(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    return show(_find_dispute, state, call, {})
+
+
+Item = TypeVar("Item", bound=Shelved)
+
+
+def cursors(
+    params: Params, shelf: Mapping[str, object], ids: Callable[[str], str | None] = lambda told: told
+) -> Params:
+    """What a page needs of its parameters; `ids` makes the shelf's id of the one that was told."""
+    found: Params = {name: params[name] for name in ("limit", "created") if name in params}
+    for name in ("starting_after", "ending_before"):
+        if name in params:
+            found[name] = ids(params[name])
+            if found[name] not in shelf:
+                raise refuse(f"No such object: '{params[name]}'", code="resource_missing", param=name)
+    return found
+
+
+def listed(
+    state: SandboxState,
+    url: str,
+    shelf: Shelf[Item],
+    wanted: PageRequest[Item],
+    shape: Callable[[Item], Json],
+    params: Params,
+) -> Answer:
+    page, more = shelf.page(wanted)
+    found = list_json(url, [shape(item) for item in page], more)
+    return Answer(200, expand(state, found, params.get("expand", [])))
+
+
+def list_refunds(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, PAGING | BY_PAYMENT)
+
+    def answer() -> Answer:
+        payment = _payment_exists(state, params)
+        wanted: PageRequest[Refund] = PageRequest(
+            **cursors(params, state.refunds),
+            naming=payment,
+            wanted=lambda item: isinstance(item, StripeRefund) and _is_about(item, params),
+        )
+        return listed(state, "/v1/refunds", state.refunds, wanted, _refund_shape, params)
+
+    return answer
+
+
+def _refund_shape(refund: Refund) -> Json:
+    assert isinstance(refund, StripeRefund)
+    return refund_json(refund)
+
+
+def list_charges(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, PAGING | {"payment_intent": text, "customer": text, "transfer_group": text})
+
+    def answer() -> Answer:
+        intent = _payment_exists(state, params)
+        wanted: PageRequest[Charge] = PageRequest(
+            **cursors(params, state.charges), naming=intent, wanted=lambda charge: _is_listed(charge, params)
+        )
+        return listed(state, "/v1/charges", state.charges, wanted, lambda charge: charge_json(state, charge), params)
+
+    return answer
+
+
+def list_intents(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, INTENTS)
+
+    def charge_id(intent: str) -> str | None:
+        charge = state.charge_of_intent(intent)
+        return charge.id if charge else None
+
+    def answer() -> Answer:
+        wanted: PageRequest[Charge] = PageRequest(
+            **cursors(params, state.charges, charge_id),
+            wanted=lambda charge: charge.payment_intent is not None and _is_listed(charge, params),
+        )
+        return listed(state, "/v1/payment_intents", state.charges, wanted, intent_json, params)
+
+    return answer
+
+
+def _is_listed(charge: Charge, params: Params) -> bool:
+    # The sandbox knows no transfers and no customer accounts: nothing is of the one asked for.
+    if "transfer_group" in params or "customer_account" in params:
+        return False
+    return params.get("customer") in (None, charge.customer)
+
+
+def list_disputes(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, PAGING | BY_PAYMENT)
+
+    def answer() -> Answer:
+        payment = _payment_exists(state, params)
+        wanted: PageRequest[Dispute] = PageRequest(
+            **cursors(params, state.disputes), naming=payment, wanted=lambda item: _is_about(item, params)
+        )
+        return listed(state, "/v1/disputes", state.disputes, wanted, lambda item: dispute_json(state, item), params)
+
+    return answer
+
+
+def _payment_exists(state: SandboxState, params: Params) -> str | None:
+    """The payment that was named, if one was."""
+    if "charge" in params and params["charge"] not in state.charges:
+        raise missing("charge", params["charge"], "charge")
+    if "payment_intent" in params and state.charge_of_intent(params["payment_intent"]) is None:
+        raise missing("payment_intent", params["payment_intent"], "payment_intent")
+    named: str | None = params.get("charge", params.get("payment_intent"))
+    return named
+
+
+def _is_about(item: StripeRefund | Dispute, params: Params) -> bool:
+    asked = (params.get("charge"), params.get("payment_intent"))
+    return asked[0] in (None, item.charge) and asked[1] in (None, item.payment_intent)

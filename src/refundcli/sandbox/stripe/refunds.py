@@ -1,0 +1,206 @@
+"""Stripe's refund endpoints that change something: create, update, cancel."""
+
+from __future__ import annotations
+
+from refundcli.sandbox.core.exchange import Call, Operation
+from refundcli.sandbox.core.exponents import step
+from refundcli.sandbox.core.faults import APPROVAL, OUTCOMES, Fault
+from refundcli.sandbox.core.idempotency import Answer
+from refundcli.sandbox.core.state import Charge, SandboxState, StripeRefund, new_id
+from refundcli.sandbox.stripe.approvals import ask
+from refundcli.sandbox.stripe.events import refund_changed, refund_made
+from refundcli.sandbox.stripe.expand import expand
+from refundcli.sandbox.stripe.form import (
+    Check,
+    Params,
+    boolean,
+    checked,
+    metadata,
+    one_of,
+    positive,
+    refuse,
+    text,
+    texts,
+)
+from refundcli.sandbox.stripe.methods import BY_EMAIL, NO_REFUNDS
+from refundcli.sandbox.stripe.objects import refund_json, told_amount
+from refundcli.sandbox.stripe.reads import find_refund, missing
+
+CREATE: dict[str, Check] = {
+    "amount": positive,
+    "charge": text,
+    "currency": text,
+    "customer": text,
+    "expand": texts,
+    "instructions_email": text,
+    "metadata": metadata,
+    "origin": one_of("customer_balance"),
+    "payment_intent": text,
+    "reason": one_of("duplicate", "fraudulent", "requested_by_customer"),
+    "refund_application_fee": boolean,
+    "reverse_transfer": boolean,
+}
+
+
+def create_refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, CREATE)
+    if "charge" not in params and "payment_intent" not in params:
+        raise refuse("One of the following params should be provided for this request: payment_intent or charge.")
+    _refuse_what_is_not_played(params)
+
+    def create() -> Answer:
+        if fault is not None and fault.behaviour == APPROVAL:
+            _amount_to_refund(state, _charge_to_refund(state, params), params)
+            return ask(state, params, call.key, fault)
+        refund = make_refund(state, params, call.key, fault)
+        return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
+
+    return create
+
+
+def make_refund(state: SandboxState, params: Params, key: str | None, fault: Fault | None) -> StripeRefund:
+    """A refund as it was asked for; a Refusal where Stripe would refuse it."""
+    charge = _charge_to_refund(state, params)
+    amount = _amount_to_refund(state, charge, params)
+    _refuse_what_its_method_cannot(charge, params)
+    refund = _make(state, charge, amount, params, key)
+    _turn_out(refund, fault, state.now())
+    state.refunds[refund.id] = refund
+    refund_made(state, refund)
+    return refund
+
+
+def _refuse_what_its_method_cannot(charge: Charge, params: Params) -> None:
+    if charge.method in NO_REFUNDS:
+        raise refuse(f"Payments with {charge.method} cannot be refunded.", code="charge_not_refundable")
+    known = charge.fields.get("billing_details", {}).get("email")
+    if charge.method in BY_EMAIL and not known and "instructions_email" not in params:
+        raise refuse(
+            "Stripe sends the customer instructions by e-mail: instructions_email is missing.",
+            code="parameter_missing",
+            param="instructions_email",
+        )
+    for name, needed in (("reverse_transfer", "transfer_data"), ("refund_application_fee", "application_fee_amount")):
+        if params.get(name) and not charge.fields.get(needed):
+            raise refuse(f"{name} needs a charge made for a connected account.", param=name)
+
+
+def _refuse_what_is_not_played(params: Params) -> None:
+    """Refunds of a customer's cash balance: no customer here has one."""
+    for name in ("origin", "currency", "customer"):
+        if name in params:
+            raise refuse("The sandbox has no customer balances.", param=name)
+
+
+def _charge_to_refund(state: SandboxState, params: Params) -> Charge:
+    charge = _named_charge(state, params)
+    if charge.processing or not charge.captured:
+        raise _not_captured(charge)
+    if any(not state.is_charge_refundable(dispute) for dispute in state.disputes_of(charge.id)):
+        raise refuse(
+            f"Charge {charge.id} has been charged back; cannot issue a refund.",
+            code="charge_disputed",
+            param="charge",
+        )
+    if state.unrefunded(charge) == 0:
+        raise refuse(f"Charge {charge.id} has already been refunded.", code="charge_already_refunded")
+    return charge
+
+
+def _named_charge(state: SandboxState, params: Params) -> Charge:
+    by_charge = state.charges.get(params.get("charge", ""))
+    by_intent = state.charge_of_intent(params.get("payment_intent", ""))
+    if "charge" in params and by_charge is None:
+        raise missing("charge", params["charge"], "charge")
+    if "payment_intent" in params and by_intent is None:
+        raise missing("payment_intent", params["payment_intent"], "payment_intent")
+    if by_charge and by_intent and by_charge is not by_intent:
+        raise refuse("The charge does not belong to the payment_intent.", param="charge")
+    charge = by_charge or by_intent
+    assert charge is not None
+    return charge
+
+
+def _not_captured(charge: Charge) -> Exception:
+    if charge.payment_intent:
+        return refuse(
+            f"This PaymentIntent ({charge.payment_intent}) does not have a successful charge to refund.",
+            code="payment_intent_unexpected_state",
+            param="payment_intent",
+        )
+    return refuse(f"Charge {charge.id} is not captured yet.", code="charge_not_refundable", param="charge")
+
+
+def _amount_to_refund(state: SandboxState, charge: Charge, params: Params) -> int:
+    left = state.unrefunded(charge)
+    amount: int = params.get("amount", left)
+    coarse = step("stripe", charge.currency)
+    if amount % coarse:
+        raise refuse(
+            f"Invalid amount: in {charge.currency} it must be a multiple of {coarse}.",
+            code="parameter_invalid_integer",
+            param="amount",
+        )
+    if amount > left:
+        raise refuse(
+            f"Refund amount ({told_amount(amount, charge.currency)}) is greater than unrefunded amount"
+            f" on charge ({told_amount(left, charge.currency)})",
+            param="amount",
+        )
+    return amount
+
+
+def _make(state: SandboxState, charge: Charge, amount: int, params: Params, key: str | None) -> StripeRefund:
+    return StripeRefund(
+        id=new_id("re"),
+        charge=charge.id,
+        payment_intent=charge.payment_intent,
+        amount=amount,
+        currency=charge.currency,
+        created=int(state.now()),
+        reason=params.get("reason"),
+        metadata={name: told for name, told in params.get("metadata", {}).items() if told},
+        idempotency_key=key,
+        instructions_email=params.get("instructions_email"),
+        status="requires_action" if charge.method in BY_EMAIL else "succeeded",
+        method=charge.method,
+    )
+
+
+def _turn_out(refund: StripeRefund, fault: Fault | None, at: float) -> None:
+    if fault is None or fault.behaviour not in OUTCOMES:
+        return
+    refund.status, refund.pending_reason = fault.behaviour, fault.pending_reason
+    if refund.status == "failed":
+        refund.failure_reason = fault.failure_reason or "expired_or_canceled_card"
+    refund.ending = fault.ending(at)
+
+
+def update_refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, {"metadata": metadata, "expand": texts})
+
+    def update() -> Answer:
+        refund = find_refund(state, call.path_params["id"])
+        before = refund_json(refund)
+        if "metadata" in params:
+            merged = refund.metadata | params["metadata"] if params["metadata"] else {}
+            refund.metadata = {name: told for name, told in merged.items() if told}
+        refund_changed(state, refund, before)
+        return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
+
+    return update
+
+
+def cancel_refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
+    params = checked(call.params, {"expand": texts})
+
+    def cancel() -> Answer:
+        refund = find_refund(state, call.path_params["id"])
+        if refund.status != "requires_action":
+            raise refuse(f"Refund {refund.id} is {refund.status}: only one that requires action can be canceled.")
+        before = refund_json(refund)
+        refund.status = "canceled"
+        refund_changed(state, refund, before)
+        return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
+
+    return cancel

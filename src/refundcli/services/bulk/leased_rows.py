@@ -1,0 +1,118 @@
+"""The rows of a provider run while one worker has them, and the refunds that they make."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from refundcli.domain.bulk_run import RunItem
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money, parse_amount
+from refundcli.domain.refund import Refund
+from refundcli.services.bulk.row_outcomes import failed_in_run
+from refundcli.services.dispatch.first_send import Snapshot
+from refundcli.services.dispatch.outcome_errors import failure_of
+from refundcli.services.dispatch.send_refund import is_first_send
+from refundcli.services.ports.books import RefundReading
+from refundcli.services.ports.key_windows import CAN_LOOK_UP
+from refundcli.services.ports.providers import PaymentProvider, RefundAnswer
+from refundcli.services.preflight.payment import Truths
+from refundcli.services.refunds.issue import Preview, RefundRequest, planned
+
+
+@dataclass(eq=False, slots=True)
+class Part:
+    """One refund on its way: of a payment of a row, or one that was left behind and is in a row's way.
+
+    `first_send`: nothing of it was ever sent before, so that each answer tells of this worker's requests alone.
+    `claimed`: this worker has it, or had it, on the wire. `given_up`: it ended here without its end being known.
+    `reference`: its payment's at the provider. `snapshot`: that payment, as the provider had it before the first send;
+    none where it is to be taken anew.
+    """
+
+    refund: Refund
+    provider: PaymentProvider
+    rows: "list[Row]" = field(default_factory=list)
+    first_send: bool = True
+    reference: str = ""
+    snapshot: Snapshot | None = None
+    answer: RefundAnswer | None = None
+    # How many snapshots were taken. If the store is too slow, each is out of date before it is used.
+    snapshots: int = 0
+    # How often it was claimed only to hear "too many".
+    rounds: int = 0
+    claimed: bool = False
+    given_up: bool = False
+    ended: bool = False
+
+    def needs_snapshot(self, now: datetime) -> bool:
+        """Must its payment be looked up before it is sent? Yes without a snapshot, or after a pause."""
+        if not self.first_send or self.provider.name not in CAN_LOOK_UP:
+            return False
+        return self.snapshot is None or not self.snapshot.is_fresh(now)
+
+    @property
+    def is_listed(self) -> bool:
+        """Does the provider already have it, although these books never sent it?"""
+        return self.first_send and self.snapshot is not None and self.snapshot.lists(self.refund)
+
+    def is_now(self, refund: Refund) -> None:
+        """As the books tell it after others had it: what they sent may have arrived, whatever is answered to us."""
+        self.refund = refund
+        self.first_send = self.first_send and is_first_send(refund)
+
+
+@dataclass(eq=False, slots=True)
+class Row:
+    """`finished` and `own` are its refunds: those that were done already, and those in this worker's hands.
+
+    `in_its_way` is one that must be settled before the rules can be asked.
+    """
+
+    item: RunItem
+    truths: Truths = field(default_factory=dict)
+    truths_at: datetime | None = None
+    finished: list[Refund] = field(default_factory=list)
+    own: list[Part] = field(default_factory=list)
+    in_its_way: Part | None = None
+    out_of_its_way: set[str] = field(default_factory=set)
+    # Its end is being written, or it is another worker's again: what is still heard of it changes nothing.
+    left: bool = False
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What no two rows may work on at once: the invoice, and the request key."""
+        return f"invoice {self.item.invoice}", f"key {self.item.request_key}"
+
+    def snapshot_for(self, refund: Refund) -> Snapshot | None:
+        """What was checked before it was reserved; None where the provider cannot be asked."""
+        if refund.payment_id not in self.truths or self.truths_at is None:
+            return None
+        return Snapshot(self.truths[refund.payment_id], self.truths_at)
+
+    @property
+    def refunds(self) -> list[Refund]:
+        return [*self.finished, *(part.refund for part in self.own)]
+
+
+def request_of(item: RunItem, invoice: Invoice, operator: str) -> RefundRequest:
+    """The wish of one row. Raises InvalidAmount."""
+    return RefundRequest(
+        number=item.invoice,
+        amount=parse_amount(item.amount_text, invoice.currency) if item.amount_text else None,
+        amount_text=item.amount_text,
+        reason=item.reason,
+        request_key=item.request_key,
+        operator=operator,
+        memo=item.memo,
+        payment=item.payment,
+        # Every row was shown and confirmed, and has a key of its own.
+        allow_duplicate=True,
+    )
+
+
+def plan_of(reading: RefundReading, item: RunItem, request: RefundRequest, invoice: Invoice, now: datetime) -> Preview:
+    """What a row would do now. Raises what refuses it: its own refund that failed in this very run, or a rule."""
+    failed = failed_in_run(item, reading.refunds_by_key(item.request_key))
+    if failed:
+        raise failure_of(failed)
+    confirmed = Money(item.expected, invoice.currency)
+    return planned(reading, request, confirmed=confirmed, now=now)

@@ -1,0 +1,54 @@
+"""Rows of a run that other workers hold, once a worker has nothing left to do itself: it waits for them.
+
+A worker that is alive renews its leases and ends its rows itself. Leases that are not renewed end, and then their rows
+are taken over. The wait is given up only where nothing changes for longer than a lease lasts.
+"""
+
+import time
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from refundcli.domain.bulk_run import BulkRun, ItemState
+from refundcli.services.bulk.report import TellWaiting
+from refundcli.services.bulk.unfinished_runs import unfinished_run
+from refundcli.services.ports.books import Books
+from refundcli.services.ports.clock import Clock
+
+_TELL_SECONDS = 10.0
+
+
+class Step(Enum):
+    TAKE = auto()  # rows wait, or their leases have ended
+    WAIT = auto()  # others are at them
+    LEAVE = auto()  # none is left, or there was no progress for too long
+
+
+@dataclass(slots=True)
+class OtherWorkers:
+    """`patience_seconds`: how long to wait while no row of the run changes; longer than any lease of a row."""
+
+    run: BulkRun
+    books: Books
+    clock: Clock
+    patience_seconds: float
+    tell: TellWaiting
+    _counts: dict[ItemState, int] = field(default_factory=dict)
+    _unchanged_since: float = 0.0
+    _told_at: float = float("-inf")
+
+    def next_step(self) -> Step:
+        at, now = self.clock.now(), time.monotonic()
+        standing = self.books.read(lambda tx: unfinished_run(tx, self.run, now=at))
+        counts = dict(standing.counts)
+        if not standing.holders and not counts.get(ItemState.WAITING):
+            return Step.LEAVE
+        if counts != self._counts:
+            self._counts, self._unchanged_since = counts, now
+        elif now - self._unchanged_since > self.patience_seconds:
+            return Step.LEAVE
+        if counts.get(ItemState.WAITING) or any(not holder.is_live for holder in standing.holders):
+            return Step.TAKE
+        if now - self._told_at >= _TELL_SECONDS:
+            self._told_at = now
+            self.tell(standing.holders)
+        return Step.WAIT

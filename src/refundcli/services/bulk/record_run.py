@@ -1,0 +1,232 @@
+"""Record many refunds made elsewhere: chunk by chunk, or all or nothing (R2). No provider can be reached from here."""
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
+
+from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
+from refundcli.domain.currencies import currency
+from refundcli.domain.errors import RefundcliError, Refused, UsageProblem
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money, parse_amount
+from refundcli.domain.refund import OutOfBand, Refund
+from refundcli.services.bulk.rows import BulkRow, CheckedRow, Shelf
+from refundcli.services.bulk.runs import resume_command
+from refundcli.services.bulk.validation import (
+    Advance,
+    Ahead,
+    BulkReport,
+    DoneBefore,
+    FileRows,
+    Reject,
+    RowRules,
+    rejected,
+)
+from refundcli.services.dispatch.interrupts import held_until_written
+from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, total_of
+from refundcli.services.ports.bad_rows import BadRow
+from refundcli.services.ports.books import Books, Writing
+from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.records import Record
+from refundcli.services.refunds.record import MarkRequest, mark_shares, records_of
+
+# One transaction that holds the store all the while must end soon.
+MOST_AT_ONCE = 10_000
+# Once others changed the books, which rows they touched is asked chunk by chunk.
+_OTHERS_WROTE = -1
+
+
+class TooManyForOne(UsageProblem):
+    code = "too-many-for-atomic"
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(
+            f"--atomic holds the store for all of its rows; it takes up to {MOST_AT_ONCE:,} and these are {rows:,}.",
+            hint="Leave --atomic out: the same file again goes on where a run was stopped, and does no row twice.",
+        )
+
+
+class NotAllRows(Refused):
+    """All or nothing, and not all can be: nothing was recorded."""
+
+    code = "atomic-refused"
+
+    def __init__(self, report: BulkReport) -> None:
+        row = report.refused[0]
+        super().__init__(
+            f"{report.refused_count} of {report.rows} rows are refused, the first on line {row.line}: "
+            f"{row.problems[0].message} Nothing was recorded.",
+            hint="Correct them, or leave --atomic out to record the others.",
+            context={"refused": report.refused_count, "rows": report.rows},
+        )
+
+
+class TooManyErrors(Refused):
+    """A run that goes wrong is stopped before it goes wrong everywhere."""
+
+    code = "too-many-errors"
+
+    def __init__(self, refused: int, most: int, *, how_to_go_on: str) -> None:
+        super().__init__(
+            f"{refused} rows were refused, and --max-errors is {most}: stopped.",
+            hint=how_to_go_on,
+            context={"refused": refused, "max_errors": most},
+        )
+
+
+# A row that was recorded, refused, or done before.
+_Done: TypeAlias = CheckedRow | BadRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordWishes:
+    """Rows that ask for records."""
+
+    clock: Clock
+    operator: str
+    kind: RunKind = RunKind.MARK_REFUNDED
+
+    def request(
+        self, row: BulkRow, key: str, amount: Money | None = None, *, allow_duplicate: bool = False
+    ) -> MarkRequest:
+        return MarkRequest(
+            number=row.invoice,
+            amount=amount,
+            amount_text=row.amount_text,
+            reason=row.reason,
+            request_key=key,
+            operator=self.operator,
+            memo=row.memo,
+            payment=row.payment,
+            out_of_band=OutOfBand(row.method, row.reference, row.refunded_on),
+            allow_duplicate=allow_duplicate,
+        )
+
+    def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:
+        return self.request(row, key).content
+
+    def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
+        """Raises InvalidAmount, too: only the invoice knows the currency of what was typed."""
+        amount = parse_amount(row.amount_text, invoice.currency) if row.amount_text else None
+        request = self.request(row, key, amount, allow_duplicate=allow_duplicate)
+        return mark_shares(invoice, request, today=self.clock.today())
+
+
+@dataclass(slots=True)
+class RecordRun:
+    """Records what was checked, for one run. `checked_at` is the audit trail's newest entry when the check began."""
+
+    run: BulkRun
+    wishes: RecordWishes
+    rules: RowRules
+    checked_at: int
+    books: Books
+    number_format: str
+    tell_held: Callable[[], None] = field(default=lambda: None)
+    # What was committed so far, also where the run is interrupted or the store fails.
+    report: BulkReport = field(default_factory=BulkReport)
+
+    def record(self, shelf: Shelf, *, max_errors: int | None, advance: Advance, reject: Reject) -> BulkReport:
+        """Chunk by chunk; a row that is refused by now is rejected, and the others go on.
+
+        Raises TooManyErrors, and Interrupted after the chunk in hand; what was recorded stays.
+        """
+        report, seen = self.report, self.checked_at
+        for chunk in shelf.chunks():
+            with held_until_written(self.tell_held):
+                done, seen = self.books.write(partial(self._record_chunk, chunk, seen, shelf))
+                _count(done, report, reject)
+            advance(len(chunk), refused=sum(isinstance(each, BadRow) for each in done))
+            if max_errors is not None and report.refused_count >= max_errors:
+                raise TooManyErrors(report.refused_count, max_errors, how_to_go_on=how_to_go_on(self.run))
+        return report
+
+    def record_atomically(self, shelf: Shelf, *, advance: Advance) -> BulkReport:
+        """All rows in one transaction. Raises NotAllRows when one is refused; then nothing was recorded."""
+
+        def work(tx: Writing) -> BulkReport:
+            report, seen = BulkReport(), self.checked_at
+            for chunk in shelf.chunks():
+                done, seen = self._record_chunk(chunk, seen, shelf, tx)
+                _count(done, report, lambda row: None)
+                advance(len(chunk))
+            if report.refused_count:
+                raise NotAllRows(report)
+            tx.change_run(self.run.id, RunState.FINISHED)
+            return report
+
+        with held_until_written(self.tell_held):
+            self.report = self.books.write(work)
+        return self.report
+
+    def _record_chunk(
+        self, chunk: Sequence[CheckedRow], seen: int, shelf: Shelf, tx: Writing
+    ) -> tuple[list[_Done], int]:
+        """What became of each row, and the newest entry then: what this run itself has changed, the check foresaw.
+
+        Every refusal comes before anything is changed.
+        """
+        others = seen == _OTHERS_WROTE or tx.changed_since(seen, apart_from=self.run.id)
+        asked = self._asked_anew(chunk, shelf, tx) if others else None
+        at, done, records = self.rules.clock.now(), [], list[Record]()
+        for each in chunk:
+            parts = asked.parts(each) if asked else each.parts
+            if isinstance(parts, tuple):
+                request, unit = self.wishes.request(each.row, each.key), currency(each.currency)
+                amounts = ((payment, Money(minor, unit), bool(back)) for payment, minor, back in parts)
+                records += records_of(request, each.invoice_id, amounts, at=at, run_id=self.run.id)
+            done.append(each if isinstance(parts, tuple) else parts)
+        tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
+        return done, _OTHERS_WROTE if others else tx.newest_entry()
+
+    def _asked_anew(self, chunk: Sequence[CheckedRow], shelf: Shelf, tx: Writing) -> "_Asked":
+        """In the transaction that records: of rows whose facts are those of the check, the answer is the same."""
+        facts = tx.facts_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
+        known = tx.refunds_by_keys([each.key for each in chunk])
+        changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in known}
+        return _Asked(self.rules, shelf, changed, tx.invoices_by_number(list(changed)), known)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Rows of invoices that changed since the check: every rule is asked anew, in their order."""
+
+    rules: RowRules
+    shelf: Shelf
+    changed: Container[str]
+    invoices: Mapping[str, Invoice]
+    known: Mapping[str, Sequence[Refund]]
+    ahead: Ahead = field(default_factory=Ahead)
+
+    def parts(self, each: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
+        """What the row takes; a rejection, or None where it was done before."""
+        if each.row.invoice not in self.changed:
+            return each.parts
+        try:
+            invoice = self.ahead.of(self.invoices.get(each.row.invoice))
+            made = self.known.get(each.key, ())
+            shares = self.rules.shares_of(each.row, each.key, invoice, made, FileRows(self.shelf, self.ahead))
+            assert invoice
+            if total_of(shares).minor != each.takes:
+                raise ChangedMeanwhile(invoice, Money(each.takes, invoice.currency), total_of(shares))
+        except DoneBefore:
+            return None
+        except RefundcliError as refusal:
+            return rejected(each.row, each.key, refusal)
+        return self.ahead.take(shares, each.row.reason)
+
+
+def how_to_go_on(run: BulkRun) -> str:
+    return f"{resume_command(run)}     (no row is done twice)"
+
+
+def _count(done: Sequence[_Done], report: BulkReport, reject: Reject) -> None:
+    for each in done:
+        if each is None:
+            report.done()
+        elif isinstance(each, BadRow):
+            report.refuse(each)
+            reject(each)
+        else:
+            report.take([("", Money(minor, currency(each.currency))) for _, minor, _ in each.parts])

@@ -1,0 +1,92 @@
+"""Rows that ask for refunds through a provider: what they wish, and how they wait in the store for a worker."""
+
+import json
+from dataclasses import dataclass
+
+from refundcli.domain.bulk_run import BulkRun, RunItem, RunKind
+from refundcli.domain.eligibility import refund_blockers
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import parse_amount
+from refundcli.domain.statuses import RefundKind
+from refundcli.services.bulk.rows import BulkRow, CheckedRow, Shelf
+from refundcli.services.invoices.allocation import Share, shares_of
+from refundcli.services.ports.books import Books, Writing
+from refundcli.services.refunds.issue import RefundRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RefundWishes:
+    """Rows that ask for money to be sent back."""
+
+    operator: str
+    kind: RunKind = RunKind.REFUND
+
+    def request(self, row: BulkRow, key: str, invoice: Invoice) -> RefundRequest:
+        """Raises InvalidAmount: only the invoice knows the currency of what was typed."""
+        return RefundRequest(
+            number=row.invoice,
+            amount=parse_amount(row.amount_text, invoice.currency) if row.amount_text else None,
+            amount_text=row.amount_text,
+            reason=row.reason,
+            request_key=key,
+            operator=self.operator,
+            memo=row.memo,
+            payment=row.payment,
+        )
+
+    def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:
+        return self.request(row, key, invoice).content
+
+    def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
+        request = self.request(row, key, invoice)
+        return shares_of(
+            invoice,
+            request.amount,
+            kind=RefundKind.PROVIDER,
+            blockers=refund_blockers,
+            intent=request.intent,
+            reference=request.payment,
+        )
+
+
+def begin_staged(run: BulkRun, shelf: Shelf, *, checked_as: str, books: Books) -> BulkRun:
+    """Put a run and all of its rows into the store, where any worker finds them.
+
+    Where it is there and not finished, rows that it does not have join it: they were refused when it began. All in
+    one transaction: there is never a run with a part of its rows.
+
+    `checked_as` is the run that the rows were checked as, or "": others may have finished it meanwhile, and then there
+    is nothing to begin anew.
+    """
+
+    def work(tx: Writing) -> BulkRun:
+        known = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
+        if known is None:
+            tx.begin_run(run)
+        begun = known or run
+        n = sum(tx.item_counts(begun.id).values())
+        for chunk in shelf.chunks():
+            there = tx.items_on_lines(begun.id, [each.row.line for each in chunk]) if known else {}
+            new = [each for each in chunk if each.row.line not in there]
+            tx.stage_items([_item(begun.id, n + place, each) for place, each in enumerate(new, 1)])
+            n += len(new)
+        return begun
+
+    return books.write(work)
+
+
+def _item(run_id: str, n: int, checked: CheckedRow) -> RunItem:
+    row = checked.row
+    return RunItem(
+        run_id=run_id,
+        n=n,
+        line=row.line,
+        invoice=row.invoice,
+        amount_text=row.amount_text,
+        reason=row.reason,
+        request_key=checked.key,
+        expected=checked.takes,
+        memo=row.memo,
+        payment=row.payment,
+        cells=json.dumps(row.cells, ensure_ascii=False),
+    )

@@ -1,0 +1,215 @@
+"""How far a provider run may go, and what one worker did of it."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+from refundcli.domain.bulk_run import ItemState, RunItem, RunState
+from refundcli.domain.errors import RefundcliError
+from refundcli.domain.money import Money, zero
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundState
+from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
+from refundcli.services.bulk.validation import BulkReport
+from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
+from refundcli.services.dispatch.send_refund import OutcomeNotWritten
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """`in_flight`: requests at once. `max_errors`: rows refused or declined by which the run stops.
+
+    `unknown_in_a_row`: so many rows one after the other that got no clear answer stop it too.
+    """
+
+    in_flight: int = 8
+    max_errors: int | None = None
+    unknown_in_a_row: int = 5
+
+
+class StopSign(Protocol):
+    """A `threading.Event`, or what looks like one: set by Ctrl-C and SIGTERM."""
+
+    def is_set(self) -> bool: ...
+
+
+class Stopped(StrEnum):
+    """Why a worker ended before its rows did."""
+
+    ASKED = "asked to stop"
+    MAX_ERRORS = "as many rows were refused as --max-errors allows"
+    UNKNOWN_IN_A_ROW = "the outcome of too many rows in a row is not known"
+    # `RunReport.trouble` says more.
+    SETTINGS = "the provider cannot be used with these settings"
+    STORE = "the store could not be written"
+    # `RunReport.bug` says more.
+    BUG = "an error in refundcli"
+
+
+# Called after each row's end is committed: the row with its state, code, message and hint, and its refunds.
+Tell: TypeAlias = Callable[[RunItem, Sequence[Refund]], None]
+# Called while rows that other workers hold are waited for.
+TellWaiting: TypeAlias = Callable[[Sequence[RunHolder]], None]
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What this worker did, and how the whole run stood when it ended.
+
+    A row is counted by the one worker that ended it in the store, and once. `refunded`: the provider returned the
+    money. `accepted`: it took a refund of the row that is not final yet. `done_before`: its refunds are those of an
+    earlier run or command. `partly`: a part of it was refunded, and a part was not. `totals` and `accepted_totals` are
+    the amounts by currency, `codes` why rows were refused.
+
+    `not_written`: answers of a provider that the store could not record; their refunds stay `submitted`, and `resume`
+    finds them. `standing` is the run as the store has it; None where the store could not be read any more.
+    """
+
+    refunded: int = 0
+    accepted: int = 0
+    done_before: int = 0
+    partly: int = 0
+    refused: int = 0
+    unknown: int = 0
+    totals: dict[str, Money] = field(default_factory=dict)
+    accepted_totals: dict[str, Money] = field(default_factory=dict)
+    codes: Counter[str] = field(default_factory=Counter)
+    stopped: Stopped | None = None
+    trouble: RefundcliError | None = None
+    bug: Exception | None = None
+    not_written: list[OutcomeNotWritten] = field(default_factory=list)
+    standing: UnfinishedRun | None = None
+    _counted: set[str] = field(default_factory=set)
+
+    @property
+    def done(self) -> int:
+        """Rows that this worker ended as done, or found done."""
+        return self.refunded + self.accepted + self.done_before
+
+    @property
+    def state(self) -> RunState | None:
+        return self.standing.run.state if self.standing else None
+
+    @property
+    def waiting(self) -> int | None:
+        """Rows of the whole run that nobody has begun."""
+        return self._standing(ItemState.WAITING)
+
+    @property
+    def held_by_others(self) -> int | None:
+        """Rows that other workers have leased, or left behind on another host."""
+        return self._standing(ItemState.TAKEN)
+
+    @property
+    def holders(self) -> Sequence[RunHolder]:
+        return self.standing.holders if self.standing else ()
+
+    def _standing(self, state: ItemState) -> int | None:
+        return self.standing.counts.get(state, 0) if self.standing else None
+
+    def add(self, item: RunItem, refunds: Sequence[Refund]) -> None:
+        """One row more that this worker ended."""
+        if item.state is ItemState.DONE:
+            self._add_done(item, refunds)
+        elif item.state is ItemState.UNKNOWN:
+            self.unknown += 1
+        elif item.code == PARTLY_REFUNDED:
+            self.partly += 1
+            self._add_money(item, [refund for refund in refunds if refund.state.is_given])
+        else:
+            self.refused += 1
+            self.codes[item.code] += 1
+
+    def _add_done(self, item: RunItem, refunds: Sequence[Refund]) -> None:
+        """Refunds of this run are its own, also where the worker that sent them was killed before it ended the row."""
+        new = self._add_money(item, refunds)
+        if not new:
+            self.done_before += 1
+        elif any(refund.state is RefundState.PENDING for refund in new):
+            self.accepted += 1
+        else:
+            self.refunded += 1
+
+    def _add_money(self, item: RunItem, refunds: Sequence[Refund]) -> list[Refund]:
+        """Those that are this run's, and were not counted yet."""
+        new = [refund for refund in refunds if refund.run_id == item.run_id and refund.id not in self._counted]
+        self._counted.update(refund.id for refund in new)
+        for refund in new:
+            totals = self.accepted_totals if refund.state is RefundState.PENDING else self.totals
+            code = refund.amount.currency.code
+            totals[code] = totals.get(code, zero(refund.amount.currency)) + refund.amount
+        return new
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """What became of the rows of a file: each is in one of the counts, and together they are `rows`.
+
+    `left_out`: rows of the file that were refused or done before its run began, where only the run is reported.
+    None: not known, because the store could not be read any more.
+    """
+
+    rows: int
+    refunded: int
+    accepted: int
+    done_before: int | None
+    partly: int | None
+    refused: int | None
+    unknown: int | None
+    waiting: int | None
+    held_by_others: int | None
+    left_out: int = 0
+
+
+def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> RowCounts:
+    """By what the store has of the run's rows, and the check of the file of those that are not in the run.
+
+    `run_rows`: the rows of the file when its run began. `checked` is None where no file was read.
+    """
+    rows = checked.rows if checked else run_rows
+    if report.standing is None:
+        return RowCounts(rows, report.refunded, report.accepted, None, None, None, None, None, None)
+    counts: Mapping[ItemState, int] = report.standing.counts
+    partly_outside = checked.codes_outside[PARTLY_REFUNDED] if checked else 0
+    done = counts.get(ItemState.DONE, 0) - report.refunded - report.accepted
+    return RowCounts(
+        rows=rows,
+        refunded=report.refunded,
+        accepted=report.accepted,
+        done_before=done + (checked.done_outside if checked else 0),
+        partly=report.standing.partly + partly_outside,
+        refused=report.standing.refused + (checked.refused_outside if checked else 0) - partly_outside,
+        unknown=counts.get(ItemState.UNKNOWN, 0),
+        waiting=counts.get(ItemState.WAITING, 0),
+        held_by_others=counts.get(ItemState.TAKEN, 0),
+        left_out=0 if checked else rows - sum(counts.values()),
+    )
+
+
+@dataclass(slots=True)
+class Brakes:
+    """Why the worker must begin no more rows; None while it may."""
+
+    limits: RunLimits
+    stopped: Stopped | None = None
+    trouble: RefundcliError | None = None
+    _errors: int = 0
+    _unclear: int = 0
+
+    def pull(self, why: Stopped, trouble: RefundcliError | None = None) -> None:
+        """The first reason is told."""
+        if self.stopped is None:
+            self.stopped, self.trouble = why, trouble
+
+    def refused(self) -> None:
+        self._errors += 1
+        if self.limits.max_errors is not None and self._errors >= self.limits.max_errors:
+            self.pull(Stopped.MAX_ERRORS)
+
+    def answered(self, *, clearly: bool) -> None:
+        """A refund was answered, or nobody knows what came of it."""
+        self._unclear = 0 if clearly else self._unclear + 1
+        if self._unclear >= self.limits.unknown_in_a_row:
+            self.pull(Stopped.UNKNOWN_IN_A_ROW)

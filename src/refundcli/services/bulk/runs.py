@@ -1,0 +1,116 @@
+"""Bulk runs: begun once, gone on with, and ended."""
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Mapping
+
+from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
+from refundcli.domain.errors import NotFound, Refused
+from refundcli.domain.identifiers import new_id
+from refundcli.services.ports.books import Books, Reading, Writing
+from refundcli.services.ports.clock import Clock
+
+_SHOWN = 5
+
+
+class RunNotFound(NotFound):
+    code = "run-not-found"
+
+    def __init__(self, run_id: str, kind: RunKind, near: list[str]) -> None:
+        known = f"The newest: {', '.join(near)}." if near else "No file was run yet."
+        super().__init__(
+            f"There is no run {ascii(run_id[:80])[1:-1]} of {kind}.",
+            hint=f"{known} The same file again goes on with its run, too: refundcli {kind} --from FILE",
+        )
+
+
+class RunFinished(Refused):
+    code = "run-finished"
+
+    def __init__(self, run: BulkRun) -> None:
+        rejected = [f"{name}.rejected.csv" for name in (run.source, run.id)]
+        found = next(filter(os.path.exists, rejected), None)
+        hint = "Nothing is left to do. refundcli status   shows what needs attention"
+        if found:
+            again = f"refundcli {run.kind} --from {shlex.quote(found)}"
+            hint = f"Correct the rows that were refused, then: {again}"
+        super().__init__(
+            f"{run.id} is finished: all of its rows were done or refused.",
+            hint=hint,
+            context={"run": run.id},
+        )
+
+
+def fingerprint(kind: RunKind, sha256: str, options: Mapping[str, object]) -> str:
+    """What a file asks for, with the options that change what its rows mean: the same again is the same run."""
+    told = json.dumps([kind, sha256, options], sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def begin(run: BulkRun, *, checked_as: str, books: Books) -> BulkRun:
+    """This run, or the one that its rows were checked as, or another of the same fingerprint that is not finished."""
+
+    def work(tx: Writing) -> BulkRun:
+        known = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
+        if known is None:
+            tx.begin_run(run)
+            return run
+        tx.change_run(known.id, RunState.RUNNING, note="gone on with")
+        return known
+
+    return books.write(work)
+
+
+def end(run: BulkRun, state: RunState, *, books: Books, note: str = "") -> None:
+    books.write(lambda tx: tx.change_run(run.id, state, note=note))
+
+
+def new_run(
+    kind: RunKind,
+    *,
+    source: str,
+    fingerprint: str,
+    rows: int,
+    operator: str,
+    clock: Clock,
+    options: Mapping[str, object],
+    planned_by: str = "",
+    plan_hash: str = "",
+) -> BulkRun:
+    now = clock.now()
+    return BulkRun(
+        id=new_id("run_", now),
+        kind=kind,
+        state=RunState.RUNNING,
+        source=source,
+        fingerprint=fingerprint,
+        rows=rows,
+        operator=operator,
+        created_at=now,
+        planned_by=planned_by,
+        plan_hash=plan_hash,
+        options=json.dumps(options, sort_keys=True, default=str),
+    )
+
+
+def resume_command(run: BulkRun) -> str:
+    return f"refundcli {run.kind} --resume {run.id}"
+
+
+def run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
+    """Raises RunNotFound, with the newest ones."""
+    run = reading.run(run_id)
+    if run is None or run.kind is not kind:
+        near = [each.id for each in reading.runs(limit=4 * _SHOWN) if each.kind is kind]
+        raise RunNotFound(run_id, kind, near[:_SHOWN])
+    return run
+
+
+def unfinished_run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
+    """Raises RunNotFound, RunFinished."""
+    run = run_named(reading, run_id, kind)
+    if run.state is RunState.FINISHED:
+        raise RunFinished(run)
+    return run

@@ -1,0 +1,87 @@
+"""Bulk runs that are not finished: how far each is, who holds its rows, and how it is resumed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunKind, RunState
+from refundcli.services.bulk.runs import resume_command
+from refundcli.services.dispatch import leases
+from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
+from refundcli.services.ports.books import Reading
+
+# A run of records writes every second or so; the store does not say which process is at it.
+_RECORDS_WITHIN = timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class RunHolder:
+    """A worker that holds rows of a run: where it runs, how many rows, until when at the latest.
+
+    `is_live`: its lease has not ended, and its process is not known to be gone.
+    """
+
+    shown: str
+    rows: int
+    until: datetime | None
+    is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedRun:
+    """A run that is running or stopped. `counts` has its rows by state, as the store has them now.
+
+    `partly`: how many of the refused rows were refunded in part, and so were not refused. A run of records has no rows
+    in the store: its counts and holders are empty. `last_record_at`: when it wrote last, None before its first record;
+    `is_recording`: it is running, and wrote moments ago.
+    """
+
+    run: BulkRun
+    counts: Mapping[ItemState, int]
+    holders: Sequence[RunHolder]
+    partly: int = 0
+    last_record_at: datetime | None = None
+    is_recording: bool = False
+
+    @property
+    def refused(self) -> int:
+        """Rows of which nothing was refunded."""
+        return self.counts.get(ItemState.REFUSED, 0) - self.partly
+
+    @property
+    def is_held(self) -> bool:
+        """Is a living worker at it? Then it needs nobody."""
+        return self.is_recording or any(holder.is_live for holder in self.holders)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the run; of a run of records, those of its file."""
+        return sum(self.counts.values()) if self.run.kind is RunKind.REFUND else self.run.rows
+
+    @property
+    def command(self) -> str:
+        """The next step: it does no row twice."""
+        return resume_command(self.run)
+
+
+def unfinished_runs(reading: Reading, *, now: datetime) -> list[UnfinishedRun]:
+    """All of them, the newest first. `now` is the time of the books' clock, as of every lease."""
+    return [unfinished_run(reading, run, now=now) for run in reading.unfinished_runs()]
+
+
+def unfinished_run(reading: Reading, run: BulkRun, *, now: datetime) -> UnfinishedRun:
+    if run.kind is not RunKind.REFUND:
+        last = reading.newest_refund_of_run(run.id)
+        is_recording = run.state is RunState.RUNNING and now - (last or run.created_at) < _RECORDS_WITHIN
+        return UnfinishedRun(run, {}, (), last_record_at=last, is_recording=is_recording)
+    counts = reading.item_counts(run.id)
+    partly = reading.item_count_with_code(run.id, PARTLY_REFUNDED) if counts.get(ItemState.REFUSED) else 0
+    return UnfinishedRun(run, counts, holders_of(reading.row_leases(run.id), now=now), partly)
+
+
+def holders_of(held: Sequence[RowLease], *, now: datetime) -> list[RunHolder]:
+    return [RunHolder(leases.holder_of(each.worker).shown, each.rows, each.until, _is_live(each, now)) for each in held]
+
+
+def _is_live(held: RowLease, now: datetime) -> bool:
+    return held.until is not None and held.until > now and not leases.is_gone(held.worker)

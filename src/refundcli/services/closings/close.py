@@ -1,0 +1,174 @@
+"""Void and uncollectible: ending an invoice that was not paid. No money moves (R9).
+
+Where a provider keeps the invoice too, it is closed there first, by the protocol of a refund: written down with
+its key, sent once, and closed here only when the provider has said so.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from refundcli.domain.closing import CLOSING_PREFIX, Closing
+from refundcli.domain.eligibility import uncollectible_blockers, void_blockers
+from refundcli.domain.errors import Refused, before_sending
+from refundcli.domain.identifiers import new_id
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.refund import Sending
+from refundcli.domain.refusals import RuleRefusal, most_important
+from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider
+from refundcli.services.dispatch.interrupts import Interrupted
+from refundcli.services.dispatch.leases import new_lease
+from refundcli.services.dispatch.request_keys import idempotency_key
+from refundcli.services.dispatch.send_closing import send_closing, settle_closing
+from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.ports.books import Books, Reading, Writing
+from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.providers import InvoiceCloser, Providers
+from refundcli.services.preflight.closing import ask
+
+_BLOCKERS: dict[InvoiceStatus, Callable[[Invoice], Iterator[RuleRefusal]]] = {
+    InvoiceStatus.VOID: void_blockers,
+    InvoiceStatus.UNCOLLECTIBLE: uncollectible_blockers,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingRequest:
+    """What the operator asked for; `wanted` is what the invoice is to become."""
+
+    number: str
+    wanted: InvoiceStatus
+    memo: str
+    operator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What came of it. No `closing` where no provider was asked to; `found_closed` at the one that had it so."""
+
+    invoice: Invoice
+    closing: Closing | None = None
+    found_closed: Provider | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingPreview:
+    """What closing the invoice would do. `at_provider`: its status at the provider that keeps it, if one does."""
+
+    invoice: Invoice
+    wanted: InvoiceStatus
+    at_provider: InvoiceStatus | None = None
+
+    @property
+    def asks(self) -> Provider | None:
+        """The provider that would be asked to close it; None if none keeps it, or it is closed there already."""
+        return None if self.at_provider is self.wanted else self.invoice.kept_by
+
+
+class OtherReference(Refused):
+    """Which invoice it is at the provider changed between the look and the write; nothing was sent."""
+
+    code = "other-reference"
+
+    def __init__(self, invoice: Invoice) -> None:
+        super().__init__(
+            f"{invoice.number} was brought in anew meanwhile, with another id at the provider. Nothing was done.",
+            hint=f"refundcli invoice show {invoice.number}   and then the same command again",
+            context={"invoice": invoice.number},
+        )
+
+
+def check_closing(reading: Reading, number: str, wanted: InvoiceStatus) -> Invoice:
+    """The invoice, if it may be voided or written off. Raises the refusal that comes first (R9, R10)."""
+    invoice = invoice_named(reading, number)
+    refusal = why_not_closed(invoice, wanted)
+    if refusal:
+        raise refusal
+    return invoice
+
+
+def why_not_closed(invoice: Invoice, wanted: InvoiceStatus) -> RuleRefusal | None:
+    return most_important(_BLOCKERS[wanted](invoice))
+
+
+def preview_closing(number: str, wanted: InvoiceStatus, *, books: Books, providers: Providers) -> ClosingPreview:
+    """Check every rule and ask the provider that keeps the invoice; change nothing. Raises as `close_invoice`."""
+    invoice = books.read(lambda tx: check_closing(tx, number, wanted))
+    if invoice.kept_by is None:
+        return ClosingPreview(invoice, wanted)
+    return ClosingPreview(invoice, wanted, ask(invoice, wanted, providers.records(invoice.kept_by)))
+
+
+def close_invoice(
+    request: ClosingRequest, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
+) -> Closed:
+    """Void an invoice or write it off; the rules are asked in the transaction that does it.
+
+    Raises the refusal that comes first, DiffersFromProvider, and SettingsProblem where the provider cannot be asked.
+    """
+    seen = books.read(lambda tx: check_closing(tx, request.number, request.wanted))
+    if seen.kept_by is None:
+        return Closed(books.write(partial(_close_here, request, seen)))
+    # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
+    with before_sending():
+        closer = providers.closer(seen.kept_by)
+        found = ask(seen, request.wanted, providers.records(seen.kept_by))
+    if found is request.wanted:
+        taken_over = books.write(partial(_close_here, request, seen))
+        return Closed(taken_over, found_closed=seen.kept_by)
+    closing = books.write(partial(_write_down, request, seen, closer=closer, clock=clock, policy=policy))
+    try:
+        closing = send_closing(closing, books=books, closer=closer, clock=clock, policy=policy)
+    except (KeyboardInterrupt, Interrupted):
+        books.write(partial(_drop_unsent_closing, closing))
+        raise
+    return Closed(books.read(lambda tx: invoice_named(tx, request.number)), closing)
+
+
+def _close_here(request: ClosingRequest, seen: Invoice, tx: Writing) -> Invoice:
+    """Nobody else keeps it, or who does has it closed already."""
+    invoice = _as_seen(tx, request, seen)
+    evidence = f"found so at {invoice.kept_by.label}" if invoice.kept_by else ""
+    tx.change_status(invoice, request.wanted, memo=request.memo, evidence=evidence)
+    return invoice_named(tx, request.number)
+
+
+def _write_down(
+    request: ClosingRequest, seen: Invoice, tx: Writing, *, closer: InvoiceCloser, clock: Clock, policy: SendingPolicy
+) -> Closing:
+    """T1: the rules once more, and the exact request with its key, before anything is sent (I2)."""
+    invoice, now = _as_seen(tx, request, seen), clock.now()
+    lease = new_lease(now, policy.sending_seconds)
+    try_number = 1 + sum(closing.wanted is request.wanted for closing in invoice.closings)
+    # With the number: two invoices may have one reference by mistake, and a key belongs to one closing.
+    key = idempotency_key(tx.secret(), f"{request.wanted} {invoice.number}", invoice.invoice_reference, try_number)
+    wire = closer.prepare(invoice.invoice_reference, request.wanted)
+    closing = Closing(
+        id=new_id(CLOSING_PREFIX, now),
+        invoice_id=invoice.id,
+        invoice_number=invoice.number,
+        wanted=request.wanted,
+        state=ClosingState.READY,
+        created_at=now,
+        operator=request.operator,
+        # Ours from the start: another process must not take it for one that was left behind.
+        sending=Sending(key, wire, lease_owner=lease.owner, lease_until=lease.until),
+        memo=request.memo,
+    )
+    tx.add_closing(closing)
+    return closing
+
+
+def _as_seen(tx: Writing, request: ClosingRequest, seen: Invoice) -> Invoice:
+    invoice = check_closing(tx, request.number, request.wanted)
+    if invoice.invoice_reference != seen.invoice_reference:
+        raise OtherReference(invoice)
+    return invoice
+
+
+def _drop_unsent_closing(closing: Closing, tx: Writing) -> None:
+    """The operator stopped: what was not sent yet never will be."""
+    now = tx.closing(closing.id)
+    if now and now.state is ClosingState.READY:
+        settle_closing(tx, now, ClosingState.FAILED, failure="never sent: interrupted")

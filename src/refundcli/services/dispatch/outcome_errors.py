@@ -1,0 +1,225 @@
+"""The error and the next step for a refund or closing that is unfinished, failed or was not sent."""
+
+import shlex
+from collections.abc import Sequence
+
+from refundcli.domain.closing import Closing
+from refundcli.domain.errors import NotSent, OutcomeUnknown, ProviderDeclined, RefundcliError, Refused
+from refundcli.domain.money import Money, zero
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import ClosingState, InvoiceStatus, RefundState
+from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal
+from refundcli.services.dispatch.request_keys import is_generated
+
+# Of a row of a file, part of whose refunds was made: it is not refused, for money moved.
+PARTLY_REFUNDED = "partly-refunded"
+# The failure text of a refund that was reserved and not sent begins with this.
+NEVER_SENT = "never sent: "
+
+
+class NotConfirmedByProvider(OutcomeUnknown):
+    code = "outcome-unknown"
+
+    def __init__(self, refund: Refund) -> None:
+        who = refund.provider.label if refund.provider else "The provider"
+        why = f" ({refund.failure})" if refund.failure else ""
+        super().__init__(
+            f"{who} did not confirm refund {refund.id}{why}. It may or may not have been made.",
+            hint=f"{refund.amount} stays reserved, so it cannot be paid twice. Do not refund by hand.\n"
+            f"Next: refundcli resume {refund.id}     (asks {who}, and sends again only if it never arrived)",
+            context={"refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
+class RefundDeclined(ProviderDeclined):
+    code = "provider-declined"
+
+    def __init__(self, refund: Refund) -> None:
+        who = refund.provider.label if refund.provider else "The provider"
+        super().__init__(
+            f"{who} declined refund {refund.id}: {refund.failure or 'no reason was given'}.",
+            hint=f"{refund.amount} is free again. refundcli invoice show {refund.invoice_number}   shows what may be "
+            "done;\n"
+            f"if it was returned by other means: refundcli mark-refunded {refund.invoice_number} "
+            f"--full --reason {refund.reason} --after-failed {refund.id} --evidence TEXT",
+            context={"refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
+class PartlyRefunded(ProviderDeclined):
+    """A request for several payments: some were refunded, and others were not."""
+
+    code = PARTLY_REFUNDED
+
+    def __init__(self, refunds: Sequence[Refund]) -> None:
+        given = [refund for refund in refunds if refund.state.is_given]
+        failed = [refund for refund in refunds if not refund.state.is_given]
+        references = ", ".join(refund.provider_reference for refund in given)
+        reasons = " ".join(failure_of(refund).message for refund in failed)
+        number = given[0].invoice_number
+        super().__init__(
+            f"{total_of(given)} of {number} was refunded ({references}), {total_of(failed)} was not: {reasons}",
+            hint="\n".join(f"Refund the rest: {shlex.join(_command(refund, alone=False))}" for refund in failed),
+            context={"invoice": number, "refunds": [refund.id for refund in refunds]},
+        )
+
+
+class RefundNotSent(NotSent):
+    """It failed before the provider took it. `alone`: its request made no other refund."""
+
+    code = "not-sent"
+
+    def __init__(self, refund: Refund, *, alone: bool = True) -> None:
+        super().__init__(
+            f"{_why_not_sent(refund.failure, refund.failure_code)} It is safe to repeat.",
+            hint=_repeat(refund, alone=alone),
+            context={"refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
+class NeverSent(Refused):
+    """It was reserved, and refused before anything was sent."""
+
+    code = "never-sent"
+
+    def __init__(self, refund: Refund) -> None:
+        super().__init__(
+            f"Refund {refund.id} was {refund.failure}",
+            hint=f"{refund.amount} is free again. refundcli invoice show {refund.invoice_number}   shows what may be "
+            "done;\n"
+            f"refundcli reconcile --invoice {refund.invoice_number}   compares it with the provider",
+            context={"refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
+class AwaitingApproval(OutcomeUnknown):
+    code = "awaiting-approval"
+
+    def __init__(self, refund: Refund) -> None:
+        who = refund.provider.label if refund.provider else "The provider"
+        super().__init__(
+            f"{who} requires a second person to approve this refund. "
+            f"Nothing was refunded yet, and {refund.amount} stays reserved.",
+            hint=f"Approve it in the {who} dashboard. Then: refundcli resume {refund.id}",
+            context={
+                "refund": refund.id,
+                "invoice": refund.invoice_number,
+                "provider_status": refund.provider_status,
+            },
+        )
+
+
+class ClosingNotConfirmed(OutcomeUnknown):
+    code = "outcome-unknown"
+
+    def __init__(self, closing: Closing) -> None:
+        who, number = closing.provider.label, closing.invoice_number
+        why = f" ({closing.failure})" if closing.failure else ""
+        super().__init__(
+            f"{who} did not confirm that {number} is {closing.past_tense}{why}. It may or may not be.",
+            hint=f"{number} stays as it was until that is known.\n"
+            f"Next: refundcli resume {closing.id}     (asks {who}, and sends again only if it never arrived)",
+            context={"closing": closing.id, "invoice": number},
+        )
+
+
+class ClosingDeclined(ProviderDeclined):
+    code = "provider-declined"
+
+    def __init__(self, closing: Closing) -> None:
+        who, number = closing.provider.label, closing.invoice_number
+        super().__init__(
+            f"{number} was not {closing.past_tense} at {who}: {closing.failure or 'no reason was given'}.",
+            hint=f"{number} stays as it was. refundcli invoice show {number} --refresh   shows how it stands at {who}",
+            context={"closing": closing.id, "invoice": number},
+        )
+
+
+class ClosingNotSent(NotSent):
+    code = "not-sent"
+
+    def __init__(self, closing: Closing) -> None:
+        command = "void" if closing.wanted is InvoiceStatus.VOID else "uncollectible"
+        memo = f" --memo {shlex.quote(closing.memo)}" if closing.memo else ""
+        super().__init__(
+            f"{_why_not_sent(closing.failure, closing.failure_code)} It is safe to repeat.",
+            hint=f"{closing.invoice_number} stays as it was. "
+            f"Repeat: refundcli {command} {shlex.quote(closing.invoice_number)}{memo}",
+            context={"closing": closing.id, "invoice": closing.invoice_number},
+        )
+
+
+def problem_of(asked: Refund | Closing, *, alone: bool = True) -> RefundcliError | None:
+    """The error to show on stderr, in every output format; None if all went well.
+
+    `alone`: the request of this refund made no other one.
+    """
+    if isinstance(asked, Closing):
+        return _problem_of_closing(asked)
+    if asked.state.unfinished:
+        return NotConfirmedByProvider(asked)
+    if asked.state is RefundState.AWAITING_APPROVAL:
+        return AwaitingApproval(asked)
+    return failure_of(asked, alone=alone) if asked.state is RefundState.FAILED else None
+
+
+def was_never_sent(refund: Refund) -> bool:
+    return refund.state is RefundState.FAILED and refund.failure.startswith(NEVER_SENT)
+
+
+def failure_of(refund: Refund, *, alone: bool = True) -> RefundcliError:
+    """The error for a refund that failed or was reversed: refused by a rule, not sent, or declined by the provider."""
+    if was_never_sent(refund):
+        return NeverSent(refund)
+    if refund.state is RefundState.FAILED and refund.failure_code in MAY_BE_SENT_AGAIN and not refund.came_back_at:
+        return RefundNotSent(refund, alone=alone)
+    return RefundDeclined(refund)
+
+
+def _problem_of_closing(closing: Closing) -> RefundcliError | None:
+    if closing.state.unfinished:
+        return ClosingNotConfirmed(closing)
+    if closing.state is not ClosingState.FAILED:
+        return None
+    return ClosingNotSent(closing) if closing.failure_code in MAY_BE_SENT_AGAIN else ClosingDeclined(closing)
+
+
+def _why_not_sent(failure: str, code: str) -> str:
+    why = failure[:1].upper() + failure[1:].rstrip(".")
+    return f"{why}. {'Nothing was done.' if code == Signal.RATE_LIMITED else 'Nothing was sent.'}"
+
+
+def _payment_of(refund: Refund) -> str:
+    """The payment's reference, as its request names it."""
+    if refund.sending is None:
+        return "REFERENCE"
+    request = refund.sending.request
+    named = request.params.get("payment_intent") or request.params.get("charge")
+    return str(named or request.endpoint.rsplit("/", 2)[-2])
+
+
+def _repeat(refund: Refund, *, alone: bool) -> str:
+    """The command that repeats this refund, with the caller's own request key if there is one."""
+    if refund.run_id:
+        return f"{refund.amount} is free again. Its row is in the file of refused rows: refund that file later."
+    repeat = f"{refund.amount} is free again. Repeat: {shlex.join(_command(refund, alone=alone))}"
+    if alone and not is_generated(refund.request_key):
+        return f"{repeat}\nor the same command as before, with its --request-key {shlex.quote(refund.request_key)}"
+    return repeat
+
+
+def _command(refund: Refund, *, alone: bool) -> list[str]:
+    words = ["refundcli", "refund", refund.invoice_number, "--amount", refund.amount.number]
+    words += ["--reason", refund.reason or "REASON"]
+    if not alone:
+        words += ["--payment", _payment_of(refund)]
+    if refund.memo:
+        words += ["--memo", refund.memo]
+    if refund.dispute_decision:
+        words += ["--dispute-decision", refund.dispute_decision]
+    return words
+
+
+def total_of(refunds: Sequence[Refund]) -> Money:
+    """Of one invoice, and so in one currency."""
+    return sum((refund.amount for refund in refunds), zero(refunds[0].amount.currency))

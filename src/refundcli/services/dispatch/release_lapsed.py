@@ -1,0 +1,37 @@
+"""Before a refund: apply the invoice's stored provider updates, and release amounts whose hold has lapsed.
+
+So no refund is decided while a stored update is not applied (R13, R14).
+"""
+
+from datetime import datetime
+
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.statuses import Provider
+from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.ports.books import Books, Writing
+from refundcli.services.ports.clock import Clock
+
+
+def is_due(invoice: Invoice, now: datetime) -> bool:
+    """Is there a stored update to apply or a lapsed hold? Only Adyen's: Stripe is asked before each refund anyway."""
+    updates = (update for payment in invoice.payments for update in payment.unreviewed)
+    waiting = any(update.provider is Provider.ADYEN and not update.needs_a_person for update in updates)
+    return waiting or any(
+        refund.holding and refund.hold_until and refund.hold_until <= now for refund in invoice.refunds
+    )
+
+
+def keep_up(number: str, *, books: Books, policy: SendingPolicy, clock: Clock) -> None:
+    """Do it in a transaction of its own, if anything is due. Raises InvoiceNotFound."""
+    invoice = books.read(lambda tx: invoice_named(tx, number))
+    if is_due(invoice, clock.now()):
+        books.write(lambda tx: keep_up_in(tx, number, policy=policy, clock=clock))
+
+
+def keep_up_in(tx: Writing, number: str, *, policy: SendingPolicy, clock: Clock) -> None:
+    """Do it in the caller's transaction, if anything is due. Raises InvoiceNotFound."""
+    invoice = invoice_named(tx, number)
+    if is_due(invoice, clock.now()):
+        policy.upkeep(tx, invoice)
+        tx.release_lapsed_holds(invoice_named(tx, number))

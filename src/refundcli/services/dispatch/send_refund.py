@@ -1,0 +1,259 @@
+"""T2 to T4: claim a refund, send it once, write what came of it. Shared by `refund` and `resume`.
+
+A closing goes the same way (`send_closing`).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeAlias, TypeVar
+
+from refundcli.domain.closing import Closing
+from refundcli.domain.errors import OutcomeUnknown
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.refund import Refund, Sending
+from refundcli.domain.statuses import RefundState
+from refundcli.services.dispatch import leases
+from refundcli.services.dispatch.interrupts import held_until_written, is_asked_to_stop, pause
+from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
+from refundcli.services.ports.books import Books, BooksUnavailable, Writing
+from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.providers import Answer, MaySend, PaymentProvider, RefundAnswer
+from refundcli.services.ports.records import Settlement
+
+A = TypeVar("A", bound=Answer)
+Asked = TypeVar("Asked", Refund, Closing)
+# Called with what was answered and the seconds to wait: it waits, and says whether another request may be begun.
+Again: TypeAlias = Callable[[Answer, float], bool]
+NO_LONGER_OURS = "not sent: it took too long to come to it"
+_MOST_SENDS = 3
+_AGAIN_SECONDS = 1.0
+
+
+class OutcomeNotWritten(OutcomeUnknown):
+    """The provider answered, but the store could not take the answer down; the claim stands, so it is not lost."""
+
+    code = "outcome-not-written"
+
+    def __init__(self, asked: Refund | Closing, answer: Answer, reference: str, why: Exception) -> None:
+        what = "refund" if isinstance(asked, Refund) else "closing"
+        super().__init__(
+            f"{what.title()} {asked.id}: the provider answered ({reference or answer.signal}), "
+            f"but the store could not be written: {why}",
+            hint=f"Keep this line. When the store works again: refundcli resume {asked.id}",
+            context={what: asked.id, "provider_reference": reference, "signal": answer.signal},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SendingPolicy:
+    """How long one request may take (seconds), and how credit notes are numbered."""
+
+    call_seconds: float
+    number_format: str
+    tell_held: Callable[[], None] = field(default=lambda: None)
+    tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
+    tell_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda asked, reference: None)
+    sleep: Callable[[float], None] = field(default=pause)
+    upkeep: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
+
+    @property
+    def sending_seconds(self) -> float:
+        """How long sending may take: what did nothing is begun again as long as one request may take; then the last."""
+        return 2 * self.call_seconds
+
+    def patience(self, sending: Sending, now: datetime) -> float:
+        """For how long (seconds) its request may be begun, so that it ends while it is ours to send."""
+        return leases.seconds_left(sending, now) - self.call_seconds
+
+
+def send_again(
+    refund: Refund, *, books: Books, provider: PaymentProvider, clock: Clock, policy: SendingPolicy
+) -> Refund:
+    """Send a `submitted` refund again with its own key, and settle it. (`first_send.send` sends a `ready` one.)
+
+    Returns the refund as it stands then: still `submitted` when nobody knows. Raises OutcomeNotWritten.
+    """
+    assert not is_first_send(refund), "a first send is checked before"
+    with held_until_written(policy.tell_held):
+        claimed = claim(refund, books=books, clock=clock, policy=policy)
+        if claimed is None or claimed.sending is None:
+            return _as_it_stands(refund, books)
+        sending = claimed.sending
+        answer = call(claimed, provider, policy, clock, patience=lambda: policy.patience(sending, clock.now()))
+        return take_down(claimed, answer, first_send=False, books=books, clock=clock, policy=policy)
+
+
+def is_first_send(refund: Refund) -> bool:
+    """Was it never sent? Then what is answered tells of this one request alone."""
+    return refund.sending is not None and refund.sending.first_sent_at is None
+
+
+def claim(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund | None:
+    """T2, again: ours to send, and nobody else's. None when another got it first."""
+
+    def write(tx: Writing) -> Refund | None:
+        now = clock.now()
+        lease = leases.new_lease(now, policy.sending_seconds)
+        return tx.claim(refund, owner=lease.owner, until=lease.until, at=now)
+
+    return books.write(write)
+
+
+def take_down(
+    refund: Refund,
+    answer: RefundAnswer,
+    *,
+    first_send: bool,
+    books: Books,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> Refund:
+    """T4. Raises OutcomeNotWritten."""
+
+    def write(tx: Writing) -> Refund:
+        take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
+        return tx.refund(refund.id) or refund
+
+    written = write_outcome(refund, answer, answer.reference, write, books=books, policy=policy)
+    return with_what_was_said(written, answer)
+
+
+def write_outcome(
+    asked: Asked,
+    answer: Answer,
+    reference: str,
+    write: Callable[[Writing], Asked],
+    *,
+    books: Books,
+    policy: SendingPolicy,
+) -> Asked:
+    """T4: what came of a request, written until it is done. Raises OutcomeNotWritten where that cannot be.
+
+    Money has moved, so this waits longer for a store in use than whatever comes before the request.
+    """
+    began, was_told = time.monotonic(), False
+    while True:
+        try:
+            return books.write(write)
+        except BooksUnavailable as busy:
+            if time.monotonic() - began >= busy.passes_within:
+                raise OutcomeNotWritten(asked, answer, reference, busy) from busy
+            if not was_told:
+                policy.tell_unwritten(asked, reference)
+            was_told = True
+            # Not `policy.sleep`, which does not wait after Ctrl-C: then the store would be asked without a pause.
+            time.sleep(_AGAIN_SECONDS)
+        except Exception as why:
+            raise OutcomeNotWritten(asked, answer, reference, why) from why
+
+
+def take_down_in(
+    tx: Writing, refund: Refund, answer: RefundAnswer, *, first_send: bool, clock: Clock, policy: SendingPolicy
+) -> None:
+    """The outcome, if the answer proves one; else the amount stays reserved (I5)."""
+    outcome = outcome_of(answer, first_send=first_send)
+    if outcome.state is None:
+        tx.let_go(refund)
+    else:
+        settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
+
+
+def with_what_was_said(refund: Refund, answer: RefundAnswer) -> Refund:
+    """Of a refund whose outcome is not known the books keep no words; who waits for it is told them."""
+    waits = refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL
+    return replace(refund, failure=refund.failure or answer.message) if waits else refund
+
+
+def settle(
+    tx: Writing,
+    refund: Refund,
+    state: RefundState,
+    answer: RefundAnswer,
+    *,
+    clock: Clock,
+    policy: SendingPolicy,
+    evidence: str = "",
+) -> None:
+    """The state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
+    failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
+    code = answer.signal if state is RefundState.FAILED else ""
+    end = Settlement(
+        state,
+        answer.reference,
+        answer.status,
+        failure,
+        evidence,
+        failure_code=code,
+        pending_reason=answer.pending_reason,
+        expires_at=answer.expires_at,
+    )
+    _end(tx, refund, end, clock=clock, number_format=policy.number_format)
+
+
+def write_end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund | None:
+    """The state and what follows from it; None where it may not become so, or is not as it was."""
+    ended = _end(tx, refund, end, clock=clock, number_format=number_format)
+    return tx.refund(refund.id) if ended else None
+
+
+def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> bool:
+    settled = tx.settle(refund, end)
+    if settled is None:
+        return False
+    # One that was made elsewhere has no credit note until it is adopted; then nothing is to be done.
+    if end.state.is_given:
+        tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=number_format)
+    elif end.state in (RefundState.FAILED, RefundState.REVERSED):
+        tx.void_credit_note(settled, at=clock.now())
+    return True
+
+
+def call(
+    refund: Refund,
+    provider: PaymentProvider,
+    policy: SendingPolicy,
+    clock: Clock,
+    *,
+    patience: Callable[[], float],
+    again: Again | None = None,
+) -> RefundAnswer:
+    """T3. No request begins when `patience` (seconds left) is over, and none is sent when its lease is."""
+    assert refund.sending
+    request, key = refund.sending.request, refund.sending.idempotency_key
+    may_send = last_check(refund.sending, clock)
+    answer = ask(lambda: provider.refund(request, key, may_send), policy, patience=patience, again=again)
+    return answer or RefundAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
+
+
+def last_check(sending: Sending, clock: Clock) -> MaySend:
+    """Asked just before the first byte: the process may have been suspended since the request began (I8)."""
+    return lambda: leases.seconds_left(sending, clock.now()) > 0
+
+
+def ask(
+    once: Callable[[], A], policy: SendingPolicy, *, patience: Callable[[], float], again: Again | None = None
+) -> A | None:
+    """One request; again only where the last one provably did nothing, and `again` allows it after its wait.
+
+    None begins when `patience` (seconds left) is over: a process may have stood still for a day, and then the request
+    is no longer ours to send (I8). None is returned where there was none.
+    """
+    answer = None
+    for sends in range(1, _MOST_SENDS + 1):
+        if patience() < 0 or (answer and is_asked_to_stop()):
+            return answer
+        answer = once()
+        wait = answer.retry_after or 0.5 * 2**sends
+        if answer.signal not in MAY_BE_SENT_AGAIN or sends == _MOST_SENDS or wait > patience():
+            return answer
+        if again is None:
+            policy.sleep(wait)
+        elif not again(answer, wait):
+            return answer
+    raise AssertionError("the loop returns")
+
+
+def _as_it_stands(refund: Refund, books: Books) -> Refund:
+    return books.read(lambda tx: tx.refund(refund.id)) or refund

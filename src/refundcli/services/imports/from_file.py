@@ -1,0 +1,197 @@
+"""Bring invoices in: the whole file is checked first, then written chunk by chunk.
+
+What was found good is kept aside, so that it is read once. A kill between two chunks leaves whole invoices and their
+audit entries; the same file again does the rest.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Protocol, TypeAlias
+
+from refundcli.domain.errors import Refused
+from refundcli.services.ports.bad_rows import BadRow, Problem
+from refundcli.services.ports.books import Books, Reading, Writing
+from refundcli.services.ports.invoice_block import InvoiceBlock, Stretch
+from refundcli.services.ports.records import Beside, ImportCounts
+
+Advance: TypeAlias = Callable[[int], None]
+Reject: TypeAlias = Callable[[BadRow], None]
+
+# Each chunk is one short transaction, so that others get in between.
+_CHUNK_SECONDS = 0.8
+MOST_IN_CHUNK = 50_000
+# A known invoice may take a hundred times as long as a new one, and the time is looked at between blocks only.
+_KNOWN_AT_ONCE = 250
+_SHOWN = 50
+_MOST_KEPT = 1000
+
+
+class Shelf(Protocol):
+    """Where good rows are kept until the whole file was looked at."""
+
+    def put(self, block: InvoiceBlock) -> None: ...
+
+    def blocks(self, after: int) -> Iterator[tuple[int, InvoiceBlock]]:
+        """Each block from a place on, with the place after it; 0 is the first."""
+        ...
+
+
+@dataclass(slots=True)
+class CheckedInvoices:
+    """What the rows of a file come to. `problems` holds the first ones. `known` counts the invoices that the books
+    have already, as they were at the audit entry `as_of`; nothing when they changed meanwhile."""
+
+    rows: int = 0
+    bad_rows: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    known: int = 0
+    as_of: int | None = None
+
+    @property
+    def good_rows(self) -> int:
+        return self.rows - self.bad_rows
+
+    def add(self, row: BadRow) -> None:
+        self.bad_rows += 1
+        self.problems += row.problems[: _SHOWN - len(self.problems)]
+
+
+@dataclass(slots=True)
+class ImportResult:
+    """What an import did. `kept` tells by line what the books knew better, the first thousand of `kept_count`."""
+
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+    kept: list[tuple[int, str, str]] = field(default_factory=list)
+    kept_count: int = 0
+
+    @property
+    def written(self) -> int:
+        return self.new + self.changed
+
+    def add(self, counts: ImportCounts) -> None:
+        self.new += counts.new
+        self.changed += counts.changed
+        self.same += counts.same
+        self.kept += counts.kept[: _MOST_KEPT - len(self.kept)]
+        self.kept_count += len(counts.kept)
+
+
+class ImportRefused(Refused):
+    """Some rows cannot be brought in, and nobody said that the others should be."""
+
+    code = "bad-rows"
+
+    def __init__(self, source: str, checked: CheckedInvoices, *, written: int = 0) -> None:
+        bad, rows = checked.bad_rows, checked.rows
+        done = f"{written} before them were written" if written else "Nothing was written"
+        super().__init__(
+            f"{bad} of {rows} {'row' if rows == 1 else 'rows'} cannot be brought in. {done}.",
+            hint="Correct them and run it again, or add --skip-invalid to bring in the others.",
+            context={
+                "file": source,
+                "rows": rows,
+                "bad_rows": bad,
+                "problems": [asdict(problem) for problem in checked.problems],
+            },
+        )
+        self.checked = checked
+
+
+def check_invoices(
+    stretches: Iterable[Stretch], *, shelf: Shelf, books: Books, advance: Advance, reject: Reject
+) -> CheckedInvoices:
+    """Look at every row, and at what the books hold beside it; what is good goes on the shelf. Nothing is changed."""
+    checked = CheckedInvoices()
+    for place, stretch in enumerate(stretches):
+        beside = books.read(partial(_look, block=stretch.good))
+        checked.known += beside.known
+        checked.as_of = beside.as_of if place == 0 or beside.as_of == checked.as_of else None
+        good, against = _without(stretch, beside.problems)
+        for part in good.parts(_KNOWN_AT_ONCE) if beside.known else (good,):
+            shelf.put(part)
+        for row in sorted([*stretch.bad, *against], key=lambda row: row.line):
+            checked.add(row)
+            reject(row)
+        checked.rows += stretch.rows
+        advance(stretch.rows)
+    return checked
+
+
+def bring_in(shelf: Shelf, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance) -> ImportResult:
+    """Write what was found good. Raises ImportRefused where the books have changed since against a row."""
+    result = ImportResult()
+    chunk = _Written(as_of=checked.as_of)
+    while not chunk.is_last:
+        write = partial(_write_chunk, shelf=shelf, before=chunk, checked=checked, source=source, result=result)
+        chunk = books.write(write)
+        result.add(chunk.counts)
+        advance(chunk.rows)
+    return result
+
+
+@dataclass(slots=True)
+class _Written:
+    """What one chunk came to: how far on the shelf it went, and the audit entry that the books stand at since.
+
+    Once others have changed the books, nothing that was found while checking holds for any later chunk.
+    """
+
+    as_of: int | None
+    after: int = 0
+    rows: int = 0
+    is_last: bool = False
+    counts: ImportCounts = field(default_factory=ImportCounts)
+
+
+def _write_chunk(
+    tx: Writing, *, shelf: Shelf, before: _Written, checked: CheckedInvoices, source: str, result: ImportResult
+) -> _Written:
+    # No change is without its entry (I10): with no new one, what was found in the books while checking still holds.
+    unchanged = before.as_of is not None and tx.newest_entry() == before.as_of
+    chunk = _Written(as_of=None, after=before.after, is_last=True)
+
+    def blocks() -> Iterator[InvoiceBlock]:
+        began = time.monotonic()
+        for after, block in shelf.blocks(before.after):
+            if not unchanged:
+                _refuse_late(tx.beside(block).problems, block, source=source, written=result.written)
+            yield block
+            chunk.after = after
+            chunk.rows += block.size
+            if time.monotonic() - began > _CHUNK_SECONDS or chunk.rows >= MOST_IN_CHUNK:
+                chunk.is_last = False
+                return
+
+    chunk.counts = tx.import_blocks(blocks(), source=source, all_new=unchanged and not checked.known)
+    if unchanged:
+        chunk.as_of = tx.newest_entry()
+    return chunk
+
+
+def _look(tx: Reading, *, block: InvoiceBlock) -> Beside:
+    return tx.beside(block)
+
+
+def _without(stretch: Stretch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
+    """The good rows that can stand beside what the books hold, and the others."""
+    if not problems:
+        return stretch.good, []
+    by_line: dict[int, list[Problem]] = {}
+    for problem in problems:
+        by_line.setdefault(problem.line, []).append(problem)
+    against = [
+        BadRow(line, tuple(by_line[line]), original if isinstance(original, str) else tuple(original))
+        for line, original in zip(stretch.good.lines, stretch.originals, strict=True)
+        if line in by_line
+    ]
+    return stretch.good.only([line not in by_line for line in stretch.good.lines]), against
+
+
+def _refuse_late(problems: Sequence[Problem], block: InvoiceBlock, *, source: str, written: int) -> None:
+    if problems:
+        bad_rows = len({problem.line for problem in problems})
+        raise ImportRefused(source, CheckedInvoices(block.size, bad_rows, list(problems[:_SHOWN])), written=written)

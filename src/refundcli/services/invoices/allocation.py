@@ -1,0 +1,133 @@
+"""Allocate a refund to the invoice's payments: the same for preview, refund and record.
+
+The bound on each payment (I1) is written in store/repositories/refund_writing.py (`reserve`) and
+store/repositories/record_writing.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from refundcli.domain.duplicates import Candidate
+from refundcli.domain.eligibility import Action, Blockers, Intent, first_blocker, markable
+from refundcli.domain.errors import NotFound, Refused, UsageProblem
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money, zero
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refusals import OverRefund, PossibleDuplicate, most_important
+from refundcli.domain.statuses import RefundKind
+
+_ACTIONS = {RefundKind.PROVIDER: Action.REFUND, RefundKind.RECORD: Action.MARK_REFUNDED}
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One payment's part of what is to be given back."""
+
+    payment: Payment
+    amount: Money
+
+    @property
+    def takes_all(self) -> bool:
+        return self.amount == self.payment.captured
+
+
+class UnknownPayment(NotFound):
+    code = "payment-not-found"
+
+    def __init__(self, invoice: Invoice, reference: str) -> None:
+        super().__init__(
+            f"{invoice.number} has no payment {ascii(reference[:80])[1:-1]}.",
+            hint=f"Its payments: {_named(invoice.payments)}",
+            context={"invoice": invoice.number, "payment": reference[:200]},
+        )
+
+
+class PaymentNeeded(UsageProblem):
+    code = "payment-needed"
+
+    def __init__(self, invoice: Invoice, payments: Sequence[Payment]) -> None:
+        super().__init__(
+            f"{invoice.number} has several payments that could give this amount.",
+            hint=f"Add --payment with one of: {_named(payments)}",
+            context={"invoice": invoice.number, "payments": [payment_name(invoice, p) for p in payments]},
+        )
+
+
+class ChangedMeanwhile(Refused):
+    """What was confirmed is not what would be done now; nothing is sent."""
+
+    code = "changed-meanwhile"
+
+    def __init__(self, invoice: Invoice, confirmed: Money, now: Money) -> None:
+        super().__init__(
+            f"{invoice.number} changed while you were deciding: {confirmed} was confirmed, {now} is what is left.",
+            hint=f"refundcli invoice show {invoice.number}",
+            context={"invoice": invoice.number},
+        )
+
+
+def shares_of(
+    invoice: Invoice,
+    amount: Money | None,
+    *,
+    kind: RefundKind,
+    blockers: Blockers,
+    intent: Intent,
+    reference: str = "",
+) -> list[Share]:
+    """The parts, in the order of the payments; no amount means all that remains (R3).
+
+    Raises the refusal that comes first, UnknownPayment, PaymentNeeded or OverRefund.
+    """
+    named = [p for p in invoice.payments if not reference or reference in (payment_name(invoice, p), *p.references)]
+    if reference and not named:
+        raise UnknownPayment(invoice, reference)
+    able = {p.id: _left(p, kind, intent) for p in named if not most_important(blockers(invoice, p, intent))}
+    if not any(able.values()):
+        refusal = first_blocker(invoice, blockers, intent, among=named)
+        assert refusal, "a payment that gives nothing has a reason"
+        raise refusal
+    giving = [Share(p, able[p.id]) for p in named if able.get(p.id)]
+    if amount is None:
+        return giving
+    enough = [share for share in giving if amount <= share.amount]
+    if not enough:
+        most = max((share.amount for share in giving), key=lambda left: left.minor)
+        raise OverRefund(invoice, amount, most, reason=intent.reason, action=_ACTIONS[kind], payment=reference)
+    if len(enough) > 1:
+        raise PaymentNeeded(invoice, [share.payment for share in enough])
+    return [Share(enough[0].payment, amount)]
+
+
+def candidate_of(
+    shares: Sequence[Share], reason: RefundReason, reference: str = "", *, is_row: bool = False, run_id: str = ""
+) -> Candidate:
+    """What the duplicate rule looks at of a refund or record."""
+    amounts = frozenset((share.payment.id, share.amount) for share in shares)
+    return Candidate(amounts, reason, reference, is_row, run_id)
+
+
+def refuse_duplicate(
+    invoice: Invoice, shares: Sequence[Share], reason: RefundReason, *, now: datetime, again: str = "refund"
+) -> None:
+    """The guard of a single request (R5). Raises PossibleDuplicate."""
+    for earlier in candidate_of(shares, reason).earlier(invoice.refunds, now):
+        raise PossibleDuplicate(invoice, earlier, again=again)
+
+
+def total_of(shares: Sequence[Share]) -> Money:
+    return sum((share.amount for share in shares), zero(shares[0].amount.currency))
+
+
+def payment_name(invoice: Invoice, payment: Payment) -> str:
+    """What a person types after --payment: the provider's id, or the payment's place on the invoice."""
+    return payment.reference or str(1 + [p.id for p in invoice.payments].index(payment.id))
+
+
+def _left(payment: Payment, kind: RefundKind, intent: Intent) -> Money:
+    return markable(payment, intent) if kind is RefundKind.RECORD else payment.refundable
+
+
+def _named(payments: Sequence[Payment]) -> str:
+    return ", ".join(f"{p.reference or place} ({p.refundable} left)" for place, p in enumerate(payments, 1))

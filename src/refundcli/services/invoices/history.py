@@ -1,0 +1,12 @@
+"""Everything that happened to an invoice, oldest first."""
+
+from refundcli.domain.invoice import Invoice
+from refundcli.services.invoices.lookup import invoice_behind
+from refundcli.services.ports.books import Reading
+from refundcli.services.ports.records import AuditEntry
+
+
+def history_of(reading: Reading, name: str) -> tuple[Invoice, list[AuditEntry]]:
+    """The invoice, its import first, then each audited change of it and of its refunds (I10)."""
+    invoice = invoice_behind(reading, name)
+    return invoice, [reading.imported(invoice), *reading.history(invoice)]

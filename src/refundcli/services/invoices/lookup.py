@@ -1,0 +1,82 @@
+"""Finding an invoice by whatever name the person has for it."""
+
+from typing import TYPE_CHECKING
+
+from refundcli.domain.errors import NotFound, Refused, did_you_mean
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.refund import CreditNote, Refund
+
+if TYPE_CHECKING:
+    # Most commands need none of the shapes there, and they take time to make.
+    from refundcli.services.ports.books import Reading, RefundReading
+
+
+class InvoiceNotFound(NotFound):
+    code = "invoice-not-found"
+
+    def __init__(self, name: str, near: str) -> None:
+        super().__init__(
+            f"There is no invoice {ascii(name[:80])[1:-1]}.",
+            hint=near or "refundcli invoice list   shows the invoices of this store",
+            context={"invoice": name[:200]},
+        )
+
+
+class CreditNoteNotFound(NotFound):
+    code = "credit-note-not-found"
+
+    def __init__(self, name: str, near: str) -> None:
+        super().__init__(
+            f"There is no credit note {ascii(name[:80])[1:-1]}.",
+            hint=near or "refundcli credit-notes list",
+            context={"credit_note": name[:200]},
+        )
+
+
+class SeveralInvoices(Refused):
+    code = "several-invoices"
+
+    def __init__(self, name: str, numbers: list[str]) -> None:
+        super().__init__(
+            f"{ascii(name[:80])[1:-1]} belongs to several invoices: {', '.join(numbers)}.",
+            hint="Name one of them.",
+            context={"invoices": numbers},
+        )
+
+
+class RefundNotFound(NotFound):
+    code = "refund-not-found"
+
+    def __init__(self, refund_id: str) -> None:
+        super().__init__(
+            f"There is no refund {ascii(refund_id[:80])[1:-1]}.",
+            hint="refundcli status   lists the refunds that need attention",
+        )
+
+
+def invoice_named(reading: "RefundReading", number: str) -> Invoice:
+    """The invoice with this number. Raises InvoiceNotFound with the nearest ones."""
+    invoice = reading.invoice(number)
+    if invoice is None:
+        raise InvoiceNotFound(number, did_you_mean(number, reading.numbers_near(number)))
+    return invoice
+
+
+def invoice_behind(reading: "Reading", name: str) -> Invoice:
+    """The invoice with this number, or behind a provider's id, a refund's id or a credit note's number."""
+    invoice = reading.invoice(name)
+    if invoice:
+        return invoice
+    numbers = reading.numbers_behind(name)
+    if len(numbers) > 1:
+        raise SeveralInvoices(name, numbers)
+    return invoice_named(reading, numbers[0] if numbers else name)
+
+
+def credit_note_named(reading: "Reading", number: str) -> tuple[CreditNote, Refund]:
+    """The credit note with this number, and its refund. Raises CreditNoteNotFound with the nearest ones."""
+    note = reading.credit_note(number)
+    refund = reading.refund(note.refund_id) if note else None
+    if note is None or refund is None:
+        raise CreditNoteNotFound(number, did_you_mean(number, reading.credit_note_numbers_near(number)))
+    return note, refund

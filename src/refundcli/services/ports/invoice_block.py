@@ -1,0 +1,171 @@
+"""Many new invoices at once, column by column: a file of a million is checked, kept aside and written so.
+
+Everything in a block is plain text, numbers and flags, days as `2026-10-31`, so that it can go to a disk and into a
+database as it is.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from itertools import compress
+from typing import Any, NamedTuple
+
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
+from refundcli.services.ports.bad_rows import BadRow
+from refundcli.services.ports.records import NewInvoice, NewPayment
+
+
+class Stretch(NamedTuple):
+    """Lines of a file that follow one another: what is good in them, what is bad, and each good row as it stood."""
+
+    good: "InvoiceBlock"
+    bad: Sequence[BadRow]
+    originals: Sequence[Sequence[str] | str]
+
+    @property
+    def rows(self) -> int:
+        return self.good.size + len(self.bad)
+
+
+class PaymentColumns(NamedTuple):
+    """`invoices`: the places in the block of the invoices that they belong to, in rising order."""
+
+    invoices: Sequence[int] = ()
+    captured: Sequence[int] = ()
+    providers: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    references: Sequence[str] = ()
+    charges: Sequence[str] = ()
+    returned_elsewhere: Sequence[int] = ()
+    auto_refundable: Sequence[bool] = ()
+    auto_refundable_is_told: Sequence[bool] = ()
+    processing: Sequence[bool] = ()
+    disputes: Sequence[str] = ()
+    dispute_amounts: Sequence[int | None] = ()
+    paid_on: Sequence[str | None] = ()
+
+
+class InvoiceBlock(NamedTuple):
+    lines: Sequence[int] = ()
+    numbers: Sequence[str] = ()
+    customers: Sequence[str] = ()
+    customer_names: Sequence[str] = ()
+    currencies: Sequence[str] = ()
+    totals: Sequence[int] = ()
+    statuses: Sequence[str] = ()
+    issued_on: Sequence[str] = ()
+    due_on: Sequence[str | None] = ()
+    paid_on: Sequence[str | None] = ()
+    references: Sequence[str] = ()
+    products: Sequence[tuple[str, ...]] = ()
+    subscriptions: Sequence[str] = ()
+    payments: PaymentColumns = PaymentColumns()
+
+    @classmethod
+    def made_of(cls, columns: Iterable[Any], payments: Iterable[Any]) -> "InvoiceBlock":
+        """From the columns of the invoices and those of their payments, in the order in which they stand here."""
+        return cls._make([*columns, PaymentColumns(*payments)])
+
+    @property
+    def size(self) -> int:
+        return len(self.lines)
+
+    def invoices(self) -> Iterator[NewInvoice]:
+        """One by one, for what is decided one by one."""
+        payments = self._payments_by_invoice()
+        for place, told in enumerate(zip(*self[:-1], strict=True)):
+            line, number, customer, name, currency, total, status, issued, due, paid, reference, products, plan = told
+            yield NewInvoice(
+                line=line,
+                number=number,
+                customer=customer,
+                currency=currency,
+                total=total,
+                status=InvoiceStatus(status),
+                issued_on=date.fromisoformat(issued),
+                customer_name=name,
+                due_on=date.fromisoformat(due) if due else None,
+                paid_on=date.fromisoformat(paid) if paid else None,
+                invoice_reference=reference,
+                products=products,
+                subscription=plan,
+                payments=tuple(payments.get(place, ())),
+            )
+
+    def only(self, wanted: Sequence[bool]) -> "InvoiceBlock":
+        """The invoices at the places for which `wanted` says so."""
+        columns: list[Any] = [list(compress(column, wanted)) for column in self[:-1]]
+        kept = [wanted[place] for place in self.payments.invoices]
+        payments: list[Any] = [list(compress(column, kept)) for column in self.payments]
+        now = {place: new for new, place in enumerate(compress(range(self.size), wanted))}
+        payments[0] = [now[place] for place in payments[0]]
+        return InvoiceBlock.made_of(columns, payments)
+
+    def parts(self, size: int) -> Iterator["InvoiceBlock"]:
+        """The same in order, so many at once."""
+        for start in range(0, self.size, size):
+            yield self.only([start <= place < start + size for place in range(self.size)])
+
+    def _payments_by_invoice(self) -> dict[int, list[NewPayment]]:
+        found: dict[int, list[NewPayment]] = {}
+        for told in zip(*self.payments, strict=True):
+            place, captured, provider, method, reference, charge, returned, auto, auto_told, *rest = told
+            processing, dispute, dispute_amount, paid_on = rest
+            payment = NewPayment(
+                captured=captured,
+                provider=Provider(provider) if provider else None,
+                method=method,
+                reference=reference,
+                charge=charge,
+                returned_elsewhere=returned,
+                auto_refundable=auto,
+                auto_refundable_is_told=auto_told,
+                processing=processing,
+                dispute=Dispute(dispute),
+                dispute_amount=dispute_amount,
+                paid_on=date.fromisoformat(paid_on) if paid_on else None,
+            )
+            found.setdefault(place, []).append(payment)
+        return found
+
+
+def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
+    columns = [
+        (
+            each.line,
+            each.number,
+            each.customer,
+            each.customer_name,
+            each.currency,
+            each.total,
+            each.status.value,
+            each.issued_on.isoformat(),
+            each.due_on.isoformat() if each.due_on else None,
+            each.paid_on.isoformat() if each.paid_on else None,
+            each.invoice_reference,
+            each.products,
+            each.subscription,
+        )
+        for each in invoices
+    ]
+    payments = [
+        (
+            place,
+            payment.captured,
+            payment.provider.value if payment.provider else "",
+            payment.method,
+            payment.reference,
+            payment.charge,
+            payment.returned_elsewhere,
+            payment.auto_refundable,
+            payment.auto_refundable_is_told,
+            payment.processing,
+            payment.dispute.value,
+            payment.dispute_amount,
+            payment.paid_on.isoformat() if payment.paid_on else None,
+        )
+        for place, each in enumerate(invoices)
+        for payment in each.payments
+    ]
+    if not columns:
+        return InvoiceBlock()
+    return InvoiceBlock.made_of(map(list, zip(*columns, strict=True)), map(list, zip(*payments, strict=True)))

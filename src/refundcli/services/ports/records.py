@@ -1,0 +1,230 @@
+"""What the store takes and gives, as typed rows: filters, new invoices, records, settlements, summaries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TypeVar
+
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import CreditNote, Refund
+from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
+from refundcli.services.ports.bad_rows import Problem
+from refundcli.services.ports.provider_updates import (
+    EventState,
+)
+from refundcli.services.ports.vocabulary import CaptureChange
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    seq: int
+    at: datetime
+    operator: str
+    host: str
+    action: str
+    subject: str
+    before: dict[str, object]
+    after: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose account the store was used with."""
+
+    provider: Provider
+    account: str
+    livemode: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFilter:
+    status: InvoiceStatus | None = None
+    provider: Provider | None = None
+    customer: str = ""
+    refundable: bool = False
+    disputed: bool = False
+    processing: bool = False
+    after: str = ""
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CreditNoteFilter:
+    invoice: str = ""
+    reason: RefundReason | None = None
+    since: date | None = None
+    until: date | None = None
+    after: CreditNote | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """A payment as an import tells it; amounts in ISO 4217 minor units of the invoice's currency.
+
+    `auto_refundable_is_told`: the import says so itself, and it is not the default. `charge`: the other id of a
+    Stripe payment whose `reference` is its intent.
+    """
+
+    captured: int
+    provider: Provider | None = None
+    method: str = ""
+    reference: str = ""
+    charge: str = ""
+    returned_elsewhere: int = 0
+    auto_refundable: bool = False
+    auto_refundable_is_told: bool = False
+    processing: bool = False
+    dispute: Dispute = Dispute.NONE
+    dispute_amount: int | None = None
+    paid_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewInvoice:
+    """An invoice as an import tells it; `line` is where it stood in the file, `original` how."""
+
+    line: int
+    number: str
+    customer: str
+    currency: str
+    total: int
+    status: InvoiceStatus
+    issued_on: date
+    customer_name: str = ""
+    due_on: date | None = None
+    paid_on: date | None = None
+    invoice_reference: str = ""
+    products: tuple[str, ...] = ()
+    subscription: str = ""
+    payments: tuple[NewPayment, ...] = ()
+    original: tuple[str, ...] | str = ()
+
+
+@dataclass(slots=True)
+class ImportCounts:
+    """What an import did. `kept` tells by line where store and file disagree, and what came of it."""
+
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+    kept: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is against new invoices in the books, how many of them are known already, and as of which audit entry."""
+
+    problems: list[Problem]
+    known: int
+    as_of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A refund made elsewhere, as it is written down; `charged_back`: it is what a lost dispute took (R11)."""
+
+    refund: Refund
+    charged_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a refund ends, or how it stands now, and who says so: `evidence` is the event, the report or the person.
+
+    `reported_at` is the provider's date of it. `may_be_retried`: it failed, and the provider may send it again by
+    itself; until `hold_until` its amount stays reserved. `failure_code`: the signal of the answer that it failed by.
+    """
+
+    state: RefundState
+    reference: str = ""
+    status: str = ""
+    failure: str = ""
+    evidence: str = ""
+    may_be_retried: bool = False
+    reported_at: datetime | None = None
+    hold_until: datetime | None = None
+    failure_code: str = ""
+    pending_reason: str = ""
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundLine:
+    """A refund as little as is needed to compare it. `came_back_at`: its success was told, and taken back then.
+
+    `is_record`: it was recorded by hand; `succeeded_at` and `failed_at` are then those of the provider's own refund.
+    """
+
+    id: str
+    provider_reference: str
+    amount: Money
+    state: RefundState
+    came_back_at: datetime | None = None
+    is_unadopted: bool = False
+    is_record: bool = False
+    succeeded_at: datetime | None = None
+    failed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentLine:
+    """A provider's payment as little as is needed to compare it: a million of them pass by."""
+
+    id: int
+    invoice: str
+    reference: str
+    captured: Money
+    paid_on: date | None
+    refunds: tuple[RefundLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SucceededRefund:
+    """A refund that succeeded, as little as is needed to look it up in a report. `payment`: its reference there."""
+
+    id: str
+    provider_reference: str
+    amount: Money
+    invoice: str
+    payment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One capture of a payment as it was reported last."""
+
+    change: CaptureChange
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCapture:
+    """Money that was not captured after all, and was not captured again: less is paid than the invoice says."""
+
+    provider: Provider
+    invoice: str
+    reference: str
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRefunds:
+    """The first accepted refunds, of `count`, those that need someone first; `attention`: how many of all do."""
+
+    first: Sequence[Refund]
+    count: int
+    attention: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    state: EventState | None = None
+    provider: Provider | None = None
+    about: str = ""
+    limit: int = 50

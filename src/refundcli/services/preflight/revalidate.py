@@ -1,0 +1,21 @@
+"""Check the rules again for a refund that was reserved a while ago (R11, R13)."""
+
+from dataclasses import replace
+
+from refundcli.domain.eligibility import Intent, refund_blockers
+from refundcli.domain.refund import Refund
+from refundcli.domain.refusals import OverRefund, RuleRefusal, most_important
+from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.ports.books import RefundReading
+
+
+def why_not_any_more(reading: RefundReading, refund: Refund) -> RuleRefusal | None:
+    """As they would be asked if it were not reserved: its own amount is no obstacle to it."""
+    invoice = invoice_named(reading, refund.invoice_number)
+    found = next(p for p in invoice.payments if p.id == refund.payment_id)
+    payment = replace(found, reserved=found.reserved - refund.amount)
+    intent = Intent(refund.reason, refund.dispute_decision, amount=refund.amount)
+    refusal = most_important(refund_blockers(invoice, payment, intent))
+    if refusal is None and payment.refundable < refund.amount:
+        return OverRefund(invoice, refund.amount, payment.refundable, reason=refund.reason)
+    return refusal

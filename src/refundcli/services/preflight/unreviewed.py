@@ -1,0 +1,39 @@
+"""Unreviewed events made from a report or a snapshot: what cannot be applied blocks refunds until reviewed (R13)."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from refundcli.domain.currencies import CODES, currency
+from refundcli.domain.money import Money
+from refundcli.services.ports.books import Writing
+from refundcli.services.ports.provider_updates import Doubt, EventSource, EventState, NewEvent
+
+
+def store_doubt(
+    tx: Writing, doubt: Doubt, at: datetime, why: str, *, source: EventSource = EventSource.API, occurrence: str = ""
+) -> EventState:
+    """Store a doubt as an unreviewed event, once for each object, word and `occurrence`; returns the event's state."""
+    amount = doubt.amount
+    payload = {"object": doubt.object_id, "word": doubt.word, "why": doubt.why}
+    about = {"amount": amount.minor, "currency": amount.currency.code} if amount else {}
+    event = NewEvent(
+        provider=doubt.provider,
+        key=":".join(filter(None, (source.value, doubt.object_id, doubt.word, occurrence))),
+        kind=doubt.word,
+        about=doubt.object_id,
+        account=doubt.account,
+        livemode=bool(tx.livemode()),
+        occurred_at=at.astimezone(UTC),
+        payload=json.dumps(payload | about, sort_keys=True),
+        payments=doubt.payment_references,
+        source=source,
+    )
+    return tx.store_unreviewed(event, why)
+
+
+def amount_of_doubt(payload: Mapping[str, Any]) -> Money | None:
+    """The amount in the payload of a stored doubt; None without one."""
+    minor, code = payload.get("amount"), payload.get("currency")
+    return Money(minor, currency(code)) if type(minor) is int and code in CODES else None

@@ -1,0 +1,45 @@
+"""Record a person's decision about a dispute whose status at the provider is not listed (R13)."""
+
+from dataclasses import replace
+
+from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.services.ports.books import Reading, Writing
+from refundcli.services.ports.provider_updates import StoredEvent
+from refundcli.services.ports.webhooks import EventReader
+
+
+def decide_dispute(tx: Writing, stored: StoredEvent, state: DisputeState, reader: EventReader) -> None:
+    """Give the event's dispute this state; a dispute without a record gets one.
+
+    The decision holds for this dispute in this status: a snapshot with the same status does not change it.
+    """
+    event = stored.event
+    amount = reader.amount_in(event)
+    for invoice, payment in _payments_of(tx, stored):
+        known = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
+        record = known or DisputeRecord(
+            id=0,
+            payment_id=payment.id,
+            provider=event.provider,
+            account=event.account,
+            reference="" if event.about in payment.references else event.about,
+            stage=DisputeStage.CHARGEBACK,
+            state=state,
+            status=event.kind,
+            amount=amount if amount and amount.currency == payment.captured.currency else None,
+            reported_at=event.occurred_at,
+        )
+        decided = replace(record, state=state)
+        tx.record_dispute(invoice, payment, decided, evidence=f"event {stored.id}, decided by a person")
+
+
+def _payments_of(tx: Reading, stored: StoredEvent) -> list[tuple[Invoice, Payment]]:
+    references = tx.payments_of_event(stored.id)
+    owners = tx.invoices_of_payments(stored.event.provider, references)
+    payments: dict[int, tuple[Invoice, Payment]] = {}
+    for invoice in owners.values():
+        for payment in invoice.payments:
+            if not set(payment.references).isdisjoint(references):
+                payments[payment.id] = (invoice, payment)
+    return list(payments.values())

@@ -1,0 +1,41 @@
+"""The outcome of applying a provider update, and the payment in the books that an update is about."""
+
+from dataclasses import dataclass
+
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider
+from refundcli.services.ports.books import Reading
+from refundcli.services.ports.provider_updates import DisputeNews, EventState
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateOutcome:
+    """The outcome of applying one provider update. `changed`: the update changed the books.
+
+    Applied means that it changed or confirmed a row; any other update about one of our payments is unreviewed (R13).
+    """
+
+    state: EventState
+    note: str = ""
+    changed: bool = False
+    refund: Refund | None = None
+
+
+def payment_referenced(tx: Reading, provider: Provider, references: tuple[str, ...]) -> tuple[Invoice, Payment] | None:
+    """The payment in the books with one of these references, tried in their order; None without one."""
+    owners = tx.invoices_of_payments(provider, [reference for reference in references if reference])
+    for reference in references:
+        invoice = owners.get(reference)
+        payment = next((p for p in invoice.payments if reference in p.references), None) if invoice else None
+        if invoice and payment:
+            return invoice, payment
+    return None
+
+
+def payment_of_dispute(tx: Reading, news: DisputeNews) -> tuple[Invoice, Payment] | None:
+    """The payment that the update names, else the payment of the stored dispute with its reference; or None."""
+    named = payment_referenced(tx, news.provider, news.payment_references)
+    if named or not news.reference:
+        return named
+    return tx.payment_of_dispute(news.provider, news.account, news.reference)

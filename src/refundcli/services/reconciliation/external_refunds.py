@@ -1,0 +1,173 @@
+"""External refunds: adopt one, or match it with the record of the same refund (R4, R7, R12)."""
+
+from collections.abc import Sequence
+
+from refundcli.domain.errors import NotFound, Refused, UsageProblem
+from refundcli.domain.invoice import OtherShare
+from refundcli.domain.next_steps import adopt_command
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider, RefundKind, RefundState
+from refundcli.services.invoices.lookup import RefundNotFound, invoice_named
+from refundcli.services.ports.books import Books, Reading, Writing
+from refundcli.services.ports.clock import Clock
+
+
+class NotToAdopt(Refused):
+    code = "not-to-adopt"
+
+    def __init__(self, refund: Refund) -> None:
+        known = "is already adopted" if refund.credit_note else f"is {refund.state}"
+        what = f"is an external refund and {known}" if refund.is_external else "is not an external refund"
+        super().__init__(
+            f"{refund.id} {what}: it cannot be adopted or matched.",
+            hint=f"refundcli invoice show {refund.invoice_number}   lists its refunds",
+            context={"refund": refund.id, "status": refund.state},
+        )
+
+
+def to_adopt(reading: Reading, name: str) -> Refund:
+    """The external refund, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
+    refund = reading.refund(name)
+    if refund is None:
+        matches = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
+        refund = next(iter(matches), None)
+    if refund is None:
+        raise RefundNotFound(name)
+    if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):
+        raise NotToAdopt(refund)
+    return refund
+
+
+class NoShare(NotFound):
+    """The refund is of a payment of which that invoice has no share."""
+
+    code = "no-share"
+
+    def __init__(self, refund: Refund, number: str, sharers: Sequence[str]) -> None:
+        other = ascii(number[:80])[1:-1]
+        super().__init__(
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {other}.",
+            hint=adopt_command(refund.provider_reference, invoice=sharers[-1]),
+            context={"refund": refund.id, "invoice": number[:200]},
+        )
+
+
+class InvoiceNeeded(UsageProblem):
+    """Only a person knows which: an amount that is counted for the wrong one is free to be refunded again."""
+
+    code = "invoice-needed"
+
+    def __init__(self, refund: Refund, sharers: Sequence[str], reason: RefundReason) -> None:
+        super().__init__(
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: say of which it was.",
+            hint=adopt_command(refund.provider_reference, invoice=sharers[-1], reason=reason),
+            context={"refund": refund.id, "invoices": list(sharers)},
+        )
+
+
+def adopt(
+    name: str,
+    reason: RefundReason,
+    *,
+    memo: str,
+    books: Books,
+    clock: Clock,
+    number_format: str,
+    of_invoice: str = "",
+) -> Refund:
+    """Give it its reason and its credit note, in one transaction (R4, R7).
+
+    `of_invoice`: which invoice it is about, where its payment pays several. Raises NoShare, InvoiceNeeded.
+    """
+
+    def write(tx: Writing) -> Refund:
+        external = to_adopt(tx, name)
+        shares = _other_shares(tx, external)
+        if shares and not of_invoice:
+            raise InvoiceNeeded(external, _sharers(external, shares), reason)
+        if of_invoice and of_invoice != external.invoice_number:
+            external = tx.assign_external(external, share_named(tx, external, of_invoice))
+        adopted = tx.adopt(external, reason=reason, memo=memo)
+        tx.issue_credit_note(adopted, at=clock.now(), on=clock.today(), number_format=number_format)
+        return tx.refund(adopted.id) or adopted
+
+    return books.write(write)
+
+
+def share_named(reading: Reading, refund: Refund, number: str) -> OtherShare:
+    """The share that this invoice has of the refunded payment. Raises NoShare."""
+    shares = _other_shares(reading, refund)
+    found = next((share for share in shares if share.invoice_number == number), None)
+    if found is None:
+        raise NoShare(refund, number, _sharers(refund, shares))
+    return found
+
+
+def _sharers(refund: Refund, shares: Sequence[OtherShare]) -> list[str]:
+    return [refund.invoice_number, *(share.invoice_number for share in shares)]
+
+
+def _other_shares(reading: Reading, refund: Refund) -> Sequence[OtherShare]:
+    invoice = invoice_named(reading, refund.invoice_number)
+    return next(payment.other_shares for payment in invoice.payments if payment.id == refund.payment_id)
+
+
+class RecordNotFound(NotFound):
+    code = "record-not-found"
+
+    def __init__(self, external: Refund, name: str) -> None:
+        super().__init__(
+            f"{external.invoice_number} has no recorded refund {ascii(name[:80])[1:-1]}.",
+            hint=f"refundcli invoice history {external.invoice_number}   shows the id of each recorded refund, rf_…",
+            context={"invoice": external.invoice_number, "record": name[:200]},
+        )
+
+
+class CannotMatch(Refused):
+    """The external refund and the record differ, so they are two refunds."""
+
+    code = "cannot-match"
+
+    def __init__(self, external: Refund, record: Refund, why: str) -> None:
+        super().__init__(
+            f"{external.provider_reference} and {record.id} cannot be the same refund: {why}.",
+            hint=f"If the customer got both: {adopt_command(external.provider_reference)}",
+            context={"external": external.id, "record": record.id, "invoice": external.invoice_number},
+        )
+
+
+def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refund]:
+    """The external refund and its record. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
+    external = to_adopt(reading, name)
+    record = reading.refund(record_id) or _with_note(reading, record_id)
+    shares = {share.payment_id for share in _other_shares(reading, external)}
+    is_near = record is not None and (record.invoice_id == external.invoice_id or record.payment_id in shares)
+    if record is None or not is_near or record.kind is not RefundKind.RECORD:
+        raise RecordNotFound(external, record_id)
+    if record.state is not RefundState.RECORDED:
+        raise CannotMatch(external, record, f"the record is {record.state}")
+    if record.provider_reference:
+        raise CannotMatch(external, record, f"the record is matched with {record.provider_reference} already")
+    if record.payment_id != external.payment_id and record.payment_id not in shares:
+        raise CannotMatch(external, record, "they are about different payments")
+    if record.amount != external.amount:
+        raise CannotMatch(external, record, f"one is {external.amount}, the other {record.amount}")
+    return external, record
+
+
+def _with_note(reading: Reading, number: str) -> Refund | None:
+    """The record whose credit note has this number: that is what a person sees."""
+    note = reading.credit_note(number)
+    return reading.refund(note.refund_id) if note else None
+
+
+def match(name: str, record_id: str, *, books: Books) -> Refund:
+    """Count an external refund and its record once, under the record's credit note. Raises as `to_match`."""
+
+    def write(tx: Writing) -> Refund:
+        external, record = to_match(tx, name, record_id)
+        tx.match_external(external, record)
+        return tx.refund(record.id) or record
+
+    return books.write(write)

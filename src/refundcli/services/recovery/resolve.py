@@ -1,0 +1,161 @@
+"""End by hand what no machine can settle: past the key window, on a person's evidence (§4)."""
+
+import re
+from dataclasses import dataclass
+
+from refundcli.domain.closing import Closing
+from refundcli.domain.errors import Refused, UsageProblem
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.dispatch import leases
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.dispatch.send_refund import SendingPolicy, settle
+from refundcli.services.invoices.lookup import RefundNotFound
+from refundcli.services.ports.books import Books, Reading, Writing
+from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.key_windows import CAN_LOOK_UP, key_is_known
+from refundcli.services.ports.providers import Providers, RefundAnswer
+from refundcli.services.recovery.resume_refunds import Step, resume
+
+_REFERENCES = {
+    Provider.STRIPE: re.compile(r"(?:re|pyr)_[A-Za-z0-9_]{1,250}"),
+    Provider.ADYEN: re.compile(r"[A-Za-z0-9]{1,32}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a person found out: the provider's reference where it was made, none where it was not."""
+
+    asked_id: str
+    provider_reference: str
+    evidence: str
+
+
+class NotUnresolved(Refused):
+    code = "not-unresolved"
+
+    def __init__(self, asked: Refund | Closing) -> None:
+        super().__init__(
+            f"{asked.id} is {asked.state}: there is nothing to resolve.",
+            hint=f"refundcli invoice show {asked.invoice_number}",
+            context={_word_for(asked): asked.id, "status": asked.state},
+        )
+
+
+class ResumeFirst(Refused):
+    """A machine can still find out, and its word is worth more than ours."""
+
+    code = "resume-first"
+
+    def __init__(self, asked: Refund | Closing) -> None:
+        super().__init__(
+            f"{asked.id} can still be settled by asking the provider.",
+            hint=f"refundcli resume {asked.id}",
+            context={_word_for(asked): asked.id},
+        )
+
+
+class ReferenceTaken(Refused):
+    code = "reference-taken"
+
+    def __init__(self, reference: str, numbers: list[str]) -> None:
+        super().__init__(
+            f"{reference[:60]!a} is known already, on {', '.join(numbers)}: it cannot be this refund's too.",
+            hint="Look it up at the provider by the refund's id, which travelled with it.",
+        )
+
+
+class NoReference(UsageProblem):
+    code = "invalid-reference"
+
+    def __init__(self, provider: Provider, reference: str) -> None:
+        super().__init__(
+            f"{reference[:60]!a} is not the id of a refund at {provider.label}.",
+            hint="At Stripe it begins with re_ or pyr_; at Adyen it is the refund's own pspReference.",
+        )
+
+
+class NoEvidence(UsageProblem):
+    code = "evidence-needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is taken on your word: say how you know.",
+            hint='Add --evidence "Stripe dashboard 2026-11-23, seen by …"',
+        )
+
+
+def _word_for(asked: Refund | Closing) -> str:
+    return "refund" if isinstance(asked, Refund) else "closing"
+
+
+def check(reading: Reading, wanted: Resolution, *, clock: Clock) -> Refund:
+    """The refund, if it may be ended by hand. Raises the refusal that comes first."""
+    refund = reading.refund(wanted.asked_id)
+    if refund is None:
+        raise RefundNotFound(wanted.asked_id)
+    if not wanted.evidence.strip():
+        raise NoEvidence
+    awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
+    if not (refund.state.unfinished or awaits_approval) or refund.sending is None:
+        raise NotUnresolved(refund)
+    if leases.is_live(refund.sending, clock.now()):
+        raise ResumeFirst(refund)
+    if refund.state is RefundState.READY:
+        # It was never sent, so no provider need be asked, and none can have made it.
+        if wanted.provider_reference:
+            raise ResumeFirst(refund)
+        return refund
+    # One that awaits approval is never sent again: that it was declined there is for a person to say.
+    if not awaits_approval and key_is_known(refund.sending, clock.now()):
+        raise ResumeFirst(refund)
+    if wanted.provider_reference:
+        _check_reference(reading, refund, wanted.provider_reference)
+    return refund
+
+
+def _check_reference(reading: Reading, refund: Refund, reference: str) -> None:
+    assert refund.provider
+    if not _REFERENCES[refund.provider].fullmatch(reference):
+        raise NoReference(refund.provider, reference)
+    taken = reading.numbers_behind(reference)
+    if taken:
+        raise ReferenceTaken(reference, taken)
+
+
+def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Refund:
+    """What the provider itself tells, where it can be asked: its word outweighs any evidence.
+
+    Nothing is sent: the key window is past. Raises ResumeFirst where it could not be asked now.
+    """
+    may_be_there = refund.state in (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+    if not may_be_there or refund.provider not in CAN_LOOK_UP:
+        return refund
+    (asked,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
+    # Without credentials nobody can ask any more, and the evidence stands alone.
+    if asked.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE, Step.AWAITING_APPROVAL):
+        return refund
+    if asked.refund.state.unfinished:
+        raise ResumeFirst(refund)
+    return asked.refund
+
+
+def resolve(wanted: Resolution, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:
+    """Write the end with its evidence: made (Adyen: accepted, its news may still come), or never made."""
+
+    def end(tx: Writing) -> Refund:
+        refund = check(tx, wanted, clock=clock)
+        state = _state(refund, wanted)
+        message = "" if wanted.provider_reference else f"resolved by hand: {wanted.evidence}"
+        answer = RefundAnswer(Signal.OTHER, state, wanted.provider_reference, "", message)
+        settle(tx, refund, state, answer, clock=clock, policy=policy, evidence=wanted.evidence)
+        return tx.refund(refund.id) or refund
+
+    return books.write(end)
+
+
+def _state(refund: Refund, wanted: Resolution) -> RefundState:
+    if not wanted.provider_reference:
+        return RefundState.FAILED
+    return RefundState.PENDING if refund.provider is Provider.ADYEN else RefundState.SUCCEEDED

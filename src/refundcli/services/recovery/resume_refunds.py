@@ -1,0 +1,214 @@
+"""Settle what a kill or a timeout left behind: look it up first, send again only inside the key window (§4)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from refundcli.domain.closing import Closing
+from refundcli.domain.errors import OutcomeUnknown, RefundcliError
+from refundcli.domain.refund import Refund, Sending
+from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.dispatch import leases
+from refundcli.services.dispatch.first_send import send
+from refundcli.services.dispatch.interrupts import stop_if_asked
+from refundcli.services.dispatch.outcomes import outcome_of
+from refundcli.services.dispatch.send_refund import SendingPolicy, send_again, take_down
+from refundcli.services.invoices.lookup import RefundNotFound
+from refundcli.services.ports.books import Books, Reading, RefundReading, WouldContradict
+from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.key_windows import CAN_LOOK_UP, key_is_known
+from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, Providers, RefundAnswer
+from refundcli.services.preflight.payment import AlreadyAtProvider
+from refundcli.services.preflight.revalidate import why_not_any_more
+
+_LOOK_AGAIN_SECONDS = 0.2
+_Asked = TypeVar("_Asked", Refund, Closing)
+
+
+class Step(StrEnum):
+    """What `resume` did, or why it did nothing."""
+
+    SETTLED = "settled"
+    FINISHED = "already finished"
+    STILL_UNKNOWN = "still not known"
+    AWAITING_APPROVAL = "awaiting approval"
+    NEEDS_ATTENTION = "needs attention"
+    NOT_ASKED = "could not be asked about"
+    NOT_CONFIRMED = "not confirmed"
+    HELD = "held by another process"
+    NOT_WRITTEN = "could not be written"
+    ELSEWHERE = "belongs to another account, mode or endpoint"
+
+
+_UNFINISHED = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The outcome for one refund, and why; `problem` is the error that stopped it, if any."""
+
+    refund: Refund
+    step: Step
+    note: str = ""
+    problem: RefundcliError | None = None
+
+
+def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
+    """The refunds to settle. Raises RefundNotFound."""
+    if refund_id is None:
+        return books.read(lambda tx: tx.refunds_in(*_UNFINISHED))
+    refund = books.read(lambda tx: tx.refund(refund_id))
+    if refund is None:
+        raise RefundNotFound(refund_id)
+    return [refund]
+
+
+def resume(
+    refunds: Sequence[Refund],
+    *,
+    books: Books,
+    providers: Providers,
+    clock: Clock,
+    policy: SendingPolicy,
+    done: list[Resumed] | None = None,
+) -> list[Resumed]:
+    """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5), and stops no other.
+
+    `done` is filled as they are settled, for a caller that may be interrupted. A defect of the program is raised, and
+    so is Interrupted, also where Ctrl-C came while one of them failed.
+    """
+    done = [] if done is None else done
+    for refund in refunds:
+        stop_if_asked()
+        try:
+            done.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
+        except RefundcliError as problem:
+            done.append(Resumed(refund, step_of(problem), problem.message, problem))
+    return done
+
+
+def as_interrupted(refunds: Sequence[Refund], *, books: Books) -> list[Resumed]:
+    """Refunds as they stand after Ctrl-C: the one in hand may be settled, the others were not asked about."""
+    now = books.read(lambda tx: tx.refunds_by_id([refund.id for refund in refunds]))
+    found = [now.get(refund.id, refund) for refund in refunds]
+    return [
+        _told(each) if not each.state.unfinished else Resumed(each, Step.NOT_ASKED, "interrupted") for each in found
+    ]
+
+
+def step_of(problem: RefundcliError) -> Step:
+    """The step to report for a refund or closing that this error stopped."""
+    if isinstance(problem, AlreadyAtProvider):
+        return Step.NEEDS_ATTENTION
+    return Step.NOT_WRITTEN if isinstance(problem, OutcomeUnknown | WouldContradict) else Step.NOT_ASKED
+
+
+def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
+    refund = when_free(refund, lambda tx: tx.refund(refund.id), books=books, clock=clock, policy=policy)
+    awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
+    if not (refund.state.unfinished or awaits_approval) or refund.sending is None:
+        return Resumed(refund, Step.FINISHED)
+    provider = providers.of(refund.sending.request.provider)
+    if not same_place(refund.sending, provider):
+        return Resumed(refund, Step.ELSEWHERE, "use the settings with which it was made")
+    if awaits_approval:
+        return _look_only(refund, refund.sending, books, provider, clock, policy)
+    if refund.state is RefundState.READY:
+        pause = providers.pace(provider.name).pause_left
+        if pause > policy.call_seconds:
+            # Sent now it would be refused unasked, and be `failed` for it.
+            return Resumed(refund, Step.NOT_ASKED, f"{provider.name.label} wants to be left alone for {pause:.0f} s")
+        return _told(send(refund, books=books, providers=providers, provider=provider, clock=clock, policy=policy))
+    return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
+
+
+def when_free(
+    asked: _Asked, look: Callable[[Reading], _Asked | None], *, books: Books, clock: Clock, policy: SendingPolicy
+) -> _Asked:
+    """The same once no other process is sending it: a lease ends by itself, or with its process."""
+    told = False
+    while asked.state.unfinished and asked.sending and leases.is_live(asked.sending, clock.now()):
+        if not told:
+            policy.tell_waiting(asked)
+            told = True
+        policy.sleep(_LOOK_AGAIN_SECONDS)
+        asked = books.read(look) or asked
+    return asked
+
+
+def _look_only(
+    refund: Refund,
+    sending: Sending,
+    books: Books,
+    provider: PaymentProvider,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> Resumed:
+    """Look up a refund that awaits approval. It is never sent again from here (I5)."""
+    found = looked_up(sending, refund, provider) or provider.ended_approval(sending.request, refund.provider_status)
+    outcome = outcome_of(found, first_send=False).state if found else None
+    if found is None or outcome in (None, refund.state):
+        why = found.message if found else ""
+        return Resumed(refund, Step.AWAITING_APPROVAL, why or f"nobody has approved it at {provider.name.label} yet")
+    return _told(take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy))
+
+
+def _finish_submitted(
+    refund: Refund,
+    sending: Sending,
+    books: Books,
+    provider: PaymentProvider,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> Resumed:
+    """Look it up; send again with the same key only where the provider still knows the key (I8)."""
+    found = looked_up(sending, refund, provider)
+    if found is not None:
+        settled = take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy)
+        return _told(settled)
+    barred = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
+    if barred:
+        return barred
+    return _told(send_again(refund, books=books, provider=provider, clock=clock, policy=policy))
+
+
+def looked_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> RefundAnswer | None:
+    """What the provider knows of it; None where it has none, or tells of none."""
+    return provider.find_refund(sending.request, refund.id) if provider.name in CAN_LOOK_UP else None
+
+
+def why_not_again(
+    reading: RefundReading, refund: Refund, sending: Sending, provider: Provider, now: datetime
+) -> Resumed | None:
+    """Why one that was not found is not sent again; None where it may be, with the same key (I8)."""
+    if not key_is_known(sending, now):
+        why = (
+            f"{provider.label} no longer knows its key; nothing will be sent again. "
+            f"Look it up there, then: refundcli resolve {refund.id} …"
+        )
+        return Resumed(refund, Step.NEEDS_ATTENTION, why)
+    refusal = why_not_any_more(reading, refund)
+    if refusal:
+        # Sending again could now pay the customer twice; that the first one arrived is not ruled out either.
+        return Resumed(refund, Step.STILL_UNKNOWN, f"not sent again: {refusal.message}")
+    return None
+
+
+def _told(refund: Refund) -> Resumed:
+    if refund.state is RefundState.AWAITING_APPROVAL:
+        return Resumed(refund, Step.AWAITING_APPROVAL, refund.failure)
+    if refund.state.unfinished:
+        return Resumed(refund, Step.STILL_UNKNOWN, refund.failure)
+    return Resumed(refund, Step.SETTLED, refund.failure)
+
+
+def same_place(sending: Sending, provider: PaymentProvider | InvoiceCloser) -> bool:
+    """Would it go to the account, mode and address that it was made for (I8, I12)?"""
+    request = sending.request
+    return (
+        provider.account == request.account
+        and provider.livemode == request.livemode
+        and request.endpoint.startswith(f"{provider.base_url}/")
+    )

@@ -1,0 +1,83 @@
+"""A person acknowledges a refund that failed or was reversed after it was accepted, or a loss (R14, I13)."""
+
+from refundcli.domain.errors import Refused
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import zero
+from refundcli.domain.refund import Refund
+from refundcli.services.invoices.lookup import RefundNotFound, invoice_named
+from refundcli.services.ports.books import Books, Reading, Writing
+
+
+class NothingToAcknowledge(Refused):
+    code = "nothing-to-acknowledge"
+
+    def __init__(self, refund: Refund) -> None:
+        known = f", acknowledged by {refund.acknowledged_by}" if refund.acknowledged_at else ""
+        super().__init__(
+            f"{refund.id} is {refund.state}{known}: there is nothing to acknowledge.",
+            hint=f"refundcli invoice show {refund.invoice_number}   shows how it stands",
+            context={"refund": refund.id, "status": refund.state},
+        )
+
+
+class SucceededAfterFailure(Refused):
+    """The provider reported a success after the failure: the customer most likely has the money (R14)."""
+
+    code = "succeeded-after-failure"
+
+    def __init__(self, refund: Refund) -> None:
+        who = refund.provider.label if refund.provider else "The provider"
+        amount, number = refund.amount.number, refund.invoice_number
+        super().__init__(
+            f"{who} reported {refund.id} as failed, and later as successful: the customer most likely has the money.",
+            hint=f"To record it: refundcli mark-refunded {number} --amount {amount} --reason {refund.reason} "
+            f"--after-failed {refund.id} --evidence TEXT\n"
+            f"Only if the customer does not have it: refundcli acknowledge {refund.id} --not-refunded --memo TEXT",
+            context={"refund": refund.id, "invoice": number},
+        )
+
+
+class NoLoss(Refused):
+    code = "nothing-to-acknowledge"
+
+    def __init__(self, invoice: Invoice) -> None:
+        super().__init__(
+            f"{invoice.number} has no loss to acknowledge.",
+            hint=f"refundcli invoice show {invoice.number}   shows its sums",
+            context={"invoice": invoice.number},
+        )
+
+
+def acknowledge_loss(number: str, *, memo: str, books: Books) -> Invoice:
+    """Record that a person acknowledged the invoice's loss (I13). Raises InvoiceNotFound, NoLoss."""
+
+    def write(tx: Writing) -> Invoice:
+        invoice = invoice_named(tx, number)
+        known = (payment.loss_acknowledged or zero(invoice.currency) for payment in invoice.payments)
+        if not any(payment.loss > seen for payment, seen in zip(invoice.payments, known, strict=True)):
+            raise NoLoss(invoice)
+        tx.acknowledge_loss(invoice, memo=memo)
+        return invoice_named(tx, number)
+
+    return books.write(write)
+
+
+def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Refund:
+    """The refund, if it needs acknowledgement. Raises RefundNotFound, NothingToAcknowledge, SucceededAfterFailure."""
+    refund = reading.refund(refund_id)
+    if refund is None:
+        raise RefundNotFound(refund_id)
+    if not refund.needs_acknowledgement:
+        raise NothingToAcknowledge(refund)
+    if refund.succeeded_after_failure and not not_refunded:
+        raise SucceededAfterFailure(refund)
+    return refund
+
+
+def acknowledge(refund_id: str, *, memo: str, books: Books, not_refunded: bool = False) -> Refund:
+    """Record it; after a late failure this releases the amount, so that it can be refunded again."""
+
+    def know(tx: Writing) -> Refund:
+        return tx.acknowledge(check(tx, refund_id, not_refunded=not_refunded), memo=memo)
+
+    return books.write(know)

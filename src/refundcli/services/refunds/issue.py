@@ -1,0 +1,322 @@
+"""Refund through a provider: reserve, send once, write what came of it (DESIGN §4)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from refundcli.domain.eligibility import Intent, refund_blockers, why_not_by_method
+from refundcli.domain.errors import Refused, before_sending
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import Refund, Sending
+from refundcli.domain.refusals import NothingToRefund, OverRefund, UnsupportedRefund
+from refundcli.domain.statuses import Provider, RefundKind, RefundState
+from refundcli.services.dispatch.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
+from refundcli.services.dispatch.interrupts import Interrupted
+from refundcli.services.dispatch.leases import Lease, is_live, new_lease
+from refundcli.services.dispatch.release_lapsed import keep_up, keep_up_in
+from refundcli.services.dispatch.request_keys import content_of, existing_among, idempotency_key, refund_id
+from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
+from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.ports.books import Books, Reading, RefundReading, Writing
+from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.providers import PaymentProvider, Providers, RefundOrder
+from refundcli.services.preflight.payment import OwnRefund, OwnRefunds, checked_truths, refuse_counted
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """What the operator asked for. No amount means all that remains; `amount_text` is as it was typed."""
+
+    number: str
+    amount: Money | None
+    amount_text: str
+    reason: RefundReason
+    request_key: str
+    operator: str
+    memo: str = ""
+    payment: str = ""
+    dispute_decision: str = ""
+    allow_duplicate: bool = False
+
+    @property
+    def intent(self) -> Intent:
+        return Intent(reason=self.reason, dispute_decision=self.dispute_decision, amount=self.amount)
+
+    @property
+    def content(self) -> str:
+        return content_of(
+            {
+                "kind": RefundKind.PROVIDER,
+                "invoice": self.number,
+                "amount": self.amount_text or "full",
+                "reason": self.reason,
+                "memo": self.memo,
+                "payment": self.payment,
+                "dispute_decision": self.dispute_decision,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What would be done. `existing` is set when the request key was used before with the same content.
+
+    `tried`: its earlier refunds, which were all refused for good.
+    """
+
+    invoice: Invoice
+    shares: Sequence[Share]
+    existing: Sequence[Refund] = ()
+    tried: Sequence[Refund] = ()
+
+    @property
+    def total(self) -> Money:
+        return total_of(self.shares)
+
+
+class UnsettledRefund(Refused):
+    """An earlier refund of the payment was left behind, and what became of it is not known yet."""
+
+    code = "unsettled-refund"
+
+    def __init__(self, earlier: Refund) -> None:
+        super().__init__(
+            f"{earlier.id}, {earlier.amount} of the same payment, was left unfinished and is not settled yet.",
+            hint=f"refundcli resume {earlier.id}     (asks the provider; sends what never arrived)\n"
+            f"or, if it was never sent and shall not be: refundcli resolve {earlier.id} --not-executed --evidence TEXT",
+            context={"refund": earlier.id, "invoice": earlier.invoice_number},
+        )
+        self.earlier = earlier
+
+
+def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:
+    """Ask every rule, change nothing. The key is looked up before any rule is asked."""
+    made = reading.refunds_by_key(request.request_key)
+    existing = existing_among(made, request.request_key, request.content)
+    invoice = invoice_named(reading, request.number)
+    if existing:
+        return Preview(invoice, (), existing)
+    shares = shares_of(
+        invoice,
+        request.amount,
+        kind=RefundKind.PROVIDER,
+        blockers=refund_blockers,
+        intent=request.intent,
+        reference=request.payment,
+    )
+    for share in shares:
+        refuse_unsupported(invoice, share.payment, share.amount, request.intent)
+    if request.amount and not request.allow_duplicate:
+        refuse_duplicate(invoice, shares, request.reason, now=now)
+    return Preview(invoice, shares, tried=made)
+
+
+def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money, intent: Intent) -> None:
+    """Raises UnsupportedRefund where the payment's method does not allow such a refund from here (R12)."""
+    why = why_not_by_method(payment, amount)
+    if why:
+        raise UnsupportedRefund(invoice, payment, why, intent)
+
+
+def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
+    """Unfinished refunds of the payments to be refunded, which no living process works on."""
+    payments = {share.payment.id for share in seen.shares}
+    unfinished = (r for r in seen.invoice.refunds if r.payment_id in payments and r.state.unfinished and r.sending)
+    return [refund for refund in unfinished if refund.sending and not is_live(refund.sending, now)]
+
+
+def issue_refund(
+    request: RefundRequest,
+    *,
+    confirmed: Money | None,
+    books: Books,
+    providers: Providers,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> list[Refund]:
+    """Reserve all parts in one transaction (T1), then send each. Raises the refusal that comes first."""
+    keep_up(request.number, books=books, policy=policy, clock=clock)
+    seen, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
+    # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
+    with before_sending():
+        ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
+        asked_at = clock.now()
+        truths = checked_truths(seen.invoice, seen.shares, books=books, providers=providers, own=own)
+    snapshots = {payment_id: Snapshot(truth, asked_at) for payment_id, truth in truths.items()}
+
+    def reserve(tx: Writing) -> tuple[list[Refund], bool]:
+        keep_up_in(tx, request.number, policy=policy, clock=clock)
+        plan = planned(tx, request, confirmed=confirmed, now=clock.now())
+        if plan.existing:
+            return list(plan.existing), False
+        lease = new_lease(clock.now(), policy.sending_seconds)
+        own = own_refunds(tx.secret(), request, plan)
+        return reserve_in(tx, request, plan, own, providers=ready, lease=lease, at=clock.now()), True
+
+    refunds, ours = books.write(reserve)
+    dispatch = _Dispatch(books, providers, clock, policy, snapshots, ours)
+    try:
+        return [
+            dispatch.send(refund, ready[refund.provider])
+            if refund.state is RefundState.READY and refund.provider in ready
+            else refund
+            for refund in refunds
+        ]
+    except (KeyboardInterrupt, Interrupted):
+        # What another process reserved under the same request key is its to send.
+        if ours:
+            books.write(partial(_drop_unsent, refunds, clock=clock, policy=policy))
+        raise
+
+
+def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple[Preview, OwnRefunds]:
+    seen = preview(reading, request, now=now)
+    return seen, own_refunds(reading.secret(), request, seen)
+
+
+def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefunds:
+    """The refunds that the request would reserve, by payment. After a restored backup the provider may have them."""
+    return {share.payment.id: _own_refund(secret, request, plan, share) for share in plan.shares}
+
+
+def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> OwnRefund:
+    """The next attempt under this request key for this payment, with its own id and idempotency key."""
+    reference = share.payment.reference
+    attempt = 1 + max((r.try_number for r in plan.tried if r.payment_id == share.payment.id), default=0)
+    return OwnRefund(
+        refund_id(secret, request.request_key, reference, attempt),
+        share.amount,
+        attempt,
+        idempotency_key(secret, request.request_key, reference, attempt),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Dispatch:
+    """Sends reserved refunds. `snapshots`, by payment, were taken before. `ours`: this call reserved the refunds."""
+
+    books: Books
+    providers: Providers
+    clock: Clock
+    policy: SendingPolicy
+    snapshots: Mapping[int, Snapshot]
+    ours: bool
+
+    def send(self, refund: Refund, provider: PaymentProvider) -> Refund:
+        """Send one. If the provider cannot be asked, it fails as not sent; the request's others are still sent."""
+        try:
+            return send(
+                refund,
+                books=self.books,
+                providers=self.providers,
+                provider=provider,
+                clock=self.clock,
+                policy=self.policy,
+                snapshot=self.snapshots.get(refund.payment_id),
+            )
+        except CannotBeChecked as problem:
+            why = problem.message
+            dropped = self.ours and self.books.write(lambda tx: self._fail(tx, refund, why))
+            if not dropped:
+                raise
+            return dropped
+
+    def _fail(self, tx: Writing, refund: Refund, why: str) -> Refund | None:
+        return fail_unsent_in(tx, refund, why, clock=self.clock, policy=self.policy)
+
+
+def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy: SendingPolicy) -> None:
+    drop_unsent_in(tx, refunds, clock=clock, policy=policy)
+
+
+def drop_unsent_in(tx: Writing, refunds: Sequence[Refund], *, clock: Clock, policy: SendingPolicy) -> None:
+    """The operator stopped: what was not sent yet never will be, and its amount is free."""
+    for reserved in refunds:
+        refund = tx.refund(reserved.id)
+        if refund and refund.state is RefundState.READY:
+            fail_unsent_in(tx, refund, "interrupted", clock=clock, policy=policy)
+
+
+def planned(reading: RefundReading, request: RefundRequest, *, confirmed: Money | None, now: datetime) -> Preview:
+    """What T1 will reserve. Raises the refusal that comes first, UnsettledRefund, or ChangedMeanwhile."""
+    plan = preview(reading, request, now=now)
+    for earlier in left_behind(plan, now=now):
+        raise UnsettledRefund(earlier)
+    if confirmed is not None and not plan.existing and plan.total != confirmed:
+        raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
+    return plan
+
+
+def reserve_in(
+    tx: Writing,
+    request: RefundRequest,
+    plan: Preview,
+    own: OwnRefunds,
+    *,
+    providers: Mapping[Provider, PaymentProvider],
+    lease: Lease,
+    at: datetime,
+    run_id: str = "",
+) -> list[Refund]:
+    """T1: for each payment the guarded amount, and the exact request with its key, before anything is sent (I2).
+
+    Every request is made before the first amount is reserved: what a provider cannot take changes nothing.
+    """
+    refuse_counted(plan.invoice, own)
+    made = [_ready(own[share.payment.id], request, plan, share, providers, lease, at) for share in plan.shares]
+    for share, refund in zip(plan.shares, made, strict=True):
+        payment = share.payment
+        if not tx.reserve(payment, share.amount):
+            left = payment.refundable
+            if not left:
+                raise NothingToRefund(plan.invoice)
+            raise OverRefund(plan.invoice, share.amount, left, reason=request.reason, payment=request.payment)
+        tx.add_refund(replace(refund, run_id=run_id))
+    return [replace(refund, run_id=run_id) for refund in made]
+
+
+def _ready(
+    own: OwnRefund,
+    request: RefundRequest,
+    plan: Preview,
+    share: Share,
+    providers: Mapping[Provider, PaymentProvider],
+    lease: Lease,
+    at: datetime,
+) -> Refund:
+    invoice, payment = plan.invoice, share.payment
+    provider = providers.get(payment.provider) if payment.provider else None
+    if provider is None:
+        # Whose payment it is was told otherwise since its provider was connected.
+        raise ChangedMeanwhile(invoice, share.amount, share.amount)
+    order = RefundOrder(
+        refund_id=own.refund_id,
+        invoice_number=invoice.number,
+        payment_reference=payment.reference,
+        amount=share.amount,
+        reason=request.reason,
+        full=share.takes_all,
+    )
+    return Refund(
+        id=own.refund_id,
+        invoice_id=invoice.id,
+        invoice_number=invoice.number,
+        payment_id=payment.id,
+        kind=RefundKind.PROVIDER,
+        amount=share.amount,
+        reason=request.reason,
+        state=RefundState.READY,
+        request_key=request.request_key,
+        content=request.content,
+        created_at=at,
+        operator=request.operator,
+        memo=request.memo,
+        try_number=own.attempt,
+        # Ours from the start: another process must not take it for one that was left behind.
+        sending=Sending(own.idempotency_key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
+        dispute_decision=request.dispute_decision,
+    )

@@ -1,0 +1,331 @@
+"""Record a refund that was made elsewhere. No money moves, and no provider can be reached from here (R2)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+
+from refundcli.domain.eligibility import Action, Intent, mark_refunded_blockers
+from refundcli.domain.errors import NotFound, Refused, UsageProblem
+from refundcli.domain.identifiers import new_id
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money, zero
+from refundcli.domain.next_steps import adopt_command
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import OutOfBand, Refund
+from refundcli.domain.refusals import OverRefund
+from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.services.dispatch.request_keys import content_of, existing_refunds, is_generated
+from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
+from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.ports.books import Books, Reading, Writing
+from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class MarkRequest:
+    """What was returned elsewhere. No amount means all that remains; `amount_text` is as it was typed.
+
+    `allow_duplicate`: also what may be a known external refund. `repeat_agreed`: only what was recorded minutes ago.
+    """
+
+    number: str
+    amount: Money | None
+    amount_text: str
+    reason: RefundReason
+    request_key: str
+    operator: str
+    memo: str = ""
+    payment: str = ""
+    dispute_decision: str = ""
+    out_of_band: OutOfBand = field(default_factory=OutOfBand)
+    allow_duplicate: bool = False
+    repeat_agreed: bool = False
+
+    @property
+    def intent(self) -> Intent:
+        failed = bool(self.out_of_band.after_failed)
+        return Intent(self.reason, self.dispute_decision, after_failed=failed, amount=self.amount)
+
+    @property
+    def may_repeat(self) -> bool:
+        """Is a repeat within minutes meant? The caller's own key says so, as --allow-duplicate does."""
+        return self.allow_duplicate or self.repeat_agreed or not is_generated(self.request_key)
+
+    @property
+    def content(self) -> str:
+        told = self.out_of_band
+        return content_of(
+            {
+                "kind": RefundKind.RECORD,
+                "invoice": self.number,
+                "amount": self.amount_text or "full",
+                "reason": self.reason,
+                "memo": self.memo,
+                "payment": self.payment,
+                "dispute_decision": self.dispute_decision,
+                "method": told.method,
+                "reference": told.reference,
+                "refunded_on": told.refunded_on and told.refunded_on.isoformat(),
+                "after_failed": told.after_failed,
+                "evidence": told.evidence,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MarkPreview:
+    invoice: Invoice
+    shares: tuple[Share, ...]
+    existing: tuple[Refund, ...] = ()
+
+    @property
+    def total(self) -> Money:
+        return total_of(self.shares)
+
+
+class RefundedInFuture(UsageProblem):
+    code = "refunded-in-future"
+
+    def __init__(self, day: date, today: date) -> None:
+        super().__init__(
+            f"The money cannot have been returned on {day}: today is {today}, and a refund is recorded after it was "
+            "made.",
+            hint="Give the day on which the money was returned, as YYYY-MM-DD, or leave it out.",
+            context={"refunded_on": day.isoformat(), "not_after": today.isoformat()},
+        )
+
+
+class RefundedTooEarly(UsageProblem):
+    """No money can be returned before there was an invoice, or before it was paid."""
+
+    code = "refunded-too-early"
+
+    def __init__(self, invoice: Invoice, day: date, bound: date, what: str) -> None:
+        super().__init__(
+            f"The money cannot have been returned on {day}: {invoice.number} was {what} on {bound}.",
+            hint=f"Give the day on which the money was returned, {bound} or later, or leave it out.\n"
+            f"refundcli invoice show {invoice.number}   shows the dates of the invoice",
+            context={"invoice": invoice.number, "refunded_on": day.isoformat(), "not_before": bound.isoformat()},
+        )
+
+
+class FailedRefundNotFound(NotFound):
+    code = "refund-not-found"
+
+    def __init__(self, refund_id: str, number: str) -> None:
+        super().__init__(
+            f"{number} has no refund {ascii(refund_id[:80])[1:-1]}.",
+            hint=f"refundcli invoice show {number}   lists its refunds",
+        )
+
+
+class NotFailed(Refused):
+    """--after-failed is for what the provider refused for good; anything else might still pay."""
+
+    code = "not-failed"
+
+    def __init__(self, refund: Refund) -> None:
+        super().__init__(
+            f"{refund.id} is {refund.state}: only a refund that failed can be replaced by a record.",
+            hint=f"refundcli invoice show {refund.invoice_number}",
+        )
+
+
+class AlreadyRecorded(Refused):
+    code = "already-recorded"
+
+    def __init__(self, failed: Refund) -> None:
+        super().__init__(
+            f"What {failed.id} failed to return is recorded already, all {failed.amount} of it.",
+            hint=f"refundcli invoice show {failed.invoice_number}   lists the records",
+            context={"refund": failed.id, "invoice": failed.invoice_number},
+        )
+
+
+class KnownAsExternal(Refused):
+    """An unadopted external refund has this amount, and may be the same refund (R12)."""
+
+    code = "possible-duplicate"
+
+    def __init__(self, invoice: Invoice, external: Refund, reason: RefundReason) -> None:
+        name = external.provider_reference
+        super().__init__(
+            f"{external.provider.label if external.provider else 'The provider'} reported a refund of "
+            f"{external.amount} of the same payment ({name}). It already counts, and may be this one.",
+            hint=f"If it is: {adopt_command(name, invoice=invoice.number, reason=reason)}\n"
+            "If this is another refund, add --allow-duplicate.",
+            context={"invoice": invoice.number, "rule": "R12", "refund": external.id},
+        )
+
+
+class EvidenceNeeded(UsageProblem):
+    code = "evidence-needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--after-failed needs --evidence: how the money was returned, and who can confirm it.",
+            hint='Add --evidence "bank transfer 2026-11-20, ref 4711, confirmed by …"',
+        )
+
+
+def preview_mark(reading: Reading, request: MarkRequest, *, clock: Clock) -> MarkPreview:
+    """Ask every rule, change nothing. The key is looked up before any rule is asked."""
+    existing = existing_refunds(reading, request.request_key, request.content)
+    invoice = invoice_named(reading, request.number)
+    if existing:
+        return MarkPreview(invoice, (), tuple(existing))
+    shares = mark_shares(invoice, request, today=clock.today())
+    if request.amount and not request.may_repeat:
+        refuse_duplicate(invoice, shares, request.reason, now=clock.now(), again="record")
+    return MarkPreview(invoice, tuple(shares))
+
+
+def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[Share]:
+    """Which payments the record goes to. Raises the refusal that comes first."""
+    told = request.out_of_band
+    if told.refunded_on and told.refunded_on > today:
+        raise RefundedInFuture(told.refunded_on, today)
+    amount, reference = request.amount, request.payment
+    if told.after_failed:
+        failed, left = _after_failed(invoice, told)
+        if not left:
+            raise AlreadyRecorded(failed)
+        invoice = _without_hold(invoice, failed)
+        amount = amount or left
+        if left < amount:
+            raise OverRefund(invoice, amount, left, reason=request.reason, action=Action.MARK_REFUNDED)
+        reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
+    if amount and not (request.allow_duplicate or told.after_failed):
+        _refuse_known(invoice, [Share(payment, amount) for payment in invoice.payments], request.reason)
+    shares = shares_of(
+        invoice,
+        amount,
+        kind=RefundKind.RECORD,
+        blockers=mark_refunded_blockers,
+        intent=request.intent,
+        reference=reference,
+    )
+    if told.refunded_on:
+        _refuse_too_early(invoice, shares, told.refunded_on)
+    if not (request.allow_duplicate or told.after_failed):
+        _refuse_known(invoice, shares, request.reason)
+    return shares
+
+
+def _refuse_too_early(invoice: Invoice, shares: Sequence[Share], day: date) -> None:
+    """Raises RefundedTooEarly. Where an invoice has one payment, its date of payment is that payment's."""
+    bounds = [(invoice.issued_on, "issued")]
+    if len(invoice.payments) == 1 and invoice.paid_on:
+        bounds.append((invoice.paid_on, "paid"))
+    bounds += [(share.payment.paid_on, "paid") for share in shares if share.payment.paid_on]
+    bound, what = max(bounds)
+    if day < bound:
+        raise RefundedTooEarly(invoice, day, bound, what)
+
+
+def _refuse_known(invoice: Invoice, shares: list[Share], reason: RefundReason) -> None:
+    """Raises KnownAsExternal."""
+    wanted = {(share.payment.home_id, share.amount) for share in shares}
+    homes = {of: p.home_id for p in invoice.payments for of in (p.id, *(other.payment_id for other in p.other_shares))}
+    for refund in invoice.refunds_of_payments:
+        if refund.is_unadopted and (homes.get(refund.payment_id), refund.amount) in wanted:
+            raise KnownAsExternal(invoice, refund, reason)
+
+
+def _without_hold(invoice: Invoice, failed: Refund) -> Invoice:
+    """The invoice without the amount reserved for the failed refund, which the record replaces."""
+    if not failed.holding:
+        return invoice
+    payments = (
+        replace(payment, reserved=payment.reserved - failed.counted) if payment.id == failed.payment_id else payment
+        for payment in invoice.payments
+    )
+    return replace(invoice, payments=tuple(payments))
+
+
+def mark_refunded(
+    request: MarkRequest, *, confirmed: Money, books: Books, clock: Clock, number_format: str
+) -> list[Refund]:
+    """Record it: one refund and one issued credit note for each payment, in one transaction (R7).
+
+    Raises the refusal that comes first, or ChangedMeanwhile.
+    """
+
+    def work(tx: Writing) -> list[Refund]:
+        return record_in(tx, request, confirmed=confirmed, clock=clock, number_format=number_format)
+
+    return books.write(work)
+
+
+def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clock, number_format: str) -> list[Refund]:
+    """The same, in the caller's transaction. Every refusal comes before anything is changed."""
+    plan = preview_mark(tx, request, clock=clock)
+    if plan.existing:
+        return list(plan.existing)
+    if plan.total != confirmed:
+        raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
+    failed = tx.refund(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
+    if failed and failed.needs_acknowledgement:
+        # Recording how the money was returned instead also acknowledges the failure and releases its amount.
+        tx.acknowledge(failed, memo=f"recorded by other means: {request.out_of_band.evidence}")
+    parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
+    records = records_of(request, plan.invoice.id, parts, at=clock.now())
+    tx.record(records, on=clock.today(), number_format=number_format)
+    return [tx.refund(record.refund.id) or record.refund for record in records]
+
+
+def records_of(
+    request: MarkRequest, invoice_id: int, parts: Iterable[tuple[int, Money, bool]], *, at: datetime, run_id: str = ""
+) -> list[Record]:
+    """What will be written: one refund for each payment, with its amount, and whether a lost dispute took it."""
+    content = request.content
+    return [
+        Record(
+            Refund(
+                id=new_id("rf_", at),
+                invoice_id=invoice_id,
+                invoice_number=request.number,
+                payment_id=payment_id,
+                kind=RefundKind.RECORD,
+                amount=amount,
+                reason=request.reason,
+                state=RefundState.RECORDED,
+                request_key=request.request_key,
+                content=content,
+                created_at=at,
+                operator=request.operator,
+                memo=request.memo,
+                dispute_decision=request.dispute_decision,
+                out_of_band=request.out_of_band,
+                run_id=run_id,
+            ),
+            charged_back,
+        )
+        for payment_id, amount, charged_back in parts
+    ]
+
+
+def is_charged_back(share: Share, reason: RefundReason) -> bool:
+    """Is it what a lost dispute took through the bank (R11)?"""
+    return reason is RefundReason.CHARGEBACK and bool(share.payment.taken_by_dispute)
+
+
+def _after_failed(invoice: Invoice, told: OutOfBand) -> tuple[Refund, Money]:
+    """The failed refund, and what of it is not yet recorded. Raises where it did not fail for good."""
+    if not told.evidence.strip():
+        raise EvidenceNeeded
+    failed = next((r for r in invoice.refunds if r.id == told.after_failed), None)
+    if failed is None:
+        raise FailedRefundNotFound(told.after_failed, invoice.number)
+    if failed.state is not RefundState.FAILED:
+        raise NotFailed(failed)
+    recorded = sum(
+        (
+            r.amount
+            for r in invoice.refunds
+            if r.out_of_band and r.out_of_band.after_failed == failed.id and r.state is RefundState.RECORDED
+        ),
+        zero(failed.amount.currency),
+    )
+    return failed, failed.amount - recorded

@@ -1,0 +1,99 @@
+"""Ingest saved deliveries: each is verified as one that arrives over the network, stored, and applied after."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from refundcli.domain.statuses import Provider
+from refundcli.services.ports.books import Books
+from refundcli.services.ports.provider_updates import EventState, NewEvent
+from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.rejections import DeliveryRejected, Rejection, RejectionReason
+from refundcli.services.ports.webhooks import VerifiedDelivery
+from refundcli.services.webhooks.events import Applied, Apply, DeliveryReaders, count_rejected, keep, verify
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDelivery:
+    """One delivery of a file. `why_not`: what stands there is none."""
+
+    line: int
+    provider: Provider | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedLine:
+    """A delivery that was rejected, or the one item of it that was; `item` counts from 1."""
+
+    line: int
+    item: int
+    reason: RejectionReason
+    why: str
+
+
+@dataclass(slots=True)
+class Ingested:
+    """How many events were new or known already, which deliveries were rejected, and what came of the new ones.
+
+    `not_applied` counts verified events that were stored and not applied, by reason.
+    """
+
+    new: int = 0
+    known: int = 0
+    rejected: list[RejectedLine] = field(default_factory=list)
+    not_applied: Counter[str] = field(default_factory=Counter)
+    applied: Applied = field(default_factory=Applied)
+
+    @property
+    def rejected_by_reason(self) -> dict[str, int]:
+        return dict(sorted(Counter(each.reason.value for each in self.rejected).items()))
+
+
+def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply) -> Ingested:
+    """Nothing that is rejected is stored. Raises SettingsProblem where no delivery could be verified."""
+    done, events = Ingested(), list[NewEvent]()
+    rejected = Counter[tuple[Provider | None, RejectionReason]]()
+    newest = books.read(lambda tx: tx.events(EventFilter(limit=1)))
+    for delivery in deliveries:
+        provider = _provider_of(delivery)
+        verified = _verified(delivery, provider, readers)
+        events += verified.events
+        rejected.update((provider, each.reason) for each in verified.rejected)
+        done.rejected += [RejectedLine(delivery.line, each.item, each.reason, each.why) for each in verified.rejected]
+        done.not_applied.update(each.not_applied.value for each in verified.events if each.not_applied)
+        if len(events) >= _AT_ONCE:
+            _store(events, done, books)
+            events = []
+    _store(events, done, books)
+    count_rejected(rejected, books=books)
+    # Those that wait from before are applied, too: an earlier run may have been killed after it stored them.
+    before = newest[0].id if newest else 0
+    done.applied = apply(books=books, wanted=lambda each: each.id > before or each.state is EventState.WAITING)
+    return done
+
+
+def _provider_of(delivery: KeptDelivery) -> Provider:
+    # Only Stripe has this header; Adyen's items carry their signatures.
+    signed = any(name.lower() == "stripe-signature" for name in delivery.headers)
+    return delivery.provider or (Provider.STRIPE if signed else Provider.ADYEN)
+
+
+def _verified(delivery: KeptDelivery, provider: Provider, readers: DeliveryReaders) -> VerifiedDelivery:
+    if delivery.why_not:
+        return VerifiedDelivery((), (Rejection(1, RejectionReason.UNREADABLE, delivery.why_not),))
+    try:
+        return verify(provider, readers(provider), delivery.body, delivery.headers)
+    except DeliveryRejected as rejection:
+        return VerifiedDelivery((), rejection.items)
+
+
+def _store(events: list[NewEvent], done: Ingested, books: Books) -> None:
+    if events:
+        new = keep(events, books=books)
+        done.new += new
+        done.known += len(events) - new

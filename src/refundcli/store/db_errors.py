@@ -1,0 +1,82 @@
+"""What a database and the system say when a store fails, and the error of ours that it means."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from refundcli.services.ports.books import WouldContradict
+from refundcli.store.errors import (
+    NotAStore,
+    StoreBusy,
+    StoreCorrupt,
+    StoreFull,
+    StoreOutOfReach,
+    StoreReadOnly,
+    StoreUnreachable,
+    StoreUnusable,
+)
+
+# What SQLite says, PostgreSQL's codes and what its driver says, and the trouble it means.
+_KINDS: tuple[tuple[str, type[StoreUnusable]], ...] = (
+    ("readonly", StoreReadOnly),
+    ("25006", StoreReadOnly),
+    ("disk is full", StoreFull),
+    ("53100", StoreFull),
+    ("unable to open database file", StoreOutOfReach),
+    ("malformed", StoreCorrupt),
+    ("file is not a database", StoreCorrupt),
+    ("Could not decode", StoreCorrupt),
+    ("no such table", StoreCorrupt),
+    ("no such column", StoreCorrupt),
+    ("42P01", StoreCorrupt),
+    ("42703", StoreCorrupt),
+    ("XX001", StoreCorrupt),
+    ("XX002", StoreCorrupt),
+    ("invalid connection option", StoreUnreachable),
+    ("failed to resolve host", StoreUnreachable),
+    ("connection failed", StoreUnreachable),
+    ("connection to server", StoreUnreachable),
+    ("server closed the connection", StoreUnreachable),
+    ("57P01", StoreUnreachable),
+)
+
+
+@contextmanager
+def troubles_told(where: str) -> Iterator[None]:
+    """Around the opening, making and copying of the store at `where`: its errors become ours."""
+    try:
+        yield
+    except DBAPIError as error:
+        if "not a database" in str(error.orig):
+            raise NotAStore(where, "it is no SQLite file") from error
+        raise store_error(error) from error
+    except OSError as error:
+        raise StoreOutOfReach(reason_of(error)) from error
+
+
+def store_error(error: DBAPIError) -> Exception:
+    said = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
+    if "locked" in said or "lock timeout" in said:
+        return StoreBusy()
+    if isinstance(error, IntegrityError):
+        return WouldContradict(reason(error))
+    otherwise = StoreUnreachable if _is_cut_off(error) else StoreUnusable
+    kind = next((kind for words, kind in _KINDS if words in said), otherwise)
+    return kind(reason(error))
+
+
+def _is_cut_off(error: DBAPIError) -> bool:
+    """Did the connection end in the middle, at the server or at a pooler? SQLSTATE class 08 says so."""
+    if (getattr(error.orig, "sqlstate", None) or "").startswith("08"):
+        return True
+    return isinstance(error, OperationalError) and error.connection_invalidated
+
+
+def reason(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+
+
+def reason_of(error: OSError) -> str:
+    why = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {why}" if error.filename else why

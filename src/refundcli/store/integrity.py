@@ -1,0 +1,274 @@
+"""Does the store still hold together? Every sum is added up anew, every seal is verified (I1, I9, I10).
+
+It looks at one page of rows after the other, each in a transaction of its own: no refund waits for it for longer than
+a page takes, and memory does not grow with the store. What a page finds wrong is looked at once more before it is
+reported.
+"""
+
+# ruff: noqa: S608 - the parts of each query are constants of this program
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from refundcli.store.audit import Chain
+from refundcli.store.errors import StoreCorrupt, StructureNotChecked
+from refundcli.store.page_size import PageSize
+from refundcli.store.repositories.payment_reading import disputes_by_payment
+from refundcli.store.repositories.reading import SqlReading
+from refundcli.store.repositories.share_counting import share_rows, sums_of
+from refundcli.store.schema import CAPTURED, TAKEN_BY_DISPUTES
+from refundcli.store.structure import structure_errors
+from refundcli.store.unit_of_work import SqlBooks
+
+# A refund reserves its amount while it is under way, or after a failure that the provider may retry (R14).
+_HELD = "r.state IN ('ready','submitted','awaiting-approval','pending') OR r.holding"
+# An external one also reserves it until someone decides whether it was recorded by hand.
+_HELD_ELSEWHERE = "r.holding OR r.undecided AND r.state IN ('pending','succeeded')"
+# What counts as refunded when a part was returned.
+_COUNTED = "r.amount - r.reversed_amount"
+_HAS = "EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = coalesce(p.share_of, p.id) AND d.state = '{}')"
+# What counts against shares of one payment is added up from all of them.
+_ALONE = "p.share_of IS NULL"
+
+# One page of a table, by its key.
+_PAGE = "id > :after AND id <= :upto"
+_PAGE_OF_P, _PAGE_OF_R, _PAGE_OF_C = (f"{of}.id > :after AND {of}.id <= :upto" for of in ("p", "r", "c"))
+
+# Each finds the rows that break one promise; none in sound books.
+_OF_PAYMENTS = {
+    "payment {} has another amount reserved than its refunds": f"""
+        SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND {_ALONE} AND (p.reserved < (
+            SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
+            WHERE r.payment_id = p.id AND r.kind <> 'external' AND ({_HELD}))
+        OR p.reserved > (
+            SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
+            WHERE r.payment_id = p.id AND (r.kind <> 'external' AND ({_HELD})
+                OR r.kind = 'external' AND ({_HELD_ELSEWHERE}))))""",
+    "payment {} counts another amount refunded than its refunds do": f"""
+        SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND p.refunded <> (
+            SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
+            WHERE r.payment_id = p.id AND r.kind <> 'external' AND r.state IN ('succeeded','recorded'))""",
+    "payment {} counts another amount refunded externally than its external refunds": f"""
+        SELECT p.id FROM (
+            SELECT p.id, p.returned_elsewhere, p.opening_returned, (
+                SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
+                WHERE r.payment_id = p.id AND r.kind = 'external' AND NOT r.undecided
+                    AND r.state IN ('pending','succeeded')) AS seen
+            FROM payment p WHERE {_PAGE_OF_P} AND {_ALONE}) p
+        WHERE p.returned_elsewhere < p.opening_returned OR p.returned_elsewhere < p.seen
+            OR p.returned_elsewhere > p.opening_returned + p.seen""",
+    "payment {} has another dispute state than its disputes": f"""
+        SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND p.dispute <> CASE
+            WHEN {_HAS.format("unknown")} THEN 'unknown'
+            WHEN {_HAS.format("open")} THEN 'open'
+            WHEN {_HAS.format("lost")} THEN 'lost'
+            WHEN {_HAS.format("won")} THEN 'won'
+            ELSE '' END""",
+    "payment {} counts another amount lost than its lost disputes": f"""
+        SELECT id FROM payment WHERE {_PAGE} AND share_of IS NULL
+            AND lost <> CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded
+                THEN {TAKEN_BY_DISPUTES} - dispute_recorded ELSE 0 END""",
+    "payment {} counts more recorded chargebacks than it has": f"""
+        SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND (p.dispute_recorded < 0 OR p.dispute_recorded > (
+            SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id
+                AND r.kind = 'record' AND r.state = 'recorded' AND r.reason = 'chargeback'))""",
+    "payment {} is a share of what is no payment with an id": f"""
+        SELECT p.id FROM payment p LEFT JOIN payment f ON f.id = p.share_of
+        WHERE {_PAGE_OF_P} AND p.share_of IS NOT NULL
+            AND (f.id IS NULL OR f.share_of IS NULL OR f.share_of <> f.id OR f.provider <> p.provider
+                OR coalesce(f.payment_intent, f.charge, f.psp_reference) IS NULL)""",
+    "payment {} is a further share and has an id of its own": f"""
+        SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND p.share_of IS NOT NULL AND p.share_of <> p.id
+            AND coalesce(p.payment_intent, p.charge, p.psp_reference) IS NOT NULL""",
+    "payment {} is a share and has another amount captured than the others": f"""
+        SELECT p.id FROM payment p JOIN payment f ON f.id = p.share_of
+        WHERE {_PAGE_OF_P} AND coalesce(p.captured, -1) <> coalesce(f.captured, -1)""",
+    "the dispute of payment {} is not with its first share": f"""
+        SELECT DISTINCT p.id FROM dispute d JOIN payment p ON p.id = d.payment_id
+        WHERE {_PAGE_OF_P} AND p.share_of IS NOT NULL AND p.share_of <> p.id""",
+}
+_OF_INVOICES = {
+    "invoice {} has other sums than its payments": f"""
+        SELECT i.number FROM invoice i LEFT JOIN payment p ON p.invoice_id = i.id
+        WHERE i.id > :after AND i.id <= :upto GROUP BY i.id, i.number, i.paid, i.returned
+        HAVING i.paid <> coalesce(sum({CAPTURED}), 0)
+            OR i.returned <> coalesce(sum(p.refunded + p.returned_elsewhere), 0)""",
+    "invoice {} is paid although all of it was returned": f"""
+        SELECT number FROM invoice WHERE {_PAGE} AND status = 'paid' AND paid > 0 AND returned >= paid""",
+}
+_OF_REFUNDS = {
+    "refund {} reserves its amount in a state that reserves none": f"""
+        SELECT id FROM refund WHERE {_PAGE} AND (holding AND state <> 'failed' OR undecided AND kind <> 'external')""",
+    "refund {} was returned by its whole amount or more": f"""
+        SELECT id FROM refund WHERE {_PAGE} AND (reversed_amount < 0 OR reversed_amount >= amount)""",
+    "refund {} has no credit note": f"""
+        SELECT r.id FROM refund r LEFT JOIN credit_note c ON c.refund_id = r.id
+        WHERE {_PAGE_OF_R} AND c.id IS NULL AND (r.kind <> 'external' OR r.reason <> '')""",
+    "refund {} and its credit note tell different stories": f"""
+        SELECT r.id FROM refund r JOIN credit_note c ON c.refund_id = r.id
+        WHERE {_PAGE_OF_R} AND ((r.state IN ('pending','succeeded','recorded')) <> (c.status = 'issued')
+            OR (r.state IN ('ready','submitted','awaiting-approval')) <> (c.status = 'draft') OR r.amount <> c.amount
+            OR (r.state IN ('succeeded','recorded') AND c.number IS NULL))""",
+    "refund {} was sent without a key or a request": f"""
+        SELECT id FROM refund WHERE {_PAGE} AND kind = 'provider' AND (idempotency_key IS NULL OR request IS NULL)""",
+}
+_OF_CLOSINGS = {
+    "closing {} was sent without a key or an address": f"""
+        SELECT id FROM closing WHERE {_PAGE} AND (idempotency_key = '' OR endpoint = '')""",
+    # Money that is known since may have moved the invoice on.
+    "closing {} is done, and its invoice is not closed": f"""
+        SELECT c.id FROM closing c JOIN invoice i ON i.id = c.invoice_id
+        WHERE {_PAGE_OF_C} AND c.state = 'done' AND i.paid = 0
+            AND (i.status IN ('draft','open') OR c.action = 'void' AND i.status = 'uncollectible')""",
+    "closing {} has not one audit entry for each change": f"""
+        SELECT c.id FROM closing c LEFT JOIN audit_entry a ON a.subject = c.id
+        WHERE {_PAGE_OF_C} GROUP BY c.id, c.fence, c.state
+        HAVING sum(CASE WHEN a.action = 'closing ready' THEN 1 ELSE 0 END) <> 1
+            OR sum(CASE WHEN a.action = 'closing submitted' THEN 1 ELSE 0 END) <> c.fence
+            OR sum(CASE WHEN a.action = 'closing done' THEN 1 ELSE 0 END)
+                <> CASE WHEN c.state = 'done' THEN 1 ELSE 0 END
+            OR sum(CASE WHEN a.action = 'closing failed' THEN 1 ELSE 0 END)
+                <> CASE WHEN c.state = 'failed' THEN 1 ELSE 0 END""",
+}
+
+_CHECKS: Mapping[str, Mapping[str, str]] = {
+    "payment": _OF_PAYMENTS,
+    "invoice": _OF_INVOICES,
+    "refund": _OF_REFUNDS,
+    "closing": _OF_CLOSINGS,
+}
+# Before the first key of each table.
+_FIRST: Mapping[str, int | str] = {"payment": -1, "invoice": -1, "refund": "", "closing": ""}
+
+_SERIES = """
+    SELECT name, value, (SELECT count(*) FROM credit_note WHERE number IS NOT NULL)
+    FROM counter WHERE name LIKE 'credit_note%'"""
+
+T = TypeVar("T")
+# How a look is run: in a transaction of its own, or all of them in one.
+Look: TypeAlias = Callable[[Callable[[Session], T]], T]
+
+
+def findings(books: SqlBooks) -> list[str]:
+    """What is wrong with a store, one sentence each: also that parts of it cannot be read at all.
+
+    Raises StructureNotChecked where the file could not be copied for SQLite's own check.
+    """
+    found: list[str] = []
+    unchecked: StructureNotChecked | None = None
+    try:
+        # Each by itself: what was found stays, though the next may not be readable.
+        try:
+            for sentence in structure_errors(books):
+                found.append(sentence)
+        except StructureNotChecked as trouble:
+            unchecked = trouble
+        for sentence in _unsound(books.inspect):
+            found.append(sentence)
+    except StoreCorrupt as trouble:
+        found.append(f"the database cannot be read: {trouble.what}")
+    except (ValueError, TypeError) as trouble:
+        found.append(f"a value in it cannot be read: {trouble}")
+    if unchecked and not found:
+        raise unchecked
+    return found
+
+
+def _unsound(run: Look[Any]) -> Iterator[str]:
+    yield from _seals(run)
+    for table in _CHECKS:
+        yield from _rows(run, table)
+    yield from _shares(run)
+    yield from run(_numbers)
+
+
+def _rows(run: Look[Any], table: str) -> Iterator[str]:
+    after, size = _FIRST[table], PageSize()
+    while True:
+        upto, found = run(partial(_wrong_rows, table=table, after=after, size=size))
+        if upto is None:
+            return
+        if found:
+            # A look of its own: what is wrong stays wrong.
+            _, again = run(partial(_wrong_rows, table=table, after=after, upto=upto))
+            yield from (sentence for sentence in found if sentence in set(again))
+        after = upto
+
+
+def _wrong_rows(
+    session: Session, *, table: str, after: int | str, size: "PageSize | None" = None, upto: int | str | None = None
+) -> tuple[int | str | None, list[str]]:
+    """The last key of the page, None where there is no more, and what is wrong with its rows."""
+    if size:
+        with size.timed() as limit:
+            keys = f"SELECT max(id) FROM (SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT :limit) page"
+            upto = session.execute(text(keys), {"after": after, "limit": limit}).scalar()
+            return upto, [] if upto is None else _wrong_rows(session, table=table, after=after, upto=upto)[1]
+    page = {"after": after, "upto": upto}
+    return upto, [
+        sentence.format(name)
+        for sentence, query in _CHECKS[table].items()
+        for (name,) in session.execute(text(query), page)
+    ]
+
+
+def _seals(run: Look[Any]) -> Iterator[str]:
+    """The chain up to the entry that was the newest when this began; what comes later is written on it."""
+    chain, size = Chain(), PageSize()
+    newest = run(lambda session: session.execute(text("SELECT max(seq) FROM audit_entry")).scalar()) or 0
+    while chain.verified_to < newest:
+        before = chain.verified_to
+        for seq in run(partial(_broken_seals, chain=chain, newest=newest, size=size)):
+            yield f"audit entry {seq} was changed, or one before it is missing"
+        if chain.verified_to == before:
+            return
+
+
+def _broken_seals(session: Session, *, chain: Chain, newest: int, size: "PageSize") -> list[int]:
+    with size.timed() as limit:
+        return chain.broken_seals(session, newest=newest, limit=limit)
+
+
+def _shares(run: Look[Any]) -> Iterator[str]:
+    """What counts against each share of a payment, added up anew."""
+    after, size = -1, PageSize()
+    while True:
+        firsts: list[int] = run(partial(_shared, after=after, size=size))
+        if not firsts:
+            return
+        for first_share in firsts:
+            wrong = run(partial(_wrong_shares, first_share=first_share))
+            if wrong:
+                again = run(partial(_wrong_shares, first_share=first_share))
+                yield from (sentence for sentence in wrong if sentence in again)
+        after = firsts[-1]
+
+
+def _shared(session: Session, *, after: int, size: "PageSize") -> list[int]:
+    query = "SELECT DISTINCT share_of FROM payment WHERE share_of > :after ORDER BY share_of LIMIT :limit"
+    with size.timed() as limit:
+        return list(session.execute(text(query), {"after": after, "limit": limit}).scalars())
+
+
+def _wrong_shares(session: Session, *, first_share: int) -> list[str]:
+    rows = share_rows(session, first_share)
+    if all(row.id != first_share for row in rows):
+        return []  # reported above
+    refunds = SqlReading(session).refunds_of_payments(rows)
+    disputes = disputes_by_payment(session, [first_share]).get(first_share, [])
+    return [
+        f"payment {row.id} counts another amount against its share than its refunds and disputes are"
+        for row, sums in zip(rows, sums_of(rows, refunds, disputes), strict=True)
+        if (row.reserved, row.returned_elsewhere, row.lost) != (sums.reserved, sums.returned_elsewhere, sums.lost)
+    ]
+
+
+def _numbers(session: Session) -> list[str]:
+    """As many numbers were given as were counted: with their uniqueness, that leaves no hole."""
+    series = session.execute(text(_SERIES)).all()
+    counted, given = sum(int(row[1]) for row in series), int(series[0][2]) if series else 0
+    return [] if counted == given else [f"{counted} credit-note numbers were counted, {given} are there"]

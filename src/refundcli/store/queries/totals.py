@@ -1,0 +1,66 @@
+"""What `status` asks of long tables, counted by the database: pending refunds, failed captures, the last delivery."""
+
+from datetime import datetime
+
+from sqlalchemy import case, func, or_, select
+from sqlmodel import Session, SQLModel
+
+from refundcli.domain.currencies import currency
+from refundcli.domain.money import Money
+from refundcli.domain.statuses import InvoiceStatus, Provider, RefundState
+from refundcli.services.ports.provider_updates import EventSource
+from refundcli.services.ports.records import FailedCapture
+from refundcli.services.ports.vocabulary import CaptureChange
+
+_INVOICE, _PAYMENT, _REFUND, _CAPTURE, _EVENT = (
+    SQLModel.metadata.tables[name] for name in ("invoice", "payment", "refund", "capture", "provider_event")
+)
+_CLOSED = (InvoiceStatus.VOID, InvoiceStatus.UNCOLLECTIBLE)
+
+
+def pending_refunds(session: Session, overdue: datetime, stuck: str, limit: int) -> tuple[list[str], int, int]:
+    """The ids of the first, those that need someone before the others; how many there are, and how many of them do."""
+    needs_someone = or_(_REFUND.c.created_at < overdue, _REFUND.c.pending_reason == stuck)
+    urgent = case((needs_someone, 1), else_=0)
+    is_pending = _REFUND.c.state == RefundState.PENDING
+    count, attention = session.execute(
+        select(func.count(), func.coalesce(func.sum(urgent), 0)).select_from(_REFUND).where(is_pending)
+    ).one()
+    order = (urgent.desc(), _REFUND.c.created_at, _REFUND.c.id)
+    ids = session.execute(select(_REFUND.c.id).where(is_pending).order_by(*order).limit(limit)).scalars().all()
+    return list(ids), int(count), int(attention)
+
+
+def failed_captures(session: Session) -> list[FailedCapture]:
+    """What was captured again, or belongs to an invoice that is closed since, is over."""
+    query = (
+        select(
+            _CAPTURE.c.provider,
+            _INVOICE.c.number,
+            _CAPTURE.c.reference,
+            _CAPTURE.c.amount,
+            _INVOICE.c.currency,
+            _CAPTURE.c.reported_at,
+        )
+        .join(_PAYMENT, _PAYMENT.c.id == _CAPTURE.c.payment_id)
+        .join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
+        .where(_CAPTURE.c.state == CaptureChange.FAILED, _PAYMENT.c.captured < _PAYMENT.c.allocated)
+        .where(_INVOICE.c.status.not_in(_CLOSED))
+        .order_by(_CAPTURE.c.reported_at.desc(), _CAPTURE.c.id)
+    )
+    return [
+        FailedCapture(Provider(provider), number, reference, Money(amount, currency(code)), at)
+        for provider, number, reference, amount, code, at in session.execute(query)
+    ]
+
+
+def last_delivery(session: Session, provider: Provider) -> datetime | None:
+    """The newest event has the highest id. A provider without any is asked about by its index."""
+    any_event = select(_EVENT.c.id).where(_EVENT.c.provider == provider).limit(1)
+    if session.execute(any_event).first() is None:
+        return None
+    # In this form no index on the provider leads: a few of the newest events are looked at, not all of its events.
+    of_provider = func.coalesce(_EVENT.c.provider, "") == provider.value
+    query = select(_EVENT.c.received_at).where(of_provider, _EVENT.c.source == EventSource.WEBHOOK)
+    found: datetime | None = session.execute(query.order_by(_EVENT.c.id.desc()).limit(1)).scalar()
+    return found

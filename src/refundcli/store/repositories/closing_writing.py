@@ -1,0 +1,87 @@
+"""Closings asked of a provider, written down: each change guarded by its fence, each with one audit entry (I10)."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import update
+from sqlmodel import col
+
+from refundcli.domain.closing import Closing
+from refundcli.domain.statuses import ClosingState
+from refundcli.store.repositories.event_writing import SqlProviderWriting
+from refundcli.store.repositories.rows import closing_row
+from refundcli.store.schema import ClosingRow
+
+
+class SqlClosingWriting(SqlProviderWriting):
+    """One transaction that also takes down what a provider was asked to close."""
+
+    def add_closing(self, closing: Closing) -> None:
+        self._audit.check_clock()
+        self._session.add(closing_row(closing))
+        self._session.flush()
+        self._audit.write(f"closing {closing.state}", closing.id, {}, _facts(closing))
+
+    def claim_closing(self, closing: Closing, *, owner: str, until: datetime, at: datetime) -> Closing | None:
+        if owner:
+            self._audit.check_clock()
+        sending = closing.sending
+        values: dict[str, Any] = {
+            "state": ClosingState.SUBMITTED,
+            "fence": sending.fence + 1,
+            "lease_owner": owner,
+            "lease_until": until,
+            "first_sent_at": sending.first_sent_at or at,
+            "updated_at": at,
+        }
+        if not self._hits(update(ClosingRow).where(*_as_it_was(closing)).values(**values)):
+            return None
+        after = {"state": ClosingState.SUBMITTED, "fence": sending.fence + 1, "lease_owner": owner}
+        self._audit.write("closing submitted", closing.id, _state(closing), after)
+        return self.closing(closing.id)
+
+    def let_go_of_closing(self, closing: Closing) -> None:
+        statement = update(ClosingRow).where(*_as_it_was(closing)).values(lease_owner="", lease_until=None)
+        if self._hits(statement):
+            self._audit.write("closing outcome not known", closing.id, _state(closing), _state(closing))
+
+    def settle_closing(self, closing: Closing, state: ClosingState, *, failure: str, evidence: str) -> Closing | None:
+        if not closing.state.unfinished:
+            return None
+        values: dict[str, Any] = {
+            "state": state,
+            "failure": failure,
+            "lease_owner": "",
+            "lease_until": None,
+            "updated_at": self._audit.at,
+        }
+        if not self._hits(update(ClosingRow).where(*_as_it_was(closing)).values(**values)):
+            return None
+        after = {"state": state, "failure": failure, "evidence": evidence}
+        self._audit.write(f"closing {state}", closing.id, _state(closing), {k: v for k, v in after.items() if v})
+        return self.closing(closing.id)
+
+
+def _as_it_was(closing: Closing) -> tuple[Any, ...]:
+    return (
+        col(ClosingRow.id) == closing.id,
+        col(ClosingRow.state) == closing.state,
+        col(ClosingRow.fence) == closing.sending.fence,
+    )
+
+
+def _state(closing: Closing) -> dict[str, object]:
+    return {"state": closing.state}
+
+
+def _facts(closing: Closing) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "action": closing.wanted,
+        "invoice": closing.invoice_number,
+        "state": closing.state,
+        "memo": closing.memo,
+        "provider": closing.provider,
+        "reference": closing.reference,
+        "idempotency_key": closing.sending.idempotency_key,
+    }
+    return {name: fact for name, fact in facts.items() if fact}

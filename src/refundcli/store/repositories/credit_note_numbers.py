@@ -1,0 +1,62 @@
+"""Numbers of credit notes: counted in the transaction that uses them, so that none is skipped or used twice (I9).
+
+The store keeps the format from its first number on, so another format in the settings does not change the series.
+"""
+
+from datetime import date
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlmodel import Session, SQLModel
+
+from refundcli.store.errors import NumberTaken
+from refundcli.store.schema import CounterRow, StoreInfo
+
+
+def next_numbers(session: Session, on: date, number_format: str, count: int) -> list[str]:
+    """The next `count` numbers of the series. `number_format` is for a store that has numbered none yet."""
+    kept = pinned_format(session, number_format)
+    series = _series(kept, on)
+    after = session.connection().execute(_COUNT_ON, {"of_series": series, "count": count}).scalar()
+    if after is None:
+        session.connection().execute(insert(_COUNTER), {"name": series, "value": count})
+        after = count
+    before = int(after) - count
+    return [kept.format(year=on.year, seq=before + place) for place in range(1, count + 1)]
+
+
+def pinned_format(session: Session, number_format: str) -> str:
+    """The stored format; without one, stores `number_format` and returns it."""
+    kept = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
+    if kept:
+        return str(kept)
+    session.connection().execute(update(_INFO).values(number_format=number_format))
+    return number_format
+
+
+def check_next_number(session: Session, on: date) -> None:
+    """Check that the next number is free, so that the provider's answer can be recorded later. Raises NumberTaken."""
+    kept = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
+    if not kept:
+        return
+    counted = session.connection().execute(_COUNTED, {"of_series": _series(kept, on)}).scalar()
+    number = str(kept).format(year=on.year, seq=int(counted or 0) + 1)
+    if session.connection().execute(_WITH_NUMBER, {"of_number": number}).first():
+        raise NumberTaken(number)
+
+
+def _series(number_format: str, on: date) -> str:
+    """The counter's name. A format with the year starts a new series each year."""
+    return f"credit_note:{on.year}" if "{year" in number_format else "credit_note"
+
+
+_COUNTER = SQLModel.metadata.tables[CounterRow.__tablename__]
+_INFO = SQLModel.metadata.tables[StoreInfo.__tablename__]
+_NOTE = SQLModel.metadata.tables["credit_note"]
+_COUNTED = select(_COUNTER.c.value).where(_COUNTER.c.name == bindparam("of_series"))
+_WITH_NUMBER = select(_NOTE.c.id).where(_NOTE.c.number == bindparam("of_number")).limit(1)
+_COUNT_ON = (
+    update(_COUNTER)
+    .where(_COUNTER.c.name == bindparam("of_series"))
+    .values(value=_COUNTER.c.value + bindparam("count"))
+    .returning(_COUNTER.c.value)
+)

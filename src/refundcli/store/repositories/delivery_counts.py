@@ -1,0 +1,72 @@
+"""Deliveries that were rejected, and events that are stored and not applied, counted by provider and reason."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlmodel import Session, SQLModel
+
+from refundcli.domain.statuses import Provider
+from refundcli.services.ports.rejections import DeliveryCount, RejectionReason
+
+_REJECTED, _EVENT = (SQLModel.metadata.tables[name] for name in ("delivery_rejection", "provider_event"))
+_SELECT_REJECTED = select(
+    _REJECTED.c.provider, _REJECTED.c.reason, _REJECTED.c.count, _REJECTED.c.first_at, _REJECTED.c.last_at
+).order_by(_REJECTED.c.provider, _REJECTED.c.reason)
+_SELECT_STORED = (
+    select(
+        _EVENT.c.provider,
+        _EVENT.c.not_applied,
+        func.count(),
+        func.min(_EVENT.c.received_at),
+        func.max(_EVENT.c.received_at),
+    )
+    .where(_EVENT.c.not_applied != "")
+    .group_by(_EVENT.c.provider, _EVENT.c.not_applied)
+    .order_by(_EVENT.c.provider, _EVENT.c.not_applied)
+)
+
+
+def delivery_counts(session: Session) -> list[DeliveryCount]:
+    return [
+        *(_count(row, is_stored=False) for row in session.execute(_SELECT_REJECTED)),
+        *(_count(row, is_stored=True) for row in session.execute(_SELECT_STORED)),
+    ]
+
+
+def count_rejected(
+    session: Session, counts: Mapping[tuple[Provider | None, RejectionReason], int], *, at: datetime
+) -> None:
+    for (provider, reason), count in counts.items():
+        name = provider.value if provider else ""
+        of_reason = (_REJECTED.c.provider == name, _REJECTED.c.reason == reason.value)
+        more = update(_REJECTED).where(*of_reason).values(count=_REJECTED.c.count + count, last_at=at)
+        if not _hits(session, more):
+            values = {"provider": name, "reason": reason.value, "count": count}
+            session.execute(insert(_REJECTED).values(**values, first_at=at, last_at=at))
+
+
+def name_account_of_events(session: Session, provider: Provider, account: str) -> None:
+    """Name the account of events that were stored before it was known; those of another may be this one's."""
+    other = _EVENT.alias()
+    same = select(other.c.id).where(
+        other.c.provider == _EVENT.c.provider, other.c.account == account, other.c.event_key == _EVENT.c.event_key
+    )
+    unnamed = update(_EVENT).where(_EVENT.c.provider == provider.value, _EVENT.c.account == "")
+    session.execute(unnamed.where(~same.exists()).values(account=account))
+    ours = (_EVENT.c.account == account, _EVENT.c.not_applied == RejectionReason.OTHER_ACCOUNT.value)
+    waiting = update(_EVENT).where(_EVENT.c.provider == provider.value, *ours, _EVENT.c.state == "noted")
+    session.execute(waiting.values(not_applied="", state="waiting", note=""))
+
+
+def _hits(session: Session, statement: Any) -> bool:
+    changed: Any = session.execute(statement)
+    return bool(changed.rowcount)
+
+
+def _count(row: Any, *, is_stored: bool) -> DeliveryCount:
+    provider, reason, count, first_at, last_at = row
+    return DeliveryCount(
+        Provider(provider) if provider else None, RejectionReason(reason), int(count), is_stored, first_at, last_at
+    )

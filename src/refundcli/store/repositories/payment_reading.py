@@ -1,0 +1,167 @@
+"""What stands beside payments: their disputes, other shares, and the provider updates that block their refund."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sql
+from sqlmodel import Session, SQLModel
+
+from refundcli.domain.currencies import currency
+from refundcli.domain.dispute import DisputeRecord
+from refundcli.domain.invoice import OtherShare, Unreviewed
+from refundcli.domain.money import Money
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider
+from refundcli.services.ports.provider_updates import EventSource, EventState
+from refundcli.store import schema  # noqa: F401 (the metadata is filled by it)
+from refundcli.store.repositories.rows import PAYMENT_COLUMNS, dispute_of
+from refundcli.store.value_lists import AMONG, AT_ONCE, among
+
+_TABLES = SQLModel.metadata.tables
+_INVOICE, _PAYMENT, _DISPUTE = (_TABLES[name] for name in ("invoice", "payment", "dispute"))
+_EVENT, _LINK = (_TABLES[name] for name in ("provider_event", "event_payment"))
+_OPEN_STATES = (EventState.WAITING, EventState.UNMATCHED, EventState.UNREVIEWED)
+_DISPUTES = (
+    sql.select(_DISPUTE, _INVOICE.c.currency.label("of_currency"))
+    .join(_PAYMENT, _PAYMENT.c.id == _DISPUTE.c.payment_id)
+    .join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
+    .where(among(_DISPUTE.c.payment_id))
+    .order_by(_DISPUTE.c.id)
+)
+# Stored and not applied while no payment that it names was in the books.
+_SET_ASIDE = sql.and_(_EVENT.c.state == EventState.NOTED.value, _EVENT.c.not_applied != "")
+_UNREVIEWED = (
+    sql.select(
+        _LINK.c.reference,
+        _EVENT.c.id,
+        _EVENT.c.provider,
+        _EVENT.c.kind,
+        _EVENT.c.state,
+        _EVENT.c.note,
+        _EVENT.c.source,
+    )
+    .join(_EVENT, _EVENT.c.id == _LINK.c.event_id)
+    .where(among(_LINK.c.reference))
+    .where(sql.or_(_EVENT.c.state.in_([state.value for state in _OPEN_STATES]), _SET_ASIDE))
+    .order_by(_EVENT.c.id)
+)
+# The positions of these columns in PAYMENT_COLUMNS.
+_NAMES = [column.name for column in PAYMENT_COLUMNS]
+_IDS = [_NAMES.index(name) for name in ("payment_intent", "charge", "psp_reference")]
+_PROVIDER, _ID, _DISPUTED, _SHARE_OF = (_NAMES.index(name) for name in ("provider", "id", "dispute", "share_of"))
+_GIVEN = [_NAMES.index(name) for name in ("reserved", "refunded", "returned_elsewhere")]
+_ALLOCATED, _OPENING_RETURNED, _OPENING_AT, _RECORDED = (
+    _NAMES.index(name) for name in ("allocated", "opening_returned", "opening_at", "dispute_recorded")
+)
+_SHARES = (
+    sql.select(*PAYMENT_COLUMNS, _INVOICE.c.number)
+    .join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
+    .where(among(_PAYMENT.c.share_of))
+    .order_by(_PAYMENT.c.id)
+)
+
+
+def has_provider(payment: Sequence[Any]) -> bool:
+    """Was the payment taken through a provider? `payment` is a row of PAYMENT_COLUMNS."""
+    return bool(payment[_PROVIDER])
+
+
+def may_be_disputed(payment: Sequence[Any]) -> bool:
+    """May it have disputes? Yes if a provider or an import could have reported one."""
+    return bool(payment[_PROVIDER] or payment[_DISPUTED])
+
+
+def disputes_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[DisputeRecord]]:
+    """By payment, from PAYMENT_COLUMNS, in the order in which they came to be known; all shares have the same."""
+    homes = {row[_ID]: row[_SHARE_OF] or row[_ID] for row in payments}
+    found = disputes_by_payment(session, list(set(homes.values())))
+    return {payment: found[home] for payment, home in homes.items() if home in found} if found else {}
+
+
+def disputes_by_payment(session: Session, payment_ids: Sequence[int]) -> dict[int, list[DisputeRecord]]:
+    """The disputes of the payments with these ids, in the order in which they were stored."""
+    disputes: dict[int, list[DisputeRecord]] = {}
+    for start in range(0, len(payment_ids), AT_ONCE):
+        for row in session.execute(_DISPUTES, {AMONG: payment_ids[start : start + AT_ONCE]}):
+            record = dispute_of(row, currency(row.of_currency))
+            disputes.setdefault(record.payment_id, []).append(record)
+    return disputes
+
+
+def unreviewed_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[Unreviewed]]:
+    """By payment, from PAYMENT_COLUMNS: the updates that are stored and not applied, oldest first (R13)."""
+    owners: dict[tuple[str, str], list[int]] = {}
+    for payment in payments:
+        for place in _IDS:
+            if payment[place]:
+                owners.setdefault((payment[_PROVIDER], payment[place]), []).append(payment[_ID])
+    references = list({reference for _, reference in owners})
+    by_payment: dict[int, dict[int, Unreviewed]] = {}
+    for start in range(0, len(references), AT_ONCE):
+        for row in session.execute(_UNREVIEWED, {AMONG: references[start : start + AT_ONCE]}):
+            for owner in owners.get((row.provider, row.reference), ()):
+                by_payment.setdefault(owner, {})[row.id] = _unreviewed(row)
+    return {owner: list(updates.values()) for owner, updates in by_payment.items()}
+
+
+def shared_payments(payments: Sequence[Sequence[Any]]) -> list[int]:
+    """The first shares, by their ids, of those that pay several invoices; from PAYMENT_COLUMNS."""
+    return list({row[_SHARE_OF] for row in payments if row[_SHARE_OF] is not None})
+
+
+def shares_by_payment(session: Session, first_shares: Sequence[int]) -> dict[int, list[Any]]:
+    """By the first share, all shares: PAYMENT_COLUMNS and the invoice's number, the provider's ids on each."""
+    found: dict[int, list[Any]] = {}
+    for start in range(0, len(first_shares), AT_ONCE):
+        for row in session.execute(_SHARES, {AMONG: first_shares[start : start + AT_ONCE]}):
+            found.setdefault(row[_SHARE_OF], []).append(row)
+    for first, rows in found.items():
+        home = next(row for row in rows if row[_ID] == first)
+        found[first] = [_named_like(home, row) for row in rows]
+    return found
+
+
+def named_by_first_share(payment: Sequence[Any], shares: Mapping[int, Sequence[Any]]) -> Sequence[Any]:
+    """From PAYMENT_COLUMNS: the row with the provider's ids, which only the first share has."""
+    return _named_like(shares[payment[_SHARE_OF]][0], payment) if payment[_SHARE_OF] in shares else payment
+
+
+def _named_like(home: Sequence[Any], row: Sequence[Any]) -> tuple[Any, ...]:
+    values = list(row)
+    for place in _IDS:
+        values[place] = home[place]
+    return tuple(values)
+
+
+def other_shares_of(
+    payment: Sequence[Any], shares: Mapping[int, Sequence[Any]], code: str, refunds: Mapping[int, Sequence[Refund]]
+) -> list[OtherShare]:
+    """Those of the other invoices; `refunds` by payment."""
+    unit = currency(code)
+    return [
+        OtherShare(
+            payment_id=row[_ID],
+            invoice_number=row[-1],
+            allocated=Money(row[_ALLOCATED], unit),
+            given=Money(sum(row[place] for place in _GIVEN), unit),
+            refunds=tuple(refunds.get(row[_ID], ())),
+            opening_returned=Money(row[_OPENING_RETURNED], unit),
+            opening_at=row[_OPENING_AT],
+            dispute_recorded=Money(row[_RECORDED], unit),
+        )
+        for row in shares.get(payment[_SHARE_OF], ())
+        if row[_ID] != payment[_ID]
+    ]
+
+
+def _unreviewed(row: Any) -> Unreviewed:
+    is_waiting = row.state == EventState.WAITING
+    return Unreviewed(
+        event_id=row.id,
+        provider=Provider(row.provider),
+        word=row.kind,
+        why=row.note or ("not applied yet" if is_waiting else row.state),
+        is_waiting=is_waiting,
+        needs_a_person=row.state in (EventState.UNREVIEWED, EventState.NOTED),
+        is_from_webhook=row.source == EventSource.WEBHOOK,
+    )

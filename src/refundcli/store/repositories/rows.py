@@ -1,0 +1,456 @@
+"""Rows to domain objects, and nothing else.
+
+Invoices, payments, refunds and credit notes are read as bare rows: bulk runs read a million of them, and an object of
+the session's own for each would take most of the time.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlmodel import SQLModel
+
+from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
+from refundcli.domain.closing import Closing
+from refundcli.domain.currencies import Currency, currency
+from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
+from refundcli.domain.invoice import Invoice, OtherShare, Payment, Unreviewed
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import CreditNote, OutOfBand, Refund, Sending, WireRequest
+from refundcli.domain.statuses import (
+    ClosingState,
+    CreditNoteStatus,
+    Dispute,
+    InvoiceStatus,
+    Provider,
+    RefundKind,
+    RefundState,
+)
+from refundcli.store.schema import (
+    AuditEntryRow,
+    BulkItemRow,
+    BulkRunRow,
+    ClosingRow,
+    ProviderEventRow,
+    RefundRow,
+)
+
+if TYPE_CHECKING:
+    from refundcli.services.ports.provider_updates import StoredEvent
+    from refundcli.services.ports.records import AuditEntry
+
+_TABLES = SQLModel.metadata.tables
+_INVOICE, _PAYMENT, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "credit_note"))
+# Without what only writers and comparisons look at. A row's values are taken apart in this order: by name it costs
+# more than all else that is done with them.
+INVOICE_COLUMNS: tuple[Any, ...] = tuple(
+    _INVOICE.c[name]
+    for name in (
+        "id", "number", "customer", "customer_name", "currency", "total", "status", "issued_on", "due_on", "paid_on",
+        "invoice_reference", "products", "subscription",
+    )
+)  # fmt: skip
+PAYMENT_COLUMNS: tuple[Any, ...] = tuple(
+    _PAYMENT.c[name]
+    for name in (
+        "invoice_id", "id", "provider", "method", "payment_intent", "charge", "psp_reference", "reference", "allocated",
+        "captured", "reserved", "refunded", "returned_elsewhere", "auto_refundable", "processing", "dispute", "lost",
+        "dispute_recorded", "credited", "unsupported", "loss_acknowledged", "paid_on", "opening_returned", "opening_at",
+        "share_of",
+    )
+)  # fmt: skip
+_PROVIDERS: dict[str, Provider | None] = {"": None, **{provider.value: provider for provider in Provider}}
+_DISPUTES = {dispute.value: dispute for dispute in Dispute}
+_STATUSES = {status.value: status for status in InvoiceStatus}
+# A credit note beside its refund, and the invoice that both belong to, under names that are theirs alone.
+NOTE_COLUMNS: tuple[Any, ...] = tuple(column.label(f"note_{column.name}") for column in _NOTE.c)
+OWNER_COLUMNS: tuple[Any, ...] = (_INVOICE.c.number.label("owner_number"), _INVOICE.c.customer.label("owner_customer"))
+
+
+def payment_of(
+    row: Sequence[Any],
+    unit: Currency,
+    disputes: Sequence[DisputeRecord] = (),
+    unreviewed: Sequence[Unreviewed] = (),
+    other_shares: Sequence[OtherShare] = (),
+) -> Payment:
+    """From PAYMENT_COLUMNS."""
+    (
+        _, id_, provider, method, intent, charge, psp_reference, reference, allocated, captured, reserved, refunded,
+        elsewhere, auto_refundable, processing, dispute, lost, dispute_recorded, credited, unsupported, loss_known,
+        paid_on, opening_returned, opening_at, share_of,
+    ) = row  # fmt: skip
+    ids = (intent, charge, psp_reference, reference)
+    return Payment(
+        id=id_,
+        allocated=Money(allocated, unit),
+        provider_captured=None if captured is None else Money(captured, unit),
+        reserved=Money(reserved, unit),
+        refunded=Money(refunded, unit),
+        returned_elsewhere=Money(elsewhere, unit),
+        auto_refundable=auto_refundable,
+        provider=_PROVIDERS[provider],
+        method=method,
+        references=tuple(dict.fromkeys(known for known in ids if known)) if any(ids) else (),
+        processing=processing,
+        dispute=_DISPUTES[dispute],
+        lost=Money(lost, unit),
+        dispute_recorded=Money(dispute_recorded, unit),
+        disputes=tuple(disputes),
+        unreviewed=tuple(unreviewed),
+        credited=Money(credited, unit),
+        unsupported=unsupported,
+        loss_acknowledged=Money(loss_known, unit),
+        paid_on=paid_on,
+        opening_returned=Money(opening_returned, unit),
+        opening_at=opening_at,
+        share_of=share_of,
+        other_shares=tuple(other_shares),
+    )
+
+
+def invoice_of(
+    row: Sequence[Any],
+    payments: Sequence[Sequence[Any]],
+    refunds: Sequence[Refund] = (),
+    closings: Sequence[Closing] = (),
+    disputes: Mapping[int, Sequence[DisputeRecord]] | None = None,
+    unreviewed: Mapping[int, Sequence[Unreviewed]] | None = None,
+    other_shares: Mapping[int, Sequence[OtherShare]] | None = None,
+) -> Invoice:
+    """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment; the rest by the payment's id."""
+    (
+        id_, number, customer, customer_name, code, total, status, issued_on, due_on, paid_on, reference, products,
+        subscription,
+    ) = row  # fmt: skip
+    unit = currency(code)
+    beside: Any = (disputes or {}, unreviewed or {}, other_shares or {})
+    return Invoice(
+        id=id_,
+        number=number,
+        customer=customer,
+        customer_name=customer_name,
+        total=Money(total, unit),
+        status=_STATUSES[status],
+        issued_on=issued_on,
+        due_on=due_on,
+        paid_on=paid_on,
+        invoice_reference=reference or "",
+        products=tuple(json.loads(products)) if products else (),
+        subscription=subscription,
+        payments=tuple([payment_of(payment, unit, *(of.get(payment[1], ()) for of in beside)) for payment in payments]),
+        refunds=tuple(refunds),
+        closings=tuple(closings),
+    )
+
+
+def credit_note_of(row: Any) -> CreditNote:
+    """From NOTE_COLUMNS and OWNER_COLUMNS."""
+    return CreditNote(
+        id=row.note_id,
+        refund_id=row.note_refund_id,
+        invoice_number=row.owner_number,
+        customer=row.owner_customer,
+        status=CreditNoteStatus(row.note_status),
+        amount=Money(row.note_amount, currency(row.note_currency)),
+        reason=RefundReason(row.note_reason),
+        memo=row.note_memo,
+        number=row.note_number,
+        issued_on=row.note_issued_on,
+        issued_at=row.note_issued_at,
+        voided_at=row.note_voided_at,
+    )
+
+
+def refund_of(row: Any) -> Refund:
+    """From a refund's own columns, OWNER_COLUMNS, and NOTE_COLUMNS, which are empty where it has none."""
+    return Refund(
+        id=row.id,
+        invoice_id=row.invoice_id,
+        invoice_number=row.owner_number,
+        payment_id=row.payment_id,
+        kind=RefundKind(row.kind),
+        amount=Money(row.amount, currency(row.currency)),
+        reason=RefundReason(row.reason) if row.reason else None,
+        state=RefundState(row.state),
+        request_key=row.request_key,
+        content=row.content,
+        created_at=row.created_at,
+        operator=row.operator,
+        memo=row.memo,
+        try_number=row.try_number,
+        sending=_sending_of(row),
+        provider_reference=row.provider_reference or "",
+        provider_status=row.provider_status,
+        failure=row.failure,
+        dispute_decision=row.dispute_decision,
+        out_of_band=_out_of_band_of(row),
+        credit_note=credit_note_of(row) if row.note_id else None,
+        seen_at=Provider(row.provider) if row.provider and row.request is None else None,
+        came_back_at=row.came_back_at,
+        acknowledged_at=row.acknowledged_at,
+        acknowledged_by=row.acknowledged_by,
+        run_id=row.run_id or "",
+        failure_code=row.failure_code,
+        pending_reason=row.pending_reason,
+        expires_at=row.expires_at,
+        succeeded_at=row.succeeded_at,
+        failed_at=row.failed_at,
+        reversed_amount=Money(row.reversed_amount, currency(row.currency)) if row.reversed_amount else None,
+        holding=row.holding,
+        hold_until=row.hold_until,
+        undecided=row.undecided,
+    )
+
+
+def dispute_of(row: Any, unit: Currency) -> DisputeRecord:
+    return DisputeRecord(
+        id=row.id,
+        payment_id=row.payment_id,
+        provider=Provider(row.provider) if row.provider else None,
+        account=row.account,
+        reference=row.reference or "",
+        stage=DisputeStage(row.stage),
+        state=DisputeState(row.state),
+        status=row.status,
+        amount=None if row.amount is None else Money(row.amount, unit),
+        reported_at=row.reported_at,
+    )
+
+
+def _sending_of(row: Any) -> Sending | None:
+    if row.request is None:
+        return None
+    request = WireRequest(
+        provider=Provider(row.provider or ""),
+        endpoint=row.endpoint or "",
+        account=row.account or "",
+        livemode=bool(row.livemode),
+        api_version=row.api_version or "",
+        params=json.loads(row.request),
+    )
+    return Sending(
+        idempotency_key=row.idempotency_key or "",
+        request=request,
+        fence=row.fence,
+        lease_owner=row.lease_owner,
+        lease_until=row.lease_until,
+        first_sent_at=row.first_sent_at,
+    )
+
+
+def _out_of_band_of(row: Any) -> OutOfBand | None:
+    if row.kind != RefundKind.RECORD:
+        return None
+    return OutOfBand(
+        method=row.method,
+        reference=row.reference,
+        refunded_on=row.refunded_on,
+        after_failed=row.after_failed or "",
+        evidence=row.evidence,
+    )
+
+
+def row_of(refund: Refund) -> RefundRow:
+    """A new refund's row. What is not set here is set by the transitions."""
+    return RefundRow(**refund_values(refund))
+
+
+def refund_values(refund: Refund) -> dict[str, Any]:
+    """The columns of a new refund, the same ones for each kind of refund."""
+    values: dict[str, Any] = {
+        "id": refund.id,
+        "invoice_id": refund.invoice_id,
+        "payment_id": refund.payment_id,
+        "kind": refund.kind.value,
+        "amount": refund.amount.minor,
+        "currency": refund.amount.currency.code,
+        "reason": refund.reason.value if refund.reason else "",
+        "memo": refund.memo,
+        "state": refund.state.value,
+        "request_key": refund.request_key,
+        "content": refund.content,
+        "try_number": refund.try_number,
+        "operator": refund.operator,
+        "fence": 0,
+        "lease_owner": "",
+        "provider_status": refund.provider_status,
+        "failure": refund.failure,
+        "dispute_decision": refund.dispute_decision,
+        "method": "",
+        "reference": "",
+        "evidence": "",
+        "acknowledged_by": "",
+        "failure_code": refund.failure_code,
+        "pending_reason": refund.pending_reason,
+        "expires_at": refund.expires_at,
+        "reversed_amount": 0,
+        "holding": refund.holding,
+        "undecided": refund.undecided,
+        "run_id": refund.run_id or None,
+        "created_at": refund.created_at,
+        "updated_at": refund.created_at,
+    }
+    if refund.sending:
+        request = refund.sending.request
+        values |= {
+            "provider": request.provider,
+            "account": request.account,
+            "livemode": request.livemode,
+            "endpoint": request.endpoint,
+            "api_version": request.api_version,
+            "idempotency_key": refund.sending.idempotency_key,
+            "request": json.dumps(request.params, sort_keys=True, separators=(",", ":")),
+            "lease_owner": refund.sending.lease_owner,
+            "lease_until": refund.sending.lease_until,
+        }
+    if refund.out_of_band:
+        told = refund.out_of_band
+        values |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
+        values |= {"after_failed": told.after_failed or None, "evidence": told.evidence}
+    if refund.seen_at:
+        values |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
+        values |= {"came_back_at": refund.came_back_at, "hold_until": refund.hold_until}
+        values |= {"succeeded_at": refund.succeeded_at, "failed_at": refund.failed_at}
+    return values
+
+
+def facts_of(refund: Refund) -> dict[str, object]:
+    """What the audit trail says of a refund that is new."""
+    facts: dict[str, object] = {
+        "invoice": refund.invoice_number,
+        "amount": str(refund.amount),
+        "reason": refund.reason,
+        "state": refund.state,
+        "kind": refund.kind,
+        "request_key": refund.request_key,
+        "memo": refund.memo,
+        "dispute_decision": refund.dispute_decision,
+        "run": refund.run_id,
+    }
+    if refund.sending:
+        facts |= {
+            "provider": refund.sending.request.provider,
+            "idempotency_key": refund.sending.idempotency_key,
+        }
+    if refund.out_of_band:
+        told = refund.out_of_band
+        facts |= {"method": told.method, "reference": told.reference}
+        facts |= {"refunded_on": told.refunded_on and told.refunded_on.isoformat()}
+        facts |= {"after_failed": told.after_failed, "evidence": told.evidence}
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def closing_of(row: Any) -> Closing:
+    """From a closing's own columns, and the first of OWNER_COLUMNS."""
+    request = WireRequest(
+        provider=Provider(row.provider),
+        endpoint=row.endpoint,
+        account=row.account,
+        livemode=row.livemode,
+        api_version=row.api_version,
+        params={},
+    )
+    return Closing(
+        id=row.id,
+        invoice_id=row.invoice_id,
+        invoice_number=row.owner_number,
+        wanted=InvoiceStatus(row.action),
+        state=ClosingState(row.state),
+        created_at=row.created_at,
+        operator=row.operator,
+        sending=Sending(
+            idempotency_key=row.idempotency_key,
+            request=request,
+            fence=row.fence,
+            lease_owner=row.lease_owner,
+            lease_until=row.lease_until,
+            first_sent_at=row.first_sent_at,
+        ),
+        memo=row.memo,
+        failure=row.failure,
+    )
+
+
+def closing_row(closing: Closing) -> ClosingRow:
+    """A new closing's row. What is not set here is set by the transitions."""
+    sending, request = closing.sending, closing.sending.request
+    assert not request.params, "an invoice is closed without parameters, and there is no column for any"
+    return ClosingRow(
+        id=closing.id,
+        invoice_id=closing.invoice_id,
+        action=closing.wanted,
+        state=closing.state,
+        memo=closing.memo,
+        operator=closing.operator,
+        provider=request.provider,
+        account=request.account,
+        livemode=request.livemode,
+        idempotency_key=sending.idempotency_key,
+        endpoint=request.endpoint,
+        api_version=request.api_version,
+        lease_owner=sending.lease_owner,
+        lease_until=sending.lease_until,
+        created_at=closing.created_at,
+        updated_at=closing.created_at,
+    )
+
+
+def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
+    from refundcli.services.ports.records import AuditEntry
+
+    return AuditEntry(
+        seq=row.seq,
+        at=row.at,
+        operator=row.operator,
+        host=row.host,
+        action=row.action,
+        subject=row.subject,
+        before=json.loads(row.before),
+        after=json.loads(row.after),
+    )
+
+
+def event_of(row: ProviderEventRow) -> "StoredEvent":
+    from refundcli.services.ports.provider_updates import EventSource, EventState, NewEvent, StoredEvent
+    from refundcli.services.ports.rejections import RejectionReason
+
+    event = NewEvent(
+        provider=Provider(row.provider),
+        key=row.event_key,
+        kind=row.kind,
+        about=row.about,
+        account=row.account,
+        livemode=row.livemode,
+        occurred_at=row.occurred_at,
+        payload=row.payload,
+        source=EventSource(row.source),
+        not_applied=RejectionReason(row.not_applied) if row.not_applied else None,
+    )
+    return StoredEvent(row.id or 0, event, EventState(row.state), row.note, row.received_at)
+
+
+def run_of(row: BulkRunRow) -> BulkRun:
+    return BulkRun(
+        id=row.id,
+        kind=RunKind(row.kind),
+        state=RunState(row.state),
+        source=row.source,
+        fingerprint=row.fingerprint,
+        rows=row.rows,
+        operator=row.operator,
+        created_at=row.created_at,
+        planned_by=row.planned_by,
+        plan_hash=row.plan_hash,
+        options=row.options,
+    )
+
+
+def item_of(row: BulkItemRow) -> RunItem:
+    values = {name: getattr(row, name) for name in RunItem.__dataclass_fields__}
+    return RunItem(**values | {"reason": RefundReason(row.reason), "state": ItemState(row.state)})
+
+
+def item_values(item: RunItem) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in RunItem.__dataclass_fields__}

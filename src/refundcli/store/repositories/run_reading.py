@@ -1,0 +1,64 @@
+"""Questions about bulk runs."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, RunState
+from refundcli.store.repositories.rows import item_of, run_of
+from refundcli.store.schema import BulkItemRow, BulkRunRow
+
+_NEWEST = (col(BulkRunRow.created_at).desc(), col(BulkRunRow.id).desc())
+
+
+class SqlRunReading:
+    """A look at the runs of one store."""
+
+    _session: Session
+
+    def run(self, run_id: str) -> BulkRun | None:
+        row = self._session.get(BulkRunRow, run_id, populate_existing=True)
+        return run_of(row) if row else None
+
+    def runs(self, *, limit: int) -> list[BulkRun]:
+        return [run_of(row) for row in self._session.exec(select(BulkRunRow).order_by(*_NEWEST).limit(limit))]
+
+    def unfinished_runs(self) -> list[BulkRun]:
+        query = select(BulkRunRow).where(BulkRunRow.state != RunState.FINISHED).order_by(*_NEWEST)
+        return [run_of(row) for row in self._session.exec(query)]
+
+    def row_leases(self, run_id: str) -> list[RowLease]:
+        worker, until = col(BulkItemRow.worker), func.max(BulkItemRow.lease_until)
+        query = select(worker, func.count(), until).where(
+            BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.TAKEN
+        )
+        return [RowLease(*found) for found in self._session.exec(query.group_by(worker).order_by(until, worker))]
+
+    def unfinished_run(self, fingerprint: str) -> BulkRun | None:
+        unfinished = (BulkRunRow.fingerprint == fingerprint, BulkRunRow.state != RunState.FINISHED)
+        row = self._session.exec(select(BulkRunRow).where(*unfinished)).first()
+        return run_of(row) if row else None
+
+    def item_count_with_code(self, run_id: str, code: str) -> int:
+        query = select(func.count()).where(
+            BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.REFUSED, BulkItemRow.code == code
+        )
+        return self._session.exec(query).one()
+
+    def item_counts(self, run_id: str) -> dict[ItemState, int]:
+        query = select(BulkItemRow.state, func.count()).where(BulkItemRow.run_id == run_id)
+        return {ItemState(state): count for state, count in self._session.exec(query.group_by(col(BulkItemRow.state)))}
+
+    def items(self, run_id: str, *states: ItemState, after: int, limit: int) -> list[RunItem]:
+        query = (
+            select(BulkItemRow)
+            .where(BulkItemRow.run_id == run_id, col(BulkItemRow.state).in_(states), BulkItemRow.n > after)
+            .order_by(col(BulkItemRow.n))
+            .limit(limit)
+        )
+        return [item_of(row) for row in self._session.exec(query)]
+
+    def items_on_lines(self, run_id: str, lines: Sequence[int]) -> dict[int, RunItem]:
+        query = select(BulkItemRow).where(BulkItemRow.run_id == run_id, col(BulkItemRow.line).in_(lines))
+        return {row.line: item_of(row) for row in self._session.exec(query)}
