@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from refundcli.cli import refunding
-from refundcli.cli.bulk import BulkOptions, checked_file, confirm, show_checked, tell_rejected
+from refundcli.cli.bulk import BulkOptions, checked_file, confirm, note_afterwards, show_checked, tell_rejected
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.documents.rejected import RejectedFile
@@ -182,6 +182,8 @@ def _show(
     else:
         first = [*(checked.refused if checked else ()), *back.first]
         app.show_object(run_shape(name, run, report, counts, codes=codes, first=first, path=path))
+    if counts.refunded or counts.accepted:
+        note_afterwards(app, run, record=False)
     _tell_next(app, run, report)
     tell_rejected(app, _KIND, codes.total(), counts.rows, path)
     _end(app, report, counts, back.problem)
