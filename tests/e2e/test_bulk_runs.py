@@ -586,3 +586,16 @@ def test_a_file_without_rows_says_so_and_asks_for_nothing(sqlite_desk: Desk, com
     for content, code in (("", "empty-file"), ("[]", "no-rows")):
         file.write_text(content)
         desk.refused(f"{command} --from {file}", code, exit_code=2)
+
+
+def test_a_bulk_refund_ends_with_reminders_and_where_its_credit_notes_are(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    desk.paid_by_card("T-1")
+    file, plan = transfers(desk, "T-1,40,other", columns="invoice,amount,reason"), desk.folder / "plan.json"
+    desk.json(f"refund --from {file} --plan {plan}")
+    told = desk(f"refund --apply {plan} --yes").err
+    assert "5–10 business days" in told
+    command = told.partition("Credit notes and refund ids: refundcli ")[2].strip()
+    (note,) = desk(command).out.splitlines()[1:]
+    assert desk.invoice("T-1").refunds[0].id in note
+    assert "Credit notes" not in desk(f"refund --apply {plan} --yes").err

@@ -412,3 +412,17 @@ def test_a_typo_in_the_number_is_answered_with_the_nearest_one(desk: Desk) -> No
     desk.paid_by_card("INV-1042")
     error = desk.refused("refund INV-1024 --full --reason other --yes", "invoice-not-found", exit_code=5)
     assert "INV-1042" in str(error["hint"])
+
+
+def test_the_likeliest_number_is_suggested_first_or_alone(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    for number in range(1000, 1260):
+        desk.unpaid(f"INV-{number}")
+
+    def suggested(typed: str) -> object:
+        return desk.refused(f"void {typed} --yes", "invoice-not-found", exit_code=5)["hint"]
+
+    assert suggested("INV-100l") == "Did you mean INV-1001?"
+    assert suggested("INV-12O4") == "Did you mean INV-1204?"
+    assert suggested("INV-1042x") == "Did you mean INV-1042?"
+    assert str(suggested("INV-1402")).startswith("Did you mean INV-1042 or ")

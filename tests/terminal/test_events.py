@@ -34,6 +34,8 @@ def test_events_are_taken_in_listed_and_shown(desk: Desk) -> None:
     assert "2 new events" in words
     assert "1 applied, 1 unreviewed" in words
     assert "1 event needs a person: refundcli events list --state unreviewed" in words
+    assert "✓" not in words
+    assert "1 delivery rejected; not stored:" in words
     assert "line 2: the signature of an item does not fit it [forged]" in words
 
     words = shown(desk, "events list")

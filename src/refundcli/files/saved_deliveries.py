@@ -42,7 +42,7 @@ class DeliveryFile:
             try:
                 told = json.loads(text.read())
             except (ValueError, RecursionError):
-                yield KeptDelivery(1, why_not="the file is no JSON")
+                yield KeptDelivery(1, why_not="the file is not JSON")
                 return
         for place, each in enumerate(told if isinstance(told, list) else [told], start=1):
             yield self._delivery(place, each)
@@ -63,7 +63,7 @@ class DeliveryFile:
         try:
             return self._delivery(line, json.loads(text))
         except (ValueError, RecursionError):
-            return KeptDelivery(line, self._provider, why_not="the line is no JSON")
+            return KeptDelivery(line, self._provider, why_not="the line is not JSON")
 
     def _bare(self, line: int, told: Mapping[str, Any]) -> KeptDelivery | None:
         """A body without its headers. Adyen's proves itself, its items are signed; Stripe's has lost its signature."""

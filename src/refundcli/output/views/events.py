@@ -97,12 +97,20 @@ def applied_shape(done: Applied) -> dict[str, Any]:
     }
 
 
+def _counts_words(done: Applied) -> str:
+    """`1 applied, 1 unreviewed`"""
+    return ", ".join(f"{done.counts[state]} {state}" for state in EventState if state in done.counts)
+
+
 def show_applied(done: Applied, screen: Screen) -> None:
-    counts = ", ".join(f"{done.counts[state]} {state}" for state in EventState if state in done.counts)
-    count = sum(done.counts.values())
+    counts, count = _counts_words(done), sum(done.counts.values())
     screen.say(
         ("✓ ", GOOD), f"{count} {'event' if count == 1 else 'events'} looked at", f": {counts}" if counts else "", "."
     )
+    _show_problems(done, screen)
+
+
+def _show_problems(done: Applied, screen: Screen) -> None:
     for event, note in done.contradictions:
         screen.say(("! ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}")
     for event, note in done.failed:
@@ -116,15 +124,22 @@ def ingested_shape(done: Ingested) -> dict[str, Any]:
 
 
 def show_ingested(done: Ingested, screen: Screen) -> None:
+    """One line of what was stored and what came of it; beside rejected deliveries it is no success."""
     again = f", {done.known} known already" if done.known else ""
-    screen.say(("✓ ", GOOD), f"{done.new} new {'event' if done.new == 1 else 'events'} stored{again}.")
+    counts = _counts_words(done.applied)
+    mark = ("! ", DOUBT) if done.rejected else ("✓ ", GOOD)
+    stored = f"{done.new} new {'event' if done.new == 1 else 'events'} stored{again}"
+    screen.say(mark, stored, f": {counts}" if counts else "", ".")
     if done.not_applied:
         screen.say(("! ", DOUBT), f"Stored, not applied: {told_by_reason(done.not_applied)}.")
-    show_applied(done.applied, screen)
+    _show_problems(done.applied, screen)
 
 
 def show_rejected(done: Ingested, screen: Screen) -> None:
-    """Each delivery by its line."""
+    """How many, and each delivery by its line."""
+    if done.rejected:
+        count = len(done.rejected)
+        screen.say(("✗ ", BAD), f"{count} {'delivery' if count == 1 else 'deliveries'} rejected; not stored:")
     for each in done.rejected:
         item = f", item {each.item}" if each.item > 1 else ""
-        screen.say(("✗ ", BAD), f"line {each.line}{item}: {each.why} [{each.reason}]")
+        screen.say(f"line {each.line}{item}: {each.why} [{each.reason}]", indent=3)

@@ -153,7 +153,7 @@ def _json(body: bytes) -> Fields:
     try:
         return strict_object(body)
     except (ValueError, RecursionError):
-        raise _rejected(RejectionReason.UNREADABLE, "it is no JSON object") from None
+        raise _rejected(RejectionReason.UNREADABLE, "it is not a JSON object") from None
 
 
 def _verified_item(told: object, key: bytes) -> Fields:

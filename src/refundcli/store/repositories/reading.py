@@ -247,11 +247,13 @@ class SqlReading(SqlRunReading):
         return [near for near in self._near(col(CreditNoteRow.number), number) if near]
 
     def _near(self, column: Mapped[Any], number: str) -> list[str]:
-        """Numbers around the wanted one, in order: enough to find a slip of the finger."""
-        stem = number[: max(2, len(number) // 2)]
+        """Numbers around the wanted one: enough to find a slip of the finger. Those that begin alike come first."""
         near = select(column).order_by(column).limit(_NEAR_ENOUGH)
-        same_stem = self._session.exec(near.where(column.startswith(stem, autoescape=True)))
-        return list(same_stem.all()) or list(self._session.exec(near).all())
+        found: dict[str, None] = {}
+        for length in (len(number) - 1, len(number) - 2, len(number) // 2):
+            stem = number[: max(2, length)]
+            found |= dict.fromkeys(self._session.exec(near.where(column.startswith(stem, autoescape=True))))
+        return list(found) or list(self._session.exec(near).all())
 
     def refund(self, refund_id: str) -> Refund | None:
         return next(iter(self._refunds(_REFUND.c.id == refund_id)), None)

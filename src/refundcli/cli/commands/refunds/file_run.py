@@ -163,6 +163,15 @@ def tell_rejected(app: App, kind: RunKind, refused: int, rows: int, path: str | 
         app.err.say(f"Correct them, then: refundcli {kind} --from {shlex.quote(path)}", indent=3)
 
 
+def note_afterwards(app: App, run: BulkRun, *, record: bool) -> None:
+    """What refunds and records do not do by themselves (R8), and where their ids and credit notes are."""
+    since = run.created_at.astimezone(app.services.books.zone).date()
+    if not record:
+        app.note("  · The money takes 5–10 business days to reach the statement; the provider may keep its fee.")
+    app.note("  · Products and subscriptions stay as they are: refundcli invoice show NUMBER   lists an invoice's")
+    app.note(f"  · Credit notes and refund ids: refundcli credit-notes list --since {since} -o csv")
+
+
 def _has_rows(opened: Opened) -> bool:
     with closing(opened.rows()) as rows:
         return next(rows, None) is not None

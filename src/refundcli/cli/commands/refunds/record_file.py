@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from refundcli.cli.commands.refunds.file_run import BulkOptions, Checked, checked_file, tell_rejected
+from refundcli.cli.commands.refunds.file_run import BulkOptions, Checked, checked_file, note_afterwards, tell_rejected
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.prompts import agreed, check_confirm, require_a_way_to_ask
@@ -138,6 +138,8 @@ def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_fil
     else:
         show_recorded(report, run, app.out)
     tell_rejected(app, kind, report.refused_count, report.rows, rejected_file)
+    if run and report.wanted:
+        note_afterwards(app, checked.run, record=True)
     if run and app.for_people and not app.quiet:
         app.err.bullet(f"Made in error? refundcli mark-refunded --undo {run} --memo TEXT")
     if report.refused_count:

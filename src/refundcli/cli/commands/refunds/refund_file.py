@@ -11,7 +11,14 @@ from pathlib import Path
 import typer
 
 from refundcli.cli.commands.refunds import request
-from refundcli.cli.commands.refunds.file_run import BulkOptions, checked_file, confirm, show_checked, tell_rejected
+from refundcli.cli.commands.refunds.file_run import (
+    BulkOptions,
+    checked_file,
+    confirm,
+    note_afterwards,
+    show_checked,
+    tell_rejected,
+)
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
@@ -193,6 +200,8 @@ def _show(
         show_refunded(report, counts, codes, run.id, app.out, first=first)
     else:
         app.show_object(run_shape(name, run, report, counts, codes=codes, first=first, path=path))
+    if counts.refunded or counts.accepted:
+        note_afterwards(app, run, record=False)
     _tell_next(app, run, report)
     tell_rejected(app, _KIND, codes.total() - codes[PARTLY_REFUNDED], counts.rows, path)
     _end(app, report, counts, back.problem)
