@@ -1,9 +1,12 @@
 """From settings to a provider that can be asked. Only the SDK of the one asked for is imported."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, tzinfo
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
@@ -11,6 +14,8 @@ from refundcli.providers import BadCredentials
 from refundcli.secrets import Secret, resolve
 from refundcli.services.ports import DeliveryReader, EventReader, InvoiceCloser, PaymentProvider, ProviderRecords
 from refundcli.services.rate_limit import Pace
+from refundcli.services.reread_events import Vocabulary
+from refundcli.services.vocabulary import Meaning
 from refundcli.settings import Settings, variable
 
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_.+")
@@ -121,6 +126,24 @@ def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> E
     from refundcli.providers.adyen_meaning import AdyenMeaning
 
     return AdyenMeaning()
+
+
+def vocabulary_of(name: Provider) -> Vocabulary:
+    if name is Provider.STRIPE:
+        from refundcli.providers import stripe_events, stripe_vocabulary
+
+        version, concerns = _version_of(stripe_vocabulary.EVENT_TYPES), stripe_events.concerns_refunds
+    else:
+        from refundcli.providers import adyen_meaning, adyen_vocabulary
+
+        version, concerns = _version_of(adyen_vocabulary.EVENTS), adyen_meaning.concerns_refunds
+    return Vocabulary(name, version, partial(is_listed, name), concerns)
+
+
+def _version_of(table: Mapping[Any, Meaning]) -> str:
+    """Notes and sources are left out: they change nothing of what a word does."""
+    effects = sorted((str(word), repr(replace(meaning, source="", note=""))) for word, meaning in table.items())
+    return hashlib.sha256(repr(effects).encode()).hexdigest()[:16]
 
 
 def is_listed(name: Provider, word: str) -> bool:

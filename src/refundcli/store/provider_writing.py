@@ -20,7 +20,7 @@ from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.deliveries import RejectionReason
 from refundcli.services.ports import Settlement
 from refundcli.services.provider_limits import CAN_LOOK_UP
-from refundcli.services.provider_news import ACKNOWLEDGED, EventState, NewEvent, RefundNews, StoredEvent
+from refundcli.services.provider_news import ACKNOWLEDGED, WORD_DECIDED, EventState, NewEvent, RefundNews, StoredEvent
 from refundcli.store.delivery_counts import count_rejected
 from refundcli.store.rows import event_of, row_of
 from refundcli.store.share_writing import SqlShareWriting
@@ -342,7 +342,7 @@ class SqlProviderWriting(SqlShareWriting):
         unreviewed = select(ProviderEventRow).where(*of_word, ProviderEventRow.state == EventState.UNREVIEWED)
         events = [event_of(row) for row in self._session.exec(unreviewed.order_by(col(ProviderEventRow.id)))]
         for event in events:
-            self.acknowledge_event(event, memo=f"{word} has the effect {effect}")
+            self.acknowledge_event(event, memo=f"{word} {WORD_DECIDED} {effect}")
         known = self._session.get(WordDecisionRow, (provider.value, word))
         row = known or WordDecisionRow(provider=provider.value, word=word)
         row.effect, row.operator, row.decided_at = effect, self._audit.operator, self._audit.at
@@ -350,6 +350,14 @@ class SqlProviderWriting(SqlShareWriting):
         self._session.flush()
         self._audit.write("word decided", f"{provider}:{word}", {}, {"effect": effect, "events": len(events)})
         return len(events)
+
+    def end_decision(self, provider: Provider, word: str) -> None:
+        row = self._session.get(WordDecisionRow, (provider.value, word))
+        if row:
+            before = {"effect": row.effect}
+            self._session.delete(row)
+            self._session.flush()
+            self._audit.write("word decision ended", f"{provider}:{word}", before, {"why": "the word is listed"})
 
     def change_number_format(self, number_format: str) -> None:
         before = self.number_format()
