@@ -51,6 +51,17 @@ def test_what_was_decided_of_a_word_ends_once_the_word_is_listed(
     assert oracle.ingest(desk, *delivered(later))["by_state"]["unreviewed"] == 1
 
 
+def test_an_event_that_a_person_acknowledged_by_itself_is_not_read_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    oracle.ingest(desk, *delivered(item("FOO", originalReference=payment)))
+    desk.json("events acknowledge 1 --memo 'it has the effect of a fee'")
+    lists(monkeypatch, "FOO", _BLOCKED)
+    assert desk.json("events apply")["looked_at"] == 0
+    assert oracle.event_counts(desk) == {"applied": 1}
+
+
 def test_a_refund_that_was_ignored_is_counted_once_its_word_is_listed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports import Books, Reading, Writing
-from refundcli.services.provider_news import EventState, NewEvent, StoredEvent
+from refundcli.services.provider_news import WORD_DECIDED, EventState, NewEvent, StoredEvent
 
 _AT_ONCE = 1000
 
@@ -38,7 +38,8 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
     while page := books.read(partial(_page, vocabulary.provider, after)):
         after = page[-1].id
         # What a person decided of a word that is still not listed holds.
-        again = [each for each in page if each.event.kind not in decided and vocabulary.concerns_refunds(each.event)]
+        ignored = [each for each in page if each.event.kind not in decided and _is_ignored_by_its_word(each)]
+        again = [each for each in ignored if _may_concern_refunds(vocabulary, each.event)]
         if again:
             books.write(partial(_wait, again))
             count += len(again)
@@ -53,6 +54,19 @@ def _known_version(vocabulary: Vocabulary, books: Books) -> str:
 
 def _page(provider: Provider, after: int, reading: Reading) -> list[StoredEvent]:
     return reading.ignored_events(provider, after=after, limit=_AT_ONCE)
+
+
+def _is_ignored_by_its_word(stored: StoredEvent) -> bool:
+    """What a person acknowledged by itself stays acknowledged."""
+    return stored.state is EventState.NOTED or f"({stored.event.kind} {WORD_DECIDED} " in stored.note
+
+
+def _may_concern_refunds(vocabulary: Vocabulary, event: NewEvent) -> bool:
+    try:
+        return vocabulary.concerns_refunds(event)
+    except Exception:
+        # What cannot be read waits, and says so once it is applied.
+        return True
 
 
 def _end_decisions(vocabulary: Vocabulary, tx: Writing) -> None:
