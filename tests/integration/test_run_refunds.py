@@ -173,11 +173,13 @@ def test_where_one_of_two_payments_is_declined_the_row_says_so_and_the_other_sta
     references = two_payments(desk)
     desk.sandbox.faults("failed", payment=references[1])
     run = runner.stage(Wish("INV-1", "200.00 EUR"))
-    runner.work(run)
-    assert runner.states(run) == ["provider-declined"]
+    report = runner.work(run)
+    assert (report.partly, report.refused, str(report.totals["EUR"])) == (1, 0, "100.00 EUR")
+    assert runner.states(run) == ["partly-refunded"]
     assert desk.invoice("INV-1").refunded.number == "100.00"
     # Its key has a refund that stands: fed back as it is, it is told again, and not done again.
-    assert runner.work(runner.stage(Wish("INV-1", "100.00 EUR"), fingerprint="f2")).refused == 1
+    fed_back = runner.work(runner.stage(Wish("INV-1", "100.00 EUR"), fingerprint="f2"))
+    assert (fed_back.partly, fed_back.refused, fed_back.totals) == (1, 0, {})
     again = runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="another"), fingerprint="f3"))
     assert (again.done, desk.invoice("INV-1").status) == (1, "refunded")
     assert len(desk.refunded_at_provider(references[0])) == 1

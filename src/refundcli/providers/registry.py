@@ -1,9 +1,12 @@
 """From settings to a provider that can be asked. Only the SDK of the one asked for is imported."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, tzinfo
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
@@ -11,7 +14,9 @@ from refundcli.providers import BadCredentials
 from refundcli.secrets import Secret, resolve
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, ProviderRecords
+from refundcli.services.ports.vocabulary import Meaning
 from refundcli.services.ports.webhooks import DeliveryReader, EventReader
+from refundcli.services.webhooks.reread import Vocabulary
 from refundcli.settings import Settings, variable
 
 _STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_.+")
@@ -122,6 +127,26 @@ def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> E
     from refundcli.providers.adyen.updates import AdyenMeaning
 
     return AdyenMeaning()
+
+
+def vocabulary_of(name: Provider) -> Vocabulary:
+    if name is Provider.STRIPE:
+        from refundcli.providers.stripe import events
+        from refundcli.providers.stripe import vocabulary as stripe_vocabulary
+
+        version, concerns = _version_of(stripe_vocabulary.EVENT_TYPES), events.concerns_refunds
+    else:
+        from refundcli.providers.adyen import updates
+        from refundcli.providers.adyen import vocabulary as adyen_vocabulary
+
+        version, concerns = _version_of(adyen_vocabulary.EVENTS), updates.concerns_refunds
+    return Vocabulary(name, version, partial(is_listed, name), concerns)
+
+
+def _version_of(table: Mapping[Any, Meaning]) -> str:
+    """Notes and sources are left out: they change nothing of what a word does."""
+    effects = sorted((str(word), repr(replace(meaning, source="", note=""))) for word, meaning in table.items())
+    return hashlib.sha256(repr(effects).encode()).hexdigest()[:16]
 
 
 def is_listed(name: Provider, word: str) -> bool:

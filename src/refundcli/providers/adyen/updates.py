@@ -70,6 +70,10 @@ class AdyenMeaning:
         return amount_of_doubt(body) if "why" in body else _amount(body)
 
 
+def concerns_refunds(event: NewEvent) -> bool:
+    return news_in(event) is not None
+
+
 def news_in(event: NewEvent) -> Sequence[News] | None:
     """The event's updates; None if it does not concern refunds."""
     item = json.loads(event.payload)

@@ -155,6 +155,10 @@ def _object_in(told: Fields) -> Fields | None:
     return found if isinstance(found, Mapping) else None
 
 
+def concerns_refunds(event: NewEvent) -> bool:
+    return event_blocks(event.kind) or _is_relevant(event.kind)
+
+
 def payments_of(event_type: str, body: Fields) -> tuple[str, ...]:
     """The ids of the payment that the event is about; none if it does not concern refunds."""
     bears = event_blocks(event_type) or _is_relevant(event_type)

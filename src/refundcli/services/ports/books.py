@@ -176,6 +176,10 @@ class Reading(RefundReading, RunReading, Protocol):
         """Events that are waiting, unmatched or not applied and whose payment is in the books by now, oldest first."""
         ...
 
+    def ignored_events(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
+        """Delivered events that did nothing, by the vocabulary or by what a person decided of their word."""
+        ...
+
     def event_counts_of_known_payments(self) -> dict[str, int]:
         """How many of those events there are in each state, of all providers."""
         ...
@@ -396,6 +400,10 @@ class Writing(Reading, RunWriting, Protocol):
 
     def decide_word(self, provider: Provider, word: str, effect: str) -> int:
         """Decide the effect of an unlisted code; returns how many unreviewed events that acknowledged."""
+        ...
+
+    def end_decision(self, provider: Provider, word: str) -> None:
+        """The code is listed by now: what a person decided of it holds no more."""
         ...
 
     def change_number_format(self, number_format: str) -> None:

@@ -167,6 +167,8 @@ class UnreadablePayment:
 
 # How the note of an event begins that a person has acknowledged.
 ACKNOWLEDGED = "acknowledged by"
+# In that note, where a person decided what the word does in this store.
+WORD_DECIDED = "has the effect"
 
 
 class EventState(StrEnum):

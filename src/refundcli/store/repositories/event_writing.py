@@ -18,7 +18,14 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
-from refundcli.services.ports.provider_updates import ACKNOWLEDGED, EventState, NewEvent, RefundNews, StoredEvent
+from refundcli.services.ports.provider_updates import (
+    ACKNOWLEDGED,
+    WORD_DECIDED,
+    EventState,
+    NewEvent,
+    RefundNews,
+    StoredEvent,
+)
 from refundcli.services.ports.records import Settlement
 from refundcli.services.ports.rejections import RejectionReason
 from refundcli.store.repositories.delivery_counts import count_rejected
@@ -342,7 +349,7 @@ class SqlProviderWriting(SqlShareWriting):
         unreviewed = select(ProviderEventRow).where(*of_word, ProviderEventRow.state == EventState.UNREVIEWED)
         events = [event_of(row) for row in self._session.exec(unreviewed.order_by(col(ProviderEventRow.id)))]
         for event in events:
-            self.acknowledge_event(event, memo=f"{word} has the effect {effect}")
+            self.acknowledge_event(event, memo=f"{word} {WORD_DECIDED} {effect}")
         known = self._session.get(WordDecisionRow, (provider.value, word))
         row = known or WordDecisionRow(provider=provider.value, word=word)
         row.effect, row.operator, row.decided_at = effect, self._audit.operator, self._audit.at
@@ -350,6 +357,14 @@ class SqlProviderWriting(SqlShareWriting):
         self._session.flush()
         self._audit.write("word decided", f"{provider}:{word}", {}, {"effect": effect, "events": len(events)})
         return len(events)
+
+    def end_decision(self, provider: Provider, word: str) -> None:
+        row = self._session.get(WordDecisionRow, (provider.value, word))
+        if row:
+            before = {"effect": row.effect}
+            self._session.delete(row)
+            self._session.flush()
+            self._audit.write("word decision ended", f"{provider}:{word}", before, {"why": "the word is listed"})
 
     def change_number_format(self, number_format: str) -> None:
         before = self.number_format()

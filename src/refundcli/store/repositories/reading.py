@@ -412,6 +412,23 @@ class SqlReading(SqlRunReading):
         )
         return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
 
+    def ignored_events(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
+        from refundcli.services.ports.provider_updates import ACKNOWLEDGED, WORD_DECIDED, EventSource, EventState
+
+        state, note = col(ProviderEventRow.state), col(ProviderEventRow.note)
+        by_word = and_(
+            state == EventState.APPLIED, note.startswith(ACKNOWLEDGED), note.contains(WORD_DECIDED, autoescape=True)
+        )
+        query = (
+            select(ProviderEventRow)
+            .where(or_(state == EventState.NOTED, by_word), col(ProviderEventRow.not_applied) == "")
+            .where(ProviderEventRow.provider == provider, ProviderEventRow.source == EventSource.WEBHOOK)
+            .where(col(ProviderEventRow.id) > after)
+            .order_by(col(ProviderEventRow.id))
+            .limit(limit)
+        )
+        return [event_of(row) for row in self._session.exec(query)]
+
     def event_counts_of_known_payments(self) -> dict[str, int]:
         counts = Counter[str]()
         for provider in Provider:

@@ -12,12 +12,17 @@ from refundcli.files.saved_deliveries import DeliveryFile
 from refundcli.files.source import open_source
 from refundcli.output.terminal import DOUBT
 from refundcli.output.views.events import applied_shape, ingested_shape, show_applied, show_ingested, show_rejected
+from refundcli.providers.registry import vocabulary_of
 from refundcli.services.webhooks.events import Applied, Apply, ProviderPause, Readers, apply_set_aside, apply_stored
 from refundcli.services.webhooks.ingest import ingest
+from refundcli.services.webhooks.reread import reread_events
 
 
 def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -> Apply:
+    """What applies stored events; those that this version reads in another way wait for it."""
     services = app.services
+    for provider in Provider:
+        reread_events(vocabulary_of(provider), books=services.books)
     number_format = services.policy.number_format
     return partial(apply_stored, readers=readers, clock=services.clock, number_format=number_format, pause=pause)
 

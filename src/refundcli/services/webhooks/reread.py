@@ -1,0 +1,84 @@
+"""Stored events that an older version ignored are read again once the provider's vocabulary has changed (R13).
+
+A word that no table listed may have been decided by a person, or a listed one had another effect. What this version's
+table says of it holds from now on, for the events that are stored as for those to come.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from refundcli.domain.statuses import Provider
+from refundcli.services.ports.books import Books, Reading, Writing
+from refundcli.services.ports.provider_updates import WORD_DECIDED, EventState, NewEvent, StoredEvent
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """One provider's vocabulary in this version. `version`: another one wherever any effect in it is another."""
+
+    provider: Provider
+    version: str
+    is_listed: Callable[[str], bool]
+    concerns_refunds: Callable[[NewEvent], bool]
+
+
+def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
+    """Events that were ignored and concern refunds now wait to be applied; returns how many.
+
+    A decision about a word that is listed now ends. Nothing happens where the books know this version already.
+    """
+    if _known_version(vocabulary, books) == vocabulary.version:
+        return 0
+    books.write(partial(_end_decisions, vocabulary))
+    decided = books.read(lambda tx: tx.decided_words(vocabulary.provider))
+    count, after = 0, 0
+    while page := books.read(partial(_page, vocabulary.provider, after)):
+        after = page[-1].id
+        # What a person decided of a word that is still not listed holds.
+        ignored = [each for each in page if each.event.kind not in decided and _is_ignored_by_its_word(each)]
+        again = [each for each in ignored if _may_concern_refunds(vocabulary, each.event)]
+        if again:
+            books.write(partial(_wait, again))
+            count += len(again)
+    books.write(lambda tx: tx.set_sync_state(_name(vocabulary), vocabulary.version))
+    return count
+
+
+def _known_version(vocabulary: Vocabulary, books: Books) -> str:
+    known = books.read(lambda tx: tx.sync_state(_name(vocabulary)))
+    return known[0] if known else ""
+
+
+def _page(provider: Provider, after: int, reading: Reading) -> list[StoredEvent]:
+    return reading.ignored_events(provider, after=after, limit=_AT_ONCE)
+
+
+def _is_ignored_by_its_word(stored: StoredEvent) -> bool:
+    """What a person acknowledged by itself stays acknowledged."""
+    return stored.state is EventState.NOTED or f"({stored.event.kind} {WORD_DECIDED} " in stored.note
+
+
+def _may_concern_refunds(vocabulary: Vocabulary, event: NewEvent) -> bool:
+    try:
+        return vocabulary.concerns_refunds(event)
+    except Exception:
+        # What cannot be read waits, and says so once it is applied.
+        return True
+
+
+def _end_decisions(vocabulary: Vocabulary, tx: Writing) -> None:
+    for word in tx.decided_words(vocabulary.provider):
+        if vocabulary.is_listed(word):
+            tx.end_decision(vocabulary.provider, word)
+
+
+def _wait(events: Sequence[StoredEvent], tx: Writing) -> None:
+    for event in events:
+        tx.mark_event(event, EventState.WAITING, "is read again: the provider's vocabulary has changed")
+
+
+def _name(vocabulary: Vocabulary) -> str:
+    return f"vocabulary:{vocabulary.provider.value}"
