@@ -169,7 +169,7 @@ def status(desk: Desk) -> Listed:
 def ingest(desk: Desk, *deliveries: Post) -> Json:
     """`events ingest` of them all."""
     path = Path(desk.folder) / "deliveries.jsonl"
-    path.write_text("".join(f"{each.kept}\n" for each in deliveries))
+    path.write_text("".join(f"{delivery.kept}\n" for delivery in deliveries))
     found: Json = desk.ingest(path)
     return found
 

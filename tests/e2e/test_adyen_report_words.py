@@ -65,7 +65,9 @@ def test_every_type_that_needs_no_person_ends_in_the_right_sums(sqlite_desk: Des
     rows = rows_of(invoices, wanted)
     reconciled(desk, rows, exit_code=3)
     # What was applied is no difference any more, but an external refund still wants a credit note.
-    again = {(each["kind"], each["invoice"]) for each in reconciled(desk, rows, exit_code=3)["differences"]}
+    again = {
+        (difference["kind"], difference["invoice"]) for difference in reconciled(desk, rows, exit_code=3)["differences"]
+    }
     assert again == {("unadopted", invoices[word][0]) for word in of_effects("refund succeeded", "refund pending")}
     oracle.check(desk, invoices, by_word(wanted))
 

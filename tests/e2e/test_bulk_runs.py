@@ -278,7 +278,7 @@ def test_a_run_made_in_error_is_taken_back(desk: Desk, three: Path) -> None:
     desk.refused(f"mark-refunded --undo {run} --yes", "memo-needed", exit_code=2)
     desk.refused(f"mark-refunded --undo {run} --memo wrong --confirm 2", "not-confirmed")
     answer = desk.json(f"mark-refunded --undo {run} --memo 'wrong file' --confirm 3")
-    assert (answer["records"], [each["amount"]["amount"] for each in answer["totals"]]) == (3, ["150.00"])
+    assert (answer["records"], [total["amount"]["amount"] for total in answer["totals"]]) == (3, ["150.00"])
     assert [desk.invoice(number).refunded.number for number in ("T-1", "T-2", "T-3")] == ["0.00"] * 3
     assert desk.invoice("T-2").status == "paid"
     assert {(note["number"][-1], note["status"]) for note in desk.json("credit-notes list")} == {
@@ -337,7 +337,7 @@ def test_a_file_of_refunds_is_sent_row_by_row_and_the_refused_are_handed_back(de
     answer = desk.json(f"refund --from {file} --reason duplicate --yes", exit_code=9)
     assert (answer["refunded"], answer["state"]) == (4, "finished")
     assert answer["refused_by_code"] == {"not-auto-refundable": 1, "over-refund": 1}
-    assert [desk.refunded_at_provider(each) for each in references] == [[4000, 4000], [10000], [], [100]]
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[4000, 4000], [10000], [], [100]]
     with open(answer["rejected_file"], newline="") as lines:
         assert [row["invoice"] for row in csv.DictReader(lines)] == ["T-1", "C-3"]
     again = desk.json(f"refund --from {file} --reason duplicate --yes", exit_code=9)

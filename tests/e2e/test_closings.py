@@ -45,7 +45,7 @@ def stripe_says(desk: Desk, reference: str, status: str) -> None:
 
 
 def sent(desk: Desk) -> list[LoggedRequest]:
-    return [each for each in desk.sandbox.requests if each.method == "POST" and "/invoices/" in each.path]
+    return [request for request in desk.sandbox.requests if request.method == "POST" and "/invoices/" in request.path]
 
 
 def moved_at_stripe(desk: Desk) -> int:
@@ -334,7 +334,7 @@ def test_while_it_is_in_doubt_the_invoice_is_neither_closed_again_nor_refunded(d
         error = desk.refused(command, "closing-unfinished")
         assert f"refundcli resume {closing}" in str(error["hint"])
     actions = desk.json("invoice show INV-1")["actions"]
-    assert {each["code"] for each in actions} == {"closing-unfinished"}
+    assert {action["code"] for action in actions} == {"closing-unfinished"}
     assert len(sent(desk)) == 1
 
 

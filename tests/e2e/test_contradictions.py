@@ -184,7 +184,7 @@ def test_that_our_refund_came_back_under_another_reference_is_looked_at(desk: De
     names = {"merchantReference": made["id"]}
     ingest(desk, event("REFUND", payment, made["provider_reference"], 10000, **names))
     ingest(desk, event("REFUNDED_REVERSED", payment, "OTHER", 10000, ago=4, **names))
-    assert [each.id for each in desk.invoice("INV-1").refunds] == [made["id"]]
+    assert [refund.id for refund in desk.invoice("INV-1").refunds] == [made["id"]]
     assert desk("status").exit_code == 8
 
 

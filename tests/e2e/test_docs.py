@@ -84,7 +84,7 @@ def unknown_in(command: str) -> str:
             break
         if word.startswith("-") and word != "-":
             name, _, value = word.partition("=")
-            option = next((each for each in at.params if name in (*each.opts, *each.secondary_opts)), None)
+            option = next((param for param in at.params if name in (*param.opts, *param.secondary_opts)), None)
             if option is None and name not in ("--help", "-h"):
                 return f"{name} of {command!r}"
             if option is not None and not option.is_flag and not value:

@@ -108,7 +108,7 @@ CASES: dict[str, list[Callable[[Desk], str]]] = {
 def state_of(desk: Desk) -> tuple[str, list[str]]:
     """The store's file, byte by byte, and what was posted to the providers."""
     path = Path(desk.url.removeprefix("sqlite:///"))
-    posted = [f"{each.method} {each.path}" for each in desk.sandbox.requests if each.method != "GET"]
+    posted = [f"{request.method} {request.path}" for request in desk.sandbox.requests if request.method != "GET"]
     return hashlib.sha256(path.read_bytes()).hexdigest(), posted
 
 

@@ -37,7 +37,7 @@ def rows(desk: Desk, *lines: str, columns: str = "invoice,amount,reason,memo,key
 def refused_lines(answer: dict[str, object]) -> list[tuple[int, str]]:
     problems = answer["refused"]
     assert isinstance(problems, list)
-    return [(each["line"], each["code"]) for each in problems]
+    return [(problem["line"], problem["code"]) for problem in problems]
 
 
 # --- one record ----------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def kept(desk: Desk, lines: Iterable[str], name: str = "deliveries.jsonl") -> Pa
 
 
 def ingest(desk: Desk, *deliveries: Post | str, exit_code: int | None = None) -> dict[str, Any]:
-    path = kept(desk, (each if isinstance(each, str) else each.kept for each in deliveries))
+    path = kept(desk, (delivery if isinstance(delivery, str) else delivery.kept for delivery in deliveries))
     command = f"events ingest {path}"
     told: dict[str, Any] = desk.ingest(path) if exit_code is None else desk.json(command, exit_code=exit_code)
     return told
@@ -345,7 +345,7 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
     hear_all = apply_update.hear_all
 
     def stumbling(tx: Any, news: Any, **of: Any) -> Any:
-        if any(each.reference == "BROKEN" for each in news):
+        if any(update.reference == "BROKEN" for update in news):
             raise KeyError("a bug")
         return hear_all(tx, news, **of)
 
@@ -522,7 +522,7 @@ def test_without_events_the_list_is_empty(desk: Desk) -> None:
 def test_what_needs_a_web_server_says_so_where_there_is_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    for name in [each for each in sys.modules if each.startswith(("h11", "refundcli.listener"))]:
+    for name in [module for module in sys.modules if module.startswith(("h11", "refundcli.listener"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "h11", None)
     told = desk.refused("events listen", "server-missing", exit_code=4)

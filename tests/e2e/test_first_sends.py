@@ -157,7 +157,7 @@ def test_a_run_that_is_taken_over_does_not_send_what_the_dashboard_refunded(
     assert ready.state is RefundState.READY
     desk.sandbox.dashboard_refund(references[0], 4000)
     assert in_a_process(desk, "refund", "--from", str(file), "--yes") == 9
-    assert [desk.refunded_at_provider(each) for each in references] == [[4000], [4000]]
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[4000], [4000]]
     (refund,) = desk.invoice("C-1").refunds
     assert refund.state is RefundState.FAILED
     assert refund.failure.startswith("never sent: ")
@@ -203,7 +203,7 @@ def chargeback_in_an_import(desk: Desk, reference: str) -> None:
 
 def chargeback_by_event(desk: Desk, reference: str) -> None:
     desk.sandbox.dispute(reference)
-    lines = [json.dumps(asdict(each)) for each in desk.sandbox.deliveries("adyen", drain=True)]
+    lines = [json.dumps(asdict(delivery)) for delivery in desk.sandbox.deliveries("adyen", drain=True)]
     file = desk.folder / "deliveries.jsonl"
     file.write_text("".join(f"{line}\n" for line in lines))
     in_a_process(desk, "events", "ingest", str(file))
@@ -282,4 +282,4 @@ def test_a_run_whose_provider_is_only_busy_sends_everything(desk: Desk) -> None:
     desk.sandbox.faults("429", "429", "429", retry_after=2)
     file = file_of(desk, *(f"INV-{n},40,other" for n in range(1, 5)))
     assert desk.json(f"refund --from {file} --yes")["refunded"] == 4
-    assert [desk.refunded_at_provider(each) for each in references] == [[4000]] * 4
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[4000]] * 4

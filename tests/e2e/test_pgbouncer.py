@@ -117,7 +117,7 @@ def test_refunds_and_files_go_through_it(pooled_desk: Desk, tmp_path: Path) -> N
     marks.write_text("invoice,amount,reason\n" + "".join(f"CASH-{n},50.00,other\n" for n in range(1, 41)))
     assert desk(f"mark-refunded --from {marks} --yes -o json").exit_code == 0
     assert desk.count("credit_note") == 1 + 11 + 40
-    assert [sum(desk.refunded_at_provider(each)) for each in charges.values()] == [3000, *[4000] * 11]
+    assert [sum(desk.refunded_at_provider(charge)) for charge in charges.values()] == [3000, *[4000] * 11]
     assert findings(desk.books) == []
     assert desk("store check").exit_code == 0
 

@@ -24,7 +24,7 @@ from webhooks import until
 
 def kinds(desk: Desk, command: str = "reconcile", *, exit_code: int = 3) -> list[tuple[str, str, bool]]:
     told = desk.json(command, exit_code=exit_code)
-    return [(each["kind"], each["what"], each["taken_in"]) for each in told["differences"]]
+    return [(difference["kind"], difference["what"], difference["taken_in"]) for difference in told["differences"]]
 
 
 def test_books_that_agree_are_told_so(desk: Desk) -> None:

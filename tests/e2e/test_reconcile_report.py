@@ -30,7 +30,7 @@ def compared(desk: Desk, *rows: str, exit_code: int = 3) -> list[tuple[str, str,
     file = desk.folder / "report.csv"
     file.write_text("\n".join([HEADER, *rows]) + "\n")
     told = desk.json(f"reconcile --report {file}", exit_code=exit_code)
-    return [(each["kind"], each["what"], each["taken_in"]) for each in told["differences"]]
+    return [(difference["kind"], difference["what"], difference["taken_in"]) for difference in told["differences"]]
 
 
 def pending(desk: Desk) -> tuple[str, str, str]:

@@ -107,7 +107,7 @@ def test_rows_of_a_file_are_recorded_and_not_sent_again(desk: Desk, backups: Bac
     backups.restore()
     desk.sandbox.advance(later)
     assert desk.json(f"refund --from {file} --yes")["refunded"] == 3
-    assert [desk.refunded_at_provider(each) for each in references] == [[4000], [10_000], [1000]]
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[4000], [10_000], [1000]]
     assert len(desk.sandbox.refund_requests) == 3
     made_once(desk, references[0])
 
@@ -198,4 +198,4 @@ def test_adyen_s_refund_that_an_event_told_of_is_not_sent_again(desk: Desk, back
 def told_by(desk: Desk, provider: Any) -> list[str]:
     from dataclasses import asdict
 
-    return [json.dumps(asdict(each)) for each in desk.sandbox.deliveries(provider, drain=True)]
+    return [json.dumps(asdict(delivery)) for delivery in desk.sandbox.deliveries(provider, drain=True)]

@@ -15,7 +15,7 @@ from refundcli.services.ports.records import NewPayment
 
 
 def action(desk: Desk, number: str, name: str) -> dict[str, object]:
-    found = {each["action"]: each for each in desk.json(f"invoice show {number}")["actions"]}
+    found = {action["action"]: action for action in desk.json(f"invoice show {number}")["actions"]}
     told: dict[str, object] = found[name]
     return told
 

@@ -227,7 +227,7 @@ def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unk
     back = lost_store(refund_run._Worker, step, nth)
     answer = desk(f"refund --from {file} --yes -o json")
     told = json.loads(answer.out)
-    sent = sum(len(desk.refunded_at_provider(each)) for each in references)
+    sent = sum(len(desk.refunded_at_provider(reference)) for reference in references)
     assert 2 <= told["refunded"] + len(told["not_written"]) == sent < 6, answer
     unknown = ("done_before", "refused_count", "unknown", "waiting", "held_by_others", "state")
     assert [told[name] for name in unknown] == [None] * len(unknown)
@@ -239,7 +239,7 @@ def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unk
     forget_the_worker(desk)
     done = desk.json(f"refund --resume {told['run']}")
     assert adds_up(done)
-    assert [len(desk.refunded_at_provider(each)) for each in references] == [1] * 6
+    assert [len(desk.refunded_at_provider(reference)) for reference in references] == [1] * 6
     assert findings(desk.books) == []
 
 
@@ -292,7 +292,7 @@ def test_ctrl_c_in_a_run_reports_every_row(desk: Desk) -> None:
     report = worker.ended()
     assert report.code == 130, report
     assert report.sum == report.said["rows"] == 12
-    assert report.said["refunded"] == sum(len(desk.refunded_at_provider(each)) for each in references)
+    assert report.said["refunded"] == sum(len(desk.refunded_at_provider(reference)) for reference in references)
     assert report.said["waiting"] == 12 - report.said["refunded"] > 0
     assert report.said["state"] == "stopped"
 
@@ -429,7 +429,7 @@ def test_a_row_that_was_refunded_in_part_is_not_called_refused(sqlite_desk: Desk
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert (answer["partly_refunded"], answer["refused_count"], answer["refunded"]) == (1, 0, 0)
     assert adds_up(answer)
-    assert [each["amount"]["amount"] for each in answer["totals"]] == ["50.00"]
+    assert [total["amount"]["amount"] for total in answer["totals"]] == ["50.00"]
     assert (answer["refused"], answer["refused_by_code"], answer["rejected_file"]) == ([], {}, None)
     (row,) = answer["partly_refunded_rows"]
     assert "50.00 EUR of C-1 was refunded" in row["message"]

@@ -143,7 +143,7 @@ def test_one_payment_known_as_two_is_a_difference_that_bars_the_refund_of_both(d
         assert "another payment, of INV-" in error["message"]
         assert "invoice pull stripe" in error["hint"]
     listed = desk.json("reconcile", exit_code=3)
-    assert any("another payment" in each["here"] for each in listed["differences"])
+    assert any("another payment" in difference["here"] for difference in listed["differences"])
     assert desk.refunded_at_provider(_BOTH) == []
     assert desk.invoice("INV-B").payments[0].references == (charge,)
     assert findings(desk.books) == []
@@ -156,7 +156,7 @@ def test_events_of_one_payment_known_as_two_are_applied_and_refund_neither(desk:
     desk.sandbox.dashboard_refund(_BOTH, 3000)
     desk.sandbox.dispute(_BOTH, "warning_needs_response", amount=1000)
     file = desk.folder / "deliveries.jsonl"
-    file.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in desk.sandbox.deliveries("stripe")))
+    file.write_text("".join(f"{json.dumps(asdict(delivery))}\n" for delivery in desk.sandbox.deliveries("stripe")))
     desk.ingest(file)
     desk("events apply")
     for number in ("INV-A", "INV-B"):

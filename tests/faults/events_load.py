@@ -147,7 +147,7 @@ def _kill_again_and_again(
     listener: RunningListener, senders: Sequence[BaseProcess], progress: Any, moments: list[int]
 ) -> int:
     killed = 0
-    while any(each.is_alive() for each in senders):
+    while any(sender.is_alive() for sender in senders):
         if killed < len(moments) and sum(progress) >= moments[killed]:
             listener.process.kill()
             listener.process.wait()

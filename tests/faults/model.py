@@ -584,7 +584,7 @@ class Refunding(RuleBasedStateMachine):
         yield from doubled(books, provider)
         yield from released_without_proof(books, provider)
         yield from badly_kept_trail(Books(ours, books.payments, books.invoices, books.notes, books.audit, []))
-        yield from (f"I9, I10: {each}" for each in findings(self.books))
+        yield from (f"I9, I10: {finding}" for finding in findings(self.books))
 
     def _over_refunded(self, books: Books) -> Iterator[str]:
         for payment in books.payments:

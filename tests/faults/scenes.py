@@ -111,9 +111,11 @@ class Scene:
 
     def post_comes(self) -> None:
         """Every delivery that both providers have queued so far is ingested."""
-        deliveries = [each for provider in Provider for each in self.sandbox.deliveries(provider.value, drain=True)]
+        deliveries = [
+            delivery for provider in Provider for delivery in self.sandbox.deliveries(provider.value, drain=True)
+        ]
         file = Path(self.desk.folder / "deliveries.jsonl")
-        file.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in deliveries))
+        file.write_text("".join(f"{json.dumps(asdict(delivery))}\n" for delivery in deliveries))
         answer = self(f"events ingest {file}")
         assert answer.exit_code in (0, 8), answer
 

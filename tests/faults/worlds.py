@@ -77,7 +77,9 @@ def _paid_invoice(provider: Provider, currency: str, references: Sequence[str]) 
         status=InvoiceStatus.PAID,
         issued_on=date(2026, 9, 1),
         paid_on=date(2026, 9, 3),
-        payments=tuple(NewPayment(captured, provider, "card", each, auto_refundable=True) for each in references),
+        payments=tuple(
+            NewPayment(captured, provider, "card", reference, auto_refundable=True) for reference in references
+        ),
     )
 
 
@@ -223,7 +225,7 @@ class World:
         self.told = True
         file = self.folder / "deliveries.jsonl"
         deliveries = self.sandbox.deliveries(self.case.provider)
-        file.write_text("".join(json.dumps(each) + "\n" for each in deliveries))
+        file.write_text("".join(json.dumps(delivery) + "\n" for delivery in deliveries))
         return file
 
     def acknowledge(self) -> None:

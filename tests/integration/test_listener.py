@@ -104,8 +104,11 @@ def test_a_delivery_that_is_not_verified_changes_nothing_and_is_counted(desk: De
     assert rejected_so_far(desk) == expected
     assert desk.json("status")["refused_deliveries"] == expected
     counts = desk.books.read(lambda tx: tx.delivery_counts())
-    assert {(each.provider, each.is_stored) for each in counts} == {(Provider.ADYEN, False), (Provider.STRIPE, False)}
-    assert all(each.first_at and each.last_at and each.first_at <= each.last_at for each in counts)
+    assert {(count.provider, count.is_stored) for count in counts} == {
+        (Provider.ADYEN, False),
+        (Provider.STRIPE, False),
+    }
+    assert all(count.first_at and count.last_at and count.first_at <= count.last_at for count in counts)
     assert "Rejected deliveries: " in listener.told
     assert "forged" in listener.told
     assert "Traceback" not in listener.told

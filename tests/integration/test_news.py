@@ -27,8 +27,8 @@ NUMBER_FORMAT = "CN-{year}-{seq:06}"
 def tell(desk: Desk, *news: Update) -> list[UpdateOutcome]:
     clock = SystemClock(UTC)
     return [
-        desk.books.write(lambda tx, n=each: hear(tx, n, evidence="test", clock=clock, number_format=NUMBER_FORMAT))  # type: ignore[misc]
-        for each in news
+        desk.books.write(lambda tx, n=update: hear(tx, n, evidence="test", clock=clock, number_format=NUMBER_FORMAT))  # type: ignore[misc]
+        for update in news
     ]
 
 

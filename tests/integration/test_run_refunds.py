@@ -68,7 +68,9 @@ def test_every_row_is_refunded_once(runner: Runner, desk: Desk) -> None:
 def two_payments(desk: Desk, number: str = "INV-1") -> list[str]:
     """One invoice, paid by two cards; the references of its payments."""
     references = [desk.sandbox.charge("100.00 EUR").reference for _ in range(2)]
-    payments = tuple(NewPayment(10_000, Provider.STRIPE, "card", each, auto_refundable=True) for each in references)
+    payments = tuple(
+        NewPayment(10_000, Provider.STRIPE, "card", reference, auto_refundable=True) for reference in references
+    )
     desk.bring_in(new_invoice(number, parse_money("200.00 EUR"), payments=payments))
     return references
 
@@ -98,7 +100,7 @@ def test_rows_that_are_refused_stand_in_nobody_s_way(runner: Runner, desk: Desk)
         "done",
     ]
     assert (report.done, report.refused, report.state) == (2, 4, RunState.FINISHED)
-    assert [desk.refunded_at_provider(each) for each in references] == [[10_000], [], [], [10_000]]
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000], [], [], [10_000]]
     assert all(item.message for item in runner.items(run) if item.state is ItemState.REFUSED)
     assert findings(desk.books) == []
 
@@ -143,8 +145,8 @@ def test_a_row_that_is_fed_back_after_it_failed_is_a_new_try_under_the_same_key(
 
 def test_a_run_that_goes_wrong_stops_at_so_many_errors_and_can_go_on(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 12)
-    for each in references[:6]:
-        desk.sandbox.dispute(each)
+    for reference in references[:6]:
+        desk.sandbox.dispute(reference)
     run = runner.stage(*wishes(12))
     report = runner.work(run, in_flight=1, max_errors=2)
     assert (report.stopped, report.state) == (Stopped.MAX_ERRORS, RunState.STOPPED)
@@ -165,7 +167,7 @@ def test_both_payments_of_an_invoice_are_refunded_by_one_row(runner: Runner, des
     report = runner.work(run)
     assert runner.states(run) == ["done"]
     assert str(report.totals["EUR"]) == "200.00 EUR"
-    assert [desk.refunded_at_provider(each) for each in references] == [[10_000], [10_000]]
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000], [10_000]]
     assert desk.invoice("INV-1").status == "refunded"
 
 
@@ -226,7 +228,7 @@ def test_an_outcome_that_is_not_known_is_settled_when_the_run_goes_on(
     desk.sandbox.clear_faults()
     again = runner.work(run)
     assert (again.done, again.unknown, again.state) == (1, 0, RunState.FINISHED)
-    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 3
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 3
     assert findings(desk.books) == []
 
 
@@ -241,7 +243,7 @@ def test_a_provider_that_answers_nothing_clear_gets_no_more_refunds(runner: Runn
     desk.sandbox.clear_faults()
     again = runner.work(run)
     assert (again.done, again.state) == (12, RunState.FINISHED)
-    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 12
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 12
     assert findings(desk.books) == []
 
 
@@ -322,7 +324,7 @@ def test_too_many_requests_are_waited_for_as_long_as_was_asked_and_nothing_is_lo
     assert (report.done, report.refused, report.unknown) == (10, 0, 0)
     times = sorted(request.time for request in desk.sandbox.requests)
     assert max(after - before for before, after in itertools.pairwise(times)) >= 0.9
-    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 10
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 10
     assert findings(desk.books) == []
 
 
@@ -420,7 +422,7 @@ def test_a_snapshot_that_is_old_by_the_time_of_the_claim_is_taken_again(
     before = len(desk.sandbox.requests)
     assert runner.work(run).done == 2
     assert groups
-    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 2
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 2
     # Whose account the key opens, and twice two requests, and one for each snapshot that was taken again.
     assert len(desk.sandbox.requests) - before == 5 + groups[0]
 
@@ -538,13 +540,13 @@ def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the
     assert (report.stopped, report.state) == (Stopped.ASKED, RunState.STOPPED)
     assert 3 <= report.done < 12
     assert (report.unknown, report.refused, report.waiting) == (0, 0, 20 - report.done)
-    made = [desk.refunded_at_provider(each) for each in references]
+    made = [desk.refunded_at_provider(reference) for reference in references]
     assert made.count([10_000]) == report.done
     assert sum(desk.invoice(f"INV-{n}").in_flight.minor for n in range(1, 21)) == 0
     runner.stop.clear()
     rest = runner.work(run)
     assert (rest.done, rest.state) == (20 - report.done, RunState.FINISHED)
-    assert [desk.refunded_at_provider(each) for each in references] == [[10_000]] * 20
+    assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 20
     assert findings(desk.books) == []
 
 

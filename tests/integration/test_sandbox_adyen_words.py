@@ -416,7 +416,7 @@ def test_the_words_of_the_old_control_open_a_second_dispute_too(sandbox: Running
         ("CHARGEBACK", second, 2000),
     ]
     state = control(sandbox, "state")
-    assert [each["id"] for each in state["adyen_disputes"]] == [first, second]
+    assert [adyen_dispute["id"] for adyen_dispute in state["adyen_disputes"]] == [first, second]
     assert state["payments"][0]["dispute_reference"] == first
 
 

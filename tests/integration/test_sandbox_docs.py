@@ -41,7 +41,9 @@ def test_each_line_of_the_page_works(monkeypatch: pytest.MonkeyPatch, heading: s
                 assert hasattr(sandbox, method), method
             if "behaviour" in body and "approval" not in body:
                 sandbox.clear_faults()
-        waiting = [json.loads(each.body) for each in sandbox.deliveries("adyen" if heading == "Adyen" else "stripe")]
+        waiting = [
+            json.loads(delivery.body) for delivery in sandbox.deliveries("adyen" if heading == "Adyen" else "stripe")
+        ]
     assert len(waiting) > 10
 
 

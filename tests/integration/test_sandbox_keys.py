@@ -42,7 +42,7 @@ def test_the_first_post_of_a_key_is_on_record(sandbox: RunningSandbox) -> None:
         (record,) = json.load(answer)
     assert (record["provider"], record["key"], record["count"]) == ("stripe", "k", 3)
     assert began <= record["first_seen"] < began + 3600 <= record["last_seen"]
-    assert [each["amount"] for each in record["params"]] == ["100", "200"]
+    assert [param["amount"] for param in record["params"]] == ["100", "200"]
     assert record["path"] == "/v1/refunds"
 
 

@@ -82,7 +82,9 @@ def test_balance_transactions_say_what_was_lost(sandbox: RunningSandbox, client:
     paid = sandbox.charge(10000)
     made = sandbox.dispute(paid.reference, "needs_response")
     sandbox.dispute(paid.reference, "lost", reinstated=7000)
-    moved = [each.amount for each in client.v1.disputes.retrieve(made).balance_transactions]
+    moved = [
+        balance_transaction.amount for balance_transaction in client.v1.disputes.retrieve(made).balance_transactions
+    ]
     assert moved == [-10000, 7000]
     assert types(client)[-2:] == ["charge.dispute.closed", "charge.dispute.funds_reinstated"]
     assert sandbox.state.unrefunded(sandbox.state.find_charge(paid.reference)) == 7000
@@ -96,7 +98,9 @@ def test_an_inquiry_takes_nothing_and_a_prevented_dispute_does(
     sandbox.dispute(inquiry.reference, "warning_closed")
     assert client.v1.disputes.retrieve(asked).balance_transactions == []
     taken = sandbox.dispute(prevented.reference, "prevented", 400)
-    assert [each.amount for each in client.v1.disputes.retrieve(taken).balance_transactions] == [-400]
+    assert [
+        balance_transaction.amount for balance_transaction in client.v1.disputes.retrieve(taken).balance_transactions
+    ] == [-400]
     assert client.v1.refunds.create({"payment_intent": prevented.reference}).amount == 600
 
 
@@ -286,7 +290,7 @@ def test_a_credit_note_is_linked_to_refunds(sandbox: RunningSandbox, client: str
         out_of_band_amount=500,
     )
     (note,) = client.v1.credit_notes.list({"invoice": made.id}).data
-    assert [(each.refund, each.amount_refunded) for each in note.refunds] == [
+    assert [(refund.refund, refund.amount_refunded) for refund in note.refunds] == [
         (before, 1000),
         (sandbox.refunds[-1].id, 2000),
     ]

@@ -61,7 +61,7 @@ def check(desk: Desk, run: BulkRun, references: Sequence[str], reports: Sequence
             assert report.code in (4, 8), report
         else:
             assert report.sum == report.said["rows"] == ROWS, report
-    assert Counter(len(desk.refunded_at_provider(each)) for each in references) == {1: ROWS}
+    assert Counter(len(desk.refunded_at_provider(reference)) for reference in references) == {1: ROWS}
     assert Runner(desk).run_state(run) is RunState.FINISHED
     assert {item.state for item in Runner(desk).items(run)} == {"done"}
     assert findings(desk.books) == []

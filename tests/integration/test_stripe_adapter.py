@@ -540,7 +540,7 @@ class TestConnecting:
         assert first.account == again.account == account
         assert (first.livemode, first.base_url) == (False, sandbox.url)
         assert accounts.put_calls == [(Provider.STRIPE, fingerprint(STRIPE_KEY), account, False)]
-        assert [each.path for each in sandbox.requests] == ["/v1/account"]
+        assert [request.path for request in sandbox.requests] == ["/v1/account"]
         assert STRIPE_KEY not in fingerprint(STRIPE_KEY)
 
     def test_a_restricted_key_stands_for_its_account_itself(self) -> None:
@@ -626,7 +626,7 @@ class TestSecrets:
         caplog.set_level(logging.DEBUG, logger="stripe")
         with redirect_stderr(io.StringIO()) as printed:
             answer_to(Reply(body=made()))
-        assert (printed.getvalue(), [each for each in caplog.records if each.name == "stripe"]) == ("", [])
+        assert (printed.getvalue(), [record for record in caplog.records if record.name == "stripe"]) == ("", [])
 
     def test_the_key_is_not_in_what_is_stored(self) -> None:
         stored = stripe_at(None).prepare(order("pi_1"))

@@ -79,7 +79,7 @@ def test_each_fault_is_told_as_what_it_proves(
     answer = close(closer_at(sandbox.url), made.id)
     assert answer.signal == signal, answer
     assert (sandbox.state.invoices[made.id].status == "void") == closed
-    assert len([each for each in sandbox.requests if each.method == "POST"]) == 1
+    assert len([request for request in sandbox.requests if request.method == "POST"]) == 1
 
 
 def test_a_slow_answer_is_none(sandbox: RunningSandbox) -> None:

@@ -97,7 +97,7 @@ def _same(told: Any, shown: Any, at: str = "") -> bool:
     """Every field that the old program told is there with its value; new ones may have come."""
     if isinstance(told, Mapping):
         if "dispute_amount" in told and "disputes" in shown:
-            assert [each.get("amount") for each in shown["disputes"]] == [told["dispute_amount"]], at
+            assert [dispute.get("amount") for dispute in shown["disputes"]] == [told["dispute_amount"]], at
         for name, value in told.items():
             if name in MAY_CHANGE:
                 continue
@@ -346,7 +346,7 @@ def test_an_imported_loss_and_its_webhooks_are_one_loss(desk: Desk, codes: tuple
         )
     payment = payment_of(desk, "A-D-LOST-30")
     assert (payment["lost"], payment["refundable"]) == ("30.00 EUR", "70.00 EUR")
-    assert [each["amount"] for each in payment["disputes"]] == ["30.00 EUR"]
+    assert [dispute["amount"] for dispute in payment["disputes"]] == ["30.00 EUR"]
 
 
 def test_a_chargeback_that_an_answer_had_cleared_is_open_again(desk: Desk, released: Released) -> None:
@@ -374,7 +374,7 @@ def test_ordinary_events_block_nothing_after_the_upgrade(desk: Desk, released: R
     kinds = rows(desk.url, "SELECT DISTINCT state FROM provider_event WHERE kind IN ('AUTHORISATION', 'CAPTURE')")
     # From 0006 on a capture is applied where its payment is in the books.
     wanted = {"noted", "applied", "unmatched"} if released.has("0006") else {"noted"}
-    assert {each["state"] for each in kinds} == wanted
+    assert {kind["state"] for kind in kinds} == wanted
 
 
 def test_two_disputes_that_were_one_value_add_up(desk: Desk, released: Released) -> None:
@@ -455,10 +455,10 @@ def test_deliveries_that_an_older_program_rejected_are_still_counted(
     path.write_text(f"{adyen(signed(item(), 'ab' * 16)).kept}\n")
     assert desk(f"events ingest {path}").exit_code == 3
     counts = desk.books.read(lambda tx: tx.delivery_counts())
-    assert [(each.provider, each.reason, each.count) for each in counts] == [
+    assert [(count.provider, count.reason, count.count) for count in counts] == [
         (None, "forged", 7),
         (Provider.ADYEN, "forged", 1),
     ]
-    assert [each.last_at is None for each in counts] == [True, False]
+    assert [count.last_at is None for count in counts] == [True, False]
     assert rows(desk.url, "SELECT name FROM counter WHERE name LIKE 'delivery%'") == []
     desk.books.engine.dispose()

@@ -449,10 +449,10 @@ def test_the_sandbox_sends_events_as_stripe_publishes_them(world: RunningSandbox
     """Of them there are more than a page."""
     events = [json.loads(delivery.body) for delivery in world.deliveries("stripe")]
     assert len(events) > 100
-    for each in events:
-        assert problems(answer_schema(stripe_object("event")), each, at="event") == []
-        inner = each["data"]["object"]
-        assert problems(answer_schema(stripe_object(inner["object"])), inner, at=each["type"]) == []
+    for event in events:
+        assert problems(answer_schema(stripe_object("event")), event, at="event") == []
+        inner = event["data"]["object"]
+        assert problems(answer_schema(stripe_object(inner["object"])), inner, at=event["type"]) == []
 
 
 def test_a_word_that_stripe_does_not_publish_can_be_answered(world: RunningSandbox) -> None:

@@ -201,7 +201,9 @@ def _expectations(story: Any) -> dict[str, Any]:
 def _shown(desk: Any, number: str) -> dict[str, Any]:
     shown: dict[str, Any] = desk.json(f"invoice show {number}")
     # What may be done is compared; the words that say so may change with every version.
-    shown["actions"] = {each["action"]: each["rule"] if not each["allowed"] else "" for each in shown["actions"]}
+    shown["actions"] = {
+        action["action"]: action["rule"] if not action["allowed"] else "" for action in shown["actions"]
+    }
     found: dict[str, Any] = brief(shown)
     return found
 

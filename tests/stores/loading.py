@@ -130,7 +130,7 @@ class Released:
 
     def _ask_again(self, key: str, sandbox: RunningSandbox) -> None:
         """As the old program did when the answer was lost."""
-        (stored,) = [each for each in self.told["refunds"] if each["idempotency_key"] == key]
+        (stored,) = [refund for refund in self.told["refunds"] if refund["idempotency_key"] == key]
         request = urllib.request.Request(
             stored["endpoint"].replace(PLACEHOLDER, sandbox.url),
             data=stored["request"].encode(),

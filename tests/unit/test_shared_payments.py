@@ -100,11 +100,13 @@ def test_all_shares_together_never_give_more_than_is_left(
     shares, externals, taken = facts
     sums = count_shares(shares, externals, taken_by_disputes=taken)
     left = 0
-    for share, each in zip(shares, sums, strict=True):
-        left += max(share.allocated - each.reserved - share.refunded - each.returned_elsewhere - each.lost, 0)
+    for share, external in zip(shares, sums, strict=True):
+        left += max(
+            share.allocated - external.reserved - share.refunded - external.returned_elsewhere - external.lost, 0
+        )
         # The constraint of the store (I1).
-        assert share.promised <= each.reserved <= share.allocated - share.refunded
-    held = sum(each.amount for each in externals if each.is_held)
+        assert share.promised <= external.reserved <= share.allocated - share.refunded
+    held = sum(external.amount for external in externals if external.is_held)
     out = taken + held + _given(shares, externals) + sum(share.refunded + share.promised for share in shares)
     assert left <= max(sum(share.allocated for share in shares) - out, 0)
 

@@ -62,7 +62,9 @@ def test_every_event_of_adyens_specification_is_listed() -> None:
 
 def test_every_example_payload_has_a_row() -> None:
     deliveries = chain.from_iterable(adyen_event_examples().values())
-    items = [item["NotificationRequestItem"] for each in deliveries for item in each.get("notificationItems", ())]
+    items = [
+        item["NotificationRequestItem"] for delivery in deliveries for item in delivery.get("notificationItems", ())
+    ]
     assert len(items) > 35
     assert [
         item["eventCode"] for item in items if not adyen.event_meaning(item["eventCode"], item["success"] == "true")
@@ -169,7 +171,9 @@ def test_the_words_are_those_of_the_installed_stripe_package(resource: type, fie
 
 
 def test_no_event_type_of_the_installed_stripe_package_blocks() -> None:
-    assert [each for each in literals(stripe.Event.__annotations__["type"]) if stripe_table.event_blocks(each)] == []
+    assert [
+        literal for literal in literals(stripe.Event.__annotations__["type"]) if stripe_table.event_blocks(literal)
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,8 @@ def payment_truth(of: "PaymentTruth") -> dict[str, Any]:
         "refunded": money(of.refunded),
         "processing": of.processing,
         "disputes": [
-            {"reference": each.reference or None, "state": each.state, "status": each.status} for each in of.disputes
+            {"reference": dispute.reference or None, "state": dispute.state, "status": dispute.status}
+            for dispute in of.disputes
         ],
         "asked_at": of.asked_at,
     }

@@ -168,7 +168,9 @@ class RunningSandbox:
         amount, currency = self._minor(total, currency)
         given = {"total": amount, "currency": currency, "number": number, "status": status, **wanted}
         if payments is not None:
-            given["payments"] = [{**each, "amount": self._minor(each["amount"], currency)[0]} for each in payments]
+            given["payments"] = [
+                {**payment, "amount": self._minor(payment["amount"], currency)[0]} for payment in payments
+            ]
         return billing.make_invoice(self.state, given)
 
     def _minor(self, amount: str | int, currency: str, provider: Provider = "stripe") -> tuple[int, str]:

@@ -136,7 +136,9 @@ def _files_of_folders(folder: Path | None, user_config: Path | None) -> dict[Pat
 def _defaults(environ: Mapping[str, str]) -> _Found:
     zone, zone_origin = system_zone(environ)
     found: _Found = {
-        (section, each.name): (each.default, "default") for section, kind in SECTIONS.items() for each in fields(kind)
+        (section, field.name): (field.default, "default")
+        for section, kind in SECTIONS.items()
+        for field in fields(kind)
     }
     found["store", "url"] = (default_store_url(), "default")
     found["operator", "name"] = (system_user(), "default")
@@ -231,7 +233,7 @@ def _anchored(section: str, value: object, folder: Path) -> object:
 
 def _built(found: _Found) -> Settings:
     built = {
-        section: kind(**{each.name: found[section, each.name][0] for each in fields(kind)})
+        section: kind(**{field.name: found[section, field.name][0] for field in fields(kind)})
         for section, kind in SECTIONS.items()
     }
     settings = Settings(**built)

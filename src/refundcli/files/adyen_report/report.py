@@ -43,7 +43,7 @@ class BadReport(Refused):
     code = "bad-report"
 
     def __init__(self, name: str, problems: Sequence[Problem], count: int) -> None:
-        lines = "; ".join(f"line {each.line}, {each.column}: {each.message}" for each in problems[:5])
+        lines = "; ".join(f"line {problem.line}, {problem.column}: {problem.message}" for problem in problems[:5])
         super().__init__(
             f"{count} {'row' if count == 1 else 'rows'} of {name} cannot be read: {lines} Nothing was written.",
             hint="Download the report again; it may be cut short, or was changed in a spreadsheet.",

@@ -87,7 +87,7 @@ def show_refunded(
     partly = report.partly if counts.partly is None else counts.partly
     if partly:
         screen.say(("! ", DOUBT), f"{_rows(partly)} refunded in part, and in need of attention:")
-        show_problems([each for row in first for each in row.problems if each.code == PARTLY_REFUNDED], screen)
+        show_problems([problem for row in first for problem in row.problems if problem.code == PARTLY_REFUNDED], screen)
     refused = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
     if refused:
         told = " · ".join(f"{count} {code}" for code, count in refused.most_common())
@@ -175,14 +175,14 @@ def _holder_shape(holder: RunHolder) -> dict[str, Any]:
 
 def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
     """Each with how far it is, who is at it, and how it is resumed."""
-    for each in runs:
-        screen.say(("! ", DOUBT), f"{each.run.id} of {each.run.source} is unfinished: {_progress_of(each)}.")
-        for holder in each.holders:
+    for run in runs:
+        screen.say(("! ", DOUBT), f"{run.run.id} of {run.run.source} is unfinished: {_progress_of(run)}.")
+        for holder in run.holders:
             until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
             where = f"{holder.shown}{until}" if holder.is_live else f"{holder.shown}, whose lease has ended"
             screen.say(f"{_rows(holder.rows)} leased by {where}", indent=3)
-        if not each.is_held:
-            screen.command(f"Next: {each.command}")
+        if not run.is_held:
+            screen.command(f"Next: {run.command}")
 
 
 def _progress_of(run: UnfinishedRun) -> str:
@@ -205,7 +205,7 @@ def unfinished_run_shape(of: UnfinishedRun) -> dict[str, Any]:
         "source": of.run.source,
         "rows": of.rows,
         "counts": counts,
-        "holders": [_holder_shape(each) for each in of.holders],
+        "holders": [_holder_shape(holder) for holder in of.holders],
         "held": of.is_held,
         "command": of.command,
     }

@@ -74,7 +74,7 @@ def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str)
         _payments(invoice, screen)
     if invoice.refunds:
         _refunds(invoice.refunds, screen, zone)
-    _closings([each for each in invoice.closings if each.state is not ClosingState.DONE], screen, zone)
+    _closings([closing for closing in invoice.closings if closing.state is not ClosingState.DONE], screen, zone)
     _goods(invoice, screen)
     _actions(possible_actions(invoice), screen)
 

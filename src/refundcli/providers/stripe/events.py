@@ -94,7 +94,7 @@ class StripeEvents:
         times = [value for name, _, value in parts if name == "t" and _SIGNED_AT.fullmatch(value)]
         made = hmac.new(self._secret, f"{''.join(times)}.".encode() + body, hashlib.sha256).hexdigest().encode()
         signatures = [value.encode("utf-8", "replace") for name, _, value in parts if name == "v1"]
-        if len(times) != 1 or not any(hmac.compare_digest(made, each) for each in signatures):
+        if len(times) != 1 or not any(hmac.compare_digest(made, signature) for signature in signatures):
             raise _rejected(RejectionReason.FORGED, "its signature does not fit it")
         now = self._now()
         if int(times[0]) > (now + _FUTURE).timestamp():

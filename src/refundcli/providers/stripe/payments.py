@@ -25,9 +25,9 @@ def releases_in(refunds: Sequence[Fields], charge: Fields) -> list[Fields]:
     """
     if not charge.get("captured"):
         return list(refunds)
-    released = [each for each in refunds if _is_never_captured(each)]
+    released = [refund for refund in refunds if _is_never_captured(refund)]
     if not released:
-        rest = sorted((each for each in refunds if _may_be_the_rest(each, charge)), key=_made_at)
+        rest = sorted((refund for refund in refunds if _may_be_the_rest(refund, charge)), key=_made_at)
         released = rest[:1]
     return released
 

@@ -320,7 +320,7 @@ class _NotAList(Exception):
 def _page(told: Any) -> list[Mapping[str, Any]]:
     fields = told if isinstance(told, Mapping) else {}
     refunds, more = fields.get("data"), fields.get("has_more")
-    whole = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(each) for each in refunds)
+    whole = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(refund) for refund in refunds)
     if fields.get("object") != "list" or not whole or (more and not refunds):
         raise _NotAList("Stripe's list of the payment's refunds could not be read")
     assert isinstance(refunds, list)

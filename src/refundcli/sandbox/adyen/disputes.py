@@ -84,7 +84,7 @@ def stage_of(dispute: AdyenDispute) -> Stage | None:
 def held_by_disputes(state: SandboxState, payment: AdyenPayment) -> int:
     """What open and lost disputes keep from being refunded, in minor units; an inquiry keeps nothing."""
     disputes = state.adyen_disputes.naming(payment.psp_reference)
-    return sum(each.amount for each in disputes if stage_of(each) in ("open", "lost"))
+    return sum(dispute.amount for dispute in disputes if stage_of(dispute) in ("open", "lost"))
 
 
 def step(state: SandboxState, dispute: AdyenDispute, code: str, amount: int | None = None) -> None:

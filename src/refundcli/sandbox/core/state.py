@@ -326,4 +326,4 @@ D = TypeVar("D", Dispute, AdyenDispute)
 
 
 def _first(disputes: list[D], wanted: str | None) -> D | None:
-    return next((each for each in disputes if wanted in (None, each.id)), None)
+    return next((dispute for dispute in disputes if wanted in (None, dispute.id)), None)

@@ -35,7 +35,7 @@ def approval_json(request: ApprovalRequest) -> Json:
         "expires_at": iso_time(request.created + WEEK),
         "livemode": False,
         "status_details": _details(request),
-        "status_transitions": {f"{each}_at": reviewed if each in reached else None for each in moments},
+        "status_transitions": {f"{moment}_at": reviewed if moment in reached else None for moment in moments},
         "review": None,
     }
 
@@ -76,7 +76,7 @@ def ask(state: SandboxState, params: Json, key: str | None, fault: Fault) -> Ans
 
 
 def list_approvals(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    shown = [approval_json(each) for each in reversed(state.approvals.values())]
+    shown = [approval_json(approval) for approval in reversed(state.approvals.values())]
     return lambda: Answer(200, {"data": shown, "next_page_url": None, "previous_page_url": None})
 
 

@@ -82,8 +82,8 @@ def _invoice_of(state: SandboxState, shape: Json) -> Json | None:
 
 
 def _linked_refunds(state: SandboxState, shape: Json) -> list[Json]:
-    found = [(each, state.refunds.get(each["refund"])) for each in shape["refunds"]]
-    return [each | {"refund": refund_json(r)} if isinstance(r, StripeRefund) else each for each, r in found]
+    found = [(refund, state.refunds.get(refund["refund"])) for refund in shape["refunds"]]
+    return [refund | {"refund": refund_json(r)} if isinstance(r, StripeRefund) else refund for refund, r in found]
 
 
 def _record_of(state: SandboxState, shape: Json) -> Json | None:

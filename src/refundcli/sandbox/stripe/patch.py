@@ -44,7 +44,7 @@ def find(state: SandboxState, wanted: str) -> Target:
 
 
 def invoice_of(state: SandboxState, number: str) -> Invoice | None:
-    return next((each for each in state.invoices.values() if number in (each.id, each.number)), None)
+    return next((invoice for invoice in state.invoices.values() if number in (invoice.id, invoice.number)), None)
 
 
 _KINDS: dict[type, tuple[str, Callable[[SandboxState, Any], Json], frozenset[str]]] = {

@@ -187,7 +187,9 @@ def _one(refund_id: str, reading: Reading) -> Refund:
 
 def _made_at_provider(records: Sequence[Refund], reading: Reading) -> set[str]:
     """The ids of those that are records of a provider's refund, which has not failed."""
-    return {each.id for each in records if each.is_made_at_provider and not _was_reported_as_failed(each, reading)}
+    return {
+        record.id for record in records if record.is_made_at_provider and not _was_reported_as_failed(record, reading)
+    }
 
 
 def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:

@@ -131,21 +131,21 @@ class InvoiceBlock(NamedTuple):
 def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
     columns = [
         (
-            each.line,
-            each.number,
-            each.customer,
-            each.customer_name,
-            each.currency,
-            each.total,
-            each.status.value,
-            each.issued_on.isoformat(),
-            each.due_on.isoformat() if each.due_on else None,
-            each.paid_on.isoformat() if each.paid_on else None,
-            each.invoice_reference,
-            each.products,
-            each.subscription,
+            invoice.line,
+            invoice.number,
+            invoice.customer,
+            invoice.customer_name,
+            invoice.currency,
+            invoice.total,
+            invoice.status.value,
+            invoice.issued_on.isoformat(),
+            invoice.due_on.isoformat() if invoice.due_on else None,
+            invoice.paid_on.isoformat() if invoice.paid_on else None,
+            invoice.invoice_reference,
+            invoice.products,
+            invoice.subscription,
         )
-        for each in invoices
+        for invoice in invoices
     ]
     payments = [
         (
@@ -163,8 +163,8 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
             payment.dispute_amount,
             payment.paid_on.isoformat() if payment.paid_on else None,
         )
-        for place, each in enumerate(invoices)
-        for payment in each.payments
+        for place, invoice in enumerate(invoices)
+        for payment in invoice.payments
     ]
     if not columns:
         return InvoiceBlock()

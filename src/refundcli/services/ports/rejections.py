@@ -72,9 +72,9 @@ class DeliveryCount:
 def count_by_reason(counts: Iterable[DeliveryCount], *, stored: bool) -> dict[str, int]:
     """Of all providers together: those that were stored and not applied, or those that were rejected."""
     found: dict[str, int] = {}
-    for each in counts:
-        if each.is_stored is stored:
-            found[each.reason.value] = found.get(each.reason.value, 0) + each.count
+    for count in counts:
+        if count.is_stored is stored:
+            found[count.reason.value] = found.get(count.reason.value, 0) + count.count
     return dict(sorted(found.items()))
 
 

@@ -159,8 +159,8 @@ class _SideBySide:
         return in_all if self.payment.other_shares or reported is None else min(in_all, reported)
 
     def dispute(self, truth: PaymentTruth) -> Iterator[Difference]:
-        known = {each.reference: each for each in self.payment.disputes if each.reference}
-        placeholders = [each for each in self.payment.disputes if each.is_placeholder]
+        known = {dispute.reference: dispute for dispute in self.payment.disputes if dispute.reference}
+        placeholders = [dispute for dispute in self.payment.disputes if dispute.is_placeholder]
         for reported in truth.disputes:
             here = known.pop(reported.reference, None) or (placeholders.pop(0) if placeholders else None)
             yield from self._one_dispute(here, reported)

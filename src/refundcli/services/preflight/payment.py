@@ -30,7 +30,7 @@ class DiffersFromProvider(Refused):
 
     def __init__(self, invoice: Invoice, differences: Sequence[Difference], *, hint: str = "") -> None:
         where = differences[0].provider.label
-        told = "; ".join(f"{each} ({each.reference})" for each in differences[:_SHOWN])
+        told = "; ".join(f"{difference} ({difference.reference})" for difference in differences[:_SHOWN])
         more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         super().__init__(
             f"{invoice.number} is not at {where} as it is here: {told}{more}. Nothing was sent.",
@@ -191,7 +191,7 @@ def refuse_differences(
     if claimed:
         hint = "refundcli invoice pull stripe     (asks what each invoice has of the payment)"
         raise DiffersFromProvider(invoice, claimed, hint=hint)
-    differences = [each for each in _differences(invoice, truths, own) if each.bars_a_refund]
+    differences = [difference for difference in _differences(invoice, truths, own) if difference.bars_a_refund]
     if differences:
         raise DiffersFromProvider(invoice, differences)
 

@@ -59,4 +59,4 @@ def _doubt(payment: Payment, captures: Mapping[str, Capture], news: CaptureNews)
 
 def _taken(captures: list[Capture], payment: Payment) -> Money:
     none = zero(payment.allocated_in_all.currency)
-    return sum((each.amount for each in captures if each.change is CaptureChange.ADDED), none)
+    return sum((capture.amount for capture in captures if capture.change is CaptureChange.ADDED), none)

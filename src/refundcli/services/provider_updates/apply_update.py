@@ -56,7 +56,7 @@ def _apply_unsupported(tx: Writing, news: UnsupportedNews) -> UpdateOutcome:
 def hear_all(
     tx: Writing, news: Sequence[Update], *, evidence: str, clock: Clock, number_format: str
 ) -> list[UpdateOutcome]:
-    return [hear(tx, each, evidence=evidence, clock=clock, number_format=number_format) for each in news]
+    return [hear(tx, update, evidence=evidence, clock=clock, number_format=number_format) for update in news]
 
 
 def worst_of(outcomes: Sequence[UpdateOutcome]) -> UpdateOutcome:
@@ -71,7 +71,10 @@ def is_about_ours(tx: Writing, news: Doubt) -> bool:
     """Is it about a payment in the books, or a dispute of one?"""
     if payment_referenced(tx, news.provider, news.payment_references):
         return True
-    return any(tx.payment_of_dispute(news.provider, news.account, each) for each in news.payment_references)
+    return any(
+        tx.payment_of_dispute(news.provider, news.account, payment_reference)
+        for payment_reference in news.payment_references
+    )
 
 
 # --- refunds of ours ------------------------------------------------------------------------------------------

@@ -156,8 +156,8 @@ def payments_told(
     reading: Reading, provider: Provider, truths: Sequence[PaymentTruth]
 ) -> Iterator[tuple[PaymentTruth, Invoice | None, Payment | None]]:
     """Each truth with the invoice and the payment here that it is about, if there is one."""
-    owners = reading.invoices_of_payments(provider, [each for truth in truths for each in truth.references])
+    owners = reading.invoices_of_payments(provider, [reference for truth in truths for reference in truth.references])
     for truth in truths:
-        invoice = next((owners[each] for each in truth.references if each in owners), None)
+        invoice = next((owners[reference] for reference in truth.references if reference in owners), None)
         payments = invoice.payments if invoice else ()
         yield truth, invoice, next((p for p in payments if not set(p.references).isdisjoint(truth.references)), None)

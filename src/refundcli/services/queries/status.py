@@ -178,7 +178,10 @@ def look(reading: Reading, *, now: datetime, pending_days: int) -> Status:
 def _unfinished(reading: Reading, now: datetime) -> Listed[OpenRefund]:
     refunds = reading.refunds_in(RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
     return _listed(
-        [OpenRefund(each, now - each.created_at, _next_of(each, now), _holder(each.sending, now)) for each in refunds]
+        [
+            OpenRefund(refund, now - refund.created_at, _next_of(refund, now), _holder(refund.sending, now))
+            for refund in refunds
+        ]
     )
 
 
@@ -186,14 +189,14 @@ def _closings(reading: Reading, now: datetime) -> Listed[OpenClosing]:
     closings = reading.closings_in(ClosingState.READY, ClosingState.SUBMITTED)
     return _listed(
         [
-            OpenClosing(each, now - each.created_at, _next(each.sending, now), _holder(each.sending, now))
-            for each in closings
+            OpenClosing(closing, now - closing.created_at, _next(closing.sending, now), _holder(closing.sending, now))
+            for closing in closings
         ]
     )
 
 
 def _runs(reading: Reading, now: datetime) -> Listed[OpenRun]:
-    return _listed([_open_run(each, now) for each in unfinished_runs(reading, now=now)])
+    return _listed([_open_run(unfinished_run, now) for unfinished_run in unfinished_runs(reading, now=now)])
 
 
 def _open_run(run: UnfinishedRun, now: datetime) -> OpenRun:

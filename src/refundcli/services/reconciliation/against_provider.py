@@ -80,8 +80,8 @@ class Reconciled:
         return self.by_kind.total()
 
     def count_unsettled(self, refunds: Sequence[Refund], *, now: datetime, overdue: datetime) -> None:
-        self.unconfirmed = sum(is_unconfirmed(each, now, overdue) for each in refunds)
-        self.being_sent = sum(is_being_sent(each, now) for each in refunds)
+        self.unconfirmed = sum(is_unconfirmed(refund, now, overdue) for refund in refunds)
+        self.being_sent = sum(is_being_sent(refund, now) for refund in refunds)
 
     def record(self, tx: Writing, provider: Provider, *, account: str, report: str = "", since: str = "") -> None:
         """Store how it ended, and what it was about."""
@@ -229,11 +229,11 @@ class Comparison:
 
     def _tell_unreadable(self, done: Reconciled, payments: Sequence[UnreadablePayment]) -> None:
         """What is there may be more than can be read of it: it is told, and nothing is changed."""
-        references = [each for payment in payments for each in payment.references]
+        references = [reference for payment in payments for reference in payment.references]
         owners = self.books.read(lambda tx: tx.invoices_of_payments(self.records.name, references)) if payments else {}
         for payment in payments:
             done.unreadable += 1
-            numbers = [owners[each].number for each in payment.references if each in owners]
+            numbers = [owners[reference].number for reference in payment.references if reference in owners]
             name, number = payment.references[0], next(iter(numbers), "")
             difference = Difference(DifferenceKind.STATUS, payment.provider, number, name, "payment", "", payment.why)
             self._found(done, difference, repaired=False)

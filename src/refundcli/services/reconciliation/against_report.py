@@ -376,8 +376,8 @@ def _dispute_here(tx: Writing, news: DisputeNews) -> _DisputeHere | None:
     """By its reference, else the placeholder that an import left for it."""
     found = payment_of_dispute(tx, news)
     disputes = found[1].disputes if found else ()
-    named = (each for each in disputes if each.reference == news.reference)
-    known = next(named, None) or next((each for each in disputes if each.is_placeholder), None)
+    named = (dispute for dispute in disputes if dispute.reference == news.reference)
+    known = next(named, None) or next((dispute for dispute in disputes if dispute.is_placeholder), None)
     return _DisputeHere(known.state, found[1].lost) if found and known else None
 
 

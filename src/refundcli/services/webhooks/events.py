@@ -79,7 +79,7 @@ def verify(provider: Provider, reader: DeliveryReader, body: bytes, headers: Map
         raise
     except Exception as stumbled:
         raise DeliveryRejected(provider, RejectionReason.UNREADABLE, "it cannot be read") from stumbled
-    return replace(found, events=[each if _can_be_stored(each) else _cleaned(each) for each in found.events])
+    return replace(found, events=[event if _can_be_stored(event) else _cleaned(event) for event in found.events])
 
 
 def _can_be_stored(event: NewEvent) -> bool:
@@ -501,10 +501,10 @@ def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[
     """Each event with the refund in these books that it is about; None where it is about something else."""
     known: dict[tuple[Provider, str], Refund] = {}
     for provider in Provider:
-        abouts = [each.event.about for each in events if each.event.provider is provider and each.event.about]
+        abouts = [event.event.about for event in events if event.event.provider is provider and event.event.about]
         found = reading.refunds_by_provider_references(provider, abouts) if abouts else []
         known |= {(provider, refund.provider_reference): refund for refund in found}
-    return [(each, known.get((each.event.provider, each.event.about))) for each in events]
+    return [(event, known.get((event.event.provider, event.event.about))) for event in events]
 
 
 def event_state(word: str) -> EventState:

@@ -282,7 +282,7 @@ class SqlProviderWriting(SqlShareWriting):
         payments = {
             (event.provider, event.account, event.key): (
                 *event.payments,
-                *(others[each] for each in event.payments if each in others),
+                *(others[payment] for payment in event.payments if payment in others),
             )
             for event in events
         }

@@ -208,7 +208,9 @@ class SqlPaymentWriting(SqlWriting):
 def _as_before(invoice: Invoice, reported: Payment) -> Invoice:
     """Before what is reported now of a payment that it has a share of."""
     was, home = reported.provider_captured, reported.home_id
-    payments = (replace(each, provider_captured=was) if each.home_id == home else each for each in invoice.payments)
+    payments = (
+        replace(payment, provider_captured=was) if payment.home_id == home else payment for payment in invoice.payments
+    )
     return replace(invoice, payments=tuple(payments))
 
 

@@ -23,11 +23,11 @@ def sums_of(
     """What `reserved`, `returned_elsewhere` and `lost` of each share are; `refunds` and `disputes` of all of them."""
     taken = taken_by_disputes(shares, disputes)
     by_id = {row.id or 0: row for row in shares}
-    facts = [_facts(row, [each for each in refunds if each.payment_id == row.id]) for row in shares]
+    facts = [_facts(row, [refund for refund in refunds if refund.payment_id == row.id]) for row in shares]
     externals = [
-        _external(each, by_id[each.payment_id])
-        for each in refunds
-        if each.is_external and (each.holding or each.state.is_given)
+        _external(refund, by_id[refund.payment_id])
+        for refund in refunds
+        if refund.is_external and (refund.holding or refund.state.is_given)
     ]
     return count_shares(facts, externals, taken_by_disputes=taken)
 

@@ -125,7 +125,7 @@ def _announce(app: App, host: str, port: int, readers: Mapping[Provider, Deliver
     sys.stdout.flush()
     if not _is_this_machine(host):
         app.err.say(("! ", DOUBT), f"Listening on {host}: whoever reaches it may send. Put a proxy with TLS before it.")
-    app.note(f"Taking deliveries at {' and '.join(f'/{each}' for each in readers)}. Ctrl-C stops.")
+    app.note(f"Taking deliveries at {' and '.join(f'/{reader}' for reader in readers)}. Ctrl-C stops.")
     for provider in Provider:
         if provider not in readers:
             app.note(f"{provider.label} has no webhook secret in the settings: /{provider} is not there.")

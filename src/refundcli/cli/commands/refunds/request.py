@@ -187,7 +187,7 @@ def show_dry_run(
         return
     answer = serializers.dry_run_answer(parts, invoice, reason=reason, request_key=request_key, record=record)
     if record:
-        answer["refunds"] = [each | {"refunded_on": refunded_on} for each in answer["refunds"]]
+        answer["refunds"] = [refund | {"refunded_on": refunded_on} for refund in answer["refunds"]]
     app.show_object(answer | {"preflight": [serializers.payment_truth(truth) for truth in truths]})
 
 
