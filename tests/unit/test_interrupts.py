@@ -63,7 +63,7 @@ def test_resume_stops_before_the_next_refund(monkeypatch: pytest.MonkeyPatch) ->
     tools: Any = {"books": None, "providers": None, "clock": None, "policy": None}
     refunds: Any = ["rf_1", "rf_2"]
     with pytest.raises(Interrupted):
-        resume_refunds.resume(refunds, done=done, **tools)
+        resume_refunds.resume(refunds, outcomes=done, **tools)
     assert [each.refund for each in done] == ["rf_1"]
 
 
@@ -73,7 +73,7 @@ def test_resume_stops_before_the_next_closing(monkeypatch: pytest.MonkeyPatch) -
     closings: Any = ["cl_1", "cl_2"]
     done: list[Any] = []
     with pytest.raises(Interrupted):
-        resume_closings.resume_closings(closings, done=done, **tools)
+        resume_closings.resume_closings(closings, outcomes=done, **tools)
     assert [each.closing for each in done] == ["cl_1"]
 
 

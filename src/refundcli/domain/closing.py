@@ -19,7 +19,7 @@ class Closing:
     id: str
     invoice_id: int
     invoice_number: str
-    wanted: InvoiceStatus
+    target: InvoiceStatus
     state: ClosingState
     created_at: datetime
     operator: str
@@ -39,4 +39,4 @@ class Closing:
 
     @property
     def past_tense(self) -> str:
-        return "voided" if self.wanted is InvoiceStatus.VOID else "written off"
+        return "voided" if self.target is InvoiceStatus.VOID else "written off"

@@ -34,10 +34,10 @@ class UnknownCurrency(UsageProblem):
 
 def currency(code: str) -> Currency:
     """The currency of a three-letter code. Raises UnknownCurrency."""
-    known = _CURRENCIES.get(code)
-    if known is None:
+    match = _CURRENCIES.get(code)
+    if match is None:
         raise UnknownCurrency(code)
-    return known
+    return match
 
 
 _BY_EXPONENT = {

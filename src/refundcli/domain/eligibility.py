@@ -105,8 +105,8 @@ def why_not_by_method(payment: Payment, amount: Money | None) -> str:
     """
     if payment.provider is None:
         return ""
-    given = payment.refunded.minor + payment.returned_elsewhere.minor + payment.reserved.minor
-    is_partial = bool(given) or (amount is not None and amount != payment.captured)
+    returned_or_reserved = payment.refunded.minor + payment.returned_elsewhere.minor + payment.reserved.minor
+    is_partial = bool(returned_or_reserved) or (amount is not None and amount != payment.captured)
     return why_not_this_way(payment.provider, payment.method, is_partial=is_partial)
 
 
@@ -144,7 +144,7 @@ def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
     if invoice.status is InvoiceStatus.VOID:
         yield AlreadyClosed(invoice)
     closing = invoice.unfinished_closing
-    if closing and closing.wanted is InvoiceStatus.VOID:
+    if closing and closing.target is InvoiceStatus.VOID:
         # Money that arrived meanwhile and a void that went through cannot both be: find out first which it is.
         yield ClosingUnfinished(invoice, closing)
     if not invoice.paid and not invoice.processing:
@@ -166,9 +166,13 @@ def possible_actions(invoice: Invoice) -> list[PossibleAction]:
     mark = first_blocker(invoice, mark_refunded_blockers, Intent())
     chargeback = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
     reason = "REASON" if mark is None or chargeback else "chargeback"
-    unknown = (each for each in invoice.refunds if each.state.unfinished or each.state is RefundState.AWAITING_APPROVAL)
+    unknown = (
+        open_refund
+        for open_refund in invoice.refunds
+        if open_refund.state.unfinished or open_refund.state is RefundState.AWAITING_APPROVAL
+    )
     return [
-        *(PossibleAction(Action.RESUME, None, f"refundcli resume {each.id}") for each in unknown),
+        *(PossibleAction(Action.RESUME, None, f"refundcli resume {open_refund.id}") for open_refund in unknown),
         PossibleAction(Action.REFUND, refund, f"refundcli refund {number} --full --reason REASON"),
         PossibleAction(
             Action.MARK_REFUNDED,
@@ -217,5 +221,5 @@ def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[R
 
 def _told_first(answers: Iterable[RuleRefusal]) -> list[RuleRefusal]:
     """A payment that is used up says less than one that still has money and is held."""
-    found = list(answers)
-    return [answer for answer in found if not isinstance(answer, NothingToRefund)] or found
+    refusals = list(answers)
+    return [answer for answer in refusals if not isinstance(answer, NothingToRefund)] or refusals

@@ -97,26 +97,26 @@ _CLEARLY_NEARER = 0.5
 _SWAPPED = 0.9
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """`Did you mean INV-1042?`, or nothing when no known word is near. The nearest comes first."""
-    words = list(known)
+    words = list(candidates)
     near = get_close_matches(word, words, n=max(len(words), 1), cutoff=0.6)
-    distances = {each: _distance(word, each) for each in near}
+    distances = {candidate: _distance(word, candidate) for candidate in near}
     nearest = sorted(near, key=distances.__getitem__)
-    likely = [each for each in nearest if distances[each] < distances[nearest[0]] + _CLEARLY_NEARER]
+    likely = [candidate for candidate in nearest if distances[candidate] < distances[nearest[0]] + _CLEARLY_NEARER]
     return f"Did you mean {' or '.join(likely[:_MOST_SUGGESTED])}?" if likely else ""
 
 
-def _distance(typed: str, known: str) -> float:
+def _distance(typed: str, candidate: str) -> float:
     """How many slips lead from one to the other; characters that look alike are the same."""
-    one, other = (word.casefold().translate(_LOOK_ALIKE) for word in (typed, known))
+    first, second = (word.casefold().translate(_LOOK_ALIKE) for word in (typed, candidate))
     before: list[float] = []
-    row = [float(place) for place in range(len(other) + 1)]
-    for i, character in enumerate(one, 1):
+    row = [float(place) for place in range(len(second) + 1)]
+    for i, character in enumerate(first, 1):
         before, above, row = row, before, [float(i)]
-        for j, wanted in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (character != wanted))
-            if i > 1 and j > 1 and character == other[j - 2] and one[i - 2] == wanted:
+        for j, target in enumerate(second, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (character != target))
+            if i > 1 and j > 1 and character == second[j - 2] and first[i - 2] == target:
                 cost = min(cost, above[j - 2] + _SWAPPED)
             row.append(cost)
     return row[-1]

@@ -41,7 +41,7 @@ class OtherShare:
     payment_id: int
     invoice_number: str
     allocated: Money
-    given: Money
+    used: Money
     refunds: tuple[Refund, ...] = ()
     opening_returned: Money | None = None
     opening_at: datetime | None = None
@@ -120,13 +120,13 @@ class Payment:
     @property
     def remaining(self) -> Money:
         """Captured, and not refunded, reserved or credited; at least zero."""
-        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
-        left = self.captured.minor - given - self.credited.minor
+        used = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
+        remainder = self.captured.minor - used - self.credited.minor
         if self.other_shares and self.provider_captured is not None:
             # All shares together give no more than the provider took.
-            given_by_others = sum(share.given.minor for share in self.other_shares)
-            left = min(left, self.provider_captured.minor - given - given_by_others)
-        return Money(max(left, 0), self.captured.currency)
+            used_by_others = sum(share.used.minor for share in self.other_shares)
+            remainder = min(remainder, self.provider_captured.minor - used - used_by_others)
+        return Money(max(remainder, 0), self.captured.currency)
 
     @property
     def taken_by_dispute(self) -> Money:
@@ -181,8 +181,8 @@ class Invoice:
     @property
     def refunds_of_payments(self) -> tuple[Refund, ...]:
         """Its refunds, and those that stand on another invoice that one of its payments pays too."""
-        others = (share.refunds for payment in self.payments for share in payment.other_shares)
-        return sum(others, self.refunds)
+        shared = (share.refunds for payment in self.payments for share in payment.other_shares)
+        return sum(shared, self.refunds)
 
     def _sum(self, amounts: Iterable[Money]) -> Money:
         return sum(amounts, zero(self.currency))
@@ -245,8 +245,8 @@ class Invoice:
     def dispute(self) -> Dispute:
         """The most severe of its payments' disputes."""
         gravity = (Dispute.UNKNOWN, Dispute.OPEN, Dispute.LOST, Dispute.WON)
-        found = {p.dispute for p in self.payments}
-        return next((dispute for dispute in gravity if dispute in found), Dispute.NONE)
+        states = {p.dispute for p in self.payments}
+        return next((dispute for dispute in gravity if dispute in states), Dispute.NONE)
 
 
 def without_lapsed_holds(invoice: Invoice, now: datetime) -> Invoice:
@@ -258,14 +258,16 @@ def without_lapsed_holds(invoice: Invoice, now: datetime) -> Invoice:
     for payment in invoice.payments:
         freed = (refund.amount for refund in lapsed.values() if refund.payment_id == payment.id)
         payments.append(replace(payment, reserved=payment.reserved - sum(freed, zero(invoice.currency))))
-    refunds = (replace(each, holding=False, hold_until=None) if each.id in lapsed else each for each in invoice.refunds)
+    refunds = (
+        replace(refund, holding=False, hold_until=None) if refund.id in lapsed else refund for refund in invoice.refunds
+    )
     return replace(invoice, payments=tuple(payments), refunds=tuple(refunds))
 
 
-def status_once_closed(invoice: Invoice, wanted: InvoiceStatus) -> InvoiceStatus:
+def status_once_closed(invoice: Invoice, target: InvoiceStatus) -> InvoiceStatus:
     """What the provider closed is closed here too, unless the books know of money, or of a later status (R9)."""
     stands = invoice.status in (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
-    return wanted if stands and not (wanted is InvoiceStatus.VOID and invoice.paid) else invoice.status
+    return target if stands and not (target is InvoiceStatus.VOID and invoice.paid) else invoice.status
 
 
 def status_after(now: InvoiceStatus, *, paid: Money, returned: Money) -> InvoiceStatus:

@@ -20,17 +20,17 @@ class Money:
     minor: int
     currency: Currency
 
-    def __add__(self, other: "Money") -> "Money":
-        return Money(self.minor + self._same(other), self.currency)
+    def __add__(self, amount: "Money") -> "Money":
+        return Money(self.minor + self._same(amount), self.currency)
 
-    def __sub__(self, other: "Money") -> "Money":
-        return Money(self.minor - self._same(other), self.currency)
+    def __sub__(self, amount: "Money") -> "Money":
+        return Money(self.minor - self._same(amount), self.currency)
 
-    def __lt__(self, other: "Money") -> bool:
-        return self.minor < self._same(other)
+    def __lt__(self, amount: "Money") -> bool:
+        return self.minor < self._same(amount)
 
-    def __le__(self, other: "Money") -> bool:
-        return self.minor <= self._same(other)
+    def __le__(self, amount: "Money") -> bool:
+        return self.minor <= self._same(amount)
 
     def __bool__(self) -> bool:
         return self.minor != 0
@@ -48,10 +48,10 @@ class Money:
         digits = digits.rjust(places + 1, "0")
         return f"{sign}{digits[:-places]}.{digits[-places:]}"
 
-    def _same(self, other: "Money") -> int:
-        if other.currency is not self.currency and other.currency != self.currency:
-            raise TypeError(f"{self.currency} and {other.currency} cannot be combined")
-        return other.minor
+    def _same(self, amount: "Money") -> int:
+        if amount.currency is not self.currency and amount.currency != self.currency:
+            raise TypeError(f"{self.currency} and {amount.currency} cannot be combined")
+        return amount.minor
 
 
 def zero(of: Currency) -> Money:

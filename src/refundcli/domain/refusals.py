@@ -111,7 +111,9 @@ class NothingToRefund(RuleRefusal):
     def __init__(self, invoice: "Invoice") -> None:
         reserved = f", {invoice.in_flight} is reserved" if invoice.in_flight else ""
         credited = f", {invoice.credited} was credited to the customer's balance" if invoice.credited else ""
-        held = next((refund for refund in invoice.refunds if refund.holding and refund.needs_acknowledgement), None)
+        late_failure = next(
+            (refund for refund in invoice.refunds if refund.holding and refund.needs_acknowledgement), None
+        )
         show = f"refundcli invoice show {invoice.number}   lists its refunds"
         super().__init__(
             invoice,
@@ -119,7 +121,9 @@ class NothingToRefund(RuleRefusal):
             f"{invoice.refunded} of {invoice.paid} is refunded{reserved}{credited}.",
             why="nothing is left",
             # A refund that failed late keeps its amount reserved until it is acknowledged (R14).
-            hint=f"Refund {held.id} failed. To release its amount: refundcli acknowledge {held.id}" if held else show,
+            hint=f"Refund {late_failure.id} failed. To release its amount: refundcli acknowledge {late_failure.id}"
+            if late_failure
+            else show,
         )
 
 
@@ -261,7 +265,7 @@ class OverRefund(RuleRefusal):
     def __init__(
         self,
         invoice: "Invoice",
-        wanted: Money,
+        requested: Money,
         remaining: Money,
         *,
         reason: RefundReason | None,
@@ -272,14 +276,14 @@ class OverRefund(RuleRefusal):
         of = f" --payment {shlex.quote(payment)}" if payment else ""
         super().__init__(
             invoice,
-            f"{invoice.number} has {remaining} left to refund; {wanted} was requested.",
+            f"{invoice.number} has {remaining} left to refund; {requested} was requested.",
             why=f"{remaining} is left",
             hint=f"{_command(action, invoice, remaining, reason)}{of}",
         )
         self.context |= {
-            "asked": wanted.number,
+            "asked": requested.number,
             "remaining": remaining.number,
-            "currency": wanted.currency.code,
+            "currency": requested.currency.code,
         }
 
 
@@ -290,12 +294,12 @@ class PossibleDuplicate(RuleRefusal):
     rule = "R5"
 
     def __init__(self, invoice: "Invoice", earlier: "Refund", *, again: str = "refund") -> None:
-        done = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
+        verb = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
         super().__init__(
             invoice,
-            f"{earlier.amount} of the same payment of {invoice.number} was already {done} at "
+            f"{earlier.amount} of the same payment of {invoice.number} was already {verb} at "
             f"{earlier.created_at:%H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state}).",
-            why=f"the same amount was {done} minutes ago",
+            why=f"the same amount was {verb} minutes ago",
             hint=f"To {again} it again, add --allow-duplicate or another --request-key.",
         )
         self.context["refund"] = earlier.id

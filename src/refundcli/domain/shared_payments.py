@@ -56,28 +56,30 @@ def count_shares(
 
     What only one share can have given is returned. What several could have given is reserved on each of them.
     """
-    given = [each for each in externals if not each.is_held]
-    held = sum(each.amount for each in externals if each.is_held)
-    own = {share.payment_id: _own(share, given) for share in shares}
-    kept = {share.payment_id: min(own[share.payment_id], _most_returned(share)) for share in shares}
-    room = {share.payment_id: max(_free(share) - kept[share.payment_id], 0) for share in shares}
-    in_opening = {share.payment_id: _in_opening(share, given) for share in shares}
-    unassigned = sum(each.amount for each in given if not each.is_assigned) - sum(in_opening.values())
+    confirmed = [external for external in externals if not external.is_held]
+    held_sum = sum(external.amount for external in externals if external.is_held)
+    own = {share.payment_id: _own(share, confirmed) for share in shares}
+    returned = {share.payment_id: min(own[share.payment_id], _most_returned(share)) for share in shares}
+    room = {share.payment_id: max(_free(share) - returned[share.payment_id], 0) for share in shares}
+    in_opening = {share.payment_id: _in_opening(share, confirmed) for share in shares}
+    unassigned = sum(external.amount for external in confirmed if not external.is_assigned) - sum(in_opening.values())
     # A refund over more than its share gave the rest from the others.
-    somewhere = unassigned + sum(own.values()) - sum(kept.values())
+    somewhere = unassigned + sum(own.values()) - sum(returned.values())
     lost = max(taken_by_disputes - sum(share.recorded for share in shares), 0)
     left_of_all = max(sum(room.values()) - somewhere, 0)
     sums = []
     for place, share in enumerate(shares):
         of = share.payment_id
         certain = min(room[of], max(somewhere - _others(room, of), 0))
-        left = room[of] - certain
+        room_left = room[of] - certain
         doubtful = _others(in_opening, of)
-        reserved = min(somewhere - certain + doubtful + held, left)
+        reserved = min(somewhere - certain + doubtful + held_sum, room_left)
         beyond = max(somewhere - sum(room.values()), 0) if place == 0 else 0
         lost_beyond = max(lost - left_of_all, 0) if place == 0 else 0
         sums.append(
-            ShareSums(of, share.promised + reserved, kept[of] + certain + beyond, min(lost, left) + lost_beyond)
+            ShareSums(
+                of, share.promised + reserved, returned[of] + certain + beyond, min(lost, room_left) + lost_beyond
+            )
         )
     return sums
 
@@ -91,24 +93,24 @@ def _most_returned(share: ShareFacts) -> int:
     return max(_free(share), share.opening)
 
 
-def _own(share: ShareFacts, given: Iterable[ExternalFacts]) -> int:
+def _own(share: ShareFacts, confirmed: Iterable[ExternalFacts]) -> int:
     """What went back of this share for certain: the figure it came with, and what was assigned to it since."""
-    before, later = _assigned(share, given)
+    before, later = _assigned(share, confirmed)
     return max(share.opening, before) + later
 
 
-def _in_opening(share: ShareFacts, given: Iterable[ExternalFacts]) -> int:
+def _in_opening(share: ShareFacts, confirmed: Iterable[ExternalFacts]) -> int:
     """What of the refunds that nobody assigned is in the figure that the share came with."""
-    mine = [each for each in given if each.payment_id == share.payment_id and not each.is_assigned]
-    before, _ = _assigned(share, given)
-    return min(sum(each.amount for each in mine if each.is_in_opening), max(share.opening - before, 0))
+    mine = [external for external in confirmed if external.payment_id == share.payment_id and not external.is_assigned]
+    before, _ = _assigned(share, confirmed)
+    return min(sum(external.amount for external in mine if external.is_in_opening), max(share.opening - before, 0))
 
 
-def _assigned(share: ShareFacts, given: Iterable[ExternalFacts]) -> tuple[int, int]:
+def _assigned(share: ShareFacts, confirmed: Iterable[ExternalFacts]) -> tuple[int, int]:
     """From before the books knew the share, and later."""
-    mine = [each for each in given if each.payment_id == share.payment_id and each.is_assigned]
-    before = sum(each.amount for each in mine if each.is_in_opening)
-    return before, sum(each.amount for each in mine) - before
+    mine = [external for external in confirmed if external.payment_id == share.payment_id and external.is_assigned]
+    before = sum(external.amount for external in mine if external.is_in_opening)
+    return before, sum(external.amount for external in mine) - before
 
 
 def _others(room: dict[int, int], payment_id: int) -> int:

@@ -154,7 +154,7 @@ def closing(of: Closing) -> dict[str, Any]:
     return {
         "id": of.id,
         "status": of.state,
-        "kind": of.wanted,
+        "kind": of.target,
         "memo": of.memo or None,
         "provider": of.provider,
         "provider_reference": of.reference,

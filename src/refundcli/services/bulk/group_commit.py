@@ -70,10 +70,10 @@ class Written:
     read: list[tuple[Part, Refund]] = field(default_factory=list)
     looked_at: list[tuple[Row, Preview]] = field(default_factory=list)
     reserved: list[tuple[Row, list[Refund]]] = field(default_factory=list)
-    known: list[tuple[Row, Sequence[Refund]]] = field(default_factory=list)
+    existing: list[tuple[Row, Sequence[Refund]]] = field(default_factory=list)
     refused: list[tuple[Row, RefundcliError]] = field(default_factory=list)
     ended: set[int] = field(default_factory=set)
-    taken: list[RunItem] = field(default_factory=list)
+    leased: list[RunItem] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def write_group(tx: Writing, group: Group, bench: Bench) -> Written:
     written.ended = tx.finish_items(group.ended)
     row_lease = new_lease(bench.clock.now(), bench.row_lease_seconds, owner=bench.worker)
     if group.take:
-        written.taken = tx.take_items(
+        written.leased = tx.take_items(
             bench.run.id, worker=bench.worker, until=row_lease.until, at=bench.clock.now(), limit=group.take
         )
     if group.hold:
@@ -113,7 +113,7 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     """T4, for what was sent and for what was looked up."""
     clock, policy = bench.clock, bench.policy
     said = [(part, part.answer, part.first_send) for part in group.answered]
-    said += [(part, found, False) for part, found in group.looked_up if found is not None]
+    said += [(part, lookup, False) for part, lookup in group.looked_up if lookup is not None]
     for part, answer, first_send in said:
         assert answer
         refund = _as_sent(tx, part, bench)
@@ -145,7 +145,7 @@ def _as_sent(tx: Writing, part: Part, bench: Bench) -> Refund:
 
 def _claim(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
     """T2, for what was reserved, and again for what was left behind: by the rules as they are in this transaction."""
-    not_found = [part for part, found in group.looked_up if found is None]
+    not_found = [part for part, lookup in group.looked_up if lookup is None]
     parts = [*not_found, *group.found_ready, *group.to_claim]
     if not parts:
         return
@@ -191,8 +191,8 @@ def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
     if part.first_send and (not_now := why_not_sent(reading, part.refund, part.snapshot)):
         failed = fail_unsent_in(tx, part.refund, not_now.message, clock=bench.clock, policy=bench.policy)
         # If another process has claimed it, nothing was settled here.
-        found = written.settled if failed else written.elsewhere
-        found.append((part, failed or tx.refund(part.refund.id) or part.refund))
+        outcomes = written.settled if failed else written.elsewhere
+        outcomes.append((part, failed or tx.refund(part.refund.id) or part.refund))
         return
     _claim_one(tx, part, bench, written)
 
@@ -223,7 +223,7 @@ def _look_and_reserve(tx: Writing, group: Group, bench: Bench, written: Written)
         try:
             _, plan = _planned(books, row, bench)
             if plan.existing:
-                written.known.append((row, plan.existing))
+                written.existing.append((row, plan.existing))
             else:
                 written.looked_at.append((row, plan))
         except RefundcliError as refusal:
@@ -246,7 +246,7 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: 
     """T1, if the provider's truth, read before, is still the books'."""
     request, plan = _planned(books, row, bench)
     if plan.existing:
-        written.known.append((row, plan.existing))
+        written.existing.append((row, plan.existing))
         return
     note_findings(tx, plan.invoice, row.truths)
     own = own_refunds(tx.secret(), request, plan)

@@ -75,7 +75,7 @@ class Row:
     in_its_way: Part | None = None
     out_of_its_way: set[str] = field(default_factory=set)
     # Its end is being written, or it is another worker's again: what is still heard of it changes nothing.
-    left: bool = False
+    closed: bool = False
 
     @property
     def marks(self) -> tuple[str, str]:

@@ -132,12 +132,12 @@ class RecordRun:
 
         Raises TooManyErrors, and Interrupted after the chunk in hand; what was recorded stays.
         """
-        report, seen = self.report, self.checked_at
+        report, audit_position = self.report, self.checked_at
         for chunk in shelf.chunks():
             with held_until_written(self.tell_held):
-                done, seen = self.books.write(partial(self._record_chunk, chunk, seen, shelf))
-                _count(done, report, reject)
-            advance(len(chunk), refused=sum(isinstance(each, BadRow) for each in done))
+                outcomes, audit_position = self.books.write(partial(self._record_chunk, chunk, audit_position, shelf))
+                _count(outcomes, report, reject)
+            advance(len(chunk), refused=sum(isinstance(outcome, BadRow) for outcome in outcomes))
             if max_errors is not None and report.refused_count >= max_errors:
                 raise TooManyErrors(report.refused_count, max_errors, how_to_go_on=how_to_go_on(self.run))
         return report
@@ -146,10 +146,10 @@ class RecordRun:
         """All rows in one transaction. Raises NotAllRows when one is refused; then nothing was recorded."""
 
         def work(tx: Writing) -> BulkReport:
-            report, seen = BulkReport(), self.checked_at
+            report, audit_position = BulkReport(), self.checked_at
             for chunk in shelf.chunks():
-                done, seen = self._record_chunk(chunk, seen, shelf, tx)
-                _count(done, report, lambda row: None)
+                outcomes, audit_position = self._record_chunk(chunk, audit_position, shelf, tx)
+                _count(outcomes, report, lambda row: None)
                 advance(len(chunk))
             if report.refused_count:
                 raise NotAllRows(report)
@@ -161,31 +161,31 @@ class RecordRun:
         return self.report
 
     def _record_chunk(
-        self, chunk: Sequence[CheckedRow], seen: int, shelf: Shelf, tx: Writing
+        self, chunk: Sequence[CheckedRow], audit_position: int, shelf: Shelf, tx: Writing
     ) -> tuple[list[_Done], int]:
         """What became of each row, and the newest entry then: what this run itself has changed, the check foresaw.
 
         Every refusal comes before anything is changed.
         """
-        others = seen == _OTHERS_WROTE or tx.changed_since(seen, apart_from=self.run.id)
-        asked = self._asked_anew(chunk, shelf, tx) if others else None
-        at, done, records = self.rules.clock.now(), [], list[Record]()
-        for each in chunk:
-            parts = asked.parts(each) if asked else each.parts
+        changed_by_others = audit_position == _OTHERS_WROTE or tx.changed_since(audit_position, apart_from=self.run.id)
+        recheck = self._asked_anew(chunk, shelf, tx) if changed_by_others else None
+        at, outcomes, records = self.rules.clock.now(), [], list[Record]()
+        for checked in chunk:
+            parts = recheck.parts(checked) if recheck else checked.parts
             if isinstance(parts, tuple):
-                request, unit = self.wishes.request(each.row, each.key), currency(each.currency)
+                request, unit = self.wishes.request(checked.row, checked.key), currency(checked.currency)
                 amounts = ((payment, Money(minor, unit), bool(back)) for payment, minor, back in parts)
-                records += records_of(request, each.invoice_id, amounts, at=at, run_id=self.run.id)
-            done.append(each if isinstance(parts, tuple) else parts)
+                records += records_of(request, checked.invoice_id, amounts, at=at, run_id=self.run.id)
+            outcomes.append(checked if isinstance(parts, tuple) else parts)
         tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
-        return done, _OTHERS_WROTE if others else tx.newest_entry()
+        return outcomes, _OTHERS_WROTE if changed_by_others else tx.newest_entry()
 
     def _asked_anew(self, chunk: Sequence[CheckedRow], shelf: Shelf, tx: Writing) -> "_Asked":
         """In the transaction that records: of rows whose facts are those of the check, the answer is the same."""
-        facts = tx.facts_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
-        known = tx.refunds_by_keys([each.key for each in chunk])
-        changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in known}
-        return _Asked(self.rules, shelf, changed, tx.invoices_by_number(list(changed)), known)
+        facts = tx.facts_by_number(list(dict.fromkeys(checked.row.invoice for checked in chunk)))
+        refunds = tx.refunds_by_keys([checked.key for checked in chunk])
+        changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in refunds}
+        return _Asked(self.rules, shelf, changed, tx.invoices_by_number(list(changed)), refunds)
 
 
 @dataclass(slots=True)
@@ -196,37 +196,37 @@ class _Asked:
     shelf: Shelf
     changed: Container[str]
     invoices: Mapping[str, Invoice]
-    known: Mapping[str, Sequence[Refund]]
+    refunds: Mapping[str, Sequence[Refund]]
     ahead: Ahead = field(default_factory=Ahead)
 
-    def parts(self, each: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
+    def parts(self, checked: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
         """What the row takes; a rejection, or None where it was done before."""
-        if each.row.invoice not in self.changed:
-            return each.parts
+        if checked.row.invoice not in self.changed:
+            return checked.parts
         try:
-            invoice = self.ahead.of(self.invoices.get(each.row.invoice))
-            made = self.known.get(each.key, ())
-            shares = self.rules.shares_of(each.row, each.key, invoice, made, FileRows(self.shelf, self.ahead))
+            invoice = self.ahead.of(self.invoices.get(checked.row.invoice))
+            existing = self.refunds.get(checked.key, ())
+            shares = self.rules.shares_of(checked.row, checked.key, invoice, existing, FileRows(self.shelf, self.ahead))
             assert invoice
-            if total_of(shares).minor != each.takes:
-                raise ChangedMeanwhile(invoice, Money(each.takes, invoice.currency), total_of(shares))
+            if total_of(shares).minor != checked.takes:
+                raise ChangedMeanwhile(invoice, Money(checked.takes, invoice.currency), total_of(shares))
         except DoneBefore:
             return None
         except RefundcliError as refusal:
-            return rejected(each.row, each.key, refusal)
-        return self.ahead.take(shares, each.row.reason)
+            return rejected(checked.row, checked.key, refusal)
+        return self.ahead.take(shares, checked.row.reason)
 
 
 def how_to_go_on(run: BulkRun) -> str:
     return f"{resume_command(run)}     (no row is done twice)"
 
 
-def _count(done: Sequence[_Done], report: BulkReport, reject: Reject) -> None:
-    for each in done:
-        if each is None:
+def _count(outcomes: Sequence[_Done], report: BulkReport, reject: Reject) -> None:
+    for outcome in outcomes:
+        if outcome is None:
             report.done()
-        elif isinstance(each, BadRow):
-            report.refuse(each)
-            reject(each)
+        elif isinstance(outcome, BadRow):
+            report.refuse(outcome)
+            reject(outcome)
         else:
-            report.take([("", Money(minor, currency(each.currency))) for _, minor, _ in each.parts])
+            report.take([("", Money(minor, currency(outcome.currency))) for _, minor, _ in outcome.parts])

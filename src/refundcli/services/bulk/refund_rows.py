@@ -60,15 +60,15 @@ def begin_staged(run: BulkRun, shelf: Shelf, *, checked_as: str, books: Books) -
     """
 
     def work(tx: Writing) -> BulkRun:
-        known = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
-        if known is None:
+        existing = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
+        if existing is None:
             tx.begin_run(run)
-        begun = known or run
+        begun = existing or run
         n = sum(tx.item_counts(begun.id).values())
         for chunk in shelf.chunks():
-            there = tx.items_on_lines(begun.id, [each.row.line for each in chunk]) if known else {}
-            new = [each for each in chunk if each.row.line not in there]
-            tx.stage_items([_item(begun.id, n + place, each) for place, each in enumerate(new, 1)])
+            there = tx.items_on_lines(begun.id, [checked.row.line for checked in chunk]) if existing else {}
+            new = [checked for checked in chunk if checked.row.line not in there]
+            tx.stage_items([_item(begun.id, n + place, checked) for place, checked in enumerate(new, 1)])
             n += len(new)
         return begun
 

@@ -248,7 +248,7 @@ class _Worker:
         self.next = Group()
         self.committed_at = time.monotonic()
         if group.take:
-            self.nothing_left = not written.taken
+            self.nothing_left = not written.leased
             self.all_done = self.nothing_left and was_idle
         for item in group.ended:
             if item.n in written.ended:
@@ -273,13 +273,13 @@ class _Worker:
             self._check_at_provider(row, plan)
         for row, refunds in written.reserved:
             self._reserved(row, refunds)
-        for row, made in written.known:
-            self._known(row, made)
+        for row, existing in written.existing:
+            self._known(row, existing)
         for row, why in written.refused:
             self._refused(row, why)
         # One that others had taken over and left behind may be in hand still: it is one row.
         in_hand = {row.item.n for row in (*self.rows, *self.to_do, *self.ending.values())}
-        self.to_do.extend(Row(item) for item in written.taken if item.n not in in_hand)
+        self.to_do.extend(Row(item) for item in written.leased if item.n not in in_hand)
 
     def _tell(self, item: RunItem) -> None:
         """A row's end is committed, or it is back among those that wait."""
@@ -292,18 +292,20 @@ class _Worker:
 
     def _check_at_provider(self, row: Row, plan: Preview) -> None:
         shares, invoice = plan.shares, plan.invoice
-        if row.left or not self._connects(row, *(share.payment.provider for share in shares)):
+        if row.closed or not self._connects(row, *(share.payment.provider for share in shares)):
             return
-        asked = [share for share in shares if share.payment.provider in CAN_LOOK_UP]
-        if not asked:
+        checkable = [share for share in shares if share.payment.provider in CAN_LOOK_UP]
+        if not checkable:
             self.next.to_reserve.append(row)
             return
         row.truths_at = self.clock.now()
-        errand = Errand(lambda: truths_of(invoice, asked, self.providers), lambda errand: self._checked(row, errand))
+        errand = Errand(
+            lambda: truths_of(invoice, checkable, self.providers), lambda errand: self._checked(row, errand)
+        )
         self.senders.send(errand, urgent=False)
 
     def _checked(self, row: Row, errand: Errand) -> None:
-        if row.left:
+        if row.closed:
             return
         try:
             row.truths = errand.answer
@@ -322,10 +324,10 @@ class _Worker:
         try:
             for provider in providers:
                 if provider and provider not in self.connected:
-                    made = self.providers.of(provider)
+                    connection = self.providers.of(provider)
                     if provider in CAN_LOOK_UP:
                         self.providers.records(provider)
-                    self.connected[provider] = made
+                    self.connected[provider] = connection
         except SettingsProblem as problem:
             self._cannot_be_used(row, problem)
             return False
@@ -346,10 +348,10 @@ class _Worker:
             else:
                 self.to_claim.append(part)
 
-    def _known(self, row: Row, made: Sequence[Refund]) -> None:
+    def _known(self, row: Row, refunds: Sequence[Refund]) -> None:
         """It has refunds already: they are its end, or they are settled first."""
-        row.finished = [refund for refund in made if not refund.state.unfinished]
-        unfinished = [refund for refund in made if refund.state.unfinished]
+        row.finished = [refund for refund in refunds if not refund.state.unfinished]
+        unfinished = [refund for refund in refunds if refund.state.unfinished]
         if self._connects(row, *(refund.provider for refund in unfinished)):
             row.own = [self._part_of(refund, row) for refund in unfinished]
             self._end_where_settled(row)
@@ -366,7 +368,7 @@ class _Worker:
         return part
 
     def _refused(self, row: Row, why: RefundcliError) -> None:
-        if row.left:
+        if row.closed:
             return
         if isinstance(why, UnsettledRefund) and self._settles_first(row, why.earlier):
             return
@@ -387,14 +389,14 @@ class _Worker:
         return True
 
     def _end_where_settled(self, row: Row) -> None:
-        if row.left or not all(part.ended for part in row.own):
+        if row.closed or not all(part.ended for part in row.own):
             return
         given_up = any(part.given_up for part in row.own)
         self._end(row, waiting_again(row.item) if given_up else ended(row.item, row.refunds))
 
     def _end(self, row: Row, item: RunItem) -> None:
         """Written with the next commit; what is still heard of the row after this changes nothing."""
-        row.left = True
+        row.closed = True
         self.rows.discard(row)
         self.busy.difference_update(row.marks)
         self.ending[item.n] = row
@@ -464,7 +466,7 @@ class _Worker:
         for row in part.rows:
             if row.in_its_way is part:
                 row.in_its_way = None
-                if not row.left:
+                if not row.closed:
                     self.next.to_look_at.append(row)
             else:
                 self._end_where_settled(row)
@@ -547,7 +549,7 @@ class _Worker:
         return sending is not None and is_live(sending, self.clock.now())
 
     def _looked_up(self, part: Part, errand: Errand) -> None:
-        if part.rows and all(row.left for row in part.rows):
+        if part.rows and all(row.closed for row in part.rows):
             return
         self.next.looked_up.append((part, errand.answer))
 
@@ -601,7 +603,7 @@ class _Worker:
         What belongs to a row of which another part was sent is left for whoever goes on, too: it is not half a row.
         """
         part.given_up = True
-        begun = any(each.claimed for row in part.rows for each in row.own)
+        begun = any(sibling.claimed for row in part.rows for sibling in row.own)
         (self.next.to_let_go if begun else self.next.to_drop).append(part)
 
     # --- the end -------------------------------------------------------------------------------------------
@@ -622,9 +624,9 @@ class _Worker:
         for item, row in ends:
             if item.n in ours and item.state is not ItemState.WAITING:
                 self.report.add(item, row.refunds)
-        done = self.report.state is RunState.FINISHED and self.brakes.stopped not in (Stopped.STORE, Stopped.BUG)
-        self.report.stopped = None if done else self.brakes.stopped
-        self.report.trouble = None if done else self.brakes.trouble or lost
+        is_finished = self.report.state is RunState.FINISHED and self.brakes.stopped not in (Stopped.STORE, Stopped.BUG)
+        self.report.stopped = None if is_finished else self.brakes.stopped
+        self.report.trouble = None if is_finished else self.brakes.trouble or lost
 
     def _ends(self) -> list[tuple[RunItem, Row]]:
         """Every row in hand with its end: what became of its refunds, where that is known, else it waits again."""

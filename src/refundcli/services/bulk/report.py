@@ -173,12 +173,12 @@ def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> 
         return RowCounts(rows, report.refunded, report.accepted, None, None, None, None, None, None)
     counts: Mapping[ItemState, int] = report.standing.counts
     partly_outside = checked.codes_outside[PARTLY_REFUNDED] if checked else 0
-    done = counts.get(ItemState.DONE, 0) - report.refunded - report.accepted
+    done_earlier = counts.get(ItemState.DONE, 0) - report.refunded - report.accepted
     return RowCounts(
         rows=rows,
         refunded=report.refunded,
         accepted=report.accepted,
-        done_before=done + (checked.done_outside if checked else 0),
+        done_before=done_earlier + (checked.done_outside if checked else 0),
         partly=report.standing.partly + partly_outside,
         refused=report.standing.refused + (checked.refused_outside if checked else 0) - partly_outside,
         unknown=counts.get(ItemState.UNKNOWN, 0),

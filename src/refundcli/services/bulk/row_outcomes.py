@@ -17,27 +17,27 @@ from refundcli.services.dispatch.outcome_errors import (
 from refundcli.services.dispatch.request_keys import last_tries
 
 
-def settled(item: RunItem, made: Sequence[Refund]) -> RunItem | None:
+def settled(item: RunItem, refunds: Sequence[Refund]) -> RunItem | None:
     """The row as its refunds have ended it, although no worker has written that; None where there is work left.
 
     `made`: all refunds under its request key.
     """
     if item.state in (ItemState.DONE, ItemState.REFUSED):
         return item
-    failed = failed_in_run(item, made)
+    failed = failed_in_run(item, refunds)
     if failed:
         return refused(item, failure_of(failed))
-    stand = [refund for refund in last_tries(made) if refund.state is not RefundState.FAILED]
+    stand = [refund for refund in last_tries(refunds) if refund.state is not RefundState.FAILED]
     open_ones = [r for r in stand if r.state.unfinished or r.state is RefundState.AWAITING_APPROVAL]
-    return ended(item, last_tries(made)) if stand and not open_ones else None
+    return ended(item, last_tries(refunds)) if stand and not open_ones else None
 
 
-def failed_in_run(item: RunItem, made: Sequence[Refund]) -> Refund | None:
+def failed_in_run(item: RunItem, refunds: Sequence[Refund]) -> Refund | None:
     """The last refund of the row that this very run tried, where all under its key have failed."""
-    tried = [r for r in made if r.run_id == item.run_id and _was_sent(r)]
-    if not tried or any(refund.state is not RefundState.FAILED for refund in made):
+    attempts = [r for r in refunds if r.run_id == item.run_id and _was_sent(r)]
+    if not attempts or any(refund.state is not RefundState.FAILED for refund in refunds):
         return None
-    return max(tried, key=lambda refund: refund.try_number)
+    return max(attempts, key=lambda refund: refund.try_number)
 
 
 def refused(item: RunItem, why: RefundcliError) -> RunItem:

@@ -15,7 +15,7 @@ class Planned(NamedTuple):
 
     key: str
     takes: int
-    left: int
+    remaining: int
 
 
 class BulkRow(NamedTuple):
@@ -50,7 +50,7 @@ class CheckedRow(NamedTuple):
     row: BulkRow
     key: str
     takes: int
-    left: int
+    remaining: int
     currency: str
     invoice_id: int
     facts: int
@@ -85,6 +85,6 @@ class Shelf(Protocol):
         """What rows before these take of each payment, and how much of that for lost disputes (minor units)."""
         ...
 
-    def take(self, taken: Mapping[int, tuple[int, int]]) -> None:
+    def take(self, sums: Mapping[int, tuple[int, int]]) -> None:
         """The new sums of these payments."""
         ...

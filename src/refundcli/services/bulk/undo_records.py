@@ -29,11 +29,11 @@ class NothingNamedSo(NotFound):
 
     def __init__(self, name: str, invoice: Invoice | None) -> None:
         records = [refund.id for refund in invoice.refunds if _stands(refund)] if invoice else []
-        shown = ascii(name[:80])[1:-1]
+        quoted = ascii(name[:80])[1:-1]
         hint = "refundcli invoice history NUMBER   shows the ids of an invoice's refunds"
         if records:
-            hint = f"{shown} is an invoice. To undo one of its records: {', '.join(records)}"
-        super().__init__(f"There is no refund {shown}.", hint=hint)
+            hint = f"{quoted} is an invoice. To undo one of its records: {', '.join(records)}"
+        super().__init__(f"There is no refund {quoted}.", hint=hint)
 
 
 class NotARecord(Refused):
@@ -70,14 +70,14 @@ class MadeAtProvider(Refused):
 class NothingToUndo(Refused):
     code = "nothing-to-undo"
 
-    def __init__(self, run_id: str, kept: int) -> None:
+    def __init__(self, run_id: str, unchanged: int) -> None:
         why = "its records were undone, or never made"
-        if kept:
-            why = f"{kept:,} of its records are refunds that the provider has made, and no other is left"
+        if unchanged:
+            why = f"{unchanged:,} of its records are refunds that the provider has made, and no other is left"
         super().__init__(
             f"{run_id} has nothing left to undo: {why}.",
             hint="refundcli credit-notes list   shows what was issued",
-            context={"run": run_id, "kept": kept},
+            context={"run": run_id, "kept": unchanged},
         )
 
 
@@ -91,7 +91,7 @@ class Undone:
     records: int = 0
     sums: dict[str, Money] = field(default_factory=dict)
     rows_of: Counter[str] = field(default_factory=Counter)
-    kept: int = 0
+    unchanged: int = 0
     invoice: str = ""
 
     def add(self, refund: Refund) -> None:
@@ -110,13 +110,13 @@ def preview_undo(what: str, *, books: Books) -> Undone:
         return preview
     books.read(lambda tx: run_named(tx, what, RunKind.MARK_REFUNDED))
     for chunk in _chunks(what, books):
-        made = books.read(partial(_made_at_provider, chunk))
-        preview.kept += len(made)
+        provider_made = books.read(partial(_made_at_provider, chunk))
+        preview.unchanged += len(provider_made)
         for refund in chunk:
-            if refund.id not in made:
+            if refund.id not in provider_made:
                 preview.add(refund)
     if not preview.records:
-        raise NothingToUndo(what, preview.kept)
+        raise NothingToUndo(what, preview.unchanged)
     return preview
 
 
@@ -124,24 +124,24 @@ def undo(
     what: str, *, memo: str, books: Books, advance: Callable[[int], None], tell_held: Callable[[], None]
 ) -> Undone:
     """Undo them, chunk by chunk; one that was stopped resumes with the same command."""
-    done = Undone()
+    total = Undone()
     if not what.startswith(_RUN):
         with held_until_written(tell_held):
-            done.add(books.write(partial(_undo_one, what, memo)))
-        return done
+            total.add(books.write(partial(_undo_one, what, memo)))
+        return total
     # The same file again must not resume what was a mistake.
     books.write(lambda tx: tx.change_run(what, RunState.FINISHED, note="undone"))
     after = ""
     while True:
         with held_until_written(tell_held):
-            found, undone, kept = books.write(partial(_undo_page, what, after, memo))
-        if not found:
-            return done
+            page, undone, unchanged = books.write(partial(_undo_page, what, after, memo))
+        if not page:
+            return total
         for refund in undone:
-            done.add(refund)
-        done.kept += kept
+            total.add(refund)
+        total.unchanged += unchanged
         advance(len(undone))
-        after = found[-1].id
+        after = page[-1].id
 
 
 def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
@@ -152,12 +152,12 @@ def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
 
 def _undo_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund], int]:
     """The page's refunds, those of them that were undone now, and how many stay."""
-    found = tx.refunds_of_run(run_id, after=after, limit=_CHUNK)
-    standing = list(filter(_stands, found))
-    made = _made_at_provider(standing, tx)
-    undone = [refund for refund in standing if refund.id not in made]
+    page = tx.refunds_of_run(run_id, after=after, limit=_CHUNK)
+    standing = list(filter(_stands, page))
+    provider_made = _made_at_provider(standing, tx)
+    undone = [refund for refund in standing if refund.id not in provider_made]
     _undo_all(tx, undone, memo)
-    return found, undone, len(made)
+    return page, undone, len(provider_made)
 
 
 def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
@@ -169,8 +169,8 @@ def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
 
 def _acknowledge_failure(tx: Writing, refund: Refund, memo: str) -> None:
     """Whoever undoes the record knows that the provider's refund failed: that blocks nothing any more (R13)."""
-    wanted = EventFilter(state=EventState.UNREVIEWED, about=refund.provider_reference)
-    for event in tx.events(wanted):
+    event_filter = EventFilter(state=EventState.UNREVIEWED, about=refund.provider_reference)
+    for event in tx.events(event_filter):
         # Anything else about the refund, as another amount or an unlisted word, still waits for a person.
         if f"is recorded as {refund.id}, but " in event.note:
             tx.acknowledge_event(event, memo=f"{refund.id} undone: {memo}")
@@ -195,8 +195,8 @@ def _made_at_provider(records: Sequence[Refund], reading: Reading) -> set[str]:
 def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
     """Earlier releases noted the failure of a matched refund on its event alone. A later success outweighs it."""
     failed = f"is recorded as {record.id}, but is "
-    told = (each for each in reading.events(EventFilter(about=record.provider_reference)) if failed in each.note)
-    return any(not record.succeeded_at or each.event.occurred_at >= record.succeeded_at for each in told)
+    failures = (event for event in reading.events(EventFilter(about=record.provider_reference)) if failed in event.note)
+    return any(not record.succeeded_at or event.event.occurred_at >= record.succeeded_at for event in failures)
 
 
 def _named(name: str, reading: Reading) -> Refund:

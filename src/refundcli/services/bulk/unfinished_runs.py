@@ -21,7 +21,7 @@ class RunHolder:
     `is_live`: its lease has not ended, and its process is not known to be gone.
     """
 
-    shown: str
+    label: str
     rows: int
     until: datetime | None
     is_live: bool
@@ -79,9 +79,12 @@ def unfinished_run(reading: Reading, run: BulkRun, *, now: datetime) -> Unfinish
     return UnfinishedRun(run, counts, holders_of(reading.row_leases(run.id), now=now), partly)
 
 
-def holders_of(held: Sequence[RowLease], *, now: datetime) -> list[RunHolder]:
-    return [RunHolder(leases.holder_of(each.worker).shown, each.rows, each.until, _is_live(each, now)) for each in held]
+def holders_of(row_leases: Sequence[RowLease], *, now: datetime) -> list[RunHolder]:
+    return [
+        RunHolder(leases.holder_of(lease.worker).shown, lease.rows, lease.until, _is_live(lease, now))
+        for lease in row_leases
+    ]
 
 
-def _is_live(held: RowLease, now: datetime) -> bool:
-    return held.until is not None and held.until > now and not leases.is_gone(held.worker)
+def _is_live(lease: RowLease, now: datetime) -> bool:
+    return lease.until is not None and lease.until > now and not leases.is_gone(lease.worker)

@@ -58,9 +58,9 @@ class TakenBack(NeedsOwnKey):
 
     def __init__(self, refund: Refund) -> None:
         is_record = refund.kind is RefundKind.RECORD
-        done, then = ("recorded", "undone") if is_record else ("refunded", "returned")
+        verb, then = ("recorded", "undone") if is_record else ("refunded", "returned")
         super().__init__(
-            f"{refund.invoice_number}: this row was already {done} as {refund.id}, {then} since.",
+            f"{refund.invoice_number}: this row was already {verb} as {refund.id}, {then} since.",
             hint="If it is to be done again, give the row a key of its own.",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
@@ -86,9 +86,9 @@ class DoneByAnEarlierRequest(NeedsOwnKey):
 
     def __init__(self, earlier: Refund) -> None:
         by = earlier.run_id or earlier.operator
-        done = "recorded" if earlier.kind is RefundKind.RECORD else "refunded"
+        verb = "recorded" if earlier.kind is RefundKind.RECORD else "refunded"
         super().__init__(
-            f"{earlier.amount} of the same payment of {earlier.invoice_number} was already {done} on "
+            f"{earlier.amount} of the same payment of {earlier.invoice_number} was already {verb} on "
             f"{earlier.created_at:%Y-%m-%d at %H:%M} UTC by {by} ({earlier.id}, {earlier.state}).",
             hint=_IF_MEANT,
             context={"refund": earlier.id, "invoice": earlier.invoice_number},
@@ -112,7 +112,7 @@ class ChangedSincePlan(Refused):
     code = "changed-meanwhile"
 
     def __init__(self, invoice: Invoice, planned: Planned) -> None:
-        was = Money(planned.left, invoice.currency)
+        was = Money(planned.remaining, invoice.currency)
         super().__init__(
             f"{invoice.number} changed since the plan was made: {was} was left then, {invoice.refundable} is left now.",
             hint=f"refundcli invoice show {invoice.number}   and make a new plan",
@@ -146,7 +146,7 @@ class BulkReport:
     """
 
     rows: int = 0
-    wanted: int = 0
+    requested: int = 0
     done_before: int = 0
     sums: dict[tuple[str, str], Money] = field(default_factory=dict)
     rows_of: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -188,7 +188,7 @@ class BulkReport:
     def take(self, parts: Sequence[tuple[str, Money]]) -> None:
         """One row more, with what it takes of whom."""
         self.rows += 1
-        self.wanted += 1
+        self.requested += 1
         self.rows_of[_group(*parts[0])] += 1
         for part in parts:
             group = _group(*part)
@@ -209,7 +209,7 @@ class RowRules:
         row: BulkRow,
         key: str,
         invoice: Invoice | None,
-        made: Sequence[Refund],
+        refunds: Sequence[Refund],
         file_rows: "FileRows",
     ) -> list[Share]:
         """What the row takes now. Raises the refusal that comes first, or DoneBefore.
@@ -218,7 +218,7 @@ class RowRules:
         """
         if invoice is None:
             raise InvoiceNotFound(row.invoice, "")
-        existing = existing_among(made, key, self.wishes.content(row, key, invoice)) if made else []
+        existing = existing_among(refunds, key, self.wishes.content(row, key, invoice)) if refunds else []
         if any(refund.state is RefundState.REVERSED for refund in existing):
             raise TakenBack(existing[0])
         if existing and not any(refund.state.unfinished for refund in existing):
@@ -231,7 +231,7 @@ class RowRules:
         if existing:
             # Sent by a run that was killed: it is settled, not done again.
             return [Share(_payment_of(invoice, refund), refund.amount) for refund in existing]
-        if row.planned and row.planned.left != invoice.refundable.minor:
+        if row.planned and row.planned.remaining != invoice.refundable.minor:
             raise ChangedSincePlan(invoice, row.planned)
         shares = self.wishes.shares(row, key, invoice, allow_duplicate=self.allow_duplicate)
         if row.planned and row.planned.takes != total_of(shares).minor:
@@ -271,16 +271,16 @@ class FileRows:
 
     def line_of_equal(self, candidate: Candidate, line: int) -> int:
         """The line of the first row that is equal to the one on `line`; 0 where that is the first."""
-        return next((found for found in map(self._line_of, candidate.facts) if found not in (0, line)), 0)
+        return next((match for match in map(self._line_of, candidate.facts) if match not in (0, line)), 0)
 
     def made(self, refund: Refund) -> bool:
         """Did one of these rows make the refund? Then it is no duplicate of another row."""
         return bool(self._line_of(refund.id))
 
-    def add(self, row: BulkRow, shares: Sequence[Share], made: Sequence[Refund]) -> None:
+    def add(self, row: BulkRow, shares: Sequence[Share], refunds: Sequence[Refund]) -> None:
         """`made`: the refunds under its key. `shares` are empty where it was done before."""
-        facts = candidate_of(shares, row.reason, row.reference).facts or map(facts_of_refund, made)
-        for fact in (*facts, *(refund.id for refund in made)):
+        facts = candidate_of(shares, row.reason, row.reference).facts or map(facts_of_refund, refunds)
+        for fact in (*facts, *(refund.id for refund in refunds)):
             self.new.setdefault(fact, row.line)
 
     def save(self) -> None:
@@ -322,8 +322,8 @@ class BulkCheck:
         """Each row with its key. How it is made never changes: a file of last month must find its rows done."""
         fields = [_fields(self.rules.wishes.kind, row) for row in chunk]
         first = [row_key(of, 1) for of in fields]
-        made = [at for at, row in enumerate(chunk) if not _own_key(row)]
-        times = dict(zip(made, self.shelf.times_seen([first[at] for at in made]), strict=True))
+        keyless = [at for at, row in enumerate(chunk) if not _own_key(row)]
+        times = dict(zip(keyless, self.shelf.times_seen([first[at] for at in keyless]), strict=True))
         keyed = []
         for at, row in enumerate(chunk):
             key = _own_key(row)
@@ -333,57 +333,57 @@ class BulkCheck:
         return keyed
 
     def _check_chunk(self, chunk: "Sequence[_Keyed]", tx: Reading) -> list[BadRow]:
-        wanted = [each.row.invoice for each in chunk if isinstance(each.row, BulkRow)]
-        numbers = list(dict.fromkeys(wanted))
-        found = tx.invoices_with_facts(numbers)
-        known = tx.refunds_by_keys([each.key for each in chunk])
+        numbers_in_file = [keyed.row.invoice for keyed in chunk if isinstance(keyed.row, BulkRow)]
+        numbers = list(dict.fromkeys(numbers_in_file))
+        invoices = tx.invoices_with_facts(numbers)
+        refunds_by_key = tx.refunds_by_keys([keyed.key for keyed in chunk])
         self._find_run(tx)
-        staged = tx.items_on_lines(self.staged, [each.row.line for each in chunk]) if self.staged else {}
-        ahead = Ahead(self.shelf.taken([p.id for invoice, _ in found.values() for p in invoice.payments]))
+        staged = tx.items_on_lines(self.staged, [keyed.row.line for keyed in chunk]) if self.staged else {}
+        ahead = Ahead(self.shelf.taken([p.id for invoice, _ in invoices.values() for p in invoice.payments]))
         file_rows = FileRows(self.shelf, ahead)
         refused, checked = [], []
-        for each in chunk:
-            if isinstance(each.row, BadRow):
-                refused.append(replace(each.row, key=each.key))
+        for keyed in chunk:
+            if isinstance(keyed.row, BadRow):
+                refused.append(replace(keyed.row, key=keyed.key))
                 continue
-            made, item = known.get(each.key, ()), staged.get(each.row.line)
+            refunds, item = refunds_by_key.get(keyed.key, ()), staged.get(keyed.row.line)
             try:
-                invoice, facts = found.get(each.row.invoice, (None, 0))
+                invoice, facts = invoices.get(keyed.row.invoice, (None, 0))
                 invoice = ahead.of(invoice)
-                self._check_own_key(each, each.row)
+                self._check_own_key(keyed, keyed.row)
                 if item:
-                    item = settled(item, made) or item
+                    item = settled(item, refunds) or item
                 if item and item.state is ItemState.REFUSED:
                     self.report.refused_by_run[item.line] = item.code
-                    refused.append(_as_told(item, each.row))
+                    refused.append(_as_told(item, keyed.row))
                     continue
                 if item:
-                    shares = self._left_of(item, each.row, invoice, made)
+                    shares = self._left_of(item, keyed.row, invoice, refunds)
                 else:
-                    shares = self.rules.shares_of(each.row, each.key, invoice, made, file_rows)
+                    shares = self.rules.shares_of(keyed.row, keyed.key, invoice, refunds, file_rows)
             except DoneBefore:
-                file_rows.add(each.row, (), made)
+                file_rows.add(keyed.row, (), refunds)
                 self.report.done(by_run=item is not None)
             except RefundcliError as refusal:
                 if isinstance(refusal, TakenBack | RefundDeclined | PartlyRefunded):
                     # An equal row after this one does not do again what was undone or declined.
-                    file_rows.add(each.row, (), made)
-                refused.append(rejected(each.row, each.key, refusal))
+                    file_rows.add(keyed.row, (), refunds)
+                refused.append(rejected(keyed.row, keyed.key, refusal))
             else:
                 assert invoice
-                file_rows.add(each.row, shares, made)
+                file_rows.add(keyed.row, shares, refunds)
                 self.report.take(parts_of(shares))
                 # What is reserved is taken already.
-                held = any(refund.state.unfinished for refund in made)
-                parts = () if held else ahead.take(shares, each.row.reason)
+                is_reserved = any(refund.state.unfinished for refund in refunds)
+                parts = () if is_reserved else ahead.take(shares, keyed.row.reason)
                 if item:
                     continue
                 checked.append(
                     CheckedRow(
-                        row=each.row,
-                        key=each.key,
+                        row=keyed.row,
+                        key=keyed.key,
                         takes=total_of(shares).minor,
-                        left=invoice.refundable.minor,
+                        remaining=invoice.refundable.minor,
                         currency=invoice.currency.code,
                         invoice_id=invoice.id,
                         facts=facts,
@@ -400,12 +400,12 @@ class BulkCheck:
         if self.fingerprint and not self.staged and (begun := tx.unfinished_run(self.fingerprint)):
             self.staged = self.rules.run_id = begun.id
 
-    def _left_of(self, item: RunItem, row: BulkRow, invoice: Invoice | None, made: Sequence[Refund]) -> list[Share]:
+    def _left_of(self, item: RunItem, row: BulkRow, invoice: Invoice | None, refunds: Sequence[Refund]) -> list[Share]:
         """What a row of the run that is gone on with will take. Raises DoneBefore."""
         assert invoice, "it was there when the row was staged"
         if item.state is ItemState.DONE:
             raise DoneBefore
-        begun = [refund for refund in made if refund.state.unfinished]
+        begun = [refund for refund in refunds if refund.state.unfinished]
         if begun:
             return [Share(_payment_of(invoice, refund), refund.amount) for refund in begun]
         try:
@@ -414,13 +414,13 @@ class BulkCheck:
             # Whoever does it is told so: the world may have changed again by then.
             return [Share(invoice.payments[0], Money(item.expected, invoice.currency))]
 
-    def _check_own_key(self, each: "_Keyed", row: BulkRow) -> None:
+    def _check_own_key(self, keyed: "_Keyed", row: BulkRow) -> None:
         """Two rows that share a key must say the same, and are one wish (I4)."""
         if not row.key:
             return
-        line, same = self.shelf.first_with_key({row.key: (row.line, each.says)})[row.key]
+        line, same = self.shelf.first_with_key({row.key: (row.line, keyed.says)})[row.key]
         if line != row.line:
-            if same != each.says:
+            if same != keyed.says:
                 raise DuplicateKey(row.key, line)
             raise DoneBefore
 
@@ -443,8 +443,8 @@ class _Keyed:
 class Ahead:
     """Invoices as they will stand after the rows before this one."""
 
-    def __init__(self, taken: Taken | None = None) -> None:
-        self._taken: Taken = taken or {}
+    def __init__(self, sums: Taken | None = None) -> None:
+        self._taken: Taken = sums or {}
         self.changed: Taken = {}
 
     def takes_of(self, payment_id: int) -> bool:
@@ -460,20 +460,20 @@ class Ahead:
         parts = []
         for share in shares:
             of, minor = share.payment.id, share.amount.minor
-            taken, charged = self._taken.get(of, (0, 0))
+            total, charged = self._taken.get(of, (0, 0))
             back = minor if is_charged_back(share, reason) else 0
-            self._taken[of] = self.changed[of] = (taken + minor, charged + back)
+            self._taken[of] = self.changed[of] = (total + minor, charged + back)
             parts.append((of, minor, back))
         return tuple(parts)
 
     def _after(self, payment: Payment) -> Payment:
         if payment.id not in self._taken:
             return payment
-        taken, charged = (Money(minor, payment.captured.currency) for minor in self._taken[payment.id])
-        recorded = payment.dispute_recorded or zero(taken.currency)
+        total, charged = (Money(minor, payment.captured.currency) for minor in self._taken[payment.id])
+        recorded = payment.dispute_recorded or zero(total.currency)
         return replace(
             payment,
-            refunded=payment.refunded + taken,
+            refunded=payment.refunded + total,
             dispute_recorded=recorded + charged,
             lost=payment.lost - charged,
         )

@@ -38,7 +38,7 @@ class ClosingRequest:
     """What the operator asked for; `wanted` is what the invoice is to become."""
 
     number: str
-    wanted: InvoiceStatus
+    target: InvoiceStatus
     memo: str
     operator: str
 
@@ -57,13 +57,13 @@ class ClosingPreview:
     """What closing the invoice would do. `at_provider`: its status at the provider that keeps it, if one does."""
 
     invoice: Invoice
-    wanted: InvoiceStatus
+    target: InvoiceStatus
     at_provider: InvoiceStatus | None = None
 
     @property
     def asks(self) -> Provider | None:
         """The provider that would be asked to close it; None if none keeps it, or it is closed there already."""
-        return None if self.at_provider is self.wanted else self.invoice.kept_by
+        return None if self.at_provider is self.target else self.invoice.kept_by
 
 
 class OtherReference(Refused):
@@ -79,25 +79,25 @@ class OtherReference(Refused):
         )
 
 
-def check_closing(reading: Reading, number: str, wanted: InvoiceStatus) -> Invoice:
+def check_closing(reading: Reading, number: str, target: InvoiceStatus) -> Invoice:
     """The invoice, if it may be voided or written off. Raises the refusal that comes first (R9, R10)."""
     invoice = invoice_named(reading, number)
-    refusal = why_not_closed(invoice, wanted)
+    refusal = why_not_closed(invoice, target)
     if refusal:
         raise refusal
     return invoice
 
 
-def why_not_closed(invoice: Invoice, wanted: InvoiceStatus) -> RuleRefusal | None:
-    return most_important(_BLOCKERS[wanted](invoice))
+def why_not_closed(invoice: Invoice, target: InvoiceStatus) -> RuleRefusal | None:
+    return most_important(_BLOCKERS[target](invoice))
 
 
-def preview_closing(number: str, wanted: InvoiceStatus, *, books: Books, providers: Providers) -> ClosingPreview:
+def preview_closing(number: str, target: InvoiceStatus, *, books: Books, providers: Providers) -> ClosingPreview:
     """Check every rule and ask the provider that keeps the invoice; change nothing. Raises as `close_invoice`."""
-    invoice = books.read(lambda tx: check_closing(tx, number, wanted))
+    invoice = books.read(lambda tx: check_closing(tx, number, target))
     if invoice.kept_by is None:
-        return ClosingPreview(invoice, wanted)
-    return ClosingPreview(invoice, wanted, ask(invoice, wanted, providers.records(invoice.kept_by)))
+        return ClosingPreview(invoice, target)
+    return ClosingPreview(invoice, target, ask(invoice, target, providers.records(invoice.kept_by)))
 
 
 def close_invoice(
@@ -107,17 +107,17 @@ def close_invoice(
 
     Raises the refusal that comes first, DiffersFromProvider, and SettingsProblem where the provider cannot be asked.
     """
-    seen = books.read(lambda tx: check_closing(tx, request.number, request.wanted))
-    if seen.kept_by is None:
-        return Closed(books.write(partial(_close_here, request, seen)))
+    invoice = books.read(lambda tx: check_closing(tx, request.number, request.target))
+    if invoice.kept_by is None:
+        return Closed(books.write(partial(_close_here, request, invoice)))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
     with before_sending():
-        closer = providers.closer(seen.kept_by)
-        found = ask(seen, request.wanted, providers.records(seen.kept_by))
-    if found is request.wanted:
-        taken_over = books.write(partial(_close_here, request, seen))
-        return Closed(taken_over, found_closed=seen.kept_by)
-    closing = books.write(partial(_write_down, request, seen, closer=closer, clock=clock, policy=policy))
+        closer = providers.closer(invoice.kept_by)
+        status = ask(invoice, request.target, providers.records(invoice.kept_by))
+    if status is request.target:
+        taken_over = books.write(partial(_close_here, request, invoice))
+        return Closed(taken_over, found_closed=invoice.kept_by)
+    closing = books.write(partial(_write_down, request, invoice, closer=closer, clock=clock, policy=policy))
     try:
         closing = send_closing(closing, books=books, closer=closer, clock=clock, policy=policy)
     except (KeyboardInterrupt, Interrupted):
@@ -126,29 +126,35 @@ def close_invoice(
     return Closed(books.read(lambda tx: invoice_named(tx, request.number)), closing)
 
 
-def _close_here(request: ClosingRequest, seen: Invoice, tx: Writing) -> Invoice:
+def _close_here(request: ClosingRequest, expected: Invoice, tx: Writing) -> Invoice:
     """Nobody else keeps it, or who does has it closed already."""
-    invoice = _as_seen(tx, request, seen)
+    invoice = _as_seen(tx, request, expected)
     evidence = f"found so at {invoice.kept_by.label}" if invoice.kept_by else ""
-    tx.change_status(invoice, request.wanted, memo=request.memo, evidence=evidence)
+    tx.change_status(invoice, request.target, memo=request.memo, evidence=evidence)
     return invoice_named(tx, request.number)
 
 
 def _write_down(
-    request: ClosingRequest, seen: Invoice, tx: Writing, *, closer: InvoiceCloser, clock: Clock, policy: SendingPolicy
+    request: ClosingRequest,
+    expected: Invoice,
+    tx: Writing,
+    *,
+    closer: InvoiceCloser,
+    clock: Clock,
+    policy: SendingPolicy,
 ) -> Closing:
     """T1: the rules once more, and the exact request with its key, before anything is sent (I2)."""
-    invoice, now = _as_seen(tx, request, seen), clock.now()
+    invoice, now = _as_seen(tx, request, expected), clock.now()
     lease = new_lease(now, policy.sending_seconds)
-    try_number = 1 + sum(closing.wanted is request.wanted for closing in invoice.closings)
+    try_number = 1 + sum(closing.target is request.target for closing in invoice.closings)
     # With the number: two invoices may have one reference by mistake, and a key belongs to one closing.
-    key = idempotency_key(tx.secret(), f"{request.wanted} {invoice.number}", invoice.invoice_reference, try_number)
-    wire = closer.prepare(invoice.invoice_reference, request.wanted)
+    key = idempotency_key(tx.secret(), f"{request.target} {invoice.number}", invoice.invoice_reference, try_number)
+    wire = closer.prepare(invoice.invoice_reference, request.target)
     closing = Closing(
         id=new_id(CLOSING_PREFIX, now),
         invoice_id=invoice.id,
         invoice_number=invoice.number,
-        wanted=request.wanted,
+        target=request.target,
         state=ClosingState.READY,
         created_at=now,
         operator=request.operator,
@@ -160,9 +166,9 @@ def _write_down(
     return closing
 
 
-def _as_seen(tx: Writing, request: ClosingRequest, seen: Invoice) -> Invoice:
-    invoice = check_closing(tx, request.number, request.wanted)
-    if invoice.invoice_reference != seen.invoice_reference:
+def _as_seen(tx: Writing, request: ClosingRequest, expected: Invoice) -> Invoice:
+    invoice = check_closing(tx, request.number, request.target)
+    if invoice.invoice_reference != expected.invoice_reference:
         raise OtherReference(invoice)
     return invoice
 

@@ -84,8 +84,8 @@ class Snapshot:
 
     def sent_at(self, refund: Refund, now: datetime) -> datetime:
         """The time at which the provider made this refund, at most `now`. The age of its key counts from then (I8)."""
-        found = own_refund_in(self.payment, refund.id) if self.payment else None
-        return min(found.created_at, now) if found and found.created_at else now
+        listed = own_refund_in(self.payment, refund.id) if self.payment else None
+        return min(listed.created_at, now) if listed and listed.created_at else now
 
 
 def snapshot_of(place: PaymentPlace, *, providers: Providers, clock: Clock) -> Snapshot:
@@ -207,13 +207,13 @@ class _FirstSend:
     waited: float = 0.0
 
     def run(self) -> Refund:
-        for left in reversed(range(_MOST_SNAPSHOTS)):
+        for attempts_left in reversed(range(_MOST_SNAPSHOTS)):
             if self.snapshot is None or not self.snapshot.is_fresh(self.clock.now()):
                 self._look()
             try:
                 return self._claimed_and_sent()
             except StaleSnapshot:
-                if not left:
+                if not attempts_left:
                     raise
         raise AssertionError("the loop returns or raises")
 

@@ -51,8 +51,8 @@ def stop_if_asked() -> None:
 def pause(seconds: float) -> None:
     """Sleep, but not on while a signal is being held back."""
     until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0 and not is_asked_to_stop():
-        time.sleep(min(left, _LOOK_SECONDS))
+    while (remaining := until - time.monotonic()) > 0 and not is_asked_to_stop():
+        time.sleep(min(remaining, _LOOK_SECONDS))
 
 
 def is_asked_to_stop() -> bool:
@@ -63,19 +63,19 @@ def is_asked_to_stop() -> bool:
 @contextmanager
 def stop_when_asked(tell: Callable[[], None]) -> Iterator[threading.Event]:
     """An event that SIGINT and SIGTERM set, for work that then ends where it is safe. `tell` is called once."""
-    asked = threading.Event()
+    stop = threading.Event()
 
     def remember(number: int, _frame: FrameType | None) -> None:
-        if not asked.is_set():
-            asked.set()
+        if not stop.is_set():
+            stop.set()
             tell()
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop
         return
     before = {number: signal.signal(number, remember) for number in _HELD}
     try:
-        yield asked
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -52,13 +52,13 @@ class PartlyRefunded(ProviderDeclined):
     code = PARTLY_REFUNDED
 
     def __init__(self, refunds: Sequence[Refund]) -> None:
-        given = [refund for refund in refunds if refund.state.is_given]
+        accepted = [refund for refund in refunds if refund.state.is_given]
         failed = [refund for refund in refunds if not refund.state.is_given]
-        references = ", ".join(refund.provider_reference for refund in given)
+        references = ", ".join(refund.provider_reference for refund in accepted)
         reasons = " ".join(failure_of(refund).message for refund in failed)
-        number = given[0].invoice_number
+        number = accepted[0].invoice_number
         super().__init__(
-            f"{total_of(given)} of {number} was refunded ({references}), {total_of(failed)} was not: {reasons}",
+            f"{total_of(accepted)} of {number} was refunded ({references}), {total_of(failed)} was not: {reasons}",
             hint="\n".join(f"Refund the rest: {shlex.join(_command(refund, alone=False))}" for refund in failed),
             context={"invoice": number, "refunds": [refund.id for refund in refunds]},
         )
@@ -139,7 +139,7 @@ class ClosingNotSent(NotSent):
     code = "not-sent"
 
     def __init__(self, closing: Closing) -> None:
-        command = "void" if closing.wanted is InvoiceStatus.VOID else "uncollectible"
+        command = "void" if closing.target is InvoiceStatus.VOID else "uncollectible"
         memo = f" --memo {shlex.quote(closing.memo)}" if closing.memo else ""
         super().__init__(
             f"{_why_not_sent(closing.failure, closing.failure_code)} It is safe to repeat.",
@@ -149,18 +149,18 @@ class ClosingNotSent(NotSent):
         )
 
 
-def problem_of(asked: Refund | Closing, *, alone: bool = True) -> RefundcliError | None:
+def problem_of(operation: Refund | Closing, *, alone: bool = True) -> RefundcliError | None:
     """The error to show on stderr, in every output format; None if all went well.
 
     `alone`: the request of this refund made no other one.
     """
-    if isinstance(asked, Closing):
-        return _problem_of_closing(asked)
-    if asked.state.unfinished:
-        return NotConfirmedByProvider(asked)
-    if asked.state is RefundState.AWAITING_APPROVAL:
-        return AwaitingApproval(asked)
-    return failure_of(asked, alone=alone) if asked.state is RefundState.FAILED else None
+    if isinstance(operation, Closing):
+        return _problem_of_closing(operation)
+    if operation.state.unfinished:
+        return NotConfirmedByProvider(operation)
+    if operation.state is RefundState.AWAITING_APPROVAL:
+        return AwaitingApproval(operation)
+    return failure_of(operation, alone=alone) if operation.state is RefundState.FAILED else None
 
 
 def was_never_sent(refund: Refund) -> bool:

@@ -84,8 +84,8 @@ class Pace:
                 return
             wait = min(_FIRST_PAUSE_SECONDS * 2**self._pauses, _LONGEST_PAUSE_SECONDS) if seconds is None else seconds
             self._pauses += 1
-            taken = sum(1 for turn in self._turns if turn.begun_at > now - 1)
-            self._bearable = max(_SLOWEST, min(self._bearable or taken, taken) / 2)
+            accepted = sum(1 for turn in self._turns if turn.begun_at > now - 1)
+            self._bearable = max(_SLOWEST, min(self._bearable or accepted, accepted) / 2)
             self._paused_until = now + wait
             self._changed.notify_all()
 
@@ -101,10 +101,10 @@ class Pace:
     def _sit_out_the_pause(self, patience: float) -> None:
         """Beside the queue: who waits for this holds up nobody who would rather not."""
         with self._changed:
-            while (left := self.pause_left) > 0:
-                if left > patience:
-                    raise TooSoon(left)
-                self._changed.wait(left)
+            while (remaining := self.pause_left) > 0:
+                if remaining > patience:
+                    raise TooSoon(remaining)
+                self._changed.wait(remaining)
 
     def _in_front(self) -> _Turn | None:
         """The turn when its time has come; None when a pause came first."""

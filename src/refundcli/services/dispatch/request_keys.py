@@ -84,8 +84,8 @@ def idempotency_key(store_secret: bytes, request_key: str, payment: str, try_num
     `payment` is the provider's reference: a row's number could be another payment's after a restore. For a
     closing it is the invoice's, and what is wanted of which invoice is the request key.
     """
-    made = _keyed_digest(store_secret, request_key, payment, try_number)
-    return str(uuid.UUID(bytes=made[:16], version=4))
+    mac = _keyed_digest(store_secret, request_key, payment, try_number)
+    return str(uuid.UUID(bytes=mac[:16], version=4))
 
 
 def refund_id(store_secret: bytes, request_key: str, payment: str, attempt: int) -> str:
@@ -109,21 +109,21 @@ def existing_refunds(reading: RefundReading, request_key: str, content: str) -> 
     return existing_among(reading.refunds_by_key(request_key), request_key, content)
 
 
-def existing_among(made: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
+def existing_among(refunds: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
     """The same of all the refunds that were ever made under the key: of each payment the last try.
 
     One that failed after it had succeeded is not refused for good until a person knows: the provider may yet try again.
     Raises RequestKeyReused.
     """
-    for refund in made:
+    for refund in refunds:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)
-    last = last_tries(made)
+    last = last_tries(refunds)
     stands = any(refund.state is not RefundState.FAILED or refund.needs_acknowledgement for refund in last)
     return last if stands else []
 
 
-def last_tries(made: Sequence[Refund]) -> list[Refund]:
+def last_tries(refunds: Sequence[Refund]) -> list[Refund]:
     """Of each payment; a try is counted, for clocks may differ."""
-    in_turn = sorted(made, key=lambda refund: refund.try_number)
+    in_turn = sorted(refunds, key=lambda refund: refund.try_number)
     return list({refund.payment_id: refund for refund in in_turn}.values())

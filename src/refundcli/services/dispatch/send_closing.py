@@ -68,12 +68,12 @@ def settle_closing(
     tx: Writing, closing: Closing, state: ClosingState, *, failure: str = "", evidence: str = ""
 ) -> Closing | None:
     """Its end, and the invoice's new status with it, in the caller's transaction. None where it is not as it was."""
-    told = failure if state is ClosingState.FAILED else ""
-    settled = tx.settle_closing(closing, state, failure=told, evidence=evidence)
+    failure_text = failure if state is ClosingState.FAILED else ""
+    settled = tx.settle_closing(closing, state, failure=failure_text, evidence=evidence)
     if settled is None or state is not ClosingState.DONE:
         return settled
     invoice = invoice_named(tx, closing.invoice_number)
-    status = status_once_closed(invoice, closing.wanted)
+    status = status_once_closed(invoice, closing.target)
     if status is not invoice.status:
         tx.change_status(invoice, status, memo=closing.memo, evidence=closing.id)
     return settled

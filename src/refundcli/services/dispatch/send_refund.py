@@ -23,7 +23,7 @@ from refundcli.services.ports.providers import Answer, MaySend, PaymentProvider,
 from refundcli.services.ports.records import Settlement
 
 A = TypeVar("A", bound=Answer)
-Asked = TypeVar("Asked", Refund, Closing)
+Operation = TypeVar("Operation", Refund, Closing)
 # Called with what was answered and the seconds to wait: it waits, and says whether another request may be begun.
 Again: TypeAlias = Callable[[Answer, float], bool]
 NO_LONGER_OURS = "not sent: it took too long to come to it"
@@ -36,13 +36,13 @@ class OutcomeNotWritten(OutcomeUnknown):
 
     code = "outcome-not-written"
 
-    def __init__(self, asked: Refund | Closing, answer: Answer, reference: str, why: Exception) -> None:
-        what = "refund" if isinstance(asked, Refund) else "closing"
+    def __init__(self, operation: Refund | Closing, answer: Answer, reference: str, why: Exception) -> None:
+        what = "refund" if isinstance(operation, Refund) else "closing"
         super().__init__(
-            f"{what.title()} {asked.id}: the provider answered ({reference or answer.signal}), "
+            f"{what.title()} {operation.id}: the provider answered ({reference or answer.signal}), "
             f"but the store could not be written: {why}",
-            hint=f"Keep this line. When the store works again: refundcli resume {asked.id}",
-            context={what: asked.id, "provider_reference": reference, "signal": answer.signal},
+            hint=f"Keep this line. When the store works again: refundcli resume {operation.id}",
+            context={what: operation.id, "provider_reference": reference, "signal": answer.signal},
         )
 
 
@@ -53,8 +53,8 @@ class SendingPolicy:
     call_seconds: float
     number_format: str
     tell_held: Callable[[], None] = field(default=lambda: None)
-    tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
-    tell_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda asked, reference: None)
+    tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda operation: None)
+    tell_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda operation, reference: None)
     sleep: Callable[[float], None] = field(default=pause)
     upkeep: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
 
@@ -121,14 +121,14 @@ def take_down(
 
 
 def write_outcome(
-    asked: Asked,
+    operation: Operation,
     answer: Answer,
     reference: str,
-    write: Callable[[Writing], Asked],
+    write: Callable[[Writing], Operation],
     *,
     books: Books,
     policy: SendingPolicy,
-) -> Asked:
+) -> Operation:
     """T4: what came of a request, written until it is done. Raises OutcomeNotWritten where that cannot be.
 
     Money has moved, so this waits longer for a store in use than whatever comes before the request.
@@ -139,14 +139,14 @@ def write_outcome(
             return books.write(write)
         except BooksUnavailable as busy:
             if time.monotonic() - began >= busy.passes_within:
-                raise OutcomeNotWritten(asked, answer, reference, busy) from busy
+                raise OutcomeNotWritten(operation, answer, reference, busy) from busy
             if not was_told:
-                policy.tell_unwritten(asked, reference)
+                policy.tell_unwritten(operation, reference)
             was_told = True
             # Not `policy.sleep`, which does not wait after Ctrl-C: then the store would be asked without a pause.
             time.sleep(_AGAIN_SECONDS)
         except Exception as why:
-            raise OutcomeNotWritten(asked, answer, reference, why) from why
+            raise OutcomeNotWritten(operation, answer, reference, why) from why
 
 
 def take_down_in(
@@ -228,7 +228,7 @@ def call(
 
 
 def last_check(sending: Sending, clock: Clock) -> MaySend:
-    """Asked just before the first byte: the process may have been suspended since the request began (I8)."""
+    """Checked just before the first byte: the process may have been suspended since the request began (I8)."""
     return lambda: leases.seconds_left(sending, clock.now()) > 0
 
 

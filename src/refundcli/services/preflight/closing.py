@@ -17,38 +17,38 @@ _MAY_BECOME = {
 }
 
 
-def ask(invoice: Invoice, wanted: InvoiceStatus, records: ProviderRecords) -> InvoiceStatus:
+def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> InvoiceStatus:
     """How the invoice stands at the provider, where it may be closed or is already as it is wanted.
 
     Raises DiffersFromProvider, ProviderUnreachable.
     """
-    told = records.invoice(invoice.invoice_reference)
-    if told is None:
+    reported = records.invoice(invoice.invoice_reference)
+    if reported is None:
         raise DiffersFromProvider(invoice, [_missing(invoice, records.name)], hint=_WRONG_REFERENCE)
-    differences = list(why_not(invoice, wanted, told, records.name))
+    differences = list(why_not(invoice, target, reported, records.name))
     if differences:
         raise DiffersFromProvider(invoice, differences, hint=_take_it_in(invoice, records.name))
-    return told.invoice.status
+    return reported.invoice.status
 
 
-def why_not(invoice: Invoice, wanted: InvoiceStatus, told: ToldInvoice, provider: Provider) -> Iterator[Difference]:
+def why_not(invoice: Invoice, target: InvoiceStatus, reported: ToldInvoice, provider: Provider) -> Iterator[Difference]:
     """What stands against closing it. That it is as wanted already does not, if it is this invoice at all."""
-    at = _At(invoice, provider, told.reference)
-    total = Money(told.invoice.total, invoice.currency)
-    if told.invoice.currency != invoice.currency.code:
-        yield at.differs(DifferenceKind.CURRENCY, "currency", invoice.currency.code, told.invoice.currency)
+    at = _At(invoice, provider, reported.reference)
+    total = Money(reported.invoice.total, invoice.currency)
+    if reported.invoice.currency != invoice.currency.code:
+        yield at.differs(DifferenceKind.CURRENCY, "currency", invoice.currency.code, reported.invoice.currency)
     elif total != invoice.total:
         # Voiding is for good, and a reference may be another invoice's by mistake.
         yield at.differs(DifferenceKind.AMOUNT, "total", str(invoice.total), str(total))
-    if told.invoice.status is wanted:
+    if reported.invoice.status is target:
         return
-    if told.invoice.status not in _MAY_BECOME[wanted]:
-        yield at.differs(DifferenceKind.STATUS, "invoice", invoice.status, told.invoice.status)
+    if reported.invoice.status not in _MAY_BECOME[target]:
+        yield at.differs(DifferenceKind.STATUS, "invoice", invoice.status, reported.invoice.status)
     # Money that the books have and the provider does not know of was taken elsewhere.
-    captured = Money(sum(payment.captured for payment in told.invoice.payments), invoice.currency)
+    captured = Money(sum(payment.captured for payment in reported.invoice.payments), invoice.currency)
     if captured > invoice.paid:
         yield at.differs(DifferenceKind.AMOUNT, "captured", str(invoice.paid), str(captured))
-    if any(payment.processing for payment in told.invoice.payments):
+    if any(payment.processing for payment in reported.invoice.payments):
         yield at.differs(DifferenceKind.STATUS, "payment", "not processing", "processing")
 
 

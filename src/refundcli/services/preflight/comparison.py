@@ -150,8 +150,8 @@ class _SideBySide:
             yield self.differs(DifferenceKind.UNALLOCATED, "captured", str(here), str(there), amount=gap)
         if self.payment.processing != truth.processing:
             words = {True: "processing", False: "not processing"}
-            told = words[self.payment.processing], words[truth.processing]
-            yield self.differs(DifferenceKind.STATUS, "payment", *told, amount=there)
+            states = words[self.payment.processing], words[truth.processing]
+            yield self.differs(DifferenceKind.STATUS, "payment", *states, amount=there)
 
     def _captured_here(self) -> Money:
         """What was taken for this invoice, or for all that the payment pays: together they may claim too much."""
@@ -159,12 +159,12 @@ class _SideBySide:
         return in_all if self.payment.other_shares or reported is None else min(in_all, reported)
 
     def dispute(self, truth: PaymentTruth) -> Iterator[Difference]:
-        known = {dispute.reference: dispute for dispute in self.payment.disputes if dispute.reference}
+        by_reference = {dispute.reference: dispute for dispute in self.payment.disputes if dispute.reference}
         placeholders = [dispute for dispute in self.payment.disputes if dispute.is_placeholder]
         for reported in truth.disputes:
-            here = known.pop(reported.reference, None) or (placeholders.pop(0) if placeholders else None)
+            here = by_reference.pop(reported.reference, None) or (placeholders.pop(0) if placeholders else None)
             yield from self._one_dispute(here, reported)
-        for here in (*known.values(), *placeholders):
+        for here in (*by_reference.values(), *placeholders):
             # A won dispute is over, and not every source still lists it.
             if here.state in _WEIGHTY:
                 yield self.differs(DifferenceKind.DISPUTE, "dispute", here.state, "none", amount=here.amount)
@@ -182,7 +182,7 @@ class _SideBySide:
             return
         # A refund after a won dispute needs a decision, so the books must have that dispute (R11).
         if {state, there} & _WEIGHTY or there is DisputeState.WON:
-            words = (f"{each.state} {each.amount or ''}".strip() for each in (here, reported) if each)
+            words = (f"{side.state} {side.amount or ''}".strip() for side in (here, reported) if side)
             texts = [str(state or "none"), str(there)] if same_amount else list(words)
             amount = reported.amount
             yield self.differs(DifferenceKind.DISPUTE, "dispute", texts[0], texts[1], amount=amount)
@@ -191,20 +191,26 @@ class _SideBySide:
         ours = [r for r in self.invoice.refunds if r.payment_id == self.payment.id]
         # What went back for other invoices that the payment pays is known here too.
         ours += [refund for share in self.payment.other_shares for refund in share.refunds]
-        pairs = [(told, _of(told, ours)) for told in truth.refunds]
+        pairs = [(reported, _of(reported, ours)) for reported in truth.refunds]
         of = truth.captured.currency
         # One over nothing, or in another currency, cannot be counted: it is a doubt of the snapshot (R13).
-        given = [told for told in truth.refunds if told.state.is_given and told.amount.currency == of and told.amount]
-        yield from self._not_here([told for told, known in pairs if known is None and told in given])
-        for told, known in pairs:
-            if known is not None:
-                yield from self.refund(told, known)
-        told_of = {known.id for _, known in pairs if known}
+        accepted = [
+            reported
+            for reported in truth.refunds
+            if reported.state.is_given and reported.amount.currency == of and reported.amount
+        ]
+        yield from self._not_here(
+            [reported for reported, recorded in pairs if recorded is None and reported in accepted]
+        )
+        for reported, recorded in pairs:
+            if recorded is not None:
+                yield from self.refund(reported, recorded)
+        matched_ids = {recorded.id for _, recorded in pairs if recorded}
         for refund in ours:
             expected = refund.state.is_given and refund.kind is not RefundKind.RECORD
-            if expected and refund.id not in told_of and _was_there(refund, truth.asked_at):
+            if expected and refund.id not in matched_ids and _was_there(refund, truth.asked_at):
                 yield self._not_there(refund)
-        listed = sum((told.amount for told in given), zero(of))
+        listed = sum((reported.amount for reported in accepted), zero(of))
         if listed < truth.refunded:
             gap = truth.refunded - listed
             yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(truth.refunded), amount=gap)
@@ -213,33 +219,37 @@ class _SideBySide:
         """What credit notes gave to the customer's balance cannot go back to the card too."""
         yield from credit_differences(self.invoice, truth.provider, truth.credited, reference=self.payment.reference)
 
-    def refund(self, told: RefundNews, known: Refund) -> Iterator[Difference]:
-        at = {"reference": told.reference, "refund_id": known.id, "invoice": known.invoice_number}
-        if told.amount != known.amount:
+    def refund(self, reported: RefundNews, recorded: Refund) -> Iterator[Difference]:
+        at = {"reference": reported.reference, "refund_id": recorded.id, "invoice": recorded.invoice_number}
+        if reported.amount != recorded.amount:
             kind = DifferenceKind.AMOUNT
-            if told.amount.currency != known.amount.currency:
+            if reported.amount.currency != recorded.amount.currency:
                 kind = DifferenceKind.CURRENCY
-            gap = apart(known.amount, told.amount)
-            yield self.differs(kind, "refund", str(known.amount), str(told.amount), amount=gap, **at)
-        if told.state not in _SAME_STORY[known.state]:
-            yield self.differs(DifferenceKind.STATUS, "refund", known.state, told.state, amount=told.amount, **at)
-        elif known.is_unadopted:
-            here = MAYBE_RECORDED if known.undecided else "no credit note"
-            yield self.differs(DifferenceKind.UNADOPTED, "refund", here, str(told.amount), amount=told.amount, **at)
+            gap = apart(recorded.amount, reported.amount)
+            yield self.differs(kind, "refund", str(recorded.amount), str(reported.amount), amount=gap, **at)
+        if reported.state not in _SAME_STORY[recorded.state]:
+            yield self.differs(
+                DifferenceKind.STATUS, "refund", recorded.state, reported.state, amount=reported.amount, **at
+            )
+        elif recorded.is_unadopted:
+            here = MAYBE_RECORDED if recorded.undecided else "no credit note"
+            yield self.differs(
+                DifferenceKind.UNADOPTED, "refund", here, str(reported.amount), amount=reported.amount, **at
+            )
 
     def _not_here(self, strangers: Sequence[RefundNews]) -> Iterator[Difference]:
         """Refunds by other hands; those from before the payment was imported may be in the figure it came with."""
         openings = _openings(self.payment)
-        for told in sorted(strangers, key=lambda each: each.amount.minor):
-            if any(opening.holds(told) for opening in openings):
+        for reported in sorted(strangers, key=lambda stranger: stranger.amount.minor):
+            if any(opening.holds(reported) for opening in openings):
                 continue
             yield self.differs(
                 DifferenceKind.MISSING_HERE,
                 "refund",
                 "",
-                str(told.amount),
-                amount=told.amount,
-                reference=told.reference,
+                str(reported.amount),
+                amount=reported.amount,
+                reference=reported.reference,
             )
 
     def _not_there(self, refund: Refund) -> Difference:
@@ -280,15 +290,15 @@ def credit_differences(
 class _Opening:
     """What went back of a payment, or of a share of it, before the books knew it."""
 
-    left: Money
+    remaining: Money
     known_since: datetime | None
 
-    def holds(self, told: RefundNews) -> bool:
+    def holds(self, reported: RefundNews) -> bool:
         """Is this refund a part of it? Then it is counted."""
-        before = self.known_since and told.created_at and told.created_at < self.known_since
-        if not before or self.left < told.amount:
+        before = self.known_since and reported.created_at and reported.created_at < self.known_since
+        if not before or self.remaining < reported.amount:
             return False
-        self.left -= told.amount
+        self.remaining -= reported.amount
         return True
 
 
@@ -308,13 +318,13 @@ def claimed_twice(
     new = [reference for reference in truth.references if reference not in payment.references] if truth else []
     if truth is None or not new:
         return []
-    found = []
+    differences = []
     for reference, (number, payment_id) in reading.payments_known_as(truth.provider, new).items():
         if payment_id != payment.home_id:
             here, there = f"{reference} is another payment, of {number}", f"one payment, {', '.join(truth.references)}"
             at = (truth.provider, invoice.number, payment.reference)
-            found.append(Difference(DifferenceKind.STATUS, *at, "payment", here, there, truth.captured))
-    return found
+            differences.append(Difference(DifferenceKind.STATUS, *at, "payment", here, there, truth.captured))
+    return differences
 
 
 def _was_there(refund: Refund, at: datetime) -> bool:
@@ -323,18 +333,18 @@ def _was_there(refund: Refund, at: datetime) -> bool:
     return (sent or refund.created_at) < at - _CLOCKS_APART
 
 
-def _of(told: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+def _of(reported: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
     """The refund here that is this one, by the provider's id or by ours."""
-    by_reference = next((r for r in refunds if r.provider_reference == told.reference), None)
-    named = (r for r in refunds if r.id == told.refund_id and not r.provider_reference)
-    return by_reference or next(named, None) or _recorded(told, refunds)
+    by_reference = next((r for r in refunds if r.provider_reference == reported.reference), None)
+    named = (r for r in refunds if r.id == reported.refund_id and not r.provider_reference)
+    return by_reference or next(named, None) or _recorded(reported, refunds)
 
 
-def _recorded(told: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+def _recorded(reported: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
     """A record that names this refund, or that it would be matched with."""
     records = [
         r
         for r in refunds
-        if r.kind is RefundKind.RECORD and not r.provider_reference and r.amount == told.amount and r.out_of_band
+        if r.kind is RefundKind.RECORD and not r.provider_reference and r.amount == reported.amount and r.out_of_band
     ]
-    return next((r for r in records if r.out_of_band and r.out_of_band.reference == told.reference), None)
+    return next((r for r in records if r.out_of_band and r.out_of_band.reference == reported.reference), None)

@@ -30,10 +30,10 @@ class DiffersFromProvider(Refused):
 
     def __init__(self, invoice: Invoice, differences: Sequence[Difference], *, hint: str = "") -> None:
         where = differences[0].provider.label
-        told = "; ".join(f"{difference} ({difference.reference})" for difference in differences[:_SHOWN])
+        listing = "; ".join(f"{difference} ({difference.reference})" for difference in differences[:_SHOWN])
         more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         super().__init__(
-            f"{invoice.number} is not at {where} as it is here: {told}{more}. Nothing was sent.",
+            f"{invoice.number} is not at {where} as it is here: {listing}{more}. Nothing was sent.",
             hint=hint or f"refundcli reconcile --invoice {invoice.number}     (takes in what is proven)",
             context={
                 "invoice": invoice.number,
@@ -98,8 +98,8 @@ def preflight(
 
     Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable.
     """
-    found = checked_truths(invoice, shares, books=books, providers=providers, own=own, writes=False)
-    return [truth for truth in found.values() if truth]
+    truths = checked_truths(invoice, shares, books=books, providers=providers, own=own, writes=False)
+    return [truth for truth in truths.values() if truth]
 
 
 def checked_truths(
@@ -202,16 +202,18 @@ def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
     After a restored backup, an event or a report may arrive before the request is repeated.
     """
     ids = {refund.refund_id: refund for refund in own.values()}
-    for known in invoice.refunds_of_payments:
-        if known.id in ids and known.provider:
-            mine, reference = ids[known.id], known.provider_reference
-            raise AlreadyAtProvider(invoice.number, known.provider, reference, known.amount, mine, counted_as=known.id)
+    for external in invoice.refunds_of_payments:
+        if external.id in ids and external.provider:
+            mine, reference = ids[external.id], external.provider_reference
+            raise AlreadyAtProvider(
+                invoice.number, external.provider, reference, external.amount, mine, counted_as=external.id
+            )
 
 
 def own_refund_in(truth: PaymentTruth, refund_id: str) -> RefundNews | None:
     """The payment's refund with our id, preferably one that was accepted; None without one."""
-    found = [told for told in truth.refunds if told.refund_id == refund_id]
-    return next((told for told in found if told.state.is_given), found[0] if found else None)
+    matches = [refund for refund in truth.refunds if refund.refund_id == refund_id]
+    return next((refund for refund in matches if refund.state.is_given), matches[0] if matches else None)
 
 
 def _differences(invoice: Invoice, truths: Truths, own: OwnRefunds) -> Iterator[Difference]:
@@ -225,16 +227,16 @@ def _differences(invoice: Invoice, truths: Truths, own: OwnRefunds) -> Iterator[
 
 def _without(truth: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTruth:
     """The snapshot without the refund that is to be recorded. Raises AlreadyAtProvider."""
-    found = own_refund_in(truth, own.refund_id)
-    if found is None:
+    listed = own_refund_in(truth, own.refund_id)
+    if listed is None:
         return truth
-    counted = next((r for r in invoice.refunds_of_payments if r.provider_reference == found.reference), None)
+    counted = next((r for r in invoice.refunds_of_payments if r.provider_reference == listed.reference), None)
     if counted and counted.id != own.refund_id:
         raise AlreadyAtProvider(
-            invoice.number, found.provider, found.reference, found.amount, own, counted_as=counted.id
+            invoice.number, listed.provider, listed.reference, listed.amount, own, counted_as=counted.id
         )
-    if found.amount != own.amount:
-        raise AlreadyAtProvider(invoice.number, found.provider, found.reference, found.amount, own)
-    given = found.amount if found.state.is_given else zero(found.amount.currency)
-    others = tuple(told for told in truth.refunds if told is not found)
-    return replace(truth, refunds=others, refunded=truth.refunded - given)
+    if listed.amount != own.amount:
+        raise AlreadyAtProvider(invoice.number, listed.provider, listed.reference, listed.amount, own)
+    returned = listed.amount if listed.state.is_given else zero(listed.amount.currency)
+    remaining = tuple(refund for refund in truth.refunds if refund is not listed)
+    return replace(truth, refunds=remaining, refunded=truth.refunded - returned)

@@ -12,8 +12,8 @@ from refundcli.services.ports.books import RefundReading
 def why_not_any_more(reading: RefundReading, refund: Refund) -> RuleRefusal | None:
     """As they would be asked if it were not reserved: its own amount is no obstacle to it."""
     invoice = invoice_named(reading, refund.invoice_number)
-    found = next(p for p in invoice.payments if p.id == refund.payment_id)
-    payment = replace(found, reserved=found.reserved - refund.amount)
+    stored = next(p for p in invoice.payments if p.id == refund.payment_id)
+    payment = replace(stored, reserved=stored.reserved - refund.amount)
     intent = Intent(refund.reason, refund.dispute_decision, amount=refund.amount)
     refusal = most_important(refund_blockers(invoice, payment, intent))
     if refusal is None and payment.refundable < refund.amount:

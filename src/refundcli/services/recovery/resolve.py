@@ -27,7 +27,7 @@ _REFERENCES = {
 class Resolution:
     """What a person found out: the provider's reference where it was made, none where it was not."""
 
-    asked_id: str
+    operation_id: str
     provider_reference: str
     evidence: str
 
@@ -35,11 +35,11 @@ class Resolution:
 class NotUnresolved(Refused):
     code = "not-unresolved"
 
-    def __init__(self, asked: Refund | Closing) -> None:
+    def __init__(self, operation: Refund | Closing) -> None:
         super().__init__(
-            f"{asked.id} is {asked.state}: there is nothing to resolve.",
-            hint=f"refundcli invoice show {asked.invoice_number}",
-            context={_word_for(asked): asked.id, "status": asked.state},
+            f"{operation.id} is {operation.state}: there is nothing to resolve.",
+            hint=f"refundcli invoice show {operation.invoice_number}",
+            context={_word_for(operation): operation.id, "status": operation.state},
         )
 
 
@@ -48,11 +48,11 @@ class ResumeFirst(Refused):
 
     code = "resume-first"
 
-    def __init__(self, asked: Refund | Closing) -> None:
+    def __init__(self, operation: Refund | Closing) -> None:
         super().__init__(
-            f"{asked.id} can still be settled by asking the provider.",
-            hint=f"refundcli resume {asked.id}",
-            context={_word_for(asked): asked.id},
+            f"{operation.id} can still be settled by asking the provider.",
+            hint=f"refundcli resume {operation.id}",
+            context={_word_for(operation): operation.id},
         )
 
 
@@ -86,16 +86,16 @@ class NoEvidence(UsageProblem):
         )
 
 
-def _word_for(asked: Refund | Closing) -> str:
-    return "refund" if isinstance(asked, Refund) else "closing"
+def _word_for(operation: Refund | Closing) -> str:
+    return "refund" if isinstance(operation, Refund) else "closing"
 
 
-def check(reading: Reading, wanted: Resolution, *, clock: Clock) -> Refund:
+def check(reading: Reading, resolution: Resolution, *, clock: Clock) -> Refund:
     """The refund, if it may be ended by hand. Raises the refusal that comes first."""
-    refund = reading.refund(wanted.asked_id)
+    refund = reading.refund(resolution.operation_id)
     if refund is None:
-        raise RefundNotFound(wanted.asked_id)
-    if not wanted.evidence.strip():
+        raise RefundNotFound(resolution.operation_id)
+    if not resolution.evidence.strip():
         raise NoEvidence
     awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
     if not (refund.state.unfinished or awaits_approval) or refund.sending is None:
@@ -104,14 +104,14 @@ def check(reading: Reading, wanted: Resolution, *, clock: Clock) -> Refund:
         raise ResumeFirst(refund)
     if refund.state is RefundState.READY:
         # It was never sent, so no provider need be asked, and none can have made it.
-        if wanted.provider_reference:
+        if resolution.provider_reference:
             raise ResumeFirst(refund)
         return refund
     # One that awaits approval is never sent again: that it was declined there is for a person to say.
     if not awaits_approval and key_is_known(refund.sending, clock.now()):
         raise ResumeFirst(refund)
-    if wanted.provider_reference:
-        _check_reference(reading, refund, wanted.provider_reference)
+    if resolution.provider_reference:
+        _check_reference(reading, refund, resolution.provider_reference)
     return refund
 
 
@@ -119,9 +119,9 @@ def _check_reference(reading: Reading, refund: Refund, reference: str) -> None:
     assert refund.provider
     if not _REFERENCES[refund.provider].fullmatch(reference):
         raise NoReference(refund.provider, reference)
-    taken = reading.numbers_behind(reference)
-    if taken:
-        raise ReferenceTaken(reference, taken)
+    numbers = reading.numbers_behind(reference)
+    if numbers:
+        raise ReferenceTaken(reference, numbers)
 
 
 def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Refund:
@@ -132,30 +132,30 @@ def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Cloc
     may_be_there = refund.state in (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
     if not may_be_there or refund.provider not in CAN_LOOK_UP:
         return refund
-    (asked,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
+    (resumed,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
     # Without credentials nobody can ask any more, and the evidence stands alone.
-    if asked.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE, Step.AWAITING_APPROVAL):
+    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE, Step.AWAITING_APPROVAL):
         return refund
-    if asked.refund.state.unfinished:
+    if resumed.refund.state.unfinished:
         raise ResumeFirst(refund)
-    return asked.refund
+    return resumed.refund
 
 
-def resolve(wanted: Resolution, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:
+def resolve(resolution: Resolution, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:
     """Write the end with its evidence: made (Adyen: accepted, its news may still come), or never made."""
 
     def end(tx: Writing) -> Refund:
-        refund = check(tx, wanted, clock=clock)
-        state = _state(refund, wanted)
-        message = "" if wanted.provider_reference else f"resolved by hand: {wanted.evidence}"
-        answer = RefundAnswer(Signal.OTHER, state, wanted.provider_reference, "", message)
-        settle(tx, refund, state, answer, clock=clock, policy=policy, evidence=wanted.evidence)
+        refund = check(tx, resolution, clock=clock)
+        state = _state(refund, resolution)
+        message = "" if resolution.provider_reference else f"resolved by hand: {resolution.evidence}"
+        answer = RefundAnswer(Signal.OTHER, state, resolution.provider_reference, "", message)
+        settle(tx, refund, state, answer, clock=clock, policy=policy, evidence=resolution.evidence)
         return tx.refund(refund.id) or refund
 
     return books.write(end)
 
 
-def _state(refund: Refund, wanted: Resolution) -> RefundState:
-    if not wanted.provider_reference:
+def _state(refund: Refund, resolution: Resolution) -> RefundState:
+    if not resolution.provider_reference:
         return RefundState.FAILED
     return RefundState.PENDING if refund.provider is Provider.ADYEN else RefundState.SUCCEEDED

@@ -91,7 +91,7 @@ def resume_closings(
     providers: Providers,
     clock: Clock,
     policy: SendingPolicy,
-    done: list[ResumedClosing],
+    outcomes: list[ResumedClosing],
 ) -> list[ResumedClosing]:
     """Settle each. One that cannot be settled now stays as it is, and so does its invoice; it stops no other.
 
@@ -100,20 +100,20 @@ def resume_closings(
     for closing in closings:
         stop_if_asked()
         try:
-            done.append(resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy))
+            outcomes.append(resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy))
         except RefundcliError as problem:
-            done.append(ResumedClosing(closing, step_of(problem), problem.message, problem))
-    return done
+            outcomes.append(ResumedClosing(closing, step_of(problem), problem.message, problem))
+    return outcomes
 
 
 def closings_as_interrupted(closings: Sequence[Closing], *, books: Books) -> list[ResumedClosing]:
     """Closings as they stand after Ctrl-C: the one in hand may be settled, the others were not asked about."""
-    found = books.read(lambda tx: [tx.closing(closing.id) or closing for closing in closings])
+    current = books.read(lambda tx: [tx.closing(closing.id) or closing for closing in closings])
     return [
-        ResumedClosing(each, Step.NOT_ASKED, "interrupted")
-        if each.state.unfinished
-        else ResumedClosing(each, Step.SETTLED, each.failure)
-        for each in found
+        ResumedClosing(closing, Step.NOT_ASKED, "interrupted")
+        if closing.state.unfinished
+        else ResumedClosing(closing, Step.SETTLED, closing.failure)
+        for closing in current
     ]
 
 
@@ -131,10 +131,10 @@ def resume_closing(
     if not same_place(closing.sending, closer):
         return ResumedClosing(closing, Step.ELSEWHERE, "use the settings with which it was made")
     try:
-        told = records.invoice(closing.reference)
+        reported = records.invoice(closing.reference)
     except SettingsProblem as problem:
         return ResumedClosing(closing, Step.STILL_UNKNOWN, problem.message)
-    return _Resuming(closing, told, closer, books, clock, policy).settled()
+    return _Resuming(closing, reported, closer, books, clock, policy).settled()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +142,19 @@ class _Resuming:
     """One closing, how its invoice stands at the provider now, and with what to go on."""
 
     closing: Closing
-    told: ToldInvoice | None
+    reported: ToldInvoice | None
     closer: InvoiceCloser
     books: Books
     clock: Clock
     policy: SendingPolicy
 
     def settled(self) -> ResumedClosing:
-        if self.told and self.told.invoice.status is self.closing.wanted:
+        if self.reported and self.reported.invoice.status is self.closing.target:
             return self._end(ClosingState.DONE)
         why_not_now = self.books.read(self._why_not_now)
         if self.closing.state is ClosingState.READY:
             return self._end(ClosingState.FAILED, f"never sent: {why_not_now}") if why_not_now else self._send()
-        if self.told and self.told.invoice.status in _FOR_GOOD:
+        if self.reported and self.reported.invoice.status in _FOR_GOOD:
             # Whatever may still be on its way cannot change it.
             return self._end(ClosingState.FAILED, self._how_it_stands())
         if not key_is_known(self.closing.sending, self.clock.now()):
@@ -182,47 +182,47 @@ class _Resuming:
 
     def _how_it_stands(self) -> str:
         who = self.closing.provider.label
-        if self.told is None:
+        if self.reported is None:
             return f"{who} has no invoice {self.closing.reference}"
-        return f"{who} has the invoice as {self.told.invoice.status}"
+        return f"{who} has the invoice as {self.reported.invoice.status}"
 
     def _why_not_now(self, reading: Reading) -> str:
         """The rules and the provider's truth as they would be asked if this closing were not there."""
-        if self.told is None:
+        if self.reported is None:
             return self._how_it_stands()
         invoice = invoice_named(reading, self.closing.invoice_number)
         alone = replace(invoice, closings=())
-        refusal = why_not_closed(alone, self.closing.wanted)
+        refusal = why_not_closed(alone, self.closing.target)
         return refusal.message if refusal else self._differences(alone)
 
     def _differences(self, invoice: Invoice) -> str:
-        assert self.told
-        return "; ".join(map(str, why_not(invoice, self.closing.wanted, self.told, self.closing.provider)))
+        assert self.reported
+        return "; ".join(map(str, why_not(invoice, self.closing.target, self.reported, self.closing.provider)))
 
 
 # --- by hand ------------------------------------------------------------------------------------------------
 
 
-def check_resolution(reading: Reading, wanted: Resolution, *, clock: Clock) -> Closing:
+def check_resolution(reading: Reading, resolution: Resolution, *, clock: Clock) -> Closing:
     """The closing, if it may be ended by hand. Raises the refusal that comes first."""
-    closing = _closing_named(reading, wanted.asked_id)
-    if not wanted.evidence.strip():
+    closing = _closing_named(reading, resolution.operation_id)
+    if not resolution.evidence.strip():
         raise NoEvidence
     if not closing.state.unfinished:
         raise NotUnresolved(closing)
-    never_sent = closing.state is ClosingState.READY and not wanted.provider_reference
+    never_sent = closing.state is ClosingState.READY and not resolution.provider_reference
     if leases.is_live(closing.sending, clock.now()):
         raise ResumeFirst(closing)
     if not never_sent and key_is_known(closing.sending, clock.now()):
         raise ResumeFirst(closing)
-    if wanted.provider_reference not in ("", closing.reference):
-        raise AnotherInvoice(closing, wanted.provider_reference)
+    if resolution.provider_reference not in ("", closing.reference):
+        raise AnotherInvoice(closing, resolution.provider_reference)
     return closing
 
 
 def ask_first(
     closing: Closing,
-    wanted: Resolution,
+    resolution: Resolution,
     *,
     books: Books,
     providers: Providers,
@@ -235,25 +235,25 @@ def ask_first(
     """
     if closing.state is ClosingState.READY:
         return closing
-    asked = resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy)
-    if asked.step is Step.NEEDS_ATTENTION and wanted.provider_reference:
-        raise ProviderSaysOtherwise(closing, asked.note)
+    resumed = resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy)
+    if resumed.step is Step.NEEDS_ATTENTION and resolution.provider_reference:
+        raise ProviderSaysOtherwise(closing, resumed.note)
     # Without credentials nobody can ask any more, and the evidence stands alone.
-    if asked.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE):
+    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE):
         return closing
-    if asked.closing.state.unfinished:
+    if resumed.closing.state.unfinished:
         raise ResumeFirst(closing)
-    return asked.closing
+    return resumed.closing
 
 
-def resolve_closing(wanted: Resolution, *, books: Books, clock: Clock) -> Closing:
+def resolve_closing(resolution: Resolution, *, books: Books, clock: Clock) -> Closing:
     """Write the end with its evidence: the invoice is closed there, or it never was."""
 
     def end(tx: Writing) -> Closing:
-        closing = check_resolution(tx, wanted, clock=clock)
-        state = ClosingState.DONE if wanted.provider_reference else ClosingState.FAILED
-        failure = f"resolved by hand: {wanted.evidence}"
-        settle_closing(tx, closing, state, failure=failure, evidence=wanted.evidence)
+        closing = check_resolution(tx, resolution, clock=clock)
+        state = ClosingState.DONE if resolution.provider_reference else ClosingState.FAILED
+        failure = f"resolved by hand: {resolution.evidence}"
+        settle_closing(tx, closing, state, failure=failure, evidence=resolution.evidence)
         return tx.closing(closing.id) or closing
 
     return books.write(end)

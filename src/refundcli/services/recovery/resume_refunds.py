@@ -24,7 +24,7 @@ from refundcli.services.preflight.payment import AlreadyAtProvider
 from refundcli.services.preflight.revalidate import why_not_any_more
 
 _LOOK_AGAIN_SECONDS = 0.2
-_Asked = TypeVar("_Asked", Refund, Closing)
+_Operation = TypeVar("_Operation", Refund, Closing)
 
 
 class Step(StrEnum):
@@ -72,29 +72,30 @@ def resume(
     providers: Providers,
     clock: Clock,
     policy: SendingPolicy,
-    done: list[Resumed] | None = None,
+    outcomes: list[Resumed] | None = None,
 ) -> list[Resumed]:
     """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5), and stops no other.
 
     `done` is filled as they are settled, for a caller that may be interrupted. A defect of the program is raised, and
     so is Interrupted, also where Ctrl-C came while one of them failed.
     """
-    done = [] if done is None else done
+    outcomes = [] if outcomes is None else outcomes
     for refund in refunds:
         stop_if_asked()
         try:
-            done.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
+            outcomes.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
         except RefundcliError as problem:
-            done.append(Resumed(refund, step_of(problem), problem.message, problem))
-    return done
+            outcomes.append(Resumed(refund, step_of(problem), problem.message, problem))
+    return outcomes
 
 
 def as_interrupted(refunds: Sequence[Refund], *, books: Books) -> list[Resumed]:
     """Refunds as they stand after Ctrl-C: the one in hand may be settled, the others were not asked about."""
     now = books.read(lambda tx: tx.refunds_by_id([refund.id for refund in refunds]))
-    found = [now.get(refund.id, refund) for refund in refunds]
+    current = [now.get(refund.id, refund) for refund in refunds]
     return [
-        _told(each) if not each.state.unfinished else Resumed(each, Step.NOT_ASKED, "interrupted") for each in found
+        _settled(refund) if not refund.state.unfinished else Resumed(refund, Step.NOT_ASKED, "interrupted")
+        for refund in current
     ]
 
 
@@ -120,22 +121,27 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
         if pause > policy.call_seconds:
             # Sent now it would be refused unasked, and be `failed` for it.
             return Resumed(refund, Step.NOT_ASKED, f"{provider.name.label} wants to be left alone for {pause:.0f} s")
-        return _told(send(refund, books=books, providers=providers, provider=provider, clock=clock, policy=policy))
+        return _settled(send(refund, books=books, providers=providers, provider=provider, clock=clock, policy=policy))
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
 
 
 def when_free(
-    asked: _Asked, look: Callable[[Reading], _Asked | None], *, books: Books, clock: Clock, policy: SendingPolicy
-) -> _Asked:
+    operation: _Operation,
+    look: Callable[[Reading], _Operation | None],
+    *,
+    books: Books,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> _Operation:
     """The same once no other process is sending it: a lease ends by itself, or with its process."""
-    told = False
-    while asked.state.unfinished and asked.sending and leases.is_live(asked.sending, clock.now()):
-        if not told:
-            policy.tell_waiting(asked)
-            told = True
+    announced = False
+    while operation.state.unfinished and operation.sending and leases.is_live(operation.sending, clock.now()):
+        if not announced:
+            policy.tell_waiting(operation)
+            announced = True
         policy.sleep(_LOOK_AGAIN_SECONDS)
-        asked = books.read(look) or asked
-    return asked
+        operation = books.read(look) or operation
+    return operation
 
 
 def _look_only(
@@ -147,12 +153,12 @@ def _look_only(
     policy: SendingPolicy,
 ) -> Resumed:
     """Look up a refund that awaits approval. It is never sent again from here (I5)."""
-    found = looked_up(sending, refund, provider) or provider.ended_approval(sending.request, refund.provider_status)
-    outcome = outcome_of(found, first_send=False).state if found else None
-    if found is None or outcome in (None, refund.state):
-        why = found.message if found else ""
+    answer = looked_up(sending, refund, provider) or provider.ended_approval(sending.request, refund.provider_status)
+    outcome = outcome_of(answer, first_send=False).state if answer else None
+    if answer is None or outcome in (None, refund.state):
+        why = answer.message if answer else ""
         return Resumed(refund, Step.AWAITING_APPROVAL, why or f"nobody has approved it at {provider.name.label} yet")
-    return _told(take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy))
+    return _settled(take_down(refund, answer, first_send=False, books=books, clock=clock, policy=policy))
 
 
 def _finish_submitted(
@@ -164,14 +170,14 @@ def _finish_submitted(
     policy: SendingPolicy,
 ) -> Resumed:
     """Look it up; send again with the same key only where the provider still knows the key (I8)."""
-    found = looked_up(sending, refund, provider)
-    if found is not None:
-        settled = take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy)
-        return _told(settled)
+    answer = looked_up(sending, refund, provider)
+    if answer is not None:
+        settled = take_down(refund, answer, first_send=False, books=books, clock=clock, policy=policy)
+        return _settled(settled)
     barred = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
     if barred:
         return barred
-    return _told(send_again(refund, books=books, provider=provider, clock=clock, policy=policy))
+    return _settled(send_again(refund, books=books, provider=provider, clock=clock, policy=policy))
 
 
 def looked_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> RefundAnswer | None:
@@ -196,7 +202,7 @@ def why_not_again(
     return None
 
 
-def _told(refund: Refund) -> Resumed:
+def _settled(refund: Refund) -> Resumed:
     if refund.state is RefundState.AWAITING_APPROVAL:
         return Resumed(refund, Step.AWAITING_APPROVAL, refund.failure)
     if refund.state.unfinished:

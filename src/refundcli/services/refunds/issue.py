@@ -71,7 +71,7 @@ class Preview:
     invoice: Invoice
     shares: Sequence[Share]
     existing: Sequence[Refund] = ()
-    tried: Sequence[Refund] = ()
+    attempts: Sequence[Refund] = ()
 
     @property
     def total(self) -> Money:
@@ -95,8 +95,8 @@ class UnsettledRefund(Refused):
 
 def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:
     """Ask every rule, change nothing. The key is looked up before any rule is asked."""
-    made = reading.refunds_by_key(request.request_key)
-    existing = existing_among(made, request.request_key, request.content)
+    attempts = reading.refunds_by_key(request.request_key)
+    existing = existing_among(attempts, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
     if existing:
         return Preview(invoice, (), existing)
@@ -112,7 +112,7 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
         refuse_unsupported(invoice, share.payment, share.amount, request.intent)
     if request.amount and not request.allow_duplicate:
         refuse_duplicate(invoice, shares, request.reason, now=now)
-    return Preview(invoice, shares, tried=made)
+    return Preview(invoice, shares, attempts=attempts)
 
 
 def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money, intent: Intent) -> None:
@@ -122,10 +122,10 @@ def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money, intent
         raise UnsupportedRefund(invoice, payment, why, intent)
 
 
-def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
+def left_behind(plan: Preview, *, now: datetime) -> list[Refund]:
     """Unfinished refunds of the payments to be refunded, which no living process works on."""
-    payments = {share.payment.id for share in seen.shares}
-    unfinished = (r for r in seen.invoice.refunds if r.payment_id in payments and r.state.unfinished and r.sending)
+    payments = {share.payment.id for share in plan.shares}
+    unfinished = (r for r in plan.invoice.refunds if r.payment_id in payments and r.state.unfinished and r.sending)
     return [refund for refund in unfinished if refund.sending and not is_live(refund.sending, now)]
 
 
@@ -140,12 +140,12 @@ def issue_refund(
 ) -> list[Refund]:
     """Reserve all parts in one transaction (T1), then send each. Raises the refusal that comes first."""
     keep_up(request.number, books=books, policy=policy, clock=clock)
-    seen, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
+    previewed, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
     with before_sending():
-        ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
+        ready = {s.payment.provider: providers.of(s.payment.provider) for s in previewed.shares if s.payment.provider}
         asked_at = clock.now()
-        truths = checked_truths(seen.invoice, seen.shares, books=books, providers=providers, own=own)
+        truths = checked_truths(previewed.invoice, previewed.shares, books=books, providers=providers, own=own)
     snapshots = {payment_id: Snapshot(truth, asked_at) for payment_id, truth in truths.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
@@ -174,8 +174,8 @@ def issue_refund(
 
 
 def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple[Preview, OwnRefunds]:
-    seen = preview(reading, request, now=now)
-    return seen, own_refunds(reading.secret(), request, seen)
+    plan = preview(reading, request, now=now)
+    return plan, own_refunds(reading.secret(), request, plan)
 
 
 def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefunds:
@@ -186,7 +186,7 @@ def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefu
 def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> OwnRefund:
     """The next attempt under this request key for this payment, with its own id and idempotency key."""
     reference = share.payment.reference
-    attempt = 1 + max((r.try_number for r in plan.tried if r.payment_id == share.payment.id), default=0)
+    attempt = 1 + max((r.try_number for r in plan.attempts if r.payment_id == share.payment.id), default=0)
     return OwnRefund(
         refund_id(secret, request.request_key, reference, attempt),
         share.amount,
@@ -267,16 +267,16 @@ def reserve_in(
     Every request is made before the first amount is reserved: what a provider cannot take changes nothing.
     """
     refuse_counted(plan.invoice, own)
-    made = [_ready(own[share.payment.id], request, plan, share, providers, lease, at) for share in plan.shares]
-    for share, refund in zip(plan.shares, made, strict=True):
+    refunds = [_ready(own[share.payment.id], request, plan, share, providers, lease, at) for share in plan.shares]
+    for share, refund in zip(plan.shares, refunds, strict=True):
         payment = share.payment
         if not tx.reserve(payment, share.amount):
-            left = payment.refundable
-            if not left:
+            remaining = payment.refundable
+            if not remaining:
                 raise NothingToRefund(plan.invoice)
-            raise OverRefund(plan.invoice, share.amount, left, reason=request.reason, payment=request.payment)
+            raise OverRefund(plan.invoice, share.amount, remaining, reason=request.reason, payment=request.payment)
         tx.add_refund(replace(refund, run_id=run_id))
-    return [replace(refund, run_id=run_id) for refund in made]
+    return [replace(refund, run_id=run_id) for refund in refunds]
 
 
 def _ready(

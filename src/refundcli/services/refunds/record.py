@@ -54,7 +54,7 @@ class MarkRequest:
 
     @property
     def content(self) -> str:
-        told = self.out_of_band
+        out_of_band = self.out_of_band
         return content_of(
             {
                 "kind": RefundKind.RECORD,
@@ -64,11 +64,11 @@ class MarkRequest:
                 "memo": self.memo,
                 "payment": self.payment,
                 "dispute_decision": self.dispute_decision,
-                "method": told.method,
-                "reference": told.reference,
-                "refunded_on": told.refunded_on and told.refunded_on.isoformat(),
-                "after_failed": told.after_failed,
-                "evidence": told.evidence,
+                "method": out_of_band.method,
+                "reference": out_of_band.reference,
+                "refunded_on": out_of_band.refunded_on and out_of_band.refunded_on.isoformat(),
+                "after_failed": out_of_band.after_failed,
+                "evidence": out_of_band.evidence,
             }
         )
 
@@ -183,20 +183,20 @@ def preview_mark(reading: Reading, request: MarkRequest, *, clock: Clock) -> Mar
 
 def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[Share]:
     """Which payments the record goes to. Raises the refusal that comes first."""
-    told = request.out_of_band
-    if told.refunded_on and told.refunded_on > today:
-        raise RefundedInFuture(told.refunded_on, today)
+    out_of_band = request.out_of_band
+    if out_of_band.refunded_on and out_of_band.refunded_on > today:
+        raise RefundedInFuture(out_of_band.refunded_on, today)
     amount, reference = request.amount, request.payment
-    if told.after_failed:
-        failed, left = _after_failed(invoice, told)
-        if not left:
+    if out_of_band.after_failed:
+        failed, remaining = _after_failed(invoice, out_of_band)
+        if not remaining:
             raise AlreadyRecorded(failed)
         invoice = _without_hold(invoice, failed)
-        amount = amount or left
-        if left < amount:
-            raise OverRefund(invoice, amount, left, reason=request.reason, action=Action.MARK_REFUNDED)
+        amount = amount or remaining
+        if remaining < amount:
+            raise OverRefund(invoice, amount, remaining, reason=request.reason, action=Action.MARK_REFUNDED)
         reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
-    if amount and not (request.allow_duplicate or told.after_failed):
+    if amount and not (request.allow_duplicate or out_of_band.after_failed):
         _refuse_known(invoice, [Share(payment, amount) for payment in invoice.payments], request.reason)
     shares = shares_of(
         invoice,
@@ -206,9 +206,9 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         intent=request.intent,
         reference=reference,
     )
-    if told.refunded_on:
-        _refuse_too_early(invoice, shares, told.refunded_on)
-    if not (request.allow_duplicate or told.after_failed):
+    if out_of_band.refunded_on:
+        _refuse_too_early(invoice, shares, out_of_band.refunded_on)
+    if not (request.allow_duplicate or out_of_band.after_failed):
         _refuse_known(invoice, shares, request.reason)
     return shares
 
@@ -226,10 +226,12 @@ def _refuse_too_early(invoice: Invoice, shares: Sequence[Share], day: date) -> N
 
 def _refuse_known(invoice: Invoice, shares: list[Share], reason: RefundReason) -> None:
     """Raises KnownAsExternal."""
-    wanted = {(share.payment.home_id, share.amount) for share in shares}
-    homes = {of: p.home_id for p in invoice.payments for of in (p.id, *(other.payment_id for other in p.other_shares))}
+    requested = {(share.payment.home_id, share.amount) for share in shares}
+    homes = {
+        of: p.home_id for p in invoice.payments for of in (p.id, *(sibling.payment_id for sibling in p.other_shares))
+    }
     for refund in invoice.refunds_of_payments:
-        if refund.is_unadopted and (homes.get(refund.payment_id), refund.amount) in wanted:
+        if refund.is_unadopted and (homes.get(refund.payment_id), refund.amount) in requested:
             raise KnownAsExternal(invoice, refund, reason)
 
 
@@ -311,13 +313,13 @@ def is_charged_back(share: Share, reason: RefundReason) -> bool:
     return reason is RefundReason.CHARGEBACK and bool(share.payment.taken_by_dispute)
 
 
-def _after_failed(invoice: Invoice, told: OutOfBand) -> tuple[Refund, Money]:
+def _after_failed(invoice: Invoice, out_of_band: OutOfBand) -> tuple[Refund, Money]:
     """The failed refund, and what of it is not yet recorded. Raises where it did not fail for good."""
-    if not told.evidence.strip():
+    if not out_of_band.evidence.strip():
         raise EvidenceNeeded
-    failed = next((r for r in invoice.refunds if r.id == told.after_failed), None)
+    failed = next((r for r in invoice.refunds if r.id == out_of_band.after_failed), None)
     if failed is None:
-        raise FailedRefundNotFound(told.after_failed, invoice.number)
+        raise FailedRefundNotFound(out_of_band.after_failed, invoice.number)
     if failed.state is not RefundState.FAILED:
         raise NotFailed(failed)
     recorded = sum(

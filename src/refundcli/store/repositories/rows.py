@@ -356,7 +356,7 @@ def closing_of(row: Any) -> Closing:
         id=row.id,
         invoice_id=row.invoice_id,
         invoice_number=row.owner_number,
-        wanted=InvoiceStatus(row.action),
+        target=InvoiceStatus(row.action),
         state=ClosingState(row.state),
         created_at=row.created_at,
         operator=row.operator,
@@ -380,7 +380,7 @@ def closing_row(closing: Closing) -> ClosingRow:
     return ClosingRow(
         id=closing.id,
         invoice_id=closing.invoice_id,
-        action=closing.wanted,
+        action=closing.target,
         state=closing.state,
         memo=closing.memo,
         operator=closing.operator,

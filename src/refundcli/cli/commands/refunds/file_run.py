@@ -132,8 +132,8 @@ def checked_file(
                 show_checked(app, source.name, options.kind, report, rejected_file=path)
                 yield None
                 return
-            live = bool(report.wanted) and connect(report)
-            confirm(app, report.wanted, options, live=live, begun=rules.run_id)
+            live = bool(report.requested) and connect(report)
+            confirm(app, report.requested, options, live=live, begun=rules.run_id)
             # Before anything is done: what is left out is never lost.
             rejected.publish()
             yield Checked(source, run, report, rules, shelf, rejected)
@@ -201,7 +201,7 @@ def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> B
 
 
 def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskShelf, source: Source) -> None:
-    if not report.wanted:
+    if not report.requested:
         app.note(f"No row can be done: {options.plan} was not written.")
         return
     services = app.services
@@ -211,12 +211,12 @@ def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, sh
         "planned_by": app.settings.operator.name,
         "planned_at": services.clock.now().isoformat(),
         "columns": opened.columns,
-        "rows_planned": report.wanted,
+        "rows_planned": report.requested,
         **options.meaning,
     }
     secret = services.books.read(lambda tx: tx.secret())
     write_plan(Path(options.plan), header, shelf.chunks(), secret)
-    app.note(("✓ ", "green"), f"Planned {report.wanted:,} rows: {options.plan}. Nothing was done.")
+    app.note(("✓ ", "green"), f"Planned {report.requested:,} rows: {options.plan}. Nothing was done.")
     app.note(f"  To do it: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
 
 

@@ -58,10 +58,10 @@ def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Check
     report, run = checked.report, ""
     if options.atomic and checked.report.refused_count:
         raise NotAllRows(checked.report)
-    if options.atomic and checked.report.wanted > MOST_AT_ONCE:
-        raise TooManyForOne(checked.report.wanted)
+    if options.atomic and checked.report.requested > MOST_AT_ONCE:
+        raise TooManyForOne(checked.report.requested)
     # A run whose last row was done when it was killed is only to be ended.
-    if checked.report.wanted or checked.rules.run_id:
+    if checked.report.requested or checked.rules.run_id:
         new = replace(checked.run, rows=checked.report.rows)
         begun = begin(new, checked_as=checked.rules.run_id, books=app.services.books)
         run, report = begun.id, _do(app, options, wishes, checked, begun)
@@ -76,7 +76,7 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
     at, form = checked.report.checked_at, services.policy.number_format
     recording = RecordRun(run, wishes, rules, at, services.books, form, app.tell_stopping)
     try:
-        with progress(app.err, "Recording", total=checked.report.wanted, wanted=app.wants_progress) as advance:
+        with progress(app.err, "Recording", total=checked.report.requested, wanted=app.wants_progress) as advance:
             if options.atomic:
                 return recording.record_atomically(checked.shelf, advance=advance)
             report = recording.record(
@@ -98,7 +98,7 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
 
 def _show_stopped(app: App, checked: Checked, done: BulkReport, run: BulkRun, why: BaseException) -> None:
     """After Ctrl-C, or where the store fails in the middle: what was recorded stays, and how to record the others."""
-    left: int | None = checked.report.wanted - done.rows
+    left: int | None = checked.report.requested - done.rows
     note = why.code if isinstance(why, RefundcliError) else "interrupted"
     with suppress(RefundcliError):
         end(run, RunState.STOPPED if left else RunState.FINISHED, books=app.services.books, note=note)
@@ -138,7 +138,7 @@ def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_fil
     else:
         show_recorded(report, run, app.out)
     tell_rejected(app, kind, report.refused_count, report.rows, rejected_file)
-    if run and report.wanted:
+    if run and report.requested:
         note_afterwards(app, checked.run, record=True)
     if run and app.for_people and not app.quiet:
         app.err.bullet(f"Made in error? refundcli mark-refunded --undo {run} --memo TEXT")
@@ -189,5 +189,5 @@ def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:
         show_undo(what, undone, app.out, done=not dry_run)
     else:
         app.show_object(undo_shape(what, undone, dry_run=dry_run))
-    if undone.kept:
+    if undone.unchanged:
         raise typer.Exit(ExitCode.PARTLY)

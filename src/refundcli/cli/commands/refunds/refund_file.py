@@ -64,13 +64,13 @@ def refund_file(app: App, options: BulkOptions) -> None:
     with checked_file(app, options, wishes, connect=connect) as checked:
         if checked is None:
             return
-        if not checked.report.wanted and not checked.rules.run_id:
+        if not checked.report.requested and not checked.rules.run_id:
             path = checked.rejected.publish()
             show_checked(app, checked.source.name, _KIND, checked.report, rejected_file=path, dry_run=False)
             return
         new = replace(checked.run, rows=checked.report.rows)
         run = begin_staged(new, checked.shelf, checked_as=checked.rules.run_id, books=app.services.books)
-        report = _do(app, options, run, checked.report.wanted)
+        report = _do(app, options, run, checked.report.requested)
         _show(app, checked.source.name, run, report, checked.report, checked.rejected)
 
 
@@ -179,7 +179,7 @@ def _tell_waiting(app: App, holders: Sequence[RunHolder]) -> None:
 def _leased(holder: RunHolder) -> str:
     rows = "1 row is" if holder.rows == 1 else f"{holder.rows:,} rows are"
     until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
-    return f"{rows} leased by {holder.shown}{until}"
+    return f"{rows} leased by {holder.label}{until}"
 
 
 def _rejection(item: RunItem) -> BadRow:

@@ -93,8 +93,8 @@ def _settled(
     closed: list[ResumedClosing] = []
     lost: RefundcliError | None = None
     try:
-        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, done=done)
-        resume_closings(agreed, books=books, providers=providers, clock=clock, policy=policy, done=closed)
+        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, outcomes=done)
+        resume_closings(agreed, books=books, providers=providers, clock=clock, policy=policy, outcomes=closed)
     except RefundcliError as trouble:
         lost = trouble
     except (KeyboardInterrupt, Interrupted):
