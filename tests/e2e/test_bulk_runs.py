@@ -426,7 +426,7 @@ def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.M
 
     with monkeypatch.context() as patched:
         patched.setattr(worker, step, go_or_die)
-        patched.setattr(worker, "leave", lambda self: self.senders.close())
+        patched.setattr(worker, "leave", lambda self: self.pool.close())
         assert desk(command).exit_code == 1
     (run,) = desk.books.read(lambda tx: tx.runs(limit=1))
     forget_the_worker(desk)

@@ -133,7 +133,7 @@ def killed_after_reserving(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patched:
         patched.setattr(worker, "_reserved", die)
-        patched.setattr(worker, "leave", lambda self: self.senders.close())
+        patched.setattr(worker, "leave", lambda self: self.pool.close())
         assert desk(f"refund --from {file} --yes").exit_code == 1
     with desk.books.engine.begin() as line:
         line.execute(text("UPDATE bulk_item SET worker = worker || 'gone' WHERE worker <> ''"))

@@ -11,7 +11,7 @@ import pytest
 
 from refundcli.domain.errors import OutcomeUnknown
 from refundcli.services.dispatch import interrupts, send_refund
-from refundcli.services.dispatch.interrupts import Interrupted, held_until_written, is_asked_to_stop
+from refundcli.services.dispatch.interrupts import Interrupted, held_until_written, is_interrupted
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.ports.books import BooksUnavailable
 from refundcli.services.recovery import resume_closings, resume_refunds
@@ -20,7 +20,7 @@ from refundcli.services.recovery import resume_closings, resume_refunds
 @pytest.fixture(autouse=True)
 def _none_is_left() -> Iterator[None]:
     yield
-    interrupts._CAME.clear()
+    interrupts._SIGNALS.clear()
 
 
 def press_ctrl_c() -> None:
@@ -44,7 +44,7 @@ def test_it_is_raised_once_the_work_is_done() -> None:
     with pytest.raises(Interrupted):
         work()
     assert done == [1]
-    assert not is_asked_to_stop()
+    assert not is_interrupted()
 
 
 def test_it_is_kept_where_the_work_fails_and_nothing_more_is_begun() -> None:
@@ -54,7 +54,7 @@ def test_it_is_kept_where_the_work_fails_and_nothing_more_is_begun() -> None:
     with pytest.raises(Interrupted), held_until_written(lambda: None):
         begun.append(1)
     assert begun == []
-    assert not is_asked_to_stop()
+    assert not is_interrupted()
 
 
 def test_resume_stops_before_the_next_refund(monkeypatch: pytest.MonkeyPatch) -> None:

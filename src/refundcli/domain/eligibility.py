@@ -199,7 +199,7 @@ def first_blocker(
     answers = [most_important(blockers(invoice, payment, intent)) for payment in payments]
     if None in answers:
         return None
-    return most_important(_told_first(answer for answer in answers if answer))
+    return most_important(_without_used_up(answer for answer in answers if answer))
 
 
 def _nothing_there(invoice: Invoice, payment: Payment) -> Iterator[RuleRefusal]:
@@ -219,7 +219,7 @@ def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[R
         yield DisputeClosed(invoice, payment)
 
 
-def _told_first(answers: Iterable[RuleRefusal]) -> list[RuleRefusal]:
+def _without_used_up(answers: Iterable[RuleRefusal]) -> list[RuleRefusal]:
     """A payment that is used up says less than one that still has money and is held."""
     refusals = list(answers)
     return [answer for answer in refusals if not isinstance(answer, NothingToRefund)] or refusals

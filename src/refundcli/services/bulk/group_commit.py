@@ -14,11 +14,11 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.bulk.leased_rows import Part, Row, plan_of, request_of
+from refundcli.services.bulk.leased_rows import InFlightRefund, Row, plan_of, request_of
 from refundcli.services.dispatch.first_send import fail_unsent_in, note_snapshot, place_at_provider, why_not_sent
 from refundcli.services.dispatch.leases import Lease, new_lease
-from refundcli.services.dispatch.release_lapsed import is_due, keep_up_in
-from refundcli.services.dispatch.send_refund import SendingPolicy, take_down_in, with_what_was_said
+from refundcli.services.dispatch.release_lapsed import apply_due_updates_in, is_due
+from refundcli.services.dispatch.send_refund import SendingPolicy, record_outcome_in, with_provider_message
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.clock import Clock
@@ -36,14 +36,14 @@ class Group:
     `to_fail`: what could not be checked before its first send, and why.
     """
 
-    answered: list[Part] = field(default_factory=list)
-    looked_up: list[tuple[Part, RefundAnswer | None]] = field(default_factory=list)
-    found_ready: list[Part] = field(default_factory=list)
-    to_claim: list[Part] = field(default_factory=list)
-    to_drop: list[Part] = field(default_factory=list)
-    to_fail: list[tuple[Part, str]] = field(default_factory=list)
-    to_let_go: list[Part] = field(default_factory=list)
-    to_read: list[Part] = field(default_factory=list)
+    answered: list[InFlightRefund] = field(default_factory=list)
+    looked_up: list[tuple[InFlightRefund, RefundAnswer | None]] = field(default_factory=list)
+    found_ready: list[InFlightRefund] = field(default_factory=list)
+    to_claim: list[InFlightRefund] = field(default_factory=list)
+    to_drop: list[InFlightRefund] = field(default_factory=list)
+    to_fail: list[tuple[InFlightRefund, str]] = field(default_factory=list)
+    to_release: list[InFlightRefund] = field(default_factory=list)
+    to_read: list[InFlightRefund] = field(default_factory=list)
     to_look_at: list[Row] = field(default_factory=list)
     to_reserve: list[Row] = field(default_factory=list)
     ended: list[RunItem] = field(default_factory=list)
@@ -63,11 +63,11 @@ class Written:
     numbers of the rows whose end was written; those of the others have been taken over.
     """
 
-    settled: list[tuple[Part, Refund]] = field(default_factory=list)
-    claimed: list[tuple[Part, Refund]] = field(default_factory=list)
-    elsewhere: list[tuple[Part, Refund]] = field(default_factory=list)
-    unchecked: list[tuple[Part, PaymentPlace]] = field(default_factory=list)
-    read: list[tuple[Part, Refund]] = field(default_factory=list)
+    settled: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
+    claimed: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
+    elsewhere: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
+    unchecked: list[tuple[InFlightRefund, PaymentPlace]] = field(default_factory=list)
+    read: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
     looked_at: list[tuple[Row, Preview]] = field(default_factory=list)
     reserved: list[tuple[Row, list[Refund]]] = field(default_factory=list)
     existing: list[tuple[Row, Sequence[Refund]]] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class WorkerContext:
     """What a worker works with. `lease_seconds`: how long a refund of a provider may wait and be on its way."""
 
     run: BulkRun
@@ -92,136 +92,142 @@ class Bench:
         return new_lease(self.clock.now(), self.lease_seconds(provider), owner=self.worker)
 
 
-def write_group(tx: Writing, group: Group, bench: Bench) -> Written:
+def write_group(tx: Writing, group: Group, context: WorkerContext) -> Written:
     """Outcomes first: what they free or use up counts for the rows that are only being looked at."""
     written = Written()
-    _take_down(tx, group, bench, written)
-    _claim(tx, group, bench, written)
-    _look_and_reserve(tx, group, bench, written)
+    _record_outcomes(tx, group, context, written)
+    _claim(tx, group, context, written)
+    _look_and_reserve(tx, group, context, written)
     written.ended = tx.finish_items(group.ended)
-    row_lease = new_lease(bench.clock.now(), bench.row_lease_seconds, owner=bench.worker)
+    row_lease = new_lease(context.clock.now(), context.row_lease_seconds, owner=context.worker)
     if group.take:
         written.leased = tx.take_items(
-            bench.run.id, worker=bench.worker, until=row_lease.until, at=bench.clock.now(), limit=group.take
+            context.run.id, worker=context.worker, until=row_lease.until, at=context.clock.now(), limit=group.take
         )
     if group.hold:
-        tx.hold_items(bench.run.id, worker=bench.worker, until=row_lease.until)
+        tx.hold_items(context.run.id, worker=context.worker, until=row_lease.until)
     return written
 
 
-def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
+def _record_outcomes(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
     """T4, for what was sent and for what was looked up."""
-    clock, policy = bench.clock, bench.policy
-    said = [(part, part.answer, part.first_send) for part in group.answered]
-    said += [(part, lookup, False) for part, lookup in group.looked_up if lookup is not None]
-    for part, answer, first_send in said:
+    clock, policy = context.clock, context.policy
+    said = [(flight, flight.answer, flight.first_send) for flight in group.answered]
+    said += [(flight, lookup, False) for flight, lookup in group.looked_up if lookup is not None]
+    for flight, answer, first_send in said:
         assert answer
-        refund = _as_sent(tx, part, bench)
-        take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
-    for part in group.to_drop:
-        drop_unsent_in(tx, [part.refund], clock=clock, policy=policy)
-    for part, why in group.to_fail:
-        fail_unsent_in(tx, part.refund, why, clock=clock, policy=policy, is_refused=False)
-    for part in group.to_let_go:
-        tx.let_go(part.refund)
-    parts = [part for part, _, _ in said] + group.to_drop + [part for part, _ in group.to_fail] + group.to_let_go
-    now = tx.refunds_by_id([part.refund.id for part in parts + group.to_read]) if parts or group.to_read else {}
-    words = {part: answer for part, answer, _ in said}
-    for part in parts:
-        answer, refund = words.get(part), now[part.refund.id]
-        written.settled.append((part, with_what_was_said(refund, answer) if answer else refund))
-    written.read = [(part, now[part.refund.id]) for part in group.to_read]
+        refund = _as_sent(tx, flight, context)
+        record_outcome_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
+    for flight in group.to_drop:
+        drop_unsent_in(tx, [flight.refund], clock=clock, policy=policy)
+    for flight, why in group.to_fail:
+        fail_unsent_in(tx, flight.refund, why, clock=clock, policy=policy, is_refused=False)
+    for flight in group.to_release:
+        tx.let_go(flight.refund)
+    flights = (
+        [flight for flight, _, _ in said] + group.to_drop + [flight for flight, _ in group.to_fail] + group.to_release
+    )
+    now = tx.refunds_by_id([flight.refund.id for flight in flights + group.to_read]) if flights or group.to_read else {}
+    words = {flight: answer for flight, answer, _ in said}
+    for flight in flights:
+        answer, refund = words.get(flight), now[flight.refund.id]
+        written.settled.append((flight, with_provider_message(refund, answer) if answer else refund))
+    written.read = [(flight, now[flight.refund.id]) for flight in group.to_read]
 
 
-def _as_sent(tx: Writing, part: Part, bench: Bench) -> Refund:
+def _as_sent(tx: Writing, flight: InFlightRefund, context: WorkerContext) -> Refund:
     """A `ready` refund that the provider has was sent before the books were restored: claim it, to settle it."""
-    refund, now = part.refund, bench.clock.now()
+    refund, now = flight.refund, context.clock.now()
     if refund.state is not RefundState.READY:
         return refund
-    at = part.snapshot.sent_at(refund, now) if part.snapshot else now
+    at = flight.snapshot.sent_at(refund, now) if flight.snapshot else now
     # Nobody is going to send it, so it is recorded whatever the clock says.
     return tx.claim(refund, owner="", until=now, at=at) or refund
 
 
-def _claim(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
+def _claim(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
     """T2, for what was reserved, and again for what was left behind: by the rules as they are in this transaction."""
-    not_found = [part for part, lookup in group.looked_up if lookup is None]
-    parts = [*not_found, *group.found_ready, *group.to_claim]
-    if not parts:
+    not_found = [flight for flight, lookup in group.looked_up if lookup is None]
+    flights = [*not_found, *group.found_ready, *group.to_claim]
+    if not flights:
         return
-    books = _ReadAhead(tx, bench, [part.refund.invoice_number for part in parts])
-    for part in not_found:
-        _claim_again(tx, books, part, bench, written)
-    for part in (*group.found_ready, *group.to_claim):
-        _claim_first(tx, books, part, bench, written)
+    books = _ReadAhead(tx, context, [flight.refund.invoice_number for flight in flights])
+    for flight in not_found:
+        _claim_again(tx, books, flight, context, written)
+    for flight in (*group.found_ready, *group.to_claim):
+        _claim_first(tx, books, flight, context, written)
 
 
-def _ask_first(books: "_ReadAhead", part: Part, written: Written) -> None:
+def _ask_first(books: "_ReadAhead", flight: InFlightRefund, written: Written) -> None:
     """The provider is to be asked about its payment before anything is sent."""
-    place = place_at_provider(books, part.refund)
+    place = place_at_provider(books, flight.refund)
     assert place, "a provider that cannot be asked needs no snapshot"
-    written.unchecked.append((part, place))
+    written.unchecked.append((flight, place))
 
 
-def _claim_again(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, written: Written) -> None:
-    assert part.refund.sending
-    barred = why_not_again(books, part.refund, part.refund.sending, part.provider.name, bench.clock.now())
+def _claim_again(
+    tx: Writing, books: "_ReadAhead", flight: InFlightRefund, context: WorkerContext, written: Written
+) -> None:
+    assert flight.refund.sending
+    barred = why_not_again(books, flight.refund, flight.refund.sending, flight.provider.name, context.clock.now())
     if barred:
-        _stays(tx, part, barred.note, written)
-    elif part.needs_snapshot(bench.clock.now()):
+        _stays(tx, flight, barred.note, written)
+    elif flight.needs_snapshot(context.clock.now()):
         # It was only rate limited, and so long ago that its snapshot is out of date.
-        _ask_first(books, part, written)
+        _ask_first(books, flight, written)
     else:
-        _claim_one(tx, part, bench, written)
+        _claim_one(tx, flight, context, written)
 
 
-def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, written: Written) -> None:
+def _claim_first(
+    tx: Writing, books: "_ReadAhead", flight: InFlightRefund, context: WorkerContext, written: Written
+) -> None:
     """Claim one that was not sent, or provably not executed. Its payment is looked up first."""
-    if not part.first_send:
-        refusal = why_not_any_more(books, part.refund)
+    if not flight.first_send:
+        refusal = why_not_any_more(books, flight.refund)
         if refusal:
-            tx.let_go(part.refund)
-            _stays(tx, part, f"not sent again: {refusal.message}", written)
+            tx.let_go(flight.refund)
+            _stays(tx, flight, f"not sent again: {refusal.message}", written)
             return
-    elif part.needs_snapshot(bench.clock.now()):
-        _ask_first(books, part, written)
+    elif flight.needs_snapshot(context.clock.now()):
+        _ask_first(books, flight, written)
         return
     # The update that was just stored blocks, so read again.
-    reading = tx if note_snapshot(tx, part.refund, part.snapshot) else books
-    if part.first_send and (not_now := why_not_sent(reading, part.refund, part.snapshot)):
-        failed = fail_unsent_in(tx, part.refund, not_now.message, clock=bench.clock, policy=bench.policy)
+    reading = tx if note_snapshot(tx, flight.refund, flight.snapshot) else books
+    if flight.first_send and (not_now := why_not_sent(reading, flight.refund, flight.snapshot)):
+        failed = fail_unsent_in(tx, flight.refund, not_now.message, clock=context.clock, policy=context.policy)
         # If another process has claimed it, nothing was settled here.
         outcomes = written.settled if failed else written.elsewhere
-        outcomes.append((part, failed or tx.refund(part.refund.id) or part.refund))
+        outcomes.append((flight, failed or tx.refund(flight.refund.id) or flight.refund))
         return
-    _claim_one(tx, part, bench, written)
+    _claim_one(tx, flight, context, written)
 
 
-def _stays(tx: Writing, part: Part, why: str, written: Written) -> None:
+def _stays(tx: Writing, flight: InFlightRefund, why: str, written: Written) -> None:
     """Leave it as it is: its outcome is unknown, and it is not sent again now."""
-    standing = tx.refund(part.refund.id) or part.refund
-    written.settled.append((part, replace(standing, failure=why) if standing.state.unfinished else standing))
+    standing = tx.refund(flight.refund.id) or flight.refund
+    written.settled.append((flight, replace(standing, failure=why) if standing.state.unfinished else standing))
 
 
-def _claim_one(tx: Writing, part: Part, bench: Bench, written: Written) -> None:
-    lease = bench.lease(part.provider.name)
-    claimed = tx.claim(part.refund, owner=lease.owner, until=lease.until, at=bench.clock.now())
+def _claim_one(tx: Writing, flight: InFlightRefund, context: WorkerContext, written: Written) -> None:
+    lease = context.lease(flight.provider.name)
+    claimed = tx.claim(flight.refund, owner=lease.owner, until=lease.until, at=context.clock.now())
     if claimed:
-        written.claimed.append((part, claimed))
+        written.claimed.append((flight, claimed))
     else:
-        written.elsewhere.append((part, tx.refund(part.refund.id) or part.refund))
+        written.elsewhere.append((flight, tx.refund(flight.refund.id) or flight.refund))
 
 
-def _look_and_reserve(tx: Writing, group: Group, bench: Bench, written: Written) -> None:
+def _look_and_reserve(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
     rows = [*group.to_look_at, *group.to_reserve]
     if not rows:
         return
     # It refuses no single row: the run stops.
     tx.check_clock()
-    books = _ReadAhead(tx, bench, [row.item.invoice for row in rows], [row.item.request_key for row in rows])
+    books = _ReadAhead(tx, context, [row.item.invoice for row in rows], [row.item.request_key for row in rows])
     for row in group.to_look_at:
         try:
-            _, plan = _planned(books, row, bench)
+            _, plan = _planned(books, row, context)
             if plan.existing:
                 written.existing.append((row, plan.existing))
             else:
@@ -230,21 +236,21 @@ def _look_and_reserve(tx: Writing, group: Group, bench: Bench, written: Written)
             written.refused.append((row, refusal))
     for row in group.to_reserve:
         try:
-            _reserve(tx, books, row, bench, written)
+            _reserve(tx, books, row, context, written)
         except RefundcliError as refusal:
             written.refused.append((row, refusal))
 
 
-def _planned(books: "_ReadAhead", row: Row, bench: Bench) -> tuple[RefundRequest, Preview]:
-    """What a row wishes, and what it would do now."""
+def _planned(books: "_ReadAhead", row: Row, context: WorkerContext) -> tuple[RefundRequest, Preview]:
+    """What a row requests, and what it would do now."""
     invoice = invoice_named(books, row.item.invoice)
-    request = request_of(row.item, invoice, bench.run.operator)
-    return request, plan_of(books, row.item, request, invoice, bench.clock.now())
+    request = request_of(row.item, invoice, context.run.operator)
+    return request, plan_of(books, row.item, request, invoice, context.clock.now())
 
 
-def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: Written) -> None:
+def _reserve(tx: Writing, books: "_ReadAhead", row: Row, context: WorkerContext, written: Written) -> None:
     """T1, if the provider's truth, read before, is still the books'."""
-    request, plan = _planned(books, row, bench)
+    request, plan = _planned(books, row, context)
     if plan.existing:
         written.existing.append((row, plan.existing))
         return
@@ -252,11 +258,18 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, bench: Bench, written: 
     own = own_refunds(tx.secret(), request, plan)
     refuse_differences(plan.invoice, row.truths, own, claimed=claims(tx, plan.invoice, row.truths))
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
-    lease = bench.lease(max(ways, key=bench.lease_seconds))
+    lease = context.lease(max(ways, key=context.lease_seconds))
     # Everything is asked before the first change: only a second one could be refused after it.
     with tx.all_or_nothing() if len(plan.shares) > 1 else nullcontext():
         refunds = reserve_in(
-            tx, request, plan, own, providers=bench.providers, lease=lease, at=bench.clock.now(), run_id=bench.run.id
+            tx,
+            request,
+            plan,
+            own,
+            providers=context.providers,
+            lease=lease,
+            at=context.clock.now(),
+            run_id=context.run.id,
         )
     written.reserved.append((row, refunds))
 
@@ -267,12 +280,14 @@ class _ReadAhead:
     Two refunds to be claimed may share an invoice; what one of them changes is no obstacle to the other.
     """
 
-    def __init__(self, tx: Writing, bench: Bench, numbers: Sequence[str], request_keys: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tx: Writing, context: WorkerContext, numbers: Sequence[str], request_keys: Sequence[str] = ()
+    ) -> None:
         self.tx = tx
         self._invoices = tx.invoices_by_number(list(dict.fromkeys(numbers)))
-        due = [number for number, invoice in self._invoices.items() if is_due(invoice, bench.clock.now())]
+        due = [number for number, invoice in self._invoices.items() if is_due(invoice, context.clock.now())]
         for number in due:
-            keep_up_in(tx, number, policy=bench.policy, clock=bench.clock)
+            apply_due_updates_in(tx, number, policy=context.policy, clock=context.clock)
         self._invoices |= tx.invoices_by_number(due) if due else {}
         self._refunds = tx.refunds_by_keys(request_keys) if request_keys else {}
 

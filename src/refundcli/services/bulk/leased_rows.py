@@ -14,12 +14,12 @@ from refundcli.services.dispatch.send_refund import is_first_send
 from refundcli.services.ports.books import RefundReading
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.providers import PaymentProvider, RefundAnswer
-from refundcli.services.preflight.payment import Truths
+from refundcli.services.preflight.payment import Snapshots
 from refundcli.services.refunds.issue import Preview, RefundRequest, planned
 
 
 @dataclass(eq=False, slots=True)
-class Part:
+class InFlightRefund:
     """One refund on its way: of a payment of a row, or one that was left behind and is in a row's way.
 
     `first_send`: nothing of it was ever sent before, so that each answer tells of this worker's requests alone.
@@ -64,21 +64,21 @@ class Part:
 class Row:
     """`finished` and `own` are its refunds: those that were done already, and those in this worker's hands.
 
-    `in_its_way` is one that must be settled before the rules can be asked.
+    `blocked_by` is one that must be settled before the rules can be asked.
     """
 
     item: RunItem
-    truths: Truths = field(default_factory=dict)
+    truths: Snapshots = field(default_factory=dict)
     truths_at: datetime | None = None
     finished: list[Refund] = field(default_factory=list)
-    own: list[Part] = field(default_factory=list)
-    in_its_way: Part | None = None
-    out_of_its_way: set[str] = field(default_factory=set)
+    own: list[InFlightRefund] = field(default_factory=list)
+    blocked_by: InFlightRefund | None = None
+    settled_blockers: set[str] = field(default_factory=set)
     # Its end is being written, or it is another worker's again: what is still heard of it changes nothing.
     closed: bool = False
 
     @property
-    def marks(self) -> tuple[str, str]:
+    def locks(self) -> tuple[str, str]:
         """What no two rows may work on at once: the invoice, and the request key."""
         return f"invoice {self.item.invoice}", f"key {self.item.request_key}"
 
@@ -90,7 +90,7 @@ class Row:
 
     @property
     def refunds(self) -> list[Refund]:
-        return [*self.finished, *(part.refund for part in self.own)]
+        return [*self.finished, *(flight.refund for flight in self.own)]
 
 
 def request_of(item: RunItem, invoice: Invoice, operator: str) -> RefundRequest:

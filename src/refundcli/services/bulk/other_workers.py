@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from refundcli.domain.bulk_run import BulkRun, ItemState
-from refundcli.services.bulk.report import TellWaiting
+from refundcli.services.bulk.report import OnWaiting
 from refundcli.services.bulk.unfinished_runs import unfinished_run
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 
-_TELL_SECONDS = 10.0
+_REPORT_SECONDS = 10.0
 
 
 class Step(Enum):
@@ -31,10 +31,10 @@ class OtherWorkers:
     books: Books
     clock: Clock
     patience_seconds: float
-    tell: TellWaiting
+    tell: OnWaiting
     _counts: dict[ItemState, int] = field(default_factory=dict)
     _unchanged_since: float = 0.0
-    _told_at: float = float("-inf")
+    _reported_at: float = float("-inf")
 
     def next_step(self) -> Step:
         at, now = self.clock.now(), time.monotonic()
@@ -48,7 +48,7 @@ class OtherWorkers:
             return Step.LEAVE
         if counts.get(ItemState.WAITING) or any(not holder.is_live for holder in standing.holders):
             return Step.TAKE
-        if now - self._told_at >= _TELL_SECONDS:
-            self._told_at = now
+        if now - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = now
             self.tell(standing.holders)
         return Step.WAIT

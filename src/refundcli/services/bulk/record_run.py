@@ -11,13 +11,13 @@ from refundcli.domain.errors import RefundcliError, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.refund import OutOfBand, Refund
-from refundcli.services.bulk.rows import BulkRow, CheckedRow, Shelf
+from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.bulk.runs import resume_command
 from refundcli.services.bulk.validation import (
     Advance,
-    Ahead,
+    AlreadyDone,
     BulkReport,
-    DoneBefore,
+    EarlierRows,
     FileRows,
     Reject,
     RowRules,
@@ -67,10 +67,10 @@ class TooManyErrors(Refused):
 
     code = "too-many-errors"
 
-    def __init__(self, refused: int, most: int, *, how_to_go_on: str) -> None:
+    def __init__(self, refused: int, most: int, *, how_to_resume: str) -> None:
         super().__init__(
             f"{refused} rows were refused, and --max-errors is {most}: stopped.",
-            hint=how_to_go_on,
+            hint=how_to_resume,
             context={"refused": refused, "max_errors": most},
         )
 
@@ -80,7 +80,7 @@ _Done: TypeAlias = CheckedRow | BadRow | None
 
 
 @dataclass(frozen=True, slots=True)
-class RecordWishes:
+class RecordRowRequests:
     """Rows that ask for records."""
 
     clock: Clock
@@ -118,37 +118,37 @@ class RecordRun:
     """Records what was checked, for one run. `checked_at` is the audit trail's newest entry when the check began."""
 
     run: BulkRun
-    wishes: RecordWishes
+    requests: RecordRowRequests
     rules: RowRules
     checked_at: int
     books: Books
     number_format: str
-    tell_held: Callable[[], None] = field(default=lambda: None)
+    on_interrupt: Callable[[], None] = field(default=lambda: None)
     # What was committed so far, also where the run is interrupted or the store fails.
     report: BulkReport = field(default_factory=BulkReport)
 
-    def record(self, shelf: Shelf, *, max_errors: int | None, advance: Advance, reject: Reject) -> BulkReport:
+    def record(self, spool: RowSpool, *, max_errors: int | None, advance: Advance, reject: Reject) -> BulkReport:
         """Chunk by chunk; a row that is refused by now is rejected, and the others go on.
 
         Raises TooManyErrors, and Interrupted after the chunk in hand; what was recorded stays.
         """
         report, audit_position = self.report, self.checked_at
-        for chunk in shelf.chunks():
-            with held_until_written(self.tell_held):
-                outcomes, audit_position = self.books.write(partial(self._record_chunk, chunk, audit_position, shelf))
+        for chunk in spool.chunks():
+            with held_until_written(self.on_interrupt):
+                outcomes, audit_position = self.books.write(partial(self._record_chunk, chunk, audit_position, spool))
                 _count(outcomes, report, reject)
             advance(len(chunk), refused=sum(isinstance(outcome, BadRow) for outcome in outcomes))
             if max_errors is not None and report.refused_count >= max_errors:
-                raise TooManyErrors(report.refused_count, max_errors, how_to_go_on=how_to_go_on(self.run))
+                raise TooManyErrors(report.refused_count, max_errors, how_to_resume=how_to_resume(self.run))
         return report
 
-    def record_atomically(self, shelf: Shelf, *, advance: Advance) -> BulkReport:
+    def record_atomically(self, spool: RowSpool, *, advance: Advance) -> BulkReport:
         """All rows in one transaction. Raises NotAllRows when one is refused; then nothing was recorded."""
 
         def work(tx: Writing) -> BulkReport:
             report, audit_position = BulkReport(), self.checked_at
-            for chunk in shelf.chunks():
-                outcomes, audit_position = self._record_chunk(chunk, audit_position, shelf, tx)
+            for chunk in spool.chunks():
+                outcomes, audit_position = self._record_chunk(chunk, audit_position, spool, tx)
                 _count(outcomes, report, lambda row: None)
                 advance(len(chunk))
             if report.refused_count:
@@ -156,68 +156,70 @@ class RecordRun:
             tx.change_run(self.run.id, RunState.FINISHED)
             return report
 
-        with held_until_written(self.tell_held):
+        with held_until_written(self.on_interrupt):
             self.report = self.books.write(work)
         return self.report
 
     def _record_chunk(
-        self, chunk: Sequence[CheckedRow], audit_position: int, shelf: Shelf, tx: Writing
+        self, chunk: Sequence[CheckedRow], audit_position: int, spool: RowSpool, tx: Writing
     ) -> tuple[list[_Done], int]:
         """What became of each row, and the newest entry then: what this run itself has changed, the check foresaw.
 
         Every refusal comes before anything is changed.
         """
         changed_by_others = audit_position == _OTHERS_WROTE or tx.changed_since(audit_position, apart_from=self.run.id)
-        recheck = self._asked_anew(chunk, shelf, tx) if changed_by_others else None
+        recheck = self._recheck(chunk, spool, tx) if changed_by_others else None
         at, outcomes, records = self.rules.clock.now(), [], list[Record]()
         for checked in chunk:
             parts = recheck.parts(checked) if recheck else checked.parts
             if isinstance(parts, tuple):
-                request, unit = self.wishes.request(checked.row, checked.key), currency(checked.currency)
+                request, unit = self.requests.request(checked.row, checked.key), currency(checked.currency)
                 amounts = ((payment, Money(minor, unit), bool(back)) for payment, minor, back in parts)
                 records += records_of(request, checked.invoice_id, amounts, at=at, run_id=self.run.id)
             outcomes.append(checked if isinstance(parts, tuple) else parts)
         tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
         return outcomes, _OTHERS_WROTE if changed_by_others else tx.newest_entry()
 
-    def _asked_anew(self, chunk: Sequence[CheckedRow], shelf: Shelf, tx: Writing) -> "_Asked":
+    def _recheck(self, chunk: Sequence[CheckedRow], spool: RowSpool, tx: Writing) -> "_Recheck":
         """In the transaction that records: of rows whose facts are those of the check, the answer is the same."""
         facts = tx.facts_by_number(list(dict.fromkeys(checked.row.invoice for checked in chunk)))
         refunds = tx.refunds_by_keys([checked.key for checked in chunk])
         changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in refunds}
-        return _Asked(self.rules, shelf, changed, tx.invoices_by_number(list(changed)), refunds)
+        return _Recheck(self.rules, spool, changed, tx.invoices_by_number(list(changed)), refunds)
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Recheck:
     """Rows of invoices that changed since the check: every rule is asked anew, in their order."""
 
     rules: RowRules
-    shelf: Shelf
+    spool: RowSpool
     changed: Container[str]
     invoices: Mapping[str, Invoice]
     refunds: Mapping[str, Sequence[Refund]]
-    ahead: Ahead = field(default_factory=Ahead)
+    earlier_rows: EarlierRows = field(default_factory=EarlierRows)
 
     def parts(self, checked: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
         """What the row takes; a rejection, or None where it was done before."""
         if checked.row.invoice not in self.changed:
             return checked.parts
         try:
-            invoice = self.ahead.of(self.invoices.get(checked.row.invoice))
+            invoice = self.earlier_rows.of(self.invoices.get(checked.row.invoice))
             existing = self.refunds.get(checked.key, ())
-            shares = self.rules.shares_of(checked.row, checked.key, invoice, existing, FileRows(self.shelf, self.ahead))
+            shares = self.rules.shares_of(
+                checked.row, checked.key, invoice, existing, FileRows(self.spool, self.earlier_rows)
+            )
             assert invoice
             if total_of(shares).minor != checked.takes:
                 raise ChangedMeanwhile(invoice, Money(checked.takes, invoice.currency), total_of(shares))
-        except DoneBefore:
+        except AlreadyDone:
             return None
         except RefundcliError as refusal:
             return rejected(checked.row, checked.key, refusal)
-        return self.ahead.take(shares, checked.row.reason)
+        return self.earlier_rows.take(shares, checked.row.reason)
 
 
-def how_to_go_on(run: BulkRun) -> str:
+def how_to_resume(run: BulkRun) -> str:
     return f"{resume_command(run)}     (no row is done twice)"
 
 

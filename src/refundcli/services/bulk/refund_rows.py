@@ -8,14 +8,14 @@ from refundcli.domain.eligibility import refund_blockers
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import parse_amount
 from refundcli.domain.statuses import RefundKind
-from refundcli.services.bulk.rows import BulkRow, CheckedRow, Shelf
+from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.invoices.allocation import Share, shares_of
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.refunds.issue import RefundRequest
 
 
 @dataclass(frozen=True, slots=True)
-class RefundWishes:
+class RefundRowRequests:
     """Rows that ask for money to be sent back."""
 
     operator: str
@@ -49,7 +49,7 @@ class RefundWishes:
         )
 
 
-def begin_staged(run: BulkRun, shelf: Shelf, *, checked_as: str, books: Books) -> BulkRun:
+def begin_staged(run: BulkRun, spool: RowSpool, *, checked_as: str, books: Books) -> BulkRun:
     """Put a run and all of its rows into the store, where any worker finds them.
 
     Where it is there and not finished, rows that it does not have join it: they were refused when it began. All in
@@ -65,7 +65,7 @@ def begin_staged(run: BulkRun, shelf: Shelf, *, checked_as: str, books: Books) -
             tx.begin_run(run)
         begun = existing or run
         n = sum(tx.item_counts(begun.id).values())
-        for chunk in shelf.chunks():
+        for chunk in spool.chunks():
             there = tx.items_on_lines(begun.id, [checked.row.line for checked in chunk]) if existing else {}
             new = [checked for checked in chunk if checked.row.line not in there]
             tx.stage_items([_item(begun.id, n + place, checked) for place, checked in enumerate(new, 1)])

@@ -29,7 +29,7 @@ class RunLimits:
     unknown_in_a_row: int = 5
 
 
-class StopSign(Protocol):
+class StopRequest(Protocol):
     """A `threading.Event`, or what looks like one: set by Ctrl-C and SIGTERM."""
 
     def is_set(self) -> bool: ...
@@ -49,9 +49,9 @@ class Stopped(StrEnum):
 
 
 # Called after each row's end is committed: the row with its state, code, message and hint, and its refunds.
-Tell: TypeAlias = Callable[[RunItem, Sequence[Refund]], None]
+OnRowEnd: TypeAlias = Callable[[RunItem, Sequence[Refund]], None]
 # Called while rows that other workers hold are waited for.
-TellWaiting: TypeAlias = Callable[[Sequence[RunHolder]], None]
+OnWaiting: TypeAlias = Callable[[Sequence[RunHolder]], None]
 
 
 @dataclass(slots=True)
@@ -189,7 +189,7 @@ def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> 
 
 
 @dataclass(slots=True)
-class Brakes:
+class StopPolicy:
     """Why the worker must begin no more rows; None while it may."""
 
     limits: RunLimits

@@ -8,11 +8,11 @@ from typing import Any
 
 
 @dataclass(eq=False, slots=True)
-class Errand:
+class Job:
     """Something to ask a provider `about` a thing, and what came of it: `result`, or `error` where it went wrong."""
 
     ask: Callable[[], Any]
-    then: Callable[["Errand"], None]
+    then: Callable[["Job"], None]
     about: Any = None
     result: Any = None
     error: BaseException | None = None
@@ -25,14 +25,14 @@ class Errand:
         return self.result
 
 
-class Senders:
+class RequestPool:
     """They ask and hand back; what came is taken in by the one thread that keeps the books."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._urgent: deque[Errand] = deque()
-        self._others: deque[Errand] = deque()
-        self._done: deque[Errand] = deque()
+        self._urgent: deque[Job] = deque()
+        self._others: deque[Job] = deque()
+        self._done: deque[Job] = deque()
         self._to_do = threading.Condition()
         self._back = threading.Condition()
         self._threads: list[threading.Thread] = []
@@ -41,9 +41,9 @@ class Senders:
         self._outstanding = 0
         self._closed = False
 
-    def send(self, errand: Errand, *, urgent: bool) -> None:
+    def send(self, job: Job, *, urgent: bool) -> None:
         with self._to_do:
-            (self._urgent if urgent else self._others).append(errand)
+            (self._urgent if urgent else self._others).append(job)
             self._outstanding += 1
             if not self._idle and len(self._threads) < self._most:
                 # A daemon: a look-up that hangs keeps nobody from leaving.
@@ -63,7 +63,7 @@ class Senders:
             if not self._done:
                 self._back.wait(seconds)
 
-    def come_back(self) -> Errand | None:
+    def next_finished(self) -> Job | None:
         """One that is done, the first first."""
         with self._back:
             if not self._done:
@@ -71,7 +71,7 @@ class Senders:
             self._outstanding -= 1
             return self._done.popleft()
 
-    def take_back(self) -> list[Errand]:
+    def cancel_queued(self) -> list[Job]:
         """What nobody has taken up yet is not asked any more; of it what was urgent, without a result."""
         with self._to_do:
             urgent = list(self._urgent)
@@ -86,7 +86,7 @@ class Senders:
             self._others.clear()
             self._to_do.notify_all()
 
-    def _next(self) -> Errand | None:
+    def _next(self) -> Job | None:
         with self._to_do:
             while not (self._urgent or self._others or self._closed):
                 self._idle += 1
@@ -97,11 +97,11 @@ class Senders:
             return self._others.popleft() if self._others else None
 
     def _work(self) -> None:
-        while errand := self._next():
+        while job := self._next():
             try:
-                errand.result = errand.ask()
+                job.result = job.ask()
             except BaseException as error:
-                errand.error = error
+                job.error = error
             with self._back:
-                self._done.append(errand)
+                self._done.append(job)
                 self._back.notify()

@@ -14,7 +14,7 @@ from refundcli.services.dispatch.outcome_errors import (
     failure_of,
     was_never_sent,
 )
-from refundcli.services.dispatch.request_keys import last_tries
+from refundcli.services.dispatch.request_keys import last_attempts
 
 
 def settled(item: RunItem, refunds: Sequence[Refund]) -> RunItem | None:
@@ -27,9 +27,9 @@ def settled(item: RunItem, refunds: Sequence[Refund]) -> RunItem | None:
     failed = failed_in_run(item, refunds)
     if failed:
         return refused(item, failure_of(failed))
-    stand = [refund for refund in last_tries(refunds) if refund.state is not RefundState.FAILED]
+    stand = [refund for refund in last_attempts(refunds) if refund.state is not RefundState.FAILED]
     open_ones = [r for r in stand if r.state.unfinished or r.state is RefundState.AWAITING_APPROVAL]
-    return ended(item, last_tries(refunds)) if stand and not open_ones else None
+    return ended(item, last_attempts(refunds)) if stand and not open_ones else None
 
 
 def failed_in_run(item: RunItem, refunds: Sequence[Refund]) -> Refund | None:

@@ -57,7 +57,7 @@ class CheckedRow(NamedTuple):
     parts: tuple[tuple[int, int, int], ...]
 
 
-class Shelf(Protocol):
+class RowSpool(Protocol):
     """Where checked rows wait, and what was seen of them, outside of memory: a file may have millions."""
 
     def put(self, rows: Sequence[CheckedRow]) -> None: ...
@@ -65,7 +65,7 @@ class Shelf(Protocol):
         """All that was put, in order, as many at once as were put at once."""
         ...
 
-    def times_seen(self, texts: Sequence[str]) -> list[int]:
+    def occurrences(self, texts: Sequence[str]) -> list[int]:
         """For each text in turn, how often it has come by now, itself included."""
         ...
 

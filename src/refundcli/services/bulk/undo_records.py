@@ -22,7 +22,7 @@ _CHUNK = 1000
 _RUN = "run_"
 
 
-class NothingNamedSo(NotFound):
+class RecordNotFound(NotFound):
     """Neither a refund nor a credit note; it may be an invoice, which can have several."""
 
     code = "refund-not-found"
@@ -103,7 +103,7 @@ class Undone:
 
 
 def preview_undo(what: str, *, books: Books) -> Undone:
-    """What would be undone. Raises RunNotFound, NothingNamedSo, NotARecord, MadeAtProvider, NothingToUndo."""
+    """What would be undone. Raises RunNotFound, RecordNotFound, NotARecord, MadeAtProvider, NothingToUndo."""
     preview = Undone()
     if not what.startswith(_RUN):
         preview.add(books.read(partial(_one, what)))
@@ -121,19 +121,19 @@ def preview_undo(what: str, *, books: Books) -> Undone:
 
 
 def undo(
-    what: str, *, memo: str, books: Books, advance: Callable[[int], None], tell_held: Callable[[], None]
+    what: str, *, memo: str, books: Books, advance: Callable[[int], None], on_interrupt: Callable[[], None]
 ) -> Undone:
     """Undo them, chunk by chunk; one that was stopped resumes with the same command."""
     total = Undone()
     if not what.startswith(_RUN):
-        with held_until_written(tell_held):
+        with held_until_written(on_interrupt):
             total.add(books.write(partial(_undo_one, what, memo)))
         return total
     # The same file again must not resume what was a mistake.
     books.write(lambda tx: tx.change_run(what, RunState.FINISHED, note="undone"))
     after = ""
     while True:
-        with held_until_written(tell_held):
+        with held_until_written(on_interrupt):
             page, undone, unchanged = books.write(partial(_undo_page, what, after, memo))
         if not page:
             return total
@@ -200,11 +200,11 @@ def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
 
 
 def _named(name: str, reading: Reading) -> Refund:
-    """By its id, or by its credit note's number. Raises NothingNamedSo."""
+    """By its id, or by its credit note's number. Raises RecordNotFound."""
     note = reading.credit_note(name)
     refund = reading.refund(note.refund_id if note else name)
     if refund is None:
-        raise NothingNamedSo(name, reading.invoice(name))
+        raise RecordNotFound(name, reading.invoice(name))
     return refund
 
 

@@ -1,6 +1,6 @@
 """A bulk file against the books: every rule of every row is asked before anything is done, and again as it is done.
 
-A row's key is its own, or made from what it says and which of the equal rows of its file it is: the same file
+A row's key is its own, or made from what it content and which of the equal rows of its file it is: the same file
 again does nothing twice, and editing one row changes no other's key (I4). Of equal rows only the first is done, unless
 the others have keys of their own or a repeat is allowed (R5); one that was done before that rule stays done.
 """
@@ -20,7 +20,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.bulk.row_outcomes import settled
-from refundcli.services.bulk.rows import BulkRow, CheckedRow, Planned, Shelf
+from refundcli.services.bulk.rows import BulkRow, CheckedRow, Planned, RowSpool
 from refundcli.services.chunks import chunked
 from refundcli.services.dispatch.outcome_errors import PartlyRefunded, RefundDeclined
 from refundcli.services.dispatch.request_keys import existing_among, is_derived, row_key
@@ -43,7 +43,7 @@ class Advance(Protocol):
     def __call__(self, rows: int, *, refused: int = 0) -> None: ...
 
 
-class DoneBefore(Exception):
+class AlreadyDone(Exception):
     """The row's wish was done by an earlier run, or by an earlier row of this file with the same key."""
 
 
@@ -51,7 +51,7 @@ class NeedsOwnKey(Refused):
     """The row may be meant: it is done once it has a key of its own, and handed back without one."""
 
 
-class TakenBack(NeedsOwnKey):
+class UndoneSince(NeedsOwnKey):
     """What this very row asked for was done, and then undone or returned: doing it again needs a word."""
 
     code = "taken-back"
@@ -79,7 +79,7 @@ class DuplicateKey(Refused):
 _IF_MEANT = "If a second one is meant, give the row a key of its own, or add --allow-duplicate."
 
 
-class DoneByAnEarlierRequest(NeedsOwnKey):
+class RepeatsEarlierRefund(NeedsOwnKey):
     """Equal to a row of an earlier file, or to a refund made minutes ago: told twice, or meant twice?"""
 
     code = "possible-duplicate"
@@ -102,7 +102,7 @@ class EqualRow(NeedsOwnKey):
 
     def __init__(self, number: str, amount: Money, line: int) -> None:
         super().__init__(
-            f"Line {line} says the same already: {amount} of {number}, with the same payment, reason and reference.",
+            f"Line {line} content the same already: {amount} of {number}, with the same payment, reason and reference.",
             hint=_IF_MEANT,
             context={"invoice": number, "line": line},
         )
@@ -120,7 +120,7 @@ class ChangedSincePlan(Refused):
         )
 
 
-class Wishes(Protocol):
+class RowRequests(Protocol):
     """What rows of one kind ask for."""
 
     @property
@@ -189,9 +189,9 @@ class BulkReport:
         """One row more, with what it takes of whom."""
         self.rows += 1
         self.requested += 1
-        self.rows_of[_group(*parts[0])] += 1
+        self.rows_of[group_key(*parts[0])] += 1
         for part in parts:
-            group = _group(*part)
+            group = group_key(*part)
             self.sums[group] = self.sums.get(group, zero(part[1].currency)) + part[1]
 
 
@@ -199,7 +199,7 @@ class BulkReport:
 class RowRules:
     """The rules of one file's rows. `run_id` is the run that goes on: what it did itself is no duplicate."""
 
-    wishes: Wishes
+    requests: RowRequests
     clock: Clock
     run_id: str = ""
     allow_duplicate: bool = False
@@ -212,28 +212,28 @@ class RowRules:
         refunds: Sequence[Refund],
         file_rows: "FileRows",
     ) -> list[Share]:
-        """What the row takes now. Raises the refusal that comes first, or DoneBefore.
+        """What the row takes now. Raises the refusal that comes first, or AlreadyDone.
 
         `made` are the refunds under its key.
         """
         if invoice is None:
             raise InvoiceNotFound(row.invoice, "")
-        existing = existing_among(refunds, key, self.wishes.content(row, key, invoice)) if refunds else []
+        existing = existing_among(refunds, key, self.requests.content(row, key, invoice)) if refunds else []
         if any(refund.state is RefundState.REVERSED for refund in existing):
-            raise TakenBack(existing[0])
+            raise UndoneSince(existing[0])
         if existing and not any(refund.state.unfinished for refund in existing):
             failed = [refund for refund in existing if refund.state is RefundState.FAILED]
             if failed and any(refund.state.is_given for refund in existing):
                 raise PartlyRefunded(existing)
             if failed:
                 raise RefundDeclined(failed[0])
-            raise DoneBefore
+            raise AlreadyDone
         if existing:
             # Sent by a run that was killed: it is settled, not done again.
             return [Share(_payment_of(invoice, refund), refund.amount) for refund in existing]
         if row.planned and row.planned.remaining != invoice.refundable.minor:
             raise ChangedSincePlan(invoice, row.planned)
-        shares = self.wishes.shares(row, key, invoice, allow_duplicate=self.allow_duplicate)
+        shares = self.requests.shares(row, key, invoice, allow_duplicate=self.allow_duplicate)
         if row.planned and row.planned.takes != total_of(shares).minor:
             raise ChangedSincePlan(invoice, row.planned)
         # A rejected row comes back with the key that was made for it: nobody said by it that a repeat is meant.
@@ -251,23 +251,23 @@ class RowRules:
             raise EqualRow(invoice.number, total_of(shares), line)
         for earlier in candidate.earlier(invoice.refunds, self.clock.now()):
             if not file_rows.made(earlier):
-                raise DoneByAnEarlierRequest(earlier)
+                raise RepeatsEarlierRefund(earlier)
 
 
 @dataclass(slots=True)
 class FileRows:
     """What the rows of a file say that are done, or may be; outside of memory, for there may be millions.
 
-    `ahead`: what the rows before take. `new` are those of the chunk in hand, which `save` puts beside the others.
+    `earlier_rows`: what the rows before take. `new` are those of the chunk in hand, which `save` puts beside the others.
     """
 
-    shelf: Shelf
-    ahead: "Ahead"
+    spool: RowSpool
+    earlier_rows: "EarlierRows"
     new: dict[str, int] = field(default_factory=dict)
 
     def take_of(self, shares: Sequence[Share]) -> bool:
         """Do rows before take of these payments?"""
-        return any(self.ahead.takes_of(share.payment.id) for share in shares)
+        return any(self.earlier_rows.takes_of(share.payment.id) for share in shares)
 
     def line_of_equal(self, candidate: Candidate, line: int) -> int:
         """The line of the first row that is equal to the one on `line`; 0 where that is the first."""
@@ -284,16 +284,16 @@ class FileRows:
             self.new.setdefault(fact, row.line)
 
     def save(self) -> None:
-        self.shelf.add_lines(self.new)
+        self.spool.add_lines(self.new)
 
     def _line_of(self, fact: str) -> int:
         # What was seen before is on an earlier line.
-        return self.shelf.line_of(fact) or self.new.get(fact, 0)
+        return self.spool.line_of(fact) or self.new.get(fact, 0)
 
 
 @dataclass(slots=True)
 class BulkCheck:
-    """Asks every rule of every row and changes nothing; what may be done is put on the shelf.
+    """Asks every rule of every row and changes nothing; what may be done is put on the spool.
 
     `staged`: the run that is gone on with, where its rows are in the store. They were checked and confirmed, and the
     rules are asked again as each is done; only rows that it does not have yet are asked about here. `fingerprint`: of
@@ -302,7 +302,7 @@ class BulkCheck:
 
     books: Books
     rules: RowRules
-    shelf: Shelf
+    spool: RowSpool
     staged: str = ""
     fingerprint: str = ""
     report: BulkReport = field(default_factory=BulkReport)
@@ -320,10 +320,10 @@ class BulkCheck:
 
     def _keyed(self, chunk: Sequence[BulkRow | BadRow]) -> "list[_Keyed]":
         """Each row with its key. How it is made never changes: a file of last month must find its rows done."""
-        fields = [_fields(self.rules.wishes.kind, row) for row in chunk]
+        fields = [_fields(self.rules.requests.kind, row) for row in chunk]
         first = [row_key(of, 1) for of in fields]
         keyless = [at for at, row in enumerate(chunk) if not _own_key(row)]
-        times = dict(zip(keyless, self.shelf.times_seen([first[at] for at in keyless]), strict=True))
+        times = dict(zip(keyless, self.spool.occurrences([first[at] for at in keyless]), strict=True))
         keyed = []
         for at, row in enumerate(chunk):
             key = _own_key(row)
@@ -339,8 +339,10 @@ class BulkCheck:
         refunds_by_key = tx.refunds_by_keys([keyed.key for keyed in chunk])
         self._find_run(tx)
         staged = tx.items_on_lines(self.staged, [keyed.row.line for keyed in chunk]) if self.staged else {}
-        ahead = Ahead(self.shelf.taken([p.id for invoice, _ in invoices.values() for p in invoice.payments]))
-        file_rows = FileRows(self.shelf, ahead)
+        earlier_rows = EarlierRows(
+            self.spool.taken([p.id for invoice, _ in invoices.values() for p in invoice.payments])
+        )
+        file_rows = FileRows(self.spool, earlier_rows)
         refused, checked = [], []
         for keyed in chunk:
             if isinstance(keyed.row, BadRow):
@@ -349,23 +351,23 @@ class BulkCheck:
             refunds, item = refunds_by_key.get(keyed.key, ()), staged.get(keyed.row.line)
             try:
                 invoice, facts = invoices.get(keyed.row.invoice, (None, 0))
-                invoice = ahead.of(invoice)
+                invoice = earlier_rows.of(invoice)
                 self._check_own_key(keyed, keyed.row)
                 if item:
                     item = settled(item, refunds) or item
                 if item and item.state is ItemState.REFUSED:
                     self.report.refused_by_run[item.line] = item.code
-                    refused.append(_as_told(item, keyed.row))
+                    refused.append(_as_refused(item, keyed.row))
                     continue
                 if item:
-                    shares = self._left_of(item, keyed.row, invoice, refunds)
+                    shares = self._remaining_shares(item, keyed.row, invoice, refunds)
                 else:
                     shares = self.rules.shares_of(keyed.row, keyed.key, invoice, refunds, file_rows)
-            except DoneBefore:
+            except AlreadyDone:
                 file_rows.add(keyed.row, (), refunds)
                 self.report.done(by_run=item is not None)
             except RefundcliError as refusal:
-                if isinstance(refusal, TakenBack | RefundDeclined | PartlyRefunded):
+                if isinstance(refusal, UndoneSince | RefundDeclined | PartlyRefunded):
                     # An equal row after this one does not do again what was undone or declined.
                     file_rows.add(keyed.row, (), refunds)
                 refused.append(rejected(keyed.row, keyed.key, refusal))
@@ -375,7 +377,7 @@ class BulkCheck:
                 self.report.take(parts_of(shares))
                 # What is reserved is taken already.
                 is_reserved = any(refund.state.unfinished for refund in refunds)
-                parts = () if is_reserved else ahead.take(shares, keyed.row.reason)
+                parts = () if is_reserved else earlier_rows.take(shares, keyed.row.reason)
                 if item:
                     continue
                 checked.append(
@@ -390,8 +392,8 @@ class BulkCheck:
                         parts=parts,
                     )
                 )
-        self.shelf.put(checked)
-        self.shelf.take(ahead.changed)
+        self.spool.put(checked)
+        self.spool.take(earlier_rows.changed)
         file_rows.save()
         return refused
 
@@ -400,16 +402,20 @@ class BulkCheck:
         if self.fingerprint and not self.staged and (begun := tx.unfinished_run(self.fingerprint)):
             self.staged = self.rules.run_id = begun.id
 
-    def _left_of(self, item: RunItem, row: BulkRow, invoice: Invoice | None, refunds: Sequence[Refund]) -> list[Share]:
-        """What a row of the run that is gone on with will take. Raises DoneBefore."""
+    def _remaining_shares(
+        self, item: RunItem, row: BulkRow, invoice: Invoice | None, refunds: Sequence[Refund]
+    ) -> list[Share]:
+        """What a row of the run that is gone on with will take. Raises AlreadyDone."""
         assert invoice, "it was there when the row was staged"
         if item.state is ItemState.DONE:
-            raise DoneBefore
+            raise AlreadyDone
         begun = [refund for refund in refunds if refund.state.unfinished]
         if begun:
             return [Share(_payment_of(invoice, refund), refund.amount) for refund in begun]
         try:
-            return self.rules.wishes.shares(row, item.request_key, invoice, allow_duplicate=self.rules.allow_duplicate)
+            return self.rules.requests.shares(
+                row, item.request_key, invoice, allow_duplicate=self.rules.allow_duplicate
+            )
         except RefundcliError:
             # Whoever does it is told so: the world may have changed again by then.
             return [Share(invoice.payments[0], Money(item.expected, invoice.currency))]
@@ -418,11 +424,11 @@ class BulkCheck:
         """Two rows that share a key must say the same, and are one wish (I4)."""
         if not row.key:
             return
-        line, same = self.shelf.first_with_key({row.key: (row.line, keyed.says)})[row.key]
+        line, same = self.spool.first_with_key({row.key: (row.line, keyed.content)})[row.key]
         if line != row.line:
-            if same != keyed.says:
+            if same != keyed.content:
                 raise DuplicateKey(row.key, line)
-            raise DoneBefore
+            raise AlreadyDone
 
 
 # Which cell is wrong, where it is not the invoice.
@@ -433,14 +439,14 @@ _HINTS = {"dispute-closed": 'Do it alone, without the file, with --dispute-decis
 
 @dataclass(frozen=True, slots=True)
 class _Keyed:
-    """A row, its key, and what it says."""
+    """A row, its key, and what it content."""
 
     row: BulkRow | BadRow
     key: str
-    says: str
+    content: str
 
 
-class Ahead:
+class EarlierRows:
     """Invoices as they will stand after the rows before this one."""
 
     def __init__(self, sums: Taken | None = None) -> None:
@@ -491,7 +497,7 @@ def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:
     return BadRow(row.line, (problem,), row.cells, "" if isinstance(refusal, NeedsOwnKey) else key)
 
 
-def _as_told(item: RunItem, row: BulkRow) -> BadRow:
+def _as_refused(item: RunItem, row: BulkRow) -> BadRow:
     """A row as the run that is gone on with refused it when it came to it."""
     problem = Problem(item.line, "invoice", item.invoice, item.code, item.message, item.hint)
     return BadRow(item.line, (problem,), row.cells, item.request_key)
@@ -508,7 +514,7 @@ def _own_key(row: BulkRow | BadRow) -> str:
     return row.planned.key if row.planned else row.key
 
 
-def _group(provider: str, amount: Money) -> tuple[str, str]:
+def group_key(provider: str, amount: Money) -> tuple[str, str]:
     return amount.currency.code, provider
 
 
@@ -517,7 +523,7 @@ def _payment_of(invoice: Invoice, refund: Refund) -> Payment:
 
 
 def _fields(kind: RunKind, row: BulkRow | BadRow) -> dict[str, object]:
-    """What makes a row's key: all that it says."""
+    """What makes a row's key: all that it content."""
     if isinstance(row, BadRow):
         return {"cells": row.original}
     return {

@@ -117,7 +117,7 @@ def close_invoice(
     if status is request.target:
         taken_over = books.write(partial(_close_here, request, invoice))
         return Closed(taken_over, found_closed=invoice.kept_by)
-    closing = books.write(partial(_write_down, request, invoice, closer=closer, clock=clock, policy=policy))
+    closing = books.write(partial(_reserve_closing, request, invoice, closer=closer, clock=clock, policy=policy))
     try:
         closing = send_closing(closing, books=books, closer=closer, clock=clock, policy=policy)
     except (KeyboardInterrupt, Interrupted):
@@ -128,13 +128,13 @@ def close_invoice(
 
 def _close_here(request: ClosingRequest, expected: Invoice, tx: Writing) -> Invoice:
     """Nobody else keeps it, or who does has it closed already."""
-    invoice = _as_seen(tx, request, expected)
+    invoice = _recheck(tx, request, expected)
     evidence = f"found so at {invoice.kept_by.label}" if invoice.kept_by else ""
     tx.change_status(invoice, request.target, memo=request.memo, evidence=evidence)
     return invoice_named(tx, request.number)
 
 
-def _write_down(
+def _reserve_closing(
     request: ClosingRequest,
     expected: Invoice,
     tx: Writing,
@@ -144,7 +144,7 @@ def _write_down(
     policy: SendingPolicy,
 ) -> Closing:
     """T1: the rules once more, and the exact request with its key, before anything is sent (I2)."""
-    invoice, now = _as_seen(tx, request, expected), clock.now()
+    invoice, now = _recheck(tx, request, expected), clock.now()
     lease = new_lease(now, policy.sending_seconds)
     try_number = 1 + sum(closing.target is request.target for closing in invoice.closings)
     # With the number: two invoices may have one reference by mistake, and a key belongs to one closing.
@@ -166,7 +166,7 @@ def _write_down(
     return closing
 
 
-def _as_seen(tx: Writing, request: ClosingRequest, expected: Invoice) -> Invoice:
+def _recheck(tx: Writing, request: ClosingRequest, expected: Invoice) -> Invoice:
     invoice = check_closing(tx, request.number, request.target)
     if invoice.invoice_reference != expected.invoice_reference:
         raise OtherReference(invoice)

@@ -11,12 +11,12 @@ from refundcli.domain.errors import RefundcliError, Refused, SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import RuleRefusal, UnsupportedRefund
 from refundcli.domain.statuses import RefundState
-from refundcli.services.dispatch.interrupts import held_until_written, is_asked_to_stop
+from refundcli.services.dispatch.interrupts import held_until_written, is_interrupted
 from refundcli.services.dispatch.leases import new_lease
 from refundcli.services.dispatch.outcome_errors import NEVER_SENT
 from refundcli.services.dispatch.outcomes import Signal
-from refundcli.services.dispatch.release_lapsed import keep_up_in
-from refundcli.services.dispatch.send_refund import SendingPolicy, call, settle, take_down
+from refundcli.services.dispatch.release_lapsed import apply_due_updates_in
+from refundcli.services.dispatch.send_refund import SendingPolicy, call, record_outcome, settle
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
@@ -33,7 +33,7 @@ from refundcli.services.preflight.payment import (
     own_refund_in,
     place_of,
     refuse_differences,
-    truth_at,
+    snapshot_at,
 )
 from refundcli.services.preflight.revalidate import why_not_any_more
 
@@ -43,7 +43,7 @@ FRESH = timedelta(seconds=10)
 LONGEST_UNCHECKED_WAIT_SECONDS = 1.0
 _MOST_SNAPSHOTS = 3
 # The answer for a refund that a snapshot listed and a look-up does not find.
-VANISHED = RefundAnswer(Signal.OTHER, message="The provider listed it a moment ago and does not find it now.")
+NO_LONGER_LISTED = RefundAnswer(Signal.OTHER, message="The provider listed it a moment ago and does not find it now.")
 
 
 class StaleSnapshot(SettingsProblem):
@@ -91,7 +91,7 @@ class Snapshot:
 def snapshot_of(place: PaymentPlace, *, providers: Providers, clock: Clock) -> Snapshot:
     """Ask the provider for a payment. Raises ProviderUnreachable, CannotBeHeld."""
     taken_at = clock.now()
-    return Snapshot(truth_at(place, providers), taken_at)
+    return Snapshot(snapshot_at(place, providers), taken_at)
 
 
 def place_at_provider(reading: RefundReading, refund: Refund) -> PaymentPlace | None:
@@ -161,7 +161,7 @@ def claim(
             return tx.claim(refund, owner="", until=now, at=at)
         if snapshot and not snapshot.is_fresh(now):
             raise StaleSnapshot(refund)
-        keep_up_in(tx, refund.invoice_number, policy=policy, clock=clock)
+        apply_due_updates_in(tx, refund.invoice_number, policy=policy, clock=clock)
         note_snapshot(tx, refund, snapshot)
         refusal = why_not_sent(tx, refund, snapshot)
         if refusal:
@@ -233,7 +233,7 @@ class _FirstSend:
         return self.snapshot is not None and self.snapshot.lists(self.refund)
 
     def _claimed_and_sent(self) -> Refund:
-        with held_until_written(self.policy.tell_held):
+        with held_until_written(self.policy.on_interrupt):
             claimed = claim(
                 self.refund,
                 self.snapshot,
@@ -251,8 +251,8 @@ class _FirstSend:
     def _record(self, claimed: Refund) -> Refund:
         """Record the outcome that the provider has for it. If the look-up fails it stays `submitted`."""
         assert claimed.sending
-        answer = self.provider.find_refund(claimed.sending.request, claimed.id) or VANISHED
-        return take_down(claimed, answer, first_send=False, books=self.books, clock=self.clock, policy=self.policy)
+        answer = self.provider.find_refund(claimed.sending.request, claimed.id) or NO_LONGER_LISTED
+        return record_outcome(claimed, answer, first_send=False, books=self.books, clock=self.clock, policy=self.policy)
 
     def _call(self, claimed: Refund) -> Refund:
         sending = claimed.sending
@@ -269,13 +269,13 @@ class _FirstSend:
             return self._record(claimed)
         if self.refusal:
             answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{self.refusal.message}")
-        return take_down(claimed, answer, first_send=True, books=self.books, clock=self.clock, policy=self.policy)
+        return record_outcome(claimed, answer, first_send=True, books=self.books, clock=self.clock, policy=self.policy)
 
     def _may_still(self, claimed: Refund, wait: float) -> bool:
         """Wait, then check again. The refund is still claimed by this process, so nothing is claimed again."""
         self.policy.sleep(wait)
         self.waited += wait
-        if is_asked_to_stop():
+        if is_interrupted():
             return False
         if self.waited < LONGEST_UNCHECKED_WAIT_SECONDS:
             return True

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _HELD = (signal.SIGINT, signal.SIGTERM)
-_CAME: list[int] = []
+_SIGNALS: list[int] = []
 _LOOK_SECONDS = 0.1
 
 
@@ -17,20 +17,20 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def held_until_written(tell: Callable[[], None]) -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back inside; raise Interrupted at the end if one came. `tell` is called at once.
+def held_until_written(notify: Callable[[], None]) -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back inside; raise Interrupted at the end if one came. `notify` is called at once.
 
     Where the work inside fails, its error is raised, and the signal stays held: nothing more is begun.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    stop_if_asked()
+    raise_if_interrupted()
 
     def remember(number: int, _frame: FrameType | None) -> None:
-        _CAME.append(number)
-        if len(_CAME) == 1:
-            tell()
+        _SIGNALS.append(number)
+        if len(_SIGNALS) == 1:
+            notify()
 
     before = {number: signal.signal(number, remember) for number in _HELD}
     try:
@@ -38,37 +38,37 @@ def held_until_written(tell: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    stop_if_asked()
+    raise_if_interrupted()
 
 
-def stop_if_asked() -> None:
+def raise_if_interrupted() -> None:
     """Before something more is begun: raise Interrupted if a signal is still held back."""
-    if _CAME and threading.current_thread() is threading.main_thread():
-        _CAME.clear()
+    if _SIGNALS and threading.current_thread() is threading.main_thread():
+        _SIGNALS.clear()
         raise Interrupted
 
 
 def pause(seconds: float) -> None:
     """Sleep, but not on while a signal is being held back."""
     until = time.monotonic() + seconds
-    while (remaining := until - time.monotonic()) > 0 and not is_asked_to_stop():
+    while (remaining := until - time.monotonic()) > 0 and not is_interrupted():
         time.sleep(min(remaining, _LOOK_SECONDS))
 
 
-def is_asked_to_stop() -> bool:
+def is_interrupted() -> bool:
     """Whether a signal is being held back: then no further request is begun."""
-    return bool(_CAME)
+    return bool(_SIGNALS)
 
 
 @contextmanager
-def stop_when_asked(tell: Callable[[], None]) -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, for work that then ends where it is safe. `tell` is called once."""
+def stop_on_signal(notify: Callable[[], None]) -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set, for work that then ends where it is safe. `notify` is called once."""
     stop = threading.Event()
 
     def remember(number: int, _frame: FrameType | None) -> None:
         if not stop.is_set():
             stop.set()
-            tell()
+            notify()
 
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -24,7 +24,7 @@ _SLOWEST = 1.0
 class _Turn:
     """One request. Until it is sent nobody knows when it will arrive."""
 
-    begun_at: float
+    started_at: float
     sent_at: float | None = None
 
 
@@ -54,7 +54,7 @@ class Pace:
         self._paused_until = 0.0
         self._pauses = 0
         # Set after "too many": what the provider seems to take.
-        self._bearable: float | None = None
+        self._accepted_rate: float | None = None
 
     @contextmanager
     def turn(self, patience: float = float("inf")) -> Iterator[Sent]:
@@ -64,7 +64,7 @@ class Pace:
         """
         mine = None
         while mine is None:
-            self._sit_out_the_pause(patience)
+            self._wait_out_pause(patience)
             # The one in front waits for the time, the others for it: nobody is overtaken for long.
             with self._one_at_a_time, self._changed:
                 mine = self._in_front()
@@ -72,7 +72,7 @@ class Pace:
             yield lambda: self._sent(mine)
         finally:
             self._sent(mine)
-            self._bear_more()
+            self._speed_up()
 
     def slow_down(self, seconds: float | None) -> None:
         """The provider said "too many": nothing more for so long, then half as fast, and slowly faster again."""
@@ -84,8 +84,8 @@ class Pace:
                 return
             wait = min(_FIRST_PAUSE_SECONDS * 2**self._pauses, _LONGEST_PAUSE_SECONDS) if seconds is None else seconds
             self._pauses += 1
-            accepted = sum(1 for turn in self._turns if turn.begun_at > now - 1)
-            self._bearable = max(_SLOWEST, min(self._bearable or accepted, accepted) / 2)
+            accepted = sum(1 for turn in self._turns if turn.started_at > now - 1)
+            self._accepted_rate = max(_SLOWEST, min(self._accepted_rate or accepted, accepted) / 2)
             self._paused_until = now + wait
             self._changed.notify_all()
 
@@ -98,7 +98,7 @@ class Pace:
         """Seconds that so many requests take at this pace."""
         return requests * self._interval()
 
-    def _sit_out_the_pause(self, patience: float) -> None:
+    def _wait_out_pause(self, patience: float) -> None:
         """Beside the queue: who waits for this holds up nobody who would rather not."""
         with self._changed:
             while (remaining := self.pause_left) > 0:
@@ -115,7 +115,9 @@ class Pace:
         return self._begin()
 
     def _interval(self) -> float:
-        slowest = min(filter(None, (self._most and self._most / (self._window - _MARGIN), self._bearable)), default=0.0)
+        slowest = min(
+            filter(None, (self._most and self._most / (self._window - _MARGIN), self._accepted_rate)), default=0.0
+        )
         return (1 + _MARGIN) / slowest if slowest else 0.0
 
     def _wait(self) -> float:
@@ -145,12 +147,12 @@ class Pace:
                 turn.sent_at = time.monotonic()
                 self._changed.notify_all()
 
-    def _bear_more(self) -> None:
+    def _speed_up(self) -> None:
         """Another request was answered; one that was told "too many" has slowed us down before it comes here."""
         with self._changed:
-            if self._bearable is None or time.monotonic() < self._paused_until:
+            if self._accepted_rate is None or time.monotonic() < self._paused_until:
                 return
             self._pauses = 0
-            self._bearable += _FASTER_BY
-            if self._bearable >= (self.rate or float("inf")):
-                self._bearable = None
+            self._accepted_rate += _FASTER_BY
+            if self._accepted_rate >= (self.rate or float("inf")):
+                self._accepted_rate = None

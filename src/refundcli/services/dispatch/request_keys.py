@@ -118,12 +118,12 @@ def existing_among(refunds: Sequence[Refund], request_key: str, content: str) ->
     for refund in refunds:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)
-    last = last_tries(refunds)
+    last = last_attempts(refunds)
     stands = any(refund.state is not RefundState.FAILED or refund.needs_acknowledgement for refund in last)
     return last if stands else []
 
 
-def last_tries(refunds: Sequence[Refund]) -> list[Refund]:
+def last_attempts(refunds: Sequence[Refund]) -> list[Refund]:
     """Of each payment; a try is counted, for clocks may differ."""
     in_turn = sorted(refunds, key=lambda refund: refund.try_number)
     return list({refund.payment_id: refund for refund in in_turn}.values())

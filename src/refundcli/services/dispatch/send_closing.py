@@ -23,7 +23,7 @@ def send_closing(
     Returns it as it stands then: still `submitted` when nobody knows. Raises OutcomeNotWritten.
     """
     first_send = closing.sending.first_sent_at is None
-    with held_until_written(policy.tell_held):
+    with held_until_written(policy.on_interrupt):
         claimed = claim_closing(closing, books=books, clock=clock, seconds=policy.sending_seconds)
         if claimed is None:
             return books.read(lambda tx: tx.closing(closing.id)) or closing
@@ -34,7 +34,7 @@ def send_closing(
             policy,
             patience=lambda: policy.patience(sending, clock.now()),
         ) or ClosingAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
-        return take_down_closing(claimed, answer, first_send=first_send, books=books, policy=policy)
+        return record_closing_outcome(claimed, answer, first_send=first_send, books=books, policy=policy)
 
 
 def claim_closing(closing: Closing, *, books: Books, clock: Clock, seconds: float) -> Closing | None:
@@ -44,7 +44,7 @@ def claim_closing(closing: Closing, *, books: Books, clock: Clock, seconds: floa
     return books.write(lambda tx: tx.claim_closing(closing, owner=lease.owner, until=lease.until, at=now))
 
 
-def take_down_closing(
+def record_closing_outcome(
     closing: Closing, answer: ClosingAnswer, *, first_send: bool, books: Books, policy: SendingPolicy
 ) -> Closing:
     """T4: the outcome, if the answer proves one; else the invoice stays as it is until somebody knows."""

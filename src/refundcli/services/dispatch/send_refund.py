@@ -15,7 +15,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import RefundState
 from refundcli.services.dispatch import leases
-from refundcli.services.dispatch.interrupts import held_until_written, is_asked_to_stop, pause
+from refundcli.services.dispatch.interrupts import held_until_written, is_interrupted, pause
 from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
 from refundcli.services.ports.books import Books, BooksUnavailable, Writing
 from refundcli.services.ports.clock import Clock
@@ -52,11 +52,11 @@ class SendingPolicy:
 
     call_seconds: float
     number_format: str
-    tell_held: Callable[[], None] = field(default=lambda: None)
-    tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda operation: None)
-    tell_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda operation, reference: None)
+    on_interrupt: Callable[[], None] = field(default=lambda: None)
+    on_waiting: Callable[[Refund | Closing], None] = field(default=lambda operation: None)
+    on_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda operation, reference: None)
     sleep: Callable[[float], None] = field(default=pause)
-    upkeep: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
+    apply_updates: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
 
     @property
     def sending_seconds(self) -> float:
@@ -76,13 +76,13 @@ def send_again(
     Returns the refund as it stands then: still `submitted` when nobody knows. Raises OutcomeNotWritten.
     """
     assert not is_first_send(refund), "a first send is checked before"
-    with held_until_written(policy.tell_held):
+    with held_until_written(policy.on_interrupt):
         claimed = claim(refund, books=books, clock=clock, policy=policy)
         if claimed is None or claimed.sending is None:
             return _as_it_stands(refund, books)
         sending = claimed.sending
         answer = call(claimed, provider, policy, clock, patience=lambda: policy.patience(sending, clock.now()))
-        return take_down(claimed, answer, first_send=False, books=books, clock=clock, policy=policy)
+        return record_outcome(claimed, answer, first_send=False, books=books, clock=clock, policy=policy)
 
 
 def is_first_send(refund: Refund) -> bool:
@@ -101,7 +101,7 @@ def claim(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) 
     return books.write(write)
 
 
-def take_down(
+def record_outcome(
     refund: Refund,
     answer: RefundAnswer,
     *,
@@ -113,11 +113,11 @@ def take_down(
     """T4. Raises OutcomeNotWritten."""
 
     def write(tx: Writing) -> Refund:
-        take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
+        record_outcome_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
         return tx.refund(refund.id) or refund
 
     written = write_outcome(refund, answer, answer.reference, write, books=books, policy=policy)
-    return with_what_was_said(written, answer)
+    return with_provider_message(written, answer)
 
 
 def write_outcome(
@@ -141,7 +141,7 @@ def write_outcome(
             if time.monotonic() - began >= busy.passes_within:
                 raise OutcomeNotWritten(operation, answer, reference, busy) from busy
             if not was_told:
-                policy.tell_unwritten(operation, reference)
+                policy.on_unwritten(operation, reference)
             was_told = True
             # Not `policy.sleep`, which does not wait after Ctrl-C: then the store would be asked without a pause.
             time.sleep(_AGAIN_SECONDS)
@@ -149,7 +149,7 @@ def write_outcome(
             raise OutcomeNotWritten(operation, answer, reference, why) from why
 
 
-def take_down_in(
+def record_outcome_in(
     tx: Writing, refund: Refund, answer: RefundAnswer, *, first_send: bool, clock: Clock, policy: SendingPolicy
 ) -> None:
     """The outcome, if the answer proves one; else the amount stays reserved (I5)."""
@@ -160,7 +160,7 @@ def take_down_in(
         settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
 
 
-def with_what_was_said(refund: Refund, answer: RefundAnswer) -> Refund:
+def with_provider_message(refund: Refund, answer: RefundAnswer) -> Refund:
     """Of a refund whose outcome is not known the books keep no words; who waits for it is told them."""
     waits = refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL
     return replace(refund, failure=refund.failure or answer.message) if waits else refund
@@ -192,7 +192,9 @@ def settle(
     _end(tx, refund, end, clock=clock, number_format=policy.number_format)
 
 
-def write_end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund | None:
+def write_settlement(
+    tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str
+) -> Refund | None:
     """The state and what follows from it; None where it may not become so, or is not as it was."""
     ended = _end(tx, refund, end, clock=clock, number_format=number_format)
     return tx.refund(refund.id) if ended else None
@@ -242,7 +244,7 @@ def ask(
     """
     answer = None
     for sends in range(1, _MOST_SENDS + 1):
-        if patience() < 0 or (answer and is_asked_to_stop()):
+        if patience() < 0 or (answer and is_interrupted()):
             return answer
         answer = once()
         wait = answer.retry_after or 0.5 * 2**sends

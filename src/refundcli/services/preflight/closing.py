@@ -27,7 +27,7 @@ def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> In
         raise DiffersFromProvider(invoice, [_missing(invoice, records.name)], hint=_WRONG_REFERENCE)
     differences = list(why_not(invoice, target, reported, records.name))
     if differences:
-        raise DiffersFromProvider(invoice, differences, hint=_take_it_in(invoice, records.name))
+        raise DiffersFromProvider(invoice, differences, hint=_how_to_sync(invoice, records.name))
     return reported.invoice.status
 
 
@@ -73,7 +73,7 @@ _WRONG_REFERENCE = (
 )
 
 
-def _take_it_in(invoice: Invoice, provider: Provider) -> str:
+def _how_to_sync(invoice: Invoice, provider: Provider) -> str:
     return (
         f"refundcli invoice show {invoice.number} --refresh     (takes in what {provider.label} tells)\n"
         f"or: refundcli invoice pull {provider} --number {invoice.invoice_reference}"

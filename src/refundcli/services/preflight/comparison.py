@@ -47,7 +47,7 @@ class Difference:
     refund_id: str = ""
 
     @property
-    def bars_a_refund(self) -> bool:
+    def blocks_refund(self) -> bool:
         """Does it block a refund? Not if the books and the provider agree on the amounts."""
         return self.kind not in (DifferenceKind.UNALLOCATED, DifferenceKind.UNADOPTED)
 
@@ -77,7 +77,7 @@ class Difference:
 
 
 # What a refund here may be called there, besides by the same word.
-_SAME_STORY = {
+_COMPATIBLE_STATES = {
     RefundState.READY: frozenset(RefundState),
     RefundState.SUBMITTED: frozenset(RefundState),
     RefundState.AWAITING_APPROVAL: frozenset(RefundState),
@@ -227,7 +227,7 @@ class _SideBySide:
                 kind = DifferenceKind.CURRENCY
             gap = apart(recorded.amount, reported.amount)
             yield self.differs(kind, "refund", str(recorded.amount), str(reported.amount), amount=gap, **at)
-        if reported.state not in _SAME_STORY[recorded.state]:
+        if reported.state not in _COMPATIBLE_STATES[recorded.state]:
             yield self.differs(
                 DifferenceKind.STATUS, "refund", recorded.state, reported.state, amount=reported.amount, **at
             )

@@ -86,7 +86,7 @@ class PaymentPlace:
     of_invoice: str = ""
 
 
-Truths: TypeAlias = Mapping[int, PaymentTruth | None]
+Snapshots: TypeAlias = Mapping[int, PaymentTruth | None]
 OwnRefunds: TypeAlias = Mapping[int, OwnRefund]
 _NONE: OwnRefunds = MappingProxyType({})
 
@@ -98,11 +98,11 @@ def preflight(
 
     Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable.
     """
-    truths = checked_truths(invoice, shares, books=books, providers=providers, own=own, writes=False)
+    truths = checked_snapshots(invoice, shares, books=books, providers=providers, own=own, writes=False)
     return [truth for truth in truths.values() if truth]
 
 
-def checked_truths(
+def checked_snapshots(
     invoice: Invoice,
     shares: Sequence[Share],
     *,
@@ -110,9 +110,9 @@ def checked_truths(
     providers: Providers,
     own: OwnRefunds = _NONE,
     writes: bool = True,
-) -> Truths:
+) -> Snapshots:
     """The same, by payment. `writes`: findings that a person must review are stored, even if the refund is refused."""
-    truths = truths_of(invoice, shares, providers)
+    truths = snapshots_of(invoice, shares, providers)
     # The books are read again after: what a colleague refunded meanwhile is in both, or in neither.
     now, claimed = books.read(lambda tx: _now(tx, invoice, truths)) if truths else (invoice, [])
     if writes and any(_is_worth_a_note(payment, truths.get(payment.id)) for payment in now.payments):
@@ -122,7 +122,7 @@ def checked_truths(
     return truths
 
 
-def _refuse_unreviewed(invoice: Invoice, truths: Truths) -> None:
+def _refuse_unreviewed(invoice: Invoice, truths: Snapshots) -> None:
     """Raises UnreviewedEvent where a word that was found just now, or before, needs a person (R13)."""
     for payment in invoice.payments:
         for update in payment.unreviewed:
@@ -130,15 +130,15 @@ def _refuse_unreviewed(invoice: Invoice, truths: Truths) -> None:
                 raise UnreviewedEvent(invoice, update)
 
 
-def _now(reading: RefundReading, invoice: Invoice, truths: Truths) -> tuple[Invoice, list[Difference]]:
+def _now(reading: RefundReading, invoice: Invoice, truths: Snapshots) -> tuple[Invoice, list[Difference]]:
     now = invoice_named(reading, invoice.number)
     return now, claims(reading, now, truths)
 
 
-def truths_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Truths:
+def snapshots_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Snapshots:
     """By payment; None where the provider has no such payment. Raises ProviderUnreachable."""
     places = {share.payment.id: place_of(invoice, share.payment) for share in shares}
-    return {payment: truth_at(place, providers) for payment, place in places.items() if place}
+    return {payment: snapshot_at(place, providers) for payment, place in places.items() if place}
 
 
 def place_of(invoice: Invoice, payment: Payment) -> PaymentPlace | None:
@@ -148,12 +148,12 @@ def place_of(invoice: Invoice, payment: Payment) -> PaymentPlace | None:
     return PaymentPlace(payment.provider, payment.reference, invoice.invoice_reference)
 
 
-def truth_at(place: PaymentPlace, providers: Providers) -> PaymentTruth | None:
+def snapshot_at(place: PaymentPlace, providers: Providers) -> PaymentTruth | None:
     """Raises ProviderUnreachable, CannotBeHeld."""
     return providers.records(place.provider).payment(place.reference, of_invoice=place.of_invoice)
 
 
-def note_findings(tx: Writing, invoice: Invoice, truths: Truths) -> None:
+def note_findings(tx: Writing, invoice: Invoice, truths: Snapshots) -> None:
     """Store unlisted statuses as unreviewed (R13), and why a payment must be refunded in another way (R12)."""
     for payment in invoice.payments:
         truth = truths.get(payment.id)
@@ -167,7 +167,7 @@ def _is_worth_a_note(payment: Payment, truth: PaymentTruth | None) -> bool:
     return truth is not None and bool(truth.doubts or truth.unsupported != payment.unsupported)
 
 
-def claims(reading: RefundReading, invoice: Invoice, truths: Truths) -> list[Difference]:
+def claims(reading: RefundReading, invoice: Invoice, truths: Snapshots) -> list[Difference]:
     """Payments of other invoices that are one with a payment of this invoice, as the provider has it."""
     return [
         difference
@@ -177,7 +177,7 @@ def claims(reading: RefundReading, invoice: Invoice, truths: Truths) -> list[Dif
 
 
 def refuse_differences(
-    invoice: Invoice, truths: Truths, own: OwnRefunds = _NONE, *, claimed: Sequence[Difference]
+    invoice: Invoice, truths: Snapshots, own: OwnRefunds = _NONE, *, claimed: Sequence[Difference]
 ) -> None:
     """Raises DiffersFromProvider, AlreadyAtProvider, UnsupportedRefund. The truths are read before the invoice.
 
@@ -191,7 +191,7 @@ def refuse_differences(
     if claimed:
         hint = "refundcli invoice pull stripe     (asks what each invoice has of the payment)"
         raise DiffersFromProvider(invoice, claimed, hint=hint)
-    differences = [difference for difference in _differences(invoice, truths, own) if difference.bars_a_refund]
+    differences = [difference for difference in _differences(invoice, truths, own) if difference.blocks_refund]
     if differences:
         raise DiffersFromProvider(invoice, differences)
 
@@ -216,7 +216,7 @@ def own_refund_in(truth: PaymentTruth, refund_id: str) -> RefundNews | None:
     return next((refund for refund in matches if refund.state.is_given), matches[0] if matches else None)
 
 
-def _differences(invoice: Invoice, truths: Truths, own: OwnRefunds) -> Iterator[Difference]:
+def _differences(invoice: Invoice, truths: Snapshots, own: OwnRefunds) -> Iterator[Difference]:
     for payment in invoice.payments:
         if payment.id in truths:
             truth = truths[payment.id]

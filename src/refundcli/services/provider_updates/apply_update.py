@@ -9,7 +9,7 @@ from dataclasses import replace
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import RefundKind, RefundState
-from refundcli.services.dispatch.send_refund import write_end
+from refundcli.services.dispatch.send_refund import write_settlement
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
@@ -159,7 +159,7 @@ def _settle(
         expires_at=news.expires_at,
     )
     now = _as_accepted(tx, refund, end, clock=clock, number_format=number_format)
-    settled = write_end(tx, now, end, clock=clock, number_format=number_format)
+    settled = write_settlement(tx, now, end, clock=clock, number_format=number_format)
     changed = settled is not None and settled.state is not refund.state
     if settled is None and tx.note_report(now, end):
         # A repeat in the same state may say why the refund is pending, and until when.
@@ -181,7 +181,7 @@ def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, 
     unfinished = (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
     if now.state in unfinished and end.state is not RefundState.PENDING:
         accepted = replace(end, state=RefundState.PENDING, failure="", may_be_retried=False, hold_until=None)
-        now = write_end(tx, now, accepted, clock=clock, number_format=number_format) or now
+        now = write_settlement(tx, now, accepted, clock=clock, number_format=number_format) or now
     return now
 
 

@@ -39,7 +39,7 @@ class NotUnresolved(Refused):
         super().__init__(
             f"{operation.id} is {operation.state}: there is nothing to resolve.",
             hint=f"refundcli invoice show {operation.invoice_number}",
-            context={_word_for(operation): operation.id, "status": operation.state},
+            context={_kind_of(operation): operation.id, "status": operation.state},
         )
 
 
@@ -52,7 +52,7 @@ class ResumeFirst(Refused):
         super().__init__(
             f"{operation.id} can still be settled by asking the provider.",
             hint=f"refundcli resume {operation.id}",
-            context={_word_for(operation): operation.id},
+            context={_kind_of(operation): operation.id},
         )
 
 
@@ -86,7 +86,7 @@ class NoEvidence(UsageProblem):
         )
 
 
-def _word_for(operation: Refund | Closing) -> str:
+def _kind_of(operation: Refund | Closing) -> str:
     return "refund" if isinstance(operation, Refund) else "closing"
 
 

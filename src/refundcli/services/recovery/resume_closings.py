@@ -9,7 +9,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.services.closings.close import why_not_closed
 from refundcli.services.dispatch import leases
-from refundcli.services.dispatch.interrupts import stop_if_asked
+from refundcli.services.dispatch.interrupts import raise_if_interrupted
 from refundcli.services.dispatch.send_closing import send_closing, settle_closing
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.invoices.lookup import invoice_named
@@ -19,7 +19,7 @@ from refundcli.services.ports.key_windows import key_is_known
 from refundcli.services.ports.providers import InvoiceCloser, Providers, ToldInvoice
 from refundcli.services.preflight.closing import why_not
 from refundcli.services.recovery.resolve import NoEvidence, NotUnresolved, Resolution, ResumeFirst
-from refundcli.services.recovery.resume_refunds import Step, same_place, step_of, when_free
+from refundcli.services.recovery.resume_refunds import Step, same_account, step_of, wait_until_free
 
 # What an invoice at the provider never leaves again.
 _FOR_GOOD = frozenset({InvoiceStatus.PAID, InvoiceStatus.VOID})
@@ -98,7 +98,7 @@ def resume_closings(
     `done` is filled as they are settled, for a caller that may be interrupted.
     """
     for closing in closings:
-        stop_if_asked()
+        raise_if_interrupted()
         try:
             outcomes.append(resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy))
         except RefundcliError as problem:
@@ -121,14 +121,14 @@ def resume_closing(
     closing: Closing, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
 ) -> ResumedClosing:
     """Ask how the invoice stands; send again with the same key only where it still may be closed (I8)."""
-    closing = when_free(closing, lambda tx: tx.closing(closing.id), books=books, clock=clock, policy=policy)
+    closing = wait_until_free(closing, lambda tx: tx.closing(closing.id), books=books, clock=clock, policy=policy)
     if not closing.state.unfinished:
         return ResumedClosing(closing, Step.FINISHED)
     try:
         closer, records = providers.closer(closing.provider), providers.records(closing.provider)
     except SettingsProblem as problem:
         return ResumedClosing(closing, Step.NOT_ASKED, problem.message)
-    if not same_place(closing.sending, closer):
+    if not same_account(closing.sending, closer):
         return ResumedClosing(closing, Step.ELSEWHERE, "use the settings with which it was made")
     try:
         reported = records.invoice(closing.reference)

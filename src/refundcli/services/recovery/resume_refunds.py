@@ -12,9 +12,9 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.dispatch import leases
 from refundcli.services.dispatch.first_send import send
-from refundcli.services.dispatch.interrupts import stop_if_asked
+from refundcli.services.dispatch.interrupts import raise_if_interrupted
 from refundcli.services.dispatch.outcomes import outcome_of
-from refundcli.services.dispatch.send_refund import SendingPolicy, send_again, take_down
+from refundcli.services.dispatch.send_refund import SendingPolicy, record_outcome, send_again
 from refundcli.services.invoices.lookup import RefundNotFound
 from refundcli.services.ports.books import Books, Reading, RefundReading, WouldContradict
 from refundcli.services.ports.clock import Clock
@@ -81,7 +81,7 @@ def resume(
     """
     outcomes = [] if outcomes is None else outcomes
     for refund in refunds:
-        stop_if_asked()
+        raise_if_interrupted()
         try:
             outcomes.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
         except RefundcliError as problem:
@@ -107,12 +107,12 @@ def step_of(problem: RefundcliError) -> Step:
 
 
 def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
-    refund = when_free(refund, lambda tx: tx.refund(refund.id), books=books, clock=clock, policy=policy)
+    refund = wait_until_free(refund, lambda tx: tx.refund(refund.id), books=books, clock=clock, policy=policy)
     awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
     if not (refund.state.unfinished or awaits_approval) or refund.sending is None:
         return Resumed(refund, Step.FINISHED)
     provider = providers.of(refund.sending.request.provider)
-    if not same_place(refund.sending, provider):
+    if not same_account(refund.sending, provider):
         return Resumed(refund, Step.ELSEWHERE, "use the settings with which it was made")
     if awaits_approval:
         return _look_only(refund, refund.sending, books, provider, clock, policy)
@@ -125,7 +125,7 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
 
 
-def when_free(
+def wait_until_free(
     operation: _Operation,
     look: Callable[[Reading], _Operation | None],
     *,
@@ -137,7 +137,7 @@ def when_free(
     announced = False
     while operation.state.unfinished and operation.sending and leases.is_live(operation.sending, clock.now()):
         if not announced:
-            policy.tell_waiting(operation)
+            policy.on_waiting(operation)
             announced = True
         policy.sleep(_LOOK_AGAIN_SECONDS)
         operation = books.read(look) or operation
@@ -153,12 +153,12 @@ def _look_only(
     policy: SendingPolicy,
 ) -> Resumed:
     """Look up a refund that awaits approval. It is never sent again from here (I5)."""
-    answer = looked_up(sending, refund, provider) or provider.ended_approval(sending.request, refund.provider_status)
+    answer = look_up(sending, refund, provider) or provider.ended_approval(sending.request, refund.provider_status)
     outcome = outcome_of(answer, first_send=False).state if answer else None
     if answer is None or outcome in (None, refund.state):
         why = answer.message if answer else ""
         return Resumed(refund, Step.AWAITING_APPROVAL, why or f"nobody has approved it at {provider.name.label} yet")
-    return _settled(take_down(refund, answer, first_send=False, books=books, clock=clock, policy=policy))
+    return _settled(record_outcome(refund, answer, first_send=False, books=books, clock=clock, policy=policy))
 
 
 def _finish_submitted(
@@ -170,17 +170,17 @@ def _finish_submitted(
     policy: SendingPolicy,
 ) -> Resumed:
     """Look it up; send again with the same key only where the provider still knows the key (I8)."""
-    answer = looked_up(sending, refund, provider)
+    answer = look_up(sending, refund, provider)
     if answer is not None:
-        settled = take_down(refund, answer, first_send=False, books=books, clock=clock, policy=policy)
+        settled = record_outcome(refund, answer, first_send=False, books=books, clock=clock, policy=policy)
         return _settled(settled)
-    barred = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
-    if barred:
-        return barred
+    refusal = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
+    if refusal:
+        return refusal
     return _settled(send_again(refund, books=books, provider=provider, clock=clock, policy=policy))
 
 
-def looked_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> RefundAnswer | None:
+def look_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> RefundAnswer | None:
     """What the provider knows of it; None where it has none, or tells of none."""
     return provider.find_refund(sending.request, refund.id) if provider.name in CAN_LOOK_UP else None
 
@@ -210,7 +210,7 @@ def _settled(refund: Refund) -> Resumed:
     return Resumed(refund, Step.SETTLED, refund.failure)
 
 
-def same_place(sending: Sending, provider: PaymentProvider | InvoiceCloser) -> bool:
+def same_account(sending: Sending, provider: PaymentProvider | InvoiceCloser) -> bool:
     """Would it go to the account, mode and address that it was made for (I8, I12)?"""
     request = sending.request
     return (

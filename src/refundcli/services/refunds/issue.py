@@ -16,7 +16,7 @@ from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.dispatch.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
 from refundcli.services.dispatch.interrupts import Interrupted
 from refundcli.services.dispatch.leases import Lease, is_live, new_lease
-from refundcli.services.dispatch.release_lapsed import keep_up, keep_up_in
+from refundcli.services.dispatch.release_lapsed import apply_due_updates, apply_due_updates_in
 from refundcli.services.dispatch.request_keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
@@ -24,7 +24,7 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, Reading, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundOrder
-from refundcli.services.preflight.payment import OwnRefund, OwnRefunds, checked_truths, refuse_counted
+from refundcli.services.preflight.payment import OwnRefund, OwnRefunds, checked_snapshots, refuse_counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +139,17 @@ def issue_refund(
     policy: SendingPolicy,
 ) -> list[Refund]:
     """Reserve all parts in one transaction (T1), then send each. Raises the refusal that comes first."""
-    keep_up(request.number, books=books, policy=policy, clock=clock)
+    apply_due_updates(request.number, books=books, policy=policy, clock=clock)
     previewed, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
     # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
     with before_sending():
         ready = {s.payment.provider: providers.of(s.payment.provider) for s in previewed.shares if s.payment.provider}
         asked_at = clock.now()
-        truths = checked_truths(previewed.invoice, previewed.shares, books=books, providers=providers, own=own)
+        truths = checked_snapshots(previewed.invoice, previewed.shares, books=books, providers=providers, own=own)
     snapshots = {payment_id: Snapshot(truth, asked_at) for payment_id, truth in truths.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
-        keep_up_in(tx, request.number, policy=policy, clock=clock)
+        apply_due_updates_in(tx, request.number, policy=policy, clock=clock)
         plan = planned(tx, request, confirmed=confirmed, now=clock.now())
         if plan.existing:
             return list(plan.existing), False

@@ -25,7 +25,7 @@ from refundcli.output.progress import progress
 from refundcli.output.views.bulk import bulk_shape, show_summary
 from refundcli.services.bulk.record_run import TooManyErrors
 from refundcli.services.bulk.runs import fingerprint, new_run
-from refundcli.services.bulk.validation import BulkCheck, BulkReport, RowRules, Wishes
+from refundcli.services.bulk.validation import BulkCheck, BulkReport, RowRequests, RowRules
 
 Opened: TypeAlias = BulkFile | PlanFile
 
@@ -94,7 +94,7 @@ class Checked:
 
 @contextmanager
 def checked_file(
-    app: App, options: BulkOptions, wishes: Wishes, *, connect: Callable[[BulkReport], bool] = lambda report: False
+    app: App, options: BulkOptions, wishes: RowRequests, *, connect: Callable[[BulkReport], bool] = lambda report: False
 ) -> Iterator[Checked | None]:
     """Everything up to the first row; None where a dry run or a plan was all that was asked for.
 
@@ -244,4 +244,4 @@ def _stop_at_max_errors(options: BulkOptions, report: BulkReport, source: Source
     new = report.refused_count - len(report.refused_by_run)
     if options.max_errors is not None and new >= options.max_errors:
         hint = f"Nothing was done. Look at them: refundcli {options.kind} --from {shlex.quote(source.name)} --dry-run"
-        raise TooManyErrors(new, options.max_errors, how_to_go_on=hint)
+        raise TooManyErrors(new, options.max_errors, how_to_resume=hint)

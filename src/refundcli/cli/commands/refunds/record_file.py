@@ -19,11 +19,11 @@ from refundcli.output.views.bulk import bulk_shape, show_recorded, show_undo, un
 from refundcli.services.bulk.record_run import (
     MOST_AT_ONCE,
     NotAllRows,
+    RecordRowRequests,
     RecordRun,
-    RecordWishes,
     TooManyErrors,
     TooManyForOne,
-    how_to_go_on,
+    how_to_resume,
 )
 from refundcli.services.bulk.runs import begin, end, resume_command, unfinished_run_named
 from refundcli.services.bulk.undo_records import Undone, preview_undo, undo
@@ -47,14 +47,14 @@ class FileNeeded(Refused):
 def record_file(app: App, options: BulkOptions) -> None:
     """Exit 9 when some rows were refused: the others are recorded, and these are in FILE.rejected.csv."""
     options.check()
-    wishes = RecordWishes(app.services.clock, app.settings.operator.name)
+    wishes = RecordRowRequests(app.services.clock, app.settings.operator.name)
     options = _of_run(app, options) if options.resume else options
     with checked_file(app, options, wishes) as checked:
         if checked:
             _record(app, options, wishes, checked)
 
 
-def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked) -> None:
+def _record(app: App, options: BulkOptions, wishes: RecordRowRequests, checked: Checked) -> None:
     report, run = checked.report, ""
     if options.atomic and checked.report.refused_count:
         raise NotAllRows(checked.report)
@@ -69,7 +69,7 @@ def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Check
     _show(app, checked, _whole(checked.report, report) if run else report, run, str(path) if path else None)
 
 
-def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, run: BulkRun) -> BulkReport:
+def _do(app: App, options: BulkOptions, wishes: RecordRowRequests, checked: Checked, run: BulkRun) -> BulkReport:
     """Record it. Where it is stopped, what was recorded is shown, and the run can be resumed."""
     services = app.services
     rules = replace(checked.rules, run_id=run.id)
@@ -116,7 +116,7 @@ def _show_stopped(app: App, checked: Checked, done: BulkReport, run: BulkRun, wh
         app.show_object(shape | {"waiting": left, "next": next_step})
     if not app.wants_json and next_step:
         rows = "How many rows are left is not known" if left is None else f"{left:,} of {report.rows:,} rows are left"
-        app.err.say(f"Stopped. What was recorded stays. {rows}. Next: {how_to_go_on(run)}")
+        app.err.say(f"Stopped. What was recorded stays. {rows}. Next: {how_to_resume(run)}")
 
 
 def _whole(checked: BulkReport, done: BulkReport) -> BulkReport:
@@ -178,7 +178,7 @@ def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry
     elif not yes:
         agreed(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
     with progress(app.err, "Undoing", total=preview.records, wanted=app.wants_progress) as advance:
-        done = undo(what, memo=memo, books=books, advance=advance, tell_held=app.tell_stopping)
+        done = undo(what, memo=memo, books=books, advance=advance, on_interrupt=app.tell_stopping)
     _show_undo(app, what, done, dry_run=False)
 
 
