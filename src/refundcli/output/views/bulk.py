@@ -10,11 +10,11 @@ from refundcli.domain.statuses import Provider
 from refundcli.output.serializers import money
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.output.views.imports import problem_shape, show_problems
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.report import RowCounts, RunReport
 from refundcli.services.bulk.runs import resume_command
 from refundcli.services.bulk.undo_records import Undone
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
-from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow
 

@@ -11,18 +11,13 @@ from refundcli.domain.errors import RefundcliError, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.refund import OutOfBand, Refund
+from refundcli.services.bulk.check_report import BulkReport
+from refundcli.services.bulk.earlier_rows import EarlierRows, FileRows
+from refundcli.services.bulk.row_refusals import rejected
+from refundcli.services.bulk.row_rules import AlreadyDone, RowRules
 from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.bulk.runs import resume_command
-from refundcli.services.bulk.validation import (
-    Advance,
-    AlreadyDone,
-    BulkReport,
-    EarlierRows,
-    FileRows,
-    Reject,
-    RowRules,
-    rejected,
-)
+from refundcli.services.bulk.validation import Advance, Reject
 from refundcli.services.dispatch.interrupts import held_until_written
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, total_of
 from refundcli.services.ports.bad_rows import BadRow

@@ -11,8 +11,8 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
-from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.dispatch.send_refund import OutcomeNotWritten
 

@@ -23,9 +23,11 @@ from refundcli.files.source import Source, open_source
 from refundcli.files.spool import DiskShelf
 from refundcli.output.progress import progress
 from refundcli.output.views.bulk import bulk_shape, show_summary
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.record_run import TooManyErrors
+from refundcli.services.bulk.row_rules import RowRequests, RowRules
 from refundcli.services.bulk.runs import fingerprint, new_run
-from refundcli.services.bulk.validation import BulkCheck, BulkReport, RowRequests, RowRules
+from refundcli.services.bulk.validation import BulkCheck
 
 Opened: TypeAlias = BulkFile | PlanFile
 

@@ -16,6 +16,7 @@ from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
 from refundcli.domain.reasons import RefundReason
 from refundcli.output.progress import progress
 from refundcli.output.views.bulk import bulk_shape, show_recorded, show_undo, undo_shape
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.record_run import (
     MOST_AT_ONCE,
     NotAllRows,
@@ -27,7 +28,6 @@ from refundcli.services.bulk.record_run import (
 )
 from refundcli.services.bulk.runs import begin, end, resume_command, unfinished_run_named
 from refundcli.services.bulk.undo_records import Undone, preview_undo, undo
-from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.interrupts import Interrupted
 
 

@@ -30,12 +30,12 @@ from refundcli.output import serializers
 from refundcli.output.errors import show_error
 from refundcli.output.progress import progress
 from refundcli.output.views.bulk import run_shape, show_refunded, show_unfinished_runs, unfinished_run_shape
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.refund_rows import RefundRowRequests, begin_staged
 from refundcli.services.bulk.refund_run import run_refunds
 from refundcli.services.bulk.report import RowCounts, RunLimits, RunReport, Stopped, row_counts
 from refundcli.services.bulk.runs import resume_command, unfinished_run_named
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun, unfinished_run
-from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.interrupts import stop_on_signal
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow, Problem
