@@ -44,13 +44,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the operator said that bears on the rules."""
+    """What the operator entered, as far as the rules depend on it."""
 
     reason: RefundReason | None = None
     dispute_decision: str = ""
     after_failed: bool = False
     amount: Money | None = None
-    # Stripe is asked just before each refund, which is newer than what it said before.
+    # Stripe is asked just before each refund, so its answer is newer than what it reported earlier.
     asks_provider: bool = True
 
 
@@ -84,7 +84,7 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
 
 
 def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
-    """Why a refund made elsewhere cannot be recorded on this payment; empty when it can."""
+    """Why an external refund cannot be recorded on this payment; empty when it can."""
     yield from _nothing_there(invoice, payment)
     charged_back = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
     residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
@@ -101,7 +101,7 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
 def why_not_by_method(payment: Payment, amount: Money | None) -> str:
     """Why the payment's method does not allow such a refund from here; empty where it does (R12).
 
-    No amount is all that is left, which is a part as well once something was returned.
+    Without an amount all that is left is refunded, which is partial once something was returned.
     """
     if payment.provider is None:
         return ""
@@ -121,13 +121,13 @@ def void_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
     if invoice.status is InvoiceStatus.PAID or invoice.paid:
         yield AlreadyPaid(invoice, "paid invoices are refunded, not voided")
     elif invoice.in_flight:
-        # Nothing was captured after all, and a refund was sent before that was known: it must end first.
+        # Nothing was captured in the end, but a refund was sent before that was known: it must finish first.
         yield AlreadyPaid(invoice, "a refund of it is under way")
     yield from (CurrentlyProcessing(invoice, p) for p in invoice.payments if p.processing)
 
 
 def uncollectible_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
-    """Why an invoice cannot be written off: something must be owed, and nothing be on its way (R9)."""
+    """Why an invoice cannot be written off: something must be owed, and nothing may be processing (R9)."""
     if invoice.status in (InvoiceStatus.VOID, InvoiceStatus.REFUNDED, InvoiceStatus.UNCOLLECTIBLE):
         yield AlreadyClosed(invoice)
     if invoice.unfinished_closing:
@@ -140,12 +140,12 @@ def uncollectible_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
 
 
 def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
-    """What stops any refund of the whole invoice, before its payments are looked at."""
+    """What stops every refund of the invoice, before its payments are checked."""
     if invoice.status is InvoiceStatus.VOID:
         yield AlreadyClosed(invoice)
     closing = invoice.unfinished_closing
     if closing and closing.target is InvoiceStatus.VOID:
-        # Money that arrived meanwhile and a void that went through cannot both be: find out first which it is.
+        # A late payment and a completed void contradict each other: first find out which of the two happened.
         yield ClosingUnfinished(invoice, closing)
     if not invoice.paid and not invoice.processing:
         is_draft = invoice.status is InvoiceStatus.DRAFT
@@ -160,7 +160,7 @@ def markable(payment: Payment, intent: Intent) -> Money:
 
 
 def possible_actions(invoice: Invoice) -> list[PossibleAction]:
-    """Every action, allowed or not, with the reason and the next command; first, what an unknown outcome needs."""
+    """Every action, allowed or not, with the reason and the next command; refunds to resume come first."""
     number = invoice.number
     refund = first_blocker(invoice, refund_blockers, Intent(asks_provider=False))
     mark = first_blocker(invoice, mark_refunded_blockers, Intent())
@@ -191,7 +191,7 @@ def possible_actions(invoice: Invoice) -> list[PossibleAction]:
 def first_blocker(
     invoice: Invoice, blockers: Blockers, intent: Intent, among: Sequence[Payment] | None = None
 ) -> RuleRefusal | None:
-    """Why none of these payments will do; None when at least one will."""
+    """Why none of these payments can be used; None when at least one can."""
     whole = most_important(invoice_blockers(invoice))
     if whole:
         return whole
@@ -220,6 +220,6 @@ def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[R
 
 
 def _without_used_up(answers: Iterable[RuleRefusal]) -> list[RuleRefusal]:
-    """A payment that is used up says less than one that still has money and is held."""
+    """Leave out payments with nothing left, unless all are: the others explain more."""
     refusals = list(answers)
     return [answer for answer in refusals if not isinstance(answer, NothingToRefund)] or refusals

@@ -36,7 +36,7 @@ class Unreviewed:
 
 @dataclass(frozen=True, slots=True)
 class OtherShare:
-    """What another invoice has of the same provider payment. `given`: reserved, refunded or returned elsewhere."""
+    """Another invoice's share of the same provider payment. `used`: reserved, refunded or refunded externally."""
 
     payment_id: int
     invoice_number: str
@@ -50,10 +50,10 @@ class OtherShare:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Money taken for an invoice, in the invoice's currency.
+    """A payment of an invoice, in the invoice's currency.
 
-    `allocated` is this invoice's share of the provider's payment, `provider_captured` what the provider took of that
-    payment as a whole (None until it is reported). `reserved` is held for refunds under way, `refunded` was refunded or
+    `allocated` is this invoice's share of the provider's payment, `provider_captured` what the provider captured of
+    the whole payment (None until it is reported). `reserved` is held for refunds under way, `refunded` was refunded or
     recorded in this store, `returned_elsewhere` was refunded before the import or externally; `opening_returned` is
     what the import said, at `opening_at`. `lost` was lost to disputes and is not recorded yet, `credited` went to the
     customer's balance at the provider.
@@ -86,28 +86,28 @@ class Payment:
 
     @property
     def home_id(self) -> int:
-        """The payment with the provider's ids, the disputes and the captures: this one, or the first share."""
+        """The payment that has the provider's ids, the disputes and the captures: this one or the first share."""
         return self.id if self.share_of is None else self.share_of
 
     @property
     def allocated_in_all(self) -> Money:
-        """What all invoices here have of the provider's payment."""
+        """What is allocated to all invoices in the books."""
         return sum((share.allocated for share in self.other_shares), self.allocated)
 
     @property
     def recorded_of_disputes(self) -> Money:
-        """What is recorded as lost to its disputes, on whichever share."""
+        """What is recorded as lost to its disputes, over all shares."""
         recorded = (self.dispute_recorded, *(share.dispute_recorded for share in self.other_shares))
         return sum((amount for amount in recorded if amount), zero(self.allocated.currency))
 
     @property
     def reference(self) -> str:
-        """The name a person gives this payment: the provider's id, or its place when it has none."""
+        """The provider's id of this payment; "" when it has none."""
         return self.references[0] if self.references else ""
 
     @property
     def captured_in_all(self) -> Money:
-        """What was captured for all of these invoices."""
+        """What was captured for all invoices that share the payment."""
         reported = self.provider_captured
         return self.allocated_in_all if reported is None else min(self.allocated_in_all, reported)
 
@@ -123,7 +123,7 @@ class Payment:
         used = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
         remainder = self.captured.minor - used - self.credited.minor
         if self.other_shares and self.provider_captured is not None:
-            # All shares together give no more than the provider took.
+            # All shares together refund no more than the provider captured.
             used_by_others = sum(share.used.minor for share in self.other_shares)
             remainder = min(remainder, self.provider_captured.minor - used - used_by_others)
         return Money(max(remainder, 0), self.captured.currency)
@@ -180,7 +180,7 @@ class Invoice:
 
     @property
     def refunds_of_payments(self) -> tuple[Refund, ...]:
-        """Its refunds, and those that stand on another invoice that one of its payments pays too."""
+        """Its refunds, and those of other invoices that share one of its payments."""
         shared = (share.refunds for payment in self.payments for share in payment.other_shares)
         return sum(shared, self.refunds)
 
@@ -193,7 +193,7 @@ class Invoice:
 
     @property
     def refunded(self) -> Money:
-        """All that went back, by this store or elsewhere."""
+        """All that was refunded, from here or externally."""
         return self._sum(p.refunded + p.returned_elsewhere for p in self.payments)
 
     @property
@@ -206,7 +206,7 @@ class Invoice:
 
     @property
     def partially_refunded(self) -> bool:
-        """Some went back and not all (R6)."""
+        """Was a part refunded, but not all (R6)?"""
         return zero(self.currency) < self.refunded < self.paid
 
     @property
@@ -224,7 +224,7 @@ class Invoice:
 
     @property
     def owed(self) -> Money:
-        """What was never paid of its total; not less than zero."""
+        """What is unpaid of its total; at least zero."""
         return max(self.total - self.paid, zero(self.currency))
 
     @property
@@ -233,12 +233,12 @@ class Invoice:
 
     @property
     def kept_by(self) -> Provider | None:
-        """Who keeps this invoice too, and must be asked to close it: Stripe, whose invoices are called in_…."""
+        """The provider that also has this invoice and must close it: Stripe, whose invoice ids begin with in_."""
         return Provider.STRIPE if self.invoice_reference.startswith("in_") else None
 
     @property
     def unfinished_closing(self) -> Closing | None:
-        """There is one at most."""
+        """The closing whose outcome is open; there is at most one."""
         return next((closing for closing in self.closings if closing.state.unfinished), None)
 
     @property
@@ -250,7 +250,7 @@ class Invoice:
 
 
 def without_lapsed_holds(invoice: Invoice, now: datetime) -> Invoice:
-    """As it is to be shown at `now`: a hold that has ended reserves nothing, also before that is written (R14)."""
+    """The invoice as of `now`: a hold that has ended reserves nothing, even before its release is stored (R14)."""
     lapsed = {refund.id: refund for refund in invoice.refunds if refund.holding and not refund.is_held_at(now)}
     if not lapsed:
         return invoice
@@ -265,15 +265,15 @@ def without_lapsed_holds(invoice: Invoice, now: datetime) -> Invoice:
 
 
 def status_once_closed(invoice: Invoice, target: InvoiceStatus) -> InvoiceStatus:
-    """What the provider closed is closed here too, unless the books know of money, or of a later status (R9)."""
+    """The invoice's status after the provider closed it; unchanged if it has payments or a later status (R9)."""
     stands = invoice.status in (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
     return target if stands and not (target is InvoiceStatus.VOID and invoice.paid) else invoice.status
 
 
 def status_after(now: InvoiceStatus, *, paid: Money, returned: Money) -> InvoiceStatus:
-    """Paid and all given back is Refunded; a refund that comes back makes it Paid again (R6).
+    """Paid and fully refunded is Refunded; a refund that fails or is reversed makes it Paid again (R6).
 
-    An open or written-off invoice keeps its status whatever is refunded of it (R9).
+    An open or written-off invoice keeps its status, whatever is refunded (R9).
     """
     if now is InvoiceStatus.PAID and paid and paid <= returned:
         return InvoiceStatus.REFUNDED

@@ -1,4 +1,4 @@
-"""The eight reasons for a refund, kept on the credit note (R4)."""
+"""The eight reasons for a refund, stored on the credit note (R4)."""
 
 from enum import StrEnum
 

@@ -26,7 +26,7 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What was, or will be, on the wire, and who holds the right to send it."""
+    """The request that was or will be sent, and which process may send it."""
 
     idempotency_key: str
     request: WireRequest
@@ -38,7 +38,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class CreditNote:
-    """Every refund makes one (R7). It has no number until the refund is accepted or recorded (I9)."""
+    """Every refund has one (R7). It gets its number when the refund is accepted or recorded (I9)."""
 
     id: str
     refund_id: str
@@ -56,7 +56,7 @@ class CreditNote:
 
 @dataclass(frozen=True, slots=True)
 class OutOfBand:
-    """How money that this program did not move was returned."""
+    """How the money was returned outside of refundcli."""
 
     method: str = ""
     reference: str = ""
@@ -66,7 +66,7 @@ class OutOfBand:
 
     @property
     def words(self) -> str:
-        """`bank transfer SEPA 1, returned 2026-10-02`; empty where nothing was said."""
+        """`bank transfer SEPA 1, returned 2026-10-02`; empty where nothing was entered."""
         way = " ".join(filter(None, (self.method, self.reference)))
         day = f"returned {self.refunded_on}" if self.refunded_on else ""
         return ", ".join(filter(None, (way, day)))
@@ -74,10 +74,10 @@ class OutOfBand:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """`reason` and `credit_note` are None for one made elsewhere until somebody adopts it.
+    """`reason` and `credit_note` are None for an external refund until it is adopted.
 
-    `came_back_at`: it failed after its success, or was reversed; told until a person has acknowledged it.
-    `run_id`: the bulk run that it was a row of. `failure_code`: the signal of the answer that it failed by.
+    `came_back_at`: when it failed or was reversed after its success; reported until a person acknowledges it.
+    `run_id`: the bulk run of its row. `failure_code`: the signal of the provider's answer that made it fail.
     """
 
     id: str
@@ -132,13 +132,13 @@ class Refund:
 
     @property
     def is_made_at_provider(self) -> bool:
-        """Is it the record of a provider's own refund, which stands as far as was reported (R12)?"""
+        """Is it the record of a provider's own refund that has not been reported as failed (R12)?"""
         failed = self.failed_at and not (self.succeeded_at and self.succeeded_at > self.failed_at)
         return self.kind is RefundKind.RECORD and bool(self.provider_reference) and not failed
 
     @property
     def has_failed_at_provider(self) -> bool:
-        """Is it a record that still counts, of a provider's refund that has failed?"""
+        """Is it a record that still counts, although the provider's refund has failed?"""
         is_matched = self.state is RefundState.RECORDED and bool(self.provider_reference)
         return is_matched and not self.is_made_at_provider
 
@@ -154,7 +154,7 @@ class Refund:
 
     @property
     def needs_acknowledgement_after_all(self) -> bool:
-        """Is its amount already reserved because it succeeded after its failure?"""
+        """Is its amount reserved because it succeeded after its failure?"""
         return self.holding and self.hold_until is None and self.needs_acknowledgement
 
     def is_held_at(self, now: datetime) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RuleRefusal(Refused):
-    """A rule says no. `rule` is its number, `why` the short evidence shown beside an action."""
+    """A rule refuses it. `rule` is its number, `why` the short reason shown beside an action."""
 
     rule: ClassVar[str]
 
@@ -27,7 +27,7 @@ class RuleRefusal(Refused):
         self.why = why
 
 
-# Only a void is for good (R9): a reversed refund makes the invoice Paid again.
+# Only a void is final (R9): a reversed refund makes the invoice Paid again.
 _AFTER_CLOSING = {
     InvoiceStatus.VOID: ", and that is final",
     InvoiceStatus.UNCOLLECTIBLE: ". It can still be voided, or paid later",
@@ -49,7 +49,7 @@ class AlreadyClosed(RuleRefusal):
 
 
 class ClosingUnfinished(RuleRefusal):
-    """The provider was asked to close it, and nobody knows yet whether it did."""
+    """The provider was asked to close it, and the outcome is not known yet."""
 
     code = "closing-unfinished"
     rule = "R9"
@@ -225,7 +225,7 @@ class UnreviewedEvent(RuleRefusal):
     def __init__(self, invoice: "Invoice", update: "Unreviewed") -> None:
         who, number = update.provider.label, update.event_id
         if not update.needs_a_person:
-            # Waiting, or stored before its payment came into the books: only unreviewed updates can be acknowledged.
+            # Waiting, or stored before its payment was imported: only unreviewed updates can be acknowledged.
             message = f"{who} reported {update.word} about the payment of {invoice.number}; it is not applied yet."
             hint = "refundcli events apply"
         else:
@@ -237,7 +237,7 @@ class UnreviewedEvent(RuleRefusal):
 
 
 class UnsupportedRefund(RuleRefusal):
-    """The payment must be refunded in another way (R12). `why` may already say in which."""
+    """The payment must be refunded in another way (R12). `why` may already name it."""
 
     code = "unsupported-refund"
     rule = "R12"
@@ -248,7 +248,7 @@ class UnsupportedRefund(RuleRefusal):
         if intent:
             record = _command("mark-refunded", invoice, intent.amount, intent.reason)
         record = f"{record} --reference ID"
-        # Whole sentences about a payment method say themselves where the money is returned.
+        # A reason that is a whole sentence already says where to return the money.
         is_whole = why.endswith(".")
         super().__init__(
             invoice,
@@ -272,7 +272,7 @@ class OverRefund(RuleRefusal):
         action: str = "refund",
         payment: str = "",
     ) -> None:
-        """`payment` is the one that the operator named, if any."""
+        """`payment`: the one that the operator named, if any."""
         of = f" --payment {shlex.quote(payment)}" if payment else ""
         super().__init__(
             invoice,
@@ -306,7 +306,7 @@ class PossibleDuplicate(RuleRefusal):
 
 
 def _command(action: str, invoice: "Invoice", amount: Money | None, reason: RefundReason | None) -> str:
-    """The whole command, with what the operator typed; no amount is all that is left."""
+    """The whole command with what the operator typed; no amount means --full."""
     how_much = f"--amount {amount.number}" if amount else "--full"
     return f"refundcli {action} {shlex.quote(invoice.number)} {how_much} --reason {reason or 'REASON'}"
 
@@ -316,13 +316,13 @@ def _record_chargeback(invoice: "Invoice") -> str:
 
 
 def _for_unpaid(invoice: "Invoice") -> str:
-    """The next step for an invoice of which nothing was captured."""
+    """The next step for an unpaid invoice."""
     void, write_off = f"refundcli void {invoice.number}", f"refundcli uncollectible {invoice.number}"
     by_status = {InvoiceStatus.OPEN: f"{void}   or   {write_off}", InvoiceStatus.UNCOLLECTIBLE: void}
     return by_status.get(invoice.status, f"refundcli invoice show {invoice.number}   shows what can be done")
 
 
-# Several refusals at once are told in this order; the first names the code.
+# Several refusals at once are reported in this order; the first gives the code.
 PRECEDENCE = (
     "already-closed",
     "closing-unfinished",

@@ -15,7 +15,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.bulk.leased_rows import InFlightRefund, Row, plan_of, request_of
-from refundcli.services.dispatch.first_send import fail_unsent_in, note_snapshot, place_at_provider, why_not_sent
+from refundcli.services.dispatch.first_send import fail_unsent_in, place_at_provider, store_unlisted, why_not_sent
 from refundcli.services.dispatch.leases import Lease, new_lease
 from refundcli.services.dispatch.release_lapsed import apply_due_updates_in, is_due
 from refundcli.services.dispatch.send_refund import SendingPolicy, record_outcome_in, with_provider_message
@@ -23,7 +23,7 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import PaymentProvider, RefundAnswer
-from refundcli.services.preflight.payment import PaymentPlace, claims, note_findings, refuse_differences
+from refundcli.services.preflight.payment import PaymentPlace, claims, refuse_differences, store_findings
 from refundcli.services.preflight.revalidate import why_not_any_more
 from refundcli.services.recovery.resume_refunds import why_not_again
 from refundcli.services.refunds.issue import Preview, RefundRequest, drop_unsent_in, own_refunds, reserve_in
@@ -193,7 +193,7 @@ def _claim_first(
         _ask_first(books, flight, written)
         return
     # The update that was just stored blocks, so read again.
-    reading = tx if note_snapshot(tx, flight.refund, flight.snapshot) else books
+    reading = tx if store_unlisted(tx, flight.refund, flight.snapshot) else books
     if flight.first_send and (not_now := why_not_sent(reading, flight.refund, flight.snapshot)):
         failed = fail_unsent_in(tx, flight.refund, not_now.message, clock=context.clock, policy=context.policy)
         # If another process has claimed it, nothing was settled here.
@@ -254,9 +254,9 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, context: WorkerContext,
     if plan.existing:
         written.existing.append((row, plan.existing))
         return
-    note_findings(tx, plan.invoice, row.truths)
+    store_findings(tx, plan.invoice, row.snapshots)
     own = own_refunds(tx.secret(), request, plan)
-    refuse_differences(plan.invoice, row.truths, own, claimed=claims(tx, plan.invoice, row.truths))
+    refuse_differences(plan.invoice, row.snapshots, own, claimed=claims(tx, plan.invoice, row.snapshots))
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
     lease = context.lease(max(ways, key=context.lease_seconds))
     # Everything is asked before the first change: only a second one could be refused after it.

@@ -68,8 +68,8 @@ class Row:
     """
 
     item: RunItem
-    truths: Snapshots = field(default_factory=dict)
-    truths_at: datetime | None = None
+    snapshots: Snapshots = field(default_factory=dict)
+    snapshots_at: datetime | None = None
     finished: list[Refund] = field(default_factory=list)
     own: list[InFlightRefund] = field(default_factory=list)
     blocked_by: InFlightRefund | None = None
@@ -84,9 +84,9 @@ class Row:
 
     def snapshot_for(self, refund: Refund) -> Snapshot | None:
         """What was checked before it was reserved; None where the provider cannot be asked."""
-        if refund.payment_id not in self.truths or self.truths_at is None:
+        if refund.payment_id not in self.snapshots or self.snapshots_at is None:
             return None
-        return Snapshot(self.truths[refund.payment_id], self.truths_at)
+        return Snapshot(self.snapshots[refund.payment_id], self.snapshots_at)
 
     @property
     def refunds(self) -> list[Refund]:

@@ -300,7 +300,7 @@ class _Worker:
         if not checkable:
             self.next.to_reserve.append(row)
             return
-        row.truths_at = self.clock.now()
+        row.snapshots_at = self.clock.now()
         job = Job(lambda: snapshots_of(invoice, checkable, self.providers), lambda job: self._checked(row, job))
         self.pool.send(job, urgent=False)
 
@@ -308,7 +308,7 @@ class _Worker:
         if row.closed:
             return
         try:
-            row.truths = job.answer
+            row.snapshots = job.answer
         except RefundcliError as problem:
             if isinstance(problem, SettingsProblem) and problem.code != _UNREACHABLE:
                 self._cannot_be_used(row, problem)

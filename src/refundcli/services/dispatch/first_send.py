@@ -29,11 +29,11 @@ from refundcli.services.preflight.payment import (
     OwnRefund,
     PaymentPlace,
     claims,
-    note_findings,
     own_refund_in,
     place_of,
     refuse_differences,
     snapshot_at,
+    store_findings,
 )
 from refundcli.services.preflight.revalidate import why_not_any_more
 
@@ -42,7 +42,7 @@ FRESH = timedelta(seconds=10)
 # After waiting this long for a provider that is rate limiting, a refund is checked again before it is sent.
 LONGEST_UNCHECKED_WAIT_SECONDS = 1.0
 _MOST_SNAPSHOTS = 3
-# The answer for a refund that a snapshot listed and a look-up does not find.
+# The answer for a refund that was in a snapshot, but that the look-up does not find.
 NO_LONGER_LISTED = RefundAnswer(Signal.OTHER, message="The provider listed it a moment ago and does not find it now.")
 
 
@@ -95,7 +95,7 @@ def snapshot_of(place: PaymentPlace, *, providers: Providers, clock: Clock) -> S
 
 
 def place_at_provider(reading: RefundReading, refund: Refund) -> PaymentPlace | None:
-    """Where its payment is looked up; None where the provider cannot be asked."""
+    """Where its payment is looked up; None if the provider has no such look-up."""
     invoice = invoice_named(reading, refund.invoice_number)
     return place_of(invoice, next(payment for payment in invoice.payments if payment.id == refund.payment_id))
 
@@ -107,8 +107,8 @@ def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | No
         return refusal
     try:
         invoice = invoice_named(reading, refund.invoice_number)
-        truths = {refund.payment_id: snapshot.payment}
-        refuse_differences(invoice, truths, claimed=claims(reading, invoice, truths))
+        snapshots = {refund.payment_id: snapshot.payment}
+        refuse_differences(invoice, snapshots, claimed=claims(reading, invoice, snapshots))
     except (DiffersFromProvider, UnsupportedRefund) as differs:
         return differs
     return None
@@ -136,11 +136,11 @@ def fail_unsent_in(
     return now if now and now.state is RefundState.FAILED else None
 
 
-def note_snapshot(tx: Writing, refund: Refund, snapshot: Snapshot | None) -> bool:
+def store_unlisted(tx: Writing, refund: Refund, snapshot: Snapshot | None) -> bool:
     """Store the snapshot's unlisted statuses as unreviewed, which blocks the payment (R13). True if it has any."""
     if not (snapshot and snapshot.payment and snapshot.payment.doubts):
         return False
-    note_findings(tx, invoice_named(tx, refund.invoice_number), {refund.payment_id: snapshot.payment})
+    store_findings(tx, invoice_named(tx, refund.invoice_number), {refund.payment_id: snapshot.payment})
     return True
 
 
@@ -157,12 +157,12 @@ def claim(
         now = clock.now()
         at = snapshot.sent_at(refund, now) if snapshot else now
         if is_listed:
-            # Nobody is going to send it, so it is recorded whatever the clock says.
+            # It will not be sent, so it is recorded whatever the clock says.
             return tx.claim(refund, owner="", until=now, at=at)
         if snapshot and not snapshot.is_fresh(now):
             raise StaleSnapshot(refund)
         apply_due_updates_in(tx, refund.invoice_number, policy=policy, clock=clock)
-        note_snapshot(tx, refund, snapshot)
+        store_unlisted(tx, refund, snapshot)
         refusal = why_not_sent(tx, refund, snapshot)
         if refusal:
             fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
@@ -189,7 +189,7 @@ def send(
     Raises OutcomeNotWritten; and AlreadyAtProvider, CannotBeChecked or StaleSnapshot, which leave it
     `ready`.
     """
-    assert refund.state is RefundState.READY, "what was sent before is sent again by its own rules"
+    assert refund.state is RefundState.READY, "a refund that was sent before is resumed by other rules"
     return _FirstSend(refund, books, providers, provider, clock, policy, snapshot).run()
 
 
@@ -285,6 +285,6 @@ class _FirstSend:
             if not self.is_listed:
                 self.refusal = self.books.read(lambda tx: why_not_sent(tx, claimed, self.snapshot))
         except RefundcliError:
-            # It cannot be checked, so it is not sent. The last answer, that nothing was done, stands.
+            # It cannot be checked, so it is not sent. The last answer, that nothing was done, remains.
             return False
         return not (self.refusal or self.is_listed)

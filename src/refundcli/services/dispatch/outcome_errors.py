@@ -11,7 +11,7 @@ from refundcli.domain.statuses import ClosingState, InvoiceStatus, RefundState
 from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal
 from refundcli.services.dispatch.request_keys import is_generated
 
-# Of a row of a file, part of whose refunds was made: it is not refused, for money moved.
+# The code of a row that was refunded in part: money moved, so it does not count as refused.
 PARTLY_REFUNDED = "partly-refunded"
 # The failure text of a refund that was reserved and not sent begins with this.
 NEVER_SENT = "never sent: "
@@ -65,7 +65,7 @@ class PartlyRefunded(ProviderDeclined):
 
 
 class RefundNotSent(NotSent):
-    """It failed before the provider took it. `alone`: its request made no other refund."""
+    """It failed before the provider accepted it. `alone`: its request made no other refund."""
 
     code = "not-sent"
 
@@ -130,7 +130,7 @@ class ClosingDeclined(ProviderDeclined):
         who, number = closing.provider.label, closing.invoice_number
         super().__init__(
             f"{number} was not {closing.past_tense} at {who}: {closing.failure or 'no reason was given'}.",
-            hint=f"{number} stays as it was. refundcli invoice show {number} --refresh   shows how it stands at {who}",
+            hint=f"{number} stays as it was. refundcli invoice show {number} --refresh   shows its status at {who}",
             context={"closing": closing.id, "invoice": number},
         )
 
@@ -150,7 +150,7 @@ class ClosingNotSent(NotSent):
 
 
 def problem_of(operation: Refund | Closing, *, alone: bool = True) -> RefundcliError | None:
-    """The error to show on stderr, in every output format; None if all went well.
+    """The error to show on stderr in every output format; None on success.
 
     `alone`: the request of this refund made no other one.
     """
@@ -190,7 +190,7 @@ def _why_not_sent(failure: str, code: str) -> str:
 
 
 def _payment_of(refund: Refund) -> str:
-    """The payment's reference, as its request names it."""
+    """The payment's reference, as named in its request."""
     if refund.sending is None:
         return "REFERENCE"
     request = refund.sending.request
@@ -221,5 +221,5 @@ def _command(refund: Refund, *, alone: bool) -> list[str]:
 
 
 def total_of(refunds: Sequence[Refund]) -> Money:
-    """Of one invoice, and so in one currency."""
+    """The sum of one invoice's refunds, which have one currency."""
     return sum((refund.amount for refund in refunds), zero(refunds[0].amount.currency))

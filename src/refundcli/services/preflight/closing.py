@@ -1,4 +1,4 @@
-"""Just before an invoice is closed at the provider: is it there what the books believe it to be?"""
+"""Just before an invoice is closed at the provider: compare it with the books."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from refundcli.services.ports.providers import ProviderRecords, ToldInvoice
 from refundcli.services.preflight.comparison import Difference, DifferenceKind
 from refundcli.services.preflight.payment import DiffersFromProvider
 
-# From which status the provider's own rules let an invoice come to the one that is wanted.
+# The statuses from which the provider's rules allow each target status.
 _MAY_BECOME = {
     InvoiceStatus.VOID: frozenset({InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE}),
     InvoiceStatus.UNCOLLECTIBLE: frozenset({InvoiceStatus.OPEN}),
@@ -18,7 +18,7 @@ _MAY_BECOME = {
 
 
 def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> InvoiceStatus:
-    """How the invoice stands at the provider, where it may be closed or is already as it is wanted.
+    """The invoice's status at the provider, if it may be closed or is already closed.
 
     Raises DiffersFromProvider, ProviderUnreachable.
     """
@@ -32,19 +32,19 @@ def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> In
 
 
 def why_not(invoice: Invoice, target: InvoiceStatus, reported: ToldInvoice, provider: Provider) -> Iterator[Difference]:
-    """What stands against closing it. That it is as wanted already does not, if it is this invoice at all."""
+    """The differences that forbid closing it. The target status itself is allowed if the invoice is the right one."""
     at = _At(invoice, provider, reported.reference)
     total = Money(reported.invoice.total, invoice.currency)
     if reported.invoice.currency != invoice.currency.code:
         yield at.differs(DifferenceKind.CURRENCY, "currency", invoice.currency.code, reported.invoice.currency)
     elif total != invoice.total:
-        # Voiding is for good, and a reference may be another invoice's by mistake.
+        # A void is final, and the reference may belong to another invoice by mistake.
         yield at.differs(DifferenceKind.AMOUNT, "total", str(invoice.total), str(total))
     if reported.invoice.status is target:
         return
     if reported.invoice.status not in _MAY_BECOME[target]:
         yield at.differs(DifferenceKind.STATUS, "invoice", invoice.status, reported.invoice.status)
-    # Money that the books have and the provider does not know of was taken elsewhere.
+    # A payment that only the books have was made outside the provider, so it is no difference.
     captured = Money(sum(payment.captured for payment in reported.invoice.payments), invoice.currency)
     if captured > invoice.paid:
         yield at.differs(DifferenceKind.AMOUNT, "captured", str(invoice.paid), str(captured))
@@ -75,6 +75,6 @@ _WRONG_REFERENCE = (
 
 def _how_to_sync(invoice: Invoice, provider: Provider) -> str:
     return (
-        f"refundcli invoice show {invoice.number} --refresh     (takes in what {provider.label} tells)\n"
+        f"refundcli invoice show {invoice.number} --refresh     (syncs it from {provider.label})\n"
         f"or: refundcli invoice pull {provider} --number {invoice.invoice_reference}"
     )

@@ -10,7 +10,7 @@ from refundcli.services.ports.books import RefundReading
 
 
 def why_not_any_more(reading: RefundReading, refund: Refund) -> RuleRefusal | None:
-    """As they would be asked if it were not reserved: its own amount is no obstacle to it."""
+    """Why it would be refused now; None if it may be sent. Its own reserved amount counts as available."""
     invoice = invoice_named(reading, refund.invoice_number)
     stored = next(p for p in invoice.payments if p.id == refund.payment_id)
     payment = replace(stored, reserved=stored.reserved - refund.amount)

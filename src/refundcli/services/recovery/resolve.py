@@ -1,4 +1,4 @@
-"""End by hand what no machine can settle: past the key window, on a person's evidence (§4)."""
+"""Resolve a stuck refund by hand, with evidence, after its idempotency key has expired (§4)."""
 
 import re
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _REFERENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a person found out: the provider's reference where it was made, none where it was not."""
+    """What a person found out: the provider's reference if it was executed, "" if it was not."""
 
     operation_id: str
     provider_reference: str
@@ -44,7 +44,7 @@ class NotUnresolved(Refused):
 
 
 class ResumeFirst(Refused):
-    """A machine can still find out, and its word is worth more than ours."""
+    """`resume` can still find the outcome, which is safer than a person's evidence."""
 
     code = "resume-first"
 
@@ -61,8 +61,8 @@ class ReferenceTaken(Refused):
 
     def __init__(self, reference: str, numbers: list[str]) -> None:
         super().__init__(
-            f"{reference[:60]!a} is known already, on {', '.join(numbers)}: it cannot be this refund's too.",
-            hint="Look it up at the provider by the refund's id, which travelled with it.",
+            f"{reference[:60]!a} is already known as a refund of {', '.join(numbers)}: it cannot be this refund's too.",
+            hint="Look up the refund at the provider by its refundcli id, which was sent with it.",
         )
 
 
@@ -81,7 +81,7 @@ class NoEvidence(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "This is taken on your word: say how you know.",
+            "Evidence is needed: nothing else confirms this.",
             hint='Add --evidence "Stripe dashboard 2026-11-23, seen by …"',
         )
 
@@ -91,7 +91,7 @@ def _kind_of(operation: Refund | Closing) -> str:
 
 
 def check(reading: Reading, resolution: Resolution, *, clock: Clock) -> Refund:
-    """The refund, if it may be ended by hand. Raises the refusal that comes first."""
+    """The refund, if it may be resolved by hand. Raises the first refusal."""
     refund = reading.refund(resolution.operation_id)
     if refund is None:
         raise RefundNotFound(resolution.operation_id)
@@ -103,11 +103,11 @@ def check(reading: Reading, resolution: Resolution, *, clock: Clock) -> Refund:
     if leases.is_live(refund.sending, clock.now()):
         raise ResumeFirst(refund)
     if refund.state is RefundState.READY:
-        # It was never sent, so no provider need be asked, and none can have made it.
+        # It was never sent, so no provider can have executed it.
         if resolution.provider_reference:
             raise ResumeFirst(refund)
         return refund
-    # One that awaits approval is never sent again: that it was declined there is for a person to say.
+    # A refund that awaits approval is never sent again; a person reports that it was declined.
     if not awaits_approval and key_is_known(refund.sending, clock.now()):
         raise ResumeFirst(refund)
     if resolution.provider_reference:
@@ -125,15 +125,15 @@ def _check_reference(reading: Reading, refund: Refund, reference: str) -> None:
 
 
 def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Refund:
-    """What the provider itself tells, where it can be asked: its word outweighs any evidence.
+    """The outcome according to the provider, if it can be asked: its answer overrides any evidence.
 
-    Nothing is sent: the key window is past. Raises ResumeFirst where it could not be asked now.
+    Nothing is sent, because the key has expired. Raises ResumeFirst if it cannot be asked now.
     """
     may_be_there = refund.state in (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
     if not may_be_there or refund.provider not in CAN_LOOK_UP:
         return refund
     (resumed,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
-    # Without credentials nobody can ask any more, and the evidence stands alone.
+    # Without credentials the provider cannot be asked, and only the evidence remains.
     if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE, Step.AWAITING_APPROVAL):
         return refund
     if resumed.refund.state.unfinished:
@@ -142,7 +142,7 @@ def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Cloc
 
 
 def resolve(resolution: Resolution, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:
-    """Write the end with its evidence: made (Adyen: accepted, its news may still come), or never made."""
+    """Store the outcome with its evidence: executed (at Adyen accepted, a final event may follow) or not executed."""
 
     def end(tx: Writing) -> Refund:
         refund = check(tx, resolution, clock=clock)

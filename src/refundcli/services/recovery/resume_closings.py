@@ -1,4 +1,4 @@
-"""Settle closings that a kill or a timeout left behind, or by hand what no machine can: as for refunds (§4)."""
+"""Finish closings whose outcome is unknown, or resolve them by hand, in the same way as refunds (§4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from refundcli.services.preflight.closing import why_not
 from refundcli.services.recovery.resolve import NoEvidence, NotUnresolved, Resolution, ResumeFirst
 from refundcli.services.recovery.resume_refunds import Step, same_account, step_of, wait_until_free
 
-# What an invoice at the provider never leaves again.
+# The final statuses of an invoice at the provider.
 _FOR_GOOD = frozenset({InvoiceStatus.PAID, InvoiceStatus.VOID})
 
 
@@ -36,7 +36,7 @@ class ClosingNotFound(NotFound):
 
 
 class ProviderSaysOtherwise(Refused):
-    """The provider was asked just now, and its word outweighs any evidence."""
+    """The provider was just asked, and its answer overrides any evidence."""
 
     code = "provider-says-otherwise"
 
@@ -71,7 +71,7 @@ def is_closing(name: str) -> bool:
 
 
 def unfinished_closings(books: Books, closing_id: str | None) -> list[Closing]:
-    """The closings to settle. Raises ClosingNotFound."""
+    """The closings to finish. Raises ClosingNotFound."""
     if closing_id is None:
         return books.read(lambda tx: tx.closings_in(ClosingState.READY, ClosingState.SUBMITTED))
     return [books.read(lambda tx: _closing_named(tx, closing_id))]
@@ -93,9 +93,9 @@ def resume_closings(
     policy: SendingPolicy,
     outcomes: list[ResumedClosing],
 ) -> list[ResumedClosing]:
-    """Settle each. One that cannot be settled now stays as it is, and so does its invoice; it stops no other.
+    """Settle each. One that cannot be settled now stays as it is, with its invoice, and does not stop the others.
 
-    `done` is filled as they are settled, for a caller that may be interrupted.
+    `outcomes` is filled as they are settled, for a caller that may be interrupted.
     """
     for closing in closings:
         raise_if_interrupted()
@@ -107,7 +107,7 @@ def resume_closings(
 
 
 def closings_as_interrupted(closings: Sequence[Closing], *, books: Books) -> list[ResumedClosing]:
-    """Closings as they stand after Ctrl-C: the one in hand may be settled, the others were not asked about."""
+    """The closings after Ctrl-C: the current one may be settled, the others were not checked."""
     current = books.read(lambda tx: [tx.closing(closing.id) or closing for closing in closings])
     return [
         ResumedClosing(closing, Step.NOT_ASKED, "interrupted")
@@ -120,7 +120,7 @@ def closings_as_interrupted(closings: Sequence[Closing], *, books: Books) -> lis
 def resume_closing(
     closing: Closing, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
 ) -> ResumedClosing:
-    """Ask how the invoice stands; send again with the same key only where it still may be closed (I8)."""
+    """Look up the invoice's status; send again with the same key only if it may still be closed (I8)."""
     closing = wait_until_free(closing, lambda tx: tx.closing(closing.id), books=books, clock=clock, policy=policy)
     if not closing.state.unfinished:
         return ResumedClosing(closing, Step.FINISHED)
@@ -139,7 +139,7 @@ def resume_closing(
 
 @dataclass(frozen=True, slots=True)
 class _Resuming:
-    """One closing, how its invoice stands at the provider now, and with what to go on."""
+    """One closing, with its invoice as the provider has it now."""
 
     closing: Closing
     reported: ToldInvoice | None
@@ -155,7 +155,7 @@ class _Resuming:
         if self.closing.state is ClosingState.READY:
             return self._end(ClosingState.FAILED, f"never sent: {why_not_now}") if why_not_now else self._send()
         if self.reported and self.reported.invoice.status in _FOR_GOOD:
-            # Whatever may still be on its way cannot change it.
+            # A request that is still in flight cannot change it any more.
             return self._end(ClosingState.FAILED, self._how_it_stands())
         if not key_is_known(self.closing.sending, self.clock.now()):
             why = f"{self._how_it_stands()}, and no longer knows the key: nothing will be sent again"
@@ -187,7 +187,7 @@ class _Resuming:
         return f"{who} has the invoice as {self.reported.invoice.status}"
 
     def _why_not_now(self, reading: Reading) -> str:
-        """The rules and the provider's truth as they would be asked if this closing were not there."""
+        """Why it may not be closed now, by the rules and the provider's snapshot, as if this closing did not exist."""
         if self.reported is None:
             return self._how_it_stands()
         invoice = invoice_named(reading, self.closing.invoice_number)
@@ -200,11 +200,11 @@ class _Resuming:
         return "; ".join(map(str, why_not(invoice, self.closing.target, self.reported, self.closing.provider)))
 
 
-# --- by hand ------------------------------------------------------------------------------------------------
+# --- resolved by hand ---------------------------------------------------------------------------------------
 
 
 def check_resolution(reading: Reading, resolution: Resolution, *, clock: Clock) -> Closing:
-    """The closing, if it may be ended by hand. Raises the refusal that comes first."""
+    """The closing, if it may be resolved by hand. Raises the first refusal."""
     closing = _closing_named(reading, resolution.operation_id)
     if not resolution.evidence.strip():
         raise NoEvidence
@@ -229,16 +229,16 @@ def ask_first(
     clock: Clock,
     policy: SendingPolicy,
 ) -> Closing:
-    """What the provider itself tells, where it can be asked. Nothing is sent: the key window is past.
+    """The outcome according to the provider, if it can be asked. Nothing is sent, because the key has expired.
 
-    Raises ResumeFirst where it could not be asked now, and ProviderSaysOtherwise.
+    Raises ResumeFirst if it cannot be asked now, and ProviderSaysOtherwise.
     """
     if closing.state is ClosingState.READY:
         return closing
     resumed = resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy)
     if resumed.step is Step.NEEDS_ATTENTION and resolution.provider_reference:
         raise ProviderSaysOtherwise(closing, resumed.note)
-    # Without credentials nobody can ask any more, and the evidence stands alone.
+    # Without credentials the provider cannot be asked, and only the evidence remains.
     if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE):
         return closing
     if resumed.closing.state.unfinished:
@@ -247,7 +247,7 @@ def ask_first(
 
 
 def resolve_closing(resolution: Resolution, *, books: Books, clock: Clock) -> Closing:
-    """Write the end with its evidence: the invoice is closed there, or it never was."""
+    """Store the outcome with its evidence: the invoice is closed at the provider, or it never was."""
 
     def end(tx: Writing) -> Closing:
         closing = check_resolution(tx, resolution, clock=clock)

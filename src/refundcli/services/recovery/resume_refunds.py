@@ -1,4 +1,4 @@
-"""Settle what a kill or a timeout left behind: look it up first, send again only inside the key window (§4)."""
+"""Finish refunds whose outcome is unknown: look each up first, send again only while its key is valid (§4)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Resumed:
 
 
 def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
-    """The refunds to settle. Raises RefundNotFound."""
+    """The refunds to finish. Raises RefundNotFound."""
     if refund_id is None:
         return books.read(lambda tx: tx.refunds_in(*_UNFINISHED))
     refund = books.read(lambda tx: tx.refund(refund_id))
@@ -74,10 +74,10 @@ def resume(
     policy: SendingPolicy,
     outcomes: list[Resumed] | None = None,
 ) -> list[Resumed]:
-    """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5), and stops no other.
+    """Settle each. One that cannot be settled now stays as it is, with its amount reserved (I5); the others continue.
 
-    `done` is filled as they are settled, for a caller that may be interrupted. A defect of the program is raised, and
-    so is Interrupted, also where Ctrl-C came while one of them failed.
+    `outcomes` is filled as they are settled, for a caller that may be interrupted. Raises Interrupted after Ctrl-C,
+    even if a refund failed meanwhile. A bug in refundcli is raised too.
     """
     outcomes = [] if outcomes is None else outcomes
     for refund in refunds:
@@ -90,7 +90,7 @@ def resume(
 
 
 def as_interrupted(refunds: Sequence[Refund], *, books: Books) -> list[Resumed]:
-    """Refunds as they stand after Ctrl-C: the one in hand may be settled, the others were not asked about."""
+    """The refunds after Ctrl-C: the current one may be settled, the others were not checked."""
     now = books.read(lambda tx: tx.refunds_by_id([refund.id for refund in refunds]))
     current = [now.get(refund.id, refund) for refund in refunds]
     return [
@@ -119,8 +119,9 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
     if refund.state is RefundState.READY:
         pause = providers.pace(provider.name).pause_left
         if pause > policy.call_seconds:
-            # Sent now it would be refused unasked, and be `failed` for it.
-            return Resumed(refund, Step.NOT_ASKED, f"{provider.name.label} wants to be left alone for {pause:.0f} s")
+            # Sent now, it would be rate limited and become `failed`.
+            note = f"{provider.name.label} is rate limiting; try again in {pause:.0f} s"
+            return Resumed(refund, Step.NOT_ASKED, note)
         return _settled(send(refund, books=books, providers=providers, provider=provider, clock=clock, policy=policy))
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
 
@@ -133,7 +134,7 @@ def wait_until_free(
     clock: Clock,
     policy: SendingPolicy,
 ) -> _Operation:
-    """The same once no other process is sending it: a lease ends by itself, or with its process."""
+    """The operation, once no other process is sending it. A lease expires, or ends with its process."""
     announced = False
     while operation.state.unfinished and operation.sending and leases.is_live(operation.sending, clock.now()):
         if not announced:
@@ -169,26 +170,26 @@ def _finish_submitted(
     clock: Clock,
     policy: SendingPolicy,
 ) -> Resumed:
-    """Look it up; send again with the same key only where the provider still knows the key (I8)."""
+    """Look it up; send again with the same key only while the provider still knows the key (I8)."""
     answer = look_up(sending, refund, provider)
     if answer is not None:
         settled = record_outcome(refund, answer, first_send=False, books=books, clock=clock, policy=policy)
         return _settled(settled)
-    refusal = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
-    if refusal:
-        return refusal
+    not_sent = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
+    if not_sent:
+        return not_sent
     return _settled(send_again(refund, books=books, provider=provider, clock=clock, policy=policy))
 
 
 def look_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> RefundAnswer | None:
-    """What the provider knows of it; None where it has none, or tells of none."""
+    """The provider's answer about this refund; None if it has none, or cannot be asked."""
     return provider.find_refund(sending.request, refund.id) if provider.name in CAN_LOOK_UP else None
 
 
 def why_not_again(
     reading: RefundReading, refund: Refund, sending: Sending, provider: Provider, now: datetime
 ) -> Resumed | None:
-    """Why one that was not found is not sent again; None where it may be, with the same key (I8)."""
+    """Why a refund that was not found is not sent again; None if it may be, with the same key (I8)."""
     if not key_is_known(sending, now):
         why = (
             f"{provider.label} no longer knows its key; nothing will be sent again. "
@@ -197,7 +198,7 @@ def why_not_again(
         return Resumed(refund, Step.NEEDS_ATTENTION, why)
     refusal = why_not_any_more(reading, refund)
     if refusal:
-        # Sending again could now pay the customer twice; that the first one arrived is not ruled out either.
+        # Sending again could pay the customer twice, because the first request may have arrived after all.
         return Resumed(refund, Step.STILL_UNKNOWN, f"not sent again: {refusal.message}")
     return None
 
@@ -211,7 +212,7 @@ def _settled(refund: Refund) -> Resumed:
 
 
 def same_account(sending: Sending, provider: PaymentProvider | InvoiceCloser) -> bool:
-    """Would it go to the account, mode and address that it was made for (I8, I12)?"""
+    """Would it go to the account, mode and address that it was prepared for (I8, I12)?"""
     request = sending.request
     return (
         provider.account == request.account

@@ -15,7 +15,7 @@ class NothingToAcknowledge(Refused):
         by_whom = f", acknowledged by {refund.acknowledged_by}" if refund.acknowledged_at else ""
         super().__init__(
             f"{refund.id} is {refund.state}{by_whom}: there is nothing to acknowledge.",
-            hint=f"refundcli invoice show {refund.invoice_number}   shows how it stands",
+            hint=f"refundcli invoice show {refund.invoice_number}   shows its state",
             context={"refund": refund.id, "status": refund.state},
         )
 
@@ -75,9 +75,9 @@ def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Re
 
 
 def acknowledge(refund_id: str, *, memo: str, books: Books, not_refunded: bool = False) -> Refund:
-    """Record it; after a late failure this releases the amount, so that it can be refunded again."""
+    """Record the acknowledgement; after a late failure this also releases the amount, so it can be refunded again."""
 
-    def know(tx: Writing) -> Refund:
+    def write(tx: Writing) -> Refund:
         return tx.acknowledge(check(tx, refund_id, not_refunded=not_refunded), memo=memo)
 
-    return books.write(know)
+    return books.write(write)
