@@ -13,10 +13,10 @@ _SHOWN = 50
 
 @dataclass(slots=True)
 class BulkReport:
-    """What the rows of a file come to; sums by currency and provider. `refused` holds the first ones.
+    """The outcome of the rows of a file; sums by currency and provider. `refused` holds the first refused rows.
 
-    `done_by_run`: how many of the done ones are rows of the run that is resumed; `refused_by_run`: the lines of its
-    refused rows, with their codes. `checked_at`: the audit trail's newest entry when the check began.
+    `done_by_run`: how many of the done rows belong to the resumed run; `refused_by_run`: the lines of its refused rows,
+    with their codes. `checked_at`: the audit trail's newest entry when the check began.
     """
 
     rows: int = 0
@@ -45,7 +45,7 @@ class BulkReport:
 
     @property
     def codes_outside(self) -> Counter[str]:
-        """Why rows that are not in the run were refused."""
+        """The codes of refused rows that are not in the run."""
         return self.codes - Counter(self.refused_by_run.values())
 
     def done(self, *, by_run: bool = False) -> None:
@@ -60,7 +60,7 @@ class BulkReport:
             self.refused.append(row)
 
     def take(self, parts: Sequence[tuple[str, Money]]) -> None:
-        """One row more, with what it takes of whom."""
+        """Count one row, with the amount that it takes from each provider."""
         self.rows += 1
         self.requested += 1
         self.rows_of[group_key(*parts[0])] += 1

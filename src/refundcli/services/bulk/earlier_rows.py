@@ -17,7 +17,7 @@ Taken: TypeAlias = dict[int, tuple[int, int]]
 
 
 class EarlierRows:
-    """Invoices as they will stand after the rows before this one."""
+    """Sums what earlier rows take, and applies it to invoices before the next row is checked."""
 
     def __init__(self, sums: Taken | None = None) -> None:
         self._taken: Taken = sums or {}
@@ -32,7 +32,7 @@ class EarlierRows:
         return replace(invoice, payments=tuple(map(self._after, invoice.payments)))
 
     def take(self, shares: Sequence[Share], reason: RefundReason) -> tuple[tuple[int, int, int], ...]:
-        """What a row takes: of which payment, how much, and how much of that a lost dispute took (R11)."""
+        """Add a row; returns for each payment its id, the amount, and how much of that a lost dispute took (R11)."""
         parts = []
         for share in shares:
             of, minor = share.payment.id, share.amount.minor
@@ -57,9 +57,9 @@ class EarlierRows:
 
 @dataclass(slots=True)
 class FileRows:
-    """What the rows of a file say that are done, or may be; outside of memory, for there may be millions.
+    """The duplicate index of a file's rows, kept in the spool because there may be millions.
 
-    `earlier_rows`: what the rows before take. `new` are those of the chunk in hand, which `save` puts beside the others.
+    `new`: the facts of the current chunk, which `save` adds to the spool.
     """
 
     spool: RowSpool
@@ -67,19 +67,19 @@ class FileRows:
     new: dict[str, int] = field(default_factory=dict)
 
     def take_of(self, shares: Sequence[Share]) -> bool:
-        """Do rows before take of these payments?"""
+        """Do earlier rows take from these payments?"""
         return any(self.earlier_rows.takes_of(share.payment.id) for share in shares)
 
     def line_of_equal(self, candidate: Candidate, line: int) -> int:
-        """The line of the first row that is equal to the one on `line`; 0 where that is the first."""
+        """The line of the first row equal to the one on `line`; 0 if that is the first."""
         return next((match for match in map(self._line_of, candidate.facts) if match not in (0, line)), 0)
 
     def made(self, refund: Refund) -> bool:
-        """Did one of these rows make the refund? Then it is no duplicate of another row."""
+        """Did one of these rows make the refund? Then it is not a duplicate of another row."""
         return bool(self._line_of(refund.id))
 
     def add(self, row: BulkRow, shares: Sequence[Share], refunds: Sequence[Refund]) -> None:
-        """`made`: the refunds under its key. `shares` are empty where it was done before."""
+        """Index a row. `refunds`: those under its key. `shares` is empty if the row was done before."""
         facts = candidate_of(shares, row.reason, row.reference).facts or map(facts_of_refund, refunds)
         for fact in (*facts, *(refund.id for refund in refunds)):
             self.new.setdefault(fact, row.line)
@@ -88,5 +88,5 @@ class FileRows:
         self.spool.add_lines(self.new)
 
     def _line_of(self, fact: str) -> int:
-        # What was seen before is on an earlier line.
+        # Facts in the spool are from earlier lines.
         return self.spool.line_of(fact) or self.new.get(fact, 0)

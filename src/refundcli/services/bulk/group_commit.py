@@ -1,8 +1,7 @@
-"""One transaction for many rows: each of them one step further, none held up or undone by another.
+"""One transaction for many rows: each takes one step, and none delays or rolls back another.
 
-The order of a row's own steps stays: T1, T2, send and T4 are each committed before the next begins. Nothing here
-changes what a worker knows of its rows, for a transaction may have to run again: what was written is told, and
-counts once it is committed.
+The order of a row's steps is kept: T1, T2, send and T4 are each committed before the next starts. Nothing here changes
+the worker's rows, because a transaction may be retried: it returns what it wrote, which counts once it is committed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +30,9 @@ from refundcli.services.refunds.issue import Preview, RefundRequest, drop_unsent
 
 @dataclass(slots=True)
 class Group:
-    """What one transaction is to do. `looked_up` holds what the provider has of a refund that was left behind.
+    """The steps for one transaction. `looked_up`: abandoned refunds with the provider's answer.
 
-    `to_fail`: what could not be checked before its first send, and why.
+    `to_fail`: refunds that could not be checked before their first send, and why.
     """
 
     answered: list[InFlightRefund] = field(default_factory=list)
@@ -56,11 +55,11 @@ class Group:
 
 @dataclass(slots=True)
 class Written:
-    """What the transaction did, by what it did it for.
+    """What the transaction did.
 
-    `settled`: as the refunds stand now, their outcome known or not. `elsewhere`: another process has them.
-    `unchecked`: never sent, and the provider is to be asked first, about the payment of this reference. `ended`: the
-    numbers of the rows whose end was written; those of the others have been taken over.
+    `settled`: refunds in their new state, with a known outcome or not. `elsewhere`: another process has them.
+    `unchecked`: refunds that need a snapshot of their payment before the first send. `ended`: the numbers of the rows
+    whose outcome was stored; other workers have taken over the rest.
     """
 
     settled: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
@@ -78,7 +77,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """What a worker works with. `lease_seconds`: how long a refund of a provider may wait and be on its way."""
+    """What a worker needs. `lease_seconds`: how long a refund of a provider may wait and be in flight."""
 
     run: BulkRun
     worker: str
@@ -93,7 +92,7 @@ class WorkerContext:
 
 
 def write_group(tx: Writing, group: Group, context: WorkerContext) -> Written:
-    """Outcomes first: what they free or use up counts for the rows that are only being looked at."""
+    """Do the steps. Outcomes come first, because the amounts that they release or use affect the rows checked next."""
     written = Written()
     _record_outcomes(tx, group, context, written)
     _claim(tx, group, context, written)
@@ -110,7 +109,7 @@ def write_group(tx: Writing, group: Group, context: WorkerContext) -> Written:
 
 
 def _record_outcomes(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
-    """T4, for what was sent and for what was looked up."""
+    """T4, for refunds that were sent or looked up."""
     clock, policy = context.clock, context.policy
     said = [(flight, flight.answer, flight.first_send) for flight in group.answered]
     said += [(flight, lookup, False) for flight, lookup in group.looked_up if lookup is not None]
@@ -136,17 +135,17 @@ def _record_outcomes(tx: Writing, group: Group, context: WorkerContext, written:
 
 
 def _as_sent(tx: Writing, flight: InFlightRefund, context: WorkerContext) -> Refund:
-    """A `ready` refund that the provider has was sent before the books were restored: claim it, to settle it."""
+    """Claim a `ready` refund that the provider already has, because a restored backup lost it; so it can be settled."""
     refund, now = flight.refund, context.clock.now()
     if refund.state is not RefundState.READY:
         return refund
     at = flight.snapshot.sent_at(refund, now) if flight.snapshot else now
-    # Nobody is going to send it, so it is recorded whatever the clock says.
+    # It will not be sent, so it is recorded whatever the clock says.
     return tx.claim(refund, owner="", until=now, at=at) or refund
 
 
 def _claim(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
-    """T2, for what was reserved, and again for what was left behind: by the rules as they are in this transaction."""
+    """T2, for reserved and for abandoned refunds, by the rules as of this transaction."""
     not_found = [flight for flight, lookup in group.looked_up if lookup is None]
     flights = [*not_found, *group.found_ready, *group.to_claim]
     if not flights:
@@ -159,9 +158,9 @@ def _claim(tx: Writing, group: Group, context: WorkerContext, written: Written) 
 
 
 def _ask_first(books: "_ReadAhead", flight: InFlightRefund, written: Written) -> None:
-    """The provider is to be asked about its payment before anything is sent."""
+    """Request a snapshot of its payment before anything is sent."""
     place = place_at_provider(books, flight.refund)
-    assert place, "a provider that cannot be asked needs no snapshot"
+    assert place, "a provider without look-up needs no snapshot"
     written.unchecked.append((flight, place))
 
 
@@ -173,7 +172,7 @@ def _claim_again(
     if barred:
         _stays(tx, flight, barred.note, written)
     elif flight.needs_snapshot(context.clock.now()):
-        # It was only rate limited, and so long ago that its snapshot is out of date.
+        # It was only rate limited, but its snapshot is out of date by now.
         _ask_first(books, flight, written)
     else:
         _claim_one(tx, flight, context, written)
@@ -182,7 +181,7 @@ def _claim_again(
 def _claim_first(
     tx: Writing, books: "_ReadAhead", flight: InFlightRefund, context: WorkerContext, written: Written
 ) -> None:
-    """Claim one that was not sent, or provably not executed. Its payment is looked up first."""
+    """Claim a refund that was not sent, or provably not executed. Its payment is looked up first."""
     if not flight.first_send:
         refusal = why_not_any_more(books, flight.refund)
         if refusal:
@@ -192,11 +191,11 @@ def _claim_first(
     elif flight.needs_snapshot(context.clock.now()):
         _ask_first(books, flight, written)
         return
-    # The update that was just stored blocks, so read again.
+    # An update that was just stored may block, so read again.
     reading = tx if store_unlisted(tx, flight.refund, flight.snapshot) else books
     if flight.first_send and (not_now := why_not_sent(reading, flight.refund, flight.snapshot)):
         failed = fail_unsent_in(tx, flight.refund, not_now.message, clock=context.clock, policy=context.policy)
-        # If another process has claimed it, nothing was settled here.
+        # If another process claimed it, nothing was settled here.
         outcomes = written.settled if failed else written.elsewhere
         outcomes.append((flight, failed or tx.refund(flight.refund.id) or flight.refund))
         return
@@ -222,7 +221,7 @@ def _look_and_reserve(tx: Writing, group: Group, context: WorkerContext, written
     rows = [*group.to_look_at, *group.to_reserve]
     if not rows:
         return
-    # It refuses no single row: the run stops.
+    # A wrong clock stops the whole run, not a single row.
     tx.check_clock()
     books = _ReadAhead(tx, context, [row.item.invoice for row in rows], [row.item.request_key for row in rows])
     for row in group.to_look_at:
@@ -249,7 +248,7 @@ def _planned(books: "_ReadAhead", row: Row, context: WorkerContext) -> tuple[Ref
 
 
 def _reserve(tx: Writing, books: "_ReadAhead", row: Row, context: WorkerContext, written: Written) -> None:
-    """T1, if the provider's truth, read before, is still the books'."""
+    """T1, if the books still agree with the snapshots taken before."""
     request, plan = _planned(books, row, context)
     if plan.existing:
         written.existing.append((row, plan.existing))
@@ -259,7 +258,7 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, context: WorkerContext,
     refuse_differences(plan.invoice, row.snapshots, own, claimed=claims(tx, plan.invoice, row.snapshots))
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
     lease = context.lease(max(ways, key=context.lease_seconds))
-    # Everything is asked before the first change: only a second one could be refused after it.
+    # All checks precede the first change; only a second reservation could still be refused.
     with tx.all_or_nothing() if len(plan.shares) > 1 else nullcontext():
         refunds = reserve_in(
             tx,
@@ -275,9 +274,9 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, context: WorkerContext,
 
 
 class _ReadAhead:
-    """What the rules are asked of, read for all at once: no two rows of a group share an invoice or a key.
+    """What the rules read, for all rows at once: no two rows of a group share an invoice or a key.
 
-    Two refunds to be claimed may share an invoice; what one of them changes is no obstacle to the other.
+    Two refunds to be claimed may share an invoice; claiming one does not affect the other.
     """
 
     def __init__(

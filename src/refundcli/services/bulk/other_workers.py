@@ -1,7 +1,7 @@
-"""Rows of a run that other workers hold, once a worker has nothing left to do itself: it waits for them.
+"""Waits for the rows that other workers have leased, once this worker has nothing left to do.
 
-A worker that is alive renews its leases and ends its rows itself. Leases that are not renewed end, and then their rows
-are taken over. The wait is given up only where nothing changes for longer than a lease lasts.
+A live worker renews its leases and finishes its rows. Leases that are not renewed expire, and their rows are taken
+over. The wait ends if nothing changes for longer than a lease lasts.
 """
 
 import time
@@ -18,9 +18,9 @@ _REPORT_SECONDS = 10.0
 
 
 class Step(Enum):
-    TAKE = auto()  # rows wait, or their leases have ended
-    WAIT = auto()  # others are at them
-    LEAVE = auto()  # none is left, or there was no progress for too long
+    TAKE = auto()  # rows are waiting, or their leases have expired
+    WAIT = auto()  # other workers have the last rows
+    LEAVE = auto()  # no row is left, or there was no progress for too long
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Record many refunds made elsewhere: chunk by chunk, or all or nothing (R2). No provider can be reached from here."""
+"""Record many external refunds: in chunks, or all or nothing (R2). This module cannot reach a provider."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,9 +26,9 @@ from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.records import Record
 from refundcli.services.refunds.record import MarkRequest, mark_shares, records_of
 
-# One transaction that holds the store all the while must end soon.
+# One transaction locks the store until it ends, so it must be short.
 MOST_AT_ONCE = 10_000
-# Once others changed the books, which rows they touched is asked chunk by chunk.
+# Once others have changed the books, each chunk is compared with the check.
 _OTHERS_WROTE = -1
 
 
@@ -37,13 +37,13 @@ class TooManyForOne(UsageProblem):
 
     def __init__(self, rows: int) -> None:
         super().__init__(
-            f"--atomic holds the store for all of its rows; it takes up to {MOST_AT_ONCE:,} and these are {rows:,}.",
-            hint="Leave --atomic out: the same file again goes on where a run was stopped, and does no row twice.",
+            f"--atomic locks the store for all of its rows; it allows {MOST_AT_ONCE:,}, and the file has {rows:,}.",
+            hint="Leave --atomic out: running the same file again resumes a stopped run and repeats no row.",
         )
 
 
 class NotAllRows(Refused):
-    """All or nothing, and not all can be: nothing was recorded."""
+    """With --atomic a row is refused, so nothing was recorded."""
 
     code = "atomic-refused"
 
@@ -58,7 +58,7 @@ class NotAllRows(Refused):
 
 
 class TooManyErrors(Refused):
-    """A run that goes wrong is stopped before it goes wrong everywhere."""
+    """The run stopped, because too many rows were refused."""
 
     code = "too-many-errors"
 
@@ -76,7 +76,7 @@ _Done: TypeAlias = CheckedRow | BadRow | None
 
 @dataclass(frozen=True, slots=True)
 class RecordRowRequests:
-    """Rows that ask for records."""
+    """Rows that request records."""
 
     clock: Clock
     operator: str
@@ -102,7 +102,7 @@ class RecordRowRequests:
         return self.request(row, key).content
 
     def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
-        """Raises InvalidAmount, too: only the invoice knows the currency of what was typed."""
+        """Also raises InvalidAmount: only the invoice knows the currency of the typed amount."""
         amount = parse_amount(row.amount_text, invoice.currency) if row.amount_text else None
         request = self.request(row, key, amount, allow_duplicate=allow_duplicate)
         return mark_shares(invoice, request, today=self.clock.today())
@@ -110,7 +110,7 @@ class RecordRowRequests:
 
 @dataclass(slots=True)
 class RecordRun:
-    """Records what was checked, for one run. `checked_at` is the audit trail's newest entry when the check began."""
+    """Records the checked rows of one run. `checked_at`: the audit trail's newest entry when the check started."""
 
     run: BulkRun
     requests: RecordRowRequests
@@ -119,13 +119,13 @@ class RecordRun:
     books: Books
     number_format: str
     on_interrupt: Callable[[], None] = field(default=lambda: None)
-    # What was committed so far, also where the run is interrupted or the store fails.
+    # What was committed so far, even if the run is interrupted or the store fails.
     report: BulkReport = field(default_factory=BulkReport)
 
     def record(self, spool: RowSpool, *, max_errors: int | None, advance: Advance, reject: Reject) -> BulkReport:
-        """Chunk by chunk; a row that is refused by now is rejected, and the others go on.
+        """Record in chunks; a row that is refused by now is rejected, and the others continue.
 
-        Raises TooManyErrors, and Interrupted after the chunk in hand; what was recorded stays.
+        Raises TooManyErrors, and Interrupted after the current chunk; what was recorded stays.
         """
         report, audit_position = self.report, self.checked_at
         for chunk in spool.chunks():
@@ -138,7 +138,7 @@ class RecordRun:
         return report
 
     def record_atomically(self, spool: RowSpool, *, advance: Advance) -> BulkReport:
-        """All rows in one transaction. Raises NotAllRows when one is refused; then nothing was recorded."""
+        """Record all rows in one transaction. Raises NotAllRows if one is refused; then nothing was recorded."""
 
         def work(tx: Writing) -> BulkReport:
             report, audit_position = BulkReport(), self.checked_at
@@ -158,7 +158,7 @@ class RecordRun:
     def _record_chunk(
         self, chunk: Sequence[CheckedRow], audit_position: int, spool: RowSpool, tx: Writing
     ) -> tuple[list[_Done], int]:
-        """What became of each row, and the newest entry then: what this run itself has changed, the check foresaw.
+        """The outcome of each row, and the audit trail's newest entry: the check allowed for this run's own changes.
 
         Every refusal comes before anything is changed.
         """
@@ -176,7 +176,7 @@ class RecordRun:
         return outcomes, _OTHERS_WROTE if changed_by_others else tx.newest_entry()
 
     def _recheck(self, chunk: Sequence[CheckedRow], spool: RowSpool, tx: Writing) -> "_Recheck":
-        """In the transaction that records: of rows whose facts are those of the check, the answer is the same."""
+        """Find the rows whose facts changed since the check; for the others its answer is still valid."""
         facts = tx.facts_by_number(list(dict.fromkeys(checked.row.invoice for checked in chunk)))
         refunds = tx.refunds_by_keys([checked.key for checked in chunk])
         changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in refunds}
@@ -185,7 +185,7 @@ class RecordRun:
 
 @dataclass(slots=True)
 class _Recheck:
-    """Rows of invoices that changed since the check: every rule is asked anew, in their order."""
+    """Checks every rule again, in order, for rows whose invoices changed since the check."""
 
     rules: RowRules
     spool: RowSpool
@@ -195,7 +195,7 @@ class _Recheck:
     earlier_rows: EarlierRows = field(default_factory=EarlierRows)
 
     def parts(self, checked: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
-        """What the row takes; a rejection, or None where it was done before."""
+        """What the row takes; a rejection if it is refused, None if it was done before."""
         if checked.row.invoice not in self.changed:
             return checked.parts
         try:
@@ -215,7 +215,7 @@ class _Recheck:
 
 
 def how_to_resume(run: BulkRun) -> str:
-    return f"{resume_command(run)}     (no row is done twice)"
+    return f"{resume_command(run)}     (repeats no row)"
 
 
 def _count(outcomes: Sequence[_Done], report: BulkReport, reject: Reject) -> None:

@@ -1,4 +1,4 @@
-"""Rows that ask for refunds through a provider: what they wish, and how they wait in the store for a worker."""
+"""Rows that request refunds through a provider: their requests, and how they are stored for the workers."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from refundcli.services.refunds.issue import RefundRequest
 
 @dataclass(frozen=True, slots=True)
 class RefundRowRequests:
-    """Rows that ask for money to be sent back."""
+    """Rows that request refunds."""
 
     operator: str
     kind: RunKind = RunKind.REFUND
@@ -50,13 +50,11 @@ class RefundRowRequests:
 
 
 def begin_staged(run: BulkRun, spool: RowSpool, *, checked_as: str, books: Books) -> BulkRun:
-    """Put a run and all of its rows into the store, where any worker finds them.
+    """Store a run and all of its rows, where any worker finds them, in one transaction.
 
-    Where it is there and not finished, rows that it does not have join it: they were refused when it began. All in
-    one transaction: there is never a run with a part of its rows.
+    Rows that an unfinished run does not have yet are added to it: they were refused when it started.
 
-    `checked_as` is the run that the rows were checked as, or "": others may have finished it meanwhile, and then there
-    is nothing to begin anew.
+    `checked_as`: the run as which the rows were checked, or "". If it was finished meanwhile, no new run is started.
     """
 
     def work(tx: Writing) -> BulkRun:

@@ -93,10 +93,10 @@ def run_refunds(
     try:
         worker.work()
     except RefundcliError as trouble:
-        worker.stop_policy.pull(Stopped.STORE, trouble)
+        worker.stop_policy.stop(Stopped.STORE, trouble)
     except Exception as bug:
         worker.report.bug = bug
-        worker.stop_policy.pull(Stopped.BUG)
+        worker.stop_policy.stop(Stopped.BUG)
     finally:
         worker.leave()
     return worker.report
@@ -334,7 +334,7 @@ class _Worker:
         return True
 
     def _cannot_be_used(self, row: Row, problem: SettingsProblem) -> None:
-        self.stop_policy.pull(Stopped.SETTINGS, problem)
+        self.stop_policy.stop(Stopped.SETTINGS, problem)
         self._end(row, waiting_again(row.item))
 
     def _reserved(self, row: Row, refunds: Sequence[Refund]) -> None:
@@ -495,7 +495,7 @@ class _Worker:
         flight.snapshots += 1
         if flight.snapshots > _MOST_ROUNDS:
             slow = StaleSnapshot(flight.refund)
-            self.stop_policy.pull(Stopped.STORE, slow)
+            self.stop_policy.stop(Stopped.STORE, slow)
             self._cannot_be_checked(flight, slow)
             return
         self.asking.add(flight)
@@ -524,7 +524,7 @@ class _Worker:
     def _cannot_be_checked(self, flight: InFlightRefund, problem: RefundcliError) -> None:
         """Nothing is sent, and the amount that this worker reserved is released."""
         if isinstance(problem, SettingsProblem) and problem.code != _UNREACHABLE:
-            self.stop_policy.pull(Stopped.SETTINGS, problem)
+            self.stop_policy.stop(Stopped.SETTINGS, problem)
         self.stop_policy.answered(clearly=False)
         if self._is_ours(flight):
             self.next.to_fail.append((flight, problem.message))
@@ -563,7 +563,7 @@ class _Worker:
 
     def _check_stop_policy(self) -> None:
         if self.stop.is_set():
-            self.stop_policy.pull(Stopped.ASKED)
+            self.stop_policy.stop(Stopped.ASKED)
         if self.stop_policy.stopped:
             self.is_stopping = True
             self._begin_no_more_rows()
@@ -618,7 +618,7 @@ class _Worker:
             ours, self.report.standing = self.books.write(lambda tx: self._close(tx, [item for item, _ in ends]))
         except RefundcliError as trouble:
             lost = trouble
-            self.stop_policy.pull(Stopped.STORE, trouble)
+            self.stop_policy.stop(Stopped.STORE, trouble)
         for item, row in ends:
             if item.n in ours and item.state is not ItemState.WAITING:
                 self.report.add(item, row.refunds)
@@ -668,7 +668,7 @@ class _Worker:
             )
         except OutcomeNotWritten as trouble:
             broken.append(trouble)
-            self.stop_policy.pull(Stopped.STORE, trouble)
+            self.stop_policy.stop(Stopped.STORE, trouble)
 
     def _close(self, tx: Writing, ends: Sequence[RunItem]) -> tuple[set[int], UnfinishedRun]:
         """The numbers of the rows that were still this worker's, and the run as it stands now."""

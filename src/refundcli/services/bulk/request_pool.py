@@ -1,4 +1,4 @@
-"""Threads that wait for providers: so many requests at once, refunds before anything else."""
+"""Threads that send requests to providers: a limited number at once, refunds before anything else."""
 
 import threading
 from collections import deque
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """Something to ask a provider `about` a thing, and what came of it: `result`, or `error` where it went wrong."""
+    """A request to a provider `about` something, and its outcome: `result`, or `error` if it failed."""
 
     ask: Callable[[], Any]
     then: Callable[["Job"], None]
@@ -19,14 +19,14 @@ class Job:
 
     @property
     def answer(self) -> Any:
-        """The result. Raises what went wrong."""
+        """The result. Raises the error."""
         if self.error is not None:
             raise self.error
         return self.result
 
 
 class RequestPool:
-    """They ask and hand back; what came is taken in by the one thread that keeps the books."""
+    """Runs jobs in threads; only the worker's own thread handles finished jobs and writes to the books."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -37,7 +37,7 @@ class RequestPool:
         self._back = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._idle = 0
-        # Counted by the one thread that keeps the books.
+        # Changed only by the worker's own thread.
         self._outstanding = 0
         self._closed = False
 
@@ -46,7 +46,7 @@ class RequestPool:
             (self._urgent if urgent else self._others).append(job)
             self._outstanding += 1
             if not self._idle and len(self._threads) < self._most:
-                # A daemon: a look-up that hangs keeps nobody from leaving.
+                # A daemon thread, so that a hanging look-up does not prevent the exit.
                 thread = threading.Thread(target=self._work, name=f"sender {len(self._threads) + 1}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -54,17 +54,17 @@ class RequestPool:
 
     @property
     def outstanding(self) -> int:
-        """Errands that were not handed back yet."""
+        """The number of jobs that were not returned yet."""
         return self._outstanding
 
     def wait(self, seconds: float) -> None:
-        """Until something came back, or for so long."""
+        """Wait until a job is finished, at most for so many seconds."""
         with self._back:
             if not self._done:
                 self._back.wait(seconds)
 
     def next_finished(self) -> Job | None:
-        """One that is done, the first first."""
+        """The job that finished first; None without one."""
         with self._back:
             if not self._done:
                 return None
@@ -72,7 +72,7 @@ class RequestPool:
             return self._done.popleft()
 
     def cancel_queued(self) -> list[Job]:
-        """What nobody has taken up yet is not asked any more; of it what was urgent, without a result."""
+        """Drop the jobs that no thread has started; returns the urgent ones, without a result."""
         with self._to_do:
             urgent = list(self._urgent)
             self._outstanding -= len(urgent) + len(self._others)

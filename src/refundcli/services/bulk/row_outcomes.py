@@ -1,4 +1,4 @@
-"""What becomes of a row of a provider run, by what became of its refunds."""
+"""The outcome of a row of a provider run, from the outcomes of its refunds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,9 +18,9 @@ from refundcli.services.dispatch.request_keys import last_attempts
 
 
 def settled(item: RunItem, refunds: Sequence[Refund]) -> RunItem | None:
-    """The row as its refunds have ended it, although no worker has written that; None where there is work left.
+    """The row's outcome by its refunds, even if no worker stored it; None if there is work left.
 
-    `made`: all refunds under its request key.
+    `refunds`: all refunds under its request key.
     """
     if item.state in (ItemState.DONE, ItemState.REFUSED):
         return item
@@ -33,7 +33,7 @@ def settled(item: RunItem, refunds: Sequence[Refund]) -> RunItem | None:
 
 
 def failed_in_run(item: RunItem, refunds: Sequence[Refund]) -> Refund | None:
-    """The last refund of the row that this very run tried, where all under its key have failed."""
+    """The row's last refund attempted by this run, if all refunds under its key have failed."""
     attempts = [r for r in refunds if r.run_id == item.run_id and _was_sent(r)]
     if not attempts or any(refund.state is not RefundState.FAILED for refund in refunds):
         return None
@@ -49,9 +49,9 @@ def waiting_again(item: RunItem) -> RunItem:
 
 
 def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
-    """What came of a row by what came of its refunds; the worst of several is what it is.
+    """The row's outcome: the worst of its refunds'.
 
-    One that was refunded in part has a code of its own, by which it is counted apart from those that were refused.
+    A row refunded in part has its own code, so that it is counted apart from refused rows.
     """
     for refund in refunds:
         if refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL:
@@ -65,5 +65,5 @@ def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
 
 
 def _was_sent(refund: Refund) -> bool:
-    """A refund that was dropped before anything was done is no attempt."""
+    """Was it an attempt? A refund that was dropped before it was sent was not."""
     return not was_never_sent(refund) and refund.sending is not None and refund.sending.first_sent_at is not None

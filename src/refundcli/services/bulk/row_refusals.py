@@ -10,11 +10,11 @@ from refundcli.services.ports.bad_rows import BadRow, Problem
 
 
 class NeedsOwnKey(Refused):
-    """The row may be meant: it is done once it has a key of its own, and handed back without one."""
+    """The row may be a repeat: it is done once it has its own key, and is rejected without one."""
 
 
 class UndoneSince(NeedsOwnKey):
-    """What this very row asked for was done, and then undone or returned: doing it again needs a word."""
+    """This row was done before, and then undone or reversed: repeating it needs its own key."""
 
     code = "taken-back"
 
@@ -22,8 +22,8 @@ class UndoneSince(NeedsOwnKey):
         is_record = refund.kind is RefundKind.RECORD
         verb, then = ("recorded", "undone") if is_record else ("refunded", "returned")
         super().__init__(
-            f"{refund.invoice_number}: this row was already {verb} as {refund.id}, {then} since.",
-            hint="If it is to be done again, give the row a key of its own.",
+            f"{refund.invoice_number}: already {verb} as {refund.id}, {then} since.",
+            hint="To repeat it, give the row its own key.",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -33,16 +33,16 @@ class DuplicateKey(Refused):
 
     def __init__(self, key: str, line: int) -> None:
         super().__init__(
-            f"Line {line} has the key {key!a} and asks for something else.",
+            f"Line {line} has the same key {key!a} and other content.",
             hint="Give each row its own key, or leave the key empty.",
         )
 
 
-_IF_MEANT = "If a second one is meant, give the row a key of its own, or add --allow-duplicate."
+_TO_REPEAT = "To repeat it, give the row its own key, or add --allow-duplicate."
 
 
 class RepeatsEarlierRefund(NeedsOwnKey):
-    """Equal to a row of an earlier file, or to a refund made minutes ago: told twice, or meant twice?"""
+    """Equal to a row of an earlier file, or to a refund made minutes ago: a repeat by mistake?"""
 
     code = "possible-duplicate"
 
@@ -52,20 +52,20 @@ class RepeatsEarlierRefund(NeedsOwnKey):
         super().__init__(
             f"{earlier.amount} of the same payment of {earlier.invoice_number} was already {verb} on "
             f"{earlier.created_at:%Y-%m-%d at %H:%M} UTC by {by} ({earlier.id}, {earlier.state}).",
-            hint=_IF_MEANT,
+            hint=_TO_REPEAT,
             context={"refund": earlier.id, "invoice": earlier.invoice_number},
         )
 
 
 class EqualRow(NeedsOwnKey):
-    """Equal in payment, amount, reason and reference to a row before it in the same file: pasted twice?"""
+    """Equal in payment, amount, reason and reference to an earlier row of the file: pasted twice?"""
 
     code = "possible-duplicate"
 
     def __init__(self, number: str, amount: Money, line: int) -> None:
         super().__init__(
-            f"Line {line} content the same already: {amount} of {number}, with the same payment, reason and reference.",
-            hint=_IF_MEANT,
+            f"Line {line} says the same already: {amount} of {number}, with the same payment, reason and reference.",
+            hint=_TO_REPEAT,
             context={"invoice": number, "line": line},
         )
 
@@ -77,21 +77,21 @@ class ChangedSincePlan(Refused):
         was = Money(planned.remaining, invoice.currency)
         super().__init__(
             f"{invoice.number} changed since the plan was made: {was} was left then, {invoice.refundable} is left now.",
-            hint=f"refundcli invoice show {invoice.number}   and make a new plan",
+            hint=f"refundcli invoice show {invoice.number}   then make a new plan",
             context={"invoice": invoice.number},
         )
 
 
-# Which cell is wrong, where it is not the invoice.
+# The column at fault, where it is not the invoice.
 _COLUMNS = {"duplicate-key": "key", "invalid-amount": "amount", "refunded-too-early": "refunded_on"}
-# What to do where a file has no column for it.
-_HINTS = {"dispute-closed": 'Do it alone, without the file, with --dispute-decision "who decided what, and when".'}
+# The next step where a file has no column for it.
+_HINTS = {"dispute-closed": 'Refund it without the file, with --dispute-decision "who decided what, and when".'}
 
 
 def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:
-    """The row with why it was refused, fit to be corrected and fed back under the same key.
+    """The rejected row with its reason, to be corrected and run again under the same key.
 
-    Where only a key of its own lets it pass, it comes back without one: fed back as it is, it is not done.
+    A row that needs its own key is rejected without one, so running it again unchanged does nothing.
     """
     column = _COLUMNS.get(refusal.code, "invoice")
     value = {"key": row.key, "amount": row.amount_text, "refunded_on": str(row.refunded_on)}.get(column, row.invoice)

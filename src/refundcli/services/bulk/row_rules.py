@@ -19,29 +19,29 @@ from refundcli.services.ports.clock import Clock
 
 
 class AlreadyDone(Exception):
-    """The row's wish was done by an earlier run, or by an earlier row of this file with the same key."""
+    """The row was done by an earlier run, or by an earlier row of this file with the same key."""
 
 
 class RowRequests(Protocol):
-    """What rows of one kind ask for."""
+    """What the rows of one kind of run request."""
 
     @property
     def kind(self) -> RunKind: ...
     def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:
-        """What is wished, in one canonical text."""
+        """The request, in one canonical text."""
         ...
 
     def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
-        """Which payments give how much. Raises the refusal that comes first.
+        """The payments and the amount of each. Raises the first refusal.
 
-        `allow_duplicate`: also what may be a known external refund (R12).
+        `allow_duplicate`: even if it may be a known external refund (R12).
         """
         ...
 
 
 @dataclass(slots=True)
 class RowRules:
-    """The rules of one file's rows. `run_id` is the run that goes on: what it did itself is no duplicate."""
+    """The rules for one file's rows. `run_id`: the resumed run, whose own refunds are no duplicates."""
 
     requests: RowRequests
     clock: Clock
@@ -56,9 +56,9 @@ class RowRules:
         refunds: Sequence[Refund],
         file_rows: FileRows,
     ) -> list[Share]:
-        """What the row takes now. Raises the refusal that comes first, or AlreadyDone.
+        """What the row takes now. Raises the first refusal, or AlreadyDone.
 
-        `made` are the refunds under its key.
+        `refunds`: those under its key.
         """
         if invoice is None:
             raise InvoiceNotFound(row.invoice, "")
@@ -73,14 +73,14 @@ class RowRules:
                 raise RefundDeclined(failed[0])
             raise AlreadyDone
         if existing:
-            # Sent by a run that was killed: it is settled, not done again.
+            # A killed run sent it: it is settled, not repeated.
             return [Share(payment_of(invoice, refund), refund.amount) for refund in existing]
         if row.planned and row.planned.remaining != invoice.refundable.minor:
             raise ChangedSincePlan(invoice, row.planned)
         shares = self.requests.shares(row, key, invoice, allow_duplicate=self.allow_duplicate)
         if row.planned and row.planned.takes != total_of(shares).minor:
             raise ChangedSincePlan(invoice, row.planned)
-        # A rejected row comes back with the key that was made for it: nobody said by it that a repeat is meant.
+        # A rejected row keeps its derived key, which does not mean that a repeat is intended.
         has_own_key = row.key and not is_derived(row.key)
         if not (has_own_key or self.allow_duplicate):
             self._refuse_duplicate(row, invoice, shares, file_rows)

@@ -1,4 +1,4 @@
-"""Bulk runs: begun once, gone on with, and ended."""
+"""Bulk runs: started once, resumed, and finished."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ class RunNotFound(NotFound):
         newest = f"The newest: {', '.join(near)}." if near else "No file was run yet."
         super().__init__(
             f"There is no run {ascii(run_id[:80])[1:-1]} of {kind}.",
-            hint=f"{newest} The same file again goes on with its run, too: refundcli {kind} --from FILE",
+            hint=f"{newest} Running the same file again resumes its run too: refundcli {kind} --from FILE",
         )
 
 
@@ -44,13 +44,13 @@ class RunFinished(Refused):
 
 
 def fingerprint(kind: RunKind, sha256: str, options: Mapping[str, object]) -> str:
-    """What a file asks for, with the options that change what its rows mean: the same again is the same run."""
+    """A hash of a file and of the options that change the meaning of its rows: the same hash is the same run."""
     text = json.dumps([kind, sha256, options], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def begin(run: BulkRun, *, checked_as: str, books: Books) -> BulkRun:
-    """This run, or the one that its rows were checked as, or another of the same fingerprint that is not finished."""
+    """Start this run, or resume the one its rows were checked as, or an unfinished one with the same fingerprint."""
 
     def work(tx: Writing) -> BulkRun:
         existing = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
@@ -100,7 +100,7 @@ def resume_command(run: BulkRun) -> str:
 
 
 def run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
-    """Raises RunNotFound, with the newest ones."""
+    """The run. Raises RunNotFound, which lists the newest runs."""
     run = reading.run(run_id)
     if run is None or run.kind is not kind:
         near = [candidate.id for candidate in reading.runs(limit=4 * _SHOWN) if candidate.kind is kind]
@@ -109,7 +109,7 @@ def run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
 
 
 def unfinished_run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
-    """Raises RunNotFound, RunFinished."""
+    """The unfinished run. Raises RunNotFound, RunFinished."""
     run = run_named(reading, run_id, kind)
     if run.state is RunState.FINISHED:
         raise RunFinished(run)

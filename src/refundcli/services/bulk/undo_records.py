@@ -1,4 +1,4 @@
-"""Undo records that were made in error: `recorded` becomes `reversed`, and the credit notes void."""
+"""Undo records that were made in error: they become `reversed`, and their credit notes void."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ _RUN = "run_"
 
 
 class RecordNotFound(NotFound):
-    """Neither a refund nor a credit note; it may be an invoice, which can have several."""
+    """It names no refund or credit note; it may be an invoice, which can have several."""
 
     code = "refund-not-found"
 
@@ -52,7 +52,7 @@ class NotARecord(Refused):
 
 
 class MadeAtProvider(Refused):
-    """A provider's own refund was matched with the record, and stands: the money did go back."""
+    """A provider's own refund was matched with the record and did not fail: the money was returned."""
 
     code = "made-at-provider"
 
@@ -83,9 +83,9 @@ class NothingToUndo(Refused):
 
 @dataclass(slots=True)
 class Undone:
-    """What is, or would be, undone; sums by currency. `kept` are refunds that the provider has made, and stay.
+    """What is, or would be, undone; sums by currency. `unchanged`: refunds that the provider made, which stay.
 
-    `invoice`: whose record it is, where it is one.
+    `invoice`: the record's invoice, if it is a single record.
     """
 
     records: int = 0
@@ -123,13 +123,13 @@ def preview_undo(what: str, *, books: Books) -> Undone:
 def undo(
     what: str, *, memo: str, books: Books, advance: Callable[[int], None], on_interrupt: Callable[[], None]
 ) -> Undone:
-    """Undo them, chunk by chunk; one that was stopped resumes with the same command."""
+    """Undo the record, or the records of a run in chunks; after an interruption the same command resumes it."""
     total = Undone()
     if not what.startswith(_RUN):
         with held_until_written(on_interrupt):
             total.add(books.write(partial(_undo_one, what, memo)))
         return total
-    # The same file again must not resume what was a mistake.
+    # Running the same file again must not resume a run that was a mistake.
     books.write(lambda tx: tx.change_run(what, RunState.FINISHED, note="undone"))
     after = ""
     while True:
@@ -151,7 +151,7 @@ def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
 
 
 def _undo_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund], int]:
-    """The page's refunds, those of them that were undone now, and how many stay."""
+    """The refunds of the page, those that were undone now, and how many stay."""
     page = tx.refunds_of_run(run_id, after=after, limit=_CHUNK)
     standing = list(filter(_stands, page))
     provider_made = _made_at_provider(standing, tx)
@@ -168,10 +168,10 @@ def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
 
 
 def _acknowledge_failure(tx: Writing, refund: Refund, memo: str) -> None:
-    """Whoever undoes the record knows that the provider's refund failed: that blocks nothing any more (R13)."""
+    """Undoing the record also acknowledges that the provider's refund failed, which then blocks nothing (R13)."""
     event_filter = EventFilter(state=EventState.UNREVIEWED, about=refund.provider_reference)
     for event in tx.events(event_filter):
-        # Anything else about the refund, as another amount or an unlisted word, still waits for a person.
+        # Other events about the refund, such as another amount or an unlisted code, still wait for a person.
         if f"is recorded as {refund.id}, but " in event.note:
             tx.acknowledge_event(event, memo=f"{refund.id} undone: {memo}")
 
@@ -186,21 +186,21 @@ def _one(refund_id: str, reading: Reading) -> Refund:
 
 
 def _made_at_provider(records: Sequence[Refund], reading: Reading) -> set[str]:
-    """The ids of those that are records of a provider's refund, which has not failed."""
+    """The ids of the records of a provider's refund that has not failed."""
     return {
         record.id for record in records if record.is_made_at_provider and not _was_reported_as_failed(record, reading)
     }
 
 
 def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
-    """Earlier releases noted the failure of a matched refund on its event alone. A later success outweighs it."""
+    """Was its failure noted only on its event, as earlier releases did? A later success overrides it."""
     failed = f"is recorded as {record.id}, but is "
     failures = (event for event in reading.events(EventFilter(about=record.provider_reference)) if failed in event.note)
     return any(not record.succeeded_at or event.event.occurred_at >= record.succeeded_at for event in failures)
 
 
 def _named(name: str, reading: Reading) -> Refund:
-    """By its id, or by its credit note's number. Raises RecordNotFound."""
+    """The refund, by its id or its credit note's number. Raises RecordNotFound."""
     note = reading.credit_note(name)
     refund = reading.refund(note.refund_id if note else name)
     if refund is None:
@@ -224,6 +224,6 @@ def _page(run_id: str, after: str, reading: Reading) -> list[Refund]:
 
 
 def _records(refunds: list[Refund]) -> list[Record]:
-    """With what each took of a lost dispute, however the payment's disputes stand by now (R11)."""
+    """The records, with what each took of a lost dispute, whatever the disputes' state is now (R11)."""
     charged_back = RefundReason.CHARGEBACK
     return [Record(refund, charged_back=refund.reason is charged_back) for refund in refunds]

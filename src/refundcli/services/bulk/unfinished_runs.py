@@ -1,4 +1,4 @@
-"""Bulk runs that are not finished: how far each is, who holds its rows, and how it is resumed."""
+"""Bulk runs that are not finished: their progress, the workers that have leased their rows, and how to resume them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from refundcli.services.dispatch import leases
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.books import Reading
 
-# A run of records writes every second or so; the store does not say which process is at it.
+# A run of records writes about once a second; the store does not know its process.
 _RECORDS_WITHIN = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
 class RunHolder:
-    """A worker that holds rows of a run: where it runs, how many rows, until when at the latest.
+    """A worker that has leased rows of a run: its host and process, the number of rows, and the end of its last lease.
 
-    `is_live`: its lease has not ended, and its process is not known to be gone.
+    `is_live`: its lease has not ended, and its process is not known to have ended.
     """
 
     label: str
@@ -29,11 +29,11 @@ class RunHolder:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedRun:
-    """A run that is running or stopped. `counts` has its rows by state, as the store has them now.
+    """A run that is running or stopped. `counts`: its stored rows by state.
 
-    `partly`: how many of the refused rows were refunded in part, and so were not refused. A run of records has no rows
-    in the store: its counts and holders are empty. `last_record_at`: when it wrote last, None before its first record;
-    `is_recording`: it is running, and wrote moments ago.
+    `partly`: how many of the rows stored as refused were refunded in part. A run of records has no stored rows: its
+    counts and holders are empty. `last_record_at`: the time of its last record, None before the first;
+    `is_recording`: it is running, and wrote a moment ago.
     """
 
     run: BulkRun
@@ -50,7 +50,7 @@ class UnfinishedRun:
 
     @property
     def is_held(self) -> bool:
-        """Is a living worker at it? Then it needs nobody."""
+        """Is a live worker processing it? Then nobody has to act."""
         return self.is_recording or any(holder.is_live for holder in self.holders)
 
     @property
@@ -60,12 +60,12 @@ class UnfinishedRun:
 
     @property
     def command(self) -> str:
-        """The next step: it does no row twice."""
+        """The next step, which repeats no row."""
         return resume_command(self.run)
 
 
 def unfinished_runs(reading: Reading, *, now: datetime) -> list[UnfinishedRun]:
-    """All of them, the newest first. `now` is the time of the books' clock, as of every lease."""
+    """All unfinished runs, newest first. `now` is the time of the books' clock, which leases use too."""
     return [unfinished_run(reading, run, now=now) for run in reading.unfinished_runs()]
 
 

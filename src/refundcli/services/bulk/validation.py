@@ -1,8 +1,8 @@
-"""A bulk file against the books: every rule of every row is asked before anything is done, and again as it is done.
+"""Checks a bulk file against the books: every rule of every row, before anything is done and again as it is done.
 
-A row's key is its own, or made from what it content and which of the equal rows of its file it is: the same file
-again does nothing twice, and editing one row changes no other's key (I4). Of equal rows only the first is done, unless
-the others have keys of their own or a repeat is allowed (R5); one that was done before that rule stays done.
+A row's key is its own, or derived from its content and its number among equal rows of the file. So running a file again
+repeats nothing, and editing one row changes no other key (I4). Of equal rows only the first is done, unless the others
+have their own keys or repeats are allowed (R5); rows done before that rule existed stay done.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -39,11 +39,11 @@ class Advance(Protocol):
 
 @dataclass(slots=True)
 class BulkCheck:
-    """Asks every rule of every row and changes nothing; what may be done is put on the spool.
+    """Checks every rule of every row, changes nothing, and puts the rows that may be done into the spool.
 
-    `staged`: the run that is gone on with, where its rows are in the store. They were checked and confirmed, and the
-    rules are asked again as each is done; only rows that it does not have yet are asked about here. `fingerprint`: of
-    the run that this file would be, where another worker may begin it while the file is checked.
+    `staged`: the resumed run, if its rows are in the store. They were checked and confirmed, and are checked again as
+    they are done, so only rows that it does not have are checked here. `fingerprint`: of the run that this file would
+    start, which another worker may start during the check.
     """
 
     books: Books
@@ -65,7 +65,7 @@ class BulkCheck:
         return self.report
 
     def _keyed(self, chunk: Sequence[BulkRow | BadRow]) -> "list[_Keyed]":
-        """Each row with its key. How it is made never changes: a file of last month must find its rows done."""
+        """Each row with its key. The derivation never changes, so that last month's file still finds its rows done."""
         fields = [_fields(self.rules.requests.kind, row) for row in chunk]
         first = [row_key(of, 1) for of in fields]
         keyless = [at for at, row in enumerate(chunk) if not _own_key(row)]
@@ -114,14 +114,14 @@ class BulkCheck:
                 self.report.done(by_run=item is not None)
             except RefundcliError as refusal:
                 if isinstance(refusal, UndoneSince | RefundDeclined | PartlyRefunded):
-                    # An equal row after this one does not do again what was undone or declined.
+                    # A later equal row must not repeat what was undone or declined.
                     file_rows.add(keyed.row, (), refunds)
                 refused.append(rejected(keyed.row, keyed.key, refusal))
             else:
                 assert invoice
                 file_rows.add(keyed.row, shares, refunds)
                 self.report.take(parts_of(shares))
-                # What is reserved is taken already.
+                # A reserved amount is already taken in the books.
                 is_reserved = any(refund.state.unfinished for refund in refunds)
                 parts = () if is_reserved else earlier_rows.take(shares, keyed.row.reason)
                 if item:
@@ -144,15 +144,15 @@ class BulkCheck:
         return refused
 
     def _find_run(self, tx: Reading) -> None:
-        """Another worker may have begun this very file since the check began: then its rows are in the store."""
+        """Use the run that another worker may have started for this file since the check began."""
         if self.fingerprint and not self.staged and (begun := tx.unfinished_run(self.fingerprint)):
             self.staged = self.rules.run_id = begun.id
 
     def _remaining_shares(
         self, item: RunItem, row: BulkRow, invoice: Invoice | None, refunds: Sequence[Refund]
     ) -> list[Share]:
-        """What a row of the run that is gone on with will take. Raises AlreadyDone."""
-        assert invoice, "it was there when the row was staged"
+        """What a row of the resumed run will take. Raises AlreadyDone."""
+        assert invoice, "the invoice existed when the row was staged"
         if item.state is ItemState.DONE:
             raise AlreadyDone
         begun = [refund for refund in refunds if refund.state.unfinished]
@@ -163,11 +163,11 @@ class BulkCheck:
                 row, item.request_key, invoice, allow_duplicate=self.rules.allow_duplicate
             )
         except RefundcliError:
-            # Whoever does it is told so: the world may have changed again by then.
+            # It is checked again when it is done, and may pass by then.
             return [Share(invoice.payments[0], Money(item.expected, invoice.currency))]
 
     def _check_own_key(self, keyed: "_Keyed", row: BulkRow) -> None:
-        """Two rows that share a key must say the same, and are one wish (I4)."""
+        """Rows that share a key must have the same content, and count as one request (I4)."""
         if not row.key:
             return
         line, same = self.spool.first_with_key({row.key: (row.line, keyed.content)})[row.key]
@@ -179,7 +179,7 @@ class BulkCheck:
 
 @dataclass(frozen=True, slots=True)
 class _Keyed:
-    """A row, its key, and what it content."""
+    """A row, its key, and its content as one text."""
 
     row: BulkRow | BadRow
     key: str
@@ -187,24 +187,24 @@ class _Keyed:
 
 
 def _as_refused(item: RunItem, row: BulkRow) -> BadRow:
-    """A row as the run that is gone on with refused it when it came to it."""
+    """A row that the resumed run refused."""
     problem = Problem(item.line, "invoice", item.invoice, item.code, item.message, item.hint)
     return BadRow(item.line, (problem,), row.cells, item.request_key)
 
 
 def _own_key(row: BulkRow | BadRow) -> str:
-    """The key that the row came with: its own, or its plan's."""
+    """The row's own key, or that of its plan; "" without one."""
     if isinstance(row, BadRow):
         return ""
     return row.planned.key if row.planned else row.key
 
 
 def _fields(kind: RunKind, row: BulkRow | BadRow) -> dict[str, object]:
-    """What makes a row's key: all that it content."""
+    """The fields from which a row's key is derived."""
     if isinstance(row, BadRow):
         return {"cells": row.original}
     return {
-        # Records were there first, and their keys stay as they were.
+        # Records came first, and their keys must not change.
         "kind": "" if kind is RunKind.MARK_REFUNDED else kind,
         "invoice": row.invoice,
         "amount": row.amount_text or "full",
