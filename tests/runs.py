@@ -113,7 +113,7 @@ class Runner:
             clock=services.clock,
             policy=replace(services.policy, sleep=lambda seconds: None),
             limits=RunLimits(**limits),
-            tell=record_outcome,
+            on_row_end=record_outcome,
             stop=self.stop,
         )
 

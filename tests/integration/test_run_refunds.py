@@ -22,8 +22,9 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.bulk import group_commit, refund_run
+from refundcli.services.bulk import refund_run
 from refundcli.services.bulk.report import Stopped
+from refundcli.services.bulk.worker import group_commit
 from refundcli.services.dispatch import first_send, leases
 from refundcli.services.dispatch.leases import this_process
 from refundcli.services.ports.books import Writing

@@ -2,7 +2,7 @@
 
 import threading
 
-from refundcli.services.bulk.request_pool import Job, RequestPool
+from refundcli.services.bulk.worker.request_pool import Job, RequestPool
 
 
 def errand(asked: list[str], name: str) -> Job:

@@ -121,7 +121,7 @@ class BulkCheck:
                 assert invoice
                 file_rows.add(keyed.row, shares, refunds)
                 self.report.take(parts_of(shares))
-                # A reserved amount is already taken in the books.
+                # A reserved amount already counts in the books.
                 is_reserved = any(refund.state.unfinished for refund in refunds)
                 parts = () if is_reserved else earlier_rows.take(shares, keyed.row.reason)
                 if item:

@@ -161,7 +161,7 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
             clock=services.clock,
             policy=services.policy,
             limits=limits,
-            tell=lambda item, refunds: advance(1, refused=int(_is_refused(item))),
+            on_row_end=lambda item, refunds: advance(1, refused=int(_is_refused(item))),
             stop=stop,
             on_waiting=partial(_tell_waiting, app),
         )

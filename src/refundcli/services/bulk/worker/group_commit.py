@@ -13,7 +13,7 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.bulk.leased_rows import InFlightRefund, Row, plan_of, request_of
+from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row, plan_of, request_of
 from refundcli.services.dispatch.first_send import fail_unsent_in, place_at_provider, store_unlisted, why_not_sent
 from refundcli.services.dispatch.leases import Lease, new_lease
 from refundcli.services.dispatch.release_lapsed import apply_due_updates_in, is_due
