@@ -23,7 +23,7 @@ class RunState(StrEnum):
 
 class ItemState(StrEnum):
     WAITING = "waiting"
-    TAKEN = "taken"
+    LEASED = "taken"
     DONE = "done"
     REFUSED = "refused"
     # Sent, and the outcome is unknown; `resume` finds it.

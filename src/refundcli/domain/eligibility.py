@@ -105,7 +105,7 @@ def why_not_by_method(payment: Payment, amount: Money | None) -> str:
     """
     if payment.provider is None:
         return ""
-    returned_or_reserved = payment.refunded.minor + payment.returned_elsewhere.minor + payment.reserved.minor
+    returned_or_reserved = payment.refunded.minor + payment.refunded_externally.minor + payment.reserved.minor
     is_partial = bool(returned_or_reserved) or (amount is not None and amount != payment.captured)
     return why_not_this_way(payment.provider, payment.method, is_partial=is_partial)
 
@@ -120,7 +120,7 @@ def void_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
         yield NotIssued(invoice, Action.VOID)
     if invoice.status is InvoiceStatus.PAID or invoice.paid:
         yield AlreadyPaid(invoice, "paid invoices are refunded, not voided")
-    elif invoice.in_flight:
+    elif invoice.reserved:
         # Nothing was captured in the end, but a refund was sent before that was known: it must finish first.
         yield AlreadyPaid(invoice, "a refund of it is under way")
     yield from (CurrentlyProcessing(invoice, p) for p in invoice.payments if p.processing)

@@ -54,7 +54,7 @@ class Payment:
 
     `allocated` is this invoice's share of the provider's payment, `provider_captured` what the provider captured of
     the whole payment (None until it is reported). `reserved` is held for refunds under way, `refunded` was refunded or
-    recorded in this store, `returned_elsewhere` was refunded before the import or externally; `opening_returned` is
+    recorded in this store, `refunded_externally` was refunded before the import or externally; `opening_returned` is
     what the import said, at `opening_at`. `lost` was lost to disputes and is not recorded yet, `credited` went to the
     customer's balance at the provider.
     """
@@ -63,7 +63,7 @@ class Payment:
     allocated: Money
     reserved: Money
     refunded: Money
-    returned_elsewhere: Money
+    refunded_externally: Money
     auto_refundable: bool
     lost: Money
     credited: Money
@@ -120,7 +120,7 @@ class Payment:
     @property
     def remaining(self) -> Money:
         """Captured, and not refunded, reserved or credited; at least zero."""
-        used = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
+        used = self.reserved.minor + self.refunded.minor + self.refunded_externally.minor
         remainder = self.captured.minor - used - self.credited.minor
         if self.other_shares and self.provider_captured is not None:
             # All shares together refund no more than the provider captured.
@@ -141,7 +141,7 @@ class Payment:
     @property
     def loss(self) -> Money:
         """How much more was refunded and lost to disputes than was captured (I13); normally zero."""
-        out = self.refunded.minor + self.returned_elsewhere.minor + self.lost.minor
+        out = self.refunded.minor + self.refunded_externally.minor + self.lost.minor
         return Money(max(out - self.captured.minor, 0), self.captured.currency)
 
     @property
@@ -194,10 +194,10 @@ class Invoice:
     @property
     def refunded(self) -> Money:
         """All that was refunded, from here or externally."""
-        return self._sum(p.refunded + p.returned_elsewhere for p in self.payments)
+        return self._sum(p.refunded + p.refunded_externally for p in self.payments)
 
     @property
-    def in_flight(self) -> Money:
+    def reserved(self) -> Money:
         return self._sum(p.reserved for p in self.payments)
 
     @property
@@ -232,7 +232,7 @@ class Invoice:
         return any(p.processing for p in self.payments)
 
     @property
-    def kept_by(self) -> Provider | None:
+    def managed_by(self) -> Provider | None:
         """The provider that also has this invoice and must close it: Stripe, whose invoice ids begin with in_."""
         return Provider.STRIPE if self.invoice_reference.startswith("in_") else None
 

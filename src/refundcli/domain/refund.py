@@ -76,7 +76,7 @@ class OutOfBand:
 class Refund:
     """`reason` and `credit_note` are None for an external refund until it is adopted.
 
-    `came_back_at`: when it failed or was reversed after its success; reported until a person acknowledges it.
+    `needs_acknowledgement_since`: when it failed or was reversed after its success; reported until it is acknowledged.
     `run_id`: the bulk run of its row. `failure_code`: the signal of the provider's answer that made it fail.
     """
 
@@ -93,7 +93,7 @@ class Refund:
     created_at: datetime
     operator: str
     memo: str = ""
-    try_number: int = 1
+    attempt: int = 1
     sending: Sending | None = None
     provider_reference: str = ""
     provider_status: str = ""
@@ -103,7 +103,7 @@ class Refund:
     credit_note: CreditNote | None = None
     payment_label: str = ""
     seen_at: Provider | None = None
-    came_back_at: datetime | None = None
+    needs_acknowledgement_since: datetime | None = None
     acknowledged_at: datetime | None = None
     acknowledged_by: str = ""
     run_id: str = ""
@@ -128,7 +128,7 @@ class Refund:
     @property
     def is_unadopted(self) -> bool:
         """Is it an external refund that was not reversed and has no reason yet (R4, R7)?"""
-        return self.is_external and self.reason is None and self.state.is_given
+        return self.is_external and self.reason is None and self.state.is_accepted
 
     @property
     def is_made_at_provider(self) -> bool:
@@ -144,7 +144,7 @@ class Refund:
 
     @property
     def needs_acknowledgement(self) -> bool:
-        return self.came_back_at is not None and self.acknowledged_at is None
+        return self.needs_acknowledgement_since is not None and self.acknowledged_at is None
 
     @property
     def succeeded_after_failure(self) -> bool:
@@ -178,11 +178,11 @@ class Refund:
         That of an external refund is, until someone decides whether it is the same as a refund recorded by hand.
         """
         if self.is_external:
-            return self.holding or (self.undecided and self.state.is_given)
+            return self.holding or (self.undecided and self.state.is_accepted)
         return self.state.holds_reservation or self.holding
 
     def needs_acknowledgement_as(self, state: RefundState) -> bool:
         """Does this outcome revoke an earlier one, accepted or succeeded (R14)?"""
         if self.kind is RefundKind.RECORD:
             return False
-        return state is RefundState.REVERSED or (state is RefundState.FAILED and self.state.is_given)
+        return state is RefundState.REVERSED or (state is RefundState.FAILED and self.state.is_accepted)

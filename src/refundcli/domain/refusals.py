@@ -109,7 +109,7 @@ class NothingToRefund(RuleRefusal):
     rule = "R3"
 
     def __init__(self, invoice: "Invoice") -> None:
-        reserved = f", {invoice.in_flight} is reserved" if invoice.in_flight else ""
+        reserved = f", {invoice.reserved} is reserved" if invoice.reserved else ""
         credited = f", {invoice.credited} was credited to the customer's balance" if invoice.credited else ""
         late_failure = next(
             (refund for refund in invoice.refunds if refund.holding and refund.needs_acknowledgement), None

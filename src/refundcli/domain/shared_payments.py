@@ -45,7 +45,7 @@ class ShareSums:
 
     payment_id: int
     reserved: int
-    returned_elsewhere: int
+    refunded_externally: int
     lost: int
 
 

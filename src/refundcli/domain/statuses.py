@@ -45,7 +45,7 @@ class RefundState(StrEnum):
         return self in (RefundState.SUCCEEDED, RefundState.RECORDED)
 
     @property
-    def is_given(self) -> bool:
+    def is_accepted(self) -> bool:
         """The provider accepted it, and has not reported a failure or a reversal: pending or succeeded."""
         return self in (RefundState.PENDING, RefundState.SUCCEEDED)
 

@@ -181,7 +181,7 @@ def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
             until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
             where = f"{holder.label}{until}" if holder.is_live else f"{holder.label}, whose lease has ended"
             screen.say(f"{_rows(holder.rows)} leased by {where}", indent=3)
-        if not run.is_held:
+        if not run.has_live_worker:
             screen.command(f"Next: {run.command}")
 
 
@@ -206,7 +206,7 @@ def unfinished_run_shape(of: UnfinishedRun) -> dict[str, Any]:
         "rows": of.rows,
         "counts": counts,
         "holders": [_holder_shape(holder) for holder in of.holders],
-        "held": of.is_held,
+        "held": of.has_live_worker,
         "command": of.command,
     }
 

@@ -31,7 +31,7 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
 
 
 def show_closing_preview(seen: "ClosingPreview", screen: Screen) -> None:
-    invoice, keeper = seen.invoice, seen.invoice.kept_by
+    invoice, keeper = seen.invoice, seen.invoice.managed_by
     verb = "void" if seen.target is InvoiceStatus.VOID else "write off"
     where = f", here and at {seen.asks.label}" if seen.asks else ""
     screen.say("Dry run: every rule was checked; nothing was sent or written.")

@@ -152,7 +152,7 @@ def _progress(each: OpenRun) -> str:
         ItemState.DONE: "done",
         ItemState.REFUSED: "refused",
         ItemState.UNKNOWN: "not confirmed",
-        ItemState.TAKEN: "with workers",
+        ItemState.LEASED: "with workers",
         ItemState.WAITING: "waiting",
     }
     counts = {**each.run.counts, ItemState.REFUSED: each.run.refused}

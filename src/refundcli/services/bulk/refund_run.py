@@ -359,7 +359,7 @@ class _Worker(RowProcessing):
         counts = tx.item_counts(self.run.id)
         if not _open_rows(counts):
             tx.change_run(self.run.id, RunState.FINISHED)
-        elif not counts.get(ItemState.TAKEN):
+        elif not counts.get(ItemState.LEASED):
             tx.change_run(self.run.id, RunState.STOPPED, note=self.stop_policy.stopped or "")
         run = tx.run(self.run.id)
         assert run
@@ -368,4 +368,4 @@ class _Worker(RowProcessing):
 
 def _open_rows(counts: Mapping[ItemState, int]) -> int:
     """Rows that are not done and not refused."""
-    return sum(counts.get(state, 0) for state in (ItemState.WAITING, ItemState.TAKEN, ItemState.UNKNOWN))
+    return sum(counts.get(state, 0) for state in (ItemState.WAITING, ItemState.LEASED, ItemState.UNKNOWN))

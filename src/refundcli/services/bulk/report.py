@@ -100,7 +100,7 @@ class RunReport:
     @property
     def held_by_others(self) -> int | None:
         """Rows that other workers have leased, or abandoned on another host."""
-        return self._standing(ItemState.TAKEN)
+        return self._standing(ItemState.LEASED)
 
     @property
     def holders(self) -> Sequence[RunHolder]:
@@ -117,7 +117,7 @@ class RunReport:
             self.unknown += 1
         elif item.code == PARTLY_REFUNDED:
             self.partly += 1
-            self._add_money(item, [refund for refund in refunds if refund.state.is_given])
+            self._add_money(item, [refund for refund in refunds if refund.state.is_accepted])
         else:
             self.refused += 1
             self.codes[item.code] += 1
@@ -183,7 +183,7 @@ def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> 
         refused=report.standing.refused + (checked.refused_outside if checked else 0) - partly_outside,
         unknown=counts.get(ItemState.UNKNOWN, 0),
         waiting=counts.get(ItemState.WAITING, 0),
-        held_by_others=counts.get(ItemState.TAKEN, 0),
+        held_by_others=counts.get(ItemState.LEASED, 0),
         left_out=0 if checked else rows - sum(counts.values()),
     )
 

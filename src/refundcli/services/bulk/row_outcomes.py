@@ -37,7 +37,7 @@ def failed_in_run(item: RunItem, refunds: Sequence[Refund]) -> Refund | None:
     attempts = [r for r in refunds if r.run_id == item.run_id and _was_sent(r)]
     if not attempts or any(refund.state is not RefundState.FAILED for refund in refunds):
         return None
-    return max(attempts, key=lambda refund: refund.try_number)
+    return max(attempts, key=lambda refund: refund.attempt)
 
 
 def refused(item: RunItem, why: RefundcliError) -> RunItem:
@@ -59,7 +59,7 @@ def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
             why = AwaitingApproval(refund) if waits else NotConfirmedByProvider(refund)
             return replace(item, state=ItemState.UNKNOWN, code=why.code, message=why.message, hint=why.hint)
     failed = [refund for refund in refunds if refund.state in (RefundState.FAILED, RefundState.REVERSED)]
-    if failed and any(refund.state.is_given for refund in refunds):
+    if failed and any(refund.state.is_accepted for refund in refunds):
         return refused(item, PartlyRefunded(refunds))
     return refused(item, failure_of(failed[0])) if failed else replace(item, state=ItemState.DONE)
 

@@ -67,7 +67,7 @@ class RowRules:
             raise UndoneSince(existing[0])
         if existing and not any(refund.state.unfinished for refund in existing):
             failed = [refund for refund in existing if refund.state is RefundState.FAILED]
-            if failed and any(refund.state.is_given for refund in existing):
+            if failed and any(refund.state.is_accepted for refund in existing):
                 raise PartlyRefunded(existing)
             if failed:
                 raise RefundDeclined(failed[0])

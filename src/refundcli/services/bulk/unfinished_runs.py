@@ -49,7 +49,7 @@ class UnfinishedRun:
         return self.counts.get(ItemState.REFUSED, 0) - self.partly
 
     @property
-    def is_held(self) -> bool:
+    def has_live_worker(self) -> bool:
         """Is a live worker processing it? Then nobody has to act."""
         return self.is_recording or any(holder.is_live for holder in self.holders)
 

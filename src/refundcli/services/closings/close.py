@@ -63,7 +63,7 @@ class ClosingPreview:
     @property
     def asks(self) -> Provider | None:
         """The provider that would be asked to close it; None if no provider has it, or it is closed there already."""
-        return None if self.at_provider is self.target else self.invoice.kept_by
+        return None if self.at_provider is self.target else self.invoice.managed_by
 
 
 class OtherReference(Refused):
@@ -95,9 +95,9 @@ def why_not_closed(invoice: Invoice, target: InvoiceStatus) -> RuleRefusal | Non
 def preview_closing(number: str, target: InvoiceStatus, *, books: Books, providers: Providers) -> ClosingPreview:
     """Check every rule, ask the provider that has the invoice, change nothing. Raises what `close_invoice` raises."""
     invoice = books.read(lambda tx: check_closing(tx, number, target))
-    if invoice.kept_by is None:
+    if invoice.managed_by is None:
         return ClosingPreview(invoice, target)
-    return ClosingPreview(invoice, target, ask(invoice, target, providers.records(invoice.kept_by)))
+    return ClosingPreview(invoice, target, ask(invoice, target, providers.records(invoice.managed_by)))
 
 
 def close_invoice(
@@ -108,15 +108,15 @@ def close_invoice(
     Raises the first refusal, DiffersFromProvider, and SettingsProblem if the provider cannot be asked.
     """
     invoice = books.read(lambda tx: check_closing(tx, request.number, request.target))
-    if invoice.kept_by is None:
+    if invoice.managed_by is None:
         return Closed(books.write(partial(_close_here, request, invoice)))
     # Credentials and accounts are looked up before the transaction, because nothing inside it may wait for a network.
     with before_sending():
-        closer = providers.closer(invoice.kept_by)
-        status = ask(invoice, request.target, providers.records(invoice.kept_by))
+        closer = providers.closer(invoice.managed_by)
+        status = ask(invoice, request.target, providers.records(invoice.managed_by))
     if status is request.target:
         closed = books.write(partial(_close_here, request, invoice))
-        return Closed(closed, found_closed=invoice.kept_by)
+        return Closed(closed, found_closed=invoice.managed_by)
     closing = books.write(partial(_reserve_closing, request, invoice, closer=closer, clock=clock, policy=policy))
     try:
         closing = send_closing(closing, books=books, closer=closer, clock=clock, policy=policy)
@@ -129,7 +129,7 @@ def close_invoice(
 def _close_here(request: ClosingRequest, expected: Invoice, tx: Writing) -> Invoice:
     """Close it in the books only: no provider has it, or the provider has closed it already."""
     invoice = _recheck(tx, request, expected)
-    evidence = f"found so at {invoice.kept_by.label}" if invoice.kept_by else ""
+    evidence = f"found so at {invoice.managed_by.label}" if invoice.managed_by else ""
     tx.change_status(invoice, request.target, memo=request.memo, evidence=evidence)
     return invoice_named(tx, request.number)
 

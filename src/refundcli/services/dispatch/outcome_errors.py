@@ -52,8 +52,8 @@ class PartlyRefunded(ProviderDeclined):
     code = PARTLY_REFUNDED
 
     def __init__(self, refunds: Sequence[Refund]) -> None:
-        accepted = [refund for refund in refunds if refund.state.is_given]
-        failed = [refund for refund in refunds if not refund.state.is_given]
+        accepted = [refund for refund in refunds if refund.state.is_accepted]
+        failed = [refund for refund in refunds if not refund.state.is_accepted]
         references = ", ".join(refund.provider_reference for refund in accepted)
         reasons = " ".join(failure_of(refund).message for refund in failed)
         number = accepted[0].invoice_number
@@ -171,7 +171,11 @@ def failure_of(refund: Refund, *, alone: bool = True) -> RefundcliError:
     """The error for a refund that failed or was reversed: refused by a rule, not sent, or declined by the provider."""
     if was_never_sent(refund):
         return NeverSent(refund)
-    if refund.state is RefundState.FAILED and refund.failure_code in MAY_BE_SENT_AGAIN and not refund.came_back_at:
+    if (
+        refund.state is RefundState.FAILED
+        and refund.failure_code in MAY_BE_SENT_AGAIN
+        and not refund.needs_acknowledgement_since
+    ):
         return RefundNotSent(refund, alone=alone)
     return RefundDeclined(refund)
 

@@ -125,5 +125,5 @@ def existing_among(refunds: Sequence[Refund], request_key: str, content: str) ->
 
 def last_attempts(refunds: Sequence[Refund]) -> list[Refund]:
     """The last attempt for each payment, by its number, because clocks may differ."""
-    in_turn = sorted(refunds, key=lambda refund: refund.try_number)
+    in_turn = sorted(refunds, key=lambda refund: refund.attempt)
     return list({refund.payment_id: refund for refund in in_turn}.values())

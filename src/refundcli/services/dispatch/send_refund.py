@@ -205,7 +205,7 @@ def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_f
     if settled is None:
         return False
     # An external refund that is not adopted has no credit note to issue or void.
-    if end.state.is_given:
+    if end.state.is_accepted:
         tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=number_format)
     elif end.state in (RefundState.FAILED, RefundState.REVERSED):
         tx.void_credit_note(settled, at=clock.now())

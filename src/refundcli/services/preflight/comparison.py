@@ -197,7 +197,7 @@ class _SideBySide:
         accepted = [
             reported
             for reported in snapshot.refunds
-            if reported.state.is_given and reported.amount.currency == of and reported.amount
+            if reported.state.is_accepted and reported.amount.currency == of and reported.amount
         ]
         yield from self._not_here(
             [reported for reported, recorded in pairs if recorded is None and reported in accepted]
@@ -207,7 +207,7 @@ class _SideBySide:
                 yield from self.refund(reported, recorded)
         matched_ids = {recorded.id for _, recorded in pairs if recorded}
         for refund in ours:
-            expected = refund.state.is_given and refund.kind is not RefundKind.RECORD
+            expected = refund.state.is_accepted and refund.kind is not RefundKind.RECORD
             if expected and refund.id not in matched_ids and _was_there(refund, snapshot.asked_at):
                 yield self._not_there(refund)
         listed = sum((reported.amount for reported in accepted), zero(of))

@@ -213,7 +213,7 @@ def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
 def own_refund_in(snapshot: PaymentTruth, refund_id: str) -> RefundNews | None:
     """The payment's refund with our id, preferably one that was accepted; None without one."""
     matches = [refund for refund in snapshot.refunds if refund.refund_id == refund_id]
-    return next((refund for refund in matches if refund.state.is_given), matches[0] if matches else None)
+    return next((refund for refund in matches if refund.state.is_accepted), matches[0] if matches else None)
 
 
 def _differences(invoice: Invoice, snapshots: Snapshots, own: OwnRefunds) -> Iterator[Difference]:
@@ -237,6 +237,6 @@ def _without(snapshot: PaymentTruth, own: OwnRefund, invoice: Invoice) -> Paymen
         )
     if listed.amount != own.amount:
         raise AlreadyAtProvider(invoice.number, listed.provider, listed.reference, listed.amount, own)
-    returned = listed.amount if listed.state.is_given else zero(listed.amount.currency)
+    returned = listed.amount if listed.state.is_accepted else zero(listed.amount.currency)
     remaining = tuple(refund for refund in snapshot.refunds if refund is not listed)
     return replace(snapshot, refunds=remaining, refunded=snapshot.refunded - returned)

@@ -113,11 +113,11 @@ def _apply_to_record(tx: Writing, record: Refund, news: RefundNews, *, evidence:
     """A record that was matched with this refund. Once the refund has failed, a person may undo the record."""
     if record.state is RefundState.REVERSED:
         note = f"was recorded as {record.id}, which was undone"
-        if news.state.is_given:
+        if news.state.is_accepted:
             return UpdateOutcome(EventState.UNREVIEWED, f"{note}; it is {news.state} at the provider", refund=record)
         return UpdateOutcome(EventState.APPLIED, note, refund=record)
     changed = False
-    if not news.state.is_given:
+    if not news.state.is_accepted:
         changed = tx.note_record_failed(record, news, evidence=evidence)
     elif news.may_outweigh_failure or (record.failed_at and news.state is RefundState.SUCCEEDED):
         changed = tx.note_success(record, at=news.reported_at, evidence=evidence)
@@ -231,11 +231,11 @@ def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> UpdateOu
         return UpdateOutcome(EventState.UNREVIEWED, note)
     if not news.amount:
         return UpdateOutcome(EventState.UNREVIEWED, f"the refund of {invoice.number} has no amount")
-    named = tx.refund(news.refund_id) if news.refund_id and not news.state.is_given else None
+    named = tx.refund(news.refund_id) if news.refund_id and not news.state.is_accepted else None
     if named and named.provider_reference:
         note = f"reports {named.id} as {news.state}, but not under its reference {named.provider_reference}"
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=named)
-    records = _unmatched_records(invoice, payment) if news.state.is_given else []
+    records = _unmatched_records(invoice, payment) if news.state.is_accepted else []
     record = _record_of_it(records, news)
     if record:
         tx.match_record(record, news, evidence=evidence)

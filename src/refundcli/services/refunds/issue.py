@@ -186,7 +186,7 @@ def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefu
 def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> OwnRefund:
     """The next attempt under this request key for this payment, with its own id and idempotency key."""
     reference = share.payment.reference
-    attempt = 1 + max((r.try_number for r in plan.attempts if r.payment_id == share.payment.id), default=0)
+    attempt = 1 + max((r.attempt for r in plan.attempts if r.payment_id == share.payment.id), default=0)
     return OwnRefund(
         refund_id(secret, request.request_key, reference, attempt),
         share.amount,
@@ -315,7 +315,7 @@ def _ready(
         created_at=at,
         operator=request.operator,
         memo=request.memo,
-        try_number=own.attempt,
+        attempt=own.attempt,
         # Leased from the start, so that no other process takes it for an abandoned refund.
         sending=Sending(own.idempotency_key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
         dispute_decision=request.dispute_decision,
