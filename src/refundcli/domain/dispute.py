@@ -10,9 +10,9 @@ from refundcli.domain.statuses import Dispute, Provider
 
 
 class DisputeState(StrEnum):
-    """The state of a dispute. Only a lost one has taken money for good."""
+    """The state of a dispute. Only a lost one took the money."""
 
-    UNKNOWN = "unknown"  # the provider uses a word that is not listed (R13)
+    UNKNOWN = "unknown"  # the provider's status is not listed (R13)
     OPEN = "open"
     LOST = "lost"
     WON = "won"

@@ -4,7 +4,7 @@ import secrets
 from datetime import datetime
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-# Ten bits at a time: bulk runs name millions of things.
+# Ten bits at a time, because bulk runs create millions of ids.
 _PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 _SHIFTS = range(120, -1, -10)
 

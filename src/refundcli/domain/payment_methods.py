@@ -17,7 +17,7 @@ _USE_THE_DASHBOARD = "Refund it in the provider's dashboard, then record it with
 
 @dataclass(frozen=True, slots=True)
 class MethodRule:
-    """What a method allows. Each `why_…` is one or two sentences for the operator, "" where nothing stands in the way.
+    """What a method allows. Each `why_…` is one or two sentences for the operator, "" if it is allowed.
 
     `window_days`: how long after the payment a refund is possible. `answer_days`: how long the customer has to give the
     provider a bank account; after that the refund is cancelled. None: no limit is documented.
@@ -61,7 +61,7 @@ _BANK_TRANSFER = MethodRule(
     source="docs.stripe.com: payments/customer-balance/refunding",
 )
 
-# By the beginning of the name or of a word in it, since methods have variants: klarna_paynow, afterpaytouch.
+# Matched with the beginning of the name or of a word in it, since methods have variants: klarna_paynow.
 _ADYEN: Mapping[str, MethodRule] = {
     # `facilypay_3x` and the like are Adyen's names of 3x 4x Oney.
     **dict.fromkeys(

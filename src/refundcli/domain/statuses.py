@@ -20,7 +20,7 @@ class Dispute(StrEnum):
     """The state of a payment's disputes taken together."""
 
     NONE = ""
-    UNKNOWN = "unknown"  # the provider uses a word that is not listed (R13)
+    UNKNOWN = "unknown"  # the provider's status is not listed (R13)
     OPEN = "open"
     WON = "won"
     LOST = "lost"

@@ -93,7 +93,7 @@ class _Worker(RowProcessing):
         super().__init__(run, books, providers, clock, policy, limits, row_lease_seconds=_ROW_LEASE_SECONDS)
         self.on_row_end, self.stop = on_row_end, stop
         self.others = OtherWorkers(run, books, clock, _PATIENCE_WITH_OTHERS_SECONDS, on_waiting)
-        # No row was left to lease: while rows were under way, and again after all were done.
+        # No row was left to lease: `nothing_left` while rows were started, `all_done` when none was.
         self.nothing_left = self.all_done = False
         self.committed_at = 0.0
         self.held_at = time.monotonic()
@@ -229,7 +229,7 @@ class _Worker(RowProcessing):
             self._use_existing(row, existing)
         for row, why in written.refused:
             self._refused(row, why)
-        # A row that another worker took over and abandoned may still be in hand here; it counts once.
+        # A row that another worker took over and abandoned may still be one of ours; it counts once.
         in_hand = {row.item.n for row in (*self.rows, *self.to_do, *self.ending.values())}
         self.to_do.extend(Row(item) for item in written.leased if item.n not in in_hand)
 

@@ -146,9 +146,9 @@ def _reserve_closing(
     """T1: check the rules again and store the exact request with its key, before anything is sent (I2)."""
     invoice, now = _recheck(tx, request, expected), clock.now()
     lease = new_lease(now, policy.sending_seconds)
-    try_number = 1 + sum(closing.target is request.target for closing in invoice.closings)
+    attempt = 1 + sum(closing.target is request.target for closing in invoice.closings)
     # The key includes the number, because two invoices may share a reference by mistake.
-    key = idempotency_key(tx.secret(), f"{request.target} {invoice.number}", invoice.invoice_reference, try_number)
+    key = idempotency_key(tx.secret(), f"{request.target} {invoice.number}", invoice.invoice_reference, attempt)
     wire = closer.prepare(invoice.invoice_reference, request.target)
     closing = Closing(
         id=new_id(CLOSING_PREFIX, now),

@@ -78,13 +78,13 @@ def digest(fields: Mapping[str, object]) -> str:
     return hashlib.sha256(content_of(fields).encode()).hexdigest()
 
 
-def idempotency_key(store_secret: bytes, request_key: str, payment: str, try_number: int) -> str:
+def idempotency_key(store_secret: bytes, request_key: str, payment: str, attempt: int) -> str:
     """A UUID that only this store can derive, and derives again after a restored backup (36 characters).
 
     `payment` is the provider's reference: a row's number could be another payment's after a restore. For a
     closing it is the invoice's, and the request key is its target status and invoice number.
     """
-    mac = _keyed_digest(store_secret, request_key, payment, try_number)
+    mac = _keyed_digest(store_secret, request_key, payment, attempt)
     return str(uuid.UUID(bytes=mac[:16], version=4))
 
 

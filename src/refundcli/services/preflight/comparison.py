@@ -14,7 +14,7 @@ from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports.books import RefundReading
 from refundcli.services.ports.provider_updates import DisputeNews, PaymentTruth, RefundNews
 
-# What the books say of an external refund that may be the same as a record made by hand.
+# The state here of an external refund that may be the same as a manual record.
 MAYBE_RECORDED = "may be recorded by hand"
 
 

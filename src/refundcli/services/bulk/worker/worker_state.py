@@ -64,11 +64,11 @@ class WorkerState:
         return self.providers.pace(flight.provider.name).pause_left
 
     def _lease_seconds(self, provider: Provider) -> float:
-        """For waiting for a turn, being sent more than once, and being written down."""
+        """Seconds to wait for a turn, send with retries, and store the outcome."""
         waiting = self.providers.pace(provider).time_for(2 * self.limits.in_flight)
         return self.policy.sending_seconds + waiting
 
     def _is_ours(self, flight: InFlightRefund) -> bool:
-        """Does this worker hold the lease? Nobody holds that of a refund that another process left behind."""
+        """Does this worker hold the refund's lease? No process holds that of an abandoned refund."""
         sending = flight.refund.sending
         return sending is not None and is_live(sending, self.clock.now())
