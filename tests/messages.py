@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests .venv/bin/python -m messages
 
-writes the page anew. A text is any literal of two words or more, and the help of the commands; `{…}` stands for what the
+writes it anew. A text is any literal of two words or more, and the help of the commands; `{…}` stands for what the
 program fills in.
 """
 
