@@ -48,10 +48,10 @@ class Services:
 
     settings: Settings
     environ: Mapping[str, str]
-    tell_held: Callable[[], None] = field(default=lambda: None)
-    tell_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda asked: None)
+    on_interrupt: Callable[[], None] = field(default=lambda: None)
+    on_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda asked: None)
     dry_run: bool = False
-    tell_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda asked, reference: None)
+    on_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda asked, reference: None)
     tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
     tell_upgraded: "Callable[[Upgraded], None]" = field(default=lambda upgraded: None)
     upgrades: bool = False
@@ -217,10 +217,10 @@ class Services:
         return SendingPolicy(
             call_seconds=refunds.connect_timeout + refunds.read_timeout,
             number_format=self.settings.credit_notes.number_format,
-            tell_held=self.tell_held,
-            tell_waiting=self.tell_waiting,
-            tell_unwritten=self.tell_unwritten,
-            upkeep=self.apply_waiting,
+            on_interrupt=self.on_interrupt,
+            on_waiting=self.on_waiting,
+            on_unwritten=self.on_unwritten,
+            apply_updates=self.apply_waiting,
         )
 
 

@@ -79,11 +79,11 @@ def test_an_over_refund_at_adyen_fails_by_event_and_its_amount_is_free_again(des
     desk.sandbox.dashboard_refund(reference, 6000)
     made_by_hand = told_by(desk, "adyen")
     desk.json("refund INV-1 --full --reason other --yes")
-    assert desk.invoice("INV-1").in_flight.number == "100.00"
+    assert desk.invoice("INV-1").reserved.number == "100.00"
     ingest(desk, *told_by(desk, "adyen"))
     refund = only_refund(desk)
     assert (refund.state, "Insufficient balance" in refund.failure) == (RefundState.FAILED, True)
-    assert (desk.invoice("INV-1").in_flight.number, desk.invoice("INV-1").refundable.number) == ("0.00", "100.00")
+    assert (desk.invoice("INV-1").reserved.number, desk.invoice("INV-1").refundable.number) == ("0.00", "100.00")
     ingest(desk, *made_by_hand)
     assert desk.invoice("INV-1").refundable.number == "40.00"
     assert findings(desk.books) == []
@@ -107,7 +107,7 @@ def test_an_over_refund_ends_the_same_in_every_order_and_three_times_each(desk: 
         assert (ours.state, elsewhere.state) == (RefundState.FAILED, RefundState.SUCCEEDED)
         assert elsewhere.provider_reference == by_hand
         assert ours.needs_acknowledgement
-        ends.add((invoice.status, invoice.refunded.number, invoice.in_flight.number, invoice.refundable.number))
+        ends.add((invoice.status, invoice.refunded.number, invoice.reserved.number, invoice.refundable.number))
     assert ends == {(InvoiceStatus.PAID, "60.00", "0.00", "40.00")}
     assert findings(desk.books) == []
 
@@ -171,7 +171,7 @@ def test_every_order_of_a_payments_whole_life_ends_in_one_state(desk: Desk) -> N
         assert (told["new"], told["known_already"]) == (3, 6)
         assert told["by_state"]["noted"] == 1
         invoice, refund = desk.invoice(number), only_refund(desk, number)
-        ends.add((invoice.status, invoice.in_flight.number, refund.state, refund.needs_acknowledgement))
+        ends.add((invoice.status, invoice.reserved.number, refund.state, refund.needs_acknowledgement))
     assert ends == {(InvoiceStatus.PAID, "40.00", RefundState.FAILED, True)}
     assert findings(desk.books) == []
 

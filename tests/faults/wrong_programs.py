@@ -34,7 +34,8 @@ from refundcli.providers.adyen import updates, vocabulary
 from refundcli.providers.stripe import payments, records
 from refundcli.providers.stripe import refunds as stripe
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.bulk import group_commit, undo_records
+from refundcli.services.bulk import undo_records
+from refundcli.services.bulk.worker import group_commit
 from refundcli.services.dispatch import first_send, leases, send_refund
 from refundcli.services.dispatch.outcomes import Outcome, Signal, outcome_of
 from refundcli.services.ports.provider_updates import EventState

@@ -80,9 +80,9 @@ class App:
         return Services(
             self.settings,
             self.environ,
-            tell_held=self._tell_held,
-            tell_waiting=self._tell_waiting,
-            tell_unwritten=self._tell_unwritten,
+            on_interrupt=self._tell_held,
+            on_waiting=self._tell_waiting,
+            on_unwritten=self._tell_unwritten,
             tell_skew=self._tell_skew,
             tell_upgraded=self._tell_upgraded,
             upgrades=not (self.only_looks or self.dry_run),

@@ -263,7 +263,7 @@ def _wrong_shares(session: Session, *, first_share: int) -> list[str]:
     return [
         f"payment {row.id} counts another amount against its share than its refunds and disputes are"
         for row, sums in zip(rows, sums_of(rows, refunds, disputes), strict=True)
-        if (row.reserved, row.returned_elsewhere, row.lost) != (sums.reserved, sums.returned_elsewhere, sums.lost)
+        if (row.reserved, row.returned_elsewhere, row.lost) != (sums.reserved, sums.refunded_externally, sums.lost)
     ]
 
 

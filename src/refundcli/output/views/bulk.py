@@ -10,11 +10,11 @@ from refundcli.domain.statuses import Provider
 from refundcli.output.serializers import money
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.output.views.imports import problem_shape, show_problems
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.report import RowCounts, RunReport
 from refundcli.services.bulk.runs import resume_command
 from refundcli.services.bulk.undo_records import Undone
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
-from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow
 
@@ -40,7 +40,7 @@ def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -
         label = Provider(provider).label if provider and kind is RunKind.REFUND else ""
         table.add_row(cell(words), cell(rows), cell(f"{total.number:>12}", STRONG), cell(f"{code}  {label}".rstrip()))
         words = ""
-    if not report.wanted:
+    if not report.requested:
         table.add_row(cell(words), cell("0 rows"), cell(""), cell(""))
     if report.done_before:
         table.add_row(cell("  Done before", QUIET), cell(_rows(report.done_before)), cell(""), cell(""))
@@ -54,14 +54,14 @@ def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -
 
 
 def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
-    if not report.wanted:
+    if not report.requested:
         before = f": {_rows(report.done_before)} recorded before" if report.done_before else ""
         screen.say(f"Nothing was recorded{before}.")
         return
     sums = ", ".join(str(total) for _, total in sorted(_by_currency(report).items()))
     done = f"; {report.done_before:,} were recorded before" if report.done_before else ""
     by = f"   {run}" if run else ""
-    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.wanted)}", f": {sums}" if sums else "", done, f".{by}")
+    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.requested)}", f": {sums}" if sums else "", done, f".{by}")
 
 
 def show_refunded(
@@ -117,7 +117,7 @@ def bulk_shape(
         "file": name,
         "run": run,
         "rows": report.rows,
-        _VERBS[kind][1]: report.wanted,
+        _VERBS[kind][1]: report.requested,
         "done_before": report.done_before,
         "totals": [
             {"rows": report.rows_of[group], "provider": group[1] or None, "amount": money(total)}
@@ -170,7 +170,7 @@ def run_shape(
 
 
 def _holder_shape(holder: RunHolder) -> dict[str, Any]:
-    return {"worker": holder.shown, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
+    return {"worker": holder.label, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
 
 
 def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
@@ -179,9 +179,9 @@ def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
         screen.say(("! ", DOUBT), f"{run.run.id} of {run.run.source} is unfinished: {_progress_of(run)}.")
         for holder in run.holders:
             until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
-            where = f"{holder.shown}{until}" if holder.is_live else f"{holder.shown}, whose lease has ended"
+            where = f"{holder.label}{until}" if holder.is_live else f"{holder.label}, whose lease has ended"
             screen.say(f"{_rows(holder.rows)} leased by {where}", indent=3)
-        if not run.is_held:
+        if not run.has_live_worker:
             screen.command(f"Next: {run.command}")
 
 
@@ -206,7 +206,7 @@ def unfinished_run_shape(of: UnfinishedRun) -> dict[str, Any]:
         "rows": of.rows,
         "counts": counts,
         "holders": [_holder_shape(holder) for holder in of.holders],
-        "held": of.is_held,
+        "held": of.has_live_worker,
         "command": of.command,
     }
 
@@ -222,14 +222,14 @@ def show_undo(what: str, undone: Undone, screen: Screen, *, done: bool) -> None:
     else:
         become = "becomes" if undone.records == 1 else "become"
         screen.say(f"Undo {records}: {sums}. {notes} {become} void; no money moves.")
-    if undone.kept:
-        screen.say(("! ", DOUBT), f"{undone.kept:,} more are refunds that the provider has made, and stay.")
+    if undone.unchanged:
+        screen.say(("! ", DOUBT), f"{undone.unchanged:,} more are refunds that the provider has made, and stay.")
 
 
 def undo_shape(what: str, undone: Undone, *, dry_run: bool) -> dict[str, Any]:
     """The answer of an undo, or of what it would be."""
     totals = [{"rows": undone.rows_of[code], "amount": money(total)} for code, total in sorted(undone.sums.items())]
-    return {"dry_run": dry_run, "undone": what, "records": undone.records, "totals": totals, "kept": undone.kept}
+    return {"dry_run": dry_run, "undone": what, "records": undone.records, "totals": totals, "kept": undone.unchanged}
 
 
 def _refusals(codes: Counter[str], first: Sequence[BadRow], path: str | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
     invoice, closing = closed.invoice, closed.closing
     if closing and closing.state is not ClosingState.DONE:
         screen.say(f"{invoice.number} is still ", (invoice.status.label, STRONG), ".", indent=3)
-    elif closing and closing.wanted is not invoice.status:
+    elif closing and closing.target is not invoice.status:
         where = closing.provider.label
         told = f"{invoice.number} is {closing.past_tense} at {where}, and stays "
         screen.say(("! ", DOUBT), told, (invoice.status.label, STRONG), " here: look at its payments.")
@@ -31,8 +31,8 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
 
 
 def show_closing_preview(seen: "ClosingPreview", screen: Screen) -> None:
-    invoice, keeper = seen.invoice, seen.invoice.kept_by
-    verb = "void" if seen.wanted is InvoiceStatus.VOID else "write off"
+    invoice, keeper = seen.invoice, seen.invoice.managed_by
+    verb = "void" if seen.target is InvoiceStatus.VOID else "write off"
     where = f", here and at {seen.asks.label}" if seen.asks else ""
     screen.say("Dry run: every rule was checked; nothing was sent or written.")
     screen.say(f"Would {verb} {invoice.number}, {owed_words(invoice)}{where}. No money would move.", indent=3)
@@ -48,11 +48,11 @@ def owed_words(invoice: Invoice) -> str:
 def closing_preview_shape(seen: "ClosingPreview") -> dict[str, Any]:
     """The invoice as it is, and what would be asked of the provider; `status_after` is what it would become."""
     invoice = seen.invoice
-    closing = {"kind": seen.wanted, "provider": seen.asks, "provider_reference": invoice.invoice_reference}
+    closing = {"kind": seen.target, "provider": seen.asks, "provider_reference": invoice.invoice_reference}
     return serializers.invoice_whole(invoice) | {
         "dry_run": True,
         "owed": serializers.money(invoice.owed),
-        "status_after": seen.wanted,
+        "status_after": seen.target,
         "status_at_provider": seen.at_provider,
         "closing": closing if seen.asks else None,
     }
@@ -65,7 +65,7 @@ def closing_row(closing: Closing) -> tuple[str, ...]:
     told = {
         "id": closing.id,
         "status": closing.state,
-        "kind": closing.wanted,
+        "kind": closing.target,
         "provider_reference": closing.reference,
         "invoice": closing.invoice_number,
     }

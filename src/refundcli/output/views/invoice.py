@@ -138,7 +138,7 @@ def _way(payment: Payment) -> str:
 
 
 def _sums(invoice: Invoice, screen: Screen) -> None:
-    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"In flight {invoice.in_flight.number}"]
+    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"In flight {invoice.reserved.number}"]
     if invoice.paid != invoice.total:
         sums.insert(1, f"Paid {invoice.paid.number}")
     left = ("Left to refund ", (str(invoice.refundable), STRONG))
@@ -150,7 +150,7 @@ def _sums(invoice: Invoice, screen: Screen) -> None:
 
 
 def _is_remarkable(payment: Payment) -> bool:
-    told = (payment.disputes, payment.unreviewed, payment.returned_elsewhere, payment.credited, payment.loss)
+    told = (payment.disputes, payment.unreviewed, payment.refunded_externally, payment.credited, payment.loss)
     return any(told) or payment.processing or len(payment.references) > 1 or bool(payment.other_shares)
 
 
@@ -183,8 +183,8 @@ def _payment_notes(payment: Payment) -> str:
             for refund in share.refunds
             if refund.is_unadopted
         ]
-    if payment.returned_elsewhere:
-        notes.append(f"{payment.returned_elsewhere.number} returned before or elsewhere")
+    if payment.refunded_externally:
+        notes.append(f"{payment.refunded_externally.number} returned before or elsewhere")
     if payment.processing:
         notes.append("currently processing")
     notes += [_dispute_words(dispute) for dispute in payment.disputes]
@@ -206,7 +206,7 @@ def _dispute_words(dispute: DisputeRecord) -> str:
 def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
     screen.blank()
     screen.say(("Refunds", STRONG))
-    is_open = any(refund.undecided and refund.state.is_given for refund in refunds)
+    is_open = any(refund.undecided and refund.state.is_accepted for refund in refunds)
     screen.entries(
         [
             (
@@ -259,11 +259,11 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
         return f"{way}   next: refundcli mark-refunded --undo {refund.id} --memo TEXT"
     if refund.needs_acknowledgement:
         return f"{way}   next: refundcli acknowledge {refund.id}"
-    if refund.is_external and refund.undecided and refund.state.is_given:
+    if refund.is_external and refund.undecided and refund.state.is_accepted:
         return f"{way}   recorded by hand? refundcli reconcile --match {refund.id} --record REFUND"
     if refund.kind is RefundKind.RECORD and names_records and not refund.provider_reference:
         return f"{way}   {refund.id}".strip()
-    if refund.is_external and refund.credit_note is None and refund.state.is_given:
+    if refund.is_external and refund.credit_note is None and refund.state.is_accepted:
         return f"{way}   refundcli reconcile --adopt {refund.id} --reason REASON"
     return way or refund.id
 

@@ -152,7 +152,7 @@ def _progress(each: OpenRun) -> str:
         ItemState.DONE: "done",
         ItemState.REFUSED: "refused",
         ItemState.UNKNOWN: "not confirmed",
-        ItemState.TAKEN: "with workers",
+        ItemState.LEASED: "with workers",
         ItemState.WAITING: "waiting",
     }
     counts = {**each.run.counts, ItemState.REFUSED: each.run.refused}
@@ -168,7 +168,7 @@ def _held(holder: RunHolder, zone: ZoneInfo) -> str:
 def _who(holder: RunHolder, zone: ZoneInfo) -> str:
     """`desk-2 (process 311) until 2026-10-02 14:03 CEST`, or that it is at work no more."""
     until = f" until {local_time(holder.until, zone)}" if holder.until and holder.is_live else ""
-    return f"{holder.shown}{until}" if holder.is_live else f"{holder.shown}, which is gone or was stopped"
+    return f"{holder.label}{until}" if holder.is_live else f"{holder.label}, which is gone or was stopped"
 
 
 def _capture(each: FailedCapture, zone: ZoneInfo) -> tuple[Line, str]:
@@ -283,7 +283,7 @@ def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
         yield "run", run.run.run.id, "", "", _age(run.age), _next(run)
     for closing in status.closings.shown:
         asked = closing.closing
-        yield asked.wanted.value, asked.id, asked.invoice_number, "", _age(closing.age), _next(closing)
+        yield asked.target.value, asked.id, asked.invoice_number, "", _age(closing.age), _next(closing)
     for event in status.unreviewed.shown:
         yield "unreviewed", str(event.id), event.event.kind, "", "", review_command(event.id, event.event.kind)
     for invoice in status.losses.shown:
@@ -368,7 +368,7 @@ def _open_shape(each: OpenRefund | OpenClosing | OpenRun) -> dict[str, Any]:
 def _holder_shape(holder: RunHolder | None) -> dict[str, Any] | None:
     if holder is None:
         return None
-    return {"process": holder.shown, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
+    return {"process": holder.label, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
 
 
 def _capture_shape(each: FailedCapture) -> dict[str, Any]:

@@ -407,7 +407,7 @@ def _added(one: Money | None, other: Money | None) -> Money | None:
 
 
 def _is_given(refund: RefundNews, of: Currency) -> bool:
-    return refund.state.is_given and refund.amount.currency == of
+    return refund.state.is_accepted and refund.amount.currency == of
 
 
 def _references(charge: Fields) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
     for payment, refund, reference, amount, code, state, came_back_at, kind, reason, *dates in rows:
         of: Currency = _of(code)
         money, now = Money(amount, of), RefundState(state)
-        unadopted = kind == RefundKind.EXTERNAL and not reason and now.is_given
+        unadopted = kind == RefundKind.EXTERNAL and not reason and now.is_accepted
         is_record = kind == RefundKind.RECORD
         line = RefundLine(refund, reference or "", money, now, came_back_at, unadopted, is_record, *dates)
         yield payment, line

@@ -76,7 +76,7 @@ def _state(closing: Closing) -> dict[str, object]:
 
 def _facts(closing: Closing) -> dict[str, object]:
     facts: dict[str, object] = {
-        "action": closing.wanted,
+        "action": closing.target,
         "invoice": closing.invoice_number,
         "state": closing.state,
         "memo": closing.memo,

@@ -77,7 +77,9 @@ class SqlProviderWriting(SqlShareWriting):
             expires_at=news.expires_at,
             undecided=undecided,
             # Reported only when it had failed: the provider may send it again.
-            came_back_at=self._audit.at if news.may_be_retried or news.state is RefundState.REVERSED else None,
+            needs_acknowledgement_since=self._audit.at
+            if news.may_be_retried or news.state is RefundState.REVERSED
+            else None,
             holding=failed and news.may_be_retried,
             hold_until=news.hold_until,
             succeeded_at=news.reported_at if news.state is RefundState.SUCCEEDED else None,

@@ -143,7 +143,7 @@ def other_shares_of(
             payment_id=row[_ID],
             invoice_number=row[-1],
             allocated=Money(row[_ALLOCATED], unit),
-            given=Money(sum(row[place] for place in _GIVEN), unit),
+            used=Money(sum(row[place] for place in _GIVEN), unit),
             refunds=tuple(refunds.get(row[_ID], ())),
             opening_returned=Money(row[_OPENING_RETURNED], unit),
             opening_at=row[_OPENING_AT],

@@ -126,7 +126,7 @@ class SqlWriting(SqlReading):
             **{name: text for name, text in told.items() if text},
             **_dates(refund, end, at=self._audit.at),
         }
-        if needs_a_person and refund.came_back_at is None:
+        if needs_a_person and refund.needs_acknowledgement_since is None:
             values["came_back_at"] = self._audit.at
         if not self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), **values):
             return None
@@ -139,7 +139,7 @@ class SqlWriting(SqlReading):
             provider_status=end.status,
             failure=end.failure,
             sending=refund.sending and replace(refund.sending, lease_owner="", lease_until=None),
-            came_back_at=values.get("came_back_at", refund.came_back_at),
+            needs_acknowledgement_since=values.get("came_back_at", refund.needs_acknowledgement_since),
             failure_code=end.failure_code,
             pending_reason=end.pending_reason,
             expires_at=end.expires_at,
@@ -200,7 +200,7 @@ class SqlWriting(SqlReading):
             self._count_shares(row.share_of)
             return
         made = self._refunds((col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL))
-        given = [each for each in made if each.state.is_given]
+        given = [each for each in made if each.state.is_accepted]
         counted = [each for each in given if not each.undecided]
         before = sum(each.counted.minor for each in counted if row.opening_at and each.created_at < row.opening_at)
         later = sum(each.counted.minor for each in counted) - before
@@ -229,7 +229,7 @@ class SqlWriting(SqlReading):
         dispute = most_severe(disputes).value
         changed = []
         for row, sums in zip(rows, sums_of(rows, refunds, disputes), strict=True):
-            after = {"reserved": sums.reserved, "returned_elsewhere": sums.returned_elsewhere, "lost": sums.lost}
+            after = {"reserved": sums.reserved, "returned_elsewhere": sums.refunded_externally, "lost": sums.lost}
             after["dispute"] = dispute  # type: ignore[assignment]
             before = {name: getattr(row, name) for name in after}
             if before != after:

@@ -88,7 +88,7 @@ def payment_of(
         provider_captured=None if captured is None else Money(captured, unit),
         reserved=Money(reserved, unit),
         refunded=Money(refunded, unit),
-        returned_elsewhere=Money(elsewhere, unit),
+        refunded_externally=Money(elsewhere, unit),
         auto_refundable=auto_refundable,
         provider=_PROVIDERS[provider],
         method=method,
@@ -179,7 +179,7 @@ def refund_of(row: Any) -> Refund:
         created_at=row.created_at,
         operator=row.operator,
         memo=row.memo,
-        try_number=row.try_number,
+        attempt=row.try_number,
         sending=_sending_of(row),
         provider_reference=row.provider_reference or "",
         provider_status=row.provider_status,
@@ -188,7 +188,7 @@ def refund_of(row: Any) -> Refund:
         out_of_band=_out_of_band_of(row),
         credit_note=credit_note_of(row) if row.note_id else None,
         seen_at=Provider(row.provider) if row.provider and row.request is None else None,
-        came_back_at=row.came_back_at,
+        needs_acknowledgement_since=row.came_back_at,
         acknowledged_at=row.acknowledged_at,
         acknowledged_by=row.acknowledged_by,
         run_id=row.run_id or "",
@@ -271,7 +271,7 @@ def refund_values(refund: Refund) -> dict[str, Any]:
         "state": refund.state.value,
         "request_key": refund.request_key,
         "content": refund.content,
-        "try_number": refund.try_number,
+        "try_number": refund.attempt,
         "operator": refund.operator,
         "fence": 0,
         "lease_owner": "",
@@ -311,7 +311,7 @@ def refund_values(refund: Refund) -> dict[str, Any]:
         values |= {"after_failed": told.after_failed or None, "evidence": told.evidence}
     if refund.seen_at:
         values |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
-        values |= {"came_back_at": refund.came_back_at, "hold_until": refund.hold_until}
+        values |= {"came_back_at": refund.needs_acknowledgement_since, "hold_until": refund.hold_until}
         values |= {"succeeded_at": refund.succeeded_at, "failed_at": refund.failed_at}
     return values
 
@@ -356,7 +356,7 @@ def closing_of(row: Any) -> Closing:
         id=row.id,
         invoice_id=row.invoice_id,
         invoice_number=row.owner_number,
-        wanted=InvoiceStatus(row.action),
+        target=InvoiceStatus(row.action),
         state=ClosingState(row.state),
         created_at=row.created_at,
         operator=row.operator,
@@ -380,7 +380,7 @@ def closing_row(closing: Closing) -> ClosingRow:
     return ClosingRow(
         id=closing.id,
         invoice_id=closing.invoice_id,
-        action=closing.wanted,
+        action=closing.target,
         state=closing.state,
         memo=closing.memo,
         operator=closing.operator,

@@ -31,7 +31,7 @@ class SqlRunReading:
     def row_leases(self, run_id: str) -> list[RowLease]:
         worker, until = col(BulkItemRow.worker), func.max(BulkItemRow.lease_until)
         query = select(worker, func.count(), until).where(
-            BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.TAKEN
+            BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.LEASED
         )
         return [RowLease(*found) for found in self._session.exec(query.group_by(worker).order_by(until, worker))]
 

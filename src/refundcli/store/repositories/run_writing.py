@@ -69,13 +69,13 @@ class SqlRunWriting(SqlClosingWriting):
                 col(BulkItemRow.run_id) == run_id, col(BulkItemRow.n).in_([item.n for item in found])
             )
             self._session.execute(
-                taken.values(state=ItemState.TAKEN, worker=worker, lease_until=until), execution_options=_PLAINLY
+                taken.values(state=ItemState.LEASED, worker=worker, lease_until=until), execution_options=_PLAINLY
             )
-        return [replace(item, state=ItemState.TAKEN, worker=worker, lease_until=until) for item in found]
+        return [replace(item, state=ItemState.LEASED, worker=worker, lease_until=until) for item in found]
 
     def _left_behind(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
         """Rows of other workers that ended without a word. One that stood still for long has its own in hand."""
-        taken = (col(BulkItemRow.state) == ItemState.TAKEN, col(BulkItemRow.worker) != worker)
+        taken = (col(BulkItemRow.state) == ItemState.LEASED, col(BulkItemRow.worker) != worker)
         of_run = col(BulkItemRow.run_id) == run_id
         workers = self._session.exec(select(BulkItemRow.worker).where(of_run, *taken).distinct()).all()
         gone = [worker for worker in workers if is_gone(worker)]
@@ -94,7 +94,7 @@ class SqlRunWriting(SqlClosingWriting):
         return [item_of(row) for row in self._session.exec(query)]
 
     def hold_items(self, run_id: str, *, worker: str, until: datetime) -> None:
-        held = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.TAKEN)
+        held = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.LEASED)
         statement = update(BulkItemRow).where(*held, col(BulkItemRow.worker) == worker).values(lease_until=until)
         self._session.execute(statement, execution_options=_PLAINLY)
 
@@ -123,7 +123,7 @@ class SqlRunWriting(SqlClosingWriting):
         if not items:
             return set()
         held = (BulkItemRow.run_id == items[0].run_id, BulkItemRow.worker == items[0].worker)
-        query = select(BulkItemRow.n).where(*held, BulkItemRow.state == ItemState.TAKEN)
+        query = select(BulkItemRow.n).where(*held, BulkItemRow.state == ItemState.LEASED)
         return set(self._session.exec(query)).intersection(item.n for item in items)
 
     def ask_again(self, run_id: str) -> int:
@@ -152,7 +152,7 @@ _ITEM: Any = BulkItemRow.__table__  # type: ignore[attr-defined]
 _HELD = (_ITEM.c.run_id == bindparam("of_run"), _ITEM.c.n == bindparam("of_n"))
 _FINISH = (
     update(_ITEM)
-    .where(*_HELD, _ITEM.c.state == ItemState.TAKEN, _ITEM.c.worker == bindparam("of_worker"))
+    .where(*_HELD, _ITEM.c.state == ItemState.LEASED, _ITEM.c.worker == bindparam("of_worker"))
     .values(
         state=bindparam("now"),
         code=bindparam("why"),

@@ -27,7 +27,7 @@ def sums_of(
     externals = [
         _external(refund, by_id[refund.payment_id])
         for refund in refunds
-        if refund.is_external and (refund.holding or refund.state.is_given)
+        if refund.is_external and (refund.holding or refund.state.is_accepted)
     ]
     return count_shares(facts, externals, taken_by_disputes=taken)
 
@@ -57,5 +57,5 @@ def _external(refund: Refund, row: PaymentRow) -> ExternalFacts:
         amount=refund.counted.minor,
         is_assigned=refund.reason is not None,
         is_in_opening=bool(row.opening_at and refund.created_at < row.opening_at),
-        is_held=refund.undecided or not refund.state.is_given,
+        is_held=refund.undecided or not refund.state.is_accepted,
     )

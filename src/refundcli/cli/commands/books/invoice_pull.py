@@ -45,11 +45,11 @@ def refresh_invoice(app: App, name: str) -> None:
     services = app.services
     books, clock, number_format = services.books, services.clock, services.policy.number_format
     invoice = books.read(lambda tx: invoice_behind(tx, name))
-    if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.kept_by:
+    if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.managed_by:
         app.note(f"No provider can be asked about {invoice.number}: it is shown as the books have it.")
         return
     records = services.providers.records(Provider.STRIPE)
-    if invoice.kept_by and records.invoice(invoice.invoice_reference):
+    if invoice.managed_by and records.invoice(invoice.invoice_reference):
         pull_one(records, invoice.invoice_reference, books=books, clock=clock, number_format=number_format)
         return
     comparison = Comparison(books, records, clock, number_format, tell=lambda difference, taken_in: None)

@@ -39,8 +39,8 @@ def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool,
     if not yes:
         from refundcli.output.views.closing import owed_words
 
-        where = f", here and at {invoice.kept_by.label}" if invoice.kept_by else ""
-        nothing = "sent" if invoice.kept_by else "recorded"
+        where = f", here and at {invoice.managed_by.label}" if invoice.managed_by else ""
+        nothing = "sent" if invoice.managed_by else "recorded"
         question = f"{_VERBS[status]} {number}, {owed_words(invoice)}{where}? {_CONSEQUENCES[status]}"
         agreed(app, question, nothing=nothing)
     request = ClosingRequest(number, status, memo, services.settings.operator.name)
@@ -56,9 +56,9 @@ def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool,
 
 def _connect(app: App, invoice: Invoice, *, dry_run: bool) -> None:
     """Connect the provider that will be asked, before any question. A live one is announced."""
-    if invoice.kept_by is None:
+    if invoice.managed_by is None:
         return
-    closer = app.services.providers.closer(invoice.kept_by)
+    closer = app.services.providers.closer(invoice.managed_by)
     if app.verbose:
         app.note(f"{closer.name.label} account {closer.account} at {closer.base_url}")
     if closer.livemode and not dry_run:

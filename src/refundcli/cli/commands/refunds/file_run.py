@@ -23,9 +23,11 @@ from refundcli.files.source import Source, open_source
 from refundcli.files.spool import DiskShelf
 from refundcli.output.progress import progress
 from refundcli.output.views.bulk import bulk_shape, show_summary
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.record_run import TooManyErrors
+from refundcli.services.bulk.row_rules import RowRequests, RowRules
 from refundcli.services.bulk.runs import fingerprint, new_run
-from refundcli.services.bulk.validation import BulkCheck, BulkReport, RowRules, Wishes
+from refundcli.services.bulk.validation import BulkCheck
 
 Opened: TypeAlias = BulkFile | PlanFile
 
@@ -94,7 +96,7 @@ class Checked:
 
 @contextmanager
 def checked_file(
-    app: App, options: BulkOptions, wishes: Wishes, *, connect: Callable[[BulkReport], bool] = lambda report: False
+    app: App, options: BulkOptions, wishes: RowRequests, *, connect: Callable[[BulkReport], bool] = lambda report: False
 ) -> Iterator[Checked | None]:
     """Everything up to the first row; None where a dry run or a plan was all that was asked for.
 
@@ -132,8 +134,8 @@ def checked_file(
                 show_checked(app, source.name, options.kind, report, rejected_file=path)
                 yield None
                 return
-            live = bool(report.wanted) and connect(report)
-            confirm(app, report.wanted, options, live=live, begun=rules.run_id)
+            live = bool(report.requested) and connect(report)
+            confirm(app, report.requested, options, live=live, begun=rules.run_id)
             # Before anything is done: what is left out is never lost.
             rejected.publish()
             yield Checked(source, run, report, rules, shelf, rejected)
@@ -201,7 +203,7 @@ def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> B
 
 
 def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskShelf, source: Source) -> None:
-    if not report.wanted:
+    if not report.requested:
         app.note(f"No row can be done: {options.plan} was not written.")
         return
     services = app.services
@@ -211,12 +213,12 @@ def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, sh
         "planned_by": app.settings.operator.name,
         "planned_at": services.clock.now().isoformat(),
         "columns": opened.columns,
-        "rows_planned": report.wanted,
+        "rows_planned": report.requested,
         **options.meaning,
     }
     secret = services.books.read(lambda tx: tx.secret())
     write_plan(Path(options.plan), header, shelf.chunks(), secret)
-    app.note(("✓ ", "green"), f"Planned {report.wanted:,} rows: {options.plan}. Nothing was done.")
+    app.note(("✓ ", "green"), f"Planned {report.requested:,} rows: {options.plan}. Nothing was done.")
     app.note(f"  To do it: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
 
 
@@ -244,4 +246,4 @@ def _stop_at_max_errors(options: BulkOptions, report: BulkReport, source: Source
     new = report.refused_count - len(report.refused_by_run)
     if options.max_errors is not None and new >= options.max_errors:
         hint = f"Nothing was done. Look at them: refundcli {options.kind} --from {shlex.quote(source.name)} --dry-run"
-        raise TooManyErrors(new, options.max_errors, how_to_go_on=hint)
+        raise TooManyErrors(new, options.max_errors, how_to_resume=hint)

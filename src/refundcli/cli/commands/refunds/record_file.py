@@ -16,18 +16,18 @@ from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
 from refundcli.domain.reasons import RefundReason
 from refundcli.output.progress import progress
 from refundcli.output.views.bulk import bulk_shape, show_recorded, show_undo, undo_shape
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.record_run import (
     MOST_AT_ONCE,
     NotAllRows,
+    RecordRowRequests,
     RecordRun,
-    RecordWishes,
     TooManyErrors,
     TooManyForOne,
-    how_to_go_on,
+    how_to_resume,
 )
 from refundcli.services.bulk.runs import begin, end, resume_command, unfinished_run_named
 from refundcli.services.bulk.undo_records import Undone, preview_undo, undo
-from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.interrupts import Interrupted
 
 
@@ -47,21 +47,21 @@ class FileNeeded(Refused):
 def record_file(app: App, options: BulkOptions) -> None:
     """Exit 9 when some rows were refused: the others are recorded, and these are in FILE.rejected.csv."""
     options.check()
-    wishes = RecordWishes(app.services.clock, app.settings.operator.name)
+    wishes = RecordRowRequests(app.services.clock, app.settings.operator.name)
     options = _of_run(app, options) if options.resume else options
     with checked_file(app, options, wishes) as checked:
         if checked:
             _record(app, options, wishes, checked)
 
 
-def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked) -> None:
+def _record(app: App, options: BulkOptions, wishes: RecordRowRequests, checked: Checked) -> None:
     report, run = checked.report, ""
     if options.atomic and checked.report.refused_count:
         raise NotAllRows(checked.report)
-    if options.atomic and checked.report.wanted > MOST_AT_ONCE:
-        raise TooManyForOne(checked.report.wanted)
+    if options.atomic and checked.report.requested > MOST_AT_ONCE:
+        raise TooManyForOne(checked.report.requested)
     # A run whose last row was done when it was killed is only to be ended.
-    if checked.report.wanted or checked.rules.run_id:
+    if checked.report.requested or checked.rules.run_id:
         new = replace(checked.run, rows=checked.report.rows)
         begun = begin(new, checked_as=checked.rules.run_id, books=app.services.books)
         run, report = begun.id, _do(app, options, wishes, checked, begun)
@@ -69,14 +69,14 @@ def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Check
     _show(app, checked, _whole(checked.report, report) if run else report, run, str(path) if path else None)
 
 
-def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, run: BulkRun) -> BulkReport:
+def _do(app: App, options: BulkOptions, wishes: RecordRowRequests, checked: Checked, run: BulkRun) -> BulkReport:
     """Record it. Where it is stopped, what was recorded is shown, and the run can be resumed."""
     services = app.services
     rules = replace(checked.rules, run_id=run.id)
     at, form = checked.report.checked_at, services.policy.number_format
     recording = RecordRun(run, wishes, rules, at, services.books, form, app.tell_stopping)
     try:
-        with progress(app.err, "Recording", total=checked.report.wanted, wanted=app.wants_progress) as advance:
+        with progress(app.err, "Recording", total=checked.report.requested, wanted=app.wants_progress) as advance:
             if options.atomic:
                 return recording.record_atomically(checked.shelf, advance=advance)
             report = recording.record(
@@ -98,7 +98,7 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
 
 def _show_stopped(app: App, checked: Checked, done: BulkReport, run: BulkRun, why: BaseException) -> None:
     """After Ctrl-C, or where the store fails in the middle: what was recorded stays, and how to record the others."""
-    left: int | None = checked.report.wanted - done.rows
+    left: int | None = checked.report.requested - done.rows
     note = why.code if isinstance(why, RefundcliError) else "interrupted"
     with suppress(RefundcliError):
         end(run, RunState.STOPPED if left else RunState.FINISHED, books=app.services.books, note=note)
@@ -116,7 +116,7 @@ def _show_stopped(app: App, checked: Checked, done: BulkReport, run: BulkRun, wh
         app.show_object(shape | {"waiting": left, "next": next_step})
     if not app.wants_json and next_step:
         rows = "How many rows are left is not known" if left is None else f"{left:,} of {report.rows:,} rows are left"
-        app.err.say(f"Stopped. What was recorded stays. {rows}. Next: {how_to_go_on(run)}")
+        app.err.say(f"Stopped. What was recorded stays. {rows}. Next: {how_to_resume(run)}")
 
 
 def _whole(checked: BulkReport, done: BulkReport) -> BulkReport:
@@ -138,7 +138,7 @@ def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_fil
     else:
         show_recorded(report, run, app.out)
     tell_rejected(app, kind, report.refused_count, report.rows, rejected_file)
-    if run and report.wanted:
+    if run and report.requested:
         note_afterwards(app, checked.run, record=True)
     if run and app.for_people and not app.quiet:
         app.err.bullet(f"Made in error? refundcli mark-refunded --undo {run} --memo TEXT")
@@ -178,7 +178,7 @@ def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry
     elif not yes:
         agreed(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
     with progress(app.err, "Undoing", total=preview.records, wanted=app.wants_progress) as advance:
-        done = undo(what, memo=memo, books=books, advance=advance, tell_held=app.tell_stopping)
+        done = undo(what, memo=memo, books=books, advance=advance, on_interrupt=app.tell_stopping)
     _show_undo(app, what, done, dry_run=False)
 
 
@@ -189,5 +189,5 @@ def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:
         show_undo(what, undone, app.out, done=not dry_run)
     else:
         app.show_object(undo_shape(what, undone, dry_run=dry_run))
-    if undone.kept:
+    if undone.unchanged:
         raise typer.Exit(ExitCode.PARTLY)

@@ -89,7 +89,7 @@ def refund(
         return
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.services.dispatch.interrupts import Interrupted
-    from refundcli.services.dispatch.release_lapsed import keep_up
+    from refundcli.services.dispatch.release_lapsed import apply_due_updates
     from refundcli.services.preflight.payment import preflight
     from refundcli.services.refunds.issue import RefundRequest, issue_refund, own_refunds
 
@@ -111,7 +111,7 @@ def refund(
     )
     services.check_number_format()
     if not dry_run:
-        keep_up(number, books=services.books, policy=services.policy, clock=services.clock)
+        apply_due_updates(number, books=services.books, policy=services.policy, clock=services.clock)
     request, seen = refunding.look(me, request, may_ask=not (yes or confirm or dry_run))
     if seen.existing:
         refunding.show_answer(me, seen.existing, number, replayed=True)

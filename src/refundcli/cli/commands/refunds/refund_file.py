@@ -30,13 +30,13 @@ from refundcli.output import serializers
 from refundcli.output.errors import show_error
 from refundcli.output.progress import progress
 from refundcli.output.views.bulk import run_shape, show_refunded, show_unfinished_runs, unfinished_run_shape
-from refundcli.services.bulk.refund_rows import RefundWishes, begin_staged
+from refundcli.services.bulk.check_report import BulkReport
+from refundcli.services.bulk.refund_rows import RefundRowRequests, begin_staged
 from refundcli.services.bulk.refund_run import run_refunds
 from refundcli.services.bulk.report import RowCounts, RunLimits, RunReport, Stopped, row_counts
 from refundcli.services.bulk.runs import resume_command, unfinished_run_named
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun, unfinished_run
-from refundcli.services.bulk.validation import BulkReport
-from refundcli.services.dispatch.interrupts import stop_when_asked
+from refundcli.services.dispatch.interrupts import stop_on_signal
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Reading
@@ -54,7 +54,7 @@ def refund_file(app: App, options: BulkOptions) -> None:
     if options.resume:
         _go_on(app, options)
         return
-    wishes = RefundWishes(app.settings.operator.name)
+    wishes = RefundRowRequests(app.settings.operator.name)
 
     def connect(report: BulkReport) -> bool:
         asked = dict.fromkeys(Provider(provider) for _, provider in report.sums if provider)
@@ -64,13 +64,13 @@ def refund_file(app: App, options: BulkOptions) -> None:
     with checked_file(app, options, wishes, connect=connect) as checked:
         if checked is None:
             return
-        if not checked.report.wanted and not checked.rules.run_id:
+        if not checked.report.requested and not checked.rules.run_id:
             path = checked.rejected.publish()
             show_checked(app, checked.source.name, _KIND, checked.report, rejected_file=path, dry_run=False)
             return
         new = replace(checked.run, rows=checked.report.rows)
         run = begin_staged(new, checked.shelf, checked_as=checked.rules.run_id, books=app.services.books)
-        report = _do(app, options, run, checked.report.wanted)
+        report = _do(app, options, run, checked.report.requested)
         _show(app, checked.source.name, run, report, checked.report, checked.rejected)
 
 
@@ -152,7 +152,7 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
     limits = RunLimits(in_flight=services.settings.refunds.in_flight, max_errors=options.max_errors)
     with (
         progress(app.err, "Refunding", total=rows, wanted=app.wants_progress) as advance,
-        stop_when_asked(app.tell_stopping) as stop,
+        stop_on_signal(app.tell_stopping) as stop,
     ):
         return run_refunds(
             run,
@@ -161,9 +161,9 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
             clock=services.clock,
             policy=services.policy,
             limits=limits,
-            tell=lambda item, refunds: advance(1, refused=int(_is_refused(item))),
+            on_row_end=lambda item, refunds: advance(1, refused=int(_is_refused(item))),
             stop=stop,
-            tell_waiting=partial(_tell_waiting, app),
+            on_waiting=partial(_tell_waiting, app),
         )
 
 
@@ -179,7 +179,7 @@ def _tell_waiting(app: App, holders: Sequence[RunHolder]) -> None:
 def _leased(holder: RunHolder) -> str:
     rows = "1 row is" if holder.rows == 1 else f"{holder.rows:,} rows are"
     until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
-    return f"{rows} leased by {holder.shown}{until}"
+    return f"{rows} leased by {holder.label}{until}"
 
 
 def _rejection(item: RunItem) -> BadRow:

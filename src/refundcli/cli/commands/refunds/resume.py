@@ -60,7 +60,7 @@ def resume(
         lost = lost or trouble
     _show(me, done, closed, runs)
     code = exit_code_of([each.refund for each in done], [each.closing for each in closed])
-    if not code and wanted is None and any(not run.is_held for run in runs):
+    if not code and wanted is None and any(not run.has_live_worker for run in runs):
         code = ExitCode.PARTLY
     if lost and not code:
         raise lost
@@ -93,8 +93,8 @@ def _settled(
     closed: list[ResumedClosing] = []
     lost: RefundcliError | None = None
     try:
-        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, done=done)
-        resume_closings(agreed, books=books, providers=providers, clock=clock, policy=policy, done=closed)
+        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, outcomes=done)
+        resume_closings(agreed, books=books, providers=providers, clock=clock, policy=policy, outcomes=closed)
     except RefundcliError as trouble:
         lost = trouble
     except (KeyboardInterrupt, Interrupted):

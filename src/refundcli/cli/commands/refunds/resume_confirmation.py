@@ -121,7 +121,7 @@ def _are_confirmed(app: App, refunds: Sequence[Refund], *, live: bool, yes: bool
 
 
 def _is_agreed(app: App, closings: Sequence[Closing]) -> bool:
-    what = ", ".join(f"{closing.invoice_number} ({closing.wanted})" for closing in closings[:_SHOWN])
+    what = ", ".join(f"{closing.invoice_number} ({closing.target})" for closing in closings[:_SHOWN])
     more = f" and {len(closings) - _SHOWN:,} more" if len(closings) > _SHOWN else ""
     try:
         agreed(app, f"Close at the provider, for the first time: {what}{more}? It cannot be undone.")
