@@ -9,9 +9,9 @@ class UnusableReference(Refused):
 
     code = "unusable-reference"
 
-    def __init__(self, provider: Provider, reference: str, wanted: str) -> None:
+    def __init__(self, provider: Provider, reference: str, expected: str) -> None:
         super().__init__(
-            f"{reference[:60]!a} is not a payment that {provider.label} can refund: its references are {wanted}.",
+            f"{reference[:60]!a} is not a payment that {provider.label} can refund: its references are {expected}.",
             hint="Correct the invoice's payment_reference and import it again.",
             context={"provider": provider.value, "reference": reference[:60]},
         )

@@ -234,11 +234,11 @@ def _stripe_key(settings: Settings, environ: Mapping[str, str]) -> str:
 def _stripe_account(key: str, settings: Settings, cache: AccountCache, pace: Pace | None) -> str:
     from refundcli.providers.stripe import refunds as stripe
 
-    known = cache.get(Provider.STRIPE, stripe.fingerprint(key))
-    if known is None:
-        known = stripe.account_of(key, settings.stripe, settings.refunds, pace)
-        cache.put(Provider.STRIPE, stripe.fingerprint(key), known, stripe.is_live(key))
-    return known
+    account = cache.get(Provider.STRIPE, stripe.fingerprint(key))
+    if account is None:
+        account = stripe.account_of(key, settings.stripe, settings.refunds, pace)
+        cache.put(Provider.STRIPE, stripe.fingerprint(key), account, stripe.is_live(key))
+    return account
 
 
 def _adyen(settings: Settings, environ: Mapping[str, str], cache: AccountCache, pace: Pace | None) -> PaymentProvider:

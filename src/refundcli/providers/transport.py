@@ -89,12 +89,12 @@ def connected(host: str, port: int, seconds: float) -> socket.socket:
     until = time.monotonic() + seconds
     trouble: OSError = TimeoutError(f"{host} has no address")
     for family, kind, protocol, _, address in _addresses(host, port, seconds):
-        left = until - time.monotonic()
-        if left <= 0:
+        remaining = until - time.monotonic()
+        if remaining <= 0:
             break
         line = socket.socket(family, kind, protocol)
         try:
-            line.settimeout(left)
+            line.settimeout(remaining)
             line.connect(address)
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # What is left is for the TLS handshake.
@@ -108,12 +108,12 @@ def connected(host: str, port: int, seconds: float) -> socket.socket:
 
 def _addresses(host: str, port: int, seconds: float) -> list[Any]:
     """The system's look-up has no timeout of its own, and Ctrl-C does not reach it: so it has a thread."""
-    found: list[Any] = []
+    addresses: list[Any] = []
     trouble: list[OSError] = []
 
     def look_up() -> None:
         try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            addresses.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except OSError as error:
             trouble.append(error)
 
@@ -126,8 +126,8 @@ def _addresses(host: str, port: int, seconds: float) -> list[Any]:
         raise trouble[0]
     if host == "localhost":
         # A practice address is of this machine, whatever a name server says.
-        return [each for each in found if each[4][0] in ("127.0.0.1", "::1")]
-    return found
+        return [address for address in addresses if address[4][0] in ("127.0.0.1", "::1")]
+    return addresses
 
 
 class _Telling:
@@ -138,8 +138,8 @@ class _Telling:
     port: int
     timeout: Any
 
-    def __init__(self, *given: Any, sent: Sent, deadline: float, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: Any, sent: Sent, deadline: float, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._sent = sent
         self._deadline = deadline
         self._may_send = _MAY_SEND.get()
@@ -169,8 +169,8 @@ class _Telling:
         self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
         super().send(data)  # type: ignore[misc]
 
-    def request(self, *given: Any, **options: Any) -> None:
-        super().request(*given, **options)  # type: ignore[misc]
+    def request(self, *args: Any, **options: Any) -> None:
+        super().request(*args, **options)  # type: ignore[misc]
         self._sent()
 
     def getresponse(self) -> Any:
@@ -207,10 +207,10 @@ class _TimedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         """Raises TimeoutError once the deadline has passed, and AnswerTooLarge."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("timed out")
-        self._sock.settimeout(min(left, self._patience))
+        self._sock.settimeout(min(remaining, self._patience))
         received: int | None = self._raw.readinto(buffer)
         self._most -= received or 0
         if self._most < 0:
@@ -246,10 +246,10 @@ class _ProvingAdapter(HTTPAdapter):
         }
 
 
-def _pool(kind: type[HTTPConnectionPool], connection: Any, *given: Any, **options: Any) -> HTTPConnectionPool:
-    made = kind(*given, **options)
-    made.ConnectionCls = connection
-    return made
+def _pool(kind: type[HTTPConnectionPool], connection: Any, *args: Any, **options: Any) -> HTTPConnectionPool:
+    pool = kind(*args, **options)
+    pool.ConnectionCls = connection
+    return pool
 
 
 class FreshConnections(requests.Session):
@@ -357,10 +357,10 @@ def text_in(value: object) -> str:
 
 def strict_object(text: str | bytes) -> dict[str, Any]:
     """A JSON object. Raises ValueError, also for NaN and for any other JSON; RecursionError if it is too deep."""
-    found = json.loads(text, parse_constant=_no_number)
-    if not isinstance(found, dict):
+    document = json.loads(text, parse_constant=_no_number)
+    if not isinstance(document, dict):
         raise ValueError("no JSON object")
-    return found
+    return document
 
 
 def _no_number(word: str) -> float:

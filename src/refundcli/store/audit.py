@@ -89,9 +89,9 @@ class AuditTrail:
 
     def write(self, action: str, subject: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         seq, previous = self._head or self._newest[:2]
-        told = (action, subject, canonical(before), canonical(after), previous)
-        sealed = _seal(seq + 1, self._who, told)
-        self._waiting.append((seq + 1, *told, sealed))
+        fields = (action, subject, canonical(before), canonical(after), previous)
+        sealed = _seal(seq + 1, self._who, fields)
+        self._waiting.append((seq + 1, *fields, sealed))
         self._head = (seq + 1, sealed)
 
     def mark(self) -> tuple[tuple[int, str] | None, int]:
@@ -100,8 +100,8 @@ class AuditTrail:
 
     def back_to(self, mark: tuple[tuple[int, str] | None, int]) -> None:
         """Forget what was written since. It was not flushed: that is done just before the commit."""
-        self._head, kept = mark
-        del self._waiting[kept:]
+        self._head, waiting_count = mark
+        del self._waiting[waiting_count:]
 
     def flush(self) -> None:
         """Write down what waits: all entries of a transaction in one statement, just before its commit."""
@@ -118,10 +118,10 @@ def _who(at: datetime, operator: str, host: str) -> str:
     return _quoted((at.isoformat(timespec="microseconds"), operator, host))
 
 
-def _seal(seq: int, who: str, told: Sequence[str]) -> str:
+def _seal(seq: int, who: str, fields: Sequence[str]) -> str:
     """A hash over every field, each with its length told by JSON's quotes, and over the seal before."""
     # JSON's own list, put together here: a bulk run seals millions.
-    return hashlib.sha256(f"[{seq}, {who}, {_quoted(told)}]".encode()).hexdigest()
+    return hashlib.sha256(f"[{seq}, {who}, {_quoted(fields)}]".encode()).hexdigest()
 
 
 def _quoted(texts: Sequence[str]) -> str:
@@ -142,8 +142,8 @@ class Chain:
         page = sql.select(*(_ENTRY.c[name] for name in _COLUMNS)).where(seq_column > self.verified_to)
         page = page.where(seq_column <= newest).order_by(seq_column).limit(limit)
         broken = []
-        for seq, at, operator, host, *told, sealed in session.execute(page):
-            is_right = told[-1] == self._previous and sealed == _seal(seq, _who(at, operator, host), told)
+        for seq, at, operator, host, *fields, sealed in session.execute(page):
+            is_right = fields[-1] == self._previous and sealed == _seal(seq, _who(at, operator, host), fields)
             if seq != self._expected or not is_right:
                 broken.append(seq)
             self._expected, self._previous, self.verified_to = seq + 1, sealed, seq

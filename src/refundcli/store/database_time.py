@@ -113,13 +113,13 @@ class DatabaseTime:
         self._note_skew(self._measured)
         return self._measured
 
-    def _measure_again(self, known: _Measured) -> None:
+    def _measure_again(self, previous: _Measured) -> None:
         """A database that is away takes no time from whoever writes down an answer: what is known still counts."""
-        jumped = self._jumped(known)
+        jumped = self._jumped(previous)
         with suppress(DBAPIError):
-            found = self._measure()
-            if jumped or found.error <= _MOST_ERROR_SECONDS:
-                self._measured = found
+            latest = self._measure()
+            if jumped or latest.error <= _MOST_ERROR_SECONDS:
+                self._measured = latest
                 return
         self._not_before = self.steady() + (_JUMP_SECONDS if jumped else _TRY_AGAIN_SECONDS)
 
@@ -141,15 +141,15 @@ class DatabaseTime:
             for _ in range(_MOST_TRIES - 1):
                 if best.error <= _MOST_ERROR_SECONDS:
                     break
-                best = min(best, self._ask(connection), key=lambda each: each.error)
+                best = min(best, self._ask(connection), key=lambda measurement: measurement.error)
         return best
 
     def _ask(self, connection: Connection) -> _Measured:
-        asked = self.steady()
-        told: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        started = self.steady()
+        database: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         answered = self.steady()
-        error = (answered - asked) / 2
-        return _Measured(told.astimezone(UTC), self.machine.now(), asked + error, error)
+        error = (answered - started) / 2
+        return _Measured(database.astimezone(UTC), self.machine.now(), started + error, error)
 
     def _note_skew(self, measured: _Measured) -> None:
         skew = measured.machine - measured.database

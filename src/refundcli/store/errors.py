@@ -31,9 +31,9 @@ class NotAStore(SettingsProblem):
 class StoreNewer(SettingsProblem):
     code = "store-newer"
 
-    def __init__(self, found: str, known: str) -> None:
+    def __init__(self, schema: str, supported: str) -> None:
         super().__init__(
-            f"The store has schema {found}; this program knows up to {known}.",
+            f"The store has schema {schema}; this program knows up to {supported}.",
             hint="Install the newer refundcli. Nothing was written.",
         )
 
@@ -41,9 +41,9 @@ class StoreNewer(SettingsProblem):
 class StoreOlder(SettingsProblem):
     code = "store-older"
 
-    def __init__(self, found: str, known: str) -> None:
+    def __init__(self, schema: str, required: str) -> None:
         super().__init__(
-            f"The store has schema {found}; this program needs {known}.",
+            f"The store has schema {schema}; this program needs {required}.",
             hint="refundcli store upgrade   (tell your colleagues first: they need this version too)",
         )
 
@@ -93,10 +93,10 @@ class ZonePinned(UsageProblem):
 
     code = "timezone-pinned"
 
-    def __init__(self, pinned: str, wanted: str) -> None:
+    def __init__(self, pinned: str, requested: str) -> None:
         super().__init__(
-            f"The books are kept in the time zone {pinned}. The day of new credit notes would be that of {wanted}.",
-            hint=f"If that is meant:   refundcli store upgrade --timezone {wanted} --force",
+            f"The books are kept in the time zone {pinned}. The day of new credit notes would be that of {requested}.",
+            hint=f"If that is meant:   refundcli store upgrade --timezone {requested} --force",
             context={"timezone": pinned},
         )
 
@@ -106,9 +106,9 @@ class DayTooEarly(UsageProblem):
 
     code = "day-too-early"
 
-    def __init__(self, wanted: str, newest: date) -> None:
+    def __init__(self, timezone: str, newest: date) -> None:
         super().__init__(
-            f"The newest credit note is of {newest}, and that day has not begun in {wanted}.",
+            f"The newest credit note is of {newest}, and that day has not begun in {timezone}.",
             hint="Try again once it has.",
             context={"newest_credit_note": newest.isoformat()},
         )

@@ -158,24 +158,24 @@ def findings(books: SqlBooks) -> list[str]:
 
     Raises StructureNotChecked where the file could not be copied for SQLite's own check.
     """
-    found: list[str] = []
+    problems: list[str] = []
     unchecked: StructureNotChecked | None = None
     try:
         # Each by itself: what was found stays, though the next may not be readable.
         try:
             for sentence in structure_errors(books):
-                found.append(sentence)
+                problems.append(sentence)
         except StructureNotChecked as trouble:
             unchecked = trouble
         for sentence in _unsound(books.inspect):
-            found.append(sentence)
+            problems.append(sentence)
     except StoreCorrupt as trouble:
-        found.append(f"the database cannot be read: {trouble.what}")
+        problems.append(f"the database cannot be read: {trouble.what}")
     except (ValueError, TypeError) as trouble:
-        found.append(f"a value in it cannot be read: {trouble}")
-    if unchecked and not found:
+        problems.append(f"a value in it cannot be read: {trouble}")
+    if unchecked and not problems:
         raise unchecked
-    return found
+    return problems
 
 
 def _unsound(run: Look[Any]) -> Iterator[str]:
@@ -189,13 +189,13 @@ def _unsound(run: Look[Any]) -> Iterator[str]:
 def _rows(run: Look[Any], table: str) -> Iterator[str]:
     after, size = _FIRST[table], PageSize()
     while True:
-        upto, found = run(partial(_wrong_rows, table=table, after=after, size=size))
+        upto, problems = run(partial(_wrong_rows, table=table, after=after, size=size))
         if upto is None:
             return
-        if found:
+        if problems:
             # A look of its own: what is wrong stays wrong.
-            _, again = run(partial(_wrong_rows, table=table, after=after, upto=upto))
-            yield from (sentence for sentence in found if sentence in set(again))
+            _, confirmed = run(partial(_wrong_rows, table=table, after=after, upto=upto))
+            yield from (sentence for sentence in problems if sentence in set(confirmed))
         after = upto
 
 
@@ -270,5 +270,5 @@ def _wrong_shares(session: Session, *, first_share: int) -> list[str]:
 def _numbers(session: Session) -> list[str]:
     """As many numbers were given as were counted: with their uniqueness, that leaves no hole."""
     series = session.execute(text(_SERIES)).all()
-    counted, given = sum(int(row[1]) for row in series), int(series[0][2]) if series else 0
-    return [] if counted == given else [f"{counted} credit-note numbers were counted, {given} are there"]
+    counted, issued = sum(int(row[1]) for row in series), int(series[0][2]) if series else 0
+    return [] if counted == issued else [f"{counted} credit-note numbers were counted, {issued} are there"]

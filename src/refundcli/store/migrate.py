@@ -58,21 +58,21 @@ def ensure_schema(
         if not writing:
             refuse_missing(engine)
         make_private(path)
-    found = schema_of(engine)
-    if found == HEAD:
+    schema = schema_of(engine)
+    if schema == HEAD:
         return None
-    refuse_other_schema(found, is_older_allowed=not found or (path is not None and (writing or upgrades)))
-    if not found and not writing:
+    refuse_other_schema(schema, is_older_allowed=not schema or (path is not None and (writing or upgrades)))
+    if not schema and not writing:
         raise NoStore(shown_url(engine))
     return upgrade(engine, at=at, timezone=timezone, operator=operator)
 
 
-def refuse_other_schema(found: str, *, is_older_allowed: bool = False) -> None:
+def refuse_other_schema(schema: str, *, is_older_allowed: bool = False) -> None:
     """Raises StoreNewer or StoreOlder for a store that this program cannot work with as it is."""
-    if found > HEAD:
-        raise StoreNewer(found, HEAD)
-    if found != HEAD and not is_older_allowed:
-        raise StoreOlder(found, HEAD)
+    if schema > HEAD:
+        raise StoreNewer(schema, HEAD)
+    if schema != HEAD and not is_older_allowed:
+        raise StoreOlder(schema, HEAD)
 
 
 def upgrade(
@@ -88,20 +88,20 @@ def upgrade(
         connection = connection.execution_options(writes=True)
         with connection.begin():
             _lock_out_writers(connection)
-            found = _schema_in(connection)
-            refuse_other_schema(found, is_older_allowed=True)
-            if found == HEAD:
-                return Upgraded(found, HEAD)
-            if found and connection.dialect.name == "postgresql" and not force:
+            schema = _schema_in(connection)
+            refuse_other_schema(schema, is_older_allowed=True)
+            if schema == HEAD:
+                return Upgraded(schema, HEAD)
+            if schema and connection.dialect.name == "postgresql" and not force:
                 _refuse_users(connection, at)
             path = sqlite_path(engine)
-            copy = _copy_of_older(path, found, at) if path and found else None
+            copy = _copy_of_older(path, schema, at) if path and schema else None
             _run_alembic(connection)
             _found_store(connection, at)
             pinned = _pin_timezone(connection, timezone)
-            if found:
-                _audit_upgrade(connection, found, pinned, at, operator)
-            return Upgraded(found, HEAD, pinned, copy)
+            if schema:
+                _audit_upgrade(connection, schema, pinned, at, operator)
+            return Upgraded(schema, HEAD, pinned, copy)
 
 
 def _lock_out_writers(connection: Connection) -> None:
@@ -122,8 +122,8 @@ def _refuse_users(connection: Connection, at: datetime) -> None:
     tables = inspect(connection).get_table_names()
     for table, leased in _LEASED.items():
         if table in tables:
-            found = connection.execute(text(leased), {"at": at}).all()
-            users += [f"{what} ({owner})" for what, owner in found if not is_gone(owner)]
+            leases = connection.execute(text(leased), {"at": at}).all()
+            users += [f"{what} ({owner})" for what, owner in leases if not is_gone(owner)]
     if users:
         raise StoreInUse(users)
 
@@ -142,11 +142,11 @@ _LEASED = {
 }
 
 
-def _copy_of_older(path: Path, found: str, at: datetime) -> Path:
+def _copy_of_older(path: Path, schema: str, at: datetime) -> Path:
     """A copy beside the store, under a name of its own: an upgrade that failed may have left one this second."""
-    name = f"{path.name}.{found}.{at:%Y%m%dT%H%M%SZ}"
+    name = f"{path.name}.{schema}.{at:%Y%m%dT%H%M%SZ}"
     names = (f"{name}{more}.bak" for more in ("", *(f"-{n}" for n in range(2, 100))))
-    copy = next(each for each in map(path.with_name, names) if not each.exists())
+    copy = next(candidate for candidate in map(path.with_name, names) if not candidate.exists())
     backup(path, copy)
     return copy
 
@@ -210,8 +210,8 @@ def shown_url(engine: Engine) -> str:
 def _refuse_foreign(connection: Connection, tables: set[str]) -> None:
     where = shown_url(connection.engine)
     if connection.dialect.name == "sqlite":
-        found = connection.exec_driver_sql("PRAGMA application_id").scalar()
-        if found not in (0, APPLICATION_ID) or (found == 0 and tables):
+        application_id = connection.exec_driver_sql("PRAGMA application_id").scalar()
+        if application_id not in (0, APPLICATION_ID) or (application_id == 0 and tables):
             raise NotAStore(where, "another program made this file")
     elif tables and "store_info" not in tables:
         raise NotAStore(where, "the database holds other tables")
@@ -248,7 +248,7 @@ def _pin_timezone(connection: Connection, timezone: str) -> str:
     return timezone if connection.execute(pin, {"timezone": timezone}).rowcount else ""
 
 
-def _audit_upgrade(connection: Connection, found: str, timezone: str, at: datetime, operator: str) -> None:
+def _audit_upgrade(connection: Connection, schema: str, timezone: str, at: datetime, operator: str) -> None:
     import socket  # noqa: PLC0415 - as above
 
     from sqlmodel import Session  # noqa: PLC0415
@@ -257,6 +257,6 @@ def _audit_upgrade(connection: Connection, found: str, timezone: str, at: dateti
 
     with Session(bind=connection) as session:
         trail = AuditTrail(session, at, operator, socket.gethostname())
-        trail.write("store upgraded", "store", {"schema": found}, {"schema": HEAD, "timezone": timezone})
+        trail.write("store upgraded", "store", {"schema": schema}, {"schema": HEAD, "timezone": timezone})
         trail.flush()
         session.flush()

@@ -26,12 +26,12 @@ def structure_errors(books: SqlBooks) -> Iterator[str]:
     with closing(sqlite3.connect("")) as copy:
         try:
             copy_in_steps(path, copy)
-            found = [str(sentence) for (sentence,) in copy.execute(_CHECK)]
+            lines = [str(sentence) for (sentence,) in copy.execute(_CHECK)]
         except sqlite3.OperationalError as trouble:
             raise StructureNotChecked(str(trouble)) from trouble
         except sqlite3.DatabaseError as trouble:
             raise StoreCorrupt(str(trouble)) from trouble
-    yield from _wrong(found)
+    yield from _wrong(lines)
 
 
 def _wrong(sentences: Iterable[str]) -> Iterator[str]:

@@ -58,15 +58,15 @@ class AdyenEvents:
     def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
         """Adyen must not repeat a delivery for one bad item of it: what is verified is taken, the rest is named."""
         self._check_sender(headers)
-        told = _json(body)
-        if "notificationItems" not in told:
-            return VerifiedDelivery([self._other_shape(body, told, headers)])
-        items, events, rejected = told["notificationItems"], list[NewEvent](), list[Rejection]()
+        payload = _json(body)
+        if "notificationItems" not in payload:
+            return VerifiedDelivery([self._other_shape(body, payload, headers)])
+        items, events, rejected = payload["notificationItems"], list[NewEvent](), list[Rejection]()
         if not isinstance(items, list) or not items:
             raise _rejected(RejectionReason.UNREADABLE, "it has no notification items")
-        for number, each in enumerate(items, start=1):
+        for number, entry in enumerate(items, start=1):
             try:
-                events.append(self._event(_verified_item(each, self._key), told.get("live")))
+                events.append(self._event(_verified_item(entry, self._key), payload.get("live")))
             except DeliveryRejected as problem:
                 rejected.append(Rejection(number, problem.reason, problem.why))
         if not events:
@@ -76,8 +76,8 @@ class AdyenEvents:
     def _check_sender(self, headers: Mapping[str, str]) -> None:
         if self._auth is None:
             return
-        given = {name.lower(): value for name, value in headers.items()}.get("authorization", "")
-        scheme, _, encoded = given.partition(" ")
+        authorization = {name.lower(): value for name, value in headers.items()}.get("authorization", "")
+        scheme, _, encoded = authorization.partition(" ")
         try:
             words = base64.b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
         except (binascii.Error, ValueError):
@@ -123,15 +123,15 @@ class AdyenEvents:
             payload = json.dumps({"unreadable": "nested too deep", "pspReference": item.get("pspReference")})
         return self._of_other_shape(payload, text_in(item.get("eventCode")), _references_in(item))
 
-    def _other_shape(self, body: bytes, told: Fields, headers: Mapping[str, str]) -> NewEvent:
+    def _other_shape(self, body: bytes, payload: Fields, headers: Mapping[str, str]) -> NewEvent:
         """A webhook with `type` and `data` that is signed as a whole, in a header (docs.adyen.com, verify HMAC)."""
         signature = {name.lower(): value for name, value in headers.items()}.get("hmacsignature", "")
         if not signature:
             raise _rejected(RejectionReason.UNSIGNED, "it has no signature")
         if not _fits(signature, body, self._key):
             raise _rejected(RejectionReason.FORGED, "its signature does not fit it")
-        kind = text_in(told.get("type"))
-        event = self._of_other_shape(json.dumps(told, sort_keys=True), kind, _references_in(told))
+        kind = text_in(payload.get("type"))
+        event = self._of_other_shape(json.dumps(payload, sort_keys=True), kind, _references_in(payload))
         return replace(event, not_applied=None) if says_nothing_in_other_shape(kind) else event
 
     def _of_other_shape(self, payload: str, kind: str, payments: tuple[str, ...]) -> NewEvent:
@@ -156,8 +156,8 @@ def _json(body: bytes) -> Fields:
         raise _rejected(RejectionReason.UNREADABLE, "it is not a JSON object") from None
 
 
-def _verified_item(told: object, key: bytes) -> Fields:
-    item = told.get("NotificationRequestItem") if isinstance(told, Mapping) else None
+def _verified_item(entry: object, key: bytes) -> Fields:
+    item = entry.get("NotificationRequestItem") if isinstance(entry, Mapping) else None
     data = item.get("additionalData") if isinstance(item, Mapping) else None
     signature = text_in(data.get("hmacSignature")) if isinstance(data, Mapping) else ""
     if not isinstance(item, Mapping) or not signature:
@@ -168,8 +168,8 @@ def _verified_item(told: object, key: bytes) -> Fields:
 
 
 def _fits(signature: str, signed: bytes, key: bytes) -> bool:
-    made = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
-    return hmac.compare_digest(made, signature.encode("utf-8", "replace"))
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
+    return hmac.compare_digest(expected, signature.encode("utf-8", "replace"))
 
 
 def _signed_text(item: Fields) -> str:
@@ -179,7 +179,7 @@ def _signed_text(item: Fields) -> str:
     before = [_signed(item.get(name)) for name in ("pspReference", "originalReference", "merchantAccountCode")]
     after = [_signed(amount.get("value")), _signed(amount.get("currency"))]
     after += [_signed(item.get(name)) for name in ("eventCode", "success")]
-    if any(":" in each for each in (*before, *after)):
+    if any(":" in part for part in (*before, *after)):
         raise _rejected(RejectionReason.FORGED, "an item has a colon in a field that never has one")
     return ":".join((*before, _signed(item.get("merchantReference")), *after))
 
@@ -213,29 +213,31 @@ def _is_amount(amount: object) -> bool:
     return type(value) is int and abs(value) < 10**15 and isinstance(code, str) and _WORD.fullmatch(code) is not None
 
 
-def _references_in(told: object) -> tuple[str, ...]:
+def _references_in(payload: object) -> tuple[str, ...]:
     """What stands in fields named …Reference: these may be payments of ours."""
-    found, waiting = list[str](), [told]
-    while waiting and len(found) < MOST_NAMED:
-        each = waiting.pop()
-        if isinstance(each, list):
-            waiting += each
-        elif isinstance(each, Mapping):
-            named = [value for name, value in each.items() if name.lower().endswith("reference")]
-            found += [value for value in named if isinstance(value, str) and value and _WORD.fullmatch(value)]
-            waiting += [value for value in each.values() if isinstance(value, Mapping | list)]
-    return tuple(dict.fromkeys(found))[:MOST_NAMED]
+    references, waiting = list[str](), [payload]
+    while waiting and len(references) < MOST_NAMED:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, Mapping):
+            named = [value for name, value in node.items() if name.lower().endswith("reference")]
+            references += [value for value in named if isinstance(value, str) and value and _WORD.fullmatch(value)]
+            waiting += [value for value in node.values() if isinstance(value, Mapping | list)]
+    return tuple(dict.fromkeys(references))[:MOST_NAMED]
 
 
 def _without_signature(item: Fields) -> dict[str, Any]:
     data = item.get("additionalData")
-    kept = {name: value for name, value in data.items() if name != "hmacSignature"} if isinstance(data, Mapping) else {}
-    return {**item, "additionalData": kept}
+    additional = (
+        {name: value for name, value in data.items() if name != "hmacSignature"} if isinstance(data, Mapping) else {}
+    )
+    return {**item, "additionalData": additional}
 
 
-def _time(told: object) -> datetime | None:
+def _time(text: object) -> datetime | None:
     try:
-        at = datetime.fromisoformat(text_in(told))
+        at = datetime.fromisoformat(text_in(text))
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None

@@ -168,34 +168,34 @@ def _object_text(content: bytes) -> str:
 # --- what an answer says ---
 
 
-def _read(told: Any, asked: Mapping[str, Any], payment: str) -> RefundAnswer:
+def _read(response: Any, params: Mapping[str, Any], payment: str) -> RefundAnswer:
     """Accepted only if it is the refund that was asked for; a bare 2xx says nothing."""
-    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
     reference, status = text_in(fields.get("pspReference")), text_in(fields.get("status"))
-    differs = _what_differs(fields, asked, payment)
+    differs = _what_differs(fields, params, payment)
     if differs:
         message = f"Adyen answered 2xx, but not with the refund that was asked for: {', '.join(differs)}"
         return RefundAnswer(Signal.MALFORMED, None, reference, status, message)
     return RefundAnswer(Signal.ACCEPTED, RefundState.PENDING, reference, status)
 
 
-def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, Any], payment: str) -> list[str]:
+def _what_differs(fields: Mapping[str, Any], params: Mapping[str, Any], payment: str) -> list[str]:
     holds = {
         # The payment's own reference would be no refund's.
         "pspReference": text_in(fields.get("pspReference")) not in ("", payment),
         "status": fields.get("status") == "received",
-        "amount": _same_amount(fields.get("amount"), asked["amount"]),
+        "amount": _same_amount(fields.get("amount"), params["amount"]),
         "paymentPspReference": fields.get("paymentPspReference") == payment,
-        "reference": fields.get("reference") in (None, asked["reference"]),
-        "merchantAccount": fields.get("merchantAccount") in (None, asked["merchantAccount"]),
+        "reference": fields.get("reference") in (None, params["reference"]),
+        "merchantAccount": fields.get("merchantAccount") in (None, params["merchantAccount"]),
     }
     return [name for name, same in holds.items() if not same]
 
 
-def _same_amount(told: object, asked: Mapping[str, Any]) -> bool:
-    if not isinstance(told, Mapping) or type(told.get("value")) is not int:
+def _same_amount(amount: object, requested: Mapping[str, Any]) -> bool:
+    if not isinstance(amount, Mapping) or type(amount.get("value")) is not int:
         return False
-    return (told["value"], told.get("currency")) == (asked["value"], asked["currency"])
+    return (amount["value"], amount.get("currency")) == (requested["value"], requested["currency"])
 
 
 # --- what an error says ---
@@ -203,17 +203,17 @@ def _same_amount(told: object, asked: Mapping[str, Any]) -> bool:
 
 def _classified(error: Any) -> RefundAnswer:
     """By HTTP status and errorCode: the SDK has one exception for 404 and 500, and none for many others."""
-    told: Mapping[str, Any] = error.message if isinstance(error.message, Mapping) else {}
+    body: Mapping[str, Any] = error.message if isinstance(error.message, Mapping) else {}
     return RefundAnswer(
-        _signal(error.status_code, told),
-        message=_message(error.status_code, told),
+        _signal(error.status_code, body),
+        message=_message(error.status_code, body),
         retry_after=retry_after(error.headers or {}),
     )
 
 
-def _signal(status: int, told: Mapping[str, Any]) -> Signal:
+def _signal(status: int, body: Mapping[str, Any]) -> Signal:
     """A refusal must be well-formed, with an errorCode: any other answer may be a 704 and proves nothing (I5)."""
-    code = text_in(told.get("errorCode"))
+    code = text_in(body.get("errorCode"))
     if code == _IN_PROGRESS:
         return Signal.IN_PROGRESS
     if status >= 500 or code == _STORE_DOWN:
@@ -223,7 +223,7 @@ def _signal(status: int, told: Mapping[str, Any]) -> Signal:
     return Signal.DECLINED if code and status in _REFUSED else Signal.OTHER
 
 
-def _message(status: int, told: Mapping[str, Any]) -> str:
-    text, code = text_in(told.get("message")), text_in(told.get("errorCode"))
+def _message(status: int, body: Mapping[str, Any]) -> str:
+    text, code = text_in(body.get("message")), text_in(body.get("errorCode"))
     marks = ", ".join(filter(None, (f"HTTP {status}", f"errorCode {code}" if code else "")))
     return said(f"Adyen: {text or 'no explanation'} ({marks})")

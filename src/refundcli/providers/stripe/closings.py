@@ -17,7 +17,7 @@ from refundcli.settings import RefundSettings, StripeSettings
 
 _PATH = "/v1/invoices/"
 _VERBS = {InvoiceStatus.VOID: "void", InvoiceStatus.UNCOLLECTIBLE: "mark_uncollectible"}
-_WANTED = {verb: wanted for wanted, verb in _VERBS.items()}
+_STATUSES = {verb: status for status, verb in _VERBS.items()}
 
 _OTHERS = (
     "Nothing was sent: the closing was prepared for another Stripe account, mode or address than the settings name."
@@ -37,8 +37,8 @@ class StripeInvoiceCloser:
         self.base_url = refunding.base_url(settings)
         self._client = refunding.client_for(key, settings, refunds, pace)
 
-    def prepare(self, reference: str, wanted: InvoiceStatus) -> WireRequest:
-        endpoint = f"{self.base_url}{_PATH}{quote_plus(reference)}/{_VERBS[wanted]}"
+    def prepare(self, reference: str, status: InvoiceStatus) -> WireRequest:
+        endpoint = f"{self.base_url}{_PATH}{quote_plus(reference)}/{_VERBS[status]}"
         return WireRequest(self.name, endpoint, self.account, self.livemode, stripe.api_version, {})
 
     def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
@@ -50,27 +50,29 @@ class StripeInvoiceCloser:
         ask: Callable[..., Any] = invoices.void_invoice if verb == "void" else invoices.mark_uncollectible
         try:
             with last_check(may_send):
-                made = ask(reference, {}, {"idempotency_key": idempotency_key, "stripe_version": request.api_version})
-            return _read(refunding.body(made), reference, _WANTED[verb])
+                response = ask(
+                    reference, {}, {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
+                )
+            return _read(refunding.body(response), reference, _STATUSES[verb])
         except stripe.StripeError as error:
-            told = refunding.classified(error)
-            return ClosingAnswer(told.signal, told.message, told.retry_after, told.replayed)
+            answer = refunding.classified(error)
+            return ClosingAnswer(answer.signal, answer.message, answer.retry_after, answer.replayed)
         except Exception as error:  # the SDK stumbled over what came back
             return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {said(error)}")
 
     def _is_ours(self, request: WireRequest, reference: str, verb: str) -> bool:
         """A stored request goes to the endpoint, account and mode it was made for, or nowhere (I8, I12)."""
-        if verb not in _WANTED or request.params:
+        if verb not in _STATUSES or request.params:
             return False
         ours = (self.name, self.base_url + _PATH + f"{reference}/{verb}", self.account, self.livemode)
         return ours == (request.provider, request.endpoint, request.account, request.livemode)
 
 
-def _read(told: object, reference: str, wanted: InvoiceStatus) -> ClosingAnswer:
+def _read(invoice: object, reference: str, requested: InvoiceStatus) -> ClosingAnswer:
     """Done only if it is the invoice that was asked for, in the status that was asked for."""
-    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    fields: Mapping[str, Any] = invoice if isinstance(invoice, Mapping) else {}
     status = text_in(fields.get("status"))
-    if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, wanted.value):
+    if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, requested.value):
         return ClosingAnswer(Signal.ACCEPTED)
     what = f"as {said(status)[:60]!a}" if fields.get("id") == reference else "with another object"
     return ClosingAnswer(Signal.MALFORMED, f"Stripe answered 2xx, but {what}")

@@ -87,14 +87,14 @@ class StripeEvents:
 
     def _verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Stripe signs the bytes of the body (docs.stripe.com/webhooks, "verify manually")."""
-        given = {name.lower(): value for name, value in headers.items()}.get("stripe-signature", "")
-        if not given:
+        header = {name.lower(): value for name, value in headers.items()}.get("stripe-signature", "")
+        if not header:
             raise _rejected(RejectionReason.UNSIGNED, "it has no signature")
-        parts = [part.strip().partition("=") for part in given.split(",")]
+        parts = [part.strip().partition("=") for part in header.split(",")]
         times = [value for name, _, value in parts if name == "t" and _SIGNED_AT.fullmatch(value)]
-        made = hmac.new(self._secret, f"{''.join(times)}.".encode() + body, hashlib.sha256).hexdigest().encode()
+        expected = hmac.new(self._secret, f"{''.join(times)}.".encode() + body, hashlib.sha256).hexdigest().encode()
         signatures = [value.encode("utf-8", "replace") for name, _, value in parts if name == "v1"]
-        if len(times) != 1 or not any(hmac.compare_digest(made, signature) for signature in signatures):
+        if len(times) != 1 or not any(hmac.compare_digest(expected, signature) for signature in signatures):
             raise _rejected(RejectionReason.FORGED, "its signature does not fit it")
         now = self._now()
         if int(times[0]) > (now + _FUTURE).timestamp():
@@ -131,10 +131,10 @@ class StripeEvents:
     def _unreadable(self, body: bytes, text: str) -> NewEvent:
         """A verified body of another shape, such as a v2 thin event: it bears on whatever payments it names."""
         try:
-            told = strict_object(text)
+            payload = strict_object(text)
         except (ValueError, RecursionError):
-            told = {}
-        kind, key = text_in(told.get("type")), hashlib.sha256(body).hexdigest()
+            payload = {}
+        kind, key = text_in(payload.get("type")), hashlib.sha256(body).hexdigest()
         return NewEvent(
             provider=Provider.STRIPE,
             key=f"body:{key}",
@@ -149,10 +149,10 @@ class StripeEvents:
         )
 
 
-def _object_in(told: Fields) -> Fields | None:
-    data = told.get("data")
-    found = data.get("object") if isinstance(data, Mapping) else None
-    return found if isinstance(found, Mapping) else None
+def _object_in(event: Fields) -> Fields | None:
+    data = event.get("data")
+    resource = data.get("object") if isinstance(data, Mapping) else None
+    return resource if isinstance(resource, Mapping) else None
 
 
 def concerns_refunds(event: NewEvent) -> bool:
@@ -170,12 +170,12 @@ def _is_relevant(event_type: str) -> bool:
     return meaning is not None and meaning.effect not in (Effect.NONE, Effect.NOTE)
 
 
-def _payments_in(told: Fields) -> list[str]:
+def _payments_in(event: Fields) -> list[str]:
     """By which ids the payment can be asked for that the event's object belongs to, by its charge first."""
-    found = _object_in(told) or {}
-    kind = found.get("object")
-    charge = found if kind == "charge" else found.get("charge") or found.get("latest_charge")
-    intent = found if kind == "payment_intent" else found.get("payment_intent")
+    resource = _object_in(event) or {}
+    kind = resource.get("object")
+    charge = resource if kind == "charge" else resource.get("charge") or resource.get("latest_charge")
+    intent = resource if kind == "payment_intent" else resource.get("payment_intent")
     return list(filter(None, (id_in(charge), id_in(intent))))
 
 

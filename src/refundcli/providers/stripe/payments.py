@@ -91,9 +91,9 @@ def dispute_stage(dispute: Fields) -> DisputeStage:
 
 def disputed_amount(dispute: Fields, of: Currency) -> Money | None:
     """The disputed amount, or what a lost dispute took; None if it is in another currency."""
-    taken = _taken(dispute, of) if dispute_state(dispute) is DisputeState.LOST else None
-    if taken is not None:
-        return taken
+    lost = _taken(dispute, of) if dispute_state(dispute) is DisputeState.LOST else None
+    if lost is not None:
+        return lost
     return fields.amount_of(dispute, "amount", of) if fields.currency_of(dispute) == of else None
 
 

@@ -86,9 +86,9 @@ class StripeRecords:
 
     def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
         """Every charge with its refunds, a hundred in one request."""
-        wanted = {"expand": ["data.refunds"], **self._made_since(since)}
+        params = {"expand": ["data.refunds"], **self._made_since(since)}
         asked_at = datetime.now(UTC)
-        for charge in self._pages(self._client.v1.charges.list, wanted):
+        for charge in self._pages(self._client.v1.charges.list, params):
             if charge.get("status") == "failed":
                 continue
             try:
@@ -115,12 +115,14 @@ class StripeRecords:
         captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
         listed = list(self._refunds_of(charge))
         released = objects.releases_in(listed, charge)
-        readable = [each for each in listed if each not in released and objects.amount_or_none(each) is not None]
-        refunds = [self._refund_news(each, references) for each in readable]
+        readable = [
+            refund for refund in listed if refund not in released and objects.amount_or_none(refund) is not None
+        ]
+        refunds = [self._refund_news(refund, references) for refund in readable]
         doubts = self._doubts(listed, disputes, references, of)
         if text_in(charge.get("status")) not in CHARGE_STATUSES:
             doubts = (*doubts, self._doubt("charge", charge, references))
-        never_taken = sum((fields.amount_of(each, "amount", of) for each in released), zero(of))
+        never_taken = sum((fields.amount_of(refund, "amount", of) for refund in released), zero(of))
         return PaymentTruth(
             provider=self.name,
             references=references,
@@ -141,13 +143,13 @@ class StripeRecords:
         of = fields.currency_of(intent)
         received = "amount" if intent.get("amount_received") is None else "amount_received"
         listed = list(self._pages(self._client.v1.refunds.list, about))
-        refunds = [self._refund_news(each, references) for each in listed]
+        refunds = [self._refund_news(refund, references) for refund in listed]
         disputes = list(self._pages(self._client.v1.disputes.list, about))
         return PaymentTruth(
             provider=self.name,
             references=references,
             captured=fields.amount_of(intent, received, of),
-            refunded=sum((each.amount for each in refunds if _is_given(each, of)), zero(of)),
+            refunded=sum((refund.amount for refund in refunds if _is_given(refund, of)), zero(of)),
             processing=False,
             disputes=self._disputes_in(disputes, references, of, asked_at),
             refunds=tuple(refunds),
@@ -159,49 +161,49 @@ class StripeRecords:
 
     def _refunds_of(self, charge: Fields) -> Iterable[Fields]:
         """Those that came with the charge where these are all, else the whole list."""
-        told = charge.get("refunds")
-        if isinstance(told, Mapping) and told.get("has_more") is False:
-            return self._items(told)
+        expanded = charge.get("refunds")
+        if isinstance(expanded, Mapping) and expanded.get("has_more") is False:
+            return self._items(expanded)
         return self._pages(self._client.v1.refunds.list, {"charge": fields.id_of(charge)})
 
     # --- refunds -------------------------------------------------------------------------------------------
 
     def refund(self, reference: str) -> RefundNews | None:
-        told = self._one(lambda: self._client.v1.refunds.retrieve(reference))
-        return self._refund_news(told) if told else None
+        refund = self._one(lambda: self._client.v1.refunds.retrieve(reference))
+        return self._refund_news(refund) if refund else None
 
     def refunds(self, *, since: date | None) -> Iterator[RefundNews]:
-        for told in self._pages(self._client.v1.refunds.list, self._made_since(since)):
-            yield self._refund_news(told)
+        for refund in self._pages(self._client.v1.refunds.list, self._made_since(since)):
+            yield self._refund_news(refund)
 
-    def _refund_news(self, told: Fields, references: tuple[str, ...] = ()) -> RefundNews:
-        of, status = fields.currency_of(told), text_in(told.get("status"))
+    def _refund_news(self, refund: Fields, references: tuple[str, ...] = ()) -> RefundNews:
+        of, status = fields.currency_of(refund), text_in(refund.get("status"))
         meaning = refund_meaning(status)
         # A refund in an unlisted status may have moved money, so it counts as pending, and blocks the payment (R13).
         state = meaning.refund if meaning and meaning.refund else RefundState.PENDING
-        own = (fields.id_in(told.get("payment_intent")), fields.id_in(told.get("charge")))
+        own = (fields.id_in(refund.get("payment_intent")), fields.id_in(refund.get("charge")))
         return RefundNews(
             provider=self.name,
-            reference=fields.id_of(told),
+            reference=fields.id_of(refund),
             payment_references=references or tuple(filter(None, own)),
-            amount=fields.amount_of(told, "amount", of),
+            amount=fields.amount_of(refund, "amount", of),
             state=state,
             status=status,
             account=self.account,
             livemode=self.livemode,
-            refund_id=text_in(refunding.refund_id_in(told)),
-            failure=refunding.why_failed(told) if state is RefundState.FAILED else "",
-            created_at=fields.time_of(told.get("created")),
+            refund_id=text_in(refunding.refund_id_in(refund)),
+            failure=refunding.why_failed(refund) if state is RefundState.FAILED else "",
+            created_at=fields.time_of(refund.get("created")),
             reported_at=datetime.now(UTC),
-            pending_reason=objects.pending_reason(told),
-            expires_at=objects.expires_at(told),
+            pending_reason=objects.pending_reason(refund),
+            expires_at=objects.expires_at(refund),
         )
 
     # --- disputes ------------------------------------------------------------------------------------------
 
     def _disputes_in(
         self,
-        found: Sequence[Fields],
+        listed: Sequence[Fields],
         references: tuple[str, ...],
         of: Currency,
         at: datetime,
@@ -212,19 +214,19 @@ class StripeRecords:
         disputes = [
             DisputeNews(
                 provider=self.name,
-                reference=fields.id_of(each),
+                reference=fields.id_of(dispute),
                 payment_references=references,
-                state=objects.dispute_state(each),
-                stage=objects.dispute_stage(each),
-                status=objects.dispute_status(each),
+                state=objects.dispute_state(dispute),
+                stage=objects.dispute_stage(dispute),
+                status=objects.dispute_status(dispute),
                 at=at,
-                amount=objects.disputed_amount(each, of),
+                amount=objects.disputed_amount(dispute, of),
                 account=self.account,
                 livemode=self.livemode,
             )
-            for each in found
+            for dispute in listed
         ]
-        if is_disputed and not found:
+        if is_disputed and not listed:
             unnamed = DisputeNews(self.name, "", references, DisputeState.OPEN, DisputeStage.CHARGEBACK, "disputed", at)
             disputes.append(unnamed)
         return tuple(disputes)
@@ -233,10 +235,17 @@ class StripeRecords:
         self, refunds: Sequence[Fields], disputes: Sequence[Fields], references: tuple[str, ...], of: Currency
     ) -> tuple[Doubt, ...]:
         """Refunds and disputes whose status is not listed, and refunds that contradict their payment (R13)."""
-        unlisted = [("refund", each) for each in refunds if refund_meaning(text_in(each.get("status"))) is None]
-        unlisted += [("dispute", each) for each in disputes if objects.dispute_state(each) is DisputeState.UNKNOWN]
-        found = [self._doubt(kind, each, references) for kind, each in unlisted]
-        return (*found, *(self._odd_amount(each, references) for each in refunds if objects.is_odd(each, of)))
+        unlisted = [
+            ("refund", resource) for resource in refunds if refund_meaning(text_in(resource.get("status"))) is None
+        ]
+        unlisted += [
+            ("dispute", resource) for resource in disputes if objects.dispute_state(resource) is DisputeState.UNKNOWN
+        ]
+        doubts = [self._doubt(kind, resource, references) for kind, resource in unlisted]
+        return (
+            *doubts,
+            *(self._odd_amount(resource, references) for resource in refunds if objects.is_odd(resource, of)),
+        )
 
     def _odd_amount(self, refund: Fields, references: tuple[str, ...]) -> Doubt:
         amount, code = said(refund.get("amount")) or "0", said(refund.get("currency")).upper()
@@ -280,15 +289,15 @@ class StripeRecords:
 
     def credits(self) -> dict[str, Money | None]:
         """What the credit notes of each invoice gave to the customer's balance, of all that Stripe lists."""
-        found: dict[str, Money | None] = {}
+        by_invoice: dict[str, Money | None] = {}
         for note in self._pages(self._client.v1.credit_notes.list, {}):
             reference = fields.id_in(note.get("invoice"))
             try:
                 credited = invoices.credited_by(note)
             except CannotBeHeld:
                 credited = None
-            found[reference] = _added(found[reference], credited) if reference in found else credited
-        return found
+            by_invoice[reference] = _added(by_invoice[reference], credited) if reference in by_invoice else credited
+        return by_invoice
 
     # --- requests ------------------------------------------------------------------------------------------
 
@@ -300,17 +309,17 @@ class StripeRecords:
     def _one(self, ask: Callable[[], Any]) -> Fields | None:
         """The object asked for; None where Stripe has none of that id."""
         try:
-            told = self._asked(ask)
+            resource = self._asked(ask)
         except stripe.InvalidRequestError as error:
             if error.code == "resource_missing":
                 return None
             raise self._unreachable(error) from None
-        if not isinstance(told, Mapping) or not text_in(told.get("id")):
+        if not isinstance(resource, Mapping) or not text_in(resource.get("id")):
             raise self._unreadable("its answer has no id")
-        return told
+        return resource
 
-    def _pages(self, ask: Callable[[Any], Any], wanted: Mapping[str, Any]) -> Iterator[Fields]:
-        params = {"limit": _PAGE_SIZE, **wanted}
+    def _pages(self, ask: Callable[[Any], Any], filters: Mapping[str, Any]) -> Iterator[Fields]:
+        params = {"limit": _PAGE_SIZE, **filters}
         while True:
             try:
                 page = self._asked(partial(ask, params))
@@ -323,10 +332,12 @@ class StripeRecords:
             params["starting_after"] = items[-1]["id"]
 
     def _items(self, page: Any) -> list[Fields]:
-        told = page if isinstance(page, Mapping) else {}
-        items, more = told.get("data"), told.get("has_more")
-        whole = isinstance(items, list) and isinstance(more, bool) and all(fields.has_id(each) for each in items)
-        if told.get("object") != "list" or not whole or (more and not items):
+        body = page if isinstance(page, Mapping) else {}
+        items, more = body.get("data"), body.get("has_more")
+        whole = (
+            isinstance(items, list) and isinstance(more, bool) and all(fields.has_id(resource) for resource in items)
+        )
+        if body.get("object") != "list" or not whole or (more and not items):
             raise self._unreadable("a list could not be read to its end")
         assert isinstance(items, list)
         return items
@@ -361,49 +372,53 @@ class StripeRecords:
     def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
         if after and self._one(lambda: self._client.v1.invoices.retrieve(after)) is None:
             after = ""  # a draft that was deleted since is no place to go on from
-        wanted = {**self._made_since(since), **({"starting_after": after} if after else {})}
-        for told in self._pages(self._client.v1.invoices.list, wanted):
+        params = {**self._made_since(since), **({"starting_after": after} if after else {})}
+        for invoice in self._pages(self._client.v1.invoices.list, params):
             try:
-                yield self._told_invoice(told)
+                yield self._told_invoice(invoice)
             except CannotBeHeld as problem:
-                yield LeftOut(fields.id_of(told), text_in(told.get("number")), problem.message)
+                yield LeftOut(fields.id_of(invoice), text_in(invoice.get("number")), problem.message)
 
     def invoice(self, name: str) -> ToldInvoice | None:
         """By its id, or by its number among all of them: Stripe's search is behind by some minutes."""
         if name.startswith("in_"):
-            told = self._one(lambda: self._client.v1.invoices.retrieve(name))
-            return self._told_invoice(told) if told else None
+            invoice = self._one(lambda: self._client.v1.invoices.retrieve(name))
+            return self._told_invoice(invoice) if invoice else None
         listed = self._pages(self._client.v1.invoices.list, {})
-        found = next((told for told in listed if told.get("number") == name), None)
-        return self._told_invoice(found) if found else None
+        match = next((invoice for invoice in listed if invoice.get("number") == name), None)
+        return self._told_invoice(match) if match else None
 
-    def _told_invoice(self, told: Fields) -> ToldInvoice:
-        listed = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(told)})
+    def _told_invoice(self, resource: Fields) -> ToldInvoice:
+        listed = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(resource)})
         # They are listed the newest first; the books have them as they were made.
-        paid = [each for each in listed if each.get("status") != "canceled"][::-1]
+        paid = [payment for payment in listed if payment.get("status") != "canceled"][::-1]
         references = dict.fromkeys(filter(None, map(invoices.paid_by, paid)))
-        truths = {reference: truth for reference in references if (truth := self.payment(reference))}
-        gone = [by for each in paid if each.get("status") == "paid" and (by := invoices.paid_by(each)) not in truths]
+        snapshots = {reference: snapshot for reference in references if (snapshot := self.payment(reference))}
+        gone = [
+            by
+            for payment in paid
+            if payment.get("status") == "paid" and (by := invoices.paid_by(payment)) not in snapshots
+        ]
         if any(gone):
             raise CannotBeHeld(self.name, f"its payment {said(next(filter(None, gone)))} is not there")
-        products = invoices.products_in(self._lines_of(told))
-        invoice = invoices.new_invoice(told, paid, truths, products, self._zone)
-        return ToldInvoice(fields.id_of(told), invoice, tuple(truths.values()), self._credited(told))
+        products = invoices.products_in(self._lines_of(resource))
+        invoice = invoices.new_invoice(resource, paid, snapshots, products, self._zone)
+        return ToldInvoice(fields.id_of(resource), invoice, tuple(snapshots.values()), self._credited(resource))
 
     def _lines_of(self, invoice: Fields) -> Iterable[object]:
         """Those that came with the invoice where these are all: with more than some ten, the rest is a list apart."""
-        told = invoice.get("lines")
-        if not isinstance(told, Mapping) or told.get("has_more") is not True:
-            lines = told.get("data") if isinstance(told, Mapping) else None
+        expanded = invoice.get("lines")
+        if not isinstance(expanded, Mapping) or expanded.get("has_more") is not True:
+            lines = expanded.get("data") if isinstance(expanded, Mapping) else None
             return lines if isinstance(lines, list) else []
         return self._pages(partial(self._client.v1.invoices.line_items.list, fields.id_of(invoice)), {})
 
 
-def _added(one: Money | None, other: Money | None) -> Money | None:
+def _added(first: Money | None, second: Money | None) -> Money | None:
     """Their sum; None if one of them is unknown, or of another currency."""
-    if one is None or other is None or one.currency != other.currency:
+    if first is None or second is None or first.currency != second.currency:
         return None
-    return one + other
+    return first + second
 
 
 def _is_given(refund: RefundNews, of: Currency) -> bool:

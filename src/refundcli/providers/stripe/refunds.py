@@ -101,8 +101,8 @@ class StripeProvider:
         try:
             # Raw: the SDK's objects would be built for nothing, and a run waits for each.
             with last_check(may_send):
-                made = self._client.raw_request("post", _PATH, **request.params, **options)
-            return _read(made.data, request.params, replayed=_is_replayed(made.headers))
+                response = self._client.raw_request("post", _PATH, **request.params, **options)
+            return _read(response.data, request.params, replayed=_is_replayed(response.headers))
         except stripe.StripeError as error:
             return classified(error)
         except Exception as error:  # the SDK stumbled over what came back
@@ -113,17 +113,17 @@ class StripeProvider:
         if not self._is_ours(request):
             return RefundAnswer(Signal.OTHER, message=_OTHERS)
         try:
-            found = [told for told in self._refunds_of(request) if refund_id_in(told) == refund_id]
+            matches = [refund for refund in self._refunds_of(request) if refund_id_in(refund) == refund_id]
         except _NotAList as error:
             return RefundAnswer(Signal.MALFORMED, message=str(error))
         except stripe.StripeError as error:
             return None if _is_missing(error) else RefundAnswer(Signal.OTHER, message=classified(error).message)
         except Exception as error:  # as in `refund`
             return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
-        if len(found) > 1:
-            ids = ", ".join(said(told.get("id")) for told in found)
+        if len(matches) > 1:
+            ids = ", ".join(said(refund.get("id")) for refund in matches)
             return RefundAnswer(Signal.MALFORMED, message=f"Stripe has this refund more than once: {ids}")
-        return _read(found[0], request.params) if found else None
+        return _read(matches[0], request.params) if matches else None
 
     def ended_approval(self, request: WireRequest, status: str) -> RefundAnswer | None:
         """`status` names the approval. One that ended without a refund proves that none was made and none will be."""
@@ -131,10 +131,10 @@ class StripeProvider:
         if named is None or not self._is_ours(request):
             return None
         try:
-            told = body(self._client.raw_request("get", f"{_APPROVALS}/{named[0]}"))
+            response = body(self._client.raw_request("get", f"{_APPROVALS}/{named[0]}"))
         except Exception:  # it says nothing of the refund, which waits on
             return None
-        fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+        fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
         ended = text_in(fields.get("status"))
         if fields.get("id") != named[0] or ended not in _ENDED_APPROVALS:
             return None
@@ -144,15 +144,15 @@ class StripeProvider:
     def _refunds_of(self, request: WireRequest) -> Iterator[Mapping[str, Any]]:
         """Every page, each one checked: half a list would pass for a proof that there is no refund."""
         field, payment = _payment_in(request.params)
-        wanted: dict[str, Any] = {field: payment, "limit": _PAGE_SIZE}
+        filters: dict[str, Any] = {field: payment, "limit": _PAGE_SIZE}
         while True:
-            params: Any = dict(wanted)
+            params: Any = dict(filters)
             page = body(self._client.v1.refunds.list(params, {"stripe_version": request.api_version}))
             refunds = _page(page)
             yield from refunds
             if not page["has_more"]:
                 return
-            wanted["starting_after"] = refunds[-1]["id"]
+            filters["starting_after"] = refunds[-1]["id"]
 
     def _reason(self, reason: RefundReason) -> str:
         if reason is RefundReason.DUPLICATE:
@@ -188,7 +188,7 @@ def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace
     Raises BadCredentials or ProviderUnreachable.
     """
     try:
-        told = body(client_for(key, settings, refunds, pace).v1.accounts.retrieve_current())
+        response = body(client_for(key, settings, refunds, pace).v1.accounts.retrieve_current())
     except stripe.AuthenticationError:
         raise BadCredentials(Provider.STRIPE, "Stripe does not know it") from None
     except stripe.StripeError as error:
@@ -197,8 +197,8 @@ def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace
             return f"key-{fingerprint(key)}"
         raise ProviderUnreachable(Provider.STRIPE, classified(error).message) from None
     except Exception:  # the SDK stumbled over what came back
-        told = {}
-    account = text_in(told.get("id")) if isinstance(told, Mapping) else ""
+        response = {}
+    account = text_in(response.get("id")) if isinstance(response, Mapping) else ""
     if not account:
         raise ProviderUnreachable(Provider.STRIPE, "it answered, but named no account.")
     return account
@@ -244,18 +244,18 @@ def _payment_in(params: Mapping[str, object]) -> tuple[str, object]:
 # --- what an answer says ---
 
 
-def body(told: Any) -> Any:
+def body(response: Any) -> Any:
     """The JSON as it came: the SDK's objects turn some of it into other types."""
-    return told.data if isinstance(told, stripe.StripeResponse) else told.last_response.data
+    return response.data if isinstance(response, stripe.StripeResponse) else response.last_response.data
 
 
-def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) -> RefundAnswer:
+def _read(response: object, params: Mapping[str, object], *, replayed: bool = False) -> RefundAnswer:
     """Accepted only if it is the refund that was asked for, in a status that is known."""
-    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
     reference, status = text_in(fields.get("id")), text_in(fields.get("status"))
     if _APPROVAL.fullmatch(reference):
         return _awaiting_approval(fields, "Stripe: a second person must approve it", replayed=replayed)
-    differs = _what_differs(fields, asked)
+    differs = _what_differs(fields, params)
     state = STATES.get(status)
     if differs:
         message = f"Stripe answered 2xx, but not with the refund that was asked for: {', '.join(differs)}"
@@ -275,32 +275,32 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
     return RefundAnswer(Signal.MALFORMED, None, reference, status, message, replayed=replayed)
 
 
-def _awaiting_approval(told: Mapping[str, Any], message: str, *, replayed: bool) -> RefundAnswer:
+def _awaiting_approval(response: Mapping[str, Any], message: str, *, replayed: bool) -> RefundAnswer:
     """`status` names the approval request, if Stripe does. Its id is not a refund's, so there is no reference."""
     # Stripe's preview documentation does not say whether the id is in `approval_request` or in the message.
-    named = _APPROVAL.search(str(told))
+    named = _APPROVAL.search(str(response))
     status = f"approval_required {named[0]}" if named else "approval_required"
     return RefundAnswer(Signal.AWAITING_APPROVAL, status=status, message=message, replayed=replayed)
 
 
-def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, object]) -> list[str]:
-    field, payment = _payment_in(asked)
-    metadata = asked.get("metadata")
+def _what_differs(fields: Mapping[str, Any], params: Mapping[str, object]) -> list[str]:
+    field, payment = _payment_in(params)
+    metadata = params.get("metadata")
     currency = metadata.get("refundcli_currency") if isinstance(metadata, Mapping) else None
     amount = fields.get("amount")
     holds = {
         "object": fields.get("object") == "refund",
         "id": bool(text_in(fields.get("id"))),
-        "amount": type(amount) is int and amount == asked["amount"],
+        "amount": type(amount) is int and amount == params["amount"],
         "currency": currency is None or fields.get("currency") == currency,
         field: _id_in(fields.get(field)) == payment,
     }
     return [name for name, same in holds.items() if not same]
 
 
-def _id_in(told: object) -> str:
+def _id_in(expandable: object) -> str:
     """The id of something that may be told by its id or whole."""
-    return text_in(told.get("id")) if isinstance(told, Mapping) else text_in(told)
+    return text_in(expandable.get("id")) if isinstance(expandable, Mapping) else text_in(expandable)
 
 
 def why_failed(fields: Mapping[str, Any]) -> str:
@@ -308,8 +308,8 @@ def why_failed(fields: Mapping[str, Any]) -> str:
     return said(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
 
 
-def refund_id_in(told: Mapping[str, Any]) -> object:
-    metadata = told.get("metadata")
+def refund_id_in(refund: Mapping[str, Any]) -> object:
+    metadata = refund.get("metadata")
     return metadata.get("refundcli_refund") if isinstance(metadata, Mapping) else None
 
 
@@ -317,8 +317,8 @@ class _NotAList(Exception):
     """What came is no page of refunds."""
 
 
-def _page(told: Any) -> list[Mapping[str, Any]]:
-    fields = told if isinstance(told, Mapping) else {}
+def _page(page: Any) -> list[Mapping[str, Any]]:
+    fields = page if isinstance(page, Mapping) else {}
     refunds, more = fields.get("data"), fields.get("has_more")
     whole = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(refund) for refund in refunds)
     if fields.get("object") != "list" or not whole or (more and not refunds):
@@ -327,8 +327,8 @@ def _page(told: Any) -> list[Mapping[str, Any]]:
     return refunds
 
 
-def _is_refund(told: object) -> bool:
-    return isinstance(told, Mapping) and told.get("object") == "refund" and bool(text_in(told.get("id")))
+def _is_refund(resource: object) -> bool:
+    return isinstance(resource, Mapping) and resource.get("object") == "refund" and bool(text_in(resource.get("id")))
 
 
 # --- what an error says ---
@@ -338,22 +338,22 @@ def classified(error: stripe.StripeError) -> RefundAnswer:
     """The outcome that an error proves for its request."""
     if isinstance(error, stripe.APIConnectionError):
         return network_answer(error, "Stripe")
-    status, told, headers = error.http_status or 0, _told(error), error.headers or {}
-    signal, message, replayed = _signal(status, told), _message(status, told), _is_replayed(headers)
+    status, details, headers = error.http_status or 0, _told(error), error.headers or {}
+    signal, message, replayed = _signal(status, details), _message(status, details), _is_replayed(headers)
     if signal is Signal.AWAITING_APPROVAL:
-        return _awaiting_approval(told, message, replayed=replayed)
+        return _awaiting_approval(details, message, replayed=replayed)
     return RefundAnswer(signal, message=message, retry_after=retry_after(headers), replayed=replayed)
 
 
 def _told(error: stripe.StripeError) -> Mapping[str, Any]:
     body = error.json_body
-    told = body.get("error") if isinstance(body, Mapping) else None
-    return told if isinstance(told, Mapping) else {}
+    details = body.get("error") if isinstance(body, Mapping) else None
+    return details if isinstance(details, Mapping) else {}
 
 
-def _signal(status: int, told: Mapping[str, Any]) -> Signal:
+def _signal(status: int, details: Mapping[str, Any]) -> Signal:
     """A refusal must be well-formed: any other answer may come from a proxy, and proves nothing (I5)."""
-    code, kind = text_in(told.get("code")), text_in(told.get("type"))
+    code, kind = text_in(details.get("code")), text_in(details.get("type"))
     if kind == "idempotency_error":
         return Signal.KEY_REUSED
     if status >= 500:
@@ -369,8 +369,8 @@ def _signal(status: int, told: Mapping[str, Any]) -> Signal:
 
 def _is_missing(error: stripe.StripeError) -> bool:
     """This account has no such payment, and so no refund of it."""
-    told = _told(error)
-    return (error.http_status, told.get("code")) == (404, "resource_missing") and told.get("param") in (
+    details = _told(error)
+    return (error.http_status, details.get("code")) == (404, "resource_missing") and details.get("param") in (
         "charge",
         "payment_intent",
     )
@@ -381,7 +381,7 @@ def _is_replayed(headers: Mapping[str, str]) -> bool:
     return str(headers.get("Idempotent-Replayed", "")).lower() == "true"
 
 
-def _message(status: int, told: Mapping[str, Any]) -> str:
-    text, code = text_in(told.get("message")), text_in(told.get("code"))
+def _message(status: int, details: Mapping[str, Any]) -> str:
+    text, code = text_in(details.get("message")), text_in(details.get("code"))
     marks = ", ".join(filter(None, (f"HTTP {status}", code)))
     return said(f"Stripe: {text or 'no explanation'} ({marks})")

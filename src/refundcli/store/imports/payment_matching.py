@@ -18,46 +18,46 @@ Alike = Callable[[NewPayment, PaymentRow], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPayment:
+class PaymentPair:
     """A payment in the file and the one in the store that it is. `corrects`: its provider and id are the right ones."""
 
-    told: NewPayment
+    imported: NewPayment
     row: PaymentRow
     corrects: bool
 
 
 @dataclass(slots=True)
-class Matched:
-    known: list[KnownPayment] = field(default_factory=list)
+class PaymentMatches:
+    pairs: list[PaymentPair] = field(default_factory=list)
     new: list[NewPayment] = field(default_factory=list)
-    told_twice: list[NewPayment] = field(default_factory=list)
-    not_told: list[PaymentRow] = field(default_factory=list)
+    duplicates: list[NewPayment] = field(default_factory=list)
+    missing: list[PaymentRow] = field(default_factory=list)
 
 
-def match_payments(told: Sequence[NewPayment], rows: Sequence[PaymentRow]) -> Matched:
+def match_payments(payments: Sequence[NewPayment], rows: Sequence[PaymentRow]) -> PaymentMatches:
     """Each payment in the file is a known one or new; each known one is told of once at most."""
-    result = Matched(new=list(told), not_told=list(rows))
-    as_many = len(told) == len(rows)
+    matches = PaymentMatches(new=list(payments), missing=list(rows))
+    as_many = len(payments) == len(rows)
 
     def pair(alike: Alike) -> None:
-        for payment in list(result.new):
-            row = next((row for row in result.not_told if alike(payment, row)), None)
+        for payment in list(matches.new):
+            row = next((row for row in matches.missing if alike(payment, row)), None)
             if row:
-                result.known.append(KnownPayment(payment, row, as_many and _corrects(payment, row)))
-                result.new.remove(payment)
-                result.not_told = [other for other in result.not_told if other is not row]
+                matches.pairs.append(PaymentPair(payment, row, as_many and _corrects(payment, row)))
+                matches.new.remove(payment)
+                matches.missing = [candidate for candidate in matches.missing if candidate is not row]
 
     pair(_same_id)
     # A Stripe payment that is known by both of its ids may stand in the file as two.
-    known_ids = {known for row in rows for known in ids_of(row)}
-    result.told_twice = [payment for payment in result.new if id_of(payment) in known_ids]
-    result.new = [payment for payment in result.new if id_of(payment) not in known_ids]
+    stored_ids = {stored_id for row in rows for stored_id in ids_of(row)}
+    matches.duplicates = [payment for payment in matches.new if id_of(payment) in stored_ids]
+    matches.new = [payment for payment in matches.new if id_of(payment) not in stored_ids]
     for alike in (_both_nameless, _nothing_contradicts):
         pair(_in_the_same_words(alike))
         pair(alike)
     if as_many:
         pair(_corrects)
-    return result
+    return matches
 
 
 def identity_of(payment: NewPayment) -> dict[str, str | None]:
@@ -90,11 +90,11 @@ def id_of(payment: NewPayment) -> str:
 
 def all_ids_of(payment: NewPayment) -> tuple[str, ...]:
     """Every id of it that is told: a Stripe payment may have two."""
-    return tuple(known for known in (id_of(payment), payment.charge) if known)
+    return tuple(payment_id for payment_id in (id_of(payment), payment.charge) if payment_id)
 
 
 def ids_of(row: PaymentRow) -> tuple[str, ...]:
-    return tuple(known for column in ID_COLUMNS if (known := getattr(row, column)))
+    return tuple(payment_id for column in ID_COLUMNS if (payment_id := getattr(row, column)))
 
 
 def id_column(provider: str | None, reference: str) -> str:

@@ -25,13 +25,13 @@ from refundcli.services.ports.invoice_block import InvoiceBlock, PaymentColumns
 from refundcli.services.ports.records import Beside, ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
 from refundcli.store.bulk_sql import flags, insert_many, keep_at_hand, new_ids, stored
-from refundcli.store.imports.payment_matching import ID_COLUMNS, KnownPayment, id_columns, match_payments
+from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, id_columns, match_payments
 from refundcli.store.imports.payment_updates import (
     IMPORTED,
-    Kept,
-    dispute_news,
+    Unchanged,
+    dispute_change,
     lost_at_first,
-    payment_news,
+    payment_changes,
     payment_values,
 )
 from refundcli.store.repositories.payment_reading import disputes_by_payment
@@ -53,7 +53,7 @@ _CACHE_KIB = 65_536
 # Each invoice is read once and changed once: nothing else that was read has to hear of it.
 _PLAINLY = {"synchronize_session": False}
 
-Known = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
+StoredInvoices = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
 
 
 class Importer:
@@ -71,16 +71,16 @@ class Importer:
         first_line = 0
         for block in blocks:
             first_line = first_line or block.lines[0]
-            known = {} if all_new else known_invoices(self._session, block.numbers)
-            if not known:
+            stored_invoices = {} if all_new else stored_invoices_by_number(self._session, block.numbers)
+            if not stored_invoices:
                 self._insert(block)
                 continue
-            self._insert(block.only([number not in known for number in block.numbers]))
-            for invoice in block.only([number in known for number in block.numbers]).invoices():
-                self._update(invoice, *known[invoice.number])
+            self._insert(block.only([number not in stored_invoices for number in block.numbers]))
+            for invoice in block.only([number in stored_invoices for number in block.numbers]).invoices():
+                self._update(invoice, *stored_invoices[invoice.number])
         if self._counts.new or self._counts.changed:
-            told = {"new": self._counts.new, "changed": self._counts.changed, "first_line": first_line}
-            self._audit.write("invoices imported", self._source, {}, told)
+            summary = {"new": self._counts.new, "changed": self._counts.changed, "first_line": first_line}
+            self._audit.write("invoices imported", self._source, {}, summary)
         return self._counts
 
     def _insert(self, block: InvoiceBlock) -> None:
@@ -117,7 +117,7 @@ class Importer:
         }
         insert_many(connection, "invoice", tuple(invoices), zip(*invoices.values(), strict=True), or_nothing=True)
         invoice_ids, positions = [ids[place] for place in payments.invoices], _positions(payments.invoices)
-        told = {
+        payment_columns = {
             "invoice_id": invoice_ids,
             "position": positions,
             "provider": payments.providers,
@@ -134,7 +134,9 @@ class Importer:
             "dispute": payments.disputes,
             "paid_on": payments.paid_on,
         }
-        insert_many(connection, "payment", tuple(told), zip(*told.values(), strict=True), or_nothing=True)
+        insert_many(
+            connection, "payment", tuple(payment_columns), zip(*payment_columns.values(), strict=True), or_nothing=True
+        )
         self._insert_disputes(invoice_ids, positions, payments)
         self._counts.new += block.size
 
@@ -149,11 +151,11 @@ class Importer:
                 )
 
     def _write_dispute(
-        self, payment_id: int | None, provider: str, known: int, state: str, status: str, amount: int | None
+        self, payment_id: int | None, provider: str, dispute_id: int, state: str, status: str, amount: int | None
     ) -> None:
         values: dict[str, Any] = {"state": state, "status": status, "amount": amount}
-        if known:
-            changed = update(DisputeRow).where(col(DisputeRow.id) == known).values(**values)
+        if dispute_id:
+            changed = update(DisputeRow).where(col(DisputeRow.id) == dispute_id).values(**values)
             self._session.execute(changed, execution_options=_PLAINLY)
             return
         values |= {"payment_id": payment_id, "provider": provider, "account": "", "reference": None}
@@ -163,11 +165,11 @@ class Importer:
         return payment_values(payment) | {"opening_at": self._at}
 
     def _update(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> None:
-        told = _described(invoice) | {"total": invoice.total}
+        imported = _described(invoice) | {"total": invoice.total}
         if not invoice.invoice_reference:
             # A file without it does not make an invoice that a provider keeps one that can be closed here alone.
-            del told["invoice_reference"]
-        changes = _differences(row, told)
+            del imported["invoice_reference"]
+        changes = _differences(row, imported)
         status = self._status_change(invoice, row)
         paid_before = row.paid
         touched = self._update_payments(invoice, row, payments)
@@ -184,12 +186,12 @@ class Importer:
         unit = currency(row.currency)
         paid = sum(payment.captured for payment in invoice.payments)
         returned = sum(payment.returned_elsewhere for payment in invoice.payments)
-        told = status_after(invoice.status, paid=Money(paid, unit), returned=Money(returned, unit))
-        if row.status in (invoice.status, told):
+        file_status = status_after(invoice.status, paid=Money(paid, unit), returned=Money(returned, unit))
+        if row.status in (invoice.status, file_status):
             return {}
         if row.status == InvoiceStatus.VOID and paid:
             # The books hold any truth, and money that was captured is not void (R9).
-            self._report(invoice, f"it was voided here, and the file tells of money captured; it is {told} now")
+            self._report(invoice, f"it was voided here, and the file tells of money captured; it is {file_status} now")
             return {"status": invoice.status.value}
         if invoice.status is InvoiceStatus.VOID and row.paid:
             self._keep(invoice, "the file says void, and the store knows of money captured")
@@ -209,19 +211,19 @@ class Importer:
 
     def _update_payments(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> dict[str, Any]:
         touched: dict[str, Any] = {}
-        matched = match_payments(invoice.payments, payments)
-        for known in matched.known:
-            changes, kept = payment_news(known)
-            for why in kept:
+        matches = match_payments(invoice.payments, payments)
+        for pair in matches.pairs:
+            changes, unchanged = payment_changes(pair)
+            for why in unchanged:
                 self._keep(invoice, why)
             if "opening_returned" in changes:
                 changes["opening_at"] = self._at
-            changes |= self._update_dispute(invoice, row, known, changes)
+            changes |= self._update_dispute(invoice, row, pair, changes)
             if changes:
-                found = col(PaymentRow.id) == known.row.id
-                self._session.execute(update(PaymentRow).where(found).values(**changes), execution_options=_PLAINLY)
-                touched[f"payment {known.row.position + 1}"] = changes
-        for position, new in enumerate(matched.new, start=len(payments)):
+                of_row = col(PaymentRow.id) == pair.row.id
+                self._session.execute(update(PaymentRow).where(of_row).values(**changes), execution_options=_PLAINLY)
+                touched[f"payment {pair.row.position + 1}"] = changes
+        for position, new in enumerate(matches.new, start=len(payments)):
             values = {"invoice_id": row.id, "position": position, **self._payment_values(new)}
             self._session.execute(insert(PaymentRow), [values])
             if new.dispute:
@@ -229,37 +231,37 @@ class Importer:
                 payment_id = self._session.exec(select(PaymentRow.id).where(*of)).one()
                 self._write_dispute(payment_id, new.provider or "", 0, new.dispute, IMPORTED, new.dispute_amount)
             touched[f"payment {position + 1}"] = "new"
-        for payment in matched.told_twice:
+        for payment in matches.duplicates:
             self._keep(invoice, f"{payment.reference} is a payment that the file tells by its other id too")
-        if matched.not_told:
-            self._keep(invoice, f"the file lacks {len(matched.not_told)} of the payments that the store knows")
+        if matches.missing:
+            self._keep(invoice, f"the file lacks {len(matches.missing)} of the payments that the store knows")
         return touched
 
     def _update_dispute(
-        self, invoice: NewInvoice, row: InvoiceRow, known: KnownPayment, changes: dict[str, Any]
+        self, invoice: NewInvoice, row: InvoiceRow, pair: PaymentPair, changes: dict[str, Any]
     ) -> dict[str, Any]:
         """The columns of the payment that follow from its disputes, where the file changes one of them."""
-        if not (known.told.dispute or known.row.dispute):
+        if not (pair.imported.dispute or pair.row.dispute):
             return {}
-        if known.row.share_of is not None:
-            if known.told.dispute not in (Dispute.NONE, known.row.dispute):
+        if pair.row.share_of is not None:
+            if pair.imported.dispute not in (Dispute.NONE, pair.row.dispute):
                 self._keep(invoice, "the disputes of a payment that pays several invoices are known from the provider")
             return {}
-        payment_id = known.row.id or 0
+        payment_id = pair.row.id or 0
         disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
-        allocated = int(changes.get("allocated", known.row.allocated))
-        changed = dispute_news(known.told, Money(allocated, currency(row.currency)), disputes)
-        if isinstance(changed, Kept):
+        allocated = int(changes.get("allocated", pair.row.allocated))
+        changed = dispute_change(pair.imported, Money(allocated, currency(row.currency)), disputes)
+        if isinstance(changed, Unchanged):
             self._keep(invoice, changed.why)
         is_changed = isinstance(changed, DisputeRecord) and changed not in disputes
         if isinstance(changed, DisputeRecord) and is_changed:
             amount = changed.amount.minor if changed.amount else None
-            self._write_dispute(payment_id, known.row.provider, changed.id, changed.state, changed.status, amount)
+            self._write_dispute(payment_id, pair.row.provider, changed.id, changed.state, changed.status, amount)
             disputes = disputes_by_payment(self._session, [payment_id])[payment_id]
-        lost_ones = [each for each in disputes if each.state is DisputeState.LOST]
-        taken = sum(allocated if each.amount is None else each.amount.minor for each in lost_ones)
-        derived = {"dispute": most_severe(disputes).value, "lost": max(0, taken - known.row.dispute_recorded)}
-        return {k: value for k, value in derived.items() if is_changed or value != getattr(known.row, k)}
+        lost_ones = [dispute for dispute in disputes if dispute.state is DisputeState.LOST]
+        lost_total = sum(allocated if dispute.amount is None else dispute.amount.minor for dispute in lost_ones)
+        derived = {"dispute": most_severe(disputes).value, "lost": max(0, lost_total - pair.row.dispute_recorded)}
+        return {k: value for k, value in derived.items() if is_changed or value != getattr(pair.row, k)}
 
     def _write(self, row: InvoiceRow, changes: dict[str, Any]) -> None:
         """Sums and status in one UPDATE: the CHECK on Refunded holds at every instant."""
@@ -286,7 +288,7 @@ class Importer:
         self._counts.kept.append((invoice.line, invoice.number, what))
 
 
-def known_invoices(session: Session, numbers: Sequence[str]) -> Known:
+def stored_invoices_by_number(session: Session, numbers: Sequence[str]) -> StoredInvoices:
     rows = session.exec(select(InvoiceRow).where(among(col(InvoiceRow.number))), params={AMONG: numbers}).all()
     by_id: dict[int, list[PaymentRow]] = {row.id or 0: [] for row in rows}
     query = select(PaymentRow).where(among(col(PaymentRow.invoice_id))).order_by(col(PaymentRow.position))
@@ -311,24 +313,24 @@ def beside(session: Session, block: InvoiceBlock) -> Beside:
     newest = session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
     if session.exec(select(InvoiceRow.id).limit(1)).first() is None:
         return Beside([], 0, newest)
-    known = _currencies(session, block.numbers)
+    currencies = _currencies(session, block.numbers)
     problems = []
     for line, number, unit in zip(block.lines, block.numbers, block.currencies, strict=True):
-        if known.get(number, unit) != unit:
-            what = f"The store knows {number} in {known[number]}."
+        if currencies.get(number, unit) != unit:
+            what = f"The store knows {number} in {currencies[number]}."
             hint = "An invoice keeps its currency; another one needs its own number."
             problems.append(Problem(line, "currency", unit, "other-currency", what, hint))
     payments = block.payments
     for column, ids in id_columns(payments).items():
-        told = {known: place for known, place in zip(ids, payments.invoices, strict=True) if known}
-        for value, number, share_of in _owners(session, column, list(told)):
-            place = told[value]
+        places = {payment_id: place for payment_id, place in zip(ids, payments.invoices, strict=True) if payment_id}
+        for value, number, share_of in _owners(session, column, list(places)):
+            place = places[value]
             if block.numbers[place] != number and block.numbers[place] not in _sharers(session, share_of):
                 what, hint = f"It belongs to {number} in the store.", ONE_INVOICE
                 line = block.lines[place]
                 problems.append(Problem(line, "payment_reference", value, "duplicate-payment", what, hint))
     problems += _other_owners(session, block)
-    return Beside(problems, len(known), newest)
+    return Beside(problems, len(currencies), newest)
 
 
 def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
@@ -336,8 +338,8 @@ def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
     places = {reference: place for place, reference in enumerate(block.references) if reference}
     query = select(InvoiceRow.invoice_reference, InvoiceRow.number)
     for some in chunked(list(places), AT_ONCE):
-        known = query.where(among(col(InvoiceRow.invoice_reference)))
-        for reference, number in session.exec(known, params={AMONG: some}):
+        owned = query.where(among(col(InvoiceRow.invoice_reference)))
+        for reference, number in session.exec(owned, params={AMONG: some}):
             place = places[str(reference)]
             if block.numbers[place] != number:
                 what, hint = f"It belongs to {number} in the store.", "A provider's invoice belongs to one invoice."
@@ -349,10 +351,10 @@ def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
 def _currencies(session: Session, numbers: Sequence[str]) -> dict[str, str]:
     """The currency of each of these invoices that the store knows."""
     query = select(InvoiceRow.number, InvoiceRow.currency)
-    found: dict[str, str] = {}
+    currencies: dict[str, str] = {}
     for some in chunked(numbers, AT_ONCE):
-        found |= dict(session.exec(query.where(among(col(InvoiceRow.number))), params={AMONG: some}).all())
-    return found
+        currencies |= dict(session.exec(query.where(among(col(InvoiceRow.number))), params={AMONG: some}).all())
+    return currencies
 
 
 def _sharers(session: Session, first_share: int | None) -> Sequence[str]:
@@ -400,8 +402,8 @@ def _positions(invoices: Sequence[int]) -> list[int]:
 
 def _own_references(payments: PaymentColumns) -> list[str]:
     """Those that are no provider's ids."""
-    told = zip(payments.providers, payments.references, strict=True)
-    return ["" if provider else reference for provider, reference in told]
+    pairs = zip(payments.providers, payments.references, strict=True)
+    return ["" if provider else reference for provider, reference in pairs]
 
 
 @lru_cache

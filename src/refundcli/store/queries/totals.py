@@ -62,5 +62,5 @@ def last_delivery(session: Session, provider: Provider) -> datetime | None:
     # In this form no index on the provider leads: a few of the newest events are looked at, not all of its events.
     of_provider = func.coalesce(_EVENT.c.provider, "") == provider.value
     query = select(_EVENT.c.received_at).where(of_provider, _EVENT.c.source == EventSource.WEBHOOK)
-    found: datetime | None = session.execute(query.order_by(_EVENT.c.id.desc()).limit(1)).scalar()
-    return found
+    received_at: datetime | None = session.execute(query.order_by(_EVENT.c.id.desc()).limit(1)).scalar()
+    return received_at

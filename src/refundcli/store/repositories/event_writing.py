@@ -56,7 +56,7 @@ class SqlProviderWriting(SqlShareWriting):
         self, invoice: Invoice, payment: Payment, news: RefundNews, *, undecided: bool, evidence: str
     ) -> Refund:
         failed = news.state is RefundState.FAILED
-        made = Refund(
+        refund = Refund(
             id=self._id_of_external(news),
             invoice_id=invoice.id,
             invoice_number=invoice.number,
@@ -83,7 +83,7 @@ class SqlProviderWriting(SqlShareWriting):
             succeeded_at=news.reported_at if news.state is RefundState.SUCCEEDED else None,
             failed_at=news.reported_at if failed else None,
         )
-        row = row_of(made)
+        row = row_of(refund)
         row.account, row.livemode = news.account, news.livemode
         self._session.add(row)
         self._session.flush()
@@ -92,11 +92,11 @@ class SqlProviderWriting(SqlShareWriting):
         facts |= {"provider": news.provider, "provider_reference": news.reference}
         if undecided:
             facts["undecided"] = True
-        self._audit.write("refund made elsewhere seen", made.id, {}, facts)
+        self._audit.write("refund made elsewhere seen", refund.id, {}, facts)
         self._count_elsewhere(payment.id)
         self._hold_what_came_back(payment.id)
         self._update_invoice(invoice.id)
-        return made
+        return refund
 
     def _id_of_external(self, news: RefundNews) -> str:
         """Its own id if it is a refund of ours that a restored backup lost, else a new id.
@@ -203,9 +203,9 @@ class SqlProviderWriting(SqlShareWriting):
         """An external refund is counted among those that hold an amount; one of ours needs money left to reserve."""
         if not refund.holding and not refund.is_external and not self._hold(refund):
             return False
-        held = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
         values = {"holding": True, "hold_until": None, "acknowledged_at": None, "acknowledged_by": ""}
-        self._hits(held.values(**values, came_back_at=self._audit.at, updated_at=self._audit.at))
+        self._hits(statement.values(**values, came_back_at=self._audit.at, updated_at=self._audit.at))
         self._audit.write("refund held", refund.id, {}, {"evidence": evidence})
         self._hold_what_came_back(refund.payment_id)
         self._update_invoice(refund.invoice_id)
@@ -247,9 +247,9 @@ class SqlProviderWriting(SqlShareWriting):
         self._audit.write("refund acknowledged", refund.id, {}, {"memo": memo} if memo else {})
         if refund.holding:
             self._release_hold(refund)
-        known = self.refund(refund.id)
-        assert known
-        return known
+        acknowledged = self.refund(refund.id)
+        assert acknowledged
+        return acknowledged
 
     # --- events --------------------------------------------------------------------------------------------
 
@@ -278,11 +278,11 @@ class SqlProviderWriting(SqlShareWriting):
         insert_new = dialect.insert(ProviderEventRow).on_conflict_do_nothing()
         stored = insert_new.returning(*(col(getattr(ProviderEventRow, name)) for name in _EVENT_KEY))
         new = {tuple(row[1:]): row[0] for row in self._session.execute(stored, rows)}
-        others = {**self._payments_of_disputes(events), **self._payments_of_refunds(events)} if new else {}
+        linked = {**self._payments_of_disputes(events), **self._payments_of_refunds(events)} if new else {}
         payments = {
             (event.provider, event.account, event.key): (
                 *event.payments,
-                *(others[payment] for payment in event.payments if payment in others),
+                *(linked[payment] for payment in event.payments if payment in linked),
             )
             for event in events
         }
@@ -298,7 +298,10 @@ class SqlProviderWriting(SqlShareWriting):
     def _payments_of_disputes(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its dispute's, because an Adyen event may name only the dispute."""
         named = {
-            each for event in events if event.provider is Provider.ADYEN or event.not_applied for each in event.payments
+            reference
+            for event in events
+            if event.provider is Provider.ADYEN or event.not_applied
+            for reference in event.payments
         }
         query = (
             select(DisputeRow.reference, _PAYMENT_ID)
@@ -310,7 +313,7 @@ class SqlProviderWriting(SqlShareWriting):
 
     def _payments_of_refunds(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its refund's, because an event of an unknown shape may name only the refund."""
-        named = {each for event in events if event.not_applied for each in event.payments}
+        named = {reference for event in events if event.not_applied for reference in event.payments}
         share = aliased(PaymentRow)
         query = (
             select(RefundRow.provider_reference, _PAYMENT_ID)
@@ -350,8 +353,8 @@ class SqlProviderWriting(SqlShareWriting):
         events = [event_of(row) for row in self._session.exec(unreviewed.order_by(col(ProviderEventRow.id)))]
         for event in events:
             self.acknowledge_event(event, memo=f"{word} {WORD_DECIDED} {effect}")
-        known = self._session.get(WordDecisionRow, (provider.value, word))
-        row = known or WordDecisionRow(provider=provider.value, word=word)
+        existing = self._session.get(WordDecisionRow, (provider.value, word))
+        row = existing or WordDecisionRow(provider=provider.value, word=word)
         row.effect, row.operator, row.decided_at = effect, self._audit.operator, self._audit.at
         self._session.add(row)
         self._session.flush()

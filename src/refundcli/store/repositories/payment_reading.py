@@ -74,8 +74,8 @@ def may_be_disputed(payment: Sequence[Any]) -> bool:
 def disputes_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[DisputeRecord]]:
     """By payment, from PAYMENT_COLUMNS, in the order in which they came to be known; all shares have the same."""
     homes = {row[_ID]: row[_SHARE_OF] or row[_ID] for row in payments}
-    found = disputes_by_payment(session, list(set(homes.values())))
-    return {payment: found[home] for payment, home in homes.items() if home in found} if found else {}
+    by_home = disputes_by_payment(session, list(set(homes.values())))
+    return {payment: by_home[home] for payment, home in homes.items() if home in by_home} if by_home else {}
 
 
 def disputes_by_payment(session: Session, payment_ids: Sequence[int]) -> dict[int, list[DisputeRecord]]:
@@ -111,14 +111,14 @@ def shared_payments(payments: Sequence[Sequence[Any]]) -> list[int]:
 
 def shares_by_payment(session: Session, first_shares: Sequence[int]) -> dict[int, list[Any]]:
     """By the first share, all shares: PAYMENT_COLUMNS and the invoice's number, the provider's ids on each."""
-    found: dict[int, list[Any]] = {}
+    shares: dict[int, list[Any]] = {}
     for start in range(0, len(first_shares), AT_ONCE):
         for row in session.execute(_SHARES, {AMONG: first_shares[start : start + AT_ONCE]}):
-            found.setdefault(row[_SHARE_OF], []).append(row)
-    for first, rows in found.items():
+            shares.setdefault(row[_SHARE_OF], []).append(row)
+    for first, rows in shares.items():
         home = next(row for row in rows if row[_ID] == first)
-        found[first] = [_named_like(home, row) for row in rows]
-    return found
+        shares[first] = [_named_like(home, row) for row in rows]
+    return shares
 
 
 def named_by_first_share(payment: Sequence[Any], shares: Mapping[int, Sequence[Any]]) -> Sequence[Any]:

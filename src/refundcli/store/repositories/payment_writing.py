@@ -37,9 +37,9 @@ class SqlPaymentWriting(SqlWriting):
             "reported_at": record.reported_at,
         }
         if record.id:
-            known = next(dispute for dispute in payment.disputes if dispute.id == record.id)
+            existing = next(dispute for dispute in payment.disputes if dispute.id == record.id)
             self._hits(update(DisputeRow).where(col(DisputeRow.id) == record.id).values(**values))
-            before: dict[str, object] = {"dispute": known.state, "amount": str(known.amount or "")}
+            before: dict[str, object] = {"dispute": existing.state, "amount": str(existing.amount or "")}
         else:
             self._session.execute(insert(DisputeRow).values(**values))
             before = {}
@@ -47,19 +47,19 @@ class SqlPaymentWriting(SqlWriting):
         after |= {"reference": record.reference, "evidence": evidence}
         self._audit.write(f"dispute {record.state}", invoice.number, before, {k: v for k, v in after.items() if v})
         self._count_disputes(payment.home_id)
-        if record.reference and all(each.reference != record.reference for each in payment.disputes):
+        if record.reference and all(dispute.reference != record.reference for dispute in payment.disputes):
             self._link_events(payment, record)
 
     def _link_events(self, payment: Payment, record: DisputeRecord) -> None:
         """Link earlier events that name only this dispute to its payment, so that they block it (R13)."""
-        link, known = EventPaymentRow, aliased(EventPaymentRow)
+        link, existing = EventPaymentRow, aliased(EventPaymentRow)
         named = (
             sql.select(col(link.event_id), sql.literal(payment.reference))
             .join(ProviderEventRow, col(ProviderEventRow.id) == col(link.event_id))
             .where(col(ProviderEventRow.provider) == record.provider, col(link.reference) == record.reference)
             .where(
                 ~sql.exists().where(
-                    col(known.event_id) == col(link.event_id), col(known.reference) == payment.reference
+                    col(existing.event_id) == col(link.event_id), col(existing.reference) == payment.reference
                 )
             )
         )
@@ -74,14 +74,14 @@ class SqlPaymentWriting(SqlWriting):
             return
         disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
         lost = [dispute.amount for dispute in disputes if dispute.state is DisputeState.LOST]
-        taken = sum(row.allocated if amount is None else amount.minor for amount in lost)
-        values = {"dispute": most_severe(disputes).value, "lost": max(0, taken - row.dispute_recorded)}
+        lost_total = sum(row.allocated if amount is None else amount.minor for amount in lost)
+        values = {"dispute": most_severe(disputes).value, "lost": max(0, lost_total - row.dispute_recorded)}
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**values))
 
     # --- captures ------------------------------------------------------------------------------------------
 
     def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureNews, *, evidence: str) -> bool:
-        known = self._session.exec(
+        existing = self._session.exec(
             select(CaptureRow).where(
                 CaptureRow.payment_id == payment.home_id,
                 CaptureRow.provider == news.provider,
@@ -89,11 +89,11 @@ class SqlPaymentWriting(SqlWriting):
                 CaptureRow.reference == news.reference,
             )
         ).first()
-        if known and (news.at, _rank(news.change)) <= (known.reported_at, _rank(CaptureChange(known.state))):
+        if existing and (news.at, _rank(news.change)) <= (existing.reported_at, _rank(CaptureChange(existing.state))):
             return False
         values = {"state": news.change.value, "amount": news.amount.minor, "reported_at": news.at}
-        if known:
-            self._hits(update(CaptureRow).where(col(CaptureRow.id) == known.id).values(**values))
+        if existing:
+            self._hits(update(CaptureRow).where(col(CaptureRow.id) == existing.id).values(**values))
         else:
             of = {"payment_id": payment.home_id, "provider": news.provider, "account": news.account}
             self._session.execute(insert(CaptureRow).values(**of, reference=news.reference, **values))
@@ -118,12 +118,12 @@ class SqlPaymentWriting(SqlWriting):
     def _captured_by_records(self, payment: Payment) -> Money | None:
         """What the captures add up to; None while nothing speaks against the share that the books count."""
         rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id)).all()
-        taken = sum(row.amount for row in rows if row.state == CaptureChange.ADDED)
+        captured = sum(row.amount for row in rows if row.state == CaptureChange.ADDED)
         missing = sum(row.amount for row in rows if row.state != CaptureChange.ADDED)
         share = payment.allocated_in_all
         if not missing:
-            return Money(taken, share.currency) if taken >= share.minor else None
-        return Money(max(taken, share.minor - missing, 0), share.currency)
+            return Money(captured, share.currency) if captured >= share.minor else None
+        return Money(max(captured, share.minor - missing, 0), share.currency)
 
     def _write_captured(
         self, invoice: Invoice, payment: Payment, captured: Money | None, processing: bool, evidence: str
@@ -137,11 +137,11 @@ class SqlPaymentWriting(SqlWriting):
         self._update_invoice(invoice.id)
         self._reopen_or_pay(invoice)
         for share in payment.other_shares:
-            other = self.invoice(share.invoice_number)
-            if other and other.id != invoice.id:
-                self._audit.write("payment corrected", other.number, before, after)
-                self._update_invoice(other.id)
-                self._reopen_or_pay(_as_before(other, payment))
+            sharing = self.invoice(share.invoice_number)
+            if sharing and sharing.id != invoice.id:
+                self._audit.write("payment corrected", sharing.number, before, after)
+                self._update_invoice(sharing.id)
+                self._reopen_or_pay(_as_before(sharing, payment))
 
     def _update_shares(self, payment: Payment, **values: int | None) -> None:
         """What is reported of the provider's payment holds for every share of it."""
@@ -195,8 +195,8 @@ class SqlPaymentWriting(SqlWriting):
     def acknowledge_loss(self, invoice: Invoice, *, memo: str) -> None:
         for payment in invoice.payments:
             if payment.loss:
-                known = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
-                self._hits(known.values(loss_acknowledged=payment.loss.minor))
+                statement = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
+                self._hits(statement.values(loss_acknowledged=payment.loss.minor))
                 after = {"loss": str(payment.loss), "payment": payment.reference, "memo": memo}
                 self._audit.write("loss acknowledged", invoice.number, {}, {k: v for k, v in after.items() if v})
 

@@ -106,7 +106,7 @@ class SqlReading(SqlRunReading):
         return {number: invoice for number, (invoice, _) in self.invoices_with_facts(numbers).items()}
 
     def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]:
-        found: dict[str, tuple[Invoice, int]] = {}
+        invoices: dict[str, tuple[Invoice, int]] = {}
         for rows, payments in self._numbered(numbers):
             ids = [row[0] for row in rows]
             # Money taken outside has no updates, and a dispute only where an import says so.
@@ -114,14 +114,16 @@ class SqlReading(SqlRunReading):
             disputed = [payment for of in payments.values() for payment in of if may_be_disputed(payment)]
             disputes = disputes_of(self._session, disputed)
             unreviewed = unreviewed_of(self._session, of_provider)
-            others = self._other_shares(rows, payments)
-            made = _by_invoice(self._refunds(among(_REFUND.c.invoice_id), ids))
-            asked = _by_invoice(self._closings(among(_CLOSING.c.invoice_id), ids))
+            other_shares = self._other_shares(rows, payments)
+            refunds = _by_invoice(self._refunds(among(_REFUND.c.invoice_id), ids))
+            closings = _by_invoice(self._closings(among(_CLOSING.c.invoice_id), ids))
             for row in rows:
                 of = payments.get(row[0], ())
-                invoice = invoice_of(row, of, made.get(row[0], ()), asked.get(row[0], ()), disputes, unreviewed, others)
-                found[row[1]] = (invoice, _facts(row, of))
-        return found
+                invoice = invoice_of(
+                    row, of, refunds.get(row[0], ()), closings.get(row[0], ()), disputes, unreviewed, other_shares
+                )
+                invoices[row[1]] = (invoice, _facts(row, of))
+        return invoices
 
     def _other_shares(
         self, invoices: Sequence[Any], payments: Mapping[int, Sequence[Any]]
@@ -150,9 +152,9 @@ class SqlReading(SqlRunReading):
             .where(DisputeRow.provider == provider, DisputeRow.reference == reference)
             .where(col(DisputeRow.account).in_((account, "")))
         )
-        found = self._session.exec(query).first()
-        invoice = self.invoice(found[0]) if found else None
-        payments = [p for p in invoice.payments if found and p.id == found[1]] if invoice else []
+        row = self._session.exec(query).first()
+        invoice = self.invoice(row[0]) if row else None
+        payments = [p for p in invoice.payments if row and p.id == row[1]] if invoice else []
         return (invoice, payments[0]) if invoice and payments else None
 
     def captures(self, payment: Payment) -> "dict[str, Capture]":
@@ -166,10 +168,10 @@ class SqlReading(SqlRunReading):
 
     def losses(self) -> list[Invoice]:
         query = select(InvoiceRow.number).where(col(InvoiceRow.id).in_(sql.select(_PAYMENT.c.invoice_id).where(LOSS)))
-        found = self.invoices_by_number(sorted(self._session.exec(query).all()))
+        invoices = self.invoices_by_number(sorted(self._session.exec(query).all()))
         return [
             invoice
-            for invoice in found.values()
+            for invoice in invoices.values()
             if any(p.loss > (p.loss_acknowledged or zero(invoice.currency)) for p in invoice.payments)
         ]
 
@@ -211,10 +213,10 @@ class SqlReading(SqlRunReading):
             rows = self._session.execute(_INVOICES_NUMBERED, {AMONG: numbers[start : start + AT_ONCE]}).all()
             yield rows, self._payments([row[0] for row in rows])
 
-    def invoices(self, wanted: "InvoiceFilter") -> list[Invoice]:
+    def invoices(self, filters: "InvoiceFilter") -> list[Invoice]:
         from refundcli.store.queries import lists
 
-        rows = lists.invoice_rows(self._session, wanted)
+        rows = lists.invoice_rows(self._session, filters)
         payments = self._payments([row[0] for row in rows])
         return [invoice_of(row, payments.get(row[0], ())) for row in rows]
 
@@ -249,11 +251,11 @@ class SqlReading(SqlRunReading):
     def _near(self, column: Mapped[Any], number: str) -> list[str]:
         """Numbers around the wanted one: enough to find a slip of the finger. Those that begin alike come first."""
         near = select(column).order_by(column).limit(_NEAR_ENOUGH)
-        found: dict[str, None] = {}
+        numbers: dict[str, None] = {}
         for length in (len(number) - 1, len(number) - 2, len(number) // 2):
             stem = number[: max(2, length)]
-            found |= dict.fromkeys(self._session.exec(near.where(column.startswith(stem, autoescape=True))))
-        return list(found) or list(self._session.exec(near).all())
+            numbers |= dict.fromkeys(self._session.exec(near.where(column.startswith(stem, autoescape=True))))
+        return list(numbers) or list(self._session.exec(near).all())
 
     def refund(self, refund_id: str) -> Refund | None:
         return next(iter(self._refunds(_REFUND.c.id == refund_id)), None)
@@ -265,11 +267,11 @@ class SqlReading(SqlRunReading):
         return self._refunds(_REFUND.c.request_key == request_key)
 
     def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]:
-        found: dict[str, list[Refund]] = {}
+        by_key: dict[str, list[Refund]] = {}
         for start in range(0, len(request_keys), AT_ONCE):
             for refund in self._refunds(among(_REFUND.c.request_key), request_keys[start : start + AT_ONCE]):
-                found.setdefault(refund.request_key, []).append(refund)
-        return found
+                by_key.setdefault(refund.request_key, []).append(refund)
+        return by_key
 
     def refunds_of_payments(self, payments: Sequence[PaymentRow]) -> list[Refund]:
         return self._refunds(col(RefundRow.payment_id).in_([payment.id for payment in payments]))
@@ -293,8 +295,8 @@ class SqlReading(SqlRunReading):
         from refundcli.store.queries import totals
 
         ids, count, attention = totals.pending_refunds(self._session, overdue, stuck, limit)
-        found = self.refunds_by_id(ids)
-        return PendingRefunds([found[each] for each in ids], count, attention)
+        refunds = self.refunds_by_id(ids)
+        return PendingRefunds([refunds[refund_id] for refund_id in ids], count, attention)
 
     def newest_refund_of_run(self, run_id: str) -> datetime | None:
         newest: datetime | None = self._session.exec(
@@ -307,10 +309,10 @@ class SqlReading(SqlRunReading):
 
         return totals.failed_captures(self._session)
 
-    def count_invoices(self, wanted: "InvoiceFilter") -> int:
+    def count_invoices(self, filters: "InvoiceFilter") -> int:
         from refundcli.store.queries import lists
 
-        return lists.count_invoices(self._session, wanted)
+        return lists.count_invoices(self._session, filters)
 
     def refunds_to_acknowledge(self) -> list[Refund]:
         return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
@@ -339,25 +341,25 @@ class SqlReading(SqlRunReading):
                 some = {AMONG: references[start : start + AT_ONCE]}
                 rows = self._session.exec(query.where(among(col(column))), params=some)
                 owners |= {str(reference): number for reference, number in rows}
-        found = self.invoices_by_number(sorted(set(owners.values())))
-        return {reference: found[number] for reference, number in owners.items()}
+        invoices = self.invoices_by_number(sorted(set(owners.values())))
+        return {reference: invoices[number] for reference, number in owners.items()}
 
     def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
-        found: dict[str, tuple[str, int]] = {}
+        owners: dict[str, tuple[str, int]] = {}
         for reference in references:
             column = col(getattr(PaymentRow, id_column(provider, reference)))
             query = select(InvoiceRow.number, PaymentRow.id).where(column == reference)
             row = self._session.exec(query.join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))).first()
             if row:
-                found[reference] = (row[0], row[1] or 0)
-        return found
+                owners[reference] = (row[0], row[1] or 0)
+        return owners
 
     def invoices_by_reference(self, references: Sequence[str]) -> dict[str, Invoice]:
         query = select(col(InvoiceRow.invoice_reference), InvoiceRow.number)
         rows = self._session.exec(query.where(among(col(InvoiceRow.invoice_reference))), params={AMONG: references})
         numbers = {str(reference): number for reference, number in rows}
-        found = self.invoices_by_number(sorted(numbers.values()))
-        return {reference: found[number] for reference, number in numbers.items()}
+        invoices = self.invoices_by_number(sorted(numbers.values()))
+        return {reference: invoices[number] for reference, number in numbers.items()}
 
     def refunds_succeeded(
         self, provider: Provider, since: datetime, until: datetime, *, after: str, limit: int
@@ -381,14 +383,14 @@ class SqlReading(SqlRunReading):
 
         return summaries.payment_lines_after(self._session, provider, after, limit)
 
-    def events(self, wanted: "EventFilter") -> "list[StoredEvent]":
-        query = select(ProviderEventRow).order_by(col(ProviderEventRow.id).desc()).limit(wanted.limit)
-        if wanted.state:
-            query = query.where(ProviderEventRow.state == wanted.state)
-        if wanted.provider:
-            query = query.where(ProviderEventRow.provider == wanted.provider)
-        if wanted.about:
-            query = query.where(ProviderEventRow.about == wanted.about)
+    def events(self, filters: "EventFilter") -> "list[StoredEvent]":
+        query = select(ProviderEventRow).order_by(col(ProviderEventRow.id).desc()).limit(filters.limit)
+        if filters.state:
+            query = query.where(ProviderEventRow.state == filters.state)
+        if filters.provider:
+            query = query.where(ProviderEventRow.provider == filters.provider)
+        if filters.about:
+            query = query.where(ProviderEventRow.about == filters.about)
         return [event_of(row) for row in self._session.exec(query)]
 
     def event(self, number: int) -> "StoredEvent | None":
@@ -463,10 +465,10 @@ class SqlReading(SqlRunReading):
         row = self._session.get(SyncStateRow, name)
         return (row.value, row.at) if row else None
 
-    def credit_notes(self, wanted: "CreditNoteFilter") -> list[CreditNote]:
+    def credit_notes(self, filters: "CreditNoteFilter") -> list[CreditNote]:
         from refundcli.store.queries import lists
 
-        return [credit_note_of(row) for row in lists.credit_note_rows(self._session, wanted)]
+        return [credit_note_of(row) for row in lists.credit_note_rows(self._session, filters)]
 
     def credit_note(self, number: str) -> CreditNote | None:
         query = (
@@ -525,10 +527,10 @@ class SqlReading(SqlRunReading):
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""
         payments: dict[int, list[Any]] = {}
-        found = self._session.execute(_PAYMENTS_OF, {AMONG: invoice_ids}).all()
-        first_shares = shared_payments(found)
+        rows = self._session.execute(_PAYMENTS_OF, {AMONG: invoice_ids}).all()
+        first_shares = shared_payments(rows)
         shares = shares_by_payment(self._session, first_shares) if first_shares else {}
-        for row in found:
+        for row in rows:
             payment = named_by_first_share(row, shares) if shares else row
             payments.setdefault(payment[0], []).append(payment)
         return payments
@@ -554,11 +556,11 @@ class SqlReading(SqlRunReading):
         return [closing_of(row) for row in self._session.execute(query, {AMONG: values})]
 
 
-def _by_invoice(made: Sequence[_Made]) -> dict[int, list[_Made]]:
-    found: dict[int, list[_Made]] = {}
-    for each in made:
-        found.setdefault(each.invoice_id, []).append(each)
-    return found
+def _by_invoice(records: Sequence[_Made]) -> dict[int, list[_Made]]:
+    by_invoice: dict[int, list[_Made]] = {}
+    for record in records:
+        by_invoice.setdefault(record.invoice_id, []).append(record)
+    return by_invoice
 
 
 def _facts(invoice: Sequence[Any], payments: Sequence[Sequence[Any]]) -> int:
@@ -571,8 +573,8 @@ def _not_applied_to_known_payment(provider: Provider) -> tuple[ColumnElement[boo
     from refundcli.services.ports.provider_updates import EventState
 
     of = (_PAYMENT.c.psp_reference,) if provider is Provider.ADYEN else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
-    known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
+    is_known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
     # What is stored and not applied needs a person as soon as a payment that it names is in the books.
     set_aside = and_(col(ProviderEventRow.state) == EventState.NOTED, col(ProviderEventRow.not_applied) != "")
     open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
-    return (or_(open_ones, set_aside), known, col(ProviderEventRow.provider) == provider)
+    return (or_(open_ones, set_aside), is_known, col(ProviderEventRow.provider) == provider)

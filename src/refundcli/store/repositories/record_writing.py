@@ -112,11 +112,11 @@ class Recording:
 
     def _update_invoices(self, invoice_ids: Sequence[int]) -> None:
         changed = []
-        wanted = list(dict.fromkeys(invoice_ids))
-        for start in range(0, len(wanted), AT_ONCE):
-            some = {AMONG: wanted[start : start + AT_ONCE]}
-            for of, number, told, code, paid, returned in self._line.execute(_sums(), some):
-                unit, before = currency(code), InvoiceStatus(told)
+        ids = list(dict.fromkeys(invoice_ids))
+        for start in range(0, len(ids), AT_ONCE):
+            some = {AMONG: ids[start : start + AT_ONCE]}
+            for of, number, state, code, paid, returned in self._line.execute(_sums(), some):
+                unit, before = currency(code), InvoiceStatus(state)
                 status = status_after(before, paid=Money(int(paid), unit), returned=Money(int(returned), unit))
                 changed.append((int(paid), int(returned), status.value, self._at, of))
                 if status is not before:

@@ -110,7 +110,7 @@ class SqlWriting(SqlReading):
             return None
         needs_a_person = refund.needs_acknowledgement_as(end.state)
         holding, hold_until = _hold_after(refund, end)
-        told = {"provider_reference": end.reference, "evidence": end.evidence}
+        details = {"provider_reference": end.reference, "evidence": end.evidence}
         values: dict[str, Any] = {
             "state": end.state.value,
             "provider_status": end.status,
@@ -123,14 +123,14 @@ class SqlWriting(SqlReading):
             "lease_owner": "",
             "lease_until": None,
             "updated_at": self._audit.at,
-            **{name: text for name, text in told.items() if text},
+            **{name: text for name, text in details.items() if text},
             **_dates(refund, end, at=self._audit.at),
         }
         if needs_a_person and refund.came_back_at is None:
             values["came_back_at"] = self._audit.at
         if not self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), **values):
             return None
-        after = {"state": end.state, "provider_status": end.status, "failure": end.failure, **told}
+        after = {"state": end.state, "provider_status": end.status, "failure": end.failure, **details}
         self._audit.write(f"refund {end.state}", refund.id, _state(refund), {k: v for k, v in after.items() if v})
         settled = replace(
             refund,
@@ -185,12 +185,12 @@ class SqlWriting(SqlReading):
             return
         if self._session.execute(theirs_too).first() is None:
             return
-        holding = [each for each in self._refunds(of) if each.holds_reservation]
-        ours = sum(each.amount.minor for each in holding if not each.is_external)
-        theirs = sum(each.amount.minor for each in holding if each.is_external)
+        holding = [refund for refund in self._refunds(of) if refund.holds_reservation]
+        ours = sum(refund.amount.minor for refund in holding if not refund.is_external)
+        theirs = sum(refund.amount.minor for refund in holding if refund.is_external)
         room = max(row.allocated - row.refunded - row.returned_elsewhere - ours, 0)
-        held = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
-        self._hits(held.values(reserved=ours + min(theirs, room)))
+        statement = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
+        self._hits(statement.values(reserved=ours + min(theirs, room)))
 
     def _count_elsewhere(self, payment_id: int) -> None:
         """What went back by other hands. A refund from before the payment came in is in the figure it came with."""
@@ -199,11 +199,15 @@ class SqlWriting(SqlReading):
         if row.share_of is not None:
             self._count_shares(row.share_of)
             return
-        made = self._refunds((col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL))
-        given = [each for each in made if each.state.is_given]
-        counted = [each for each in given if not each.undecided]
-        before = sum(each.counted.minor for each in counted if row.opening_at and each.created_at < row.opening_at)
-        later = sum(each.counted.minor for each in counted) - before
+        external = self._refunds(
+            (col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL)
+        )
+        returned = [refund for refund in external if refund.state.is_given]
+        counted = [refund for refund in returned if not refund.undecided]
+        before = sum(
+            refund.counted.minor for refund in counted if row.opening_at and refund.created_at < row.opening_at
+        )
+        later = sum(refund.counted.minor for refund in counted) - before
         elsewhere = max(row.opening_returned, before) + later
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=elsewhere))
 
@@ -313,8 +317,8 @@ class SqlWriting(SqlReading):
             .values(status=status, updated_at=self._audit.at)
         )
         assert self._hits(statement), "the invoice was read in this transaction"
-        told = {"status": status, "memo": memo, "evidence": evidence}
-        after = {name: text for name, text in told.items() if text}
+        details = {"status": status, "memo": memo, "evidence": evidence}
+        after = {name: text for name, text in details.items() if text}
         self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, after)
 
     def number_invoice(self, known_as: str, number: str) -> None:

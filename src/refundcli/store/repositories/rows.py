@@ -92,7 +92,7 @@ def payment_of(
         auto_refundable=auto_refundable,
         provider=_PROVIDERS[provider],
         method=method,
-        references=tuple(dict.fromkeys(known for known in ids if known)) if any(ids) else (),
+        references=tuple(dict.fromkeys(payment_id for payment_id in ids if payment_id)) if any(ids) else (),
         processing=processing,
         dispute=_DISPUTES[dispute],
         lost=Money(lost, unit),
@@ -306,9 +306,9 @@ def refund_values(refund: Refund) -> dict[str, Any]:
             "lease_until": refund.sending.lease_until,
         }
     if refund.out_of_band:
-        told = refund.out_of_band
-        values |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
-        values |= {"after_failed": told.after_failed or None, "evidence": told.evidence}
+        record = refund.out_of_band
+        values |= {"method": record.method, "reference": record.reference, "refunded_on": record.refunded_on}
+        values |= {"after_failed": record.after_failed or None, "evidence": record.evidence}
     if refund.seen_at:
         values |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
         values |= {"came_back_at": refund.came_back_at, "hold_until": refund.hold_until}
@@ -335,10 +335,10 @@ def facts_of(refund: Refund) -> dict[str, object]:
             "idempotency_key": refund.sending.idempotency_key,
         }
     if refund.out_of_band:
-        told = refund.out_of_band
-        facts |= {"method": told.method, "reference": told.reference}
-        facts |= {"refunded_on": told.refunded_on and told.refunded_on.isoformat()}
-        facts |= {"after_failed": told.after_failed, "evidence": told.evidence}
+        record = refund.out_of_band
+        facts |= {"method": record.method, "reference": record.reference}
+        facts |= {"refunded_on": record.refunded_on and record.refunded_on.isoformat()}
+        facts |= {"after_failed": record.after_failed, "evidence": record.evidence}
     return {name: fact for name, fact in facts.items() if fact}
 
 

@@ -33,7 +33,7 @@ class SqlRunReading:
         query = select(worker, func.count(), until).where(
             BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.TAKEN
         )
-        return [RowLease(*found) for found in self._session.exec(query.group_by(worker).order_by(until, worker))]
+        return [RowLease(*row) for row in self._session.exec(query.group_by(worker).order_by(until, worker))]
 
     def unfinished_run(self, fingerprint: str) -> BulkRun | None:
         unfinished = (BulkRunRow.fingerprint == fingerprint, BulkRunRow.state != RunState.FINISHED)

@@ -48,12 +48,12 @@ class SqlRunWriting(SqlClosingWriting):
         self._audit.write("run begun", run.id, {}, {name: fact for name, fact in facts.items() if fact})
 
     def change_run(self, run_id: str, state: RunState, *, note: str = "") -> None:
-        known = self.run(run_id)
-        assert known
+        run = self.run(run_id)
+        assert run
         changed = update(BulkRunRow).where(col(BulkRunRow.id) == run_id, col(BulkRunRow.state) != state)
         if self._hits(changed.values(state=state, updated_at=self._audit.at)):
             after = {"state": state} | ({"note": note} if note else {})
-            self._audit.write(f"run {state}", run_id, {"state": known.state}, after)
+            self._audit.write(f"run {state}", run_id, {"state": run.state}, after)
 
     def stage_items(self, items: Sequence[RunItem]) -> None:
         if items:
@@ -61,26 +61,26 @@ class SqlRunWriting(SqlClosingWriting):
 
     def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
         self._audit.check_clock()
-        found = self._left_behind(run_id, worker, at, limit)
-        if len(found) < limit:
-            found += self._free(run_id, limit - len(found), col(BulkItemRow.state) == ItemState.WAITING)
-        if found:
-            taken = update(BulkItemRow).where(
-                col(BulkItemRow.run_id) == run_id, col(BulkItemRow.n).in_([item.n for item in found])
+        leased = self._left_behind(run_id, worker, at, limit)
+        if len(leased) < limit:
+            leased += self._free(run_id, limit - len(leased), col(BulkItemRow.state) == ItemState.WAITING)
+        if leased:
+            statement = update(BulkItemRow).where(
+                col(BulkItemRow.run_id) == run_id, col(BulkItemRow.n).in_([item.n for item in leased])
             )
             self._session.execute(
-                taken.values(state=ItemState.TAKEN, worker=worker, lease_until=until), execution_options=_PLAINLY
+                statement.values(state=ItemState.TAKEN, worker=worker, lease_until=until), execution_options=_PLAINLY
             )
-        return [replace(item, state=ItemState.TAKEN, worker=worker, lease_until=until) for item in found]
+        return [replace(item, state=ItemState.TAKEN, worker=worker, lease_until=until) for item in leased]
 
     def _left_behind(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
         """Rows of other workers that ended without a word. One that stood still for long has its own in hand."""
-        taken = (col(BulkItemRow.state) == ItemState.TAKEN, col(BulkItemRow.worker) != worker)
+        conditions = (col(BulkItemRow.state) == ItemState.TAKEN, col(BulkItemRow.worker) != worker)
         of_run = col(BulkItemRow.run_id) == run_id
-        workers = self._session.exec(select(BulkItemRow.worker).where(of_run, *taken).distinct()).all()
+        workers = self._session.exec(select(BulkItemRow.worker).where(of_run, *conditions).distinct()).all()
         gone = [worker for worker in workers if is_gone(worker)]
         lapsed = or_(col(BulkItemRow.worker).in_(gone), col(BulkItemRow.lease_until) <= at)
-        return self._free(run_id, limit, *taken, lapsed) if workers else []
+        return self._free(run_id, limit, *conditions, lapsed) if workers else []
 
     def _free(self, run_id: str, limit: int, *conditions: ColumnElement[bool]) -> list[RunItem]:
         query = (
@@ -94,8 +94,8 @@ class SqlRunWriting(SqlClosingWriting):
         return [item_of(row) for row in self._session.exec(query)]
 
     def hold_items(self, run_id: str, *, worker: str, until: datetime) -> None:
-        held = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.TAKEN)
-        statement = update(BulkItemRow).where(*held, col(BulkItemRow.worker) == worker).values(lease_until=until)
+        leased = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.TAKEN)
+        statement = update(BulkItemRow).where(*leased, col(BulkItemRow.worker) == worker).values(lease_until=until)
         self._session.execute(statement, execution_options=_PLAINLY)
 
     def finish_items(self, items: Sequence[RunItem]) -> set[int]:
@@ -122,8 +122,8 @@ class SqlRunWriting(SqlClosingWriting):
         """Writers are in line, so what is asked here holds until the end of this transaction."""
         if not items:
             return set()
-        held = (BulkItemRow.run_id == items[0].run_id, BulkItemRow.worker == items[0].worker)
-        query = select(BulkItemRow.n).where(*held, BulkItemRow.state == ItemState.TAKEN)
+        conditions = (BulkItemRow.run_id == items[0].run_id, BulkItemRow.worker == items[0].worker)
+        query = select(BulkItemRow.n).where(*conditions, BulkItemRow.state == ItemState.TAKEN)
         return set(self._session.exec(query)).intersection(item.n for item in items)
 
     def ask_again(self, run_id: str) -> int:

@@ -16,7 +16,7 @@ from refundcli.domain.refund import Refund
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.imports.payment_matching import ID_COLUMNS, identity_of, match_payments
 from refundcli.store.imports.payment_updates import payment_values
-from refundcli.store.imports.upsert import known_invoices
+from refundcli.store.imports.upsert import stored_invoices_by_number
 from refundcli.store.repositories.payment_writing import SqlPaymentWriting
 from refundcli.store.repositories.share_counting import share_rows
 from refundcli.store.schema import CaptureRow, DisputeRow, PaymentRow, RefundRow
@@ -28,13 +28,13 @@ class SqlShareWriting(SqlPaymentWriting):
     def add_share(
         self, invoice: Invoice, first: Payment, new: NewPayment, *, told: Sequence[NewPayment], evidence: str
     ) -> None:
-        known = self._known_without_its_id(invoice, new, told)
-        if known:
+        existing = self._known_without_its_id(invoice, new, told)
+        if existing:
             # A file told of it without an id, and its refunds count: it is no second payment.
-            more = {"provider": new.provider, "allocated": max(known.allocated.minor, new.captured)}
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == known.id).values(**more))
+            more = {"provider": new.provider, "allocated": max(existing.allocated.minor, new.captured)}
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == existing.id).values(**more))
             self._learn(first.home_id, identity_of(new))
-            self.join_payments(first, known, evidence=evidence)
+            self.join_payments(first, existing, evidence=evidence)
             return
         home = first.home_id
         self._begin_sharing(first)
@@ -56,15 +56,17 @@ class SqlShareWriting(SqlPaymentWriting):
         self._count_shares(home)
         self._update_invoice(invoice.id)
 
-    def _known_without_its_id(self, invoice: Invoice, new: NewPayment, told: Sequence[NewPayment]) -> Payment | None:
+    def _known_without_its_id(
+        self, invoice: Invoice, new: NewPayment, payments: Sequence[NewPayment]
+    ) -> Payment | None:
         """The payment that an import would take for it: matched as there, with all that is told of the invoice."""
-        _, rows = known_invoices(self._session, [invoice.number])[invoice.number]
-        matched = match_payments(told, rows).known
-        known = {each.row.id for each in matched if each.told is new and each.row.share_of is None}
-        return next((payment for payment in invoice.payments if payment.id in known), None)
+        _, rows = stored_invoices_by_number(self._session, [invoice.number])[invoice.number]
+        pairs = match_payments(payments, rows).pairs
+        payment_ids = {pair.row.id for pair in pairs if pair.imported is new and pair.row.share_of is None}
+        return next((payment for payment in invoice.payments if payment.id in payment_ids), None)
 
-    def join_payments(self, first: Payment, other: Payment, *, evidence: str) -> None:
-        home, joined = first.home_id, other.home_id
+    def join_payments(self, first: Payment, second: Payment, *, evidence: str) -> None:
+        home, joined = first.home_id, second.home_id
         self._begin_sharing(first)
         row = self._session.get(PaymentRow, joined, populate_existing=True)
         assert row
@@ -75,11 +77,11 @@ class SqlShareWriting(SqlPaymentWriting):
         self._hits(update(DisputeRow).where(col(DisputeRow.payment_id) == joined).values(payment_id=home))
         self._hits(update(CaptureRow).where(col(CaptureRow.payment_id) == joined).values(payment_id=home))
         # What was captured of the whole is asked again, and not added up from two figures of one payment.
-        captured = first.provider_captured if first.provider_captured is not None else other.provider_captured
+        captured = first.provider_captured if first.provider_captured is not None else second.provider_captured
         values = {"captured": captured.minor if captured is not None else None, "processing": first.processing}
         self._hits(update(PaymentRow).where(col(PaymentRow.share_of) == home).values(**values))
-        after = {"payment": first.reference, "also": other.reference, "evidence": evidence}
-        for number in {self._number_of_payment(payment.id) for payment in (first, other)}:
+        after = {"payment": first.reference, "also": second.reference, "evidence": evidence}
+        for number in {self._number_of_payment(payment.id) for payment in (first, second)}:
             self._audit.write("payments joined", number, {}, after)
         self._count_shares(home)
         for share in share_rows(self._session, home):
