@@ -130,7 +130,7 @@ def _addresses(host: str, port: int, seconds: float) -> list[Any]:
     return addresses
 
 
-class _Telling:
+class _CheckedConnection:
     """Tells when its request is on its way, and whether it was ever connected."""
 
     sock: Any
@@ -223,11 +223,11 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-class _HTTPConnection(_Telling, HTTPConnection):
+class _HTTPConnection(_CheckedConnection, HTTPConnection):
     pass
 
 
-class _HTTPSConnection(_Telling, HTTPSConnection):
+class _HTTPSConnection(_CheckedConnection, HTTPSConnection):
     pass
 
 

@@ -1,8 +1,7 @@
-"""Does the store still hold together? Every sum is added up anew, every seal is verified (I1, I9, I10).
+"""Check a store: recompute every sum and verify every seal (I1, I9, I10).
 
-It looks at one page of rows after the other, each in a transaction of its own: no refund waits for it for longer than
-a page takes, and memory does not grow with the store. What a page finds wrong is looked at once more before it is
-reported.
+Each page of rows is read in a transaction of its own, so no refund waits for longer than one page takes, and memory
+does not grow with the store. A problem is checked a second time before it is reported.
 """
 
 # ruff: noqa: S608 - the parts of each query are constants of this program
@@ -24,21 +23,21 @@ from refundcli.store.schema import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.structure import structure_errors
 from refundcli.store.unit_of_work import SqlBooks
 
-# A refund reserves its amount while it is under way, or after a failure that the provider may retry (R14).
+# A refund reserves its amount until it has an outcome, and after a failure that the provider may retry (R14).
 _HELD = "r.state IN ('ready','submitted','awaiting-approval','pending') OR r.holding"
 # An external one also reserves it until someone decides whether it was recorded by hand.
 _HELD_ELSEWHERE = "r.holding OR r.undecided AND r.state IN ('pending','succeeded')"
 # What counts as refunded when a part was returned.
 _COUNTED = "r.amount - r.reversed_amount"
 _HAS = "EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = coalesce(p.share_of, p.id) AND d.state = '{}')"
-# What counts against shares of one payment is added up from all of them.
+# For shares of one payment these sums are computed from all shares together.
 _ALONE = "p.share_of IS NULL"
 
 # One page of a table, by its key.
 _PAGE = "id > :after AND id <= :upto"
 _PAGE_OF_P, _PAGE_OF_R, _PAGE_OF_C = (f"{of}.id > :after AND {of}.id <= :upto" for of in ("p", "r", "c"))
 
-# Each finds the rows that break one promise; none in sound books.
+# Each query finds the rows that break one rule.
 _OF_PAYMENTS = {
     "payment {} has another amount reserved than its refunds": f"""
         SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND {_ALONE} AND (p.reserved < (
@@ -119,7 +118,7 @@ _OF_REFUNDS = {
 _OF_CLOSINGS = {
     "closing {} was sent without a key or an address": f"""
         SELECT id FROM closing WHERE {_PAGE} AND (idempotency_key = '' OR endpoint = '')""",
-    # Money that is known since may have moved the invoice on.
+    # A payment reported later may have changed the invoice's status.
     "closing {} is done, and its invoice is not closed": f"""
         SELECT c.id FROM closing c JOIN invoice i ON i.id = c.invoice_id
         WHERE {_PAGE_OF_C} AND c.state = 'done' AND i.paid = 0
@@ -149,19 +148,19 @@ _SERIES = """
     FROM counter WHERE name LIKE 'credit_note%'"""
 
 T = TypeVar("T")
-# How a look is run: in a transaction of its own, or all of them in one.
+# Runs a read: in a transaction of its own, or all of them in one.
 Look: TypeAlias = Callable[[Callable[[Session], T]], T]
 
 
 def findings(books: SqlBooks) -> list[str]:
-    """What is wrong with a store, one sentence each: also that parts of it cannot be read at all.
+    """What is wrong with a store, one sentence per problem, including parts that cannot be read.
 
-    Raises StructureNotChecked where the file could not be copied for SQLite's own check.
+    Raises StructureNotChecked if the file could not be copied for SQLite's own check.
     """
     problems: list[str] = []
     unchecked: StructureNotChecked | None = None
     try:
-        # Each by itself: what was found stays, though the next may not be readable.
+        # One at a time: what was found so far counts even if the next part is unreadable.
         try:
             for sentence in structure_errors(books):
                 problems.append(sentence)
@@ -193,7 +192,7 @@ def _rows(run: Look[Any], table: str) -> Iterator[str]:
         if upto is None:
             return
         if problems:
-            # A look of its own: what is wrong stays wrong.
+            # In a transaction of its own: a real problem is still there.
             _, confirmed = run(partial(_wrong_rows, table=table, after=after, upto=upto))
             yield from (sentence for sentence in problems if sentence in set(confirmed))
         after = upto
@@ -202,7 +201,7 @@ def _rows(run: Look[Any], table: str) -> Iterator[str]:
 def _wrong_rows(
     session: Session, *, table: str, after: int | str, size: "PageSize | None" = None, upto: int | str | None = None
 ) -> tuple[int | str | None, list[str]]:
-    """The last key of the page, None where there is no more, and what is wrong with its rows."""
+    """The last key of the page (None at the end of the table), and what is wrong with its rows."""
     if size:
         with size.timed() as limit:
             keys = f"SELECT max(id) FROM (SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT :limit) page"
@@ -217,7 +216,7 @@ def _wrong_rows(
 
 
 def _seals(run: Look[Any]) -> Iterator[str]:
-    """The chain up to the entry that was the newest when this began; what comes later is written on it."""
+    """Check the chain up to the entry that was the newest at the start; later entries build on it."""
     chain, size = Chain(), PageSize()
     newest = run(lambda session: session.execute(text("SELECT max(seq) FROM audit_entry")).scalar()) or 0
     while chain.verified_to < newest:
@@ -234,7 +233,7 @@ def _broken_seals(session: Session, *, chain: Chain, newest: int, size: "PageSiz
 
 
 def _shares(run: Look[Any]) -> Iterator[str]:
-    """What counts against each share of a payment, added up anew."""
+    """Recompute what counts against each share of a payment."""
     after, size = -1, PageSize()
     while True:
         firsts: list[int] = run(partial(_shared, after=after, size=size))
@@ -268,7 +267,7 @@ def _wrong_shares(session: Session, *, first_share: int) -> list[str]:
 
 
 def _numbers(session: Session) -> list[str]:
-    """As many numbers were given as were counted: with their uniqueness, that leaves no hole."""
+    """As many numbers were issued as were counted. They are unique, so the series has no gap (I9)."""
     series = session.execute(text(_SERIES)).all()
     counted, issued = sum(int(row[1]) for row in series), int(series[0][2]) if series else 0
     return [] if counted == issued else [f"{counted} credit-note numbers were counted, {issued} are there"]

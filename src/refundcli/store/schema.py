@@ -1,8 +1,8 @@
 """The schema. Amounts are ISO 4217 minor units of the row's currency; times are UTC.
 
-What must never be false is a constraint here, so that no bug above can make it so (I1, I4, I9). The migrations make
-the tables. An index of some rows only is told here in SQLite's words alone, as PostgreSQL's would load its whole
-dialect at every start; a test holds that it is the same index there.
+Invariants are constraints here, so that no bug in the program can break them (I1, I4, I9). The migrations create the
+tables. A partial index is declared here for SQLite only, because PostgreSQL's option would load its whole dialect at
+every start; a test checks that PostgreSQL has the same index.
 """
 
 from datetime import UTC, date, datetime
@@ -26,11 +26,11 @@ from sqlmodel import Field, SQLModel, col
 
 # SQLite numbers its rows only by a column that is spelt INTEGER.
 BigId = BigInteger().with_variant(Integer, "sqlite")
-# Which payments an index holds. A query is answered from it only where it says the very same.
+# Conditions of partial indexes. A query uses such an index only if it states exactly the same condition.
 THROUGH_PROVIDER = text("provider <> ''")
 # The most that a payment can refund: its share, or what was captured if that is known to be less (I1).
 CAPTURED = "CASE WHEN captured < allocated THEN captured ELSE allocated END"
-# Could give something now: as `Payment.refundable`, without those that must wait (R10, R11).
+# Could be refunded now: as `Payment.refundable`, without those that must wait (R10, R11).
 MONEY_LEFT = text(
     f"{CAPTURED} - reserved - refunded - returned_elsewhere - lost - credited > 0"
     " AND dispute <> 'open' AND dispute <> 'unknown' AND NOT processing"
@@ -76,12 +76,12 @@ def _text(*, nullable: bool = False, unique: bool = False, index: bool = False, 
 
 
 def _is(column: str, *words: str) -> str:
-    """One of these words, the usual ones first. SQLite makes a table of an IN list, and looks into it, for each row."""
+    """The column is one of these words, the usual ones first. For an IN list, SQLite builds a table for each row."""
     return " OR ".join(f"{column} = '{word}'" for word in words)
 
 
 def _names_one(column: str) -> Index:
-    """Two payments never share this id; most have none of this kind, and take no room in its index."""
+    """A unique index on an id. It leaves out payments without one, which are most."""
     return Index(f"ux_payment_{column}", column, unique=True, sqlite_where=text(f"{column} IS NOT NULL"))
 
 
@@ -94,13 +94,13 @@ def _time(*, nullable: bool = False) -> Any:
 
 
 class Row(SQLModel):
-    """Nothing is ever validated by a row, so its validator is never built: that would slow every start."""
+    """Rows never validate anything, so no validator is built: that would slow every start."""
 
     model_config = {"defer_build": True}
 
 
 class StoreInfo(Row, table=True):
-    """One row: what this store is. `livemode` is pinned by the first provider key that is used (I12)."""
+    """One row with the facts of this store. The first provider key that is used pins `livemode` (I12)."""
 
     __tablename__ = "store_info"
     __table_args__ = (CheckConstraint("id = 1", name="store_info_is_one_row"),)
@@ -111,12 +111,12 @@ class StoreInfo(Row, table=True):
     livemode: bool | None = None
     # How credit notes are numbered, from the first number on.
     number_format: str = _text()
-    # Where the books' days begin and end (an IANA name): the dates of credit notes, and the year of their numbers.
+    # The books' time zone (an IANA name): it decides the dates of credit notes and the year of their numbers.
     timezone: str = _text()
 
 
 class ProviderAccountRow(Row, table=True):
-    """Whose account a key opens, asked once for each key; the key itself is never stored."""
+    """The account of each key, looked up once per key; the key itself is never stored."""
 
     __tablename__ = "provider_account"
 
@@ -130,7 +130,7 @@ class InvoiceRow(Row, table=True):
     __tablename__ = "invoice"
     __table_args__ = (
         CheckConstraint("paid >= 0 AND returned >= 0 AND total >= 0", name="invoice_sums_not_negative"),
-        # Refunded means: something was paid, and all of it went back (R6).
+        # Refunded means that something was paid and all of it was returned (R6).
         CheckConstraint("status <> 'refunded' OR (paid > 0 AND returned >= paid)", name="invoice_refunded_is_returned"),
         CheckConstraint(
             _is("status", "paid", "open", "refunded", "draft", "void", "uncollectible"), name="invoice_status_known"
@@ -179,7 +179,7 @@ class PaymentRow(Row, table=True):
         CheckConstraint(_is("dispute", "", "open", "won", "lost", "unknown"), name="payment_dispute_known"),
         CheckConstraint(_is("provider", "", "stripe", "adyen"), name="payment_provider_known"),
         Index("ux_payment_invoice_position", "invoice_id", "position", unique=True),
-        # A Stripe payment may be known by its intent and by its charge: each names one payment only.
+        # A Stripe payment may have an intent and a charge. Each id belongs to one payment only.
         *map(_names_one, ("payment_intent", "charge", "psp_reference")),
         Index("ix_payment_provider", "provider", "invoice_id", sqlite_where=THROUGH_PROVIDER),
         Index("ix_payment_money_left", "invoice_id", sqlite_where=MONEY_LEFT),
@@ -208,17 +208,17 @@ class PaymentRow(Row, table=True):
     # Lost to disputes and not recorded by `mark-refunded` yet; what records took of it is in `dispute_recorded`.
     lost: int = _minor()
     dispute_recorded: int = _minor()
-    # Given to the customer's balance at the provider, for other invoices.
+    # Credited to the customer's balance at the provider, for other invoices.
     credited: int = _minor()
     # The loss that a person has acknowledged.
     loss_acknowledged: int = _minor()
-    # Why the provider's payment cannot be refunded from here, as the provider was last asked.
+    # Why the provider's payment cannot be refunded from here, by the last snapshot.
     unsupported: str = _text()
     auto_refundable: bool = False
     processing: bool = False
     # The most severe state of its disputes, updated with each of them (R11).
     dispute: str = _text()
-    # What an import told as given back, and when: refunds seen elsewhere from before then are in it.
+    # The amount that an import reported as returned, and when. It includes external refunds from before then.
     opening_returned: int = _minor()
     opening_at: datetime | None = _time(nullable=True)
     paid_on: date | None = None
@@ -285,7 +285,7 @@ class RefundRow(Row, table=True):
         ),
         CheckConstraint("kind <> 'provider' OR idempotency_key IS NOT NULL", name="refund_sent_with_a_key"),
         CheckConstraint("kind <> 'record' OR request IS NULL", name="refund_recorded_sends_nothing"),
-        # One request key, one refund of a payment, unless the earlier one failed, or came back (I4).
+        # One refund of a payment per request key, unless the earlier one failed or was reversed (I4).
         Index(
             "ux_refund_request_key",
             "request_key",
@@ -317,7 +317,7 @@ class RefundRow(Row, table=True):
     content: str = _text()
     try_number: int = 1
     operator: str = _text()
-    # What goes to the provider, written before it is sent (I2).
+    # The request to the provider, stored before it is sent (I2).
     provider: str | None = _text(nullable=True)
     account: str | None = _text(nullable=True)
     livemode: bool | None = None
@@ -329,22 +329,22 @@ class RefundRow(Row, table=True):
     lease_owner: str = _text()
     lease_until: datetime | None = _time(nullable=True)
     first_sent_at: datetime | None = _time(nullable=True)
-    # What came of it.
+    # The outcome.
     provider_reference: str | None = _text(nullable=True, index=True)
     provider_status: str = _text()
     failure: str = _text()
-    # What the failure was, as a code: `not-sent` is safe to repeat.
+    # The failure as a code: `not-sent` is safe to repeat.
     failure_code: str = _text()
     # Why the provider has not finished it, and until when the customer may act.
     pending_reason: str = _text()
     expires_at: datetime | None = _time(nullable=True)
-    # When, by the provider's date, it succeeded and when it failed. A success dated later than the failure means that
-    # the provider sent it again by itself: a person must look (R14).
+    # When it succeeded and when it failed, by the provider's date. A success after the failure means that the provider
+    # sent it again by itself, which a person must review (R14).
     succeeded_at: datetime | None = _time(nullable=True)
     failed_at: datetime | None = _time(nullable=True)
-    # The part of it that was returned; the credit note stays.
+    # The part of the refund that was reversed; the credit note stays.
     reversed_amount: int = _minor()
-    # Failed, and its amount stays reserved until it is acknowledged, or until that time.
+    # It failed, and its amount stays reserved until it is acknowledged or until `hold_until`.
     holding: bool = False
     hold_until: datetime | None = _time(nullable=True)
     # An external refund that may be recorded by hand too: reserved until it is matched or adopted.
@@ -356,24 +356,24 @@ class RefundRow(Row, table=True):
     refunded_on: date | None = None
     after_failed: str | None = Field(default=None, sa_column=Column(ForeignKey("refund.id"), nullable=True))
     evidence: str = _text()
-    # A refund that failed after its success, or came back: until a person has seen it, it is told every day.
+    # When the refund failed or was reversed after it succeeded: shown until a person acknowledges it.
     came_back_at: datetime | None = _time(nullable=True)
     acknowledged_at: datetime | None = _time(nullable=True)
     acknowledged_by: str = _text()
-    # The bulk run that it was a row of.
+    # The bulk run that contains it.
     run_id: str | None = Field(default=None, sa_column=Column(ForeignKey("bulk_run.id"), nullable=True))
     created_at: datetime = _time()
     updated_at: datetime = _time()
 
 
-# The same as a column of `PaymentRow`, for sums.
+# CAPTURED as an expression, for sums.
 CAPTURED_SHARE: Any = case(
     (col(PaymentRow.captured) < col(PaymentRow.allocated), col(PaymentRow.captured)), else_=col(PaymentRow.allocated)
 )
 
 
 class BulkRunRow(Row, table=True):
-    """A file or a plan that is done row by row; the same one again goes on with it."""
+    """A file or a plan that is processed row by row; the same file or plan again resumes it."""
 
     __tablename__ = "bulk_run"
     __table_args__ = (
@@ -402,7 +402,7 @@ class BulkRunRow(Row, table=True):
 
 
 class BulkItemRow(Row, table=True):
-    """One row of a provider run: workers share them, and a run that was killed goes on from them."""
+    """One row of a provider run: workers share the rows, and a killed run resumes from them."""
 
     __tablename__ = "bulk_item"
     __table_args__ = (
@@ -430,13 +430,13 @@ class BulkItemRow(Row, table=True):
 
 
 class ClosingRow(Row, table=True):
-    """The voiding or writing-off of an invoice that the provider keeps too: asked for once, as a refund is."""
+    """Voiding or writing off an invoice that the provider has too: requested once, like a refund."""
 
     __tablename__ = "closing"
     __table_args__ = (
         CheckConstraint("action IN ('void','uncollectible')", name="closing_action_known"),
         CheckConstraint("state IN ('ready','submitted','done','failed')", name="closing_state_known"),
-        # An invoice is closed once at a time.
+        # An invoice has one unfinished closing at most.
         Index(
             "ux_closing_unfinished",
             "invoice_id",
@@ -516,7 +516,7 @@ class CounterRow(Row, table=True):
 
 
 class ProviderEventRow(Row, table=True):
-    """What a provider reported, verified and stored before it is applied; one row however often it came.
+    """What a provider reported, verified and stored before it is applied; repeated deliveries share one row.
 
     `source`: webhook, report or api. Until it is applied or acknowledged it blocks the refund of its payments (R13).
     """
@@ -544,12 +544,12 @@ class ProviderEventRow(Row, table=True):
     state: str = _text()
     note: str = _text()
     source: str = _text()
-    # Why it is stored and not applied: for another account or mode, or unreadable. Empty for every other event.
+    # Why it is stored and not applied: for another account or mode, or unreadable. Empty for all other events.
     not_applied: str = _text()
 
 
 class DeliveryRejectionRow(Row, table=True):
-    """How many deliveries were rejected. Those that a program before schema 0007 counted have no provider or time."""
+    """How many deliveries were rejected. Counts from before schema 0007 have no provider or time."""
 
     __tablename__ = "delivery_rejection"
 
@@ -561,7 +561,7 @@ class DeliveryRejectionRow(Row, table=True):
 
 
 class EventPaymentRow(Row, table=True):
-    """Which payments an event is about, by their references at the provider, whether they are in the books or not."""
+    """The payments an event is about, by their references at the provider, even if they are not in the books."""
 
     __tablename__ = "event_payment"
 
@@ -582,7 +582,7 @@ class WordDecisionRow(Row, table=True):
 
 
 class SyncStateRow(Row, table=True):
-    """How far a pull came, and when the store was last compared with a provider."""
+    """How far a pull has progressed, and when the store was last compared with a provider."""
 
     __tablename__ = "sync_state"
 

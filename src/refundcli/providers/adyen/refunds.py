@@ -86,7 +86,7 @@ class AdyenProvider:
         """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
         payment = self._payment_in(request)
         if payment is None:
-            return RefundAnswer(Signal.NOT_SENT, message=_OTHERS)
+            return RefundAnswer(Signal.NOT_SENT, message=_NOT_OURS)
         try:
             with last_check(may_send):
                 result = self._api.refund_captured_payment(
@@ -115,7 +115,9 @@ class AdyenProvider:
         return named[1] if named else None
 
 
-_OTHERS = "Nothing was sent: the refund was prepared for another Adyen account, mode or address than the settings name."
+_NOT_OURS = (
+    "Nothing was sent: the refund was prepared for another Adyen account, mode or address than the settings name."
+)
 
 
 def _base(settings: AdyenSettings) -> tuple[str, str]:

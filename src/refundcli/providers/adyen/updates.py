@@ -83,11 +83,11 @@ def news_in(event: NewEvent) -> Sequence[News] | None:
     if _is_split(item) and (meaning is None or meaning.effect not in _ABOUT_A_REFUND):
         # The event's own update still counts. A refund would also have to be split, which refundcli cannot do.
         split = UnsupportedNews(Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen")
-        return [split, *(_news_of(event, item, meaning) or ())]
-    return _news_of(event, item, meaning)
+        return [split, *(_updates_of(event, item, meaning) or ())]
+    return _updates_of(event, item, meaning)
 
 
-def _news_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
+def _updates_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
     if meaning is None:
         return _doubts(event, item, f"{event.kind} is not a known event code")
     if meaning.effect in _SAYS_NOTHING:
@@ -95,13 +95,13 @@ def _news_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence
     if meaning.effect is Effect.BLOCK:
         return _doubts(event, item, _with_reason(item, meaning.note or f"{event.kind} needs review"))
     if meaning.effect is Effect.DISPUTE:
-        return [_dispute_news(event, item, meaning)]
+        return [_dispute_update(event, item, meaning)]
     amount = _amount(item)
     if amount is None:
         return _doubts(event, item, f"its amount cannot be read: {_amount_text(item)}")
     if meaning.effect is Effect.CAPTURE:
-        return [_capture_news(event, item, meaning, amount)]
-    return [_refund_news(event, item, meaning, amount)]
+        return [_capture_update(event, item, meaning, amount)]
+    return [_refund_update(event, item, meaning, amount)]
 
 
 def _meaning_of(item: Fields) -> Meaning | None:
@@ -113,7 +113,7 @@ def _meaning_of(item: Fields) -> Meaning | None:
     return event_meaning(code, success)
 
 
-def _refund_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> RefundNews:
+def _refund_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> RefundNews:
     assert meaning.refund
     named = text_in(item.get("merchantReference"))
     failed = meaning.refund in (RefundState.FAILED, RefundState.REVERSED)
@@ -135,7 +135,7 @@ def _refund_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money)
     )
 
 
-def _dispute_news(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeNews:
+def _dispute_update(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeNews:
     """Its pspReference is the dispute's, unless it equals originalReference: then the dispute has none."""
     original = text_in(item.get("originalReference"))
     own = item["pspReference"]
@@ -153,7 +153,7 @@ def _dispute_news(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeNew
     )
 
 
-def _capture_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> CaptureNews:
+def _capture_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> CaptureNews:
     assert meaning.capture
     return CaptureNews(
         provider=Provider.ADYEN,

@@ -177,11 +177,13 @@ EVENTS: Mapping[tuple[str, bool], Meaning] = MappingProxyType(
 # --- record types of the payment accounting report, `Type` of the settlement details report ------------------------
 
 
-def _taken(source: str, note: str = "") -> Meaning:
+def _captured(source: str, note: str = "") -> Meaning:
     return Meaning(Effect.CAPTURE, source, capture=CaptureChange.ADDED, direction=Direction.CREDIT, note=note)
 
 
-def _not_taken(change: CaptureChange | None, source: str, note: str = "", to: Direction = Direction.EITHER) -> Meaning:
+def _not_captured(
+    change: CaptureChange | None, source: str, note: str = "", to: Direction = Direction.EITHER
+) -> Meaning:
     return Meaning(Effect.CAPTURE, source, capture=change, direction=to, note=note)
 
 
@@ -205,22 +207,22 @@ _DEBIT, _CREDIT, _EITHER = Direction.DEBIT, Direction.CREDIT, Direction.EITHER
 _SUCCEEDED, _PENDING = RefundState.SUCCEEDED, RefundState.PENDING
 
 _CAPTURE_TYPES: Mapping[str, Meaning] = {
-    "SentForSettle": _taken(_LIFECYCLE, "the capture was sent; Settled repeats its amount"),
-    "Settled": _taken(_JOURNALS),
-    "SettledBulk": _taken(_STATUSES),
-    "BulkSettlement": _taken(_ZUORA),
-    "SettledInstallment": _taken(_STATUSES, "one instalment"),
-    "SettledInInstallments": _taken(_STATUSES, "the whole, beside its instalments"),
-    "SettledInstallmentExternallyWithInfo": _taken(_AUDITS, "one instalment"),
-    "SettledExternally": _taken(_STATUSES),
-    "SettledExternallyWithInfo": _taken(_STATUSES),
-    "SettledReversed": _not_taken(CaptureChange.FAILED, _AUDITS, "in sales day payouts", _DEBIT),
-    "CaptureFailed": _not_taken(CaptureChange.FAILED, _STATUSES),
-    "Cancelled": _not_taken(CaptureChange.CANCELLED, _LIFECYCLE),
-    "Expired": _not_taken(CaptureChange.CANCELLED, _LIFECYCLE),
-    "Refused": _not_taken(CaptureChange.CANCELLED, _LIFECYCLE),
-    "HandledExternally": _not_taken(CaptureChange.CANCELLED, _STATUSES, "captured outside Adyen, if at all"),
-    "AuthorisedPending": _not_taken(None, _STATUSES, "not taken yet; changes no sum"),
+    "SentForSettle": _captured(_LIFECYCLE, "the capture was sent; Settled repeats its amount"),
+    "Settled": _captured(_JOURNALS),
+    "SettledBulk": _captured(_STATUSES),
+    "BulkSettlement": _captured(_ZUORA),
+    "SettledInstallment": _captured(_STATUSES, "one instalment"),
+    "SettledInInstallments": _captured(_STATUSES, "the whole, beside its instalments"),
+    "SettledInstallmentExternallyWithInfo": _captured(_AUDITS, "one instalment"),
+    "SettledExternally": _captured(_STATUSES),
+    "SettledExternallyWithInfo": _captured(_STATUSES),
+    "SettledReversed": _not_captured(CaptureChange.FAILED, _AUDITS, "in sales day payouts", _DEBIT),
+    "CaptureFailed": _not_captured(CaptureChange.FAILED, _STATUSES),
+    "Cancelled": _not_captured(CaptureChange.CANCELLED, _LIFECYCLE),
+    "Expired": _not_captured(CaptureChange.CANCELLED, _LIFECYCLE),
+    "Refused": _not_captured(CaptureChange.CANCELLED, _LIFECYCLE),
+    "HandledExternally": _not_captured(CaptureChange.CANCELLED, _STATUSES, "captured outside Adyen, if at all"),
+    "AuthorisedPending": _not_captured(None, _STATUSES, "not taken yet; changes no sum"),
 }
 
 _REFUND_TYPES: Mapping[str, Meaning] = {

@@ -19,7 +19,7 @@ _PATH = "/v1/invoices/"
 _VERBS = {InvoiceStatus.VOID: "void", InvoiceStatus.UNCOLLECTIBLE: "mark_uncollectible"}
 _STATUSES = {verb: status for status, verb in _VERBS.items()}
 
-_OTHERS = (
+_NOT_OURS = (
     "Nothing was sent: the closing was prepared for another Stripe account, mode or address than the settings name."
 )
 
@@ -45,7 +45,7 @@ class StripeInvoiceCloser:
         """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
         reference, _, verb = request.endpoint.removeprefix(self.base_url + _PATH).partition("/")
         if not self._is_ours(request, reference, verb):
-            return ClosingAnswer(Signal.NOT_SENT, _OTHERS)
+            return ClosingAnswer(Signal.NOT_SENT, _NOT_OURS)
         invoices: Any = self._client.v1.invoices
         ask: Callable[..., Any] = invoices.void_invoice if verb == "void" else invoices.mark_uncollectible
         try:

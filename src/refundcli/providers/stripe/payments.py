@@ -91,13 +91,13 @@ def dispute_stage(dispute: Fields) -> DisputeStage:
 
 def disputed_amount(dispute: Fields, of: Currency) -> Money | None:
     """The disputed amount, or what a lost dispute took; None if it is in another currency."""
-    lost = _taken(dispute, of) if dispute_state(dispute) is DisputeState.LOST else None
+    lost = _amount_taken(dispute, of) if dispute_state(dispute) is DisputeState.LOST else None
     if lost is not None:
         return lost
     return fields.amount_of(dispute, "amount", of) if fields.currency_of(dispute) == of else None
 
 
-def _taken(dispute: Fields, of: Currency) -> Money | None:
+def _amount_taken(dispute: Fields, of: Currency) -> Money | None:
     """What its balance transactions took, less what they gave back; None if they do not say."""
     transactions = dispute.get("balance_transactions")
     if not isinstance(transactions, list) or not transactions:

@@ -75,39 +75,39 @@ class StripeRecords:
         if reference.startswith("pi_"):
             path = f"/v1/payment_intents/{quote(reference, safe='')}"
             # Raw: the SDK's objects would be built for nothing, and a run waits for each.
-            intent = self._one(lambda: self._client.raw_request("get", path, expand=["latest_charge.refunds"]))
-            return self._with_doubt(self._truth_of_intent(intent, asked_at), intent) if intent else None
+            intent = self._object(lambda: self._client.raw_request("get", path, expand=["latest_charge.refunds"]))
+            return self._with_doubt(self._snapshot_of_intent(intent, asked_at), intent) if intent else None
         charge = self._charge(reference)
-        return self._truth_of(charge, asked_at) if charge else None
+        return self._snapshot_of(charge, asked_at) if charge else None
 
     def _charge(self, reference: str) -> Fields | None:
         path = f"/v1/charges/{quote(reference, safe='')}"
-        return self._one(lambda: self._client.raw_request("get", path, expand=["refunds"]))
+        return self._object(lambda: self._client.raw_request("get", path, expand=["refunds"]))
 
     def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
         """Every charge with its refunds, a hundred in one request."""
-        params = {"expand": ["data.refunds"], **self._made_since(since)}
+        params = {"expand": ["data.refunds"], **self._created_since(since)}
         asked_at = datetime.now(UTC)
         for charge in self._pages(self._client.v1.charges.list, params):
             if charge.get("status") == "failed":
                 continue
             try:
-                yield self._truth_of(charge, asked_at)
+                yield self._snapshot_of(charge, asked_at)
             except CannotBeHeld as problem:
                 yield UnreadablePayment(self.name, _references(charge), problem.message)
 
-    def _truth_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
+    def _snapshot_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
         charge, processing = intent.get("latest_charge"), intent.get("status") == "processing"
         if isinstance(charge, str):
             charge = self._charge(charge)
         if isinstance(charge, Mapping) and fields.has_id(charge) and charge.get("status") != "failed":
-            return self._truth_of(charge, asked_at, processing=processing)
+            return self._snapshot_of(charge, asked_at, processing=processing)
         if intent.get("status") == "succeeded":
-            return self._truth_without_charge(intent, asked_at)
+            return self._snapshot_without_charge(intent, asked_at)
         nothing = zero(fields.currency_of(intent))
         return PaymentTruth(self.name, (fields.id_of(intent),), nothing, nothing, processing, (), (), asked_at)
 
-    def _truth_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
+    def _snapshot_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
         references, about = _references(charge), {"charge": fields.id_of(charge)}
         of = fields.currency_of(charge)
         # Only a plain no spares the question: a refund into a dispute could pay the customer twice (R11).
@@ -118,7 +118,7 @@ class StripeRecords:
         readable = [
             refund for refund in listed if refund not in released and objects.amount_or_none(refund) is not None
         ]
-        refunds = [self._refund_news(refund, references) for refund in readable]
+        refunds = [self._refund_update(refund, references) for refund in readable]
         doubts = self._doubts(listed, disputes, references, of)
         if text_in(charge.get("status")) not in CHARGE_STATUSES:
             doubts = (*doubts, self._doubt("charge", charge, references))
@@ -137,13 +137,13 @@ class StripeRecords:
             doubts=doubts,
         )
 
-    def _truth_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
+    def _snapshot_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
         """Money was received, and no charge is named: all is asked of the intent itself."""
         references, about = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
         of = fields.currency_of(intent)
         received = "amount" if intent.get("amount_received") is None else "amount_received"
         listed = list(self._pages(self._client.v1.refunds.list, about))
-        refunds = [self._refund_news(refund, references) for refund in listed]
+        refunds = [self._refund_update(refund, references) for refund in listed]
         disputes = list(self._pages(self._client.v1.disputes.list, about))
         return PaymentTruth(
             provider=self.name,
@@ -169,14 +169,14 @@ class StripeRecords:
     # --- refunds -------------------------------------------------------------------------------------------
 
     def refund(self, reference: str) -> RefundNews | None:
-        refund = self._one(lambda: self._client.v1.refunds.retrieve(reference))
-        return self._refund_news(refund) if refund else None
+        refund = self._object(lambda: self._client.v1.refunds.retrieve(reference))
+        return self._refund_update(refund) if refund else None
 
     def refunds(self, *, since: date | None) -> Iterator[RefundNews]:
-        for refund in self._pages(self._client.v1.refunds.list, self._made_since(since)):
-            yield self._refund_news(refund)
+        for refund in self._pages(self._client.v1.refunds.list, self._created_since(since)):
+            yield self._refund_update(refund)
 
-    def _refund_news(self, refund: Fields, references: tuple[str, ...] = ()) -> RefundNews:
+    def _refund_update(self, refund: Fields, references: tuple[str, ...] = ()) -> RefundNews:
         of, status = fields.currency_of(refund), text_in(refund.get("status"))
         meaning = refund_meaning(status)
         # A refund in an unlisted status may have moved money, so it counts as pending, and blocks the payment (R13).
@@ -272,7 +272,7 @@ class StripeRecords:
 
     def credited(self, invoice_reference: str) -> Money | None:
         """What credit notes of the invoice gave to the customer's balance; None where Stripe has no such invoice."""
-        invoice = self._one(lambda: self._client.v1.invoices.retrieve(invoice_reference))
+        invoice = self._object(lambda: self._client.v1.invoices.retrieve(invoice_reference))
         return self._credited(invoice) if invoice else None
 
     def _credited(self, invoice: Fields) -> Money:
@@ -301,15 +301,15 @@ class StripeRecords:
 
     # --- requests ------------------------------------------------------------------------------------------
 
-    def _made_since(self, since: date | None) -> dict[str, Any]:
+    def _created_since(self, since: date | None) -> dict[str, Any]:
         if since is None:
             return {}
         return {"created": {"gte": int(datetime(since.year, since.month, since.day, tzinfo=self._zone).timestamp())}}
 
-    def _one(self, ask: Callable[[], Any]) -> Fields | None:
+    def _object(self, ask: Callable[[], Any]) -> Fields | None:
         """The object asked for; None where Stripe has none of that id."""
         try:
-            resource = self._asked(ask)
+            resource = self._request(ask)
         except stripe.InvalidRequestError as error:
             if error.code == "resource_missing":
                 return None
@@ -322,7 +322,7 @@ class StripeRecords:
         params = {"limit": _PAGE_SIZE, **filters}
         while True:
             try:
-                page = self._asked(partial(ask, params))
+                page = self._request(partial(ask, params))
             except stripe.InvalidRequestError as error:
                 raise self._unreachable(error) from None
             items = self._items(page)
@@ -342,7 +342,7 @@ class StripeRecords:
         assert isinstance(items, list)
         return items
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
+    def _request(self, ask: Callable[[], Any]) -> Any:
         """One answer; after a 429 it is asked again a few times. A resource that is missing is told as the SDK does."""
         for tries in range(1, _MOST_TRIES + 1):
             try:
@@ -370,25 +370,25 @@ class StripeRecords:
     # --- invoices ------------------------------------------------------------------------------------------
 
     def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
-        if after and self._one(lambda: self._client.v1.invoices.retrieve(after)) is None:
+        if after and self._object(lambda: self._client.v1.invoices.retrieve(after)) is None:
             after = ""  # a draft that was deleted since is no place to go on from
-        params = {**self._made_since(since), **({"starting_after": after} if after else {})}
+        params = {**self._created_since(since), **({"starting_after": after} if after else {})}
         for invoice in self._pages(self._client.v1.invoices.list, params):
             try:
-                yield self._told_invoice(invoice)
+                yield self._invoice_with_payments(invoice)
             except CannotBeHeld as problem:
                 yield LeftOut(fields.id_of(invoice), text_in(invoice.get("number")), problem.message)
 
     def invoice(self, name: str) -> ToldInvoice | None:
         """By its id, or by its number among all of them: Stripe's search is behind by some minutes."""
         if name.startswith("in_"):
-            invoice = self._one(lambda: self._client.v1.invoices.retrieve(name))
-            return self._told_invoice(invoice) if invoice else None
+            invoice = self._object(lambda: self._client.v1.invoices.retrieve(name))
+            return self._invoice_with_payments(invoice) if invoice else None
         listed = self._pages(self._client.v1.invoices.list, {})
         match = next((invoice for invoice in listed if invoice.get("number") == name), None)
-        return self._told_invoice(match) if match else None
+        return self._invoice_with_payments(match) if match else None
 
-    def _told_invoice(self, resource: Fields) -> ToldInvoice:
+    def _invoice_with_payments(self, resource: Fields) -> ToldInvoice:
         listed = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(resource)})
         # They are listed the newest first; the books have them as they were made.
         paid = [payment for payment in listed if payment.get("status") != "canceled"][::-1]

@@ -96,7 +96,7 @@ class StripeProvider:
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
         """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
         if not self._is_ours(request):
-            return RefundAnswer(Signal.NOT_SENT, message=_OTHERS)
+            return RefundAnswer(Signal.NOT_SENT, message=_NOT_OURS)
         options: dict[str, Any] = {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
         try:
             # Raw: the SDK's objects would be built for nothing, and a run waits for each.
@@ -111,7 +111,7 @@ class StripeProvider:
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
         """Our refund among all of its payment. None is a proof; a look-up that fails says nothing of the refund."""
         if not self._is_ours(request):
-            return RefundAnswer(Signal.OTHER, message=_OTHERS)
+            return RefundAnswer(Signal.OTHER, message=_NOT_OURS)
         try:
             matches = [refund for refund in self._refunds_of(request) if refund_id_in(refund) == refund_id]
         except _NotAList as error:
@@ -168,7 +168,7 @@ class StripeProvider:
         return ours == (request.provider, request.endpoint, request.account, request.livemode)
 
 
-_OTHERS = (
+_NOT_OURS = (
     "Nothing was sent: the refund was prepared for another Stripe account, mode or address than the settings name."
 )
 
@@ -338,14 +338,14 @@ def classified(error: stripe.StripeError) -> RefundAnswer:
     """The outcome that an error proves for its request."""
     if isinstance(error, stripe.APIConnectionError):
         return network_answer(error, "Stripe")
-    status, details, headers = error.http_status or 0, _told(error), error.headers or {}
+    status, details, headers = error.http_status or 0, _error_details(error), error.headers or {}
     signal, message, replayed = _signal(status, details), _message(status, details), _is_replayed(headers)
     if signal is Signal.AWAITING_APPROVAL:
         return _awaiting_approval(details, message, replayed=replayed)
     return RefundAnswer(signal, message=message, retry_after=retry_after(headers), replayed=replayed)
 
 
-def _told(error: stripe.StripeError) -> Mapping[str, Any]:
+def _error_details(error: stripe.StripeError) -> Mapping[str, Any]:
     body = error.json_body
     details = body.get("error") if isinstance(body, Mapping) else None
     return details if isinstance(details, Mapping) else {}
@@ -369,7 +369,7 @@ def _signal(status: int, details: Mapping[str, Any]) -> Signal:
 
 def _is_missing(error: stripe.StripeError) -> bool:
     """This account has no such payment, and so no refund of it."""
-    details = _told(error)
+    details = _error_details(error)
     return (error.http_status, details.get("code")) == (404, "resource_missing") and details.get("param") in (
         "charge",
         "payment_intent",

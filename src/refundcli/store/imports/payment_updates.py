@@ -1,4 +1,4 @@
-"""What an import may change of a stored payment and its dispute: one rule for each column, and why one is unchanged."""
+"""What an import may change of a stored payment and its dispute: one rule per column, and why a column stays."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from refundcli.store.schema import PaymentRow
 
 # The status of a placeholder: a dispute that is known from an import only.
 IMPORTED = "imported"
-# A decided dispute is not undone by a file that does not know it yet; a won one may open again.
+# A file that is behind does not undo a decided dispute; a won one may open again.
 _DISPUTE_MAY_BECOME: dict[str, tuple[Dispute, ...]] = {
     Dispute.NONE: (Dispute.OPEN, Dispute.WON, Dispute.LOST),
     Dispute.OPEN: (Dispute.WON, Dispute.LOST),
@@ -24,12 +24,12 @@ _DISPUTE_MAY_BECOME: dict[str, tuple[Dispute, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """The store knows better, and why."""
+    """Why the store's value stays."""
 
     why: str
 
 
-# A column with its new value, or why it stays.
+# A column with its new value, or why the stored value stays.
 Changes: TypeAlias = Iterator[tuple[str, Any] | Unchanged]
 
 
@@ -58,7 +58,7 @@ def lost_at_first(dispute: str, amount: int | None, captured: int) -> int:
 
 
 def payment_changes(pair: PaymentPair) -> tuple[dict[str, Any], list[str]]:
-    """The columns that change, and what is kept although the file says otherwise."""
+    """The columns that change, and why others stay although the file differs."""
     changes, unchanged = {}, []
     for change in _changes(pair):
         if isinstance(change, Unchanged):
@@ -71,12 +71,12 @@ def payment_changes(pair: PaymentPair) -> tuple[dict[str, Any], list[str]]:
 def dispute_change(
     payment: NewPayment, captured: Money, disputes: Sequence[DisputeRecord]
 ) -> DisputeRecord | Unchanged | None:
-    """The dispute to write for the file's row, new or changed; None if nothing changes, Unchanged if the store's stays."""
+    """The dispute to write, new or changed; None if nothing changes, Unchanged if the store's stays."""
     existing = disputes[0] if len(disputes) == 1 else None
     if len(disputes) > 1:
         together = most_severe(disputes)
         same = payment.dispute in (Dispute.NONE, together)
-        return None if same else Unchanged("the store has several disputes of it")
+        return None if same else Unchanged("the store has several disputes of this payment")
     before = most_severe(disputes)
     if payment.dispute is Dispute.NONE and before is Dispute.NONE:
         return None
@@ -101,14 +101,14 @@ def dispute_change(
 
 
 def _is_less(dispute: Dispute, amount: Money | None, existing: DisputeRecord) -> bool:
-    """Would the file end what the provider reported as open, or make less of it? Only the provider ends it (R11)."""
+    """Would the file end or reduce a dispute that the provider reported as open? Only the provider may (R11)."""
     if existing.state not in (DisputeState.OPEN, DisputeState.UNKNOWN):
         return False
     return dispute is Dispute.WON or (amount is not None and (existing.amount is None or amount < existing.amount))
 
 
 def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
-    """A dispute known from an import only; the provider's first report of it fills it in."""
+    """A dispute known from an import only; the provider's first report completes it."""
     return DisputeRecord(
         id=0,
         payment_id=0,
@@ -138,9 +138,9 @@ def _changes(pair: PaymentPair) -> Changes:
 
 
 def _changes_of_share(payment: NewPayment, row: PaymentRow) -> Changes:
-    """What a file says of a payment that pays several invoices, the provider knows better: only it knows the shares."""
+    """Changes of a payment that pays several invoices. Only the provider knows its shares."""
     if payment.captured != row.allocated:
-        yield Unchanged("its share of the payment is known from the provider")
+        yield Unchanged("its share of the payment comes from the provider")
     if payment.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
         yield Unchanged("refunded_amount is read only when a payment is new")
     yield from _auto_refundable(payment, row)
@@ -156,16 +156,16 @@ def _changes_of_share(payment: NewPayment, row: PaymentRow) -> Changes:
 
 def _captured(payment: NewPayment, row: PaymentRow) -> Changes:
     if payment.captured < row.allocated:
-        yield Unchanged("the file has less captured than the store knows")
+        yield Unchanged("the file has less captured than the store")
     elif payment.captured > row.allocated and ids_of(row) and not id_of(payment):
-        yield Unchanged("the file has more captured, and does not name the payment")
+        yield Unchanged("the file has more captured, but does not name the payment")
     else:
         yield "allocated", payment.captured
 
 
 def _returned_elsewhere(payment: NewPayment, row: PaymentRow) -> Changes:
-    """It is what was given back before the store knew the money, so it is read once. A later figure may well
-    hold the refunds made from here, which would then count twice."""
+    """What was returned before the payment was in the store, so it is read once. A later figure may include refunds
+    made from here, which would then count twice."""
     if payment.returned_elsewhere > row.returned_elsewhere and not (row.allocated or row.reserved or row.refunded):
         yield "returned_elsewhere", payment.returned_elsewhere
         yield "opening_returned", payment.returned_elsewhere
@@ -174,19 +174,19 @@ def _returned_elsewhere(payment: NewPayment, row: PaymentRow) -> Changes:
 
 
 def _auto_refundable(payment: NewPayment, row: PaymentRow) -> Changes:
-    """No money moves because a column was left out: once it is no, only the file's own yes changes that (R1)."""
+    """A missing column never allows refunds: once it is no, only an explicit yes in the file changes it (R1)."""
     never_there = not row.allocated and not ids_of(row)
     if payment.auto_refundable_is_told or (payment.auto_refundable and never_there):
         yield "auto_refundable", payment.auto_refundable
     elif payment.auto_refundable and not row.auto_refundable:
-        yield Unchanged("auto_refundable is no until the file says yes")
+        yield Unchanged("auto_refundable stays no until the file says yes")
 
 
 def _identity(payment: NewPayment, row: PaymentRow, *, corrects: bool) -> Changes:
-    """Whose payment it is, and by which id. A file that knows no id takes none away."""
+    """The payment's provider and ids. A file without an id removes none."""
     ids = ids_of(row)
     if not set(all_ids_of(payment)).isdisjoint(ids):
-        # Known by one of its ids; the other one is learnt.
+        # One of its ids matches; store the other one.
         yield from (
             (column, payment_id)
             for column, payment_id in identity_of(payment).items()
@@ -200,6 +200,6 @@ def _identity(payment: NewPayment, row: PaymentRow, *, corrects: bool) -> Change
     elif payment.provider and not ids:
         yield "provider", payment.provider.value
     elif (payment.provider or "") != row.provider:
-        yield Unchanged(f"the store knows it as a payment at {row.provider.title()}")
+        yield Unchanged(f"the store has it as a payment at {row.provider.title()}")
     if not ids and not payment.provider and payment.reference:
         yield "reference", payment.reference

@@ -1,7 +1,7 @@
-"""Bringing invoices in from outside: new ones whole, known ones only where the file knows better.
+"""Import invoices: insert new ones, and update stored ones where the file is newer.
 
-The store's own refunds and reservations, a later status, a decided dispute and money already counted are never
-taken back; a row that would is kept as the store has it, and reported.
+An import never undoes the store's refunds and reservations, a later status, a decided dispute or money already counted.
+Such a change is left out and reported.
 """
 
 import json
@@ -24,7 +24,7 @@ from refundcli.services.ports.bad_rows import ONE_INVOICE, Problem
 from refundcli.services.ports.invoice_block import InvoiceBlock, PaymentColumns
 from refundcli.services.ports.records import Beside, ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
-from refundcli.store.bulk_sql import flags, insert_many, keep_at_hand, new_ids, stored
+from refundcli.store.bulk_sql import flags, insert_many, new_ids, set_cache_size, stored
 from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, id_columns, match_payments
 from refundcli.store.imports.payment_updates import (
     IMPORTED,
@@ -38,7 +38,7 @@ from refundcli.store.repositories.payment_reading import disputes_by_payment
 from refundcli.store.schema import CAPTURED_SHARE, AuditEntryRow, DisputeRow, InvoiceRow, PaymentRow
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
-# What a status may still become by news from outside. Refunded is never imported: it follows from the sums.
+# What an import may change a status to. Refunded is never imported: it follows from the sums.
 _FORWARD: dict[str, frozenset[str]] = {
     "draft": frozenset({"open", "paid", "void", "uncollectible"}),
     "open": frozenset({"paid", "void", "uncollectible"}),
@@ -47,27 +47,27 @@ _FORWARD: dict[str, frozenset[str]] = {
     "refunded": frozenset(),
     "void": frozenset(),
 }
-# Ids are in no order: a chunk changes pages all over their indexes, each of them once while they are kept.
+# Provider ids are in no order, so a chunk changes pages all over their indexes: cached, each is written once.
 _CACHE_KIB = 65_536
 
-# Each invoice is read once and changed once: nothing else that was read has to hear of it.
+# Each invoice is read once and changed once, so the session need not update objects already read.
 _PLAINLY = {"synchronize_session": False}
 
 StoredInvoices = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
 
 
 class Importer:
-    """Brings one batch in, in the transaction it is given."""
+    """Imports one batch in the given transaction."""
 
     def __init__(self, session: Session, audit: AuditTrail, *, source: str) -> None:
         self._session, self._audit, self._source = session, audit, source
-        # An invoice is found back in the audit trail by its file and by this very moment.
+        # The audit entry of an invoice's import is found by its file and this time.
         self._at = audit.at
         self._counts = ImportCounts()
 
-    def bring_in(self, blocks: Iterable[InvoiceBlock], *, all_new: bool) -> ImportCounts:
-        """`all_new`: it is known that the store has none of these invoices, and they are not looked for."""
-        keep_at_hand(self._session.connection(), _CACHE_KIB)
+    def import_blocks(self, blocks: Iterable[InvoiceBlock], *, all_new: bool) -> ImportCounts:
+        """`all_new`: the store has none of these invoices, so they are not looked up."""
+        set_cache_size(self._session.connection(), _CACHE_KIB)
         first_line = 0
         for block in blocks:
             first_line = first_line or block.lines[0]
@@ -141,7 +141,7 @@ class Importer:
         self._counts.new += block.size
 
     def _insert_disputes(self, invoices: Sequence[int], positions: Sequence[int], payments: PaymentColumns) -> None:
-        """Insert a placeholder for each dispute in the file; the provider's first report of it fills it in."""
+        """Insert a placeholder for each dispute in the file; the provider's first report completes it."""
         for place, dispute in enumerate(payments.disputes):
             if dispute:
                 of = (PaymentRow.invoice_id == invoices[place], PaymentRow.position == positions[place])
@@ -167,7 +167,7 @@ class Importer:
     def _update(self, invoice: NewInvoice, row: InvoiceRow, payments: list[PaymentRow]) -> None:
         imported = _described(invoice) | {"total": invoice.total}
         if not invoice.invoice_reference:
-            # A file without it does not make an invoice that a provider keeps one that can be closed here alone.
+            # A file without a reference must not detach an invoice from the provider's: it would be closed here alone.
             del imported["invoice_reference"]
         changes = _differences(row, imported)
         status = self._status_change(invoice, row)
@@ -190,22 +190,22 @@ class Importer:
         if row.status in (invoice.status, file_status):
             return {}
         if row.status == InvoiceStatus.VOID and paid:
-            # The books hold any truth, and money that was captured is not void (R9).
-            self._report(invoice, f"it was voided here, and the file tells of money captured; it is {file_status} now")
+            # The books must record captured money, so the invoice cannot stay void (R9).
+            self._report(invoice, f"it was voided here, but the file has captured money; it is {file_status} now")
             return {"status": invoice.status.value}
         if invoice.status is InvoiceStatus.VOID and row.paid:
-            self._keep(invoice, "the file says void, and the store knows of money captured")
+            self._keep(invoice, "the file says void, but the store has captured money")
             return {}
         if invoice.status is InvoiceStatus.PAID and not row.paid and self._is_known_as_not_captured(row):
             self._keep(invoice, "the file says paid, but the provider captured nothing")
             return {}
         if invoice.status in _FORWARD[row.status]:
             return {"status": invoice.status.value}
-        self._keep(invoice, f"the file says {invoice.status}, the store knows it as {row.status}")
+        self._keep(invoice, f"the file says {invoice.status}, the store says {row.status}")
         return {}
 
     def _is_known_as_not_captured(self, row: InvoiceRow) -> bool:
-        """Did a provider report that nothing was captured? An older file does not know that."""
+        """Did a provider report that nothing was captured? An older file may not have that."""
         query = select(PaymentRow.id).where(PaymentRow.invoice_id == row.id, PaymentRow.captured == 0)
         return self._session.exec(query.limit(1)).first() is not None
 
@@ -232,20 +232,20 @@ class Importer:
                 self._write_dispute(payment_id, new.provider or "", 0, new.dispute, IMPORTED, new.dispute_amount)
             touched[f"payment {position + 1}"] = "new"
         for payment in matches.duplicates:
-            self._keep(invoice, f"{payment.reference} is a payment that the file tells by its other id too")
+            self._keep(invoice, f"{payment.reference} is a payment that the file also lists by its other id")
         if matches.missing:
-            self._keep(invoice, f"the file lacks {len(matches.missing)} of the payments that the store knows")
+            self._keep(invoice, f"the file lacks {len(matches.missing)} of the payments in the store")
         return touched
 
     def _update_dispute(
         self, invoice: NewInvoice, row: InvoiceRow, pair: PaymentPair, changes: dict[str, Any]
     ) -> dict[str, Any]:
-        """The columns of the payment that follow from its disputes, where the file changes one of them."""
+        """The columns of the payment that follow from its disputes, if the file changes any of them."""
         if not (pair.imported.dispute or pair.row.dispute):
             return {}
         if pair.row.share_of is not None:
             if pair.imported.dispute not in (Dispute.NONE, pair.row.dispute):
-                self._keep(invoice, "the disputes of a payment that pays several invoices are known from the provider")
+                self._keep(invoice, "the disputes of a payment that pays several invoices come from the provider")
             return {}
         payment_id = pair.row.id or 0
         disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
@@ -264,7 +264,7 @@ class Importer:
         return {k: value for k, value in derived.items() if is_changed or value != getattr(pair.row, k)}
 
     def _write(self, row: InvoiceRow, changes: dict[str, Any]) -> None:
-        """Sums and status in one UPDATE: the CHECK on Refunded holds at every instant."""
+        """Sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6)."""
         sums = select(CAPTURED_SHARE, PaymentRow.refunded + PaymentRow.returned_elsewhere)
         payments = self._session.exec(sums.where(PaymentRow.invoice_id == row.id)).all()
         unit = currency(row.currency)
@@ -282,7 +282,7 @@ class Importer:
         self._session.execute(changed, execution_options=_PLAINLY)
 
     def _keep(self, invoice: NewInvoice, why: str) -> None:
-        self._report(invoice, f"{why}; kept as it was")
+        self._report(invoice, f"{why}; left unchanged")
 
     def _report(self, invoice: NewInvoice, what: str) -> None:
         self._counts.kept.append((invoice.line, invoice.number, what))
@@ -299,17 +299,17 @@ def stored_invoices_by_number(session: Session, numbers: Sequence[str]) -> Store
 
 
 def _name_shares(session: Session, payments: Sequence[PaymentRow]) -> None:
-    """The provider's ids of a payment that pays several invoices are on its first share; here they are on each."""
+    """Copy the provider's ids of a payment that pays several invoices from its first share to the others."""
     for payment in payments:
         if payment.share_of not in (None, payment.id):
             first = session.exec(select(PaymentRow).where(PaymentRow.id == payment.share_of)).one()
             for name in ID_COLUMNS:
-                # As it was read: nothing that is to be written.
+                # Set without marking it as changed: it must not be written.
                 set_committed_value(payment, name, getattr(first, name))
 
 
 def beside(session: Session, block: InvoiceBlock) -> Beside:
-    """What in these rows cannot stand beside what the store holds already."""
+    """Why these rows cannot be imported beside what the store holds already."""
     newest = session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
     if session.exec(select(InvoiceRow.id).limit(1)).first() is None:
         return Beside([], 0, newest)
@@ -317,7 +317,7 @@ def beside(session: Session, block: InvoiceBlock) -> Beside:
     problems = []
     for line, number, unit in zip(block.lines, block.numbers, block.currencies, strict=True):
         if currencies.get(number, unit) != unit:
-            what = f"The store knows {number} in {currencies[number]}."
+            what = f"{number} is in {currencies[number]} in the store."
             hint = "An invoice keeps its currency; another one needs its own number."
             problems.append(Problem(line, "currency", unit, "other-currency", what, hint))
     payments = block.payments
@@ -334,7 +334,7 @@ def beside(session: Session, block: InvoiceBlock) -> Beside:
 
 
 def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
-    """A problem for each provider invoice that already belongs to another invoice: voiding it would void both."""
+    """A problem for each provider invoice that already belongs to another invoice: voiding one would void both."""
     places = {reference: place for place, reference in enumerate(block.references) if reference}
     query = select(InvoiceRow.invoice_reference, InvoiceRow.number)
     for some in chunked(list(places), AT_ONCE):
@@ -349,7 +349,7 @@ def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
 
 
 def _currencies(session: Session, numbers: Sequence[str]) -> dict[str, str]:
-    """The currency of each of these invoices that the store knows."""
+    """The currency of each of these invoices that the store has."""
     query = select(InvoiceRow.number, InvoiceRow.currency)
     currencies: dict[str, str] = {}
     for some in chunked(numbers, AT_ONCE):
@@ -366,10 +366,7 @@ def _sharers(session: Session, first_share: int | None) -> Sequence[str]:
 
 
 def _owners(session: Session, name: str, references: Sequence[str]) -> Iterator[tuple[str, str, int | None]]:
-    """The provider payments among these that the store knows by this kind of id, each with its invoice's number.
-
-    And the first share of those that pay several invoices.
-    """
+    """The payments in the store with these ids: id, invoice number, and the first share if it is shared."""
     column = col(getattr(PaymentRow, name))
     query = select(column, InvoiceRow.number, PaymentRow.share_of).join(
         InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id)
@@ -379,7 +376,7 @@ def _owners(session: Session, name: str, references: Sequence[str]) -> Iterator[
 
 
 def _statuses(block: InvoiceBlock, paid: Sequence[int], returned: Sequence[int]) -> list[str]:
-    """As the file tells them, and Refunded where all was given back before (R6)."""
+    """The statuses in the file, but Refunded where all was returned before the import (R6)."""
     statuses = list(block.statuses)
     for place in compress(range(block.size), returned):
         unit = currency(block.currencies[place])
@@ -389,7 +386,7 @@ def _statuses(block: InvoiceBlock, paid: Sequence[int], returned: Sequence[int])
 
 
 def _positions(invoices: Sequence[int]) -> list[int]:
-    """Of each payment among those of its invoice."""
+    """The position of each payment among those of its invoice."""
     if len(set(invoices)) == len(invoices):
         return [0] * len(invoices)
     positions: list[int] = []
@@ -401,7 +398,7 @@ def _positions(invoices: Sequence[int]) -> list[int]:
 
 
 def _own_references(payments: PaymentColumns) -> list[str]:
-    """Those that are no provider's ids."""
+    """The references that are not a provider's ids."""
     pairs = zip(payments.providers, payments.references, strict=True)
     return ["" if provider else reference for provider, reference in pairs]
 

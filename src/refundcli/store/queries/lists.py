@@ -1,4 +1,4 @@
-"""Pages of long lists. A page is found by the key that the last one ended with, however far into the list it is."""
+"""Pages of long lists. A page starts after the last key of the previous one, so all pages are equally fast."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 _INVOICE, _PAYMENT, _NOTE = (SQLModel.metadata.tables[name] for name in ("invoice", "payment", "credit_note"))
 _ISSUE = sql.tuple_(_NOTE.c.issued_on, _NOTE.c.issued_at, _NOTE.c.number)
-# So few payments are sorted by their invoices' numbers sooner than a walk along all numbers would come upon them.
+# Sorting so few payments by invoice number is faster than walking along all numbers to find them.
 _FEW = 50_000
 
 
 def invoice_rows(session: Session, filters: "InvoiceFilter") -> Sequence[Any]:
     """Rows of INVOICE_COLUMNS, by number.
 
-    One condition leads through its index, and the others only look at what it finds: left to itself, SQLite would
-    look through all paid invoices for those of one customer.
+    One condition uses its index and the others filter its rows: left to itself, SQLite would read all paid invoices
+    to find those of one customer.
     """
     query = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number > filters.after).order_by(_INVOICE.c.number)
     led = bool(filters.customer)
@@ -44,7 +44,7 @@ def invoice_rows(session: Session, filters: "InvoiceFilter") -> Sequence[Any]:
 
 
 def count_invoices(session: Session, filters: "InvoiceFilter") -> int:
-    """How many invoices have a payment as it is wanted: disputed, say."""
+    """How many invoices have a payment that matches the filters, such as a disputed one."""
     query = sql.select(func.count(sql.distinct(_PAYMENT.c.invoice_id))).where(*_of_payments(filters))
     count: int = session.execute(query).scalar_one()
     return count
@@ -80,7 +80,7 @@ def credit_note_rows(session: Session, filters: "CreditNoteFilter") -> Sequence[
     if filters.after:
         query = query.where((filters.after.issued_on, filters.after.issued_at, filters.after.number) < _ISSUE)
     elif filters.since:
-        # Only of the first page: what comes after a note that is young enough is young enough too.
+        # Needed on the first page only: later pages contain later notes.
         query = query.where(_NOTE.c.issued_on >= filters.since)
     if filters.until:
         query = query.where(_NOTE.c.issued_on <= filters.until)

@@ -44,7 +44,7 @@ def payment_lines_after(session: Session, provider: Provider, after: int, limit:
 
 
 def payment_count(session: Session, provider: Provider) -> int:
-    """Those with an id at the provider: of a shared payment, the first share has it."""
+    """How many payments have an id at the provider. Of a shared payment, only the first share has it."""
     ids = (_PAYMENT.c.psp_reference, _PAYMENT.c.payment_intent, _PAYMENT.c.charge)
     query = select(func.count()).select_from(_PAYMENT).where(_PAYMENT.c.provider == provider)
     return int(session.execute(query.where(or_(*(column.is_not(None) for column in ids)))).scalar_one())
@@ -53,7 +53,7 @@ def payment_count(session: Session, provider: Provider) -> int:
 def refunds_succeeded(
     session: Session, provider: Provider, between: tuple[datetime, datetime], after: str, limit: int
 ) -> list[SucceededRefund]:
-    """By id. A payment that several invoices share is named by its first share, which has the reference."""
+    """Sorted by id. Of a payment that several invoices share, only the first share has the reference."""
     query = (
         select(
             _REFUND.c.id,

@@ -1,6 +1,6 @@
-"""Numbers of credit notes: counted in the transaction that uses them, so that none is skipped or used twice (I9).
+"""Number credit notes in the transaction that uses the number, so that none is skipped or used twice (I9).
 
-The store keeps the format from its first number on, so another format in the settings does not change the series.
+The store pins the format with its first number, so another format in the settings does not change the series.
 """
 
 from datetime import date
@@ -13,7 +13,7 @@ from refundcli.store.schema import CounterRow, StoreInfo
 
 
 def next_numbers(session: Session, on: date, number_format: str, count: int) -> list[str]:
-    """The next `count` numbers of the series. `number_format` is for a store that has numbered none yet."""
+    """The next `count` numbers of the series. `number_format` applies if the store has no numbers yet."""
     pinned = pinned_format(session, number_format)
     series = _series(pinned, on)
     after = session.connection().execute(_COUNT_ON, {"of_series": series, "count": count}).scalar()

@@ -48,7 +48,7 @@ def count_rejected(
 
 
 def name_account_of_events(session: Session, provider: Provider, account: str) -> None:
-    """Name the account of events that were stored before it was known; those of another may be this one's."""
+    """Set the account of events stored before it was known, and apply those set aside as another account's."""
     named = _EVENT.alias()
     same = select(named.c.id).where(
         named.c.provider == _EVENT.c.provider, named.c.account == account, named.c.event_key == _EVENT.c.event_key

@@ -48,7 +48,7 @@ _REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 
 
 class SqlProviderWriting(SqlShareWriting):
-    """One transaction that also takes down what a provider tells."""
+    """A transaction that also writes what a provider reports."""
 
     # --- refunds -------------------------------------------------------------------------------------------
 
@@ -93,15 +93,15 @@ class SqlProviderWriting(SqlShareWriting):
         if undecided:
             facts["undecided"] = True
         self._audit.write("refund made elsewhere seen", refund.id, {}, facts)
-        self._count_elsewhere(payment.id)
-        self._hold_what_came_back(payment.id)
+        self._count_external(payment.id)
+        self._reserve_external(payment.id)
         self._update_invoice(invoice.id)
         return refund
 
     def _id_of_external(self, news: RefundNews) -> str:
-        """Its own id if it is a refund of ours that a restored backup lost, else a new id.
+        """Its old id if it is one of our refunds that a restored backup lost, else a new id.
 
-        A repeat of the request that made it is recognised by its own id.
+        With the old id, a repeat of the original request is recognised.
         """
         forgotten = _REFUND_ID.fullmatch(news.refund_id) and self.refund(news.refund_id) is None
         return news.refund_id if forgotten else new_id("rf_", self._audit.at)
@@ -128,7 +128,7 @@ class SqlProviderWriting(SqlShareWriting):
         failure = news.failure or f"{news.state} at {news.provider.label}"
         is_same = (record.provider_status, record.failure) == (news.status, failure)
         if is_same and record.has_failed_at_provider and news.provider in CAN_LOOK_UP:
-            # Each look is dated anew, and tells the same.
+            # Each lookup has a new date, but reports the same.
             return False
         noted = update(RefundRow).where(col(RefundRow.id) == record.id)
         values: dict[str, Any] = {"failed_at": dated, "failure": failure, "provider_status": news.status}
@@ -145,8 +145,8 @@ class SqlProviderWriting(SqlShareWriting):
             "it was read in this transaction"
         )
         if refund.undecided:
-            self._count_elsewhere(refund.payment_id)
-            self._hold_what_came_back(refund.payment_id)
+            self._count_external(refund.payment_id)
+            self._reserve_external(refund.payment_id)
             self._update_invoice(refund.invoice_id)
         self._count_shares_of([refund.payment_id])
         adopted = self.refund(refund.id)
@@ -170,8 +170,8 @@ class SqlProviderWriting(SqlShareWriting):
             values["succeeded_at"] = external.succeeded_at
         self._hits(matched.values(**values, updated_at=self._audit.at))
         self._audit.write("record matched at the provider", record.id, {}, {"provider_reference": reference})
-        self._count_elsewhere(external.payment_id)
-        self._hold_what_came_back(external.payment_id)
+        self._count_external(external.payment_id)
+        self._reserve_external(external.payment_id)
         self._update_invoice(external.invoice_id)
 
     def _account_of(self, refund: Refund) -> str | None:
@@ -207,7 +207,7 @@ class SqlProviderWriting(SqlShareWriting):
         values = {"holding": True, "hold_until": None, "acknowledged_at": None, "acknowledged_by": ""}
         self._hits(statement.values(**values, came_back_at=self._audit.at, updated_at=self._audit.at))
         self._audit.write("refund held", refund.id, {}, {"evidence": evidence})
-        self._hold_what_came_back(refund.payment_id)
+        self._reserve_external(refund.payment_id)
         self._update_invoice(refund.invoice_id)
         return True
 
@@ -378,7 +378,7 @@ class SqlProviderWriting(SqlShareWriting):
         self._audit.write("number format changed", "store", {"format": before}, {"format": number_format})
 
     def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
-        """No change of any state, and so no entry in the audit trail."""
+        """Changes no state, so it writes no audit entry."""
         count_rejected(self._session, counts, at=self._audit.at)
 
     def set_sync_state(self, name: str, value: str) -> None:

@@ -66,7 +66,7 @@ class SqlPaymentWriting(SqlWriting):
         self._session.execute(insert(EventPaymentRow).from_select(["event_id", "reference"], named))
 
     def _count_disputes(self, payment_id: int) -> None:
-        """Update the payment's dispute state, and what it lost and is not recorded yet (R11)."""
+        """Update the payment's dispute state, and the loss that is not recorded yet (R11)."""
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
         assert row
         if row.share_of is not None:
@@ -109,14 +109,14 @@ class SqlPaymentWriting(SqlWriting):
             return False
         is_first_report = payment.provider_captured is None and processing == payment.processing
         if is_first_report and captured == payment.allocated_in_all:
-            # It confirms what the books count: no change that anybody has to hear of.
+            # It confirms the books, so there is nothing to audit.
             self._update_shares(payment, captured=captured.minor)
             return False
         self._write_captured(invoice, payment, captured, processing, evidence)
         return True
 
     def _captured_by_records(self, payment: Payment) -> Money | None:
-        """What the captures add up to; None while nothing speaks against the share that the books count."""
+        """The sum of the captures; None while it agrees with the allocated amount."""
         rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id)).all()
         captured = sum(row.amount for row in rows if row.state == CaptureChange.ADDED)
         missing = sum(row.amount for row in rows if row.state != CaptureChange.ADDED)
@@ -144,7 +144,7 @@ class SqlPaymentWriting(SqlWriting):
                 self._reopen_or_pay(_as_before(sharing, payment))
 
     def _update_shares(self, payment: Payment, **values: int | None) -> None:
-        """What is reported of the provider's payment holds for every share of it."""
+        """Write what was reported of a provider's payment to all its shares."""
         of = col(PaymentRow.id) == payment.id
         if payment.share_of is not None:
             of = col(PaymentRow.share_of) == payment.share_of
@@ -206,7 +206,7 @@ class SqlPaymentWriting(SqlWriting):
 
 
 def _as_before(invoice: Invoice, reported: Payment) -> Invoice:
-    """Before what is reported now of a payment that it has a share of."""
+    """The invoice as it was before the reported capture of a payment that it has a share of."""
     was, home = reported.provider_captured, reported.home_id
     payments = (
         replace(payment, provider_captured=was) if payment.home_id == home else payment for payment in invoice.payments
@@ -215,5 +215,5 @@ def _as_before(invoice: Invoice, reported: Payment) -> Invoice:
 
 
 def _rank(change: CaptureChange) -> int:
-    """Of two reports with the same date, the one that it was not captured holds."""
+    """Of two reports with the same date, the one that says not captured wins."""
     return (CaptureChange.ADDED, CaptureChange.CANCELLED, CaptureChange.FAILED).index(change)

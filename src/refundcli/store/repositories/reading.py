@@ -93,7 +93,7 @@ _Made = TypeVar("_Made", Refund, Closing)
 
 
 class SqlReading(SqlRunReading):
-    """One consistent look at the books."""
+    """Reads one consistent snapshot of the books."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -109,7 +109,7 @@ class SqlReading(SqlRunReading):
         invoices: dict[str, tuple[Invoice, int]] = {}
         for rows, payments in self._numbered(numbers):
             ids = [row[0] for row in rows]
-            # Money taken outside has no updates, and a dispute only where an import says so.
+            # A payment without a provider has no updates, and disputes only from an import.
             of_provider = [payment for of in payments.values() for payment in of if has_provider(payment)]
             disputed = [payment for of in payments.values() for payment in of if may_be_disputed(payment)]
             disputes = disputes_of(self._session, disputed)
@@ -128,7 +128,7 @@ class SqlReading(SqlRunReading):
     def _other_shares(
         self, invoices: Sequence[Any], payments: Mapping[int, Sequence[Any]]
     ) -> dict[int, list[OtherShare]]:
-        """By payment, for those that pay several invoices."""
+        """The other shares of payments that pay several invoices, by payment."""
         first_shares = shared_payments([payment for of in payments.values() for payment in of])
         if not first_shares:
             return {}
@@ -228,7 +228,7 @@ class SqlReading(SqlRunReading):
                 col(PaymentRow.psp_reference) == reference,
             )
         )
-        # A payment that pays several invoices is named on its first share alone.
+        # Of a payment that pays several invoices, only the first share has the ids.
         first = by_payment.with_only_columns(col(PaymentRow.share_of)).where(col(PaymentRow.share_of).is_not(None))
         by_share = select(PaymentRow.invoice_id).where(col(PaymentRow.share_of).in_(first))
         by_refund = select(RefundRow.invoice_id).where(
@@ -249,7 +249,7 @@ class SqlReading(SqlRunReading):
         return [near for near in self._near(col(CreditNoteRow.number), number) if near]
 
     def _near(self, column: Mapped[Any], number: str) -> list[str]:
-        """Numbers around the wanted one: enough to find a slip of the finger. Those that begin alike come first."""
+        """Numbers close to this one, enough to find a typo. Those with the same beginning come first."""
         near = select(column).order_by(column).limit(_NEAR_ENOUGH)
         numbers: dict[str, None] = {}
         for length in (len(number) - 1, len(number) - 2, len(number) // 2):
@@ -507,7 +507,7 @@ class SqlReading(SqlRunReading):
         return self._secret
 
     def livemode(self) -> bool | None:
-        # As a bare column: `invoice show` asks for it, and needs no session's objects otherwise.
+        # A bare column: `invoice show` needs it, and otherwise no ORM objects.
         livemode: bool | None = self._session.execute(sql.select(_TABLES["store_info"].c.livemode)).scalar_one()
         return livemode
 
@@ -536,7 +536,7 @@ class SqlReading(SqlRunReading):
         return payments
 
     def _refunds(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Refund]:
-        """`values`: those that the condition is `among`."""
+        """`values`: the values of AMONG, if the condition has it."""
         query = (
             sql.select(_REFUND, *OWNER_COLUMNS, *NOTE_COLUMNS)
             .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
@@ -564,7 +564,7 @@ def _by_invoice(records: Sequence[_Made]) -> dict[int, list[_Made]]:
 
 
 def _facts(invoice: Sequence[Any], payments: Sequence[Sequence[Any]]) -> int:
-    """Without closings: an invoice with money to return cannot begin to be voided while its facts are these (R9)."""
+    """A hash of invoice and payments, without closings: an invoice with refundable money cannot be voided (R9)."""
     return hash((tuple(invoice), *map(tuple, payments)))
 
 
@@ -574,7 +574,7 @@ def _not_applied_to_known_payment(provider: Provider) -> tuple[ColumnElement[boo
 
     of = (_PAYMENT.c.psp_reference,) if provider is Provider.ADYEN else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
     is_known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
-    # What is stored and not applied needs a person as soon as a payment that it names is in the books.
+    # An event set aside needs a person as soon as a payment that it names is in the books.
     set_aside = and_(col(ProviderEventRow.state) == EventState.NOTED, col(ProviderEventRow.not_applied) != "")
     open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
     return (or_(open_ones, set_aside), is_known, col(ProviderEventRow.provider) == provider)

@@ -23,7 +23,7 @@ from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT = _TABLES["invoice"], _TABLES["payment"]
-# Under the same guard as every amount: no payment gives back more than it took (I1).
+# The same guard as for every amount: a payment never refunds more than was captured (I1).
 _TAKE = (
     "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?, lost = lost - ?"  # noqa: S608
     f" WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= {CAPTURED}"
@@ -34,14 +34,14 @@ _GIVE = (
     " dispute_recorded = CASE WHEN dispute_recorded > ? THEN dispute_recorded - ? ELSE 0 END"
     " WHERE id = ? AND refunded >= ?"
 )
-# What disputes have taken by now may be less or more than when it was recorded (R11).
+# What disputes have taken may have changed since it was recorded (R11).
 _LOSE = (
     f"UPDATE payment SET lost = CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded"  # noqa: S608
     f" THEN {TAKEN_BY_DISPUTES} - dispute_recorded ELSE 0 END WHERE id = ?"
 )
 _REVERSE = "UPDATE refund SET state = ?, failure = ?, updated_at = ? WHERE id = ? AND state = ?"
 _VOID = "UPDATE credit_note SET status = ?, voided_at = ? WHERE refund_id = ? AND status = ?"
-# Sums and status in one UPDATE, so that the CHECK on Refunded holds at every instant (R6).
+# Sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6).
 _SUMS = "UPDATE invoice SET paid = ?, returned = ?, status = ?, updated_at = ? WHERE id = ?"
 _NOTE = (
     "id", "refund_id", "invoice_id", "number", "status", "amount", "currency", "reason", "memo", "issued_on",
@@ -50,7 +50,7 @@ _NOTE = (
 
 
 class Recording:
-    """Writes records in the transaction that it is given, whose lock keeps every other writer out."""
+    """Writes records in the given transaction, whose lock keeps every other writer out."""
 
     def __init__(self, session: Session, audit: AuditTrail) -> None:
         self._session, self._line, self._audit = session, session.connection(), audit
@@ -71,8 +71,8 @@ class Recording:
             self._audit.write("credit note issued", refund.id, {}, {"number": number})
         self._update_invoices([record.refund.invoice_id for record in records])
 
-    def take_back(self, records: Sequence[Record], *, memo: str) -> None:
-        """`recorded` becomes `reversed`: the amounts are free again, the notes void with their numbers kept."""
+    def undo(self, records: Sequence[Record], *, memo: str) -> None:
+        """Undo records: `recorded` becomes `reversed`, the amounts are free, and the void notes keep their numbers."""
         if not records:
             return
         refunds = [record.refund for record in records]
@@ -138,7 +138,7 @@ def _given_back(record: Record) -> tuple[int, ...]:
 
 @lru_cache
 def _sums() -> Any:
-    """Of the payments of each invoice."""
+    """What was paid and returned of each invoice, from its payments."""
     back: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
     columns = (_INVOICE.c.id, _INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
     sums = (func.sum(CAPTURED_SHARE), func.sum(back))

@@ -49,7 +49,7 @@ from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 
 class SqlWriting(SqlReading):
-    """One transaction that changes the books."""
+    """A transaction that changes the books."""
 
     def __init__(self, session: Session, audit: AuditTrail) -> None:
         super().__init__(session)
@@ -58,7 +58,7 @@ class SqlWriting(SqlReading):
     # --- money ---------------------------------------------------------------------------------------------
 
     def reserve(self, payment: Payment, amount: Money) -> bool:
-        """Over-refund is impossible by this statement, whoever else is at work (I1)."""
+        """Reserve an amount. The statement prevents over-refunding whatever other programs do (I1)."""
         if payment.share_of is None:
             return self._changes(_RESERVE, of_id=payment.id, amount=amount.minor)
         return self._changes(_RESERVE_SHARE, of_id=payment.id, of_first=payment.share_of, amount=amount.minor)
@@ -73,7 +73,7 @@ class SqlWriting(SqlReading):
             self._update_invoice(refund.invoice_id)
 
     def claim(self, refund: Refund, *, owner: str, until: datetime, at: datetime) -> Refund | None:
-        """Compare and set on state and fence: one sender at a time, and a late one finds the door shut."""
+        """Compare and set on state and fence: one sender at a time, and a stale sender matches no row."""
         assert refund.sending
         if owner:
             self._audit.check_clock()
@@ -153,10 +153,10 @@ class SqlWriting(SqlReading):
         return settled
 
     def _move_sums(self, before: Refund, after: Refund) -> None:
-        """Reserved, refunded or free: an amount is counted in exactly one place (DESIGN: the table of states)."""
+        """Move an amount between reserved, refunded and free: it counts in one place only (DESIGN: table of states)."""
         if after.is_external:
-            self._count_elsewhere(after.payment_id)
-            self._hold_what_came_back(after.payment_id)
+            self._count_external(after.payment_id)
+            self._reserve_external(after.payment_id)
             return
         reserved = (after.holds_reservation - before.holds_reservation) * after.counted.minor
         refunded = _refunded(after) - _refunded(before)
@@ -168,14 +168,14 @@ class SqlWriting(SqlReading):
         if first_share is not None:
             self._count_shares(first_share)
         elif reserved + refunded < 0:
-            self._hold_what_came_back(after.payment_id)
+            self._reserve_external(after.payment_id)
 
     def _hold(self, refund: Refund) -> bool:
-        """Keep the amount from being refunded again; false where it is not there to be kept."""
+        """Reserve the amount of a failed refund; false if not enough is left."""
         return self._changes(_RESERVE, of_id=refund.payment_id, amount=refund.counted.minor)
 
-    def _hold_what_came_back(self, payment_id: int) -> None:
-        """Reserve the amounts of external refunds that failed late or are undecided, as far as money is left."""
+    def _reserve_external(self, payment_id: int) -> None:
+        """Reserve the amounts of external refunds that failed late or are undecided, as far as money is left (R14)."""
         of = col(RefundRow.payment_id) == payment_id
         theirs_too = select(_REFUND.c.id).where(of, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
@@ -192,8 +192,8 @@ class SqlWriting(SqlReading):
         statement = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
         self._hits(statement.values(reserved=ours + min(theirs, room)))
 
-    def _count_elsewhere(self, payment_id: int) -> None:
-        """What went back by other hands. A refund from before the payment came in is in the figure it came with."""
+    def _count_external(self, payment_id: int) -> None:
+        """Count external refunds. One from before the payment's import is in the imported figure already."""
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
         assert row
         if row.share_of is not None:
@@ -212,10 +212,9 @@ class SqlWriting(SqlReading):
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=elsewhere))
 
     def _count_shares_of(self, payments: Sequence[int], *, is_recorded: bool = False) -> None:
-        """The same for those of these payments that pay several invoices.
+        """Recount the shares of those of these payments that pay several invoices.
 
-        `is_recorded`: after `mark-refunded`. Two rows of one file may each record all that a dispute took of a payment:
-        raises WouldContradict.
+        `is_recorded`: after `mark-refunded`. Raises WouldContradict if two rows of one file record the same loss.
         """
         first_shares = select(_PAYMENT.c.share_of).where(among(_PAYMENT.c.id), _PAYMENT.c.share_of.is_not(None))
         for start in range(0, len(payments), AT_ONCE):
@@ -224,7 +223,7 @@ class SqlWriting(SqlReading):
                 self._count_shares(first_share, is_recorded=is_recorded)
 
     def _count_shares(self, first_share: int, *, is_recorded: bool = False) -> None:
-        """Reserved, returned and lost of every share of a payment, and the sums of their invoices."""
+        """Recount reserved, returned and lost of every share of a payment, and the sums of their invoices."""
         rows = share_rows(self._session, first_share)
         refunds = self.refunds_of_payments(rows)
         disputes = disputes_by_payment(self._session, [first_share]).get(first_share, [])
@@ -246,7 +245,7 @@ class SqlWriting(SqlReading):
             self._audit.write("share counted", number, {name: before[name] for name in differs}, differs)
 
     def _draft_credit_note(self, refund: Refund) -> None:
-        """A draft gets its number with the provider's answer; this checks now that the next number is free."""
+        """Insert a draft, which is numbered once the provider answers. Checks now that the next number is free."""
         assert refund.reason
         self._audit.check_clock()
         check_next_number(self._session, self._audit.today)
@@ -283,11 +282,11 @@ class SqlWriting(SqlReading):
     # --- credit notes --------------------------------------------------------------------------------------
 
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None:
-        """Give the draft the next number. Counted in this transaction, so that no number is ever lost (I9)."""
+        """Give the draft the next number, counted in this transaction, so that no number is lost (I9)."""
         status, _ = self._note_of(refund)
         if status != CreditNoteStatus.DRAFT:
             return
-        # The refund was made, whatever became of the clock since: it is dated by the books.
+        # The refund was made, so it must be dated even if the clock is wrong now: the books' time is used.
         at, on = self._audit.dated(at, on)
         (number,) = next_numbers(self._session, on, number_format, 1)
         issued = CreditNoteStatus.ISSUED.value
@@ -295,7 +294,7 @@ class SqlWriting(SqlReading):
         self._audit.write("credit note issued", refund.id, {}, {"number": number})
 
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None:
-        """The number stays with the void note: series have no holes and no second use."""
+        """Void the note. It keeps its number, so the series has no gap and no number is used twice (I9)."""
         status, number = self._note_of(refund)
         if status in ("", CreditNoteStatus.VOID):
             return
@@ -304,7 +303,7 @@ class SqlWriting(SqlReading):
         self._audit.write("credit note void", refund.id, {"status": status}, {"number": number})
 
     def _note_of(self, refund: Refund) -> tuple[str, str]:
-        """Status and number; both empty where a refund made elsewhere was not adopted yet."""
+        """Status and number; both empty for an external refund that is not adopted."""
         row = self._run(_STATUS_OF_NOTE, {"of_refund": refund.id}).first()
         return (row.status, row.number or "") if row else ("", "")
 
@@ -330,13 +329,13 @@ class SqlWriting(SqlReading):
         return self.import_blocks([block_of(invoices)] if invoices else [], source=source)
 
     def import_blocks(self, blocks: Iterable[InvoiceBlock], *, source: str, all_new: bool = False) -> ImportCounts:
-        return Importer(self._session, self._audit, source=source).bring_in(blocks, all_new=all_new)
+        return Importer(self._session, self._audit, source=source).import_blocks(blocks, all_new=all_new)
 
     def newest_entry(self) -> int:
         return self._audit.head[0] if self._audit.head else super().newest_entry()
 
     def _update_invoice(self, invoice_id: int) -> None:
-        """Sums and status in one UPDATE, so that the CHECK on Refunded holds at every instant (R6)."""
+        """Update sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6)."""
         row = self._run(_SUMS_OF_INVOICE, {"of_id": invoice_id}).one()
         unit, before = currency(row.currency), InvoiceStatus(row.status)
         paid, returned = int(row.paid), int(row.returned)
@@ -367,14 +366,14 @@ class SqlWriting(SqlReading):
         name_account_of_events(self._session, provider, account)
 
     def _hits(self, statement: Update) -> bool:
-        """Run a guarded statement: true when it found its row as it expected it."""
+        """Run a guarded statement; true if it matched its row."""
         result = self._session.exec(statement, execution_options={"synchronize_session": False})
         assert isinstance(result, CursorResult)
         self._session.expire_all()
         return result.rowcount == 1
 
     def _changes(self, statement: Update, **values: Any) -> bool:
-        """The same with one of the statements below, which are made once: what it has no place for is what to set."""
+        """The same with one of the statements below, which are built once. Values without a parameter there are set."""
         changed = self._run(statement, values).rowcount == 1
         self._session.expire_all()
         return changed
@@ -385,7 +384,7 @@ class SqlWriting(SqlReading):
 
 
 def _hold_after(refund: Refund, end: Settlement) -> tuple[bool, datetime | None]:
-    """Does a failure keep the amount reserved, and until when? After a success, until it is acknowledged (R14)."""
+    """Does a failure keep the amount reserved, and until when? After a success, until acknowledged (R14)."""
     if end.state is not RefundState.FAILED:
         return False, None
     if refund.state is RefundState.SUCCEEDED:
@@ -394,7 +393,7 @@ def _hold_after(refund: Refund, end: Settlement) -> tuple[bool, datetime | None]
 
 
 def _dates(refund: Refund, end: Settlement, *, at: datetime) -> dict[str, datetime]:
-    """When it succeeded and failed, by the provider's date: the newest of each."""
+    """When it succeeded or failed, by the provider's date: the newest of each."""
     dated = end.reported_at or at
     if end.state is RefundState.SUCCEEDED:
         return {"succeeded_at": max(dated, refund.succeeded_at or dated)}
@@ -437,7 +436,7 @@ _GIVEN_IN_ALL = (
     .where(_SHARES.c.share_of == bindparam("of_first"))
     .scalar_subquery()
 )
-# All shares together never give more than the provider took, whatever each of them may give.
+# All shares together never refund more than the provider captured.
 _RESERVE_SHARE = _RESERVE.where(
     or_(_PAYMENT.c.captured.is_(None), _GIVEN_IN_ALL + bindparam("amount") <= _PAYMENT.c.captured)
 )

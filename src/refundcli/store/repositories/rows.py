@@ -1,7 +1,7 @@
-"""Rows to domain objects, and nothing else.
+"""Convert rows to domain objects, and nothing else.
 
-Invoices, payments, refunds and credit notes are read as bare rows: bulk runs read a million of them, and an object of
-the session's own for each would take most of the time.
+Invoices, payments, refunds and credit notes are read as bare rows: bulk runs read a million of them, and an ORM object
+for each would take most of the time.
 """
 
 import json
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "credit_note"))
-# Without what only writers and comparisons look at. A row's values are taken apart in this order: by name it costs
-# more than all else that is done with them.
+# Without the columns that only writers and comparisons need. Rows are unpacked in this order, because access by name
+# costs more than everything else.
 INVOICE_COLUMNS: tuple[Any, ...] = tuple(
     _INVOICE.c[name]
     for name in (
@@ -63,7 +63,7 @@ PAYMENT_COLUMNS: tuple[Any, ...] = tuple(
 _PROVIDERS: dict[str, Provider | None] = {"": None, **{provider.value: provider for provider in Provider}}
 _DISPUTES = {dispute.value: dispute for dispute in Dispute}
 _STATUSES = {status.value: status for status in InvoiceStatus}
-# A credit note beside its refund, and the invoice that both belong to, under names that are theirs alone.
+# A refund's credit note, and the invoice of both, under names that are unique in a joined row.
 NOTE_COLUMNS: tuple[Any, ...] = tuple(column.label(f"note_{column.name}") for column in _NOTE.c)
 OWNER_COLUMNS: tuple[Any, ...] = (_INVOICE.c.number.label("owner_number"), _INVOICE.c.customer.label("owner_customer"))
 
@@ -253,12 +253,12 @@ def _out_of_band_of(row: Any) -> OutOfBand | None:
 
 
 def row_of(refund: Refund) -> RefundRow:
-    """A new refund's row. What is not set here is set by the transitions."""
+    """A new refund's row. Later changes of state set the other columns."""
     return RefundRow(**refund_values(refund))
 
 
 def refund_values(refund: Refund) -> dict[str, Any]:
-    """The columns of a new refund, the same ones for each kind of refund."""
+    """The columns of a new refund, the same for every kind of refund."""
     values: dict[str, Any] = {
         "id": refund.id,
         "invoice_id": refund.invoice_id,
@@ -317,7 +317,7 @@ def refund_values(refund: Refund) -> dict[str, Any]:
 
 
 def facts_of(refund: Refund) -> dict[str, object]:
-    """What the audit trail says of a refund that is new."""
+    """The audit entry of a new refund."""
     facts: dict[str, object] = {
         "invoice": refund.invoice_number,
         "amount": str(refund.amount),
@@ -374,7 +374,7 @@ def closing_of(row: Any) -> Closing:
 
 
 def closing_row(closing: Closing) -> ClosingRow:
-    """A new closing's row. What is not set here is set by the transitions."""
+    """A new closing's row. Later changes of state set the other columns."""
     sending, request = closing.sending, closing.sending.request
     assert not request.params, "an invoice is closed without parameters, and there is no column for any"
     return ClosingRow(

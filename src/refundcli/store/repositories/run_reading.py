@@ -1,4 +1,4 @@
-"""Questions about bulk runs."""
+"""Read bulk runs and their rows."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ _NEWEST = (col(BulkRunRow.created_at).desc(), col(BulkRunRow.id).desc())
 
 
 class SqlRunReading:
-    """A look at the runs of one store."""
+    """Reads the bulk runs of a store."""
 
     _session: Session
 

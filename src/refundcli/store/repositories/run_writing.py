@@ -1,4 +1,4 @@
-"""Bulk runs and their rows, written."""
+"""Write bulk runs and their rows."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,19 +18,19 @@ from refundcli.store.repositories.record_writing import Recording
 from refundcli.store.repositories.rows import item_of, item_values
 from refundcli.store.schema import BulkItemRow, BulkRunRow, RefundRow
 
-# Rows are told as they were read, not kept: nothing in the session needs to hear of these statements.
+# The session holds no rows after they are read, so these statements need not update it.
 _PLAINLY = {"synchronize_session": False}
 
 
 class SqlRunWriting(SqlClosingWriting):
-    """One transaction that also keeps bulk runs, and records in sets."""
+    """A transaction that also writes bulk runs, and many records at once."""
 
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
         Recording(self._session, self._audit).record(records, on=on, number_format=number_format)
         self._count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
 
     def take_back_records(self, records: Sequence[Record], *, memo: str) -> None:
-        Recording(self._session, self._audit).take_back(records, memo=memo)
+        Recording(self._session, self._audit).undo(records, memo=memo)
         self._session.expire_all()
         payments = [record.refund.payment_id for record in records]
         self._count_shares_of(payments)
@@ -38,7 +38,7 @@ class SqlRunWriting(SqlClosingWriting):
             col(RefundRow.payment_id).in_(payments), RefundRow.kind == RefundKind.EXTERNAL
         )
         for payment_id in self._session.exec(theirs_too.distinct()).all():
-            self._hold_what_came_back(payment_id)
+            self._reserve_external(payment_id)
 
     def begin_run(self, run: BulkRun) -> None:
         values = {name: getattr(run, name) for name in BulkRun.__dataclass_fields__}
@@ -61,7 +61,7 @@ class SqlRunWriting(SqlClosingWriting):
 
     def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
         self._audit.check_clock()
-        leased = self._left_behind(run_id, worker, at, limit)
+        leased = self._abandoned(run_id, worker, at, limit)
         if len(leased) < limit:
             leased += self._free(run_id, limit - len(leased), col(BulkItemRow.state) == ItemState.WAITING)
         if leased:
@@ -73,8 +73,8 @@ class SqlRunWriting(SqlClosingWriting):
             )
         return [replace(item, state=ItemState.TAKEN, worker=worker, lease_until=until) for item in leased]
 
-    def _left_behind(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
-        """Rows of other workers that ended without a word. One that stood still for long has its own in hand."""
+    def _abandoned(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
+        """Rows leased by other workers that are gone or whose lease lapsed. A slow worker keeps its own rows."""
         conditions = (col(BulkItemRow.state) == ItemState.TAKEN, col(BulkItemRow.worker) != worker)
         of_run = col(BulkItemRow.run_id) == run_id
         workers = self._session.exec(select(BulkItemRow.worker).where(of_run, *conditions).distinct()).all()
@@ -99,7 +99,7 @@ class SqlRunWriting(SqlClosingWriting):
         self._session.execute(statement, execution_options=_PLAINLY)
 
     def finish_items(self, items: Sequence[RunItem]) -> set[int]:
-        ours = self._still_held(items)
+        ours = self._still_leased(items)
         rows = [
             {
                 "of_run": item.run_id,
@@ -118,8 +118,8 @@ class SqlRunWriting(SqlClosingWriting):
             self._session.expire_all()
         return ours
 
-    def _still_held(self, items: Sequence[RunItem]) -> set[int]:
-        """Writers are in line, so what is asked here holds until the end of this transaction."""
+    def _still_leased(self, items: Sequence[RunItem]) -> set[int]:
+        """Only one transaction writes at a time, so the answer holds until this one ends."""
         if not items:
             return set()
         conditions = (BulkItemRow.run_id == items[0].run_id, BulkItemRow.worker == items[0].worker)

@@ -1,4 +1,4 @@
-"""Several invoices that one provider payment pays, written: each has a share of it.
+"""Write the shares of a provider payment that pays several invoices.
 
 The first share has the provider's ids, the disputes and the captures. They are unique there, so no id can be the id of
 two payments; the other shares refer to it.
@@ -23,14 +23,14 @@ from refundcli.store.schema import CaptureRow, DisputeRow, PaymentRow, RefundRow
 
 
 class SqlShareWriting(SqlPaymentWriting):
-    """One transaction that also writes the shares of a payment."""
+    """A transaction that also writes the shares of a payment."""
 
     def add_share(
         self, invoice: Invoice, first: Payment, new: NewPayment, *, told: Sequence[NewPayment], evidence: str
     ) -> None:
         existing = self._known_without_its_id(invoice, new, told)
         if existing:
-            # A file told of it without an id, and its refunds count: it is no second payment.
+            # A file listed it without an id. It is the same payment, and its refunds count.
             more = {"provider": new.provider, "allocated": max(existing.allocated.minor, new.captured)}
             self._hits(update(PaymentRow).where(col(PaymentRow.id) == existing.id).values(**more))
             self._learn(first.home_id, identity_of(new))
@@ -59,7 +59,7 @@ class SqlShareWriting(SqlPaymentWriting):
     def _known_without_its_id(
         self, invoice: Invoice, new: NewPayment, payments: Sequence[NewPayment]
     ) -> Payment | None:
-        """The payment that an import would take for it: matched as there, with all that is told of the invoice."""
+        """The stored payment that an import would match with it, given all reported payments of the invoice."""
         _, rows = stored_invoices_by_number(self._session, [invoice.number])[invoice.number]
         pairs = match_payments(payments, rows).pairs
         payment_ids = {pair.row.id for pair in pairs if pair.imported is new and pair.row.share_of is None}
@@ -76,7 +76,7 @@ class SqlShareWriting(SqlPaymentWriting):
         self._learn(home, ids)
         self._hits(update(DisputeRow).where(col(DisputeRow.payment_id) == joined).values(payment_id=home))
         self._hits(update(CaptureRow).where(col(CaptureRow.payment_id) == joined).values(payment_id=home))
-        # What was captured of the whole is asked again, and not added up from two figures of one payment.
+        # Both have the captured amount of the whole payment, so it is not added up.
         captured = first.provider_captured if first.provider_captured is not None else second.provider_captured
         values = {"captured": captured.minor if captured is not None else None, "processing": first.processing}
         self._hits(update(PaymentRow).where(col(PaymentRow.share_of) == home).values(**values))
@@ -103,7 +103,7 @@ class SqlShareWriting(SqlPaymentWriting):
         self._hits(update(PaymentRow).where(*alone).values(share_of=first.id))
 
     def _learn(self, payment_id: int, ids: Mapping[str, str | None]) -> None:
-        """Ids that were not known yet; of each kind there is one, and what is known stays."""
+        """Store the ids that are missing; an id that is stored stays."""
         for name in ID_COLUMNS:
             column = col(getattr(PaymentRow, name))
             if ids[name]:

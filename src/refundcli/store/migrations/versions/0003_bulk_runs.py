@@ -1,4 +1,4 @@
-"""Bulk runs and their rows; which refunds a run made. The audit trail is found by its sequence alone."""
+"""Bulk runs and their rows; which refunds a run made. The audit trail is indexed by its sequence alone."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -67,7 +67,7 @@ def upgrade() -> None:
 def _link_refunds() -> None:
     run_id = sa.Column("run_id", sa.Text(), nullable=True)
     if op.get_bind().dialect.name == "sqlite":
-        # SQLite takes a reference with a new column, and the table need not be copied for it.
+        # SQLite accepts a foreign key with a new column, so the table need not be copied.
         op.execute("ALTER TABLE refund ADD COLUMN run_id TEXT REFERENCES bulk_run (id)")
     else:
         op.add_column("refund", run_id)

@@ -19,7 +19,7 @@ BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 UTC_TIME = sa.DateTime(timezone=True)
 PAGE = 1000
 
-# What the payment gives at most: its share, or what was captured where that is less.
+# The most that a payment can refund: its share, or what was captured if that is less.
 CAPTURED = "CASE WHEN captured < allocated THEN captured ELSE allocated END"
 MONEY_LEFT = (
     f"{CAPTURED} - reserved - refunded - returned_elsewhere - lost - credited > 0"
@@ -102,7 +102,7 @@ def _payments() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ux_capture_reference", "capture", ["payment_id", "provider", "account", "reference"], unique=True)
-    # What the events of a provider added up to is told apart from what an import says of a dispute.
+    # Disputes from a provider's events are kept apart from those known from an import only.
     op.execute(
         "INSERT INTO dispute (payment_id, provider, account, reference, stage, state, status, amount, reported_at)"
         " SELECT id, provider, '', NULL, 'chargeback', dispute,"
