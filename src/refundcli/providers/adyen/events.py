@@ -1,4 +1,4 @@
-"""Verify Adyen's webhooks, each item by its own signature. What an item means is in adyen_meaning.py."""
+"""Verify Adyen's webhooks, each item by its own signature. What an item means is in updates.py."""
 
 import base64
 import binascii
@@ -31,7 +31,7 @@ _WORD = re.compile(r"[A-Za-z0-9_.\-]{0,80}")
 
 @dataclass(frozen=True, slots=True)
 class BasicAuth:
-    """What Adyen was told to send along; checked where it is set."""
+    """The user name and password that Adyen sends with webhooks; checked if they are set."""
 
     username: str
     password: str
@@ -52,11 +52,11 @@ class AdyenEvents:
         try:
             self._key = bytes.fromhex(hmac_key.strip())
         except ValueError:
-            raise BadCredentials(Provider.ADYEN, "adyen.hmac_key is no hexadecimal text") from None
+            raise BadCredentials(Provider.ADYEN, "adyen.hmac_key is not hexadecimal") from None
         self._account, self.livemode, self._auth, self._now = account, livemode, auth, now
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
-        """Adyen must not repeat a delivery for one bad item of it: what is verified is taken, the rest is named."""
+        """Verify each item by itself: one bad item must not make Adyen repeat the delivery."""
         self._check_sender(headers)
         payload = _json(body)
         if "notificationItems" not in payload:
@@ -83,7 +83,7 @@ class AdyenEvents:
         except (binascii.Error, ValueError):
             words = b""
         if not hmac.compare_digest(words, f"{self._auth.username}:{self._auth.password}".encode()):
-            raise _rejected(RejectionReason.UNAUTHORIZED, "its user name and password are not the ones in the settings")
+            raise _rejected(RejectionReason.UNAUTHORIZED, "its user name and password do not match the settings")
 
     def _event(self, item: Fields, live: object) -> NewEvent:
         """A verified item; whatever it contains, it is stored."""
@@ -93,7 +93,7 @@ class AdyenEvents:
             return self._unreadable(item)
 
     def _known_event(self, item: Fields, live: object) -> NewEvent | None:
-        """None if it has not the shape of a notification item."""
+        """None if it does not have the shape of a notification item."""
         at = _time(item["eventDate"]) if item.get("eventDate") else self._now()
         if not _is_known_shape(item) or live not in ("true", "false") or at is None or at > self._now() + _FUTURE:
             return None
@@ -103,7 +103,7 @@ class AdyenEvents:
             not_applied = RejectionReason.OTHER_MODE
         return NewEvent(
             provider=Provider.ADYEN,
-            # What is for the other mode never stands for an event of this one.
+            # An event for the other mode must not share a key with one for this mode.
             key=event_key(item) if livemode is self.livemode else f"other-mode:{event_key(item)}",
             kind=item["eventCode"],
             about=item["pspReference"],
@@ -116,7 +116,7 @@ class AdyenEvents:
         )
 
     def _unreadable(self, item: Fields) -> NewEvent:
-        """A verified item of another shape: it bears on whatever payments it names."""
+        """A verified item of another shape: it concerns the payments it names."""
         try:
             payload = json.dumps(_without_signature(item), sort_keys=True)
         except RecursionError:
@@ -129,7 +129,7 @@ class AdyenEvents:
         if not signature:
             raise _rejected(RejectionReason.UNSIGNED, "it has no signature")
         if not _fits(signature, body, self._key):
-            raise _rejected(RejectionReason.FORGED, "its signature does not fit it")
+            raise _rejected(RejectionReason.FORGED, "its signature is wrong")
         kind = text_in(payload.get("type"))
         event = self._of_other_shape(json.dumps(payload, sort_keys=True), kind, _references_in(payload))
         return replace(event, not_applied=None) if says_nothing_in_other_shape(kind) else event
@@ -163,7 +163,7 @@ def _verified_item(entry: object, key: bytes) -> Fields:
     if not isinstance(item, Mapping) or not signature:
         raise _rejected(RejectionReason.UNSIGNED, "an item has no signature")
     if not _fits(signature, _signed_text(item).encode("utf-8", "replace"), key):
-        raise _rejected(RejectionReason.FORGED, "the signature of an item does not fit it")
+        raise _rejected(RejectionReason.FORGED, "the signature of an item is wrong")
     return item
 
 
@@ -173,7 +173,7 @@ def _fits(signature: str, signed: bytes, key: bytes) -> bool:
 
 
 def _signed_text(item: Fields) -> str:
-    """The text that Adyen signs. It escapes no colon, so only our own reference may have any: one reading is left."""
+    """The text that Adyen signs. It does not escape colons, so only our own reference may have any."""
     amount = item.get("amount") or {}
     amount = amount if isinstance(amount, Mapping) else {"value": amount}
     before = [_signed(item.get(name)) for name in ("pspReference", "originalReference", "merchantAccountCode")]
@@ -214,7 +214,7 @@ def _is_amount(amount: object) -> bool:
 
 
 def _references_in(payload: object) -> tuple[str, ...]:
-    """What stands in fields named …Reference: these may be payments of ours."""
+    """The values of fields named …Reference, which may be our payments."""
     references, waiting = list[str](), [payload]
     while waiting and len(references) < MOST_NAMED:
         node = waiting.pop()
@@ -229,10 +229,8 @@ def _references_in(payload: object) -> tuple[str, ...]:
 
 def _without_signature(item: Fields) -> dict[str, Any]:
     data = item.get("additionalData")
-    additional = (
-        {name: value for name, value in data.items() if name != "hmacSignature"} if isinstance(data, Mapping) else {}
-    )
-    return {**item, "additionalData": additional}
+    fields = data if isinstance(data, Mapping) else {}
+    return {**item, "additionalData": {name: fields[name] for name in fields if name != "hmacSignature"}}
 
 
 def _time(text: object) -> datetime | None:

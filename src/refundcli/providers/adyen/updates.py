@@ -1,4 +1,4 @@
-"""Turns an Adyen event into provider updates. What each event code means is in adyen_vocabulary.py (R13)."""
+"""Turns an Adyen event into provider updates. What each event code means is in vocabulary.py (R13)."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def payments_of(item: Fields) -> tuple[str, ...]:
 
 
 def says_nothing_in_other_shape(kind: str) -> bool:
-    """Is it listed, and does not concern refunds? `ach.notificationOfChange` is ACH_NOTIFICATION_OF_CHANGE."""
+    """Is it a listed event that does not concern refunds? `ach.notificationOfChange` is ACH_NOTIFICATION_OF_CHANGE."""
     meaning = event_meaning(_NEW_WORD.sub("_", kind).upper(), True)
     return meaning is not None and meaning.effect in _SAYS_NOTHING
 
@@ -81,7 +81,7 @@ def news_in(event: NewEvent) -> Sequence[News] | None:
         return None
     meaning = _meaning_of(item)
     if _is_split(item) and (meaning is None or meaning.effect not in _ABOUT_A_REFUND):
-        # The event's own update still counts. A refund would also have to be split, which refundcli cannot do.
+        # The event's own update still applies. A refund would also have to be split, which refundcli cannot do.
         split = UnsupportedNews(Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen")
         return [split, *(_updates_of(event, item, meaning) or ())]
     return _updates_of(event, item, meaning)

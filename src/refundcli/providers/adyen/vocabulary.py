@@ -112,7 +112,7 @@ _DISPUTE_CODES: Mapping[str, Meaning] = {
     "REQUEST_FOR_INFORMATION": _dispute(_OPEN, stage=DisputeStage.INQUIRY),
     # It is also sent in the middle of every defended chargeback. The stage applies to an inquiry only.
     "INFORMATION_SUPPLIED": _dispute(
-        None, stage=DisputeStage.ANSWERED_INQUIRY, note="the defence was sent; the dispute stands as before"
+        None, stage=DisputeStage.ANSWERED_INQUIRY, note="the defence was sent; the state of the dispute is unchanged"
     ),
     "NOTIFICATION_OF_CHARGEBACK": _dispute(_OPEN, note="no money moved yet"),
     "DISPUTE_OPENED_WITH_CHARGEBACK": _dispute(_OPEN, note="without a notification before it", source=_EXPLORER),
@@ -152,7 +152,7 @@ _NOT_ABOUT_REFUNDS = (
 _OLDER: Mapping[str, Meaning] = {
     "PENDING": _note("the payment is not taken yet", "adyen node-api-library: event codes"),
     "AUTHORISATION_PENDING": _note("the payment is not taken yet", _SIGNED),
-    "PROCESS_RETRY": _note("the payment is tried again", _SIGNED),
+    "PROCESS_RETRY": _note("the payment is attempted again", _SIGNED),
     "DEACTIVATE_RECURRING": Meaning(Effect.NONE, _SIGNED),
     "SUBMIT_RECURRING": Meaning(Effect.NONE, _SIGNED),
     "FRAUD_ONLY": Meaning(Effect.NONE, _SIGNED),
@@ -255,7 +255,7 @@ _DISPUTE_TYPES: Mapping[str, Meaning] = {
 _OTHER_TYPES: Mapping[str, Meaning] = {
     "Received": _no_payment(_LIFECYCLE),
     "Authorised": _no_payment(_LIFECYCLE),
-    "Retried": _no_payment(_AUDITS, "the authorisation was tried again"),
+    "Retried": _no_payment(_AUDITS, "the authorisation was attempted again"),
     "Error": Meaning(Effect.NOTE, _LIFECYCLE, direction=_EITHER, note="an attempt failed; another may have followed"),
     "Reversed": _unclear(_AUDITS, "Adyen does not document it"),
     "ManualCorrected": _unclear(_JOURNALS, "Adyen corrected something by hand"),

@@ -1,4 +1,4 @@
-"""Voiding Stripe's invoices and writing them off, through Stripe's SDK. Neither takes a parameter, so not our memo."""
+"""Void Stripe's invoices or write them off, through Stripe's SDK. Neither call takes parameters, so no memo is sent."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,7 +42,7 @@ class StripeInvoiceCloser:
         return WireRequest(self.name, endpoint, self.account, self.livemode, stripe.api_version, {})
 
     def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
-        """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
+        """Exactly one HTTP call. Provider and network errors are returned in the answer, never raised."""
         reference, _, verb = request.endpoint.removeprefix(self.base_url + _PATH).partition("/")
         if not self._is_ours(request, reference, verb):
             return ClosingAnswer(Signal.NOT_SENT, _NOT_OURS)
@@ -57,11 +57,11 @@ class StripeInvoiceCloser:
         except stripe.StripeError as error:
             answer = refunding.classified(error)
             return ClosingAnswer(answer.signal, answer.message, answer.retry_after, answer.replayed)
-        except Exception as error:  # the SDK stumbled over what came back
+        except Exception as error:  # the SDK could not read the answer
             return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {said(error)}")
 
     def _is_ours(self, request: WireRequest, reference: str, verb: str) -> bool:
-        """A stored request goes to the endpoint, account and mode it was made for, or nowhere (I8, I12)."""
+        """A stored request is sent only to the endpoint, account and mode it was made for (I8, I12)."""
         if verb not in _STATUSES or request.params:
             return False
         ours = (self.name, self.base_url + _PATH + f"{reference}/{verb}", self.account, self.livemode)
@@ -69,7 +69,7 @@ class StripeInvoiceCloser:
 
 
 def _read(invoice: object, reference: str, requested: InvoiceStatus) -> ClosingAnswer:
-    """Done only if it is the invoice that was asked for, in the status that was asked for."""
+    """Accepted only if it is the requested invoice in the requested status."""
     fields: Mapping[str, Any] = invoice if isinstance(invoice, Mapping) else {}
     status = text_in(fields.get("status"))
     if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, requested.value):

@@ -1,4 +1,4 @@
-"""Reading Stripe's objects: an answer is not believed to be what it should be."""
+"""Read fields of Stripe's objects without trusting their types."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -23,12 +23,12 @@ def id_of(resource: Fields) -> str:
 
 
 def id_in(expandable: object) -> str:
-    """The id of something that may be told by its id or whole."""
+    """The id of a field that holds an id or the expanded object."""
     return id_of(expandable) if isinstance(expandable, Mapping) else text_in(expandable)
 
 
 def text_of(resource: object, name: str) -> str:
-    """A text in something that may be an object."""
+    """A text field of what may be an object; empty if it is not."""
     return text_in(resource.get(name)) if isinstance(resource, Mapping) else ""
 
 
@@ -36,7 +36,7 @@ def currency_of(resource: Fields) -> Currency:
     """Raises CannotBeHeld."""
     code = text_in(resource.get("currency")).upper()
     if code not in CODES:
-        raise CannotBeHeld(Provider.STRIPE, f"{said(code)!a} is no currency that is known here")
+        raise CannotBeHeld(Provider.STRIPE, f"{said(code)!a} is an unknown currency")
     return currency(code)
 
 
@@ -48,11 +48,11 @@ def amount_of(resource: Fields, name: str, of: Currency) -> Money:
             return from_provider_minor(Provider.STRIPE, minor, of)
     except UnreadableAmount:
         pass
-    raise CannotBeHeld(Provider.STRIPE, f"{name} of {said(resource.get('id'))} is no amount that can be paid")
+    raise CannotBeHeld(Provider.STRIPE, f"{name} of {said(resource.get('id'))} is not a valid amount")
 
 
 def time_of(timestamp: object) -> datetime | None:
-    """None too where no calendar has that moment."""
+    """None also if the timestamp is out of range."""
     try:
         return datetime.fromtimestamp(timestamp, UTC) if type(timestamp) is int else None
     except (OverflowError, OSError, ValueError):

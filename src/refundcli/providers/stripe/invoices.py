@@ -1,4 +1,4 @@
-"""Stripe's invoices in the books' words."""
+"""Convert Stripe's invoices to invoices of the books."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
@@ -22,14 +22,14 @@ def new_invoice(
     products: tuple[str, ...],
     zone: tzinfo,
 ) -> NewInvoice:
-    """`payments` are its invoice payments, `truths` what was read of each by its reference.
+    """`payments` are its invoice payments, `snapshots` their snapshots by reference.
 
     Raises CannotBeHeld.
     """
     of, times = fields.currency_of(invoice), _mapping(invoice.get("status_transitions"))
     status = _STATUSES.get(text_in(invoice.get("status") or "draft"))
     if status is None:
-        raise CannotBeHeld(Provider.STRIPE, f"invoice {said(invoice.get('id'))} has a status not known here")
+        raise CannotBeHeld(Provider.STRIPE, f"invoice {said(invoice.get('id'))} has an unknown status")
     issued = times.get("finalized_at") or invoice.get("created")
     return NewInvoice(
         line=0,

@@ -1,4 +1,4 @@
-"""Read the fields of Stripe's charges, refunds and disputes. What a status means is in stripe_vocabulary.py (R13)."""
+"""Read the fields of Stripe's charges, refunds and disputes. What a status means is in vocabulary.py (R13)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -98,7 +98,7 @@ def disputed_amount(dispute: Fields, of: Currency) -> Money | None:
 
 
 def _amount_taken(dispute: Fields, of: Currency) -> Money | None:
-    """What its balance transactions took, less what they gave back; None if they do not say."""
+    """What its balance transactions took, less what they returned; None if they do not say."""
     transactions = dispute.get("balance_transactions")
     if not isinstance(transactions, list) or not transactions:
         return None
@@ -115,7 +115,7 @@ def _amount_taken(dispute: Fields, of: Currency) -> Money | None:
 
 
 def is_odd(refund: Fields, of: Currency) -> bool:
-    """Is its amount unreadable, zero, or in another currency than its payment? Such a refund cannot be counted."""
+    """Is its amount unreadable, zero, or in another currency than the payment? Such a refund cannot be counted."""
     amount = amount_or_none(refund)
     return not amount or amount.currency != of
 

@@ -1,7 +1,4 @@
-"""What Stripe keeps of payments, refunds, disputes and invoices.
-
-Only reads; half a list never passes for a whole one.
-"""
+"""Read payments, refunds, disputes and invoices from Stripe. An incomplete list is an error."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,7 +39,7 @@ _LONGEST_WAIT_SECONDS = 10.0
 
 
 class StripeRecords:
-    """`ProviderRecords` for one key; dates are in `zone`, the books' own."""
+    """`ProviderRecords` for one key; dates are in `zone`, the books' time zone."""
 
     name = Provider.STRIPE
 
@@ -64,7 +61,7 @@ class StripeRecords:
     # --- payments ------------------------------------------------------------------------------------------
 
     def payment(self, reference: str, *, of_invoice: str = "") -> PaymentTruth | None:
-        """One request for most payments: the charge travels with its intent, and its refunds with it."""
+        """The payment's snapshot; one request for most payments, because charge and refunds are expanded."""
         snapshot = self._payment(reference)
         if snapshot is None or not of_invoice.startswith("in_"):
             return snapshot
@@ -74,7 +71,7 @@ class StripeRecords:
         asked_at = datetime.now(UTC)
         if reference.startswith("pi_"):
             path = f"/v1/payment_intents/{quote(reference, safe='')}"
-            # Raw: the SDK's objects would be built for nothing, and a run waits for each.
+            # Raw, because building the SDK's objects would slow a run down.
             intent = self._object(lambda: self._client.raw_request("get", path, expand=["latest_charge.refunds"]))
             return self._with_doubt(self._snapshot_of_intent(intent, asked_at), intent) if intent else None
         charge = self._charge(reference)
@@ -110,7 +107,7 @@ class StripeRecords:
     def _snapshot_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
         references, about = _references(charge), {"charge": fields.id_of(charge)}
         of = fields.currency_of(charge)
-        # Only a plain no spares the question: a refund into a dispute could pay the customer twice (R11).
+        # Skip the request only on an explicit false: a refund during a dispute could pay the customer twice (R11).
         disputes = [] if charge.get("disputed") is False else list(self._pages(self._client.v1.disputes.list, about))
         captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
         listed = list(self._refunds_of(charge))
@@ -138,7 +135,7 @@ class StripeRecords:
         )
 
     def _snapshot_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
-        """Money was received, and no charge is named: all is asked of the intent itself."""
+        """Money was received, but no charge is named: everything is read by the intent."""
         references, about = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
         of = fields.currency_of(intent)
         received = "amount" if intent.get("amount_received") is None else "amount_received"
@@ -160,7 +157,7 @@ class StripeRecords:
         )
 
     def _refunds_of(self, charge: Fields) -> Iterable[Fields]:
-        """Those that came with the charge where these are all, else the whole list."""
+        """The refunds expanded in the charge if they are complete, else the full list."""
         expanded = charge.get("refunds")
         if isinstance(expanded, Mapping) and expanded.get("has_more") is False:
             return self._items(expanded)
@@ -271,7 +268,7 @@ class StripeRecords:
         return replace(snapshot, doubts=(*snapshot.doubts, self._doubt("payment", intent, snapshot.references)))
 
     def credited(self, invoice_reference: str) -> Money | None:
-        """What credit notes of the invoice gave to the customer's balance; None where Stripe has no such invoice."""
+        """What credit notes of the invoice credited to the customer's balance; None if Stripe has no such invoice."""
         invoice = self._object(lambda: self._client.v1.invoices.retrieve(invoice_reference))
         return self._credited(invoice) if invoice else None
 
@@ -283,12 +280,12 @@ class StripeRecords:
         try:
             notes = list(self._pages(self._client.v1.credit_notes.list, params))
         except ProviderUnreachable:
-            # Without the notes, all of the credit may have gone to the balance.
+            # Without the notes, all of the credit may be on the balance.
             notes = []
         return invoices.credited(invoice, notes, of)
 
     def credits(self) -> dict[str, Money | None]:
-        """What the credit notes of each invoice gave to the customer's balance, of all that Stripe lists."""
+        """What all credit notes at Stripe credited to the customer's balance, by invoice."""
         by_invoice: dict[str, Money | None] = {}
         for note in self._pages(self._client.v1.credit_notes.list, {}):
             reference = fields.id_in(note.get("invoice"))
@@ -307,7 +304,7 @@ class StripeRecords:
         return {"created": {"gte": int(datetime(since.year, since.month, since.day, tzinfo=self._zone).timestamp())}}
 
     def _object(self, ask: Callable[[], Any]) -> Fields | None:
-        """The object asked for; None where Stripe has none of that id."""
+        """The requested object; None if Stripe has none with that id."""
         try:
             resource = self._request(ask)
         except stripe.InvalidRequestError as error:
@@ -315,7 +312,7 @@ class StripeRecords:
                 return None
             raise self._unreachable(error) from None
         if not isinstance(resource, Mapping) or not text_in(resource.get("id")):
-            raise self._unreadable("its answer has no id")
+            raise self._unreadable("it has no id")
         return resource
 
     def _pages(self, ask: Callable[[Any], Any], filters: Mapping[str, Any]) -> Iterator[Fields]:
@@ -343,7 +340,7 @@ class StripeRecords:
         return items
 
     def _request(self, ask: Callable[[], Any]) -> Any:
-        """One answer; after a 429 it is asked again a few times. A resource that is missing is told as the SDK does."""
+        """One answer, with a few attempts after a 429. Raises InvalidRequestError for a missing resource."""
         for tries in range(1, _MOST_TRIES + 1):
             try:
                 return refunding.body(ask())
@@ -352,12 +349,12 @@ class StripeRecords:
                     raise self._unreachable(error) from None
                 time.sleep(min(retry_after(error.headers or {}) or 0.5 * 2**tries, _LONGEST_WAIT_SECONDS))
             except stripe.AuthenticationError:
-                raise BadCredentials(self.name, "Stripe does not know it") from None
+                raise BadCredentials(self.name, "Stripe rejected it") from None
             except stripe.InvalidRequestError:
                 raise
             except stripe.StripeError as error:
                 raise self._unreachable(error) from None
-            except Exception as error:  # the SDK stumbled over what came back
+            except Exception as error:  # the SDK could not read the answer
                 raise self._unreadable(said(error)) from None
         raise AssertionError("the loop returns")
 
@@ -365,13 +362,13 @@ class StripeRecords:
         return ProviderUnreachable(self.name, refunding.classified(error).message)
 
     def _unreadable(self, why: str) -> ProviderUnreachable:
-        return ProviderUnreachable(self.name, f"what it answered could not be read: {why}.")
+        return ProviderUnreachable(self.name, f"its answer could not be read: {why}.")
 
     # --- invoices ------------------------------------------------------------------------------------------
 
     def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
         if after and self._object(lambda: self._client.v1.invoices.retrieve(after)) is None:
-            after = ""  # a draft that was deleted since is no place to go on from
+            after = ""  # the draft was deleted, so the pull cannot resume after it
         params = {**self._created_since(since), **({"starting_after": after} if after else {})}
         for invoice in self._pages(self._client.v1.invoices.list, params):
             try:
@@ -380,7 +377,7 @@ class StripeRecords:
                 yield LeftOut(fields.id_of(invoice), text_in(invoice.get("number")), problem.message)
 
     def invoice(self, name: str) -> ToldInvoice | None:
-        """By its id, or by its number among all of them: Stripe's search is behind by some minutes."""
+        """The invoice with this id, or with this number from the full list: Stripe's search lags by some minutes."""
         if name.startswith("in_"):
             invoice = self._object(lambda: self._client.v1.invoices.retrieve(name))
             return self._invoice_with_payments(invoice) if invoice else None
@@ -390,7 +387,7 @@ class StripeRecords:
 
     def _invoice_with_payments(self, resource: Fields) -> ToldInvoice:
         listed = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(resource)})
-        # They are listed the newest first; the books have them as they were made.
+        # Stripe lists the newest first; the books have them in the order of payment.
         paid = [payment for payment in listed if payment.get("status") != "canceled"][::-1]
         references = dict.fromkeys(filter(None, map(invoices.paid_by, paid)))
         snapshots = {reference: snapshot for reference in references if (snapshot := self.payment(reference))}
@@ -406,7 +403,7 @@ class StripeRecords:
         return ToldInvoice(fields.id_of(resource), invoice, tuple(snapshots.values()), self._credited(resource))
 
     def _lines_of(self, invoice: Fields) -> Iterable[object]:
-        """Those that came with the invoice where these are all: with more than some ten, the rest is a list apart."""
+        """The lines in the invoice if they are complete, else the full list: a long invoice has the first ones only."""
         expanded = invoice.get("lines")
         if not isinstance(expanded, Mapping) or expanded.get("has_more") is not True:
             lines = expanded.get("data") if isinstance(expanded, Mapping) else None

@@ -1,4 +1,4 @@
-"""Refunds at Stripe, through Stripe's SDK. The SDK's own retries are off: when to send again is decided elsewhere."""
+"""Refunds at Stripe, through Stripe's SDK. The SDK's own retries are off: the services decide when to send again."""
 
 import hashlib
 import logging
@@ -43,11 +43,11 @@ STATES = {
 }
 
 # These codes are not a refusal, whatever the HTTP status and type. The other codes of Stripe's list
-# (https://docs.stripe.com/error-codes) say what is wrong with the request, and nothing was done.
+# (https://docs.stripe.com/error-codes) say what is wrong with the request, and no refund was made.
 _CODE_SIGNALS = {
     "approval_required": Signal.AWAITING_APPROVAL,  # https://docs.stripe.com/account/approvals
-    "idempotency_key_in_use": Signal.IN_PROGRESS,  # the same request is being worked on
-    "lock_timeout": Signal.IN_PROGRESS,  # another request has the payment
+    "idempotency_key_in_use": Signal.IN_PROGRESS,  # the same request is in progress
+    "lock_timeout": Signal.IN_PROGRESS,  # another request has locked the payment
     "rate_limit": Signal.RATE_LIMITED,  # once a 400, now a 429
     "processing_error": Signal.OTHER,  # it stopped at an unknown point
     "payment_method_provider_timeout": Signal.OTHER,
@@ -87,29 +87,29 @@ class StripeProvider:
                 "refundcli_refund": order.refund_id,
                 "refundcli_reason": order.reason.value,
                 "refundcli_invoice": order.invoice_number[:_METADATA_LENGTH],
-                # Stripe takes the payment's currency unasked. The answer is compared with this one.
+                # Stripe uses the payment's currency. The answer is compared with this one.
                 "refundcli_currency": order.amount.currency.code.lower(),
             },
         }
         return WireRequest(self.name, self._endpoint, self.account, self.livemode, stripe.api_version, params)
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
-        """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
+        """Exactly one HTTP call. Provider and network errors are returned in the answer, never raised."""
         if not self._is_ours(request):
             return RefundAnswer(Signal.NOT_SENT, message=_NOT_OURS)
         options: dict[str, Any] = {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
         try:
-            # Raw: the SDK's objects would be built for nothing, and a run waits for each.
+            # Raw, because building the SDK's objects would slow a run down.
             with last_check(may_send):
                 response = self._client.raw_request("post", _PATH, **request.params, **options)
             return _read(response.data, request.params, replayed=_is_replayed(response.headers))
         except stripe.StripeError as error:
             return classified(error)
-        except Exception as error:  # the SDK stumbled over what came back
+        except Exception as error:  # the SDK could not read the answer
             return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
-        """Our refund among all of its payment. None is a proof; a look-up that fails says nothing of the refund."""
+        """Our refund among those of its payment. None proves that there is none; a failed lookup proves nothing."""
         if not self._is_ours(request):
             return RefundAnswer(Signal.OTHER, message=_NOT_OURS)
         try:
@@ -126,13 +126,13 @@ class StripeProvider:
         return _read(matches[0], request.params) if matches else None
 
     def ended_approval(self, request: WireRequest, status: str) -> RefundAnswer | None:
-        """`status` names the approval. One that ended without a refund proves that none was made and none will be."""
+        """`status` names the approval. If it ended without a refund, none was made and none will be."""
         named = _APPROVAL.search(status)
         if named is None or not self._is_ours(request):
             return None
         try:
             response = body(self._client.raw_request("get", f"{_APPROVALS}/{named[0]}"))
-        except Exception:  # it says nothing of the refund, which waits on
+        except Exception:  # it proves nothing about the refund, which keeps waiting
             return None
         fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
         ended = text_in(fields.get("status"))
@@ -142,7 +142,7 @@ class StripeProvider:
         return RefundAnswer(Signal.ACCEPTED, RefundState.FAILED, status=f"approval {ended}", message=message)
 
     def _refunds_of(self, request: WireRequest) -> Iterator[Mapping[str, Any]]:
-        """Every page, each one checked: half a list would pass for a proof that there is no refund."""
+        """All pages, each checked: an incomplete list would seem to prove that there is no refund."""
         field, payment = _payment_in(request.params)
         filters: dict[str, Any] = {field: payment, "limit": _PAGE_SIZE}
         while True:
@@ -163,7 +163,7 @@ class StripeProvider:
         return "requested_by_customer"
 
     def _is_ours(self, request: WireRequest) -> bool:
-        """A stored request goes to the endpoint, account and mode it was made for, or nowhere (I8, I12)."""
+        """A stored request is sent only to the endpoint, account and mode it was made for (I8, I12)."""
         ours = (self.name, self._endpoint, self.account, self.livemode)
         return ours == (request.provider, request.endpoint, request.account, request.livemode)
 
@@ -178,29 +178,29 @@ def is_live(key: str) -> bool:
 
 
 def fingerprint(key: str) -> str:
-    """Tells keys apart without telling them."""
+    """A short hash that distinguishes keys without revealing them."""
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
 def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace: Pace | None = None) -> str:
-    """The account a key is for. Where that is told to others only, the key's fingerprint stands for it.
+    """The account of a key, or the key's fingerprint if the key may not read its account.
 
     Raises BadCredentials or ProviderUnreachable.
     """
     try:
         response = body(client_for(key, settings, refunds, pace).v1.accounts.retrieve_current())
     except stripe.AuthenticationError:
-        raise BadCredentials(Provider.STRIPE, "Stripe does not know it") from None
+        raise BadCredentials(Provider.STRIPE, "Stripe rejected it") from None
     except stripe.StripeError as error:
-        # A restricted key may not ask; a server for practice may have no such page, where Stripe itself always has.
+        # A restricted key may lack the permission; a practice server may lack the endpoint, but Stripe never does.
         if error.http_status == 403 or (error.http_status == 404 and settings.api_base):
             return f"key-{fingerprint(key)}"
         raise ProviderUnreachable(Provider.STRIPE, classified(error).message) from None
-    except Exception:  # the SDK stumbled over what came back
+    except Exception:  # the SDK could not read the answer
         response = {}
     account = text_in(response.get("id")) if isinstance(response, Mapping) else ""
     if not account:
-        raise ProviderUnreachable(Provider.STRIPE, "it answered, but named no account.")
+        raise ProviderUnreachable(Provider.STRIPE, "its answer names no account.")
     return account
 
 
@@ -241,7 +241,7 @@ def _payment_in(params: Mapping[str, object]) -> tuple[str, object]:
     return field, params[field]
 
 
-# --- what an answer says ---
+# --- reading an answer ---
 
 
 def body(response: Any) -> Any:
@@ -250,7 +250,7 @@ def body(response: Any) -> Any:
 
 
 def _read(response: object, params: Mapping[str, object], *, replayed: bool = False) -> RefundAnswer:
-    """Accepted only if it is the refund that was asked for, in a status that is known."""
+    """Accepted only if it is the requested refund in a known status."""
     fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
     reference, status = text_in(fields.get("id")), text_in(fields.get("status"))
     if _APPROVAL.fullmatch(reference):
@@ -258,7 +258,7 @@ def _read(response: object, params: Mapping[str, object], *, replayed: bool = Fa
     differs = _what_differs(fields, params)
     state = STATES.get(status)
     if differs:
-        message = f"Stripe answered 2xx, but not with the refund that was asked for: {', '.join(differs)}"
+        message = f"Stripe answered 2xx, but not with the requested refund: {', '.join(differs)}"
     elif state is None:
         message = f"Stripe calls the refund {said(status)[:60]!a}, which refundcli does not know"
     else:
@@ -299,7 +299,7 @@ def _what_differs(fields: Mapping[str, Any], params: Mapping[str, object]) -> li
 
 
 def _id_in(expandable: object) -> str:
-    """The id of something that may be told by its id or whole."""
+    """The id of a field that holds an id or the expanded object."""
     return text_in(expandable.get("id")) if isinstance(expandable, Mapping) else text_in(expandable)
 
 
@@ -314,7 +314,7 @@ def refund_id_in(refund: Mapping[str, Any]) -> object:
 
 
 class _NotAList(Exception):
-    """What came is no page of refunds."""
+    """The answer is not a page of refunds."""
 
 
 def _page(page: Any) -> list[Mapping[str, Any]]:
@@ -331,7 +331,7 @@ def _is_refund(resource: object) -> bool:
     return isinstance(resource, Mapping) and resource.get("object") == "refund" and bool(text_in(resource.get("id")))
 
 
-# --- what an error says ---
+# --- reading an error ---
 
 
 def classified(error: stripe.StripeError) -> RefundAnswer:
@@ -368,7 +368,7 @@ def _signal(status: int, details: Mapping[str, Any]) -> Signal:
 
 
 def _is_missing(error: stripe.StripeError) -> bool:
-    """This account has no such payment, and so no refund of it."""
+    """This account has no such payment, and therefore no refund of it."""
     details = _error_details(error)
     return (error.http_status, details.get("code")) == (404, "resource_missing") and details.get("param") in (
         "charge",
@@ -377,7 +377,7 @@ def _is_missing(error: stripe.StripeError) -> bool:
 
 
 def _is_replayed(headers: Mapping[str, str]) -> bool:
-    """The answer was kept from the first time the key came: it tells what became of that one."""
+    """Is it the stored answer to the first request with this key?"""
     return str(headers.get("Idempotent-Replayed", "")).lower() == "true"
 
 
