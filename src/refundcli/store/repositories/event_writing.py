@@ -29,7 +29,8 @@ from refundcli.services.ports.provider_updates import (
 from refundcli.services.ports.records import Settlement
 from refundcli.services.ports.rejections import RejectionReason
 from refundcli.store.repositories.delivery_counts import count_rejected
-from refundcli.store.repositories.rows import event_of, row_of
+from refundcli.store.repositories.event_rows import event_of
+from refundcli.store.repositories.rows import row_of
 from refundcli.store.repositories.share_writing import SqlShareWriting
 from refundcli.store.schema import (
     DisputeRow,

@@ -1,23 +1,21 @@
-"""Read the books: invoices, refunds, events, losses and unreviewed updates."""
+"""Read the books: invoices and payments here, the other subjects from their own modules."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sql
-from sqlalchemy import ColumnElement, and_, func, or_
+from sqlalchemy import or_
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice, OtherShare, Payment
 from refundcli.domain.money import Money, zero
-from refundcli.domain.refund import CreditNote, Refund
-from refundcli.domain.statuses import ClosingState, Provider, RefundState
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider
 from refundcli.services.ports.vocabulary import CaptureChange
 from refundcli.store.imports.payment_matching import id_column
+from refundcli.store.repositories.event_reading import SqlEventReading
 from refundcli.store.repositories.payment_reading import (
     disputes_of,
     has_provider,
@@ -28,60 +26,28 @@ from refundcli.store.repositories.payment_reading import (
     shares_by_payment,
     unreviewed_of,
 )
-from refundcli.store.repositories.rows import (
-    INVOICE_COLUMNS,
-    NOTE_COLUMNS,
-    OWNER_COLUMNS,
-    PAYMENT_COLUMNS,
-    audit_entry_of,
-    closing_of,
-    credit_note_of,
-    event_of,
-    invoice_of,
-    refund_of,
-)
+from refundcli.store.repositories.refund_reading import SqlRefundReading
+from refundcli.store.repositories.rows import INVOICE_COLUMNS, PAYMENT_COLUMNS, invoice_of
 from refundcli.store.repositories.run_reading import SqlRunReading
+from refundcli.store.repositories.store_reading import SqlStoreReading
 from refundcli.store.schema import (
     LOSS,
-    AuditEntryRow,
     CaptureRow,
     ClosingRow,
     CreditNoteRow,
     DisputeRow,
-    EventPaymentRow,
     InvoiceRow,
     PaymentRow,
-    ProviderAccountRow,
-    ProviderEventRow,
     RefundRow,
-    StoreInfo,
-    SyncStateRow,
-    WordDecisionRow,
 )
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 if TYPE_CHECKING:
     from refundcli.services.ports.invoice_block import InvoiceBlock
-    from refundcli.services.ports.provider_updates import EventState, StoredEvent
-    from refundcli.services.ports.records import (
-        Account,
-        AuditEntry,
-        Beside,
-        Capture,
-        CreditNoteFilter,
-        EventFilter,
-        FailedCapture,
-        InvoiceFilter,
-        PaymentLine,
-        PendingRefunds,
-        SucceededRefund,
-    )
-    from refundcli.services.ports.rejections import DeliveryCount
+    from refundcli.services.ports.records import Beside, Capture, FailedCapture, InvoiceFilter, PaymentLine
 
 _TABLES = SQLModel.metadata.tables
-_INVOICE, _PAYMENT, _REFUND, _NOTE, _CLOSING = (
-    _TABLES[name] for name in ("invoice", "payment", "refund", "credit_note", "closing")
-)
+_INVOICE, _PAYMENT, _REFUND, _CLOSING = (_TABLES[name] for name in ("invoice", "payment", "refund", "closing"))
 _NEAR_ENOUGH = 2_000
 _INVOICES_NUMBERED = sql.select(*INVOICE_COLUMNS).where(among(_INVOICE.c.number))
 _PAYMENTS_OF = (
@@ -89,15 +55,14 @@ _PAYMENTS_OF = (
     .where(among(_PAYMENT.c.invoice_id))
     .order_by(_PAYMENT.c.invoice_id, _PAYMENT.c.position)
 )
-_Made = TypeVar("_Made", Refund, Closing)
+_Record = TypeVar("_Record", Refund, Closing)
 
 
-class SqlReading(SqlRunReading):
+class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReading):
     """Reads one consistent snapshot of the books."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._secret = b""
 
     def invoice(self, number: str) -> Invoice | None:
         return self.invoices_by_number([number]).get(number)
@@ -175,37 +140,10 @@ class SqlReading(SqlRunReading):
             if any(p.loss > (p.loss_acknowledged or zero(invoice.currency)) for p in invoice.payments)
         ]
 
-    def unreviewed_events(self, *, limit: int) -> "list[StoredEvent]":
-        from refundcli.services.ports.provider_updates import EventState
-
-        query = select(ProviderEventRow).where(ProviderEventRow.state == EventState.UNREVIEWED)
-        rows = self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))
-        return [event_of(row) for row in rows]
-
-    def payments_of_event(self, number: int) -> list[str]:
-        query = select(EventPaymentRow.reference).where(EventPaymentRow.event_id == number)
-        return sorted(self._session.exec(query).all())
-
-    def unreviewed_count(self, provider: Provider) -> int:
-        from refundcli.services.ports.provider_updates import EventState
-
-        query = select(func.count()).where(
-            ProviderEventRow.provider == provider, ProviderEventRow.state == EventState.UNREVIEWED
-        )
-        return self._session.exec(query).one()
-
-    def decided_words(self, provider: Provider) -> dict[str, str]:
-        rows = self._session.exec(select(WordDecisionRow).where(WordDecisionRow.provider == provider))
-        return {row.word: row.effect for row in rows}
-
     def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
         return {
             row[1]: _facts(row, payments.get(row[0], ())) for rows, payments in self._numbered(numbers) for row in rows
         }
-
-    def changed_since(self, entry: int, *, apart_from: str) -> bool:
-        later = select(AuditEntryRow.seq).where(col(AuditEntryRow.seq) > entry, AuditEntryRow.subject != apart_from)
-        return self._session.exec(later.limit(1)).first() is not None
 
     def _numbered(self, numbers: Sequence[str]) -> Iterator[tuple[Sequence[Any], dict[int, list[Any]]]]:
         """Rows of INVOICE_COLUMNS, and those of their payments."""
@@ -257,53 +195,6 @@ class SqlReading(SqlRunReading):
             numbers |= dict.fromkeys(self._session.exec(near.where(column.startswith(stem, autoescape=True))))
         return list(numbers) or list(self._session.exec(near).all())
 
-    def refund(self, refund_id: str) -> Refund | None:
-        return next(iter(self._refunds(_REFUND.c.id == refund_id)), None)
-
-    def refunds_by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]:
-        return {refund.id: refund for refund in self._refunds(among(_REFUND.c.id), refund_ids)}
-
-    def refunds_by_key(self, request_key: str) -> list[Refund]:
-        return self._refunds(_REFUND.c.request_key == request_key)
-
-    def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]:
-        by_key: dict[str, list[Refund]] = {}
-        for start in range(0, len(request_keys), AT_ONCE):
-            for refund in self._refunds(among(_REFUND.c.request_key), request_keys[start : start + AT_ONCE]):
-                by_key.setdefault(refund.request_key, []).append(refund)
-        return by_key
-
-    def refunds_of_payments(self, payments: Sequence[PaymentRow]) -> list[Refund]:
-        return self._refunds(col(RefundRow.payment_id).in_([payment.id for payment in payments]))
-
-    def refunds_in(self, *states: RefundState) -> list[Refund]:
-        return self._refunds(col(RefundRow.state).in_(states))
-
-    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
-        query = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
-        ids = list(self._session.exec(query.order_by(col(RefundRow.id)).limit(limit)))
-        return sorted(self._refunds(among(_REFUND.c.id), ids), key=lambda refund: refund.id)
-
-    def closing(self, closing_id: str) -> Closing | None:
-        return next(iter(self._closings(_CLOSING.c.id == closing_id)), None)
-
-    def closings_in(self, *states: ClosingState) -> list[Closing]:
-        return self._closings(_CLOSING.c.state.in_(states))
-
-    def pending_refunds(self, *, overdue: datetime, stuck: str, limit: int) -> "PendingRefunds":
-        from refundcli.services.ports.records import PendingRefunds
-        from refundcli.store.queries import totals
-
-        ids, count, attention = totals.pending_refunds(self._session, overdue, stuck, limit)
-        refunds = self.refunds_by_id(ids)
-        return PendingRefunds([refunds[refund_id] for refund_id in ids], count, attention)
-
-    def newest_refund_of_run(self, run_id: str) -> datetime | None:
-        newest: datetime | None = self._session.exec(
-            select(func.max(RefundRow.created_at)).where(RefundRow.run_id == run_id)
-        ).one()
-        return newest
-
     def failed_captures(self) -> "list[FailedCapture]":
         from refundcli.store.queries import totals
 
@@ -313,21 +204,6 @@ class SqlReading(SqlRunReading):
         from refundcli.store.queries import lists
 
         return lists.count_invoices(self._session, filters)
-
-    def refunds_to_acknowledge(self) -> list[Refund]:
-        return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
-
-    def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]:
-        reason = col(RefundRow.reason)
-        return self._refunds((col(RefundRow.kind) == "external") & ((reason != "") if adopted else (reason == "")))
-
-    def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]:
-        here = or_(col(RefundRow.provider) == provider, col(RefundRow.provider).is_(None))
-        return [
-            refund
-            for start in range(0, len(references), AT_ONCE)
-            for refund in self._refunds(among(_REFUND.c.provider_reference) & here, references[start : start + AT_ONCE])
-        ]
 
     def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
         owners: dict[str, str] = {}
@@ -361,13 +237,6 @@ class SqlReading(SqlRunReading):
         invoices = self.invoices_by_number(sorted(numbers.values()))
         return {reference: invoices[number] for reference, number in numbers.items()}
 
-    def refunds_succeeded(
-        self, provider: Provider, since: datetime, until: datetime, *, after: str, limit: int
-    ) -> "list[SucceededRefund]":
-        from refundcli.store.queries import summaries
-
-        return summaries.refunds_succeeded(self._session, provider, (since, until), after, limit)
-
     def payment_lines(self, provider: Provider, references: Sequence[str]) -> "dict[str, PaymentLine]":
         from refundcli.store.queries import summaries
 
@@ -383,146 +252,10 @@ class SqlReading(SqlRunReading):
 
         return summaries.payment_lines_after(self._session, provider, after, limit)
 
-    def events(self, filters: "EventFilter") -> "list[StoredEvent]":
-        query = select(ProviderEventRow).order_by(col(ProviderEventRow.id).desc()).limit(filters.limit)
-        if filters.state:
-            query = query.where(ProviderEventRow.state == filters.state)
-        if filters.provider:
-            query = query.where(ProviderEventRow.provider == filters.provider)
-        if filters.about:
-            query = query.where(ProviderEventRow.about == filters.about)
-        return [event_of(row) for row in self._session.exec(query)]
-
-    def event(self, number: int) -> "StoredEvent | None":
-        row = self._session.get(ProviderEventRow, number)
-        return event_of(row) if row else None
-
-    def events_to_apply(self, *, after: int, limit: int) -> "list[StoredEvent]":
-        from refundcli.services.ports.provider_updates import EventState
-
-        open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
-        query = select(ProviderEventRow).where(open_ones, col(ProviderEventRow.id) > after)
-        return [event_of(row) for row in self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))]
-
-    def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
-        query = (
-            select(ProviderEventRow)
-            .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
-            .where(*_not_applied_to_known_payment(provider), col(ProviderEventRow.id) > after)
-            .order_by(col(ProviderEventRow.id))
-            .limit(limit)
-        )
-        return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
-
-    def ignored_events(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
-        from refundcli.services.ports.provider_updates import ACKNOWLEDGED, WORD_DECIDED, EventSource, EventState
-
-        state, note = col(ProviderEventRow.state), col(ProviderEventRow.note)
-        by_word = and_(
-            state == EventState.APPLIED, note.startswith(ACKNOWLEDGED), note.contains(WORD_DECIDED, autoescape=True)
-        )
-        query = (
-            select(ProviderEventRow)
-            .where(or_(state == EventState.NOTED, by_word), col(ProviderEventRow.not_applied) == "")
-            .where(ProviderEventRow.provider == provider, ProviderEventRow.source == EventSource.WEBHOOK)
-            .where(col(ProviderEventRow.id) > after)
-            .order_by(col(ProviderEventRow.id))
-            .limit(limit)
-        )
-        return [event_of(row) for row in self._session.exec(query)]
-
-    def event_counts_of_known_payments(self) -> dict[str, int]:
-        counts = Counter[str]()
-        for provider in Provider:
-            query = (
-                select(ProviderEventRow.state, func.count(col(ProviderEventRow.id).distinct()))
-                .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
-                .where(*_not_applied_to_known_payment(provider))
-                .group_by(col(ProviderEventRow.state))
-            )
-            counts.update(dict(self._session.exec(query).all()))
-        return counts
-
-    def oldest_event(self, state: "EventState") -> datetime | None:
-        query = select(ProviderEventRow.received_at).where(ProviderEventRow.state == state)
-        return self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(1)).first()
-
-    def last_delivery(self, provider: Provider) -> datetime | None:
-        from refundcli.store.queries import totals
-
-        return totals.last_delivery(self._session, provider)
-
-    def event_counts(self) -> dict[str, int]:
-        query = select(ProviderEventRow.state, func.count()).group_by(col(ProviderEventRow.state))
-        return dict(self._session.exec(query).all())
-
-    def delivery_counts(self) -> "list[DeliveryCount]":
-        from refundcli.store.repositories.delivery_counts import delivery_counts
-
-        return delivery_counts(self._session)
-
-    def sync_state(self, name: str) -> tuple[str, datetime] | None:
-        row = self._session.get(SyncStateRow, name)
-        return (row.value, row.at) if row else None
-
-    def credit_notes(self, filters: "CreditNoteFilter") -> list[CreditNote]:
-        from refundcli.store.queries import lists
-
-        return [credit_note_of(row) for row in lists.credit_note_rows(self._session, filters)]
-
-    def credit_note(self, number: str) -> CreditNote | None:
-        query = (
-            sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
-            .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
-            .where(_NOTE.c.number == number)
-        )
-        row = self._session.execute(query).first()
-        return credit_note_of(row) if row else None
-
-    def history(self, invoice: Invoice) -> "list[AuditEntry]":
-        subjects = [invoice.number, *(refund.id for refund in invoice.refunds), *(c.id for c in invoice.closings)]
-        query = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(subjects)).order_by(col(AuditEntryRow.seq))
-        return [audit_entry_of(row) for row in self._session.exec(query)]
-
-    def imported(self, invoice: Invoice) -> "AuditEntry":
-        row = self._session.exec(select(InvoiceRow).where(InvoiceRow.number == invoice.number)).one()
-        batch = select(AuditEntryRow).where(AuditEntryRow.subject == row.source, AuditEntryRow.at == row.created_at)
-        entry = audit_entry_of(self._session.exec(batch.order_by(col(AuditEntryRow.seq)).limit(1)).one())
-        return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
-
     def beside(self, block: "InvoiceBlock") -> "Beside":
         from refundcli.store.imports.upsert import beside
 
         return beside(self._session, block)
-
-    def newest_entry(self) -> int:
-        newest: int = self._session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
-        return newest
-
-    def number_format(self) -> str:
-        return self._info().number_format
-
-    def secret(self) -> bytes:
-        self._secret = self._secret or bytes.fromhex(self._info().secret)
-        return self._secret
-
-    def livemode(self) -> bool | None:
-        # A bare column: `invoice show` needs it, and otherwise no ORM objects.
-        livemode: bool | None = self._session.execute(sql.select(_TABLES["store_info"].c.livemode)).scalar_one()
-        return livemode
-
-    def accounts(self) -> "list[Account]":
-        from refundcli.services.ports.records import Account
-
-        rows = self._session.exec(select(ProviderAccountRow).order_by(col(ProviderAccountRow.provider)))
-        return sorted({Account(Provider(row.provider), row.account, row.livemode) for row in rows}, key=str)
-
-    def account(self, provider: Provider, key_fingerprint: str) -> str | None:
-        row = self._session.get(ProviderAccountRow, (provider.value, key_fingerprint))
-        return row.account if row else None
-
-    def _info(self) -> StoreInfo:
-        return self._session.exec(select(StoreInfo)).one()
 
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""
@@ -535,29 +268,9 @@ class SqlReading(SqlRunReading):
             payments.setdefault(payment[0], []).append(payment)
         return payments
 
-    def _refunds(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Refund]:
-        """`values`: the values of AMONG, if the condition has it."""
-        query = (
-            sql.select(_REFUND, *OWNER_COLUMNS, *NOTE_COLUMNS)
-            .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
-            .join(_NOTE, _NOTE.c.refund_id == _REFUND.c.id, isouter=True)
-            .where(condition)
-            .order_by(_REFUND.c.created_at, _REFUND.c.id)
-        )
-        return [refund_of(row) for row in self._session.execute(query, {AMONG: values})]
 
-    def _closings(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Closing]:
-        query = (
-            sql.select(_CLOSING, OWNER_COLUMNS[0])
-            .join(_INVOICE, _INVOICE.c.id == _CLOSING.c.invoice_id)
-            .where(condition)
-            .order_by(_CLOSING.c.created_at, _CLOSING.c.id)
-        )
-        return [closing_of(row) for row in self._session.execute(query, {AMONG: values})]
-
-
-def _by_invoice(records: Sequence[_Made]) -> dict[int, list[_Made]]:
-    by_invoice: dict[int, list[_Made]] = {}
+def _by_invoice(records: Sequence[_Record]) -> dict[int, list[_Record]]:
+    by_invoice: dict[int, list[_Record]] = {}
     for record in records:
         by_invoice.setdefault(record.invoice_id, []).append(record)
     return by_invoice
@@ -566,15 +279,3 @@ def _by_invoice(records: Sequence[_Made]) -> dict[int, list[_Made]]:
 def _facts(invoice: Sequence[Any], payments: Sequence[Sequence[Any]]) -> int:
     """A hash of invoice and payments, without closings: an invoice with refundable money cannot be voided (R9)."""
     return hash((tuple(invoice), *map(tuple, payments)))
-
-
-def _not_applied_to_known_payment(provider: Provider) -> tuple[ColumnElement[bool], ...]:
-    """Stored events that are not applied and name a payment that is in the books."""
-    from refundcli.services.ports.provider_updates import EventState
-
-    of = (_PAYMENT.c.psp_reference,) if provider is Provider.ADYEN else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
-    is_known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
-    # An event set aside needs a person as soon as a payment that it names is in the books.
-    set_aside = and_(col(ProviderEventRow.state) == EventState.NOTED, col(ProviderEventRow.not_applied) != "")
-    open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
-    return (or_(open_ones, set_aside), is_known, col(ProviderEventRow.provider) == provider)

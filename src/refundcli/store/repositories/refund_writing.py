@@ -3,57 +3,33 @@
 `_RESERVE` is the bound on what a payment can refund (I1).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from sqlalchemy import CursorResult, Executable, Update, bindparam, func, insert, or_, select, update
-from sqlmodel import Session, SQLModel, col
+from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlmodel import SQLModel, col
 
-from refundcli.domain.currencies import currency
 from refundcli.domain.dispute import most_severe
 from refundcli.domain.identifiers import new_id
-from refundcli.domain.invoice import Invoice, Payment, status_after
+from refundcli.domain.invoice import Payment
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import (
-    CreditNoteStatus,
-    InvoiceStatus,
-    Provider,
-    RefundKind,
-    RefundState,
-    may_become,
-)
+from refundcli.domain.statuses import CreditNoteStatus, RefundKind, RefundState, may_become
 from refundcli.services.ports.books import WouldContradict
-from refundcli.services.ports.invoice_block import InvoiceBlock, block_of
-from refundcli.services.ports.records import ImportCounts, NewInvoice, Settlement
-from refundcli.store.audit import AuditTrail
-from refundcli.store.errors import DayTooEarly, ZonePinned
-from refundcli.store.imports.upsert import Importer
+from refundcli.services.ports.records import Settlement
 from refundcli.store.repositories.credit_note_numbers import check_next_number, next_numbers
-from refundcli.store.repositories.delivery_counts import name_account_of_events
 from refundcli.store.repositories.payment_reading import disputes_by_payment
-from refundcli.store.repositories.reading import SqlReading
 from refundcli.store.repositories.rows import facts_of, refund_values
 from refundcli.store.repositories.share_counting import share_rows, sums_of, taken_by_disputes
-from refundcli.store.schema import (
-    CAPTURED_SHARE,
-    InvoiceRow,
-    PaymentRow,
-    ProviderAccountRow,
-    RefundRow,
-)
+from refundcli.store.repositories.store_writing import SqlStoreWriting
+from refundcli.store.schema import CAPTURED_SHARE, PaymentRow, RefundRow
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 
-class SqlWriting(SqlReading):
-    """A transaction that changes the books."""
-
-    def __init__(self, session: Session, audit: AuditTrail) -> None:
-        super().__init__(session)
-        self._audit = audit
+class SqlWriting(SqlStoreWriting):
+    """A transaction that also writes refunds and credit notes."""
 
     # --- money ---------------------------------------------------------------------------------------------
 
@@ -261,24 +237,6 @@ class SqlWriting(SqlReading):
         }
         self._run(insert(_NOTE), note)
 
-    def check_clock(self) -> None:
-        self._audit.check_clock()
-
-    def pin_timezone(self, timezone: str, *, force: bool = False) -> None:
-        info = self._info()
-        if info.timezone != timezone:
-            if info.timezone and not force:
-                raise ZonePinned(info.timezone, timezone)
-            newest = self._session.execute(select(func.max(_NOTE.c.issued_on))).scalar()
-            if newest and self._audit.at.astimezone(ZoneInfo(timezone)).date() < newest:
-                raise DayTooEarly(timezone, newest)
-            before, info.timezone = info.timezone, timezone
-            self._session.add(info)
-            self._audit.write("store timezone changed", "store", {"timezone": before}, {"timezone": timezone})
-
-    def accept_clock(self) -> datetime | None:
-        return self._audit.accept_clock()
-
     # --- credit notes --------------------------------------------------------------------------------------
 
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None:
@@ -306,81 +264,6 @@ class SqlWriting(SqlReading):
         """Status and number; both empty for an external refund that is not adopted."""
         row = self._run(_STATUS_OF_NOTE, {"of_refund": refund.id}).first()
         return (row.status, row.number or "") if row else ("", "")
-
-    # --- invoices ------------------------------------------------------------------------------------------
-
-    def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str, evidence: str = "") -> None:
-        statement = (
-            update(InvoiceRow)
-            .where(col(InvoiceRow.id) == invoice.id, col(InvoiceRow.status) == invoice.status)
-            .values(status=status, updated_at=self._audit.at)
-        )
-        assert self._hits(statement), "the invoice was read in this transaction"
-        details = {"status": status, "memo": memo, "evidence": evidence}
-        after = {name: text for name, text in details.items() if text}
-        self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, after)
-
-    def number_invoice(self, known_as: str, number: str) -> None:
-        named = update(InvoiceRow).where(col(InvoiceRow.number) == known_as)
-        assert self._hits(named.values(number=number, updated_at=self._audit.at)), "it was read in this transaction"
-        self._audit.write("invoice numbered", number, {"number": known_as}, {"number": number})
-
-    def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts:
-        return self.import_blocks([block_of(invoices)] if invoices else [], source=source)
-
-    def import_blocks(self, blocks: Iterable[InvoiceBlock], *, source: str, all_new: bool = False) -> ImportCounts:
-        return Importer(self._session, self._audit, source=source).import_blocks(blocks, all_new=all_new)
-
-    def newest_entry(self) -> int:
-        return self._audit.head[0] if self._audit.head else super().newest_entry()
-
-    def _update_invoice(self, invoice_id: int) -> None:
-        """Update sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6)."""
-        row = self._run(_SUMS_OF_INVOICE, {"of_id": invoice_id}).one()
-        unit, before = currency(row.currency), InvoiceStatus(row.status)
-        paid, returned = int(row.paid), int(row.returned)
-        status = status_after(before, paid=Money(paid, unit), returned=Money(returned, unit))
-        self._changes(
-            _INVOICE_OF, of_id=invoice_id, paid=paid, returned=returned, status=status.value, updated_at=self._audit.at
-        )
-        if status is not before:
-            self._audit.write(f"invoice {status}", row.number, {"status": before}, {"status": status})
-
-    # --- whose money ---------------------------------------------------------------------------------------
-
-    def pin_livemode(self, livemode: bool) -> bool:
-        info = self._info()
-        if info.livemode is None:
-            info.livemode = livemode
-            self._session.add(info)
-            self._audit.write("store mode pinned", "store", {}, {"livemode": livemode})
-        return info.livemode
-
-    def remember_account(self, provider: Provider, key_fingerprint: str, account: str, *, livemode: bool) -> None:
-        # Another process may have asked the provider at the same time.
-        if self.account(provider, key_fingerprint) is not None:
-            return
-        row = ProviderAccountRow(provider=provider, key_fingerprint=key_fingerprint, account=account, livemode=livemode)
-        self._session.add(row)
-        self._audit.write("provider account seen", provider, {}, {"account": account, "livemode": livemode})
-        name_account_of_events(self._session, provider, account)
-
-    def _hits(self, statement: Update) -> bool:
-        """Run a guarded statement; true if it matched its row."""
-        result = self._session.exec(statement, execution_options={"synchronize_session": False})
-        assert isinstance(result, CursorResult)
-        self._session.expire_all()
-        return result.rowcount == 1
-
-    def _changes(self, statement: Update, **values: Any) -> bool:
-        """The same with one of the statements below, which are built once. Values without a parameter there are set."""
-        changed = self._run(statement, values).rowcount == 1
-        self._session.expire_all()
-        return changed
-
-    def _run(self, statement: Executable, values: dict[str, Any]) -> CursorResult[Any]:
-        self._session.flush()
-        return self._session.connection().execute(statement, values)
 
 
 def _hold_after(refund: Refund, end: Settlement) -> tuple[bool, datetime | None]:
@@ -421,7 +304,6 @@ def _state(refund: Refund) -> dict[str, object]:
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
 _GIVEN: Any = _PAYMENT.c.reserved + _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
-_RETURNED: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
 _RESERVE = (
     update(_PAYMENT)
     .where(
@@ -456,11 +338,3 @@ _REFUND_AS_IT_WAS = update(_REFUND).where(
 )
 _NOTE_OF = update(_NOTE).where(_NOTE.c.refund_id == bindparam("of_refund"))
 _STATUS_OF_NOTE = select(_NOTE.c.status, _NOTE.c.number).where(_NOTE.c.refund_id == bindparam("of_refund"))
-_INVOICE_OF = update(_INVOICE).where(_INVOICE.c.id == bindparam("of_id"))
-_OF_INVOICE = (_INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
-_SUMS_OF_INVOICE = (
-    select(*_OF_INVOICE, func.sum(CAPTURED_SHARE).label("paid"), func.sum(_RETURNED).label("returned"))
-    .select_from(_INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id))
-    .where(_INVOICE.c.id == bindparam("of_id"))
-    .group_by(*_OF_INVOICE)
-)

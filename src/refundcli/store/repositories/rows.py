@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import SQLModel
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
 from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
@@ -27,18 +26,10 @@ from refundcli.domain.statuses import (
     RefundKind,
     RefundState,
 )
-from refundcli.store.schema import (
-    AuditEntryRow,
-    BulkItemRow,
-    BulkRunRow,
-    ClosingRow,
-    ProviderEventRow,
-    RefundRow,
-)
+from refundcli.store.schema import ClosingRow, RefundRow
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.provider_updates import StoredEvent
-    from refundcli.services.ports.records import AuditEntry
+    pass
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "credit_note"))
@@ -395,62 +386,3 @@ def closing_row(closing: Closing) -> ClosingRow:
         created_at=closing.created_at,
         updated_at=closing.created_at,
     )
-
-
-def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
-    from refundcli.services.ports.records import AuditEntry
-
-    return AuditEntry(
-        seq=row.seq,
-        at=row.at,
-        operator=row.operator,
-        host=row.host,
-        action=row.action,
-        subject=row.subject,
-        before=json.loads(row.before),
-        after=json.loads(row.after),
-    )
-
-
-def event_of(row: ProviderEventRow) -> "StoredEvent":
-    from refundcli.services.ports.provider_updates import EventSource, EventState, NewEvent, StoredEvent
-    from refundcli.services.ports.rejections import RejectionReason
-
-    event = NewEvent(
-        provider=Provider(row.provider),
-        key=row.event_key,
-        kind=row.kind,
-        about=row.about,
-        account=row.account,
-        livemode=row.livemode,
-        occurred_at=row.occurred_at,
-        payload=row.payload,
-        source=EventSource(row.source),
-        not_applied=RejectionReason(row.not_applied) if row.not_applied else None,
-    )
-    return StoredEvent(row.id or 0, event, EventState(row.state), row.note, row.received_at)
-
-
-def run_of(row: BulkRunRow) -> BulkRun:
-    return BulkRun(
-        id=row.id,
-        kind=RunKind(row.kind),
-        state=RunState(row.state),
-        source=row.source,
-        fingerprint=row.fingerprint,
-        rows=row.rows,
-        operator=row.operator,
-        created_at=row.created_at,
-        planned_by=row.planned_by,
-        plan_hash=row.plan_hash,
-        options=row.options,
-    )
-
-
-def item_of(row: BulkItemRow) -> RunItem:
-    values = {name: getattr(row, name) for name in RunItem.__dataclass_fields__}
-    return RunItem(**values | {"reason": RefundReason(row.reason), "state": ItemState(row.state)})
-
-
-def item_values(item: RunItem) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in RunItem.__dataclass_fields__}

@@ -15,7 +15,7 @@ from refundcli.services.dispatch.leases import is_gone
 from refundcli.services.ports.records import Record
 from refundcli.store.repositories.closing_writing import SqlClosingWriting
 from refundcli.store.repositories.record_writing import Recording
-from refundcli.store.repositories.rows import item_of, item_values
+from refundcli.store.repositories.run_reading import item_of, item_values
 from refundcli.store.schema import BulkItemRow, BulkRunRow, RefundRow
 
 # The session holds no rows after they are read, so these statements need not update it.
