@@ -5,12 +5,12 @@ Such a change is left out and reported.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import compress, repeat
 from typing import Any
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import insert, update
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import Session, col, select
 
@@ -19,10 +19,8 @@ from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState, 
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute, InvoiceStatus
-from refundcli.services.chunks import chunked
-from refundcli.services.ports.bad_rows import ONE_INVOICE, Problem
 from refundcli.services.ports.invoice_block import InvoiceBlock, PaymentColumns
-from refundcli.services.ports.records import Beside, ImportCounts, NewInvoice, NewPayment
+from refundcli.services.ports.records import ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
 from refundcli.store.bulk_sql import flags, insert_many, new_ids, set_cache_size, stored
 from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, id_columns, match_payments
@@ -35,8 +33,8 @@ from refundcli.store.imports.payment_updates import (
     payment_values,
 )
 from refundcli.store.repositories.payment_reading import disputes_by_payment
-from refundcli.store.schema import CAPTURED_SHARE, AuditEntryRow, DisputeRow, InvoiceRow, PaymentRow
-from refundcli.store.value_lists import AMONG, AT_ONCE, among
+from refundcli.store.schema import CAPTURED_SHARE, DisputeRow, InvoiceRow, PaymentRow
+from refundcli.store.value_lists import AMONG, among
 
 # What an import may change a status to. Refunded is never imported: it follows from the sums.
 _FORWARD: dict[str, frozenset[str]] = {
@@ -306,73 +304,6 @@ def _name_shares(session: Session, payments: Sequence[PaymentRow]) -> None:
             for name in ID_COLUMNS:
                 # Set without marking it as changed: it must not be written.
                 set_committed_value(payment, name, getattr(first, name))
-
-
-def beside(session: Session, block: InvoiceBlock) -> Beside:
-    """Why these rows cannot be imported beside what the store holds already."""
-    newest = session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
-    if session.exec(select(InvoiceRow.id).limit(1)).first() is None:
-        return Beside([], 0, newest)
-    currencies = _currencies(session, block.numbers)
-    problems = []
-    for line, number, unit in zip(block.lines, block.numbers, block.currencies, strict=True):
-        if currencies.get(number, unit) != unit:
-            what = f"{number} is in {currencies[number]} in the store."
-            hint = "An invoice keeps its currency; another one needs its own number."
-            problems.append(Problem(line, "currency", unit, "other-currency", what, hint))
-    payments = block.payments
-    for column, ids in id_columns(payments).items():
-        places = {payment_id: place for payment_id, place in zip(ids, payments.invoices, strict=True) if payment_id}
-        for value, number, share_of in _owners(session, column, list(places)):
-            place = places[value]
-            if block.numbers[place] != number and block.numbers[place] not in _sharers(session, share_of):
-                what, hint = f"It belongs to {number} in the store.", ONE_INVOICE
-                line = block.lines[place]
-                problems.append(Problem(line, "payment_reference", value, "duplicate-payment", what, hint))
-    problems += _other_owners(session, block)
-    return Beside(problems, len(currencies), newest)
-
-
-def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
-    """A problem for each provider invoice that already belongs to another invoice: voiding one would void both."""
-    places = {reference: place for place, reference in enumerate(block.references) if reference}
-    query = select(InvoiceRow.invoice_reference, InvoiceRow.number)
-    for some in chunked(list(places), AT_ONCE):
-        owned = query.where(among(col(InvoiceRow.invoice_reference)))
-        for reference, number in session.exec(owned, params={AMONG: some}):
-            place = places[str(reference)]
-            if block.numbers[place] != number:
-                what, hint = f"It belongs to {number} in the store.", "A provider's invoice belongs to one invoice."
-                yield Problem(
-                    block.lines[place], "invoice_reference", str(reference), "duplicate-reference", what, hint
-                )
-
-
-def _currencies(session: Session, numbers: Sequence[str]) -> dict[str, str]:
-    """The currency of each of these invoices that the store has."""
-    query = select(InvoiceRow.number, InvoiceRow.currency)
-    currencies: dict[str, str] = {}
-    for some in chunked(numbers, AT_ONCE):
-        currencies |= dict(session.exec(query.where(among(col(InvoiceRow.number))), params={AMONG: some}).all())
-    return currencies
-
-
-def _sharers(session: Session, first_share: int | None) -> Sequence[str]:
-    """The invoices that have a share of a payment."""
-    if first_share is None:
-        return ()
-    query = select(InvoiceRow.number).join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
-    return session.exec(query.where(PaymentRow.share_of == first_share)).all()
-
-
-def _owners(session: Session, name: str, references: Sequence[str]) -> Iterator[tuple[str, str, int | None]]:
-    """The payments in the store with these ids: id, invoice number, and the first share if it is shared."""
-    column = col(getattr(PaymentRow, name))
-    query = select(column, InvoiceRow.number, PaymentRow.share_of).join(
-        InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id)
-    )
-    for some in chunked(references, AT_ONCE):
-        yield from session.exec(query.where(among(column)), params={AMONG: some})
 
 
 def _statuses(block: InvoiceBlock, paid: Sequence[int], returned: Sequence[int]) -> list[str]:

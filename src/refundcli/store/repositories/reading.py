@@ -253,9 +253,9 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
         return summaries.payment_lines_after(self._session, provider, after, limit)
 
     def beside(self, block: "InvoiceBlock") -> "Beside":
-        from refundcli.store.imports.upsert import beside
+        from refundcli.store.imports.conflicts import import_conflicts
 
-        return beside(self._session, block)
+        return import_conflicts(self._session, block)
 
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""
