@@ -87,43 +87,43 @@ def last_check(may_send: MaySend) -> Iterator[None]:
 def connected(host: str, port: int, seconds: float) -> socket.socket:
     """A connection to the first of the host's addresses that answers, all within `seconds`. Raises OSError."""
     until = time.monotonic() + seconds
-    trouble: OSError = TimeoutError(f"{host} has no address")
+    failure: OSError = TimeoutError(f"{host} has no address")
     for family, kind, protocol, _, address in _addresses(host, port, seconds):
         remaining = until - time.monotonic()
         if remaining <= 0:
             break
-        line = socket.socket(family, kind, protocol)
+        connection = socket.socket(family, kind, protocol)
         try:
-            line.settimeout(remaining)
-            line.connect(address)
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(remaining)
+            connection.connect(address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # What is left is for the TLS handshake.
-            line.settimeout(max(until - time.monotonic(), 0.001))
-            return line
+            connection.settimeout(max(until - time.monotonic(), 0.001))
+            return connection
         except OSError as error:
-            line.close()
-            trouble = error
-    raise trouble
+            connection.close()
+            failure = error
+    raise failure
 
 
 def _addresses(host: str, port: int, seconds: float) -> list[Any]:
     """Look up a host in a thread, because the system's lookup has no timeout and ignores Ctrl-C."""
     addresses: list[Any] = []
-    trouble: list[OSError] = []
+    errors: list[OSError] = []
 
     def look_up() -> None:
         try:
             addresses.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except OSError as error:
-            trouble.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=look_up, name=f"lookup of {host}", daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
         raise TimeoutError(f"no answer about the address of {host} within {seconds:g} s")
-    if trouble:
-        raise trouble[0]
+    if errors:
+        raise errors[0]
     if host == "localhost":
         # A practice server runs on this machine, whatever a name server says.
         return [address for address in addresses if address[4][0] in ("127.0.0.1", "::1")]
@@ -285,8 +285,11 @@ class FreshConnections(requests.Session):
         prepared = requests.PreparedRequest()
         prepared.prepare(method.upper(), url, headers={**self.headers, **(headers or {})}, data=data, json=json)
         patience = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
-        with self._pace.turn(patience) as sent, closing(_ProvingAdapter(sent, time.monotonic() + sum(timeout))) as line:
-            answer = line.send(prepared, stream=True, timeout=timeout, verify=verify, proxies={})
+        with (
+            self._pace.turn(patience) as sent,
+            closing(_ProvingAdapter(sent, time.monotonic() + sum(timeout))) as adapter,
+        ):
+            answer = adapter.send(prepared, stream=True, timeout=timeout, verify=verify, proxies={})
             # Read the body before the connection closes. Closing it also ends an abandoned answer.
             with closing(answer):
                 answer._content = _whole(answer)

@@ -42,8 +42,8 @@ def update_many(connection: Connection, statement: str, rows: Sequence[Sequence[
     """Run one UPDATE, with `?` for its values, for each row. Each must match the row read under the same lock."""
     if not rows:
         return
-    result = connection.exec_driver_sql(statement.replace("?", _mark(connection)), [tuple(row) for row in rows])
-    assert result.rowcount == len(rows), f"{result.rowcount} of {len(rows)} rows matched"
+    cursor = connection.exec_driver_sql(statement.replace("?", _mark(connection)), [tuple(row) for row in rows])
+    assert cursor.rowcount == len(rows), f"{cursor.rowcount} of {len(rows)} rows matched"
 
 
 def set_cache_size(connection: Connection, kib: int) -> None:

@@ -164,14 +164,14 @@ def findings(books: SqlBooks) -> list[str]:
         try:
             for sentence in structure_errors(books):
                 problems.append(sentence)
-        except StructureNotChecked as trouble:
-            unchecked = trouble
+        except StructureNotChecked as problem:
+            unchecked = problem
         for sentence in _unsound(books.inspect):
             problems.append(sentence)
-    except StoreCorrupt as trouble:
-        problems.append(f"the database cannot be read: {trouble.what}")
-    except (ValueError, TypeError) as trouble:
-        problems.append(f"a value in it cannot be read: {trouble}")
+    except StoreCorrupt as problem:
+        problems.append(f"the database cannot be read: {problem.what}")
+    except (ValueError, TypeError) as problem:
+        problems.append(f"a value in it cannot be read: {problem}")
     if unchecked and not problems:
         raise unchecked
     return problems

@@ -27,10 +27,10 @@ def structure_errors(books: SqlBooks) -> Iterator[str]:
         try:
             copy_in_steps(path, copy)
             lines = [str(sentence) for (sentence,) in copy.execute(_CHECK)]
-        except sqlite3.OperationalError as trouble:
-            raise StructureNotChecked(str(trouble)) from trouble
-        except sqlite3.DatabaseError as trouble:
-            raise StoreCorrupt(str(trouble)) from trouble
+        except sqlite3.OperationalError as error:
+            raise StructureNotChecked(str(error)) from error
+        except sqlite3.DatabaseError as error:
+            raise StoreCorrupt(str(error)) from error
     yield from _wrong(lines)
 
 

@@ -61,10 +61,10 @@ class AdyenEvents:
         payload = _json(body)
         if "notificationItems" not in payload:
             return VerifiedDelivery([self._other_shape(body, payload, headers)])
-        items, events, rejected = payload["notificationItems"], list[NewEvent](), list[Rejection]()
-        if not isinstance(items, list) or not items:
+        entries, events, rejected = payload["notificationItems"], list[NewEvent](), list[Rejection]()
+        if not isinstance(entries, list) or not entries:
             raise _rejected(RejectionReason.UNREADABLE, "it has no notification items")
-        for number, entry in enumerate(items, start=1):
+        for number, entry in enumerate(entries, start=1):
             try:
                 events.append(self._event(_verified_item(entry, self._key), payload.get("live")))
             except DeliveryRejected as problem:
@@ -158,8 +158,8 @@ def _json(body: bytes) -> Fields:
 
 def _verified_item(entry: object, key: bytes) -> Fields:
     item = entry.get("NotificationRequestItem") if isinstance(entry, Mapping) else None
-    data = item.get("additionalData") if isinstance(item, Mapping) else None
-    signature = text_in(data.get("hmacSignature")) if isinstance(data, Mapping) else ""
+    additional_data = item.get("additionalData") if isinstance(item, Mapping) else None
+    signature = text_in(additional_data.get("hmacSignature")) if isinstance(additional_data, Mapping) else ""
     if not isinstance(item, Mapping) or not signature:
         raise _rejected(RejectionReason.UNSIGNED, "an item has no signature")
     if not _fits(signature, _signed_text(item).encode("utf-8", "replace"), key):
@@ -228,8 +228,8 @@ def _references_in(payload: object) -> tuple[str, ...]:
 
 
 def _without_signature(item: Fields) -> dict[str, Any]:
-    data = item.get("additionalData")
-    fields = data if isinstance(data, Mapping) else {}
+    additional_data = item.get("additionalData")
+    fields = additional_data if isinstance(additional_data, Mapping) else {}
     return {**item, "additionalData": {name: fields[name] for name in fields if name != "hmacSignature"}}
 
 
@@ -241,5 +241,5 @@ def _time(text: object) -> datetime | None:
         return None
 
 
-def _rejected(reason: RejectionReason, why: str, items: Sequence[Rejection] = ()) -> DeliveryRejected:
-    return DeliveryRejected(Provider.ADYEN, reason, why, items)
+def _rejected(reason: RejectionReason, why: str, rejections: Sequence[Rejection] = ()) -> DeliveryRejected:
+    return DeliveryRejected(Provider.ADYEN, reason, why, rejections)

@@ -89,10 +89,10 @@ class AdyenProvider:
             return RefundAnswer(Signal.NOT_SENT, message=_NOT_OURS)
         try:
             with last_check(may_send):
-                result = self._api.refund_captured_payment(
+                response = self._api.refund_captured_payment(
                     dict(request.params), payment, idempotency_key=idempotency_key
                 )
-            return _read(result.message, request.params, payment)
+            return _read(response.message, request.params, payment)
         except AdyenAPIResponseError as error:
             return _classified(error)
         except Exception as error:  # the SDK does not wrap what the network does

@@ -107,8 +107,8 @@ def _updates_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Seque
 def _meaning_of(item: Fields) -> Meaning | None:
     code, success = text_in(item.get("eventCode")), item.get("success") == "true"
     if code == "CANCEL_OR_REFUND":
-        data = item.get("additionalData")
-        action = text_in(data.get("modification.action")) if isinstance(data, Mapping) else ""
+        additional_data = item.get("additionalData")
+        action = text_in(additional_data.get("modification.action")) if isinstance(additional_data, Mapping) else ""
         return cancel_or_refund(action, success)
     return event_meaning(code, success)
 
@@ -176,14 +176,14 @@ def _doubts(event: NewEvent, item: Fields, why: str) -> list[Update]:
 
 def _is_split(item: Fields) -> bool:
     """Was the payment, or its capture, split between accounts of a platform?"""
-    data = item.get("additionalData")
-    return isinstance(data, Mapping) and any(str(name).startswith("split.") for name in data)
+    additional_data = item.get("additionalData")
+    return isinstance(additional_data, Mapping) and any(str(name).startswith("split.") for name in additional_data)
 
 
 def _payments_of_order(item: Fields) -> list[str]:
     """The references of all payments of an order, which may be cancelled or refunded together."""
-    data = item.get("additionalData")
-    parts = data.items() if isinstance(data, Mapping) else ()
+    additional_data = item.get("additionalData")
+    parts = additional_data.items() if isinstance(additional_data, Mapping) else ()
     return [text_in(value) for name, value in parts if _PART_OF_ORDER.fullmatch(name) and text_in(value)]
 
 

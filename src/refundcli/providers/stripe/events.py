@@ -150,8 +150,8 @@ class StripeEvents:
 
 
 def _object_in(event: Fields) -> Fields | None:
-    data = event.get("data")
-    resource = data.get("object") if isinstance(data, Mapping) else None
+    wrapper = event.get("data")
+    resource = wrapper.get("object") if isinstance(wrapper, Mapping) else None
     return resource if isinstance(resource, Mapping) else None
 
 

@@ -51,32 +51,34 @@ class StripeReader:
                 page = self._request(partial(ask, params))
             except stripe.InvalidRequestError as error:
                 raise self._unreachable(error) from None
-            items = self._items(page)
-            yield from items
+            resources = self._complete_list(page)
+            yield from resources
             if not page["has_more"]:
                 return
-            params["starting_after"] = items[-1]["id"]
+            params["starting_after"] = resources[-1]["id"]
 
-    def _items(self, page: Any) -> list[Fields]:
+    def _complete_list(self, page: Any) -> list[Fields]:
         body = page if isinstance(page, Mapping) else {}
-        items, more = body.get("data"), body.get("has_more")
-        whole = (
-            isinstance(items, list) and isinstance(more, bool) and all(fields.has_id(resource) for resource in items)
+        resources, more = body.get("data"), body.get("has_more")
+        is_complete = (
+            isinstance(resources, list)
+            and isinstance(more, bool)
+            and all(fields.has_id(resource) for resource in resources)
         )
-        if body.get("object") != "list" or not whole or (more and not items):
+        if body.get("object") != "list" or not is_complete or (more and not resources):
             raise self._unreadable("a list could not be read to its end")
-        assert isinstance(items, list)
-        return items
+        assert isinstance(resources, list)
+        return resources
 
     def _request(self, ask: Callable[[], Any]) -> Any:
         """One answer, with a few attempts after a 429. Raises InvalidRequestError for a missing resource."""
-        for tries in range(1, _MOST_TRIES + 1):
+        for attempt in range(1, _MOST_TRIES + 1):
             try:
                 return refunding.body(ask())
             except stripe.RateLimitError as error:
-                if tries == _MOST_TRIES:
+                if attempt == _MOST_TRIES:
                     raise self._unreachable(error) from None
-                time.sleep(min(retry_after(error.headers or {}) or 0.5 * 2**tries, _LONGEST_WAIT_SECONDS))
+                time.sleep(min(retry_after(error.headers or {}) or 0.5 * 2**attempt, _LONGEST_WAIT_SECONDS))
             except stripe.AuthenticationError:
                 raise BadCredentials(self.name, "Stripe rejected it") from None
             except stripe.InvalidRequestError:

@@ -152,7 +152,7 @@ class StripeRecords(StripeReader):
         """The refunds expanded in the charge if they are complete, else the full list."""
         expanded = charge.get("refunds")
         if isinstance(expanded, Mapping) and expanded.get("has_more") is False:
-            return self._items(expanded)
+            return self._complete_list(expanded)
         return self._pages(self._client.v1.refunds.list, {"charge": fields.id_of(charge)})
 
     # --- refunds -------------------------------------------------------------------------------------------
@@ -224,17 +224,16 @@ class StripeRecords(StripeReader):
         self, refunds: Sequence[Fields], disputes: Sequence[Fields], references: tuple[str, ...], of: Currency
     ) -> tuple[Doubt, ...]:
         """Refunds and disputes whose status is not listed, and refunds that contradict their payment (R13)."""
-        unlisted = [
-            ("refund", resource) for resource in refunds if refund_meaning(text_in(resource.get("status"))) is None
+        doubts = [
+            *(self._doubt("refund", refund, references) for refund in refunds if not _is_listed(refund)),
+            *(
+                self._doubt("dispute", dispute, references)
+                for dispute in disputes
+                if objects.dispute_state(dispute) is DisputeState.UNKNOWN
+            ),
+            *(self._odd_amount(refund, references) for refund in refunds if objects.is_odd(refund, of)),
         ]
-        unlisted += [
-            ("dispute", resource) for resource in disputes if objects.dispute_state(resource) is DisputeState.UNKNOWN
-        ]
-        doubts = [self._doubt(kind, resource, references) for kind, resource in unlisted]
-        return (
-            *doubts,
-            *(self._odd_amount(resource, references) for resource in refunds if objects.is_odd(resource, of)),
-        )
+        return tuple(doubts)
 
     def _odd_amount(self, refund: Fields, references: tuple[str, ...]) -> Doubt:
         amount, code = said(refund.get("amount")) or "0", said(refund.get("currency")).upper()
@@ -340,6 +339,10 @@ def _added(first: Money | None, second: Money | None) -> Money | None:
     if first is None or second is None or first.currency != second.currency:
         return None
     return first + second
+
+
+def _is_listed(refund: Fields) -> bool:
+    return refund_meaning(text_in(refund.get("status"))) is not None
 
 
 def _is_given(refund: RefundNews, of: Currency) -> bool:

@@ -320,8 +320,8 @@ class _NotAList(Exception):
 def _page(page: Any) -> list[Mapping[str, Any]]:
     fields = page if isinstance(page, Mapping) else {}
     refunds, more = fields.get("data"), fields.get("has_more")
-    whole = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(refund) for refund in refunds)
-    if fields.get("object") != "list" or not whole or (more and not refunds):
+    is_complete = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(refund) for refund in refunds)
+    if fields.get("object") != "list" or not is_complete or (more and not refunds):
         raise _NotAList("Stripe's list of the payment's refunds could not be read")
     assert isinstance(refunds, list)
     return refunds

@@ -54,43 +54,43 @@ class SqlProviderWriting(SqlShareWriting):
     # --- refunds -------------------------------------------------------------------------------------------
 
     def see_elsewhere(
-        self, invoice: Invoice, payment: Payment, news: RefundNews, *, undecided: bool, evidence: str
+        self, invoice: Invoice, payment: Payment, report: RefundNews, *, undecided: bool, evidence: str
     ) -> Refund:
-        failed = news.state is RefundState.FAILED
+        failed = report.state is RefundState.FAILED
         refund = Refund(
-            id=self._id_of_external(news),
+            id=self._id_of_external(report),
             invoice_id=invoice.id,
             invoice_number=invoice.number,
             payment_id=payment.id,
             kind=RefundKind.EXTERNAL,
-            amount=news.amount,
+            amount=report.amount,
             reason=None,
-            state=news.state,
-            request_key=f"elsewhere:{news.reference}",
+            state=report.state,
+            request_key=f"elsewhere:{report.reference}",
             content="",
-            created_at=news.created_at or self._audit.at,
+            created_at=report.created_at or self._audit.at,
             operator="",
-            provider_reference=news.reference,
-            provider_status=news.status,
-            failure=news.failure,
-            seen_at=news.provider,
-            pending_reason=news.pending_reason,
-            expires_at=news.expires_at,
+            provider_reference=report.reference,
+            provider_status=report.status,
+            failure=report.failure,
+            seen_at=report.provider,
+            pending_reason=report.pending_reason,
+            expires_at=report.expires_at,
             undecided=undecided,
             # Reported only when it had failed: the provider may send it again.
-            came_back_at=self._audit.at if news.may_be_retried or news.state is RefundState.REVERSED else None,
-            holding=failed and news.may_be_retried,
-            hold_until=news.hold_until,
-            succeeded_at=news.reported_at if news.state is RefundState.SUCCEEDED else None,
-            failed_at=news.reported_at if failed else None,
+            came_back_at=self._audit.at if report.may_be_retried or report.state is RefundState.REVERSED else None,
+            holding=failed and report.may_be_retried,
+            hold_until=report.hold_until,
+            succeeded_at=report.reported_at if report.state is RefundState.SUCCEEDED else None,
+            failed_at=report.reported_at if failed else None,
         )
         row = row_of(refund)
-        row.account, row.livemode = news.account, news.livemode
+        row.account, row.livemode = report.account, report.livemode
         self._session.add(row)
         self._session.flush()
-        facts: dict[str, object] = {"invoice": invoice.number, "amount": str(news.amount), "state": news.state}
+        facts: dict[str, object] = {"invoice": invoice.number, "amount": str(report.amount), "state": report.state}
         facts |= {"evidence": evidence}
-        facts |= {"provider": news.provider, "provider_reference": news.reference}
+        facts |= {"provider": report.provider, "provider_reference": report.reference}
         if undecided:
             facts["undecided"] = True
         self._audit.write("refund made elsewhere seen", refund.id, {}, facts)
@@ -99,42 +99,42 @@ class SqlProviderWriting(SqlShareWriting):
         self._update_invoice(invoice.id)
         return refund
 
-    def _id_of_external(self, news: RefundNews) -> str:
+    def _id_of_external(self, report: RefundNews) -> str:
         """Its old id if it is one of our refunds that a restored backup lost, else a new id.
 
         With the old id, a repeat of the original request is recognised.
         """
-        forgotten = _REFUND_ID.fullmatch(news.refund_id) and self.refund(news.refund_id) is None
-        return news.refund_id if forgotten else new_id("rf_", self._audit.at)
+        forgotten = _REFUND_ID.fullmatch(report.refund_id) and self.refund(report.refund_id) is None
+        return report.refund_id if forgotten else new_id("rf_", self._audit.at)
 
-    def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
+    def match_record(self, record: Refund, report: RefundNews, *, evidence: str) -> None:
         statement = (
             update(RefundRow)
             .where(col(RefundRow.id) == record.id, col(RefundRow.provider_reference).is_(None))
             .values(
-                provider_reference=news.reference,
-                provider_status=news.status,
-                succeeded_at=news.reported_at if news.may_outweigh_failure else None,
+                provider_reference=report.reference,
+                provider_status=report.status,
+                succeeded_at=report.reported_at if report.may_outweigh_failure else None,
                 updated_at=self._audit.at,
             )
         )
         if self._hits(statement):
-            after = {"provider_reference": news.reference, "evidence": evidence}
+            after = {"provider_reference": report.reference, "evidence": evidence}
             self._audit.write("record matched at the provider", record.id, {}, after)
 
-    def note_record_failed(self, record: Refund, news: RefundNews, *, evidence: str) -> bool:
-        dated = news.reported_at or self._audit.at
-        if record.failed_at and (news.reported_at is None or record.failed_at >= dated):
+    def note_record_failed(self, record: Refund, report: RefundNews, *, evidence: str) -> bool:
+        dated = report.reported_at or self._audit.at
+        if record.failed_at and (report.reported_at is None or record.failed_at >= dated):
             return False
-        failure = news.failure or f"{news.state} at {news.provider.label}"
-        is_same = (record.provider_status, record.failure) == (news.status, failure)
-        if is_same and record.has_failed_at_provider and news.provider in CAN_LOOK_UP:
+        failure = report.failure or f"{report.state} at {report.provider.label}"
+        is_same = (record.provider_status, record.failure) == (report.status, failure)
+        if is_same and record.has_failed_at_provider and report.provider in CAN_LOOK_UP:
             # Each lookup has a new date, but reports the same.
             return False
         noted = update(RefundRow).where(col(RefundRow.id) == record.id)
-        values: dict[str, Any] = {"failed_at": dated, "failure": failure, "provider_status": news.status}
+        values: dict[str, Any] = {"failed_at": dated, "failure": failure, "provider_status": report.status}
         self._hits(noted.values(**values, updated_at=self._audit.at))
-        after = {"provider_status": news.status, "failure": failure, "evidence": evidence}
+        after = {"provider_status": report.status, "failure": failure, "evidence": evidence}
         self._audit.write("recorded refund failed at the provider", record.id, {}, after)
         return True
 
@@ -372,9 +372,9 @@ class SqlProviderWriting(SqlShareWriting):
 
     def change_number_format(self, number_format: str) -> None:
         before = self.number_format()
-        info = self._info()
-        info.number_format = number_format
-        self._session.add(info)
+        store_info = self._info()
+        store_info.number_format = number_format
+        self._session.add(store_info)
         self._session.flush()
         self._audit.write("number format changed", "store", {"format": before}, {"format": number_format})
 

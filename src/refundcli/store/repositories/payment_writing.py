@@ -80,26 +80,27 @@ class SqlPaymentWriting(SqlWriting):
 
     # --- captures ------------------------------------------------------------------------------------------
 
-    def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureNews, *, evidence: str) -> bool:
+    def record_capture(self, invoice: Invoice, payment: Payment, report: CaptureNews, *, evidence: str) -> bool:
         existing = self._session.exec(
             select(CaptureRow).where(
                 CaptureRow.payment_id == payment.home_id,
-                CaptureRow.provider == news.provider,
-                CaptureRow.account == news.account,
-                CaptureRow.reference == news.reference,
+                CaptureRow.provider == report.provider,
+                CaptureRow.account == report.account,
+                CaptureRow.reference == report.reference,
             )
         ).first()
-        if existing and (news.at, _rank(news.change)) <= (existing.reported_at, _rank(CaptureChange(existing.state))):
+        last = existing and (existing.reported_at, _rank(CaptureChange(existing.state)))
+        if last and (report.at, _rank(report.change)) <= last:
             return False
-        values = {"state": news.change.value, "amount": news.amount.minor, "reported_at": news.at}
+        values = {"state": report.change.value, "amount": report.amount.minor, "reported_at": report.at}
         if existing:
             self._hits(update(CaptureRow).where(col(CaptureRow.id) == existing.id).values(**values))
         else:
-            of = {"payment_id": payment.home_id, "provider": news.provider, "account": news.account}
-            self._session.execute(insert(CaptureRow).values(**of, reference=news.reference, **values))
+            of = {"payment_id": payment.home_id, "provider": report.provider, "account": report.account}
+            self._session.execute(insert(CaptureRow).values(**of, reference=report.reference, **values))
         captured = self._captured_by_records(payment)
         if captured != payment.provider_captured:
-            self._write_captured(invoice, payment, captured, payment.processing, f"{news.status}, {evidence}")
+            self._write_captured(invoice, payment, captured, payment.processing, f"{report.status}, {evidence}")
         return True
 
     def note_payment(

@@ -53,15 +53,15 @@ class Recording:
     """Writes records in the given transaction, whose lock keeps every other writer out."""
 
     def __init__(self, session: Session, audit: AuditTrail) -> None:
-        self._session, self._line, self._audit = session, session.connection(), audit
-        self._at = stored(self._line, audit.at)
+        self._session, self._connection, self._audit = session, session.connection(), audit
+        self._at = stored(self._connection, audit.at)
 
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
         """Payments, refunds, issued credit notes, invoices, and an audit entry for each change (R7, I10)."""
         if not records:
             return
         self._audit.check_clock()
-        update_many(self._line, _TAKE, list(map(_taken, records)))
+        update_many(self._connection, _TAKE, list(map(_taken, records)))
         self._insert_refunds(records)
         numbers = next_numbers(self._session, on, number_format, len(records))
         self._issue(records, numbers, on)
@@ -76,12 +76,12 @@ class Recording:
         if not records:
             return
         refunds = [record.refund for record in records]
-        update_many(self._line, _GIVE, list(map(_given_back, records)))
-        update_many(self._line, _LOSE, [(record.refund.payment_id,) for record in records if record.charged_back])
+        update_many(self._connection, _GIVE, list(map(_given_back, records)))
+        update_many(self._connection, _LOSE, [(record.refund.payment_id,) for record in records if record.charged_back])
         was, now = RefundState.RECORDED.value, RefundState.REVERSED.value
-        update_many(self._line, _REVERSE, [(now, memo, self._at, refund.id, was) for refund in refunds])
+        update_many(self._connection, _REVERSE, [(now, memo, self._at, refund.id, was) for refund in refunds])
         issued, void = CreditNoteStatus.ISSUED.value, CreditNoteStatus.VOID.value
-        update_many(self._line, _VOID, [(void, self._at, refund.id, issued) for refund in refunds])
+        update_many(self._connection, _VOID, [(void, self._at, refund.id, issued) for refund in refunds])
         for refund in refunds:
             number = refund.credit_note.number if refund.credit_note else ""
             after = {"state": RefundState.REVERSED, "memo": memo}
@@ -94,12 +94,12 @@ class Recording:
         for record in records:
             values = refund_values(record.refund)
             values["created_at"] = values["updated_at"] = self._at
-            values["refunded_on"] = stored(self._line, values["refunded_on"])
+            values["refunded_on"] = stored(self._connection, values["refunded_on"])
             rows.append(values)
-        insert_many(self._line, "refund", tuple(rows[0]), [tuple(values.values()) for values in rows])
+        insert_many(self._connection, "refund", tuple(rows[0]), [tuple(values.values()) for values in rows])
 
     def _issue(self, records: Sequence[Record], numbers: Sequence[str], on: date) -> None:
-        day, issued = stored(self._line, on), CreditNoteStatus.ISSUED.value
+        day, issued = stored(self._connection, on), CreditNoteStatus.ISSUED.value
         rows = []
         for record, number in zip(records, numbers, strict=True):
             refund = record.refund
@@ -108,20 +108,20 @@ class Recording:
             rows.append(
                 (new_id("cn_", self._audit.at), refund.id, refund.invoice_id, number, issued, *what, day, self._at)
             )
-        insert_many(self._line, "credit_note", _NOTE, rows)
+        insert_many(self._connection, "credit_note", _NOTE, rows)
 
     def _update_invoices(self, invoice_ids: Sequence[int]) -> None:
         changed = []
         ids = list(dict.fromkeys(invoice_ids))
         for start in range(0, len(ids), AT_ONCE):
             some = {AMONG: ids[start : start + AT_ONCE]}
-            for of, number, state, code, paid, returned in self._line.execute(_sums(), some):
-                unit, before = currency(code), InvoiceStatus(state)
+            for of, number, stored_status, code, paid, returned in self._connection.execute(_sums(), some):
+                unit, before = currency(code), InvoiceStatus(stored_status)
                 status = status_after(before, paid=Money(int(paid), unit), returned=Money(int(returned), unit))
                 changed.append((int(paid), int(returned), status.value, self._at, of))
                 if status is not before:
                     self._audit.write(f"invoice {status}", number, {"status": before}, {"status": status})
-        update_many(self._line, _SUMS, changed)
+        update_many(self._connection, _SUMS, changed)
 
 
 def _taken(record: Record) -> tuple[int, ...]:

@@ -116,7 +116,7 @@ def invoice_of(
         subscription,
     ) = row  # fmt: skip
     unit = currency(code)
-    beside: Any = (disputes or {}, unreviewed or {}, other_shares or {})
+    facts: Any = (disputes or {}, unreviewed or {}, other_shares or {})
     return Invoice(
         id=id_,
         number=number,
@@ -130,7 +130,7 @@ def invoice_of(
         invoice_reference=reference or "",
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
-        payments=tuple([payment_of(payment, unit, *(of.get(payment[1], ()) for of in beside)) for payment in payments]),
+        payments=tuple([payment_of(payment, unit, *(of.get(payment[1], ()) for of in facts)) for payment in payments]),
         refunds=tuple(refunds),
         closings=tuple(closings),
     )

@@ -130,11 +130,11 @@ class SqlRunWriting(SqlClosingWriting):
         unknown = update(BulkItemRow).where(
             col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.UNKNOWN
         )
-        result = self._session.execute(
+        cursor = self._session.execute(
             unknown.values(state=ItemState.WAITING, code="", message="", hint=""), execution_options=_PLAINLY
         )
-        assert isinstance(result, CursorResult)
-        return result.rowcount
+        assert isinstance(cursor, CursorResult)
+        return cursor.rowcount
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:

@@ -36,24 +36,24 @@ class SqlStoreWriting(SqlReading):
         return self._audit.accept_clock()
 
     def pin_timezone(self, timezone: str, *, force: bool = False) -> None:
-        info = self._info()
-        if info.timezone != timezone:
-            if info.timezone and not force:
-                raise ZonePinned(info.timezone, timezone)
+        store_info = self._info()
+        if store_info.timezone != timezone:
+            if store_info.timezone and not force:
+                raise ZonePinned(store_info.timezone, timezone)
             newest = self._session.execute(select(func.max(_NOTE.c.issued_on))).scalar()
             if newest and self._audit.at.astimezone(ZoneInfo(timezone)).date() < newest:
                 raise DayTooEarly(timezone, newest)
-            before, info.timezone = info.timezone, timezone
-            self._session.add(info)
+            before, store_info.timezone = store_info.timezone, timezone
+            self._session.add(store_info)
             self._audit.write("store timezone changed", "store", {"timezone": before}, {"timezone": timezone})
 
     def pin_livemode(self, livemode: bool) -> bool:
-        info = self._info()
-        if info.livemode is None:
-            info.livemode = livemode
-            self._session.add(info)
+        store_info = self._info()
+        if store_info.livemode is None:
+            store_info.livemode = livemode
+            self._session.add(store_info)
             self._audit.write("store mode pinned", "store", {}, {"livemode": livemode})
-        return info.livemode
+        return store_info.livemode
 
     def remember_account(self, provider: Provider, key_fingerprint: str, account: str, *, livemode: bool) -> None:
         # Another process may have asked the provider at the same time.
@@ -103,10 +103,10 @@ class SqlStoreWriting(SqlReading):
 
     def _hits(self, statement: Update) -> bool:
         """Run a guarded statement; true if it matched its row."""
-        result = self._session.exec(statement, execution_options={"synchronize_session": False})
-        assert isinstance(result, CursorResult)
+        cursor = self._session.exec(statement, execution_options={"synchronize_session": False})
+        assert isinstance(cursor, CursorResult)
         self._session.expire_all()
-        return result.rowcount == 1
+        return cursor.rowcount == 1
 
     def _changes(self, statement: Update, **values: Any) -> bool:
         """The same with one of the statements below, which are built once. Values without a parameter there are set."""
