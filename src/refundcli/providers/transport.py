@@ -131,7 +131,7 @@ def _addresses(host: str, port: int, seconds: float) -> list[Any]:
 
 
 class _CheckedConnection:
-    """Reports when its request was sent, and checks the lease before every byte."""
+    """Reports when its request is sent, proves when it never connected, and checks the lease before each send."""
 
     sock: Any
     host: str

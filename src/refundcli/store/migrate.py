@@ -82,7 +82,7 @@ def upgrade(
 
     If two processes start it at once, the second waits and then has nothing to do. `timezone` is pinned as the zone of
     the books' days if the store has none yet. Raises StoreInUse on PostgreSQL while older programs are connected,
-    unless `force`; on SQLite their next transaction raises StoreNewer.
+    unless `force`; on SQLite their next transaction finds the newer schema.
     """
     with engine.connect() as connection:
         connection = connection.execution_options(writes=True)

@@ -80,14 +80,14 @@ def _payments(
 
 
 def credited(invoice: Fields, notes: Sequence[Fields], of: Currency) -> Money:
-    """What its credit notes gave to the customer's balance: their sum less refunds and out-of-band amounts."""
+    """What its credit notes credited to the customer's balance: their sum less refunds and out-of-band amounts."""
     issued = fields.amount_of(invoice, "post_payment_credit_notes_amount", of)
     explained = sum((_not_to_balance(note, of) for note in notes), zero(of))
     return max(issued - explained, zero(of))
 
 
 def credited_by(note: Fields) -> Money | None:
-    """What one credit note gave to the customer's balance; None if it does not say."""
+    """What one credit note credited to the customer's balance; None if it does not say."""
     of = fields.currency_of(note)
     if note.get("status") == "void":
         return zero(of)

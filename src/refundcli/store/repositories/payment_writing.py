@@ -117,7 +117,7 @@ class SqlPaymentWriting(SqlWriting):
         return True
 
     def _captured_by_records(self, payment: Payment) -> Money | None:
-        """The sum of the captures; None while it agrees with the allocated amount."""
+        """The captured amount by the reported captures; None if they are incomplete and none failed."""
         rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id)).all()
         captured = sum(row.amount for row in rows if row.state == CaptureChange.ADDED)
         missing = sum(row.amount for row in rows if row.state != CaptureChange.ADDED)

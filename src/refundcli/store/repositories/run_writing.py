@@ -74,7 +74,7 @@ class SqlRunWriting(SqlClosingWriting):
         return [replace(item, state=ItemState.TAKEN, worker=worker, lease_until=until) for item in leased]
 
     def _abandoned(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
-        """Rows leased by other workers that are gone or whose lease lapsed. A slow worker keeps its own rows."""
+        """Rows leased by other workers that are gone or whose lease lapsed; never this worker's own rows."""
         conditions = (col(BulkItemRow.state) == ItemState.TAKEN, col(BulkItemRow.worker) != worker)
         of_run = col(BulkItemRow.run_id) == run_id
         workers = self._session.exec(select(BulkItemRow.worker).where(of_run, *conditions).distinct()).all()

@@ -83,7 +83,7 @@ def _link_refunds() -> None:
 
 
 def _drop_index_of_hashes() -> None:
-    """A seal is looked up by its sequence; an index in the order of hashes made each entry cost a random write."""
+    """A seal is looked up by its sequence. An index on the hashes cost a random write for each entry."""
     if op.get_bind().dialect.name == "postgresql":
         op.drop_constraint("audit_entry_hash_key", "audit_entry", type_="unique")
         return
