@@ -327,7 +327,7 @@ def network_answer(error: BaseException, provider: str) -> RefundAnswer:
             return RefundAnswer(Signal.NOT_SENT, message=str(cause))
         if isinstance(cause, AnswerTooLarge):
             return RefundAnswer(Signal.NO_ANSWER, message=f"The answer of {provider} was not read: {cause}")
-    why = said(_innermost(causes[-1]))
+    why = safe_text(_innermost(causes[-1]))
     if any(isinstance(cause, NeverSent) for cause in causes):
         return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider}: {why}")
     return RefundAnswer(Signal.NO_ANSWER, message=f"No answer from {provider}: {why}")
@@ -370,6 +370,6 @@ def _no_number(word: str) -> float:
     raise ValueError(f"{word} is not valid JSON")
 
 
-def said(text: object) -> str:
+def safe_text(text: object) -> str:
     """The text of a provider or the network, shortened and without secrets."""
     return redact(str(text or ""))[:_LONGEST_MESSAGE]

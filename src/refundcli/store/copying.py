@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Pages per step, during which writers wait: from some milliseconds to about a second.
 _STEPS = (1_000, 10_000, 50_000, *[200_000] * 1_000)
-_MOST_BEGINNINGS = 4
+_MOST_RESTARTS = 4
 _COPY_SECONDS = 300.0
 
 
@@ -30,24 +30,24 @@ def copy_in_steps(source: Path, copy: sqlite3.Connection) -> None:
             try:
                 live.backup(copy, pages=pages, progress=_Progress(until), sleep=0.05)
                 break
-            except _BegunAnew:
+            except _Restarted:
                 continue
 
 
-class _BegunAnew(Exception):
+class _Restarted(Exception):
     pass
 
 
 class _Progress:
-    """Watches a copy. Raises _BegunAnew after several restarts, and CopyTookTooLong."""
+    """Watches a copy. Raises _Restarted after several restarts, and CopyTookTooLong."""
 
     def __init__(self, until: float) -> None:
-        self._until, self._left, self._beginnings = until, 0, 0
+        self._until, self._left, self._restarts = until, 0, 0
 
     def __call__(self, status: int, remaining: int, total: int) -> None:
-        self._beginnings += remaining > self._left
+        self._restarts += remaining > self._left
         self._left = remaining
         if time.monotonic() > self._until:
             raise CopyTookTooLong("other programs were writing to it all the time")
-        if self._beginnings > _MOST_BEGINNINGS:
-            raise _BegunAnew
+        if self._restarts > _MOST_RESTARTS:
+            raise _Restarted

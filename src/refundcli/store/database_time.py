@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 SKEW_WORTH_A_NOTE = timedelta(seconds=60)
 _MEASURE_AGAIN_SECONDS = 60.0
 # After a failed measurement, which may take as long as a connection takes to fail.
-_TRY_AGAIN_SECONDS = 30.0
+_RETRY_SECONDS = 30.0
 # Half a round trip. Leases leave more room than this.
 _MOST_ERROR_SECONDS = 0.5
-_MOST_TRIES = 3
+_MOST_ATTEMPTS = 3
 # The machine slept, or somebody set its clock: the monotonic clock may have paused.
 _JUMP_SECONDS = 1.0
 
@@ -121,7 +121,7 @@ class DatabaseTime:
             if jumped or latest.error <= _MOST_ERROR_SECONDS:
                 self._measured = latest
                 return
-        self._not_before = self.steady() + (_JUMP_SECONDS if jumped else _TRY_AGAIN_SECONDS)
+        self._not_before = self.steady() + (_JUMP_SECONDS if jumped else _RETRY_SECONDS)
 
     def _is_due(self, measured: _Measured) -> bool:
         now = self.steady()
@@ -133,12 +133,12 @@ class DatabaseTime:
         return abs(passed_here - (self.steady() - measured.steady)) > _JUMP_SECONDS
 
     def _measure(self) -> _Measured:
-        """The best of a few tries, if the first is not good enough."""
+        """The best of a few attempts, if the first is not good enough."""
         with self.engine.connect() as connection:
             # BEGIN may wait for a pooler's connection; the query after it is one round trip.
             connection.begin()
             best = self._ask(connection)
-            for _ in range(_MOST_TRIES - 1):
+            for _ in range(_MOST_ATTEMPTS - 1):
                 if best.error <= _MOST_ERROR_SECONDS:
                     break
                 best = min(best, self._ask(connection), key=lambda measurement: measurement.error)

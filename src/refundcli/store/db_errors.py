@@ -56,13 +56,13 @@ def translated_errors(where: str) -> Iterator[None]:
 
 
 def store_error(error: DBAPIError) -> Exception:
-    said = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
-    if "locked" in said or "lock timeout" in said:
+    text = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
+    if "locked" in text or "lock timeout" in text:
         return StoreBusy()
     if isinstance(error, IntegrityError):
         return WouldContradict(reason(error))
     otherwise = StoreUnreachable if _is_cut_off(error) else StoreUnusable
-    kind = next((kind for words, kind in _KINDS if words in said), otherwise)
+    kind = next((kind for words, kind in _KINDS if words in text), otherwise)
     return kind(reason(error))
 
 

@@ -25,7 +25,7 @@ APPLICATION_ID = 0x5266436C
 BUSY_TIMEOUT_SECONDS = 30
 # Of PostgreSQL, for each of its hosts; `connect_timeout` in the URL takes precedence.
 CONNECT_TIMEOUT_SECONDS = 10
-_LOOK_AGAIN_SECONDS = 0.01
+_RETRY_SECONDS = 0.01
 # PostgreSQL cuts an application's name there.
 LONGEST_NAME = 63
 # Large enough for a chunk of a bulk run: a transaction that spills locks readers out until its end.
@@ -92,17 +92,17 @@ def _begin_sqlite(connection: Connection) -> None:
         return
     until = time.monotonic() + BUSY_TIMEOUT_SECONDS
     connection.exec_driver_sql("PRAGMA busy_timeout=0")
-    while not _begun(connection, last_try=time.monotonic() > until):
+    while not _try_begin(connection, is_last_attempt=time.monotonic() > until):
         # SQLite itself retries ten times a second, but a bulk run releases the lock only for a hundredth.
-        time.sleep(_LOOK_AGAIN_SECONDS)
+        time.sleep(_RETRY_SECONDS)
     connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
 
 
-def _begun(connection: Connection, *, last_try: bool) -> bool:
+def _try_begin(connection: Connection, *, is_last_attempt: bool) -> bool:
     try:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     except OperationalError as error:
-        if last_try or getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+        if is_last_attempt or getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
             raise
         return False
     return True

@@ -23,7 +23,7 @@ from refundcli.providers.transport import (
     last_check,
     network_answer,
     retry_after,
-    said,
+    safe_text,
     text_in,
 )
 from refundcli.services.dispatch.outcomes import Signal
@@ -228,4 +228,4 @@ def _signal(status: int, body: Mapping[str, Any]) -> Signal:
 def _message(status: int, body: Mapping[str, Any]) -> str:
     text, code = text_in(body.get("message")), text_in(body.get("errorCode"))
     marks = ", ".join(filter(None, (f"HTTP {status}", f"errorCode {code}" if code else "")))
-    return said(f"Adyen: {text or 'no explanation'} ({marks})")
+    return safe_text(f"Adyen: {text or 'no explanation'} ({marks})")

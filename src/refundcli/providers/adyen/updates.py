@@ -11,7 +11,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen.vocabulary import cancel_or_refund, event_meaning
-from refundcli.providers.transport import said, text_in
+from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import (
     CaptureNews,
     DisputeNews,
@@ -117,7 +117,7 @@ def _refund_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Mone
     assert meaning.refund
     named = text_in(item.get("merchantReference"))
     failed = meaning.refund in (RefundState.FAILED, RefundState.REVERSED)
-    reason = said(text_in(item.get("reason")) or event.kind)
+    reason = safe_text(text_in(item.get("reason")) or event.kind)
     return RefundNews(
         provider=Provider.ADYEN,
         reference=item["pspReference"],
@@ -188,13 +188,13 @@ def _payments_of_order(item: Fields) -> list[str]:
 
 
 def _with_reason(item: Fields, why: str) -> str:
-    reason = said(text_in(item.get("reason")))
+    reason = safe_text(text_in(item.get("reason")))
     return f"{why} ({reason})" if reason and reason != "null" else why
 
 
 def _amount_text(item: Fields) -> str:
     amount = item.get("amount") or {}
-    return f"{amount.get('value', 'none')} {said(amount.get('currency'))}".strip()
+    return f"{amount.get('value', 'none')} {safe_text(amount.get('currency'))}".strip()
 
 
 def _amount(item: Fields) -> Money | None:

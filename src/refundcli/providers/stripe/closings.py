@@ -9,7 +9,7 @@ import stripe
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import refunds as refunding
-from refundcli.providers.transport import last_check, said, text_in
+from refundcli.providers.transport import last_check, safe_text, text_in
 from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.providers import ClosingAnswer, MaySend
@@ -58,7 +58,7 @@ class StripeInvoiceCloser:
             answer = refunding.classified(error)
             return ClosingAnswer(answer.signal, answer.message, answer.retry_after, answer.replayed)
         except Exception as error:  # the SDK could not read the answer
-            return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {said(error)}")
+            return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {safe_text(error)}")
 
     def _is_ours(self, request: WireRequest, reference: str, verb: str) -> bool:
         """A stored request is sent only to the endpoint, account and mode it was made for (I8, I12)."""
@@ -74,5 +74,5 @@ def _read(invoice: object, reference: str, requested: InvoiceStatus) -> ClosingA
     status = text_in(fields.get("status"))
     if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, requested.value):
         return ClosingAnswer(Signal.ACCEPTED)
-    what = f"as {said(status)[:60]!a}" if fields.get("id") == reference else "with another object"
+    what = f"as {safe_text(status)[:60]!a}" if fields.get("id") == reference else "with another object"
     return ClosingAnswer(Signal.MALFORMED, f"Stripe answered 2xx, but {what}")

@@ -8,7 +8,7 @@ from refundcli.domain.currencies import CODES, Currency, currency
 from refundcli.domain.money import Money
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
 from refundcli.domain.statuses import Provider
-from refundcli.providers.transport import said, text_in
+from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import CannotBeHeld
 
 Fields: TypeAlias = Mapping[str, Any]
@@ -36,7 +36,7 @@ def currency_of(resource: Fields) -> Currency:
     """Raises CannotBeHeld."""
     code = text_in(resource.get("currency")).upper()
     if code not in CODES:
-        raise CannotBeHeld(Provider.STRIPE, f"{said(code)!a} is an unknown currency")
+        raise CannotBeHeld(Provider.STRIPE, f"{safe_text(code)!a} is an unknown currency")
     return currency(code)
 
 
@@ -48,7 +48,7 @@ def amount_of(resource: Fields, name: str, of: Currency) -> Money:
             return from_provider_minor(Provider.STRIPE, minor, of)
     except UnreadableAmount:
         pass
-    raise CannotBeHeld(Provider.STRIPE, f"{name} of {said(resource.get('id'))} is not a valid amount")
+    raise CannotBeHeld(Provider.STRIPE, f"{name} of {safe_text(resource.get('id'))} is not a valid amount")
 
 
 def time_of(timestamp: object) -> datetime | None:

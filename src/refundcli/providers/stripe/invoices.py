@@ -8,7 +8,7 @@ from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fields
 from refundcli.providers.stripe.fields import Fields
-from refundcli.providers.transport import said, text_in
+from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentTruth
 from refundcli.services.ports.records import NewInvoice, NewPayment
 
@@ -29,7 +29,7 @@ def new_invoice(
     of, times = fields.currency_of(invoice), _mapping(invoice.get("status_transitions"))
     status = _STATUSES.get(text_in(invoice.get("status") or "draft"))
     if status is None:
-        raise CannotBeHeld(Provider.STRIPE, f"invoice {said(invoice.get('id'))} has an unknown status")
+        raise CannotBeHeld(Provider.STRIPE, f"invoice {safe_text(invoice.get('id'))} has an unknown status")
     issued = times.get("finalized_at") or invoice.get("created")
     return NewInvoice(
         line=0,

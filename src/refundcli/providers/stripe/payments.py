@@ -12,7 +12,7 @@ from refundcli.domain.statuses import Provider
 from refundcli.providers.stripe import fields
 from refundcli.providers.stripe.fields import Fields
 from refundcli.providers.stripe.vocabulary import REFUND_REASONS, dispute_meaning
-from refundcli.providers.transport import said, text_in
+from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import CannotBeHeld
 from refundcli.services.ports.vocabulary import Effect
 
@@ -56,7 +56,7 @@ def why_unsupported(charge: Fields) -> str:
     transfer = charge.get("transfer_data")
     receiver = fields.id_in(transfer.get("destination")) if isinstance(transfer, Mapping) else ""
     if receiver or charge.get("transfer"):
-        to = f" to {said(receiver)}" if receiver else ""
+        to = f" to {safe_text(receiver)}" if receiver else ""
         return f"it is a Connect charge, and the transfer{to} would not be reversed"
     if charge.get("application_fee_amount") or charge.get("application_fee"):
         return "it is a Connect charge, and the application fee would not be refunded"
@@ -72,7 +72,7 @@ def why_not_refundable(disputes: Iterable[Fields]) -> str:
         for dispute in disputes
         if dispute.get("is_charge_refundable") is False and dispute_state(dispute) is DisputeState.CLOSED
     ]
-    return f"not refundable (dispute {said(blocking[0].get('status'))})" if blocking else ""
+    return f"not refundable (dispute {safe_text(blocking[0].get('status'))})" if blocking else ""
 
 
 def dispute_status(dispute: Fields) -> str:
@@ -120,10 +120,10 @@ def is_odd(refund: Fields, of: Currency) -> bool:
     return not amount or amount.currency != of
 
 
-def amount_or_none(thing: Fields) -> Money | None:
+def amount_or_none(resource: Fields) -> Money | None:
     """The amount of a refund or a dispute; None if it cannot be read."""
     try:
-        return fields.amount_of(thing, "amount", fields.currency_of(thing))
+        return fields.amount_of(resource, "amount", fields.currency_of(resource))
     except CannotBeHeld:
         return None
 

@@ -13,10 +13,10 @@ from refundcli.providers import BadCredentials, ProviderUnreachable
 from refundcli.providers.stripe import fields
 from refundcli.providers.stripe import refunds as refunding
 from refundcli.providers.stripe.fields import Fields
-from refundcli.providers.transport import retry_after, said, text_in
+from refundcli.providers.transport import retry_after, safe_text, text_in
 
 _PAGE_SIZE = 100
-_MOST_TRIES = 4
+_MOST_ATTEMPTS = 4
 _LONGEST_WAIT_SECONDS = 10.0
 
 
@@ -72,11 +72,11 @@ class StripeReader:
 
     def _request(self, ask: Callable[[], Any]) -> Any:
         """One answer, with a few attempts after a 429. Raises InvalidRequestError for a missing resource."""
-        for attempt in range(1, _MOST_TRIES + 1):
+        for attempt in range(1, _MOST_ATTEMPTS + 1):
             try:
                 return refunding.body(ask())
             except stripe.RateLimitError as error:
-                if attempt == _MOST_TRIES:
+                if attempt == _MOST_ATTEMPTS:
                     raise self._unreachable(error) from None
                 time.sleep(min(retry_after(error.headers or {}) or 0.5 * 2**attempt, _LONGEST_WAIT_SECONDS))
             except stripe.AuthenticationError:
@@ -86,7 +86,7 @@ class StripeReader:
             except stripe.StripeError as error:
                 raise self._unreachable(error) from None
             except Exception as error:  # the SDK could not read the answer
-                raise self._unreadable(said(error)) from None
+                raise self._unreadable(safe_text(error)) from None
         raise AssertionError("the loop returns")
 
     def _unreachable(self, error: stripe.StripeError) -> ProviderUnreachable:

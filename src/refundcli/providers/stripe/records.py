@@ -18,7 +18,7 @@ from refundcli.providers.stripe import refunds as refunding
 from refundcli.providers.stripe.fields import Fields
 from refundcli.providers.stripe.reader import StripeReader
 from refundcli.providers.stripe.vocabulary import CHARGE_STATUSES, PAYMENT_INTENT_STATUSES, refund_meaning
-from refundcli.providers.transport import said, text_in
+from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.provider_updates import (
     CannotBeHeld,
@@ -236,20 +236,21 @@ class StripeRecords(StripeReader):
         return tuple(doubts)
 
     def _odd_amount(self, refund: Fields, references: tuple[str, ...]) -> Doubt:
-        amount, code = said(refund.get("amount")) or "0", said(refund.get("currency")).upper()
-        why = f"refund {said(refund.get('id'))} of {amount} {code} (in Stripe's minor units) does not fit its payment"
+        amount, code = safe_text(refund.get("amount")) or "0", safe_text(refund.get("currency")).upper()
+        name = safe_text(refund.get("id"))
+        why = f"refund {name} of {amount} {code} (in Stripe's minor units) does not fit its payment"
         word = f"refund amount {amount} {code}"[:60]
         return Doubt(self.name, references, word, fields.id_of(refund), why, self.account)
 
-    def _doubt(self, kind: str, thing: Fields, references: tuple[str, ...]) -> Doubt:
+    def _doubt(self, kind: str, resource: Fields, references: tuple[str, ...]) -> Doubt:
         return Doubt(
             self.name,
             references,
-            f"{kind} status {said(thing.get('status'))[:60] or 'null'}",
-            fields.id_of(thing),
-            f"{kind} {said(thing.get('id'))} has a status that refundcli does not know",
+            f"{kind} status {safe_text(resource.get('status'))[:60] or 'null'}",
+            fields.id_of(resource),
+            f"{kind} {safe_text(resource.get('id'))} has a status that refundcli does not know",
             self.account,
-            objects.amount_or_none(thing),
+            objects.amount_or_none(resource),
         )
 
     def _with_doubt(self, snapshot: PaymentTruth, intent: Fields) -> PaymentTruth:
@@ -320,7 +321,7 @@ class StripeRecords(StripeReader):
             if payment.get("status") == "paid" and (by := invoices.paid_by(payment)) not in snapshots
         ]
         if any(gone):
-            raise CannotBeHeld(self.name, f"its payment {said(next(filter(None, gone)))} is not there")
+            raise CannotBeHeld(self.name, f"its payment {safe_text(next(filter(None, gone)))} is not there")
         products = invoices.products_in(self._lines_of(resource))
         invoice = invoices.new_invoice(resource, paid, snapshots, products, self._zone)
         return ToldInvoice(fields.id_of(resource), invoice, tuple(snapshots.values()), self._credited(resource))

@@ -21,7 +21,7 @@ from refundcli.providers.transport import (
     last_check,
     network_answer,
     retry_after,
-    said,
+    safe_text,
     text_in,
 )
 from refundcli.services.dispatch.outcomes import Signal
@@ -106,7 +106,7 @@ class StripeProvider:
         except stripe.StripeError as error:
             return classified(error)
         except Exception as error:  # the SDK could not read the answer
-            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
+            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {safe_text(error)}")
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
         """Our refund among those of its payment. None proves that there is none; a failed lookup proves nothing."""
@@ -119,9 +119,9 @@ class StripeProvider:
         except stripe.StripeError as error:
             return None if _is_missing(error) else RefundAnswer(Signal.OTHER, message=classified(error).message)
         except Exception as error:  # as in `refund`
-            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
+            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {safe_text(error)}")
         if len(matches) > 1:
-            ids = ", ".join(said(refund.get("id")) for refund in matches)
+            ids = ", ".join(safe_text(refund.get("id")) for refund in matches)
             return RefundAnswer(Signal.MALFORMED, message=f"Stripe has this refund more than once: {ids}")
         return _read(matches[0], request.params) if matches else None
 
@@ -260,7 +260,7 @@ def _read(response: object, params: Mapping[str, object], *, replayed: bool = Fa
     if differs:
         message = f"Stripe answered 2xx, but not with the requested refund: {', '.join(differs)}"
     elif state is None:
-        message = f"Stripe calls the refund {said(status)[:60]!a}, which refundcli does not know"
+        message = f"Stripe calls the refund {safe_text(status)[:60]!a}, which refundcli does not know"
     else:
         return RefundAnswer(
             Signal.ACCEPTED,
@@ -305,7 +305,7 @@ def _id_in(expandable: object) -> str:
 
 def why_failed(fields: Mapping[str, Any]) -> str:
     status, reason = text_in(fields.get("status")), text_in(fields.get("failure_reason"))
-    return said(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
+    return safe_text(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
 
 
 def refund_id_in(refund: Mapping[str, Any]) -> object:
@@ -384,4 +384,4 @@ def _is_replayed(headers: Mapping[str, str]) -> bool:
 def _message(status: int, details: Mapping[str, Any]) -> str:
     text, code = text_in(details.get("message")), text_in(details.get("code"))
     marks = ", ".join(filter(None, (f"HTTP {status}", code)))
-    return said(f"Stripe: {text or 'no explanation'} ({marks})")
+    return safe_text(f"Stripe: {text or 'no explanation'} ({marks})")

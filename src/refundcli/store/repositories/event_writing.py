@@ -342,8 +342,8 @@ class SqlProviderWriting(SqlShareWriting):
         self._hits(marked.values(state=state, note=note))
 
     def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
-        said = f" ({memo})" if memo else ""
-        note = f"{ACKNOWLEDGED} {self._audit.operator}{said}; {event.note}"
+        remark = f" ({memo})" if memo else ""
+        note = f"{ACKNOWLEDGED} {self._audit.operator}{remark}; {event.note}"
         self.mark_event(event, EventState.APPLIED, note)
         after = {"state": EventState.APPLIED, "note": note}
         self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, after)

@@ -303,24 +303,24 @@ def _state(refund: Refund) -> dict[str, object]:
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
-_GIVEN: Any = _PAYMENT.c.reserved + _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
+_USED: Any = _PAYMENT.c.reserved + _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
 _RESERVE = (
     update(_PAYMENT)
     .where(
         _PAYMENT.c.id == bindparam("of_id"),
-        _GIVEN + _PAYMENT.c.lost + _PAYMENT.c.credited + bindparam("amount") <= CAPTURED_SHARE,
+        _USED + _PAYMENT.c.lost + _PAYMENT.c.credited + bindparam("amount") <= CAPTURED_SHARE,
     )
     .values(reserved=_PAYMENT.c.reserved + bindparam("amount"))
 )
 _SHARES = _PAYMENT.alias("shares")
-_GIVEN_IN_ALL = (
+_USED_IN_ALL = (
     select(func.sum(_SHARES.c.reserved + _SHARES.c.refunded + _SHARES.c.returned_elsewhere))
     .where(_SHARES.c.share_of == bindparam("of_first"))
     .scalar_subquery()
 )
 # All shares together never refund more than the provider captured.
 _RESERVE_SHARE = _RESERVE.where(
-    or_(_PAYMENT.c.captured.is_(None), _GIVEN_IN_ALL + bindparam("amount") <= _PAYMENT.c.captured)
+    or_(_PAYMENT.c.captured.is_(None), _USED_IN_ALL + bindparam("amount") <= _PAYMENT.c.captured)
 )
 _MOVE_SUMS = (
     update(_PAYMENT)
