@@ -134,8 +134,8 @@ class App:
 
         count = self.services.books.read(lambda tx: tx.event_counts()).get(EventState.UNMATCHED)
         if count:
-            told = "1 event was about a payment" if count == 1 else f"{count} events were about payments"
-            self.note(f"{told} that {'was' if count == 1 else 'were'} not here: refundcli events apply   tries again")
+            events = "1 event was about a payment" if count == 1 else f"{count} events were about payments"
+            self.note(f"{events} that {'was' if count == 1 else 'were'} not here: refundcli events apply   tries again")
 
     def show_object(self, shape: Mapping[str, Any]) -> None:
         """One thing for a program: JSON, or `name<TAB>value` lines."""
@@ -195,8 +195,8 @@ class App:
             "Nothing is lost: whatever is not known by then is found by refundcli resume."
         )
 
-    def _tell_unwritten(self, asked: "Refund | Closing", reference: str) -> None:
-        answered = f"{asked.id}: the provider answered{f' ({reference})' if reference else ''}"
+    def _tell_unwritten(self, subject: "Refund | Closing", reference: str) -> None:
+        answered = f"{subject.id}: the provider answered{f' ({reference})' if reference else ''}"
         self.note(f"{answered}. The store is in use or away; waiting to write it down. Please do not stop this.")
 
     def _tell_skew(self, skew: timedelta) -> None:
@@ -212,9 +212,9 @@ class App:
                 "refundcli store upgrade --timezone ZONE --force"
             )
 
-    def _tell_waiting(self, asked: "Refund | Closing") -> None:
-        until = asked.sending and asked.sending.lease_until
-        self.note(f"{asked.id} is being sent by another process; waiting for it, until {until:%H:%M:%S} UTC at most.")
+    def _tell_waiting(self, subject: "Refund | Closing") -> None:
+        until = subject.sending and subject.sending.lease_until
+        self.note(f"{subject.id} is being sent by another process; waiting for it, until {until:%H:%M:%S} UTC at most.")
 
 
 def while_read(values: Iterable[T]) -> Iterator[T]:

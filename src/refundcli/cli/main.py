@@ -87,8 +87,8 @@ class LazyGroup(TyperGroup):
             return TyperCommand(cmd_name, help=summary)
         command = typer.main.get_command(import_module(f"refundcli.cli.commands.{module}").app)
         command.name = cmd_name
-        for each in (command, *getattr(command, "commands", {}).values()):
-            each.invoke = partial(_begin, each.invoke)
+        for leaf in (command, *getattr(command, "commands", {}).values()):
+            leaf.invoke = partial(_begin, leaf.invoke)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -113,8 +113,8 @@ cli = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from refundcli import __version__
 
         typer.echo(f"refundcli {__version__}")
@@ -150,26 +150,26 @@ def root(
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code tells how it went, whether or not it could be shown (I11)."""
-    given = list(sys.argv[1:] if args is None else args)
-    _know_secrets(given)
+    argv = list(sys.argv[1:] if args is None else args)
+    _know_secrets(argv)
     with standard_streams() as out:
-        code = _run(given)
+        code = _run(argv)
         if unshown := out.failed():
-            told = _tell(unshown, given)
-            return code or told
+            failure = _tell(unshown, argv)
+            return code or failure
         return code
 
 
-def _run(given: Sequence[str]) -> int:
+def _run(argv: Sequence[str]) -> int:
     try:
-        _check_text(given)
-        code = typer.main.get_command(cli).main(list(given) or ["--help"], prog_name="refundcli", standalone_mode=False)
+        _check_text(argv)
+        code = typer.main.get_command(cli).main(list(argv) or ["--help"], prog_name="refundcli", standalone_mode=False)
         # Typer answers Ctrl-C with a silent 130.
         return _tell_interrupted() if code == ExitCode.INTERRUPTED else int(code or ExitCode.DONE)
     except RefundcliError as problem:
-        return _tell(problem, given)
+        return _tell(problem, argv)
     except TyperException as problem:
-        return _tell(_usage(problem), given)
+        return _tell(_usage(problem), argv)
     except Exit as ending:
         return ending.exit_code
     except (KeyboardInterrupt, Abort, _interrupted()) as ending:
@@ -177,19 +177,19 @@ def _run(given: Sequence[str]) -> int:
     except SystemExit as ending:
         # So Typer ends on a broken pipe, which is no reader of ours: they stop nobody.
         if isinstance(ending.__context__, BrokenPipeError):
-            return _tell_bug(ending.__context__, debug="--debug" in given)
+            return _tell_bug(ending.__context__, debug="--debug" in argv)
         raise
     except Exception as bug:
-        return _tell_bug(bug, debug="--debug" in given)
+        return _tell_bug(bug, debug="--debug" in argv)
 
 
-def _know_secrets(given: Sequence[str]) -> None:
+def _know_secrets(argv: Sequence[str]) -> None:
     """Before anything can go wrong with them: an error about the command line repeats it."""
     from refundcli.secrets import forget_secrets, remember_secret, remember_secrets_of_address
 
     forget_secrets()
     remember_secret(os.environ.get("PGPASSWORD", ""))
-    for word in (*given, os.environ.get("REFUNDCLI_STORE_URL", "")):
+    for word in (*argv, os.environ.get("REFUNDCLI_STORE_URL", "")):
         if "://" in word:
             remember_secrets_of_address(word.removeprefix("--store="))
 
@@ -204,9 +204,9 @@ class NotText(UsageProblem):
         )
 
 
-def _check_text(given: Sequence[str]) -> None:
+def _check_text(argv: Sequence[str]) -> None:
     """What is not text can be neither written in the books nor sent to a provider."""
-    for word in given:
+    for word in argv:
         try:
             word.encode()
         except UnicodeEncodeError:
@@ -223,8 +223,8 @@ def _usage(problem: TyperException) -> Usage:
     return Usage(problem.format_message(), hint=f"{command} --help")
 
 
-def _tell(problem: RefundcliError, given: Sequence[str]) -> int:
-    if _wants_json(given):
+def _tell(problem: RefundcliError, argv: Sequence[str]) -> int:
+    if _wants_json(argv):
         from refundcli.output import json, serializers
 
         json.dump(serializers.error(problem), sys.stderr)
@@ -252,17 +252,17 @@ def _tell_bug(bug: Exception, *, debug: bool) -> int:
     return ExitCode.BUG
 
 
-def _wants_json(given: Sequence[str]) -> bool:
+def _wants_json(argv: Sequence[str]) -> bool:
     """Even a command line that could not be read is answered in JSON where it asked for JSON."""
-    wanted = os.environ.get("REFUNDCLI_OUTPUT", "")
-    for option, value in zip(given, [*given[1:], ""], strict=True):
+    output = os.environ.get("REFUNDCLI_OUTPUT", "")
+    for option, value in zip(argv, [*argv[1:], ""], strict=True):
         if option in ("-o", "--output"):
-            wanted = value
+            output = value
         elif option.startswith("--output="):
-            wanted = option.partition("=")[2]
+            output = option.partition("=")[2]
         elif option.startswith("-o") and len(option) > 2:
-            wanted = option[2:]
-    return wanted in (Format.JSON, Format.NDJSON)
+            output = option[2:]
+    return output in (Format.JSON, Format.NDJSON)
 
 
 def _tell_interrupted(words: str = "") -> int:

@@ -35,14 +35,14 @@ def require_a_way_to_ask(app: App, *, answered: bool, how: str) -> None:
 # In all of these, `nothing` says what the command has certainly not done yet: sent, recorded. Empty where it may have.
 
 
-def typed(app: App, wanted: str, *, nothing: str = "") -> None:
+def typed(app: App, expected: str, *, nothing: str = "") -> None:
     """Ask the person to type the amount (or the count). Anything else does nothing."""
-    answer = _ask(f" Type {safe(wanted)} to go on: ", nothing).strip()
-    if _normal(answer) == _normal(wanted):
+    answer = _ask(f" Type {safe(expected)} to go on: ", nothing).strip()
+    if _normal(answer) == _normal(expected):
         return
     if not answer or answer.lower() in ("n", "no"):
         raise NotConfirmed(_ending("Cancelled.", nothing))
-    raise NotConfirmed(_ending(f"{answer[:40]!a} is not {wanted}.", nothing))
+    raise NotConfirmed(_ending(f"{answer[:40]!a} is not {expected}.", nothing))
 
 
 def agreed(app: App, question: str, *, nothing: str = "") -> None:
@@ -56,11 +56,11 @@ def asked_for(question: str, *, nothing: str = "") -> str:
     return _ask(f" {safe(question)} ", nothing).strip()
 
 
-def check_confirm(answer: str, wanted: str) -> None:
+def check_confirm(answer: str, expected: str) -> None:
     """An answer given beforehand with --confirm must be exactly what would have been asked for."""
-    if _normal(answer) != _normal(wanted):
-        message = f"--confirm {answer[:40]!a} does not fit: it is {wanted}. Nothing was done."
-        raise NotConfirmed(message, hint=f'If that is what you want, run it again with --confirm "{wanted}".')
+    if _normal(answer) != _normal(expected):
+        message = f"--confirm {answer[:40]!a} does not fit: it is {expected}. Nothing was done."
+        raise NotConfirmed(message, hint=f'If that is what you want, run it again with --confirm "{expected}".')
 
 
 def _ask(question: str, nothing: str) -> str:

@@ -40,7 +40,7 @@ def list_(
     from refundcli.services.ports.records import CreditNoteFilter
 
     me: App = ctx.obj
-    wanted = CreditNoteFilter(
+    filters = CreditNoteFilter(
         invoice=invoice,
         reason=parse_reason(reason) if reason else None,
         since=since,
@@ -49,7 +49,7 @@ def list_(
 
     if invoice:
         me.services.books.read(lambda tx: invoice_named(tx, invoice))
-    _show_pages(me, credit_note_pages(me.services.books, wanted))
+    _show_pages(me, credit_note_pages(me.services.books, filters))
 
 
 def _show_pages(me: "App", pages: "Iterable[list[CreditNote]]") -> None:

@@ -84,13 +84,13 @@ def list_(
     from refundcli.services.ports.records import InvoiceFilter
 
     me: App = ctx.obj
-    wanted = InvoiceFilter(
+    filters = InvoiceFilter(
         status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
     )
     if everything:
-        _show_pages(me, invoice_pages(me.services.books, wanted))
+        _show_pages(me, invoice_pages(me.services.books, filters))
         return
-    invoices = me.services.books.read(lambda tx: tx.invoices(wanted))
+    invoices = me.services.books.read(lambda tx: tx.invoices(filters))
     _show_pages(me, [invoices] if invoices else [])
     if len(invoices) == limit and me.format is Format.TABLE:
         me.note(f"More: add --after {invoices[-1].number}")

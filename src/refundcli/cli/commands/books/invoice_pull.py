@@ -19,23 +19,23 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
     books.write(lambda tx: None)
     records = services.providers.records(provider)
     if number is not None:
-        done = pull_one(records, number, books=books, clock=clock, number_format=number_format)
+        summary = pull_one(records, number, books=books, clock=clock, number_format=number_format)
     else:
         with progress(app.err, f"Pulling from {provider.label}", wanted=app.wants_progress) as advance:
             try:
-                done = pull(
+                summary = pull(
                     records, since=since, books=books, clock=clock, number_format=number_format, advance=advance
                 )
             except KeyboardInterrupt:
                 app.err.say("Stopped. What was written stays; the same command resumes from there.")
                 raise
-    if done.went_on:
-        app.note(f"Went on after {done.went_on}, where the last pull was stopped.")
+    if summary.went_on:
+        app.note(f"Went on after {summary.went_on}, where the last pull was stopped.")
     if app.for_people:
-        show_import(provider.label, done.imported, app.out)
-        show_kept(done.imported, app.err)
+        show_import(provider.label, summary.imported, app.out)
+        show_kept(summary.imported, app.err)
     else:
-        app.show_object(pull_shape(provider, done))
+        app.show_object(pull_shape(provider, summary))
     services.apply_known_events(provider)
     app.note_early_events()
 

@@ -58,20 +58,26 @@ def with_provider(app: App, provider: Provider | None, invoice: str | None, sinc
     """Ask the provider; without one, the one that can be asked. Raises SettingsProblem where it cannot be."""
     services = app.services
     records = services.providers.records(provider or _asked(app, invoice))
-    with ToldDifferences() as told:
+    with ToldDifferences() as differences:
         with progress(app.err, f"Asking {records.name.label}", wanted=app.wants_progress) as advance:
             comparison = Comparison(
                 services.books,
                 records,
                 services.clock,
                 services.policy.number_format,
-                tell=told.add,
+                tell=differences.add,
                 advance=advance,
                 pending_days=app.settings.refunds.pending_days,
             )
             with _stopped_told(app, comparison.done):
-                done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
-        _show(app, records.name.label, done, told, nothing=_no_payment(records.name.label, invoice, since))
+                reconciliation = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
+        _show(
+            app,
+            records.name.label,
+            reconciliation,
+            differences,
+            nothing=_no_payment(records.name.label, invoice, since),
+        )
 
 
 def _no_payment(label: str, invoice: str | None, since: date | None) -> str:
@@ -90,11 +96,11 @@ def with_report(app: App, file: str, provider: Provider) -> None:
     with open_source(file, sys.stdin.buffer) as source:
         with progress(app.err, "Reading", wanted=app.wants_progress) as advance:
             report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
-        with report, ToldDifferences() as told:
-            done = _compare(app, report, provider, account, told)
-            _note_rows(app, report, account, not_in_books=done.not_in_books)
+        with report, ToldDifferences() as differences:
+            reconciliation = _compare(app, report, provider, account, differences)
+            _note_rows(app, report, account, not_in_books=reconciliation.not_in_books)
             nothing = "the books hold no payment that this report covers"
-            _show(app, f"{provider.label}'s {report.name}", done, told, nothing=nothing)
+            _show(app, f"{provider.label}'s {report.name}", reconciliation, differences, nothing=nothing)
 
 
 def _note_rows(app: App, report: AdyenReport, account: str, *, not_in_books: int) -> None:
@@ -113,7 +119,9 @@ def _note_rows(app: App, report: AdyenReport, account: str, *, not_in_books: int
             app.note(f"1 row {which} was not compared." if count == 1 else f"{count} rows {which} were not compared.")
 
 
-def _compare(app: App, report: AdyenReport, provider: Provider, account: str, told: ToldDifferences) -> Reconciled:
+def _compare(
+    app: App, report: AdyenReport, provider: Provider, account: str, differences: ToldDifferences
+) -> Reconciled:
     services = app.services
     comparison = ReportComparison(
         services.books,
@@ -122,7 +130,7 @@ def _compare(app: App, report: AdyenReport, provider: Provider, account: str, to
         account,
         services.clock,
         services.policy.number_format,
-        tell=told.add,
+        tell=differences.add,
         pending_days=app.settings.refunds.pending_days,
     )
     with _stopped_told(app, comparison.done):
@@ -133,62 +141,68 @@ def _compare(app: App, report: AdyenReport, provider: Provider, account: str, to
 
 
 @contextmanager
-def _stopped_told(app: App, done: Reconciled) -> Iterator[None]:
+def _stopped_told(app: App, reconciliation: Reconciled) -> Iterator[None]:
     """Where the provider or the store fails in the middle, say what was compared and applied until then."""
     try:
         yield
     except RefundcliError:
-        if done.compared or done.changed:
-            changes = "1 change was applied" if done.changed == 1 else f"{done.changed} changes were applied"
-            payments = "1 payment" if done.compared == 1 else f"{done.compared} payments"
+        if reconciliation.compared or reconciliation.changed:
+            changes = (
+                "1 change was applied"
+                if reconciliation.changed == 1
+                else f"{reconciliation.changed} changes were applied"
+            )
+            payments = "1 payment" if reconciliation.compared == 1 else f"{reconciliation.compared} payments"
             app.note(f"Stopped: only {payments} compared; {changes} before that.")
         raise
 
 
-def _asked(app: App, invoice: str | None) -> Provider:
+def _asked(app: App, number: str | None) -> Provider:
     """Whom to ask about an invoice: the provider that took its money."""
-    if invoice:
-        found = app.services.books.read(lambda tx: invoice_named(tx, invoice))
-        return next((payment.provider for payment in found.payments if payment.provider), Provider.STRIPE)
+    if number:
+        invoice = app.services.books.read(lambda tx: invoice_named(tx, number))
+        return next((payment.provider for payment in invoice.payments if payment.provider), Provider.STRIPE)
     return Provider.STRIPE
 
 
 _ENDINGS = {Agreement.INCOMPLETE: ExitCode.OUTCOME_UNKNOWN, Agreement.DIFFERS: ExitCode.REFUSED}
 
 
-def _show(app: App, label: str, done: Reconciled, told: ToldDifferences, *, nothing: str) -> None:
+def _show(app: App, label: str, reconciliation: Reconciled, differences: ToldDifferences, *, nothing: str) -> None:
     if app.format is Format.NDJSON:
-        app.show_list(told)
+        app.show_list(differences)
     elif app.format is Format.JSON:
-        app.show_object(reconcile_shape(done, told))
+        app.show_object(reconcile_shape(reconciliation, differences))
     elif app.for_people:
-        show_differences(told, done.differences, app.out)
-        show_settled(done, app.out)
-        show_reconciled(label, done, app.out, nothing=nothing)
+        show_differences(differences, reconciliation.differences, app.out)
+        show_settled(reconciliation, app.out)
+        show_reconciled(label, reconciliation, app.out, nothing=nothing)
     else:
-        app.show_rows(DIFFERENCE_COLUMNS, map(difference_row, told), text_columns=TEXT_COLUMNS)
+        app.show_rows(DIFFERENCE_COLUMNS, map(difference_row, differences), text_columns=TEXT_COLUMNS)
         if not app.quiet:
-            show_settled(done, app.err)
-            show_reconciled(label, done, app.err, nothing=nothing)
-    _tell_not_compared(app, done)
-    if code := _ENDINGS.get(done.result):
+            show_settled(reconciliation, app.err)
+            show_reconciled(label, reconciliation, app.err, nothing=nothing)
+    _tell_not_compared(app, reconciliation)
+    if code := _ENDINGS.get(reconciliation.result):
         raise typer.Exit(code)
 
 
-def _tell_not_compared(app: App, done: Reconciled) -> None:
-    if done.being_sent:
-        refunds = "1 refund is" if done.being_sent == 1 else f"{done.being_sent} refunds are"
+def _tell_not_compared(app: App, reconciliation: Reconciled) -> None:
+    if reconciliation.being_sent:
+        refunds = "1 refund is" if reconciliation.being_sent == 1 else f"{reconciliation.being_sent} refunds are"
         app.note(f"{refunds} being sent right now, and so not compared.")
-    if done.unreadable:
-        payments = "1 payment" if done.unreadable == 1 else f"{done.unreadable} payments"
+    if reconciliation.unreadable:
+        payments = "1 payment" if reconciliation.unreadable == 1 else f"{reconciliation.unreadable} payments"
         app.err.say(("! ", DOUBT), f"{payments} could not be read, and so not compared: look at the provider.")
-    if done.unreviewed:
-        updates = "1 provider update" if done.unreviewed == 1 else f"{done.unreviewed} provider updates"
+    if reconciliation.unreviewed:
+        updates = (
+            "1 provider update" if reconciliation.unreviewed == 1 else f"{reconciliation.unreviewed} provider updates"
+        )
         app.err.say(("! ", DOUBT), f"{updates} could not be compared: refundcli events list --state unreviewed")
-    if done.unconfirmed:
-        refunds = "1 refund has" if done.unconfirmed == 1 else f"{done.unconfirmed} refunds have"
+    if reconciliation.unconfirmed:
+        refunds = "1 refund has" if reconciliation.unconfirmed == 1 else f"{reconciliation.unconfirmed} refunds have"
         app.err.say(("! ", DOUBT), f"{refunds} no outcome to compare: refundcli status")
-    for what, why in done.unread_lists.items():
+    for what, why in reconciliation.unread_lists.items():
         app.err.say(("! ", DOUBT), f"The {what} could not be listed, and so not compared: {why}")
 
 
@@ -196,8 +210,8 @@ def match_refund(app: App, name: str, record_id: str) -> None:
     """Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
     matched = match(name, record_id, books=app.services.books)
     if app.for_people:
-        known = matched.provider_reference
-        app.out.say(("✓ ", "green"), f"{known} is recorded as {matched.id}; {matched.amount} is counted once.")
+        reference = matched.provider_reference
+        app.out.say(("✓ ", "green"), f"{reference} is recorded as {matched.id}; {matched.amount} is counted once.")
     else:
         app.show_object(serializers.refund(matched))
 
@@ -205,13 +219,15 @@ def match_refund(app: App, name: str, record_id: str) -> None:
 def adopt_refund(app: App, name: str, *, reason: str, memo: str, number: str) -> None:
     """Raises RefundNotFound, NotToAdopt, NoShare, InvoiceNeeded, UnknownReason."""
     services = app.services
-    found = services.books.read(lambda tx: to_adopt(tx, name))
+    external = services.books.read(lambda tx: to_adopt(tx, name))
     if not reason and app.may_ask:
-        app.err.say(f"{found.provider_reference} is an external refund of {found.amount} on {found.invoice_number}.")
+        app.err.say(
+            f"{external.provider_reference} is an external refund of {external.amount} on {external.invoice_number}."
+        )
         reason = asked_for(f"Reason ({', '.join(RefundReason)}):")
     services.check_number_format()
     adopted = adopt(
-        found.id,
+        external.id,
         parse_reason(reason),
         memo=memo,
         books=services.books,

@@ -21,10 +21,10 @@ class WhatToAcknowledge(UsageProblem):
 class UnknownDecision(UsageProblem):
     code = "unknown-decision"
 
-    def __init__(self, word: str, known: list[str]) -> None:
-        near = did_you_mean(word, known)
+    def __init__(self, word: str, choices: list[str]) -> None:
+        near = did_you_mean(word, choices)
         typed = f"{word[:40]!a} is not a valid decision." if word else "--code needs a decision."
-        super().__init__(typed, hint=near or f"Add --as {'|'.join(known)}")
+        super().__init__(typed, hint=near or f"Add --as {'|'.join(choices)}")
 
 
 def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: str, memo: str) -> None:

@@ -70,8 +70,8 @@ def listen_for_events(app: App, host: str, port: int) -> None:
 def _at_once(tell: Callable[P, None]) -> Callable[P, None]:
     """Whoever reads stderr through a file or a journal reads it now, and not when the listener ends."""
 
-    def flushed(*given: P.args, **named: P.kwargs) -> None:
-        tell(*given, **named)
+    def flushed(*args: P.args, **kwargs: P.kwargs) -> None:
+        tell(*args, **kwargs)
         sys.stderr.flush()
 
     return flushed
@@ -97,18 +97,18 @@ class _Progress:
     app: App
     away: set[Provider] = field(default_factory=set)
 
-    def tell(self, done: Applied) -> None:
-        for provider, why in done.unreachable.items():
+    def tell(self, batch: Applied) -> None:
+        for provider, why in batch.unreachable.items():
             if provider not in self.away:
                 self.app.err.say(
                     ("! ", DOUBT), f"{redact(why).rstrip('.')}. Its events are stored, and applied once it answers."
                 )
-        self.away |= set(done.unreachable)
-        for provider in sorted(self.away & done.answered - set(done.unreachable)):
+        self.away |= set(batch.unreachable)
+        for provider in sorted(self.away & batch.answered - set(batch.unreachable)):
             self.app.err.say(("✓ ", GOOD), f"{provider.label} answers again.")
             self.away.discard(provider)
-        if done.changed or done.contradictions or done.failed:
-            show_applied(done, self.app.err)
+        if batch.changed or batch.contradictions or batch.failed:
+            show_applied(batch, self.app.err)
 
 
 def _readers(app: App) -> Mapping[Provider, DeliveryReader]:

@@ -75,7 +75,7 @@ def reconcile(
     from refundcli.cli.commands.providers import comparison
 
     me: App = ctx.obj
-    alone = sum(each is not None for each in (adopt, match, report, None if adopt else invoice, since))
+    alone = sum(choice is not None for choice in (adopt, match, report, None if adopt else invoice, since))
     if alone > 1 or (adopt is None and (reason or memo)) or (match is None) != (not record):
         raise OneAtATime
     if adopt is not None:

@@ -65,13 +65,13 @@ def _connect(app: App, invoice: Invoice, *, dry_run: bool) -> None:
         app.err.say(("LIVE ", "bold red"), f"{closer.name.label} {closer.account}: a real invoice is closed.")
 
 
-def _show_dry_run(app: App, seen: ClosingPreview) -> None:
+def _show_dry_run(app: App, preview: ClosingPreview) -> None:
     from refundcli.output.views.closing import closing_preview_shape, show_closing_preview
 
     if app.for_people:
-        show_closing_preview(seen, app.out)
+        show_closing_preview(preview, app.out)
     else:
-        app.show_object(closing_preview_shape(seen))
+        app.show_object(closing_preview_shape(preview))
 
 
 def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
@@ -80,19 +80,19 @@ def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
     from refundcli.output import serializers
     from refundcli.output.views.closing import show_closing
 
-    asked = None if expected else closed.closing
-    if asked and app.for_people:
+    closing = None if expected else closed.closing
+    if closing and app.for_people:
         # A person reads first what went wrong, and then how the invoice stands.
-        warn(app, asked)
+        warn(app, closing)
     if app.for_people:
         show_closing(closed, app.out)
     else:
         app.show_object(serializers.invoice_whole(closed.invoice) | {"dry_run": False})
-    if asked is None:
+    if closing is None:
         return
     if not app.for_people:
-        warn(app, asked)
-    code = exit_code_of((), [asked])
+        warn(app, closing)
+    code = exit_code_of((), [closing])
     if code:
         raise typer.Exit(code)
 

@@ -109,10 +109,10 @@ def checked_file(
         # A file without rows needs no answer.
         require_a_way_to_ask(app, answered=answered or not _has_rows(opened), how=how)
         run = _run_of(app, options, source, opened)
-        known = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
+        unfinished = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
         # A plan was made with or without --allow-duplicate, and is applied as it was made.
         allow_duplicate = opened.allow_duplicate if isinstance(opened, PlanFile) else options.allow_duplicate
-        rules = RowRules(wishes, services.clock, known.id if known else "", allow_duplicate)
+        rules = RowRules(wishes, services.clock, unfinished.id if unfinished else "", allow_duplicate)
         with RejectedFile(path_for_rejected(source, opened.columns), opened.columns, keyed=True) as rejected:
             is_staged = options.kind is RunKind.REFUND and not options.plan
             staged, fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
@@ -234,10 +234,10 @@ def confirm(app: App, rows: int, options: BulkOptions, *, live: bool, begun: str
     elif not app.may_ask:
         raise ConfirmationRequired(f"Live money needs --confirm {rows}.")
     else:
-        done = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
-        if done == "sent":
+        outcome = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
+        if outcome == "sent":
             app.err.say(f"Refund {rows:,} rows ({'LIVE' if live else 'test mode'}). This cannot be undone.")
-        typed(app, str(rows), nothing="" if begun else done)
+        typed(app, str(rows), nothing="" if begun else outcome)
 
 
 def _stop_at_max_errors(options: BulkOptions, report: BulkReport, source: Source) -> None:

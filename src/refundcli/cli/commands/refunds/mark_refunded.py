@@ -36,9 +36,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 class UndoAlone(UsageProblem):
     code = "undo-alone"
 
-    def __init__(self, given: list[str]) -> None:
+    def __init__(self, options: list[str]) -> None:
         super().__init__(
-            f"--undo takes the id of a run or of a record, and cannot stand beside {', '.join(given)}.",
+            f"--undo takes the id of a run or of a record, and cannot stand beside {', '.join(options)}.",
             hint="refundcli mark-refunded --undo RUN|REFUND --memo TEXT [--dry-run]; "
             "refundcli invoice history NUMBER   shows the ids of its refunds",
         )
@@ -133,8 +133,10 @@ def mark_refunded(
     }
     only_for_many = {"--plan": plan, "--atomic": atomic, "--max-errors": max_errors}
     if undo:
-        others = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
-        _undo(me, undo, given(files | only_for_one | only_for_many | others), memo, yes, confirm, dry_run=dry_run)
+        not_with_undo = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
+        _undo(
+            me, undo, given(files | only_for_one | only_for_many | not_with_undo), memo, yes, confirm, dry_run=dry_run
+        )
         return
     only_for_one |= {"--memo": memo}
     only_for_many |= {"--confirm": confirm}
@@ -175,12 +177,12 @@ def mark_refunded(
     mark_one(me, request, dry_run=dry_run, yes=yes)
 
 
-def _undo(me: "App", what: str, others: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool) -> None:
+def _undo(me: "App", what: str, conflicts: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool) -> None:
     """`others` are the options that were given and do not go with --undo."""
     from refundcli.cli.commands.refunds.record_file import undo_records
 
-    if others:
-        raise UndoAlone(others)
+    if conflicts:
+        raise UndoAlone(conflicts)
     if not memo.strip():
         raise MemoNeeded
     undo_records(me, what, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)

@@ -12,22 +12,22 @@ from refundcli.services.refunds.record import MarkPreview, MarkRequest, mark_ref
 def mark_one(app: App, request: MarkRequest, *, dry_run: bool, yes: bool) -> None:
     """Raises the refusal that comes first, or ChangedMeanwhile."""
     services = app.services
-    request, seen = _look(app, request, may_ask=not (yes or dry_run))
-    if seen.existing:
-        refunding.show_answer(app, seen.existing, request.number, replayed=True)
+    request, preview = _look(app, request, may_ask=not (yes or dry_run))
+    if preview.existing:
+        refunding.show_answer(app, preview.existing, request.number, replayed=True)
         return
     if dry_run:
-        _show_dry_run(app, request, seen)
+        _show_dry_run(app, request, preview)
         return
     if not yes:
-        whom = seen.invoice.customer_name or seen.invoice.customer
+        whom = preview.invoice.customer_name or preview.invoice.customer
         words = request.out_of_band.words
         way = f" ({words})" if words else ""
-        app.err.say(f"Record that {seen.total} of {request.number} was returned to {whom}{way}. No money moves.")
+        app.err.say(f"Record that {preview.total} of {request.number} was returned to {whom}{way}. No money moves.")
         agreed(app, f"Reason: {request.reason.label}. Record it?", nothing="recorded")
     refunds = mark_refunded(
         request,
-        confirmed=seen.total,
+        confirmed=preview.total,
         books=services.books,
         clock=services.clock,
         number_format=services.policy.number_format,
@@ -43,15 +43,15 @@ def _look(app: App, request: MarkRequest, *, may_ask: bool) -> tuple[MarkRequest
     except PossibleDuplicate as doubt:
         question = "Record it again?"
         refunding.ask_about_repeat(app, doubt, may_ask=may_ask, question=question, nothing="recorded")
-        meant = replace(request, repeat_agreed=True)
-        return meant, books.read(lambda tx: preview_mark(tx, meant, clock=clock))
+        repeat = replace(request, repeat_agreed=True)
+        return repeat, books.read(lambda tx: preview_mark(tx, repeat, clock=clock))
 
 
-def _show_dry_run(app: App, request: MarkRequest, seen: MarkPreview) -> None:
+def _show_dry_run(app: App, request: MarkRequest, preview: MarkPreview) -> None:
     refunding.show_dry_run(
         app,
-        [(share.amount, share.payment) for share in seen.shares],
-        seen.invoice,
+        [(share.amount, share.payment) for share in preview.shares],
+        preview.invoice,
         reason=request.reason,
         request_key=request.request_key,
         record=True,

@@ -96,37 +96,41 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
     return report
 
 
-def _show_stopped(app: App, checked: Checked, done: BulkReport, run: BulkRun, why: BaseException) -> None:
+def _show_stopped(app: App, checked: Checked, recorded: BulkReport, run: BulkRun, why: BaseException) -> None:
     """After Ctrl-C, or where the store fails in the middle: what was recorded stays, and how to record the others."""
-    left: int | None = checked.report.wanted - done.rows
+    remaining: int | None = checked.report.wanted - recorded.rows
     note = why.code if isinstance(why, RefundcliError) else "interrupted"
     with suppress(RefundcliError):
-        end(run, RunState.STOPPED if left else RunState.FINISHED, books=app.services.books, note=note)
+        end(run, RunState.STOPPED if remaining else RunState.FINISHED, books=app.services.books, note=note)
         checked.rejected.publish()
     if isinstance(why, OutcomeUnknown):
         # Whether the rows of the last commit were recorded is not known.
-        left = None
-    report, next_step = _whole(checked.report, done), resume_command(run) if left != 0 else None
+        remaining = None
+    report, next_step = _whole(checked.report, recorded), resume_command(run) if remaining != 0 else None
     if app.for_people:
         show_recorded(report, run.id, app.out)
     else:
         shape = bulk_shape(
             checked.source.name, RunKind.MARK_REFUNDED, report, dry_run=False, run=run.id, rejected_file=None
         )
-        app.show_object(shape | {"waiting": left, "next": next_step})
+        app.show_object(shape | {"waiting": remaining, "next": next_step})
     if not app.wants_json and next_step:
-        rows = "How many rows are left is not known" if left is None else f"{left:,} of {report.rows:,} rows are left"
+        rows = (
+            "How many rows are left is not known"
+            if remaining is None
+            else f"{remaining:,} of {report.rows:,} rows are left"
+        )
         app.err.say(f"Stopped. What was recorded stays. {rows}. Next: {how_to_go_on(run)}")
 
 
-def _whole(checked: BulkReport, done: BulkReport) -> BulkReport:
+def _whole(checked: BulkReport, recorded: BulkReport) -> BulkReport:
     """The file's report: what was found as it was checked, and what came of the rest."""
     return replace(
-        done,
+        recorded,
         rows=checked.rows,
-        done_before=checked.done_before + done.done_before,
-        codes=checked.codes + done.codes,
-        refused=[*checked.refused, *done.refused],
+        done_before=checked.done_before + recorded.done_before,
+        codes=checked.codes + recorded.codes,
+        refused=[*checked.refused, *recorded.refused],
     )
 
 
@@ -178,8 +182,8 @@ def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry
     elif not yes:
         agreed(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
     with progress(app.err, "Undoing", total=preview.records, wanted=app.wants_progress) as advance:
-        done = undo(what, memo=memo, books=books, advance=advance, tell_held=app.tell_stopping)
-    _show_undo(app, what, done, dry_run=False)
+        undone = undo(what, memo=memo, books=books, advance=advance, tell_held=app.tell_stopping)
+    _show_undo(app, what, undone, dry_run=False)
 
 
 def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:

@@ -112,32 +112,34 @@ def refund(
     services.check_number_format()
     if not dry_run:
         keep_up(number, books=services.books, policy=services.policy, clock=services.clock)
-    request, seen = refunding.look(me, request, may_ask=not (yes or confirm or dry_run))
-    if seen.existing:
-        refunding.show_answer(me, seen.existing, number, replayed=True)
+    request, preview = refunding.look(me, request, may_ask=not (yes or confirm or dry_run))
+    if preview.existing:
+        refunding.show_answer(me, preview.existing, number, replayed=True)
         return
     with before_sending():
-        live = refunding.connect(me, seen)
+        live = refunding.connect(me, preview)
     if dry_run:
-        own = services.books.read(lambda tx: own_refunds(tx.secret(), request, seen))
+        own = services.books.read(lambda tx: own_refunds(tx.secret(), request, preview))
         with before_sending():
-            truths = preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers, own=own)
+            snapshots = preflight(
+                preview.invoice, preview.shares, books=services.books, providers=services.providers, own=own
+            )
         refunding.show_dry_run(
             me,
-            [(share.amount, share.payment) for share in seen.shares],
-            seen.invoice,
+            [(share.amount, share.payment) for share in preview.shares],
+            preview.invoice,
             reason=request.reason,
             request_key=request.request_key,
             record=False,
-            truths=truths,
+            snapshots=snapshots,
         )
         return
-    refunding.confirm_refund(me, request, seen, live=live, yes=yes, confirm=confirm)
-    refunding.settle_left_behind(me, seen)
+    refunding.confirm_refund(me, request, preview, live=live, yes=yes, confirm=confirm)
+    refunding.settle_left_behind(me, preview)
     try:
         refunds = issue_refund(
             request,
-            confirmed=seen.total,
+            confirmed=preview.total,
             books=services.books,
             providers=services.providers,
             clock=services.clock,

@@ -57,9 +57,9 @@ def refund_file(app: App, options: BulkOptions) -> None:
     wishes = RefundWishes(app.settings.operator.name)
 
     def connect(report: BulkReport) -> bool:
-        asked = dict.fromkeys(Provider(provider) for _, provider in report.sums if provider)
+        providers = dict.fromkeys(Provider(provider) for _, provider in report.sums if provider)
         with before_sending():
-            return request.tell_connected(app, [app.services.providers.of(provider) for provider in asked])
+            return request.tell_connected(app, [app.services.providers.of(provider) for provider in providers])
 
     with checked_file(app, options, wishes, connect=connect) as checked:
         if checked is None:
@@ -88,10 +88,10 @@ def _go_on(app: App, options: BulkOptions) -> None:
         return
     if request.tell_accounts(app, app.services.books.read(lambda tx: tx.accounts())):
         confirm(app, run.rows, options, live=True, begun=run.id)
-    left = sum(n for state, n in standing.counts.items() if state not in (ItemState.DONE, ItemState.REFUSED))
+    remaining = sum(n for state, n in standing.counts.items() if state not in (ItemState.DONE, ItemState.REFUSED))
     columns = tuple(json.loads(run.options)["columns"])
     with RejectedFile(Path(f"{run.id}.rejected.csv"), columns, keyed=True) as rejected:
-        report = _do(app, options, run, left)
+        report = _do(app, options, run, remaining)
         _show(app, run.id, run, report, None, rejected)
 
 
@@ -117,30 +117,30 @@ class _HandedBack:
     problem: RefundcliError | None = None
 
 
-def _hand_back(app: App, run: BulkRun, rejected: RejectedFile, *, told: Container[int]) -> _HandedBack:
+def _hand_back(app: App, run: BulkRun, rejected: RejectedFile, *, in_file: Container[int]) -> _HandedBack:
     """Lines that are `told` are in the file already. If it cannot be written, what was refunded is still shown."""
-    done = _HandedBack()
+    rejections = _HandedBack()
     try:
         for item in _refused(app, run):
-            done.codes[item.code] += 1
-            if item.line not in told:
+            rejections.codes[item.code] += 1
+            if item.line not in in_file:
                 row = _rejection(item)
                 if item.code == PARTLY_REFUNDED:
                     # Fed back it would be refused: each is shown with what to do about it.
-                    done.first.append(row)
+                    rejections.first.append(row)
                     continue
                 rejected.add(row)
-                done.first.extend([row] if len(done.first) < _SHOWN else [])
-        return replace(done, path=rejected.publish())
+                rejections.first.extend([row] if len(rejections.first) < _SHOWN else [])
+        return replace(rejections, path=rejected.publish())
     except RefundcliError as problem:
-        return replace(done, problem=problem)
+        return replace(rejections, problem=problem)
 
 
 def _refused(app: App, run: BulkRun) -> Iterator[RunItem]:
     after = 0
-    while found := app.services.books.read(partial(_refused_page, run.id, after)):
-        after = found[-1].n
-        yield from found
+    while page := app.services.books.read(partial(_refused_page, run.id, after)):
+        after = page[-1].n
+        yield from page
 
 
 def _refused_page(run_id: str, after: int, reading: Reading) -> list[RunItem]:
@@ -191,11 +191,13 @@ def _show(
     app: App, name: str, run: BulkRun, report: RunReport, checked: BulkReport | None, rejected: RejectedFile
 ) -> None:
     """What became of each row, and how it ends. `checked` is what the check of the run's file found, if it was read."""
-    back = _hand_back(app, run, rejected, told=checked.refused_by_run if checked else ())
+    rejections = _hand_back(app, run, rejected, in_file=checked.refused_by_run if checked else ())
     counts = row_counts(run.rows, report, checked)
-    codes = (checked.codes_outside if checked else Counter[str]()) + (back.codes if report.standing else report.codes)
-    path = str(back.path) if back.path else None
-    first = [*(checked.refused if checked else ()), *back.first]
+    codes = (checked.codes_outside if checked else Counter[str]()) + (
+        rejections.codes if report.standing else report.codes
+    )
+    path = str(rejections.path) if rejections.path else None
+    first = [*(checked.refused if checked else ()), *rejections.first]
     if app.for_people:
         show_refunded(report, counts, codes, run.id, app.out, first=first)
     else:
@@ -204,7 +206,7 @@ def _show(
         note_afterwards(app, run, record=False)
     _tell_next(app, run, report)
     tell_rejected(app, _KIND, codes.total() - codes[PARTLY_REFUNDED], counts.rows, path)
-    _end(app, report, counts, back.problem)
+    _end(app, report, counts, rejections.problem)
 
 
 def _tell_next(app: App, run: BulkRun, report: RunReport) -> None:

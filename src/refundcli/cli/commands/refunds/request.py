@@ -51,9 +51,9 @@ def amount_of(reading: Reading, number: str, text: str) -> Money | None:
     return parse_amount(text, invoice_named(reading, number).currency) if text else None
 
 
-def key_for(given: str | None) -> str:
+def key_for(own_key: str | None) -> str:
     """The caller's own key; an empty one, from a variable that was not set, is refused. Raises InvalidRequestKey."""
-    return generated_key() if given is None else checked_key(given)
+    return generated_key() if own_key is None else checked_key(own_key)
 
 
 _HOW = 'Add --yes (test mode), or --confirm "12.50 EUR" with the amount and currency.'
@@ -70,8 +70,8 @@ def look(app: App, request: RefundRequest, *, may_ask: bool) -> tuple[RefundRequ
         return request, books.read(lambda tx: preview(tx, request, now=now))
     except PossibleDuplicate as doubt:
         ask_about_repeat(app, doubt, may_ask=may_ask, question="Refund it again?", nothing="sent")
-        meant = replace(request, allow_duplicate=True)
-        return meant, books.read(lambda tx: preview(tx, meant, now=now))
+        repeat = replace(request, allow_duplicate=True)
+        return repeat, books.read(lambda tx: preview(tx, repeat, now=now))
 
 
 def ask_about_repeat(app: App, doubt: PossibleDuplicate, *, may_ask: bool, question: str, nothing: str) -> None:
@@ -82,30 +82,30 @@ def ask_about_repeat(app: App, doubt: PossibleDuplicate, *, may_ask: bool, quest
     agreed(app, question, nothing=nothing)
 
 
-def settle_left_behind(app: App, seen: Preview) -> None:
+def settle_left_behind(app: App, preview: Preview) -> None:
     """Settle earlier refunds of these payments whose outcome is not known. Asked for after the question only.
 
     One that was never sent stays so: whoever reserved it may have thought better of it.
     """
     services = app.services
-    earlier = [r for r in left_behind(seen, now=services.clock.now()) if r.state is RefundState.SUBMITTED]
+    earlier = [r for r in left_behind(preview, now=services.clock.now()) if r.state is RefundState.SUBMITTED]
     if earlier:
         app.note(f"An earlier refund was left unfinished; settling it first: {', '.join(r.id for r in earlier)}")
-        done = resume(
+        resumed = resume(
             earlier, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
         )
-        for each in done:
-            if isinstance(each.problem, OutcomeUnknown):
+        for outcome in resumed:
+            if isinstance(outcome.problem, OutcomeUnknown):
                 # The provider's answer is shown nowhere else, so show it as an error.
-                raise each.problem
-            if each.problem:
-                app.note(f"{each.refund.id}: {each.note}")
+                raise outcome.problem
+            if outcome.problem:
+                app.note(f"{outcome.refund.id}: {outcome.note}")
 
 
-def connect(app: App, seen: Preview) -> bool:
+def connect(app: App, preview: Preview) -> bool:
     """Connect the providers that will be asked, before any question. True when the money is real."""
     return tell_connected(
-        app, [app.services.providers.of(s.payment.provider) for s in seen.shares if s.payment.provider]
+        app, [app.services.providers.of(s.payment.provider) for s in preview.shares if s.payment.provider]
     )
 
 
@@ -123,37 +123,37 @@ def tell_connected(app: App, providers: Sequence[PaymentProvider]) -> bool:
 
 def tell_accounts(app: App, accounts: Sequence[Account]) -> bool:
     """Where real money is going to move, by the accounts that the store knows; true when it is."""
-    live = dict.fromkeys((each.provider, each.account) for each in accounts if each.livemode)
+    live = dict.fromkeys((entry.provider, entry.account) for entry in accounts if entry.livemode)
     for name, account in live:
         app.err.say(("LIVE ", "bold red"), f"{name.label} {account}: real money moves.")
     return bool(live)
 
 
-def confirm_refund(app: App, request: RefundRequest, seen: Preview, *, live: bool, yes: bool, confirm: str) -> None:
+def confirm_refund(app: App, request: RefundRequest, preview: Preview, *, live: bool, yes: bool, confirm: str) -> None:
     """The amount and currency must be typed, or given with --confirm; --yes will do in test mode (R5)."""
-    wanted = str(seen.total)
+    amount = str(preview.total)
     if confirm:
-        check_confirm(confirm, wanted)
+        check_confirm(confirm, amount)
     elif yes and not live:
         return
     elif not app.may_ask:
-        raise ConfirmationRequired(f'Live money needs --confirm "{wanted}".')
+        raise ConfirmationRequired(f'Live money needs --confirm "{amount}".')
     else:
-        invoice = seen.invoice
-        ways = " and ".join(dict.fromkeys(s.payment.provider.label for s in seen.shares if s.payment.provider))
+        invoice = preview.invoice
+        ways = " and ".join(dict.fromkeys(s.payment.provider.label for s in preview.shares if s.payment.provider))
         whom = invoice.customer_name or invoice.customer
         app.err.say(
-            f"Refund {wanted} of {invoice.number} to {whom} through {ways} ({'LIVE' if live else 'test mode'})."
+            f"Refund {amount} of {invoice.number} to {whom} through {ways} ({'LIVE' if live else 'test mode'})."
         )
         app.err.say(f"Reason: {request.reason.label}. This cannot be undone.")
-        for warning in _warnings(seen):
+        for warning in _warnings(preview):
             app.err.say(("! ", "yellow"), warning)
-        typed(app, wanted, nothing="sent")
+        typed(app, amount, nothing="sent")
 
 
-def _warnings(seen: Preview) -> Iterator[str]:
+def _warnings(preview: Preview) -> Iterator[str]:
     """What the operator should know before these payments are refunded, one sentence each."""
-    for share in seen.shares:
+    for share in preview.shares:
         payment = share.payment
         if payment.provider and (words := method_warning(payment.provider, payment.method)):
             yield words
@@ -170,7 +170,7 @@ def show_dry_run(
     request_key: str,
     record: bool,
     refunded_on: date | None = None,
-    truths: Sequence[PaymentTruth] = (),
+    snapshots: Sequence[PaymentTruth] = (),
 ) -> None:
     """What would be done, in the shape of a real answer; `truths` is what the providers told when they were asked."""
     from refundcli.output import serializers
@@ -182,13 +182,13 @@ def show_dry_run(
         for amount, payment in parts:
             day = f", returned {refunded_on}" if refunded_on else ""
             app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}{day}", indent=3)
-        for truth in truths:
-            app.out.say(f"Asked {truth.provider.label}: {truth_words(truth)}. The books agree.", indent=3)
+        for snapshot in snapshots:
+            app.out.say(f"Asked {snapshot.provider.label}: {truth_words(snapshot)}. The books agree.", indent=3)
         return
     answer = serializers.dry_run_answer(parts, invoice, reason=reason, request_key=request_key, record=record)
     if record:
         answer["refunds"] = [refund | {"refunded_on": refunded_on} for refund in answer["refunds"]]
-    app.show_object(answer | {"preflight": [serializers.payment_truth(truth) for truth in truths]})
+    app.show_object(answer | {"preflight": [serializers.payment_truth(snapshot) for snapshot in snapshots]})
 
 
 def _what(payment: Payment, amount: Money, *, record: bool) -> str:
@@ -242,9 +242,9 @@ def _read_again(app: App, number: str) -> Invoice | None:
 def show_interrupted(app: App, request: RefundRequest) -> None:
     """After Ctrl-C: the state of what was begun, which is written by now (exit 130)."""
     with suppress(typer.Exit, RefundcliError):
-        made = app.services.books.read(lambda tx: tx.refunds_by_key(request.request_key))
-        if made:
-            show_answer(app, made, request.number, replayed=False)
+        refunds = app.services.books.read(lambda tx: tx.refunds_by_key(request.request_key))
+        if refunds:
+            show_answer(app, refunds, request.number, replayed=False)
 
 
 _WORST_FIRST = (ExitCode.OUTCOME_UNKNOWN, ExitCode.DECLINED, ExitCode.REFUSED, ExitCode.NOT_SENT)
@@ -261,13 +261,13 @@ def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) ->
     return next((code for code in _WORST_FIRST if code in codes), ExitCode.DONE)
 
 
-def warn(app: App, asked: Refund | Closing, *, alone: bool = True) -> None:
+def warn(app: App, subject: Refund | Closing, *, alone: bool = True) -> None:
     """An outcome that is not known, or a definite no, is told on stderr whatever the format."""
     from refundcli.output import json, serializers
     from refundcli.output.errors import show_error
     from refundcli.services.dispatch.outcome_errors import problem_of
 
-    problem = problem_of(asked, alone=alone)
+    problem = problem_of(subject, alone=alone)
     if problem and app.wants_json:
         import sys
 

@@ -47,20 +47,20 @@ def resume(
 
     me: App = ctx.obj
     services = me.services
-    wanted = None if all_ else name
-    one_closing = wanted is not None and is_closing(wanted)
-    refunds = [] if one_closing else unfinished(services.books, wanted)
-    closings = unfinished_closings(services.books, wanted) if wanted is None or one_closing else []
-    done, closed, lost = _settled(me, refunds, closings, yes=yes, confirm=confirm)
+    target = None if all_ else name
+    one_closing = target is not None and is_closing(target)
+    refunds = [] if one_closing else unfinished(services.books, target)
+    closings = unfinished_closings(services.books, target) if target is None or one_closing else []
+    resumed, closed, lost = _settled(me, refunds, closings, yes=yes, confirm=confirm)
     runs: list[UnfinishedRun] = []
     try:
-        of = {each.run_id for each in refunds}
-        runs = [run for run in _unfinished_runs(me) if wanted is None or run.run.id in of]
+        of = {entry.run_id for entry in refunds}
+        runs = [run for run in _unfinished_runs(me) if target is None or run.run.id in of]
     except RefundcliError as trouble:
         lost = lost or trouble
-    _show(me, done, closed, runs)
-    code = exit_code_of([each.refund for each in done], [each.closing for each in closed])
-    if not code and wanted is None and any(not run.is_held for run in runs):
+    _show(me, resumed, closed, runs)
+    code = exit_code_of([entry.refund for entry in resumed], [entry.closing for entry in closed])
+    if not code and target is None and any(not run.is_held for run in runs):
         code = ExitCode.PARTLY
     if lost and not code:
         raise lost
@@ -84,29 +84,29 @@ def _settled(
     from refundcli.services.recovery.resume_refunds import resume as settle
 
     connected = connect(me, [*refunds, *closings])
-    left = refunds_to_leave(me, refunds, connected, yes=yes, confirm=confirm)
-    open_ = closings_to_leave(me, closings, yes=yes)
+    unsent = refunds_to_leave(me, refunds, connected, yes=yes, confirm=confirm)
+    unsent_closings = closings_to_leave(me, closings, yes=yes)
     books, providers, clock, policy = me.services.books, me.services.providers, me.services.clock, me.services.policy
-    confirmed = [each for each in refunds if each.id not in left]
-    agreed = [each for each in closings if each.id not in open_]
-    done: list[Resumed] = []
+    confirmed = [entry for entry in refunds if entry.id not in unsent]
+    agreed = [entry for entry in closings if entry.id not in unsent_closings]
+    resumed: list[Resumed] = []
     closed: list[ResumedClosing] = []
     lost: RefundcliError | None = None
     try:
-        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, done=done)
+        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, done=resumed)
         resume_closings(agreed, books=books, providers=providers, clock=clock, policy=policy, done=closed)
     except RefundcliError as trouble:
         lost = trouble
     except (KeyboardInterrupt, Interrupted):
-        done += [*left.values(), *as_interrupted(confirmed[len(done) :], books=books)]
-        closed += [*open_.values(), *closings_as_interrupted(agreed[len(closed) :], books=books)]
-        _show(me, done, closed, [])
+        resumed += [*unsent.values(), *as_interrupted(confirmed[len(resumed) :], books=books)]
+        closed += [*unsent_closings.values(), *closings_as_interrupted(agreed[len(closed) :], books=books)]
+        _show(me, resumed, closed, [])
         raise
-    settled = left | {each.refund.id: each for each in done}
-    ends = open_ | {each.closing.id: each for each in closed}
+    settled = unsent | {entry.refund.id: entry for entry in resumed}
+    ends = unsent_closings | {entry.closing.id: entry for entry in closed}
     return (
-        [settled[each.id] for each in refunds if each.id in settled],
-        [ends[each.id] for each in closings if each.id in ends],
+        [settled[entry.id] for entry in refunds if entry.id in settled],
+        [ends[entry.id] for entry in closings if entry.id in ends],
         lost,
     )
 
@@ -120,7 +120,7 @@ def _unfinished_runs(me: "App") -> "list[UnfinishedRun]":
 
 
 def _show(
-    me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
+    me: "App", resumed: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
 ) -> None:
     from refundcli.output import serializers
     from refundcli.output.views.bulk import show_unfinished_runs, unfinished_run_shape
@@ -128,23 +128,25 @@ def _show(
     from refundcli.output.views.refund import REFUND_COLUMNS, refund_row, show_resumed
 
     if me.wants_json:
-        told = [(serializers.refund(each.refund), str(each.step), each.note) for each in done]
-        told += [(serializers.closing(each.closing), str(each.step), each.note) for each in closed]
-        told += [(unfinished_run_shape(each), "run unfinished", each.command) for each in runs]
-        me.show_list(shape | {"step": step, "note": note or None} for shape, step, note in told)
+        shapes = [(serializers.refund(entry.refund), str(entry.step), entry.note) for entry in resumed]
+        shapes += [(serializers.closing(entry.closing), str(entry.step), entry.note) for entry in closed]
+        shapes += [(unfinished_run_shape(entry), "run unfinished", entry.command) for entry in runs]
+        me.show_list(shape | {"step": step, "note": note or None} for shape, step, note in shapes)
     elif me.for_people:
-        show_resumed(done, me.out)
+        show_resumed(resumed, me.out)
         show_resumed_closings(closed, me.out)
     else:
-        rows = [(*refund_row(each.refund), each.step) for each in done]
-        rows += [(*closing_row(each.closing), each.step) for each in closed]
+        rows = [(*refund_row(entry.refund), entry.step) for entry in resumed]
+        rows += [(*closing_row(entry.closing), entry.step) for entry in closed]
         me.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
         # The columns are fixed, so the reasons go to stderr.
-        notes = [(each.refund.id, each.note) for each in done] + [(each.closing.id, each.note) for each in closed]
+        notes = [(entry.refund.id, entry.note) for entry in resumed] + [
+            (entry.closing.id, entry.note) for entry in closed
+        ]
         for name, note in notes:
             if note:
                 me.note(f"{name}: {note}")
-    if not (done or closed):
+    if not (resumed or closed):
         me.note("No refund or closing to settle.")
     if not me.wants_json:
         show_unfinished_runs(runs, me.err)

@@ -32,15 +32,15 @@ class Connected:
     live: bool = False
 
 
-def connect(app: App, asked: Sequence[Refund | Closing]) -> Connected:
+def connect(app: App, unfinished: Sequence[Refund | Closing]) -> Connected:
     """Connect each provider, and say where real money moves. One that cannot be connected stops no other."""
-    found = Connected()
-    for provider in dict.fromkeys(each.provider for each in asked if each.provider):
+    connected = Connected()
+    for provider in dict.fromkeys(entry.provider for entry in unfinished if entry.provider):
         try:
-            found.providers[provider] = app.services.providers.of(provider)
+            connected.providers[provider] = app.services.providers.of(provider)
         except RefundcliError as problem:
-            found.problems[provider] = problem
-    return replace(found, live=tell_connected(app, list(found.providers.values())))
+            connected.problems[provider] = problem
+    return replace(connected, live=tell_connected(app, list(connected.providers.values())))
 
 
 def refunds_to_leave(
@@ -54,21 +54,21 @@ def refunds_to_leave(
     now = app.services.clock.now()
     first = [refund for refund in refunds if refund.state is RefundState.READY]
     waits = yes and not connected.live
-    left = {each.id: held for each in first if not waits and (held := _held(each, now))}
+    unsent = {entry.id: leased for entry in first if not waits and (leased := _held(entry, now))}
     for refund in first:
-        if refund.id in left:
+        if refund.id in unsent:
             continue
         problem = connected.problems.get(refund.provider) if refund.provider else None
         if problem:
             # Nobody can tell whether its money would be real.
-            left[refund.id] = Resumed(refund, step_of(problem), problem.message, problem)
-    asked = [refund for refund in first if refund.id not in left]
-    if asked and not _are_confirmed(app, asked, live=connected.live, yes=yes, confirm=confirm):
-        for refund in asked:
+            unsent[refund.id] = Resumed(refund, step_of(problem), problem.message, problem)
+    to_confirm = [refund for refund in first if refund.id not in unsent]
+    if to_confirm and not _are_confirmed(app, to_confirm, live=connected.live, yes=yes, confirm=confirm):
+        for refund in to_confirm:
             answer = f'--confirm "{refund.amount}"' if connected.live else "--yes"
             note = f"not sent: it needs a confirmation. Next: refundcli resume {refund.id} {answer}"
-            left[refund.id] = Resumed(refund, Step.NOT_CONFIRMED, note)
-    return left
+            unsent[refund.id] = Resumed(refund, Step.NOT_CONFIRMED, note)
+    return unsent
 
 
 def _held(refund: Refund, now: datetime) -> Resumed | None:
@@ -84,7 +84,7 @@ def closings_to_leave(app: App, closings: Sequence[Closing], *, yes: bool) -> di
     if not first or yes or (app.may_ask and _is_agreed(app, first)):
         return {}
     note = "not sent: it needs a confirmation. Next: refundcli resume {} --yes"
-    return {each.id: ResumedClosing(each, Step.NOT_CONFIRMED, note.format(each.id)) for each in first}
+    return {entry.id: ResumedClosing(entry, Step.NOT_CONFIRMED, note.format(entry.id)) for entry in first}
 
 
 def total_of(refunds: Sequence[Refund]) -> str:
@@ -97,9 +97,9 @@ def total_of(refunds: Sequence[Refund]) -> str:
 
 
 def _are_confirmed(app: App, refunds: Sequence[Refund], *, live: bool, yes: bool, confirm: str) -> bool:
-    wanted = total_of(refunds)
+    total = total_of(refunds)
     if confirm:
-        check_confirm(confirm, wanted)
+        check_confirm(confirm, total)
         return True
     if yes and not live:
         return True
@@ -114,7 +114,7 @@ def _are_confirmed(app: App, refunds: Sequence[Refund], *, live: bool, yes: bool
     if len(refunds) > _SHOWN:
         app.err.say(f"and {len(refunds) - _SHOWN:,} more", indent=3)
     try:
-        typed(app, wanted)
+        typed(app, total)
     except NotConfirmed:
         return False
     return True

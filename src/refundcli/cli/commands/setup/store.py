@@ -24,13 +24,13 @@ class StoreUnsound(SettingsProblem):
 
     code = "store-unsound"
 
-    def __init__(self, found: list[str]) -> None:
-        shown = "\n".join(f"· {sentence}" for sentence in found[:20])
-        more = f"\n· and {len(found) - 20} more" if len(found) > 20 else ""
+    def __init__(self, problems: list[str]) -> None:
+        listing = "\n".join(f"· {sentence}" for sentence in problems[:20])
+        more = f"\n· and {len(problems) - 20} more" if len(problems) > 20 else ""
         super().__init__(
             "The store is not sound.",
-            hint=f"{shown}{more}\nStop refunding from it, keep a copy, and compare it with the last backup.",
-            context={"found": found},
+            hint=f"{listing}{more}\nStop refunding from it, keep a copy, and compare it with the last backup.",
+            context={"found": problems},
         )
 
 
@@ -76,15 +76,15 @@ def upgrade(
     me: App = ctx.obj
     if timezone:
         me.services.timezone = checked("--timezone", checks.timezone, timezone)
-    done = me.services.upgrade_store(force=force)
+    upgraded = me.services.upgrade_store(force=force)
     if timezone:
         me.services.pin_timezone(timezone, force=force)
     zone = timezone or str(me.services.books.zone)
-    before, after = done.before, done.after
+    before, after = upgraded.before, upgraded.after
     words = f"Schema {before or 'none'} → {after}." if before != after else f"The store has schema {after} already."
     shape: dict[str, object] = {"before": before or None, "after": after, "timezone": zone}
-    if done.backup:
-        shape["backup"] = str(done.backup)
+    if upgraded.backup:
+        shape["backup"] = str(upgraded.backup)
     _answer(me, f"{words} Its books are kept in the time zone {zone}.", shape)
 
 
@@ -127,9 +127,9 @@ def backup(
 def check(ctx: typer.Context, output: Output = None) -> None:
     """Recalculate every sum and verify the audit chain from its first entry."""
     me: App = ctx.obj
-    found = me.services.check_store()
-    if found:
-        raise StoreUnsound(found)
+    problems = me.services.check_store()
+    if problems:
+        raise StoreUnsound(problems)
     _answer(me, "The store is sound: sums, credit-note numbers and audit chain agree.", {"sound": True})
 
 
