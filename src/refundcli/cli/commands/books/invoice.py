@@ -30,11 +30,11 @@ def import_(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON Lines; - reads standard input.")],
     skip_invalid: Annotated[
-        bool, typer.Option("--skip-invalid", help="Write the good rows, and the bad ones to FILE.rejected.csv.")
+        bool, typer.Option("--skip-invalid", help="Import the valid rows; write the others to FILE.rejected.csv.")
     ] = False,
     output: Output = None,
 ) -> None:
-    """Import invoices. The whole file is checked first; if a row is bad, nothing is written."""
+    """Import invoices. The whole file is checked first; if a row is invalid, nothing is written."""
     from refundcli.cli.commands.books.invoice_import import import_file
 
     import_file(ctx.obj, file, skip_invalid=skip_invalid)
@@ -57,7 +57,7 @@ def pull(
 ) -> None:
     """Import invoices from the provider, with their payments, refunds and disputes.
 
-    What the store knows better stays. A pull that was stopped goes on where it was.
+    Refunds and later states in the store are kept. A pull that was stopped resumes where it was.
     """
     from refundcli.cli.commands.books.invoice_pull import pull_invoices
 
@@ -71,7 +71,7 @@ def list_(
     provider: Annotated[Provider | None, typer.Option("--provider", help="Only paid through this provider.")] = None,
     customer: Annotated[str, typer.Option("--customer", metavar="ID", help="Only this customer's.")] = "",
     refundable: Annotated[
-        bool, typer.Option("--refundable", help="Only what could be refunded or marked now.")
+        bool, typer.Option("--refundable", help="Only what can be refunded or recorded as refunded now.")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="List all invoices; ignores --limit.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,

@@ -1,4 +1,4 @@
-"""invoice import: check the file, write it, say what came of it."""
+"""invoice import: check the file, write it, show the outcome."""
 
 import sys
 
@@ -21,7 +21,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
     books = app.services.books
     with open_source(file, sys.stdin.buffer) as source:
         invoices = InvoiceFile(source)
-        # The first import makes the store.
+        # The first import creates the store.
         books.write(lambda tx: None)
         where = path_for_rejected(source, invoices.columns)
         with InvoiceShelf() as shelf, RejectedFile(where, invoices.columns) as rejected:
@@ -30,25 +30,25 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
                 checked = check_invoices(invoices.stretches(), shelf=shelf, books=books, advance=advance, reject=reject)
             if checked.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked)
-            # Before anything is written: what is left out is never lost.
+            # Before the first write, so that no rejected row is lost.
             rejected_path = rejected.publish()
             try:
                 with progress(app.err, "Writing", total=checked.good_rows, wanted=app.wants_progress) as advance:
                     result = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
             except KeyboardInterrupt:
-                app.err.say("Stopped. What was written stays; import the same file again for the rest.")
+                app.err.say("Stopped. Invoices written so far stay; import the same file again for the rest.")
                 raise
     _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
     for provider in Provider:
-        # An import asks no provider: of Stripe's, only what was set aside is looked at again.
+        # An import asks no provider, so Stripe's events are only matched again, not fetched.
         app.services.apply_known_events(provider, asks=provider is Provider.ADYEN)
-    app.note_early_events()
+    app.note_unmatched_events()
     if checked.bad_rows:
         raise typer.Exit(ExitCode.PARTLY)
 
 
 def _only_counted(row: object) -> None:
-    """Without --skip-invalid nothing is left out: it is all or nothing."""
+    """Without --skip-invalid no rows are rejected: the import is all or nothing."""
 
 
 def _refuse(app: App, name: str, checked: CheckedInvoices) -> None:

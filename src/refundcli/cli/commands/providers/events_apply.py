@@ -19,7 +19,7 @@ from refundcli.services.webhooks.reread import reread_events
 
 
 def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -> Apply:
-    """What applies stored events; those that this version reads in another way wait for it."""
+    """A function that applies stored events; those that this version reads differently are reset first."""
     services = app.services
     for provider in Provider:
         reread_events(vocabulary_of(provider), books=services.books)
@@ -28,7 +28,7 @@ def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -
 
 
 def apply_and_show(app: App) -> None:
-    """Ends with 8 where one needs a person; with 1 where one could not be applied: that is a bug, the others were."""
+    """Exit 8 when an event needs a person; 1 when one could not be applied because of a bug (the others were)."""
     services = app.services
     services.books.write(lambda tx: None)
     readers, number_format = services.event_readers(), services.policy.number_format
@@ -42,9 +42,9 @@ def apply_and_show(app: App) -> None:
 
 
 def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
-    """Raises FileProblem; ends with 8 where an event needs a person, else with 3 where a delivery was rejected."""
+    """Raises FileProblem. Exit 8 when an event needs a person, else 3 when a delivery was rejected."""
     services = app.services
-    # The store is made, or found to be unusable, before anything is read.
+    # Create the store, or fail, before anything is read.
     services.books.write(lambda tx: None)
     readers = services.delivery_readers(any_age=True)
     with open_source(file, sys.stdin.buffer) as source:
@@ -62,7 +62,7 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
 
 
 def _end(app: App, summary: Applied, code: ExitCode = ExitCode.DONE) -> None:
-    """`code`: how it ends where nothing needs a person."""
+    """`code`: the exit code when nothing needs a person."""
     if summary.failed:
         raise typer.Exit(ExitCode.BUG)
     if summary.contradictions:

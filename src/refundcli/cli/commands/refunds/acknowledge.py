@@ -40,7 +40,7 @@ def acknowledge(
     This releases the amount of a refund that failed late, so that it can be refunded again. No money moves.
     """
     from refundcli.cli.commands.refunds.request import show_answer
-    from refundcli.cli.prompts import agreed, require_a_way_to_ask
+    from refundcli.cli.prompts import ask_yes_no, require_a_way_to_ask
     from refundcli.domain.statuses import RefundState
     from refundcli.services.refunds import acknowledge as service
 
@@ -55,12 +55,12 @@ def acknowledge(
         who = refund.provider.label if refund.provider else "The provider"
         me.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}: {_what_happened(refund)}.")
         if refund.state is RefundState.FAILED:
-            me.err.say(f"Check in {who}'s dashboard that the customer did not get the money after all.")
+            me.err.say(f"Check in {who}'s dashboard that the customer did not receive the money.")
         if refund.holding:
             me.err.say("Its amount stays reserved until you acknowledge it; then it can be refunded again.")
-        agreed(me, "Acknowledge it?", nothing="recorded")
+        ask_yes_no(me, "Acknowledge it?", nothing="recorded")
     acknowledged = service.acknowledge(name, memo=memo, books=books, not_refunded=not_refunded)
-    # What came of the refund is known by now, and is no failure of this command.
+    # The refund's outcome is known already, so it is not a failure of this command.
     show_answer(me, [acknowledged], acknowledged.invoice_number, replayed=False, expected=True)
 
 
@@ -71,7 +71,7 @@ def _what_happened(refund: "Refund") -> str:
 
 
 def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
-    from refundcli.cli.prompts import agreed
+    from refundcli.cli.prompts import ask_yes_no
     from refundcli.output import serializers
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.refunds import acknowledge as service
@@ -80,7 +80,7 @@ def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
     invoice = books.read(lambda tx: invoice_named(tx, number))
     if invoice.loss and not yes:
         me.err.say(f"{invoice.number}: {invoice.loss} more was refunded or lost to disputes than was captured.")
-        agreed(me, "Acknowledge it?", nothing="recorded")
+        ask_yes_no(me, "Acknowledge it?", nothing="recorded")
     acknowledged = service.acknowledge_loss(number, memo=memo, books=books)
     if me.for_people:
         me.out.say(("✓ ", "green"), f"Acknowledged a loss of {acknowledged.loss} on {acknowledged.number}.")

@@ -1,4 +1,4 @@
-"""`refund` with a file: send back what was checked, through the providers, many at once."""
+"""`refund` with a file: send the checked refunds through the providers, several at once."""
 
 import json
 import sys
@@ -16,8 +16,8 @@ from refundcli.cli.commands.refunds.file_run import (
     checked_file,
     confirm,
     note_afterwards,
+    note_rejected_rows,
     show_checked,
-    tell_rejected,
 )
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
@@ -47,19 +47,17 @@ _SHOWN = 50
 
 
 def refund_file(app: App, options: BulkOptions) -> None:
-    """Exit 8 when an outcome is not known, else 9 when some rows were refused, which are in FILE.rejected.csv, or are
-    unfinished.
-    """
+    """Exit 8 when an outcome is unknown, else 9 when rows were refused (FILE.rejected.csv) or are unfinished."""
     options.check()
     if options.resume:
-        _go_on(app, options)
+        _resume_run(app, options)
         return
     wishes = RefundWishes(app.settings.operator.name)
 
     def connect(report: BulkReport) -> bool:
         providers = dict.fromkeys(Provider(provider) for _, provider in report.sums if provider)
         with before_sending():
-            return request.tell_connected(app, [app.services.providers.of(provider) for provider in providers])
+            return request.announce_live(app, [app.services.providers.of(provider) for provider in providers])
 
     with checked_file(app, options, wishes, connect=connect) as checked:
         if checked is None:
@@ -74,11 +72,11 @@ def refund_file(app: App, options: BulkOptions) -> None:
         _show(app, checked.source.name, run, report, checked.report, checked.rejected)
 
 
-def _go_on(app: App, options: BulkOptions) -> None:
-    """What is left of a run, whose rows are in the store.
+def _resume_run(app: App, options: BulkOptions) -> None:
+    """Continue a run whose rows are in the store.
 
-    Where money is real, the number of its rows is confirmed anew. It stays the same however many of them are done, so
-    that several workers can be given it.
+    In live mode the number of its rows is confirmed again: all its rows, so that several workers can use the same
+    --confirm.
     """
     run = app.services.books.read(lambda tx: unfinished_run_named(tx, options.resume, _KIND))
     now = app.services.clock.now()
@@ -86,7 +84,7 @@ def _go_on(app: App, options: BulkOptions) -> None:
     if options.dry_run:
         _show_dry_run(app, standing)
         return
-    if request.tell_accounts(app, app.services.books.read(lambda tx: tx.accounts())):
+    if request.announce_live_accounts(app, app.services.books.read(lambda tx: tx.accounts())):
         confirm(app, run.rows, options, live=True, begun=run.id)
     remaining = sum(n for state, n in standing.counts.items() if state not in (ItemState.DONE, ItemState.REFUSED))
     columns = tuple(json.loads(run.options)["columns"])
@@ -104,11 +102,10 @@ def _show_dry_run(app: App, standing: UnfinishedRun) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _HandedBack:
-    """The rows that the run refused, by whichever worker: how many by code, the first of those that are new in the
-    file, and where it is. Those that were partly refunded are all among `first`, and not in the file.
+class _Rejections:
+    """The rows that any worker of the run refused: how many by code, the first new ones in the file, and its path.
 
-    `problem`: why they could not be handed back.
+    Partly refunded rows are all in `first`, and not in the file. `problem`: why the file could not be written.
     """
 
     codes: Counter[str] = field(default_factory=Counter)
@@ -117,16 +114,16 @@ class _HandedBack:
     problem: RefundcliError | None = None
 
 
-def _hand_back(app: App, run: BulkRun, rejected: RejectedFile, *, in_file: Container[int]) -> _HandedBack:
-    """Lines that are `told` are in the file already. If it cannot be written, what was refunded is still shown."""
-    rejections = _HandedBack()
+def _publish_rejections(app: App, run: BulkRun, rejected: RejectedFile, *, in_file: Container[int]) -> _Rejections:
+    """Write refused rows whose lines are not `in_file` yet. Returns a failure to write, so that refunds are shown."""
+    rejections = _Rejections()
     try:
         for item in _refused(app, run):
             rejections.codes[item.code] += 1
             if item.line not in in_file:
                 row = _rejection(item)
                 if item.code == PARTLY_REFUNDED:
-                    # Fed back it would be refused: each is shown with what to do about it.
+                    # Importing the row again would be refused, so it is shown with its next step instead.
                     rejections.first.append(row)
                     continue
                 rejected.add(row)
@@ -152,7 +149,7 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
     limits = RunLimits(in_flight=services.settings.refunds.in_flight, max_errors=options.max_errors)
     with (
         progress(app.err, "Refunding", total=rows, wanted=app.wants_progress) as advance,
-        stop_when_asked(app.tell_stopping) as stop,
+        stop_when_asked(app.note_stopping) as stop,
     ):
         return run_refunds(
             run,
@@ -190,8 +187,8 @@ def _rejection(item: RunItem) -> BadRow:
 def _show(
     app: App, name: str, run: BulkRun, report: RunReport, checked: BulkReport | None, rejected: RejectedFile
 ) -> None:
-    """What became of each row, and how it ends. `checked` is what the check of the run's file found, if it was read."""
-    rejections = _hand_back(app, run, rejected, in_file=checked.refused_by_run if checked else ())
+    """Show the run and exit with its code. `checked`: the check of its file, if that was read now."""
+    rejections = _publish_rejections(app, run, rejected, in_file=checked.refused_by_run if checked else ())
     counts = row_counts(run.rows, report, checked)
     codes = (checked.codes_outside if checked else Counter[str]()) + (
         rejections.codes if report.standing else report.codes
@@ -204,13 +201,13 @@ def _show(
         app.show_object(run_shape(name, run, report, counts, codes=codes, first=first, path=path))
     if counts.refunded or counts.accepted:
         note_afterwards(app, run, record=False)
-    _tell_next(app, run, report)
-    tell_rejected(app, _KIND, codes.total() - codes[PARTLY_REFUNDED], counts.rows, path)
+    _note_next_step(app, run, report)
+    note_rejected_rows(app, _KIND, codes.total() - codes[PARTLY_REFUNDED], counts.rows, path)
     _end(app, report, counts, rejections.problem)
 
 
-def _tell_next(app: App, run: BulkRun, report: RunReport) -> None:
-    """Beside JSON, which has all of this, stderr is for errors only."""
+def _note_next_step(app: App, run: BulkRun, report: RunReport) -> None:
+    """Why it stopped, who holds rows, and the next step. JSON has all of this."""
     if app.wants_json:
         return
     if report.stopped:
@@ -221,14 +218,14 @@ def _tell_next(app: App, run: BulkRun, report: RunReport) -> None:
         app.err.say(f"Next: {resume_command(run)}     (no row is done twice)", indent=3)
 
 
-def _end(app: App, report: RunReport, counts: RowCounts, not_handed_back: RefundcliError | None) -> None:
-    """Show what went wrong, and exit with the worst of it."""
+def _end(app: App, report: RunReport, counts: RowCounts, unpublished: RefundcliError | None) -> None:
+    """Show what went wrong, and exit with the most serious code."""
     for lost in report.not_written:
         _show_problem(app, lost)
     if report.bug:
         raise report.bug
     code = _exit_code(report, counts)
-    problem = report.trouble or not_handed_back
+    problem = report.trouble or unpublished
     if problem and not (report.not_written and problem is report.trouble):
         _show_problem(app, problem)
     if code:
@@ -243,9 +240,7 @@ def _show_problem(app: App, problem: RefundcliError) -> None:
 
 
 def _exit_code(report: RunReport, counts: RowCounts) -> int:
-    """The worst decides: an outcome that is not known, then who or what stopped it, then rows that were refused or are
-    unfinished (I11).
-    """
+    """The most serious first: an unknown outcome, then what stopped the run, then refused or unfinished rows (I11)."""
     if report.not_written or report.unknown or counts.unknown:
         return ExitCode.OUTCOME_UNKNOWN
     if report.stopped is Stopped.ASKED:

@@ -20,7 +20,7 @@ class MadeOrNot(UsageProblem):
     def __init__(self) -> None:
         super().__init__(
             "Give either --provider-reference or --not-executed.",
-            hint="--provider-reference re_…   it was made;   --not-executed   it never was",
+            hint="--provider-reference re_…   the refund was made;   --not-executed   it was not",
         )
 
 
@@ -48,7 +48,7 @@ def resolve(
 ) -> None:
     """Record, with your evidence, the outcome of a refund that resume can no longer settle. No money moves.
 
-    It cannot be undone.
+    This cannot be undone.
     """
     from refundcli.cli.prompts import require_a_way_to_ask
     from refundcli.services.recovery.resolve import Resolution
@@ -66,7 +66,7 @@ def resolve(
 
 def _resolve_refund(me: "App", resolution: "Resolution", *, yes: bool) -> None:
     from refundcli.cli.commands.refunds.request import show_answer
-    from refundcli.cli.prompts import agreed
+    from refundcli.cli.prompts import ask_yes_no
     from refundcli.services.recovery import resolve as service
 
     services = me.services
@@ -75,22 +75,22 @@ def _resolve_refund(me: "App", resolution: "Resolution", *, yes: bool) -> None:
         refund, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
     )
     if latest.state is not refund.state:
-        me.note(f"{refund.id} was found at the provider, whose word stands.")
+        me.note(f"{refund.id} was found at the provider; its outcome there was recorded.")
         show_answer(me, [latest], latest.invoice_number, replayed=False)
         return
     if not yes:
         reference = resolution.provider_reference
-        said = f"was made as {reference}" if reference else "was never made: its amount is free again"
+        said = f"was made as {reference}" if reference else "was never made: its amount will be released"
         me.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}, {said}.")
-        agreed(me, "Write it down so? It cannot be undone.", nothing="recorded")
+        ask_yes_no(me, "Record this? It cannot be undone.", nothing="recorded")
     ended = service.resolve(resolution, books=services.books, clock=services.clock, policy=services.policy)
-    # What was written is what was asked for, so a refund that failed is no failure of this command.
+    # The operator asked for this outcome, so a failed refund is not a failure of this command.
     show_answer(me, [ended], ended.invoice_number, replayed=False, expected=True)
 
 
 def _resolve_closing(me: "App", resolution: "Resolution", *, yes: bool) -> None:
     from refundcli.cli.commands.refunds.close import show_closed
-    from refundcli.cli.prompts import agreed
+    from refundcli.cli.prompts import ask_yes_no
     from refundcli.services.closings.close import Closed
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.recovery import resume_closings as service
@@ -102,15 +102,15 @@ def _resolve_closing(me: "App", resolution: "Resolution", *, yes: bool) -> None:
         closing, resolution, books=books, providers=services.providers, clock=clock, policy=services.policy
     )
     if latest.state is not closing.state:
-        me.note(f"How {closing.id} ended was found at the provider, whose word stands.")
+        me.note(f"The outcome of {closing.id} was found at the provider, and recorded.")
     else:
         if not yes:
             said = "is" if resolution.provider_reference else "was never"
             me.err.say(
                 f"{closing.id}: {closing.invoice_number} {said} {closing.past_tense} at {closing.provider.label}."
             )
-            agreed(me, "Write it down so? It cannot be undone.", nothing="recorded")
+            ask_yes_no(me, "Record this? It cannot be undone.", nothing="recorded")
         latest = service.resolve_closing(resolution, books=books, clock=clock)
     invoice = books.read(lambda tx: invoice_named(tx, latest.invoice_number))
-    # What was written is what was asked for, or what the provider told.
+    # The outcome is the operator's or the provider's, so it is not a failure of this command.
     show_closed(me, Closed(invoice, latest), expected=True)

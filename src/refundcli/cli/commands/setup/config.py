@@ -18,7 +18,7 @@ def config(ctx: typer.Context, output: Output = None) -> None:
     if ctx.invoked_subcommand:
         return
     me: App = ctx.obj
-    rows = [(name, "" if value is None else _said(value), place) for name, value, place in me.loaded.rows()]
+    rows = [(name, "" if value is None else _text_of(value), place) for name, value, place in me.loaded.rows()]
     if me.wants_json:
         me.show_list({"key": name, "value": value, "from": place} for name, value, place in me.loaded.rows())
     elif me.for_people:
@@ -33,23 +33,23 @@ def trust(ctx: typer.Context, output: Output = None) -> None:
 
     A settings file decides which store, which key and which address are used. Read it first.
     """
-    from refundcli.cli.context import working_folder
+    from refundcli.cli.context import current_folder
     from refundcli.settings import default_user_config
     from refundcli.settings import trust as trust_file
 
     me: App = ctx.obj
-    path, sets = trust_file(working_folder(), default_user_config())
+    path, sets = trust_file(current_folder(), default_user_config())
     if not me.for_people:
-        me.show_object({"trusted": str(path), "sets": [f"{name} = {_said(value)}" for name, value in sets.items()]})
+        me.show_object({"trusted": str(path), "sets": [f"{name} = {_text_of(value)}" for name, value in sets.items()]})
         return
     from refundcli.output.terminal import GOOD
 
     me.out.say(("✓ ", GOOD), f"{path} is trusted as it is now. It sets:")
     for name, value in sets.items():
-        me.out.say(f"{name} = {_said(value)}", indent=3)
+        me.out.say(f"{name} = {_text_of(value)}", indent=3)
 
 
-def _said(value: object) -> str:
+def _text_of(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)
