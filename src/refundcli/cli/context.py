@@ -208,7 +208,7 @@ class App:
         self.note(f"Upgraded the store from schema {upgraded.before} to {upgraded.after}. Copy: {upgraded.backup}")
         if upgraded.timezone:
             self.note(
-                f"The time zone of its books is {upgraded.timezone}. To change it: "
+                f"Its books use the time zone {upgraded.timezone}. To change it: "
                 "refundcli store upgrade --timezone ZONE --force"
             )
 

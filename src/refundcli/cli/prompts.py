@@ -22,7 +22,7 @@ class NotConfirmed(Refused):
 
     code = "not-confirmed"
 
-    def __init__(self, message: str, *, hint: str = "Run the command again to answer again.") -> None:
+    def __init__(self, message: str, *, hint: str = "Run the command again to try again.") -> None:
         super().__init__(message, hint=hint)
 
 
