@@ -40,13 +40,24 @@ from refundcli.settings import load
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+# In messages.md every word that the program fills in is a placeholder.
+PAGES = [
+    page for page in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))) if page.name != "messages.md"
+]
 GUIDE = ROOT / "docs" / "guide.md"
 ERRORS = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
 FILES = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
 
 _FENCED = re.compile(r"^```.*?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
+# `domain/money.py`, `cli/commands/`, `tests/data/`.
+_PLACE = re.compile(r"[a-z_]+/(?:[a-z_/0-9]+(?:\.[a-z.]+)?)?|[a-z_]+\.(?:py|toml|example|md)")
+SOURCE = ROOT / "src" / "refundcli"
+PAGES_OF_PLACES = [
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "docs" / "architecture.md",
+    *sorted((ROOT / "docs" / "adr").glob("0*.md")),
+]
 # Made anew in each run.
 _IDS = re.compile(r"\b(re_\w+|CN-\d{4}-\d{6}|rf_\w+)")
 # Two places that find the same thing wrong.
@@ -117,7 +128,7 @@ def leaves() -> Iterator[tuple[str, Any]]:
 LEAVES = dict(leaves())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_on_a_page_is_one_that_exists(page: Path) -> None:
     assert [unknown for command in commands_of(page) if (unknown := unknown_in(command))] == []
 
@@ -226,10 +237,27 @@ def test_the_readme_names_the_eight_reasons() -> None:
     assert _SPAN.findall(reasons.partition(".")[0]) == [reason.value for reason in RefundReason]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_to_a_file_finds_it(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    targets = re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not leads_somewhere(page, target)] == []
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    """A file that exists and, after `#`, one of its headings."""
+    name, _, anchor = target.partition("#")
+    file = page.parent / name if name else page
+    if not file.exists():
+        return False
+    headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+    return not anchor or anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES_OF_PLACES, ids=lambda page: page.name)
+def test_every_place_that_a_page_names_exists(page: Path) -> None:
+    places = [span for span in _SPAN.findall(page.read_text(encoding="utf-8")) if _PLACE.fullmatch(span)]
+    assert len(places) > 1
+    assert [place for place in places if not any((folder / place).exists() for folder in (SOURCE, ROOT))] == []
 
 
 # --- Settings, dependencies, error codes ---
