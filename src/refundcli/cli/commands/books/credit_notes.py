@@ -22,7 +22,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=T
 def list_(
     ctx: typer.Context,
     invoice: Annotated[str, typer.Option("--invoice", metavar="NUMBER", help="Only this invoice's.")] = "",
-    reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="Only of this reason.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="Only with this reason.")] = "",
     since: Annotated[
         date | None,
         typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Issued on this day or later."),

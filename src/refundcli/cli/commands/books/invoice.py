@@ -67,7 +67,7 @@ def pull(
 @app.command("list", epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list -o csv")
 def list_(
     ctx: typer.Context,
-    status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices of this status.")] = None,
+    status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices with this status.")] = None,
     provider: Annotated[Provider | None, typer.Option("--provider", help="Only paid through this provider.")] = None,
     customer: Annotated[str, typer.Option("--customer", metavar="ID", help="Only this customer's.")] = "",
     refundable: Annotated[
@@ -87,16 +87,21 @@ def list_(
     filters = InvoiceFilter(
         status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
     )
+    options = {"status": status, "provider": provider, "customer": customer, "after": after}
+    if refundable:
+        options["refundable"] = "yes"
+    described = ", ".join(f"{name} {value}" for name, value in options.items() if value)
     if everything:
-        _show_pages(me, invoice_pages(me.services.books, filters))
+        _show_pages(me, invoice_pages(me.services.books, filters), described)
         return
     invoices = me.services.books.read(lambda tx: tx.invoices(filters))
-    _show_pages(me, [invoices] if invoices else [])
+    _show_pages(me, [invoices] if invoices else [], described)
     if len(invoices) == limit and me.format is Format.TABLE:
         me.note(f"More: add --after {invoices[-1].number}")
 
 
-def _show_pages(me: "App", pages: "Iterable[list[Invoice]]") -> None:
+def _show_pages(me: "App", pages: "Iterable[list[Invoice]]", filters: str) -> None:
+    """`filters`: what the list was limited to, for people; empty if it was not."""
     from refundcli.cli.context import while_read
     from refundcli.output import serializers
     from refundcli.output.views.invoice import LIST_COLUMNS, list_row, show_list
@@ -112,7 +117,8 @@ def _show_pages(me: "App", pages: "Iterable[list[Invoice]]") -> None:
         for page in while_read(pages):
             show_list(page, me.out)
         if not page:
-            me.note("No invoices. To import some: refundcli invoice import FILE")
+            none = "No invoices. To import some: refundcli invoice import FILE"
+            me.note(f"No invoice matches. Filters: {filters}." if filters else none)
 
 
 @app.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")

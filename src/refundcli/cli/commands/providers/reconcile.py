@@ -69,7 +69,7 @@ def reconcile(
     ] = None,
     invoice: Annotated[
         str | None,
-        typer.Option("--invoice", metavar="NUMBER", help="Only this invoice; with --adopt, the one that it is about."),
+        typer.Option("--invoice", metavar="NUMBER", help="Only this invoice; with --adopt, the invoice it belongs to."),
     ] = None,
     since: Annotated[
         date | None,
@@ -177,7 +177,7 @@ def _note_rows(app: "App", report: "AdyenReport", account: str, *, not_in_books:
     if not report.account_rows and not report.other_account_rows:
         app.err.say(("! ", DOUBT), "The report is empty: it has a heading line and no rows.")
     elif not report.account_rows:
-        app.err.say(("! ", DOUBT), f"No row of it is about {account}, the merchant account in the settings.")
+        app.err.say(("! ", DOUBT), f"None of its rows is about {account}, the merchant account in the settings.")
     counts = {
         "of other merchant accounts": report.other_account_rows,
         "that do not concern refunds": report.unrelated_rows,
@@ -208,7 +208,7 @@ def _compare_report(
     with _noting_if_stopped(app, comparison.done):
         with progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
             comparison.of_report(advance)
-        with progress(app.err, "Looking for what it lacks", wanted=app.wants_progress) as advance:
+        with progress(app.err, "Looking for missing rows", wanted=app.wants_progress) as advance:
             return comparison.of_books(advance)
 
 

@@ -232,7 +232,7 @@ def confirm(app: App, rows: int, options: BulkOptions, *, live: bool, begun: str
     elif options.yes and not live:
         return
     elif not app.may_ask:
-        raise ConfirmationRequired(f"Live money needs --confirm {rows}.")
+        raise ConfirmationRequired(f"Live refunds need --confirm {rows}.")
     else:
         outcome = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
         if outcome == "sent":

@@ -137,7 +137,7 @@ def confirm_refund(app: App, request: RefundRequest, preview: Preview, *, live: 
     elif yes and not live:
         return
     elif not app.may_ask:
-        raise ConfirmationRequired(f'Live money needs --confirm "{amount}".')
+        raise ConfirmationRequired(f'A live refund needs --confirm "{amount}".')
     else:
         invoice = preview.invoice
         ways = " and ".join(dict.fromkeys(s.payment.provider.label for s in preview.shares if s.payment.provider))
@@ -192,7 +192,7 @@ def show_dry_run(
 
 def _what(payment: Payment, amount: Money, *, record: bool) -> str:
     if record or not payment.provider:
-        return f"record {amount} as refunded externally"
+        return f"record {amount} as refunded by other means"
     return f"refund {amount} through {payment.provider.label} ({payment.reference})"
 
 

@@ -31,7 +31,7 @@ def init(
     ] = "",
     timezone: Annotated[
         str,
-        typer.Option("--timezone", metavar="ZONE", help="Where the books' days begin and end; by default, yours."),
+        typer.Option("--timezone", metavar="ZONE", help="Time zone of the books' days; by default, yours."),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing settings file.")] = False,
     output: Output = None,
@@ -70,7 +70,7 @@ def init(
         zone = str(me.services.books.zone)
         me.show_object({"settings": str(path), "store": shown_address(me.settings.store.url), "timezone": zone})
     if is_of_folder:
-        me.note(f"  {path} counts in this folder, as it is now. After you edit it: refundcli config trust")
+        me.note(f"  {path} is trusted as it is now. After you edit it: refundcli config trust")
 
 
 def _trust(me: "App", path: Path, content: bytes) -> None:

@@ -92,7 +92,7 @@ def upgrade(
 def clock(
     ctx: typer.Context,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Accept a clock that is behind the newest audit entry.")
+        bool, typer.Option("--accept", help="Accept a clock that was refused because of the newest audit entry.")
     ] = False,
     output: Output = None,
 ) -> None:
