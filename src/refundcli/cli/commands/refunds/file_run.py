@@ -81,7 +81,7 @@ class BulkOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckedFile:
     """A checked and confirmed file: its run, the valid rows, and the file of rejected ones."""
 
     source: Source
@@ -94,8 +94,12 @@ class Checked:
 
 @contextmanager
 def checked_file(
-    app: App, options: BulkOptions, wishes: Wishes, *, connect: Callable[[BulkReport], bool] = lambda report: False
-) -> Iterator[Checked | None]:
+    app: App,
+    options: BulkOptions,
+    requested_rows: Wishes,
+    *,
+    connect: Callable[[BulkReport], bool] = lambda report: False,
+) -> Iterator[CheckedFile | None]:
     """Everything before the first row is processed; None for a dry run, and when only a plan is written.
 
     `connect` connects the providers before any question. It returns true when real money will move, which --yes does
@@ -112,7 +116,7 @@ def checked_file(
         unfinished = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
         # A plan keeps the --allow-duplicate that it was made with.
         allow_duplicate = opened.allow_duplicate if isinstance(opened, PlanFile) else options.allow_duplicate
-        rules = RowRules(wishes, services.clock, unfinished.id if unfinished else "", allow_duplicate)
+        rules = RowRules(requested_rows, services.clock, unfinished.id if unfinished else "", allow_duplicate)
         with RejectedFile(path_for_rejected(source, opened.columns), opened.columns, keyed=True) as rejected:
             is_staged = options.kind is RunKind.REFUND and not options.plan
             staged, fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
@@ -136,7 +140,7 @@ def checked_file(
             confirm(app, report.wanted, options, live=live, begun=rules.run_id)
             # Before the first row, so that no rejected row is lost.
             rejected.publish()
-            yield Checked(source, run, report, rules, shelf, rejected)
+            yield CheckedFile(source, run, report, rules, shelf, rejected)
 
 
 def show_checked(

@@ -9,7 +9,7 @@ import typer
 
 from refundcli.cli.commands.refunds.file_run import (
     BulkOptions,
-    Checked,
+    CheckedFile,
     checked_file,
     note_afterwards,
     note_rejected_rows,
@@ -53,14 +53,14 @@ class FileNeeded(Refused):
 def record_file(app: App, options: BulkOptions) -> None:
     """Exit 9 when some rows were refused: those are in FILE.rejected.csv, the others are recorded."""
     options.check()
-    wishes = RecordWishes(app.services.clock, app.settings.operator.name)
+    requested_rows = RecordWishes(app.services.clock, app.settings.operator.name)
     options = _of_run(app, options) if options.resume else options
-    with checked_file(app, options, wishes) as checked:
+    with checked_file(app, options, requested_rows) as checked:
         if checked:
-            _record(app, options, wishes, checked)
+            _record(app, options, requested_rows, checked)
 
 
-def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked) -> None:
+def _record(app: App, options: BulkOptions, requested_rows: RecordWishes, checked: CheckedFile) -> None:
     report, run = checked.report, ""
     if options.atomic and checked.report.refused_count:
         raise NotAllRows(checked.report)
@@ -70,17 +70,17 @@ def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Check
     if checked.report.wanted or checked.rules.run_id:
         new = replace(checked.run, rows=checked.report.rows)
         begun = begin(new, checked_as=checked.rules.run_id, books=app.services.books)
-        run, report = begun.id, _do(app, options, wishes, checked, begun)
+        run, report = begun.id, _do(app, options, requested_rows, checked, begun)
     path = checked.rejected.publish()
     _show(app, checked, _whole(checked.report, report) if run else report, run, str(path) if path else None)
 
 
-def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, run: BulkRun) -> BulkReport:
+def _do(app: App, options: BulkOptions, requested_rows: RecordWishes, checked: CheckedFile, run: BulkRun) -> BulkReport:
     """Record the rows. If it is stopped, the recorded ones are shown and the run can be resumed."""
     services = app.services
     rules = replace(checked.rules, run_id=run.id)
     at, form = checked.report.checked_at, services.policy.number_format
-    recording = RecordRun(run, wishes, rules, at, services.books, form, app.note_stopping)
+    recording = RecordRun(run, requested_rows, rules, at, services.books, form, app.note_stopping)
     try:
         with progress(app.err, "Recording", total=checked.report.wanted, wanted=app.wants_progress) as advance:
             if options.atomic:
@@ -102,7 +102,7 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
     return report
 
 
-def _show_stopped(app: App, checked: Checked, recorded: BulkReport, run: BulkRun, why: BaseException) -> None:
+def _show_stopped(app: App, checked: CheckedFile, recorded: BulkReport, run: BulkRun, why: BaseException) -> None:
     """After Ctrl-C or a failure of the store: show what was recorded, and how to record the rest."""
     remaining: int | None = checked.report.wanted - recorded.rows
     note = why.code if isinstance(why, RefundcliError) else "interrupted"
@@ -140,7 +140,7 @@ def _whole(checked: BulkReport, recorded: BulkReport) -> BulkReport:
     )
 
 
-def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_file: str | None) -> None:
+def _show(app: App, checked: CheckedFile, report: BulkReport, run: str, rejected_file: str | None) -> None:
     kind, name = RunKind.MARK_REFUNDED, checked.source.name
     if not app.for_people:
         shape = bulk_shape(name, kind, report, dry_run=False, run=run or None, rejected_file=rejected_file)

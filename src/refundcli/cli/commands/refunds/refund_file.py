@@ -52,14 +52,14 @@ def refund_file(app: App, options: BulkOptions) -> None:
     if options.resume:
         _resume_run(app, options)
         return
-    wishes = RefundWishes(app.settings.operator.name)
+    requested_rows = RefundWishes(app.settings.operator.name)
 
     def connect(report: BulkReport) -> bool:
         providers = dict.fromkeys(Provider(provider) for _, provider in report.sums if provider)
         with before_sending():
             return request.announce_live(app, [app.services.providers.of(provider) for provider in providers])
 
-    with checked_file(app, options, wishes, connect=connect) as checked:
+    with checked_file(app, options, requested_rows, connect=connect) as checked:
         if checked is None:
             return
         if not checked.report.wanted and not checked.rules.run_id:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-class MadeOrNot(UsageProblem):
+class OutcomeNeeded(UsageProblem):
     code = "made-or-not"
 
     def __init__(self) -> None:
@@ -56,9 +56,9 @@ def resolve(
 
     me: App = ctx.obj
     if (provider_reference is not None) == not_executed:
-        raise MadeOrNot
+        raise OutcomeNeeded
     if provider_reference is not None and not provider_reference.strip():
-        raise MadeOrNot
+        raise OutcomeNeeded
     require_a_way_to_ask(me, answered=yes, how="Add --yes.")
     resolution = Resolution(name, provider_reference or "", evidence)
     (_resolve_closing if is_closing(name) else _resolve_refund)(me, resolution, yes=yes)
