@@ -217,12 +217,12 @@ class App:
         self.note(f"{subject.id} is being sent by another process; waiting until {until:%H:%M:%S} UTC at most.")
 
 
-def while_read(values: Iterable[T]) -> Iterator[T]:
-    """The values for as long as stdout is read. Not for iterators with effects: those must run to their end."""
-    for value in values:
+def while_read(entries: Iterable[T]) -> Iterator[T]:
+    """Yields the entries for as long as stdout is read. Not for iterators with effects: those must run to their end."""
+    for entry in entries:
         if not is_read(sys.stdout):
             return
-        yield value
+        yield entry
 
 
 def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -34,11 +34,11 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
             rejected_path = rejected.publish()
             try:
                 with progress(app.err, "Writing", total=checked.good_rows, wanted=app.wants_progress) as advance:
-                    result = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
+                    summary = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
             except KeyboardInterrupt:
                 app.err.say("Stopped. Invoices written so far stay; import the same file again for the rest.")
                 raise
-    _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
+    _show(app, source.name, checked, summary, str(rejected_path) if rejected_path else None)
     for provider in Provider:
         # An import asks no provider, so Stripe's events are only matched again, not fetched.
         app.services.apply_known_events(provider, asks=provider is Provider.ADYEN)
@@ -57,19 +57,19 @@ def _refuse(app: App, name: str, checked: CheckedInvoices) -> None:
     raise ImportRefused(name, checked)
 
 
-def _show(app: App, name: str, checked: CheckedInvoices, result: ImportResult, rejected_file: str | None) -> None:
+def _show(app: App, name: str, checked: CheckedInvoices, summary: ImportResult, rejected_file: str | None) -> None:
     if app.wants_json:
-        app.show_object(import_shape(name, checked, result, rejected_file))
+        app.show_object(import_shape(name, checked, summary, rejected_file))
         return
     if app.for_people:
-        show_import(name, result, app.out)
+        show_import(name, summary, app.out)
     else:
-        shape = import_shape(name, checked, result, rejected_file)
+        shape = import_shape(name, checked, summary, rejected_file)
         app.show_object({key: value for key, value in shape.items() if not isinstance(value, list)})
     if not app.quiet:
         if not app.for_people:
-            show_import(name, result, app.err)
-        show_kept(result, app.err)
+            show_import(name, summary, app.err)
+        show_kept(summary, app.err)
     if rejected_file:
         show_bad_rows(checked, app.err)
         app.err.say(("! ", "yellow"), f"{checked.bad_rows} of {checked.rows} rows were left out: {rejected_file}")

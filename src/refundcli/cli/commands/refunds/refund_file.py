@@ -118,11 +118,11 @@ def _publish_rejections(app: App, run: BulkRun, rejected: RejectedFile, *, in_fi
     """Write refused rows whose lines are not `in_file` yet. Returns a failure to write, so that refunds are shown."""
     rejections = _Rejections()
     try:
-        for item in _refused(app, run):
-            rejections.codes[item.code] += 1
-            if item.line not in in_file:
-                row = _rejection(item)
-                if item.code == PARTLY_REFUNDED:
+        for run_row in _refused(app, run):
+            rejections.codes[run_row.code] += 1
+            if run_row.line not in in_file:
+                row = _rejection(run_row)
+                if run_row.code == PARTLY_REFUNDED:
                     # Importing the row again would be refused, so it is shown with its next step instead.
                     rejections.first.append(row)
                     continue
@@ -158,14 +158,14 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
             clock=services.clock,
             policy=services.policy,
             limits=limits,
-            tell=lambda item, refunds: advance(1, refused=int(_is_refused(item))),
+            tell=lambda run_row, refunds: advance(1, refused=int(_is_refused(run_row))),
             stop=stop,
             tell_waiting=partial(_tell_waiting, app),
         )
 
 
-def _is_refused(item: RunItem) -> bool:
-    return item.state is ItemState.REFUSED and item.code != PARTLY_REFUNDED
+def _is_refused(run_row: RunItem) -> bool:
+    return run_row.state is ItemState.REFUSED and run_row.code != PARTLY_REFUNDED
 
 
 def _tell_waiting(app: App, holders: Sequence[RunHolder]) -> None:
@@ -179,9 +179,9 @@ def _leased(holder: RunHolder) -> str:
     return f"{rows} leased by {holder.shown}{until}"
 
 
-def _rejection(item: RunItem) -> BadRow:
-    problem = Problem(item.line, "invoice", item.invoice, item.code, item.message, item.hint)
-    return BadRow(item.line, (problem,), tuple(json.loads(item.cells)), item.request_key)
+def _rejection(run_row: RunItem) -> BadRow:
+    problem = Problem(run_row.line, "invoice", run_row.invoice, run_row.code, run_row.message, run_row.hint)
+    return BadRow(run_row.line, (problem,), tuple(json.loads(run_row.cells)), run_row.request_key)
 
 
 def _show(
