@@ -80,8 +80,6 @@ class SqlProviderWriting(SqlShareWriting):
             undecided=undecided,
             # Reported only when it had failed: the provider may send it again.
             needs_acknowledgement_since=self._audit.at if needs_a_person else None,
-            if report.may_be_retried or report.state is RefundState.REVERSED
-            else None,
             holding=failed and report.may_be_retried,
             hold_until=report.hold_until,
             succeeded_at=report.reported_at if report.state is RefundState.SUCCEEDED else None,
