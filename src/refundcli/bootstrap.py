@@ -104,10 +104,10 @@ class Services:
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
         """What it did. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
         from refundcli.store import migrate
-        from refundcli.store.db_errors import troubles_told
+        from refundcli.store.db_errors import translated_errors
 
         books = self.books
-        with troubles_told(migrate.shown_url(books.engine)):
+        with translated_errors(migrate.shown_url(books.engine)):
             migrate.refuse_missing(books.engine)
             return migrate.upgrade(
                 books.engine, at=self.clock.now(), timezone=books.timezone, operator=books.operator, force=force
@@ -136,9 +136,9 @@ class Services:
     def back_up_store(self, target: Path | None) -> Path:
         """The copy's path. Raises NoStore, NoBackupHere, BackupExists, BackupFailed."""
         from refundcli.store import migrate
-        from refundcli.store.db_errors import troubles_told
+        from refundcli.store.db_errors import translated_errors
 
-        with troubles_told(migrate.shown_url(self.books.engine)):
+        with translated_errors(migrate.shown_url(self.books.engine)):
             return migrate.back_up(self.books.engine, target, at=self.clock.now())
 
     def check_store(self) -> list[str]:

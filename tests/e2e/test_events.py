@@ -300,7 +300,7 @@ def test_a_payment_that_cannot_be_read_holds_up_no_other(desk: Desk) -> None:
     assert told["by_state"]["waiting"] > 0
     assert desk.invoice("INV-1").refundable.number == "100.00"
     assert desk.invoice("INV-2").refundable.number == "75.00"
-    assert "no amount" in desk.json("events list --state waiting")[0]["note"]
+    assert "not a valid amount" in desk.json("events list --state waiting")[0]["note"]
     desk.refused("refund INV-1 --full --reason other --yes", "cannot-be-held")
     desk.sandbox.state.refunds[odd].amount = 2500
     assert desk.json("events apply")["by_state"]["waiting"] == 0
@@ -387,7 +387,7 @@ def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are
     assert desk.json("status")["refused_deliveries"] == told["refused_by_flaw"]
     shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
     assert shown.exit_code == 3
-    assert "line 2: the signature of an item does not fit it [forged]" in shown.err
+    assert "line 2: the signature of an item is wrong [forged]" in shown.err
     assert ["known_already", "3"] in shown.rows
     assert "Rejected deliveries: 2 forged, 2 out-of-time, 6 unreadable." in desk("events list").err
     assert desk.count("provider_event") == 3
@@ -401,7 +401,7 @@ def test_one_forged_item_of_a_delivery_is_named_and_the_others_are_stored(desk: 
     rejected = [(each["line"], each["item"], each["flaw"]) for each in told["refused"]]
     assert rejected == [(1, 2, "forged"), (2, 1, "unreadable")]
     shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
-    assert "line 1, item 2: the signature of an item does not fit it [forged]" in shown.err
+    assert "line 1, item 2: the signature of an item is wrong [forged]" in shown.err
     assert desk.count("provider_event") == 2
 
 

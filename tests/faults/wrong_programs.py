@@ -106,9 +106,9 @@ _does_not_block = _instead(Unreviewed, "blocks", PropertyMock(return_value=False
 
 
 def _failure_ends_it_at_once(around: ExitStack) -> None:
-    news_of = updates._refund_news
+    news_of = updates._refund_update
     final = lambda *given: replace(news_of(*given), may_be_retried=False)  # noqa: E731
-    _instead(updates, "_refund_news", final)(around)
+    _instead(updates, "_refund_update", final)(around)
 
 
 def _success_after_failure_is_dropped(around: ExitStack) -> None:

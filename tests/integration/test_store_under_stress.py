@@ -211,7 +211,7 @@ def test_a_commit_nobody_can_read_again_is_told_as_unknown(
     def away(*_: Any, **__: Any) -> Any:
         raise CommitUnknown("the server is away")
 
-    monkeypatch.setattr(SqlBooks, "_was_kept", away)
+    monkeypatch.setattr(SqlBooks, "_was_committed", away)
     with pytest.raises(CommitUnknown):
         books.write(lambda tx: tx.pin_livemode(False))
 

@@ -1,4 +1,4 @@
-"""What `invoice pull` and `invoice show --refresh` do: ask the provider, write, say what came of it."""
+"""What `invoice pull` and `invoice show --refresh` do: ask the provider, write, show the outcome."""
 
 from datetime import date
 
@@ -15,29 +15,29 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
     """Raises SettingsProblem where the provider cannot be asked, NotAtProvider."""
     services = app.services
     books, clock, number_format = services.books, services.clock, services.policy.number_format
-    # The first pull makes the store.
+    # The first pull creates the store.
     books.write(lambda tx: None)
     records = services.providers.records(provider)
     if number is not None:
-        done = pull_one(records, number, books=books, clock=clock, number_format=number_format)
+        summary = pull_one(records, number, books=books, clock=clock, number_format=number_format)
     else:
         with progress(app.err, f"Pulling from {provider.label}", wanted=app.wants_progress) as advance:
             try:
-                done = pull(
+                summary = pull(
                     records, since=since, books=books, clock=clock, number_format=number_format, advance=advance
                 )
             except KeyboardInterrupt:
-                app.err.say("Stopped. What was written stays; the same command resumes from there.")
+                app.err.say("Stopped. Invoices written so far stay; the same command resumes from there.")
                 raise
-    if done.went_on:
-        app.note(f"Went on after {done.went_on}, where the last pull was stopped.")
+    if summary.went_on:
+        app.note(f"Resumed after {summary.went_on}, where the last pull stopped.")
     if app.for_people:
-        show_import(provider.label, done.imported, app.out)
-        show_kept(done.imported, app.err)
+        show_import(provider.label, summary.imported, app.out)
+        show_kept(summary.imported, app.err)
     else:
-        app.show_object(pull_shape(provider, done))
+        app.show_object(pull_shape(provider, summary))
     services.apply_known_events(provider)
-    app.note_early_events()
+    app.note_unmatched_events()
 
 
 def refresh_invoice(app: App, name: str) -> None:
@@ -46,7 +46,7 @@ def refresh_invoice(app: App, name: str) -> None:
     books, clock, number_format = services.books, services.clock, services.policy.number_format
     invoice = books.read(lambda tx: invoice_behind(tx, name))
     if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.managed_by:
-        app.note(f"No provider can be asked about {invoice.number}: it is shown as the books have it.")
+        app.note(f"No provider can be asked about {invoice.number}: showing what is stored.")
         return
     records = services.providers.records(Provider.STRIPE)
     if invoice.managed_by and records.invoice(invoice.invoice_reference):
