@@ -202,12 +202,12 @@ class _Worker(RowProcessing):
         if group.take:
             self.nothing_left = not written.leased
             self.all_done = self.nothing_left and was_idle
-        for item in group.ended:
-            if item.n in written.ended:
-                self._report_row(item)
+        for stored in group.ended:
+            if stored.n in written.ended:
+                self._report_row(stored)
             else:
                 # Another worker took it over and counts it.
-                del self.ending[item.n]
+                del self.ending[stored.n]
         self._apply(written)
 
     def _apply(self, written: Written) -> None:
@@ -230,15 +230,15 @@ class _Worker(RowProcessing):
         for row, why in written.refused:
             self._refused(row, why)
         # A row that another worker took over and abandoned may still be one of ours; it counts once.
-        in_hand = {row.item.n for row in (*self.rows, *self.to_do, *self.ending.values())}
-        self.to_do.extend(Row(item) for item in written.leased if item.n not in in_hand)
+        in_hand = {row.stored.n for row in (*self.rows, *self.to_do, *self.ending.values())}
+        self.to_do.extend(Row(leased) for leased in written.leased if leased.n not in in_hand)
 
-    def _report_row(self, item: RunItem) -> None:
+    def _report_row(self, stored: RunItem) -> None:
         """Report a row whose outcome is committed, unless it waits again."""
-        row = self.ending.pop(item.n)
-        if item.state is not ItemState.WAITING:
-            self.report.add(item, row.refunds)
-            self.on_row_end(item, row.refunds)
+        row = self.ending.pop(stored.n)
+        if stored.state is not ItemState.WAITING:
+            self.report.add(stored, row.refunds)
+            self.on_row_end(stored, row.refunds)
 
     # --- stopping ----------------------------------------------------------------------------------------
 
@@ -266,7 +266,7 @@ class _Worker(RowProcessing):
                     self.to_claim.remove(flight)
                 self._give_up(flight)
             if not reserved:
-                self._end(row, waiting_again(row.item))
+                self._end(row, waiting_again(row.stored))
         self.to_do.clear()
 
     def _was_asking_for(self, flight: InFlightRefund) -> bool:
@@ -294,15 +294,15 @@ class _Worker(RowProcessing):
         for flight in answered:
             self._record_answer(flight)
         ends = self._ends()
-        ours, lost = {item.n for item, _ in ends}, None
+        ours, lost = {outcome.n for outcome, _ in ends}, None
         try:
-            ours, self.report.standing = self.books.write(lambda tx: self._close(tx, [item for item, _ in ends]))
+            ours, self.report.standing = self.books.write(lambda tx: self._close(tx, [outcome for outcome, _ in ends]))
         except RefundcliError as trouble:
             lost = trouble
             self.stop_policy.stop(Stopped.STORE, trouble)
-        for item, row in ends:
-            if item.n in ours and item.state is not ItemState.WAITING:
-                self.report.add(item, row.refunds)
+        for outcome, row in ends:
+            if outcome.n in ours and outcome.state is not ItemState.WAITING:
+                self.report.add(outcome, row.refunds)
         is_finished = self.report.state is RunState.FINISHED and self.stop_policy.stopped not in (
             Stopped.STORE,
             Stopped.BUG,
@@ -312,11 +312,11 @@ class _Worker(RowProcessing):
 
     def _ends(self) -> list[tuple[RunItem, Row]]:
         """Every leased row with its outcome by its refunds; a row without one waits again."""
-        due = {item.n: item for item in self.next.ended}
-        ends = [(due.get(n, waiting_again(row.item)), row) for n, row in self.ending.items()]
+        due = {outcome.n: outcome for outcome in self.next.ended}
+        ends = [(due.get(n, waiting_again(row.stored)), row) for n, row in self.ending.items()]
         for row in (*self.rows, *self.to_do):
             is_done = bool(row.refunds) and all(flight.ended and not flight.given_up for flight in row.own)
-            ends.append((ended(row.item, row.refunds) if is_done else waiting_again(row.item), row))
+            ends.append((ended(row.stored, row.refunds) if is_done else waiting_again(row.stored), row))
         return ends
 
     def _await_answers(self) -> list[InFlightRefund]:
@@ -330,7 +330,7 @@ class _Worker(RowProcessing):
             while job := self.pool.next_finished():
                 if job.about in self.on_the_wire:
                     self.on_the_wire.discard(job.about)
-                    job.about.answer = job.result
+                    job.about.answer = job.response
                     answered.append(job.about)
         not_made = [flight for flight in answered if not flight.answer or flight.answer.signal in TOO_MANY]
         self.next.to_release += not_made

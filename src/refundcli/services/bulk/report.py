@@ -109,22 +109,22 @@ class RunReport:
     def _standing(self, state: ItemState) -> int | None:
         return self.standing.counts.get(state, 0) if self.standing else None
 
-    def add(self, item: RunItem, refunds: Sequence[Refund]) -> None:
+    def add(self, row: RunItem, refunds: Sequence[Refund]) -> None:
         """Count a row that this worker finished."""
-        if item.state is ItemState.DONE:
-            self._add_done(item, refunds)
-        elif item.state is ItemState.UNKNOWN:
+        if row.state is ItemState.DONE:
+            self._add_done(row, refunds)
+        elif row.state is ItemState.UNKNOWN:
             self.unknown += 1
-        elif item.code == PARTLY_REFUNDED:
+        elif row.code == PARTLY_REFUNDED:
             self.partly += 1
-            self._add_money(item, [refund for refund in refunds if refund.state.is_accepted])
+            self._add_money(row, [refund for refund in refunds if refund.state.is_accepted])
         else:
             self.refused += 1
-            self.codes[item.code] += 1
+            self.codes[row.code] += 1
 
-    def _add_done(self, item: RunItem, refunds: Sequence[Refund]) -> None:
+    def _add_done(self, row: RunItem, refunds: Sequence[Refund]) -> None:
         """Refunds of this run count as new, even if the worker that sent them was killed before it finished the row."""
-        new = self._add_money(item, refunds)
+        new = self._add_money(row, refunds)
         if not new:
             self.done_before += 1
         elif any(refund.state is RefundState.PENDING for refund in new):
@@ -132,9 +132,9 @@ class RunReport:
         else:
             self.refunded += 1
 
-    def _add_money(self, item: RunItem, refunds: Sequence[Refund]) -> list[Refund]:
+    def _add_money(self, row: RunItem, refunds: Sequence[Refund]) -> list[Refund]:
         """Add the refunds of this run that were not counted yet, and return them."""
-        new = [refund for refund in refunds if refund.run_id == item.run_id and refund.id not in self._counted]
+        new = [refund for refund in refunds if refund.run_id == row.run_id and refund.id not in self._counted]
         self._counted.update(refund.id for refund in new)
         for refund in new:
             totals = self.accepted_totals if refund.state is RefundState.PENDING else self.totals

@@ -94,7 +94,7 @@ def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:
     A row that needs its own key is rejected without one, so running it again unchanged does nothing.
     """
     column = _COLUMNS.get(refusal.code, "invoice")
-    value = {"key": row.key, "amount": row.amount_text, "refunded_on": str(row.refunded_on)}.get(column, row.invoice)
+    cell = {"key": row.key, "amount": row.amount_text, "refunded_on": str(row.refunded_on)}.get(column, row.invoice)
     hint = _HINTS.get(refusal.code, refusal.hint)
-    problem = Problem(row.line, column, value, refusal.code, refusal.message, hint)
+    problem = Problem(row.line, column, cell, refusal.code, refusal.message, hint)
     return BadRow(row.line, (problem,), row.cells, "" if isinstance(refusal, NeedsOwnKey) else key)

@@ -94,24 +94,24 @@ class BulkCheck:
             if isinstance(keyed.row, BadRow):
                 refused.append(replace(keyed.row, key=keyed.key))
                 continue
-            refunds, item = refunds_by_key.get(keyed.key, ()), staged.get(keyed.row.line)
+            refunds, stored = refunds_by_key.get(keyed.key, ()), staged.get(keyed.row.line)
             try:
                 invoice, facts = invoices.get(keyed.row.invoice, (None, 0))
                 invoice = earlier_rows.of(invoice)
                 self._check_own_key(keyed, keyed.row)
-                if item:
-                    item = settled(item, refunds) or item
-                if item and item.state is ItemState.REFUSED:
-                    self.report.refused_by_run[item.line] = item.code
-                    refused.append(_as_refused(item, keyed.row))
+                if stored:
+                    stored = settled(stored, refunds) or stored
+                if stored and stored.state is ItemState.REFUSED:
+                    self.report.refused_by_run[stored.line] = stored.code
+                    refused.append(_as_refused(stored, keyed.row))
                     continue
-                if item:
-                    shares = self._remaining_shares(item, keyed.row, invoice, refunds)
+                if stored:
+                    shares = self._remaining_shares(stored, keyed.row, invoice, refunds)
                 else:
                     shares = self.rules.shares_of(keyed.row, keyed.key, invoice, refunds, file_rows)
             except AlreadyDone:
                 file_rows.add(keyed.row, (), refunds)
-                self.report.done(by_run=item is not None)
+                self.report.done(by_run=stored is not None)
             except RefundcliError as refusal:
                 if isinstance(refusal, UndoneSince | RefundDeclined | PartlyRefunded):
                     # A later equal row must not repeat what was undone or declined.
@@ -124,7 +124,7 @@ class BulkCheck:
                 # A reserved amount already counts in the books.
                 is_reserved = any(refund.state.unfinished for refund in refunds)
                 parts = () if is_reserved else earlier_rows.take(shares, keyed.row.reason)
-                if item:
+                if stored:
                     continue
                 checked.append(
                     CheckedRow(
@@ -149,22 +149,22 @@ class BulkCheck:
             self.staged = self.rules.run_id = begun.id
 
     def _remaining_shares(
-        self, item: RunItem, row: BulkRow, invoice: Invoice | None, refunds: Sequence[Refund]
+        self, stored: RunItem, row: BulkRow, invoice: Invoice | None, refunds: Sequence[Refund]
     ) -> list[Share]:
         """What a row of the resumed run will take. Raises AlreadyDone."""
         assert invoice, "the invoice existed when the row was staged"
-        if item.state is ItemState.DONE:
+        if stored.state is ItemState.DONE:
             raise AlreadyDone
         begun = [refund for refund in refunds if refund.state.unfinished]
         if begun:
             return [Share(payment_of(invoice, refund), refund.amount) for refund in begun]
         try:
             return self.rules.requests.shares(
-                row, item.request_key, invoice, allow_duplicate=self.rules.allow_duplicate
+                row, stored.request_key, invoice, allow_duplicate=self.rules.allow_duplicate
             )
         except RefundcliError:
             # It is checked again when it is done, and may pass by then.
-            return [Share(invoice.payments[0], Money(item.expected, invoice.currency))]
+            return [Share(invoice.payments[0], Money(stored.expected, invoice.currency))]
 
     def _check_own_key(self, keyed: "_Keyed", row: BulkRow) -> None:
         """Rows that share a key must have the same content, and count as one request (I4)."""
@@ -186,10 +186,10 @@ class _Keyed:
     content: str
 
 
-def _as_refused(item: RunItem, row: BulkRow) -> BadRow:
+def _as_refused(stored: RunItem, row: BulkRow) -> BadRow:
     """A row that the resumed run refused."""
-    problem = Problem(item.line, "invoice", item.invoice, item.code, item.message, item.hint)
-    return BadRow(item.line, (problem,), row.cells, item.request_key)
+    problem = Problem(stored.line, "invoice", stored.invoice, stored.code, stored.message, stored.hint)
+    return BadRow(stored.line, (problem,), row.cells, stored.request_key)
 
 
 def _own_key(row: BulkRow | BadRow) -> str:

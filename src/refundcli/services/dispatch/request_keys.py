@@ -71,7 +71,7 @@ def is_derived(key: str) -> bool:
 
 def content_of(fields: Mapping[str, object]) -> str:
     """What was requested, as typed, in one canonical text; compared when a key is used again."""
-    return canonical({name: value for name, value in fields.items() if value})
+    return canonical({name: content for name, content in fields.items() if content})
 
 
 def digest(fields: Mapping[str, object]) -> str:

@@ -223,7 +223,7 @@ def _look_and_reserve(tx: Writing, group: Group, context: WorkerContext, written
         return
     # A wrong clock stops the whole run, not a single row.
     tx.check_clock()
-    books = _ReadAhead(tx, context, [row.item.invoice for row in rows], [row.item.request_key for row in rows])
+    books = _ReadAhead(tx, context, [row.stored.invoice for row in rows], [row.stored.request_key for row in rows])
     for row in group.to_look_at:
         try:
             _, plan = _planned(books, row, context)
@@ -242,9 +242,9 @@ def _look_and_reserve(tx: Writing, group: Group, context: WorkerContext, written
 
 def _planned(books: "_ReadAhead", row: Row, context: WorkerContext) -> tuple[RefundRequest, Preview]:
     """What a row requests, and what it would do now."""
-    invoice = invoice_named(books, row.item.invoice)
-    request = request_of(row.item, invoice, context.run.operator)
-    return request, plan_of(books, row.item, request, invoice, context.clock.now())
+    invoice = invoice_named(books, row.stored.invoice)
+    request = request_of(row.stored, invoice, context.run.operator)
+    return request, plan_of(books, row.stored, request, invoice, context.clock.now())
 
 
 def _reserve(tx: Writing, books: "_ReadAhead", row: Row, context: WorkerContext, written: Written) -> None:

@@ -66,7 +66,7 @@ class Row:
     `blocked_by`: an earlier refund that must be settled before the rules can be checked.
     """
 
-    item: RunItem
+    stored: RunItem
     snapshots: Snapshots = field(default_factory=dict)
     snapshots_at: datetime | None = None
     finished: list[Refund] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Row:
     @property
     def locks(self) -> tuple[str, str]:
         """What two rows may not use at the same time: the invoice and the request key."""
-        return f"invoice {self.item.invoice}", f"key {self.item.request_key}"
+        return f"invoice {self.stored.invoice}", f"key {self.stored.request_key}"
 
     def snapshot_for(self, refund: Refund) -> Snapshot | None:
         """The snapshot from before it was reserved; None if the provider cannot be asked."""
@@ -92,26 +92,26 @@ class Row:
         return [*self.finished, *(flight.refund for flight in self.own)]
 
 
-def request_of(item: RunItem, invoice: Invoice, operator: str) -> RefundRequest:
+def request_of(row: RunItem, invoice: Invoice, operator: str) -> RefundRequest:
     """The request of one row. Raises InvalidAmount."""
     return RefundRequest(
-        number=item.invoice,
-        amount=parse_amount(item.amount_text, invoice.currency) if item.amount_text else None,
-        amount_text=item.amount_text,
-        reason=item.reason,
-        request_key=item.request_key,
+        number=row.invoice,
+        amount=parse_amount(row.amount_text, invoice.currency) if row.amount_text else None,
+        amount_text=row.amount_text,
+        reason=row.reason,
+        request_key=row.request_key,
         operator=operator,
-        memo=item.memo,
-        payment=item.payment,
+        memo=row.memo,
+        payment=row.payment,
         # Every row was confirmed and has its own key.
         allow_duplicate=True,
     )
 
 
-def plan_of(reading: RefundReading, item: RunItem, request: RefundRequest, invoice: Invoice, now: datetime) -> Preview:
+def plan_of(reading: RefundReading, row: RunItem, request: RefundRequest, invoice: Invoice, now: datetime) -> Preview:
     """What a row would do now. Raises the refusal of a rule, or the failure of its own refund in this run."""
-    failed = failed_in_run(item, reading.refunds_by_key(item.request_key))
+    failed = failed_in_run(row, reading.refunds_by_key(row.request_key))
     if failed:
         raise failure_of(failed)
-    confirmed = Money(item.expected, invoice.currency)
+    confirmed = Money(row.expected, invoice.currency)
     return planned(reading, request, confirmed=confirmed, now=now)

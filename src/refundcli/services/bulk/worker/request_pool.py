@@ -9,20 +9,20 @@ from typing import Any
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A request to a provider `about` something, and its outcome: `result`, or `error` if it failed."""
+    """A request to a provider `about` something, and its outcome: `response`, or `error` if it failed."""
 
     ask: Callable[[], Any]
     then: Callable[["Job"], None]
     about: Any = None
-    result: Any = None
+    response: Any = None
     error: BaseException | None = None
 
     @property
     def answer(self) -> Any:
-        """The result. Raises the error."""
+        """The response. Raises the error."""
         if self.error is not None:
             raise self.error
-        return self.result
+        return self.response
 
 
 class RequestPool:
@@ -72,7 +72,7 @@ class RequestPool:
             return self._done.popleft()
 
     def cancel_queued(self) -> list[Job]:
-        """Drop the jobs that no thread has started; returns the urgent ones, without a result."""
+        """Drop the jobs that no thread has started; returns the urgent ones, without a response."""
         with self._to_do:
             urgent = list(self._urgent)
             self._outstanding -= len(urgent) + len(self._others)
@@ -99,7 +99,7 @@ class RequestPool:
     def _work(self) -> None:
         while job := self._next():
             try:
-                job.result = job.ask()
+                job.response = job.ask()
             except BaseException as error:
                 job.error = error
             with self._back:

@@ -45,7 +45,7 @@ class RowProcessing(RefundSending):
                 return
             if problem.code == UNREACHABLE:
                 self.stop_policy.answered(clearly=False)
-            self._end(row, refused(row.item, problem))
+            self._end(row, refused(row.stored, problem))
         else:
             self.next.to_reserve.append(row)
 
@@ -65,7 +65,7 @@ class RowProcessing(RefundSending):
 
     def _cannot_be_used(self, row: Row, problem: SettingsProblem) -> None:
         self.stop_policy.stop(Stopped.SETTINGS, problem)
-        self._end(row, waiting_again(row.item))
+        self._end(row, waiting_again(row.stored))
 
     def _reserved(self, row: Row, refunds: Sequence[Refund]) -> None:
         for refund in refunds:
@@ -102,7 +102,7 @@ class RowProcessing(RefundSending):
             return
         if isinstance(why, UnsettledRefund) and self._settles_first(row, why.earlier):
             return
-        self._end(row, refused(row.item, why))
+        self._end(row, refused(row.stored, why))
 
     def _settles_first(self, row: Row, earlier: Refund) -> bool:
         """Settle an abandoned refund first, once. One that another run or command never sent is left to it."""
@@ -131,14 +131,14 @@ class RowProcessing(RefundSending):
         if row.closed or not all(flight.ended for flight in row.own):
             return
         given_up = any(flight.given_up for flight in row.own)
-        self._end(row, waiting_again(row.item) if given_up else ended(row.item, row.refunds))
+        self._end(row, waiting_again(row.stored) if given_up else ended(row.stored, row.refunds))
 
-    def _end(self, row: Row, item: RunItem) -> None:
+    def _end(self, row: Row, outcome: RunItem) -> None:
         """Store the outcome with the next commit; later answers about the row change nothing."""
         row.closed = True
         self.rows.discard(row)
         self.busy.difference_update(row.locks)
-        self.ending[item.n] = row
-        self.next.ended.append(item)
-        if item.state is ItemState.REFUSED:
+        self.ending[outcome.n] = row
+        self.next.ended.append(outcome)
+        if outcome.state is ItemState.REFUSED:
             self.stop_policy.refused()
