@@ -342,14 +342,14 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
-    hear_all = apply_update.hear_all
+    apply_updates = apply_update.apply_updates
 
     def stumbling(tx: Any, news: Any, **of: Any) -> Any:
         if any(update.reference == "BROKEN" for update in news):
             raise KeyError("a bug")
-        return hear_all(tx, news, **of)
+        return apply_updates(tx, news, **of)
 
-    monkeypatch.setattr(events, "hear_all", stumbling)
+    monkeypatch.setattr(events, "apply_updates", stumbling)
     ten = {"currency": "EUR", "value": 1000}
     items = [signed(item(pspReference=name, amount=ten)) for name in ("FIRST", "BROKEN", "LAST")]
     told = ingest(desk, adyen(*items), exit_code=1)

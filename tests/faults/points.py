@@ -33,7 +33,7 @@ STEPS = {
     "_drop_unsent": "drop",
     "claim": "T2",
     "take_down": "T4",
-    "keep": "keep",
+    "store_events": "keep",
     "_apply_batch": "apply",
     "_write_down": "T1",
     "claim_closing": "T2",

@@ -130,7 +130,7 @@ def test_every_column_is_read() -> None:
             method="card",
             reference="pi_3Q",
             returned_elsewhere=1050,
-            auto_refundable_is_told=True,
+            auto_refundable_is_explicit=True,
             dispute=Dispute.LOST,
             dispute_amount=4000,
             paid_on=date(2026, 9, 3),

@@ -19,7 +19,7 @@ from refundcli.files.csv_table import (
     UnknownColumn,
     WrongDelimiter,
 )
-from refundcli.files.duplicate_index import FirstSeen
+from refundcli.files.duplicate_index import DuplicateIndex
 from refundcli.files.source import EmptyFile, FileProblem, open_source
 from refundcli.services.ports.bad_rows import BadRow
 
@@ -215,6 +215,6 @@ def test_a_file_read_in_blocks_has_the_rows_that_it_has_record_by_record(content
 
 
 def test_it_is_remembered_where_each_text_was_first_seen() -> None:
-    seen = FirstSeen()
+    seen = DuplicateIndex()
     assert [seen.line_of(f"INV-{n}", n) for n in range(1, 5001)] == [0] * 5000
     assert [seen.line_of(f"INV-{n}", 9999) for n in range(1, 5001)] == list(range(1, 5001))

@@ -21,8 +21,8 @@ E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 
 
-class Cells:
-    """Cells by their column. `where` is put before a column's name in what is told of it."""
+class CellReader:
+    """CellReader by their column. `where` is put before a column's name in what is told of it."""
 
     def __init__(self, line: int, cells: Mapping[str, str], *, where: str = "") -> None:
         self.line, self._where = line, where

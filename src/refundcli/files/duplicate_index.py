@@ -7,7 +7,7 @@ from itertools import compress
 _FULL_AT = 0.6
 
 
-class FirstSeen:
+class DuplicateIndex:
     """A hash table of 64-bit hashes and lines.
 
     Two different texts of a million collide once in some thirty million files; then a good row is refused and

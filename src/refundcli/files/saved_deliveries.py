@@ -9,7 +9,7 @@ from typing import Any
 
 from refundcli.domain.statuses import Provider
 from refundcli.files.source import EmptyFile, Source
-from refundcli.services.webhooks.ingest import KeptDelivery
+from refundcli.services.webhooks.ingest import SavedDelivery
 
 # A body of a megabyte, written with an escape for every other letter.
 LONGEST_DELIVERY = 8 * 1024 * 1024
@@ -22,7 +22,7 @@ class DeliveryFile:
     def __init__(self, source: Source, provider: Provider | None) -> None:
         self._source, self._provider = source, provider
 
-    def deliveries(self) -> Iterator[KeptDelivery]:
+    def deliveries(self) -> Iterator[SavedDelivery]:
         """Raises EmptyFile when there is nothing but blank lines."""
         found = False
         for delivery in self._whole() if self._is_one_document() else self._lines():
@@ -37,17 +37,17 @@ class DeliveryFile:
             first = next((line for line in iter(lambda: text.readline(LONGEST_DELIVERY), "") if line.strip()), "")
         return first.lstrip()[:1] == "[" or (self._source.size <= LONGEST_DELIVERY and first.strip() == "{")
 
-    def _whole(self) -> Iterator[KeptDelivery]:
+    def _whole(self) -> Iterator[SavedDelivery]:
         with self._source.text() as text:
             try:
                 told = json.loads(text.read())
             except (ValueError, RecursionError):
-                yield KeptDelivery(1, why_not="the file is not JSON")
+                yield SavedDelivery(1, why_not="the file is not JSON")
                 return
         for place, each in enumerate(told if isinstance(told, list) else [told], start=1):
             yield self._delivery(place, each)
 
-    def _lines(self) -> Iterator[KeptDelivery]:
+    def _lines(self) -> Iterator[SavedDelivery]:
         with self._source.text() as text:
             line = 0
             while piece := text.readline(LONGEST_DELIVERY):
@@ -55,33 +55,33 @@ class DeliveryFile:
                 if len(piece) >= LONGEST_DELIVERY:
                     while piece and not piece.endswith("\n"):
                         piece = text.readline(LONGEST_DELIVERY)
-                    yield KeptDelivery(line, why_not="the line is too long")
+                    yield SavedDelivery(line, why_not="the line is too long")
                 elif piece.strip():
                     yield self._parsed(line, piece)
 
-    def _parsed(self, line: int, text: str) -> KeptDelivery:
+    def _parsed(self, line: int, text: str) -> SavedDelivery:
         try:
             return self._delivery(line, json.loads(text))
         except (ValueError, RecursionError):
-            return KeptDelivery(line, self._provider, why_not="the line is not JSON")
+            return SavedDelivery(line, self._provider, why_not="the line is not JSON")
 
-    def _bare(self, line: int, told: Mapping[str, Any]) -> KeptDelivery | None:
+    def _bare(self, line: int, told: Mapping[str, Any]) -> SavedDelivery | None:
         """A body without its headers. Adyen's proves itself, its items are signed; Stripe's has lost its signature."""
         if "notificationItems" in told:
-            return KeptDelivery(line, Provider.ADYEN, body=json.dumps(told).encode())
+            return SavedDelivery(line, Provider.ADYEN, body=json.dumps(told).encode())
         if told.get("object") == "event":
-            return KeptDelivery(line, Provider.STRIPE, body=json.dumps(told).encode())
+            return SavedDelivery(line, Provider.STRIPE, body=json.dumps(told).encode())
         return None
 
-    def _delivery(self, line: int, told: Any) -> KeptDelivery:
+    def _delivery(self, line: int, told: Any) -> SavedDelivery:
         bare = self._bare(line, told) if isinstance(told, Mapping) and "body" not in told else None
         if bare:
             return bare
         headers, body = (told.get("headers"), told.get("body")) if isinstance(told, Mapping) else (None, None)
         if not isinstance(headers, Mapping) or not isinstance(body, str):
-            return KeptDelivery(line, self._provider, why_not="it has no headers, or no body")
+            return SavedDelivery(line, self._provider, why_not="it has no headers, or no body")
         if not all(isinstance(value, str) for value in headers.values()):
-            return KeptDelivery(line, self._provider, why_not="a header is no text")
+            return SavedDelivery(line, self._provider, why_not="a header is no text")
         named = told.get("provider")
         provider = self._provider or (Provider(named) if named in tuple(Provider) else None)
-        return KeptDelivery(line, provider, headers, body.encode("utf-8", "surrogatepass"))
+        return SavedDelivery(line, provider, headers, body.encode("utf-8", "surrogatepass"))

@@ -19,8 +19,8 @@ _SCHEMA = """
 _CACHE_KIB = 16_384
 
 
-class DiskShelf:
-    """Fits `services.bulk_rows.Shelf`. Close it when done."""
+class DiskSpool:
+    """Fits `services.bulk.rows.Shelf`. Close it when done."""
 
     def __init__(self) -> None:
         self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
@@ -33,7 +33,7 @@ class DiskShelf:
         self._line.executescript(_SCHEMA)
         self._line.execute("BEGIN")
 
-    def __enter__(self) -> "DiskShelf":
+    def __enter__(self) -> "DiskSpool":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from refundcli.domain.statuses import Provider
-from refundcli.listener.event_writer import Keeper, TooManyWaiting
+from refundcli.listener.event_writer import EventWriter, TooManyWaiting
 from refundcli.listener.http import BadRequest, Request, Response
 from refundcli.listener.rejections import Rejections
 from refundcli.services.ports.rejections import DeliveryRejected, RejectionReason
@@ -25,7 +25,7 @@ class App:
     """One path for each provider, and /health."""
 
     readers: Mapping[Provider, DeliveryReader]
-    keeper: Keeper
+    writer: EventWriter
     rejections: Rejections
     trouble: Callable[[Exception], None]
 
@@ -71,17 +71,17 @@ class App:
 
     async def _stored(self, verified: VerifiedDelivery) -> Response:
         try:
-            await asyncio.wait_for(asyncio.wrap_future(self.keeper.keep(verified.events)), _STORE_SECONDS)
+            await asyncio.wait_for(asyncio.wrap_future(self.writer.store(verified.events)), _STORE_SECONDS)
         except TooManyWaiting:
             return Response(503, "too many are waiting", _LATER)
-        except Exception:  # the store could not be written, and the keeper has told why
+        except Exception:  # the store could not be written, and the writer has told why
             return Response(503, "not stored", _LATER)
         # Adyen's older rule wants this very text; Stripe looks at the status alone.
         return Response(200, "[accepted]")
 
     def _health(self) -> Response:
-        is_well = self.keeper.is_well
-        counts = {"kept": self.keeper.kept, "known": self.keeper.known, "refused": self.rejections.by_reason()}
+        is_well = self.writer.is_well
+        counts = {"kept": self.writer.kept, "known": self.writer.known, "refused": self.rejections.by_reason()}
         text = json.dumps({"ok": is_well, **counts})
         return Response(200 if is_well else 503, text, content_type="application/json")
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.records import EventFilter
-from refundcli.services.webhooks.events import Applied, Apply, waits_or_is_young
+from refundcli.services.webhooks.events import Apply, EventOutcomes, waits_or_is_young
 
 # What the provider could not be asked about, or whose payment was not here yet, is tried again this often.
 _AGAIN_SECONDS = 60.0
@@ -25,14 +25,14 @@ _STORING_TO_APPLYING = 4
 
 
 @dataclass
-class Applier:
+class EventWorker:
     """One thread: what is new at once, in between what waits, from the oldest on."""
 
     apply: Apply
     books: Books
     clock: Clock
     nothing_to_store: threading.Event
-    told: Callable[[Applied], None]
+    told: Callable[[EventOutcomes], None]
     trouble: Callable[[Exception], None]
     _news: threading.Event = field(default_factory=threading.Event)
     _ending: threading.Event = field(default_factory=threading.Event)
@@ -44,7 +44,7 @@ class Applier:
     _went_on_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="applier", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="event-worker", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

@@ -34,7 +34,7 @@ class TooManyWaiting(Exception):
 
 
 @dataclass
-class Keeper:
+class EventWriter:
     """One thread that stores. `stored` is called after each commit, with how many events were new."""
 
     books: Books
@@ -54,7 +54,7 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self.is_idle.set()
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -69,7 +69,7 @@ class Keeper:
     def is_well(self) -> bool:
         return self._thread.is_alive() and not self.is_troubled
 
-    def keep(self, told: Sequence[NewEvent]) -> "Future[None]":
+    def store(self, told: Sequence[NewEvent]) -> "Future[None]":
         """Done once the events are in the store. Raises TooManyWaiting."""
         done: Future[None] = Future()
         # From here on it cannot be cancelled: who gave up waiting is no reason not to store.
@@ -133,7 +133,7 @@ class Keeper:
     def _store(self, batch: Sequence[Delivery]) -> None:
         told = [event for each, _ in batch for event in each]
         try:
-            new = events.keep(told, books=self.books)
+            new = events.store_events(told, books=self.books)
         except Exception as error:
             self._not_stored(batch, error)
             return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books
-from refundcli.services.ports.rejections import RejectionReason, told_by_reason
+from refundcli.services.ports.rejections import RejectionReason, counts_text
 from refundcli.services.webhooks.events import count_rejected
 
 _EVERY_SECONDS = 1.0
@@ -48,7 +48,7 @@ class Rejections:
             with self._lock:
                 self._unwritten.update(counts)
             raise
-        self.tell(f"Rejected deliveries: {told_by_reason(_by_reason(counts))}.")
+        self.tell(f"Rejected deliveries: {counts_text(_by_reason(counts))}.")
 
 
 def _by_reason(counts: Counter[tuple[Provider | None, RejectionReason]]) -> dict[str, int]:

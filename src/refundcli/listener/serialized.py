@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class InTurns:
+class SerializedBooks:
     """Books that one thread at a time writes to: the next one is woken, where a database would let it try again."""
 
     books: Books

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 
 from refundcli.domain.statuses import Provider
 from refundcli.listener.app import App
-from refundcli.listener.event_worker import Applier
-from refundcli.listener.event_writer import Keeper
+from refundcli.listener.event_worker import EventWorker
+from refundcli.listener.event_writer import EventWriter
 from refundcli.listener.http import Limits, Server
 from refundcli.listener.rejections import Rejections
-from refundcli.listener.serialized import InTurns
+from refundcli.listener.serialized import SerializedBooks
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.webhooks import DeliveryReader
-from refundcli.services.webhooks.events import Applied, Apply
+from refundcli.services.webhooks.events import Apply, EventOutcomes
 
 _STOP_SECONDS = 10
 # Open files: asked for where the system allows, and those that are left for the store, the log and the rest.
@@ -27,10 +27,10 @@ _OTHER_FILES = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class Callbacks:
     """What the operator is told: what was applied, what went wrong, what was rejected."""
 
-    applied: Callable[[Applied], None]
+    applied: Callable[[EventOutcomes], None]
     trouble: Callable[[Exception], None]
     rejected: Callable[[str], None]
 
@@ -61,35 +61,35 @@ class Listener:
         books: Books,
         clock: Clock,
         apply: Apply,
-        telling: Telling,
+        callbacks: Callbacks,
         limits: Limits | None = None,
     ) -> None:
-        turns = InTurns(books)
-        self.rejections = Rejections(turns, telling.rejected)
-        self.keeper = Keeper(turns, self.rejections, stored=self._stored, trouble=telling.trouble)
-        self._applier = Applier(apply, turns, clock, self.keeper.is_idle, telling.applied, telling.trouble)
-        app = App(readers, self.keeper, self.rejections, telling.trouble)
+        turns = SerializedBooks(books)
+        self.rejections = Rejections(turns, callbacks.rejected)
+        self.writer = EventWriter(turns, self.rejections, stored=self._stored, trouble=callbacks.trouble)
+        self._worker = EventWorker(apply, turns, clock, self.writer.is_idle, callbacks.applied, callbacks.trouble)
+        app = App(readers, self.writer, self.rejections, callbacks.trouble)
         limits = limits or _within_open_files(Limits())
-        self._server = Server(app.respond, limits, bad_request=app.bad_request, trouble=telling.trouble)
+        self._server = Server(app.respond, limits, bad_request=app.bad_request, trouble=callbacks.trouble)
 
     def serve(self, listener: socket.socket, *, announce: Callable[[], None]) -> None:
         """`announce` is called once deliveries are taken, and a signal would end it well."""
         with _stopped_by_signals(self.stop):
-            self.keeper.start()
-            self._applier.start()
+            self.writer.start()
+            self._worker.start()
             try:
                 announce()
                 asyncio.run(self._server.serve(listener, stop_seconds=_STOP_SECONDS))
             finally:
-                self.keeper.stop()
-                self._applier.stop()
+                self.writer.stop()
+                self._worker.stop()
                 listener.close()
 
     def stop(self) -> None:
         self._server.stop()
 
     def _stored(self, new: int) -> None:
-        self._applier.wake(new)
+        self._worker.wake(new)
 
 
 @contextmanager

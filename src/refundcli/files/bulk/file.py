@@ -6,7 +6,7 @@ from datetime import date
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.money import check_amount
 from refundcli.domain.reasons import RefundReason, parse_reason
-from refundcli.files.cell_reader import LONGEST_NAME, Cells
+from refundcli.files.cell_reader import LONGEST_NAME, CellReader
 from refundcli.files.csv_table import TableFile
 from refundcli.files.source import Source
 from refundcli.services.bulk.rows import BulkRow
@@ -38,7 +38,7 @@ class BulkFile:
             yield row if isinstance(row, BadRow) else self._row(*row)
 
     def _row(self, line: int, row: list[str]) -> BulkRow | BadRow:
-        cells = Cells(line, dict(zip(self.columns, row, strict=True)))
+        cells = CellReader(line, dict(zip(self.columns, row, strict=True)))
         made = BulkRow(
             line=line,
             invoice=cells.need("invoice"),
@@ -58,12 +58,12 @@ class BulkFile:
             cells.read("key", checked_key)
         return BadRow(line, tuple(cells.problems), made.cells) if cells.problems else made
 
-    def _reason(self, cells: Cells) -> RefundReason:
+    def _reason(self, cells: CellReader) -> RefundReason:
         if self._default and not cells["reason"]:
             return self._default
         return cells.read("reason", parse_reason) or RefundReason.OTHER
 
-    def _refunded_on(self, cells: Cells) -> date | None:
+    def _refunded_on(self, cells: CellReader) -> date | None:
         day = cells.day("refunded_on")
         if day and day > self._today:
             what = f"The money cannot have been returned on {day}: today is {self._today}."

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar, cast
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import InvalidAmount, parse_amount
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.files.cell_reader import LONGEST_NAME, LONGEST_TEXT, Cells
+from refundcli.files.cell_reader import LONGEST_NAME, LONGEST_TEXT, CellReader
 from refundcli.files.invoices.rows import dispute_in, products_in, status_in
 from refundcli.services.ports.invoice_block import InvoiceBlock, PaymentColumns
 
@@ -174,7 +174,7 @@ class InvoiceColumns:
 class _Words(Generic[T]):
     """A column of few different texts: each is read once, by what reads it cell by cell, and remembered."""
 
-    def __init__(self, column: str, read: Callable[[Cells], T]) -> None:
+    def __init__(self, column: str, read: Callable[[CellReader], T]) -> None:
         self.column = column
         self._read = read
         self._known: dict[str, T] = {}
@@ -191,7 +191,7 @@ class _Words(Generic[T]):
         if len(self._known) > _MOST_REMEMBERED:
             self._known.clear()
         for text in texts - self._known.keys():
-            cells = Cells(0, {self.column: text})
+            cells = CellReader(0, {self.column: text})
             value = self._read(cells)
             if cells.problems:
                 raise NotPlain
@@ -211,11 +211,11 @@ def _there(value: T | None) -> T:
     return value
 
 
-def _day(cells: Cells, column: str) -> str | None:
+def _day(cells: CellReader, column: str) -> str | None:
     day = cells.day(column)
     return day.isoformat() if day else None
 
 
-def _provider(cells: Cells) -> str:
+def _provider(cells: CellReader) -> str:
     provider = cells.one_of("provider", list(Provider))
     return provider.value if provider else ""

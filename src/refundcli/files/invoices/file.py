@@ -21,7 +21,7 @@ from refundcli.files.reader_process import read_ahead, there_are_two_cores
 from refundcli.files.source import Source
 from refundcli.services.chunks import chunked
 from refundcli.services.ports.bad_rows import BadRow
-from refundcli.services.ports.invoice_block import InvoiceBlock, Stretch, block_of
+from refundcli.services.ports.invoice_block import InvoiceBlock, RowBatch, block_of
 from refundcli.services.ports.records import NewInvoice
 
 # Of rows that are not all plain, this few are read cell by cell at once.
@@ -41,7 +41,7 @@ class InvoiceFile:
         self._table = None if _is_json_lines(source) else _table_of(source)
         self.columns = self._table.columns if self._table else ()
 
-    def stretches(self) -> Iterator[Stretch]:
+    def stretches(self) -> Iterator[RowBatch]:
         """Every row in order, from the start each time."""
         seen = Seen()
         if self._table is None:
@@ -112,7 +112,7 @@ class _Table:
         self._columns, self._seen = columns, seen
         self._plain = InvoiceColumns(columns)
 
-    def stretches(self, read: Iterable[_ReadRows | BadRow]) -> Iterator[Stretch]:
+    def stretches(self, read: Iterable[_ReadRows | BadRow]) -> Iterator[RowBatch]:
         for some in read:
             if isinstance(some, BadRow):
                 yield _stretch([some])
@@ -121,12 +121,12 @@ class _Table:
             else:
                 yield from map(self._of, _read_rows(self._plain, some.lines, some.rows))
 
-    def _of(self, read: _ReadRows) -> Stretch:
+    def _of(self, read: _ReadRows) -> RowBatch:
         if read.plain:
             return self._without_doubles(read.plain, read.rows)
         return _stretch(self._row(line, row, self._seen) for line, row in zip(read.lines, read.rows, strict=True))
 
-    def _without_doubles(self, found: InvoiceBlock, rows: Sequence[Sequence[str]]) -> Stretch:
+    def _without_doubles(self, found: InvoiceBlock, rows: Sequence[Sequence[str]]) -> RowBatch:
         """What is good by itself, but for what came before it in the file."""
         numbers = self._seen.numbers.lines_of(found.numbers, found.lines)
         paid = found.payments
@@ -140,7 +140,7 @@ class _Table:
             list(compress(found.references, named)), list(compress(found.lines, named))
         )
         if not (numbers or again or references):
-            return Stretch(found, (), rows)
+            return RowBatch(found, (), rows)
         before = (numbers, again, references)
         wanted = [not any(line in lines for lines in before) for line in found.lines]
         doubles = (
@@ -148,13 +148,13 @@ class _Table:
             for line, row, good in zip(found.lines, rows, wanted, strict=True)
             if not good
         )
-        return Stretch(found.only(wanted), _stretch(doubles).bad, list(compress(rows, wanted)))
+        return RowBatch(found.only(wanted), _stretch(doubles).bad, list(compress(rows, wanted)))
 
     def _row(self, line: int, row: Sequence[str], seen: Seen) -> NewInvoice | BadRow:
         return invoice_in_table(line, self._columns, row, seen)
 
 
-def _stretch(rows: Iterable[NewInvoice | BadRow]) -> Stretch:
+def _stretch(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
     good: list[NewInvoice] = []
     bad: list[BadRow] = []
     for row in rows:
@@ -162,7 +162,7 @@ def _stretch(rows: Iterable[NewInvoice | BadRow]) -> Stretch:
             bad.append(row)
         else:
             good.append(row)
-    return Stretch(block_of(good), bad, [row.original for row in good])
+    return RowBatch(block_of(good), bad, [row.original for row in good])
 
 
 def _is_json_lines(source: Source) -> bool:

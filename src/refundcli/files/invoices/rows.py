@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from refundcli.domain.currencies import Currency
 from refundcli.domain.errors import did_you_mean
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
-from refundcli.files.cell_reader import LONGEST_NAME, Cells
+from refundcli.files.cell_reader import LONGEST_NAME, CellReader
 from refundcli.files.csv_table import REJECTION_COLUMNS
-from refundcli.files.duplicate_index import FirstSeen
+from refundcli.files.duplicate_index import DuplicateIndex
 from refundcli.files.json_lines import Record
 from refundcli.services.ports.bad_rows import ONE_INVOICE, BadRow, Problem
 from refundcli.services.ports.records import NewInvoice, NewPayment
@@ -71,18 +71,18 @@ class Seen:
     """The line on which each invoice number, payment reference and invoice reference came first."""
 
     def __init__(self) -> None:
-        self.numbers, self.payments, self.references = FirstSeen(), FirstSeen(), FirstSeen()
+        self.numbers, self.payments, self.references = DuplicateIndex(), DuplicateIndex(), DuplicateIndex()
 
-    def check_number(self, cells: Cells) -> None:
+    def check_number(self, cells: CellReader) -> None:
         if cells["number"] and (line := self.line_of_number(cells["number"], cells.line)):
             cells.refuse("number", "duplicate-number", f"The number is on line {line} already.", "Keep one of them.")
 
-    def check_reference(self, cells: Cells, provider: Provider | None, reference: str) -> None:
+    def check_reference(self, cells: CellReader, provider: Provider | None, reference: str) -> None:
         if provider and reference and (line := self.line_of_payment(f"{provider} {reference}", cells.line)):
             what = f"The {provider.label} payment is on line {line} already."
             cells.refuse("payment_reference", "duplicate-payment", what, ONE_INVOICE)
 
-    def check_invoice_reference(self, cells: Cells, reference: str) -> None:
+    def check_invoice_reference(self, cells: CellReader, reference: str) -> None:
         if reference and (line := self.line_of_reference(reference, cells.line)):
             what = f"{reference} is on line {line} already."
             cells.refuse("invoice_reference", "duplicate-reference", what, "It belongs to one invoice.")
@@ -114,7 +114,7 @@ class SeenBefore(Seen):
 
 
 def invoice_in_table(line: int, columns: Sequence[str], row: Sequence[str], seen: Seen) -> NewInvoice | BadRow:
-    cells = Cells(line, dict(zip(columns, row, strict=True)))
+    cells = CellReader(line, dict(zip(columns, row, strict=True)))
     return _invoice(cells, None, tuple(row), seen)
 
 
@@ -125,7 +125,7 @@ def invoice_in_record(line: int, text: str, record: Record, seen: Seen) -> NewIn
     return _invoice(cells, payments, text, seen)
 
 
-def _payment_cells(line: int, told: Any, invoice: Cells) -> list[Cells]:
+def _payment_cells(line: int, told: Any, invoice: CellReader) -> list[CellReader]:
     if not isinstance(told, list) or not all(isinstance(payment, dict) for payment in told):
         invoice.refuse(PAYMENTS, "wrong-type", "It is not a list of objects.", 'Write "payments": [{…}, {…}].')
         return []
@@ -142,7 +142,7 @@ def _payment_cells(line: int, told: Any, invoice: Cells) -> list[Cells]:
     ]
 
 
-def _record_cells(line: int, record: Record, known: tuple[str, ...], *, where: str = "") -> Cells:
+def _record_cells(line: int, record: Record, known: tuple[str, ...], *, where: str = "") -> CellReader:
     """The values as texts. Unknown keys, wrong types and what no store can hold are noted."""
     texts, wrong = {}, []
     for key, value in record.items():
@@ -160,7 +160,7 @@ def _record_cells(line: int, record: Record, known: tuple[str, ...], *, where: s
             wrong.append(Problem(line, column, ascii(text)[1:-1], "unstorable", what, "Delete it and type it again."))
         else:
             texts[key] = text
-    cells = Cells(line, texts, where=where)
+    cells = CellReader(line, texts, where=where)
     cells.problems += wrong
     return cells
 
@@ -176,7 +176,7 @@ def _as_text(key: str, value: Any) -> str | None:
 
 
 def _invoice(
-    cells: Cells, payments: list[Cells] | None, original: tuple[str, ...] | str, seen: Seen
+    cells: CellReader, payments: list[CellReader] | None, original: tuple[str, ...] | str, seen: Seen
 ) -> NewInvoice | BadRow:
     """Everything is read, and what is wrong is noted on the way; only a clean row is an invoice."""
     unit = cells.currency("currency")
@@ -209,7 +209,7 @@ def _invoice(
     return BadRow(cells.line, tuple(problems), original) if problems else invoice
 
 
-def _number(cells: Cells) -> str:
+def _number(cells: CellReader) -> str:
     number = cells.need("number")
     if number and not _NUMBER.fullmatch(number):
         what = "An invoice number is typed in commands, and this one holds other characters than they take."
@@ -217,7 +217,7 @@ def _number(cells: Cells) -> str:
     return number
 
 
-def status_in(cells: Cells, column: str) -> InvoiceStatus | None:
+def status_in(cells: CellReader, column: str) -> InvoiceStatus | None:
     if cells[column].lower() == InvoiceStatus.REFUNDED:
         what = "Refunded follows from the amounts and is not written."
         cells.refuse(column, "unknown-status", what, "Write paid, and what was given back as refunded_amount.")
@@ -225,19 +225,19 @@ def status_in(cells: Cells, column: str) -> InvoiceStatus | None:
     return cells.one_of(column, [status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED])
 
 
-def products_in(cells: Cells) -> tuple[str, ...]:
+def products_in(cells: CellReader) -> tuple[str, ...]:
     return tuple(name for part in cells.text("products").split(";") if (name := part.strip()))
 
 
-def dispute_in(cells: Cells) -> Dispute:
+def dispute_in(cells: CellReader) -> Dispute:
     return cells.one_of("dispute", [dispute for dispute in Dispute if dispute]) or Dispute.NONE
 
 
-def _needed(cells: Cells, column: str, read: Callable[[str], T | None]) -> T | None:
+def _needed(cells: CellReader, column: str, read: Callable[[str], T | None]) -> T | None:
     return read(column) if cells.need(column) else None
 
 
-def _check_whole(cells: Cells, invoice: NewInvoice, *, in_list: bool) -> None:
+def _check_whole(cells: CellReader, invoice: NewInvoice, *, in_list: bool) -> None:
     """What no single cell can tell."""
     column = PAYMENTS if in_list else "paid_amount"
     paid = sum(payment.captured for payment in invoice.payments)
@@ -249,7 +249,7 @@ def _check_whole(cells: Cells, invoice: NewInvoice, *, in_list: bool) -> None:
         cells.refuse(column, "invalid-amount", "The payments sum up to more than the books can hold.")
 
 
-def _payment(cells: Cells, unit: Currency | None, seen: Seen, *, default: int | None) -> NewPayment | None:
+def _payment(cells: CellReader, unit: Currency | None, seen: Seen, *, default: int | None) -> NewPayment | None:
     """The payment that a row tells of, if any. Without a default its amount must be there, unless it is on its way."""
     provider = cells.one_of("provider", list(Provider))
     reference = _reference(cells, provider)
@@ -267,7 +267,7 @@ def _payment(cells: Cells, unit: Currency | None, seen: Seen, *, default: int | 
         reference=reference,
         returned_elsewhere=cells.amount("refunded_amount", unit) or 0,
         auto_refundable=_auto_refundable(cells, known=bool(provider and reference)),
-        auto_refundable_is_told=bool(cells["auto_refundable"]),
+        auto_refundable_is_explicit=bool(cells["auto_refundable"]),
         processing=processing,
         dispute=dispute_in(cells),
         dispute_amount=cells.amount("dispute_amount", unit, allow_zero=False),
@@ -284,7 +284,7 @@ def _payment(cells: Cells, unit: Currency | None, seen: Seen, *, default: int | 
     return None
 
 
-def _reference(cells: Cells, provider: Provider | None) -> str:
+def _reference(cells: CellReader, provider: Provider | None) -> str:
     """The provider's id in the form that provider gives it; without a provider, any text."""
     reference = cells.text("payment_reference", LONGEST_NAME)
     stripe = _STRIPE_REFERENCE.fullmatch(reference)
@@ -301,7 +301,7 @@ def _reference(cells: Cells, provider: Provider | None) -> str:
     return reference
 
 
-def _auto_refundable(cells: Cells, *, known: bool) -> bool:
+def _auto_refundable(cells: CellReader, *, known: bool) -> bool:
     """Whether the provider can return the money; by default, where it knows the payment (R1)."""
     told = cells.flag("auto_refundable")
     if told and not known:

@@ -11,8 +11,8 @@ from refundcli.services.ports.invoice_block import InvoiceBlock
 _LENGTH = 8
 
 
-class InvoiceShelf:
-    """Fits `services.import_invoices.Shelf`. Close it when done."""
+class InvoiceSpool:
+    """Fits `services.imports.from_file.InvoiceSpool`. Close it when done."""
 
     def __init__(self) -> None:
         try:
@@ -20,7 +20,7 @@ class InvoiceShelf:
         except OSError as error:
             raise _no_room(error) from error
 
-    def __enter__(self) -> "InvoiceShelf":
+    def __enter__(self) -> "InvoiceSpool":
         return self
 
     def __exit__(self, *_: object) -> None:

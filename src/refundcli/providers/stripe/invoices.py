@@ -9,7 +9,7 @@ from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fields
 from refundcli.providers.stripe.fields import Fields
 from refundcli.providers.transport import said, text_in
-from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentTruth
+from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentSnapshot
 from refundcli.services.ports.records import NewInvoice, NewPayment
 
 _STATUSES = {status.value: status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED}
@@ -18,7 +18,7 @@ _STATUSES = {status.value: status for status in InvoiceStatus if status is not I
 def new_invoice(
     told: Fields,
     payments: Sequence[Fields],
-    truths: Mapping[str, PaymentTruth],
+    truths: Mapping[str, PaymentSnapshot],
     products: tuple[str, ...],
     zone: tzinfo,
 ) -> NewInvoice:
@@ -56,7 +56,7 @@ def paid_by(payment: Fields) -> str:
 
 
 def _payments(
-    told: Fields, payments: Sequence[Fields], truths: Mapping[str, PaymentTruth], of: Currency, zone: tzinfo
+    told: Fields, payments: Sequence[Fields], truths: Mapping[str, PaymentSnapshot], of: Currency, zone: tzinfo
 ) -> list[NewPayment]:
     shares = _shares(told, payments, of)
     made = [
@@ -124,7 +124,7 @@ def _shares(told: Fields, payments: Sequence[Fields], of: Currency) -> dict[str,
     return shares
 
 
-def _through_stripe(truth: PaymentTruth, share: Money) -> NewPayment:
+def _through_stripe(truth: PaymentSnapshot, share: Money) -> NewPayment:
     """The payment with its share of this invoice. Its disputes are applied once the payment is in the books."""
     intent_or_charge, *others = truth.references
     return NewPayment(

@@ -27,13 +27,13 @@ from refundcli.providers.transport import retry_after, said, text_in
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.provider_updates import (
     CannotBeHeld,
-    DisputeNews,
+    DisputeUpdate,
     Doubt,
-    PaymentTruth,
-    RefundNews,
+    PaymentSnapshot,
+    RefundUpdate,
     UnreadablePayment,
 )
-from refundcli.services.ports.providers import LeftOut, ToldInvoice
+from refundcli.services.ports.providers import LeftOut, ProviderInvoice
 from refundcli.settings import RefundSettings, StripeSettings
 
 _PAGE_SIZE = 100
@@ -63,14 +63,14 @@ class StripeRecords:
 
     # --- payments ------------------------------------------------------------------------------------------
 
-    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentTruth | None:
+    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentSnapshot | None:
         """One request for most payments: the charge travels with its intent, and its refunds with it."""
         snapshot = self._payment(reference)
         if snapshot is None or not of_invoice.startswith("in_"):
             return snapshot
         return replace(snapshot, credited=self.credited(of_invoice))
 
-    def _payment(self, reference: str) -> PaymentTruth | None:
+    def _payment(self, reference: str) -> PaymentSnapshot | None:
         asked_at = datetime.now(UTC)
         if reference.startswith("pi_"):
             path = f"/v1/payment_intents/{quote(reference, safe='')}"
@@ -84,7 +84,7 @@ class StripeRecords:
         path = f"/v1/charges/{quote(reference, safe='')}"
         return self._one(lambda: self._client.raw_request("get", path, expand=["refunds"]))
 
-    def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
+    def payments(self, *, since: date | None) -> Iterator[PaymentSnapshot | UnreadablePayment]:
         """Every charge with its refunds, a hundred in one request."""
         wanted = {"expand": ["data.refunds"], **self._made_since(since)}
         asked_at = datetime.now(UTC)
@@ -96,7 +96,7 @@ class StripeRecords:
             except CannotBeHeld as problem:
                 yield UnreadablePayment(self.name, _references(charge), problem.message)
 
-    def _truth_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
+    def _truth_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentSnapshot:
         charge, processing = intent.get("latest_charge"), intent.get("status") == "processing"
         if isinstance(charge, str):
             charge = self._charge(charge)
@@ -105,9 +105,9 @@ class StripeRecords:
         if intent.get("status") == "succeeded":
             return self._truth_without_charge(intent, asked_at)
         nothing = zero(fields.currency_of(intent))
-        return PaymentTruth(self.name, (fields.id_of(intent),), nothing, nothing, processing, (), (), asked_at)
+        return PaymentSnapshot(self.name, (fields.id_of(intent),), nothing, nothing, processing, (), (), asked_at)
 
-    def _truth_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
+    def _truth_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentSnapshot:
         references, about = _references(charge), {"charge": fields.id_of(charge)}
         of = fields.currency_of(charge)
         # Only a plain no spares the question: a refund into a dispute could pay the customer twice (R11).
@@ -121,7 +121,7 @@ class StripeRecords:
         if text_in(charge.get("status")) not in CHARGE_STATUSES:
             doubts = (*doubts, self._doubt("charge", charge, references))
         never_taken = sum((fields.amount_of(each, "amount", of) for each in released), zero(of))
-        return PaymentTruth(
+        return PaymentSnapshot(
             provider=self.name,
             references=references,
             captured=captured,
@@ -135,7 +135,7 @@ class StripeRecords:
             doubts=doubts,
         )
 
-    def _truth_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
+    def _truth_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentSnapshot:
         """Money was received, and no charge is named: all is asked of the intent itself."""
         references, about = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
         of = fields.currency_of(intent)
@@ -143,7 +143,7 @@ class StripeRecords:
         listed = list(self._pages(self._client.v1.refunds.list, about))
         refunds = [self._refund_news(each, references) for each in listed]
         disputes = list(self._pages(self._client.v1.disputes.list, about))
-        return PaymentTruth(
+        return PaymentSnapshot(
             provider=self.name,
             references=references,
             captured=fields.amount_of(intent, received, of),
@@ -166,21 +166,21 @@ class StripeRecords:
 
     # --- refunds -------------------------------------------------------------------------------------------
 
-    def refund(self, reference: str) -> RefundNews | None:
+    def refund(self, reference: str) -> RefundUpdate | None:
         told = self._one(lambda: self._client.v1.refunds.retrieve(reference))
         return self._refund_news(told) if told else None
 
-    def refunds(self, *, since: date | None) -> Iterator[RefundNews]:
+    def refunds(self, *, since: date | None) -> Iterator[RefundUpdate]:
         for told in self._pages(self._client.v1.refunds.list, self._made_since(since)):
             yield self._refund_news(told)
 
-    def _refund_news(self, told: Fields, references: tuple[str, ...] = ()) -> RefundNews:
+    def _refund_news(self, told: Fields, references: tuple[str, ...] = ()) -> RefundUpdate:
         of, status = fields.currency_of(told), text_in(told.get("status"))
         meaning = refund_meaning(status)
         # A refund in an unlisted status may have moved money, so it counts as pending, and blocks the payment (R13).
         state = meaning.refund if meaning and meaning.refund else RefundState.PENDING
         own = (fields.id_in(told.get("payment_intent")), fields.id_in(told.get("charge")))
-        return RefundNews(
+        return RefundUpdate(
             provider=self.name,
             reference=fields.id_of(told),
             payment_references=references or tuple(filter(None, own)),
@@ -207,10 +207,10 @@ class StripeRecords:
         at: datetime,
         *,
         is_disputed: bool = False,
-    ) -> tuple[DisputeNews, ...]:
+    ) -> tuple[DisputeUpdate, ...]:
         """Every dispute of a payment; one without a reference if the charge is disputed and no dispute is listed."""
         disputes = [
-            DisputeNews(
+            DisputeUpdate(
                 provider=self.name,
                 reference=fields.id_of(each),
                 payment_references=references,
@@ -225,7 +225,9 @@ class StripeRecords:
             for each in found
         ]
         if is_disputed and not found:
-            unnamed = DisputeNews(self.name, "", references, DisputeState.OPEN, DisputeStage.CHARGEBACK, "disputed", at)
+            unnamed = DisputeUpdate(
+                self.name, "", references, DisputeState.OPEN, DisputeStage.CHARGEBACK, "disputed", at
+            )
             disputes.append(unnamed)
         return tuple(disputes)
 
@@ -255,7 +257,7 @@ class StripeRecords:
             objects.amount_or_none(thing),
         )
 
-    def _with_doubt(self, snapshot: PaymentTruth, intent: Fields) -> PaymentTruth:
+    def _with_doubt(self, snapshot: PaymentSnapshot, intent: Fields) -> PaymentSnapshot:
         """Add a doubt if the status of the payment intent is not listed (R13)."""
         if text_in(intent.get("status")) in PAYMENT_INTENT_STATUSES:
             return snapshot
@@ -358,7 +360,7 @@ class StripeRecords:
 
     # --- invoices ------------------------------------------------------------------------------------------
 
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | LeftOut]:
         if after and self._one(lambda: self._client.v1.invoices.retrieve(after)) is None:
             after = ""  # a draft that was deleted since is no place to go on from
         wanted = {**self._made_since(since), **({"starting_after": after} if after else {})}
@@ -368,7 +370,7 @@ class StripeRecords:
             except CannotBeHeld as problem:
                 yield LeftOut(fields.id_of(told), text_in(told.get("number")), problem.message)
 
-    def invoice(self, name: str) -> ToldInvoice | None:
+    def invoice(self, name: str) -> ProviderInvoice | None:
         """By its id, or by its number among all of them: Stripe's search is behind by some minutes."""
         if name.startswith("in_"):
             told = self._one(lambda: self._client.v1.invoices.retrieve(name))
@@ -377,7 +379,7 @@ class StripeRecords:
         found = next((told for told in listed if told.get("number") == name), None)
         return self._told_invoice(found) if found else None
 
-    def _told_invoice(self, told: Fields) -> ToldInvoice:
+    def _told_invoice(self, told: Fields) -> ProviderInvoice:
         listed = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(told)})
         # They are listed the newest first; the books have them as they were made.
         paid = [each for each in listed if each.get("status") != "canceled"][::-1]
@@ -388,7 +390,7 @@ class StripeRecords:
             raise CannotBeHeld(self.name, f"its payment {said(next(filter(None, gone)))} is not there")
         products = invoices.products_in(self._lines_of(told))
         invoice = invoices.new_invoice(told, paid, truths, products, self._zone)
-        return ToldInvoice(fields.id_of(told), invoice, tuple(truths.values()), self._credited(told))
+        return ProviderInvoice(fields.id_of(told), invoice, tuple(truths.values()), self._credited(told))
 
     def _lines_of(self, invoice: Fields) -> Iterable[object]:
         """Those that came with the invoice where these are all: with more than some ten, the rest is a list apart."""
@@ -406,7 +408,7 @@ def _added(one: Money | None, other: Money | None) -> Money | None:
     return one + other
 
 
-def _is_given(refund: RefundNews, of: Currency) -> bool:
+def _is_given(refund: RefundUpdate, of: Currency) -> bool:
     return refund.state.is_given and refund.amount.currency == of
 
 

@@ -101,11 +101,11 @@ def write_group(tx: Writing, group: Group, bench: Bench) -> Written:
     written.ended = tx.finish_items(group.ended)
     row_lease = new_lease(bench.clock.now(), bench.row_lease_seconds, owner=bench.worker)
     if group.take:
-        written.taken = tx.take_items(
+        written.taken = tx.lease_items(
             bench.run.id, worker=bench.worker, until=row_lease.until, at=bench.clock.now(), limit=group.take
         )
     if group.hold:
-        tx.hold_items(bench.run.id, worker=bench.worker, until=row_lease.until)
+        tx.extend_leases(bench.run.id, worker=bench.worker, until=row_lease.until)
     return written
 
 
@@ -123,7 +123,7 @@ def _take_down(tx: Writing, group: Group, bench: Bench, written: Written) -> Non
     for part, why in group.to_fail:
         fail_unsent_in(tx, part.refund, why, clock=clock, policy=policy, is_refused=False)
     for part in group.to_let_go:
-        tx.let_go(part.refund)
+        tx.release_lease(part.refund)
     parts = [part for part, _, _ in said] + group.to_drop + [part for part, _ in group.to_fail] + group.to_let_go
     now = tx.refunds_by_id([part.refund.id for part in parts + group.to_read]) if parts or group.to_read else {}
     words = {part: answer for part, answer, _ in said}
@@ -180,7 +180,7 @@ def _claim_first(tx: Writing, books: "_ReadAhead", part: Part, bench: Bench, wri
     if not part.first_send:
         refusal = why_not_any_more(books, part.refund)
         if refusal:
-            tx.let_go(part.refund)
+            tx.release_lease(part.refund)
             _stays(tx, part, f"not sent again: {refusal.message}", written)
             return
     elif part.needs_snapshot(bench.clock.now()):

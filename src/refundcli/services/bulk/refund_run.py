@@ -159,7 +159,7 @@ class _Worker:
 
     def _begin(self, tx: Writing) -> None:
         """What was not known is asked about again: somebody may have settled it, or it can be settled now."""
-        tx.ask_again(self.run.id)
+        tx.requeue_unknown(self.run.id)
         if _open_rows(tx.item_counts(self.run.id)):
             tx.change_run(self.run.id, RunState.RUNNING)
 
@@ -671,7 +671,7 @@ class _Worker:
         """The numbers of the rows that were still this worker's, and the run as it stands now."""
         ours = tx.finish_items(ends)
         for part in self.next.to_let_go:
-            tx.let_go(part.refund)
+            tx.release_lease(part.refund)
         counts = tx.item_counts(self.run.id)
         if not _open_rows(counts):
             tx.change_run(self.run.id, RunState.FINISHED)

@@ -155,7 +155,7 @@ def take_down_in(
     """The outcome, if the answer proves one; else the amount stays reserved (I5)."""
     outcome = outcome_of(answer, first_send=first_send)
     if outcome.state is None:
-        tx.let_go(refund)
+        tx.release_lease(refund)
     else:
         settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
 

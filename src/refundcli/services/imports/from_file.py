@@ -13,8 +13,8 @@ from typing import Protocol, TypeAlias
 from refundcli.domain.errors import Refused
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Books, Reading, Writing
-from refundcli.services.ports.invoice_block import InvoiceBlock, Stretch
-from refundcli.services.ports.records import Beside, ImportCounts
+from refundcli.services.ports.invoice_block import InvoiceBlock, RowBatch
+from refundcli.services.ports.records import ImportConflicts, ImportCounts
 
 Advance: TypeAlias = Callable[[int], None]
 Reject: TypeAlias = Callable[[BadRow], None]
@@ -28,7 +28,7 @@ _SHOWN = 50
 _MOST_KEPT = 1000
 
 
-class Shelf(Protocol):
+class InvoiceSpool(Protocol):
     """Where good rows are kept until the whole file was looked at."""
 
     def put(self, block: InvoiceBlock) -> None: ...
@@ -59,7 +59,7 @@ class CheckedInvoices:
 
 
 @dataclass(slots=True)
-class ImportResult:
+class ImportSummary:
     """What an import did. `kept` tells by line what the books knew better, the first thousand of `kept_count`."""
 
     new: int = 0
@@ -102,7 +102,7 @@ class ImportRefused(Refused):
 
 
 def check_invoices(
-    stretches: Iterable[Stretch], *, shelf: Shelf, books: Books, advance: Advance, reject: Reject
+    stretches: Iterable[RowBatch], *, shelf: InvoiceSpool, books: Books, advance: Advance, reject: Reject
 ) -> CheckedInvoices:
     """Look at every row, and at what the books hold beside it; what is good goes on the shelf. Nothing is changed."""
     checked = CheckedInvoices()
@@ -121,9 +121,11 @@ def check_invoices(
     return checked
 
 
-def bring_in(shelf: Shelf, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance) -> ImportResult:
+def write_invoices(
+    shelf: InvoiceSpool, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance
+) -> ImportSummary:
     """Write what was found good. Raises ImportRefused where the books have changed since against a row."""
-    result = ImportResult()
+    result = ImportSummary()
     chunk = _Written(as_of=checked.as_of)
     while not chunk.is_last:
         write = partial(_write_chunk, shelf=shelf, before=chunk, checked=checked, source=source, result=result)
@@ -148,7 +150,7 @@ class _Written:
 
 
 def _write_chunk(
-    tx: Writing, *, shelf: Shelf, before: _Written, checked: CheckedInvoices, source: str, result: ImportResult
+    tx: Writing, *, shelf: InvoiceSpool, before: _Written, checked: CheckedInvoices, source: str, result: ImportSummary
 ) -> _Written:
     # No change is without its entry (I10): with no new one, what was found in the books while checking still holds.
     unchanged = before.as_of is not None and tx.newest_entry() == before.as_of
@@ -158,7 +160,7 @@ def _write_chunk(
         began = time.monotonic()
         for after, block in shelf.blocks(before.after):
             if not unchanged:
-                _refuse_late(tx.beside(block).problems, block, source=source, written=result.written)
+                _refuse_late(tx.import_conflicts(block).problems, block, source=source, written=result.written)
             yield block
             chunk.after = after
             chunk.rows += block.size
@@ -172,11 +174,11 @@ def _write_chunk(
     return chunk
 
 
-def _look(tx: Reading, *, block: InvoiceBlock) -> Beside:
-    return tx.beside(block)
+def _look(tx: Reading, *, block: InvoiceBlock) -> ImportConflicts:
+    return tx.import_conflicts(block)
 
 
-def _without(stretch: Stretch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
+def _without(stretch: RowBatch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
     """The good rows that can stand beside what the books hold, and the others."""
     if not problems:
         return stretch.good, []

@@ -11,14 +11,14 @@ from functools import partial
 from refundcli.domain.errors import NotFound
 from refundcli.domain.money import Money
 from refundcli.services.chunks import chunked
-from refundcli.services.imports.from_file import ImportResult
-from refundcli.services.imports.payment_shares import bring_in_shares, references_of, shares_a_payment
+from refundcli.services.imports.from_file import ImportSummary
+from refundcli.services.imports.payment_shares import import_shares, references_of, shares_a_payment
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.invoice_block import block_of
-from refundcli.services.ports.providers import LeftOut, ProviderRecords, ToldInvoice
+from refundcli.services.ports.providers import LeftOut, ProviderInvoice, ProviderRecords
 from refundcli.services.ports.records import ImportCounts, NewInvoice
-from refundcli.services.provider_updates.sync_payment import note_credit, payments_told, take_in
+from refundcli.services.provider_updates.sync_payment import match_snapshots, note_credit, sync_payment
 
 # Each costs some requests; this many are written at once, and pulled again after a kill.
 _AT_ONCE = 20
@@ -38,24 +38,24 @@ class NotAtProvider(NotFound):
 
 
 @dataclass(slots=True)
-class Pulled:
+class PullSummary:
     """What a pull did; `news` counts changes of refunds, disputes and payments. `went_on` after which invoice."""
 
-    imported: ImportResult = field(default_factory=ImportResult)
+    imported: ImportSummary = field(default_factory=ImportSummary)
     news: int = 0
     went_on: str = ""
 
 
 def pull(
     records: ProviderRecords, *, since: date | None, books: Books, clock: Clock, number_format: str, advance: Advance
-) -> Pulled:
+) -> PullSummary:
     """Every invoice made since then. Raises ProviderUnreachable; what was written stays."""
     name = f"pull:{records.name}:{since or 'all'}"
     stopped = books.read(lambda tx: tx.sync_state(name))
     went_on, _, began = (stopped[0] if stopped else "").partition(" ")
-    done, began = Pulled(went_on=went_on), began or str(clock.today())
+    done, began = PullSummary(went_on=went_on), began or str(clock.today())
 
-    def bring_in(told: Iterable[ToldInvoice | LeftOut], place: str) -> None:
+    def write_pages(told: Iterable[ProviderInvoice | LeftOut], place: str) -> None:
         for chunk in chunked(told, _AT_ONCE):
             write = partial(_write, told=chunk, records=records, clock=clock, number_format=number_format, place=place)
             counts, news = books.write(write)
@@ -63,21 +63,21 @@ def pull(
             done.news += news
             advance(len(chunk))
 
-    bring_in(records.invoices(since=since, after=went_on), f"{name} {began}")
+    write_pages(records.invoices(since=since, after=went_on), f"{name} {began}")
     if went_on:
         # They are listed the newest first: what was made since the stopped pull began comes before its place.
-        bring_in(records.invoices(since=max(date.fromisoformat(began), since or date.min), after=""), "")
+        write_pages(records.invoices(since=max(date.fromisoformat(began), since or date.min), after=""), "")
     # The next one begins at the newest again.
     books.write(lambda tx: tx.set_sync_state(name, ""))
     return done
 
 
-def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock, number_format: str) -> Pulled:
+def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock, number_format: str) -> PullSummary:
     """One invoice, by its number or its id there. Raises NotAtProvider, ProviderUnreachable."""
     told = records.invoice(name)
     if told is None:
         raise NotAtProvider(records, name)
-    done = Pulled()
+    done = PullSummary()
     write = partial(_write, told=[told], records=records, clock=clock, number_format=number_format, place="")
     counts, done.news = books.write(write)
     done.imported.add(counts)
@@ -87,14 +87,14 @@ def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock,
 def _write(
     tx: Writing,
     *,
-    told: Sequence[ToldInvoice | LeftOut],
+    told: Sequence[ProviderInvoice | LeftOut],
     records: ProviderRecords,
     clock: Clock,
     number_format: str,
     place: str,
 ) -> tuple[ImportCounts, int]:
     """`place`: under which name it is kept how far the pull came, and the day on which it began."""
-    whole = [each for each in told if isinstance(each, ToldInvoice)]
+    whole = [each for each in told if isinstance(each, ProviderInvoice)]
     known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(whole)]
     reasons = _why_not(tx, known)
     good = [invoice for invoice in known if invoice.line not in reasons]
@@ -104,7 +104,7 @@ def _write(
     news = sum(_note_shares(tx, each) for each in alone)
     captured = {reference: t.captured for each in whole for t in each.payments for reference in t.references}
     for shared in sharing:
-        more, why = bring_in_shares(tx, shared, captured, source=source)
+        more, why = import_shares(tx, shared, captured, source=source)
         counts = _together(counts, more)
         news += 0 if why else _note_shares(tx, shared)
         if why:
@@ -115,11 +115,11 @@ def _write(
         if isinstance(each, LeftOut):
             counts.kept.append((0, each.number or each.reference, f"{each.why} It was left out."))
     truths = [truth for each in whole for truth in each.payments]
-    for truth, invoice, payment in list(payments_told(tx, records.name, truths)):
+    for truth, invoice, payment in list(match_snapshots(tx, records.name, truths)):
         if invoice and payment:
             fresh = tx.invoice(invoice.number) or invoice
             payment = next(p for p in fresh.payments if p.id == payment.id)
-            news += take_in(tx, fresh, payment, truth, clock=clock, number_format=number_format).changed
+            news += sync_payment(tx, fresh, payment, truth, clock=clock, number_format=number_format).changed
     for each, new in zip(whole, known, strict=True):
         stored = tx.invoice(new.number)
         if stored and each.invoice.currency == stored.currency.code:
@@ -168,7 +168,7 @@ def _note_shares(tx: Writing, pulled: NewInvoice) -> int:
 
 def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
     """Why some of them cannot stand beside what the books hold, or beside each other; by their lines."""
-    problems = tx.beside(block_of(invoices)).problems
+    problems = tx.import_conflicts(block_of(invoices)).problems
     # One payment may pay several invoices: what each of them has of it is reported.
     reasons = {problem.line: problem.message for problem in problems if problem.code != "duplicate-payment"}
     here = tx.invoices_by_number([invoice.number for invoice in invoices])
@@ -182,7 +182,7 @@ def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
     return reasons
 
 
-def _as_known(tx: Writing, told: ToldInvoice) -> NewInvoice:
+def _as_known(tx: Writing, told: ProviderInvoice) -> NewInvoice:
     """Under the number that the books have for it: an import may have brought it in under one of its own.
 
     A draft has no number, and is known by its id until it gets one.

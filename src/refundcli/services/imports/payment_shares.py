@@ -29,7 +29,7 @@ def shares_a_payment(reading: Reading, invoice: NewInvoice) -> bool:
     return any(_sharing(reading, invoice, reading.invoice(invoice.number)))
 
 
-def bring_in_shares(
+def import_shares(
     tx: Writing, invoice: NewInvoice, captured: Mapping[str, Money], *, source: str
 ) -> tuple[ImportCounts, str]:
     """Import an invoice that shares payments with others, each with what the provider reports as paid by it.
@@ -91,7 +91,7 @@ def _why_not(reading: Reading, invoice: NewInvoice, sharing: _Sharing, captured:
     """Two invoices that together have more than was taken are one invoice imported twice, or one has a wrong amount."""
     others = _others(reading, invoice, sharing)
     names = ", ".join(other.number for other in others)
-    problems = reading.beside(block_of([invoice])).problems
+    problems = reading.import_conflicts(block_of([invoice])).problems
     other = next((problem.message for problem in problems if problem.code != "duplicate-payment"), "")
     if other:
         return other

@@ -14,20 +14,20 @@ from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider, RefundState
 from refundcli.services.ports.invoice_block import InvoiceBlock
 from refundcli.services.ports.provider_updates import (
-    CaptureNews,
+    CaptureUpdate,
     EventState,
     NewEvent,
-    RefundNews,
+    RefundUpdate,
     StoredEvent,
 )
 from refundcli.services.ports.records import (
     Account,
     AuditEntry,
-    Beside,
     Capture,
     CreditNoteFilter,
     EventFilter,
     FailedCapture,
+    ImportConflicts,
     ImportCounts,
     InvoiceFilter,
     NewInvoice,
@@ -104,7 +104,7 @@ class Reading(RefundReading, RunReading, Protocol):
         """Those that failed after their success, or came back, and no person has said that they know."""
         ...
 
-    def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]: ...
+    def external_refunds(self, *, adopted: bool) -> list[Refund]: ...
     def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]: ...
     def payment_of_dispute(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
         """The payment of the stored dispute with this reference."""
@@ -212,7 +212,7 @@ class Reading(RefundReading, RunReading, Protocol):
         """When the invoice came into the store, from which file, by whom."""
         ...
 
-    def beside(self, block: "InvoiceBlock") -> Beside:
+    def import_conflicts(self, block: "InvoiceBlock") -> ImportConflicts:
         """What the books hold beside these new invoices."""
         ...
 
@@ -262,7 +262,7 @@ class Writing(Reading, RunWriting, Protocol):
         """Count amounts as returned out of band, under the same guard: refunds, issued credit notes, invoices (R7)."""
         ...
 
-    def take_back_records(self, records: Sequence[Record], *, memo: str) -> None:
+    def undo_recorded(self, records: Sequence[Record], *, memo: str) -> None:
         """Records made in error: their amounts are free again, their credit notes void with their numbers kept."""
         ...
 
@@ -271,7 +271,7 @@ class Writing(Reading, RunWriting, Protocol):
         """Compare and set: only the caller that finds fence and state as it knew them gets the refund."""
         ...
 
-    def let_go(self, refund: Refund) -> None:
+    def release_lease(self, refund: Refund) -> None:
         """Give up a lease early: the outcome is not known and others may look."""
         ...
 
@@ -284,22 +284,22 @@ class Writing(Reading, RunWriting, Protocol):
         """As `claim` for a refund."""
         ...
 
-    def let_go_of_closing(self, closing: Closing) -> None: ...
+    def release_closing_lease(self, closing: Closing) -> None: ...
     def settle_closing(self, closing: Closing, state: ClosingState, *, failure: str, evidence: str) -> Closing | None:
         """Compare and set on the fence. The invoice's own status is another step of the same transaction."""
         ...
 
-    def see_elsewhere(
-        self, invoice: Invoice, payment: Payment, news: RefundNews, *, undecided: bool, evidence: str
+    def record_external(
+        self, invoice: Invoice, payment: Payment, news: RefundUpdate, *, undecided: bool, evidence: str
     ) -> Refund:
         """Count an external refund from now on. `undecided`: it may be one that was recorded by hand."""
         ...
 
-    def note_record_failed(self, record: Refund, news: RefundNews, *, evidence: str) -> bool:
+    def note_record_failed(self, record: Refund, news: RefundUpdate, *, evidence: str) -> bool:
         """The provider's refund that the record was matched with has failed, or was returned; false if known."""
         ...
 
-    def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
+    def match_record(self, record: Refund, news: RefundUpdate, *, evidence: str) -> None:
         """The provider's refund is the one that was recorded here by hand: it is counted once."""
         ...
 
@@ -339,7 +339,7 @@ class Writing(Reading, RunWriting, Protocol):
         """Write a new dispute (id 0) or the new state of one; the payment's state and lost amount follow from all."""
         ...
 
-    def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureNews, *, evidence: str) -> bool:
+    def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureUpdate, *, evidence: str) -> bool:
         """Write the state of one capture of a payment; false if a later report of it is stored already."""
         ...
 

@@ -14,7 +14,7 @@ from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.records import NewInvoice, NewPayment
 
 
-class Stretch(NamedTuple):
+class RowBatch(NamedTuple):
     """Lines of a file that follow one another: what is good in them, what is bad, and each good row as it stood."""
 
     good: "InvoiceBlock"
@@ -37,7 +37,7 @@ class PaymentColumns(NamedTuple):
     charges: Sequence[str] = ()
     returned_elsewhere: Sequence[int] = ()
     auto_refundable: Sequence[bool] = ()
-    auto_refundable_is_told: Sequence[bool] = ()
+    auto_refundable_is_explicit: Sequence[bool] = ()
     processing: Sequence[bool] = ()
     disputes: Sequence[str] = ()
     dispute_amounts: Sequence[int | None] = ()
@@ -118,7 +118,7 @@ class InvoiceBlock(NamedTuple):
                 charge=charge,
                 returned_elsewhere=returned,
                 auto_refundable=auto,
-                auto_refundable_is_told=auto_told,
+                auto_refundable_is_explicit=auto_told,
                 processing=processing,
                 dispute=Dispute(dispute),
                 dispute_amount=dispute_amount,
@@ -157,7 +157,7 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
             payment.charge,
             payment.returned_elsewhere,
             payment.auto_refundable,
-            payment.auto_refundable_is_told,
+            payment.auto_refundable_is_explicit,
             payment.processing,
             payment.dispute.value,
             payment.dispute_amount,

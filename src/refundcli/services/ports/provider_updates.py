@@ -1,6 +1,6 @@
 """Provider updates, snapshots and stored events, as plain data; and how long Adyen retries a failed refund (R14).
 
-News is the same whoever brings it, and may come twice, late, early and in any order.
+An update reads the same from every source, and may arrive twice, late, early and in any order.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class CannotBeHeld(Refused):
 
 
 @dataclass(frozen=True, slots=True)
-class RefundNews:
+class RefundUpdate:
     """How one refund stands at the provider, ours or somebody else's; `amount` in the payment's currency.
 
     `refund_id` is ours, as it travelled with the refund. `may_be_retried`: it failed, and the provider may send it
@@ -70,7 +70,7 @@ class RefundNews:
 
 
 @dataclass(frozen=True, slots=True)
-class DisputeNews:
+class DisputeUpdate:
     """How one dispute stands; `amount` is what it is about, None where it was not reported in the payment's currency.
 
     `reference` is the dispute's own id, empty where it cannot be told from the payment's. `state` None leaves the
@@ -90,7 +90,7 @@ class DisputeNews:
 
 
 @dataclass(frozen=True, slots=True)
-class CaptureNews:
+class CaptureUpdate:
     """An amount of a payment was captured, or was not; `reference` is the provider's id of the capture."""
 
     provider: Provider
@@ -120,7 +120,7 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentTruth:
+class PaymentSnapshot:
     """One payment as the provider knew it at `asked_at`, with every refund and dispute of it; amounts in its currency.
 
     `captured` is the whole payment's, whatever invoices it pays. `why_not_refundable` is the provider's own word
@@ -134,8 +134,8 @@ class PaymentTruth:
     captured: Money
     refunded: Money
     processing: bool
-    disputes: tuple[DisputeNews, ...]
-    refunds: tuple[RefundNews, ...]
+    disputes: tuple[DisputeUpdate, ...]
+    refunds: tuple[RefundUpdate, ...]
     asked_at: datetime
     why_not_refundable: str = ""
     unsupported: str = ""
@@ -144,7 +144,7 @@ class PaymentTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class UnsupportedNews:
+class UnsupportedUpdate:
     """Why a payment cannot be refunded from here without harm (R12)."""
 
     provider: Provider
@@ -152,8 +152,8 @@ class UnsupportedNews:
     why: str
 
 
-Update: TypeAlias = RefundNews | DisputeNews | CaptureNews | UnsupportedNews | Doubt
-News: TypeAlias = Update | PaymentTruth
+Update: TypeAlias = RefundUpdate | DisputeUpdate | CaptureUpdate | UnsupportedUpdate | Doubt
+ProviderUpdate: TypeAlias = Update | PaymentSnapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import InvoiceStatus, Provider, RefundState
 from refundcli.services.ports.provider_updates import (
-    PaymentTruth,
-    RefundNews,
+    PaymentSnapshot,
+    RefundUpdate,
     UnreadablePayment,
 )
 from refundcli.services.ports.records import NewInvoice
@@ -152,7 +152,7 @@ class Providers(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ToldInvoice:
+class ProviderInvoice:
     """An invoice as the provider keeps it, with the truth about each of its payments; `reference` is its id there.
 
     `credited` went to the customer's balance by its credit notes.
@@ -160,7 +160,7 @@ class ToldInvoice:
 
     reference: str
     invoice: NewInvoice
-    payments: tuple[PaymentTruth, ...]
+    payments: tuple[PaymentSnapshot, ...]
     credited: Money
 
 
@@ -183,19 +183,19 @@ class ProviderRecords(Protocol):
     livemode: bool
     account: str
 
-    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentTruth | None:
+    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentSnapshot | None:
         """The payment with every refund and dispute of it; None when the provider has none of that id.
 
         `of_invoice`: the provider's id of its invoice, where it keeps one; its credit notes are asked for too.
         """
         ...
 
-    def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
+    def payments(self, *, since: date | None) -> Iterator[PaymentSnapshot | UnreadablePayment]:
         """Every payment made since then, newest first, many in one request (Stripe: its charges with their refunds)."""
         ...
 
-    def refund(self, reference: str) -> RefundNews | None: ...
-    def refunds(self, *, since: date | None) -> Iterator[RefundNews]:
+    def refund(self, reference: str) -> RefundUpdate | None: ...
+    def refunds(self, *, since: date | None) -> Iterator[RefundUpdate]:
         """Every refund made since then, newest first."""
         ...
 
@@ -210,10 +210,10 @@ class ProviderRecords(Protocol):
         """
         ...
 
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | LeftOut]:
         """Every invoice made since then, newest first; `after` is the reference of one to go on after."""
         ...
 
-    def invoice(self, name: str) -> ToldInvoice | None:
+    def invoice(self, name: str) -> ProviderInvoice | None:
         """One invoice, by its reference at the provider or by its number."""
         ...

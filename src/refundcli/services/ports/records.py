@@ -65,7 +65,7 @@ class CreditNoteFilter:
 class NewPayment:
     """A payment as an import tells it; amounts in ISO 4217 minor units of the invoice's currency.
 
-    `auto_refundable_is_told`: the import says so itself, and it is not the default. `charge`: the other id of a
+    `auto_refundable_is_explicit`: the import says so itself, and it is not the default. `charge`: the other id of a
     Stripe payment whose `reference` is its intent.
     """
 
@@ -76,7 +76,7 @@ class NewPayment:
     charge: str = ""
     returned_elsewhere: int = 0
     auto_refundable: bool = False
-    auto_refundable_is_told: bool = False
+    auto_refundable_is_explicit: bool = False
     processing: bool = False
     dispute: Dispute = Dispute.NONE
     dispute_amount: int | None = None
@@ -115,7 +115,7 @@ class ImportCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class ImportConflicts:
     """What is against new invoices in the books, how many of them are known already, and as of which audit entry."""
 
     problems: list[Problem]

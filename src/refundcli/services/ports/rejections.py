@@ -78,6 +78,6 @@ def count_by_reason(counts: Iterable[DeliveryCount], *, stored: bool) -> dict[st
     return dict(sorted(found.items()))
 
 
-def told_by_reason(counts: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[str, int]) -> str:
     """`2 forged, 1 unsigned`."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))

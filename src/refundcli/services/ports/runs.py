@@ -49,14 +49,14 @@ class RunWriting(RunReading, Protocol):
         ...
 
     def stage_items(self, items: Sequence[RunItem]) -> None: ...
-    def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
+    def lease_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
         """The next rows that wait, or whose worker is gone, now this worker's; rows that others hold are passed over.
 
         (`FOR UPDATE SKIP LOCKED` on PostgreSQL.)
         """
         ...
 
-    def hold_items(self, run_id: str, *, worker: str, until: datetime) -> None:
+    def extend_leases(self, run_id: str, *, worker: str, until: datetime) -> None:
         """This worker is still at the rows that it holds."""
         ...
 
@@ -68,7 +68,7 @@ class RunWriting(RunReading, Protocol):
         """
         ...
 
-    def ask_again(self, run_id: str) -> int:
+    def requeue_unknown(self, run_id: str) -> int:
         """Rows whose outcome was not known wait again: how many."""
         ...
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from refundcli.domain.money import Money
 from refundcli.services.ports.provider_updates import (
     NewEvent,
-    News,
+    ProviderUpdate,
 )
 from refundcli.services.ports.rejections import Rejection
 
@@ -33,7 +33,7 @@ class DeliveryReader(Protocol):
 class EventReader(Protocol):
     """What the events of one provider mean."""
 
-    def news_in(self, event: NewEvent) -> Sequence[News] | None:
+    def updates_in(self, event: NewEvent) -> Sequence[ProviderUpdate] | None:
         """What the event tells, asked for anew where the provider can be asked; None when it says nothing to us.
 
         Raises ProviderUnreachable: then the event waits.

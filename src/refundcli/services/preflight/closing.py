@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.services.ports.providers import ProviderRecords, ToldInvoice
+from refundcli.services.ports.providers import ProviderInvoice, ProviderRecords
 from refundcli.services.preflight.comparison import Difference, DifferenceKind
 from refundcli.services.preflight.payment import DiffersFromProvider
 
@@ -31,7 +31,7 @@ def ask(invoice: Invoice, wanted: InvoiceStatus, records: ProviderRecords) -> In
     return told.invoice.status
 
 
-def why_not(invoice: Invoice, wanted: InvoiceStatus, told: ToldInvoice, provider: Provider) -> Iterator[Difference]:
+def why_not(invoice: Invoice, wanted: InvoiceStatus, told: ProviderInvoice, provider: Provider) -> Iterator[Difference]:
     """What stands against closing it. That it is as wanted already does not, if it is this invoice at all."""
     at = _At(invoice, provider, told.reference)
     total = Money(told.invoice.total, invoice.currency)

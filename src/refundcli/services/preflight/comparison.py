@@ -12,7 +12,7 @@ from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports.books import RefundReading
-from refundcli.services.ports.provider_updates import DisputeNews, PaymentTruth, RefundNews
+from refundcli.services.ports.provider_updates import DisputeUpdate, PaymentSnapshot, RefundUpdate
 
 # What the books say of an external refund that may be the same as a record made by hand.
 MAYBE_RECORDED = "may be recorded by hand"
@@ -100,7 +100,7 @@ def apart(here: Money, there: Money) -> Money:
     return max(here, there) - min(here, there)
 
 
-def compare(invoice: Invoice, payment: Payment, truth: PaymentTruth | None) -> Iterator[Difference]:
+def compare(invoice: Invoice, payment: Payment, truth: PaymentSnapshot | None) -> Iterator[Difference]:
     """Every difference about one payment of a provider; none where both tell the same story."""
     side_by_side = _SideBySide(invoice, payment)
     if truth is None:
@@ -141,7 +141,7 @@ class _SideBySide:
         number = invoice or self.invoice.number
         return Difference(kind, provider, number, reference, what, here, there, amount, refund_id)
 
-    def captured(self, truth: PaymentTruth) -> Iterator[Difference]:
+    def captured(self, truth: PaymentSnapshot) -> Iterator[Difference]:
         here, there = self._captured_here(), truth.captured
         if here > there or (here < there and here < self.payment.allocated_in_all):
             yield self.differs(DifferenceKind.AMOUNT, "captured", str(here), str(there), amount=apart(here, there))
@@ -158,7 +158,7 @@ class _SideBySide:
         in_all, reported = self.payment.allocated_in_all, self.payment.provider_captured
         return in_all if self.payment.other_shares or reported is None else min(in_all, reported)
 
-    def dispute(self, truth: PaymentTruth) -> Iterator[Difference]:
+    def dispute(self, truth: PaymentSnapshot) -> Iterator[Difference]:
         known = {dispute.reference: dispute for dispute in self.payment.disputes if dispute.reference}
         placeholders = [dispute for dispute in self.payment.disputes if dispute.is_placeholder]
         for reported in truth.disputes:
@@ -172,7 +172,7 @@ class _SideBySide:
             there = truth.why_not_refundable
             yield self.differs(DifferenceKind.STATUS, "payment", "refundable", there, amount=truth.captured)
 
-    def _one_dispute(self, here: DisputeRecord | None, reported: DisputeNews) -> Iterator[Difference]:
+    def _one_dispute(self, here: DisputeRecord | None, reported: DisputeUpdate) -> Iterator[Difference]:
         state = here.state if here else None
         if reported.state is DisputeState.UNKNOWN and here and here.status == reported.status:
             return  # a person decides the state of this dispute, or already has
@@ -187,7 +187,7 @@ class _SideBySide:
             amount = reported.amount
             yield self.differs(DifferenceKind.DISPUTE, "dispute", texts[0], texts[1], amount=amount)
 
-    def refunds(self, truth: PaymentTruth) -> Iterator[Difference]:
+    def refunds(self, truth: PaymentSnapshot) -> Iterator[Difference]:
         ours = [r for r in self.invoice.refunds if r.payment_id == self.payment.id]
         # What went back for other invoices that the payment pays is known here too.
         ours += [refund for share in self.payment.other_shares for refund in share.refunds]
@@ -209,11 +209,11 @@ class _SideBySide:
             gap = truth.refunded - listed
             yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(truth.refunded), amount=gap)
 
-    def credited(self, truth: PaymentTruth) -> Iterator[Difference]:
+    def credited(self, truth: PaymentSnapshot) -> Iterator[Difference]:
         """What credit notes gave to the customer's balance cannot go back to the card too."""
         yield from credit_differences(self.invoice, truth.provider, truth.credited, reference=self.payment.reference)
 
-    def refund(self, told: RefundNews, known: Refund) -> Iterator[Difference]:
+    def refund(self, told: RefundUpdate, known: Refund) -> Iterator[Difference]:
         at = {"reference": told.reference, "refund_id": known.id, "invoice": known.invoice_number}
         if told.amount != known.amount:
             kind = DifferenceKind.AMOUNT
@@ -227,7 +227,7 @@ class _SideBySide:
             here = MAYBE_RECORDED if known.undecided else "no credit note"
             yield self.differs(DifferenceKind.UNADOPTED, "refund", here, str(told.amount), amount=told.amount, **at)
 
-    def _not_here(self, strangers: Sequence[RefundNews]) -> Iterator[Difference]:
+    def _not_here(self, strangers: Sequence[RefundUpdate]) -> Iterator[Difference]:
         """Refunds by other hands; those from before the payment was imported may be in the figure it came with."""
         openings = _openings(self.payment)
         for told in sorted(strangers, key=lambda each: each.amount.minor):
@@ -283,7 +283,7 @@ class _Opening:
     left: Money
     known_since: datetime | None
 
-    def holds(self, told: RefundNews) -> bool:
+    def holds(self, told: RefundUpdate) -> bool:
         """Is this refund a part of it? Then it is counted."""
         before = self.known_since and told.created_at and told.created_at < self.known_since
         if not before or self.left < told.amount:
@@ -299,7 +299,7 @@ def _openings(payment: Payment) -> list[_Opening]:
 
 
 def claimed_twice(
-    reading: RefundReading, invoice: Invoice, payment: Payment, truth: PaymentTruth | None
+    reading: RefundReading, invoice: Invoice, payment: Payment, truth: PaymentSnapshot | None
 ) -> list[Difference]:
     """Another payment in the books that the provider reports as this one: its money must not be refunded twice.
 
@@ -323,14 +323,14 @@ def _was_there(refund: Refund, at: datetime) -> bool:
     return (sent or refund.created_at) < at - _CLOCKS_APART
 
 
-def _of(told: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+def _of(told: RefundUpdate, refunds: Sequence[Refund]) -> Refund | None:
     """The refund here that is this one, by the provider's id or by ours."""
     by_reference = next((r for r in refunds if r.provider_reference == told.reference), None)
     named = (r for r in refunds if r.id == told.refund_id and not r.provider_reference)
     return by_reference or next(named, None) or _recorded(told, refunds)
 
 
-def _recorded(told: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+def _recorded(told: RefundUpdate, refunds: Sequence[Refund]) -> Refund | None:
     """A record that names this refund, or that it would be matched with."""
     records = [
         r

@@ -15,7 +15,7 @@ from refundcli.services.invoices.allocation import Share
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
-from refundcli.services.ports.provider_updates import PaymentTruth, RefundNews
+from refundcli.services.ports.provider_updates import PaymentSnapshot, RefundUpdate
 from refundcli.services.ports.providers import Providers
 from refundcli.services.preflight.comparison import Difference, claimed_twice, compare
 from refundcli.services.preflight.unreviewed import store_doubt
@@ -86,14 +86,14 @@ class PaymentPlace:
     of_invoice: str = ""
 
 
-Truths: TypeAlias = Mapping[int, PaymentTruth | None]
+Truths: TypeAlias = Mapping[int, PaymentSnapshot | None]
 OwnRefunds: TypeAlias = Mapping[int, OwnRefund]
 _NONE: OwnRefunds = MappingProxyType({})
 
 
 def preflight(
     invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers, own: OwnRefunds = _NONE
-) -> Sequence[PaymentTruth]:
+) -> Sequence[PaymentSnapshot]:
     """Read the truth of each payment that is to give money, where its provider can be asked.
 
     Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable.
@@ -148,7 +148,7 @@ def place_of(invoice: Invoice, payment: Payment) -> PaymentPlace | None:
     return PaymentPlace(payment.provider, payment.reference, invoice.invoice_reference)
 
 
-def truth_at(place: PaymentPlace, providers: Providers) -> PaymentTruth | None:
+def truth_at(place: PaymentPlace, providers: Providers) -> PaymentSnapshot | None:
     """Raises ProviderUnreachable, CannotBeHeld."""
     return providers.records(place.provider).payment(place.reference, of_invoice=place.of_invoice)
 
@@ -163,7 +163,7 @@ def note_findings(tx: Writing, invoice: Invoice, truths: Truths) -> None:
                 store_doubt(tx, doubt, truth.asked_at, doubt.why)
 
 
-def _is_worth_a_note(payment: Payment, truth: PaymentTruth | None) -> bool:
+def _is_worth_a_note(payment: Payment, truth: PaymentSnapshot | None) -> bool:
     return truth is not None and bool(truth.doubts or truth.unsupported != payment.unsupported)
 
 
@@ -208,7 +208,7 @@ def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
             raise AlreadyAtProvider(invoice.number, known.provider, reference, known.amount, mine, counted_as=known.id)
 
 
-def own_refund_in(truth: PaymentTruth, refund_id: str) -> RefundNews | None:
+def own_refund_in(truth: PaymentSnapshot, refund_id: str) -> RefundUpdate | None:
     """The payment's refund with our id, preferably one that was accepted; None without one."""
     found = [told for told in truth.refunds if told.refund_id == refund_id]
     return next((told for told in found if told.state.is_given), found[0] if found else None)
@@ -223,7 +223,7 @@ def _differences(invoice: Invoice, truths: Truths, own: OwnRefunds) -> Iterator[
             yield from compare(invoice, payment, truth)
 
 
-def _without(truth: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTruth:
+def _without(truth: PaymentSnapshot, own: OwnRefund, invoice: Invoice) -> PaymentSnapshot:
     """The snapshot without the refund that is to be recorded. Raises AlreadyAtProvider."""
     found = own_refund_in(truth, own.refund_id)
     if found is None:

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from refundcli.domain.invoice import Payment
 from refundcli.domain.money import Money, zero
 from refundcli.services.ports.books import Writing
-from refundcli.services.ports.provider_updates import CaptureNews, EventState
+from refundcli.services.ports.provider_updates import CaptureUpdate, EventState
 from refundcli.services.ports.records import Capture
 from refundcli.services.ports.vocabulary import CaptureChange
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
 
 
-def apply_capture(tx: Writing, news: CaptureNews, *, evidence: str) -> UpdateOutcome:
+def apply_capture(tx: Writing, news: CaptureUpdate, *, evidence: str) -> UpdateOutcome:
     """Apply it in the caller's transaction. An ambiguous cancellation is unreviewed (R13)."""
     match = payment_referenced(tx, news.provider, news.payment_references)
     if match is None:
@@ -34,7 +34,7 @@ def apply_capture(tx: Writing, news: CaptureNews, *, evidence: str) -> UpdateOut
     return UpdateOutcome(EventState.APPLIED, f"{news.status} of {news.amount} on {invoice.number}", changed)
 
 
-def _doubt(payment: Payment, captures: Mapping[str, Capture], news: CaptureNews) -> str:
+def _doubt(payment: Payment, captures: Mapping[str, Capture], news: CaptureUpdate) -> str:
     """Why it could be read in two ways; empty where it cannot. In whichever order they are heard, it is the same.
 
     What is missing after as much was captured was part of what the books count, or it was never part of it. What is

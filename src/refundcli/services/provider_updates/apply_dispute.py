@@ -6,7 +6,7 @@ from dataclasses import replace
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.services.ports.books import Writing
-from refundcli.services.ports.provider_updates import DisputeNews, EventState
+from refundcli.services.ports.provider_updates import DisputeUpdate, EventState
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_of_dispute
 
 # Of two updates with the same date the more severe one holds, whichever came first.
@@ -19,7 +19,7 @@ _STAGES = (DisputeStage.INQUIRY, DisputeStage.ANSWERED_INQUIRY, DisputeStage.CHA
 MIGRATED = "migrated"
 
 
-def apply_dispute(tx: Writing, news: DisputeNews, *, evidence: str, is_complete: bool = False) -> UpdateOutcome:
+def apply_dispute(tx: Writing, news: DisputeUpdate, *, evidence: str, is_complete: bool = False) -> UpdateOutcome:
     """Apply it in the caller's transaction; unmatched while neither its payment nor its dispute is in the books.
 
     `is_complete`: the provider listed all disputes of the payment, so a placeholder can only be one of them.
@@ -46,7 +46,7 @@ def apply_dispute(tx: Writing, news: DisputeNews, *, evidence: str, is_complete:
     return _write(tx, invoice, payment, known, _next(known, news), news, evidence)
 
 
-def new_record(payment: Payment, news: DisputeNews) -> DisputeRecord:
+def new_record(payment: Payment, news: DisputeUpdate) -> DisputeRecord:
     """The record of a first update. One that leaves the state as it is still proves a dispute, so it counts as open."""
     return DisputeRecord(
         id=0,
@@ -62,7 +62,7 @@ def new_record(payment: Payment, news: DisputeNews) -> DisputeRecord:
     )
 
 
-def _record_of(disputes: Sequence[DisputeRecord], news: DisputeNews) -> DisputeRecord | None:
+def _record_of(disputes: Sequence[DisputeRecord], news: DisputeUpdate) -> DisputeRecord | None:
     if news.reference:
         named = (record for record in disputes if record.reference == news.reference)
         return next((record for record in named if record.account in (news.account, "")), None)
@@ -82,7 +82,7 @@ def close_placeholders(tx: Writing, invoice: Invoice, payment: Payment, *, evide
 
 
 def _apply_to_placeholder(
-    tx: Writing, invoice: Invoice, payment: Payment, news: DisputeNews, evidence: str, *, is_complete: bool
+    tx: Writing, invoice: Invoice, payment: Payment, news: DisputeUpdate, evidence: str, *, is_complete: bool
 ) -> UpdateOutcome:
     """The first update about a dispute fills in its placeholder; without a placeholder it makes a new record."""
     placeholders = [record for record in payment.disputes if record.is_placeholder]
@@ -98,7 +98,7 @@ def _apply_to_placeholder(
 
 
 def _apply_unidentified(
-    tx: Writing, invoice: Invoice, payment: Payment, news: DisputeNews, evidence: str
+    tx: Writing, invoice: Invoice, payment: Payment, news: DisputeUpdate, evidence: str
 ) -> UpdateOutcome:
     """An update without a reference that fits no record: the first dispute of its payment, or else unreviewed."""
     if not payment.disputes:
@@ -107,11 +107,11 @@ def _apply_unidentified(
     return UpdateOutcome(EventState.UNREVIEWED, note)
 
 
-def _is_compatible(known: DisputeRecord, news: DisputeNews) -> bool:
+def _is_compatible(known: DisputeRecord, news: DisputeUpdate) -> bool:
     return known.status == MIGRATED or None in (known.amount, news.amount) or known.amount == news.amount
 
 
-def _filled(placeholder: DisputeRecord, payment: Payment, news: DisputeNews) -> DisputeRecord:
+def _filled(placeholder: DisputeRecord, payment: Payment, news: DisputeUpdate) -> DisputeRecord:
     """The placeholder as the provider reports it. A migrated one stands for several events, so only its row is kept."""
     if placeholder.status == MIGRATED:
         return replace(new_record(payment, news), id=placeholder.id)
@@ -119,7 +119,7 @@ def _filled(placeholder: DisputeRecord, payment: Payment, news: DisputeNews) -> 
     return replace(known, provider=news.provider, amount=news.amount or placeholder.amount)
 
 
-def _next(known: DisputeRecord, news: DisputeNews) -> DisputeRecord:
+def _next(known: DisputeRecord, news: DisputeUpdate) -> DisputeRecord:
     """The record after this update. An older update changes no state; a chargeback never becomes an inquiry again."""
     stage = max(known.stage, news.stage, key=_STAGES.index)
     changed = replace(known, stage=stage)
@@ -144,7 +144,7 @@ def _write(
     payment: Payment,
     known: DisputeRecord | None,
     record: DisputeRecord,
-    news: DisputeNews,
+    news: DisputeUpdate,
     evidence: str,
 ) -> UpdateOutcome:
     note = f"dispute of {invoice.number}: {news.status}"

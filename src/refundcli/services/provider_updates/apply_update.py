@@ -13,12 +13,12 @@ from refundcli.services.dispatch.send_refund import write_end
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
-    CaptureNews,
-    DisputeNews,
+    CaptureUpdate,
+    DisputeUpdate,
     Doubt,
     EventState,
-    RefundNews,
-    UnsupportedNews,
+    RefundUpdate,
+    UnsupportedUpdate,
     Update,
 )
 from refundcli.services.ports.records import Settlement
@@ -27,13 +27,13 @@ from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
 
 
-def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_format: str) -> UpdateOutcome:
+def apply_update(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_format: str) -> UpdateOutcome:
     """Apply one provider update in the caller's transaction; `evidence` says where it comes from."""
-    if isinstance(news, DisputeNews):
+    if isinstance(news, DisputeUpdate):
         return apply_dispute(tx, news, evidence=evidence)
-    if isinstance(news, CaptureNews):
+    if isinstance(news, CaptureUpdate):
         return apply_capture(tx, news, evidence=evidence)
-    if isinstance(news, UnsupportedNews):
+    if isinstance(news, UnsupportedUpdate):
         return _apply_unsupported(tx, news)
     if isinstance(news, Doubt):
         return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, news) else EventState.UNMATCHED, news.why)
@@ -43,7 +43,7 @@ def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_forma
     return _apply_to_ours(tx, ours, news, evidence=evidence, clock=clock, number_format=number_format)
 
 
-def _apply_unsupported(tx: Writing, news: UnsupportedNews) -> UpdateOutcome:
+def _apply_unsupported(tx: Writing, news: UnsupportedUpdate) -> UpdateOutcome:
     found = payment_referenced(tx, news.provider, news.payment_references)
     if found is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
@@ -53,10 +53,10 @@ def _apply_unsupported(tx: Writing, news: UnsupportedNews) -> UpdateOutcome:
     return UpdateOutcome(EventState.APPLIED, f"{invoice.number} cannot be refunded from here: {news.why}", changed)
 
 
-def hear_all(
+def apply_updates(
     tx: Writing, news: Sequence[Update], *, evidence: str, clock: Clock, number_format: str
 ) -> list[UpdateOutcome]:
-    return [hear(tx, update, evidence=evidence, clock=clock, number_format=number_format) for update in news]
+    return [apply_update(tx, update, evidence=evidence, clock=clock, number_format=number_format) for update in news]
 
 
 def worst_of(outcomes: Sequence[UpdateOutcome]) -> UpdateOutcome:
@@ -80,7 +80,7 @@ def is_about_ours(tx: Writing, news: Doubt) -> bool:
 # --- refunds of ours ------------------------------------------------------------------------------------------
 
 
-def _refund_of(tx: Writing, news: RefundNews) -> Refund | None:
+def _refund_of(tx: Writing, news: RefundUpdate) -> Refund | None:
     """By the provider's own id, else by ours, which travelled with it."""
     known = tx.refunds_by_provider_references(news.provider, [news.reference])
     if known:
@@ -93,7 +93,7 @@ def _refund_of(tx: Writing, news: RefundNews) -> Refund | None:
 
 
 def _apply_to_ours(
-    tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str
+    tx: Writing, refund: Refund, news: RefundUpdate, *, evidence: str, clock: Clock, number_format: str
 ) -> UpdateOutcome:
     part = news.state is RefundState.REVERSED and news.amount.currency == refund.amount.currency
     differs = _what_differs(tx, refund, news, any_amount=part and news.amount < refund.amount)
@@ -109,7 +109,7 @@ def _apply_to_ours(
     return _settle(tx, refund, news, evidence=evidence, clock=clock, number_format=number_format)
 
 
-def _apply_to_record(tx: Writing, record: Refund, news: RefundNews, *, evidence: str) -> UpdateOutcome:
+def _apply_to_record(tx: Writing, record: Refund, news: RefundUpdate, *, evidence: str) -> UpdateOutcome:
     """A record that was matched with this refund. Once the refund has failed, a person may undo the record."""
     if record.state is RefundState.REVERSED:
         note = f"was recorded as {record.id}, which was undone"
@@ -129,7 +129,7 @@ def _apply_to_record(tx: Writing, record: Refund, news: RefundNews, *, evidence:
     return UpdateOutcome(EventState.UNREVIEWED, note, refund=now)
 
 
-def _what_differs(tx: Writing, refund: Refund, news: RefundNews, *, any_amount: bool) -> list[str]:
+def _what_differs(tx: Writing, refund: Refund, news: RefundUpdate, *, any_amount: bool) -> list[str]:
     request = refund.sending.request if refund.sending else None
     invoice = tx.invoice(refund.invoice_number)
     assert invoice
@@ -144,7 +144,7 @@ def _what_differs(tx: Writing, refund: Refund, news: RefundNews, *, any_amount: 
 
 
 def _settle(
-    tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str
+    tx: Writing, refund: Refund, news: RefundUpdate, *, evidence: str, clock: Clock, number_format: str
 ) -> UpdateOutcome:
     end = Settlement(
         news.state,
@@ -185,7 +185,7 @@ def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, 
     return now
 
 
-def _apply_success_after_failure(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> UpdateOutcome:
+def _apply_success_after_failure(tx: Writing, refund: Refund, news: RefundUpdate, *, evidence: str) -> UpdateOutcome:
     """A success dated before the failure is old. Dated after it, the customer may have the money: reserve it (R14)."""
     is_later = not (news.reported_at and refund.failed_at) or news.reported_at > refund.failed_at
     if not tx.note_success(refund, at=news.reported_at, evidence=evidence):
@@ -206,7 +206,7 @@ def _hold_again(tx: Writing, refund: Refund, *, evidence: str) -> UpdateOutcome:
     return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
 
 
-def _apply_partial_reversal(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> UpdateOutcome:
+def _apply_partial_reversal(tx: Writing, refund: Refund, news: RefundUpdate, *, evidence: str) -> UpdateOutcome:
     """A part of it was returned: the refund and its credit note stand, and the part is recorded beside them."""
     note = f"{news.amount} of {refund.id} was returned"
     if refund.reversed_amount == news.amount:
@@ -220,7 +220,7 @@ def _apply_partial_reversal(tx: Writing, refund: Refund, news: RefundNews, *, ev
 # --- external refunds -----------------------------------------------------------------------------------------
 
 
-def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> UpdateOutcome:
+def _apply_external(tx: Writing, news: RefundUpdate, *, evidence: str) -> UpdateOutcome:
     """A refund that was not sent from here: counted from now on, adopted by a person."""
     found = payment_referenced(tx, news.provider, news.payment_references)
     if found is None:
@@ -241,7 +241,7 @@ def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> UpdateOu
         tx.match_record(record, news, evidence=evidence)
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", True, record)
     # It may be the same as a refund recorded by hand: its amount is reserved until someone decides.
-    made = tx.see_elsewhere(invoice, payment, news, undecided=bool(records), evidence=evidence)
+    made = tx.record_external(invoice, payment, news, undecided=bool(records), evidence=evidence)
     return UpdateOutcome(EventState.APPLIED, f"external refund, stored as {made.id} of {invoice.number}", True, made)
 
 
@@ -259,7 +259,7 @@ def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
     ]
 
 
-def _record_of_it(records: Sequence[Refund], news: RefundNews) -> Refund | None:
+def _record_of_it(records: Sequence[Refund], news: RefundUpdate) -> Refund | None:
     """The record of this very refund. R12 sends people to the dashboard first and to `mark-refunded` afterwards.
 
     A record that names another reference may be another refund; one without a name is the first that fits. A

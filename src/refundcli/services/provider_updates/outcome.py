@@ -6,7 +6,7 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Reading
-from refundcli.services.ports.provider_updates import DisputeNews, EventState
+from refundcli.services.ports.provider_updates import DisputeUpdate, EventState
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def payment_referenced(tx: Reading, provider: Provider, references: tuple[str, .
     return None
 
 
-def payment_of_dispute(tx: Reading, news: DisputeNews) -> tuple[Invoice, Payment] | None:
+def payment_of_dispute(tx: Reading, news: DisputeUpdate) -> tuple[Invoice, Payment] | None:
     """The payment that the update names, else the payment of the stored dispute with its reference; or None."""
     named = payment_referenced(tx, news.provider, news.payment_references)
     if named or not news.reference:

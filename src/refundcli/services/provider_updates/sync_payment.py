@@ -13,23 +13,23 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.ports.books import Reading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
-    DisputeNews,
+    DisputeUpdate,
     Doubt,
     EventState,
-    PaymentTruth,
-    RefundNews,
+    PaymentSnapshot,
+    RefundUpdate,
 )
 from refundcli.services.preflight.comparison import Difference, DifferenceKind, claimed_twice, compare
 from refundcli.services.preflight.unreviewed import store_doubt
 from refundcli.services.provider_updates.apply_dispute import apply_dispute, close_placeholders
-from refundcli.services.provider_updates.apply_update import hear
+from refundcli.services.provider_updates.apply_update import apply_update
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
 
 WITHOUT_OUTCOME = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL})
 
 
 @dataclass(frozen=True, slots=True)
-class TakenIn:
+class PaymentSync:
     """The differences of one payment: those `found`, and those `left` after the proven ones were repaired.
 
     `changed`: how many changes repaired them. `unreviewed`: how many of its updates a person must review.
@@ -43,15 +43,15 @@ class TakenIn:
     settled: Sequence[Refund] = ()
 
 
-def take_in(
-    tx: Writing, invoice: Invoice, payment: Payment, truth: PaymentTruth | None, *, clock: Clock, number_format: str
-) -> TakenIn:
+def sync_payment(
+    tx: Writing, invoice: Invoice, payment: Payment, truth: PaymentSnapshot | None, *, clock: Clock, number_format: str
+) -> PaymentSync:
     """In the caller's transaction, in which invoice and payment were read. Each repair is an audited transition."""
     found = list(compare(invoice, payment, truth)) + claimed_twice(tx, invoice, payment, truth)
     if truth is None:
-        return TakenIn(found, found)
+        return PaymentSync(found, found)
     if any(each.kind is DifferenceKind.CURRENCY and each.what == "currency" for each in found):
-        return TakenIn(found, found)
+        return PaymentSync(found, found)
     evidence = f"asked {truth.provider.label}"
     changed = int(
         tx.note_payment(invoice, payment, captured=truth.captured, processing=truth.processing, evidence=evidence)
@@ -67,7 +67,7 @@ def take_in(
     if changed:
         left = list(compare(now, standing, truth)) + claimed_twice(tx, now, standing, truth)
     unreviewed = sum(each.needs_a_person for each in standing.unreviewed)
-    return TakenIn(found, left, changed, unreviewed, _settled(invoice, now))
+    return PaymentSync(found, left, changed, unreviewed, _settled(invoice, now))
 
 
 def _settled(before: Invoice, now: Invoice) -> list[Refund]:
@@ -92,13 +92,13 @@ def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str
     return changed
 
 
-def apply_snapshot(tx: Writing, truth: PaymentTruth, *, clock: Clock, number_format: str) -> UpdateOutcome:
+def apply_snapshot(tx: Writing, truth: PaymentSnapshot, *, clock: Clock, number_format: str) -> UpdateOutcome:
     """Find the snapshot's payment and apply it. Unmatched while the payment is not in the books."""
     found = payment_referenced(tx, truth.provider, truth.references)
     if found is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = found
-    taken = take_in(tx, invoice, payment, truth, clock=clock, number_format=number_format)
+    taken = sync_payment(tx, invoice, payment, truth, clock=clock, number_format=number_format)
     if any(each.kind is DifferenceKind.CURRENCY for each in taken.left):
         return UpdateOutcome(EventState.UNREVIEWED, str(taken.left[0]))
     return UpdateOutcome(
@@ -110,17 +110,17 @@ def _apply(
     tx: Writing,
     invoice: Invoice,
     payment: Payment,
-    truth: PaymentTruth,
+    truth: PaymentSnapshot,
     evidence: str,
     clock: Clock,
     number_format: str,
 ) -> int:
     """Apply its disputes and refunds one by one; returns how many changed the books."""
-    outcomes: list[tuple[DisputeNews | RefundNews, UpdateOutcome]] = []
+    outcomes: list[tuple[DisputeUpdate | RefundUpdate, UpdateOutcome]] = []
     for dispute in truth.disputes:
         outcomes.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
     for refund in truth.refunds:
-        outcomes.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
+        outcomes.append((refund, apply_update(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
     known = {each.object_id for each in truth.doubts}
     doubts = [
         *truth.doubts,
@@ -146,15 +146,15 @@ def _needs_a_person(outcome: UpdateOutcome) -> bool:
     return outcome.state is EventState.UNREVIEWED
 
 
-def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, outcome: UpdateOutcome) -> Doubt:
-    kind = "dispute" if isinstance(news, DisputeNews) else "refund"
+def _doubt(truth: PaymentSnapshot, news: DisputeUpdate | RefundUpdate, outcome: UpdateOutcome) -> Doubt:
+    kind = "dispute" if isinstance(news, DisputeUpdate) else "refund"
     word = f"{kind} {news.status} {news.amount or ''}".strip()
     return Doubt(truth.provider, truth.references, word, news.reference, outcome.note, news.account, news.amount)
 
 
-def payments_told(
-    reading: Reading, provider: Provider, truths: Sequence[PaymentTruth]
-) -> Iterator[tuple[PaymentTruth, Invoice | None, Payment | None]]:
+def match_snapshots(
+    reading: Reading, provider: Provider, truths: Sequence[PaymentSnapshot]
+) -> Iterator[tuple[PaymentSnapshot, Invoice | None, Payment | None]]:
     """Each truth with the invoice and the payment here that it is about, if there is one."""
     owners = reading.invoices_of_payments(provider, [reference for truth in truths for reference in truth.references])
     for truth in truths:

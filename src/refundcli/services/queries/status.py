@@ -214,7 +214,7 @@ def _pending(reading: Reading, now: datetime, overdue: datetime) -> Listed[OpenR
 
 
 def _elsewhere(reading: Reading, now: datetime) -> Listed[OpenRefund]:
-    refunds = [each for each in reading.refunds_made_elsewhere(adopted=False) if each.state.is_given]
+    refunds = [each for each in reading.external_refunds(adopted=False) if each.state.is_given]
     return _listed(
         [OpenRefund(each, now - each.created_at, Next.MATCH if each.undecided else Next.ADOPT) for each in refunds]
     )

@@ -16,11 +16,11 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.invoices.pages import invoice_pages
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentTruth, UnreadablePayment
+from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentSnapshot, UnreadablePayment
 from refundcli.services.ports.providers import ProviderRecords
 from refundcli.services.ports.records import InvoiceFilter
 from refundcli.services.preflight.comparison import Difference, DifferenceKind, credit_differences
-from refundcli.services.provider_updates.sync_payment import TakenIn, note_credit, payments_told, take_in
+from refundcli.services.provider_updates.sync_payment import PaymentSync, match_snapshots, note_credit, sync_payment
 from refundcli.services.reconciliation.last_comparison import Agreement, ComparisonScope, record_comparison
 
 _AT_ONCE = 100
@@ -34,7 +34,7 @@ Advance = Callable[[int], None]
 
 
 @dataclass(slots=True)
-class Reconciled:
+class ComparisonSummary:
     """The outcome of a comparison: `by_kind` and `money` of the differences, `repaired` of those that were applied.
 
     `compared` counts payments of the books. `not_in_books` counts lines of a report about none of them, `being_sent`
@@ -98,7 +98,7 @@ class Reconciled:
 
 
 @dataclass(slots=True)
-class _KeptInvoices:
+class _ProviderInvoices:
     """Of the invoices in the books: does the provider keep any, and to which was something credited, by reference."""
 
     exist: bool = False
@@ -122,9 +122,9 @@ class Comparison:
     tell: Tell
     advance: Advance = lambda count: None
     pending_days: int = PENDING_DAYS
-    done: Reconciled = field(default_factory=Reconciled)
+    done: ComparisonSummary = field(default_factory=ComparisonSummary)
 
-    def of_invoice(self, number: str) -> Reconciled:
+    def of_invoice(self, number: str) -> ComparisonSummary:
         """One invoice, payment by payment. Raises InvoiceNotFound, ProviderUnreachable."""
         done = self.done
         invoice = self.books.read(lambda tx: invoice_named(tx, number))
@@ -138,15 +138,15 @@ class Comparison:
         done.count_unsettled(now.refunds, now=self.clock.now(), overdue=overdue)
         return done
 
-    def of_everything(self, *, since: date | None) -> Reconciled:
+    def of_everything(self, *, since: date | None) -> ComparisonSummary:
         """Every payment made since then, here and there, and all credit notes to customers' balances.
 
         Raises ProviderUnreachable; what was compared stays done, and is counted in `done`.
         """
-        done, seen, kept = self.done, set[str](), _KeptInvoices()
+        done, seen, kept = self.done, set[str](), _ProviderInvoices()
         for chunk in chunked(self.records.payments(since=since), _AT_ONCE):
             seen.update(each for truth in chunk for each in truth.references)
-            self._take_in(done, [each for each in chunk if isinstance(each, PaymentTruth)])
+            self._take_in(done, [each for each in chunk if isinstance(each, PaymentSnapshot)])
             self._tell_unreadable(done, [each for each in chunk if isinstance(each, UnreadablePayment)])
             self.advance(len(chunk))
         for invoice, payment in self._not_seen(seen, since, kept):
@@ -163,7 +163,7 @@ class Comparison:
         )
         return done
 
-    def _compare_credits(self, done: Reconciled, kept: _KeptInvoices) -> None:
+    def _compare_credits(self, done: ComparisonSummary, kept: _ProviderInvoices) -> None:
         """What credit notes gave to customers' balances, which the list of payments does not tell."""
         try:
             credits = self.records.credits()
@@ -180,7 +180,7 @@ class Comparison:
     def _kept_here(self, references: Sequence[str]) -> dict[str, Invoice]:
         return self.books.read(lambda tx: tx.invoices_by_reference(references))
 
-    def _ask_for_credit(self, done: Reconciled, invoice: Invoice) -> None:
+    def _ask_for_credit(self, done: ComparisonSummary, invoice: Invoice) -> None:
         """The invoice itself says what was credited in all: the list may have changed while it was read."""
         try:
             credited = self.records.credited(invoice.invoice_reference)
@@ -191,18 +191,18 @@ class Comparison:
             self._found(done, difference, repaired=False)
             return
 
-        def write(tx: Writing) -> TakenIn:
+        def write(tx: Writing) -> PaymentSync:
             now = invoice_named(tx, invoice.number)
             found = credit_differences(now, self.records.name, credited)
             if credited is None or not found:
-                return TakenIn()
+                return PaymentSync()
             changed = note_credit(tx, now, credited, evidence=f"asked {self.records.name.label}")
             left = credit_differences(invoice_named(tx, invoice.number), self.records.name, credited)
-            return TakenIn(found, left, changed)
+            return PaymentSync(found, left, changed)
 
         self._tell_all(done, self.books.write(write))
 
-    def _ask_for(self, done: Reconciled, invoice: Invoice, payment: Payment) -> None:
+    def _ask_for(self, done: ComparisonSummary, invoice: Invoice, payment: Payment) -> None:
         try:
             truth = self.records.payment(payment.reference, of_invoice=invoice.invoice_reference)
         except CannotBeHeld as problem:
@@ -210,9 +210,9 @@ class Comparison:
         else:
             self._take_in_one(done, invoice.number, payment.id, truth)
 
-    def _take_in(self, done: Reconciled, truths: Sequence[PaymentTruth]) -> None:
-        def write(tx: Writing) -> list[tuple[PaymentTruth, TakenIn | None]]:
-            told = list(payments_told(tx, self.records.name, truths))
+    def _take_in(self, done: ComparisonSummary, truths: Sequence[PaymentSnapshot]) -> None:
+        def write(tx: Writing) -> list[tuple[PaymentSnapshot, PaymentSync | None]]:
+            told = list(match_snapshots(tx, self.records.name, truths))
             return [
                 (truth, self._taken_in(tx, invoice, payment, truth) if invoice and payment else None)
                 for truth, invoice, payment in told
@@ -227,7 +227,7 @@ class Comparison:
             else:
                 self._tell_all(done, taken)
 
-    def _tell_unreadable(self, done: Reconciled, payments: Sequence[UnreadablePayment]) -> None:
+    def _tell_unreadable(self, done: ComparisonSummary, payments: Sequence[UnreadablePayment]) -> None:
         """What is there may be more than can be read of it: it is told, and nothing is changed."""
         references = [reference for payment in payments for reference in payment.references]
         owners = self.books.read(lambda tx: tx.invoices_of_payments(self.records.name, references)) if payments else {}
@@ -238,8 +238,10 @@ class Comparison:
             difference = Difference(DifferenceKind.STATUS, payment.provider, number, name, "payment", "", payment.why)
             self._found(done, difference, repaired=False)
 
-    def _take_in_one(self, done: Reconciled, number: str, payment_id: int, truth: PaymentTruth | None) -> None:
-        def write(tx: Writing) -> TakenIn:
+    def _take_in_one(
+        self, done: ComparisonSummary, number: str, payment_id: int, truth: PaymentSnapshot | None
+    ) -> None:
+        def write(tx: Writing) -> PaymentSync:
             invoice = invoice_named(tx, number)
             payment = next(p for p in invoice.payments if p.id == payment_id)
             return self._taken_in(tx, invoice, payment, truth)
@@ -247,10 +249,10 @@ class Comparison:
         done.compared += 1
         self._tell_all(done, self.books.write(write))
 
-    def _taken_in(self, tx: Writing, invoice: Invoice, payment: Payment, truth: PaymentTruth | None) -> TakenIn:
-        return take_in(tx, invoice, payment, truth, clock=self.clock, number_format=self.number_format)
+    def _taken_in(self, tx: Writing, invoice: Invoice, payment: Payment, truth: PaymentSnapshot | None) -> PaymentSync:
+        return sync_payment(tx, invoice, payment, truth, clock=self.clock, number_format=self.number_format)
 
-    def _tell_all(self, done: Reconciled, taken: TakenIn) -> None:
+    def _tell_all(self, done: ComparisonSummary, taken: PaymentSync) -> None:
         done.changed += taken.changed
         done.settled += taken.settled
         left = set(taken.left)
@@ -262,11 +264,13 @@ class Comparison:
             if difference.reference not in told:
                 self._found(done, difference, repaired=False)
 
-    def _found(self, done: Reconciled, difference: Difference, *, repaired: bool) -> None:
+    def _found(self, done: ComparisonSummary, difference: Difference, *, repaired: bool) -> None:
         done.add(difference, repaired=repaired)
         self.tell(difference, repaired)
 
-    def _not_seen(self, seen: set[str], since: date | None, kept: _KeptInvoices) -> Iterable[tuple[Invoice, Payment]]:
+    def _not_seen(
+        self, seen: set[str], since: date | None, kept: _ProviderInvoices
+    ) -> Iterable[tuple[Invoice, Payment]]:
         """Payments here that the list there did not hold; each is asked for by itself before it is called missing."""
         for page in invoice_pages(self.books, InvoiceFilter(provider=self.records.name)):
             for invoice in page:
@@ -278,7 +282,7 @@ class Comparison:
                         yield invoice, payment
 
 
-def count_unsettled(done: Reconciled, books: Books, provider: Provider, *, now: datetime, days: int) -> None:
+def count_unsettled(done: ComparisonSummary, books: Books, provider: Provider, *, now: datetime, days: int) -> None:
     """Count the provider's refunds that have no outcome to compare (R15); after `days` a pending one is overdue."""
     states = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
     refunds = books.read(lambda tx: tx.refunds_in(*states))
@@ -300,7 +304,7 @@ def is_being_sent(refund: Refund, now: datetime) -> bool:
     return bool(refund.state.unfinished and refund.sending and is_live(refund.sending, now))
 
 
-def _unknown_payment(truth: PaymentTruth) -> Difference:
+def _unknown_payment(truth: PaymentSnapshot) -> Difference:
     reference = truth.references[0]
     return Difference(
         DifferenceKind.MISSING_HERE,

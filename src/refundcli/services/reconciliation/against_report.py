@@ -17,22 +17,28 @@ from refundcli.services.chunks import chunked
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
-    CaptureNews,
-    DisputeNews,
+    CaptureUpdate,
+    DisputeUpdate,
     Doubt,
     EventSource,
     EventState,
-    RefundNews,
+    RefundUpdate,
     Update,
 )
 from refundcli.services.ports.records import PaymentLine, RefundLine, SucceededRefund
 from refundcli.services.ports.vocabulary import CaptureChange, Effect
 from refundcli.services.preflight.comparison import Difference, DifferenceKind, apart
 from refundcli.services.preflight.unreviewed import store_doubt
-from refundcli.services.provider_updates.apply_update import hear
+from refundcli.services.provider_updates.apply_update import apply_update
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_of_dispute
 from refundcli.services.provider_updates.sync_payment import WITHOUT_OUTCOME
-from refundcli.services.reconciliation.against_provider import PENDING_DAYS, Advance, Reconciled, Tell, count_unsettled
+from refundcli.services.reconciliation.against_provider import (
+    PENDING_DAYS,
+    Advance,
+    ComparisonSummary,
+    Tell,
+    count_unsettled,
+)
 from refundcli.services.reconciliation.report_rows import Report, ReportRow, RowPart
 
 _AT_ONCE = 2_000
@@ -48,7 +54,7 @@ _UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APP
 
 
 @dataclass(slots=True)
-class _Wish:
+class RowUpdate:
     """A piece of news that differs from the books, and how it is told; `is_expected`: only if it is not taken in."""
 
     news: Update
@@ -70,7 +76,7 @@ class ReportComparison:
     number_format: str
     tell: Tell
     pending_days: int = PENDING_DAYS
-    done: Reconciled = field(default_factory=Reconciled)
+    done: ComparisonSummary = field(default_factory=ComparisonSummary)
 
     def of_report(self, advance: Advance) -> None:
         """What the report tells is looked up in the books."""
@@ -78,7 +84,7 @@ class ReportComparison:
             self._compare(groups)
             advance(len(groups))
 
-    def of_books(self, advance: Advance) -> Reconciled:
+    def of_books(self, advance: Advance) -> ComparisonSummary:
         """What is in the books and should be in the report; after the other way round."""
         for chunk in chunked(self._expected_there(advance), _AT_ONCE):
             self._not_there(chunk)
@@ -102,7 +108,7 @@ class ReportComparison:
     def _compare(self, groups: Sequence[tuple[str, list[ReportRow]]]) -> None:
         references = [payment for payment, _ in groups]
         lines = self.books.read(lambda tx: tx.payment_lines(self.provider, references))
-        wishes: list[_Wish] = []
+        wishes: list[RowUpdate] = []
         for payment, rows in groups:
             line = lines.get(payment)
             if line is None:
@@ -114,7 +120,7 @@ class ReportComparison:
         for batch in chunked(wishes, _WRITTEN_AT_ONCE):
             self._take_in(batch)
 
-    def _of_payment(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+    def _of_payment(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
         for row in rows:
             if row.needs_review:
                 yield self._unreviewed(line, row, row.needs_review)
@@ -130,13 +136,13 @@ class ReportComparison:
         if missing:
             yield from self._captures(line, [*missing, *_captured_again(captures, missing)])
 
-    def _unreviewed(self, line: PaymentLine, row: ReportRow, why: str) -> _Wish:
+    def _unreviewed(self, line: PaymentLine, row: ReportRow, why: str) -> RowUpdate:
         """A row of an unlisted type, or one that contradicts itself or another, is shown and never applied (R13)."""
         there = f"line {row.line}: {why}"
         reference = row.modification_reference or line.reference
         at = (line.invoice, reference, "report line", "", there, row.amount)
         difference = Difference(DifferenceKind.STATUS, self.provider, *at)
-        return _Wish(self._doubt(line.reference, row, why), self._evidence(row), difference, row)
+        return RowUpdate(self._doubt(line.reference, row, why), self._evidence(row), difference, row)
 
     def _doubt(self, payment: str, row: ReportRow, why: str) -> Doubt:
         reference = row.modification_reference or payment
@@ -145,18 +151,18 @@ class ReportComparison:
     def _evidence(self, row: ReportRow) -> str:
         return f"report {self.report.name} line {row.line}"
 
-    def _captures(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+    def _captures(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
         """What was not taken after all, or taken again. Whether that is known is seen when it is applied."""
         for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
             change = _changes(row)
             if row.amount is None or change is None or row.part in (RowPart.WHOLE, RowPart.INSTALMENT):
                 continue
             reference = row.modification_reference or line.reference
-            news = CaptureNews(
+            news = CaptureUpdate(
                 self.provider, reference, (line.reference,), change, row.amount, row.word, row.booked_at, self.account
             )
             difference = self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, row.word)
-            yield _Wish(news, self._evidence(row), difference, row)
+            yield RowUpdate(news, self._evidence(row), difference, row)
 
     def _captured(self, line: PaymentLine, rows: Sequence[ReportRow]) -> None:
         of = line.captured.currency
@@ -173,7 +179,7 @@ class ReportComparison:
         if reported not in (line.captured, line.captured - _sum(failed, of)):
             self._told(self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, reported), repaired=False)
 
-    def _refunds(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+    def _refunds(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
         for reference, told in _by_reference(rows).items():
             odd = _other_amount(told)
             if odd:
@@ -194,22 +200,22 @@ class ReportComparison:
                 news = self._refund_news(line, reference, again, again.amount, known)
                 at = (line.invoice, reference, "refund", RefundState.FAILED, RefundState.SUCCEEDED, again.amount)
                 difference = Difference(DifferenceKind.STATUS, self.provider, *at, known.id if known else "")
-                yield _Wish(news, self._evidence(again), difference, again)
+                yield RowUpdate(news, self._evidence(again), difference, again)
             elif not wish and known and known.is_unadopted and last.amount:
                 of = (line.invoice, reference, "refund", "no credit note", str(last.amount), last.amount, known.id)
                 self._told(Difference(DifferenceKind.UNADOPTED, self.provider, *of), repaired=False)
 
-    def _refund(self, line: PaymentLine, reference: str, row: ReportRow, known: RefundLine | None) -> _Wish | None:
+    def _refund(self, line: PaymentLine, reference: str, row: ReportRow, known: RefundLine | None) -> RowUpdate | None:
         state = _state(row)
         if row.amount is None or (known is not None and known.amount == row.amount and not _is_news(known, state)):
             return None
         news = self._refund_news(line, reference, row, row.amount, known)
         difference = _refund_differs(line, known, news)
-        return _Wish(news, self._evidence(row), difference, row, _is_expected(known, state))
+        return RowUpdate(news, self._evidence(row), difference, row, _is_expected(known, state))
 
     def _of_record(
         self, line: PaymentLine, reference: str, told: Sequence[ReportRow], known: RefundLine
-    ) -> Iterator[_Wish]:
+    ) -> Iterator[RowUpdate]:
         """What became of a refund that was recorded by hand; its success first, for the later of the two holds."""
         made, failed = (_newest(told, states) for states in (_MADE, _NOT_MADE))
         for row in (made, failed):
@@ -219,13 +225,13 @@ class ReportComparison:
                 difference = _refund_differs(line, known, news)
                 # That the refund which was recorded was made is what the report is for.
                 is_expected = row is made and known.failed_at is None
-                yield _Wish(news, self._evidence(row), difference, row, is_expected)
+                yield RowUpdate(news, self._evidence(row), difference, row, is_expected)
 
     def _refund_news(
         self, line: PaymentLine, reference: str, row: ReportRow, amount: Money, known: RefundLine | None
-    ) -> RefundNews:
+    ) -> RefundUpdate:
         state = _state(row)
-        return RefundNews(
+        return RefundUpdate(
             provider=self.provider,
             reference=reference,
             payment_references=(line.reference,),
@@ -240,12 +246,12 @@ class ReportComparison:
             reported_at=row.booked_at,
         )
 
-    def _disputes(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[_Wish]:
+    def _disputes(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
         """Each dispute, in the order of its events. Applying them shows whether the books have them already."""
         for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
             if row.meaning is None:
                 continue
-            news = DisputeNews(
+            news = DisputeUpdate(
                 provider=self.provider,
                 reference=row.modification_reference,
                 payment_references=(line.reference,),
@@ -257,10 +263,10 @@ class ReportComparison:
                 account=self.account,
             )
             difference = self._differs(DifferenceKind.DISPUTE, line, "dispute", "none", row.meaning.dispute or row.word)
-            yield _Wish(news, self._evidence(row), difference, row)
+            yield RowUpdate(news, self._evidence(row), difference, row)
 
-    def _take_in(self, wishes: Sequence[_Wish]) -> None:
-        def write(tx: Writing) -> list[tuple[_Wish, UpdateOutcome]]:
+    def _take_in(self, wishes: Sequence[RowUpdate]) -> None:
+        def write(tx: Writing) -> list[tuple[RowUpdate, UpdateOutcome]]:
             decided = tx.decided_words(self.provider)
             return [(wish, self._outcome_of(tx, wish, decided)) for wish in wishes]
 
@@ -270,20 +276,22 @@ class ReportComparison:
                 self.done.settled.append(outcome.refund)
             repaired = outcome.changed and outcome.state is EventState.APPLIED
             confirmed = outcome.state is EventState.NOTED or (
-                outcome.state is EventState.APPLIED and not outcome.changed and not isinstance(wish.news, RefundNews)
+                outcome.state is EventState.APPLIED and not outcome.changed and not isinstance(wish.news, RefundUpdate)
             )
             if not confirmed and not (repaired and wish.is_expected):
                 self._told(wish.difference, repaired=repaired)
 
-    def _outcome_of(self, tx: Writing, wish: _Wish, decided: Mapping[str, str]) -> UpdateOutcome:
+    def _outcome_of(self, tx: Writing, wish: RowUpdate, decided: Mapping[str, str]) -> UpdateOutcome:
         """Apply the row's update. One that cannot be applied is stored as unreviewed and blocks the payment (R13)."""
         if isinstance(wish.news, Doubt):
             if wish.row.meaning is None and wish.row.word in decided:
                 return UpdateOutcome(EventState.NOTED, decided[wish.row.word])
             return UpdateOutcome(self._store(tx, wish, wish.news.why))
-        before = _dispute_here(tx, wish.news) if isinstance(wish.news, DisputeNews) else None
-        outcome = hear(tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format)
-        if isinstance(wish.news, DisputeNews):
+        before = _dispute_here(tx, wish.news) if isinstance(wish.news, DisputeUpdate) else None
+        outcome = apply_update(
+            tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format
+        )
+        if isinstance(wish.news, DisputeUpdate):
             wish.difference = replace(wish.difference, here=before.state if before else "none")
             # The first report fills in the import's placeholder; if both agree, there is no difference.
             wish.is_expected = before is not None and before == _dispute_here(tx, wish.news)
@@ -291,7 +299,7 @@ class ReportComparison:
             return outcome
         return replace(outcome, state=self._store(tx, wish, outcome.note))
 
-    def _store(self, tx: Writing, wish: _Wish, why: str) -> EventState:
+    def _store(self, tx: Writing, wish: RowUpdate, why: str) -> EventState:
         """Store it as unreviewed. Returns its state, which differs if it was acknowledged before."""
         row, payment = wish.row, wish.difference.reference
         doubt = self._doubt(row.payment_reference or payment, row, why)
@@ -367,12 +375,12 @@ class _DisputeHere:
     taken: Money
 
 
-def _was_unknown(wish: _Wish, refund: Refund) -> bool:
+def _was_unknown(wish: RowUpdate, refund: Refund) -> bool:
     """Was the refund's outcome unknown before this row, and is it known now?"""
     return wish.difference.here in WITHOUT_OUTCOME and refund.state not in WITHOUT_OUTCOME
 
 
-def _dispute_here(tx: Writing, news: DisputeNews) -> _DisputeHere | None:
+def _dispute_here(tx: Writing, news: DisputeUpdate) -> _DisputeHere | None:
     """By its reference, else the placeholder that an import left for it."""
     found = payment_of_dispute(tx, news)
     disputes = found[1].disputes if found else ()
@@ -448,7 +456,7 @@ def _is_expected(known: RefundLine | None, state: RefundState) -> bool:
     return known.state in _UNDER_WAY and state.is_given
 
 
-def _refund_differs(line: PaymentLine, known: RefundLine | None, news: RefundNews) -> Difference:
+def _refund_differs(line: PaymentLine, known: RefundLine | None, news: RefundUpdate) -> Difference:
     kind, here, there, amount = DifferenceKind.MISSING_HERE, "", str(news.amount), news.amount
     if known is not None and known.amount.currency != news.amount.currency:
         kind, here = DifferenceKind.CURRENCY, str(known.amount)

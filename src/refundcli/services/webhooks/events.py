@@ -21,15 +21,15 @@ from refundcli.services.ports.provider_updates import (
     Doubt,
     EventState,
     NewEvent,
-    News,
-    PaymentTruth,
+    PaymentSnapshot,
+    ProviderUpdate,
     StoredEvent,
 )
 from refundcli.services.ports.records import EventFilter
 from refundcli.services.ports.rejections import UNREADABLE_KIND, DeliveryRejected, RejectionReason
 from refundcli.services.ports.vocabulary import Effect
 from refundcli.services.ports.webhooks import DeliveryReader, EventReader, VerifiedDelivery
-from refundcli.services.provider_updates.apply_update import hear_all, is_about_ours, worst_of
+from refundcli.services.provider_updates.apply_update import apply_updates, is_about_ours, worst_of
 from refundcli.services.provider_updates.decide_dispute import decide_dispute
 from refundcli.services.provider_updates.outcome import UpdateOutcome
 from refundcli.services.provider_updates.sync_payment import apply_snapshot
@@ -45,7 +45,7 @@ DeliveryReaders = Callable[[Provider], DeliveryReader]
 
 
 @dataclass(slots=True)
-class Applied:
+class EventOutcomes:
     """What came of the events that were looked at, by state, and those that need a person."""
 
     counts: dict[EventState, int] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Applied:
     answered: set[Provider] = field(default_factory=set)
     unreachable: dict[Provider, str] = field(default_factory=dict)
 
-    def include(self, other: "Applied") -> None:
+    def include(self, other: "EventOutcomes") -> None:
         for state, count in other.counts.items():
             self.counts[state] = self.counts.get(state, 0) + count
         self.changed += other.changed
@@ -106,7 +106,7 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def keep(events: Sequence[NewEvent], *, books: Books) -> int:
+def store_events(events: Sequence[NewEvent], *, books: Books) -> int:
     """Store them; how many were not known yet. Only then may the provider be told that they arrived."""
     return books.write(lambda tx: tx.store_events(events))
 
@@ -128,7 +128,7 @@ class Apply(Protocol):
         at_once: int = _AT_ONCE,
         go_on: Callable[[], bool] = ...,
         wanted: Callable[[StoredEvent], bool] = ...,
-    ) -> Applied: ...
+    ) -> EventOutcomes: ...
 
 
 def apply_stored(
@@ -142,19 +142,19 @@ def apply_stored(
     go_on: Callable[[], bool] = lambda: True,
     wanted: Callable[[StoredEvent], bool] = lambda event: True,
     pause: "ProviderPause | None" = None,
-) -> Applied:
+) -> EventOutcomes:
     """Apply what waits, the oldest first, from the one `after` on; what was about an unknown payment is tried again.
 
     What the provider cannot be asked about now stays as it is. `at_once` events are applied in one transaction. `pause`
     is shared by several calls, so that a provider that is away does not hold up the events of the other.
     """
-    done = Applied(last_id=after)
+    done = EventOutcomes(last_id=after)
     asking = _Asking(readers, done, pause or ProviderPause())
     while go_on():
         batch = books.read(lambda tx: tx.events_to_apply(after=done.last_id, limit=at_once))
         if not batch:
             break
-        told = [(event, asking.news_in(event)) for event in batch if wanted(event)]
+        told = [(event, asking.updates_in(event)) for event in batch if wanted(event)]
         if told:
             _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
         done.last_id = batch[-1].id
@@ -168,24 +168,24 @@ def apply_stored(
 
 def apply_known(
     provider: Provider, *, books: Books, readers: Readers, clock: Clock, number_format: str, asks: bool = True
-) -> Applied:
+) -> EventOutcomes:
     """Apply events that were stored before their payment or dispute was in the books, oldest first.
 
     Without `asks`, only those that were set aside, about which nobody is asked.
     """
-    done, before = Applied(), -1
+    done, before = EventOutcomes(), -1
     asking = _Asking(readers, done, ProviderPause())
     while done.changed > before:
         before, done.last_id = done.changed, 0
         while batch := books.read(lambda tx: tx.events_of_known_payments(provider, after=done.last_id, limit=_AT_ONCE)):
-            told = [(event, asking.news_in(event)) for event in batch if asks or event.event.not_applied]
+            told = [(event, asking.updates_in(event)) for event in batch if asks or event.event.not_applied]
             if told:
                 _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
             done.last_id = batch[-1].id
     return done
 
 
-def apply_set_aside(done: Applied, *, books: Books, readers: Readers, clock: Clock, number_format: str) -> None:
+def apply_set_aside(done: EventOutcomes, *, books: Books, readers: Readers, clock: Clock, number_format: str) -> None:
     """Look again at what was set aside before its payment was in the books: a killed import did not (R13)."""
     for provider in Provider:
         again = apply_known(
@@ -208,7 +208,7 @@ def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: 
     }
     for number in sorted(numbers):
         stored = event_numbered(tx, number)
-        news = None if stored.event.not_applied else readers(Provider.ADYEN).news_in(stored.event)
+        news = None if stored.event.not_applied else readers(Provider.ADYEN).updates_in(stored.event)
         outcome = _outcome_of(tx, stored, news, clock, number_format)
         if (outcome.state, outcome.note) != (stored.state, stored.note):
             tx.mark_event(stored, outcome.state, outcome.note)
@@ -227,7 +227,7 @@ class _NotNow:
     why: str
 
 
-_Told = Sequence[News] | None | _NotNow
+_Told = Sequence[ProviderUpdate] | None | _NotNow
 
 
 @dataclass(slots=True)
@@ -252,11 +252,11 @@ class _Asking:
     """
 
     readers: Readers
-    done: Applied
+    done: EventOutcomes
     pause: ProviderPause
     unanswered: dict[Provider, list[_NotNow]] = field(default_factory=dict)
 
-    def news_in(self, event: StoredEvent) -> _Told:
+    def updates_in(self, event: StoredEvent) -> _Told:
         if event.event.not_applied:
             return None
         provider = event.event.provider
@@ -266,7 +266,7 @@ class _Asking:
         if self.pause.is_on(provider):
             return _NotNow(event.note or f"{provider.label} could not be asked a moment ago")
         try:
-            told = self.readers(provider).news_in(event.event)
+            told = self.readers(provider).updates_in(event.event)
         except CannotBeHeld as problem:
             return _NotNow(problem.message)
         except SettingsProblem as problem:
@@ -284,7 +284,7 @@ class _Asking:
 
 
 def _apply_batch(
-    told: Sequence[tuple[StoredEvent, _Told]], done: Applied, *, books: Books, clock: Clock, number_format: str
+    told: Sequence[tuple[StoredEvent, _Told]], done: EventOutcomes, *, books: Books, clock: Clock, number_format: str
 ) -> None:
     """One that cannot be applied does not hold up the others: it waits, and says so."""
     try:
@@ -330,10 +330,12 @@ def _outcome_of(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, numb
             EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in this store"
         )
     evidence = f"{event.event.provider} event {event.event.key}"
-    snapshots = [each for each in news if isinstance(each, PaymentTruth)]
+    snapshots = [each for each in news if isinstance(each, PaymentSnapshot)]
     outcomes = [apply_snapshot(tx, each, clock=clock, number_format=number_format) for each in snapshots]
-    updates = [each for each in news if not isinstance(each, PaymentTruth)]
-    return worst_of([*outcomes, *hear_all(tx, updates, evidence=evidence, clock=clock, number_format=number_format)])
+    updates = [each for each in news if not isinstance(each, PaymentSnapshot)]
+    return worst_of(
+        [*outcomes, *apply_updates(tx, updates, evidence=evidence, clock=clock, number_format=number_format)]
+    )
 
 
 def _outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:

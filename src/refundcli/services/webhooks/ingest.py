@@ -10,13 +10,20 @@ from refundcli.services.ports.provider_updates import EventState, NewEvent
 from refundcli.services.ports.records import EventFilter
 from refundcli.services.ports.rejections import DeliveryRejected, Rejection, RejectionReason
 from refundcli.services.ports.webhooks import VerifiedDelivery
-from refundcli.services.webhooks.events import Applied, Apply, DeliveryReaders, count_rejected, keep, verify
+from refundcli.services.webhooks.events import (
+    Apply,
+    DeliveryReaders,
+    EventOutcomes,
+    count_rejected,
+    store_events,
+    verify,
+)
 
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class KeptDelivery:
+class SavedDelivery:
     """One delivery of a file. `why_not`: what stands there is none."""
 
     line: int
@@ -37,7 +44,7 @@ class RejectedLine:
 
 
 @dataclass(slots=True)
-class Ingested:
+class IngestSummary:
     """How many events were new or known already, which deliveries were rejected, and what came of the new ones.
 
     `not_applied` counts verified events that were stored and not applied, by reason.
@@ -47,16 +54,18 @@ class Ingested:
     known: int = 0
     rejected: list[RejectedLine] = field(default_factory=list)
     not_applied: Counter[str] = field(default_factory=Counter)
-    applied: Applied = field(default_factory=Applied)
+    applied: EventOutcomes = field(default_factory=EventOutcomes)
 
     @property
     def rejected_by_reason(self) -> dict[str, int]:
         return dict(sorted(Counter(each.reason.value for each in self.rejected).items()))
 
 
-def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply) -> Ingested:
+def ingest(
+    deliveries: Iterable[SavedDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply
+) -> IngestSummary:
     """Nothing that is rejected is stored. Raises SettingsProblem where no delivery could be verified."""
-    done, events = Ingested(), list[NewEvent]()
+    done, events = IngestSummary(), list[NewEvent]()
     rejected = Counter[tuple[Provider | None, RejectionReason]]()
     newest = books.read(lambda tx: tx.events(EventFilter(limit=1)))
     for delivery in deliveries:
@@ -77,13 +86,13 @@ def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: Deliver
     return done
 
 
-def _provider_of(delivery: KeptDelivery) -> Provider:
+def _provider_of(delivery: SavedDelivery) -> Provider:
     # Only Stripe has this header; Adyen's items carry their signatures.
     signed = any(name.lower() == "stripe-signature" for name in delivery.headers)
     return delivery.provider or (Provider.STRIPE if signed else Provider.ADYEN)
 
 
-def _verified(delivery: KeptDelivery, provider: Provider, readers: DeliveryReaders) -> VerifiedDelivery:
+def _verified(delivery: SavedDelivery, provider: Provider, readers: DeliveryReaders) -> VerifiedDelivery:
     if delivery.why_not:
         return VerifiedDelivery((), (Rejection(1, RejectionReason.UNREADABLE, delivery.why_not),))
     try:
@@ -92,8 +101,8 @@ def _verified(delivery: KeptDelivery, provider: Provider, readers: DeliveryReade
         return VerifiedDelivery((), rejection.items)
 
 
-def _store(events: list[NewEvent], done: Ingested, books: Books) -> None:
+def _store(events: list[NewEvent], done: IngestSummary, books: Books) -> None:
     if events:
-        new = keep(events, books=books)
+        new = store_events(events, books=books)
         done.new += new
         done.known += len(events) - new

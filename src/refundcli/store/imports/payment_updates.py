@@ -172,7 +172,7 @@ def _returned_elsewhere(told: NewPayment, row: PaymentRow) -> News:
 def _auto_refundable(told: NewPayment, row: PaymentRow) -> News:
     """No money moves because a column was left out: once it is no, only the file's own yes changes that (R1)."""
     never_there = not row.allocated and not ids_of(row)
-    if told.auto_refundable_is_told or (told.auto_refundable and never_there):
+    if told.auto_refundable_is_explicit or (told.auto_refundable and never_there):
         yield "auto_refundable", told.auto_refundable
     elif told.auto_refundable and not row.auto_refundable:
         yield Kept("auto_refundable is no until the file says yes")

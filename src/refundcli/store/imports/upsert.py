@@ -22,7 +22,7 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus
 from refundcli.services.chunks import chunked
 from refundcli.services.ports.bad_rows import ONE_INVOICE, Problem
 from refundcli.services.ports.invoice_block import InvoiceBlock, PaymentColumns
-from refundcli.services.ports.records import Beside, ImportCounts, NewInvoice, NewPayment
+from refundcli.services.ports.records import ImportConflicts, ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
 from refundcli.store.bulk_sql import flags, insert_many, keep_at_hand, new_ids, stored
 from refundcli.store.imports.payment_matching import ID_COLUMNS, KnownPayment, id_columns, match_payments
@@ -306,11 +306,11 @@ def _name_shares(session: Session, payments: Sequence[PaymentRow]) -> None:
                 set_committed_value(payment, name, getattr(first, name))
 
 
-def beside(session: Session, block: InvoiceBlock) -> Beside:
-    """What in these rows cannot stand beside what the store holds already."""
+def import_conflicts(session: Session, block: InvoiceBlock) -> ImportConflicts:
+    """Why these rows cannot be imported beside what the store holds already."""
     newest = session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
     if session.exec(select(InvoiceRow.id).limit(1)).first() is None:
-        return Beside([], 0, newest)
+        return ImportConflicts([], 0, newest)
     known = _currencies(session, block.numbers)
     problems = []
     for line, number, unit in zip(block.lines, block.numbers, block.currencies, strict=True):
@@ -328,7 +328,7 @@ def beside(session: Session, block: InvoiceBlock) -> Beside:
                 line = block.lines[place]
                 problems.append(Problem(line, "payment_reference", value, "duplicate-payment", what, hint))
     problems += _other_owners(session, block)
-    return Beside(problems, len(known), newest)
+    return ImportConflicts(problems, len(known), newest)
 
 
 def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:

@@ -23,7 +23,7 @@ from refundcli.services.ports.provider_updates import (
     WORD_DECIDED,
     EventState,
     NewEvent,
-    RefundNews,
+    RefundUpdate,
     StoredEvent,
 )
 from refundcli.services.ports.records import Settlement
@@ -52,8 +52,8 @@ class SqlProviderWriting(SqlShareWriting):
 
     # --- refunds -------------------------------------------------------------------------------------------
 
-    def see_elsewhere(
-        self, invoice: Invoice, payment: Payment, news: RefundNews, *, undecided: bool, evidence: str
+    def record_external(
+        self, invoice: Invoice, payment: Payment, news: RefundUpdate, *, undecided: bool, evidence: str
     ) -> Refund:
         failed = news.state is RefundState.FAILED
         made = Refund(
@@ -98,7 +98,7 @@ class SqlProviderWriting(SqlShareWriting):
         self._update_invoice(invoice.id)
         return made
 
-    def _id_of_external(self, news: RefundNews) -> str:
+    def _id_of_external(self, news: RefundUpdate) -> str:
         """Its own id if it is a refund of ours that a restored backup lost, else a new id.
 
         A repeat of the request that made it is recognised by its own id.
@@ -106,7 +106,7 @@ class SqlProviderWriting(SqlShareWriting):
         forgotten = _REFUND_ID.fullmatch(news.refund_id) and self.refund(news.refund_id) is None
         return news.refund_id if forgotten else new_id("rf_", self._audit.at)
 
-    def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
+    def match_record(self, record: Refund, news: RefundUpdate, *, evidence: str) -> None:
         statement = (
             update(RefundRow)
             .where(col(RefundRow.id) == record.id, col(RefundRow.provider_reference).is_(None))
@@ -121,7 +121,7 @@ class SqlProviderWriting(SqlShareWriting):
             after = {"provider_reference": news.reference, "evidence": evidence}
             self._audit.write("record matched at the provider", record.id, {}, after)
 
-    def note_record_failed(self, record: Refund, news: RefundNews, *, evidence: str) -> bool:
+    def note_record_failed(self, record: Refund, news: RefundUpdate, *, evidence: str) -> bool:
         dated = news.reported_at or self._audit.at
         if record.failed_at and (news.reported_at is None or record.failed_at >= dated):
             return False

@@ -66,11 +66,11 @@ if TYPE_CHECKING:
     from refundcli.services.ports.records import (
         Account,
         AuditEntry,
-        Beside,
         Capture,
         CreditNoteFilter,
         EventFilter,
         FailedCapture,
+        ImportConflicts,
         InvoiceFilter,
         PaymentLine,
         PendingRefunds,
@@ -315,7 +315,7 @@ class SqlReading(SqlRunReading):
     def refunds_to_acknowledge(self) -> list[Refund]:
         return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
 
-    def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]:
+    def external_refunds(self, *, adopted: bool) -> list[Refund]:
         reason = col(RefundRow.reason)
         return self._refunds((col(RefundRow.kind) == "external") & ((reason != "") if adopted else (reason == "")))
 
@@ -488,10 +488,10 @@ class SqlReading(SqlRunReading):
         entry = audit_entry_of(self._session.exec(batch.order_by(col(AuditEntryRow.seq)).limit(1)).one())
         return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
 
-    def beside(self, block: "InvoiceBlock") -> "Beside":
-        from refundcli.store.imports.upsert import beside
+    def import_conflicts(self, block: "InvoiceBlock") -> "ImportConflicts":
+        from refundcli.store.imports.upsert import import_conflicts
 
-        return beside(self._session, block)
+        return import_conflicts(self._session, block)
 
     def newest_entry(self) -> int:
         newest: int = self._session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()

@@ -31,7 +31,7 @@ from refundcli.output.views.reconciliation import (
 )
 from refundcli.providers.adyen.vocabulary import report_meaning
 from refundcli.services.invoices.lookup import invoice_named
-from refundcli.services.reconciliation.against_provider import Comparison, Reconciled
+from refundcli.services.reconciliation.against_provider import Comparison, ComparisonSummary
 from refundcli.services.reconciliation.against_report import ReportComparison
 from refundcli.services.reconciliation.external_refunds import adopt, match, to_adopt
 from refundcli.services.reconciliation.last_comparison import Agreement
@@ -113,7 +113,9 @@ def _note_rows(app: App, report: AdyenReport, account: str, *, not_in_books: int
             app.note(f"1 row {which} was not compared." if count == 1 else f"{count} rows {which} were not compared.")
 
 
-def _compare(app: App, report: AdyenReport, provider: Provider, account: str, told: ToldDifferences) -> Reconciled:
+def _compare(
+    app: App, report: AdyenReport, provider: Provider, account: str, told: ToldDifferences
+) -> ComparisonSummary:
     services = app.services
     comparison = ReportComparison(
         services.books,
@@ -133,7 +135,7 @@ def _compare(app: App, report: AdyenReport, provider: Provider, account: str, to
 
 
 @contextmanager
-def _stopped_told(app: App, done: Reconciled) -> Iterator[None]:
+def _stopped_told(app: App, done: ComparisonSummary) -> Iterator[None]:
     """Where the provider or the store fails in the middle, say what was compared and applied until then."""
     try:
         yield
@@ -156,7 +158,7 @@ def _asked(app: App, invoice: str | None) -> Provider:
 _ENDINGS = {Agreement.INCOMPLETE: ExitCode.OUTCOME_UNKNOWN, Agreement.DIFFERS: ExitCode.REFUSED}
 
 
-def _show(app: App, label: str, done: Reconciled, told: ToldDifferences, *, nothing: str) -> None:
+def _show(app: App, label: str, done: ComparisonSummary, told: ToldDifferences, *, nothing: str) -> None:
     if app.format is Format.NDJSON:
         app.show_list(told)
     elif app.format is Format.JSON:
@@ -175,7 +177,7 @@ def _show(app: App, label: str, done: Reconciled, told: ToldDifferences, *, noth
         raise typer.Exit(code)
 
 
-def _tell_not_compared(app: App, done: Reconciled) -> None:
+def _tell_not_compared(app: App, done: ComparisonSummary) -> None:
     if done.being_sent:
         refunds = "1 refund is" if done.being_sent == 1 else f"{done.being_sent} refunds are"
         app.note(f"{refunds} being sent right now, and so not compared.")
