@@ -49,9 +49,9 @@ class Services:
     settings: Settings
     environ: Mapping[str, str]
     tell_held: Callable[[], None] = field(default=lambda: None)
-    tell_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda asked: None)
+    tell_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda sent: None)
     dry_run: bool = False
-    tell_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda asked, reference: None)
+    tell_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda sent, reference: None)
     tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
     tell_upgraded: "Callable[[Upgraded], None]" = field(default=lambda upgraded: None)
     upgrades: bool = False
@@ -127,11 +127,11 @@ class Services:
         """
         from refundcli.store import migrate
 
-        told: dict[str, Any] = {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
-        told["timezone"] = str(self.books.zone)
+        description: dict[str, Any] = {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
+        description["timezone"] = str(self.books.zone)
         if self.database_time:
-            told["clock_skew_seconds"] = round(self.database_time.skew().total_seconds())
-        return told
+            description["clock_skew_seconds"] = round(self.database_time.skew().total_seconds())
+        return description
 
     def back_up_store(self, target: Path | None) -> Path:
         """The copy's path. Raises NoStore, NoBackupHere, BackupExists, BackupFailed."""
@@ -161,11 +161,11 @@ class Services:
 
             # The account is learnt by whoever asks Stripe first; verifying a delivery does not ask.
             cache = self.providers.accounts
-            made = delivery_reader(
+            reader = delivery_reader(
                 provider, settings=self.settings, environ=self.environ, account_cache=cache, any_age=any_age
             )
-            agree_on_mode(self.books, provider, livemode=made.livemode)
-            return made
+            agree_on_mode(self.books, provider, livemode=reader.livemode)
+            return reader
 
         return cache_by_provider(make)
 
@@ -206,8 +206,8 @@ class Services:
         """Raises NumberFormatChanged if the settings and the store have different number formats."""
         from refundcli.services.refunds.credit_note_numbers import refuse_changed_format
 
-        wanted = self.settings.credit_notes.number_format
-        self.books.read(lambda tx: refuse_changed_format(tx, wanted))
+        number_format = self.settings.credit_notes.number_format
+        self.books.read(lambda tx: refuse_changed_format(tx, number_format))
 
     @cached_property
     def policy(self) -> "SendingPolicy":
@@ -235,12 +235,12 @@ _R = TypeVar("_R")
 
 def cache_by_provider(make: Callable[[Provider], _R]) -> Callable[[Provider], _R]:
     """A function that makes each provider's object once, when it is first needed."""
-    made: dict[Provider, _R] = {}
+    cache: dict[Provider, _R] = {}
 
     def of(provider: Provider) -> _R:
-        if provider not in made:
-            made[provider] = make(provider)
-        return made[provider]
+        if provider not in cache:
+            cache[provider] = make(provider)
+        return cache[provider]
 
     return of
 
@@ -272,7 +272,7 @@ class ConnectedProviders:
         self._zone, self._dry_run = zone, dry_run
         self.accounts = AccountsInBooks(books, dry_run=dry_run)
         self._made: dict[Provider, PaymentProvider] = {}
-        self._asked: dict[Provider, ProviderRecords] = {}
+        self._records: dict[Provider, ProviderRecords] = {}
         from refundcli.services.dispatch.rate_limit import Pace
 
         self._closers: dict[Provider, InvoiceCloser] = {}
@@ -294,7 +294,7 @@ class ConnectedProviders:
         """What the provider keeps. Raises SettingsProblem, and where it cannot be asked, CannotBeAsked."""
         from refundcli.providers.registry import records
 
-        return self._once(self._asked, provider, partial(records, zone=self._zone()))
+        return self._once(self._records, provider, partial(records, zone=self._zone()))
 
     def closer(self, provider: Provider) -> "InvoiceCloser":
         """Who closes the provider's invoices. Raises as `records`."""
@@ -302,8 +302,8 @@ class ConnectedProviders:
 
         return self._once(self._closers, provider, closer)
 
-    def _once(self, made: dict[Provider, _C], provider: Provider, connect: Callable[..., _C]) -> _C:
-        if provider not in made:
+    def _once(self, cache: dict[Provider, _C], provider: Provider, connect: Callable[..., _C]) -> _C:
+        if provider not in cache:
             connected = connect(
                 provider,
                 settings=self._settings,
@@ -312,8 +312,8 @@ class ConnectedProviders:
                 pace=self._paces[provider],
             )
             agree_on_mode(self._books, connected.name, livemode=connected.livemode, pin=not self._dry_run)
-            made[provider] = connected
-        return made[provider]
+            cache[provider] = connected
+        return cache[provider]
 
 
 def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool, pin: bool = True) -> None:
@@ -333,9 +333,9 @@ class AccountsInBooks:
         self._known: dict[tuple[Provider, str], str] = {}
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:
-        found = self._books.read(lambda tx: tx.account(provider, fingerprint))
-        self._known[provider, fingerprint] = found or ""
-        return found
+        account = self._books.read(lambda tx: tx.account(provider, fingerprint))
+        self._known[provider, fingerprint] = account or ""
+        return account
 
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
         agree_on_mode(self._books, provider, livemode=livemode, pin=not self._dry_run)

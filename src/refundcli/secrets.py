@@ -228,8 +228,8 @@ def resolve(reference: str, *, environ: Mapping[str, str]) -> Secret:
     if not is_reference(reference):
         raise LiteralSecret("A secret", "the settings")
     kind, _, name = reference.partition(":")
-    found = _from_environment(name, environ) if kind == "env" else _FETCH[kind](name)
-    text = found.removesuffix("\n").removesuffix("\r")
+    content = _from_environment(name, environ) if kind == "env" else _FETCH[kind](name)
+    text = content.removesuffix("\n").removesuffix("\r")
     if not text:
         raise EmptySecret(reference)
     if not _FIT_FOR_A_HEADER.fullmatch(text):
@@ -241,9 +241,9 @@ def redact(text: str) -> str:
     """The text with every known secret masked, and whatever looks like one: keys, passwords in addresses."""
     text = _without_patterns(text)
     if _KNOWN:
-        known = "|".join(re.escape(secret) for secret in sorted(_KNOWN, key=len, reverse=True))
+        pattern = "|".join(re.escape(secret) for secret in sorted(_KNOWN, key=len, reverse=True))
         # Not inside a longer word, because a password may be a common one; but after the `%2F` of an address.
-        text = re.sub(rf"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-F]{{2}}))(?:{known})(?![A-Za-z0-9])", MASK, text)
+        text = re.sub(rf"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-F]{{2}}))(?:{pattern})(?![A-Za-z0-9])", MASK, text)
     return text
 
 
@@ -272,25 +272,25 @@ def forget_secrets() -> None:
 
 def shown_address(address: str) -> str:
     """A store's address as it may be shown. A file's is shown whole; of a database's, only what cannot be a secret."""
-    found = _ADDRESS.fullmatch(address)
-    if not found or found["scheme"] == "sqlite://":
+    match = _ADDRESS.fullmatch(address)
+    if not match or match["scheme"] == "sqlite://":
         return redact(address)
-    user = found["user"] or ""
-    login = f"{user}:{MASK}@" if found["password"] is not None else f"{user}@" if user else ""
-    place, options = found["place"], found["options"]
+    user = match["user"] or ""
+    login = f"{user}:{MASK}@" if match["password"] is not None else f"{user}@" if user else ""
+    place, options = match["place"], match["options"]
     if _NESTED.search(unquote_plus(place)):
         place = MASK
-    shown = [_shown_option(option) for option in _options(options)]
-    return redact(found["scheme"] + login + place + (f"?{'&'.join(shown)}" if shown else ""))
+    options_shown = [_shown_option(option) for option in _options(options)]
+    return redact(match["scheme"] + login + place + (f"?{'&'.join(options_shown)}" if options_shown else ""))
 
 
 def _secret_parts(address: str) -> list[str]:
-    found = _ADDRESS.fullmatch(address)
-    if not found or found["scheme"] == "sqlite://":
+    match = _ADDRESS.fullmatch(address)
+    if not match or match["scheme"] == "sqlite://":
         return []
-    hidden = [option.partition("=")[2] for option in _options(found["options"]) if _shown_option(option) != option]
-    nested = [found["place"]] if _NESTED.search(unquote_plus(found["place"])) else []
-    return [part for part in (found["password"], *hidden, *nested) if part]
+    hidden = [option.partition("=")[2] for option in _options(match["options"]) if _shown_option(option) != option]
+    nested = [match["place"]] if _NESTED.search(unquote_plus(match["place"])) else []
+    return [part for part in (match["password"], *hidden, *nested) if part]
 
 
 def _options(text: str | None) -> list[str]:
@@ -356,12 +356,12 @@ def _from_keyring(name: str) -> str:
     except ImportError as error:
         raise KeyringNotInstalled(name) from error
     try:
-        found: str | None = keyring.get_password(KEYRING_SERVICE, name)
+        secret: str | None = keyring.get_password(KEYRING_SERVICE, name)
     except KeyringError as error:
         raise KeyringUnavailable(name) from error
-    if found is None:
+    if secret is None:
         raise SecretNotInKeyring(name)
-    return found
+    return secret
 
 
 _FETCH: Mapping[str, Callable[[str], str]] = {"file": _from_file, "keyring": _from_keyring}

@@ -666,7 +666,7 @@ class Refunding(RuleBasedStateMachine):
             records=self.services.providers.records(Provider.STRIPE),
             clock=self.clock,
             number_format=self.policy.number_format,
-            tell=lambda difference, repaired: None,
+            on_difference=lambda difference, repaired: None,
         ).of_everything(since=None)
 
     def _disagreeing(self) -> Iterator[str]:

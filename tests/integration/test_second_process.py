@@ -39,7 +39,7 @@ def table(tmp_path: Path) -> str:
 
 def everything(table: str) -> list[RowBatch]:
     with open_source(table, BytesIO()) as source:
-        found = InvoiceFile(source).stretches()
+        found = InvoiceFile(source).batches()
         return [RowBatch(good, bad, list(map(list, originals))) for good, bad, originals in found]
 
 

@@ -178,11 +178,11 @@ def test_the_applier_goes_on_after_a_failure_first_with_what_is_new(monkeypatch:
     calls: list[int] = []
     troubles: list[str] = []
 
-    def apply(*, after: int, go_on: Callable[[], bool], **_: Any) -> EventOutcomes:
+    def apply(*, after: int, may_continue: Callable[[], bool], **_: Any) -> EventOutcomes:
         calls.append(after)
         if len(calls) == 1:
             raise KeyError("a bug")
-        go_on()
+        may_continue()
         return EventOutcomes(last_id=after)
 
     idle = threading.Event()
@@ -192,7 +192,7 @@ def test_the_applier_goes_on_after_a_failure_first_with_what_is_new(monkeypatch:
         Memory(),
         SystemClock(UTC),
         idle,
-        told=lambda done: None,
+        applied=lambda done: None,
         trouble=lambda error: troubles.append(repr(error)),
     )
     made.start()

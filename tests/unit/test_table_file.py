@@ -29,7 +29,7 @@ KNOWN = ("number", "customer", "total")
 def _read(content: str | bytes, *, required: tuple[str, ...] = ("number",)) -> list[TableRow | BadRow]:
     given = content.encode() if isinstance(content, str) else content
     with open_source("-", io.BytesIO(given)) as source:
-        return list(TableFile(source, known=KNOWN, required=required).rows())
+        return list(TableFile(source, columns=KNOWN, required=required).rows())
 
 
 def _bad(content: str) -> BadRow:
@@ -158,7 +158,7 @@ def test_lines_inside_a_broken_cell_never_pass_for_rows() -> None:
 
 def test_the_columns_of_a_rejection_are_passed_over() -> None:
     with open_source("-", io.BytesIO(b"line,number,error,total,hint\n7,A,why,5,so\n")) as source:
-        table = TableFile(source, known=KNOWN, required=("number",))
+        table = TableFile(source, columns=KNOWN, required=("number",))
         assert table.columns == ("number", "total")
         assert list(table.rows()) == [(2, ["A", "5"])]
 
@@ -177,7 +177,7 @@ def test_the_same_rows_come_each_time(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("number\nA\nB\n")
     with open_source(str(path), io.BytesIO()) as source:
-        table = TableFile(source, known=KNOWN, required=("number",))
+        table = TableFile(source, columns=KNOWN, required=("number",))
         assert list(table.rows()) == list(table.rows())
 
 

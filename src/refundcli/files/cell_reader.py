@@ -97,7 +97,7 @@ class CellReader:
         """One of these words; None where the cell is empty, or wrong."""
         word = self[column].lower()
         if not word or word in words:
-            return next((each for each in words if each == word), None)
+            return next((choice for choice in words if choice == word), None)
         hint = f"{did_you_mean(word, words)} One of: {', '.join(words)}."
         self.refuse(column, f"unknown-{column}", "This word is not known.", hint.strip())
         return None

@@ -40,10 +40,10 @@ class Block:
 class WrongDelimiter(FileProblem):
     code = "wrong-delimiter"
 
-    def __init__(self, name: str, found: str) -> None:
+    def __init__(self, name: str, delimiter: str) -> None:
         super().__init__(
             name,
-            f"the columns are separated by {found}; commas are needed",
+            f"the columns are separated by {delimiter}; commas are needed",
             hint="Save it again as “CSV UTF-8 (comma delimited)”.",
             line=1,
         )
@@ -52,11 +52,11 @@ class WrongDelimiter(FileProblem):
 class UnknownColumn(FileProblem):
     code = "unknown-column"
 
-    def __init__(self, name: str, column: str, known: Sequence[str]) -> None:
+    def __init__(self, name: str, column: str, columns: Sequence[str]) -> None:
         super().__init__(
             name,
             f"the column {column[:60]!a} is not known" if column else "a column has no name",
-            hint=f"{did_you_mean(column[:60], known)} Columns: {', '.join(known)}.".strip(),
+            hint=f"{did_you_mean(column[:60], columns)} Columns: {', '.join(columns)}.".strip(),
         )
         self.context["column"] = column[:100]
 
@@ -90,10 +90,10 @@ class TableFile:
     `columns` are its own ones: those of a rejection are passed over, here and in the rows.
     """
 
-    def __init__(self, source: Source, *, known: Sequence[str], required: Collection[str]) -> None:
+    def __init__(self, source: Source, *, columns: Sequence[str], required: Collection[str]) -> None:
         self._source = source
         self._header: tuple[str, ...] = ()
-        self._header = self._checked_header(known, required)
+        self._header = self._checked_header(columns, required)
         self._own = [place for place, name in enumerate(self._header) if name not in REJECTION_COLUMNS]
         self.columns = tuple(self._header[place] for place in self._own)
 
@@ -151,7 +151,7 @@ class TableFile:
         if begun:
             yield _block(begun)
 
-    def _checked_header(self, known: Sequence[str], required: Collection[str]) -> tuple[str, ...]:
+    def _checked_header(self, columns: Sequence[str], required: Collection[str]) -> tuple[str, ...]:
         with self._source.text() as text:
             first = next(self._records(_PhysicalLines(text)), None)
         if first is None:
@@ -162,21 +162,21 @@ class TableFile:
         names = tuple(cell.strip().lower() for cell in first[1])
         if names == ("[]",):
             raise NoRows(self._source.name, expected="The first line of a CSV file names the columns.")
-        self._check_names(names, known, required)
+        self._check_names(names, columns, required)
         return names
 
-    def _check_names(self, names: Sequence[str], known: Sequence[str], required: Collection[str]) -> None:
+    def _check_names(self, names: Sequence[str], columns: Sequence[str], required: Collection[str]) -> None:
         where = self._source.name
         if len(names) == 1:
             for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
                 if separator in names[0]:
                     raise WrongDelimiter(where, called)
         for position, column in enumerate(names):
-            if column not in known and column not in REJECTION_COLUMNS:
-                raise UnknownColumn(where, column, known)
+            if column not in columns and column not in REJECTION_COLUMNS:
+                raise UnknownColumn(where, column, columns)
             if column in names[:position]:
                 raise DuplicateColumn(where, column)
-        missing = [column for column in known if column in required and column not in names]
+        missing = [column for column in columns if column in required and column not in names]
         if missing:
             raise MissingColumn(where, missing)
 
@@ -194,15 +194,15 @@ class TableFile:
         return line, own
 
     def _wrong_count(self, line: int, cells: list[str]) -> BadRow:
-        wanted, found = len(self._header), len(cells)
+        expected, count = len(self._header), len(cells)
         problem = Problem(
             line,
-            self._header[found] if found < wanted else "",
-            cells[wanted] if found > wanted else "",
+            self._header[count] if count < expected else "",
+            cells[expected] if count > expected else "",
             "wrong-cell-count",
-            f"The row has {found} cells, the header {wanted}.",
+            f"The row has {count} cells, the header {expected}.",
             "A cell that holds a comma stands in quotation marks."
-            if found > wanted
+            if count > expected
             else "Write the commas of empty cells too.",
         )
         return BadRow(line, (problem,), tuple(map(unguarded, cells)))
@@ -294,7 +294,7 @@ class _PhysicalLines:
 
     def skip_record(self, line: int, header: Sequence[str]) -> BadRow:
         """What is wrong with the record that could not be read, after going past its end."""
-        scan, kept = _Scan(), "".join(self._pulled)[:_KEPT_OF_BROKEN]
+        scan, excerpt = _Scan(), "".join(self._pulled)[:_KEPT_OF_BROKEN]
         for text in self._pulled:
             scan.feed(text)
         last = self._pulled[-1] if self._pulled else ""
@@ -305,7 +305,7 @@ class _PhysicalLines:
             self._line += before.endswith(("\n", "\r"))
             scan.feed(last)
         problem = scan.problem(line, self._line, header)
-        return BadRow(line, (problem,), (unguarded(kept.rstrip("\r\n")),))
+        return BadRow(line, (problem,), (unguarded(excerpt.rstrip("\r\n")),))
 
 
 class _Scan:

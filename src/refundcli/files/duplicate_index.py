@@ -34,23 +34,23 @@ class DuplicateIndex:
         while self._count + len(texts) > self._room:
             self._grow()
         keys, first, mask = self._keys, self._lines, self._mask
-        found = {}
+        earlier = {}
         for key, line in zip(map(hash, texts), lines, strict=True):
             key = key or 1
             slot = key & mask
             while (there := keys[slot]) and there != key:
                 slot = (slot + 1) & mask
             if there:
-                found[line] = first[slot]
+                earlier[line] = first[slot]
             else:
                 keys[slot], first[slot] = key, line
-        self._count += len(texts) - len(found)
-        return found
+        self._count += len(texts) - len(earlier)
+        return earlier
 
     def _slot(self, key: int) -> int:
         keys, mask = self._keys, self._mask
         slot = key & mask
-        while (found := keys[slot]) and found != key:
+        while (entry := keys[slot]) and entry != key:
             slot = (slot + 1) & mask
         return slot
 

@@ -21,22 +21,22 @@ class JsonLinesFile:
     def records(self) -> Iterator[tuple[int, str, Record] | BadRow]:
         """Raises EmptyFile when there is nothing but blank lines, and NoRows when there is only an empty list."""
         with self._source.text() as text:
-            line, found, is_empty_list = 0, False, False
+            line, has_rows, is_empty_list = 0, False, False
             while piece := text.readline(LONGEST_RECORD):
                 line += 1
                 if not piece.strip():
                     continue
-                if not found and piece.strip() == "[]":
+                if not has_rows and piece.strip() == "[]":
                     is_empty_list = True
                     continue
-                found = True
+                has_rows = True
                 if len(piece) >= LONGEST_RECORD:
                     while piece and not piece.endswith(("\n", "\r")):
                         piece = text.readline(LONGEST_RECORD)
                     yield _broken(line, "", "too-long", f"The line is longer than {LONGEST_RECORD:,} characters.")
                     continue
                 yield _record(line, piece.strip())
-            if not found:
+            if not has_rows:
                 expected = "It takes JSON objects, one a line."
                 empty = NoRows if is_empty_list else EmptyFile
                 raise empty(self._source.name, expected=expected)
@@ -81,9 +81,9 @@ def _no_constant(word: str) -> None:
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> Record:
-    found: Record = {}
+    record: Record = {}
     for key, value in pairs:
-        if key in found:
+        if key in record:
             raise ValueError(f"The key {key[:40]!a} is there twice.")
-        found[key] = value
-    return found
+        record[key] = value
+    return record

@@ -24,11 +24,11 @@ class DeliveryFile:
 
     def deliveries(self) -> Iterator[SavedDelivery]:
         """Raises EmptyFile when there is nothing but blank lines."""
-        found = False
+        has_deliveries = False
         for delivery in self._whole() if self._is_one_document() else self._lines():
-            found = True
+            has_deliveries = True
             yield delivery
-        if not found:
+        if not has_deliveries:
             raise EmptyFile(self._source.name, expected=_EXPECTED)
 
     def _is_one_document(self) -> bool:
@@ -40,12 +40,12 @@ class DeliveryFile:
     def _whole(self) -> Iterator[SavedDelivery]:
         with self._source.text() as text:
             try:
-                told = json.loads(text.read())
+                document = json.loads(text.read())
             except (ValueError, RecursionError):
                 yield SavedDelivery(1, why_not="the file is not JSON")
                 return
-        for place, each in enumerate(told if isinstance(told, list) else [told], start=1):
-            yield self._delivery(place, each)
+        for place, delivery in enumerate(document if isinstance(document, list) else [document], start=1):
+            yield self._delivery(place, delivery)
 
     def _lines(self) -> Iterator[SavedDelivery]:
         with self._source.text() as text:
@@ -65,23 +65,25 @@ class DeliveryFile:
         except (ValueError, RecursionError):
             return SavedDelivery(line, self._provider, why_not="the line is not JSON")
 
-    def _bare(self, line: int, told: Mapping[str, Any]) -> SavedDelivery | None:
+    def _bare(self, line: int, body: Mapping[str, Any]) -> SavedDelivery | None:
         """A body without its headers. Adyen's proves itself, its items are signed; Stripe's has lost its signature."""
-        if "notificationItems" in told:
-            return SavedDelivery(line, Provider.ADYEN, body=json.dumps(told).encode())
-        if told.get("object") == "event":
-            return SavedDelivery(line, Provider.STRIPE, body=json.dumps(told).encode())
+        if "notificationItems" in body:
+            return SavedDelivery(line, Provider.ADYEN, body=json.dumps(body).encode())
+        if body.get("object") == "event":
+            return SavedDelivery(line, Provider.STRIPE, body=json.dumps(body).encode())
         return None
 
-    def _delivery(self, line: int, told: Any) -> SavedDelivery:
-        bare = self._bare(line, told) if isinstance(told, Mapping) and "body" not in told else None
+    def _delivery(self, line: int, document: Any) -> SavedDelivery:
+        bare = self._bare(line, document) if isinstance(document, Mapping) and "body" not in document else None
         if bare:
             return bare
-        headers, body = (told.get("headers"), told.get("body")) if isinstance(told, Mapping) else (None, None)
+        headers, body = (
+            (document.get("headers"), document.get("body")) if isinstance(document, Mapping) else (None, None)
+        )
         if not isinstance(headers, Mapping) or not isinstance(body, str):
             return SavedDelivery(line, self._provider, why_not="it has no headers, or no body")
         if not all(isinstance(value, str) for value in headers.values()):
             return SavedDelivery(line, self._provider, why_not="a header is no text")
-        named = told.get("provider")
+        named = document.get("provider")
         provider = self._provider or (Provider(named) if named in tuple(Provider) else None)
         return SavedDelivery(line, provider, headers, body.encode("utf-8", "surrogatepass"))

@@ -78,7 +78,7 @@ class Source:
     sha256: str = ""
     size: int = 0
     _stamp: tuple[int, ...] = ()
-    _kept_aside: IO[bytes] | None = field(default=None, repr=False)
+    _copy: IO[bytes] | None = field(default=None, repr=False)
 
     def __enter__(self) -> "Source":
         return self
@@ -87,13 +87,13 @@ class Source:
         self.close()
 
     def close(self) -> None:
-        if self._kept_aside:
-            self._kept_aside.close()
+        if self._copy:
+            self._copy.close()
 
     @property
     def is_file(self) -> bool:
         """A file that stands somewhere, not a stream that went by."""
-        return self._kept_aside is None
+        return self._copy is None
 
     @property
     def label(self) -> str:
@@ -102,7 +102,7 @@ class Source:
 
     def for_another_process(self) -> "Source":
         """The same bytes; it is to be read while this one is open, and need not be closed."""
-        return replace(self, _kept_aside=None)
+        return replace(self, _copy=None)
 
     @contextmanager
     def text(self) -> Iterator[TextIO]:
@@ -130,11 +130,11 @@ def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
     name = "standard input" if path_or_dash == STANDARD_INPUT else _printable(path_or_dash)
     try:
         if path_or_dash == STANDARD_INPUT:
-            return _keep_aside(name, stdin)
+            return _copy_to_disk(name, stdin)
         with open(path_or_dash, "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 # A pipe can be read once only.
-                return _keep_aside(name, file)
+                return _copy_to_disk(name, file)
             source = Source(name, Path(path_or_dash), _stamp=_stamp(file))
             _read_through(source, file)
             return source
@@ -144,7 +144,7 @@ def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
         raise FileProblem(name, _reason(error)) from error
 
 
-def _keep_aside(name: str, stream: BinaryIO) -> Source:
+def _copy_to_disk(name: str, stream: BinaryIO) -> Source:
     """A copy in a file that only its owner may read, which goes when the source is closed."""
     aside = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the source closes it
         prefix="refundcli-", dir=temporary_folder()
@@ -153,7 +153,7 @@ def _keep_aside(name: str, stream: BinaryIO) -> Source:
         while piece := stream.read(_PIECE):
             aside.write(piece)
         aside.flush()
-        source = Source(name, Path(aside.name), _kept_aside=aside)
+        source = Source(name, Path(aside.name), _copy=aside)
         aside.seek(0)
         _read_through(source, aside)
     except BaseException:
@@ -193,8 +193,8 @@ def _check_piece(name: str, decode: codecs.IncrementalDecoder, piece: bytes, lin
 
 
 def _stamp(file: IO[bytes]) -> tuple[int, ...]:
-    found = os.fstat(file.fileno())
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _printable(name: str) -> str:

@@ -59,14 +59,14 @@ class App:
         try:
             verified = verify(provider, self.readers[provider], request.body, request.headers)
         except DeliveryRejected as rejection:
-            for each in rejection.items:
-                self.rejections.add(provider, each.reason)
+            for item in rejection.items:
+                self.rejections.add(provider, item.reason)
             return _rejected(rejection.reason)
         response = await self._stored(verified)
         if response.status == 200:
             # Else it comes again, and is counted then.
-            for each in verified.rejected:
-                self.rejections.add(provider, each.reason)
+            for item in verified.rejected:
+                self.rejections.add(provider, item.reason)
         return response
 
     async def _stored(self, verified: VerifiedDelivery) -> Response:
@@ -81,7 +81,11 @@ class App:
 
     def _health(self) -> Response:
         is_well = self.writer.is_well
-        counts = {"kept": self.writer.kept, "known": self.writer.known, "refused": self.rejections.by_reason()}
+        counts = {
+            "kept": self.writer.stored_count,
+            "known": self.writer.duplicate_count,
+            "refused": self.rejections.by_reason(),
+        }
         text = json.dumps({"ok": is_well, **counts})
         return Response(200 if is_well else 503, text, content_type="application/json")
 

@@ -32,16 +32,16 @@ class EventWorker:
     books: Books
     clock: Clock
     nothing_to_store: threading.Event
-    told: Callable[[EventOutcomes], None]
+    applied: Callable[[EventOutcomes], None]
     trouble: Callable[[Exception], None]
-    _news: threading.Event = field(default_factory=threading.Event)
+    _new_events: threading.Event = field(default_factory=threading.Event)
     _ending: threading.Event = field(default_factory=threading.Event)
     # Up to where new events were applied, and up to where those that wait were tried again; None between two times.
     _applied_to: int | None = None
     _again_from: int | None = 0
     _again_at: float = 0.0
     _first_time: bool = True
-    _went_on_at: float = 0.0
+    _continued_at: float = 0.0
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="event-worker", daemon=True)
@@ -51,22 +51,22 @@ class EventWorker:
 
     def wake(self, new: int) -> None:
         if new:
-            self._news.set()
+            self._new_events.set()
 
     def stop(self) -> None:
         """End after the batch that is under way; what was not applied waits in the store."""
         self._ending.set()
-        self._news.set()
+        self._new_events.set()
         self._thread.join(timeout=60)
 
     def _run(self) -> None:
         while not self._ending.is_set():
             try:
-                self._news.clear()
+                self._new_events.clear()
                 self._apply_new()
                 self._try_again()
                 if self._again_from is None:
-                    self._news.wait(max(self._again_at - time.monotonic(), 0))
+                    self._new_events.wait(max(self._again_at - time.monotonic(), 0))
             except Exception as error:
                 self.trouble(error)
                 self._ending.wait(_AFTER_TROUBLE_SECONDS)
@@ -76,9 +76,11 @@ class EventWorker:
             # What is older than this start is among what waits.
             newest = self.books.read(lambda tx: tx.events(EventFilter(limit=1)))
             self._applied_to = newest[0].id if newest else 0
-        done = self.apply(books=self.books, after=self._applied_to, go_on=self._go_on, at_once=_AT_ONCE)
-        self._applied_to = done.last_id
-        self.told(done)
+        outcomes = self.apply(
+            books=self.books, after=self._applied_to, may_continue=self._may_continue, at_once=_AT_ONCE
+        )
+        self._applied_to = outcomes.last_id
+        self.applied(outcomes)
 
     def _try_again(self) -> None:
         """One batch of what waits, so that what is new has its turn after it."""
@@ -86,26 +88,26 @@ class EventWorker:
             if time.monotonic() < self._again_at:
                 return
             self._again_from = 0
-        rounds = iter((self._go_on(), False))
+        rounds = iter((self._may_continue(), False))
         young = waits_or_is_young(since=self.clock.now() - _YOUNG)
-        done = self.apply(
+        outcomes = self.apply(
             books=self.books,
             after=self._again_from,
-            go_on=lambda: next(rounds),
+            may_continue=lambda: next(rounds),
             at_once=_AT_ONCE,
-            wanted=(lambda event: True) if self._first_time else young,
+            selects=(lambda event: True) if self._first_time else young,
         )
-        self.told(done)
-        if done.last_id == self._again_from and not self._ending.is_set():
+        self.applied(outcomes)
+        if outcomes.last_id == self._again_from and not self._ending.is_set():
             self._again_from, self._first_time = None, False
             self._again_at = time.monotonic() + _AGAIN_SECONDS
         else:
-            self._again_from = done.last_id
+            self._again_from = outcomes.last_id
 
-    def _go_on(self) -> bool:
+    def _may_continue(self) -> bool:
         """Storing goes first, and then this for a moment."""
-        took = time.monotonic() - self._went_on_at
-        wanted = max(_PATIENCE_SECONDS, took * _STORING_TO_APPLYING)
-        self.nothing_to_store.wait(min(wanted, _LONGEST_PATIENCE_SECONDS))
-        self._went_on_at = time.monotonic()
+        took = time.monotonic() - self._continued_at
+        patience = max(_PATIENCE_SECONDS, took * _STORING_TO_APPLYING)
+        self.nothing_to_store.wait(min(patience, _LONGEST_PATIENCE_SECONDS))
+        self._continued_at = time.monotonic()
         return not self._ending.is_set()

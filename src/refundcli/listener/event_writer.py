@@ -41,8 +41,8 @@ class EventWriter:
     rejections: Rejections
     stored: Callable[[int], None]
     trouble: Callable[[Exception], None]
-    kept: int = 0
-    known: int = 0
+    stored_count: int = 0
+    duplicate_count: int = 0
     # Storing failed the last time.
     is_troubled: bool = False
     # No delivery came for a moment.
@@ -69,22 +69,22 @@ class EventWriter:
     def is_well(self) -> bool:
         return self._thread.is_alive() and not self.is_troubled
 
-    def store(self, told: Sequence[NewEvent]) -> "Future[None]":
+    def store(self, delivered: Sequence[NewEvent]) -> "Future[None]":
         """Done once the events are in the store. Raises TooManyWaiting."""
-        done: Future[None] = Future()
+        stored: Future[None] = Future()
         # From here on it cannot be cancelled: who gave up waiting is no reason not to store.
-        done.set_running_or_notify_cancel()
-        size = _size(told)
+        stored.set_running_or_notify_cancel()
+        size = _size(delivered)
         with self._lock:
             if self._characters + size > _MOST_WAITING_CHARACTERS:
                 raise TooManyWaiting
             try:
-                self._waiting.put_nowait((told, done))
+                self._waiting.put_nowait((delivered, stored))
             except queue.Full:
                 raise TooManyWaiting from None
             self._characters += size
         self.is_idle.clear()
-        return done
+        return stored
 
     def _run(self) -> None:
         ending = False
@@ -105,56 +105,56 @@ class EventWriter:
         count, until, ending = 0, 0.0, False
         while count < _MOST_IN_ONE:
             try:
-                each = (
+                delivery = (
                     self._waiting.get(timeout=self._quiet_seconds()) if not batch else self._another(len(batch), until)
                 )
             except queue.Empty:
                 break
-            if each is None:
+            if delivery is None:
                 ending = True
                 break
             until = until or time.monotonic() + _GATHER_SECONDS
-            batch.append(each)
-            count += len(each[0])
+            batch.append(delivery)
+            count += len(delivery[0])
         self._last_size = len(batch)
         with self._lock:
-            self._characters -= sum(_size(told) for told, _ in batch)
+            self._characters -= sum(_size(delivered) for delivered, _ in batch)
         return batch, ending
 
     def _another(self, so_far: int, until: float) -> Delivery | None:
-        left = until - time.monotonic()
-        if so_far < self._last_size and left > 0:
-            return self._waiting.get(timeout=left)
+        seconds_left = until - time.monotonic()
+        if so_far < self._last_size and seconds_left > 0:
+            return self._waiting.get(timeout=seconds_left)
         return self._waiting.get_nowait()
 
     def _quiet_seconds(self) -> float:
         return _REST_SECONDS if self.is_idle.is_set() else _QUIET_SECONDS
 
     def _store(self, batch: Sequence[Delivery]) -> None:
-        told = [event for each, _ in batch for event in each]
+        delivered = [event for delivery_events, _ in batch for event in delivery_events]
         try:
-            new = events.store_events(told, books=self.books)
+            new = events.store_events(delivered, books=self.books)
         except Exception as error:
             self._not_stored(batch, error)
             return
         self.is_troubled = False
-        self.kept += new
-        self.known += len(told) - new
-        for _, done in batch:
-            done.set_result(None)
+        self.stored_count += new
+        self.duplicate_count += len(delivered) - new
+        for _, future in batch:
+            future.set_result(None)
         self.stored(new)
 
     def _not_stored(self, batch: Sequence[Delivery], error: Exception) -> None:
         """Where the store itself is well, one delivery that it cannot take does not keep out the others."""
         if len(batch) > 1 and not isinstance(error, RefundcliError):
-            for each in batch:
-                self._store([each])
+            for delivery in batch:
+                self._store([delivery])
             return
         self.is_troubled = isinstance(error, RefundcliError)
-        for _, done in batch:
-            done.set_exception(error)
+        for _, future in batch:
+            future.set_exception(error)
         self.trouble(error)
 
 
-def _size(told: Sequence[NewEvent]) -> int:
-    return sum(len(event.payload) for event in told)
+def _size(delivered: Sequence[NewEvent]) -> int:
+    return sum(len(event.payload) for event in delivered)

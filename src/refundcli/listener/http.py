@@ -103,7 +103,7 @@ class Server:
         if not self.is_stopping:
             await self._stopped.wait()
         accepting.cancel()
-        for connection in [each for each in self._waiting if each.is_silent]:
+        for connection in [waiting for waiting in self._waiting if waiting.is_silent]:
             connection.drop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=stop_seconds)
@@ -278,7 +278,7 @@ class _Connection:
         headers += [("Connection", "close")] if closes else []
         events: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers)]
         events += [] if self._method == "HEAD" else [h11.Data(data=body)]
-        self._writer.write(b"".join(self._http.send(each) or b"" for each in (*events, h11.EndOfMessage())))
+        self._writer.write(b"".join(self._http.send(event) or b"" for event in (*events, h11.EndOfMessage())))
         async with asyncio.timeout(_SEND_SECONDS):
             await self._writer.drain()
         if response.closes:

@@ -19,7 +19,7 @@ class Rejections:
     """Any thread counts; the keeper's writes them. The provider is None for what was not even a request to one."""
 
     books: Books
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     _counts: Counter[tuple[Provider | None, RejectionReason]] = field(default_factory=Counter)
     _unwritten: Counter[tuple[Provider | None, RejectionReason]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -48,11 +48,11 @@ class Rejections:
             with self._lock:
                 self._unwritten.update(counts)
             raise
-        self.tell(f"Rejected deliveries: {counts_text(_by_reason(counts))}.")
+        self.report(f"Rejected deliveries: {counts_text(_by_reason(counts))}.")
 
 
 def _by_reason(counts: Counter[tuple[Provider | None, RejectionReason]]) -> dict[str, int]:
-    found = Counter[str]()
+    by_reason = Counter[str]()
     for (_, reason), count in counts.items():
-        found[reason.value] += count
-    return dict(found)
+        by_reason[reason.value] += count
+    return dict(by_reason)

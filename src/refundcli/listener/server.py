@@ -111,5 +111,5 @@ def _within_open_files(limits: Limits) -> Limits:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return limits
-    each = max((soft - min(_OTHER_FILES, soft // 2)) // 2, 1)
-    return replace(limits, waiting=min(limits.waiting, each), answered=min(limits.answered, each))
+    per_kind = max((soft - min(_OTHER_FILES, soft // 2)) // 2, 1)
+    return replace(limits, waiting=min(limits.waiting, per_kind), answered=min(limits.answered, per_kind))

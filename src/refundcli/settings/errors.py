@@ -43,10 +43,10 @@ class SettingsNotToml(SettingsProblem):
 class UnknownSection(SettingsProblem):
     code = "unknown-section"
 
-    def __init__(self, section: str, place: str, known: list[str]) -> None:
+    def __init__(self, section: str, place: str, sections: list[str]) -> None:
         super().__init__(
             f"{place} has a section [{section}] that refundcli does not know.",
-            hint=did_you_mean(section, known) or f"The sections are {', '.join(known)}.",
+            hint=did_you_mean(section, sections) or f"The sections are {', '.join(sections)}.",
             context={"place": place, "section": section},
         )
 
@@ -65,10 +65,10 @@ class NotASection(SettingsProblem):
 class UnknownSetting(SettingsProblem):
     code = "unknown-setting"
 
-    def __init__(self, section: str, key: str, place: str, known: list[str]) -> None:
+    def __init__(self, section: str, key: str, place: str, keys: list[str]) -> None:
         super().__init__(
             f"{place} has a key {section}.{key} that refundcli does not know.",
-            hint=did_you_mean(key, known) or f"The keys of [{section}] are {', '.join(known)}.",
+            hint=did_you_mean(key, keys) or f"The keys of [{section}] are {', '.join(keys)}.",
             context={"place": place, "key": f"{section}.{key}"},
         )
 
@@ -76,10 +76,10 @@ class UnknownSetting(SettingsProblem):
 class UnknownEnvironmentVariable(SettingsProblem):
     code = "unknown-environment-variable"
 
-    def __init__(self, name: str, known: list[str]) -> None:
+    def __init__(self, name: str, names: list[str]) -> None:
         super().__init__(
             f"The environment variable {name} is none that refundcli knows.",
-            hint=did_you_mean(name, known) or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are settings.",
+            hint=did_you_mean(name, names) or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are settings.",
             context={"name": name},
         )
 

@@ -54,24 +54,24 @@ def load(
     """
     named = _named_file(config, environ, cwd)
     paths = {named: Trust.GIVEN} if named else _files_of_folders(cwd if reads_folder else None, user_config)
-    found = _defaults(environ)
-    own = dict(found)
+    sources = _defaults(environ)
+    own = dict(sources)
     for path, trusted in paths.items():
         in_file, is_trusted = _from_file(path, user_config, needs_trust=trusted is Trust.MISSING)
-        found |= in_file
+        sources |= in_file
         own |= in_file if is_trusted else {}
     in_environment = _from_environment(environ, cwd)
-    found |= in_environment
+    sources |= in_environment
     own |= in_environment
     if store_url is not None:
-        found["store", "url"] = (
+        sources["store", "url"] = (
             _anchored("store", _checked("store", "url", store_url, "--store"), cwd),
             "--store",
         )
-    settings = _built(found)
+    settings = _built(sources)
     remember_secrets_of_address(settings.store.url)
     own_timezone = str(own["operator", "timezone"][0])
-    return Loaded(settings, _origins(found), next(reversed(paths), None), own_timezone)
+    return Loaded(settings, _origins(sources), next(reversed(paths), None), own_timezone)
 
 
 def trust(cwd: Path, user_config: Path | None) -> tuple[Path, dict[str, object]]:
@@ -83,9 +83,9 @@ def trust(cwd: Path, user_config: Path | None) -> tuple[Path, dict[str, object]]
     if not os.path.lexists(path):
         raise NoSettingsHere(path)
     content = _content(path)
-    found = read_tables(_parsed(path, content), str(path), path.parent)
+    settings = read_tables(_parsed(path, content), str(path), path.parent)
     remember_trust(path, content, user_config)
-    return path, {f"{section}.{key}": shown(section, key, value) for (section, key), (value, _) in found.items()}
+    return path, {f"{section}.{key}": shown(section, key, value) for (section, key), (value, _) in settings.items()}
 
 
 def default_user_config() -> Path | None:
@@ -135,15 +135,15 @@ def _files_of_folders(folder: Path | None, user_config: Path | None) -> dict[Pat
 
 def _defaults(environ: Mapping[str, str]) -> _Found:
     zone, zone_origin = system_zone(environ)
-    found: _Found = {
+    defaults: _Found = {
         (section, field.name): (field.default, "default")
         for section, kind in SECTIONS.items()
         for field in fields(kind)
     }
-    found["store", "url"] = (default_store_url(), "default")
-    found["operator", "name"] = (system_user(), "default")
-    found["operator", "timezone"] = (zone, zone_origin)
-    return found
+    defaults["store", "url"] = (default_store_url(), "default")
+    defaults["operator", "name"] = (system_user(), "default")
+    defaults["operator", "timezone"] = (zone, zone_origin)
+    return defaults
 
 
 def _from_file(path: Path, user_config: Path | None, *, needs_trust: bool) -> tuple[_Found, bool]:
@@ -176,20 +176,20 @@ def _parsed(path: Path, content: bytes) -> dict[str, object]:
 
 def read_tables(tables: Mapping[str, object], place: str, folder: Path) -> _Found:
     """Every key of a file, checked; relative paths are meant from the file's folder."""
-    found: _Found = {}
+    settings: _Found = {}
     for section, table in tables.items():
         if section not in RULES:
             raise UnknownSection(section, place, list(RULES))
         if not isinstance(table, Mapping):
             raise NotASection(section, place)
         for key, value in table.items():
-            found[section, key] = (_anchored(section, _checked(section, key, value, place), folder), place)
-    return found
+            settings[section, key] = (_anchored(section, _checked(section, key, value, place), folder), place)
+    return settings
 
 
 def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Found:
     """A variable that is set and empty counts as not set."""
-    found: _Found = {}
+    settings: _Found = {}
     for name in sorted(environ):
         if not name.startswith(ENVIRONMENT_PREFIX) or name in ENVIRONMENT_APART:
             continue
@@ -199,8 +199,8 @@ def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Found:
             place = f"environment {name}"
             section, key = VARIABLES[name]
             value = _checked(section, key, _typed(section, key, environ[name]), place)
-            found[section, key] = (_anchored(section, value, cwd), place)
-    return found
+            settings[section, key] = (_anchored(section, value, cwd), place)
+    return settings
 
 
 def _typed(section: str, key: str, text: str) -> object:
@@ -231,18 +231,18 @@ def _anchored(section: str, value: object, folder: Path) -> object:
     return prefix + os.path.join(folder.absolute(), os.path.expanduser(value.removeprefix(prefix)))
 
 
-def _built(found: _Found) -> Settings:
+def _built(sources: _Found) -> Settings:
     built = {
-        section: kind(**{field.name: found[section, field.name][0] for field in fields(kind)})
+        section: kind(**{field.name: sources[section, field.name][0] for field in fields(kind)})
         for section, kind in SECTIONS.items()
     }
     settings = Settings(**built)
     if not settings.store.url:
         raise StoreNotNamed
     if settings.adyen.environment == "live" and settings.adyen.api_base:
-        raise ApiBaseWhenLive(found["adyen", "api_base"][1])
+        raise ApiBaseWhenLive(sources["adyen", "api_base"][1])
     return settings
 
 
-def _origins(found: _Found) -> dict[str, str]:
-    return {f"{section}.{key}": place for (section, key), (_, place) in found.items()}
+def _origins(sources: _Found) -> dict[str, str]:
+    return {f"{section}.{key}": place for (section, key), (_, place) in sources.items()}

@@ -104,7 +104,7 @@ SECTIONS: Mapping[str, Any] = {
     "credit_notes": CreditNoteSettings,
 }
 RULES: Mapping[str, Mapping[str, Rule]] = {
-    section: {each.name: each.metadata["rule"] for each in fields(kind)} for section, kind in SECTIONS.items()
+    section: {rule.name: rule.metadata["rule"] for rule in fields(kind)} for section, kind in SECTIONS.items()
 }
 VARIABLES: Mapping[str, tuple[str, str]] = {
     variable(section, key): (section, key) for section, rules in RULES.items() for key in rules

@@ -30,8 +30,8 @@ def trust_in(path: Path, content: bytes, user_config: Path | None) -> Trust:
     """Whether this content of this file is trusted. `user_config` is the user's own folder, None if there is none."""
     if user_config is None or not os.path.lexists(record := _record(path, user_config)):
         return Trust.MISSING
-    known = read_own_file(record, forbidden=_OTHERS_MAY_USE, limit=_LONGEST_RECORD).split(b" ", 1)[0]
-    return Trust.GIVEN if hmac.compare_digest(known, _hash(content)) else Trust.CHANGED
+    trusted = read_own_file(record, forbidden=_OTHERS_MAY_USE, limit=_LONGEST_RECORD).split(b" ", 1)[0]
+    return Trust.GIVEN if hmac.compare_digest(trusted, _hash(content)) else Trust.CHANGED
 
 
 def remember_trust(path: Path, content: bytes, user_config: Path | None) -> None:

@@ -13,11 +13,11 @@ def write(path: Path, values: Mapping[str, Mapping[str, object]], *, force: bool
 
     What `load` would refuse is not written; a file that exists is replaced only with `force`.
     """
-    given = {
+    tables = {
         section: {key: value for key, value in table.items() if value is not None} for section, table in values.items()
     }
-    read_tables(given, str(path), path.parent)
-    content = _as_toml(given)
+    read_tables(tables, str(path), path.parent)
+    content = _as_toml(tables)
     try:
         make_folder(path.parent)
         with new_file(path, replace=force) as file:

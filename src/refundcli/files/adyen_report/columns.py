@@ -65,8 +65,8 @@ class NotAReport(FileProblem):
 
 def _listed(names: Sequence[str]) -> str:
     """`A`, `A and B`, `A, B and C`."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 @dataclass(frozen=True, slots=True)

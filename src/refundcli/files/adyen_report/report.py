@@ -102,24 +102,24 @@ class AdyenReport:
 
     def by_payment(self) -> Iterator[tuple[str, list[ReportRow]]]:
         with closing(sqlite3.connect(self._path)) as line:
-            found = line.execute("SELECT * FROM row ORDER BY payment, line")
-            for payment, rows in groupby(found, key=lambda row: row[2]):
+            stored = line.execute("SELECT * FROM row ORDER BY payment, line")
+            for payment, rows in groupby(stored, key=lambda row: row[2]):
                 yield str(payment), [_row_of(row, self._meaning_of) for row in rows]
 
     def has(self, payments: Sequence[str]) -> set[str]:
         with closing(sqlite3.connect(self._path)) as line:
             marks = ",".join("?" * len(payments))
-            found = line.execute(f"SELECT DISTINCT payment FROM row WHERE payment IN ({marks})", payments)  # noqa: S608
-            return {str(payment) for (payment,) in found}
+            stored = line.execute(f"SELECT DISTINCT payment FROM row WHERE payment IN ({marks})", payments)  # noqa: S608
+            return {str(payment) for (payment,) in stored}
 
     def names_of(self, payments: Sequence[str]) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
+        names: dict[str, set[str]] = {}
         with closing(sqlite3.connect(self._path)) as line:
             marks = ",".join("?" * len(payments))
             query = f"SELECT payment, modification, reference FROM row WHERE payment IN ({marks})"  # noqa: S608
             for payment, modification, reference in line.execute(query, payments):
-                found.setdefault(str(payment), set()).update((modification, reference))
-        return found
+                names.setdefault(str(payment), set()).update((modification, reference))
+        return names
 
     def _read(self, source: Source, advance: Callable[[int], None]) -> None:
         with closing(sqlite3.connect(self._path, isolation_level=None)) as line, source.text() as text:

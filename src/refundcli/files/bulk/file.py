@@ -29,7 +29,7 @@ class BulkFile:
     def __init__(self, source: Source, kind: RunKind, *, default_reason: RefundReason | None, today: date) -> None:
         self._today, self._default = today, default_reason
         required = REQUIRED[:1] if default_reason else REQUIRED
-        self._table = TableFile(source, known=COLUMNS[kind], required=required)
+        self._table = TableFile(source, columns=COLUMNS[kind], required=required)
         self.columns = self._table.columns
 
     def rows(self) -> Generator[BulkRow | BadRow]:
@@ -37,9 +37,9 @@ class BulkFile:
         for row in self._table.rows():
             yield row if isinstance(row, BadRow) else self._row(*row)
 
-    def _row(self, line: int, row: list[str]) -> BulkRow | BadRow:
-        cells = CellReader(line, dict(zip(self.columns, row, strict=True)))
-        made = BulkRow(
+    def _row(self, line: int, record: list[str]) -> BulkRow | BadRow:
+        cells = CellReader(line, dict(zip(self.columns, record, strict=True)))
+        row = BulkRow(
             line=line,
             invoice=cells.need("invoice"),
             amount_text=cells["amount"],
@@ -50,13 +50,13 @@ class BulkFile:
             memo=cells.text("memo"),
             payment=cells.text("payment", LONGEST_NAME),
             key=cells["key"],
-            cells=tuple(row),
+            cells=tuple(record),
         )
-        if made.amount_text:
+        if row.amount_text:
             cells.read("amount", check_amount)
-        if made.key:
+        if row.key:
             cells.read("key", checked_key)
-        return BadRow(line, tuple(cells.problems), made.cells) if cells.problems else made
+        return BadRow(line, tuple(cells.problems), row.cells) if cells.problems else row
 
     def _reason(self, cells: CellReader) -> RefundReason:
         if self._default and not cells["reason"]:

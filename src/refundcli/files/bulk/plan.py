@@ -127,7 +127,7 @@ def _last_line(seal: str) -> str:
 
 def _shape(checked: CheckedRow) -> dict[str, object]:
     row = checked.row
-    told = {
+    shape = {
         "line": row.line,
         "invoice": row.invoice,
         "amount": row.amount_text or "full",
@@ -145,22 +145,22 @@ def _shape(checked: CheckedRow) -> dict[str, object]:
         "own_key": bool(row.key),
         "cells": row.cells,
     }
-    return {name: value for name, value in told.items() if value not in ("", None, ())}
+    return {name: value for name, value in shape.items() if value not in ("", None, ())}
 
 
-def _row_of(told: Mapping[str, Any]) -> BulkRow:
-    amount = told["amount"]
+def _row_of(shape: Mapping[str, Any]) -> BulkRow:
+    amount = shape["amount"]
     return BulkRow(
-        line=told["line"],
-        invoice=told["invoice"],
+        line=shape["line"],
+        invoice=shape["invoice"],
         amount_text="" if amount == "full" else amount,
-        reason=RefundReason(told["reason"]),
-        method=told.get("method", ""),
-        reference=told.get("reference", ""),
-        refunded_on=date.fromisoformat(told["refunded_on"]) if "refunded_on" in told else None,
-        memo=told.get("memo", ""),
-        payment=told.get("payment", ""),
-        key=told["key"] if told["own_key"] else "",
-        cells=tuple(told["cells"]),
-        planned=Planned(told["key"], told["takes_minor"], told["remaining_minor"]),
+        reason=RefundReason(shape["reason"]),
+        method=shape.get("method", ""),
+        reference=shape.get("reference", ""),
+        refunded_on=date.fromisoformat(shape["refunded_on"]) if "refunded_on" in shape else None,
+        memo=shape.get("memo", ""),
+        payment=shape.get("payment", ""),
+        key=shape["key"] if shape["own_key"] else "",
+        cells=tuple(shape["cells"]),
+        planned=Planned(shape["key"], shape["takes_minor"], shape["remaining_minor"]),
     )

@@ -112,8 +112,8 @@ def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
 
 
 def _with_rejection(text: str, rejection: Sequence[object]) -> str:
-    told = dict(zip(REJECTION_COLUMNS, rejection, strict=True))
+    columns = dict(zip(REJECTION_COLUMNS, rejection, strict=True))
     try:
-        return json.dumps({**parsed(text), **told}, ensure_ascii=True)
+        return json.dumps({**parsed(text), **columns}, ensure_ascii=True)
     except ValueError:
-        return json.dumps({"text": text, **told}, ensure_ascii=True)
+        return json.dumps({"text": text, **columns}, ensure_ascii=True)

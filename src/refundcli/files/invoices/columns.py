@@ -84,18 +84,20 @@ class InvoiceColumns:
 
     def _payments(self, units: Sequence[Currency], totals: Sequence[int], statuses: Sequence[str]) -> PaymentColumns:
         captured = [
-            told if told is not None else total if status == _PAID else 0
-            for told, total, status in zip(self._amounts("paid_amount", units), totals, statuses, strict=True)
+            paid if paid is not None else total if status == _PAID else 0
+            for paid, total, status in zip(self._amounts("paid_amount", units), totals, statuses, strict=True)
         ]
         providers, references = self._words(self._provider), self._texts("payment_reference")
         _plain(_PAYMENTS, list(map(" ".join, zip(providers, references, strict=True))))
-        known = [bool(provider and reference) for provider, reference in zip(providers, references, strict=True)]
-        told_auto, processing = self._words(self._auto_refundable), self._words(self._processing)
-        disputes, taken = self._words(self._dispute), self._amounts("dispute_amount", units)
+        has_reference = [
+            bool(provider and reference) for provider, reference in zip(providers, references, strict=True)
+        ]
+        flags, processing = self._words(self._auto_refundable), self._words(self._processing)
+        disputes, disputed = self._words(self._dispute), self._amounts("dispute_amount", units)
         returned = [amount or 0 for amount in self._amounts("refunded_amount", units)]
-        made = list(map(any, zip(captured, providers, references, processing, strict=True)))
+        has_payment = list(map(any, zip(captured, providers, references, processing, strict=True)))
         for amount, status, is_known, auto, dispute, lost, back, is_made in zip(
-            captured, statuses, known, told_auto, disputes, taken, returned, made, strict=True
+            captured, statuses, has_reference, flags, disputes, disputed, returned, has_payment, strict=True
         ):
             if (
                 (auto and not is_known)
@@ -112,14 +114,14 @@ class InvoiceColumns:
             references,
             repeat("", self._rows),
             returned,
-            [is_known if auto is None else auto for auto, is_known in zip(told_auto, known, strict=True)],
-            [auto is not None for auto in told_auto],
+            [is_known if auto is None else auto for auto, is_known in zip(flags, has_reference, strict=True)],
+            [auto is not None for auto in flags],
             processing,
             disputes,
-            taken,
+            disputed,
             self._words(self._paid_on),
         )
-        return PaymentColumns(*(list(compress(column, made)) for column in columns))  # type: ignore[arg-type]
+        return PaymentColumns(*(list(compress(column, has_payment)) for column in columns))  # type: ignore[arg-type]
 
     def _numbers(self) -> list[str]:
         numbers = self._texts("number")

@@ -67,7 +67,7 @@ _MOST_MINOR = 10**18
 T = TypeVar("T")
 
 
-class Seen:
+class FirstLines:
     """The line on which each invoice number, payment reference and invoice reference came first."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Seen:
         return self.payments.line_of(payment, line)
 
 
-class SeenBefore(Seen):
+class EarlierLines(FirstLines):
     """For a row whose number, payment or invoice reference may be on an earlier line: those lines, 0 for none."""
 
     def __init__(self, number: int, payment: int, reference: int = 0) -> None:
@@ -113,23 +113,25 @@ class SeenBefore(Seen):
         return self._payment
 
 
-def invoice_in_table(line: int, columns: Sequence[str], row: Sequence[str], seen: Seen) -> NewInvoice | BadRow:
+def invoice_in_table(
+    line: int, columns: Sequence[str], row: Sequence[str], duplicates: FirstLines
+) -> NewInvoice | BadRow:
     cells = CellReader(line, dict(zip(columns, row, strict=True)))
-    return _invoice(cells, None, tuple(row), seen)
+    return _invoice(cells, None, tuple(row), duplicates)
 
 
-def invoice_in_record(line: int, text: str, record: Record, seen: Seen) -> NewInvoice | BadRow:
-    told = record.pop(PAYMENTS, None)
+def invoice_in_record(line: int, text: str, record: Record, duplicates: FirstLines) -> NewInvoice | BadRow:
+    payment_list = record.pop(PAYMENTS, None)
     cells = _record_cells(line, record, COLUMNS)
-    payments = None if told is None else _payment_cells(line, told, cells)
-    return _invoice(cells, payments, text, seen)
+    payments = None if payment_list is None else _payment_cells(line, payment_list, cells)
+    return _invoice(cells, payments, text, duplicates)
 
 
-def _payment_cells(line: int, told: Any, invoice: CellReader) -> list[CellReader]:
-    if not isinstance(told, list) or not all(isinstance(payment, dict) for payment in told):
+def _payment_cells(line: int, payments: Any, invoice: CellReader) -> list[CellReader]:
+    if not isinstance(payments, list) or not all(isinstance(payment, dict) for payment in payments):
         invoice.refuse(PAYMENTS, "wrong-type", "It is not a list of objects.", 'Write "payments": [{…}, {…}].')
         return []
-    if len(told) > MOST_PAYMENTS:
+    if len(payments) > MOST_PAYMENTS:
         invoice.refuse(PAYMENTS, "too-many", f"There are more than {MOST_PAYMENTS} payments.")
         return []
     for column in PAYMENT_COLUMNS:
@@ -138,11 +140,11 @@ def _payment_cells(line: int, told: Any, invoice: CellReader) -> list[CellReader
             invoice.refuse(column, "ambiguous", what, "Move it into the payment that it belongs to.")
     return [
         _record_cells(line, payment, PAYMENT_COLUMNS, where=f"{PAYMENTS}[{place}].")
-        for place, payment in enumerate(told, start=1)
+        for place, payment in enumerate(payments, start=1)
     ]
 
 
-def _record_cells(line: int, record: Record, known: tuple[str, ...], *, where: str = "") -> CellReader:
+def _record_cells(line: int, record: Record, columns: tuple[str, ...], *, where: str = "") -> CellReader:
     """The values as texts. Unknown keys, wrong types and what no store can hold are noted."""
     texts, wrong = {}, []
     for key, value in record.items():
@@ -150,8 +152,8 @@ def _record_cells(line: int, record: Record, known: tuple[str, ...], *, where: s
             continue
         text = _as_text(key, value)
         column = where + key[:60]
-        if key not in known:
-            hint = did_you_mean(key[:60], known) or f"Keys: {', '.join(known)}."
+        if key not in columns:
+            hint = did_you_mean(key[:60], columns) or f"Keys: {', '.join(columns)}."
             wrong.append(Problem(line, column, text or "", "unknown-key", f"The key {key[:60]!a} is not known.", hint))
         elif text is None:
             wrong.append(Problem(line, column, "", "wrong-type", "It is a list or an object.", "Write one value."))
@@ -176,16 +178,16 @@ def _as_text(key: str, value: Any) -> str | None:
 
 
 def _invoice(
-    cells: CellReader, payments: list[CellReader] | None, original: tuple[str, ...] | str, seen: Seen
+    cells: CellReader, payments: list[CellReader] | None, original: tuple[str, ...] | str, duplicates: FirstLines
 ) -> NewInvoice | BadRow:
     """Everything is read, and what is wrong is noted on the way; only a clean row is an invoice."""
     unit = cells.currency("currency")
     total = _needed(cells, "total", lambda column: cells.amount(column, unit)) or 0
     status = _needed(cells, "status", lambda column: status_in(cells, column)) or InvoiceStatus.DRAFT
     if payments is None:
-        made = [_payment(cells, unit, seen, default=total if status is InvoiceStatus.PAID else 0)]
+        read_payments = [_payment(cells, unit, duplicates, default=total if status is InvoiceStatus.PAID else 0)]
     else:
-        made = [_payment(each, unit, seen, default=None) for each in payments]
+        read_payments = [_payment(payment_cells, unit, duplicates, default=None) for payment_cells in payments]
     invoice = NewInvoice(
         line=cells.line,
         number=_number(cells),
@@ -200,10 +202,10 @@ def _invoice(
         invoice_reference=cells.text("invoice_reference", LONGEST_NAME),
         products=products_in(cells),
         subscription=cells.text("subscription", LONGEST_NAME),
-        payments=tuple(payment for payment in made if payment),
+        payments=tuple(payment for payment in read_payments if payment),
         original=original,
     )
-    seen.check_number(cells)
+    duplicates.check_number(cells)
     _check_whole(cells, invoice, in_list=payments is not None)
     problems = [problem for part in (cells, *(payments or ())) for problem in part.problems]
     return BadRow(cells.line, tuple(problems), original) if problems else invoice
@@ -249,11 +251,13 @@ def _check_whole(cells: CellReader, invoice: NewInvoice, *, in_list: bool) -> No
         cells.refuse(column, "invalid-amount", "The payments sum up to more than the books can hold.")
 
 
-def _payment(cells: CellReader, unit: Currency | None, seen: Seen, *, default: int | None) -> NewPayment | None:
+def _payment(
+    cells: CellReader, unit: Currency | None, duplicates: FirstLines, *, default: int | None
+) -> NewPayment | None:
     """The payment that a row tells of, if any. Without a default its amount must be there, unless it is on its way."""
     provider = cells.one_of("provider", list(Provider))
     reference = _reference(cells, provider)
-    seen.check_reference(cells, provider, reference)
+    duplicates.check_reference(cells, provider, reference)
     processing = cells.flag("processing") or False
     captured = cells.amount("paid_amount", unit)
     if default is None and not processing and not cells["paid_amount"]:
@@ -266,7 +270,7 @@ def _payment(cells: CellReader, unit: Currency | None, seen: Seen, *, default: i
         method=cells.text("payment_method", LONGEST_NAME),
         reference=reference,
         returned_elsewhere=cells.amount("refunded_amount", unit) or 0,
-        auto_refundable=_auto_refundable(cells, known=bool(provider and reference)),
+        auto_refundable=_auto_refundable(cells, default=bool(provider and reference)),
         auto_refundable_is_explicit=bool(cells["auto_refundable"]),
         processing=processing,
         dispute=dispute_in(cells),
@@ -301,10 +305,10 @@ def _reference(cells: CellReader, provider: Provider | None) -> str:
     return reference
 
 
-def _auto_refundable(cells: CellReader, *, known: bool) -> bool:
+def _auto_refundable(cells: CellReader, *, default: bool) -> bool:
     """Whether the provider can return the money; by default, where it knows the payment (R1)."""
-    told = cells.flag("auto_refundable")
-    if told and not known:
+    flag = cells.flag("auto_refundable")
+    if flag and not default:
         what = "Only a payment with its provider and its payment_reference can be."
         cells.refuse("auto_refundable", "invalid-flag", what, "Fill in both, or write false.")
-    return known if told is None else told
+    return default if flag is None else flag

@@ -33,9 +33,9 @@ class InvoiceSpool:
         """Raises FileProblem when the disk is full."""
         if not block.size:
             return
-        told = packed(block)
+        content = packed(block)
         try:
-            self._file.write(len(told).to_bytes(_LENGTH, "big") + told)
+            self._file.write(len(content).to_bytes(_LENGTH, "big") + content)
             self._file.flush()
         except OSError as error:
             raise _no_room(error) from error

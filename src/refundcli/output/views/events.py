@@ -119,13 +119,13 @@ def _show_problems(done: EventOutcomes, screen: Screen) -> None:
 
 def ingested_shape(done: IngestSummary) -> dict[str, Any]:
     lines = [{"line": each.line, "item": each.item, "flaw": each.reason, "why": each.why} for each in done.rejected]
-    counts: dict[str, Any] = {"new": done.new, "known_already": done.known, "not_applied": dict(done.not_applied)}
+    counts: dict[str, Any] = {"new": done.new, "known_already": done.duplicates, "not_applied": dict(done.not_applied)}
     return counts | {"refused_by_flaw": done.rejected_by_reason, "refused": lines} | applied_shape(done.applied)
 
 
 def show_ingested(done: IngestSummary, screen: Screen) -> None:
     """One line of what was stored and what came of it; beside rejected deliveries it is no success."""
-    again = f", {done.known} known already" if done.known else ""
+    again = f", {done.duplicates} known already" if done.duplicates else ""
     counts = _counts_words(done.applied)
     mark = ("! ", DOUBT) if done.rejected else ("✓ ", GOOD)
     stored = f"{done.new} new {'event' if done.new == 1 else 'events'} stored{again}"

@@ -20,10 +20,10 @@ def show_import(name: str, result: ImportSummary, screen: Screen) -> None:
 
 def show_kept(result: ImportSummary, screen: Screen) -> None:
     """Where the books and the file told different stories, line by line."""
-    for line, number, why in result.kept[:_KEPT_SHOWN]:
+    for line, number, why in result.unchanged[:_KEPT_SHOWN]:
         screen.say(("· ", QUIET), f"line {line}, {number}: {why}")
-    if result.kept_count > _KEPT_SHOWN:
-        screen.say(("· ", QUIET), f"and {result.kept_count - _KEPT_SHOWN} more such rows")
+    if result.unchanged_count > _KEPT_SHOWN:
+        screen.say(("· ", QUIET), f"and {result.unchanged_count - _KEPT_SHOWN} more such rows")
 
 
 def show_bad_rows(checked: CheckedInvoices, screen: Screen) -> None:
@@ -65,8 +65,8 @@ def import_shape(
         "new": result.new,
         "changed": result.changed,
         "same": result.same,
-        "kept": [{"line": line, "number": number, "why": why} for line, number, why in result.kept],
-        "kept_count": result.kept_count,
+        "kept": [{"line": line, "number": number, "why": why} for line, number, why in result.unchanged],
+        "kept_count": result.unchanged_count,
         "refused": [problem_shape(problem) for problem in checked.problems],
         "refused_count": checked.bad_rows,
         "rejected_file": rejected_file,
@@ -80,10 +80,10 @@ def pull_shape(provider: str, done: PullSummary) -> dict[str, Any]:
         "new": result.new,
         "changed": result.changed,
         "same": result.same,
-        "kept": [{"number": number, "why": why} for _, number, why in result.kept],
-        "kept_count": result.kept_count,
-        "news": done.news,
-        "went_on_after": done.went_on or None,
+        "kept": [{"number": number, "why": why} for _, number, why in result.unchanged],
+        "kept_count": result.unchanged_count,
+        "news": done.changes,
+        "went_on_after": done.resumed_after or None,
     }
 
 

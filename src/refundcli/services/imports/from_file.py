@@ -46,7 +46,7 @@ class CheckedInvoices:
     rows: int = 0
     bad_rows: int = 0
     problems: list[Problem] = field(default_factory=list)
-    known: int = 0
+    existing: int = 0
     as_of: int | None = None
 
     @property
@@ -65,8 +65,8 @@ class ImportSummary:
     new: int = 0
     changed: int = 0
     same: int = 0
-    kept: list[tuple[int, str, str]] = field(default_factory=list)
-    kept_count: int = 0
+    unchanged: list[tuple[int, str, str]] = field(default_factory=list)
+    unchanged_count: int = 0
 
     @property
     def written(self) -> int:
@@ -76,8 +76,8 @@ class ImportSummary:
         self.new += counts.new
         self.changed += counts.changed
         self.same += counts.same
-        self.kept += counts.kept[: _MOST_KEPT - len(self.kept)]
-        self.kept_count += len(counts.kept)
+        self.unchanged += counts.unchanged[: _MOST_KEPT - len(self.unchanged)]
+        self.unchanged_count += len(counts.unchanged)
 
 
 class ImportRefused(Refused):
@@ -87,9 +87,9 @@ class ImportRefused(Refused):
 
     def __init__(self, source: str, checked: CheckedInvoices, *, written: int = 0) -> None:
         bad, rows = checked.bad_rows, checked.rows
-        done = f"{written} before them were written" if written else "Nothing was written"
+        outcome = f"{written} before them were written" if written else "Nothing was written"
         super().__init__(
-            f"{bad} of {rows} {'row' if rows == 1 else 'rows'} cannot be brought in. {done}.",
+            f"{bad} of {rows} {'row' if rows == 1 else 'rows'} cannot be brought in. {outcome}.",
             hint="Correct them and run it again, or add --skip-invalid to bring in the others.",
             context={
                 "file": source,
@@ -102,37 +102,37 @@ class ImportRefused(Refused):
 
 
 def check_invoices(
-    stretches: Iterable[RowBatch], *, shelf: InvoiceSpool, books: Books, advance: Advance, reject: Reject
+    batches: Iterable[RowBatch], *, spool: InvoiceSpool, books: Books, advance: Advance, reject: Reject
 ) -> CheckedInvoices:
     """Look at every row, and at what the books hold beside it; what is good goes on the shelf. Nothing is changed."""
     checked = CheckedInvoices()
-    for place, stretch in enumerate(stretches):
-        beside = books.read(partial(_look, block=stretch.good))
-        checked.known += beside.known
-        checked.as_of = beside.as_of if place == 0 or beside.as_of == checked.as_of else None
-        good, against = _without(stretch, beside.problems)
-        for part in good.parts(_KNOWN_AT_ONCE) if beside.known else (good,):
-            shelf.put(part)
-        for row in sorted([*stretch.bad, *against], key=lambda row: row.line):
+    for place, batch in enumerate(batches):
+        conflicts = books.read(partial(_look, block=batch.good))
+        checked.existing += conflicts.existing
+        checked.as_of = conflicts.as_of if place == 0 or conflicts.as_of == checked.as_of else None
+        good, against = _without(batch, conflicts.problems)
+        for part in good.parts(_KNOWN_AT_ONCE) if conflicts.existing else (good,):
+            spool.put(part)
+        for row in sorted([*batch.bad, *against], key=lambda row: row.line):
             checked.add(row)
             reject(row)
-        checked.rows += stretch.rows
-        advance(stretch.rows)
+        checked.rows += batch.rows
+        advance(batch.rows)
     return checked
 
 
 def write_invoices(
-    shelf: InvoiceSpool, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance
+    spool: InvoiceSpool, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance
 ) -> ImportSummary:
     """Write what was found good. Raises ImportRefused where the books have changed since against a row."""
-    result = ImportSummary()
+    summary = ImportSummary()
     chunk = _Written(as_of=checked.as_of)
     while not chunk.is_last:
-        write = partial(_write_chunk, shelf=shelf, before=chunk, checked=checked, source=source, result=result)
+        write = partial(_write_chunk, spool=spool, before=chunk, checked=checked, source=source, summary=summary)
         chunk = books.write(write)
-        result.add(chunk.counts)
+        summary.add(chunk.counts)
         advance(chunk.rows)
-    return result
+    return summary
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ class _Written:
 
 
 def _write_chunk(
-    tx: Writing, *, shelf: InvoiceSpool, before: _Written, checked: CheckedInvoices, source: str, result: ImportSummary
+    tx: Writing, *, spool: InvoiceSpool, before: _Written, checked: CheckedInvoices, source: str, summary: ImportSummary
 ) -> _Written:
     # No change is without its entry (I10): with no new one, what was found in the books while checking still holds.
     unchanged = before.as_of is not None and tx.newest_entry() == before.as_of
@@ -158,9 +158,9 @@ def _write_chunk(
 
     def blocks() -> Iterator[InvoiceBlock]:
         began = time.monotonic()
-        for after, block in shelf.blocks(before.after):
+        for after, block in spool.blocks(before.after):
             if not unchanged:
-                _refuse_late(tx.import_conflicts(block).problems, block, source=source, written=result.written)
+                _refuse_late(tx.import_conflicts(block).problems, block, source=source, written=summary.written)
             yield block
             chunk.after = after
             chunk.rows += block.size
@@ -168,7 +168,7 @@ def _write_chunk(
                 chunk.is_last = False
                 return
 
-    chunk.counts = tx.import_blocks(blocks(), source=source, all_new=unchanged and not checked.known)
+    chunk.counts = tx.import_blocks(blocks(), source=source, all_new=unchanged and not checked.existing)
     if unchanged:
         chunk.as_of = tx.newest_entry()
     return chunk
@@ -178,19 +178,19 @@ def _look(tx: Reading, *, block: InvoiceBlock) -> ImportConflicts:
     return tx.import_conflicts(block)
 
 
-def _without(stretch: RowBatch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
+def _without(batch: RowBatch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
     """The good rows that can stand beside what the books hold, and the others."""
     if not problems:
-        return stretch.good, []
+        return batch.good, []
     by_line: dict[int, list[Problem]] = {}
     for problem in problems:
         by_line.setdefault(problem.line, []).append(problem)
     against = [
         BadRow(line, tuple(by_line[line]), original if isinstance(original, str) else tuple(original))
-        for line, original in zip(stretch.good.lines, stretch.originals, strict=True)
+        for line, original in zip(batch.good.lines, batch.originals, strict=True)
         if line in by_line
     ]
-    return stretch.good.only([line not in by_line for line in stretch.good.lines]), against
+    return batch.good.only([line not in by_line for line in batch.good.lines]), against
 
 
 def _refuse_late(problems: Sequence[Problem], block: InvoiceBlock, *, source: str, written: int) -> None:

@@ -42,8 +42,8 @@ class PullSummary:
     """What a pull did; `news` counts changes of refunds, disputes and payments. `went_on` after which invoice."""
 
     imported: ImportSummary = field(default_factory=ImportSummary)
-    news: int = 0
-    went_on: str = ""
+    changes: int = 0
+    resumed_after: str = ""
 
 
 def pull(
@@ -52,102 +52,107 @@ def pull(
     """Every invoice made since then. Raises ProviderUnreachable; what was written stays."""
     name = f"pull:{records.name}:{since or 'all'}"
     stopped = books.read(lambda tx: tx.sync_state(name))
-    went_on, _, began = (stopped[0] if stopped else "").partition(" ")
-    done, began = PullSummary(went_on=went_on), began or str(clock.today())
+    resumed_after, _, began = (stopped[0] if stopped else "").partition(" ")
+    summary, began = PullSummary(resumed_after=resumed_after), began or str(clock.today())
 
-    def write_pages(told: Iterable[ProviderInvoice | LeftOut], place: str) -> None:
-        for chunk in chunked(told, _AT_ONCE):
-            write = partial(_write, told=chunk, records=records, clock=clock, number_format=number_format, place=place)
-            counts, news = books.write(write)
-            done.imported.add(counts)
-            done.news += news
+    def write_pages(listed: Iterable[ProviderInvoice | LeftOut], place: str) -> None:
+        for chunk in chunked(listed, _AT_ONCE):
+            write = partial(
+                _write, listed=chunk, records=records, clock=clock, number_format=number_format, place=place
+            )
+            counts, changes = books.write(write)
+            summary.imported.add(counts)
+            summary.changes += changes
             advance(len(chunk))
 
-    write_pages(records.invoices(since=since, after=went_on), f"{name} {began}")
-    if went_on:
+    write_pages(records.invoices(since=since, after=resumed_after), f"{name} {began}")
+    if resumed_after:
         # They are listed the newest first: what was made since the stopped pull began comes before its place.
         write_pages(records.invoices(since=max(date.fromisoformat(began), since or date.min), after=""), "")
     # The next one begins at the newest again.
     books.write(lambda tx: tx.set_sync_state(name, ""))
-    return done
+    return summary
 
 
 def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock, number_format: str) -> PullSummary:
     """One invoice, by its number or its id there. Raises NotAtProvider, ProviderUnreachable."""
-    told = records.invoice(name)
-    if told is None:
+    invoice = records.invoice(name)
+    if invoice is None:
         raise NotAtProvider(records, name)
-    done = PullSummary()
-    write = partial(_write, told=[told], records=records, clock=clock, number_format=number_format, place="")
-    counts, done.news = books.write(write)
-    done.imported.add(counts)
-    return done
+    summary = PullSummary()
+    write = partial(_write, listed=[invoice], records=records, clock=clock, number_format=number_format, place="")
+    counts, summary.changes = books.write(write)
+    summary.imported.add(counts)
+    return summary
 
 
 def _write(
     tx: Writing,
     *,
-    told: Sequence[ProviderInvoice | LeftOut],
+    listed: Sequence[ProviderInvoice | LeftOut],
     records: ProviderRecords,
     clock: Clock,
     number_format: str,
     place: str,
 ) -> tuple[ImportCounts, int]:
     """`place`: under which name it is kept how far the pull came, and the day on which it began."""
-    whole = [each for each in told if isinstance(each, ProviderInvoice)]
-    known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(whole)]
-    reasons = _why_not(tx, known)
-    good = [invoice for invoice in known if invoice.line not in reasons]
+    readable = [pulled for pulled in listed if isinstance(pulled, ProviderInvoice)]
+    renumbered = [replace(_as_known(tx, pulled), line=line) for line, pulled in enumerate(readable)]
+    reasons = _why_not(tx, renumbered)
+    good = [invoice for invoice in renumbered if invoice.line not in reasons]
     source = f"pulled from {records.name.label}"
     alone, sharing = _apart(tx, good)
     counts = tx.import_invoices(alone, source=source) if alone else ImportCounts()
-    news = sum(_note_shares(tx, each) for each in alone)
-    captured = {reference: t.captured for each in whole for t in each.payments for reference in t.references}
+    changes = sum(_note_shares(tx, pulled) for pulled in alone)
+    captured = {reference: t.captured for pulled in readable for t in pulled.payments for reference in t.references}
     for shared in sharing:
         more, why = import_shares(tx, shared, captured, source=source)
         counts = _together(counts, more)
-        news += 0 if why else _note_shares(tx, shared)
+        changes += 0 if why else _note_shares(tx, shared)
         if why:
             reasons[shared.line] = why
     for line, why in reasons.items():
-        counts.kept.append((line, known[line].number, f"{why} It was left out."))
-    for each in told:
-        if isinstance(each, LeftOut):
-            counts.kept.append((0, each.number or each.reference, f"{each.why} It was left out."))
-    truths = [truth for each in whole for truth in each.payments]
-    for truth, invoice, payment in list(match_snapshots(tx, records.name, truths)):
+        counts.unchanged.append((line, renumbered[line].number, f"{why} It was left out."))
+    for pulled in listed:
+        if isinstance(pulled, LeftOut):
+            counts.unchanged.append((0, pulled.number or pulled.reference, f"{pulled.why} It was left out."))
+    snapshots = [snapshot for pulled in readable for snapshot in pulled.payments]
+    for snapshot, invoice, payment in list(match_snapshots(tx, records.name, snapshots)):
         if invoice and payment:
             fresh = tx.invoice(invoice.number) or invoice
             payment = next(p for p in fresh.payments if p.id == payment.id)
-            news += sync_payment(tx, fresh, payment, truth, clock=clock, number_format=number_format).changed
-    for each, new in zip(whole, known, strict=True):
+            changes += sync_payment(tx, fresh, payment, snapshot, clock=clock, number_format=number_format).changed
+    for pulled, new in zip(readable, renumbered, strict=True):
         stored = tx.invoice(new.number)
-        if stored and each.invoice.currency == stored.currency.code:
-            news += note_credit(tx, stored, each.credited, evidence=f"asked {records.name.label}")
+        if stored and pulled.invoice.currency == stored.currency.code:
+            changes += note_credit(tx, stored, pulled.credited, evidence=f"asked {records.name.label}")
     if place:
         name, began = place.split()
-        tx.set_sync_state(name, f"{told[-1].reference} {began}")
-    return counts, news
+        tx.set_sync_state(name, f"{listed[-1].reference} {began}")
+    return counts, changes
 
 
 def _apart(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
     """Those whose payments are theirs alone, and those that share one with another here or before them in the list."""
     alone: list[NewInvoice] = []
     sharing: list[NewInvoice] = []
-    taken = set[str]()
+    used = set[str]()
     for invoice in invoices:
-        references = {known for payment in invoice.payments for known in references_of(payment)}
-        if not taken.isdisjoint(references) or shares_a_payment(tx, invoice):
+        references = {reference for payment in invoice.payments for reference in references_of(payment)}
+        if not used.isdisjoint(references) or shares_a_payment(tx, invoice):
             sharing.append(invoice)
         else:
             alone.append(invoice)
-            taken |= references
+            used |= references
     return alone, sharing
 
 
 def _together(first: ImportCounts, second: ImportCounts) -> ImportCounts:
     return ImportCounts(
-        first.new + second.new, first.changed + second.changed, first.same + second.same, [*first.kept, *second.kept]
+        first.new + second.new,
+        first.changed + second.changed,
+        first.same + second.same,
+        [*first.unchanged, *second.unchanged],
     )
 
 
@@ -157,9 +162,9 @@ def _note_shares(tx: Writing, pulled: NewInvoice) -> int:
     if stored is None or stored.currency.code != pulled.currency:
         return 0
     changed = 0
-    for told in pulled.payments:
-        share = Money(told.captured, stored.currency)
-        payment = next((p for p in stored.payments if told.reference and told.reference in p.references), None)
+    for reported in pulled.payments:
+        share = Money(reported.captured, stored.currency)
+        payment = next((p for p in stored.payments if reported.reference and reported.reference in p.references), None)
         if payment and share < payment.allocated and payment.reserved + payment.refunded <= share:
             tx.note_share(stored, payment, share)
             changed += 1
@@ -182,13 +187,13 @@ def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
     return reasons
 
 
-def _as_known(tx: Writing, told: ProviderInvoice) -> NewInvoice:
+def _as_known(tx: Writing, pulled: ProviderInvoice) -> NewInvoice:
     """Under the number that the books have for it: an import may have brought it in under one of its own.
 
     A draft has no number, and is known by its id until it gets one.
     """
-    numbers = [number for number in tx.numbers_behind(told.reference) if number != told.invoice.number]
-    if numbers == [told.reference] and tx.invoice(told.invoice.number) is None:
-        tx.number_invoice(told.reference, told.invoice.number)
-        return told.invoice
-    return replace(told.invoice, number=numbers[0]) if numbers else told.invoice
+    numbers = [number for number in tx.numbers_behind(pulled.reference) if number != pulled.invoice.number]
+    if numbers == [pulled.reference] and tx.invoice(pulled.invoice.number) is None:
+        tx.number_invoice(pulled.reference, pulled.invoice.number)
+        return pulled.invoice
+    return replace(pulled.invoice, number=numbers[0]) if numbers else pulled.invoice

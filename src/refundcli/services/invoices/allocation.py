@@ -93,7 +93,7 @@ def shares_of(
         return giving
     enough = [share for share in giving if amount <= share.amount]
     if not enough:
-        most = max((share.amount for share in giving), key=lambda left: left.minor)
+        most = max((share.amount for share in giving), key=lambda amount_left: amount_left.minor)
         raise OverRefund(invoice, amount, most, reason=intent.reason, action=_ACTIONS[kind], payment=reference)
     if len(enough) > 1:
         raise PaymentNeeded(invoice, [share.payment for share in enough])

@@ -11,29 +11,29 @@ from refundcli.services.ports.records import CreditNoteFilter, InvoiceFilter
 PAGE = 1_000
 
 
-def invoice_pages(books: Books, wanted: InvoiceFilter) -> Iterator[list[Invoice]]:
+def invoice_pages(books: Books, criteria: InvoiceFilter) -> Iterator[list[Invoice]]:
     """All that are wanted, whatever its limit says; nothing where there is none."""
-    wanted = replace(wanted, limit=PAGE)
-    while page := _invoices(books, wanted):
+    criteria = replace(criteria, limit=PAGE)
+    while page := _invoices(books, criteria):
         yield page
         if len(page) < PAGE:
             return
-        wanted = replace(wanted, after=page[-1].number)
+        criteria = replace(criteria, after=page[-1].number)
 
 
-def credit_note_pages(books: Books, wanted: CreditNoteFilter) -> Iterator[list[CreditNote]]:
+def credit_note_pages(books: Books, criteria: CreditNoteFilter) -> Iterator[list[CreditNote]]:
     """As `invoice_pages`. One that is issued meanwhile comes at the end."""
-    wanted = replace(wanted, limit=PAGE)
-    while page := _credit_notes(books, wanted):
+    criteria = replace(criteria, limit=PAGE)
+    while page := _credit_notes(books, criteria):
         yield page
         if len(page) < PAGE:
             return
-        wanted = replace(wanted, after=page[-1])
+        criteria = replace(criteria, after=page[-1])
 
 
-def _invoices(books: Books, wanted: InvoiceFilter) -> list[Invoice]:
-    return books.read(lambda tx: tx.invoices(wanted))
+def _invoices(books: Books, criteria: InvoiceFilter) -> list[Invoice]:
+    return books.read(lambda tx: tx.invoices(criteria))
 
 
-def _credit_notes(books: Books, wanted: CreditNoteFilter) -> list[CreditNote]:
-    return books.read(lambda tx: tx.credit_notes(wanted))
+def _credit_notes(books: Books, criteria: CreditNoteFilter) -> list[CreditNote]:
+    return books.read(lambda tx: tx.credit_notes(criteria))

@@ -57,7 +57,7 @@ class RefundReading(Protocol):
 class Reading(RefundReading, RunReading, Protocol):
     """One consistent look at the books."""
 
-    def invoices(self, wanted: InvoiceFilter) -> list[Invoice]:
+    def invoices(self, criteria: InvoiceFilter) -> list[Invoice]:
         """By number; without their refunds and closings."""
         ...
 
@@ -96,7 +96,7 @@ class Reading(RefundReading, RunReading, Protocol):
         """Of invoices that are neither voided nor written off, the newest first."""
         ...
 
-    def count_invoices(self, wanted: InvoiceFilter) -> int:
+    def count_invoices(self, criteria: InvoiceFilter) -> int:
         """How many there are, whatever its limit; for the filters by payments alone."""
         ...
 
@@ -163,7 +163,7 @@ class Reading(RefundReading, RunReading, Protocol):
         """A page of the provider's payments, without their refunds."""
         ...
 
-    def events(self, wanted: EventFilter) -> list[StoredEvent]:
+    def events(self, criteria: EventFilter) -> list[StoredEvent]:
         """The newest first."""
         ...
 
@@ -201,7 +201,7 @@ class Reading(RefundReading, RunReading, Protocol):
         ...
 
     def sync_state(self, name: str) -> tuple[str, datetime] | None: ...
-    def credit_notes(self, wanted: CreditNoteFilter) -> list[CreditNote]:
+    def credit_notes(self, criteria: CreditNoteFilter) -> list[CreditNote]:
         """In the order of their issue, those without a number left out."""
         ...
 
@@ -290,16 +290,16 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def record_external(
-        self, invoice: Invoice, payment: Payment, news: RefundUpdate, *, undecided: bool, evidence: str
+        self, invoice: Invoice, payment: Payment, update: RefundUpdate, *, undecided: bool, evidence: str
     ) -> Refund:
         """Count an external refund from now on. `undecided`: it may be one that was recorded by hand."""
         ...
 
-    def note_record_failed(self, record: Refund, news: RefundUpdate, *, evidence: str) -> bool:
+    def note_record_failed(self, record: Refund, update: RefundUpdate, *, evidence: str) -> bool:
         """The provider's refund that the record was matched with has failed, or was returned; false if known."""
         ...
 
-    def match_record(self, record: Refund, news: RefundUpdate, *, evidence: str) -> None:
+    def match_record(self, record: Refund, update: RefundUpdate, *, evidence: str) -> None:
         """The provider's refund is the one that was recorded here by hand: it is counted once."""
         ...
 
@@ -339,7 +339,7 @@ class Writing(Reading, RunWriting, Protocol):
         """Write a new dispute (id 0) or the new state of one; the payment's state and lost amount follow from all."""
         ...
 
-    def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureUpdate, *, evidence: str) -> bool:
+    def record_capture(self, invoice: Invoice, payment: Payment, update: CaptureUpdate, *, evidence: str) -> bool:
         """Write the state of one capture of a payment; false if a later report of it is stored already."""
         ...
 
@@ -350,7 +350,7 @@ class Writing(Reading, RunWriting, Protocol):
         ...
 
     def add_share(
-        self, invoice: Invoice, first: Payment, new: NewPayment, *, told: Sequence[NewPayment], evidence: str
+        self, invoice: Invoice, first: Payment, new: NewPayment, *, reported: Sequence[NewPayment], evidence: str
     ) -> None:
         """The provider's payment pays this invoice too: a further share of it.
 
@@ -358,7 +358,7 @@ class Writing(Reading, RunWriting, Protocol):
         """
         ...
 
-    def join_payments(self, first: Payment, other: Payment, *, evidence: str) -> None:
+    def join_payments(self, first: Payment, second: Payment, *, evidence: str) -> None:
         """Two payments that were known by two ids are one at the provider: from now on they are shares of it."""
         ...
 

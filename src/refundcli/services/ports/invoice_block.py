@@ -72,8 +72,8 @@ class InvoiceBlock(NamedTuple):
     def invoices(self) -> Iterator[NewInvoice]:
         """One by one, for what is decided one by one."""
         payments = self._payments_by_invoice()
-        for place, told in enumerate(zip(*self[:-1], strict=True)):
-            line, number, customer, name, currency, total, status, issued, due, paid, reference, products, plan = told
+        for place, row in enumerate(zip(*self[:-1], strict=True)):
+            line, number, customer, name, currency, total, status, issued, due, paid, reference, products, plan = row
             yield NewInvoice(
                 line=line,
                 number=number,
@@ -91,12 +91,12 @@ class InvoiceBlock(NamedTuple):
                 payments=tuple(payments.get(place, ())),
             )
 
-    def only(self, wanted: Sequence[bool]) -> "InvoiceBlock":
+    def only(self, selectors: Sequence[bool]) -> "InvoiceBlock":
         """The invoices at the places for which `wanted` says so."""
-        columns: list[Any] = [list(compress(column, wanted)) for column in self[:-1]]
-        kept = [wanted[place] for place in self.payments.invoices]
-        payments: list[Any] = [list(compress(column, kept)) for column in self.payments]
-        now = {place: new for new, place in enumerate(compress(range(self.size), wanted))}
+        columns: list[Any] = [list(compress(column, selectors)) for column in self[:-1]]
+        of_selected = [selectors[place] for place in self.payments.invoices]
+        payments: list[Any] = [list(compress(column, of_selected)) for column in self.payments]
+        now = {place: new for new, place in enumerate(compress(range(self.size), selectors))}
         payments[0] = [now[place] for place in payments[0]]
         return InvoiceBlock.made_of(columns, payments)
 
@@ -106,9 +106,9 @@ class InvoiceBlock(NamedTuple):
             yield self.only([start <= place < start + size for place in range(self.size)])
 
     def _payments_by_invoice(self) -> dict[int, list[NewPayment]]:
-        found: dict[int, list[NewPayment]] = {}
-        for told in zip(*self.payments, strict=True):
-            place, captured, provider, method, reference, charge, returned, auto, auto_told, *rest = told
+        by_invoice: dict[int, list[NewPayment]] = {}
+        for row in zip(*self.payments, strict=True):
+            place, captured, provider, method, reference, charge, returned, auto, auto_is_explicit, *rest = row
             processing, dispute, dispute_amount, paid_on = rest
             payment = NewPayment(
                 captured=captured,
@@ -118,14 +118,14 @@ class InvoiceBlock(NamedTuple):
                 charge=charge,
                 returned_elsewhere=returned,
                 auto_refundable=auto,
-                auto_refundable_is_explicit=auto_told,
+                auto_refundable_is_explicit=auto_is_explicit,
                 processing=processing,
                 dispute=Dispute(dispute),
                 dispute_amount=dispute_amount,
                 paid_on=date.fromisoformat(paid_on) if paid_on else None,
             )
-            found.setdefault(place, []).append(payment)
-        return found
+            by_invoice.setdefault(place, []).append(payment)
+        return by_invoice
 
 
 def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:

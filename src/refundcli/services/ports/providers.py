@@ -111,7 +111,7 @@ class InvoiceCloser(Protocol):
     account: str
     base_url: str
 
-    def prepare(self, reference: str, wanted: InvoiceStatus) -> WireRequest:
+    def prepare(self, reference: str, status: InvoiceStatus) -> WireRequest:
         """The exact request, without sending it."""
         ...
 

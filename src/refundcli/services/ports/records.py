@@ -111,7 +111,7 @@ class ImportCounts:
     new: int = 0
     changed: int = 0
     same: int = 0
-    kept: list[tuple[int, str, str]] = field(default_factory=list)
+    unchanged: list[tuple[int, str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class ImportConflicts:
     """What is against new invoices in the books, how many of them are known already, and as of which audit entry."""
 
     problems: list[Problem]
-    known: int
+    existing: int
     as_of: int
 
 

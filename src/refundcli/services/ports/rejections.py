@@ -71,11 +71,11 @@ class DeliveryCount:
 
 def count_by_reason(counts: Iterable[DeliveryCount], *, stored: bool) -> dict[str, int]:
     """Of all providers together: those that were stored and not applied, or those that were rejected."""
-    found: dict[str, int] = {}
+    by_reason: dict[str, int] = {}
     for count in counts:
         if count.is_stored is stored:
-            found[count.reason.value] = found.get(count.reason.value, 0) + count.count
-    return dict(sorted(found.items()))
+            by_reason[count.reason.value] = by_reason.get(count.reason.value, 0) + count.count
+    return dict(sorted(by_reason.items()))
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

@@ -17,8 +17,8 @@ def decide_dispute(tx: Writing, stored: StoredEvent, state: DisputeState, reader
     event = stored.event
     amount = reader.amount_in(event)
     for invoice, payment in _payments_of(tx, stored):
-        known = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
-        record = known or DisputeRecord(
+        existing = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
+        record = existing or DisputeRecord(
             id=0,
             payment_id=payment.id,
             provider=event.provider,

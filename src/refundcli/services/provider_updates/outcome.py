@@ -33,9 +33,9 @@ def payment_referenced(tx: Reading, provider: Provider, references: tuple[str, .
     return None
 
 
-def payment_of_dispute(tx: Reading, news: DisputeUpdate) -> tuple[Invoice, Payment] | None:
+def payment_of_dispute(tx: Reading, update: DisputeUpdate) -> tuple[Invoice, Payment] | None:
     """The payment that the update names, else the payment of the stored dispute with its reference; or None."""
-    named = payment_referenced(tx, news.provider, news.payment_references)
-    if named or not news.reference:
+    named = payment_referenced(tx, update.provider, update.payment_references)
+    if named or not update.reference:
         return named
-    return tx.payment_of_dispute(news.provider, news.account, news.reference)
+    return tx.payment_of_dispute(update.provider, update.account, update.reference)

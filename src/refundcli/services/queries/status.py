@@ -49,7 +49,7 @@ class Next(StrEnum):
 class Listed(Generic[_T]):
     """The first fifty of `count`, those that need attention first; `attention`: how many of all do."""
 
-    shown: Sequence[_T] = ()
+    first: Sequence[_T] = ()
     count: int = 0
     attention: int = 0
 
@@ -135,13 +135,13 @@ class Status:
     @property
     def lists(self) -> Mapping[str, "Listed[object]"]:
         """Every list by its name, in the order in which they are shown."""
-        found = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
-        return {name: each for name, each in found if isinstance(each, Listed)}
+        attributes = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        return {name: rows for name, rows in attributes if isinstance(rows, Listed)}
 
     @property
     def attention(self) -> int:
         """How many things need someone."""
-        return sum(each.attention for each in self.lists.values()) + self.unapplied.attention
+        return sum(rows.attention for rows in self.lists.values()) + self.unapplied.attention
 
     @property
     def needs_someone(self) -> bool:
@@ -155,7 +155,7 @@ def look(reading: Reading, *, now: datetime, pending_days: int) -> Status:
         unfinished=_unfinished(reading, now),
         runs=_runs(reading, now),
         closings=_closings(reading, now),
-        came_back=_listed([_came_back(each, now) for each in reading.refunds_to_acknowledge()]),
+        came_back=_listed([_came_back(refund, now) for refund in reading.refunds_to_acknowledge()]),
         pending=_pending(reading, now, now - timedelta(days=pending_days)),
         elsewhere=_elsewhere(reading, now),
         unreviewed=_all_need_attention(reading.unreviewed_events(limit=_SHOWN), events.get(EventState.UNREVIEWED, 0)),
@@ -208,15 +208,18 @@ def _came_back(refund: Refund, now: datetime) -> OpenRefund:
 
 
 def _pending(reading: Reading, now: datetime, overdue: datetime) -> Listed[OpenRefund]:
-    found = reading.pending_refunds(overdue=overdue, stuck=_NO_FUNDS, limit=_SHOWN)
-    shown = [OpenRefund(each, now - each.created_at, _next_of_pending(each, overdue)) for each in found.first]
-    return Listed(shown, found.count, found.attention)
+    pending = reading.pending_refunds(overdue=overdue, stuck=_NO_FUNDS, limit=_SHOWN)
+    first = [OpenRefund(refund, now - refund.created_at, _next_of_pending(refund, overdue)) for refund in pending.first]
+    return Listed(first, pending.count, pending.attention)
 
 
 def _elsewhere(reading: Reading, now: datetime) -> Listed[OpenRefund]:
-    refunds = [each for each in reading.external_refunds(adopted=False) if each.state.is_given]
+    refunds = [refund for refund in reading.external_refunds(adopted=False) if refund.state.is_given]
     return _listed(
-        [OpenRefund(each, now - each.created_at, Next.MATCH if each.undecided else Next.ADOPT) for each in refunds]
+        [
+            OpenRefund(refund, now - refund.created_at, Next.MATCH if refund.undecided else Next.ADOPT)
+            for refund in refunds
+        ]
     )
 
 
@@ -240,8 +243,8 @@ def _next(sending: Sending | None, now: datetime) -> Next:
 def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
     if sending is None or not sending.lease_owner:
         return None
-    shown = leases.holder_of(sending.lease_owner).shown
-    return RunHolder(shown, 1, sending.lease_until, leases.is_live(sending, now))
+    name = leases.holder_of(sending.lease_owner).shown
+    return RunHolder(name, 1, sending.lease_until, leases.is_live(sending, now))
 
 
 # --- the providers ----------------------------------------------------------------------------------------------
@@ -250,10 +253,10 @@ def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
 def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int]) -> Unapplied:
     """A waiting event is applied soon by itself, unless nobody listens or it cannot be (R13)."""
     waiting, oldest = events.get(EventState.WAITING, 0), reading.oldest_event(EventState.WAITING)
-    known = reading.event_counts_of_known_payments()
+    of_known = reading.event_counts_of_known_payments()
     # What was set aside when it came is noted; its payment was imported since.
-    blocking = known.get(EventState.UNMATCHED, 0) + known.get(EventState.NOTED, 0)
-    unmatched = events.get(EventState.UNMATCHED, 0) - known.get(EventState.UNMATCHED, 0)
+    blocking = of_known.get(EventState.UNMATCHED, 0) + of_known.get(EventState.NOTED, 0)
+    unmatched = events.get(EventState.UNMATCHED, 0) - of_known.get(EventState.UNMATCHED, 0)
     is_late = oldest is not None and now - oldest > _APPLIED_WITHIN
     return Unapplied(waiting, oldest, unmatched, blocking, blocking + (waiting if is_late else 0))
 
@@ -264,8 +267,8 @@ def _deliveries(reading: Reading) -> Deliveries:
     return Deliveries(count_by_reason(counts, stored=False), count_by_reason(counts, stored=True))
 
 
-def _invoices(reading: Reading, wanted: InvoiceFilter) -> Listed[Invoice]:
-    return Listed(reading.invoices(wanted), reading.count_invoices(wanted))
+def _invoices(reading: Reading, criteria: InvoiceFilter) -> Listed[Invoice]:
+    return Listed(reading.invoices(criteria), reading.count_invoices(criteria))
 
 
 # --- lists ------------------------------------------------------------------------------------------------------
@@ -273,14 +276,14 @@ def _invoices(reading: Reading, wanted: InvoiceFilter) -> Listed[Invoice]:
 _Open = TypeVar("_Open", OpenRefund, OpenClosing, OpenRun)
 
 
-def _listed(found: Sequence[_Open]) -> Listed[_Open]:
-    attention = sum(each.next is not Next.WAIT for each in found)
-    return Listed(sorted(found, key=lambda each: each.next is Next.WAIT)[:_SHOWN], len(found), attention)
+def _listed(rows: Sequence[_Open]) -> Listed[_Open]:
+    attention = sum(row.next is not Next.WAIT for row in rows)
+    return Listed(sorted(rows, key=lambda row: row.next is Next.WAIT)[:_SHOWN], len(rows), attention)
 
 
-def _all_need_attention(found: Sequence[_T], count: int) -> Listed[_T]:
-    return Listed(found[:_SHOWN], count, count)
+def _all_need_attention(rows: Sequence[_T], count: int) -> Listed[_T]:
+    return Listed(rows[:_SHOWN], count, count)
 
 
-def _first(found: Sequence[_T], count: int) -> Listed[_T]:
-    return Listed(found[:_SHOWN], count)
+def _first(rows: Sequence[_T], count: int) -> Listed[_T]:
+    return Listed(rows[:_SHOWN], count)

@@ -36,7 +36,7 @@ from refundcli.services.reconciliation.against_provider import (
     PENDING_DAYS,
     Advance,
     ComparisonSummary,
-    Tell,
+    OnDifference,
     count_unsettled,
 )
 from refundcli.services.reconciliation.report_rows import Report, ReportRow, RowPart
@@ -57,7 +57,7 @@ _UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APP
 class RowUpdate:
     """A piece of news that differs from the books, and how it is told; `is_expected`: only if it is not taken in."""
 
-    news: Update
+    update: Update
     evidence: str
     difference: Difference
     row: ReportRow
@@ -74,9 +74,9 @@ class ReportComparison:
     account: str
     clock: Clock
     number_format: str
-    tell: Tell
+    on_difference: OnDifference
     pending_days: int = PENDING_DAYS
-    done: ComparisonSummary = field(default_factory=ComparisonSummary)
+    summary: ComparisonSummary = field(default_factory=ComparisonSummary)
 
     def of_report(self, advance: Advance) -> None:
         """What the report tells is looked up in the books."""
@@ -86,39 +86,39 @@ class ReportComparison:
 
     def of_books(self, advance: Advance) -> ComparisonSummary:
         """What is in the books and should be in the report; after the other way round."""
-        for chunk in chunked(self._expected_there(advance), _AT_ONCE):
-            self._not_there(chunk)
-        for refunds in self._refunds_expected_there():
-            self._refunds_not_there(refunds)
+        for chunk in chunked(self._expected_payments(advance), _AT_ONCE):
+            self._report_missing_payments(chunk)
+        for refunds in self._expected_refunds():
+            self._report_missing_refunds(refunds)
         if not self.report.account_rows:
             # It says nothing about this account, so nothing was compared, even if the books are empty (R15).
-            found = "no row of this merchant account" if self.report.other_account_rows else "no rows at all"
-            at = ("", self.account, "report", self.account, found)
-            self._told(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
-        self.done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
-        count_unsettled(self.done, self.books, self.provider, now=self.clock.now(), days=self.pending_days)
+            content = "no row of this merchant account" if self.report.other_account_rows else "no rows at all"
+            at = ("", self.account, "report", self.account, content)
+            self._report_difference(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
+        self.summary.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
+        count_unsettled(self.summary, self.books, self.provider, now=self.clock.now(), days=self.pending_days)
         if self.report.rows:
             self.books.write(
-                lambda tx: self.done.record(tx, self.provider, account=self.account, report=self.report.name)
+                lambda tx: self.summary.record(tx, self.provider, account=self.account, report=self.report.name)
             )
-        return self.done
+        return self.summary
 
     # --- the report, looked up here --------------------------------------------------------------------------
 
     def _compare(self, groups: Sequence[tuple[str, list[ReportRow]]]) -> None:
         references = [payment for payment, _ in groups]
         lines = self.books.read(lambda tx: tx.payment_lines(self.provider, references))
-        wishes: list[RowUpdate] = []
+        updates: list[RowUpdate] = []
         for payment, rows in groups:
             line = lines.get(payment)
             if line is None:
                 # Other systems may use the same merchant account: what is theirs is counted, no more (R15).
-                self.done.not_in_books += len(rows)
+                self.summary.not_in_books += len(rows)
                 continue
-            self.done.compared += 1
-            wishes += self._of_payment(line, rows)
-        for batch in chunked(wishes, _WRITTEN_AT_ONCE):
-            self._take_in(batch)
+            self.summary.compared += 1
+            updates += self._of_payment(line, rows)
+        for batch in chunked(updates, _WRITTEN_AT_ONCE):
+            self._apply_updates(batch)
 
     def _of_payment(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
         for row in rows:
@@ -153,22 +153,24 @@ class ReportComparison:
 
     def _captures(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
         """What was not taken after all, or taken again. Whether that is known is seen when it is applied."""
-        for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
+        for row in sorted(rows, key=lambda row: (row.booked_at, row.line)):
             change = _changes(row)
             if row.amount is None or change is None or row.part in (RowPart.WHOLE, RowPart.INSTALMENT):
                 continue
             reference = row.modification_reference or line.reference
-            news = CaptureUpdate(
+            update = CaptureUpdate(
                 self.provider, reference, (line.reference,), change, row.amount, row.word, row.booked_at, self.account
             )
             difference = self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, row.word)
-            yield RowUpdate(news, self._evidence(row), difference, row)
+            yield RowUpdate(update, self._evidence(row), difference, row)
 
     def _captured(self, line: PaymentLine, rows: Sequence[ReportRow]) -> None:
         of = line.captured.currency
-        other = next((row.amount for row in rows if row.amount and row.amount.currency != of), None)
-        if other:
-            self._told(self._differs(DifferenceKind.CURRENCY, line, "captured", line.captured, other), repaired=False)
+        foreign = next((row.amount for row in rows if row.amount and row.amount.currency != of), None)
+        if foreign:
+            self._report_difference(
+                self._differs(DifferenceKind.CURRENCY, line, "captured", line.captured, foreign), repaired=False
+            )
             return
         added, failed = ([row for row in rows if _changes(row) is change] for change in _TAKEN_OR_FAILED)
         if added:
@@ -177,58 +179,60 @@ class ReportComparison:
             return
         # A failed capture that explains the gap is reported on its own when it is applied.
         if reported not in (line.captured, line.captured - _sum(failed, of)):
-            self._told(self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, reported), repaired=False)
+            self._report_difference(
+                self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, reported), repaired=False
+            )
 
     def _refunds(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
-        for reference, told in _by_reference(rows).items():
-            odd = _other_amount(told)
+        for reference, reported in _by_reference(rows).items():
+            odd = _other_amount(reported)
             if odd:
                 yield self._unreviewed(line, odd, f"the rows of {reference} have different amounts")
                 continue
-            last = max(told, key=lambda row: _RANK.index(_state(row)))
-            last = replace(last, amount=_refund_amount(last, told))
-            known = _known(line, reference, last.merchant_reference)
-            if known and known.is_record and known.amount == last.amount:
-                yield from self._of_record(line, reference, told, known)
+            last = max(reported, key=lambda row: _RANK.index(_state(row)))
+            last = replace(last, amount=_refund_amount(last, reported))
+            refund = _known(line, reference, last.merchant_reference)
+            if refund and refund.is_record and refund.amount == last.amount:
+                yield from self._of_record(line, reference, reported, refund)
                 continue
-            wish = self._refund(line, reference, last, known)
-            if wish:
-                yield wish
-            again = _made_again(told, known)
+            row_update = self._refund(line, reference, last, refund)
+            if row_update:
+                yield row_update
+            again = _sent_again(reported, refund)
             if again and again.amount:
                 # It follows the failure: what was free again is held until a person has decided (R14).
-                news = self._refund_news(line, reference, again, again.amount, known)
+                update = self._refund_update(line, reference, again, again.amount, refund)
                 at = (line.invoice, reference, "refund", RefundState.FAILED, RefundState.SUCCEEDED, again.amount)
-                difference = Difference(DifferenceKind.STATUS, self.provider, *at, known.id if known else "")
-                yield RowUpdate(news, self._evidence(again), difference, again)
-            elif not wish and known and known.is_unadopted and last.amount:
-                of = (line.invoice, reference, "refund", "no credit note", str(last.amount), last.amount, known.id)
-                self._told(Difference(DifferenceKind.UNADOPTED, self.provider, *of), repaired=False)
+                difference = Difference(DifferenceKind.STATUS, self.provider, *at, refund.id if refund else "")
+                yield RowUpdate(update, self._evidence(again), difference, again)
+            elif not row_update and refund and refund.is_unadopted and last.amount:
+                of = (line.invoice, reference, "refund", "no credit note", str(last.amount), last.amount, refund.id)
+                self._report_difference(Difference(DifferenceKind.UNADOPTED, self.provider, *of), repaired=False)
 
-    def _refund(self, line: PaymentLine, reference: str, row: ReportRow, known: RefundLine | None) -> RowUpdate | None:
+    def _refund(self, line: PaymentLine, reference: str, row: ReportRow, refund: RefundLine | None) -> RowUpdate | None:
         state = _state(row)
-        if row.amount is None or (known is not None and known.amount == row.amount and not _is_news(known, state)):
+        if row.amount is None or (refund is not None and refund.amount == row.amount and not _is_new(refund, state)):
             return None
-        news = self._refund_news(line, reference, row, row.amount, known)
-        difference = _refund_differs(line, known, news)
-        return RowUpdate(news, self._evidence(row), difference, row, _is_expected(known, state))
+        update = self._refund_update(line, reference, row, row.amount, refund)
+        difference = _refund_differs(line, refund, update)
+        return RowUpdate(update, self._evidence(row), difference, row, _is_expected(refund, state))
 
     def _of_record(
-        self, line: PaymentLine, reference: str, told: Sequence[ReportRow], known: RefundLine
+        self, line: PaymentLine, reference: str, reported: Sequence[ReportRow], record: RefundLine
     ) -> Iterator[RowUpdate]:
         """What became of a refund that was recorded by hand; its success first, for the later of the two holds."""
-        made, failed = (_newest(told, states) for states in (_MADE, _NOT_MADE))
-        for row in (made, failed):
-            amount = row and _refund_amount(row, told)
-            if row and amount and _is_news_of_record(known, row, made):
-                news = self._refund_news(line, reference, row, amount, known)
-                difference = _refund_differs(line, known, news)
+        success, failure = (_newest(reported, states) for states in (_MADE, _NOT_MADE))
+        for row in (success, failure):
+            amount = row and _refund_amount(row, reported)
+            if row and amount and _is_new_for_record(record, row, success):
+                update = self._refund_update(line, reference, row, amount, record)
+                difference = _refund_differs(line, record, update)
                 # That the refund which was recorded was made is what the report is for.
-                is_expected = row is made and known.failed_at is None
-                yield RowUpdate(news, self._evidence(row), difference, row, is_expected)
+                is_expected = row is success and record.failed_at is None
+                yield RowUpdate(update, self._evidence(row), difference, row, is_expected)
 
-    def _refund_news(
-        self, line: PaymentLine, reference: str, row: ReportRow, amount: Money, known: RefundLine | None
+    def _refund_update(
+        self, line: PaymentLine, reference: str, row: ReportRow, amount: Money, refund: RefundLine | None
     ) -> RefundUpdate:
         state = _state(row)
         return RefundUpdate(
@@ -239,7 +243,7 @@ class ReportComparison:
             state=state,
             status=row.word,
             account=self.account,
-            refund_id=known.id if known else "",
+            refund_id=refund.id if refund else "",
             failure="" if state.is_given else f"{self.provider.label}: {row.word} ({self.report.name})",
             may_be_retried=bool(row.meaning and row.meaning.may_be_retried),
             created_at=row.booked_at,
@@ -248,10 +252,10 @@ class ReportComparison:
 
     def _disputes(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
         """Each dispute, in the order of its events. Applying them shows whether the books have them already."""
-        for row in sorted(rows, key=lambda each: (each.booked_at, each.line)):
+        for row in sorted(rows, key=lambda row: (row.booked_at, row.line)):
             if row.meaning is None:
                 continue
-            news = DisputeUpdate(
+            update = DisputeUpdate(
                 provider=self.provider,
                 reference=row.modification_reference,
                 payment_references=(line.reference,),
@@ -263,52 +267,54 @@ class ReportComparison:
                 account=self.account,
             )
             difference = self._differs(DifferenceKind.DISPUTE, line, "dispute", "none", row.meaning.dispute or row.word)
-            yield RowUpdate(news, self._evidence(row), difference, row)
+            yield RowUpdate(update, self._evidence(row), difference, row)
 
-    def _take_in(self, wishes: Sequence[RowUpdate]) -> None:
+    def _apply_updates(self, updates: Sequence[RowUpdate]) -> None:
         def write(tx: Writing) -> list[tuple[RowUpdate, UpdateOutcome]]:
             decided = tx.decided_words(self.provider)
-            return [(wish, self._outcome_of(tx, wish, decided)) for wish in wishes]
+            return [(row_update, self._outcome_of(tx, row_update, decided)) for row_update in updates]
 
-        for wish, outcome in self.books.write(write):
-            self.done.changed += outcome.changed
-            if outcome.changed and outcome.refund and _was_unknown(wish, outcome.refund):
-                self.done.settled.append(outcome.refund)
+        for row_update, outcome in self.books.write(write):
+            self.summary.changed += outcome.changed
+            if outcome.changed and outcome.refund and _was_unknown(row_update, outcome.refund):
+                self.summary.settled.append(outcome.refund)
             repaired = outcome.changed and outcome.state is EventState.APPLIED
             confirmed = outcome.state is EventState.NOTED or (
-                outcome.state is EventState.APPLIED and not outcome.changed and not isinstance(wish.news, RefundUpdate)
+                outcome.state is EventState.APPLIED
+                and not outcome.changed
+                and not isinstance(row_update.update, RefundUpdate)
             )
-            if not confirmed and not (repaired and wish.is_expected):
-                self._told(wish.difference, repaired=repaired)
+            if not confirmed and not (repaired and row_update.is_expected):
+                self._report_difference(row_update.difference, repaired=repaired)
 
-    def _outcome_of(self, tx: Writing, wish: RowUpdate, decided: Mapping[str, str]) -> UpdateOutcome:
+    def _outcome_of(self, tx: Writing, row_update: RowUpdate, decided: Mapping[str, str]) -> UpdateOutcome:
         """Apply the row's update. One that cannot be applied is stored as unreviewed and blocks the payment (R13)."""
-        if isinstance(wish.news, Doubt):
-            if wish.row.meaning is None and wish.row.word in decided:
-                return UpdateOutcome(EventState.NOTED, decided[wish.row.word])
-            return UpdateOutcome(self._store(tx, wish, wish.news.why))
-        before = _dispute_here(tx, wish.news) if isinstance(wish.news, DisputeUpdate) else None
+        if isinstance(row_update.update, Doubt):
+            if row_update.row.meaning is None and row_update.row.word in decided:
+                return UpdateOutcome(EventState.NOTED, decided[row_update.row.word])
+            return UpdateOutcome(self._store(tx, row_update, row_update.update.why))
+        before = _dispute_here(tx, row_update.update) if isinstance(row_update.update, DisputeUpdate) else None
         outcome = apply_update(
-            tx, wish.news, evidence=wish.evidence, clock=self.clock, number_format=self.number_format
+            tx, row_update.update, evidence=row_update.evidence, clock=self.clock, number_format=self.number_format
         )
-        if isinstance(wish.news, DisputeUpdate):
-            wish.difference = replace(wish.difference, here=before.state if before else "none")
+        if isinstance(row_update.update, DisputeUpdate):
+            row_update.difference = replace(row_update.difference, here=before.state if before else "none")
             # The first report fills in the import's placeholder; if both agree, there is no difference.
-            wish.is_expected = before is not None and before == _dispute_here(tx, wish.news)
+            row_update.is_expected = before is not None and before == _dispute_here(tx, row_update.update)
         if outcome.state is EventState.APPLIED:
             return outcome
-        return replace(outcome, state=self._store(tx, wish, outcome.note))
+        return replace(outcome, state=self._store(tx, row_update, outcome.note))
 
-    def _store(self, tx: Writing, wish: RowUpdate, why: str) -> EventState:
+    def _store(self, tx: Writing, row_update: RowUpdate, why: str) -> EventState:
         """Store it as unreviewed. Returns its state, which differs if it was acknowledged before."""
-        row, payment = wish.row, wish.difference.reference
+        row, payment = row_update.row, row_update.difference.reference
         doubt = self._doubt(row.payment_reference or payment, row, why)
-        why = f"{why} ({wish.evidence})"
+        why = f"{why} ({row_update.evidence})"
         return store_doubt(tx, doubt, row.booked_at, why, source=EventSource.REPORT, occurrence=row_key(row))
 
     # --- the books, looked up in the report ------------------------------------------------------------------
 
-    def _expected_there(self, advance: Advance) -> Iterator[PaymentLine]:
+    def _expected_payments(self, advance: Advance) -> Iterator[PaymentLine]:
         """Payments that were made well within the time that the report covers."""
         covered = self._covered()
         if covered is None:
@@ -326,7 +332,7 @@ class ReportComparison:
             return None
         return self.report.first + timedelta(days=1), self.report.last - _SETTLED_AFTER
 
-    def _refunds_expected_there(self) -> Iterator[list[SucceededRefund]]:
+    def _expected_refunds(self) -> Iterator[list[SucceededRefund]]:
         """Pages of the refunds that succeeded well within the time that the report covers."""
         covered, after = self._covered(), ""
         while covered and (page := self._refund_page(covered, after)):
@@ -336,23 +342,25 @@ class ReportComparison:
     def _refund_page(self, covered: tuple[datetime, datetime], after: str) -> list[SucceededRefund]:
         return self.books.read(lambda tx: tx.refunds_succeeded(self.provider, *covered, after=after, limit=_AT_ONCE))
 
-    def _refunds_not_there(self, refunds: Sequence[SucceededRefund]) -> None:
+    def _report_missing_refunds(self, refunds: Sequence[SucceededRefund]) -> None:
         """A row of the payment names its refund by the provider's reference, or by ours."""
         names = self.report.names_of(sorted({refund.payment for refund in refunds}))
         for refund in refunds:
             if names.get(refund.payment, set()).isdisjoint((refund.provider_reference, refund.id)):
                 at = (refund.invoice, refund.provider_reference, "refund", f"{refund.amount} succeeded", "")
                 missing = DifferenceKind.MISSING_THERE
-                self._told(Difference(missing, self.provider, *at, refund.amount, refund.id), repaired=False)
+                self._report_difference(
+                    Difference(missing, self.provider, *at, refund.amount, refund.id), repaired=False
+                )
 
     def _page(self, after: int) -> list[PaymentLine]:
         return self.books.read(lambda tx: tx.payment_lines_after(self.provider, after, limit=_AT_ONCE))
 
-    def _not_there(self, lines: Sequence[PaymentLine]) -> None:
+    def _report_missing_payments(self, lines: Sequence[PaymentLine]) -> None:
         there = self.report.has([line.reference for line in lines])
         for line in lines:
             if line.reference not in there and line.captured:
-                self._told(
+                self._report_difference(
                     self._differs(DifferenceKind.MISSING_THERE, line, "payment", line.captured, ""), repaired=False
                 )
 
@@ -362,9 +370,9 @@ class ReportComparison:
         amount = apart(line.captured, there) if isinstance(there, Money) else line.captured
         return Difference(kind, self.provider, line.invoice, line.reference, what, str(here), str(there), amount)
 
-    def _told(self, difference: Difference, *, repaired: bool) -> None:
-        self.done.add(difference, repaired=repaired)
-        self.tell(difference, repaired)
+    def _report_difference(self, difference: Difference, *, repaired: bool) -> None:
+        self.summary.add(difference, repaired=repaired)
+        self.on_difference(difference, repaired)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,21 +380,21 @@ class _DisputeHere:
     """How the dispute that a row is about stands in the books, and what all disputes of the payment took."""
 
     state: str
-    taken: Money
+    lost: Money
 
 
-def _was_unknown(wish: RowUpdate, refund: Refund) -> bool:
+def _was_unknown(row_update: RowUpdate, refund: Refund) -> bool:
     """Was the refund's outcome unknown before this row, and is it known now?"""
-    return wish.difference.here in WITHOUT_OUTCOME and refund.state not in WITHOUT_OUTCOME
+    return row_update.difference.here in WITHOUT_OUTCOME and refund.state not in WITHOUT_OUTCOME
 
 
-def _dispute_here(tx: Writing, news: DisputeUpdate) -> _DisputeHere | None:
+def _dispute_here(tx: Writing, update: DisputeUpdate) -> _DisputeHere | None:
     """By its reference, else the placeholder that an import left for it."""
-    found = payment_of_dispute(tx, news)
-    disputes = found[1].disputes if found else ()
-    named = (dispute for dispute in disputes if dispute.reference == news.reference)
-    known = next(named, None) or next((dispute for dispute in disputes if dispute.is_placeholder), None)
-    return _DisputeHere(known.state, found[1].lost) if found and known else None
+    match = payment_of_dispute(tx, update)
+    disputes = match[1].disputes if match else ()
+    named = (dispute for dispute in disputes if dispute.reference == update.reference)
+    existing = next(named, None) or next((dispute for dispute in disputes if dispute.is_placeholder), None)
+    return _DisputeHere(existing.state, match[1].lost) if match and existing else None
 
 
 def _known(line: PaymentLine, reference: str, merchant_reference: str) -> RefundLine | None:
@@ -395,17 +403,17 @@ def _known(line: PaymentLine, reference: str, merchant_reference: str) -> Refund
     return by_reference or next(named, None)
 
 
-def _made_again(told: Sequence[ReportRow], known: RefundLine | None) -> ReportRow | None:
+def _sent_again(reported: Sequence[ReportRow], refund: RefundLine | None) -> ReportRow | None:
     """Adyen may try by itself after a failure: then the money is gone, although the refund here failed, or is about to.
 
     The newest row that says so; None where the money came back after all.
     """
-    failures = [row.booked_at for row in told if _state(row) is RefundState.FAILED]
-    failed_here = known.came_back_at if known and known.state is RefundState.FAILED else None
+    failures = [row.booked_at for row in reported if _state(row) is RefundState.FAILED]
+    failed_here = refund.came_back_at if refund and refund.state is RefundState.FAILED else None
     since = max(failures, default=failed_here)
-    if since is None or any(_state(row) is RefundState.REVERSED for row in told):
+    if since is None or any(_state(row) is RefundState.REVERSED for row in reported):
         return None
-    later = [row for row in told if _state(row) is RefundState.SUCCEEDED and row.booked_at > since]
+    later = [row for row in reported if _state(row) is RefundState.SUCCEEDED and row.booked_at > since]
     return max(later, key=lambda row: row.booked_at, default=None)
 
 
@@ -416,56 +424,56 @@ def _captured_again(rows: Sequence[ReportRow], failed: Sequence[ReportRow]) -> l
     return [row for row in added if row.booked_at > failed_at[row.modification_reference]]
 
 
-def _other_amount(told: Sequence[ReportRow]) -> ReportRow | None:
+def _other_amount(reported: Sequence[ReportRow]) -> ReportRow | None:
     """A row that says another amount of a refund on its way, or made, than the row before it."""
-    rows = [row for row in told if _state(row).is_given and row.part in (RowPart.SENT, RowPart.DONE) and row.amount]
+    rows = [row for row in reported if _state(row).is_given and row.part in (RowPart.SENT, RowPart.DONE) and row.amount]
     return next((row for row in rows if row.amount != rows[0].amount), None)
 
 
-def _is_news(known: RefundLine, state: RefundState) -> bool:
+def _is_new(refund: RefundLine, state: RefundState) -> bool:
     """A later word, or money on its way for a refund that is told here as failed and never sent."""
-    if known.state is RefundState.FAILED and state.is_given:
-        return known.came_back_at is None
-    return may_become(known.state, state)
+    if refund.state is RefundState.FAILED and state.is_given:
+        return refund.came_back_at is None
+    return may_become(refund.state, state)
 
 
-def _newest(told: Sequence[ReportRow], states: Container[RefundState]) -> ReportRow | None:
-    return max((row for row in told if _state(row) in states), key=lambda row: row.booked_at, default=None)
+def _newest(rows: Sequence[ReportRow], states: Container[RefundState]) -> ReportRow | None:
+    return max((row for row in rows if _state(row) in states), key=lambda row: row.booked_at, default=None)
 
 
-def _is_news_of_record(known: RefundLine, row: ReportRow, made: ReportRow | None) -> bool:
+def _is_new_for_record(record: RefundLine, row: ReportRow, success: ReportRow | None) -> bool:
     """A success later than all that is known, or a failure that no later success outweighs (I7).
 
     Of a record that was undone, only a success after the failure is news: then the money did go back after all.
     """
-    if row is made:
-        dates = filter(None, (known.succeeded_at, known.failed_at))
-        undone = known.state is not RefundState.RECORDED
-        return all(row.booked_at > date for date in dates) and not (undone and known.failed_at is None)
-    if known.state is not RefundState.RECORDED:
+    if row is success:
+        dates = filter(None, (record.succeeded_at, record.failed_at))
+        undone = record.state is not RefundState.RECORDED
+        return all(row.booked_at > date for date in dates) and not (undone and record.failed_at is None)
+    if record.state is not RefundState.RECORDED:
         return False
-    successes = filter(None, (known.succeeded_at, made.booked_at if made else None))
+    successes = filter(None, (record.succeeded_at, success.booked_at if success else None))
     return all(row.booked_at >= date for date in successes)
 
 
-def _is_expected(known: RefundLine | None, state: RefundState) -> bool:
+def _is_expected(refund: RefundLine | None, state: RefundState) -> bool:
     """That an accepted refund ends well is what the report is for; one that nobody here knew and that came to
     nothing is no difference either."""
-    if known is None:
+    if refund is None:
         return not state.is_given
-    return known.state in _UNDER_WAY and state.is_given
+    return refund.state in _UNDER_WAY and state.is_given
 
 
-def _refund_differs(line: PaymentLine, known: RefundLine | None, news: RefundUpdate) -> Difference:
-    kind, here, there, amount = DifferenceKind.MISSING_HERE, "", str(news.amount), news.amount
-    if known is not None and known.amount.currency != news.amount.currency:
-        kind, here = DifferenceKind.CURRENCY, str(known.amount)
-    elif known is not None and known.amount != news.amount:
-        kind, here, amount = DifferenceKind.AMOUNT, str(known.amount), apart(known.amount, news.amount)
-    elif known is not None:
-        kind, here, there = DifferenceKind.STATUS, known.state, news.state
-    refund_id = known.id if known else ""
-    return Difference(kind, news.provider, line.invoice, news.reference, "refund", here, there, amount, refund_id)
+def _refund_differs(line: PaymentLine, refund: RefundLine | None, update: RefundUpdate) -> Difference:
+    kind, here, there, amount = DifferenceKind.MISSING_HERE, "", str(update.amount), update.amount
+    if refund is not None and refund.amount.currency != update.amount.currency:
+        kind, here = DifferenceKind.CURRENCY, str(refund.amount)
+    elif refund is not None and refund.amount != update.amount:
+        kind, here, amount = DifferenceKind.AMOUNT, str(refund.amount), apart(refund.amount, update.amount)
+    elif refund is not None:
+        kind, here, there = DifferenceKind.STATUS, refund.state, update.state
+    refund_id = refund.id if refund else ""
+    return Difference(kind, update.provider, line.invoice, update.reference, "refund", here, there, amount, refund_id)
 
 
 def row_key(row: ReportRow) -> str:
@@ -484,10 +492,10 @@ def _state(row: ReportRow) -> RefundState:
 
 
 def _by_reference(rows: Sequence[ReportRow]) -> dict[str, list[ReportRow]]:
-    found: dict[str, list[ReportRow]] = {}
+    groups: dict[str, list[ReportRow]] = {}
     for row in rows:
-        found.setdefault(row.modification_reference, []).append(row)
-    return found
+        groups.setdefault(row.modification_reference, []).append(row)
+    return groups
 
 
 def _sum(rows: Sequence[ReportRow], of: Currency) -> Money:
@@ -503,7 +511,7 @@ def _taken(rows: Sequence[ReportRow], of: Currency) -> Money:
 
 
 def _of_one(rows: Sequence[ReportRow], of: Currency) -> Money:
-    part = {each: _sum([row for row in rows if row.part is each], of) for each in RowPart}
+    part = {row_part: _sum([row for row in rows if row.part is row_part], of) for row_part in RowPart}
     return max(part[RowPart.SENT], part[RowPart.DONE] + max(part[RowPart.WHOLE], part[RowPart.INSTALMENT]))
 
 

@@ -17,8 +17,8 @@ class NotToAdopt(Refused):
     code = "not-to-adopt"
 
     def __init__(self, refund: Refund) -> None:
-        known = "is already adopted" if refund.credit_note else f"is {refund.state}"
-        what = f"is an external refund and {known}" if refund.is_external else "is not an external refund"
+        state = "is already adopted" if refund.credit_note else f"is {refund.state}"
+        what = f"is an external refund and {state}" if refund.is_external else "is not an external refund"
         super().__init__(
             f"{refund.id} {what}: it cannot be adopted or matched.",
             hint=f"refundcli invoice show {refund.invoice_number}   lists its refunds",
@@ -45,9 +45,9 @@ class NoShare(NotFound):
     code = "no-share"
 
     def __init__(self, refund: Refund, number: str, sharers: Sequence[str]) -> None:
-        other = ascii(number[:80])[1:-1]
+        requested = ascii(number[:80])[1:-1]
         super().__init__(
-            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {other}.",
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {requested}.",
             hint=adopt_command(refund.provider_reference, invoice=sharers[-1]),
             context={"refund": refund.id, "invoice": number[:200]},
         )
@@ -98,10 +98,10 @@ def adopt(
 def share_named(reading: Reading, refund: Refund, number: str) -> OtherShare:
     """The share that this invoice has of the refunded payment. Raises NoShare."""
     shares = _other_shares(reading, refund)
-    found = next((share for share in shares if share.invoice_number == number), None)
-    if found is None:
+    match = next((share for share in shares if share.invoice_number == number), None)
+    if match is None:
         raise NoShare(refund, number, _sharers(refund, shares))
-    return found
+    return match
 
 
 def _sharers(refund: Refund, shares: Sequence[OtherShare]) -> list[str]:

@@ -48,19 +48,19 @@ class LastComparison:
 
     at: datetime
     result: Agreement | None = None
-    left: int | None = None
+    remaining: int | None = None
     not_compared: int | None = None
     scope: ComparisonScope | None = None
     narrower: "LastComparison | None" = None
 
 
 def record_comparison(
-    tx: Writing, provider: Provider, scope: ComparisonScope, result: Agreement, *, left: int, not_compared: int
+    tx: Writing, provider: Provider, scope: ComparisonScope, result: Agreement, *, remaining: int, not_compared: int
 ) -> None:
     """One that compared fewer payments than the last is stored beside it: the result of a few is not that of all."""
-    known = last_comparison(tx, provider)
-    is_narrower = known is not None and known.scope is not None and scope.compared < known.scope.compared
-    value = {"result": result, "left": left, "not_compared": not_compared, "scope": asdict(scope)}
+    previous = last_comparison(tx, provider)
+    is_narrower = previous is not None and previous.scope is not None and scope.compared < previous.scope.compared
+    value = {"result": result, "left": remaining, "not_compared": not_compared, "scope": asdict(scope)}
     tx.set_sync_state(_narrower(provider) if is_narrower else _name(provider), json.dumps(value))
 
 
@@ -73,10 +73,10 @@ def last_comparison(reading: Reading, provider: Provider) -> LastComparison | No
 
 
 def _stored(reading: Reading, name: str) -> LastComparison | None:
-    known = reading.sync_state(name)
-    if known is None:
+    state = reading.sync_state(name)
+    if state is None:
         return None
-    value, at = known
+    value, at = state
     if not value.startswith("{"):
         return LastComparison(at)
     stored = json.loads(value)

@@ -34,9 +34,9 @@ from refundcli.services.provider_updates.decide_dispute import decide_dispute
 from refundcli.services.provider_updates.outcome import UpdateOutcome
 from refundcli.services.provider_updates.sync_payment import apply_snapshot
 
-_AT_ONCE = 200
+_BATCH = 200
 # One payment has some four events in a row; a provider that is away is not waited for many times.
-_UNANSWERED = 5
+_MAX_UNANSWERED = 5
 # What a database can count to.
 _LARGEST_NUMBER = 2**63 - 1
 
@@ -57,12 +57,12 @@ class EventOutcomes:
     answered: set[Provider] = field(default_factory=set)
     unreachable: dict[Provider, str] = field(default_factory=dict)
 
-    def include(self, other: "EventOutcomes") -> None:
-        for state, count in other.counts.items():
+    def include(self, batch: "EventOutcomes") -> None:
+        for state, count in batch.counts.items():
             self.counts[state] = self.counts.get(state, 0) + count
-        self.changed += other.changed
-        self.contradictions += other.contradictions
-        self.failed += other.failed
+        self.changed += batch.changed
+        self.contradictions += batch.contradictions
+        self.failed += batch.failed
 
     def add(self, event: StoredEvent, outcome: UpdateOutcome) -> None:
         self.counts[outcome.state] = self.counts.get(outcome.state, 0) + 1
@@ -74,12 +74,12 @@ class EventOutcomes:
 def verify(provider: Provider, reader: DeliveryReader, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
     """What is verified of one delivery, fit to be stored. Raises DeliveryRejected, whatever the delivery contains."""
     try:
-        found = reader.read(body, headers)
+        delivery = reader.read(body, headers)
     except RefundcliError:
         raise
-    except Exception as stumbled:
-        raise DeliveryRejected(provider, RejectionReason.UNREADABLE, "it cannot be read") from stumbled
-    return replace(found, events=[event if _can_be_stored(event) else _cleaned(event) for event in found.events])
+    except Exception as error:
+        raise DeliveryRejected(provider, RejectionReason.UNREADABLE, "it cannot be read") from error
+    return replace(delivery, events=[event if _can_be_stored(event) else _cleaned(event) for event in delivery.events])
 
 
 def _can_be_stored(event: NewEvent) -> bool:
@@ -125,9 +125,9 @@ class Apply(Protocol):
         *,
         books: Books,
         after: int = 0,
-        at_once: int = _AT_ONCE,
-        go_on: Callable[[], bool] = ...,
-        wanted: Callable[[StoredEvent], bool] = ...,
+        at_once: int = _BATCH,
+        may_continue: Callable[[], bool] = ...,
+        selects: Callable[[StoredEvent], bool] = ...,
     ) -> EventOutcomes: ...
 
 
@@ -138,9 +138,9 @@ def apply_stored(
     clock: Clock,
     number_format: str,
     after: int = 0,
-    at_once: int = _AT_ONCE,
-    go_on: Callable[[], bool] = lambda: True,
-    wanted: Callable[[StoredEvent], bool] = lambda event: True,
+    at_once: int = _BATCH,
+    may_continue: Callable[[], bool] = lambda: True,
+    selects: Callable[[StoredEvent], bool] = lambda event: True,
     pause: "ProviderPause | None" = None,
 ) -> EventOutcomes:
     """Apply what waits, the oldest first, from the one `after` on; what was about an unknown payment is tried again.
@@ -148,22 +148,22 @@ def apply_stored(
     What the provider cannot be asked about now stays as it is. `at_once` events are applied in one transaction. `pause`
     is shared by several calls, so that a provider that is away does not hold up the events of the other.
     """
-    done = EventOutcomes(last_id=after)
-    asking = _Asking(readers, done, pause or ProviderPause())
-    while go_on():
-        batch = books.read(lambda tx: tx.events_to_apply(after=done.last_id, limit=at_once))
+    outcomes = EventOutcomes(last_id=after)
+    update_reader = _UpdateReader(readers, outcomes, pause or ProviderPause())
+    while may_continue():
+        batch = books.read(lambda tx: tx.events_to_apply(after=outcomes.last_id, limit=at_once))
         if not batch:
             break
-        told = [(event, asking.updates_in(event)) for event in batch if wanted(event)]
-        if told:
-            _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
-        done.last_id = batch[-1].id
-    if done.changed:
+        with_updates = [(event, update_reader.updates_in(event)) for event in batch if selects(event)]
+        if with_updates:
+            _apply_batch(with_updates, outcomes, books=books, clock=clock, number_format=number_format)
+        outcomes.last_id = batch[-1].id
+    if outcomes.changed:
         # An event that names only its dispute can arrive before that dispute is known.
         again = apply_known(Provider.ADYEN, books=books, readers=readers, clock=clock, number_format=number_format)
-        done.changed += again.changed
-        done.contradictions += again.contradictions
-    return done
+        outcomes.changed += again.changed
+        outcomes.contradictions += again.contradictions
+    return outcomes
 
 
 def apply_known(
@@ -173,25 +173,31 @@ def apply_known(
 
     Without `asks`, only those that were set aside, about which nobody is asked.
     """
-    done, before = EventOutcomes(), -1
-    asking = _Asking(readers, done, ProviderPause())
-    while done.changed > before:
-        before, done.last_id = done.changed, 0
-        while batch := books.read(lambda tx: tx.events_of_known_payments(provider, after=done.last_id, limit=_AT_ONCE)):
-            told = [(event, asking.updates_in(event)) for event in batch if asks or event.event.not_applied]
-            if told:
-                _apply_batch(told, done, books=books, clock=clock, number_format=number_format)
-            done.last_id = batch[-1].id
-    return done
+    outcomes, before = EventOutcomes(), -1
+    update_reader = _UpdateReader(readers, outcomes, ProviderPause())
+    while outcomes.changed > before:
+        before, outcomes.last_id = outcomes.changed, 0
+        while batch := books.read(
+            lambda tx: tx.events_of_known_payments(provider, after=outcomes.last_id, limit=_BATCH)
+        ):
+            with_updates = [
+                (event, update_reader.updates_in(event)) for event in batch if asks or event.event.not_applied
+            ]
+            if with_updates:
+                _apply_batch(with_updates, outcomes, books=books, clock=clock, number_format=number_format)
+            outcomes.last_id = batch[-1].id
+    return outcomes
 
 
-def apply_set_aside(done: EventOutcomes, *, books: Books, readers: Readers, clock: Clock, number_format: str) -> None:
+def apply_set_aside(
+    outcomes: EventOutcomes, *, books: Books, readers: Readers, clock: Clock, number_format: str
+) -> None:
     """Look again at what was set aside before its payment was in the books: a killed import did not (R13)."""
     for provider in Provider:
         again = apply_known(
             provider, books=books, readers=readers, clock=clock, number_format=number_format, asks=False
         )
-        done.include(again)
+        outcomes.include(again)
 
 
 def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: Clock, number_format: str) -> bool:
@@ -201,15 +207,15 @@ def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: 
     only say what to ask for, and Stripe is asked before each refund.
     """
     numbers = {
-        each.event_id
+        event.event_id
         for payment in invoice.payments
-        for each in payment.unreviewed
-        if each.provider is Provider.ADYEN and not each.needs_a_person
+        for event in payment.unreviewed
+        if event.provider is Provider.ADYEN and not event.needs_a_person
     }
     for number in sorted(numbers):
         stored = event_numbered(tx, number)
-        news = None if stored.event.not_applied else readers(Provider.ADYEN).updates_in(stored.event)
-        outcome = _outcome_of(tx, stored, news, clock, number_format)
+        updates = None if stored.event.not_applied else readers(Provider.ADYEN).updates_in(stored.event)
+        outcome = _outcome_of(tx, stored, updates, clock, number_format)
         if (outcome.state, outcome.note) != (stored.state, stored.note):
             tx.mark_event(stored, outcome.state, outcome.note)
     return bool(numbers)
@@ -221,13 +227,13 @@ def waits_or_is_young(*, since: datetime) -> Callable[[StoredEvent], bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class _NotNow:
+class _Unavailable:
     """The provider could not be asked, and why."""
 
     why: str
 
 
-_Told = Sequence[ProviderUpdate] | None | _NotNow
+_Updates = Sequence[ProviderUpdate] | None | _Unavailable
 
 
 @dataclass(slots=True)
@@ -245,108 +251,115 @@ class ProviderPause:
 
 
 @dataclass(slots=True)
-class _Asking:
+class _UpdateReader:
     """Asks each provider for news, and no more once it gave no answer several times running.
 
     Once is not enough: what it answers to one event alone may be such that nobody can read it.
     """
 
     readers: Readers
-    done: EventOutcomes
+    outcomes: EventOutcomes
     pause: ProviderPause
-    unanswered: dict[Provider, list[_NotNow]] = field(default_factory=dict)
+    unanswered: dict[Provider, list[_Unavailable]] = field(default_factory=dict)
 
-    def updates_in(self, event: StoredEvent) -> _Told:
+    def updates_in(self, event: StoredEvent) -> _Updates:
         if event.event.not_applied:
             return None
         provider = event.event.provider
         unanswered = self.unanswered.setdefault(provider, [])
-        if len(unanswered) >= _UNANSWERED:
+        if len(unanswered) >= _MAX_UNANSWERED:
             return unanswered[-1]
         if self.pause.is_on(provider):
-            return _NotNow(event.note or f"{provider.label} could not be asked a moment ago")
+            return _Unavailable(event.note or f"{provider.label} could not be asked a moment ago")
         try:
-            told = self.readers(provider).updates_in(event.event)
+            updates = self.readers(provider).updates_in(event.event)
         except CannotBeHeld as problem:
-            return _NotNow(problem.message)
+            return _Unavailable(problem.message)
         except SettingsProblem as problem:
-            unanswered.append(_NotNow(problem.message))
-            if len(unanswered) >= _UNANSWERED:
+            unanswered.append(_Unavailable(problem.message))
+            if len(unanswered) >= _MAX_UNANSWERED:
                 self.pause.begin(provider)
-            self.done.unreachable[provider] = problem.message
+            self.outcomes.unreachable[provider] = problem.message
             return unanswered[-1]
-        except Exception as stumbled:
-            return _NotNow(f"could not be understood ({type(stumbled).__name__})")
+        except Exception as error:
+            return _Unavailable(f"could not be understood ({type(error).__name__})")
         unanswered.clear()
-        self.done.unreachable.pop(provider, None)
-        self.done.answered.add(provider)
-        return told
+        self.outcomes.unreachable.pop(provider, None)
+        self.outcomes.answered.add(provider)
+        return updates
 
 
 def _apply_batch(
-    told: Sequence[tuple[StoredEvent, _Told]], done: EventOutcomes, *, books: Books, clock: Clock, number_format: str
+    batch: Sequence[tuple[StoredEvent, _Updates]],
+    outcomes: EventOutcomes,
+    *,
+    books: Books,
+    clock: Clock,
+    number_format: str,
 ) -> None:
     """One that cannot be applied does not hold up the others: it waits, and says so."""
     try:
-        applied = books.write(lambda tx: _apply(tx, told, clock, number_format))
-    except Exception as stumbled:
-        if isinstance(stumbled, RefundcliError) and not isinstance(stumbled, WouldContradict):
+        applied = books.write(lambda tx: _apply(tx, batch, clock, number_format))
+    except Exception as error:
+        if isinstance(error, RefundcliError) and not isinstance(error, WouldContradict):
             raise
-        if len(told) > 1:
-            for each in told:
-                _apply_batch([each], done, books=books, clock=clock, number_format=number_format)
+        if len(batch) > 1:
+            for single in batch:
+                _apply_batch([single], outcomes, books=books, clock=clock, number_format=number_format)
             return
-        ((event, _),) = told
-        outcome = UpdateOutcome(EventState.WAITING, f"could not be applied ({type(stumbled).__name__})")
+        ((event, _),) = batch
+        outcome = UpdateOutcome(EventState.WAITING, f"could not be applied ({type(error).__name__})")
         books.write(lambda tx: tx.mark_event(event, outcome.state, outcome.note))
         applied = [(event, outcome)]
-        done.failed.append((event, outcome.note))
+        outcomes.failed.append((event, outcome.note))
     for event, outcome in applied:
-        done.add(event, outcome)
+        outcomes.add(event, outcome)
 
 
 def _apply(
-    tx: Writing, told: Sequence[tuple[StoredEvent, _Told]], clock: Clock, number_format: str
+    tx: Writing, batch: Sequence[tuple[StoredEvent, _Updates]], clock: Clock, number_format: str
 ) -> list[tuple[StoredEvent, UpdateOutcome]]:
-    done = []
-    for event, news in told:
-        outcome = _outcome_of(tx, event, news, clock, number_format)
+    outcomes = []
+    for event, updates in batch:
+        outcome = _outcome_of(tx, event, updates, clock, number_format)
         if (outcome.state, outcome.note) != (event.state, event.note):
             tx.mark_event(event, outcome.state, outcome.note)
-        done.append((event, outcome))
-    return done
+        outcomes.append((event, outcome))
+    return outcomes
 
 
-def _outcome_of(tx: Writing, event: StoredEvent, news: _Told, clock: Clock, number_format: str) -> UpdateOutcome:
-    if isinstance(news, _NotNow):
-        return UpdateOutcome(EventState.WAITING, news.why)
+def _outcome_of(tx: Writing, event: StoredEvent, updates: _Updates, clock: Clock, number_format: str) -> UpdateOutcome:
+    if isinstance(updates, _Unavailable):
+        return UpdateOutcome(EventState.WAITING, updates.why)
     if event.event.not_applied:
         return _outcome_of_not_applied(tx, event)
-    if news is None:
+    if updates is None:
         return UpdateOutcome(EventState.NOTED, "does not concern refunds or disputes")
-    decided = tx.decided_words(event.event.provider) if any(isinstance(each, Doubt) for each in news) else {}
-    if news and all(isinstance(each, Doubt) and each.word in decided for each in news):
+    decided = tx.decided_words(event.event.provider) if any(isinstance(update, Doubt) for update in updates) else {}
+    if updates and all(isinstance(update, Doubt) and update.word in decided for update in updates):
         return UpdateOutcome(
             EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in this store"
         )
     evidence = f"{event.event.provider} event {event.event.key}"
-    snapshots = [each for each in news if isinstance(each, PaymentSnapshot)]
-    outcomes = [apply_snapshot(tx, each, clock=clock, number_format=number_format) for each in snapshots]
-    updates = [each for each in news if not isinstance(each, PaymentSnapshot)]
+    snapshots = [update for update in updates if isinstance(update, PaymentSnapshot)]
+    outcomes = [apply_snapshot(tx, update, clock=clock, number_format=number_format) for update in snapshots]
+    to_apply = [update for update in updates if not isinstance(update, PaymentSnapshot)]
     return worst_of(
-        [*outcomes, *apply_updates(tx, updates, evidence=evidence, clock=clock, number_format=number_format)]
+        [*outcomes, *apply_updates(tx, to_apply, evidence=evidence, clock=clock, number_format=number_format)]
     )
 
 
 def _outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
     """It blocks a payment of ours only if it names one (R13), whatever was decided about a word: it was not read."""
-    told = event.event
+    delivered = event.event
     why = {
-        RejectionReason.OTHER_ACCOUNT: f"is for another account, {told.account}",
-        RejectionReason.OTHER_MODE: f"is for {'live' if told.livemode else 'test'} mode",
-    }.get(told.not_applied or RejectionReason.UNREADABLE, "has a shape that refundcli does not know")
+        RejectionReason.OTHER_ACCOUNT: f"is for another account, {delivered.account}",
+        RejectionReason.OTHER_MODE: f"is for {'live' if delivered.livemode else 'test'} mode",
+    }.get(delivered.not_applied or RejectionReason.UNREADABLE, "has a shape that refundcli does not know")
     payments = tuple(tx.payments_of_event(event.id))
-    doubt = Doubt(told.provider, payments, told.kind, told.about, f"{why}; it was not applied", told.account)
+    doubt = Doubt(
+        delivered.provider, payments, delivered.kind, delivered.about, f"{why}; it was not applied", delivered.account
+    )
     return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, doubt) else EventState.NOTED, doubt.why)
 
 
@@ -470,43 +483,43 @@ def decide_word(word: str, effect: Effect, *, books: Books, is_listed: Callable[
     def write(tx: Writing) -> int:
         if is_about_a_dispute(word):
             raise DecisionNeeded(word)
-        found = [each for each in tx.unreviewed_events(limit=_LARGEST_NUMBER) if each.event.kind == word]
-        if not found:
+        events = [event for event in tx.unreviewed_events(limit=_LARGEST_NUMBER) if event.event.kind == word]
+        if not events:
             raise UnknownWord(word)
-        for each in found:
-            if word == UNREADABLE_KIND or is_listed(each.event.provider, word):
-                raise WordNotToDecide(each)
-        return sum(tx.decide_word(provider, word, effect) for provider in {each.event.provider for each in found})
+        for event in events:
+            if word == UNREADABLE_KIND or is_listed(event.event.provider, word):
+                raise WordNotToDecide(event)
+        return sum(tx.decide_word(provider, word, effect) for provider in {event.event.provider for event in events})
 
     return books.write(write)
 
 
 def event_numbered(reading: Reading, number: int) -> StoredEvent:
     """Raises NoSuchEvent."""
-    found = reading.event(number) if number <= _LARGEST_NUMBER else None
-    if found is None:
+    event = reading.event(number) if number <= _LARGEST_NUMBER else None
+    if event is None:
         raise NoSuchEvent(number)
-    return found
+    return event
 
 
-def events_with_refunds(reading: Reading, wanted: EventFilter) -> list[tuple[StoredEvent, Refund | None]]:
+def events_with_refunds(reading: Reading, criteria: EventFilter) -> list[tuple[StoredEvent, Refund | None]]:
     """As `with_refunds`. A refund may be named by our id, too. Raises RefundNotFound."""
-    if wanted.about.startswith("rf_"):
-        refund = reading.refund(wanted.about)
+    if criteria.about.startswith("rf_"):
+        refund = reading.refund(criteria.about)
         if refund is None:
-            raise RefundNotFound(wanted.about)
-        wanted = replace(wanted, about=refund.provider_reference or refund.id)
-    return with_refunds(reading, reading.events(wanted))
+            raise RefundNotFound(criteria.about)
+        criteria = replace(criteria, about=refund.provider_reference or refund.id)
+    return with_refunds(reading, reading.events(criteria))
 
 
 def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Refund | None]]:
     """Each event with the refund in these books that it is about; None where it is about something else."""
-    known: dict[tuple[Provider, str], Refund] = {}
+    by_reference: dict[tuple[Provider, str], Refund] = {}
     for provider in Provider:
         abouts = [event.event.about for event in events if event.event.provider is provider and event.event.about]
-        found = reading.refunds_by_provider_references(provider, abouts) if abouts else []
-        known |= {(provider, refund.provider_reference): refund for refund in found}
-    return [(event, known.get((event.event.provider, event.event.about))) for event in events]
+        refunds = reading.refunds_by_provider_references(provider, abouts) if abouts else []
+        by_reference |= {(provider, refund.provider_reference): refund for refund in refunds}
+    return [(event, by_reference.get((event.event.provider, event.event.about))) for event in events]
 
 
 def event_state(word: str) -> EventState:

@@ -51,39 +51,41 @@ class IngestSummary:
     """
 
     new: int = 0
-    known: int = 0
+    duplicates: int = 0
     rejected: list[RejectedLine] = field(default_factory=list)
     not_applied: Counter[str] = field(default_factory=Counter)
     applied: EventOutcomes = field(default_factory=EventOutcomes)
 
     @property
     def rejected_by_reason(self) -> dict[str, int]:
-        return dict(sorted(Counter(each.reason.value for each in self.rejected).items()))
+        return dict(sorted(Counter(line.reason.value for line in self.rejected).items()))
 
 
 def ingest(
     deliveries: Iterable[SavedDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply
 ) -> IngestSummary:
     """Nothing that is rejected is stored. Raises SettingsProblem where no delivery could be verified."""
-    done, events = IngestSummary(), list[NewEvent]()
+    summary, events = IngestSummary(), list[NewEvent]()
     rejected = Counter[tuple[Provider | None, RejectionReason]]()
     newest = books.read(lambda tx: tx.events(EventFilter(limit=1)))
     for delivery in deliveries:
         provider = _provider_of(delivery)
         verified = _verified(delivery, provider, readers)
         events += verified.events
-        rejected.update((provider, each.reason) for each in verified.rejected)
-        done.rejected += [RejectedLine(delivery.line, each.item, each.reason, each.why) for each in verified.rejected]
-        done.not_applied.update(each.not_applied.value for each in verified.events if each.not_applied)
+        rejected.update((provider, item.reason) for item in verified.rejected)
+        summary.rejected += [
+            RejectedLine(delivery.line, item.item, item.reason, item.why) for item in verified.rejected
+        ]
+        summary.not_applied.update(item.not_applied.value for item in verified.events if item.not_applied)
         if len(events) >= _AT_ONCE:
-            _store(events, done, books)
+            _store(events, summary, books)
             events = []
-    _store(events, done, books)
+    _store(events, summary, books)
     count_rejected(rejected, books=books)
     # Those that wait from before are applied, too: an earlier run may have been killed after it stored them.
     before = newest[0].id if newest else 0
-    done.applied = apply(books=books, wanted=lambda each: each.id > before or each.state is EventState.WAITING)
-    return done
+    summary.applied = apply(books=books, selects=lambda item: item.id > before or item.state is EventState.WAITING)
+    return summary
 
 
 def _provider_of(delivery: SavedDelivery) -> Provider:
@@ -101,8 +103,8 @@ def _verified(delivery: SavedDelivery, provider: Provider, readers: DeliveryRead
         return VerifiedDelivery((), rejection.items)
 
 
-def _store(events: list[NewEvent], done: IngestSummary, books: Books) -> None:
+def _store(events: list[NewEvent], summary: IngestSummary, books: Books) -> None:
     if events:
         new = store_events(events, books=books)
-        done.new += new
-        done.known += len(events) - new
+        summary.new += new
+        summary.duplicates += len(events) - new

@@ -38,8 +38,8 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
     while page := books.read(partial(_page, vocabulary.provider, after)):
         after = page[-1].id
         # What a person decided of a word that is still not listed holds.
-        ignored = [each for each in page if each.event.kind not in decided and _is_ignored_by_its_word(each)]
-        again = [each for each in ignored if _may_concern_refunds(vocabulary, each.event)]
+        ignored = [event for event in page if event.event.kind not in decided and _is_ignored_by_its_word(event)]
+        again = [event for event in ignored if _may_concern_refunds(vocabulary, event.event)]
         if again:
             books.write(partial(_wait, again))
             count += len(again)
@@ -48,8 +48,8 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
 
 
 def _known_version(vocabulary: Vocabulary, books: Books) -> str:
-    known = books.read(lambda tx: tx.sync_state(_name(vocabulary)))
-    return known[0] if known else ""
+    state = books.read(lambda tx: tx.sync_state(_name(vocabulary)))
+    return state[0] if state else ""
 
 
 def _page(provider: Provider, after: int, reading: Reading) -> list[StoredEvent]:

@@ -283,7 +283,7 @@ class Importer:
         self._report(invoice, f"{why}; kept as it was")
 
     def _report(self, invoice: NewInvoice, what: str) -> None:
-        self._counts.kept.append((invoice.line, invoice.number, what))
+        self._counts.unchanged.append((invoice.line, invoice.number, what))
 
 
 def known_invoices(session: Session, numbers: Sequence[str]) -> Known:

@@ -26,9 +26,9 @@ class SqlShareWriting(SqlPaymentWriting):
     """One transaction that also writes the shares of a payment."""
 
     def add_share(
-        self, invoice: Invoice, first: Payment, new: NewPayment, *, told: Sequence[NewPayment], evidence: str
+        self, invoice: Invoice, first: Payment, new: NewPayment, *, reported: Sequence[NewPayment], evidence: str
     ) -> None:
-        known = self._known_without_its_id(invoice, new, told)
+        known = self._known_without_its_id(invoice, new, reported)
         if known:
             # A file told of it without an id, and its refunds count: it is no second payment.
             more = {"provider": new.provider, "allocated": max(known.allocated.minor, new.captured)}

@@ -33,7 +33,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         with InvoiceSpool() as shelf, RejectedFile(where, invoices.columns) as rejected:
             reject = rejected.add if skip_invalid else _only_counted
             with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
-                checked = check_invoices(invoices.stretches(), shelf=shelf, books=books, advance=advance, reject=reject)
+                checked = check_invoices(invoices.batches(), spool=shelf, books=books, advance=advance, reject=reject)
             if checked.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked)
             # Before anything is written: what is left out is never lost.

@@ -29,8 +29,8 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
             except KeyboardInterrupt:
                 app.err.say("Stopped. What was written stays; the same command resumes from there.")
                 raise
-    if done.went_on:
-        app.note(f"Went on after {done.went_on}, where the last pull was stopped.")
+    if done.resumed_after:
+        app.note(f"Went on after {done.resumed_after}, where the last pull was stopped.")
     if app.for_people:
         show_import(provider.label, done.imported, app.out)
         show_kept(done.imported, app.err)
@@ -52,5 +52,5 @@ def refresh_invoice(app: App, name: str) -> None:
     if invoice.kept_by and records.invoice(invoice.invoice_reference):
         pull_one(records, invoice.invoice_reference, books=books, clock=clock, number_format=number_format)
         return
-    comparison = Comparison(books, records, clock, number_format, tell=lambda difference, taken_in: None)
+    comparison = Comparison(books, records, clock, number_format, on_difference=lambda difference, repaired: None)
     comparison.of_invoice(invoice.number)

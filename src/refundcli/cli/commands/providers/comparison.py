@@ -65,11 +65,11 @@ def with_provider(app: App, provider: Provider | None, invoice: str | None, sinc
                 records,
                 services.clock,
                 services.policy.number_format,
-                tell=told.add,
+                on_difference=told.add,
                 advance=advance,
                 pending_days=app.settings.refunds.pending_days,
             )
-            with _stopped_told(app, comparison.done):
+            with _stopped_told(app, comparison.summary):
                 done = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
         _show(app, records.name.label, done, told, nothing=_no_payment(records.name.label, invoice, since))
 
@@ -124,10 +124,10 @@ def _compare(
         account,
         services.clock,
         services.policy.number_format,
-        tell=told.add,
+        on_difference=told.add,
         pending_days=app.settings.refunds.pending_days,
     )
-    with _stopped_told(app, comparison.done):
+    with _stopped_told(app, comparison.summary):
         with progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
             comparison.of_report(advance)
         with progress(app.err, "Looking for what it lacks", wanted=app.wants_progress) as advance:

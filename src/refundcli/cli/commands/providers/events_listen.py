@@ -64,7 +64,7 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     port = bound.getsockname()[1]
     listener.serve(bound, announce=lambda: _at_once(_announce)(app, host, port, readers))
     writer = listener.writer
-    app.note(f"Stopped: {writer.kept} events stored, {writer.known} known already.")
+    app.note(f"Stopped: {writer.stored_count} events stored, {writer.duplicate_count} known already.")
 
 
 def _at_once(tell: Callable[P, None]) -> Callable[P, None]:
