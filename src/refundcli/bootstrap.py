@@ -181,7 +181,7 @@ class Services:
 
     def apply_known_events(self, provider: Provider, *, asks: bool = True) -> None:
         """Apply what the provider reported before its payment was in the books; `asks` as in `apply_known`."""
-        from refundcli.services.webhooks.events import apply_known
+        from refundcli.services.webhooks.apply_events import apply_known
 
         number_format = self.settings.credit_notes.number_format
         apply_known(
@@ -195,7 +195,7 @@ class Services:
 
     def apply_waiting(self, tx: "Writing", invoice: "Invoice") -> bool:
         """Apply the stored events about an invoice's payments in the caller's transaction; true if there were any."""
-        from refundcli.services.webhooks.events import apply_waiting_in
+        from refundcli.services.webhooks.apply_events import apply_waiting_in
 
         number_format = self.settings.credit_notes.number_format
         return apply_waiting_in(

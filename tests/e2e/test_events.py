@@ -14,7 +14,7 @@ from desk import Desk
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
 from refundcli.services.provider_updates import apply_update
-from refundcli.services.webhooks import events
+from refundcli.services.webhooks import apply_events
 from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, Post, adyen, item, settle_secrets, signed, stripe, stripe_event
 
@@ -349,7 +349,7 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
             raise KeyError("a bug")
         return apply_updates(tx, news, **of)
 
-    monkeypatch.setattr(events, "apply_updates", stumbling)
+    monkeypatch.setattr(apply_events, "apply_updates", stumbling)
     ten = {"currency": "EUR", "value": 1000}
     items = [signed(item(pspReference=name, amount=ten)) for name in ("FIRST", "BROKEN", "LAST")]
     told = ingest(desk, adyen(*items), exit_code=1)

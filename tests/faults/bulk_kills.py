@@ -51,7 +51,7 @@ from refundcli.services.clock import SystemClock
 from refundcli.services.dispatch import leases
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.records import NewInvoice, NewPayment
-from refundcli.services.webhooks.events import store_events, verify
+from refundcli.services.webhooks.deliveries import store_events, verify
 from refundcli.settings import load
 from refundcli.store.engine import store_engine
 from refundcli.store.integrity import findings

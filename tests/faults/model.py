@@ -61,7 +61,7 @@ from refundcli.services.recovery.resume_refunds import resume, unfinished
 from refundcli.services.refunds import acknowledge as acknowledging
 from refundcli.services.refunds.issue import RefundRequest, issue_refund
 from refundcli.services.refunds.record import MarkRequest, mark_refunded
-from refundcli.services.webhooks.events import apply_stored
+from refundcli.services.webhooks.apply_events import apply_stored
 from refundcli.services.webhooks.ingest import IngestSummary, SavedDelivery, ingest
 from refundcli.settings import load
 from refundcli.store.integrity import findings

@@ -20,7 +20,7 @@ from refundcli.services.clock import SystemClock
 from refundcli.services.ports.provider_updates import EventState, NewEvent, StoredEvent
 from refundcli.services.ports.records import EventFilter
 from refundcli.services.ports.rejections import RejectionReason
-from refundcli.services.webhooks.events import EventOutcomes
+from refundcli.services.webhooks.apply_events import EventOutcomes
 
 
 def event(key: str = "a", payload: str = "{}") -> NewEvent:

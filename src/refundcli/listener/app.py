@@ -11,7 +11,7 @@ from refundcli.listener.http import BadRequest, Request, Response
 from refundcli.listener.rejections import Rejections
 from refundcli.services.ports.rejections import DeliveryRejected, RejectionReason
 from refundcli.services.ports.webhooks import DeliveryReader, VerifiedDelivery
-from refundcli.services.webhooks.events import verify
+from refundcli.services.webhooks.deliveries import verify
 
 _STORE_SECONDS = 60.0
 _UNVERIFIED = 401

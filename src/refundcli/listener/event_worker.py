@@ -9,7 +9,7 @@ from datetime import timedelta
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.records import EventFilter
-from refundcli.services.webhooks.events import Apply, EventOutcomes, waits_or_is_young
+from refundcli.services.webhooks.apply_events import Apply, EventOutcomes, waits_or_is_young
 
 # What the provider could not be asked about, or whose payment was not here yet, is tried again this often.
 _AGAIN_SECONDS = 60.0

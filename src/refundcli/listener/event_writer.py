@@ -13,7 +13,7 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.listener.rejections import Rejections
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.provider_updates import NewEvent
-from refundcli.services.webhooks import events
+from refundcli.services.webhooks.deliveries import store_events
 
 # A commit costs some milliseconds, whatever is in it: what comes meanwhile goes into the next one.
 _MOST_IN_ONE = 500
@@ -133,7 +133,7 @@ class EventWriter:
     def _store(self, batch: Sequence[Delivery]) -> None:
         delivered = [event for delivery_events, _ in batch for event in delivery_events]
         try:
-            new = events.store_events(delivered, books=self.books)
+            new = store_events(delivered, books=self.books)
         except Exception as error:
             self._not_stored(batch, error)
             return

@@ -18,7 +18,7 @@ from refundcli.listener.serialized import SerializedBooks
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.webhooks import DeliveryReader
-from refundcli.services.webhooks.events import Apply, EventOutcomes
+from refundcli.services.webhooks.apply_events import Apply, EventOutcomes
 
 _STOP_SECONDS = 10
 # Open files: asked for where the system allows, and those that are left for the store, the log and the rest.

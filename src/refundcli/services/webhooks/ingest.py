@@ -10,14 +10,8 @@ from refundcli.services.ports.provider_updates import EventState, NewEvent
 from refundcli.services.ports.records import EventFilter
 from refundcli.services.ports.rejections import DeliveryRejected, Rejection, RejectionReason
 from refundcli.services.ports.webhooks import VerifiedDelivery
-from refundcli.services.webhooks.events import (
-    Apply,
-    DeliveryReaders,
-    EventOutcomes,
-    count_rejected,
-    store_events,
-    verify,
-)
+from refundcli.services.webhooks.apply_events import Apply, EventOutcomes
+from refundcli.services.webhooks.deliveries import DeliveryReaders, count_rejected, store_events, verify
 
 _AT_ONCE = 500
 

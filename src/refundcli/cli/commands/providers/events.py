@@ -104,7 +104,7 @@ def list_(
     from refundcli.output.views.events import EVENT_COLUMNS, event_row, listed_event_shape, show_events
     from refundcli.services.ports.records import EventFilter
     from refundcli.services.ports.rejections import count_by_reason, counts_text
-    from refundcli.services.webhooks.events import event_state, events_with_refunds
+    from refundcli.services.webhooks.event_lookup import event_state, events_with_refunds
 
     me: App = ctx.obj
     wanted = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
@@ -133,7 +133,7 @@ def show(
     import json
 
     from refundcli.output.views.events import listed_event_shape, show_event
-    from refundcli.services.webhooks.events import event_numbered, with_refunds
+    from refundcli.services.webhooks.event_lookup import event_numbered, with_refunds
 
     me: App = ctx.obj
     ((found, refund),) = me.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))

@@ -13,7 +13,7 @@ from refundcli.files.source import open_source
 from refundcli.output.terminal import DOUBT
 from refundcli.output.views.events import applied_shape, ingested_shape, show_applied, show_ingested, show_rejected
 from refundcli.providers.registry import vocabulary_of
-from refundcli.services.webhooks.events import (
+from refundcli.services.webhooks.apply_events import (
     Apply,
     EventOutcomes,
     ProviderPause,

@@ -17,7 +17,7 @@ from refundcli.output.terminal import DOUBT, GOOD
 from refundcli.output.views.events import show_applied
 from refundcli.secrets import redact
 from refundcli.services.ports.webhooks import DeliveryReader
-from refundcli.services.webhooks.events import EventOutcomes, ProviderPause
+from refundcli.services.webhooks.apply_events import EventOutcomes, ProviderPause
 
 T = TypeVar("T")
 P = ParamSpec("P")

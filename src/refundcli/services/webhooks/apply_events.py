@@ -1,47 +1,35 @@
-"""Events of the providers: kept first, applied after, the same end however often and in whatever order they come."""
+"""Apply stored events. The result is the same however often and in whatever order they arrive (I7)."""
 
-import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from refundcli.domain.dispute import DisputeState, is_about_a_dispute
-from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem, did_you_mean
+from refundcli.domain.errors import RefundcliError, SettingsProblem
 from refundcli.domain.invoice import Invoice
-from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
-from refundcli.services.invoices.lookup import RefundNotFound
-from refundcli.services.ports.books import Books, Reading, WouldContradict, Writing
+from refundcli.services.ports.books import Books, WouldContradict, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
-    ACKNOWLEDGED,
     CannotBeHeld,
     Doubt,
     EventState,
-    NewEvent,
     PaymentSnapshot,
     ProviderUpdate,
     StoredEvent,
 )
-from refundcli.services.ports.records import EventFilter
-from refundcli.services.ports.rejections import UNREADABLE_KIND, DeliveryRejected, RejectionReason
-from refundcli.services.ports.vocabulary import Effect
-from refundcli.services.ports.webhooks import DeliveryReader, EventReader, VerifiedDelivery
+from refundcli.services.ports.rejections import RejectionReason
+from refundcli.services.ports.webhooks import EventReader
 from refundcli.services.provider_updates.apply_update import apply_updates, is_about_ours, worst_of
-from refundcli.services.provider_updates.decide_dispute import decide_dispute
 from refundcli.services.provider_updates.outcome import UpdateOutcome
 from refundcli.services.provider_updates.sync_payment import apply_snapshot
+from refundcli.services.webhooks.event_lookup import event_numbered
 
 _BATCH = 200
 # One payment has some four events in a row; a provider that is away is not waited for many times.
 _MAX_UNANSWERED = 5
-# What a database can count to.
-_LARGEST_NUMBER = 2**63 - 1
-
 Readers = Callable[[Provider], EventReader]
-DeliveryReaders = Callable[[Provider], DeliveryReader]
 
 
 @dataclass(slots=True)
@@ -69,52 +57,6 @@ class EventOutcomes:
         self.changed += outcome.changed
         if outcome.state is EventState.UNREVIEWED:
             self.contradictions.append((event, outcome.note))
-
-
-def verify(provider: Provider, reader: DeliveryReader, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
-    """What is verified of one delivery, fit to be stored. Raises DeliveryRejected, whatever the delivery contains."""
-    try:
-        delivery = reader.read(body, headers)
-    except RefundcliError:
-        raise
-    except Exception as error:
-        raise DeliveryRejected(provider, RejectionReason.UNREADABLE, "it cannot be read") from error
-    return replace(delivery, events=[event if _can_be_stored(event) else _cleaned(event) for event in delivery.events])
-
-
-def _can_be_stored(event: NewEvent) -> bool:
-    """No database takes half a letter, and PostgreSQL takes no NUL."""
-    text = "".join((event.key, event.kind, event.about, event.account, event.payload, *event.payments))
-    return _clean(text) == text
-
-
-def _cleaned(event: NewEvent) -> NewEvent:
-    """Verified, so it is stored; what it says cannot be relied on, so a person must look."""
-    return replace(
-        event,
-        key=f"cleaned:{hashlib.sha256(event.key.encode('utf-8', 'replace')).hexdigest()}",
-        kind=_clean(event.kind),
-        about=_clean(event.about),
-        account=_clean(event.account),
-        payload=_clean(event.payload),
-        payments=tuple(map(_clean, event.payments)),
-        not_applied=RejectionReason.UNREADABLE,
-    )
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def store_events(events: Sequence[NewEvent], *, books: Books) -> int:
-    """Store them; how many were not known yet. Only then may the provider be told that they arrived."""
-    return books.write(lambda tx: tx.store_events(events))
-
-
-def count_rejected(counts: Mapping[tuple[Provider | None, RejectionReason], int], *, books: Books) -> None:
-    """Count deliveries that were not verified."""
-    if counts:
-        books.write(lambda tx: tx.count_rejected_deliveries(counts))
 
 
 class Apply(Protocol):
@@ -332,7 +274,7 @@ def _outcome_of(tx: Writing, event: StoredEvent, updates: _Updates, clock: Clock
     if isinstance(updates, _Unavailable):
         return UpdateOutcome(EventState.WAITING, updates.why)
     if event.event.not_applied:
-        return _outcome_of_not_applied(tx, event)
+        return outcome_of_not_applied(tx, event)
     if updates is None:
         return UpdateOutcome(EventState.NOTED, "does not concern refunds or disputes")
     decided = tx.decided_words(event.event.provider) if any(isinstance(update, Doubt) for update in updates) else {}
@@ -349,7 +291,7 @@ def _outcome_of(tx: Writing, event: StoredEvent, updates: _Updates, clock: Clock
     )
 
 
-def _outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
+def outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
     """It blocks a payment of ours only if it names one (R13), whatever was decided about a word: it was not read."""
     delivered = event.event
     why = {
@@ -361,170 +303,3 @@ def _outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
         delivered.provider, payments, delivered.kind, delivered.about, f"{why}; it was not applied", delivered.account
     )
     return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, doubt) else EventState.NOTED, doubt.why)
-
-
-# --- looking at them, and dealing with them ---------------------------------------------------------------------
-
-
-class NoSuchEvent(NotFound):
-    code = "event-not-found"
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"There is no event {number}.", hint="refundcli events list   shows the newest")
-
-
-class UnknownEventState(UsageProblem):
-    code = "unknown-event-state"
-
-    def __init__(self, word: str) -> None:
-        near = did_you_mean(word, list(EventState))
-        super().__init__(f"{word[:40]!a} is not a state of an event.", hint=near or f"One of: {', '.join(EventState)}.")
-
-
-class NothingToReview(Refused):
-    code = "nothing-to-review"
-
-    def __init__(self, stored: StoredEvent) -> None:
-        super().__init__(
-            f"Event {stored.id} is {stored.state}: only unreviewed events can be acknowledged.",
-            hint="refundcli events list --state unreviewed   lists them",
-            context={"event": stored.id, "state": stored.state},
-        )
-
-
-class DecisionNeeded(UsageProblem):
-    """An unreviewed update about a dispute needs a decision about that one dispute (R13)."""
-
-    code = "dispute-decision-needed"
-
-    def __init__(self, what: str, number: int | None = None) -> None:
-        name = str(number) if number else "ID"
-        super().__init__(
-            f"{what} is about a dispute: add whether that dispute is open, won or lost.",
-            hint=f"refundcli events acknowledge {name} --as open|won|lost",
-        )
-
-
-class NotOfADispute(UsageProblem):
-    code = "not-a-dispute"
-
-    def __init__(self, stored: StoredEvent, word: str) -> None:
-        super().__init__(
-            f"Event {stored.id}, {stored.event.kind}, is not about a dispute: it cannot be acknowledged as {word}.",
-            hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
-        )
-
-
-class UnknownWord(NotFound):
-    code = "word-not-found"
-
-    def __init__(self, word: str) -> None:
-        super().__init__(
-            f"There is no unreviewed event with the code {ascii(word[:80])[1:-1]}.",
-            hint="refundcli events list --state unreviewed   lists them",
-        )
-
-
-class WordNotToDecide(Refused):
-    """Only a word that no table lists gets its effect from a person: one decision would silence all later events."""
-
-    code = "word-not-to-decide"
-
-    def __init__(self, stored: StoredEvent) -> None:
-        word = stored.event.kind
-        why = "says that it could not be read" if word == UNREADABLE_KIND else "has an effect already"
-        super().__init__(
-            f"{ascii(word[:80])[1:-1]} {why}: each event with it must be reviewed by itself.",
-            hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
-            context={"event": stored.id, "code": word},
-        )
-
-
-# The states that a person can give to a dispute whose status is not listed.
-DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost": DisputeState.LOST}
-# The effects that a person can give to an unlisted code, once for the store.
-WORD_EFFECTS = (Effect.NONE, Effect.NOTE)
-
-
-def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers, decision: str = "") -> StoredEvent:
-    """Acknowledge an unreviewed event: it no longer blocks refunds. `decision`: the state of its dispute.
-
-    Raises NoSuchEvent, NothingToReview, DecisionNeeded, NotOfADispute.
-    """
-
-    def write(tx: Writing) -> StoredEvent:
-        stored = event_numbered(tx, number)
-        if stored.state is EventState.NOTED and stored.event.not_applied:
-            # Its payment may have come into the books since.
-            stored = replace(stored, state=_outcome_of_not_applied(tx, stored).state)
-        word = stored.event.kind
-        # How a dispute stands may be decided again: nothing else may ever be reported of it.
-        again = bool(decision) and is_about_a_dispute(word) and stored.note.startswith(ACKNOWLEDGED)
-        if stored.state is not EventState.UNREVIEWED and not again:
-            raise NothingToReview(stored)
-        if decision and not is_about_a_dispute(word):
-            raise NotOfADispute(stored, decision)
-        if not decision and is_about_a_dispute(word):
-            raise DecisionNeeded(word, number)
-        if decision:
-            decide_dispute(tx, stored, DISPUTE_DECISIONS[decision], readers(stored.event.provider))
-        tx.acknowledge_event(stored, memo=f"as {decision}; {memo}".strip("; ") if decision else memo)
-        return event_numbered(tx, number)
-
-    return books.write(write)
-
-
-def decide_word(word: str, effect: Effect, *, books: Books, is_listed: Callable[[Provider, str], bool]) -> int:
-    """Decide the effect of an unlisted code in this store; returns how many events that acknowledged (R13).
-
-    Raises UnknownWord, DecisionNeeded, WordNotToDecide.
-    """
-
-    def write(tx: Writing) -> int:
-        if is_about_a_dispute(word):
-            raise DecisionNeeded(word)
-        events = [event for event in tx.unreviewed_events(limit=_LARGEST_NUMBER) if event.event.kind == word]
-        if not events:
-            raise UnknownWord(word)
-        for event in events:
-            if word == UNREADABLE_KIND or is_listed(event.event.provider, word):
-                raise WordNotToDecide(event)
-        return sum(tx.decide_word(provider, word, effect) for provider in {event.event.provider for event in events})
-
-    return books.write(write)
-
-
-def event_numbered(reading: Reading, number: int) -> StoredEvent:
-    """Raises NoSuchEvent."""
-    event = reading.event(number) if number <= _LARGEST_NUMBER else None
-    if event is None:
-        raise NoSuchEvent(number)
-    return event
-
-
-def events_with_refunds(reading: Reading, criteria: EventFilter) -> list[tuple[StoredEvent, Refund | None]]:
-    """As `with_refunds`. A refund may be named by our id, too. Raises RefundNotFound."""
-    if criteria.about.startswith("rf_"):
-        refund = reading.refund(criteria.about)
-        if refund is None:
-            raise RefundNotFound(criteria.about)
-        criteria = replace(criteria, about=refund.provider_reference or refund.id)
-    return with_refunds(reading, reading.events(criteria))
-
-
-def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Refund | None]]:
-    """Each event with the refund in these books that it is about; None where it is about something else."""
-    by_reference: dict[tuple[Provider, str], Refund] = {}
-    for provider in Provider:
-        abouts = [event.event.about for event in events if event.event.provider is provider and event.event.about]
-        refunds = reading.refunds_by_provider_references(provider, abouts) if abouts else []
-        by_reference |= {(provider, refund.provider_reference): refund for refund in refunds}
-    return [(event, by_reference.get((event.event.provider, event.event.about))) for event in events]
-
-
-def event_state(word: str) -> EventState:
-    """Raises UnknownEventState."""
-    try:
-        return EventState(word)
-    except ValueError:
-        raise UnknownEventState(word) from None
