@@ -4,15 +4,13 @@ Both may be long: the report lies on disk by payment, the books are read in sets
 looked at closer.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeStage
-from refundcli.domain.money import Money, zero
-from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Provider, RefundState, may_become
+from refundcli.domain.money import Money
+from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.chunks import chunked
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
@@ -23,15 +21,13 @@ from refundcli.services.ports.provider_updates import (
     EventSource,
     EventState,
     RefundUpdate,
-    Update,
 )
 from refundcli.services.ports.records import PaymentLine, RefundLine, SucceededRefund
 from refundcli.services.ports.vocabulary import CaptureChange, Effect
 from refundcli.services.preflight.comparison import Difference, DifferenceKind, apart
 from refundcli.services.preflight.unreviewed import store_doubt
 from refundcli.services.provider_updates.apply_update import apply_update
-from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_of_dispute
-from refundcli.services.provider_updates.sync_payment import WITHOUT_OUTCOME
+from refundcli.services.provider_updates.outcome import UpdateOutcome
 from refundcli.services.reconciliation.against_provider import (
     PENDING_DAYS,
     Advance,
@@ -39,29 +35,37 @@ from refundcli.services.reconciliation.against_provider import (
     OnDifference,
     count_unsettled,
 )
+from refundcli.services.reconciliation.report_refunds import (
+    MADE,
+    NOT_MADE,
+    RANK,
+    is_expected,
+    is_new,
+    is_new_for_record,
+    newest,
+    refund_difference,
+    refund_in_books,
+    sent_again,
+)
 from refundcli.services.reconciliation.report_rows import Report, ReportRow, RowPart
+from refundcli.services.reconciliation.report_sums import (
+    by_reference,
+    capture_change,
+    captured_again,
+    captured_total,
+    other_amount,
+    refund_amount,
+    refund_state,
+    row_key,
+    sum_of,
+)
+from refundcli.services.reconciliation.report_updates import RowUpdate, dispute_in_books, was_unknown
 
 _AT_ONCE = 2_000
 _WRITTEN_AT_ONCE = 200
 # A payment is settled, and a refund sent, some days after it was made: what is younger may be in the next report.
 _SETTLED_AFTER = timedelta(days=5)
-
-_RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
 _TAKEN_OR_FAILED = (CaptureChange.ADDED, CaptureChange.FAILED)
-_MADE = (RefundState.SUCCEEDED,)
-_NOT_MADE = (RefundState.FAILED, RefundState.REVERSED)
-_UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
-
-
-@dataclass(slots=True)
-class RowUpdate:
-    """A piece of news that differs from the books, and how it is told; `is_expected`: only if it is not taken in."""
-
-    update: Update
-    evidence: str
-    difference: Difference
-    row: ReportRow
-    is_expected: bool = False
 
 
 @dataclass
@@ -132,9 +136,9 @@ class ReportComparison:
         if len(captures) < len(clear):
             yield from self._refunds(line, [row for row in clear if row.effect is Effect.REFUND])
             yield from self._disputes(line, [row for row in clear if row.effect is Effect.DISPUTE])
-        missing = [row for row in captures if _changes(row) not in (None, CaptureChange.ADDED)]
+        missing = [row for row in captures if capture_change(row) not in (None, CaptureChange.ADDED)]
         if missing:
-            yield from self._captures(line, [*missing, *_captured_again(captures, missing)])
+            yield from self._captures(line, [*missing, *captured_again(captures, missing)])
 
     def _unreviewed(self, line: PaymentLine, row: ReportRow, why: str) -> RowUpdate:
         """A row of an unlisted type, or one that contradicts itself or another, is shown and never applied (R13)."""
@@ -154,7 +158,7 @@ class ReportComparison:
     def _captures(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
         """What was not taken after all, or taken again. Whether that is known is seen when it is applied."""
         for row in sorted(rows, key=lambda row: (row.booked_at, row.line)):
-            change = _changes(row)
+            change = capture_change(row)
             if row.amount is None or change is None or row.part in (RowPart.WHOLE, RowPart.INSTALMENT):
                 continue
             reference = row.modification_reference or line.reference
@@ -172,33 +176,33 @@ class ReportComparison:
                 self._differs(DifferenceKind.CURRENCY, line, "captured", line.captured, foreign), repaired=False
             )
             return
-        added, failed = ([row for row in rows if _changes(row) is change] for change in _TAKEN_OR_FAILED)
+        added, failed = ([row for row in rows if capture_change(row) is change] for change in _TAKEN_OR_FAILED)
         if added:
-            reported: Money | str = _taken(added, of) - _sum(failed, of)
+            reported: Money | str = captured_total(added, of) - sum_of(failed, of)
         else:
             return
         # A failed capture that explains the gap is reported on its own when it is applied.
-        if reported not in (line.captured, line.captured - _sum(failed, of)):
+        if reported not in (line.captured, line.captured - sum_of(failed, of)):
             self._report_difference(
                 self._differs(DifferenceKind.AMOUNT, line, "captured", line.captured, reported), repaired=False
             )
 
     def _refunds(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
-        for reference, reported in _by_reference(rows).items():
-            odd = _other_amount(reported)
+        for reference, reported in by_reference(rows).items():
+            odd = other_amount(reported)
             if odd:
                 yield self._unreviewed(line, odd, f"the rows of {reference} have different amounts")
                 continue
-            last = max(reported, key=lambda row: _RANK.index(_state(row)))
-            last = replace(last, amount=_refund_amount(last, reported))
-            refund = _known(line, reference, last.merchant_reference)
+            last = max(reported, key=lambda row: RANK.index(refund_state(row)))
+            last = replace(last, amount=refund_amount(last, reported))
+            refund = refund_in_books(line, reference, last.merchant_reference)
             if refund and refund.is_record and refund.amount == last.amount:
                 yield from self._of_record(line, reference, reported, refund)
                 continue
             row_update = self._refund(line, reference, last, refund)
             if row_update:
                 yield row_update
-            again = _sent_again(reported, refund)
+            again = sent_again(reported, refund)
             if again and again.amount:
                 # It follows the failure: what was free again is held until a person has decided (R14).
                 update = self._refund_update(line, reference, again, again.amount, refund)
@@ -210,23 +214,23 @@ class ReportComparison:
                 self._report_difference(Difference(DifferenceKind.UNADOPTED, self.provider, *of), repaired=False)
 
     def _refund(self, line: PaymentLine, reference: str, row: ReportRow, refund: RefundLine | None) -> RowUpdate | None:
-        state = _state(row)
-        if row.amount is None or (refund is not None and refund.amount == row.amount and not _is_new(refund, state)):
+        state = refund_state(row)
+        if row.amount is None or (refund is not None and refund.amount == row.amount and not is_new(refund, state)):
             return None
         update = self._refund_update(line, reference, row, row.amount, refund)
-        difference = _refund_differs(line, refund, update)
-        return RowUpdate(update, self._evidence(row), difference, row, _is_expected(refund, state))
+        difference = refund_difference(line, refund, update)
+        return RowUpdate(update, self._evidence(row), difference, row, is_expected(refund, state))
 
     def _of_record(
         self, line: PaymentLine, reference: str, reported: Sequence[ReportRow], record: RefundLine
     ) -> Iterator[RowUpdate]:
         """What became of a refund that was recorded by hand; its success first, for the later of the two holds."""
-        success, failure = (_newest(reported, states) for states in (_MADE, _NOT_MADE))
+        success, failure = (newest(reported, states) for states in (MADE, NOT_MADE))
         for row in (success, failure):
-            amount = row and _refund_amount(row, reported)
-            if row and amount and _is_new_for_record(record, row, success):
+            amount = row and refund_amount(row, reported)
+            if row and amount and is_new_for_record(record, row, success):
                 update = self._refund_update(line, reference, row, amount, record)
-                difference = _refund_differs(line, record, update)
+                difference = refund_difference(line, record, update)
                 # That the refund which was recorded was made is what the report is for.
                 is_expected = row is success and record.failed_at is None
                 yield RowUpdate(update, self._evidence(row), difference, row, is_expected)
@@ -234,7 +238,7 @@ class ReportComparison:
     def _refund_update(
         self, line: PaymentLine, reference: str, row: ReportRow, amount: Money, refund: RefundLine | None
     ) -> RefundUpdate:
-        state = _state(row)
+        state = refund_state(row)
         return RefundUpdate(
             provider=self.provider,
             reference=reference,
@@ -276,7 +280,7 @@ class ReportComparison:
 
         for row_update, outcome in self.books.write(write):
             self.summary.changed += outcome.changed
-            if outcome.changed and outcome.refund and _was_unknown(row_update, outcome.refund):
+            if outcome.changed and outcome.refund and was_unknown(row_update, outcome.refund):
                 self.summary.settled.append(outcome.refund)
             repaired = outcome.changed and outcome.state is EventState.APPLIED
             confirmed = outcome.state is EventState.NOTED or (
@@ -293,14 +297,14 @@ class ReportComparison:
             if row_update.row.meaning is None and row_update.row.word in decided:
                 return UpdateOutcome(EventState.NOTED, decided[row_update.row.word])
             return UpdateOutcome(self._store(tx, row_update, row_update.update.why))
-        before = _dispute_here(tx, row_update.update) if isinstance(row_update.update, DisputeUpdate) else None
+        before = dispute_in_books(tx, row_update.update) if isinstance(row_update.update, DisputeUpdate) else None
         outcome = apply_update(
             tx, row_update.update, evidence=row_update.evidence, clock=self.clock, number_format=self.number_format
         )
         if isinstance(row_update.update, DisputeUpdate):
             row_update.difference = replace(row_update.difference, here=before.state if before else "none")
             # The first report fills in the import's placeholder; if both agree, there is no difference.
-            row_update.is_expected = before is not None and before == _dispute_here(tx, row_update.update)
+            row_update.is_expected = before is not None and before == dispute_in_books(tx, row_update.update)
         if outcome.state is EventState.APPLIED:
             return outcome
         return replace(outcome, state=self._store(tx, row_update, outcome.note))
@@ -373,152 +377,3 @@ class ReportComparison:
     def _report_difference(self, difference: Difference, *, repaired: bool) -> None:
         self.summary.add(difference, repaired=repaired)
         self.on_difference(difference, repaired)
-
-
-@dataclass(frozen=True, slots=True)
-class _DisputeHere:
-    """How the dispute that a row is about stands in the books, and what all disputes of the payment took."""
-
-    state: str
-    lost: Money
-
-
-def _was_unknown(row_update: RowUpdate, refund: Refund) -> bool:
-    """Was the refund's outcome unknown before this row, and is it known now?"""
-    return row_update.difference.here in WITHOUT_OUTCOME and refund.state not in WITHOUT_OUTCOME
-
-
-def _dispute_here(tx: Writing, update: DisputeUpdate) -> _DisputeHere | None:
-    """By its reference, else the placeholder that an import left for it."""
-    match = payment_of_dispute(tx, update)
-    disputes = match[1].disputes if match else ()
-    named = (dispute for dispute in disputes if dispute.reference == update.reference)
-    existing = next(named, None) or next((dispute for dispute in disputes if dispute.is_placeholder), None)
-    return _DisputeHere(existing.state, match[1].lost) if match and existing else None
-
-
-def _known(line: PaymentLine, reference: str, merchant_reference: str) -> RefundLine | None:
-    by_reference = next((r for r in line.refunds if r.provider_reference == reference), None)
-    named = (r for r in line.refunds if r.id == merchant_reference and not r.provider_reference)
-    return by_reference or next(named, None)
-
-
-def _sent_again(reported: Sequence[ReportRow], refund: RefundLine | None) -> ReportRow | None:
-    """Adyen may try by itself after a failure: then the money is gone, although the refund here failed, or is about to.
-
-    The newest row that says so; None where the money came back after all.
-    """
-    failures = [row.booked_at for row in reported if _state(row) is RefundState.FAILED]
-    failed_here = refund.came_back_at if refund and refund.state is RefundState.FAILED else None
-    since = max(failures, default=failed_here)
-    if since is None or any(_state(row) is RefundState.REVERSED for row in reported):
-        return None
-    later = [row for row in reported if _state(row) is RefundState.SUCCEEDED and row.booked_at > since]
-    return max(later, key=lambda row: row.booked_at, default=None)
-
-
-def _captured_again(rows: Sequence[ReportRow], failed: Sequence[ReportRow]) -> list[ReportRow]:
-    """What was taken under the reference of a capture that had failed before."""
-    failed_at = {row.modification_reference: row.booked_at for row in failed if row.modification_reference}
-    added = (row for row in rows if _changes(row) is CaptureChange.ADDED and row.modification_reference in failed_at)
-    return [row for row in added if row.booked_at > failed_at[row.modification_reference]]
-
-
-def _other_amount(reported: Sequence[ReportRow]) -> ReportRow | None:
-    """A row that says another amount of a refund on its way, or made, than the row before it."""
-    rows = [row for row in reported if _state(row).is_given and row.part in (RowPart.SENT, RowPart.DONE) and row.amount]
-    return next((row for row in rows if row.amount != rows[0].amount), None)
-
-
-def _is_new(refund: RefundLine, state: RefundState) -> bool:
-    """A later word, or money on its way for a refund that is told here as failed and never sent."""
-    if refund.state is RefundState.FAILED and state.is_given:
-        return refund.came_back_at is None
-    return may_become(refund.state, state)
-
-
-def _newest(rows: Sequence[ReportRow], states: Container[RefundState]) -> ReportRow | None:
-    return max((row for row in rows if _state(row) in states), key=lambda row: row.booked_at, default=None)
-
-
-def _is_new_for_record(record: RefundLine, row: ReportRow, success: ReportRow | None) -> bool:
-    """A success later than all that is known, or a failure that no later success outweighs (I7).
-
-    Of a record that was undone, only a success after the failure is news: then the money did go back after all.
-    """
-    if row is success:
-        dates = filter(None, (record.succeeded_at, record.failed_at))
-        undone = record.state is not RefundState.RECORDED
-        return all(row.booked_at > date for date in dates) and not (undone and record.failed_at is None)
-    if record.state is not RefundState.RECORDED:
-        return False
-    successes = filter(None, (record.succeeded_at, success.booked_at if success else None))
-    return all(row.booked_at >= date for date in successes)
-
-
-def _is_expected(refund: RefundLine | None, state: RefundState) -> bool:
-    """That an accepted refund ends well is what the report is for; one that nobody here knew and that came to
-    nothing is no difference either."""
-    if refund is None:
-        return not state.is_given
-    return refund.state in _UNDER_WAY and state.is_given
-
-
-def _refund_differs(line: PaymentLine, refund: RefundLine | None, update: RefundUpdate) -> Difference:
-    kind, here, there, amount = DifferenceKind.MISSING_HERE, "", str(update.amount), update.amount
-    if refund is not None and refund.amount.currency != update.amount.currency:
-        kind, here = DifferenceKind.CURRENCY, str(refund.amount)
-    elif refund is not None and refund.amount != update.amount:
-        kind, here, amount = DifferenceKind.AMOUNT, str(refund.amount), apart(refund.amount, update.amount)
-    elif refund is not None:
-        kind, here, there = DifferenceKind.STATUS, refund.state, update.state
-    refund_id = refund.id if refund else ""
-    return Difference(kind, update.provider, line.invoice, update.reference, "refund", here, there, amount, refund_id)
-
-
-def row_key(row: ReportRow) -> str:
-    """A key that separates rows of one type about one object, the same in every report."""
-    return f"{row.booked_at.isoformat()}:{row.amount or row.problem}"
-
-
-def _changes(row: ReportRow) -> CaptureChange | None:
-    return row.meaning.capture if row.meaning else None
-
-
-def _state(row: ReportRow) -> RefundState:
-    assert row.meaning
-    assert row.meaning.refund
-    return row.meaning.refund
-
-
-def _by_reference(rows: Sequence[ReportRow]) -> dict[str, list[ReportRow]]:
-    groups: dict[str, list[ReportRow]] = {}
-    for row in rows:
-        groups.setdefault(row.modification_reference, []).append(row)
-    return groups
-
-
-def _sum(rows: Sequence[ReportRow], of: Currency) -> Money:
-    return sum((row.amount for row in rows if row.amount), zero(of))
-
-
-def _taken(rows: Sequence[ReportRow], of: Currency) -> Money:
-    """The sum over captures. A capture is reported when it is sent and when it is settled: it counts once."""
-    by_reference = _by_reference(rows)
-    # If only some rows name their capture, the rows cannot be grouped.
-    groups = [rows] if "" in by_reference else list(by_reference.values())
-    return sum((_of_one(group, of) for group in groups), zero(of))
-
-
-def _of_one(rows: Sequence[ReportRow], of: Currency) -> Money:
-    part = {row_part: _sum([row for row in rows if row.part is row_part], of) for row_part in RowPart}
-    return max(part[RowPart.SENT], part[RowPart.DONE] + max(part[RowPart.WHOLE], part[RowPart.INSTALMENT]))
-
-
-def _refund_amount(last: ReportRow, rows: Sequence[ReportRow]) -> Money | None:
-    """A refund in instalments has one row for the whole, or one for each of its parts."""
-    if last.part is not RowPart.INSTALMENT or last.amount is None:
-        return last.amount
-    alike = [row for row in rows if row.amount and row.amount.currency == last.amount.currency]
-    whole = next((row.amount for row in alike if row.part is RowPart.WHOLE), None)
-    return whole or _sum([row for row in alike if row.part is RowPart.INSTALMENT], last.amount.currency)

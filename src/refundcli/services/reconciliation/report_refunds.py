@@ -1,0 +1,83 @@
+"""What report rows say about one refund that the books do not know yet."""
+
+from collections.abc import Container, Sequence
+
+from refundcli.domain.statuses import RefundState, may_become
+from refundcli.services.ports.provider_updates import (
+    RefundUpdate,
+)
+from refundcli.services.ports.records import PaymentLine, RefundLine
+from refundcli.services.preflight.comparison import Difference, DifferenceKind, apart
+from refundcli.services.reconciliation.report_rows import ReportRow
+from refundcli.services.reconciliation.report_sums import refund_state
+
+RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
+MADE = (RefundState.SUCCEEDED,)
+NOT_MADE = (RefundState.FAILED, RefundState.REVERSED)
+_UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
+
+
+def refund_in_books(line: PaymentLine, reference: str, merchant_reference: str) -> RefundLine | None:
+    by_reference = next((r for r in line.refunds if r.provider_reference == reference), None)
+    named = (r for r in line.refunds if r.id == merchant_reference and not r.provider_reference)
+    return by_reference or next(named, None)
+
+
+def sent_again(reported: Sequence[ReportRow], refund: RefundLine | None) -> ReportRow | None:
+    """Adyen may try by itself after a failure: then the money is gone, although the refund here failed, or is about to.
+
+    The newest row that says so; None where the money came back after all.
+    """
+    failures = [row.booked_at for row in reported if refund_state(row) is RefundState.FAILED]
+    failed_here = refund.came_back_at if refund and refund.state is RefundState.FAILED else None
+    since = max(failures, default=failed_here)
+    if since is None or any(refund_state(row) is RefundState.REVERSED for row in reported):
+        return None
+    later = [row for row in reported if refund_state(row) is RefundState.SUCCEEDED and row.booked_at > since]
+    return max(later, key=lambda row: row.booked_at, default=None)
+
+
+def is_new(refund: RefundLine, state: RefundState) -> bool:
+    """A later word, or money on its way for a refund that is told here as failed and never sent."""
+    if refund.state is RefundState.FAILED and state.is_given:
+        return refund.came_back_at is None
+    return may_become(refund.state, state)
+
+
+def newest(rows: Sequence[ReportRow], states: Container[RefundState]) -> ReportRow | None:
+    return max((row for row in rows if refund_state(row) in states), key=lambda row: row.booked_at, default=None)
+
+
+def is_new_for_record(record: RefundLine, row: ReportRow, success: ReportRow | None) -> bool:
+    """A success later than all that is known, or a failure that no later success outweighs (I7).
+
+    Of a record that was undone, only a success after the failure is news: then the money did go back after all.
+    """
+    if row is success:
+        dates = filter(None, (record.succeeded_at, record.failed_at))
+        undone = record.state is not RefundState.RECORDED
+        return all(row.booked_at > date for date in dates) and not (undone and record.failed_at is None)
+    if record.state is not RefundState.RECORDED:
+        return False
+    successes = filter(None, (record.succeeded_at, success.booked_at if success else None))
+    return all(row.booked_at >= date for date in successes)
+
+
+def is_expected(refund: RefundLine | None, state: RefundState) -> bool:
+    """That an accepted refund ends well is what the report is for; one that nobody here knew and that came to
+    nothing is no difference either."""
+    if refund is None:
+        return not state.is_given
+    return refund.state in _UNDER_WAY and state.is_given
+
+
+def refund_difference(line: PaymentLine, refund: RefundLine | None, update: RefundUpdate) -> Difference:
+    kind, here, there, amount = DifferenceKind.MISSING_HERE, "", str(update.amount), update.amount
+    if refund is not None and refund.amount.currency != update.amount.currency:
+        kind, here = DifferenceKind.CURRENCY, str(refund.amount)
+    elif refund is not None and refund.amount != update.amount:
+        kind, here, amount = DifferenceKind.AMOUNT, str(refund.amount), apart(refund.amount, update.amount)
+    elif refund is not None:
+        kind, here, there = DifferenceKind.STATUS, refund.state, update.state
+    refund_id = refund.id if refund else ""
+    return Difference(kind, update.provider, line.invoice, update.reference, "refund", here, there, amount, refund_id)
