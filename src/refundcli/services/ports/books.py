@@ -1,6 +1,6 @@
 """The store as the use cases see it: what can be read, what can be written, in one transaction."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from typing import ClassVar, Protocol
 
@@ -12,20 +12,17 @@ from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider, RefundState
+from refundcli.services.ports.event_books import EventReading, EventWriting
 from refundcli.services.ports.invoice_block import InvoiceBlock
 from refundcli.services.ports.provider_updates import (
     CaptureUpdate,
-    EventState,
-    NewEvent,
     RefundUpdate,
-    StoredEvent,
 )
 from refundcli.services.ports.records import (
     Account,
     AuditEntry,
     Capture,
     CreditNoteFilter,
-    EventFilter,
     FailedCapture,
     ImportConflicts,
     ImportCounts,
@@ -39,7 +36,6 @@ from refundcli.services.ports.records import (
     SucceededRefund,
     T,
 )
-from refundcli.services.ports.rejections import DeliveryCount, RejectionReason
 from refundcli.services.ports.runs import RunReading, RunWriting
 
 
@@ -54,7 +50,7 @@ class RefundReading(Protocol):
         ...
 
 
-class Reading(RefundReading, RunReading, Protocol):
+class Reading(RefundReading, RunReading, EventReading, Protocol):
     """One consistent look at the books."""
 
     def invoices(self, criteria: InvoiceFilter) -> list[Invoice]:
@@ -118,22 +114,6 @@ class Reading(RefundReading, RunReading, Protocol):
         """Invoices with a loss that nobody has acknowledged (I13)."""
         ...
 
-    def unreviewed_events(self, *, limit: int) -> list[StoredEvent]:
-        """Those that block a refund until a person acknowledges them, the oldest first."""
-        ...
-
-    def payments_of_event(self, number: int) -> list[str]:
-        """The references of the payments that an event is about."""
-        ...
-
-    def unreviewed_count(self, provider: Provider) -> int:
-        """How many of the provider's updates are unreviewed."""
-        ...
-
-    def decided_words(self, provider: Provider) -> dict[str, str]:
-        """The decided effect of each unlisted code."""
-        ...
-
     def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
         """The invoices that these payments at a provider belong to, by each payment's reference.
 
@@ -163,44 +143,6 @@ class Reading(RefundReading, RunReading, Protocol):
         """A page of the provider's payments, without their refunds."""
         ...
 
-    def events(self, criteria: EventFilter) -> list[StoredEvent]:
-        """The newest first."""
-        ...
-
-    def event(self, number: int) -> StoredEvent | None: ...
-    def events_to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
-        """What waits, or was about a payment that was not here yet; the oldest first."""
-        ...
-
-    def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
-        """Events that are waiting, unmatched or not applied and whose payment is in the books by now, oldest first."""
-        ...
-
-    def ignored_events(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
-        """Delivered events that did nothing, by the vocabulary or by what a person decided of their word."""
-        ...
-
-    def event_counts_of_known_payments(self) -> dict[str, int]:
-        """How many of those events there are in each state, of all providers."""
-        ...
-
-    def oldest_event(self, state: EventState) -> datetime | None:
-        """When the oldest of those in this state was received; None if there is none."""
-        ...
-
-    def last_delivery(self, provider: Provider) -> datetime | None:
-        """When the newest event came by webhook, or from a file of deliveries; None if none ever did."""
-        ...
-
-    def event_counts(self) -> dict[str, int]:
-        """How many events there are in each state."""
-        ...
-
-    def delivery_counts(self) -> list[DeliveryCount]:
-        """Deliveries that were rejected, and events that are stored and not applied, by provider and reason."""
-        ...
-
-    def sync_state(self, name: str) -> tuple[str, datetime] | None: ...
     def credit_notes(self, criteria: CreditNoteFilter) -> list[CreditNote]:
         """In the order of their issue, those without a number left out."""
         ...
@@ -233,7 +175,7 @@ class Reading(RefundReading, RunReading, Protocol):
     def account(self, provider: Provider, key_fingerprint: str) -> str | None: ...
 
 
-class Writing(Reading, RunWriting, Protocol):
+class Writing(Reading, RunWriting, EventWriting, Protocol):
     """One transaction that changes the books, and writes an audit entry for each change."""
 
     def check_clock(self) -> None:
@@ -382,36 +324,10 @@ class Writing(Reading, RunWriting, Protocol):
         """Record that a person acknowledged the invoice's loss (I13)."""
         ...
 
-    def store_events(self, events: Sequence[NewEvent]) -> int:
-        """Keep what is new; how many were. An event that is known by its key is left as it is."""
-        ...
-
-    def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
-        """Store what a report or a snapshot says and cannot be applied (R13).
-
-        Returns its state: unreviewed, unless someone acknowledged it before.
-        """
-        ...
-
-    def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None: ...
-    def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
-        """A person dealt with an event that contradicts the books; what it said stays in its note."""
-        ...
-
-    def decide_word(self, provider: Provider, word: str, effect: str) -> int:
-        """Decide the effect of an unlisted code; returns how many unreviewed events that acknowledged."""
-        ...
-
-    def end_decision(self, provider: Provider, word: str) -> None:
-        """The code is listed by now: what a person decided of it holds no more."""
-        ...
-
     def change_number_format(self, number_format: str) -> None:
         """Number new credit notes like this from now on, with an entry in the audit trail."""
         ...
 
-    def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None: ...
-    def set_sync_state(self, name: str, value: str) -> None: ...
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None: ...
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None: ...
     def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str, evidence: str = "") -> None: ...

@@ -154,7 +154,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
-    """A refund as little as is needed to compare it. `came_back_at`: its success was told, and taken back then.
+    """A refund with the fields that a comparison needs. `needs_acknowledgement_since`: when a success was revoked.
 
     `is_record`: it was recorded by hand; `succeeded_at` and `failed_at` are then those of the provider's own refund.
     """
@@ -163,7 +163,7 @@ class RefundLine:
     provider_reference: str
     amount: Money
     state: RefundState
-    came_back_at: datetime | None = None
+    needs_acknowledgement_since: datetime | None = None
     is_unadopted: bool = False
     is_record: bool = False
     succeeded_at: datetime | None = None

@@ -29,7 +29,7 @@ def sent_again(reported: Sequence[ReportRow], refund: RefundLine | None) -> Repo
     The newest row that says so; None where the money came back after all.
     """
     failures = [row.booked_at for row in reported if refund_state(row) is RefundState.FAILED]
-    failed_here = refund.came_back_at if refund and refund.state is RefundState.FAILED else None
+    failed_here = refund.needs_acknowledgement_since if refund and refund.state is RefundState.FAILED else None
     since = max(failures, default=failed_here)
     if since is None or any(refund_state(row) is RefundState.REVERSED for row in reported):
         return None
@@ -40,7 +40,7 @@ def sent_again(reported: Sequence[ReportRow], refund: RefundLine | None) -> Repo
 def is_new(refund: RefundLine, state: RefundState) -> bool:
     """A later word, or money on its way for a refund that is told here as failed and never sent."""
     if refund.state is RefundState.FAILED and state.is_given:
-        return refund.came_back_at is None
+        return refund.needs_acknowledgement_since is None
     return may_become(refund.state, state)
 
 
