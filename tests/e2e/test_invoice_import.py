@@ -131,7 +131,7 @@ def test_one_bad_row_keeps_the_whole_file_out(shop: Shop) -> None:
     answer = shop.bring_in(GOOD.replace("5200", "52,00").replace("JPY,52,00", 'JPY,"52,00"'))
     assert answer.exit_code == 3
     assert "line 3, total: “52,00”" in answer.err
-    assert "1 of 3 rows cannot be brought in. Nothing was written.   [bad-rows]" in answer.err
+    assert "1 of 3 rows cannot be imported. Nothing was written.   [bad-rows]" in answer.err
     assert "--skip-invalid" in answer.err
     assert shop.total("INV-1") is None
     assert not list(Path().glob("*.rejected.csv"))

@@ -1,7 +1,7 @@
-"""Bring invoices in: the whole file is checked first, then written chunk by chunk.
+"""Import invoices from a file: the whole file is checked first, then written in chunks.
 
-What was found good is kept aside, so that it is read once. A kill between two chunks leaves whole invoices and their
-audit entries; the same file again does the rest.
+Valid rows are spooled, so that the file is read once. A kill between two chunks leaves whole invoices and their audit
+entries; importing the same file again adds the rest.
 """
 
 import time
@@ -19,29 +19,29 @@ from refundcli.services.ports.records import ImportConflicts, ImportCounts
 Advance: TypeAlias = Callable[[int], None]
 Reject: TypeAlias = Callable[[BadRow], None]
 
-# Each chunk is one short transaction, so that others get in between.
+# Each chunk is one short transaction, so that others can write in between.
 _CHUNK_SECONDS = 0.8
 MOST_IN_CHUNK = 50_000
-# A known invoice may take a hundred times as long as a new one, and the time is looked at between blocks only.
+# An existing invoice may take a hundred times as long as a new one, and the time is checked only between blocks.
 _KNOWN_AT_ONCE = 250
 _SHOWN = 50
 _MOST_KEPT = 1000
 
 
 class InvoiceSpool(Protocol):
-    """Where good rows are kept until the whole file was looked at."""
+    """Stores valid rows until the whole file is checked."""
 
     def put(self, block: InvoiceBlock) -> None: ...
 
     def blocks(self, after: int) -> Iterator[tuple[int, InvoiceBlock]]:
-        """Each block from a place on, with the place after it; 0 is the first."""
+        """Blocks from the position `after`, each with the position after it; 0 is the start."""
         ...
 
 
 @dataclass(slots=True)
 class CheckedInvoices:
-    """What the rows of a file come to. `problems` holds the first ones. `known` counts the invoices that the books
-    have already, as they were at the audit entry `as_of`; nothing when they changed meanwhile."""
+    """The checked rows of a file. `problems` are the first ones. `existing`: how many invoices the books have already,
+    as of the audit entry `as_of`, which is None if the books changed during the check."""
 
     rows: int = 0
     bad_rows: int = 0
@@ -60,7 +60,7 @@ class CheckedInvoices:
 
 @dataclass(slots=True)
 class ImportSummary:
-    """What an import did. `kept` tells by line what the books knew better, the first thousand of `kept_count`."""
+    """What an import did. `unchanged`: the first of `unchanged_count` lines where the books kept their own value."""
 
     new: int = 0
     changed: int = 0
@@ -81,7 +81,7 @@ class ImportSummary:
 
 
 class ImportRefused(Refused):
-    """Some rows cannot be brought in, and nobody said that the others should be."""
+    """Some rows cannot be imported, and `--skip-invalid` was not given."""
 
     code = "bad-rows"
 
@@ -89,8 +89,8 @@ class ImportRefused(Refused):
         bad, rows = checked.bad_rows, checked.rows
         outcome = f"{written} before them were written" if written else "Nothing was written"
         super().__init__(
-            f"{bad} of {rows} {'row' if rows == 1 else 'rows'} cannot be brought in. {outcome}.",
-            hint="Correct them and run it again, or add --skip-invalid to bring in the others.",
+            f"{bad} of {rows} {'row' if rows == 1 else 'rows'} cannot be imported. {outcome}.",
+            hint="Correct them and run it again, or add --skip-invalid to import the others.",
             context={
                 "file": source,
                 "rows": rows,
@@ -104,7 +104,7 @@ class ImportRefused(Refused):
 def check_invoices(
     batches: Iterable[RowBatch], *, spool: InvoiceSpool, books: Books, advance: Advance, reject: Reject
 ) -> CheckedInvoices:
-    """Look at every row, and at what the books hold beside it; what is good goes on the shelf. Nothing is changed."""
+    """Check every row by itself and against the books, and spool the valid ones. Changes nothing."""
     checked = CheckedInvoices()
     for place, batch in enumerate(batches):
         conflicts = books.read(partial(_look, block=batch.good))
@@ -124,7 +124,7 @@ def check_invoices(
 def write_invoices(
     spool: InvoiceSpool, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance
 ) -> ImportSummary:
-    """Write what was found good. Raises ImportRefused where the books have changed since against a row."""
+    """Write the spooled rows. Raises ImportRefused if a change of the books makes a row invalid."""
     summary = ImportSummary()
     chunk = _Written(as_of=checked.as_of)
     while not chunk.is_last:
@@ -137,9 +137,9 @@ def write_invoices(
 
 @dataclass(slots=True)
 class _Written:
-    """What one chunk came to: how far on the shelf it went, and the audit entry that the books stand at since.
+    """The outcome of one chunk: its end in the spool, and the newest audit entry after it.
 
-    Once others have changed the books, nothing that was found while checking holds for any later chunk.
+    Once others have changed the books, the check is void for all later chunks.
     """
 
     as_of: int | None
@@ -152,7 +152,7 @@ class _Written:
 def _write_chunk(
     tx: Writing, *, spool: InvoiceSpool, before: _Written, checked: CheckedInvoices, source: str, summary: ImportSummary
 ) -> _Written:
-    # No change is without its entry (I10): with no new one, what was found in the books while checking still holds.
+    # Every change has an audit entry (I10): without a new one, the check is still valid.
     unchanged = before.as_of is not None and tx.newest_entry() == before.as_of
     chunk = _Written(as_of=None, after=before.after, is_last=True)
 
@@ -179,7 +179,7 @@ def _look(tx: Reading, *, block: InvoiceBlock) -> ImportConflicts:
 
 
 def _without(batch: RowBatch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
-    """The good rows that can stand beside what the books hold, and the others."""
+    """The valid rows that do not conflict with the books, and the others."""
     if not problems:
         return batch.good, []
     by_line: dict[int, list[Problem]] = {}

@@ -1,6 +1,6 @@
-"""Bring invoices in from a provider that keeps them: each with its payments, refunds and disputes.
+"""Pull invoices from a provider, each with its payments, refunds and disputes.
 
-Page by page, and a pull that was stopped goes on where it was; what the books know better stays.
+A stopped pull resumes where it stopped. Newer values in the books are kept.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +20,7 @@ from refundcli.services.ports.providers import LeftOut, ProviderInvoice, Provide
 from refundcli.services.ports.records import ImportCounts, NewInvoice
 from refundcli.services.provider_updates.sync_payment import match_snapshots, note_credit, sync_payment
 
-# Each costs some requests; this many are written at once, and pulled again after a kill.
+# Each invoice takes several requests; this many are written at once, and pulled again after a kill.
 _AT_ONCE = 20
 
 Advance = Callable[[int], None]
@@ -39,7 +39,7 @@ class NotAtProvider(NotFound):
 
 @dataclass(slots=True)
 class PullSummary:
-    """What a pull did; `news` counts changes of refunds, disputes and payments. `went_on` after which invoice."""
+    """What a pull did. `changes`: of refunds, disputes and payments. `resumed_after`: the last invoice before the stop."""
 
     imported: ImportSummary = field(default_factory=ImportSummary)
     changes: int = 0
@@ -49,7 +49,7 @@ class PullSummary:
 def pull(
     records: ProviderRecords, *, since: date | None, books: Books, clock: Clock, number_format: str, advance: Advance
 ) -> PullSummary:
-    """Every invoice made since then. Raises ProviderUnreachable; what was written stays."""
+    """Pull every invoice created since then. Raises ProviderUnreachable; what was written stays."""
     name = f"pull:{records.name}:{since or 'all'}"
     stopped = books.read(lambda tx: tx.sync_state(name))
     resumed_after, _, began = (stopped[0] if stopped else "").partition(" ")
@@ -67,15 +67,15 @@ def pull(
 
     write_pages(records.invoices(since=since, after=resumed_after), f"{name} {began}")
     if resumed_after:
-        # They are listed the newest first: what was made since the stopped pull began comes before its place.
+        # The list is newest first: invoices created since the stopped pull began come before its position.
         write_pages(records.invoices(since=max(date.fromisoformat(began), since or date.min), after=""), "")
-    # The next one begins at the newest again.
+    # The next pull starts at the newest again.
     books.write(lambda tx: tx.set_sync_state(name, ""))
     return summary
 
 
 def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock, number_format: str) -> PullSummary:
-    """One invoice, by its number or its id there. Raises NotAtProvider, ProviderUnreachable."""
+    """Pull one invoice, by its number or its id at the provider. Raises NotAtProvider, ProviderUnreachable."""
     invoice = records.invoice(name)
     if invoice is None:
         raise NotAtProvider(records, name)
@@ -95,7 +95,7 @@ def _write(
     number_format: str,
     place: str,
 ) -> tuple[ImportCounts, int]:
-    """`place`: under which name it is kept how far the pull came, and the day on which it began."""
+    """Write one chunk. `place`: the sync state for the pull's position, and the day on which the pull began."""
     readable = [pulled for pulled in listed if isinstance(pulled, ProviderInvoice)]
     renumbered = [replace(_as_known(tx, pulled), line=line) for line, pulled in enumerate(readable)]
     reasons = _why_not(tx, renumbered)
@@ -133,7 +133,7 @@ def _write(
 
 
 def _apart(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
-    """Those whose payments are theirs alone, and those that share one with another here or before them in the list."""
+    """Invoices with payments of their own, and those that share one with an invoice of the books or the list."""
     alone: list[NewInvoice] = []
     sharing: list[NewInvoice] = []
     used = set[str]()
@@ -157,7 +157,7 @@ def _together(first: ImportCounts, second: ImportCounts) -> ImportCounts:
 
 
 def _note_shares(tx: Writing, pulled: NewInvoice) -> int:
-    """What each payment paid of this invoice, where an older version counted all of a payment that pays several."""
+    """Lower shares that an older version counted as the whole of a shared payment. Returns how many."""
     stored = tx.invoice(pulled.number)
     if stored is None or stored.currency.code != pulled.currency:
         return 0
@@ -172,9 +172,9 @@ def _note_shares(tx: Writing, pulled: NewInvoice) -> int:
 
 
 def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
-    """Why some of them cannot stand beside what the books hold, or beside each other; by their lines."""
+    """By line, why an invoice conflicts with the books or with another of the list."""
     problems = tx.import_conflicts(block_of(invoices)).problems
-    # One payment may pay several invoices: what each of them has of it is reported.
+    # One payment may pay several invoices: the provider reports the share of each.
     reasons = {problem.line: problem.message for problem in problems if problem.code != "duplicate-payment"}
     here = tx.invoices_by_number([invoice.number for invoice in invoices])
     owners = {number: invoice.invoice_reference for number, invoice in here.items()}
@@ -188,9 +188,9 @@ def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
 
 
 def _as_known(tx: Writing, pulled: ProviderInvoice) -> NewInvoice:
-    """Under the number that the books have for it: an import may have brought it in under one of its own.
+    """The invoice under its number in the books, which an import may have chosen.
 
-    A draft has no number, and is known by its id until it gets one.
+    A draft has no number and is stored under its id until it gets one.
     """
     numbers = [number for number in tx.numbers_behind(pulled.reference) if number != pulled.invoice.number]
     if numbers == [pulled.reference] and tx.invoice(pulled.invoice.number) is None:

@@ -1,4 +1,4 @@
-"""Invoices that share a payment: Stripe reports how much each has of it, and the books have a share for each."""
+"""Invoices that share a payment: Stripe reports the share of each, and the books store it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from refundcli.services.ports.records import ImportCounts, NewInvoice, NewPaymen
 
 @dataclass(frozen=True, slots=True)
 class _Sharing:
-    """A payment of a pulled invoice and the payments of other invoices that are the same one at the provider."""
+    """A payment of a pulled invoice, and payments of other invoices that are the same at the provider."""
 
     reported: NewPayment
     own: Payment | None
@@ -20,21 +20,21 @@ class _Sharing:
 
 
 def references_of(payment: NewPayment) -> list[str]:
-    """By which the provider knows it."""
+    """The ids of the payment at the provider."""
     return [reference for reference in (payment.reference, payment.charge) if reference] if payment.provider else []
 
 
 def shares_a_payment(reading: Reading, invoice: NewInvoice) -> bool:
-    """Is it paid with a payment that the books know as another invoice's alone?"""
+    """Is it paid with a payment that belongs to another invoice in the books?"""
     return any(_sharing(reading, invoice, reading.invoice(invoice.number)))
 
 
 def import_shares(
     tx: Writing, invoice: NewInvoice, captured: Mapping[str, Money], *, source: str
 ) -> tuple[ImportCounts, str]:
-    """Import an invoice that shares payments with others, each with what the provider reports as paid by it.
+    """Import an invoice that shares payments with others, with the reported share of each payment.
 
-    `captured` of each payment as a whole, by reference. What was imported, or why it was left out.
+    `captured`: the whole amount of each payment, by reference. Returns the counts, and why it was left out if it was.
     """
     stored = tx.invoice(invoice.number)
     sharing = _sharing(tx, invoice, stored)
@@ -78,7 +78,7 @@ def _sharing(reading: Reading, invoice: NewInvoice, stored: Invoice | None) -> l
 
 
 def _owners(reading: Reading, reported: NewPayment) -> list[tuple[Invoice, Payment]]:
-    """The payments that the books know by its ids, each with its invoice; of a shared one the first share."""
+    """Payments of the books with its ids, each with its invoice; of a shared one the first share."""
     references = references_of(reported)
     owners = reading.invoices_of_payments(reported.provider, references) if reported.provider and references else {}
     return [
@@ -90,7 +90,7 @@ def _owners(reading: Reading, reported: NewPayment) -> list[tuple[Invoice, Payme
 
 
 def _why_not(reading: Reading, invoice: NewInvoice, sharing: _Sharing, captured: Mapping[str, Money]) -> str:
-    """Two invoices that together have more than was taken are one invoice imported twice, or one has a wrong amount."""
+    """Why the share is invalid, or "". Shares above the captured amount mean a duplicate invoice or a wrong amount."""
     sharers = _others(reading, invoice, sharing)
     names = ", ".join(sharer.number for sharer in sharers)
     problems = reading.import_conflicts(block_of([invoice])).problems
@@ -103,7 +103,7 @@ def _why_not(reading: Reading, invoice: NewInvoice, sharing: _Sharing, captured:
         return f"It was paid with a payment of {names}, in another currency."
     shares = sharing.reported.captured + sum(payment.allocated_in_all.minor for payment in known_shares)
     if sharing.own:
-        # What it had of it until now is what is reported of it now, or more.
+        # Its share until now is at least the share reported now.
         shares -= max(sharing.own.allocated.minor, sharing.reported.captured)
     if shares > whole.minor:
         return (
@@ -120,7 +120,7 @@ def _why_not(reading: Reading, invoice: NewInvoice, sharing: _Sharing, captured:
 
 
 def _others(reading: Reading, invoice: NewInvoice, sharing: _Sharing) -> list[Invoice]:
-    """All other invoices in the books that this payment pays."""
+    """The other invoices in the books that this payment pays."""
     numbers = {
         number
         for owner, payment in _owners(reading, sharing.reported)
@@ -131,7 +131,7 @@ def _others(reading: Reading, invoice: NewInvoice, sharing: _Sharing) -> list[In
 
 
 def _join(tx: Writing, sharing: _Sharing, *, evidence: str) -> None:
-    """One payment that the books know as several, by several ids, becomes one with several shares."""
+    """Join payments that are stored under several ids into one with several shares."""
     payments = [*([sharing.own] if sharing.own else []), *sharing.matches]
     first, *duplicates = sorted(payments, key=lambda payment: payment.home_id)
     for duplicate in duplicates:

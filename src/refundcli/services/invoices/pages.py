@@ -1,4 +1,4 @@
-"""Long lists, a page at a time: each page is one short look, so that no reader of a million rows holds up a writer."""
+"""Long lists in pages: each is one short read, so that a reader of a million rows does not block writers."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ PAGE = 1_000
 
 
 def invoice_pages(books: Books, criteria: InvoiceFilter) -> Iterator[list[Invoice]]:
-    """All that are wanted, whatever its limit says; nothing where there is none."""
+    """All matching invoices, ignoring the limit; no page is empty."""
     criteria = replace(criteria, limit=PAGE)
     while page := _invoices(books, criteria):
         yield page
@@ -22,7 +22,7 @@ def invoice_pages(books: Books, criteria: InvoiceFilter) -> Iterator[list[Invoic
 
 
 def credit_note_pages(books: Books, criteria: CreditNoteFilter) -> Iterator[list[CreditNote]]:
-    """As `invoice_pages`. One that is issued meanwhile comes at the end."""
+    """As `invoice_pages`. Notes issued meanwhile come at the end."""
     criteria = replace(criteria, limit=PAGE)
     while page := _credit_notes(books, criteria):
         yield page

@@ -1,4 +1,4 @@
-"""Stored events and rejected deliveries: what the use cases read and write of them."""
+"""Reads and writes of stored events and rejected deliveries."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from refundcli.services.ports.rejections import DeliveryCount, RejectionReason
 
 class EventReading(Protocol):
     def unreviewed_events(self, *, limit: int) -> list[StoredEvent]:
-        """Those that block a refund until a person acknowledges them, the oldest first."""
+        """Events that block a refund until a person acknowledges them, oldest first."""
         ...
 
     def payments_of_event(self, number: int) -> list[str]:
@@ -20,7 +20,7 @@ class EventReading(Protocol):
         ...
 
     def unreviewed_count(self, provider: Provider) -> int:
-        """How many of the provider's updates are unreviewed."""
+        """The number of the provider's unreviewed updates."""
         ...
 
     def decided_words(self, provider: Provider) -> dict[str, str]:
@@ -28,40 +28,40 @@ class EventReading(Protocol):
         ...
 
     def events(self, criteria: EventFilter) -> list[StoredEvent]:
-        """The newest first."""
+        """Newest first."""
         ...
 
     def event(self, number: int) -> StoredEvent | None: ...
     def events_to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
-        """What waits, or was about a payment that was not here yet; the oldest first."""
+        """Waiting and unmatched events, oldest first."""
         ...
 
     def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
-        """Events that are waiting, unmatched or not applied and whose payment is in the books by now, oldest first."""
+        """Waiting, unmatched or not applied events whose payment is now in the books, oldest first."""
         ...
 
     def ignored_events(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
-        """Delivered events that did nothing, by the vocabulary or by what a person decided of their word."""
+        """Delivered events without an effect, by the vocabulary or by a person's decision about their code."""
         ...
 
     def event_counts_of_known_payments(self) -> dict[str, int]:
-        """How many of those events there are in each state, of all providers."""
+        """By state, the number of events as in `events_of_known_payments`, of all providers."""
         ...
 
     def oldest_event(self, state: EventState) -> datetime | None:
-        """When the oldest of those in this state was received; None if there is none."""
+        """When the oldest event in this state was received; None without one."""
         ...
 
     def last_delivery(self, provider: Provider) -> datetime | None:
-        """When the newest event came by webhook, or from a file of deliveries; None if none ever did."""
+        """When the newest webhook event was received, live or from a file; None without one."""
         ...
 
     def event_counts(self) -> dict[str, int]:
-        """How many events there are in each state."""
+        """The number of events by state."""
         ...
 
     def delivery_counts(self) -> list[DeliveryCount]:
-        """Deliveries that were rejected, and events that are stored and not applied, by provider and reason."""
+        """Rejected deliveries and events stored without being applied, by provider and reason."""
         ...
 
     def sync_state(self, name: str) -> tuple[str, datetime] | None: ...
@@ -69,19 +69,19 @@ class EventReading(Protocol):
 
 class EventWriting(EventReading, Protocol):
     def store_events(self, events: Sequence[NewEvent]) -> int:
-        """Keep what is new; how many were. An event that is known by its key is left as it is."""
+        """Store new events; an event with a stored key stays unchanged. Returns how many were new."""
         ...
 
     def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
-        """Store what a report or a snapshot says and cannot be applied (R13).
+        """Store an update of a report or snapshot that cannot be applied (R13).
 
-        Returns its state: unreviewed, unless someone acknowledged it before.
+        Returns its state: unreviewed, unless it was acknowledged before.
         """
         ...
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None: ...
     def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
-        """A person dealt with an event that contradicts the books; what it said stays in its note."""
+        """Record that a person resolved an event that contradicts the books; its note is kept."""
         ...
 
     def decide_word(self, provider: Provider, word: str, effect: str) -> int:
@@ -89,7 +89,7 @@ class EventWriting(EventReading, Protocol):
         ...
 
     def end_decision(self, provider: Provider, word: str) -> None:
-        """The code is listed by now: what a person decided of it holds no more."""
+        """End a person's decision about a code that is listed now."""
         ...
 
     def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None: ...

@@ -1,6 +1,6 @@
-"""Many new invoices at once, column by column: a file of a million is checked, kept aside and written so.
+"""Many new invoices by column, for files of a million invoices.
 
-Everything in a block is plain text, numbers and flags, days as `2026-10-31`, so that it can go to a disk and into a
+A block holds only text, numbers and flags, and days as `2026-10-31`, so that it can be written to disk and to the
 database as it is.
 """
 
@@ -15,7 +15,7 @@ from refundcli.services.ports.records import NewInvoice, NewPayment
 
 
 class RowBatch(NamedTuple):
-    """Lines of a file that follow one another: what is good in them, what is bad, and each good row as it stood."""
+    """Consecutive lines of a file: the valid rows, the invalid rows, and the text of each valid row."""
 
     good: "InvoiceBlock"
     bad: Sequence[BadRow]
@@ -27,7 +27,7 @@ class RowBatch(NamedTuple):
 
 
 class PaymentColumns(NamedTuple):
-    """`invoices`: the places in the block of the invoices that they belong to, in rising order."""
+    """`invoices`: the position in the block of each payment's invoice, ascending."""
 
     invoices: Sequence[int] = ()
     captured: Sequence[int] = ()
@@ -62,7 +62,7 @@ class InvoiceBlock(NamedTuple):
 
     @classmethod
     def made_of(cls, columns: Iterable[Any], payments: Iterable[Any]) -> "InvoiceBlock":
-        """From the columns of the invoices and those of their payments, in the order in which they stand here."""
+        """From the columns of the invoices and of their payments, in the order of the fields."""
         return cls._make([*columns, PaymentColumns(*payments)])
 
     @property
@@ -70,7 +70,7 @@ class InvoiceBlock(NamedTuple):
         return len(self.lines)
 
     def invoices(self) -> Iterator[NewInvoice]:
-        """One by one, for what is decided one by one."""
+        """The invoices as objects."""
         payments = self._payments_by_invoice()
         for place, row in enumerate(zip(*self[:-1], strict=True)):
             line, number, customer, name, currency, total, status, issued, due, paid, reference, products, plan = row
@@ -92,7 +92,7 @@ class InvoiceBlock(NamedTuple):
             )
 
     def only(self, selectors: Sequence[bool]) -> "InvoiceBlock":
-        """The invoices at the places for which `wanted` says so."""
+        """The invoices at the positions where `selectors` is true."""
         columns: list[Any] = [list(compress(column, selectors)) for column in self[:-1]]
         of_selected = [selectors[place] for place in self.payments.invoices]
         payments: list[Any] = [list(compress(column, of_selected)) for column in self.payments]
@@ -101,7 +101,7 @@ class InvoiceBlock(NamedTuple):
         return InvoiceBlock.made_of(columns, payments)
 
     def parts(self, size: int) -> Iterator["InvoiceBlock"]:
-        """The same in order, so many at once."""
+        """Blocks of at most `size` invoices, in order."""
         for start in range(0, self.size, size):
             yield self.only([start <= place < start + size for place in range(self.size)])
 

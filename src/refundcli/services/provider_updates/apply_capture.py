@@ -1,4 +1,4 @@
-"""Apply a provider update about a capture: what was not captured cannot be refunded and does not count as paid."""
+"""Apply a provider update about a capture: an uncaptured amount cannot be refunded and does not count as paid."""
 
 from collections.abc import Mapping
 
@@ -35,10 +35,10 @@ def apply_capture(tx: Writing, update: CaptureUpdate, *, evidence: str) -> Updat
 
 
 def _doubt(payment: Payment, captures: Mapping[str, Capture], update: CaptureUpdate) -> str:
-    """Why it could be read in two ways; empty where it cannot. In whichever order they are heard, it is the same.
+    """Why the update is ambiguous; empty if it is not. The order of updates does not matter.
 
-    What is missing after as much was captured was part of what the books count, or it was never part of it. What is
-    captured after something was missing was captured again.
+    An amount that failed after a capture may or may not be part of the captured amount in the books. An amount that is
+    captured after a failure was captured again.
     """
     reported = Capture(update.change, update.amount, update.at)
     all_captures = [capture for reference, capture in captures.items() if reference != update.reference] + [reported]

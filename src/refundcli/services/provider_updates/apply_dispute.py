@@ -9,13 +9,13 @@ from refundcli.services.ports.books import Writing
 from refundcli.services.ports.provider_updates import DisputeUpdate, EventState
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_of_dispute
 
-# Of two updates with the same date the more severe one holds, whichever came first.
+# Of two updates with the same date the more severe one wins, whichever came first.
 _SEVERITY = (DisputeState.CLOSED, DisputeState.WON, DisputeState.OPEN, DisputeState.UNKNOWN, DisputeState.LOST)
 _ENDED = (DisputeState.WON, DisputeState.CLOSED)
-# What an inquiry can still become. A chargeback is never an inquiry again.
+# The order in which a dispute advances. A chargeback never becomes an inquiry again.
 _STAGES = (DisputeStage.INQUIRY, DisputeStage.ANSWERED_INQUIRY, DisputeStage.CHARGEBACK)
-# The status of a placeholder that an upgrade made from the events of an older version. The first update fills it in,
-# whatever its amount, because those events are all applied again.
+# The status of a placeholder that an upgrade created from events of an older version. The first update fills it in,
+# whatever its amount, because all those events are applied again.
 MIGRATED = "migrated"
 
 
@@ -33,10 +33,10 @@ def apply_dispute(tx: Writing, update: DisputeUpdate, *, evidence: str, is_compl
         update = replace(update, reference="")
     owner = tx.payment_of_dispute(update.provider, update.account, update.reference) if update.reference else None
     if owner and owner[1].id != payment.id:
-        note = f"{update.reference} is known as a dispute of {owner[0].number}, and named with {invoice.number}"
+        note = f"{update.reference} is known as a dispute of {owner[0].number}, but was reported for {invoice.number}"
         return UpdateOutcome(EventState.UNREVIEWED, note)
     if update.amount and update.amount.currency != payment.captured.currency:
-        # A bank may dispute in its own currency. Without an amount in ours, the dispute counts as the whole payment.
+        # A bank may dispute in its own currency. Without an amount in ours, the whole payment counts as disputed.
         update = replace(update, amount=None)
     existing = _record_of(payment.disputes, update)
     if existing is None and not update.reference:
@@ -47,7 +47,7 @@ def apply_dispute(tx: Writing, update: DisputeUpdate, *, evidence: str, is_compl
 
 
 def new_record(payment: Payment, update: DisputeUpdate) -> DisputeRecord:
-    """The record of a first update. One that leaves the state as it is still proves a dispute, so it counts as open."""
+    """The record of a first update. An update without a state still proves a dispute, which counts as open."""
     return DisputeRecord(
         id=0,
         payment_id=payment.id,
@@ -84,7 +84,7 @@ def close_placeholders(tx: Writing, invoice: Invoice, payment: Payment, *, evide
 def _apply_to_placeholder(
     tx: Writing, invoice: Invoice, payment: Payment, update: DisputeUpdate, evidence: str, *, is_complete: bool
 ) -> UpdateOutcome:
-    """The first update about a dispute fills in its placeholder; without a placeholder it makes a new record."""
+    """The first update about a dispute fills in its placeholder; without one it creates a record."""
     placeholders = [record for record in payment.disputes if record.is_placeholder]
     fitting = next((record for record in placeholders if is_complete or _is_compatible(record, update)), None)
     if fitting:
@@ -112,7 +112,7 @@ def _is_compatible(existing: DisputeRecord, update: DisputeUpdate) -> bool:
 
 
 def _filled(placeholder: DisputeRecord, payment: Payment, update: DisputeUpdate) -> DisputeRecord:
-    """The placeholder as the provider reports it. A migrated one stands for several events, so only its row is kept."""
+    """The placeholder as the provider reports it. A migrated one merged several events, so only its row is kept."""
     if placeholder.status == MIGRATED:
         return replace(new_record(payment, update), id=placeholder.id)
     filled = replace(_next(placeholder, update), reference=update.reference, account=update.account)
@@ -120,16 +120,16 @@ def _filled(placeholder: DisputeRecord, payment: Payment, update: DisputeUpdate)
 
 
 def _next(existing: DisputeRecord, update: DisputeUpdate) -> DisputeRecord:
-    """The record after this update. An older update changes no state; a chargeback never becomes an inquiry again."""
+    """The record after this update. An older update does not change the state."""
     stage = max(existing.stage, update.stage, key=_STAGES.index)
     changed = replace(existing, stage=stage)
     if update.state is None:
         return changed
     if update.state is DisputeState.UNKNOWN and update.status == existing.status:
-        # A person decides the state of this dispute, or already has.
+        # A person decides the state of this dispute.
         return changed
     if existing.reported_at is None:
-        # An import says how it ended but not when, so a report that it was opened does not reopen it.
+        # An import says how the dispute ended but not when, so a report of its opening does not reopen it.
         if existing.state is DisputeState.LOST and update.state is DisputeState.OPEN:
             return replace(changed, amount=existing.amount or update.amount)
     elif (update.at, _SEVERITY.index(update.state)) < (existing.reported_at, _SEVERITY.index(existing.state)):
@@ -152,7 +152,7 @@ def _write(
         return UpdateOutcome(EventState.APPLIED, note)
     tx.record_dispute(invoice, payment, record, evidence=evidence)
     if payment.recorded_of_disputes and existing and existing.state is DisputeState.LOST and record.state in _ENDED:
-        # Its record and credit note say that the money went back; now it did not (R14). Only a person can undo them.
-        note = f"{note}; {payment.recorded_of_disputes} is recorded as lost to it: take that record back if it is wrong"
+        # Its record and credit note are no longer true (R14). Only a person can undo them.
+        note = f"{note}; {payment.recorded_of_disputes} is recorded as lost to it: undo that record if it is wrong"
         return UpdateOutcome(EventState.UNREVIEWED, note, changed=True)
     return UpdateOutcome(EventState.APPLIED, note, changed=True)

@@ -28,7 +28,7 @@ from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_r
 
 
 def apply_update(tx: Writing, update: Update, *, evidence: str, clock: Clock, number_format: str) -> UpdateOutcome:
-    """Apply one provider update in the caller's transaction; `evidence` says where it comes from."""
+    """Apply one provider update in the caller's transaction; `evidence` is its source."""
     if isinstance(update, DisputeUpdate):
         return apply_dispute(tx, update, evidence=evidence)
     if isinstance(update, CaptureUpdate):
@@ -81,12 +81,12 @@ def is_about_ours(tx: Writing, doubt: Doubt) -> bool:
 
 
 def _refund_of(tx: Writing, update: RefundUpdate) -> Refund | None:
-    """By the provider's own id, else by ours, which travelled with it."""
+    """The refund with the provider's id, else with our id, which was sent along."""
     matches = tx.refunds_by_provider_references(update.provider, [update.reference])
     if matches:
         return matches[0]
     named = tx.refund(update.refund_id) if update.refund_id else None
-    # One request of ours that the provider made into two refunds: the second one is counted beside the first.
+    # If the provider made two refunds from one request of ours, the second one counts as an external refund.
     if named is None or named.provider is not update.provider or named.provider_reference:
         return None
     return named
@@ -110,7 +110,7 @@ def _apply_to_ours(
 
 
 def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
-    """A record that was matched with this refund. Once the refund has failed, a person may undo the record."""
+    """Apply it to a matched record. Once the refund has failed, a person may undo the record."""
     if record.state is RefundState.REVERSED:
         note = f"was recorded as {record.id}, which was undone"
         if update.state.is_given:
@@ -162,7 +162,7 @@ def _settle(
     settled = write_end(tx, now, end, clock=clock, number_format=number_format)
     changed = settled is not None and settled.state is not refund.state
     if settled is None and tx.note_report(now, end):
-        # A repeat in the same state may say why the refund is pending, and until when.
+        # A repeated state may report why the refund is pending, and until when.
         settled, changed = tx.refund(now.id), True
     current = settled or now
     if current.succeeded_after_failure and not current.needs_acknowledgement_after_all:
@@ -171,9 +171,9 @@ def _settle(
 
 
 def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund:
-    """A refund that a provider reports was sent and accepted, so it passes through every state in turn.
+    """Move the refund through every earlier state: a reported refund was sent and accepted.
 
-    One that was only reserved was sent before these books were restored from a backup.
+    A refund that was only reserved was sent before these books were restored from a backup.
     """
     now = refund
     if now.state is RefundState.READY:
@@ -186,14 +186,14 @@ def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, 
 
 
 def _apply_success_after_failure(tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
-    """A success dated before the failure is old. Dated after it, the customer may have the money: reserve it (R14)."""
+    """A success dated before the failure is old. After a later one the customer may have the money: reserve it (R14)."""
     is_later = not (update.reported_at and refund.failed_at) or update.reported_at > refund.failed_at
     if not tx.note_success(refund, at=update.reported_at, evidence=evidence):
         return UpdateOutcome(EventState.APPLIED, f"{refund.id} is {refund.state}", refund=refund)
     now = tx.refund(refund.id) or refund
     if is_later:
         return _hold_again(tx, now, evidence=evidence)
-    # It failed after it succeeded, so its amount is reserved until acknowledged, in whatever order the reports came.
+    # It failed after it succeeded, so its amount stays reserved until acknowledged, whatever the order of the reports.
     tx.hold_failed(now, evidence=evidence)
     return UpdateOutcome(EventState.APPLIED, f"{refund.id} succeeded before it failed", True, tx.refund(refund.id))
 
@@ -207,7 +207,7 @@ def _hold_again(tx: Writing, refund: Refund, *, evidence: str) -> UpdateOutcome:
 
 
 def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
-    """A part of it was returned: the refund and its credit note stand, and the part is recorded beside them."""
+    """Record that a part of the refund was returned; the refund and its credit note stay valid."""
     note = f"{update.amount} of {refund.id} was returned"
     if refund.reversed_amount == update.amount:
         return UpdateOutcome(EventState.APPLIED, note, refund=refund)
@@ -221,7 +221,7 @@ def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *
 
 
 def _apply_external(tx: Writing, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
-    """A refund that was not sent from here: counted from now on, adopted by a person."""
+    """Count a refund that was not sent from here; a person adopts it."""
     match = payment_referenced(tx, update.provider, update.payment_references)
     if match is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
@@ -240,7 +240,7 @@ def _apply_external(tx: Writing, update: RefundUpdate, *, evidence: str) -> Upda
     if record:
         tx.match_record(record, update, evidence=evidence)
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", True, record)
-    # It may be the same as a refund recorded by hand: its amount is reserved until someone decides.
+    # It may be the same as a refund recorded by hand: its amount is reserved until a person decides.
     external = tx.record_external(invoice, payment, update, undecided=bool(records), evidence=evidence)
     return UpdateOutcome(
         EventState.APPLIED, f"external refund, stored as {external.id} of {invoice.number}", True, external
@@ -248,7 +248,7 @@ def _apply_external(tx: Writing, update: RefundUpdate, *, evidence: str) -> Upda
 
 
 def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
-    """Recorded by hand on this payment, and not known to be any refund at the provider."""
+    """Records on this payment that are not matched with a refund at the provider."""
     of_share = [refund for refund in invoice.refunds if refund.payment_id == payment.id]
     of_others = [refund for share in payment.other_shares for refund in share.refunds]
     return [
@@ -262,10 +262,10 @@ def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
 
 
 def _record_of_it(records: Sequence[Refund], update: RefundUpdate) -> Refund | None:
-    """The record of this very refund. R12 sends people to the dashboard first and to `mark-refunded` afterwards.
+    """The record of this refund, if any: R12 sends people to the dashboard first and then to `mark-refunded`.
 
-    A record that names another reference may be another refund; one without a name is the first that fits. A
-    record with another method, or in place of a failed refund, is another refund.
+    A record with this reference, else the first without a reference. A record with another reference or method, or in
+    place of a failed refund, is another refund.
     """
     alike = [record for record in records if record.amount == update.amount and record.out_of_band]
     named = [record for record in alike if record.out_of_band and record.out_of_band.reference == update.reference]

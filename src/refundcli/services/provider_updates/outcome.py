@@ -1,4 +1,4 @@
-"""The outcome of applying a provider update, and the payment in the books that an update is about."""
+"""The outcome of a provider update, and the payment in the books that it is about."""
 
 from dataclasses import dataclass
 

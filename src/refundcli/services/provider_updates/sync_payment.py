@@ -1,6 +1,6 @@
-"""Apply a snapshot of a payment: report what differs, and repair what is proven.
+"""Apply a snapshot of a payment: report the differences and repair those that are proven.
 
-What cannot be applied is stored as unreviewed, which blocks refunds of the payment (R13).
+An update that cannot be applied is stored as unreviewed and blocks refunds of the payment (R13).
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,10 +30,10 @@ WITHOUT_OUTCOME = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundSta
 
 @dataclass(frozen=True, slots=True)
 class PaymentSync:
-    """The differences of one payment: those `found`, and those `left` after the proven ones were repaired.
+    """The `differences` of one payment, and those `remaining` after the proven ones were repaired.
 
-    `changed`: how many changes repaired them. `unreviewed`: how many of its updates a person must review.
-    `settled`: its refunds whose outcome was unknown before, as they are now.
+    `changed`: the number of repairs. `unreviewed`: the number of updates that a person must review. `settled`: the
+    refunds whose outcome was unknown before, as they are now.
     """
 
     differences: Sequence[Difference] = ()
@@ -52,7 +52,7 @@ def sync_payment(
     clock: Clock,
     number_format: str,
 ) -> PaymentSync:
-    """In the caller's transaction, in which invoice and payment were read. Each repair is an audited transition."""
+    """Sync in the caller's transaction, which read the invoice and payment. Each repair is an audited transition."""
     differences = list(compare(invoice, payment, snapshot)) + claimed_twice(tx, invoice, payment, snapshot)
     if snapshot is None:
         return PaymentSync(differences, differences)
@@ -83,7 +83,7 @@ def _settled(before: Invoice, now: Invoice) -> list[Refund]:
 
 
 def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str) -> int:
-    """Distribute the credit given to the customer's balance over the invoice's payments, in their order.
+    """Distribute the credit to the customer's balance over the invoice's payments, in order.
 
     Returns how many payments changed.
     """
@@ -140,7 +140,7 @@ def _apply(
         store_doubt(tx, doubt, snapshot.asked_at, doubt.why)
     changed = sum(outcome.changed for _, outcome in outcomes)
     if any(not dispute.reference for dispute in snapshot.disputes):
-        # The charge is disputed but no dispute is listed, so the placeholder may stand for it.
+        # The charge is disputed but no dispute is listed, so the placeholder may be for it.
         return changed
     now = tx.invoice(invoice.number)
     assert now
@@ -163,7 +163,7 @@ def _doubt(snapshot: PaymentSnapshot, update: DisputeUpdate | RefundUpdate, outc
 def match_snapshots(
     reading: Reading, provider: Provider, snapshots: Sequence[PaymentSnapshot]
 ) -> Iterator[tuple[PaymentSnapshot, Invoice | None, Payment | None]]:
-    """Each truth with the invoice and the payment here that it is about, if there is one."""
+    """Each snapshot with its invoice and payment in the books, if any."""
     owners = reading.invoices_of_payments(
         provider, [reference for snapshot in snapshots for reference in snapshot.references]
     )

@@ -1,7 +1,7 @@
-"""What needs attention now, what is pending, and how fresh the books are: the operator's first look of the day.
+"""What needs attention, what is pending, and how fresh the books are.
 
-Every list has its count, also where only its first entries are shown. Whatever asks for an action is counted as needing
-attention, so nothing asks for one while all is clear.
+Every list has its full count, even if only its first entries are shown. Everything with an action counts as needing
+attention.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,20 +24,20 @@ from refundcli.services.ports.rejections import count_by_reason
 from refundcli.services.reconciliation.last_comparison import LastComparison, last_comparison
 
 _SHOWN = 50
-# Stripe waits until the merchant's own balance is high enough.
+# Stripe waits until the merchant's balance is high enough.
 _NO_FUNDS = "insufficient_funds"
-# The listener applies what it stored at once, and asks again for some minutes where the provider does not answer.
+# The listener applies stored events at once, and retries for some minutes if the provider does not answer.
 _APPLIED_WITHIN = timedelta(minutes=15)
 _T = TypeVar("_T")
 
 
 class Next(StrEnum):
-    """What to do about what is unfinished."""
+    """The next step for an unfinished entry."""
 
-    WAIT = "wait"  # a living process is at it, or the provider will tell
+    WAIT = "wait"  # a running process handles it, or the provider will report it
     RESUME = "resume"
-    RESOLVE = "resolve"  # past the key window: look-ups go on, but nothing is sent again
-    ACKNOWLEDGE = "acknowledge"  # it failed after its success, or came back: a person must know
+    RESOLVE = "resolve"  # past the key window: still looked up, but never sent again
+    ACKNOWLEDGE = "acknowledge"  # it failed or was reversed after it succeeded
     RECONCILE = "reconcile"  # pending for longer than it should be
     ADOPT = "reconcile --adopt"  # an external refund: it needs a reason and a credit note
     MATCH = "reconcile --match"  # an external refund that may be one that was recorded by hand
@@ -47,7 +47,7 @@ class Next(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[_T]):
-    """The first fifty of `count`, those that need attention first; `attention`: how many of all do."""
+    """The first fifty of `count` entries, those that need attention first; `attention`: how many of all do."""
 
     first: Sequence[_T] = ()
     count: int = 0
@@ -56,7 +56,7 @@ class Listed(Generic[_T]):
 
 @dataclass(frozen=True, slots=True)
 class OpenRefund:
-    """`holder`: the process that has the right to send it; `is_held`: its amount is reserved although it failed."""
+    """`holder`: the process with the lease; `is_held`: its amount is reserved although it failed."""
 
     refund: Refund
     age: timedelta
@@ -82,7 +82,7 @@ class OpenRun:
 
 @dataclass(frozen=True, slots=True)
 class Unapplied:
-    """Stored events that are not applied: how many `wait`, since when, and how many `block` a payment in the books.
+    """Stored events that are not applied: how many are `waiting`, since when, and how many block a payment.
 
     `unmatched`: those about payments that are not in the books.
     """
@@ -96,7 +96,7 @@ class Unapplied:
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """How many deliveries were rejected, and how many were verified and are not meant for this store, by reason."""
+    """By reason, how many deliveries were rejected, and how many were verified but not applied."""
 
     rejected: Mapping[str, int] = field(default_factory=dict)
     not_applied: Mapping[str, int] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Deliveries:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """When the books last heard of a provider; None for never."""
+    """The last comparison and delivery of a provider; None for never."""
 
     last_reconcile: LastComparison | None = None
     last_delivery: datetime | None = None
@@ -112,7 +112,7 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`events` counts those in each state; `losses` are the invoices with a loss that nobody acknowledged."""
+    """`events`: counts by state; `losses`: invoices with an unacknowledged loss (I13)."""
 
     unfinished: Listed[OpenRefund]
     runs: Listed[OpenRun]
@@ -134,13 +134,13 @@ class Status:
 
     @property
     def lists(self) -> Mapping[str, "Listed[object]"]:
-        """Every list by its name, in the order in which they are shown."""
+        """Every list by its name, in display order."""
         attributes = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
         return {name: rows for name, rows in attributes if isinstance(rows, Listed)}
 
     @property
     def attention(self) -> int:
-        """How many things need someone."""
+        """How many entries need attention."""
         return sum(rows.attention for rows in self.lists.values()) + self.unapplied.attention
 
     @property
@@ -149,7 +149,7 @@ class Status:
 
 
 def look(reading: Reading, *, now: datetime, pending_days: int) -> Status:
-    """`pending_days`: a refund that was accepted longer ago than this should have been told as final."""
+    """`pending_days`: a refund accepted longer ago than this should have a final state."""
     events = reading.event_counts()
     return Status(
         unfinished=_unfinished(reading, now),
@@ -251,17 +251,16 @@ def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
 
 
 def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int]) -> Unapplied:
-    """A waiting event is applied soon by itself, unless nobody listens or it cannot be (R13)."""
+    """Waiting events need attention once the listener should have applied them (R13)."""
     waiting, oldest = events.get(EventState.WAITING, 0), reading.oldest_event(EventState.WAITING)
     of_known = reading.event_counts_of_known_payments()
-    # What was set aside when it came is noted; its payment was imported since.
+    # A noted event may have been stored without being applied; its payment was imported since.
     blocking = of_known.get(EventState.UNMATCHED, 0) + of_known.get(EventState.NOTED, 0)
     unmatched = events.get(EventState.UNMATCHED, 0) - of_known.get(EventState.UNMATCHED, 0)
     is_late = oldest is not None and now - oldest > _APPLIED_WITHIN
     return Unapplied(waiting, oldest, unmatched, blocking, blocking + (waiting if is_late else 0))
 
 
-# Verified, and meant for another account or mode.
 def _deliveries(reading: Reading) -> Deliveries:
     counts = reading.delivery_counts()
     return Deliveries(count_by_reason(counts, stored=False), count_by_reason(counts, stored=True))

@@ -1,4 +1,4 @@
-"""Compare the books with a provider that can be asked, and take in what is proven."""
+"""Compare the books with a provider that has look-ups, and apply what is proven."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ from refundcli.services.reconciliation.last_comparison import Agreement, Compari
 _AT_ONCE = 100
 # By default, a refund that was accepted longer ago than this is overdue.
 PENDING_DAYS = 5
-# The code of a provider that could not be asked.
+# The error code of an unreachable provider.
 _UNREACHABLE = "provider-unreachable"
 
 OnDifference = Callable[[Difference, bool], None]
@@ -37,10 +37,10 @@ Advance = Callable[[int], None]
 class ComparisonSummary:
     """The outcome of a comparison: `by_kind` and `money` of the differences, `repaired` of those that were applied.
 
-    `compared` counts payments of the books. `not_in_books` counts lines of a report about none of them, `being_sent`
-    the refunds that a living process is sending now (R15). What could not be compared: `unreadable` payments,
-    `unreviewed` provider updates, `unconfirmed` refunds, whose outcome is unknown or which have been pending for too
-    long, and `unread_lists`, what the provider did not list, by why. `settled`: refunds whose outcome was unknown
+    `compared` counts payments of the books. `not_in_books` counts report lines about none of them, `being_sent` the
+    refunds that a running process is sending now (R15). Not compared: `unreadable` payments, `unreviewed` provider
+    updates, `unconfirmed` refunds, whose outcome is unknown or which have been pending for too long, and
+    `unread_lists`, the lists that could not be read, with the reason. `settled`: refunds whose outcome was unknown
     before, as they are now.
     """
 
@@ -84,7 +84,7 @@ class ComparisonSummary:
         self.being_sent = sum(is_being_sent(refund, now) for refund in refunds)
 
     def record(self, tx: Writing, provider: Provider, *, account: str, report: str = "", since: str = "") -> None:
-        """Store how it ended, and what it was about."""
+        """Store the result and the scope."""
         scope = ComparisonScope(account, self.compared, tx.payment_count(provider), report, since)
         record_comparison(tx, provider, scope, self.result, remaining=self.left, not_compared=self.not_compared)
 
@@ -99,7 +99,7 @@ class ComparisonSummary:
 
 @dataclass(slots=True)
 class _ProviderInvoices:
-    """Of the invoices in the books: does the provider keep any, and to which was something credited, by reference."""
+    """Invoices in the books that are also at the provider: whether any exist, and the references of credited ones."""
 
     exist: bool = False
     credited: set[str] = field(default_factory=set)
@@ -113,7 +113,7 @@ class _ProviderInvoices:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One comparison under way: whom it asks, what it writes with, whom it tells of each difference, and the result."""
+    """A comparison of the books with `records`. Calls `on_difference` for each difference and fills `summary`."""
 
     books: Books
     records: ProviderRecords
@@ -139,9 +139,9 @@ class Comparison:
         return summary
 
     def of_everything(self, *, since: date | None) -> ComparisonSummary:
-        """Every payment made since then, here and there, and all credit notes to customers' balances.
+        """Every payment since then, in the books and at the provider, and all credits to customers' balances.
 
-        Raises ProviderUnreachable; what was compared stays done, and is counted in `summary`.
+        Raises ProviderUnreachable; `summary` counts what was compared by then.
         """
         summary, references, provider_invoices = self.summary, set[str](), _ProviderInvoices()
         for chunk in chunked(self.records.payments(since=since), _AT_ONCE):
@@ -165,7 +165,7 @@ class Comparison:
         return summary
 
     def _compare_credits(self, summary: ComparisonSummary, provider_invoices: _ProviderInvoices) -> None:
-        """What credit notes gave to customers' balances, which the list of payments does not tell."""
+        """Compare the credits to customers' balances, which the list of payments does not contain."""
         try:
             credits = self.records.credits()
         except RefundcliError as problem:
@@ -182,7 +182,7 @@ class Comparison:
         return self.books.read(lambda tx: tx.invoices_by_reference(references))
 
     def _ask_for_credit(self, summary: ComparisonSummary, invoice: Invoice) -> None:
-        """The invoice itself says what was credited in all: the list may have changed while it was read."""
+        """Look up the invoice's total credit: the list may have changed while it was read."""
         try:
             credited = self.records.credited(invoice.invoice_reference)
         except CannotBeHeld as problem:
@@ -224,14 +224,14 @@ class Comparison:
         for snapshot, sync in self.books.write(write):
             summary.compared += sync is not None
             if sync is None and not snapshot.captured:
-                continue  # authorised, or under way: no money was taken that an invoice should tell of
+                continue  # authorised or processing: no money was captured that an invoice should have
             if sync is None:
                 self._report(summary, _unknown_payment(snapshot), repaired=False)
             else:
                 self._report_sync(summary, sync)
 
     def _report_unreadable(self, summary: ComparisonSummary, payments: Sequence[UnreadablePayment]) -> None:
-        """What is there may be more than can be read of it: it is told, and nothing is changed."""
+        """Report payments that cannot be read; change nothing."""
         references = [reference for payment in payments for reference in payment.references]
         owners = self.books.read(lambda tx: tx.invoices_of_payments(self.records.name, references)) if payments else {}
         for payment in payments:
@@ -261,7 +261,7 @@ class Comparison:
         remaining = set(sync.remaining)
         for difference in sync.differences:
             self._report(summary, difference, repaired=difference not in remaining)
-        # What was taken in may be no difference in the sums, and still wait for a person (R7).
+        # An applied update may leave no difference in the sums and still need a person (R7).
         reported = {difference.reference for difference in sync.differences}
         for difference in sync.remaining:
             if difference.reference not in reported:
@@ -274,7 +274,7 @@ class Comparison:
     def _unlisted(
         self, compared: set[str], since: date | None, provider_invoices: _ProviderInvoices
     ) -> Iterable[tuple[Invoice, Payment]]:
-        """Payments here that the list there did not hold; each is asked for by itself before it is called missing."""
+        """Payments in the books that the provider did not list; each is looked up before it is reported as missing."""
         for page in invoice_pages(self.books, InvoiceFilter(provider=self.records.name)):
             for invoice in page:
                 provider_invoices.add(invoice, self.records.name)
@@ -303,7 +303,7 @@ def is_unconfirmed(refund: Refund, now: datetime, overdue: datetime) -> bool:
 
 
 def is_being_sent(refund: Refund, now: datetime) -> bool:
-    """Is a living process sending it? Then its outcome is a matter of seconds."""
+    """Is a running process sending it? Then its outcome is known in seconds."""
     return bool(refund.state.unfinished and refund.sending and is_live(refund.sending, now))
 
 

@@ -1,7 +1,7 @@
-"""Compare the books with a provider's report, and apply what it proves; for a provider that cannot be asked.
+"""Compare the books with a report of a provider without look-ups, and apply what it proves.
 
-Both may be long: the report lies on disk by payment, the books are read in sets, and only what differs is
-looked at closer.
+Both may be long: the report is on disk by payment, the books are read in batches, and only differences are examined
+further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -63,14 +63,14 @@ from refundcli.services.reconciliation.report_updates import RowUpdate, dispute_
 
 _AT_ONCE = 2_000
 _WRITTEN_AT_ONCE = 200
-# A payment is settled, and a refund sent, some days after it was made: what is younger may be in the next report.
+# Payments are settled and refunds sent some days late: more recent ones may be in the next report.
 _SETTLED_AFTER = timedelta(days=5)
 _TAKEN_OR_FAILED = (CaptureChange.ADDED, CaptureChange.FAILED)
 
 
 @dataclass
 class ReportComparison:
-    """One comparison under way. `account` is whose report it is."""
+    """A comparison of the books with one report. `account` is the report's merchant account."""
 
     books: Books
     report: Report
@@ -83,19 +83,19 @@ class ReportComparison:
     summary: ComparisonSummary = field(default_factory=ComparisonSummary)
 
     def of_report(self, advance: Advance) -> None:
-        """What the report tells is looked up in the books."""
+        """Compare the report's rows with the books."""
         for groups in chunked(self.report.by_payment(), _AT_ONCE):
             self._compare(groups)
             advance(len(groups))
 
     def of_books(self, advance: Advance) -> ComparisonSummary:
-        """What is in the books and should be in the report; after the other way round."""
+        """Find what should be in the report and is missing; after `of_report`."""
         for chunk in chunked(self._expected_payments(advance), _AT_ONCE):
             self._report_missing_payments(chunk)
         for refunds in self._expected_refunds():
             self._report_missing_refunds(refunds)
         if not self.report.account_rows:
-            # It says nothing about this account, so nothing was compared, even if the books are empty (R15).
+            # The report has no rows of this account, so nothing was compared, even if the books are empty (R15).
             content = "no row of this merchant account" if self.report.other_account_rows else "no rows at all"
             at = ("", self.account, "report", self.account, content)
             self._report_difference(Difference(DifferenceKind.MISSING_THERE, self.provider, *at), repaired=False)
@@ -107,7 +107,7 @@ class ReportComparison:
             )
         return self.summary
 
-    # --- the report, looked up here --------------------------------------------------------------------------
+    # --- rows of the report ----------------------------------------------------------------------------------
 
     def _compare(self, groups: Sequence[tuple[str, list[ReportRow]]]) -> None:
         references = [payment for payment, _ in groups]
@@ -116,7 +116,7 @@ class ReportComparison:
         for payment, rows in groups:
             line = lines.get(payment)
             if line is None:
-                # Other systems may use the same merchant account: what is theirs is counted, no more (R15).
+                # Other systems may use the same merchant account: their rows are only counted (R15).
                 self.summary.not_in_books += len(rows)
                 continue
             self.summary.compared += 1
@@ -130,7 +130,7 @@ class ReportComparison:
                 yield self._unreviewed(line, row, row.needs_review)
         clear = [row for row in rows if not row.needs_review]
         captures = [row for row in clear if row.effect is Effect.CAPTURE]
-        # A capture that cannot be read leaves the sum open.
+        # With an unreadable capture the sum is unknown.
         if captures and not any(row.needs_review and row.effect is Effect.CAPTURE for row in rows):
             self._captured(line, captures)
         if len(captures) < len(clear):
@@ -141,7 +141,7 @@ class ReportComparison:
             yield from self._captures(line, [*missing, *captured_again(captures, missing)])
 
     def _unreviewed(self, line: PaymentLine, row: ReportRow, why: str) -> RowUpdate:
-        """A row of an unlisted type, or one that contradicts itself or another, is shown and never applied (R13)."""
+        """A row of an unlisted type, or a contradictory one, is shown and never applied (R13)."""
         there = f"line {row.line}: {why}"
         reference = row.modification_reference or line.reference
         at = (line.invoice, reference, "report line", "", there, row.amount)
@@ -156,7 +156,7 @@ class ReportComparison:
         return f"report {self.report.name} line {row.line}"
 
     def _captures(self, line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
-        """What was not taken after all, or taken again. Whether that is known is seen when it is applied."""
+        """Failed and repeated captures. Applying them shows whether the books have them already."""
         for row in sorted(rows, key=lambda row: (row.booked_at, row.line)):
             change = capture_change(row)
             if row.amount is None or change is None or row.part in (RowPart.WHOLE, RowPart.INSTALMENT):
@@ -204,7 +204,7 @@ class ReportComparison:
                 yield row_update
             again = sent_again(reported, refund)
             if again and again.amount:
-                # It follows the failure: what was free again is held until a person has decided (R14).
+                # It follows the failure: the freed amount is reserved until a person decides (R14).
                 update = self._refund_update(line, reference, again, again.amount, refund)
                 at = (line.invoice, reference, "refund", RefundState.FAILED, RefundState.SUCCEEDED, again.amount)
                 difference = Difference(DifferenceKind.STATUS, self.provider, *at, refund.id if refund else "")
@@ -224,14 +224,14 @@ class ReportComparison:
     def _of_record(
         self, line: PaymentLine, reference: str, reported: Sequence[ReportRow], record: RefundLine
     ) -> Iterator[RowUpdate]:
-        """What became of a refund that was recorded by hand; its success first, for the later of the two holds."""
+        """The outcome of a refund recorded by hand; its success first, because the later of the two wins."""
         success, failure = (newest(reported, states) for states in (MADE, NOT_MADE))
         for row in (success, failure):
             amount = row and refund_amount(row, reported)
             if row and amount and is_new_for_record(record, row, success):
                 update = self._refund_update(line, reference, row, amount, record)
                 difference = refund_difference(line, record, update)
-                # That the refund which was recorded was made is what the report is for.
+                # A success of the recorded refund is no difference.
                 is_expected = row is success and record.failed_at is None
                 yield RowUpdate(update, self._evidence(row), difference, row, is_expected)
 
@@ -303,7 +303,7 @@ class ReportComparison:
         )
         if isinstance(row_update.update, DisputeUpdate):
             row_update.difference = replace(row_update.difference, here=before.state if before else "none")
-            # The first report fills in the import's placeholder; if both agree, there is no difference.
+            # The first update fills in the import's placeholder; if both agree, there is no difference.
             row_update.is_expected = before is not None and before == dispute_in_books(tx, row_update.update)
         if outcome.state is EventState.APPLIED:
             return outcome
@@ -316,10 +316,10 @@ class ReportComparison:
         why = f"{why} ({row_update.evidence})"
         return store_doubt(tx, doubt, row.booked_at, why, source=EventSource.REPORT, occurrence=row_key(row))
 
-    # --- the books, looked up in the report ------------------------------------------------------------------
+    # --- missing rows ----------------------------------------------------------------------------------------
 
     def _expected_payments(self, advance: Advance) -> Iterator[PaymentLine]:
-        """Payments that were made well within the time that the report covers."""
+        """Payments well within the period of the report."""
         covered = self._covered()
         if covered is None:
             return
@@ -331,13 +331,13 @@ class ReportComparison:
             advance(len(page))
 
     def _covered(self) -> tuple[datetime, datetime] | None:
-        """The time in which what happened must be in the report; None if it has no rows about payments."""
+        """The period that the report must contain; None if it has no rows about payments."""
         if self.report.first is None or self.report.last is None:
             return None
         return self.report.first + timedelta(days=1), self.report.last - _SETTLED_AFTER
 
     def _expected_refunds(self) -> Iterator[list[SucceededRefund]]:
-        """Pages of the refunds that succeeded well within the time that the report covers."""
+        """Pages of refunds that succeeded well within the period of the report."""
         covered, after = self._covered(), ""
         while covered and (page := self._refund_page(covered, after)):
             yield page
@@ -347,7 +347,7 @@ class ReportComparison:
         return self.books.read(lambda tx: tx.refunds_succeeded(self.provider, *covered, after=after, limit=_AT_ONCE))
 
     def _report_missing_refunds(self, refunds: Sequence[SucceededRefund]) -> None:
-        """A row of the payment names its refund by the provider's reference, or by ours."""
+        """A row names its refund by the provider's reference or by ours."""
         names = self.report.names_of(sorted({refund.payment for refund in refunds}))
         for refund in refunds:
             if names.get(refund.payment, set()).isdisjoint((refund.provider_reference, refund.id)):
@@ -368,7 +368,7 @@ class ReportComparison:
                     self._differs(DifferenceKind.MISSING_THERE, line, "payment", line.captured, ""), repaired=False
                 )
 
-    # --- telling ---------------------------------------------------------------------------------------------
+    # --- differences -----------------------------------------------------------------------------------------
 
     def _differs(self, kind: DifferenceKind, line: PaymentLine, what: str, here: object, there: object) -> Difference:
         amount = apart(line.captured, there) if isinstance(there, Money) else line.captured

@@ -40,7 +40,7 @@ def to_adopt(reading: Reading, name: str) -> Refund:
 
 
 class NoShare(NotFound):
-    """The refund is of a payment of which that invoice has no share."""
+    """The invoice has no share of the refunded payment."""
 
     code = "no-share"
 
@@ -54,13 +54,13 @@ class NoShare(NotFound):
 
 
 class InvoiceNeeded(UsageProblem):
-    """Only a person knows which: an amount that is counted for the wrong one is free to be refunded again."""
+    """A person must name the invoice: on the wrong one, the amount could be refunded again."""
 
     code = "invoice-needed"
 
     def __init__(self, refund: Refund, sharers: Sequence[str], reason: RefundReason) -> None:
         super().__init__(
-            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: say of which it was.",
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: name the invoice.",
             hint=adopt_command(refund.provider_reference, invoice=sharers[-1], reason=reason),
             context={"refund": refund.id, "invoices": list(sharers)},
         )
@@ -76,9 +76,9 @@ def adopt(
     number_format: str,
     of_invoice: str = "",
 ) -> Refund:
-    """Give it its reason and its credit note, in one transaction (R4, R7).
+    """Give it a reason and a credit note, in one transaction (R4, R7).
 
-    `of_invoice`: which invoice it is about, where its payment pays several. Raises NoShare, InvoiceNeeded.
+    `of_invoice`: its invoice, if its payment pays several. Raises NoShare, InvoiceNeeded.
     """
 
     def write(tx: Writing) -> Refund:
@@ -96,7 +96,7 @@ def adopt(
 
 
 def share_named(reading: Reading, refund: Refund, number: str) -> OtherShare:
-    """The share that this invoice has of the refunded payment. Raises NoShare."""
+    """The invoice's share of the refunded payment. Raises NoShare."""
     shares = _other_shares(reading, refund)
     match = next((share for share in shares if share.invoice_number == number), None)
     if match is None:
@@ -157,7 +157,7 @@ def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refun
 
 
 def _with_note(reading: Reading, number: str) -> Refund | None:
-    """The record whose credit note has this number: that is what a person sees."""
+    """The record whose credit note has this number."""
     note = reading.credit_note(number)
     return reading.refund(note.refund_id) if note else None
 

@@ -1,4 +1,4 @@
-"""What report rows say about one refund that the books do not know yet."""
+"""Which report rows about a refund change the books."""
 
 from collections.abc import Container, Sequence
 
@@ -24,9 +24,9 @@ def refund_in_books(line: PaymentLine, reference: str, merchant_reference: str) 
 
 
 def sent_again(reported: Sequence[ReportRow], refund: RefundLine | None) -> ReportRow | None:
-    """Adyen may try by itself after a failure: then the money is gone, although the refund here failed, or is about to.
+    """The newest success after a failure: Adyen may retry by itself, so the customer has the money in spite of it.
 
-    The newest row that says so; None where the money came back after all.
+    None if the money was returned afterwards.
     """
     failures = [row.booked_at for row in reported if refund_state(row) is RefundState.FAILED]
     failed_here = refund.needs_acknowledgement_since if refund and refund.state is RefundState.FAILED else None
@@ -38,7 +38,7 @@ def sent_again(reported: Sequence[ReportRow], refund: RefundLine | None) -> Repo
 
 
 def is_new(refund: RefundLine, state: RefundState) -> bool:
-    """A later word, or money on its way for a refund that is told here as failed and never sent."""
+    """Is the state a later one, or a success of a refund that failed in the books without having succeeded?"""
     if refund.state is RefundState.FAILED and state.is_given:
         return refund.needs_acknowledgement_since is None
     return may_become(refund.state, state)
@@ -49,9 +49,9 @@ def newest(rows: Sequence[ReportRow], states: Container[RefundState]) -> ReportR
 
 
 def is_new_for_record(record: RefundLine, row: ReportRow, success: ReportRow | None) -> bool:
-    """A success later than all that is known, or a failure that no later success outweighs (I7).
+    """Is it a success later than all known outcomes, or a failure without a later success (I7)?
 
-    Of a record that was undone, only a success after the failure is news: then the money did go back after all.
+    For an undone record, only a success after the failure: then the money was returned after all.
     """
     if row is success:
         dates = filter(None, (record.succeeded_at, record.failed_at))
@@ -64,8 +64,7 @@ def is_new_for_record(record: RefundLine, row: ReportRow, success: ReportRow | N
 
 
 def is_expected(refund: RefundLine | None, state: RefundState) -> bool:
-    """That an accepted refund ends well is what the report is for; one that nobody here knew and that came to
-    nothing is no difference either."""
+    """Is the state no difference: the success of an accepted refund, or the failure of an unknown one?"""
     if refund is None:
         return not state.is_given
     return refund.state in _UNDER_WAY and state.is_given

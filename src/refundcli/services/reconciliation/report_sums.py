@@ -10,7 +10,7 @@ from refundcli.services.reconciliation.report_rows import ReportRow, RowPart
 
 
 def captured_again(rows: Sequence[ReportRow], failed: Sequence[ReportRow]) -> list[ReportRow]:
-    """What was taken under the reference of a capture that had failed before."""
+    """Captures under the reference of an earlier failed capture."""
     failed_at = {row.modification_reference: row.booked_at for row in failed if row.modification_reference}
     added = (
         row for row in rows if capture_change(row) is CaptureChange.ADDED and row.modification_reference in failed_at
@@ -19,7 +19,7 @@ def captured_again(rows: Sequence[ReportRow], failed: Sequence[ReportRow]) -> li
 
 
 def other_amount(reported: Sequence[ReportRow]) -> ReportRow | None:
-    """A row that says another amount of a refund on its way, or made, than the row before it."""
+    """The first row whose amount differs from that of the refund's first row; None without one."""
     rows = [
         row
         for row in reported
@@ -29,7 +29,7 @@ def other_amount(reported: Sequence[ReportRow]) -> ReportRow | None:
 
 
 def row_key(row: ReportRow) -> str:
-    """A key that separates rows of one type about one object, the same in every report."""
+    """Distinguishes rows of one type about one object; the same in every report."""
     return f"{row.booked_at.isoformat()}:{row.amount or row.problem}"
 
 
@@ -55,7 +55,7 @@ def sum_of(rows: Sequence[ReportRow], of: Currency) -> Money:
 
 
 def captured_total(rows: Sequence[ReportRow], of: Currency) -> Money:
-    """The sum over captures. A capture is reported when it is sent and when it is settled: it counts once."""
+    """The sum of the captures. A capture reported as sent and as settled counts once."""
     captures = by_reference(rows)
     # If only some rows name their capture, the rows cannot be grouped.
     groups = [rows] if "" in captures else list(captures.values())
@@ -68,7 +68,7 @@ def _of_one(rows: Sequence[ReportRow], of: Currency) -> Money:
 
 
 def refund_amount(last: ReportRow, rows: Sequence[ReportRow]) -> Money | None:
-    """A refund in instalments has one row for the whole, or one for each of its parts."""
+    """The amount of the refund. In instalments it has one row for the whole, or one for each part."""
     if last.part is not RowPart.INSTALMENT or last.amount is None:
         return last.amount
     alike = [row for row in rows if row.amount and row.amount.currency == last.amount.currency]

@@ -1,4 +1,4 @@
-"""A report row as an update, beside what the books held before it."""
+"""A report row as a provider update, and the state of the books before it."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from refundcli.services.reconciliation.report_rows import ReportRow
 
 @dataclass(slots=True)
 class RowUpdate:
-    """A piece of news that differs from the books, and how it is told; `is_expected`: only if it is not taken in."""
+    """An update that differs from the books, and its difference. `is_expected`: report it only if it is not applied."""
 
     update: Update
     evidence: str
@@ -28,7 +28,7 @@ class RowUpdate:
 
 @dataclass(frozen=True, slots=True)
 class DisputeInBooks:
-    """How the dispute that a row is about stands in the books, and what all disputes of the payment took."""
+    """The state of a row's dispute in the books, and the amount lost to all disputes of the payment."""
 
     state: str
     lost: Money
@@ -40,7 +40,7 @@ def was_unknown(row_update: RowUpdate, refund: Refund) -> bool:
 
 
 def dispute_in_books(tx: Writing, update: DisputeUpdate) -> DisputeInBooks | None:
-    """By its reference, else the placeholder that an import left for it."""
+    """The dispute with this reference, else the import's placeholder for it."""
     match = payment_of_dispute(tx, update)
     disputes = match[1].disputes if match else ()
     named = (dispute for dispute in disputes if dispute.reference == update.reference)

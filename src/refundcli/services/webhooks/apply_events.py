@@ -27,21 +27,21 @@ from refundcli.services.provider_updates.sync_payment import apply_snapshot
 from refundcli.services.webhooks.event_lookup import event_numbered
 
 _BATCH = 200
-# One payment has some four events in a row; a provider that is away is not waited for many times.
+# One payment has about four events in a row; more failures mean that the provider is unreachable.
 _MAX_UNANSWERED = 5
 Readers = Callable[[Provider], EventReader]
 
 
 @dataclass(slots=True)
 class EventOutcomes:
-    """What came of the events that were looked at, by state, and those that need a person."""
+    """Outcomes of events by state, and the events that need a person."""
 
     counts: dict[EventState, int] = field(default_factory=dict)
     contradictions: list[tuple[StoredEvent, str]] = field(default_factory=list)
     failed: list[tuple[StoredEvent, str]] = field(default_factory=list)
     changed: int = 0
     last_id: int = 0
-    # Which providers answered, and which could not be asked, with why; the events of those wait.
+    # Providers that answered, and those that were unreachable, with the reason; the events of the latter wait.
     answered: set[Provider] = field(default_factory=set)
     unreachable: dict[Provider, str] = field(default_factory=dict)
 
@@ -60,7 +60,7 @@ class EventOutcomes:
 
 
 class Apply(Protocol):
-    """`apply_stored`, with whom to ask and how to number."""
+    """`apply_stored` with its readers, clock and number format."""
 
     def __call__(
         self,
@@ -85,10 +85,10 @@ def apply_stored(
     selects: Callable[[StoredEvent], bool] = lambda event: True,
     pause: "ProviderPause | None" = None,
 ) -> EventOutcomes:
-    """Apply what waits, the oldest first, from the one `after` on; what was about an unknown payment is tried again.
+    """Apply waiting and unmatched events after the number `after`, oldest first.
 
-    What the provider cannot be asked about now stays as it is. `at_once` events are applied in one transaction. `pause`
-    is shared by several calls, so that a provider that is away does not hold up the events of the other.
+    Events of an unreachable provider stay as they are. `at_once` events are applied in one transaction. `pause` is
+    shared by several calls, so that an unreachable provider does not delay the events of the other.
     """
     outcomes = EventOutcomes(last_id=after)
     update_reader = _UpdateReader(readers, outcomes, pause or ProviderPause())
@@ -101,7 +101,7 @@ def apply_stored(
             _apply_batch(with_updates, outcomes, books=books, clock=clock, number_format=number_format)
         outcomes.last_id = batch[-1].id
     if outcomes.changed:
-        # An event that names only its dispute can arrive before that dispute is known.
+        # An event that names only its dispute can arrive before that dispute.
         again = apply_known(Provider.ADYEN, books=books, readers=readers, clock=clock, number_format=number_format)
         outcomes.changed += again.changed
         outcomes.contradictions += again.contradictions
@@ -113,7 +113,7 @@ def apply_known(
 ) -> EventOutcomes:
     """Apply events that were stored before their payment or dispute was in the books, oldest first.
 
-    Without `asks`, only those that were set aside, about which nobody is asked.
+    Without `asks`, only events that were not applied on arrival, which need no look-up.
     """
     outcomes, before = EventOutcomes(), -1
     update_reader = _UpdateReader(readers, outcomes, ProviderPause())
@@ -134,7 +134,7 @@ def apply_known(
 def apply_set_aside(
     outcomes: EventOutcomes, *, books: Books, readers: Readers, clock: Clock, number_format: str
 ) -> None:
-    """Look again at what was set aside before its payment was in the books: a killed import did not (R13)."""
+    """Apply events that were stored without being applied and whose payment was imported since (R13)."""
     for provider in Provider:
         again = apply_known(
             provider, books=books, readers=readers, clock=clock, number_format=number_format, asks=False
@@ -146,7 +146,7 @@ def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: 
     """Apply Adyen's stored events about this invoice's payments; true if there were any.
 
     In the caller's transaction, so that no refund is decided while a stored event is not applied (R13). Stripe's events
-    only say what to ask for, and Stripe is asked before each refund.
+    only name the payment to look up, which happens before each refund.
     """
     numbers = {
         event.event_id
@@ -164,13 +164,13 @@ def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: 
 
 
 def waits_or_is_young(*, since: datetime) -> Callable[[StoredEvent], bool]:
-    """Which ones are worth another try: those about an unknown payment only for a while."""
+    """Selects events to retry: waiting ones, and unmatched ones received after `since`."""
     return lambda event: event.state is EventState.WAITING or event.received_at >= since
 
 
 @dataclass(frozen=True, slots=True)
 class _Unavailable:
-    """The provider could not be asked, and why."""
+    """The provider was unreachable, and why."""
 
     why: str
 
@@ -180,7 +180,7 @@ _Updates = Sequence[ProviderUpdate] | None | _Unavailable
 
 @dataclass(slots=True)
 class ProviderPause:
-    """Providers that cannot be asked are not asked again for so many seconds."""
+    """Skips an unreachable provider for `seconds`."""
 
     seconds: float = 0.0
     _until: dict[Provider, float] = field(default_factory=dict)
@@ -194,9 +194,9 @@ class ProviderPause:
 
 @dataclass(slots=True)
 class _UpdateReader:
-    """Asks each provider for news, and no more once it gave no answer several times running.
+    """Reads the updates of events, and stops for a provider after several failures in a row.
 
-    Once is not enough: what it answers to one event alone may be such that nobody can read it.
+    One failure is not enough: a single answer may be unreadable.
     """
 
     readers: Readers
@@ -212,7 +212,7 @@ class _UpdateReader:
         if len(unanswered) >= _MAX_UNANSWERED:
             return unanswered[-1]
         if self.pause.is_on(provider):
-            return _Unavailable(event.note or f"{provider.label} could not be asked a moment ago")
+            return _Unavailable(event.note or f"{provider.label} was unreachable a moment ago")
         try:
             updates = self.readers(provider).updates_in(event.event)
         except CannotBeHeld as problem:
@@ -224,7 +224,7 @@ class _UpdateReader:
             self.outcomes.unreachable[provider] = problem.message
             return unanswered[-1]
         except Exception as error:
-            return _Unavailable(f"could not be understood ({type(error).__name__})")
+            return _Unavailable(f"could not be read ({type(error).__name__})")
         unanswered.clear()
         self.outcomes.unreachable.pop(provider, None)
         self.outcomes.answered.add(provider)
@@ -239,7 +239,7 @@ def _apply_batch(
     clock: Clock,
     number_format: str,
 ) -> None:
-    """One that cannot be applied does not hold up the others: it waits, and says so."""
+    """Apply a batch in one transaction, else one by one. An event that cannot be applied waits, with a note."""
     try:
         applied = books.write(lambda tx: _apply(tx, batch, clock, number_format))
     except Exception as error:
@@ -292,12 +292,12 @@ def _outcome_of(tx: Writing, event: StoredEvent, updates: _Updates, clock: Clock
 
 
 def outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
-    """It blocks a payment of ours only if it names one (R13), whatever was decided about a word: it was not read."""
+    """Unreviewed if it names a payment of ours (R13), else noted. Decisions about codes do not apply to it."""
     delivered = event.event
     why = {
         RejectionReason.OTHER_ACCOUNT: f"is for another account, {delivered.account}",
         RejectionReason.OTHER_MODE: f"is for {'live' if delivered.livemode else 'test'} mode",
-    }.get(delivered.not_applied or RejectionReason.UNREADABLE, "has a shape that refundcli does not know")
+    }.get(delivered.not_applied or RejectionReason.UNREADABLE, "has a format that refundcli does not know")
     payments = tuple(tx.payments_of_event(event.id))
     doubt = Doubt(
         delivered.provider, payments, delivered.kind, delivered.about, f"{why}; it was not applied", delivered.account

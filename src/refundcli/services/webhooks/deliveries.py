@@ -17,7 +17,7 @@ DeliveryReaders = Callable[[Provider], DeliveryReader]
 
 
 def verify(provider: Provider, reader: DeliveryReader, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
-    """What is verified of one delivery, fit to be stored. Raises DeliveryRejected, whatever the delivery contains."""
+    """The verified events of one delivery, cleaned for the store. Raises only DeliveryRejected for bad content."""
     try:
         delivery = reader.read(body, headers)
     except RefundcliError:
@@ -28,13 +28,13 @@ def verify(provider: Provider, reader: DeliveryReader, body: bytes, headers: Map
 
 
 def _can_be_stored(event: NewEvent) -> bool:
-    """No database takes half a letter, and PostgreSQL takes no NUL."""
+    """Databases reject lone surrogates, and PostgreSQL rejects NUL."""
     text = "".join((event.key, event.kind, event.about, event.account, event.payload, *event.payments))
     return _clean(text) == text
 
 
 def _cleaned(event: NewEvent) -> NewEvent:
-    """Verified, so it is stored; what it says cannot be relied on, so a person must look."""
+    """The event with unstorable characters replaced. It is not applied, so a person must review it."""
     return replace(
         event,
         key=f"cleaned:{hashlib.sha256(event.key.encode('utf-8', 'replace')).hexdigest()}",
@@ -52,11 +52,11 @@ def _clean(text: str) -> str:
 
 
 def store_events(events: Sequence[NewEvent], *, books: Books) -> int:
-    """Store them; how many were not known yet. Only then may the provider be told that they arrived."""
+    """Store events; the delivery may be acknowledged only afterwards. Returns how many were new."""
     return books.write(lambda tx: tx.store_events(events))
 
 
 def count_rejected(counts: Mapping[tuple[Provider | None, RejectionReason], int], *, books: Books) -> None:
-    """Count deliveries that were not verified."""
+    """Add to the counts of rejected deliveries."""
     if counts:
         books.write(lambda tx: tx.count_rejected_deliveries(counts))

@@ -1,4 +1,4 @@
-"""Find stored events, with the refunds that they are about."""
+"""Find stored events and their refunds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ class UnknownEventState(UsageProblem):
 
 
 def event_numbered(reading: Reading, number: int) -> StoredEvent:
-    """Raises NoSuchEvent."""
+    """The event with this number. Raises NoSuchEvent."""
     event = reading.event(number) if number <= LARGEST_NUMBER else None
     if event is None:
         raise NoSuchEvent(number)
@@ -42,7 +42,7 @@ def event_numbered(reading: Reading, number: int) -> StoredEvent:
 
 
 def events_with_refunds(reading: Reading, criteria: EventFilter) -> list[tuple[StoredEvent, Refund | None]]:
-    """As `with_refunds`. A refund may be named by our id, too. Raises RefundNotFound."""
+    """Matching events, as `with_refunds`. `about` may be our refund id. Raises RefundNotFound."""
     if criteria.about.startswith("rf_"):
         refund = reading.refund(criteria.about)
         if refund is None:
@@ -52,7 +52,7 @@ def events_with_refunds(reading: Reading, criteria: EventFilter) -> list[tuple[S
 
 
 def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Refund | None]]:
-    """Each event with the refund in these books that it is about; None where it is about something else."""
+    """Each event with its refund in these books; None if it is about something else."""
     by_reference: dict[tuple[Provider, str], Refund] = {}
     for provider in Provider:
         abouts = [event.event.about for event in events if event.event.provider is provider and event.event.about]
@@ -62,7 +62,7 @@ def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[
 
 
 def event_state(word: str) -> EventState:
-    """Raises UnknownEventState."""
+    """The state with this name. Raises UnknownEventState."""
     try:
         return EventState(word)
     except ValueError:

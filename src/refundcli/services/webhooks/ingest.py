@@ -1,4 +1,4 @@
-"""Ingest saved deliveries: each is verified as one that arrives over the network, stored, and applied after."""
+"""Ingest saved deliveries: each is verified like one from the network, stored, and then applied."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class SavedDelivery:
-    """One delivery of a file. `why_not`: what stands there is none."""
+    """One delivery of a file. `why_not`: why the line is not a delivery."""
 
     line: int
     provider: Provider | None = None
@@ -29,7 +29,7 @@ class SavedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class RejectedLine:
-    """A delivery that was rejected, or the one item of it that was; `item` counts from 1."""
+    """A rejected delivery, or a rejected item of one; `item` counts from 1."""
 
     line: int
     item: int
@@ -39,9 +39,9 @@ class RejectedLine:
 
 @dataclass(slots=True)
 class IngestSummary:
-    """How many events were new or known already, which deliveries were rejected, and what came of the new ones.
+    """How many events were new or duplicates, which deliveries were rejected, and the outcomes of the new events.
 
-    `not_applied` counts verified events that were stored and not applied, by reason.
+    `not_applied` counts verified events that were stored without being applied, by reason.
     """
 
     new: int = 0
@@ -58,7 +58,7 @@ class IngestSummary:
 def ingest(
     deliveries: Iterable[SavedDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply
 ) -> IngestSummary:
-    """Nothing that is rejected is stored. Raises SettingsProblem where no delivery could be verified."""
+    """Store and apply the verified events. Raises SettingsProblem if the settings do not allow to verify any."""
     summary, events = IngestSummary(), list[NewEvent]()
     rejected = Counter[tuple[Provider | None, RejectionReason]]()
     newest = books.read(lambda tx: tx.events(EventFilter(limit=1)))
@@ -76,7 +76,7 @@ def ingest(
             events = []
     _store(events, summary, books)
     count_rejected(rejected, books=books)
-    # Those that wait from before are applied, too: an earlier run may have been killed after it stored them.
+    # Also apply waiting events from before: an earlier run may have been killed after it stored them.
     before = newest[0].id if newest else 0
     summary.applied = apply(books=books, selects=lambda item: item.id > before or item.state is EventState.WAITING)
     return summary

@@ -64,13 +64,13 @@ class UnknownWord(NotFound):
 
 
 class WordNotToDecide(Refused):
-    """Only a word that no table lists gets its effect from a person: one decision would silence all later events."""
+    """A person decides the effect of unlisted codes only: a decision applies to all later events."""
 
     code = "word-not-to-decide"
 
     def __init__(self, stored: StoredEvent) -> None:
         word = stored.event.kind
-        why = "says that it could not be read" if word == UNREADABLE_KIND else "has an effect already"
+        why = "means that it could not be read" if word == UNREADABLE_KIND else "has an effect already"
         super().__init__(
             f"{ascii(word[:80])[1:-1]} {why}: each event with it must be reviewed by itself.",
             hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
@@ -78,7 +78,7 @@ class WordNotToDecide(Refused):
         )
 
 
-# The states that a person can give to a dispute whose status is not listed.
+# The states that a person can give to a dispute with an unlisted status.
 DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost": DisputeState.LOST}
 # The effects that a person can give to an unlisted code, once for the store.
 WORD_EFFECTS = (Effect.NONE, Effect.NOTE)
@@ -93,10 +93,10 @@ def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers,
     def write(tx: Writing) -> StoredEvent:
         stored = event_numbered(tx, number)
         if stored.state is EventState.NOTED and stored.event.not_applied:
-            # Its payment may have come into the books since.
+            # Its payment may have been imported since.
             stored = replace(stored, state=outcome_of_not_applied(tx, stored).state)
         word = stored.event.kind
-        # How a dispute stands may be decided again: nothing else may ever be reported of it.
+        # The state of a dispute may be decided again: the provider may never report another one.
         again = bool(decision) and is_about_a_dispute(word) and stored.note.startswith(ACKNOWLEDGED)
         if stored.state is not EventState.UNREVIEWED and not again:
             raise NothingToReview(stored)
