@@ -441,7 +441,7 @@ def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(
     assert desk.json(f"events ingest {broken}", exit_code=3)["refused"][0]["why"] == "the file is not JSON"
     empty = kept(desk, ["", ""], "empty.json")
     error = desk.refused(f"events ingest {empty}", "empty-file", exit_code=2)
-    assert "JSON, one a line" in error["hint"]
+    assert "JSON, one per line" in error["hint"]
     desk.refused("events ingest nowhere.json", "file-not-found", exit_code=2)
 
 

@@ -111,7 +111,7 @@ def test_a_nul_byte_is_told_with_its_column() -> None:
 
 def test_a_row_with_too_many_cells_is_told_and_the_next_one_read() -> None:
     content = "number,customer\nA,Acme, Inc\nB,x\n"
-    assert _bad(content).problems[0].hint == "A cell that holds a comma stands in quotation marks."
+    assert _bad(content).problems[0].hint == "Put a cell that contains a comma in quotation marks."
     assert _good(content) == [(3, ["B", "x"])]
 
 

@@ -1,7 +1,7 @@
-"""Tables of text: CSV with a header, one record at a time, and no record that can stop the rest.
+"""CSV with a header, record by record; a broken record does not stop the rest.
 
-A record that is broken is told with its line and column, and reading goes on at the record after it: where
-that is, is worked out from the quotation marks, so that lines inside a quoted cell never pass for rows.
+A broken record is reported with its line and column, and reading resumes at the next record. Its start follows from
+the quotation marks, so that lines inside a quoted cell are never read as rows.
 """
 
 import csv
@@ -16,14 +16,14 @@ from refundcli.files.source import EmptyFile, FileProblem, NoRows, Source
 from refundcli.formulas import GUARDED, unguarded
 from refundcli.services.ports.bad_rows import BadRow, Problem
 
-# What the rejected rows are given beside their own columns; it is passed over when they come back.
+# Added to the columns of rejected rows; skipped when the corrected file is read.
 REJECTION_COLUMNS = ("line", "error_code", "error", "hint")
 
 LONGEST_CELL = 128 * 1024
 LONGEST_RECORD = 1024 * 1024
 _KEPT_OF_BROKEN = 1000
 
-# So many characters are looked at in one go.
+# Characters read at once.
 _BLOCK = 512 * 1024
 
 TableRow = tuple[int, list[str]]
@@ -31,7 +31,7 @@ TableRow = tuple[int, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Good rows that follow one another, each with the line on which it begins."""
+    """Consecutive valid rows, each with its first line."""
 
     lines: Sequence[int]
     rows: Sequence[list[str]]
@@ -65,7 +65,7 @@ class DuplicateColumn(FileProblem):
     code = "duplicate-column"
 
     def __init__(self, name: str, column: str) -> None:
-        super().__init__(name, f"the column {column} is there twice", hint="Keep one of them.")
+        super().__init__(name, f"the column {column} appears twice", hint="Keep one of them.")
 
 
 class MissingColumn(FileProblem):
@@ -87,7 +87,7 @@ class BrokenHeader(FileProblem):
 class TableFile:
     """A CSV file whose header was checked.
 
-    `columns` are its own ones: those of a rejection are passed over, here and in the rows.
+    `columns` are its own: those added to rejected rows are skipped, here and in the rows.
     """
 
     def __init__(self, source: Source, *, columns: Sequence[str], required: Collection[str]) -> None:
@@ -98,7 +98,7 @@ class TableFile:
         self.columns = tuple(self._header[place] for place in self._own)
 
     def rows(self) -> Iterator[TableRow | BadRow]:
-        """Every record after the header as (line on which it begins, cells); blank ones are passed over."""
+        """Every record after the header as (first line, cells), without blank ones."""
         for block in self.blocks():
             if isinstance(block, BadRow):
                 yield block
@@ -106,7 +106,7 @@ class TableFile:
                 yield from zip(block.lines, block.rows, strict=True)
 
     def blocks(self) -> Iterator[Block | BadRow]:
-        """The same in blocks. Text in which each line is a record is split in one go, and the rest record by record."""
+        """The same in blocks. Text with one record per line is split at once, the rest record by record."""
         with self._source.text() as text:
             lines = _PhysicalLines(text)
             next(self._records(lines), None)
@@ -118,7 +118,7 @@ class TableFile:
                     yield Block(lines.pass_over(len(rows)), rows)
 
     def _one_on_each_line(self, text: str) -> list[list[str]] | None:
-        """The rows of a text of whole lines; None where anything about them has to be looked at one by one."""
+        """The rows of a text with one record per line; None if they must be read one by one."""
         if len(text) >= LONGEST_RECORD or "\0" in text or ("'" in text and GUARDED.search(text)):
             return None
         reader = csv.reader(StringIO(text, newline=""), strict=True)
@@ -135,7 +135,7 @@ class TableFile:
         return rows
 
     def _record_by_record(self, lines: "_PhysicalLines") -> Iterator[Block | BadRow]:
-        """What was looked at ahead, and to the end of its last record."""
+        """The records of the text read ahead, to the end of its last record."""
         begun: list[TableRow] = []
         for record in self._records(lines):
             row = record if isinstance(record, BadRow) else self._checked(*record)
@@ -201,7 +201,7 @@ class TableFile:
             cells[expected] if count > expected else "",
             "wrong-cell-count",
             f"The row has {count} cells, the header {expected}.",
-            "A cell that holds a comma stands in quotation marks."
+            "Put a cell that contains a comma in quotation marks."
             if count > expected
             else "Write the commas of empty cells too.",
         )
@@ -231,11 +231,11 @@ def _block(rows: Sequence[TableRow]) -> Block:
 
 
 class _RecordTooLong(Exception):
-    """A record goes on past what any honest one needs."""
+    """A record longer than any genuine one."""
 
 
 class _PhysicalLines:
-    """The lines of a text as the CSV reader pulls them, with the ones of the current record kept at hand."""
+    """The lines of a text for the CSV reader; remembers those of the current record."""
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
@@ -246,7 +246,7 @@ class _PhysicalLines:
         self._size = 0
 
     def look_ahead(self) -> str:
-        """The text that comes next, up to the end of a line; it is still to be pulled, or to be passed over."""
+        """The next text, up to the end of a line; still to be read or passed over."""
         text = self._text.read(_BLOCK)
         if text and not text.endswith("\n"):
             text += self._text.readline(LONGEST_RECORD)
@@ -254,14 +254,14 @@ class _PhysicalLines:
         return text
 
     def pass_over(self, count: int) -> range:
-        """What was looked at ahead: the numbers of its lines."""
+        """Skip the text read ahead. Returns the numbers of its lines."""
         self._ahead = None
         self._line += count
         return range(self._line - count + 1, self._line + 1)
 
     @property
     def level(self) -> bool:
-        """All that was looked at ahead was pulled."""
+        """Was all text that was read ahead consumed?"""
         return self._ahead is None
 
     def __iter__(self) -> "_PhysicalLines":
@@ -287,13 +287,13 @@ class _PhysicalLines:
         return text
 
     def begin_record(self) -> int:
-        """Forget the record before; the line at which the next one begins."""
+        """Forget the previous record. Returns the first line of the next."""
         self._pulled.clear()
         self._size = 0
         return self._line + 1
 
     def skip_record(self, line: int, header: Sequence[str]) -> BadRow:
-        """What is wrong with the record that could not be read, after going past its end."""
+        """Skip to the end of an unreadable record. Returns its problem."""
         scan, excerpt = _Scan(), "".join(self._pulled)[:_KEPT_OF_BROKEN]
         for text in self._pulled:
             scan.feed(text)
@@ -309,13 +309,13 @@ class _PhysicalLines:
 
 
 class _Scan:
-    """Follows cells and quotation marks through a record that is broken, to say where and to find its end."""
+    """Follows cells and quotation marks through a broken record to find the problem and the end."""
 
     _MARKS = re.compile(r'[",\r\n]')
 
     def __init__(self) -> None:
         self.ended = False
-        self._state = "start"  # of a cell; then plain, quoted, or closed: a mark was seen inside a quoted one
+        self._state = "start"  # of a cell; then plain, quoted, or closed after a mark in a quoted one
         self._cell = 0
         self._length = 0
         self._too_long: int | None = None
@@ -354,7 +354,7 @@ class _Scan:
             self.ended = True
 
     def problem(self, line: int, last_line: int, header: Sequence[str]) -> Problem:
-        """The cause that is most worth telling."""
+        """The most likely cause."""
 
         def named(cell: int) -> str:
             return header[cell] if cell < len(header) else f"cell {cell + 1}"

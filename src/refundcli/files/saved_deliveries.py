@@ -1,6 +1,6 @@
-"""Webhook deliveries in a file: `{"headers": {…}, "body": "…"}`, one a line, or one JSON document of one or many.
+"""Webhook deliveries in a file: `{"headers": {…}, "body": "…"}`, one per line, or one JSON document of one or many.
 
-What Adyen sends may stand there as it is.
+A body from Adyen may be there as it is.
 """
 
 import json
@@ -11,19 +11,19 @@ from refundcli.domain.statuses import Provider
 from refundcli.files.source import EmptyFile, Source
 from refundcli.services.webhooks.ingest import SavedDelivery
 
-# A body of a megabyte, written with an escape for every other letter.
+# A body of a megabyte, with escapes.
 LONGEST_DELIVERY = 8 * 1024 * 1024
-_EXPECTED = 'It takes saved deliveries as JSON, one a line: {"headers": {…}, "body": "…"}'
+_EXPECTED = 'It takes saved deliveries as JSON, one per line: {"headers": {…}, "body": "…"}'
 
 
 class DeliveryFile:
-    """The deliveries in their order; what is none says why. `provider`: whose they are, whatever the file says."""
+    """The deliveries in order; an invalid one says why. `provider` overrides the file."""
 
     def __init__(self, source: Source, provider: Provider | None) -> None:
         self._source, self._provider = source, provider
 
     def deliveries(self) -> Iterator[SavedDelivery]:
-        """Raises EmptyFile when there is nothing but blank lines."""
+        """Raises EmptyFile if all lines are blank."""
         has_deliveries = False
         for delivery in self._whole() if self._is_one_document() else self._lines():
             has_deliveries = True
@@ -32,7 +32,7 @@ class DeliveryFile:
             raise EmptyFile(self._source.name, expected=_EXPECTED)
 
     def _is_one_document(self) -> bool:
-        """A list, or an object over several lines: its first line is no delivery."""
+        """Is the file a list, or an object over several lines?"""
         with self._source.text() as text:
             first = next((line for line in iter(lambda: text.readline(LONGEST_DELIVERY), "") if line.strip()), "")
         return first.lstrip()[:1] == "[" or (self._source.size <= LONGEST_DELIVERY and first.strip() == "{")
@@ -66,7 +66,7 @@ class DeliveryFile:
             return SavedDelivery(line, self._provider, why_not="the line is not JSON")
 
     def _bare(self, line: int, body: Mapping[str, Any]) -> SavedDelivery | None:
-        """A body without its headers. Adyen's proves itself, its items are signed; Stripe's has lost its signature."""
+        """A body without headers. Adyen's items carry their signatures; Stripe's signature is lost."""
         if "notificationItems" in body:
             return SavedDelivery(line, Provider.ADYEN, body=json.dumps(body).encode())
         if body.get("object") == "event":
@@ -83,7 +83,7 @@ class DeliveryFile:
         if not isinstance(headers, Mapping) or not isinstance(body, str):
             return SavedDelivery(line, self._provider, why_not="it has no headers, or no body")
         if not all(isinstance(value, str) for value in headers.values()):
-            return SavedDelivery(line, self._provider, why_not="a header is no text")
+            return SavedDelivery(line, self._provider, why_not="a header is not text")
         named = document.get("provider")
         provider = self._provider or (Provider(named) if named in tuple(Provider) else None)
         return SavedDelivery(line, provider, headers, body.encode("utf-8", "surrogatepass"))

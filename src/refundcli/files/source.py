@@ -1,7 +1,6 @@
-"""Where rows come from: a file, or standard input kept aside so that it can be read twice.
+"""The source of rows: a file, or a copy of standard input, so that it can be read twice.
 
-A source is read through once to begin with, in small pieces: that gives its hash for the audit trail, and a
-file that is not UTF-8 is refused before anything is believed of it.
+A source is first read once in small pieces, for its hash in the audit trail and to reject a file that is not UTF-8.
 """
 
 import codecs
@@ -28,7 +27,7 @@ _SAVE_AS = "Save it again as “CSV UTF-8 (comma delimited)”, or convert it: i
 
 
 class FileProblem(UsageProblem):
-    """A file that was named cannot be read. It was typed, so it is a matter of usage."""
+    """A file named on the command line cannot be read, which is a usage error."""
 
     code = "file-unreadable"
 
@@ -71,7 +70,7 @@ class FileChanged(FileProblem):
 
 @dataclass(slots=True)
 class Source:
-    """Bytes that were checked to be UTF-8 text, and can be read as often as needed. Close it when done."""
+    """Bytes checked to be UTF-8, which can be read repeatedly. Close it when done."""
 
     name: str
     path: Path
@@ -92,21 +91,21 @@ class Source:
 
     @property
     def is_file(self) -> bool:
-        """A file that stands somewhere, not a stream that went by."""
+        """Is it a file, not a stream?"""
         return self._copy is None
 
     @property
     def label(self) -> str:
-        """How the audit trail names it: one import is told from another by the hash of its bytes."""
+        """Its name in the audit trail, with the hash of its bytes."""
         return f"{self.name} sha256:{self.sha256[:16]}"
 
     def for_another_process(self) -> "Source":
-        """The same bytes; it is to be read while this one is open, and need not be closed."""
+        """The same bytes, to be read while this one is open; need not be closed."""
         return replace(self, _copy=None)
 
     @contextmanager
     def text(self) -> Iterator[TextIO]:
-        """The text from its start, line ends as they are. Raises FileChanged if it is not what was checked."""
+        """The text from its start, with its line ends. Raises FileChanged if the file changed since the check."""
         try:
             with open(self.path, "rb") as file:
                 self._check_unchanged(file)
@@ -126,14 +125,14 @@ class Source:
 
 
 def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
-    """A file, or standard input for `-`, read through once. Raises FileProblem and its kinds."""
+    """A file, or standard input for `-`, checked. Raises FileProblem and its subclasses."""
     name = "standard input" if path_or_dash == STANDARD_INPUT else _printable(path_or_dash)
     try:
         if path_or_dash == STANDARD_INPUT:
             return _copy_to_disk(name, stdin)
         with open(path_or_dash, "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                # A pipe can be read once only.
+                # A pipe can be read only once.
                 return _copy_to_disk(name, file)
             source = Source(name, Path(path_or_dash), _stamp=_stamp(file))
             _read_through(source, file)
@@ -145,7 +144,7 @@ def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
 
 
 def _copy_to_disk(name: str, stream: BinaryIO) -> Source:
-    """A copy in a file that only its owner may read, which goes when the source is closed."""
+    """A copy in a private temporary file, deleted when the source is closed."""
     aside = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the source closes it
         prefix="refundcli-", dir=temporary_folder()
     )
@@ -163,7 +162,7 @@ def _copy_to_disk(name: str, stream: BinaryIO) -> Source:
 
 
 def _read_through(source: Source, file: IO[bytes]) -> None:
-    """Hash, size, and a check of every byte. Raises NotUtf8."""
+    """Hash it, measure it and check every byte. Raises NotUtf8."""
     digest, decode, lines = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 1
     while piece := file.read(_PIECE):
         if not source.size:
@@ -198,7 +197,7 @@ def _stamp(file: IO[bytes]) -> tuple[int, ...]:
 
 
 def _printable(name: str) -> str:
-    """A file's name may hold bytes that are no text; it goes into messages and the audit trail."""
+    """The name with undecodable bytes escaped, for messages and the audit trail."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Checked rows kept aside on disk: a private file that goes when it is closed."""
+"""Checked rows on disk, in a private file that is deleted when closed."""
 
 import pickle
 import sqlite3
@@ -27,7 +27,7 @@ class DiskSpool:
             prefix="refundcli-rows-", dir=temporary_folder()
         )
         self._line = sqlite3.connect(self._file.name, isolation_level=None)
-        # Lost with the program, as it should be.
+        # The file need not survive the process.
         for pragma in ("synchronous=OFF", "journal_mode=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KIB}"):
             self._line.execute(f"PRAGMA {pragma}")
         self._line.executescript(_SCHEMA)
@@ -87,5 +87,5 @@ class DiskSpool:
 
 
 def _short(text: str) -> bytes:
-    """16 bytes that tell a text from all others."""
+    """A 16-byte hash that identifies the text."""
     return blake2b(text.encode(), digest_size=16).digest()

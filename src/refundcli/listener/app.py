@@ -1,4 +1,4 @@
-"""What is answered to a delivery: 2xx only for what is in the store, 4xx only for what is not verified."""
+"""Responses to deliveries: 2xx only for stored ones, 4xx only for unverified ones."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ class App:
             return Response(500, "not stored")
 
     def bad_request(self, problem: BadRequest) -> None:
-        """Count what was no request that could be read. One that came too slowly says nothing about its sender."""
+        """Count an unreadable request. A slow one is not counted: its sender may be genuine."""
         status = problem.response.status
         if status != _TOO_SLOW:
             reason = RejectionReason.TOO_LARGE if status == _TOO_LARGE else RejectionReason.UNREADABLE
@@ -64,7 +64,7 @@ class App:
             return _rejected(rejection.reason)
         response = await self._stored(verified)
         if response.status == 200:
-            # Else it comes again, and is counted then.
+            # Otherwise it is redelivered, and counted then.
             for item in verified.rejected:
                 self.rejections.add(provider, item.reason)
         return response
@@ -74,9 +74,9 @@ class App:
             await asyncio.wait_for(asyncio.wrap_future(self.writer.store(verified.events)), _STORE_SECONDS)
         except TooManyWaiting:
             return Response(503, "too many are waiting", _LATER)
-        except Exception:  # the store could not be written, and the writer has told why
+        except Exception:  # the store could not be written; the writer has reported why
             return Response(503, "not stored", _LATER)
-        # Adyen's older rule wants this very text; Stripe looks at the status alone.
+        # Adyen's older API requires this text; Stripe only checks the status.
         return Response(200, "[accepted]")
 
     def _health(self) -> Response:

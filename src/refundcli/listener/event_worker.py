@@ -1,4 +1,4 @@
-"""Applies stored events beside the storing; a failure here never stops the listener."""
+"""Applies stored events while others are stored; a failure here never stops the listener."""
 
 import threading
 import time
@@ -11,13 +11,13 @@ from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.records import EventFilter
 from refundcli.services.webhooks.apply_events import Apply, EventOutcomes, waits_or_is_young
 
-# What the provider could not be asked about, or whose payment was not here yet, is tried again this often.
+# Waiting and unmatched events are retried this often.
 _AGAIN_SECONDS = 60.0
-# An import that brings a payment after its event does so soon; older ones wait for `events apply`, or a start.
+# A payment is usually imported soon after its event; older events wait for `events apply`, or a restart.
 _YOUNG = timedelta(hours=1)
 _AFTER_TROUBLE_SECONDS = 5.0
-# The store is held for so many events at a time, and before each time storing may go first for so long: however
-# slow the machine is, and however long deliveries keep coming, applying has a fifth of the time.
+# Each transaction applies this many events, and storing goes first between them. The limits on waiting give applying a
+# fifth of the time, however slow the machine is and however many deliveries arrive.
 _AT_ONCE = 10
 _PATIENCE_SECONDS = 0.25
 _LONGEST_PATIENCE_SECONDS = 2.0
@@ -26,7 +26,7 @@ _STORING_TO_APPLYING = 4
 
 @dataclass
 class EventWorker:
-    """One thread: what is new at once, in between what waits, from the oldest on."""
+    """One thread: applies new events at once, and in between retries waiting ones, oldest first."""
 
     apply: Apply
     books: Books
@@ -36,7 +36,7 @@ class EventWorker:
     trouble: Callable[[Exception], None]
     _new_events: threading.Event = field(default_factory=threading.Event)
     _ending: threading.Event = field(default_factory=threading.Event)
-    # Up to where new events were applied, and up to where those that wait were tried again; None between two times.
+    # The last new event applied, and the last waiting event retried; None between two rounds.
     _applied_to: int | None = None
     _again_from: int | None = 0
     _again_at: float = 0.0
@@ -54,7 +54,7 @@ class EventWorker:
             self._new_events.set()
 
     def stop(self) -> None:
-        """End after the batch that is under way; what was not applied waits in the store."""
+        """End after the current batch; the other events wait in the store."""
         self._ending.set()
         self._new_events.set()
         self._thread.join(timeout=60)
@@ -73,7 +73,7 @@ class EventWorker:
 
     def _apply_new(self) -> None:
         if self._applied_to is None:
-            # What is older than this start is among what waits.
+            # Older events are retried with the waiting ones.
             newest = self.books.read(lambda tx: tx.events(EventFilter(limit=1)))
             self._applied_to = newest[0].id if newest else 0
         outcomes = self.apply(
@@ -83,7 +83,7 @@ class EventWorker:
         self.applied(outcomes)
 
     def _try_again(self) -> None:
-        """One batch of what waits, so that what is new has its turn after it."""
+        """Retry one batch of waiting events, so that new ones are not delayed."""
         if self._again_from is None:
             if time.monotonic() < self._again_at:
                 return
@@ -105,7 +105,7 @@ class EventWorker:
             self._again_from = outcomes.last_id
 
     def _may_continue(self) -> bool:
-        """Storing goes first, and then this for a moment."""
+        """Wait while events are stored, up to a limit; False when ending."""
         took = time.monotonic() - self._continued_at
         patience = max(_PATIENCE_SECONDS, took * _STORING_TO_APPLYING)
         self.nothing_to_store.wait(min(patience, _LONGEST_PATIENCE_SECONDS))

@@ -1,4 +1,4 @@
-"""Stores what was delivered, many deliveries in one transaction, and says when it is safe to answer."""
+"""Stores deliveries, many in one transaction, and reports when it is safe to answer."""
 
 import queue
 import threading
@@ -15,13 +15,13 @@ from refundcli.services.ports.books import Books
 from refundcli.services.ports.provider_updates import NewEvent
 from refundcli.services.webhooks.deliveries import store_events
 
-# A commit costs some milliseconds, whatever is in it: what comes meanwhile goes into the next one.
+# A commit takes some milliseconds, whatever its size: deliveries that arrive meanwhile share the next one.
 _MOST_IN_ONE = 500
 _MOST_WAITING = 2_000
 _MOST_WAITING_CHARACTERS = 64 * 1024 * 1024
-# A batch waits so long, at most, for as many deliveries as the last one had: their senders are about to come again.
+# A batch waits at most this long for as many deliveries as the last one had: their senders are likely to send again.
 _GATHER_SECONDS = 0.01
-# So long without a delivery, and there is time for other things.
+# After this long without a delivery, events can be applied.
 _QUIET_SECONDS = 0.05
 _REST_SECONDS = 0.5
 _STOP_SECONDS = 60
@@ -30,7 +30,7 @@ Delivery: TypeAlias = tuple[Sequence[NewEvent], "Future[None]"]
 
 
 class TooManyWaiting(Exception):
-    """The store does not keep up; the provider sends it again later."""
+    """The store cannot keep up; the provider redelivers later."""
 
 
 @dataclass
@@ -43,9 +43,9 @@ class EventWriter:
     trouble: Callable[[Exception], None]
     stored_count: int = 0
     duplicate_count: int = 0
-    # Storing failed the last time.
+    # The last write failed.
     is_troubled: bool = False
-    # No delivery came for a moment.
+    # No delivery arrived for a moment.
     is_idle: threading.Event = field(default_factory=threading.Event)
     _waiting: "queue.Queue[Delivery | None]" = field(default_factory=lambda: queue.Queue(_MOST_WAITING))
     _characters: int = 0
@@ -60,7 +60,7 @@ class EventWriter:
         self._thread.start()
 
     def stop(self) -> None:
-        """Store what is there, then end."""
+        """Store all accepted deliveries, then end."""
         with suppress(queue.Full):
             self._waiting.put(None, timeout=_STOP_SECONDS)
         self._thread.join(timeout=_STOP_SECONDS)
@@ -70,9 +70,9 @@ class EventWriter:
         return self._thread.is_alive() and not self.is_troubled
 
     def store(self, delivered: Sequence[NewEvent]) -> "Future[None]":
-        """Done once the events are in the store. Raises TooManyWaiting."""
+        """A future that is done once the events are stored. Raises TooManyWaiting."""
         stored: Future[None] = Future()
-        # From here on it cannot be cancelled: who gave up waiting is no reason not to store.
+        # Not cancellable: the events are stored even if the caller stops waiting.
         stored.set_running_or_notify_cancel()
         size = _size(delivered)
         with self._lock:
@@ -100,7 +100,7 @@ class EventWriter:
                 self.trouble(error)
 
     def _next_batch(self) -> tuple[list[Delivery], bool]:
-        """What waits, and whether it is the last."""
+        """The next deliveries, and whether they are the last."""
         batch: list[Delivery] = []
         count, until, ending = 0, 0.0, False
         while count < _MOST_IN_ONE:
@@ -145,7 +145,7 @@ class EventWriter:
         self.stored(new)
 
     def _not_stored(self, batch: Sequence[Delivery], error: Exception) -> None:
-        """Where the store itself is well, one delivery that it cannot take does not keep out the others."""
+        """Store the deliveries one by one, so that one that the store refuses does not block the others."""
         if len(batch) > 1 and not isinstance(error, RefundcliError):
             for delivery in batch:
                 self._store([delivery])

@@ -1,4 +1,4 @@
-"""Rejected deliveries: counted at once, written to the store and told at most once a second, however many come."""
+"""Rejected deliveries: counted at once, stored and reported at most once a second."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ _EVERY_SECONDS = 1.0
 
 @dataclass
 class Rejections:
-    """Any thread counts; the keeper's writes them. The provider is None for what was not even a request to one."""
+    """Counts from any thread; the event writer stores them. The provider is None for a request to none."""
 
     books: Books
     report: Callable[[str], None]
@@ -31,12 +31,12 @@ class Rejections:
             self._unwritten[provider, reason] += count
 
     def by_reason(self) -> dict[str, int]:
-        """Since the start."""
+        """Counts since the start."""
         with self._lock:
             return _by_reason(self._counts)
 
     def write(self, *, at_once: bool = False) -> None:
-        """What came since the last time. Where the store cannot be written, it waits for the next time."""
+        """Store the counts since the last write. If the store cannot be written, they wait for the next write."""
         if not self._unwritten or (not at_once and time.monotonic() < self._written_at + _EVERY_SECONDS):
             return
         self._written_at = time.monotonic()

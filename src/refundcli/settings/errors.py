@@ -1,4 +1,4 @@
-"""Why settings are refused or cannot be written: one class per cause."""
+"""Errors of the settings, one class per cause."""
 
 import shlex
 from pathlib import Path
@@ -78,7 +78,7 @@ class UnknownEnvironmentVariable(SettingsProblem):
 
     def __init__(self, name: str, names: list[str]) -> None:
         super().__init__(
-            f"The environment variable {name} is none that refundcli knows.",
+            f"refundcli does not know the environment variable {name}.",
             hint=did_you_mean(name, names) or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are settings.",
             context={"name": name},
         )
@@ -100,7 +100,7 @@ class ApiBaseWhenLive(SettingsProblem):
 
     def __init__(self, place: str) -> None:
         super().__init__(
-            f"adyen.api_base in {place} is for practice, but adyen.environment is live.",
+            f"adyen.api_base in {place} is for testing, but adyen.environment is live.",
             hint='Remove adyen.api_base, or set adyen.environment = "test".',
             context={"key": "adyen.api_base", "place": place},
         )
@@ -111,8 +111,8 @@ class SettingsExist(SettingsProblem):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} exists already and was left as it is.",
-            hint="Edit it, or ask for it to be replaced with --force.",
+            f"{path} exists already and was not changed.",
+            hint="Edit it, or replace it with --force.",
             context={"file": str(path)},
         )
 
@@ -129,7 +129,7 @@ class SettingsNotWritable(SettingsProblem):
 
 
 class SettingsNotTrusted(SettingsProblem):
-    """The file is of the folder one is in, and may be anybody's. Nothing in it was used."""
+    """The working folder's file may be from anybody. Nothing in it was used."""
 
     code = "settings-not-trusted"
 
@@ -163,7 +163,7 @@ class TrustNotRemembered(SettingsProblem):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"That you trust {path} cannot be remembered: {why}.",
+            f"The trust in {path} cannot be stored: {why}.",
             hint=f"Name the file instead:   export REFUNDCLI_CONFIG={shlex.quote(str(path))}",
             context={"file": str(path)},
         )
@@ -174,6 +174,6 @@ class StoreNotNamed(SettingsProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "It is not said where the store is, and you have no home folder for it (HOME is not set).",
+            "No store is named, and there is no home folder for one (HOME is not set).",
             hint="Name a file: refundcli --store sqlite:////data/refundcli.db …   or set REFUNDCLI_STORE_URL",
         )

@@ -1,8 +1,7 @@
 """Which settings files of working folders are trusted (DESIGN §5).
 
-A folder may have come with a repository or an archive, and its `refundcli.toml` with it: such a file could send a
-prepared refund with the operator's key, or a secret file to a local port. So it counts only once the operator has
-trusted it. One file for each trusted folder, named for its path, holds the hash of the content that was trusted.
+A folder and its `refundcli.toml` may be from a repository or an archive: such a file could send a prepared refund with
+the operator's key, or a secret to a local port. So it is used only once the operator has trusted it. One file for each trusted folder, named for its path, holds the hash of the content that was trusted.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ _LONGEST_RECORD = 64 * 1024
 
 class Trust(StrEnum):
     GIVEN = "given"
-    CHANGED = "changed"  # it was given, for other content
+    CHANGED = "changed"  # given for other content
     MISSING = "missing"
 
 
@@ -48,7 +47,7 @@ def remember_trust(path: Path, content: bytes, user_config: Path | None) -> None
 
 
 def real_path(path: Path) -> str:
-    """The file's path without links in its folder. The file itself may be a link: then it counts where it stands."""
+    """The file's path without links in its folder. The file itself may be a link, and keeps its own path."""
     return os.path.join(os.path.realpath(path.parent), path.name)
 
 

@@ -1,4 +1,4 @@
-"""Bulk files: many refunds to be sent, or many that were made elsewhere, one wish a row."""
+"""Bulk files: many refunds to send, or many to record, one request per row."""
 
 from collections.abc import Generator
 from datetime import date
@@ -19,12 +19,12 @@ COLUMNS = {
         "invoice", "amount", "reason", "method", "reference", "refunded_on", "memo", "payment", "key",
     ),
 }  # fmt: skip
-# The reason only where no other is given for all rows.
+# The reason only if there is no default for all rows.
 REQUIRED = ("invoice", "reason")
 
 
 class BulkFile:
-    """A file of wishes. `default_reason` is for rows without one; `today` is the books' date."""
+    """A file of requests. `default_reason` is for rows without one; `today` is the books' date."""
 
     def __init__(self, source: Source, kind: RunKind, *, default_reason: RefundReason | None, today: date) -> None:
         self._today, self._default = today, default_reason

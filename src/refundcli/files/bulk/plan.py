@@ -1,7 +1,7 @@
-"""Plans: what a file would do, checked by one person, to be done by another, and by nobody altered in between.
+"""Plans: what a file would do, checked by one person and applied by another, unchanged in between.
 
-A plan is one JSON document with its rows a line each, and an HMAC over all of it at its end, made with the store's
-own secret: whoever edits it cannot seal it anew, and another store does not take it.
+A plan is one JSON document with one row per line, and at its end an HMAC over all of it with the store's secret: an
+edited plan, or one of another store, is refused.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ class PlanExists(FileProblem):
 
 
 def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
-    """The plan appears whole or not at all; its HMAC. Raises PlanExists, FileProblem."""
+    """Write the plan whole or not at all. Returns its HMAC. Raises PlanExists, FileProblem."""
     if os.path.lexists(path):
         raise PlanExists(path)
     try:
@@ -66,7 +66,7 @@ def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[C
 
 
 class PlanFile:
-    """A plan whose seal was checked. Raises PlanEdited, PlanForOther."""
+    """A plan with a verified seal. Raises PlanEdited, PlanForOther."""
 
     def __init__(self, source: Source, kind: RunKind, secret: bytes) -> None:
         self._source = source
@@ -140,7 +140,7 @@ def _shape(checked: CheckedRow) -> dict[str, object]:
         "refunded_on": row.refunded_on,
         "memo": row.memo,
         "payment": row.payment,
-        # Rows that have no key of their own keep the one that was made for them.
+        # Rows without a key of their own keep the derived one.
         "key": checked.key,
         "own_key": bool(row.key),
         "cells": row.cells,

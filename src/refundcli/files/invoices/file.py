@@ -1,4 +1,4 @@
-"""Invoices from a CSV or JSON Lines file, a stretch of its lines at a time, so that a million are read in no time."""
+"""Invoices from a CSV or JSON Lines file, in batches of lines, fast enough for a million."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.invoice_block import InvoiceBlock, RowBatch, block_of
 from refundcli.services.ports.records import NewInvoice
 
-# Of rows that are not all plain, this few are read cell by cell at once.
+# This many rows or fewer are read cell by cell if one of them is not plain.
 _FEW = 25
 _RECORDS = 500
 
 
-# From here on a second process pays: it takes a quarter of a second to begin.
+# From this size a second process is worth its start, a quarter of a second.
 _LONG_BYTES = 8_000_000
 
 
 class InvoiceFile:
-    """An invoices file. `columns` are those of a table, and nothing for JSON Lines."""
+    """An invoices file. `columns` are those of a table, empty for JSON Lines."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -61,7 +61,7 @@ def _table_of(source: Source) -> TableFile:
 
 @dataclass(slots=True)
 class _ReadRows:
-    """Rows that follow one another as they stand in a table, and as invoices where each of them is plainly right."""
+    """Consecutive rows of a table, and their invoices if all are plainly valid."""
 
     lines: Sequence[int]
     rows: Sequence[Sequence[str]]
@@ -78,12 +78,12 @@ def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes, is_read
 
 
 def _read_most(source: Source) -> Iterator[_ReadRows | BadRow]:
-    """Two blocks of three: the process that looks at what was read has as much to do with them."""
+    """Two of three blocks: the main process has as much work with them."""
     return _read_some(source, of=3)
 
 
 def _read_some(source: Source, *, of: int) -> Iterator[_ReadRows | BadRow]:
-    """What can be told without knowing what came before; each block but one `of` so many, or none where that is 0."""
+    """Read rows without regard to earlier ones; leave every `of`-th block unread, or none if that is 0."""
     table = _table_of(source)
     columns = InvoiceColumns(table.columns)
     for n, block in enumerate(table.blocks(), start=1):
@@ -127,7 +127,7 @@ class _Table:
         return _batch(self._row(line, row, self._duplicates) for line, row in zip(read.lines, read.rows, strict=True))
 
     def _without_duplicates(self, block: InvoiceBlock, rows: Sequence[Sequence[str]]) -> RowBatch:
-        """What is good by itself, but for what came before it in the file."""
+        """The valid rows without those that repeat an earlier number, payment or reference."""
         numbers = self._duplicates.numbers.lines_of(block.numbers, block.lines)
         paid = block.payments
         has_id = [

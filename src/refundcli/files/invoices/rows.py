@@ -1,4 +1,4 @@
-"""One row of an invoices file, cell by cell: an invoice, or a bad row with all that is wrong in it."""
+"""One row of an invoices file, cell by cell: an invoice, or a bad row with all its problems."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ COLUMNS = (
     "products",
     "subscription",
 )
-# What may stand in each of several `payments`; but for the day, it may then not stand in the invoice itself.
+# Allowed in each of several `payments`; except for the day, then not allowed in the invoice itself.
 PAYMENT_COLUMNS = (
     "paid_on",
     "paid_amount",
@@ -55,12 +55,12 @@ PAYMENT_COLUMNS = (
 PAYMENTS = "payments"
 MOST_PAYMENTS = 100
 
-# Numbers are typed in commands: nothing that a shell or a terminal would act on.
+# Numbers are typed in commands: no characters that a shell or a terminal interprets.
 _NUMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/#:+-]*")
-# What the adapters can send: a payment under another id could be brought in and never be refunded.
+# The ids that the adapters can send: a payment with another id could be imported but never refunded.
 _STRIPE_REFERENCE = re.compile(r"(pi|ch|py)_[A-Za-z0-9_]{1,250}")
 _ADYEN_REFERENCE = re.compile(r"[A-Za-z0-9]{1,32}")
-# PostgreSQL stores no NUL, and nothing stores half a character.
+# PostgreSQL rejects NUL, and every database rejects lone surrogates.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _MOST_MINOR = 10**18
 
@@ -68,7 +68,7 @@ T = TypeVar("T")
 
 
 class FirstLines:
-    """The line on which each invoice number, payment reference and invoice reference came first."""
+    """The first line of each invoice number, payment reference and invoice reference."""
 
     def __init__(self) -> None:
         self.numbers, self.payments, self.references = DuplicateIndex(), DuplicateIndex(), DuplicateIndex()
@@ -98,7 +98,7 @@ class FirstLines:
 
 
 class EarlierLines(FirstLines):
-    """For a row whose number, payment or invoice reference may be on an earlier line: those lines, 0 for none."""
+    """The earlier lines of one row's number, payment and invoice reference, 0 for none."""
 
     def __init__(self, number: int, payment: int, reference: int = 0) -> None:
         self._number, self._payment, self._reference = number, payment, reference
@@ -136,7 +136,7 @@ def _payment_cells(line: int, payments: Any, invoice: CellReader) -> list[CellRe
         return []
     for column in PAYMENT_COLUMNS:
         if column != "paid_on" and invoice[column]:
-            what = "It stands beside payments, and could belong to any of them."
+            what = "It is set beside payments and could belong to any of them."
             invoice.refuse(column, "ambiguous", what, "Move it into the payment that it belongs to.")
     return [
         _record_cells(line, payment, PAYMENT_COLUMNS, where=f"{PAYMENTS}[{place}].")
@@ -145,7 +145,7 @@ def _payment_cells(line: int, payments: Any, invoice: CellReader) -> list[CellRe
 
 
 def _record_cells(line: int, record: Record, columns: tuple[str, ...], *, where: str = "") -> CellReader:
-    """The values as texts. Unknown keys, wrong types and what no store can hold are noted."""
+    """The values as texts. Unknown keys, wrong types and unstorable texts become problems."""
     texts, wrong = {}, []
     for key, value in record.items():
         if key in REJECTION_COLUMNS and not where:
@@ -180,7 +180,7 @@ def _as_text(key: str, value: Any) -> str | None:
 def _invoice(
     cells: CellReader, payments: list[CellReader] | None, original: tuple[str, ...] | str, duplicates: FirstLines
 ) -> NewInvoice | BadRow:
-    """Everything is read, and what is wrong is noted on the way; only a clean row is an invoice."""
+    """The invoice, or a bad row with every problem of its cells."""
     unit = cells.currency("currency")
     total = _needed(cells, "total", lambda column: cells.amount(column, unit)) or 0
     status = _needed(cells, "status", lambda column: status_in(cells, column)) or InvoiceStatus.DRAFT
@@ -214,15 +214,15 @@ def _invoice(
 def _number(cells: CellReader) -> str:
     number = cells.need("number")
     if number and not _NUMBER.fullmatch(number):
-        what = "An invoice number is typed in commands, and this one holds other characters than they take."
+        what = "An invoice number is typed in commands, and this one has characters that they do not accept."
         cells.refuse("number", "invalid-number", what, "Use letters, digits and . _ / # : + - without spaces.")
     return number
 
 
 def status_in(cells: CellReader, column: str) -> InvoiceStatus | None:
     if cells[column].lower() == InvoiceStatus.REFUNDED:
-        what = "Refunded follows from the amounts and is not written."
-        cells.refuse(column, "unknown-status", what, "Write paid, and what was given back as refunded_amount.")
+        what = "The status refunded follows from the amounts."
+        cells.refuse(column, "unknown-status", what, "Write paid, and the refunded amount as refunded_amount.")
         return None
     return cells.one_of(column, [status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED])
 
@@ -240,21 +240,21 @@ def _needed(cells: CellReader, column: str, read: Callable[[str], T | None]) -> 
 
 
 def _check_whole(cells: CellReader, invoice: NewInvoice, *, in_list: bool) -> None:
-    """What no single cell can tell."""
+    """Check the cells together."""
     column = PAYMENTS if in_list else "paid_amount"
     paid = sum(payment.captured for payment in invoice.payments)
     if paid and invoice.status in (InvoiceStatus.VOID, InvoiceStatus.DRAFT):
-        # Void means that nothing was captured, and a draft was never sent to anyone (R9).
+        # Void means that nothing was captured; a draft was never sent (R9).
         what = f"A {invoice.status} invoice has nothing paid on it."
         cells.refuse(column, "paid-on-closed", what, "Write the status that it really has: open or paid.")
     if paid >= _MOST_MINOR:
-        cells.refuse(column, "invalid-amount", "The payments sum up to more than the books can hold.")
+        cells.refuse(column, "invalid-amount", "The sum of the payments is too large.")
 
 
 def _payment(
     cells: CellReader, unit: Currency | None, duplicates: FirstLines, *, default: int | None
 ) -> NewPayment | None:
-    """The payment that a row tells of, if any. Without a default its amount must be there, unless it is on its way."""
+    """The row's payment, if any. Without a default its amount is required, unless it is processing."""
     provider = cells.one_of("provider", list(Provider))
     reference = _reference(cells, provider)
     duplicates.check_reference(cells, provider, reference)
@@ -278,35 +278,35 @@ def _payment(
         paid_on=cells.day("paid_on"),
     )
     if cells["dispute_amount"] and not cells["dispute"]:
-        cells.refuse("dispute_amount", "no-dispute", "There is an amount, and no dispute.", "Fill in dispute too.")
+        cells.refuse("dispute_amount", "no-dispute", "There is an amount but no dispute.", "Fill in dispute too.")
     if captured or provider or reference or processing:
         return payment
     for column in ("refunded_amount", "dispute"):
         if cells[column].strip("0."):
-            what = "Nothing was paid that it could belong to."
+            what = "The row has no payment that it could belong to."
             cells.refuse(column, "nothing-paid", what, "Fill in paid_amount, or status paid.")
     return None
 
 
 def _reference(cells: CellReader, provider: Provider | None) -> str:
-    """The provider's id in the form that provider gives it; without a provider, any text."""
+    """The provider's id in that provider's format; without a provider, any text."""
     reference = cells.text("payment_reference", LONGEST_NAME)
     stripe = _STRIPE_REFERENCE.fullmatch(reference)
     if provider is Provider.STRIPE and reference and not stripe:
-        what = "This is no payment at Stripe."
+        what = "This is not a Stripe payment id."
         cells.refuse("payment_reference", "invalid-reference", what, "Write its id: pi_…, ch_… or py_….")
     if provider is Provider.ADYEN and reference and not _ADYEN_REFERENCE.fullmatch(reference):
-        what = "This is no payment at Adyen."
+        what = "This is not an Adyen payment id."
         cells.refuse(
             "payment_reference", "invalid-reference", what, "Write its pspReference: at most 32 letters and digits."
         )
     if provider is None and stripe and not cells["provider"]:
-        cells.refuse("provider", "missing", "The payment is Stripe's, and provider is empty.", "Write stripe.")
+        cells.refuse("provider", "missing", "This is a Stripe payment id, but provider is empty.", "Write stripe.")
     return reference
 
 
 def _auto_refundable(cells: CellReader, *, default: bool) -> bool:
-    """Whether the provider can return the money; by default, where it knows the payment (R1)."""
+    """Can the provider return the money? By default, if the payment is the provider's (R1)."""
     flag = cells.flag("auto_refundable")
     if flag and not default:
         what = "Only a payment with its provider and its payment_reference can be."

@@ -1,4 +1,4 @@
-"""Good rows kept aside until the whole file was looked at: on disk, in a file without a name that goes when closed."""
+"""Valid rows on disk until the whole file is checked, in an unnamed file that is deleted when closed."""
 
 import tempfile
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class InvoiceSpool:
         self._file.close()
 
     def put(self, block: InvoiceBlock) -> None:
-        """Raises FileProblem when the disk is full."""
+        """Raises FileProblem if the disk is full."""
         if not block.size:
             return
         content = packed(block)

@@ -39,7 +39,7 @@ class NotAtProvider(NotFound):
 
 @dataclass(slots=True)
 class PullSummary:
-    """What a pull did. `changes`: of refunds, disputes and payments. `resumed_after`: the last invoice before the stop."""
+    """What a pull did. `changes`: of refunds, disputes and payments. `resumed_after`: the last invoice before it."""
 
     imported: ImportSummary = field(default_factory=ImportSummary)
     changes: int = 0

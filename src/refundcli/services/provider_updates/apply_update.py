@@ -186,7 +186,7 @@ def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, 
 
 
 def _apply_success_after_failure(tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
-    """A success dated before the failure is old. After a later one the customer may have the money: reserve it (R14)."""
+    """A success before the failure is old. After a later one the customer may have the money: reserve it (R14)."""
     is_later = not (update.reported_at and refund.failed_at) or update.reported_at > refund.failed_at
     if not tx.note_success(refund, at=update.reported_at, evidence=evidence):
         return UpdateOutcome(EventState.APPLIED, f"{refund.id} is {refund.state}", refund=refund)

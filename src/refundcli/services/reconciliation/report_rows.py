@@ -23,7 +23,7 @@ class RowPart(StrEnum):
 class ReportRow:
     """One row about one payment. `word` is the provider's code; `meaning` is None if it is not listed (R13).
 
-    `modification_reference` is the reference of the capture, refund or dispute, empty if the row has only the payment's.
+    `modification_reference`: of the capture, refund or dispute, empty if the row has only the payment's reference.
     `amount` is None if it cannot be read. `problem`: a sentence why the row is contradictory or unreadable; such a row
     is never applied.
     """
