@@ -1,10 +1,9 @@
 """Settings: each key has one meaning, whatever its source.
 
-The value of a key is the first of: the command line, the environment
-(`REFUNDCLI_<SECTION>_<KEY>`), `refundcli.toml` in the working folder, the same file in the user's
-configuration folder, the default. The working folder's file counts only if the user trusts it (`settings/trust.py`).
-With `--config` or `REFUNDCLI_CONFIG` no other
-file is read. An unknown key is refused, because a misspelt limit would not apply.
+The value of a key is the first of: the command line, the environment (`REFUNDCLI_<SECTION>_<KEY>`), `refundcli.toml`
+in the working folder, the same file in the user's configuration folder, the default. The working folder's file counts
+only if the user trusts it (`settings/trust.py`). With `--config` or `REFUNDCLI_CONFIG` no other file is read. An
+unknown key is refused, because a misspelt limit would not apply.
 """
 
 from refundcli.settings.errors import (

@@ -1,7 +1,8 @@
 """Which settings files of working folders are trusted (DESIGN §5).
 
-A folder and its `refundcli.toml` may be from a repository or an archive: such a file could send a prepared refund with
-the operator's key, or a secret to a local port. So it is used only once the operator has trusted it. One file for each trusted folder, named for its path, holds the hash of the content that was trusted.
+A folder and its `refundcli.toml` may be from a repository or an archive: such a file could send a prepared refund
+with the operator's key, or a secret to a local port. So it is used only once the operator has trusted it. One file
+for each trusted folder, named for its path, holds the hash of the content that was trusted.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Pull invoices from a provider, each with its payments, refunds and disputes.
 
-A stopped pull resumes where it stopped. Newer values in the books are kept.
+A stopped pull resumes where it stopped. Values that the books know better are kept.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +10,7 @@ from functools import partial
 
 from refundcli.domain.errors import NotFound
 from refundcli.domain.money import Money
+from refundcli.domain.statuses import Provider
 from refundcli.services.chunks import chunked
 from refundcli.services.imports.from_file import ImportSummary
 from refundcli.services.imports.payment_shares import import_shares, references_of, shares_a_payment
@@ -116,12 +117,7 @@ def _write(
     for pulled in listed:
         if isinstance(pulled, LeftOut):
             counts.unchanged.append((0, pulled.number or pulled.reference, f"{pulled.why} It was left out."))
-    snapshots = [snapshot for pulled in readable for snapshot in pulled.payments]
-    for snapshot, invoice, payment in list(match_snapshots(tx, records.name, snapshots)):
-        if invoice and payment:
-            fresh = tx.invoice(invoice.number) or invoice
-            payment = next(p for p in fresh.payments if p.id == payment.id)
-            changes += sync_payment(tx, fresh, payment, snapshot, clock=clock, number_format=number_format).changed
+    changes += _sync_payments(tx, records.name, readable, clock, number_format)
     for pulled, new in zip(readable, renumbered, strict=True):
         stored = tx.invoice(new.number)
         if stored and pulled.invoice.currency == stored.currency.code:
@@ -130,6 +126,20 @@ def _write(
         name, began = place.split()
         tx.set_sync_state(name, f"{listed[-1].reference} {began}")
     return counts, changes
+
+
+def _sync_payments(
+    tx: Writing, provider: Provider, pulled: Sequence[ProviderInvoice], clock: Clock, number_format: str
+) -> int:
+    """Apply the snapshots of the payments that are in the books. Returns how many changes that made."""
+    snapshots = [snapshot for invoice in pulled for snapshot in invoice.payments]
+    changes = 0
+    for snapshot, invoice, payment in list(match_snapshots(tx, provider, snapshots)):
+        if invoice and payment:
+            fresh = tx.invoice(invoice.number) or invoice
+            payment = next(p for p in fresh.payments if p.id == payment.id)
+            changes += sync_payment(tx, fresh, payment, snapshot, clock=clock, number_format=number_format).changed
+    return changes
 
 
 def _apart(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
