@@ -146,7 +146,7 @@ class TableFile:
                 yield row
             else:
                 begun.append(row)
-            if lines.level:
+            if lines.is_consumed:
                 break
         if begun:
             yield _block(begun)
@@ -260,7 +260,7 @@ class _PhysicalLines:
         return range(self._line - count + 1, self._line + 1)
 
     @property
-    def level(self) -> bool:
+    def is_consumed(self) -> bool:
         """Was all text that was read ahead consumed?"""
         return self._ahead is None
 

@@ -45,7 +45,7 @@ def _from_second_process(read: Callable[[A], Iterator[T]], of: A) -> Iterator[An
     process = context.Process(target=_send, args=(sending, read, of), daemon=True)
     try:
         with _not_from_the_working_folder():
-            _start_deaf(process)
+            _start_with_interrupts_blocked(process)
         sending.close()
         while True:
             yield receiving.recv()
@@ -58,7 +58,7 @@ def _from_second_process(read: Callable[[A], Iterator[T]], of: A) -> Iterator[An
             process.join()
 
 
-def _start_deaf(process: Any) -> None:
+def _start_with_interrupts_blocked(process: Any) -> None:
     """Start the process with Ctrl-C blocked: only the main process handles it, and the other ends with it."""
     from multiprocessing import resource_tracker  # noqa: PLC0415 - for long files only
 

@@ -64,7 +64,7 @@ class EventWorker:
             try:
                 self._new_events.clear()
                 self._apply_new()
-                self._try_again()
+                self._retry_waiting()
                 if self._again_from is None:
                     self._new_events.wait(max(self._again_at - time.monotonic(), 0))
             except Exception as error:
@@ -82,7 +82,7 @@ class EventWorker:
         self._applied_to = outcomes.last_id
         self.applied(outcomes)
 
-    def _try_again(self) -> None:
+    def _retry_waiting(self) -> None:
         """Retry one batch of waiting events, so that new ones are not delayed."""
         if self._again_from is None:
             if time.monotonic() < self._again_at:

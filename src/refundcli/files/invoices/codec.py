@@ -15,7 +15,7 @@ def packed(block: InvoiceBlock) -> bytes:
 def unpacked(packed_block: bytes) -> InvoiceBlock:
     """The block from bytes that only this program can have written."""
     *columns, payments = marshal.loads(packed_block)  # noqa: S302
-    return InvoiceBlock.made_of(columns, payments)
+    return InvoiceBlock.from_columns(columns, payments)
 
 
 class PackedRows(Sequence[Sequence[str]]):

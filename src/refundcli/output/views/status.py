@@ -59,7 +59,7 @@ _APPLY = "refundcli events apply"
 
 
 def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zone: ZoneInfo) -> None:
-    screen.say(("! ", DOUBT) if status.needs_someone else ("✓ ", GOOD), headline(status))
+    screen.say(("! ", DOUBT) if status.needs_attention else ("✓ ", GOOD), headline(status))
     _section("Unreviewed provider updates: each blocks refunds of its payment", status.unreviewed, screen, _update)
     _section("Losses: more was refunded or lost to disputes than was captured", status.losses, screen, _loss)
     _section("Unfinished refunds", status.unfinished, screen, lambda each: _refund(each, zone))
@@ -82,7 +82,7 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
 
 
 def headline(status: Status) -> str:
-    if not status.needs_someone:
+    if not status.needs_attention:
         return "Nothing needs attention." if any(each.count for each in status.lists.values()) else "All clear."
     return "1 thing needs attention." if status.attention == 1 else f"{status.attention} things need attention."
 
@@ -300,7 +300,7 @@ def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
 def status_shape(status: Status, store: Mapping[str, Any]) -> dict[str, Any]:
     """Lists have their first fifty entries, `counts` all of them. What is not known is null."""
     return {
-        "needs_someone": status.needs_someone,
+        "needs_someone": status.needs_attention,
         "attention": status.attention,
         "counts": {name: {"all": each.count, "need_attention": each.attention} for name, each in status.lists.items()},
         "unfinished": [_refund_shape(each) for each in status.unfinished.first],

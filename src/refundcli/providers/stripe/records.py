@@ -33,7 +33,7 @@ from refundcli.services.ports.provider_updates import (
     RefundUpdate,
     UnreadablePayment,
 )
-from refundcli.services.ports.providers import LeftOut, ProviderInvoice
+from refundcli.services.ports.providers import ProviderInvoice, SkippedInvoice
 from refundcli.settings import RefundSettings, StripeSettings
 
 _PAGE_SIZE = 100
@@ -360,7 +360,7 @@ class StripeRecords:
 
     # --- invoices ------------------------------------------------------------------------------------------
 
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | LeftOut]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | SkippedInvoice]:
         if after and self._one(lambda: self._client.v1.invoices.retrieve(after)) is None:
             after = ""  # a draft that was deleted since is no place to go on from
         wanted = {**self._made_since(since), **({"starting_after": after} if after else {})}
@@ -368,7 +368,7 @@ class StripeRecords:
             try:
                 yield self._told_invoice(told)
             except CannotBeHeld as problem:
-                yield LeftOut(fields.id_of(told), text_in(told.get("number")), problem.message)
+                yield SkippedInvoice(fields.id_of(told), text_in(told.get("number")), problem.message)
 
     def invoice(self, name: str) -> ProviderInvoice | None:
         """By its id, or by its number among all of them: Stripe's search is behind by some minutes."""

@@ -23,9 +23,9 @@ Reject: TypeAlias = Callable[[BadRow], None]
 _CHUNK_SECONDS = 0.8
 MOST_IN_CHUNK = 50_000
 # An existing invoice may take a hundred times as long as a new one, and the time is checked only between blocks.
-_KNOWN_AT_ONCE = 250
+_EXISTING_AT_ONCE = 250
 _SHOWN = 50
-_MOST_KEPT = 1000
+_MOST_UNCHANGED = 1000
 
 
 class InvoiceSpool(Protocol):
@@ -76,7 +76,7 @@ class ImportSummary:
         self.new += counts.new
         self.changed += counts.changed
         self.same += counts.same
-        self.unchanged += counts.unchanged[: _MOST_KEPT - len(self.unchanged)]
+        self.unchanged += counts.unchanged[: _MOST_UNCHANGED - len(self.unchanged)]
         self.unchanged_count += len(counts.unchanged)
 
 
@@ -107,11 +107,11 @@ def check_invoices(
     """Check every row by itself and against the books, and spool the valid ones. Changes nothing."""
     checked = CheckedInvoices()
     for place, batch in enumerate(batches):
-        conflicts = books.read(partial(_look, block=batch.good))
+        conflicts = books.read(partial(_conflicts, block=batch.good))
         checked.existing += conflicts.existing
         checked.as_of = conflicts.as_of if place == 0 or conflicts.as_of == checked.as_of else None
-        good, against = _without(batch, conflicts.problems)
-        for part in good.parts(_KNOWN_AT_ONCE) if conflicts.existing else (good,):
+        good, against = _without_conflicts(batch, conflicts.problems)
+        for part in good.parts(_EXISTING_AT_ONCE) if conflicts.existing else (good,):
             spool.put(part)
         for row in sorted([*batch.bad, *against], key=lambda row: row.line):
             checked.add(row)
@@ -126,7 +126,7 @@ def write_invoices(
 ) -> ImportSummary:
     """Write the spooled rows. Raises ImportRefused if a change of the books makes a row invalid."""
     summary = ImportSummary()
-    chunk = _Written(as_of=checked.as_of)
+    chunk = _ChunkOutcome(as_of=checked.as_of)
     while not chunk.is_last:
         write = partial(_write_chunk, spool=spool, before=chunk, checked=checked, source=source, summary=summary)
         chunk = books.write(write)
@@ -136,7 +136,7 @@ def write_invoices(
 
 
 @dataclass(slots=True)
-class _Written:
+class _ChunkOutcome:
     """The outcome of one chunk: its end in the spool, and the newest audit entry after it.
 
     Once others have changed the books, the check is void for all later chunks.
@@ -150,11 +150,17 @@ class _Written:
 
 
 def _write_chunk(
-    tx: Writing, *, spool: InvoiceSpool, before: _Written, checked: CheckedInvoices, source: str, summary: ImportSummary
-) -> _Written:
+    tx: Writing,
+    *,
+    spool: InvoiceSpool,
+    before: _ChunkOutcome,
+    checked: CheckedInvoices,
+    source: str,
+    summary: ImportSummary,
+) -> _ChunkOutcome:
     # Every change has an audit entry (I10): without a new one, the check is still valid.
     unchanged = before.as_of is not None and tx.newest_entry() == before.as_of
-    chunk = _Written(as_of=None, after=before.after, is_last=True)
+    chunk = _ChunkOutcome(as_of=None, after=before.after, is_last=True)
 
     def blocks() -> Iterator[InvoiceBlock]:
         began = time.monotonic()
@@ -174,11 +180,11 @@ def _write_chunk(
     return chunk
 
 
-def _look(tx: Reading, *, block: InvoiceBlock) -> ImportConflicts:
+def _conflicts(tx: Reading, *, block: InvoiceBlock) -> ImportConflicts:
     return tx.import_conflicts(block)
 
 
-def _without(batch: RowBatch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
+def _without_conflicts(batch: RowBatch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
     """The valid rows that do not conflict with the books, and the others."""
     if not problems:
         return batch.good, []

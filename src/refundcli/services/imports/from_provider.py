@@ -17,7 +17,7 @@ from refundcli.services.imports.payment_shares import import_shares, references_
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.invoice_block import block_of
-from refundcli.services.ports.providers import LeftOut, ProviderInvoice, ProviderRecords
+from refundcli.services.ports.providers import ProviderInvoice, ProviderRecords, SkippedInvoice
 from refundcli.services.ports.records import ImportCounts, NewInvoice
 from refundcli.services.provider_updates.sync_payment import match_snapshots, note_credit, sync_payment
 
@@ -56,7 +56,7 @@ def pull(
     resumed_after, _, began = (stopped[0] if stopped else "").partition(" ")
     summary, began = PullSummary(resumed_after=resumed_after), began or str(clock.today())
 
-    def write_pages(listed: Iterable[ProviderInvoice | LeftOut], place: str) -> None:
+    def write_pages(listed: Iterable[ProviderInvoice | SkippedInvoice], place: str) -> None:
         for chunk in chunked(listed, _AT_ONCE):
             write = partial(
                 _write, listed=chunk, records=records, clock=clock, number_format=number_format, place=place
@@ -90,7 +90,7 @@ def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock,
 def _write(
     tx: Writing,
     *,
-    listed: Sequence[ProviderInvoice | LeftOut],
+    listed: Sequence[ProviderInvoice | SkippedInvoice],
     records: ProviderRecords,
     clock: Clock,
     number_format: str,
@@ -98,24 +98,24 @@ def _write(
 ) -> tuple[ImportCounts, int]:
     """Write one chunk. `place`: the sync state for the pull's position, and the day on which the pull began."""
     readable = [pulled for pulled in listed if isinstance(pulled, ProviderInvoice)]
-    renumbered = [replace(_as_known(tx, pulled), line=line) for line, pulled in enumerate(readable)]
+    renumbered = [replace(_numbered_as_stored(tx, pulled), line=line) for line, pulled in enumerate(readable)]
     reasons = _why_not(tx, renumbered)
     good = [invoice for invoice in renumbered if invoice.line not in reasons]
     source = f"pulled from {records.name.label}"
-    alone, sharing = _apart(tx, good)
+    alone, sharing = _split_shared(tx, good)
     counts = tx.import_invoices(alone, source=source) if alone else ImportCounts()
     changes = sum(_note_shares(tx, pulled) for pulled in alone)
     captured = {reference: t.captured for pulled in readable for t in pulled.payments for reference in t.references}
     for shared in sharing:
         more, why = import_shares(tx, shared, captured, source=source)
-        counts = _together(counts, more)
+        counts = _sum_of(counts, more)
         changes += 0 if why else _note_shares(tx, shared)
         if why:
             reasons[shared.line] = why
     for line, why in reasons.items():
         counts.unchanged.append((line, renumbered[line].number, f"{why} It was left out."))
     for pulled in listed:
-        if isinstance(pulled, LeftOut):
+        if isinstance(pulled, SkippedInvoice):
             counts.unchanged.append((0, pulled.number or pulled.reference, f"{pulled.why} It was left out."))
     changes += _sync_payments(tx, records.name, readable, clock, number_format)
     for pulled, new in zip(readable, renumbered, strict=True):
@@ -142,7 +142,7 @@ def _sync_payments(
     return changes
 
 
-def _apart(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
+def _split_shared(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
     """Invoices with payments of their own, and those that share one with an invoice of the books or the list."""
     alone: list[NewInvoice] = []
     sharing: list[NewInvoice] = []
@@ -157,7 +157,7 @@ def _apart(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice
     return alone, sharing
 
 
-def _together(first: ImportCounts, second: ImportCounts) -> ImportCounts:
+def _sum_of(first: ImportCounts, second: ImportCounts) -> ImportCounts:
     return ImportCounts(
         first.new + second.new,
         first.changed + second.changed,
@@ -197,7 +197,7 @@ def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
     return reasons
 
 
-def _as_known(tx: Writing, pulled: ProviderInvoice) -> NewInvoice:
+def _numbered_as_stored(tx: Writing, pulled: ProviderInvoice) -> NewInvoice:
     """The invoice under its number in the books, which an import may have chosen.
 
     A draft has no number and is stored under its id until it gets one.

@@ -61,7 +61,7 @@ class InvoiceBlock(NamedTuple):
     payments: PaymentColumns = PaymentColumns()
 
     @classmethod
-    def made_of(cls, columns: Iterable[Any], payments: Iterable[Any]) -> "InvoiceBlock":
+    def from_columns(cls, columns: Iterable[Any], payments: Iterable[Any]) -> "InvoiceBlock":
         """From the columns of the invoices and of their payments, in the order of the fields."""
         return cls._make([*columns, PaymentColumns(*payments)])
 
@@ -98,7 +98,7 @@ class InvoiceBlock(NamedTuple):
         payments: list[Any] = [list(compress(column, of_selected)) for column in self.payments]
         now = {place: new for new, place in enumerate(compress(range(self.size), selectors))}
         payments[0] = [now[place] for place in payments[0]]
-        return InvoiceBlock.made_of(columns, payments)
+        return InvoiceBlock.from_columns(columns, payments)
 
     def parts(self, size: int) -> Iterator["InvoiceBlock"]:
         """Blocks of at most `size` invoices, in order."""
@@ -168,4 +168,4 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
     ]
     if not columns:
         return InvoiceBlock()
-    return InvoiceBlock.made_of(map(list, zip(*columns, strict=True)), map(list, zip(*payments, strict=True)))
+    return InvoiceBlock.from_columns(map(list, zip(*columns, strict=True)), map(list, zip(*payments, strict=True)))

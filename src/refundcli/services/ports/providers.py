@@ -165,7 +165,7 @@ class ProviderInvoice:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedInvoice:
     """An invoice at the provider that the books cannot store, and why: for example, its total is negative."""
 
     reference: str
@@ -210,7 +210,7 @@ class ProviderRecords(Protocol):
         """
         ...
 
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | LeftOut]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | SkippedInvoice]:
         """Every invoice created since then, newest first, after the invoice with the reference `after`."""
         ...
 

@@ -144,20 +144,20 @@ class Status:
         return sum(rows.attention for rows in self.lists.values()) + self.unapplied.attention
 
     @property
-    def needs_someone(self) -> bool:
+    def needs_attention(self) -> bool:
         return bool(self.attention)
 
 
-def look(reading: Reading, *, now: datetime, pending_days: int) -> Status:
+def current_status(reading: Reading, *, now: datetime, pending_days: int) -> Status:
     """`pending_days`: a refund accepted longer ago than this should have a final state."""
     events = reading.event_counts()
     return Status(
         unfinished=_unfinished(reading, now),
         runs=_runs(reading, now),
         closings=_closings(reading, now),
-        came_back=_listed([_came_back(refund, now) for refund in reading.refunds_to_acknowledge()]),
+        came_back=_listed([_failed_late(refund, now) for refund in reading.refunds_to_acknowledge()]),
         pending=_pending(reading, now, now - timedelta(days=pending_days)),
-        elsewhere=_elsewhere(reading, now),
+        elsewhere=_external(reading, now),
         unreviewed=_all_need_attention(reading.unreviewed_events(limit=_SHOWN), events.get(EventState.UNREVIEWED, 0)),
         losses=_all_need_attention(losses := reading.losses(), len(losses)),
         failed_captures=_first(captures := reading.failed_captures(), len(captures)),
@@ -203,7 +203,7 @@ def _open_run(run: UnfinishedRun, now: datetime) -> OpenRun:
     return OpenRun(run, now - run.run.created_at, Next.WAIT if run.is_held else Next.RESUME)
 
 
-def _came_back(refund: Refund, now: datetime) -> OpenRefund:
+def _failed_late(refund: Refund, now: datetime) -> OpenRefund:
     return OpenRefund(refund, now - refund.created_at, Next.ACKNOWLEDGE, is_held=refund.is_held_at(now))
 
 
@@ -213,7 +213,7 @@ def _pending(reading: Reading, now: datetime, overdue: datetime) -> Listed[OpenR
     return Listed(first, pending.count, pending.attention)
 
 
-def _elsewhere(reading: Reading, now: datetime) -> Listed[OpenRefund]:
+def _external(reading: Reading, now: datetime) -> Listed[OpenRefund]:
     refunds = [refund for refund in reading.external_refunds(adopted=False) if refund.state.is_given]
     return _listed(
         [

@@ -62,7 +62,7 @@ class ComparisonSummary:
         return self.unreadable + self.unreviewed + self.unconfirmed + len(self.unread_lists)
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Differences that were not applied."""
         return self.differences - self.repaired
 
@@ -86,7 +86,7 @@ class ComparisonSummary:
     def record(self, tx: Writing, provider: Provider, *, account: str, report: str = "", since: str = "") -> None:
         """Store the result and the scope."""
         scope = ComparisonScope(account, self.compared, tx.payment_count(provider), report, since)
-        record_comparison(tx, provider, scope, self.result, remaining=self.left, not_compared=self.not_compared)
+        record_comparison(tx, provider, scope, self.result, remaining=self.remaining, not_compared=self.not_compared)
 
     def add(self, difference: Difference, *, repaired: bool) -> None:
         self.by_kind[difference.kind] += 1
@@ -151,7 +151,7 @@ class Comparison:
             self._report_unreadable(summary, unreadable)
             self.advance(len(chunk))
         for invoice, payment in self._unlisted(references, since, provider_invoices):
-            self._ask_for(summary, invoice, payment)
+            self._look_up(summary, invoice, payment)
             self.advance(1)
         if provider_invoices.exist:
             self._compare_credits(summary, provider_invoices)
@@ -176,12 +176,12 @@ class Comparison:
         for references in chunked(sorted({*credits, *provider_invoices.credited}), _AT_ONCE):
             for reference, invoice in self._stored_invoices(references).items():
                 if credits.get(reference, zero(invoice.currency)) != invoice.credited:
-                    self._ask_for_credit(summary, invoice)
+                    self._look_up_credit(summary, invoice)
 
     def _stored_invoices(self, references: Sequence[str]) -> dict[str, Invoice]:
         return self.books.read(lambda tx: tx.invoices_by_reference(references))
 
-    def _ask_for_credit(self, summary: ComparisonSummary, invoice: Invoice) -> None:
+    def _look_up_credit(self, summary: ComparisonSummary, invoice: Invoice) -> None:
         """Look up the invoice's total credit: the list may have changed while it was read."""
         try:
             credited = self.records.credited(invoice.invoice_reference)
@@ -203,7 +203,7 @@ class Comparison:
 
         self._report_sync(summary, self.books.write(write))
 
-    def _ask_for(self, summary: ComparisonSummary, invoice: Invoice, payment: Payment) -> None:
+    def _look_up(self, summary: ComparisonSummary, invoice: Invoice, payment: Payment) -> None:
         try:
             snapshot = self.records.payment(payment.reference, of_invoice=invoice.invoice_reference)
         except CannotBeHeld as problem:
