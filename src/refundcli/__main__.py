@@ -1,4 +1,4 @@
-"""The door: `--version` answers before anything heavy is loaded."""
+"""The entry point: `--version` answers before slow imports."""
 
 import sys
 
@@ -11,12 +11,12 @@ def main() -> None:
         return
     import gc
 
-    # Python looks for cycles at every 700 new objects, and a command makes a hundred thousand before it begins.
+    # By default Python collects garbage every 700 objects, and a command creates a hundred thousand before it starts.
     gc.set_threshold(200_000, 20, 20)
     from refundcli.cli.main import run
 
     code = run()
-    # Nor need it look through all of them once more before it ends.
+    # Skip these objects in later collections.
     gc.freeze()
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""Settings to wired services: the only place that names a concrete store or provider."""
+"""Wire the services from the settings: the only place that names a concrete store or provider."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class WrongMode(SettingsProblem):
-    """Test keys never touch live rows, nor the reverse (I12)."""
+    """Test keys are never used on a live store, nor live keys on a test store (I12)."""
 
     code = "wrong-mode"
 
@@ -44,19 +44,19 @@ class WrongMode(SettingsProblem):
 
 @dataclass
 class Services:
-    """What a command may use, made when it is first asked for. In a dry run the books refuse every write."""
+    """The services of a command, each created on first use. In a dry run the books refuse every write."""
 
     settings: Settings
     environ: Mapping[str, str]
     on_interrupt: Callable[[], None] = field(default=lambda: None)
-    on_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda asked: None)
+    on_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda sent: None)
     dry_run: bool = False
-    on_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda asked, reference: None)
+    on_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda sent, reference: None)
     tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
     tell_upgraded: "Callable[[Upgraded], None]" = field(default=lambda upgraded: None)
     upgrades: bool = False
     command: str = ""
-    # For a store that is made or upgraded now; without it, the operator's.
+    # For a store that is created or upgraded now; empty for the operator's.
     timezone: str = ""
 
     @cached_property
@@ -69,7 +69,7 @@ class Services:
 
     @cached_property
     def database_time(self) -> "DatabaseTime | None":
-        """The clock that all machines at a PostgreSQL store share; None for SQLite, which is on this machine."""
+        """The clock shared by all machines that use a PostgreSQL store; None for SQLite."""
         if self._engine.dialect.name == "sqlite":
             return None
         from refundcli.store.database_time import DatabaseTime
@@ -102,7 +102,7 @@ class Services:
         )
 
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
-        """What it did. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
+        """Upgrade the store. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
         from refundcli.store import migrate
         from refundcli.store.db_errors import translated_errors
 
@@ -114,27 +114,27 @@ class Services:
             )
 
     def pin_timezone(self, timezone: str, *, force: bool = False) -> None:
-        """Keep the books in this zone from now on; dates that are stored stay as they are.
+        """Set the time zone of the books; stored dates do not change.
 
-        Raises ZonePinned for another zone than the pinned one, unless `force`, and DayTooEarly.
+        Raises ZonePinned if another zone is pinned, unless `force`, and DayTooEarly.
         """
         self.books.write(lambda tx: tx.pin_timezone(timezone, force=force))
 
     def describe_store(self) -> dict[str, Any]:
-        """Where the books are, their schema and time zone, without a password.
+        """The store's address without its password, its schema and time zone.
 
         `clock_skew_seconds`: how far this machine's clock is ahead of the database's; absent on SQLite.
         """
         from refundcli.store import migrate
 
-        told: dict[str, Any] = {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
-        told["timezone"] = str(self.books.zone)
+        description: dict[str, Any] = {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
+        description["timezone"] = str(self.books.zone)
         if self.database_time:
-            told["clock_skew_seconds"] = round(self.database_time.skew().total_seconds())
-        return told
+            description["clock_skew_seconds"] = round(self.database_time.skew().total_seconds())
+        return description
 
     def back_up_store(self, target: Path | None) -> Path:
-        """The copy's path. Raises NoStore, NoBackupHere, BackupExists, BackupFailed."""
+        """Back up the store. Returns the path. Raises NoStore, NoBackupHere, BackupExists, BackupFailed."""
         from refundcli.store import migrate
         from refundcli.store.db_errors import translated_errors
 
@@ -142,7 +142,7 @@ class Services:
             return migrate.back_up(self.books.engine, target, at=self.clock.now())
 
     def check_store(self) -> list[str]:
-        """What is wrong with the books, one sentence each."""
+        """The problems of the books, one sentence each."""
         from refundcli.store.integrity import findings
 
         return findings(self.books)
@@ -154,23 +154,23 @@ class Services:
         )
 
     def delivery_readers(self, *, any_age: bool) -> "Callable[[Provider], DeliveryReader]":
-        """What verifies each provider's deliveries. `any_age`: accept old signatures, as of saved deliveries."""
+        """The verifier of each provider's deliveries. `any_age`: accept old signatures, for saved deliveries."""
 
         def make(provider: Provider) -> "DeliveryReader":
             from refundcli.providers.registry import delivery_reader
 
-            # The account is learnt by whoever asks Stripe first; verifying a delivery does not ask.
+            # Verifying a delivery does not look up the account; the first request to Stripe stores it.
             cache = self.providers.accounts
-            made = delivery_reader(
+            reader = delivery_reader(
                 provider, settings=self.settings, environ=self.environ, account_cache=cache, any_age=any_age
             )
-            agree_on_mode(self.books, provider, livemode=made.livemode)
-            return made
+            agree_on_mode(self.books, provider, livemode=reader.livemode)
+            return reader
 
         return cache_by_provider(make)
 
     def event_readers(self) -> "Callable[[Provider], EventReader]":
-        """What reads each provider's events. Reading Stripe's needs its API; Adyen's need no key."""
+        """The reader of each provider's events. Stripe's need its API; Adyen's need no key."""
 
         def make(provider: Provider) -> "EventReader":
             from refundcli.providers.registry import event_reader
@@ -180,8 +180,8 @@ class Services:
         return cache_by_provider(make)
 
     def apply_known_events(self, provider: Provider, *, asks: bool = True) -> None:
-        """Apply what the provider reported before its payment was in the books; `asks` as in `apply_known`."""
-        from refundcli.services.webhooks.events import apply_known
+        """Apply events stored before their payment was in the books; `asks` as in `apply_known`."""
+        from refundcli.services.webhooks.apply_events import apply_known
 
         number_format = self.settings.credit_notes.number_format
         apply_known(
@@ -195,7 +195,7 @@ class Services:
 
     def apply_waiting(self, tx: "Writing", invoice: "Invoice") -> bool:
         """Apply the stored events about an invoice's payments in the caller's transaction; true if there were any."""
-        from refundcli.services.webhooks.events import apply_waiting_in
+        from refundcli.services.webhooks.apply_events import apply_waiting_in
 
         number_format = self.settings.credit_notes.number_format
         return apply_waiting_in(
@@ -206,8 +206,8 @@ class Services:
         """Raises NumberFormatChanged if the settings and the store have different number formats."""
         from refundcli.services.refunds.credit_note_numbers import refuse_changed_format
 
-        wanted = self.settings.credit_notes.number_format
-        self.books.read(lambda tx: refuse_changed_format(tx, wanted))
+        number_format = self.settings.credit_notes.number_format
+        self.books.read(lambda tx: refuse_changed_format(tx, number_format))
 
     @cached_property
     def policy(self) -> "SendingPolicy":
@@ -225,7 +225,7 @@ class Services:
 
 
 def books_clock(services: Services) -> "Clock":
-    """The time of the books and of leases: on PostgreSQL the database's, whatever the machine's clock says."""
+    """The clock of the books and of leases: on PostgreSQL the database's, otherwise the machine's."""
     time = services.database_time or services.machine_clock.now
     return BooksClock(time, lambda: services.books.zone)
 
@@ -234,13 +234,13 @@ _R = TypeVar("_R")
 
 
 def cache_by_provider(make: Callable[[Provider], _R]) -> Callable[[Provider], _R]:
-    """A function that makes each provider's object once, when it is first needed."""
-    made: dict[Provider, _R] = {}
+    """Cache the object of each provider, created on first use."""
+    cache: dict[Provider, _R] = {}
 
     def of(provider: Provider) -> _R:
-        if provider not in made:
-            made[provider] = make(provider)
-        return made[provider]
+        if provider not in cache:
+            cache[provider] = make(provider)
+        return cache[provider]
 
     return of
 
@@ -254,9 +254,9 @@ _C = TypeVar("_C", bound=Connection)
 
 
 class ConnectedProviders:
-    """Each provider connected once, its account known, its mode agreeing with the store's (I12).
+    """Connects each provider once, with its account, in the store's mode (I12).
 
-    In a dry run neither its account nor its mode is remembered.
+    In a dry run neither the account nor the mode is stored.
     """
 
     def __init__(
@@ -272,7 +272,7 @@ class ConnectedProviders:
         self._zone, self._dry_run = zone, dry_run
         self.accounts = AccountsInBooks(books, dry_run=dry_run)
         self._made: dict[Provider, PaymentProvider] = {}
-        self._asked: dict[Provider, ProviderRecords] = {}
+        self._records: dict[Provider, ProviderRecords] = {}
         from refundcli.services.dispatch.rate_limit import Pace
 
         self._closers: dict[Provider, InvoiceCloser] = {}
@@ -281,29 +281,29 @@ class ConnectedProviders:
         self._paces = {provider: Pace(rate) for provider, rate in rates.items()}
 
     def pace(self, provider: Provider) -> "Pace":
-        """What every request to it keeps to, whoever sends it."""
+        """The pace of all requests to the provider."""
         return self._paces[provider]
 
     def of(self, provider: Provider) -> "PaymentProvider":
-        """Raises SettingsProblem where credentials are missing or of the other mode."""
+        """The provider. Raises SettingsProblem if credentials are missing or for the other mode."""
         from refundcli.providers.registry import connect
 
         return self._once(self._made, provider, connect)
 
     def records(self, provider: Provider) -> "ProviderRecords":
-        """What the provider keeps. Raises SettingsProblem, and where it cannot be asked, CannotBeAsked."""
+        """The provider's records. Raises SettingsProblem, and CannotBeAsked for a provider without look-ups."""
         from refundcli.providers.registry import records
 
-        return self._once(self._asked, provider, partial(records, zone=self._zone()))
+        return self._once(self._records, provider, partial(records, zone=self._zone()))
 
     def closer(self, provider: Provider) -> "InvoiceCloser":
-        """Who closes the provider's invoices. Raises as `records`."""
+        """The closer of the provider's invoices. Raises as `records`."""
         from refundcli.providers.registry import closer
 
         return self._once(self._closers, provider, closer)
 
-    def _once(self, made: dict[Provider, _C], provider: Provider, connect: Callable[..., _C]) -> _C:
-        if provider not in made:
+    def _once(self, cache: dict[Provider, _C], provider: Provider, connect: Callable[..., _C]) -> _C:
+        if provider not in cache:
             connected = connect(
                 provider,
                 settings=self._settings,
@@ -312,12 +312,12 @@ class ConnectedProviders:
                 pace=self._paces[provider],
             )
             agree_on_mode(self._books, connected.name, livemode=connected.livemode, pin=not self._dry_run)
-            made[provider] = connected
-        return made[provider]
+            cache[provider] = connected
+        return cache[provider]
 
 
 def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool, pin: bool = True) -> None:
-    """The first key that is used pins the store's mode. Raises WrongMode for a key of the other one (I12)."""
+    """Pin the store's mode on first use. Raises WrongMode for a key of the other mode (I12)."""
     pinned = books.read(lambda tx: tx.livemode())
     if pinned is None:
         pinned = books.write(lambda tx: tx.pin_livemode(livemode)) if pin else livemode
@@ -326,16 +326,16 @@ def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool, pin: bo
 
 
 class AccountsInBooks:
-    """Which account a key opens, remembered in the store so that a provider is asked once for each key."""
+    """The account of each key, stored so that it is looked up only once."""
 
     def __init__(self, books: "Books", *, dry_run: bool = False) -> None:
         self._books, self._dry_run = books, dry_run
         self._known: dict[tuple[Provider, str], str] = {}
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:
-        found = self._books.read(lambda tx: tx.account(provider, fingerprint))
-        self._known[provider, fingerprint] = found or ""
-        return found
+        account = self._books.read(lambda tx: tx.account(provider, fingerprint))
+        self._known[provider, fingerprint] = account or ""
+        return account
 
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
         agree_on_mode(self._books, provider, livemode=livemode, pin=not self._dry_run)

@@ -1,4 +1,4 @@
-"""One text for one set of facts: the same facts give the same text, in whatever order they were told."""
+"""The same text for the same facts, whatever their order."""
 
 from typing import Any
 
@@ -6,5 +6,5 @@ import orjson
 
 
 def canonical(facts: dict[str, Any]) -> str:
-    """JSON with sorted names and without spaces; what JSON has no word for is told as Python prints it."""
+    """JSON with sorted names and without spaces; other types as `str`."""
     return orjson.dumps(facts, default=str, option=orjson.OPT_SORT_KEYS).decode()

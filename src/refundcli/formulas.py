@@ -1,7 +1,7 @@
-"""Cells that a spreadsheet would run: guarded where they are written, and taken back where they are read.
+"""Cells that a spreadsheet would run as formulas: guarded when written, restored when read.
 
 Excel and LibreOffice run a cell that begins with one of these signs, and show one that begins with an apostrophe. A
-cell that begins with apostrophes and such a sign gets one more, so what is read is always what was written (OWASP,
+cell that begins with apostrophes and such a sign gets one more, so that reading restores it exactly (OWASP,
 "CSV Injection").
 """
 
@@ -16,7 +16,7 @@ _RUNS_OR_OPENS = re.compile(rf"'*\s*[\"{_SIGNS}]")
 
 
 def guarded(cell: str, *, quoted: bool = True) -> str:
-    """The cell as no spreadsheet runs it. `quoted`: what writes it quotes the cells that need it, as CSV does."""
+    """The cell, guarded against spreadsheets. `quoted`: the writer quotes cells that need it, as CSV does."""
     if cell[:1].isalnum():  # nearly every cell, and far sooner than the expression
         return cell
     return f"'{cell}" if (_RUNS if quoted else _RUNS_OR_OPENS).match(cell) else cell

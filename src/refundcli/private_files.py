@@ -1,6 +1,6 @@
 """Files that only their owner may read: each appears whole or not at all, and is never written through a link.
 
-Whoever prepared the folder may have put a link in the file's place, to have something else overwritten.
+Somebody may have put a link in the file's place, so that another file is overwritten.
 """
 
 import errno
@@ -28,7 +28,7 @@ class NoTemporaryFolder(SettingsProblem):
 
 
 def temporary_folder() -> str:
-    """Where a file goes that is deleted when the command ends. Raises NoTemporaryFolder."""
+    """The folder for files that are deleted when the command ends. Raises NoTemporaryFolder."""
     try:
         return tempfile.gettempdir()
     except FileNotFoundError:
@@ -36,7 +36,7 @@ def temporary_folder() -> str:
 
 
 def make_folder(path: Path) -> None:
-    """A folder that only its owner may enter, unless there is one. Raises NotADirectoryError for another thing."""
+    """Create a folder that only its owner may enter, unless it exists. Raises NotADirectoryError for a file."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -44,7 +44,7 @@ def make_folder(path: Path) -> None:
 
 
 def create(path: Path) -> BinaryIO:
-    """A new, empty file, open for writing. Raises FileExistsError, also for a link that leads nowhere."""
+    """A new, empty file, open for writing. Raises FileExistsError, also for a broken link."""
     return open(os.open(path, _NEW, _OWNER_ONLY), "wb")
 
 
@@ -81,13 +81,13 @@ def draft(path: Path, *, replace: bool = False) -> Iterator[Path]:
 def _publish(name: Path, path: Path, *, replace: bool) -> None:
     if not replace:
         try:
-            # A link cannot be made over anything, so of two processes at once the second is told.
+            # A link never replaces a file, so of two concurrent processes the second gets an error.
             os.link(name, path)
             return
         except FileExistsError:
             raise
         except OSError:
-            # This file system has no hard links: the name is taken first.
+            # This file system has no hard links: reserve the name first.
             create(path).close()
     os.replace(name, path)
 
@@ -97,7 +97,7 @@ def _not_through_a_link(path: str, flags: int) -> int:
 
 
 def _sync(path: Path) -> None:
-    """A file's content, or a folder's names, outlast a power cut."""
+    """Flush a file or folder, so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW if path.is_file() else os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,8 @@
-"""Secrets: where they are kept, how they are fetched, and how they stay out of sight.
+"""Secrets: references, look-up and redaction.
 
-Settings hold references, never secrets: `env:NAME`, `keyring:NAME` or `file:PATH`. What a reference leads to
-is wrapped, so that printing, logging or formatting it by mistake shows dots. Every secret of a command is also known to
-`redact`, through which all errors go on their way out: a driver or an SDK may repeat it in words of its own.
+Settings contain references, never secrets: `env:NAME`, `keyring:NAME` or `file:PATH`. A secret is wrapped, so that
+printing, logging or formatting it by mistake shows dots. `redact` also masks every secret of a command in all error
+texts, because a driver or an SDK may repeat it.
 """
 
 import hmac
@@ -29,7 +29,7 @@ _ADDRESS = re.compile(
     r"(?P<place>[^?]*)(?:\?(?P<options>.*))?",
     re.DOTALL,
 )
-# Of a database's address only these options are shown; any other may be, or hold, a password.
+# Only these options of a database's address are shown; any other may contain a password.
 _SHOWN_OPTIONS = frozenset(
     [
         "host",
@@ -49,18 +49,18 @@ _SHOWN_OPTIONS = frozenset(
         "gssencmode",
     ]
 )
-# An option that may be shown, but has an address or further options for its value: libpq takes those for `dbname`.
+# A shown option whose value is an address or further options, which libpq accepts for `dbname`.
 _NESTED = re.compile(r"=|://|@")
 
-# Shorter ones are practice keys and common words, and masking those makes an error unreadable.
+# Shorter ones are test keys and common words; masking those makes errors unreadable.
 _SHORTEST_KNOWN = 6
 _KNOWN: set[str] = set()
 
-# A pattern's first group stays, the rest of the match is masked. Masking too much is the cheaper mistake.
+# The first group of a pattern stays, the rest of the match is masked. Masking too much is the smaller error.
 _REDACTIONS = (
     r"((?:sk|rk)_(?:org_)?(?:live|test)_)[A-Za-z0-9_]+",
     r"(whsec_)[A-Za-z0-9+/=_-]+",
-    r"(AQE)\S{12,}",  # Adyen API keys; their tail may hold any sign
+    r"(AQE)\S{12,}",  # Adyen API keys; they may end with any character
     r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:)[^\s]+(?=@)",
     r"((?i:\b(?:password|passwd|pwd|sslpassword)\s?=\s?))[^\s&]+",
     r"((?i:\bx-api-key[\s:='\"]{1,4}))\S+",
@@ -69,7 +69,7 @@ _REDACTIONS = (
 
 
 class Secret:
-    """A text that shows itself only to who asks for it by name: `reveal()`."""
+    """A text that is shown only by `reveal()`."""
 
     __slots__ = ("_text",)
 
@@ -95,18 +95,18 @@ class Secret:
         return hash(self._text)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret is not written down")
+        raise TypeError("a secret cannot be pickled")
 
 
 class LiteralSecret(SettingsProblem):
-    """The secret itself stands where a reference should. It is never repeated."""
+    """A secret instead of a reference. It is never repeated in the message."""
 
     code = "literal-secret"
 
     def __init__(self, key: str, place: str) -> None:
         super().__init__(
             f"{key} in {place} must say where the secret is, not what it is.",
-            hint="Write env:NAME, keyring:NAME or file:PATH. A key once written out is best replaced.",
+            hint="Write env:NAME, keyring:NAME or file:PATH. Replace a key that was written in a file.",
             context={"key": key, "place": place},
         )
 
@@ -138,7 +138,7 @@ class KeyringUnavailable(SettingsProblem):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"keyring:{name} cannot be read: this machine has no keyring that works, or it is locked.",
+            f"keyring:{name} cannot be read: the keyring is locked, or there is none on this machine.",
             hint="Unlock the keyring, or use env:NAME or file:PATH.",
             context={"name": name},
         )
@@ -159,7 +159,7 @@ class EmptySecret(SettingsProblem):
     code = "empty-secret"
 
     def __init__(self, reference: str) -> None:
-        super().__init__(f"{reference} is empty.", hint="Put the secret there.", context={"reference": reference})
+        super().__init__(f"{reference} is empty.", hint="Store the secret there.", context={"reference": reference})
 
 
 class MalformedSecret(SettingsProblem):
@@ -167,7 +167,7 @@ class MalformedSecret(SettingsProblem):
 
     def __init__(self, reference: str) -> None:
         super().__init__(
-            f"What {reference} holds has spaces, control characters or letters no key has.",
+            f"The secret in {reference} has spaces, control characters or letters that no key has.",
             hint="Copy the key again, alone and on one line.",
             context={"reference": reference},
         )
@@ -190,7 +190,7 @@ class FileTooLarge(SettingsProblem):
     def __init__(self, path: Path, limit: int) -> None:
         super().__init__(
             f"{path} is larger than {limit:,} bytes.",
-            hint="Check that the path names the file you mean.",
+            hint="Check the path.",
             context={"file": str(path), "limit": limit},
         )
 
@@ -219,17 +219,17 @@ class FileOpenToOthers(SettingsProblem):
 
 
 def is_reference(text: str) -> bool:
-    """Whether the text says where a secret is. `env:sk_live_…` is a secret with a prefix, not a reference."""
+    """Is the text a reference? `env:sk_live_…` is a secret with a prefix, not a reference."""
     return _REFERENCE.fullmatch(text) is not None and _without_patterns(text) == text
 
 
 def resolve(reference: str, *, environ: Mapping[str, str]) -> Secret:
-    """Fetch the secret a reference leads to. No message ever holds the secret itself."""
+    """Look up the secret. No message contains the secret itself."""
     if not is_reference(reference):
         raise LiteralSecret("A secret", "the settings")
     kind, _, name = reference.partition(":")
-    found = _from_environment(name, environ) if kind == "env" else _FETCH[kind](name)
-    text = found.removesuffix("\n").removesuffix("\r")
+    content = _from_environment(name, environ) if kind == "env" else _FETCH[kind](name)
+    text = content.removesuffix("\n").removesuffix("\r")
     if not text:
         raise EmptySecret(reference)
     if not _FIT_FOR_A_HEADER.fullmatch(text):
@@ -238,12 +238,12 @@ def resolve(reference: str, *, environ: Mapping[str, str]) -> Secret:
 
 
 def redact(text: str) -> str:
-    """The text with every known secret masked, and whatever looks like one: keys, passwords in addresses."""
+    """The text with every known secret masked, and everything that looks like one: keys, passwords in addresses."""
     text = _without_patterns(text)
     if _KNOWN:
-        known = "|".join(re.escape(secret) for secret in sorted(_KNOWN, key=len, reverse=True))
-        # Not inside a longer word, because a password may be a common one; but after the `%2F` of an address.
-        text = re.sub(rf"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-F]{{2}}))(?:{known})(?![A-Za-z0-9])", MASK, text)
+        pattern = "|".join(re.escape(secret) for secret in sorted(_KNOWN, key=len, reverse=True))
+        # Not inside a longer word, because a password may be a common word; but also after an escape such as `%2F`.
+        text = re.sub(rf"(?:(?<![A-Za-z0-9])|(?<=%[0-9A-F]{{2}}))(?:{pattern})(?![A-Za-z0-9])", MASK, text)
     return text
 
 
@@ -254,43 +254,43 @@ def _without_patterns(text: str) -> str:
 
 
 def remember_secret(text: str) -> None:
-    """From now on `redact` masks it, as it is and as Python or an address would write it."""
+    """Let `redact` mask it, also as Python or an address would write it."""
     forms = {text, unquote(text), unquote_plus(text), repr(text)[1:-1]}
     _KNOWN.update(form for form in forms if len(form) >= _SHORTEST_KNOWN)
 
 
 def remember_secrets_of_address(address: str) -> None:
-    """The password of a database's address, wherever in it it stands."""
+    """Let `redact` mask the passwords in a database's address."""
     for part in _secret_parts(address):
         remember_secret(part)
 
 
 def forget_secrets() -> None:
-    """Before another command in the same process."""
+    """Forget all secrets, before another command in the same process."""
     _KNOWN.clear()
 
 
 def shown_address(address: str) -> str:
-    """A store's address as it may be shown. A file's is shown whole; of a database's, only what cannot be a secret."""
-    found = _ADDRESS.fullmatch(address)
-    if not found or found["scheme"] == "sqlite://":
+    """A store's address without secrets. A file's is shown whole; of a database's, only what cannot be a secret."""
+    match = _ADDRESS.fullmatch(address)
+    if not match or match["scheme"] == "sqlite://":
         return redact(address)
-    user = found["user"] or ""
-    login = f"{user}:{MASK}@" if found["password"] is not None else f"{user}@" if user else ""
-    place, options = found["place"], found["options"]
+    user = match["user"] or ""
+    login = f"{user}:{MASK}@" if match["password"] is not None else f"{user}@" if user else ""
+    place, options = match["place"], match["options"]
     if _NESTED.search(unquote_plus(place)):
         place = MASK
-    shown = [_shown_option(option) for option in _options(options)]
-    return redact(found["scheme"] + login + place + (f"?{'&'.join(shown)}" if shown else ""))
+    options_shown = [_shown_option(option) for option in _options(options)]
+    return redact(match["scheme"] + login + place + (f"?{'&'.join(options_shown)}" if options_shown else ""))
 
 
 def _secret_parts(address: str) -> list[str]:
-    found = _ADDRESS.fullmatch(address)
-    if not found or found["scheme"] == "sqlite://":
+    match = _ADDRESS.fullmatch(address)
+    if not match or match["scheme"] == "sqlite://":
         return []
-    hidden = [option.partition("=")[2] for option in _options(found["options"]) if _shown_option(option) != option]
-    nested = [found["place"]] if _NESTED.search(unquote_plus(found["place"])) else []
-    return [part for part in (found["password"], *hidden, *nested) if part]
+    hidden = [option.partition("=")[2] for option in _options(match["options"]) if _shown_option(option) != option]
+    nested = [match["place"]] if _NESTED.search(unquote_plus(match["place"])) else []
+    return [part for part in (match["password"], *hidden, *nested) if part]
 
 
 def _options(text: str | None) -> list[str]:
@@ -306,7 +306,7 @@ def _shown_option(option: str) -> str:
 def read_own_file(path: Path, *, forbidden: int, limit: int) -> bytes:
     """The bytes of a regular file that is ours (or root's) and has none of the `forbidden` mode bits.
 
-    Everything is asked of the opened file, so it cannot be exchanged between the question and the reading.
+    All checks are on the open file, so that it cannot be replaced between check and read.
     """
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
@@ -320,7 +320,7 @@ def read_own_file(path: Path, *, forbidden: int, limit: int) -> bytes:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """A named pipe in the file's place would keep a plain open waiting for its other end."""
+    """Open without blocking on a named pipe in the file's place."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -346,7 +346,7 @@ def _from_file(name: str) -> str:
     try:
         return content.decode("ascii")
     except UnicodeDecodeError:
-        raise MalformedSecret(f"file:{name}") from None  # the cause would show the bytes
+        raise MalformedSecret(f"file:{name}") from None  # the cause would contain the bytes
 
 
 def _from_keyring(name: str) -> str:
@@ -356,12 +356,12 @@ def _from_keyring(name: str) -> str:
     except ImportError as error:
         raise KeyringNotInstalled(name) from error
     try:
-        found: str | None = keyring.get_password(KEYRING_SERVICE, name)
+        secret: str | None = keyring.get_password(KEYRING_SERVICE, name)
     except KeyringError as error:
         raise KeyringUnavailable(name) from error
-    if found is None:
+    if secret is None:
         raise SecretNotInKeyring(name)
-    return found
+    return secret
 
 
 _FETCH: Mapping[str, Callable[[str], str]] = {"file": _from_file, "keyring": _from_keyring}

@@ -14,7 +14,7 @@ from desk import Desk
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
 from refundcli.services.provider_updates import apply_update
-from refundcli.services.webhooks import events
+from refundcli.services.webhooks import apply_events
 from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, Post, adyen, item, settle_secrets, signed, stripe, stripe_event
 
@@ -342,14 +342,14 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
-    hear_all = apply_update.hear_all
+    apply_updates = apply_update.apply_updates
 
     def stumbling(tx: Any, news: Any, **of: Any) -> Any:
         if any(update.reference == "BROKEN" for update in news):
             raise KeyError("a bug")
-        return hear_all(tx, news, **of)
+        return apply_updates(tx, news, **of)
 
-    monkeypatch.setattr(events, "hear_all", stumbling)
+    monkeypatch.setattr(apply_events, "apply_updates", stumbling)
     ten = {"currency": "EUR", "value": 1000}
     items = [signed(item(pspReference=name, amount=ten)) for name in ("FIRST", "BROKEN", "LAST")]
     told = ingest(desk, adyen(*items), exit_code=1)
@@ -441,7 +441,7 @@ def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(
     assert desk.json(f"events ingest {broken}", exit_code=3)["refused"][0]["why"] == "the file is not JSON"
     empty = kept(desk, ["", ""], "empty.json")
     error = desk.refused(f"events ingest {empty}", "empty-file", exit_code=2)
-    assert "JSON, one a line" in error["hint"]
+    assert "JSON, one per line" in error["hint"]
     desk.refused("events ingest nowhere.json", "file-not-found", exit_code=2)
 
 

@@ -16,12 +16,12 @@ from refundcli.cli.main import run
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.files import csv_table
-from refundcli.files.invoices.spool import InvoiceShelf
+from refundcli.files.invoices.spool import InvoiceSpool
 from refundcli.sandbox.core.seed import seed_file
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.services.clock import SystemClock
 from refundcli.services.imports import from_file
-from refundcli.services.imports.from_file import CheckedInvoices, ImportRefused, bring_in
+from refundcli.services.imports.from_file import CheckedInvoices, ImportRefused, write_invoices
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.invoice_block import block_of
 from refundcli.services.ports.records import NewInvoice
@@ -131,7 +131,7 @@ def test_one_bad_row_keeps_the_whole_file_out(shop: Shop) -> None:
     answer = shop.bring_in(GOOD.replace("5200", "52,00").replace("JPY,52,00", 'JPY,"52,00"'))
     assert answer.exit_code == 3
     assert "line 3, total: “52,00”" in answer.err
-    assert "1 of 3 rows cannot be brought in. Nothing was written.   [bad-rows]" in answer.err
+    assert "1 of 3 rows cannot be imported. Nothing was written.   [bad-rows]" in answer.err
     assert "--skip-invalid" in answer.err
     assert shop.total("INV-1") is None
     assert not list(Path().glob("*.rejected.csv"))
@@ -259,11 +259,11 @@ def test_books_that_change_after_the_check_stop_the_import(shop: Shop) -> None:
     as_of = shop.books.write(lambda tx: tx.newest_entry())
     shop.bring_in(GOOD)
     known = NewInvoice(2, "INV-1", "c", "USD", 100, InvoiceStatus.OPEN, SystemClock(UTC).today())
-    with InvoiceShelf() as shelf:
+    with InvoiceSpool() as shelf:
         shelf.put(block_of([known, replace(known, line=3, number="INV-7")]))
         checked = CheckedInvoices(rows=2, as_of=as_of)
         with pytest.raises(ImportRefused) as refusal:
-            bring_in(shelf, checked, source="late.csv", books=shop.books, advance=lambda rows: None)
+            write_invoices(shelf, checked, source="late.csv", books=shop.books, advance=lambda rows: None)
     assert refusal.value.checked.problems[0].code == "other-currency"
     assert shop.total("INV-7") is None
 
@@ -272,10 +272,10 @@ def test_invoices_that_came_in_after_the_check_are_brought_in_as_known_ones(shop
     as_of = shop.books.write(lambda tx: tx.newest_entry())
     shop.bring_in(GOOD)
     fresh = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.PAID, date(2026, 9, 1), customer_name="Late")
-    with InvoiceShelf() as shelf:
+    with InvoiceSpool() as shelf:
         shelf.put(block_of([fresh]))
         checked = CheckedInvoices(rows=1, as_of=as_of)
-        result = bring_in(shelf, checked, source="late.csv", books=shop.books, advance=lambda rows: None)
+        result = write_invoices(shelf, checked, source="late.csv", books=shop.books, advance=lambda rows: None)
     assert (result.new, result.changed) == (0, 1)
 
 
@@ -291,10 +291,12 @@ def test_an_invoice_that_others_bring_in_between_two_chunks_is_a_known_one_in_ev
         for theirs in others:
             shop.books.write(lambda tx, theirs=theirs: tx.import_invoices(theirs, source="theirs.csv"))  # type: ignore[misc]
 
-    with InvoiceShelf() as shelf:
+    with InvoiceSpool() as shelf:
         for row in rows:
             shelf.put(block_of([row]))
-        result = bring_in(shelf, CheckedInvoices(rows=3, as_of=as_of), source="a", books=shop.books, advance=advance)
+        result = write_invoices(
+            shelf, CheckedInvoices(rows=3, as_of=as_of), source="a", books=shop.books, advance=advance
+        )
     assert (result.new, result.changed) == (2, 1)
 
 

@@ -11,7 +11,7 @@ from meanwhile import meanwhile
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.ports.provider_updates import DisputeNews
+from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.ports.records import NewPayment
 from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.store.integrity import findings
@@ -174,7 +174,7 @@ def test_the_second_of_two_payments_is_not_sent_into_a_dispute_that_came_meanwhi
         while not desk.sandbox.refund_requests:
             time.sleep(0.01)
         second = desk.invoice("INV-1").payments[1]
-        news = DisputeNews(
+        news = DisputeUpdate(
             Provider.ADYEN,
             "PSPDISPUTE1",
             (second.reference,),

@@ -153,7 +153,7 @@ def test_a_bug_shows_no_password_nor_a_key(
             raise ZeroDivisionError(ODD, url) from cause
 
     monkeypatch.setattr("refundcli.bootstrap.Services.describe_store", fail)
-    monkeypatch.setattr("refundcli.services.queries.status.look", fail)
+    monkeypatch.setattr("refundcli.services.queries.status.current_status", fail)
     desk.environ["PGPASSWORD"] = ODD
     desk.environ["STRIPE_API_KEY"] = "sk_test_veryhidden"
     desk.environ["REFUNDCLI_STORE_URL"] = url

@@ -9,7 +9,7 @@ from desk import Desk
 from left_behind import leave_it_ready
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.statuses import Dispute
-from refundcli.services.ports.provider_updates import DisputeNews
+from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.store.integrity import findings
 
@@ -163,7 +163,7 @@ def report_dispute(desk: Desk, state: DisputeState) -> None:
     """The provider reports a dispute about all of the payment."""
     payment = desk.invoice("INV-1").payments[0]
     assert payment.provider
-    news = DisputeNews(
+    news = DisputeUpdate(
         provider=payment.provider,
         reference="DISPUTE1",
         payment_references=payment.references,

@@ -20,7 +20,7 @@ from refundcli.domain.refund import Refund
 from refundcli.output.terminal import Screen
 from refundcli.output.views.status import show_status
 from refundcli.services.ports.books import Writing
-from refundcli.services.queries.status import look
+from refundcli.services.queries.status import current_status
 from webhooks import ADYEN_KEY, Json, adyen, item, settle_secrets, signed
 
 LISTS = (
@@ -55,7 +55,7 @@ def shown(desk: Desk, *, days_later: float = 0) -> str:
 
     stream: Any = Terminal()
     now = datetime.now(UTC) + timedelta(days=days_later)
-    status = desk.books.read(lambda tx: look(tx, now=now, pending_days=5))
+    status = desk.books.read(lambda tx: current_status(tx, now=now, pending_days=5))
     show_status(status, {"url": "store", "schema": "1"}, Screen(stream, width=300), zone=ZoneInfo("UTC"))
     return str(stream.text)
 

@@ -51,7 +51,7 @@ from refundcli.services.clock import SystemClock
 from refundcli.services.dispatch import leases
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.records import NewInvoice, NewPayment
-from refundcli.services.webhooks.events import keep, verify
+from refundcli.services.webhooks.deliveries import store_events, verify
 from refundcli.settings import load
 from refundcli.store.engine import store_engine
 from refundcli.store.integrity import findings
@@ -326,7 +326,7 @@ class Siege:
         reader = services.delivery_readers(any_age=True)(Provider.ADYEN)
         for delivery in self.sandbox.deliveries("adyen", drain=True):
             verified = verify(Provider.ADYEN, reader, delivery["body"].encode(), delivery["headers"])
-            keep(verified.events, books=services.books)
+            store_events(verified.events, books=services.books)
         services.books.engine.dispose()
 
     def _sent_all_the_same(self, provider: AtProvider) -> Iterator[str]:

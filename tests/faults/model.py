@@ -61,8 +61,8 @@ from refundcli.services.recovery.resume_refunds import resume, unfinished
 from refundcli.services.refunds import acknowledge as acknowledging
 from refundcli.services.refunds.issue import RefundRequest, issue_refund
 from refundcli.services.refunds.record import MarkRequest, mark_refunded
-from refundcli.services.webhooks.events import apply_stored
-from refundcli.services.webhooks.ingest import Ingested, KeptDelivery, ingest
+from refundcli.services.webhooks.apply_events import apply_stored
+from refundcli.services.webhooks.ingest import IngestSummary, SavedDelivery, ingest
 from refundcli.settings import load
 from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
@@ -378,7 +378,7 @@ class Refunding(RuleBasedStateMachine):
     @rule()
     def adopt(self) -> None:
         tools: dict[str, Any] = {"books": self.books, "clock": self.clock, "number_format": self.policy.number_format}
-        for refund in self.books.read(lambda tx: tx.refunds_made_elsewhere(adopted=False)):
+        for refund in self.books.read(lambda tx: tx.external_refunds(adopted=False)):
             self._try("adopt", partial(adopt, refund.id, RefundReason.DUPLICATE, memo="", **tools))
 
     @rule()
@@ -491,11 +491,11 @@ class Refunding(RuleBasedStateMachine):
         for provider in Provider:
             self.mail += self.sandbox.deliveries(provider.value, drain=True)
 
-    def _take_in(self, deliveries: Sequence[Delivery]) -> Ingested:
+    def _take_in(self, deliveries: Sequence[Delivery]) -> IngestSummary:
         self.tally.steps["deliveries"] += len(deliveries)
         readers = self._delivery_readers()
         kept = [
-            KeptDelivery(line, Provider(each.provider), each.headers, each.body.encode())
+            SavedDelivery(line, Provider(each.provider), each.headers, each.body.encode())
             for line, each in enumerate(deliveries, 1)
         ]
         meant = self.services.event_readers()
@@ -668,7 +668,7 @@ class Refunding(RuleBasedStateMachine):
             records=self.services.providers.records(Provider.STRIPE),
             clock=self.clock,
             number_format=self.policy.number_format,
-            tell=lambda difference, repaired: None,
+            on_difference=lambda difference, repaired: None,
         ).of_everything(since=None)
 
     def _disagreeing(self) -> Iterator[str]:

@@ -87,20 +87,20 @@ def test_an_event_of_the_own_account_that_was_not_known_yet_is_applied_after_all
 def test_it_waits_for_a_store_that_is_in_use_and_then_starts(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     desk.paid_by_card(provider="adyen")
-    let_go = threading.Event()
+    release_lease = threading.Event()
 
     def hold() -> None:
         with locked(desk):
             held.set()
-            let_go.wait(60)
+            release_lease.wait(60)
 
     held = threading.Event()
     holder = threading.Thread(target=hold)
     holder.start()
     held.wait(20)
-    threading.Timer(2, let_go.set).start()
+    threading.Timer(2, release_lease.set).start()
     with listening(desk) as listener:
-        assert let_go.is_set()
+        assert release_lease.is_set()
         assert listener.post(numbered(1))[0] == 200
         assert listener.stop() == 0
     holder.join()

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import permutations, product
 from typing import Any
 
@@ -14,8 +15,9 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.clock import SystemClock
-from refundcli.services.ports.provider_updates import DisputeNews, EventState, RefundNews, Update
-from refundcli.services.provider_updates.apply_update import hear
+from refundcli.services.ports.books import Writing
+from refundcli.services.ports.provider_updates import DisputeUpdate, EventState, RefundUpdate, Update
+from refundcli.services.provider_updates.apply_update import apply_update
 from refundcli.services.provider_updates.outcome import UpdateOutcome
 from refundcli.store.integrity import findings
 
@@ -26,21 +28,22 @@ NUMBER_FORMAT = "CN-{year}-{seq:06}"
 
 def tell(desk: Desk, *news: Update) -> list[UpdateOutcome]:
     clock = SystemClock(UTC)
-    return [
-        desk.books.write(lambda tx, n=update: hear(tx, n, evidence="test", clock=clock, number_format=NUMBER_FORMAT))  # type: ignore[misc]
-        for update in news
-    ]
+
+    def apply(tx: Writing, update: Update) -> UpdateOutcome:
+        return apply_update(tx, update, evidence="test", clock=clock, number_format=NUMBER_FORMAT)
+
+    return [desk.books.write(partial(apply, update=update)) for update in news]
 
 
 def refund_of(desk: Desk, number: str = "INV-1") -> Refund:
     return desk.invoice(number).refunds[-1]
 
 
-def news_of(desk: Desk, state: RefundState, *, reference: str = "", **changes: object) -> RefundNews:
+def news_of(desk: Desk, state: RefundState, *, reference: str = "", **changes: object) -> RefundUpdate:
     """News of the invoice's newest refund."""
     refund, invoice = refund_of(desk), desk.invoice("INV-1")
     at_provider = desk.sandbox.refunds[-1]
-    made = RefundNews(
+    made = RefundUpdate(
         provider=refund.provider or Provider.ADYEN,
         reference=reference or at_provider.id,
         payment_references=invoice.payments[0].references,
@@ -52,9 +55,9 @@ def news_of(desk: Desk, state: RefundState, *, reference: str = "", **changes: o
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def elsewhere(desk: Desk, amount: str, reference: str = "re_elsewhere", **changes: object) -> RefundNews:
+def elsewhere(desk: Desk, amount: str, reference: str = "re_elsewhere", **changes: object) -> RefundUpdate:
     payment = desk.invoice("INV-1").payments[0]
-    made = RefundNews(
+    made = RefundUpdate(
         provider=Provider.STRIPE,
         reference=reference,
         payment_references=payment.references,
@@ -68,8 +71,8 @@ def elsewhere(desk: Desk, amount: str, reference: str = "re_elsewhere", **change
 
 def dispute_of(
     desk: Desk, number: str, reference: str, state: DisputeState, amount: str, *, at: datetime = LATER
-) -> DisputeNews:
-    return DisputeNews(
+) -> DisputeUpdate:
+    return DisputeUpdate(
         provider=Provider.STRIPE,
         reference=reference,
         payment_references=desk.invoice(number).payments[0].references,
@@ -123,7 +126,7 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
         for (state, may_be_retried, on), _ in product(order, range(3)):
             (outcome,) = tell(
                 desk,
-                RefundNews(
+                RefundUpdate(
                     provider=Provider.ADYEN,
                     reference=at_provider.id,
                     payment_references=(at_provider.payment,),
@@ -275,7 +278,7 @@ def test_a_look_that_finds_the_same_failure_of_a_record_again_is_no_news(desk: D
     assert desk.count("audit_entry") == entries + 1
 
 
-def told_of_record(desk: Desk, state: RefundState, day: int) -> RefundNews:
+def told_of_record(desk: Desk, state: RefundState, day: int) -> RefundUpdate:
     at = LATER + timedelta(days=day)
     return elsewhere(desk, "40.00 EUR", "PSPR", provider=Provider.ADYEN, state=state, status=state, reported_at=at)
 

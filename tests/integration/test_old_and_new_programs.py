@@ -204,4 +204,4 @@ def test_an_upgrade_names_the_run_that_somebody_holds(
 
 
 def _take(run_id: str, now: datetime, tx: Writing) -> None:
-    tx.take_items(run_id, worker="shop-2|77|1", until=now + timedelta(minutes=10), at=now, limit=1)
+    tx.lease_items(run_id, worker="shop-2|77|1", until=now + timedelta(minutes=10), at=now, limit=1)

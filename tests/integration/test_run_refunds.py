@@ -28,7 +28,7 @@ from refundcli.services.bulk.worker import group_commit
 from refundcli.services.dispatch import first_send, leases
 from refundcli.services.dispatch.leases import this_process
 from refundcli.services.ports.books import Writing
-from refundcli.services.ports.provider_updates import DisputeNews
+from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.ports.records import NewPayment
 from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.services.recovery.resume_refunds import resume, unfinished
@@ -374,7 +374,7 @@ def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk
 
     def open_a_dispute() -> None:
         about = ((reference,), DisputeState.OPEN, DisputeStage.CHARGEBACK, "Undefended", datetime.now(UTC))
-        news = DisputeNews(Provider.ADYEN, "PSPDISPUTE1", *about)
+        news = DisputeUpdate(Provider.ADYEN, "PSPDISPUTE1", *about)
         assert desk.books.write(lambda tx: apply_dispute(tx, news, evidence="a chargeback")).changed
 
     with once(lambda: bool(desk.sandbox.refund_requests), open_a_dispute):
@@ -513,7 +513,7 @@ def test_a_worker_that_stood_still_does_not_take_its_own_rows_again(runner: Runn
 
     def taken_by(worker: str, at: datetime) -> list[int]:
         took = desk.books.write(
-            lambda tx: tx.take_items(run.id, worker=worker, until=at + timedelta(minutes=2), at=at, limit=9)
+            lambda tx: tx.lease_items(run.id, worker=worker, until=at + timedelta(minutes=2), at=at, limit=9)
         )
         return [item.n for item in took]
 

@@ -15,7 +15,7 @@ from refundcli.files.invoices import file
 from refundcli.files.invoices.file import InvoiceFile
 from refundcli.files.reader_process import read_ahead
 from refundcli.files.source import open_source
-from refundcli.services.ports.invoice_block import Stretch
+from refundcli.services.ports.invoice_block import RowBatch
 
 HEADER = "number,customer,currency,total,status,issued_on,provider,payment_reference\n"
 
@@ -37,10 +37,10 @@ def table(tmp_path: Path) -> str:
     return str(path)
 
 
-def everything(table: str) -> list[Stretch]:
+def everything(table: str) -> list[RowBatch]:
     with open_source(table, BytesIO()) as source:
-        found = InvoiceFile(source).stretches()
-        return [Stretch(good, bad, list(map(list, originals))) for good, bad, originals in found]
+        found = InvoiceFile(source).batches()
+        return [RowBatch(good, bad, list(map(list, originals))) for good, bad, originals in found]
 
 
 def counted(last: int) -> Iterator[int]:

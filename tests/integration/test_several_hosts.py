@@ -166,7 +166,7 @@ def test_a_machine_whose_rows_are_held_by_a_living_one_waits_and_says_so_at_the_
 ) -> None:
     """Without progress for longer than a lease the wait ends: exit 9, with who holds what, and the next command."""
     desk.books.write(
-        lambda tx: tx.take_items(run.id, worker="db-7|x/1|42|1", until=tomorrow(desk), at=now(desk), limit=3)
+        lambda tx: tx.lease_items(run.id, worker="db-7|x/1|42|1", until=tomorrow(desk), at=now(desk), limit=3)
     )
     report = Machine("web").start(desk, "refund", "--resume", run.id).ended()
     assert report.code == 9, report

@@ -13,7 +13,7 @@ from refundcli.domain.money import Money, parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import InvoiceStatus, Provider, RefundKind, RefundState
-from refundcli.services.ports.provider_updates import DisputeNews, PaymentTruth, RefundNews
+from refundcli.services.ports.provider_updates import DisputeUpdate, PaymentSnapshot, RefundUpdate
 from refundcli.services.preflight.comparison import MAYBE_RECORDED, Difference, DifferenceKind, compare
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -78,25 +78,27 @@ def refund(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> Refund
     return replace(made, **changes)
 
 
-def told(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> RefundNews:
-    made = RefundNews(Provider.STRIPE, "re_1", ("pi_1", "ch_1"), eur("40"), state, state.value, created_at=NOW)
+def told(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> RefundUpdate:
+    made = RefundUpdate(Provider.STRIPE, "re_1", ("pi_1", "ch_1"), eur("40"), state, state.value, created_at=NOW)
     return replace(made, **changes)
 
 
-def truth(*refunds: RefundNews, **changes: Any) -> PaymentTruth:
+def truth(*refunds: RefundUpdate, **changes: Any) -> PaymentSnapshot:
     given = [r.amount for r in refunds if r.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
-    made = PaymentTruth(Provider.STRIPE, ("pi_1", "ch_1"), eur("100"), sum(given, eur("0")), False, (), refunds, ASKED)
+    made = PaymentSnapshot(
+        Provider.STRIPE, ("pi_1", "ch_1"), eur("100"), sum(given, eur("0")), False, (), refunds, ASKED
+    )
     return replace(made, **changes)
 
 
-def kinds(of: Payment, there: PaymentTruth | None, *refunds: Refund) -> list[str]:
+def kinds(of: Payment, there: PaymentSnapshot | None, *refunds: Refund) -> list[str]:
     return [f"{each.kind} {each.what}" for each in compare(invoice(of, *refunds), of, there)]
 
 
-def disputed(state: DisputeState, *, reference: str = "dp_1", amount: str = "100") -> tuple[DisputeNews, ...]:
+def disputed(state: DisputeState, *, reference: str = "dp_1", amount: str = "100") -> tuple[DisputeUpdate, ...]:
     """What the provider says of one dispute."""
     stage = DisputeStage.CHARGEBACK
-    return (DisputeNews(Provider.STRIPE, reference, ("ch_1",), state, stage, state.value, NOW, eur(amount)),)
+    return (DisputeUpdate(Provider.STRIPE, reference, ("ch_1",), state, stage, state.value, NOW, eur(amount)),)
 
 
 def record(state: DisputeState, *, reference: str = "dp_1", amount: str = "100", status: str = "") -> DisputeRecord:
@@ -132,7 +134,7 @@ OPEN, WON, LOST, UNKNOWN = DisputeState.OPEN, DisputeState.WON, DisputeState.LOS
         pytest.param(truth(told(RefundState.FAILED)), [], id="a stranger that failed gave nothing back"),
     ],
 )
-def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, refunds: list[Refund]) -> None:
+def test_the_same_story_in_other_words_is_no_difference(there: PaymentSnapshot, refunds: list[Refund]) -> None:
     assert kinds(payment(), there, *refunds) == []
 
 
@@ -155,7 +157,7 @@ def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, ref
     ],
 )
 def test_each_difference_is_told_by_its_kind(
-    of: Payment, there: PaymentTruth | None, refunds: list[Refund], expected: list[str]
+    of: Payment, there: PaymentSnapshot | None, refunds: list[Refund], expected: list[str]
 ) -> None:
     assert kinds(of, there, *refunds) == expected
 
@@ -189,7 +191,7 @@ def test_a_record_that_names_the_dashboards_refund_is_that_refund() -> None:
     ],
 )
 def test_a_dispute_that_is_the_same_on_both_sides_is_no_difference(
-    here: list[DisputeRecord], there: tuple[DisputeNews, ...]
+    here: list[DisputeRecord], there: tuple[DisputeUpdate, ...]
 ) -> None:
     there = tuple(replace(each, status=here[0].status) if each.state is UNKNOWN else each for each in there)
     assert kinds(payment(disputes=tuple(here)), truth(disputes=there)) == []
@@ -205,7 +207,7 @@ def test_a_dispute_that_is_the_same_on_both_sides_is_no_difference(
     ],
 )
 def test_a_dispute_that_differs_is_told_as_it_is_here_and_there(
-    here: list[DisputeRecord], there: tuple[DisputeNews, ...], expected: list[str]
+    here: list[DisputeRecord], there: tuple[DisputeUpdate, ...], expected: list[str]
 ) -> None:
     of = payment(disputes=tuple(here))
     (found,) = compare(invoice(of), of, truth(disputes=there))

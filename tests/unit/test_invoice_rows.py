@@ -40,7 +40,7 @@ def _rows(content: str | bytes) -> list[NewInvoice | BadRow]:
 
 
 def _in_order(file: InvoiceFile) -> Iterator[NewInvoice | BadRow]:
-    for stretch in file.stretches():
+    for stretch in file.batches():
         assert len(stretch.originals) == stretch.good.size
         rows: list[NewInvoice | BadRow] = [*stretch.good.invoices(), *stretch.bad]
         yield from sorted(rows, key=lambda row: row.line)
@@ -130,7 +130,7 @@ def test_every_column_is_read() -> None:
             method="card",
             reference="pi_3Q",
             returned_elsewhere=1050,
-            auto_refundable_is_told=True,
+            auto_refundable_is_explicit=True,
             dispute=Dispute.LOST,
             dispute_amount=4000,
             paid_on=date(2026, 9, 3),
@@ -344,7 +344,7 @@ def test_the_ending_of_its_name_tells_what_a_file_is(tmp_path: Path) -> None:
     path = tmp_path / "invoices.jsonl"
     path.write_text(" \n")
     with open_source(str(path), io.BytesIO()) as source, pytest.raises(EmptyFile):
-        list(InvoiceFile(source).stretches())
+        list(InvoiceFile(source).batches())
 
 
 # --- any file at all -----------------------------------------------------------------------------------------

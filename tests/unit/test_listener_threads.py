@@ -13,14 +13,14 @@ import pytest
 from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.listener import event_writer as keeping
-from refundcli.listener.event_worker import Applier
-from refundcli.listener.event_writer import Keeper, TooManyWaiting
+from refundcli.listener.event_worker import EventWorker
+from refundcli.listener.event_writer import EventWriter, TooManyWaiting
 from refundcli.listener.rejections import Rejections
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.provider_updates import EventState, NewEvent, StoredEvent
 from refundcli.services.ports.records import EventFilter
 from refundcli.services.ports.rejections import RejectionReason
-from refundcli.services.webhooks.events import Applied
+from refundcli.services.webhooks.apply_events import EventOutcomes
 
 
 def event(key: str = "a", payload: str = "{}") -> NewEvent:
@@ -72,10 +72,10 @@ class Memory:
 
 
 @contextmanager
-def running(books: Memory) -> Iterator[tuple[Keeper, list[str]]]:
+def running(books: Memory) -> Iterator[tuple[EventWriter, list[str]]]:
     troubles: list[str] = []
     rejections = Rejections(books, troubles.append)
-    made = Keeper(books, rejections, stored=lambda new: None, trouble=lambda error: troubles.append(str(error)))
+    made = EventWriter(books, rejections, stored=lambda new: None, trouble=lambda error: troubles.append(str(error)))
     made.start()
     try:
         yield made, troubles
@@ -88,9 +88,9 @@ def test_what_comes_during_a_commit_goes_into_the_next_one() -> None:
     books = Memory()
     with running(books) as (keeper, _):
         books.gate.clear()
-        first = keeper.keep([event("first")])
+        first = keeper.store([event("first")])
         assert books.entered.wait(10)
-        others = [keeper.keep([event(str(each))]) for each in range(30)]
+        others = [keeper.store([event(str(each))]) for each in range(30)]
         assert not first.done()
         books.gate.set()
         for each in (first, *others):
@@ -102,9 +102,9 @@ def test_one_delivery_that_no_database_takes_does_not_keep_out_the_others() -> N
     books = Memory(fails=lambda told: ValueError("odd") if any(each.key == "odd" for each in told) else None)
     with running(books) as (keeper, troubles):
         books.gate.clear()
-        held = keeper.keep([event("held")])
+        held = keeper.store([event("held")])
         assert books.entered.wait(10)
-        made = {key: keeper.keep([event(key)]) for key in ("a", "odd", "b")}
+        made = {key: keeper.store([event(key)]) for key in ("a", "odd", "b")}
         books.gate.set()
         held.result(timeout=10)
         assert made["a"].result(timeout=10) is None
@@ -118,10 +118,10 @@ def test_one_delivery_that_no_database_takes_does_not_keep_out_the_others() -> N
 def test_a_store_that_is_down_refuses_the_whole_batch_and_takes_it_when_it_is_back() -> None:
     books = Memory(fails=lambda told: StoreDown("away"))
     with running(books) as (keeper, _):
-        assert isinstance(keeper.keep([event()]).exception(timeout=10), StoreDown)
+        assert isinstance(keeper.store([event()]).exception(timeout=10), StoreDown)
         well = [keeper.is_well]
         books.fails = lambda told: None
-        assert keeper.keep([event()]).result(timeout=10) is None
+        assert keeper.store([event()]).result(timeout=10) is None
         well.append(keeper.is_well)
     assert well == [False, True]
     assert books.kept == ["a"]
@@ -131,10 +131,10 @@ def test_who_gave_up_waiting_is_stored_all_the_same() -> None:
     books = Memory()
     with running(books) as (keeper, _):
         books.gate.clear()
-        given_up = keeper.keep([event("given up")])
+        given_up = keeper.store([event("given up")])
         assert not given_up.cancel()
         books.gate.set()
-        keeper.keep([event("next")]).result(timeout=10)
+        keeper.store([event("next")]).result(timeout=10)
     assert books.kept == ["given up", "next"]
 
 
@@ -143,15 +143,15 @@ def test_no_more_deliveries_and_no_more_bytes_wait_than_may(monkeypatch: pytest.
     books = Memory()
     with running(books) as (keeper, _):
         books.gate.clear()
-        keeper.keep([event("under way")])
+        keeper.store([event("under way")])
         assert books.entered.wait(10)
         for _ in range(3):
-            keeper.keep([event()])
+            keeper.store([event()])
         with pytest.raises(TooManyWaiting):
-            keeper.keep([event()])
+            keeper.store([event()])
     monkeypatch.setattr(keeping, "_MOST_WAITING_CHARACTERS", 100)
     with running(Memory()) as (keeper, _), pytest.raises(TooManyWaiting):
-        keeper.keep([event(payload="x" * 101)])
+        keeper.store([event(payload="x" * 101)])
 
 
 def test_rejections_are_written_at_most_once_a_second_and_none_is_forgotten() -> None:
@@ -178,21 +178,21 @@ def test_the_applier_goes_on_after_a_failure_first_with_what_is_new(monkeypatch:
     calls: list[int] = []
     troubles: list[str] = []
 
-    def apply(*, after: int, go_on: Callable[[], bool], **_: Any) -> Applied:
+    def apply(*, after: int, may_continue: Callable[[], bool], **_: Any) -> EventOutcomes:
         calls.append(after)
         if len(calls) == 1:
             raise KeyError("a bug")
-        go_on()
-        return Applied(last_id=after)
+        may_continue()
+        return EventOutcomes(last_id=after)
 
     idle = threading.Event()
     idle.set()
-    made = Applier(
+    made = EventWorker(
         apply,  # type: ignore[arg-type]
         Memory(),
         SystemClock(UTC),
         idle,
-        told=lambda done: None,
+        applied=lambda done: None,
         trouble=lambda error: troubles.append(repr(error)),
     )
     made.start()

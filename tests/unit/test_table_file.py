@@ -19,7 +19,7 @@ from refundcli.files.csv_table import (
     UnknownColumn,
     WrongDelimiter,
 )
-from refundcli.files.duplicate_index import FirstSeen
+from refundcli.files.duplicate_index import DuplicateIndex
 from refundcli.files.source import EmptyFile, FileProblem, open_source
 from refundcli.services.ports.bad_rows import BadRow
 
@@ -29,7 +29,7 @@ KNOWN = ("number", "customer", "total")
 def _read(content: str | bytes, *, required: tuple[str, ...] = ("number",)) -> list[TableRow | BadRow]:
     given = content.encode() if isinstance(content, str) else content
     with open_source("-", io.BytesIO(given)) as source:
-        return list(TableFile(source, known=KNOWN, required=required).rows())
+        return list(TableFile(source, columns=KNOWN, required=required).rows())
 
 
 def _bad(content: str) -> BadRow:
@@ -111,7 +111,7 @@ def test_a_nul_byte_is_told_with_its_column() -> None:
 
 def test_a_row_with_too_many_cells_is_told_and_the_next_one_read() -> None:
     content = "number,customer\nA,Acme, Inc\nB,x\n"
-    assert _bad(content).problems[0].hint == "A cell that holds a comma stands in quotation marks."
+    assert _bad(content).problems[0].hint == "Put a cell that contains a comma in quotation marks."
     assert _good(content) == [(3, ["B", "x"])]
 
 
@@ -158,7 +158,7 @@ def test_lines_inside_a_broken_cell_never_pass_for_rows() -> None:
 
 def test_the_columns_of_a_rejection_are_passed_over() -> None:
     with open_source("-", io.BytesIO(b"line,number,error,total,hint\n7,A,why,5,so\n")) as source:
-        table = TableFile(source, known=KNOWN, required=("number",))
+        table = TableFile(source, columns=KNOWN, required=("number",))
         assert table.columns == ("number", "total")
         assert list(table.rows()) == [(2, ["A", "5"])]
 
@@ -177,7 +177,7 @@ def test_the_same_rows_come_each_time(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("number\nA\nB\n")
     with open_source(str(path), io.BytesIO()) as source:
-        table = TableFile(source, known=KNOWN, required=("number",))
+        table = TableFile(source, columns=KNOWN, required=("number",))
         assert list(table.rows()) == list(table.rows())
 
 
@@ -215,6 +215,6 @@ def test_a_file_read_in_blocks_has_the_rows_that_it_has_record_by_record(content
 
 
 def test_it_is_remembered_where_each_text_was_first_seen() -> None:
-    seen = FirstSeen()
+    seen = DuplicateIndex()
     assert [seen.line_of(f"INV-{n}", n) for n in range(1, 5001)] == [0] * 5000
     assert [seen.line_of(f"INV-{n}", 9999) for n in range(1, 5001)] == list(range(1, 5001))

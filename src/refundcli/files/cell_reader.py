@@ -1,4 +1,4 @@
-"""One row's cells, read one by one; whatever is wrong with them is noted, and none stops the others."""
+"""One row's cells, read one by one; every problem is collected."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +21,8 @@ E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 
 
-class Cells:
-    """Cells by their column. `where` is put before a column's name in what is told of it."""
+class CellReader:
+    """Reads cells by column. `where` prefixes the column's name in problems."""
 
     def __init__(self, line: int, cells: Mapping[str, str], *, where: str = "") -> None:
         self.line, self._where = line, where
@@ -54,11 +54,11 @@ class Cells:
         try:
             return currency(self[column].upper())
         except UnknownCurrency as error:
-            self.refuse(column, error.code, "ISO 4217 has no such currency with a minor unit.", error.hint)
+            self.refuse(column, error.code, "Unknown currency code.", error.hint)
             return None
 
     def amount(self, column: str, unit: Currency | None, *, allow_zero: bool = True) -> int | None:
-        """In minor units; None where the cell is empty, or wrong. Without a currency it is only looked at."""
+        """In minor units; None if the cell is empty or invalid. Without a currency it is only checked."""
         text = self[column]
         if not text:
             return None
@@ -85,7 +85,7 @@ class Cells:
         return None
 
     def flag(self, column: str) -> bool | None:
-        """True, false, or None where the cell is empty."""
+        """True or False; None if the cell is empty or invalid."""
         word = self[column].lower()
         if word and word not in _FLAGS:
             self.refuse(
@@ -94,16 +94,16 @@ class Cells:
         return _FLAGS.get(word)
 
     def one_of(self, column: str, words: Sequence[E]) -> E | None:
-        """One of these words; None where the cell is empty, or wrong."""
+        """One of these words; None if the cell is empty or invalid."""
         word = self[column].lower()
         if not word or word in words:
-            return next((each for each in words if each == word), None)
+            return next((choice for choice in words if choice == word), None)
         hint = f"{did_you_mean(word, words)} One of: {', '.join(words)}."
         self.refuse(column, f"unknown-{column}", "This word is not known.", hint.strip())
         return None
 
     def read(self, column: str, reader: Callable[[str], T]) -> T | None:
-        """What `reader` makes of the cell, or None and its error noted."""
+        """The cell as read by `reader`; None if it raises, with its error as a problem."""
         try:
             return reader(self[column])
         except RefundcliError as error:

@@ -1,7 +1,7 @@
-"""Tables of text: CSV with a header, one record at a time, and no record that can stop the rest.
+"""CSV with a header, record by record; a broken record does not stop the rest.
 
-A record that is broken is told with its line and column, and reading goes on at the record after it: where
-that is, is worked out from the quotation marks, so that lines inside a quoted cell never pass for rows.
+A broken record is reported with its line and column, and reading resumes at the next record. Its start follows from
+the quotation marks, so that lines inside a quoted cell are never read as rows.
 """
 
 import csv
@@ -16,14 +16,14 @@ from refundcli.files.source import EmptyFile, FileProblem, NoRows, Source
 from refundcli.formulas import GUARDED, unguarded
 from refundcli.services.ports.bad_rows import BadRow, Problem
 
-# What the rejected rows are given beside their own columns; it is passed over when they come back.
+# Added to the columns of rejected rows; skipped when the corrected file is read.
 REJECTION_COLUMNS = ("line", "error_code", "error", "hint")
 
 LONGEST_CELL = 128 * 1024
 LONGEST_RECORD = 1024 * 1024
 _KEPT_OF_BROKEN = 1000
 
-# So many characters are looked at in one go.
+# Characters read at once.
 _BLOCK = 512 * 1024
 
 TableRow = tuple[int, list[str]]
@@ -31,7 +31,7 @@ TableRow = tuple[int, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Good rows that follow one another, each with the line on which it begins."""
+    """Consecutive valid rows, each with its first line."""
 
     lines: Sequence[int]
     rows: Sequence[list[str]]
@@ -40,10 +40,10 @@ class Block:
 class WrongDelimiter(FileProblem):
     code = "wrong-delimiter"
 
-    def __init__(self, name: str, found: str) -> None:
+    def __init__(self, name: str, delimiter: str) -> None:
         super().__init__(
             name,
-            f"the columns are separated by {found}; commas are needed",
+            f"the columns are separated by {delimiter}; commas are needed",
             hint="Save it again as “CSV UTF-8 (comma delimited)”.",
             line=1,
         )
@@ -52,11 +52,11 @@ class WrongDelimiter(FileProblem):
 class UnknownColumn(FileProblem):
     code = "unknown-column"
 
-    def __init__(self, name: str, column: str, known: Sequence[str]) -> None:
+    def __init__(self, name: str, column: str, columns: Sequence[str]) -> None:
         super().__init__(
             name,
             f"the column {column[:60]!a} is not known" if column else "a column has no name",
-            hint=f"{did_you_mean(column[:60], known)} Columns: {', '.join(known)}.".strip(),
+            hint=f"{did_you_mean(column[:60], columns)} Columns: {', '.join(columns)}.".strip(),
         )
         self.context["column"] = column[:100]
 
@@ -65,7 +65,7 @@ class DuplicateColumn(FileProblem):
     code = "duplicate-column"
 
     def __init__(self, name: str, column: str) -> None:
-        super().__init__(name, f"the column {column} is there twice", hint="Keep one of them.")
+        super().__init__(name, f"the column {column} appears twice", hint="Keep one of them.")
 
 
 class MissingColumn(FileProblem):
@@ -87,18 +87,18 @@ class BrokenHeader(FileProblem):
 class TableFile:
     """A CSV file whose header was checked.
 
-    `columns` are its own ones: those of a rejection are passed over, here and in the rows.
+    `columns` are its own: those added to rejected rows are skipped, here and in the rows.
     """
 
-    def __init__(self, source: Source, *, known: Sequence[str], required: Collection[str]) -> None:
+    def __init__(self, source: Source, *, columns: Sequence[str], required: Collection[str]) -> None:
         self._source = source
         self._header: tuple[str, ...] = ()
-        self._header = self._checked_header(known, required)
+        self._header = self._checked_header(columns, required)
         self._own = [place for place, name in enumerate(self._header) if name not in REJECTION_COLUMNS]
         self.columns = tuple(self._header[place] for place in self._own)
 
     def rows(self) -> Iterator[TableRow | BadRow]:
-        """Every record after the header as (line on which it begins, cells); blank ones are passed over."""
+        """Every record after the header as (first line, cells), without blank ones."""
         for block in self.blocks():
             if isinstance(block, BadRow):
                 yield block
@@ -106,7 +106,7 @@ class TableFile:
                 yield from zip(block.lines, block.rows, strict=True)
 
     def blocks(self) -> Iterator[Block | BadRow]:
-        """The same in blocks. Text in which each line is a record is split in one go, and the rest record by record."""
+        """The same in blocks. Text with one record per line is split at once, the rest record by record."""
         with self._source.text() as text:
             lines = _PhysicalLines(text)
             next(self._records(lines), None)
@@ -118,7 +118,7 @@ class TableFile:
                     yield Block(lines.pass_over(len(rows)), rows)
 
     def _one_on_each_line(self, text: str) -> list[list[str]] | None:
-        """The rows of a text of whole lines; None where anything about them has to be looked at one by one."""
+        """The rows of a text with one record per line; None if they must be read one by one."""
         if len(text) >= LONGEST_RECORD or "\0" in text or ("'" in text and GUARDED.search(text)):
             return None
         reader = csv.reader(StringIO(text, newline=""), strict=True)
@@ -135,7 +135,7 @@ class TableFile:
         return rows
 
     def _record_by_record(self, lines: "_PhysicalLines") -> Iterator[Block | BadRow]:
-        """What was looked at ahead, and to the end of its last record."""
+        """The records of the text read ahead, to the end of its last record."""
         begun: list[TableRow] = []
         for record in self._records(lines):
             row = record if isinstance(record, BadRow) else self._checked(*record)
@@ -146,12 +146,12 @@ class TableFile:
                 yield row
             else:
                 begun.append(row)
-            if lines.level:
+            if lines.is_consumed:
                 break
         if begun:
             yield _block(begun)
 
-    def _checked_header(self, known: Sequence[str], required: Collection[str]) -> tuple[str, ...]:
+    def _checked_header(self, columns: Sequence[str], required: Collection[str]) -> tuple[str, ...]:
         with self._source.text() as text:
             first = next(self._records(_PhysicalLines(text)), None)
         if first is None:
@@ -162,21 +162,21 @@ class TableFile:
         names = tuple(cell.strip().lower() for cell in first[1])
         if names == ("[]",):
             raise NoRows(self._source.name, expected="The first line of a CSV file names the columns.")
-        self._check_names(names, known, required)
+        self._check_names(names, columns, required)
         return names
 
-    def _check_names(self, names: Sequence[str], known: Sequence[str], required: Collection[str]) -> None:
+    def _check_names(self, names: Sequence[str], columns: Sequence[str], required: Collection[str]) -> None:
         where = self._source.name
         if len(names) == 1:
             for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
                 if separator in names[0]:
                     raise WrongDelimiter(where, called)
         for position, column in enumerate(names):
-            if column not in known and column not in REJECTION_COLUMNS:
-                raise UnknownColumn(where, column, known)
+            if column not in columns and column not in REJECTION_COLUMNS:
+                raise UnknownColumn(where, column, columns)
             if column in names[:position]:
                 raise DuplicateColumn(where, column)
-        missing = [column for column in known if column in required and column not in names]
+        missing = [column for column in columns if column in required and column not in names]
         if missing:
             raise MissingColumn(where, missing)
 
@@ -194,15 +194,15 @@ class TableFile:
         return line, own
 
     def _wrong_count(self, line: int, cells: list[str]) -> BadRow:
-        wanted, found = len(self._header), len(cells)
+        expected, count = len(self._header), len(cells)
         problem = Problem(
             line,
-            self._header[found] if found < wanted else "",
-            cells[wanted] if found > wanted else "",
+            self._header[count] if count < expected else "",
+            cells[expected] if count > expected else "",
             "wrong-cell-count",
-            f"The row has {found} cells, the header {wanted}.",
-            "A cell that holds a comma stands in quotation marks."
-            if found > wanted
+            f"The row has {count} cells, the header {expected}.",
+            "Put a cell that contains a comma in quotation marks."
+            if count > expected
             else "Write the commas of empty cells too.",
         )
         return BadRow(line, (problem,), tuple(map(unguarded, cells)))
@@ -231,11 +231,11 @@ def _block(rows: Sequence[TableRow]) -> Block:
 
 
 class _RecordTooLong(Exception):
-    """A record goes on past what any honest one needs."""
+    """A record longer than any genuine one."""
 
 
 class _PhysicalLines:
-    """The lines of a text as the CSV reader pulls them, with the ones of the current record kept at hand."""
+    """The lines of a text for the CSV reader; remembers those of the current record."""
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
@@ -246,7 +246,7 @@ class _PhysicalLines:
         self._size = 0
 
     def look_ahead(self) -> str:
-        """The text that comes next, up to the end of a line; it is still to be pulled, or to be passed over."""
+        """The next text, up to the end of a line; still to be read or passed over."""
         text = self._text.read(_BLOCK)
         if text and not text.endswith("\n"):
             text += self._text.readline(LONGEST_RECORD)
@@ -254,14 +254,14 @@ class _PhysicalLines:
         return text
 
     def pass_over(self, count: int) -> range:
-        """What was looked at ahead: the numbers of its lines."""
+        """Skip the text read ahead. Returns the numbers of its lines."""
         self._ahead = None
         self._line += count
         return range(self._line - count + 1, self._line + 1)
 
     @property
-    def level(self) -> bool:
-        """All that was looked at ahead was pulled."""
+    def is_consumed(self) -> bool:
+        """Was all text that was read ahead consumed?"""
         return self._ahead is None
 
     def __iter__(self) -> "_PhysicalLines":
@@ -287,14 +287,14 @@ class _PhysicalLines:
         return text
 
     def begin_record(self) -> int:
-        """Forget the record before; the line at which the next one begins."""
+        """Forget the previous record. Returns the first line of the next."""
         self._pulled.clear()
         self._size = 0
         return self._line + 1
 
     def skip_record(self, line: int, header: Sequence[str]) -> BadRow:
-        """What is wrong with the record that could not be read, after going past its end."""
-        scan, kept = _Scan(), "".join(self._pulled)[:_KEPT_OF_BROKEN]
+        """Skip to the end of an unreadable record. Returns its problem."""
+        scan, excerpt = _Scan(), "".join(self._pulled)[:_KEPT_OF_BROKEN]
         for text in self._pulled:
             scan.feed(text)
         last = self._pulled[-1] if self._pulled else ""
@@ -305,17 +305,17 @@ class _PhysicalLines:
             self._line += before.endswith(("\n", "\r"))
             scan.feed(last)
         problem = scan.problem(line, self._line, header)
-        return BadRow(line, (problem,), (unguarded(kept.rstrip("\r\n")),))
+        return BadRow(line, (problem,), (unguarded(excerpt.rstrip("\r\n")),))
 
 
 class _Scan:
-    """Follows cells and quotation marks through a record that is broken, to say where and to find its end."""
+    """Follows cells and quotation marks through a broken record to find the problem and the end."""
 
     _MARKS = re.compile(r'[",\r\n]')
 
     def __init__(self) -> None:
         self.ended = False
-        self._state = "start"  # of a cell; then plain, quoted, or closed: a mark was seen inside a quoted one
+        self._state = "start"  # of a cell; then plain, quoted, or closed after a mark in a quoted one
         self._cell = 0
         self._length = 0
         self._too_long: int | None = None
@@ -354,7 +354,7 @@ class _Scan:
             self.ended = True
 
     def problem(self, line: int, last_line: int, header: Sequence[str]) -> Problem:
-        """The cause that is most worth telling."""
+        """The most likely cause."""
 
         def named(cell: int) -> str:
             return header[cell] if cell < len(header) else f"cell {cell + 1}"

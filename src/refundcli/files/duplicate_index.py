@@ -1,4 +1,4 @@
-"""Which texts a file already had, and on which line, in 12 bytes for each whatever their length."""
+"""The line on which a text first occurred in a file, in 12 bytes per text."""
 
 from array import array
 from collections.abc import Sequence
@@ -7,18 +7,18 @@ from itertools import compress
 _FULL_AT = 0.6
 
 
-class FirstSeen:
+class DuplicateIndex:
     """A hash table of 64-bit hashes and lines.
 
-    Two different texts of a million collide once in some thirty million files; then a good row is refused and
-    named, and nothing is lost.
+    Of a million texts two collide once in about thirty million files; then a valid row is rejected, and nothing is
+    lost.
     """
 
     def __init__(self) -> None:
         self._make(1 << 12)
 
     def line_of(self, text: str, line: int) -> int:
-        """The line on which the text was first seen, or 0 when this is the first."""
+        """The line of the text's first occurrence, or 0 if this is the first."""
         key = hash(text) or 1
         slot = self._slot(key)
         if self._keys[slot]:
@@ -30,27 +30,27 @@ class FirstSeen:
         return 0
 
     def lines_of(self, texts: Sequence[str], lines: Sequence[int]) -> dict[int, int]:
-        """For each line whose text was seen before, the line on which that was first."""
+        """By line of each repeated text, the line of its first occurrence."""
         while self._count + len(texts) > self._room:
             self._grow()
         keys, first, mask = self._keys, self._lines, self._mask
-        found = {}
+        earlier = {}
         for key, line in zip(map(hash, texts), lines, strict=True):
             key = key or 1
             slot = key & mask
             while (there := keys[slot]) and there != key:
                 slot = (slot + 1) & mask
             if there:
-                found[line] = first[slot]
+                earlier[line] = first[slot]
             else:
                 keys[slot], first[slot] = key, line
-        self._count += len(texts) - len(found)
-        return found
+        self._count += len(texts) - len(earlier)
+        return earlier
 
     def _slot(self, key: int) -> int:
         keys, mask = self._keys, self._mask
         slot = key & mask
-        while (found := keys[slot]) and found != key:
+        while (entry := keys[slot]) and entry != key:
             slot = (slot + 1) & mask
         return slot
 

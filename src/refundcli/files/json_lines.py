@@ -1,4 +1,4 @@
-"""JSON Lines: one object a line, with numbers kept as the text they were written in."""
+"""JSON Lines: one object per line, with numbers as their original text."""
 
 import json
 from collections.abc import Iterator
@@ -13,41 +13,41 @@ _KEPT_OF_BROKEN = 1000
 
 
 class JsonLinesFile:
-    """Objects as (line, the line's text, object); what is no object is told and passed over."""
+    """Objects as (line, its text, object); other lines are reported and skipped."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
     def records(self) -> Iterator[tuple[int, str, Record] | BadRow]:
-        """Raises EmptyFile when there is nothing but blank lines, and NoRows when there is only an empty list."""
+        """Raises EmptyFile if all lines are blank, and NoRows if there is only an empty list."""
         with self._source.text() as text:
-            line, found, is_empty_list = 0, False, False
+            line, has_rows, is_empty_list = 0, False, False
             while piece := text.readline(LONGEST_RECORD):
                 line += 1
                 if not piece.strip():
                     continue
-                if not found and piece.strip() == "[]":
+                if not has_rows and piece.strip() == "[]":
                     is_empty_list = True
                     continue
-                found = True
+                has_rows = True
                 if len(piece) >= LONGEST_RECORD:
                     while piece and not piece.endswith(("\n", "\r")):
                         piece = text.readline(LONGEST_RECORD)
                     yield _broken(line, "", "too-long", f"The line is longer than {LONGEST_RECORD:,} characters.")
                     continue
                 yield _record(line, piece.strip())
-            if not found:
-                expected = "It takes JSON objects, one a line."
+            if not has_rows:
+                expected = "It takes JSON objects, one per line."
                 empty = NoRows if is_empty_list else EmptyFile
                 raise empty(self._source.name, expected=expected)
 
 
 def parsed(text: str) -> Record:
-    """The object that a line holds. Raises ValueError with the reason in plain words."""
+    """The object in a line. Raises ValueError with the reason as a sentence."""
     try:
         value = json.loads(
             text,
-            # The digits as they were written: no float, nothing rounded.
+            # Keep the digits as text: a float would round.
             parse_float=str,
             parse_int=str,
             parse_constant=_no_constant,
@@ -60,7 +60,7 @@ def parsed(text: str) -> Record:
     except RecursionError:
         raise ValueError("It is nested too deep.") from None
     if not isinstance(value, dict):
-        raise ValueError("It is JSON, but not an object in braces.")
+        raise ValueError("It is JSON, but not an object.")
     return value
 
 
@@ -72,18 +72,18 @@ def _record(line: int, text: str) -> tuple[int, str, Record] | BadRow:
 
 
 def _broken(line: int, text: str, code: str, message: str) -> BadRow:
-    problem = Problem(line, "", text, code, message, "A line holds one object with its keys in double quotes.")
+    problem = Problem(line, "", text, code, message, "Write one object per line, with its keys in double quotes.")
     return BadRow(line, (problem,), text[:_KEPT_OF_BROKEN])
 
 
 def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is no number that JSON knows.")
+    raise ValueError(f"{word} is not a JSON number.")
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> Record:
-    found: Record = {}
+    record: Record = {}
     for key, value in pairs:
-        if key in found:
-            raise ValueError(f"The key {key[:40]!a} is there twice.")
-        found[key] = value
-    return found
+        if key in record:
+            raise ValueError(f"The key {key[:40]!a} appears twice.")
+        record[key] = value
+    return record

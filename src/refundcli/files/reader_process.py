@@ -1,4 +1,4 @@
-"""A second process that reads ahead: while one core looks at what was read, the other reads on."""
+"""A second process that reads ahead, so that a second core helps with long files."""
 
 import gc
 import os
@@ -16,10 +16,10 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def read_ahead(read: Callable[[A], Iterator[T]], of: A) -> Iterator[T]:
-    """What `read(of)` yields, from a second process. Both go there and back pickled, and no T is None.
+    """What `read(of)` yields, from a second process. Argument and yields are pickled; no T is None.
 
-    If that process cannot be had, or is lost, this one reads the rest: `read` yields the same each time. So what goes
-    wrong while reading is raised here, as if there had been no other.
+    If that process cannot start or dies, this one reads the rest, since `read` yields the same each time. So errors of
+    reading are raised here.
     """
     received, is_over = 0, False
     for item in _from_second_process(read, of):
@@ -45,24 +45,24 @@ def _from_second_process(read: Callable[[A], Iterator[T]], of: A) -> Iterator[An
     process = context.Process(target=_send, args=(sending, read, of), daemon=True)
     try:
         with _not_from_the_working_folder():
-            _start_deaf(process)
+            _start_with_interrupts_blocked(process)
         sending.close()
         while True:
             yield receiving.recv()
     except (EOFError, OSError):
         return
     finally:
-        # What it sends now reaches nobody, and it ends.
+        # Its next send fails, and it ends.
         receiving.close()
         if process.pid:
             process.join()
 
 
-def _start_deaf(process: Any) -> None:
-    """Ctrl-C is heard by the one that was started by a person; the other ends with it."""
+def _start_with_interrupts_blocked(process: Any) -> None:
+    """Start the process with Ctrl-C blocked: only the main process handles it, and the other ends with it."""
     from multiprocessing import resource_tracker  # noqa: PLC0415 - for long files only
 
-    # It starts a process of its own first, and unblocks what was blocked.
+    # Start the tracker first: starting it unblocks signals.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -73,7 +73,7 @@ def _start_deaf(process: Any) -> None:
 
 @contextmanager
 def _not_from_the_working_folder() -> Iterator[None]:
-    """Python started inside takes no module from the working folder: a `multiprocessing.py` there may be anybody's."""
+    """Keep the child from importing modules of the working folder: a `multiprocessing.py` there is not trusted."""
     before = os.environ.get(_SAFE_PATH)
     os.environ[_SAFE_PATH] = "1"
     try:
@@ -86,7 +86,7 @@ def _not_from_the_working_folder() -> Iterator[None]:
 
 
 def _send(sending: Any, read: Callable[[A], Iterator[T]], of: A) -> None:
-    # As the first process has it: cells by the million make no cycles.
+    # As in the main process: millions of cells make no cycles.
     gc.set_threshold(200_000, 20, 20)
     try:
         for item in read(of):

@@ -1,6 +1,6 @@
-"""Webhook deliveries in a file: `{"headers": {…}, "body": "…"}`, one a line, or one JSON document of one or many.
+"""Webhook deliveries in a file: `{"headers": {…}, "body": "…"}`, one per line, or one JSON document of one or many.
 
-What Adyen sends may stand there as it is.
+A body from Adyen may be there as it is.
 """
 
 import json
@@ -9,45 +9,45 @@ from typing import Any
 
 from refundcli.domain.statuses import Provider
 from refundcli.files.source import EmptyFile, Source
-from refundcli.services.webhooks.ingest import KeptDelivery
+from refundcli.services.webhooks.ingest import SavedDelivery
 
-# A body of a megabyte, written with an escape for every other letter.
+# A body of a megabyte, with escapes.
 LONGEST_DELIVERY = 8 * 1024 * 1024
-_EXPECTED = 'It takes saved deliveries as JSON, one a line: {"headers": {…}, "body": "…"}'
+_EXPECTED = 'It takes saved deliveries as JSON, one per line: {"headers": {…}, "body": "…"}'
 
 
 class DeliveryFile:
-    """The deliveries in their order; what is none says why. `provider`: whose they are, whatever the file says."""
+    """The deliveries in order; an invalid one says why. `provider` overrides the file."""
 
     def __init__(self, source: Source, provider: Provider | None) -> None:
         self._source, self._provider = source, provider
 
-    def deliveries(self) -> Iterator[KeptDelivery]:
-        """Raises EmptyFile when there is nothing but blank lines."""
-        found = False
+    def deliveries(self) -> Iterator[SavedDelivery]:
+        """Raises EmptyFile if all lines are blank."""
+        has_deliveries = False
         for delivery in self._whole() if self._is_one_document() else self._lines():
-            found = True
+            has_deliveries = True
             yield delivery
-        if not found:
+        if not has_deliveries:
             raise EmptyFile(self._source.name, expected=_EXPECTED)
 
     def _is_one_document(self) -> bool:
-        """A list, or an object over several lines: its first line is no delivery."""
+        """Is the file a list, or an object over several lines?"""
         with self._source.text() as text:
             first = next((line for line in iter(lambda: text.readline(LONGEST_DELIVERY), "") if line.strip()), "")
         return first.lstrip()[:1] == "[" or (self._source.size <= LONGEST_DELIVERY and first.strip() == "{")
 
-    def _whole(self) -> Iterator[KeptDelivery]:
+    def _whole(self) -> Iterator[SavedDelivery]:
         with self._source.text() as text:
             try:
-                told = json.loads(text.read())
+                document = json.loads(text.read())
             except (ValueError, RecursionError):
-                yield KeptDelivery(1, why_not="the file is not JSON")
+                yield SavedDelivery(1, why_not="the file is not JSON")
                 return
-        for place, each in enumerate(told if isinstance(told, list) else [told], start=1):
-            yield self._delivery(place, each)
+        for place, delivery in enumerate(document if isinstance(document, list) else [document], start=1):
+            yield self._delivery(place, delivery)
 
-    def _lines(self) -> Iterator[KeptDelivery]:
+    def _lines(self) -> Iterator[SavedDelivery]:
         with self._source.text() as text:
             line = 0
             while piece := text.readline(LONGEST_DELIVERY):
@@ -55,33 +55,35 @@ class DeliveryFile:
                 if len(piece) >= LONGEST_DELIVERY:
                     while piece and not piece.endswith("\n"):
                         piece = text.readline(LONGEST_DELIVERY)
-                    yield KeptDelivery(line, why_not="the line is too long")
+                    yield SavedDelivery(line, why_not="the line is too long")
                 elif piece.strip():
                     yield self._parsed(line, piece)
 
-    def _parsed(self, line: int, text: str) -> KeptDelivery:
+    def _parsed(self, line: int, text: str) -> SavedDelivery:
         try:
             return self._delivery(line, json.loads(text))
         except (ValueError, RecursionError):
-            return KeptDelivery(line, self._provider, why_not="the line is not JSON")
+            return SavedDelivery(line, self._provider, why_not="the line is not JSON")
 
-    def _bare(self, line: int, told: Mapping[str, Any]) -> KeptDelivery | None:
-        """A body without its headers. Adyen's proves itself, its items are signed; Stripe's has lost its signature."""
-        if "notificationItems" in told:
-            return KeptDelivery(line, Provider.ADYEN, body=json.dumps(told).encode())
-        if told.get("object") == "event":
-            return KeptDelivery(line, Provider.STRIPE, body=json.dumps(told).encode())
+    def _bare(self, line: int, body: Mapping[str, Any]) -> SavedDelivery | None:
+        """A body without headers. Adyen's items carry their signatures; Stripe's signature is lost."""
+        if "notificationItems" in body:
+            return SavedDelivery(line, Provider.ADYEN, body=json.dumps(body).encode())
+        if body.get("object") == "event":
+            return SavedDelivery(line, Provider.STRIPE, body=json.dumps(body).encode())
         return None
 
-    def _delivery(self, line: int, told: Any) -> KeptDelivery:
-        bare = self._bare(line, told) if isinstance(told, Mapping) and "body" not in told else None
+    def _delivery(self, line: int, document: Any) -> SavedDelivery:
+        bare = self._bare(line, document) if isinstance(document, Mapping) and "body" not in document else None
         if bare:
             return bare
-        headers, body = (told.get("headers"), told.get("body")) if isinstance(told, Mapping) else (None, None)
+        headers, body = (
+            (document.get("headers"), document.get("body")) if isinstance(document, Mapping) else (None, None)
+        )
         if not isinstance(headers, Mapping) or not isinstance(body, str):
-            return KeptDelivery(line, self._provider, why_not="it has no headers, or no body")
+            return SavedDelivery(line, self._provider, why_not="it has no headers, or no body")
         if not all(isinstance(value, str) for value in headers.values()):
-            return KeptDelivery(line, self._provider, why_not="a header is no text")
-        named = told.get("provider")
+            return SavedDelivery(line, self._provider, why_not="a header is not text")
+        named = document.get("provider")
         provider = self._provider or (Provider(named) if named in tuple(Provider) else None)
-        return KeptDelivery(line, provider, headers, body.encode("utf-8", "surrogatepass"))
+        return SavedDelivery(line, provider, headers, body.encode("utf-8", "surrogatepass"))

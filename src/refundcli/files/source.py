@@ -1,7 +1,6 @@
-"""Where rows come from: a file, or standard input kept aside so that it can be read twice.
+"""The source of rows: a file, or a copy of standard input, so that it can be read twice.
 
-A source is read through once to begin with, in small pieces: that gives its hash for the audit trail, and a
-file that is not UTF-8 is refused before anything is believed of it.
+A source is first read once in small pieces, for its hash in the audit trail and to reject a file that is not UTF-8.
 """
 
 import codecs
@@ -28,7 +27,7 @@ _SAVE_AS = "Save it again as “CSV UTF-8 (comma delimited)”, or convert it: i
 
 
 class FileProblem(UsageProblem):
-    """A file that was named cannot be read. It was typed, so it is a matter of usage."""
+    """A file named on the command line cannot be read, which is a usage error."""
 
     code = "file-unreadable"
 
@@ -71,14 +70,14 @@ class FileChanged(FileProblem):
 
 @dataclass(slots=True)
 class Source:
-    """Bytes that were checked to be UTF-8 text, and can be read as often as needed. Close it when done."""
+    """Bytes checked to be UTF-8, which can be read repeatedly. Close it when done."""
 
     name: str
     path: Path
     sha256: str = ""
     size: int = 0
     _stamp: tuple[int, ...] = ()
-    _kept_aside: IO[bytes] | None = field(default=None, repr=False)
+    _copy: IO[bytes] | None = field(default=None, repr=False)
 
     def __enter__(self) -> "Source":
         return self
@@ -87,26 +86,26 @@ class Source:
         self.close()
 
     def close(self) -> None:
-        if self._kept_aside:
-            self._kept_aside.close()
+        if self._copy:
+            self._copy.close()
 
     @property
     def is_file(self) -> bool:
-        """A file that stands somewhere, not a stream that went by."""
-        return self._kept_aside is None
+        """Is it a file, not a stream?"""
+        return self._copy is None
 
     @property
     def label(self) -> str:
-        """How the audit trail names it: one import is told from another by the hash of its bytes."""
+        """Its name in the audit trail, with the hash of its bytes."""
         return f"{self.name} sha256:{self.sha256[:16]}"
 
     def for_another_process(self) -> "Source":
-        """The same bytes; it is to be read while this one is open, and need not be closed."""
-        return replace(self, _kept_aside=None)
+        """The same bytes, to be read while this one is open; need not be closed."""
+        return replace(self, _copy=None)
 
     @contextmanager
     def text(self) -> Iterator[TextIO]:
-        """The text from its start, line ends as they are. Raises FileChanged if it is not what was checked."""
+        """The text from its start, with its line ends. Raises FileChanged if the file changed since the check."""
         try:
             with open(self.path, "rb") as file:
                 self._check_unchanged(file)
@@ -126,15 +125,15 @@ class Source:
 
 
 def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
-    """A file, or standard input for `-`, read through once. Raises FileProblem and its kinds."""
+    """A file, or standard input for `-`, checked. Raises FileProblem and its subclasses."""
     name = "standard input" if path_or_dash == STANDARD_INPUT else _printable(path_or_dash)
     try:
         if path_or_dash == STANDARD_INPUT:
-            return _keep_aside(name, stdin)
+            return _copy_to_disk(name, stdin)
         with open(path_or_dash, "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                # A pipe can be read once only.
-                return _keep_aside(name, file)
+                # A pipe can be read only once.
+                return _copy_to_disk(name, file)
             source = Source(name, Path(path_or_dash), _stamp=_stamp(file))
             _read_through(source, file)
             return source
@@ -144,8 +143,8 @@ def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
         raise FileProblem(name, _reason(error)) from error
 
 
-def _keep_aside(name: str, stream: BinaryIO) -> Source:
-    """A copy in a file that only its owner may read, which goes when the source is closed."""
+def _copy_to_disk(name: str, stream: BinaryIO) -> Source:
+    """A copy in a private temporary file, deleted when the source is closed."""
     aside = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the source closes it
         prefix="refundcli-", dir=temporary_folder()
     )
@@ -153,7 +152,7 @@ def _keep_aside(name: str, stream: BinaryIO) -> Source:
         while piece := stream.read(_PIECE):
             aside.write(piece)
         aside.flush()
-        source = Source(name, Path(aside.name), _kept_aside=aside)
+        source = Source(name, Path(aside.name), _copy=aside)
         aside.seek(0)
         _read_through(source, aside)
     except BaseException:
@@ -163,7 +162,7 @@ def _keep_aside(name: str, stream: BinaryIO) -> Source:
 
 
 def _read_through(source: Source, file: IO[bytes]) -> None:
-    """Hash, size, and a check of every byte. Raises NotUtf8."""
+    """Hash it, measure it and check every byte. Raises NotUtf8."""
     digest, decode, lines = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 1
     while piece := file.read(_PIECE):
         if not source.size:
@@ -193,12 +192,12 @@ def _check_piece(name: str, decode: codecs.IncrementalDecoder, piece: bytes, lin
 
 
 def _stamp(file: IO[bytes]) -> tuple[int, ...]:
-    found = os.fstat(file.fileno())
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _printable(name: str) -> str:
-    """A file's name may hold bytes that are no text; it goes into messages and the audit trail."""
+    """The name with undecodable bytes escaped, for messages and the audit trail."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -1,4 +1,4 @@
-"""Checked rows kept aside on disk: a private file that goes when it is closed."""
+"""Checked rows on disk, in a private file that is deleted when closed."""
 
 import pickle
 import sqlite3
@@ -19,21 +19,21 @@ _SCHEMA = """
 _CACHE_KIB = 16_384
 
 
-class DiskShelf:
-    """Fits `services.bulk_rows.Shelf`. Close it when done."""
+class DiskSpool:
+    """Fits `services.bulk.rows.Shelf`. Close it when done."""
 
     def __init__(self) -> None:
         self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
             prefix="refundcli-rows-", dir=temporary_folder()
         )
         self._line = sqlite3.connect(self._file.name, isolation_level=None)
-        # Lost with the program, as it should be.
+        # The file need not survive the process.
         for pragma in ("synchronous=OFF", "journal_mode=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KIB}"):
             self._line.execute(f"PRAGMA {pragma}")
         self._line.executescript(_SCHEMA)
         self._line.execute("BEGIN")
 
-    def __enter__(self) -> "DiskShelf":
+    def __enter__(self) -> "DiskSpool":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,8 +50,8 @@ class DiskShelf:
     def chunks(self) -> Iterator[list[CheckedRow]]:
         query = "SELECT n, rows FROM chunk WHERE n > ? ORDER BY n LIMIT 1"
         after = 0
-        while found := self._line.execute(query, (after,)).fetchone():
-            after, rows = found
+        while chunk := self._line.execute(query, (after,)).fetchone():
+            after, rows = chunk
             # From a private file of this process, written just before.
             yield pickle.loads(rows)  # noqa: S301
 
@@ -60,17 +60,17 @@ class DiskShelf:
         return [self._line.execute(again, (_short(text),)).fetchone()[0] for text in texts]
 
     def first_with_key(self, keys: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
-        found = {}
+        firsts = {}
         for key, (line, content) in keys.items():
             new = (_short(key), line, _short(content))
             self._line.execute("INSERT OR IGNORE INTO key VALUES (?,?,?)", new)
-            first, wanted = self._line.execute("SELECT line, content FROM key WHERE key = ?", new[:1]).fetchone()
-            found[key] = (int(first), content if wanted == new[2] else "")
-        return found
+            first, stored = self._line.execute("SELECT line, content FROM key WHERE key = ?", new[:1]).fetchone()
+            firsts[key] = (int(first), content if stored == new[2] else "")
+        return firsts
 
     def line_of(self, facts: str) -> int:
-        found = self._line.execute("SELECT line FROM said WHERE facts = ?", (_short(facts),)).fetchone()
-        return found[0] if found else 0
+        row = self._line.execute("SELECT line FROM said WHERE facts = ?", (_short(facts),)).fetchone()
+        return row[0] if row else 0
 
     def add_lines(self, lines: Mapping[str, int]) -> None:
         values = ((_short(facts), line) for facts, line in lines.items())
@@ -79,13 +79,13 @@ class DiskShelf:
     def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:
         marks = ",".join("?" * len(payments))
         query = f"SELECT id, taken, charged_back FROM payment WHERE id IN ({marks})"  # noqa: S608 - marks only
-        return {of: (taken, charged) for of, taken, charged in self._line.execute(query, payments)}
+        return {of: (reserved, charged) for of, reserved, charged in self._line.execute(query, payments)}
 
-    def take(self, taken: Mapping[int, tuple[int, int]]) -> None:
-        values = ((of, *amounts) for of, amounts in taken.items())
+    def take(self, amounts_by_payment: Mapping[int, tuple[int, int]]) -> None:
+        values = ((of, *amounts) for of, amounts in amounts_by_payment.items())
         self._line.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?)", values)
 
 
 def _short(text: str) -> bytes:
-    """16 bytes that tell a text from all others."""
+    """A 16-byte hash that identifies the text."""
     return blake2b(text.encode(), digest_size=16).digest()

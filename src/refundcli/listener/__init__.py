@@ -1,1 +1,1 @@
-"""The webhook listener: a delivery is proven, stored, and only then answered."""
+"""The webhook listener: a delivery is verified, stored, and only then answered."""

@@ -1,4 +1,4 @@
-"""What is answered to a delivery: 2xx only for what is in the store, 4xx only for what is not verified."""
+"""Responses to deliveries: 2xx only for stored ones, 4xx only for unverified ones."""
 
 import asyncio
 import json
@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from refundcli.domain.statuses import Provider
-from refundcli.listener.event_writer import Keeper, TooManyWaiting
+from refundcli.listener.event_writer import EventWriter, TooManyWaiting
 from refundcli.listener.http import BadRequest, Request, Response
 from refundcli.listener.rejections import Rejections
 from refundcli.services.ports.rejections import DeliveryRejected, RejectionReason
 from refundcli.services.ports.webhooks import DeliveryReader, VerifiedDelivery
-from refundcli.services.webhooks.events import verify
+from refundcli.services.webhooks.deliveries import verify
 
 _STORE_SECONDS = 60.0
 _UNVERIFIED = 401
@@ -25,7 +25,7 @@ class App:
     """One path for each provider, and /health."""
 
     readers: Mapping[Provider, DeliveryReader]
-    keeper: Keeper
+    writer: EventWriter
     rejections: Rejections
     trouble: Callable[[Exception], None]
 
@@ -37,7 +37,7 @@ class App:
             return Response(500, "not stored")
 
     def bad_request(self, problem: BadRequest) -> None:
-        """Count what was no request that could be read. One that came too slowly says nothing about its sender."""
+        """Count an unreadable request. A slow one is not counted: its sender may be genuine."""
         status = problem.response.status
         if status != _TOO_SLOW:
             reason = RejectionReason.TOO_LARGE if status == _TOO_LARGE else RejectionReason.UNREADABLE
@@ -59,29 +59,33 @@ class App:
         try:
             verified = verify(provider, self.readers[provider], request.body, request.headers)
         except DeliveryRejected as rejection:
-            for each in rejection.items:
-                self.rejections.add(provider, each.reason)
+            for item in rejection.items:
+                self.rejections.add(provider, item.reason)
             return _rejected(rejection.reason)
         response = await self._stored(verified)
         if response.status == 200:
-            # Else it comes again, and is counted then.
-            for each in verified.rejected:
-                self.rejections.add(provider, each.reason)
+            # Otherwise it is redelivered, and counted then.
+            for item in verified.rejected:
+                self.rejections.add(provider, item.reason)
         return response
 
     async def _stored(self, verified: VerifiedDelivery) -> Response:
         try:
-            await asyncio.wait_for(asyncio.wrap_future(self.keeper.keep(verified.events)), _STORE_SECONDS)
+            await asyncio.wait_for(asyncio.wrap_future(self.writer.store(verified.events)), _STORE_SECONDS)
         except TooManyWaiting:
             return Response(503, "too many are waiting", _LATER)
-        except Exception:  # the store could not be written, and the keeper has told why
+        except Exception:  # the store could not be written; the writer has reported why
             return Response(503, "not stored", _LATER)
-        # Adyen's older rule wants this very text; Stripe looks at the status alone.
+        # Adyen's older API requires this text; Stripe only checks the status.
         return Response(200, "[accepted]")
 
     def _health(self) -> Response:
-        is_well = self.keeper.is_well
-        counts = {"kept": self.keeper.kept, "known": self.keeper.known, "refused": self.rejections.by_reason()}
+        is_well = self.writer.is_well
+        counts = {
+            "kept": self.writer.stored_count,
+            "known": self.writer.duplicate_count,
+            "refused": self.rejections.by_reason(),
+        }
         text = json.dumps({"ok": is_well, **counts})
         return Response(200 if is_well else 503, text, content_type="application/json")
 

@@ -1,4 +1,4 @@
-"""Stores what was delivered, many deliveries in one transaction, and says when it is safe to answer."""
+"""Stores deliveries, many in one transaction, and reports when it is safe to answer."""
 
 import queue
 import threading
@@ -13,15 +13,15 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.listener.rejections import Rejections
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.provider_updates import NewEvent
-from refundcli.services.webhooks import events
+from refundcli.services.webhooks.deliveries import store_events
 
-# A commit costs some milliseconds, whatever is in it: what comes meanwhile goes into the next one.
+# A commit takes some milliseconds, whatever its size: deliveries that arrive meanwhile share the next one.
 _MOST_IN_ONE = 500
 _MOST_WAITING = 2_000
 _MOST_WAITING_CHARACTERS = 64 * 1024 * 1024
-# A batch waits so long, at most, for as many deliveries as the last one had: their senders are about to come again.
+# A batch waits at most this long for as many deliveries as the last one had: their senders are likely to send again.
 _GATHER_SECONDS = 0.01
-# So long without a delivery, and there is time for other things.
+# After this long without a delivery, events can be applied.
 _QUIET_SECONDS = 0.05
 _REST_SECONDS = 0.5
 _STOP_SECONDS = 60
@@ -30,22 +30,22 @@ Delivery: TypeAlias = tuple[Sequence[NewEvent], "Future[None]"]
 
 
 class TooManyWaiting(Exception):
-    """The store does not keep up; the provider sends it again later."""
+    """The store cannot keep up; the provider redelivers later."""
 
 
 @dataclass
-class Keeper:
+class EventWriter:
     """One thread that stores. `stored` is called after each commit, with how many events were new."""
 
     books: Books
     rejections: Rejections
     stored: Callable[[int], None]
     trouble: Callable[[Exception], None]
-    kept: int = 0
-    known: int = 0
-    # Storing failed the last time.
+    stored_count: int = 0
+    duplicate_count: int = 0
+    # The last write failed.
     is_troubled: bool = False
-    # No delivery came for a moment.
+    # No delivery arrived for a moment.
     is_idle: threading.Event = field(default_factory=threading.Event)
     _waiting: "queue.Queue[Delivery | None]" = field(default_factory=lambda: queue.Queue(_MOST_WAITING))
     _characters: int = 0
@@ -54,13 +54,13 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self.is_idle.set()
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="event-writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Store what is there, then end."""
+        """Store all accepted deliveries, then end."""
         with suppress(queue.Full):
             self._waiting.put(None, timeout=_STOP_SECONDS)
         self._thread.join(timeout=_STOP_SECONDS)
@@ -69,22 +69,22 @@ class Keeper:
     def is_well(self) -> bool:
         return self._thread.is_alive() and not self.is_troubled
 
-    def keep(self, told: Sequence[NewEvent]) -> "Future[None]":
-        """Done once the events are in the store. Raises TooManyWaiting."""
-        done: Future[None] = Future()
-        # From here on it cannot be cancelled: who gave up waiting is no reason not to store.
-        done.set_running_or_notify_cancel()
-        size = _size(told)
+    def store(self, delivered: Sequence[NewEvent]) -> "Future[None]":
+        """A future that is done once the events are stored. Raises TooManyWaiting."""
+        stored: Future[None] = Future()
+        # Not cancellable: the events are stored even if the caller stops waiting.
+        stored.set_running_or_notify_cancel()
+        size = _size(delivered)
         with self._lock:
             if self._characters + size > _MOST_WAITING_CHARACTERS:
                 raise TooManyWaiting
             try:
-                self._waiting.put_nowait((told, done))
+                self._waiting.put_nowait((delivered, stored))
             except queue.Full:
                 raise TooManyWaiting from None
             self._characters += size
         self.is_idle.clear()
-        return done
+        return stored
 
     def _run(self) -> None:
         ending = False
@@ -100,61 +100,61 @@ class Keeper:
                 self.trouble(error)
 
     def _next_batch(self) -> tuple[list[Delivery], bool]:
-        """What waits, and whether it is the last."""
+        """The next deliveries, and whether they are the last."""
         batch: list[Delivery] = []
         count, until, ending = 0, 0.0, False
         while count < _MOST_IN_ONE:
             try:
-                each = (
+                delivery = (
                     self._waiting.get(timeout=self._quiet_seconds()) if not batch else self._another(len(batch), until)
                 )
             except queue.Empty:
                 break
-            if each is None:
+            if delivery is None:
                 ending = True
                 break
             until = until or time.monotonic() + _GATHER_SECONDS
-            batch.append(each)
-            count += len(each[0])
+            batch.append(delivery)
+            count += len(delivery[0])
         self._last_size = len(batch)
         with self._lock:
-            self._characters -= sum(_size(told) for told, _ in batch)
+            self._characters -= sum(_size(delivered) for delivered, _ in batch)
         return batch, ending
 
     def _another(self, so_far: int, until: float) -> Delivery | None:
-        left = until - time.monotonic()
-        if so_far < self._last_size and left > 0:
-            return self._waiting.get(timeout=left)
+        seconds_left = until - time.monotonic()
+        if so_far < self._last_size and seconds_left > 0:
+            return self._waiting.get(timeout=seconds_left)
         return self._waiting.get_nowait()
 
     def _quiet_seconds(self) -> float:
         return _REST_SECONDS if self.is_idle.is_set() else _QUIET_SECONDS
 
     def _store(self, batch: Sequence[Delivery]) -> None:
-        told = [event for each, _ in batch for event in each]
+        delivered = [event for delivery_events, _ in batch for event in delivery_events]
         try:
-            new = events.keep(told, books=self.books)
+            new = store_events(delivered, books=self.books)
         except Exception as error:
             self._not_stored(batch, error)
             return
         self.is_troubled = False
-        self.kept += new
-        self.known += len(told) - new
-        for _, done in batch:
-            done.set_result(None)
+        self.stored_count += new
+        self.duplicate_count += len(delivered) - new
+        for _, future in batch:
+            future.set_result(None)
         self.stored(new)
 
     def _not_stored(self, batch: Sequence[Delivery], error: Exception) -> None:
-        """Where the store itself is well, one delivery that it cannot take does not keep out the others."""
+        """Store the deliveries one by one, so that one that the store refuses does not block the others."""
         if len(batch) > 1 and not isinstance(error, RefundcliError):
-            for each in batch:
-                self._store([each])
+            for delivery in batch:
+                self._store([delivery])
             return
         self.is_troubled = isinstance(error, RefundcliError)
-        for _, done in batch:
-            done.set_exception(error)
+        for _, future in batch:
+            future.set_exception(error)
         self.trouble(error)
 
 
-def _size(told: Sequence[NewEvent]) -> int:
-    return sum(len(event.payload) for event in told)
+def _size(delivered: Sequence[NewEvent]) -> int:
+    return sum(len(event.payload) for event in delivered)

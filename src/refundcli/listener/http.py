@@ -1,8 +1,8 @@
 """A small HTTP/1.1 server on asyncio and h11: one handler, few connections, a limit for each wait.
 
-A connection *waits* until its request is complete, head and body. Of those that wait the oldest is dropped for a new
-one, so however many are opened and left half-open, a new delivery is never refused. One whose request is complete is
-being *answered* and never dropped.
+A connection *waits* until its request is complete, head and body. The oldest waiting
+connection is dropped for a new one, so half-open connections never block a new delivery. A connection with a complete
+request is being *answered* and never dropped.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ import h11
 _READ_BYTES = 64 * 1024
 _HEAD_BYTES = 16 * 1024
 _ACCEPT_AGAIN_SECONDS = 0.05
-# A response is a line of text: who does not take it within this is gone.
+# A response is one line of text: a client that does not read it within this time is gone.
 _SEND_SECONDS = 10.0
-# So long, and so much, is read of a request that was answered before its end, so that the answer arrives.
+# For this long, and this much, a request is read on that was answered before its end, so that the response arrives.
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 8 * 1024 * 1024
 
@@ -55,12 +55,12 @@ class Response:
     text: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "text/plain; charset=utf-8"
-    # What was not read to its end leaves a connection on which nothing more can be understood.
+    # After an incomplete request, nothing more can be read on the connection.
     closes: bool = False
 
 
 class BadRequest(Exception):
-    """Not a request that the handler can answer; `path` as far as it is known."""
+    """A request that the handler cannot answer; `path` if it is known."""
 
     def __init__(self, response: Response, path: str = "") -> None:
         self.response, self.path = response, path
@@ -70,7 +70,7 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class Server:
-    """Serves on one bound socket until `stop`; then what is being answered is answered."""
+    """Serves on one bound socket until `stop`; requests being answered are completed."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class Server:
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
-        """From any thread, and from a signal handler."""
+        """Stop the server; safe from any thread and from a signal handler."""
         self.is_stopping = True
         if self._loop:
-            with suppress(RuntimeError):  # it has ended already
+            with suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stopped.set)
 
     async def serve(self, listener: socket.socket, *, stop_seconds: float) -> None:
@@ -103,7 +103,7 @@ class Server:
         if not self.is_stopping:
             await self._stopped.wait()
         accepting.cancel()
-        for connection in [each for each in self._waiting if each.is_silent]:
+        for connection in [waiting for waiting in self._waiting if waiting.is_silent]:
             connection.drop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=stop_seconds)
@@ -113,7 +113,7 @@ class Server:
             await asyncio.wait(self._tasks, timeout=1)
 
     async def _accept_all(self, listener: socket.socket) -> None:
-        """One by one, each with a place of its own, so that this process never runs out of open files."""
+        """Accept one by one, dropping the oldest for each new one, so that the process never runs out of open files."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -121,7 +121,7 @@ class Server:
                 self._make_room(self.limits.waiting - 1)
                 connection = await self._open(line)
             except OSError:
-                # The client has gone again; or another part of this process has taken the open files.
+                # The client is gone, or other parts of this process use the open files.
                 self._make_room(len(self._waiting) - 1)
                 await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
             else:
@@ -143,7 +143,7 @@ class Server:
             self.forget(connection)
 
     def _make_room(self, most: int) -> None:
-        """Drop the oldest of those that wait."""
+        """Drop the oldest waiting connections."""
         while len(self._waiting) > max(most, 0):
             next(iter(self._waiting)).drop()
 
@@ -152,7 +152,7 @@ class Server:
         self._waiting[connection] = None
 
     def is_answered(self, connection: "_Connection") -> bool:
-        """False if too many are."""
+        """Start answering; False if too many connections are being answered."""
         if len(self._answered) >= self.limits.answered:
             return False
         self._waiting.pop(connection, None)
@@ -168,7 +168,7 @@ class _Connection:
     def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._server, self._reader, self._writer = server, reader, writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES)
-        # Nothing of the next request has come.
+        # Nothing of the next request has arrived.
         self.is_silent = True
         self._method = ""
 
@@ -229,7 +229,7 @@ class _Connection:
         if event.http_version not in (b"1.0", b"1.1"):
             raise BadRequest(Response(505, "unknown version of HTTP", closes=True), path)
         if "transfer-encoding" in headers and ("content-length" in headers or event.http_version < b"1.1"):
-            # Two programs could read two lengths from it.
+            # Two programs could read different lengths (request smuggling).
             raise BadRequest(Response(400, "ambiguous length", closes=True), path)
         return self._method, path, headers
 
@@ -278,7 +278,7 @@ class _Connection:
         headers += [("Connection", "close")] if closes else []
         events: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers)]
         events += [] if self._method == "HEAD" else [h11.Data(data=body)]
-        self._writer.write(b"".join(self._http.send(each) or b"" for each in (*events, h11.EndOfMessage())))
+        self._writer.write(b"".join(self._http.send(event) or b"" for event in (*events, h11.EndOfMessage())))
         async with asyncio.timeout(_SEND_SECONDS):
             await self._writer.drain()
         if response.closes:
@@ -289,7 +289,7 @@ class _Connection:
         return True
 
     async def _linger(self) -> None:
-        """Read on for a moment: to close on unread data would take the response away from the client."""
+        """Read on for a moment: closing with unread data would discard the response."""
         self._server.waits(self)
         size = 0
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Rejected deliveries: counted at once, written to the store and told at most once a second, however many come."""
+"""Rejected deliveries: counted at once, stored and reported at most once a second."""
 
 import threading
 import time
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books
-from refundcli.services.ports.rejections import RejectionReason, told_by_reason
-from refundcli.services.webhooks.events import count_rejected
+from refundcli.services.ports.rejections import RejectionReason, counts_text
+from refundcli.services.webhooks.deliveries import count_rejected
 
 _EVERY_SECONDS = 1.0
 
 
 @dataclass
 class Rejections:
-    """Any thread counts; the keeper's writes them. The provider is None for what was not even a request to one."""
+    """Counts from any thread; the event writer stores them. The provider is None for a request to none."""
 
     books: Books
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     _counts: Counter[tuple[Provider | None, RejectionReason]] = field(default_factory=Counter)
     _unwritten: Counter[tuple[Provider | None, RejectionReason]] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -31,12 +31,12 @@ class Rejections:
             self._unwritten[provider, reason] += count
 
     def by_reason(self) -> dict[str, int]:
-        """Since the start."""
+        """Counts since the start."""
         with self._lock:
             return _by_reason(self._counts)
 
     def write(self, *, at_once: bool = False) -> None:
-        """What came since the last time. Where the store cannot be written, it waits for the next time."""
+        """Store the counts since the last write. If the store cannot be written, they wait for the next write."""
         if not self._unwritten or (not at_once and time.monotonic() < self._written_at + _EVERY_SECONDS):
             return
         self._written_at = time.monotonic()
@@ -48,11 +48,11 @@ class Rejections:
             with self._lock:
                 self._unwritten.update(counts)
             raise
-        self.tell(f"Rejected deliveries: {told_by_reason(_by_reason(counts))}.")
+        self.report(f"Rejected deliveries: {counts_text(_by_reason(counts))}.")
 
 
 def _by_reason(counts: Counter[tuple[Provider | None, RejectionReason]]) -> dict[str, int]:
-    found = Counter[str]()
+    by_reason = Counter[str]()
     for (_, reason), count in counts.items():
-        found[reason.value] += count
-    return dict(found)
+        by_reason[reason.value] += count
+    return dict(by_reason)

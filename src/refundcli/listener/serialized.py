@@ -11,8 +11,8 @@ T = TypeVar("T")
 
 
 @dataclass
-class InTurns:
-    """Books that one thread at a time writes to: the next one is woken, where a database would let it try again."""
+class SerializedBooks:
+    """Books with one writing thread at a time: the next is woken, where the database would make it retry."""
 
     books: Books
     _turn: threading.Lock = field(default_factory=threading.Lock)

@@ -1,4 +1,4 @@
-"""The listener as a server: starts its threads, serves until it is told to stop, and ends with nothing half-done."""
+"""The listener as a server: starts its threads, serves until it is stopped, and completes what was accepted."""
 
 import asyncio
 import resource
@@ -10,40 +10,40 @@ from dataclasses import dataclass, replace
 
 from refundcli.domain.statuses import Provider
 from refundcli.listener.app import App
-from refundcli.listener.event_worker import Applier
-from refundcli.listener.event_writer import Keeper
+from refundcli.listener.event_worker import EventWorker
+from refundcli.listener.event_writer import EventWriter
 from refundcli.listener.http import Limits, Server
 from refundcli.listener.rejections import Rejections
-from refundcli.listener.serialized import InTurns
+from refundcli.listener.serialized import SerializedBooks
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.webhooks import DeliveryReader
-from refundcli.services.webhooks.events import Applied, Apply
+from refundcli.services.webhooks.apply_events import Apply, EventOutcomes
 
 _STOP_SECONDS = 10
-# Open files: asked for where the system allows, and those that are left for the store, the log and the rest.
+# The limit on open files to request, and how many of them are left for the store, the log and the rest.
 _WANTED_FILES = 2048
 _OTHER_FILES = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """What the operator is told: what was applied, what went wrong, what was rejected."""
+class Callbacks:
+    """Report to the operator: applied events, errors, rejected deliveries."""
 
-    applied: Callable[[Applied], None]
+    applied: Callable[[EventOutcomes], None]
     trouble: Callable[[Exception], None]
     rejected: Callable[[str], None]
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Port 0 takes a free one. Raises OSError."""
+    """A listening socket; port 0 takes a free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With its protocol named, small answers leave at once.
+    # With an explicit protocol asyncio sets TCP_NODELAY, so small responses are sent at once.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        # A burst waits in the queue of the system (which may allow less) instead of being refused.
+        # A burst waits in the system's queue (which may be shorter) instead of being refused.
         listener.listen(4096)
     except OSError:
         listener.close()
@@ -52,7 +52,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Listener:
-    """Serves on a bound socket until SIGINT, SIGTERM or `stop`; what was taken is stored by then."""
+    """Serves on a bound socket until SIGINT, SIGTERM or `stop`; accepted deliveries are stored by then."""
 
     def __init__(
         self,
@@ -61,35 +61,35 @@ class Listener:
         books: Books,
         clock: Clock,
         apply: Apply,
-        telling: Telling,
+        callbacks: Callbacks,
         limits: Limits | None = None,
     ) -> None:
-        turns = InTurns(books)
-        self.rejections = Rejections(turns, telling.rejected)
-        self.keeper = Keeper(turns, self.rejections, stored=self._stored, trouble=telling.trouble)
-        self._applier = Applier(apply, turns, clock, self.keeper.is_idle, telling.applied, telling.trouble)
-        app = App(readers, self.keeper, self.rejections, telling.trouble)
+        turns = SerializedBooks(books)
+        self.rejections = Rejections(turns, callbacks.rejected)
+        self.writer = EventWriter(turns, self.rejections, stored=self._stored, trouble=callbacks.trouble)
+        self._worker = EventWorker(apply, turns, clock, self.writer.is_idle, callbacks.applied, callbacks.trouble)
+        app = App(readers, self.writer, self.rejections, callbacks.trouble)
         limits = limits or _within_open_files(Limits())
-        self._server = Server(app.respond, limits, bad_request=app.bad_request, trouble=telling.trouble)
+        self._server = Server(app.respond, limits, bad_request=app.bad_request, trouble=callbacks.trouble)
 
     def serve(self, listener: socket.socket, *, announce: Callable[[], None]) -> None:
-        """`announce` is called once deliveries are taken, and a signal would end it well."""
+        """`announce` is called once deliveries are accepted and signals are handled."""
         with _stopped_by_signals(self.stop):
-            self.keeper.start()
-            self._applier.start()
+            self.writer.start()
+            self._worker.start()
             try:
                 announce()
                 asyncio.run(self._server.serve(listener, stop_seconds=_STOP_SECONDS))
             finally:
-                self.keeper.stop()
-                self._applier.stop()
+                self.writer.stop()
+                self._worker.stop()
                 listener.close()
 
     def stop(self) -> None:
         self._server.stop()
 
     def _stored(self, new: int) -> None:
-        self._applier.wake(new)
+        self._worker.wake(new)
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _within_open_files(limits: Limits) -> Limits:
-    """As many connections as the files that this process may open leave room for (RLIMIT_NOFILE)."""
+    """As many connections as the limit on open files allows (RLIMIT_NOFILE)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < _WANTED_FILES:
         soft = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
@@ -111,5 +111,5 @@ def _within_open_files(limits: Limits) -> Limits:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return limits
-    each = max((soft - min(_OTHER_FILES, soft // 2)) // 2, 1)
-    return replace(limits, waiting=min(limits.waiting, each), answered=min(limits.answered, each))
+    per_kind = max((soft - min(_OTHER_FILES, soft // 2)) // 2, 1)
+    return replace(limits, waiting=min(limits.waiting, per_kind), answered=min(limits.answered, per_kind))

@@ -14,7 +14,7 @@ from refundcli.output.json import money_fields
 from refundcli.secrets import redact
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.provider_updates import PaymentTruth
+    from refundcli.services.ports.provider_updates import PaymentSnapshot
     from refundcli.services.ports.records import AuditEntry
 
 
@@ -233,7 +233,7 @@ def dry_run_answer(
     return answer
 
 
-def payment_truth(of: "PaymentTruth") -> dict[str, Any]:
+def payment_truth(of: "PaymentSnapshot") -> dict[str, Any]:
     """A payment as its provider knows it."""
     return {
         "provider": of.provider,

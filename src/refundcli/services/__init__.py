@@ -1,1 +1,1 @@
-"""One module per use case. They speak to the world through `ports` alone."""
+"""One module per use case. They reach the store and the providers only through `ports`."""

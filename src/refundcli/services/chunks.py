@@ -1,4 +1,4 @@
-"""Long files, a piece at a time."""
+"""Long lists in chunks."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice

@@ -1,10 +1,9 @@
-"""Settings: one meaning for each key, wherever it was written.
+"""Settings: each key has one meaning, whatever its source.
 
-A key is taken from the first of these that has it: the command line, the environment
-(`REFUNDCLI_<SECTION>_<KEY>`), `refundcli.toml` in the working folder, the same file in the user's
-configuration folder, the default. The working folder's file counts only if the user trusts it (`settings/trust.py`).
-A file named with `--config` or `REFUNDCLI_CONFIG` stands alone: the other
-files are not read. A key nobody knows is refused, because a misspelt limit is a limit that does not hold.
+The value of a key is the first of: the command line, the environment (`REFUNDCLI_<SECTION>_<KEY>`), `refundcli.toml`
+in the working folder, the same file in the user's configuration folder, the default. The working folder's file counts
+only if the user trusts it (`settings/trust.py`). With `--config` or `REFUNDCLI_CONFIG` no other file is read. An
+unknown key is refused, because a misspelt limit would not apply.
 """
 
 from refundcli.settings.errors import (

@@ -1,4 +1,4 @@
-"""What a value must be, wherever it was written. A check answers with the value as it is kept."""
+"""Checks of values, whatever their source. A check returns the value to use."""
 
 import re
 import string
@@ -30,7 +30,7 @@ _HOST_LABEL = re.compile(r"[A-Za-z0-9-]+")
 
 
 class Unfit(Exception):
-    """Why a value cannot be this setting; `InvalidSetting` adds which key, and where it stands."""
+    """Why a value is invalid; `InvalidSetting` adds the key and the place."""
 
     def __init__(self, why: str, hint: str = "") -> None:
         super().__init__(why)
@@ -39,19 +39,19 @@ class Unfit(Exception):
 
 
 class Literal(Exception):
-    """A secret was written out where a reference belongs."""
+    """A secret itself where a reference is required."""
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise Unfit("must be a text in quotes")
     if _CONTROL.search(value):
-        raise Unfit("has a control character in it")
+        raise Unfit("contains a control character")
     return value
 
 
 def optional(check: Callable[[object], str]) -> Callable[[object], str | None]:
-    """An empty text is a setting that is not there."""
+    """An empty text means that the setting is absent."""
     return lambda value: None if value == "" else check(value)
 
 
@@ -59,15 +59,15 @@ def store_url(value: object) -> str:
     url = _text(value)
     if _POSTGRES_URL.fullmatch(url):
         if url.count("@") > 1:
-            # A password with a plain @ is read as the password's beginning and a host with its rest.
+            # The rest of a password after a plain @ would be read as the host.
             raise Unfit("has more than one @", hint="Only the one before the host is plain. Write any other as %40.")
         return url
     name = url.removeprefix("sqlite:///")
     if name == url:
         raise Unfit("must begin with sqlite:/// or postgresql://", hint="Say sqlite:////home/me/refundcli.db")
     if name.partition("?")[0] in {"", ":memory:"}:
-        # A store that ends with the process forgets what it reserved, and money goes out twice.
-        raise Unfit("names no file to keep the store in", hint="Say sqlite:////home/me/refundcli.db")
+        # A store in memory would lose its reservations, and refunds could be sent twice.
+        raise Unfit("does not name a file for the store", hint="Say sqlite:////home/me/refundcli.db")
     return url
 
 
@@ -93,7 +93,7 @@ def reference(value: object) -> str:
 
 
 def loopback_url(value: object) -> str:
-    """Only this machine: a key sent to an address from a settings file would be a key given away."""
+    """Only this machine: otherwise a settings file could send the key to any address."""
     url = _text(value)
     match = _LOOPBACK_URL.fullmatch(url)
     if not match or int(match["port"] or 1) not in range(1, 65536) or {".", ".."} & set(match["path"].split("/")):
@@ -104,7 +104,7 @@ def loopback_url(value: object) -> str:
 def webhook_username(value: object) -> str:
     name = _text(value)
     if ":" in name:
-        raise Unfit("must hold no colon", hint="It ends at the first colon when it is sent.")
+        raise Unfit("must not contain a colon", hint="In basic auth the name ends at the first colon.")
     return name
 
 
@@ -153,7 +153,7 @@ def up_to(most: float) -> Callable[[object], float]:
 
 
 def rate(value: object) -> float:
-    """Requests a second; 0 means that only the provider's own limit holds."""
+    """Requests per second; 0 means that only the provider's own limit applies."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= HIGHEST_RATE:
         raise Unfit(f"must be a number of requests per second up to {HIGHEST_RATE:g}, or 0 for no limit")
     return float(value)
@@ -172,7 +172,7 @@ def pending_days(value: object) -> int:
 
 
 def number_format(value: object) -> str:
-    """Every credit note needs its own number, so the sequence must be in it; and it is a file's name too."""
+    """Every credit note needs its own number, so the sequence is required; numbers are also file names."""
     pattern = _text(value)
     try:
         parts = list(string.Formatter().parse(pattern))

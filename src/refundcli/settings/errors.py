@@ -1,4 +1,4 @@
-"""Why settings are refused or cannot be written: one class per cause."""
+"""Errors of the settings, one class per cause."""
 
 import shlex
 from pathlib import Path
@@ -43,10 +43,10 @@ class SettingsNotToml(SettingsProblem):
 class UnknownSection(SettingsProblem):
     code = "unknown-section"
 
-    def __init__(self, section: str, place: str, known: list[str]) -> None:
+    def __init__(self, section: str, place: str, sections: list[str]) -> None:
         super().__init__(
             f"{place} has a section [{section}] that refundcli does not know.",
-            hint=did_you_mean(section, known) or f"The sections are {', '.join(known)}.",
+            hint=did_you_mean(section, sections) or f"The sections are {', '.join(sections)}.",
             context={"place": place, "section": section},
         )
 
@@ -65,10 +65,10 @@ class NotASection(SettingsProblem):
 class UnknownSetting(SettingsProblem):
     code = "unknown-setting"
 
-    def __init__(self, section: str, key: str, place: str, known: list[str]) -> None:
+    def __init__(self, section: str, key: str, place: str, keys: list[str]) -> None:
         super().__init__(
             f"{place} has a key {section}.{key} that refundcli does not know.",
-            hint=did_you_mean(key, known) or f"The keys of [{section}] are {', '.join(known)}.",
+            hint=did_you_mean(key, keys) or f"The keys of [{section}] are {', '.join(keys)}.",
             context={"place": place, "key": f"{section}.{key}"},
         )
 
@@ -76,10 +76,10 @@ class UnknownSetting(SettingsProblem):
 class UnknownEnvironmentVariable(SettingsProblem):
     code = "unknown-environment-variable"
 
-    def __init__(self, name: str, known: list[str]) -> None:
+    def __init__(self, name: str, names: list[str]) -> None:
         super().__init__(
-            f"The environment variable {name} is none that refundcli knows.",
-            hint=did_you_mean(name, known) or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are settings.",
+            f"refundcli does not know the environment variable {name}.",
+            hint=did_you_mean(name, names) or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are settings.",
             context={"name": name},
         )
 
@@ -100,7 +100,7 @@ class ApiBaseWhenLive(SettingsProblem):
 
     def __init__(self, place: str) -> None:
         super().__init__(
-            f"adyen.api_base in {place} is for practice, but adyen.environment is live.",
+            f"adyen.api_base in {place} is for testing, but adyen.environment is live.",
             hint='Remove adyen.api_base, or set adyen.environment = "test".',
             context={"key": "adyen.api_base", "place": place},
         )
@@ -111,8 +111,8 @@ class SettingsExist(SettingsProblem):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} exists already and was left as it is.",
-            hint="Edit it, or ask for it to be replaced with --force.",
+            f"{path} exists already and was not changed.",
+            hint="Edit it, or replace it with --force.",
             context={"file": str(path)},
         )
 
@@ -129,7 +129,7 @@ class SettingsNotWritable(SettingsProblem):
 
 
 class SettingsNotTrusted(SettingsProblem):
-    """The file is of the folder one is in, and may be anybody's. Nothing in it was used."""
+    """The working folder's file may be from anybody. Nothing in it was used."""
 
     code = "settings-not-trusted"
 
@@ -163,7 +163,7 @@ class TrustNotRemembered(SettingsProblem):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"That you trust {path} cannot be remembered: {why}.",
+            f"The trust in {path} cannot be stored: {why}.",
             hint=f"Name the file instead:   export REFUNDCLI_CONFIG={shlex.quote(str(path))}",
             context={"file": str(path)},
         )
@@ -174,6 +174,6 @@ class StoreNotNamed(SettingsProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "It is not said where the store is, and you have no home folder for it (HOME is not set).",
+            "No store is named, and there is no home folder for one (HOME is not set).",
             hint="Name a file: refundcli --store sqlite:////data/refundcli.db …   or set REFUNDCLI_STORE_URL",
         )

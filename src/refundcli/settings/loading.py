@@ -1,4 +1,4 @@
-"""From the command line, the environment and the files to the settings in force."""
+"""Load the settings from the command line, the environment and the files."""
 
 import os
 import tomllib
@@ -32,10 +32,10 @@ LARGEST_FILE = 1024 * 1024
 
 _OTHERS_MAY_WRITE = 0o022
 
-# Whom the books name is a matter of taste; everything else decides where money and keys go.
+# The operator's name is harmless; everything else decides where money and keys go.
 _NEEDS_NO_TRUST = frozenset({"operator"})
 
-_Found = dict[tuple[str, str], tuple[object, str]]  # (section, key) → its value, and where it stands
+_Found = dict[tuple[str, str], tuple[object, str]]  # (section, key) → value and place
 
 
 def load(
@@ -47,35 +47,35 @@ def load(
     user_config: Path | None,
     reads_folder: bool = True,
 ) -> Loaded:
-    """The settings in force. `user_config` is the folder that may hold the user's own file, if there is one.
+    """The settings in force. `user_config`: the folder of the user's own file, if any.
 
-    `reads_folder`: the working folder's file counts, if the user trusts it. Raises SettingsNotTrusted, and one
+    `reads_folder`: read the working folder's file, if the user trusts it. Raises SettingsNotTrusted, and one
     SettingsProblem per cause.
     """
     named = _named_file(config, environ, cwd)
     paths = {named: Trust.GIVEN} if named else _files_of_folders(cwd if reads_folder else None, user_config)
-    found = _defaults(environ)
-    own = dict(found)
+    sources = _defaults(environ)
+    own = dict(sources)
     for path, trusted in paths.items():
         in_file, is_trusted = _from_file(path, user_config, needs_trust=trusted is Trust.MISSING)
-        found |= in_file
+        sources |= in_file
         own |= in_file if is_trusted else {}
     in_environment = _from_environment(environ, cwd)
-    found |= in_environment
+    sources |= in_environment
     own |= in_environment
     if store_url is not None:
-        found["store", "url"] = (
+        sources["store", "url"] = (
             _anchored("store", _checked("store", "url", store_url, "--store"), cwd),
             "--store",
         )
-    settings = _built(found)
+    settings = _built(sources)
     remember_secrets_of_address(settings.store.url)
     own_timezone = str(own["operator", "timezone"][0])
-    return Loaded(settings, _origins(found), next(reversed(paths), None), own_timezone)
+    return Loaded(settings, _origins(sources), next(reversed(paths), None), own_timezone)
 
 
 def trust(cwd: Path, user_config: Path | None) -> tuple[Path, dict[str, object]]:
-    """Trust the working folder's file as it is now. Returns its path, and what it sets, fit to be shown.
+    """Trust the working folder's file as it is now. Returns its path and its settings without secrets.
 
     Raises NoSettingsHere, TrustNotRemembered, and what is wrong with the file.
     """
@@ -83,20 +83,20 @@ def trust(cwd: Path, user_config: Path | None) -> tuple[Path, dict[str, object]]
     if not os.path.lexists(path):
         raise NoSettingsHere(path)
     content = _content(path)
-    found = read_tables(_parsed(path, content), str(path), path.parent)
+    settings = read_tables(_parsed(path, content), str(path), path.parent)
     remember_trust(path, content, user_config)
-    return path, {f"{section}.{key}": shown(section, key, value) for (section, key), (value, _) in found.items()}
+    return path, {f"{section}.{key}": shown(section, key, value) for (section, key), (value, _) in settings.items()}
 
 
 def default_user_config() -> Path | None:
-    """The folder where the user's own settings file belongs; None where the user has no home."""
+    """The folder for the user's own settings file; None if the user has no home."""
     from platformdirs import user_config_path  # noqa: PLC0415 - kept out of every other import of this module
 
     return _of_a_home(lambda: user_config_path("refundcli"))
 
 
 def default_store_url() -> str | None:
-    """A file of the user's own, the same from whichever folder the command is run; None where the user has no home."""
+    """A file in the user's data folder, whatever the working folder; None if the user has no home."""
     from platformdirs import user_data_path  # noqa: PLC0415 - kept out of every other import of this module
 
     folder = _of_a_home(lambda: user_data_path("refundcli"))
@@ -104,7 +104,7 @@ def default_store_url() -> str | None:
 
 
 def _of_a_home(find: Callable[[], Path]) -> Path | None:
-    """Without a home platformdirs raises, or leaves a relative path (`~/…`), which leads into the working folder."""
+    """The path, or None: without a home platformdirs raises, or returns a path relative to the working folder."""
     try:
         path = find()
     except RuntimeError:
@@ -113,7 +113,7 @@ def _of_a_home(find: Callable[[], Path]) -> Path | None:
 
 
 def _named_file(config: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """The file that was asked for, which stands alone. It must be there."""
+    """The file named by option or variable, which must exist; no other file is read then."""
     asked_by = "--config" if config is not None else "REFUNDCLI_CONFIG"
     named = config if config is not None else environ.get("REFUNDCLI_CONFIG")
     if not named:
@@ -125,7 +125,7 @@ def _named_file(config: Path | None, environ: Mapping[str, str], cwd: Path) -> P
 
 
 def _files_of_folders(folder: Path | None, user_config: Path | None) -> dict[Path, Trust]:
-    """The files that are there, the strongest last. The user's own needs no trust, also from within its folder."""
+    """The existing files, in ascending precedence. The user's own needs no trust, even as the working folder's."""
     trusted = {os.path.realpath(user_config): Trust.GIVEN} if user_config else {}
     if folder:
         trusted.setdefault(os.path.realpath(folder), Trust.MISSING)
@@ -135,19 +135,19 @@ def _files_of_folders(folder: Path | None, user_config: Path | None) -> dict[Pat
 
 def _defaults(environ: Mapping[str, str]) -> _Found:
     zone, zone_origin = system_zone(environ)
-    found: _Found = {
+    defaults: _Found = {
         (section, field.name): (field.default, "default")
         for section, kind in SECTIONS.items()
         for field in fields(kind)
     }
-    found["store", "url"] = (default_store_url(), "default")
-    found["operator", "name"] = (system_user(), "default")
-    found["operator", "timezone"] = (zone, zone_origin)
-    return found
+    defaults["store", "url"] = (default_store_url(), "default")
+    defaults["operator", "name"] = (system_user(), "default")
+    defaults["operator", "timezone"] = (zone, zone_origin)
+    return defaults
 
 
 def _from_file(path: Path, user_config: Path | None, *, needs_trust: bool) -> tuple[_Found, bool]:
-    """What the file sets, and whether it is trusted. Raises SettingsNotTrusted.
+    """The file's settings, and whether it is trusted. Raises SettingsNotTrusted.
 
     Read once, so that what was trusted is what is used.
     """
@@ -168,28 +168,28 @@ def _parsed(path: Path, content: bytes) -> dict[str, object]:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise SettingsNotText(path, content.count(b"\n", 0, error.start) + 1) from None
-    except ValueError as error:  # also numbers too long to read, which are no TOMLDecodeError
+    except ValueError as error:  # also for very long numbers, which raise no TOMLDecodeError
         raise SettingsNotToml(path, redact(str(error))) from None
     except RecursionError:
         raise SettingsNotToml(path, "it is nested too deeply") from None
 
 
 def read_tables(tables: Mapping[str, object], place: str, folder: Path) -> _Found:
-    """Every key of a file, checked; relative paths are meant from the file's folder."""
-    found: _Found = {}
+    """Every key of a file, checked; paths are relative to the file's folder."""
+    settings: _Found = {}
     for section, table in tables.items():
         if section not in RULES:
             raise UnknownSection(section, place, list(RULES))
         if not isinstance(table, Mapping):
             raise NotASection(section, place)
         for key, value in table.items():
-            found[section, key] = (_anchored(section, _checked(section, key, value, place), folder), place)
-    return found
+            settings[section, key] = (_anchored(section, _checked(section, key, value, place), folder), place)
+    return settings
 
 
 def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Found:
-    """A variable that is set and empty counts as not set."""
-    found: _Found = {}
+    """The settings from the environment; an empty variable counts as unset."""
+    settings: _Found = {}
     for name in sorted(environ):
         if not name.startswith(ENVIRONMENT_PREFIX) or name in ENVIRONMENT_APART:
             continue
@@ -199,12 +199,12 @@ def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Found:
             place = f"environment {name}"
             section, key = VARIABLES[name]
             value = _checked(section, key, _typed(section, key, environ[name]), place)
-            found[section, key] = (_anchored(section, value, cwd), place)
-    return found
+            settings[section, key] = (_anchored(section, value, cwd), place)
+    return settings
 
 
 def _typed(section: str, key: str, text: str) -> object:
-    """The environment's text as the type the key has; text that is none of it is left for the check."""
+    """The text converted to the key's type; invalid text is left for the check."""
     try:
         return RULES[section][key].from_text(text)
     except ValueError:
@@ -224,25 +224,25 @@ def _checked(section: str, key: str, value: object, place: str) -> object:
 
 
 def _anchored(section: str, value: object, folder: Path) -> object:
-    """A relative path would mean another file, so another store, in every folder the command is run from."""
+    """Make a path absolute: a relative one would mean another store in every working folder."""
     prefix = "sqlite:///" if section == "store" else "file:"
     if not isinstance(value, str) or not value.startswith(prefix):
         return value
     return prefix + os.path.join(folder.absolute(), os.path.expanduser(value.removeprefix(prefix)))
 
 
-def _built(found: _Found) -> Settings:
+def _built(sources: _Found) -> Settings:
     built = {
-        section: kind(**{field.name: found[section, field.name][0] for field in fields(kind)})
+        section: kind(**{field.name: sources[section, field.name][0] for field in fields(kind)})
         for section, kind in SECTIONS.items()
     }
     settings = Settings(**built)
     if not settings.store.url:
         raise StoreNotNamed
     if settings.adyen.environment == "live" and settings.adyen.api_base:
-        raise ApiBaseWhenLive(found["adyen", "api_base"][1])
+        raise ApiBaseWhenLive(sources["adyen", "api_base"][1])
     return settings
 
 
-def _origins(found: _Found) -> dict[str, str]:
-    return {f"{section}.{key}": place for (section, key), (_, place) in found.items()}
+def _origins(sources: _Found) -> dict[str, str]:
+    return {f"{section}.{key}": place for (section, key), (_, place) in sources.items()}

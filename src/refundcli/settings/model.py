@@ -1,4 +1,4 @@
-"""The settings: every section and key, its default, and the rule for its value."""
+"""The settings: sections, keys, defaults and rules."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -13,7 +13,7 @@ from refundcli.settings.variables import variable
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a value is read from the environment's text, and what it must be wherever it comes from."""
+    """How a value is converted from the environment's text, and its check."""
 
     from_text: Callable[[str], object]
     check: Callable[[Any], object]
@@ -76,7 +76,7 @@ class RefundSettings:
     stripe_rate: float = field(default=20.0, metadata={"rule": _RATE})
     adyen_rate: float = field(default=20.0, metadata={"rule": _RATE})
     in_flight: int = field(default=8, metadata={"rule": Rule(int, checks.in_flight)})
-    # A refund accepted longer ago should have been told as final: `status` says so.
+    # A refund accepted longer ago should have a final state; `status` lists it.
     pending_days: int = field(default=5, metadata={"rule": Rule(int, checks.pending_days)})
 
 
@@ -104,7 +104,7 @@ SECTIONS: Mapping[str, Any] = {
     "credit_notes": CreditNoteSettings,
 }
 RULES: Mapping[str, Mapping[str, Rule]] = {
-    section: {each.name: each.metadata["rule"] for each in fields(kind)} for section, kind in SECTIONS.items()
+    section: {rule.name: rule.metadata["rule"] for rule in fields(kind)} for section, kind in SECTIONS.items()
 }
 VARIABLES: Mapping[str, tuple[str, str]] = {
     variable(section, key): (section, key) for section, rules in RULES.items() for key in rules
@@ -113,9 +113,9 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, and for each `section.key` where its value was written.
+    """Settings, and the source of each `section.key`.
 
-    `own_timezone`: the operator's, whatever a file says that nobody has trusted: a new store's books are kept in it.
+    `own_timezone`: the operator's, ignoring untrusted files; a new store uses it.
     """
 
     settings: Settings
@@ -124,7 +124,7 @@ class Loaded:
     own_timezone: str
 
     def rows(self) -> Iterator[tuple[str, object, str]]:
-        """Each key with its value and its origin, fit to be shown: an address comes without its password."""
+        """Each key with its value and source, without passwords."""
         for section, rules in RULES.items():
             for key in rules:
                 value = getattr(getattr(self.settings, section), key)
@@ -133,7 +133,7 @@ class Loaded:
 
 
 def shown(section: str, key: str, value: object) -> object:
-    """A value as it may be shown: an address comes without its password."""
+    """The value without secrets: an address without its password."""
     if not isinstance(value, str):
         return value
     return shown_address(value) if (section, key) == ("store", "url") else redact(value)

@@ -1,4 +1,4 @@
-"""What the system says of its user and its time zone."""
+"""The user and the time zone of the system."""
 
 import getpass
 import os
@@ -11,14 +11,14 @@ _SYSTEM_ZONE = Path("/etc/localtime")
 
 def system_user() -> str:
     try:
-        # A name of bytes that are no text goes into the books as what they are.
+        # Undecodable bytes of a name are escaped.
         return getpass.getuser().encode("utf-8", "backslashreplace").decode() or "unknown"
     except (OSError, KeyError, ImportError):  # a user id that has no name, as in containers
         return "unknown"
 
 
 def system_zone(environ: Mapping[str, str]) -> tuple[str, str]:
-    """The zone's name, and who says so: TZ, else what /etc/localtime links to, else UTC."""
+    """The zone's name and its source: TZ, else the link /etc/localtime, else UTC."""
     named = environ.get("TZ", "").removeprefix(":")
     if named:
         return (named, "environment TZ") if is_zone(named) else ("UTC", "default")

@@ -1,8 +1,8 @@
 """Which settings files of working folders are trusted (DESIGN §5).
 
-A folder may have come with a repository or an archive, and its `refundcli.toml` with it: such a file could send a
-prepared refund with the operator's key, or a secret file to a local port. So it counts only once the operator has
-trusted it. One file for each trusted folder, named for its path, holds the hash of the content that was trusted.
+A folder and its `refundcli.toml` may be from a repository or an archive: such a file could send a prepared refund
+with the operator's key, or a secret to a local port. So it is used only once the operator has trusted it. One file
+for each trusted folder, named for its path, holds the hash of the content that was trusted.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _LONGEST_RECORD = 64 * 1024
 
 class Trust(StrEnum):
     GIVEN = "given"
-    CHANGED = "changed"  # it was given, for other content
+    CHANGED = "changed"  # given for other content
     MISSING = "missing"
 
 
@@ -30,8 +30,8 @@ def trust_in(path: Path, content: bytes, user_config: Path | None) -> Trust:
     """Whether this content of this file is trusted. `user_config` is the user's own folder, None if there is none."""
     if user_config is None or not os.path.lexists(record := _record(path, user_config)):
         return Trust.MISSING
-    known = read_own_file(record, forbidden=_OTHERS_MAY_USE, limit=_LONGEST_RECORD).split(b" ", 1)[0]
-    return Trust.GIVEN if hmac.compare_digest(known, _hash(content)) else Trust.CHANGED
+    trusted = read_own_file(record, forbidden=_OTHERS_MAY_USE, limit=_LONGEST_RECORD).split(b" ", 1)[0]
+    return Trust.GIVEN if hmac.compare_digest(trusted, _hash(content)) else Trust.CHANGED
 
 
 def remember_trust(path: Path, content: bytes, user_config: Path | None) -> None:
@@ -48,7 +48,7 @@ def remember_trust(path: Path, content: bytes, user_config: Path | None) -> None
 
 
 def real_path(path: Path) -> str:
-    """The file's path without links in its folder. The file itself may be a link: then it counts where it stands."""
+    """The file's path without links in its folder. The file itself may be a link, and keeps its own path."""
     return os.path.join(os.path.realpath(path.parent), path.name)
 
 

@@ -1,7 +1,7 @@
-"""The environment variables' names."""
+"""Names of environment variables."""
 
 ENVIRONMENT_PREFIX = "REFUNDCLI_"
-# Read elsewhere, or before there are settings.
+# Read by other modules, or before the settings.
 ENVIRONMENT_APART = frozenset({"REFUNDCLI_CONFIG", "REFUNDCLI_OUTPUT", "REFUNDCLI_FAULT"})
 
 

@@ -1,4 +1,4 @@
-"""The settings file, written whole or not at all."""
+"""Write the settings file whole or not at all."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +9,15 @@ from refundcli.settings.loading import read_tables
 
 
 def write(path: Path, values: Mapping[str, Mapping[str, object]], *, force: bool = False) -> bytes:
-    """Write a settings file whole or not at all, readable by its owner only. Returns what was written.
+    """Write a settings file whole or not at all, readable by its owner only. Returns its content.
 
-    What `load` would refuse is not written; a file that exists is replaced only with `force`.
+    Refuses what `load` would refuse; replaces an existing file only with `force`.
     """
-    given = {
+    tables = {
         section: {key: value for key, value in table.items() if value is not None} for section, table in values.items()
     }
-    read_tables(given, str(path), path.parent)
-    content = _as_toml(given)
+    read_tables(tables, str(path), path.parent)
+    content = _as_toml(tables)
     try:
         make_folder(path.parent)
         with new_file(path, replace=force) as file:

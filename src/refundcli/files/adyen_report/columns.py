@@ -13,7 +13,7 @@ from refundcli.domain.currencies import CODES, Currency, currency
 from refundcli.files.source import FileProblem
 from refundcli.services.ports.vocabulary import Direction, Effect, Meaning
 
-# Minor units without a sign, None if unreadable; and what is wrong, as a sentence, or "".
+# Minor units without a sign, None if unreadable; and the problem as a sentence, or "".
 Amount: TypeAlias = tuple[int | None, str]
 
 # Adyen lets merchants choose the columns, so each has several accepted names.
@@ -65,13 +65,13 @@ class NotAReport(FileProblem):
 
 def _listed(names: Sequence[str]) -> str:
     """`A`, `A and B`, `A, B and C`."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each thing is in the rows of one report. `amount_of` reads the amount of a row whose currency is known."""
+    """The column of each field in one report."""
 
     names: Sequence[str]
     place: Mapping[str, int]
@@ -103,7 +103,7 @@ _Reader: TypeAlias = Callable[[Columns, Sequence[str], str, Direction | None, Cu
 
 
 def columns_of(name: str, header: Sequence[str]) -> Columns:
-    """Which report it is follows from the names of its columns. Raises NotAReport, which names what is missing."""
+    """The columns; their names decide which report it is. Raises NotAReport, which names the missing ones."""
     names = [cell.strip() for cell in header]
     folded = [column.lower() for column in names]
     layout = {**_SHARED, **_layout(folded)}
@@ -191,7 +191,7 @@ def _captured_contradicts(columns: Columns, cells: Sequence[str], word: str, amo
 
 
 def _payable_contradicts(columns: Columns, cells: Sequence[str], word: str, direction: Direction | None) -> str:
-    """Payable (SC) is in the settlement's currency and net of fees: only its sign says something here."""
+    """Payable (SC) is in the settlement's currency and net of fees: only its sign is checked."""
     cell = columns.cell(cells, "payable")
     if not cell.strip("+-0.") or direction not in (Direction.DEBIT, Direction.CREDIT):
         return ""

@@ -29,13 +29,13 @@ from refundcli.services.reconciliation.report_rows import ReportRow, RowPart
 
 __all__ = ["AdyenReport", "BadReport", "MeaningOf", "NotAReport"]
 
-# What a record type means, None if it is not listed. Passed in, because documents do not import providers.
+# The meaning of a record type, None if it is not listed. A parameter, because `files` does not import `providers`.
 MeaningOf: TypeAlias = Callable[[str], Meaning | None]
 _Stored: TypeAlias = tuple[int, str, str, str, str, int | None, str, str, str]
 
 _AT_ONCE = 5_000
 _MOST_PROBLEMS = 50
-# A few rows may be odd. If most of many are, the file was edited, for instance in a spreadsheet.
+# A few rows may be invalid. If most of many are, the file was edited, for example in a spreadsheet.
 _FEW_PROBLEMS = 20
 
 
@@ -53,7 +53,7 @@ class BadReport(Refused):
 
 @dataclass(slots=True)
 class _Problems:
-    """All are counted; the first ones are listed."""
+    """Counts all problems and lists the first ones."""
 
     count: int = 0
     first: list[Problem] = field(default_factory=list)
@@ -65,7 +65,7 @@ class _Problems:
 
 
 class AdyenReport:
-    """`services.reports.Report`. Raises NotAReport, BadReport while it is made."""
+    """Implements `services.reconciliation.report_rows.Report`. The constructor raises NotAReport, BadReport."""
 
     def __init__(
         self,
@@ -102,28 +102,28 @@ class AdyenReport:
 
     def by_payment(self) -> Iterator[tuple[str, list[ReportRow]]]:
         with closing(sqlite3.connect(self._path)) as line:
-            found = line.execute("SELECT * FROM row ORDER BY payment, line")
-            for payment, rows in groupby(found, key=lambda row: row[2]):
+            stored = line.execute("SELECT * FROM row ORDER BY payment, line")
+            for payment, rows in groupby(stored, key=lambda row: row[2]):
                 yield str(payment), [_row_of(row, self._meaning_of) for row in rows]
 
     def has(self, payments: Sequence[str]) -> set[str]:
         with closing(sqlite3.connect(self._path)) as line:
             marks = ",".join("?" * len(payments))
-            found = line.execute(f"SELECT DISTINCT payment FROM row WHERE payment IN ({marks})", payments)  # noqa: S608
-            return {str(payment) for (payment,) in found}
+            stored = line.execute(f"SELECT DISTINCT payment FROM row WHERE payment IN ({marks})", payments)  # noqa: S608
+            return {str(payment) for (payment,) in stored}
 
     def names_of(self, payments: Sequence[str]) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
+        names: dict[str, set[str]] = {}
         with closing(sqlite3.connect(self._path)) as line:
             marks = ",".join("?" * len(payments))
             query = f"SELECT payment, modification, reference FROM row WHERE payment IN ({marks})"  # noqa: S608
             for payment, modification, reference in line.execute(query, payments):
-                found.setdefault(str(payment), set()).update((modification, reference))
-        return found
+                names.setdefault(str(payment), set()).update((modification, reference))
+        return names
 
     def _read(self, source: Source, advance: Callable[[int], None]) -> None:
         with closing(sqlite3.connect(self._path, isolation_level=None)) as line, source.text() as text:
-            # Lost with the program, as it should be.
+            # The file need not survive the process.
             line.execute("PRAGMA synchronous = OFF")
             line.execute("PRAGMA journal_mode = OFF")
             line.execute(
@@ -154,7 +154,7 @@ class AdyenReport:
                 if number % _AT_ONCE == 0:
                     advance(_AT_ONCE)
         except csv.Error as error:
-            raise FileProblem(source.name, f"this is no CSV: {error}", line=number + 1) from None
+            raise FileProblem(source.name, f"this is not CSV: {error}", line=number + 1) from None
         self._insert(line, batch)
         advance((number - 1) % _AT_ONCE)
 
@@ -166,7 +166,7 @@ class AdyenReport:
         batch.clear()
 
     def _read_row(self, number: int, cells: list[str], columns: Columns) -> _Stored | None:
-        """None for a row that does not concern our refunds, and for damage that refuses the whole file."""
+        """The row; None if it does not concern our refunds, or for damage that rejects the whole file."""
         if len(cells) != len(columns.names):
             if cells:
                 message = f"It has {len(cells)} cells where the header has {len(columns.names)}."

@@ -1,4 +1,4 @@
-"""Bulk files: many refunds to be sent, or many that were made elsewhere, one wish a row."""
+"""Bulk files: many refunds to send, or many to record, one request per row."""
 
 from collections.abc import Generator
 from datetime import date
@@ -6,7 +6,7 @@ from datetime import date
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.money import check_amount
 from refundcli.domain.reasons import RefundReason, parse_reason
-from refundcli.files.cell_reader import LONGEST_NAME, Cells
+from refundcli.files.cell_reader import LONGEST_NAME, CellReader
 from refundcli.files.csv_table import TableFile
 from refundcli.files.source import Source
 from refundcli.services.bulk.rows import BulkRow
@@ -19,17 +19,17 @@ COLUMNS = {
         "invoice", "amount", "reason", "method", "reference", "refunded_on", "memo", "payment", "key",
     ),
 }  # fmt: skip
-# The reason only where no other is given for all rows.
+# The reason only if there is no default for all rows.
 REQUIRED = ("invoice", "reason")
 
 
 class BulkFile:
-    """A file of wishes. `default_reason` is for rows without one; `today` is the books' date."""
+    """A file of requests. `default_reason` is for rows without one; `today` is the books' date."""
 
     def __init__(self, source: Source, kind: RunKind, *, default_reason: RefundReason | None, today: date) -> None:
         self._today, self._default = today, default_reason
         required = REQUIRED[:1] if default_reason else REQUIRED
-        self._table = TableFile(source, known=COLUMNS[kind], required=required)
+        self._table = TableFile(source, columns=COLUMNS[kind], required=required)
         self.columns = self._table.columns
 
     def rows(self) -> Generator[BulkRow | BadRow]:
@@ -37,9 +37,9 @@ class BulkFile:
         for row in self._table.rows():
             yield row if isinstance(row, BadRow) else self._row(*row)
 
-    def _row(self, line: int, row: list[str]) -> BulkRow | BadRow:
-        cells = Cells(line, dict(zip(self.columns, row, strict=True)))
-        made = BulkRow(
+    def _row(self, line: int, record: list[str]) -> BulkRow | BadRow:
+        cells = CellReader(line, dict(zip(self.columns, record, strict=True)))
+        row = BulkRow(
             line=line,
             invoice=cells.need("invoice"),
             amount_text=cells["amount"],
@@ -50,20 +50,20 @@ class BulkFile:
             memo=cells.text("memo"),
             payment=cells.text("payment", LONGEST_NAME),
             key=cells["key"],
-            cells=tuple(row),
+            cells=tuple(record),
         )
-        if made.amount_text:
+        if row.amount_text:
             cells.read("amount", check_amount)
-        if made.key:
+        if row.key:
             cells.read("key", checked_key)
-        return BadRow(line, tuple(cells.problems), made.cells) if cells.problems else made
+        return BadRow(line, tuple(cells.problems), row.cells) if cells.problems else row
 
-    def _reason(self, cells: Cells) -> RefundReason:
+    def _reason(self, cells: CellReader) -> RefundReason:
         if self._default and not cells["reason"]:
             return self._default
         return cells.read("reason", parse_reason) or RefundReason.OTHER
 
-    def _refunded_on(self, cells: Cells) -> date | None:
+    def _refunded_on(self, cells: CellReader) -> date | None:
         day = cells.day("refunded_on")
         if day and day > self._today:
             what = f"The money cannot have been returned on {day}: today is {self._today}."

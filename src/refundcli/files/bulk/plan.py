@@ -1,7 +1,7 @@
-"""Plans: what a file would do, checked by one person, to be done by another, and by nobody altered in between.
+"""Plans: what a file would do, checked by one person and applied by another, unchanged in between.
 
-A plan is one JSON document with its rows a line each, and an HMAC over all of it at its end, made with the store's
-own secret: whoever edits it cannot seal it anew, and another store does not take it.
+A plan is one JSON document with one row per line, and at its end an HMAC over all of it with the store's secret: an
+edited plan, or one of another store, is refused.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ class PlanExists(FileProblem):
 
 
 def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
-    """The plan appears whole or not at all; its HMAC. Raises PlanExists, FileProblem."""
+    """Write the plan whole or not at all. Returns its HMAC. Raises PlanExists, FileProblem."""
     if os.path.lexists(path):
         raise PlanExists(path)
     try:
@@ -66,7 +66,7 @@ def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[C
 
 
 class PlanFile:
-    """A plan whose seal was checked. Raises PlanEdited, PlanForOther."""
+    """A plan with a verified seal. Raises PlanEdited, PlanForOther."""
 
     def __init__(self, source: Source, kind: RunKind, secret: bytes) -> None:
         self._source = source
@@ -127,7 +127,7 @@ def _last_line(seal: str) -> str:
 
 def _shape(checked: CheckedRow) -> dict[str, object]:
     row = checked.row
-    told = {
+    shape = {
         "line": row.line,
         "invoice": row.invoice,
         "amount": row.amount_text or "full",
@@ -140,27 +140,27 @@ def _shape(checked: CheckedRow) -> dict[str, object]:
         "refunded_on": row.refunded_on,
         "memo": row.memo,
         "payment": row.payment,
-        # Rows that have no key of their own keep the one that was made for them.
+        # Rows without a key of their own keep the derived one.
         "key": checked.key,
         "own_key": bool(row.key),
         "cells": row.cells,
     }
-    return {name: value for name, value in told.items() if value not in ("", None, ())}
+    return {name: value for name, value in shape.items() if value not in ("", None, ())}
 
 
-def _row_of(told: Mapping[str, Any]) -> BulkRow:
-    amount = told["amount"]
+def _row_of(shape: Mapping[str, Any]) -> BulkRow:
+    amount = shape["amount"]
     return BulkRow(
-        line=told["line"],
-        invoice=told["invoice"],
+        line=shape["line"],
+        invoice=shape["invoice"],
         amount_text="" if amount == "full" else amount,
-        reason=RefundReason(told["reason"]),
-        method=told.get("method", ""),
-        reference=told.get("reference", ""),
-        refunded_on=date.fromisoformat(told["refunded_on"]) if "refunded_on" in told else None,
-        memo=told.get("memo", ""),
-        payment=told.get("payment", ""),
-        key=told["key"] if told["own_key"] else "",
-        cells=tuple(told["cells"]),
-        planned=Planned(told["key"], told["takes_minor"], told["remaining_minor"]),
+        reason=RefundReason(shape["reason"]),
+        method=shape.get("method", ""),
+        reference=shape.get("reference", ""),
+        refunded_on=date.fromisoformat(shape["refunded_on"]) if "refunded_on" in shape else None,
+        memo=shape.get("memo", ""),
+        payment=shape.get("payment", ""),
+        key=shape["key"] if shape["own_key"] else "",
+        cells=tuple(shape["cells"]),
+        planned=Planned(shape["key"], shape["takes_minor"], shape["remaining_minor"]),
     )

@@ -1,8 +1,7 @@
-"""The rows that were left out, as a file that can be corrected and given back.
+"""Rejected rows as a file that can be corrected and read again.
 
-It has the columns of the original, and `line`, `error_code`, `error` and `hint`, which are passed over when it comes
-back.
-A row that was broken stays broken in it: taken as it is, it would be refused again.
+It has the columns of the original, and `line`, `error_code`, `error` and `hint`, which are skipped when it is read. An
+uncorrected row is rejected again.
 """
 
 import csv
@@ -27,10 +26,10 @@ KEY = "key"
 
 
 class RejectedFile:
-    """Rows go into a file beside the final one, which appears whole or not at all."""
+    """Collects rows in a draft; the final file appears whole or not at all."""
 
     def __init__(self, path: Path, columns: tuple[str, ...], *, keyed: bool = False) -> None:
-        """`keyed`: each row is given the request key it had, so that corrected it is the same wish still (I4)."""
+        """`keyed`: each row gets its request key, so that the corrected row is the same request (I4)."""
         self.path = path
         self._columns = columns
         self._keyed = keyed
@@ -49,7 +48,7 @@ class RejectedFile:
                 os.unlink(self._draft)
 
     def add(self, row: BadRow) -> None:
-        """Raises FileProblem when it cannot be written."""
+        """Raises FileProblem if it cannot be written."""
         code = " ".join(dict.fromkeys(p.code for p in row.problems))
         error = "; ".join(f"{p.column}: {p.message}" if p.column else p.message for p in row.problems)
         hint = " ".join(dict.fromkeys(p.hint for p in row.problems if p.hint))
@@ -64,9 +63,9 @@ class RejectedFile:
             raise self._unwritable(failure) from failure
 
     def publish(self) -> Path | None:
-        """Put what there is by now in its place, and tell where; None when no row was left out.
+        """Write the rows so far to the final file. Returns its path; None without rejected rows.
 
-        It may be published again when more rows were added. Raises FileProblem.
+        May be called again after more rows. Raises FileProblem.
         """
         if not self._file:
             return None
@@ -83,7 +82,7 @@ class RejectedFile:
         return (*self._columns, KEY) if self._keyed and KEY not in self._columns else self._columns
 
     def _with_key(self, cells: list[str], key: str) -> list[str]:
-        """A row of another length than the heading is left as it is: where its cells belong is not known."""
+        """The row with its key; unchanged if its length differs from the header's."""
         if not self._keyed or len(cells) != len(self._columns):
             return cells
         cells += [""] * (len(self._header) - len(cells))
@@ -104,7 +103,7 @@ class RejectedFile:
 
 
 def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
-    """`FILE.rejected.csv` beside FILE; for what came through a stream, in the working folder."""
+    """`FILE.rejected.csv` beside FILE; for a stream, in the working folder."""
     ending = "csv" if columns else "jsonl"
     if not source.is_file:
         return Path(f"stdin.rejected.{ending}")
@@ -112,8 +111,8 @@ def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
 
 
 def _with_rejection(text: str, rejection: Sequence[object]) -> str:
-    told = dict(zip(REJECTION_COLUMNS, rejection, strict=True))
+    columns = dict(zip(REJECTION_COLUMNS, rejection, strict=True))
     try:
-        return json.dumps({**parsed(text), **told}, ensure_ascii=True)
+        return json.dumps({**parsed(text), **columns}, ensure_ascii=True)
     except ValueError:
-        return json.dumps({"text": text, **told}, ensure_ascii=True)
+        return json.dumps({"text": text, **columns}, ensure_ascii=True)

@@ -1,4 +1,4 @@
-"""Blocks of invoices as bytes, for a disk or another process of ours."""
+"""Blocks of invoices as bytes, for the disk or another process of this program."""
 
 import marshal
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,13 @@ def packed(block: InvoiceBlock) -> bytes:
 
 
 def unpacked(packed_block: bytes) -> InvoiceBlock:
-    """Our own words, from where nobody else can write."""
+    """The block from bytes that only this program can have written."""
     *columns, payments = marshal.loads(packed_block)  # noqa: S302
-    return InvoiceBlock.made_of(columns, payments)
+    return InvoiceBlock.from_columns(columns, payments)
 
 
 class PackedRows(Sequence[Sequence[str]]):
-    """Rows of cells, unpacked if someone asks for them."""
+    """Rows of cells, unpacked when first used."""
 
     def __init__(self, size: int, rows: bytes) -> None:
         self._size, self._packed = size, rows

@@ -1,4 +1,4 @@
-"""Invoices from a CSV or JSON Lines file, a stretch of its lines at a time, so that a million are read in no time."""
+"""Invoices from a CSV or JSON Lines file, in batches of lines, fast enough for a million."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from refundcli.files.invoices.columns import InvoiceColumns, NotPlain
 from refundcli.files.invoices.rows import (
     COLUMNS,
     REQUIRED,
-    Seen,
-    SeenBefore,
+    EarlierLines,
+    FirstLines,
     invoice_in_record,
     invoice_in_table,
 )
@@ -21,47 +21,47 @@ from refundcli.files.reader_process import read_ahead, there_are_two_cores
 from refundcli.files.source import Source
 from refundcli.services.chunks import chunked
 from refundcli.services.ports.bad_rows import BadRow
-from refundcli.services.ports.invoice_block import InvoiceBlock, Stretch, block_of
+from refundcli.services.ports.invoice_block import InvoiceBlock, RowBatch, block_of
 from refundcli.services.ports.records import NewInvoice
 
-# Of rows that are not all plain, this few are read cell by cell at once.
+# This many rows or fewer are read cell by cell if one of them is not plain.
 _FEW = 25
 _RECORDS = 500
 
 
-# From here on a second process pays: it takes a quarter of a second to begin.
+# From this size a second process is worth its start, a quarter of a second.
 _LONG_BYTES = 8_000_000
 
 
 class InvoiceFile:
-    """An invoices file. `columns` are those of a table, and nothing for JSON Lines."""
+    """An invoices file. `columns` are those of a table, empty for JSON Lines."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._table = None if _is_json_lines(source) else _table_of(source)
         self.columns = self._table.columns if self._table else ()
 
-    def stretches(self) -> Iterator[Stretch]:
+    def batches(self) -> Iterator[RowBatch]:
         """Every row in order, from the start each time."""
-        seen = Seen()
+        duplicates = FirstLines()
         if self._table is None:
             records = JsonLinesFile(self.source).records()
-            rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, seen) for row in records)
-            yield from map(_stretch, chunked(rows, _RECORDS))
+            rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, duplicates) for row in records)
+            yield from map(_batch, chunked(rows, _RECORDS))
         elif self.source.size < _LONG_BYTES or not there_are_two_cores():
-            yield from _Table(self.columns, seen).stretches(_read_some(self.source, of=0))
+            yield from _Table(self.columns, duplicates).batches(_read_some(self.source, of=0))
         else:
             read = read_ahead(_read_most, self.source.for_another_process())
-            yield from _Table(self.columns, seen).stretches(read)
+            yield from _Table(self.columns, duplicates).batches(read)
 
 
 def _table_of(source: Source) -> TableFile:
-    return TableFile(source, known=COLUMNS, required=REQUIRED)
+    return TableFile(source, columns=COLUMNS, required=REQUIRED)
 
 
 @dataclass(slots=True)
 class _ReadRows:
-    """Rows that follow one another as they stand in a table, and as invoices where each of them is plainly right."""
+    """Consecutive rows of a table, and their invoices if all are plainly valid."""
 
     lines: Sequence[int]
     rows: Sequence[Sequence[str]]
@@ -78,12 +78,12 @@ def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes, is_read
 
 
 def _read_most(source: Source) -> Iterator[_ReadRows | BadRow]:
-    """Two blocks of three: the process that looks at what was read has as much to do with them."""
+    """Two of three blocks: the main process has as much work with them."""
     return _read_some(source, of=3)
 
 
 def _read_some(source: Source, *, of: int) -> Iterator[_ReadRows | BadRow]:
-    """What can be told without knowing what came before; each block but one `of` so many, or none where that is 0."""
+    """Read rows without regard to earlier ones; leave every `of`-th block unread, or none if that is 0."""
     table = _table_of(source)
     columns = InvoiceColumns(table.columns)
     for n, block in enumerate(table.blocks(), start=1):
@@ -108,53 +108,55 @@ def _read_rows(columns: InvoiceColumns, lines: Sequence[int], rows: Sequence[Seq
 
 
 class _Table:
-    def __init__(self, columns: Sequence[str], seen: Seen) -> None:
-        self._columns, self._seen = columns, seen
+    def __init__(self, columns: Sequence[str], duplicates: FirstLines) -> None:
+        self._columns, self._duplicates = columns, duplicates
         self._plain = InvoiceColumns(columns)
 
-    def stretches(self, read: Iterable[_ReadRows | BadRow]) -> Iterator[Stretch]:
+    def batches(self, read: Iterable[_ReadRows | BadRow]) -> Iterator[RowBatch]:
         for some in read:
             if isinstance(some, BadRow):
-                yield _stretch([some])
+                yield _batch([some])
             elif some.is_read:
                 yield self._of(some)
             else:
                 yield from map(self._of, _read_rows(self._plain, some.lines, some.rows))
 
-    def _of(self, read: _ReadRows) -> Stretch:
+    def _of(self, read: _ReadRows) -> RowBatch:
         if read.plain:
-            return self._without_doubles(read.plain, read.rows)
-        return _stretch(self._row(line, row, self._seen) for line, row in zip(read.lines, read.rows, strict=True))
+            return self._without_duplicates(read.plain, read.rows)
+        return _batch(self._row(line, row, self._duplicates) for line, row in zip(read.lines, read.rows, strict=True))
 
-    def _without_doubles(self, found: InvoiceBlock, rows: Sequence[Sequence[str]]) -> Stretch:
-        """What is good by itself, but for what came before it in the file."""
-        numbers = self._seen.numbers.lines_of(found.numbers, found.lines)
-        paid = found.payments
-        known = [
+    def _without_duplicates(self, block: InvoiceBlock, rows: Sequence[Sequence[str]]) -> RowBatch:
+        """The valid rows without those that repeat an earlier number, payment or reference."""
+        numbers = self._duplicates.numbers.lines_of(block.numbers, block.lines)
+        paid = block.payments
+        has_id = [
             bool(provider and reference) for provider, reference in zip(paid.providers, paid.references, strict=True)
         ]
-        names = list(compress(map(" ".join, zip(paid.providers, paid.references, strict=True)), known))
-        again = self._seen.payments.lines_of(names, [found.lines[place] for place in compress(paid.invoices, known)])
-        named = list(map(bool, found.references))
-        references = self._seen.references.lines_of(
-            list(compress(found.references, named)), list(compress(found.lines, named))
+        names = list(compress(map(" ".join, zip(paid.providers, paid.references, strict=True)), has_id))
+        payments = self._duplicates.payments.lines_of(
+            names, [block.lines[place] for place in compress(paid.invoices, has_id)]
         )
-        if not (numbers or again or references):
-            return Stretch(found, (), rows)
-        before = (numbers, again, references)
-        wanted = [not any(line in lines for lines in before) for line in found.lines]
-        doubles = (
-            self._row(line, row, SeenBefore(*(lines.get(line, 0) for lines in before)))
-            for line, row, good in zip(found.lines, rows, wanted, strict=True)
+        named = list(map(bool, block.references))
+        references = self._duplicates.references.lines_of(
+            list(compress(block.references, named)), list(compress(block.lines, named))
+        )
+        if not (numbers or payments or references):
+            return RowBatch(block, (), rows)
+        before = (numbers, payments, references)
+        is_new = [not any(line in lines for lines in before) for line in block.lines]
+        repeated = (
+            self._row(line, row, EarlierLines(*(lines.get(line, 0) for lines in before)))
+            for line, row, good in zip(block.lines, rows, is_new, strict=True)
             if not good
         )
-        return Stretch(found.only(wanted), _stretch(doubles).bad, list(compress(rows, wanted)))
+        return RowBatch(block.only(is_new), _batch(repeated).bad, list(compress(rows, is_new)))
 
-    def _row(self, line: int, row: Sequence[str], seen: Seen) -> NewInvoice | BadRow:
-        return invoice_in_table(line, self._columns, row, seen)
+    def _row(self, line: int, row: Sequence[str], duplicates: FirstLines) -> NewInvoice | BadRow:
+        return invoice_in_table(line, self._columns, row, duplicates)
 
 
-def _stretch(rows: Iterable[NewInvoice | BadRow]) -> Stretch:
+def _batch(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
     good: list[NewInvoice] = []
     bad: list[BadRow] = []
     for row in rows:
@@ -162,7 +164,7 @@ def _stretch(rows: Iterable[NewInvoice | BadRow]) -> Stretch:
             bad.append(row)
         else:
             good.append(row)
-    return Stretch(block_of(good), bad, [row.original for row in good])
+    return RowBatch(block_of(good), bad, [row.original for row in good])
 
 
 def _is_json_lines(source: Source) -> bool:

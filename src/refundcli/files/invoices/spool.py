@@ -1,4 +1,4 @@
-"""Good rows kept aside until the whole file was looked at: on disk, in a file without a name that goes when closed."""
+"""Valid rows on disk until the whole file is checked, in an unnamed file that is deleted when closed."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from refundcli.services.ports.invoice_block import InvoiceBlock
 _LENGTH = 8
 
 
-class InvoiceShelf:
-    """Fits `services.import_invoices.Shelf`. Close it when done."""
+class InvoiceSpool:
+    """Fits `services.imports.from_file.InvoiceSpool`. Close it when done."""
 
     def __init__(self) -> None:
         try:
@@ -20,7 +20,7 @@ class InvoiceShelf:
         except OSError as error:
             raise _no_room(error) from error
 
-    def __enter__(self) -> "InvoiceShelf":
+    def __enter__(self) -> "InvoiceSpool":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -30,12 +30,12 @@ class InvoiceShelf:
         self._file.close()
 
     def put(self, block: InvoiceBlock) -> None:
-        """Raises FileProblem when the disk is full."""
+        """Raises FileProblem if the disk is full."""
         if not block.size:
             return
-        told = packed(block)
+        content = packed(block)
         try:
-            self._file.write(len(told).to_bytes(_LENGTH, "big") + told)
+            self._file.write(len(content).to_bytes(_LENGTH, "big") + content)
             self._file.flush()
         except OSError as error:
             raise _no_room(error) from error

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from refundcli.domain.refund import Refund
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
 from refundcli.services.ports.provider_updates import EventState, StoredEvent
-from refundcli.services.ports.rejections import told_by_reason
-from refundcli.services.webhooks.events import Applied
-from refundcli.services.webhooks.ingest import Ingested
+from refundcli.services.ports.rejections import counts_text
+from refundcli.services.webhooks.apply_events import EventOutcomes
+from refundcli.services.webhooks.ingest import IngestSummary
 
 EVENT_COLUMNS = ("id", "received_at", "provider", "kind", "about", "state", "note", "refund")
 _STYLES = {
@@ -87,7 +87,7 @@ def show_event(stored: StoredEvent, screen: Screen, *, zone: ZoneInfo, refund: R
         screen.say((line, QUIET), indent=3)
 
 
-def applied_shape(done: Applied) -> dict[str, Any]:
+def applied_shape(done: EventOutcomes) -> dict[str, Any]:
     return {
         "looked_at": sum(done.counts.values()),
         "changed": done.changed,
@@ -97,12 +97,12 @@ def applied_shape(done: Applied) -> dict[str, Any]:
     }
 
 
-def _counts_words(done: Applied) -> str:
+def _counts_words(done: EventOutcomes) -> str:
     """`1 applied, 1 unreviewed`"""
     return ", ".join(f"{done.counts[state]} {state}" for state in EventState if state in done.counts)
 
 
-def show_applied(done: Applied, screen: Screen) -> None:
+def show_applied(done: EventOutcomes, screen: Screen) -> None:
     counts, count = _counts_words(done), sum(done.counts.values())
     screen.say(
         ("✓ ", GOOD), f"{count} {'event' if count == 1 else 'events'} looked at", f": {counts}" if counts else "", "."
@@ -110,32 +110,32 @@ def show_applied(done: Applied, screen: Screen) -> None:
     _show_problems(done, screen)
 
 
-def _show_problems(done: Applied, screen: Screen) -> None:
+def _show_problems(done: EventOutcomes, screen: Screen) -> None:
     for event, note in done.contradictions:
         screen.say(("! ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}")
     for event, note in done.failed:
         screen.say(("✗ ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}: a bug in refundcli")
 
 
-def ingested_shape(done: Ingested) -> dict[str, Any]:
+def ingested_shape(done: IngestSummary) -> dict[str, Any]:
     lines = [{"line": each.line, "item": each.item, "flaw": each.reason, "why": each.why} for each in done.rejected]
-    counts: dict[str, Any] = {"new": done.new, "known_already": done.known, "not_applied": dict(done.not_applied)}
+    counts: dict[str, Any] = {"new": done.new, "known_already": done.duplicates, "not_applied": dict(done.not_applied)}
     return counts | {"refused_by_flaw": done.rejected_by_reason, "refused": lines} | applied_shape(done.applied)
 
 
-def show_ingested(done: Ingested, screen: Screen) -> None:
+def show_ingested(done: IngestSummary, screen: Screen) -> None:
     """One line of what was stored and what came of it; beside rejected deliveries it is no success."""
-    again = f", {done.known} known already" if done.known else ""
+    again = f", {done.duplicates} known already" if done.duplicates else ""
     counts = _counts_words(done.applied)
     mark = ("! ", DOUBT) if done.rejected else ("✓ ", GOOD)
     stored = f"{done.new} new {'event' if done.new == 1 else 'events'} stored{again}"
     screen.say(mark, stored, f": {counts}" if counts else "", ".")
     if done.not_applied:
-        screen.say(("! ", DOUBT), f"Stored, not applied: {told_by_reason(done.not_applied)}.")
+        screen.say(("! ", DOUBT), f"Stored, not applied: {counts_text(done.not_applied)}.")
     _show_problems(done.applied, screen)
 
 
-def show_rejected(done: Ingested, screen: Screen) -> None:
+def show_rejected(done: IngestSummary, screen: Screen) -> None:
     """How many, and each delivery by its line."""
     if done.rejected:
         count = len(done.rejected)

@@ -4,26 +4,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
-from refundcli.services.imports.from_file import CheckedInvoices, ImportResult
-from refundcli.services.imports.from_provider import Pulled
+from refundcli.services.imports.from_file import CheckedInvoices, ImportSummary
+from refundcli.services.imports.from_provider import PullSummary
 from refundcli.services.ports.bad_rows import Problem
 
 _KEPT_SHOWN = 20
 
 
-def show_import(name: str, result: ImportResult, screen: Screen) -> None:
+def show_import(name: str, result: ImportSummary, screen: Screen) -> None:
     """`30 new, 0 changed, 0 unchanged`."""
     counts = f"{result.new} new, {result.changed} changed, {result.same} unchanged"
     tail = ". Nothing was changed." if result.same and not result.written else ""
     screen.say(("✓ ", GOOD), f"{name}: {counts}{tail}")
 
 
-def show_kept(result: ImportResult, screen: Screen) -> None:
+def show_kept(result: ImportSummary, screen: Screen) -> None:
     """Where the books and the file told different stories, line by line."""
-    for line, number, why in result.kept[:_KEPT_SHOWN]:
+    for line, number, why in result.unchanged[:_KEPT_SHOWN]:
         screen.say(("· ", QUIET), f"line {line}, {number}: {why}")
-    if result.kept_count > _KEPT_SHOWN:
-        screen.say(("· ", QUIET), f"and {result.kept_count - _KEPT_SHOWN} more such rows")
+    if result.unchanged_count > _KEPT_SHOWN:
+        screen.say(("· ", QUIET), f"and {result.unchanged_count - _KEPT_SHOWN} more such rows")
 
 
 def show_bad_rows(checked: CheckedInvoices, screen: Screen) -> None:
@@ -57,7 +57,7 @@ def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
 
 
 def import_shape(
-    name: str, checked: CheckedInvoices, result: ImportResult, rejected_file: str | None
+    name: str, checked: CheckedInvoices, result: ImportSummary, rejected_file: str | None
 ) -> dict[str, Any]:
     return {
         "file": name,
@@ -65,25 +65,25 @@ def import_shape(
         "new": result.new,
         "changed": result.changed,
         "same": result.same,
-        "kept": [{"line": line, "number": number, "why": why} for line, number, why in result.kept],
-        "kept_count": result.kept_count,
+        "kept": [{"line": line, "number": number, "why": why} for line, number, why in result.unchanged],
+        "kept_count": result.unchanged_count,
         "refused": [problem_shape(problem) for problem in checked.problems],
         "refused_count": checked.bad_rows,
         "rejected_file": rejected_file,
     }
 
 
-def pull_shape(provider: str, done: Pulled) -> dict[str, Any]:
+def pull_shape(provider: str, done: PullSummary) -> dict[str, Any]:
     result = done.imported
     return {
         "provider": provider,
         "new": result.new,
         "changed": result.changed,
         "same": result.same,
-        "kept": [{"number": number, "why": why} for _, number, why in result.kept],
-        "kept_count": result.kept_count,
-        "news": done.news,
-        "went_on_after": done.went_on or None,
+        "kept": [{"number": number, "why": why} for _, number, why in result.unchanged],
+        "kept_count": result.unchanged_count,
+        "news": done.changes,
+        "went_on_after": done.resumed_after or None,
     }
 
 

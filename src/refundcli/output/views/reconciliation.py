@@ -10,7 +10,7 @@ from refundcli.output.serializers import money, refund
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.private_files import temporary_folder
 from refundcli.services.preflight.comparison import Difference
-from refundcli.services.reconciliation.against_provider import Reconciled
+from refundcli.services.reconciliation.against_provider import ComparisonSummary
 from refundcli.services.reconciliation.last_comparison import Agreement
 
 DIFFERENCE_COLUMNS = (
@@ -86,7 +86,7 @@ def difference_shape(difference: Difference, taken_in: bool) -> dict[str, Any]:
     }
 
 
-def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
+def reconcile_shape(done: ComparisonSummary, told: ToldDifferences) -> dict[str, Any]:
     return {
         "compared": done.compared,
         "differences": list(told),
@@ -95,7 +95,7 @@ def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
         "changed": done.changed,
         "settled": [refund(each) for each in done.settled],
         "result": done.result,
-        "left": done.left,
+        "left": done.remaining,
         "not_in_books": done.not_in_books,
         "being_sent": done.being_sent,
         "unread_lists": done.unread_lists,
@@ -135,7 +135,7 @@ def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
         screen.command(f"Next: {command}")
 
 
-def show_settled(done: Reconciled, screen: Screen) -> None:
+def show_settled(done: ComparisonSummary, screen: Screen) -> None:
     """What became of refunds whose outcome was unknown before."""
     for each in done.settled[:_SHOWN]:
         words = f"Settled {each.id} of {each.invoice_number}: {each.amount} {each.state}."
@@ -144,7 +144,7 @@ def show_settled(done: Reconciled, screen: Screen) -> None:
         screen.say(f"… and {len(done.settled) - _SHOWN} more settled.", indent=3)
 
 
-def show_reconciled(label: str, done: Reconciled, screen: Screen, *, nothing: str) -> None:
+def show_reconciled(label: str, done: ComparisonSummary, screen: Screen, *, nothing: str) -> None:
     """One line of result, then the money by kind. `nothing` says why there was nothing to compare, where so."""
     things = f"{done.compared} {'payment' if done.compared == 1 else 'payments'} compared with {label}"
     if done.result is Agreement.NOTHING:

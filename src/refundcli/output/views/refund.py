@@ -7,7 +7,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
 from refundcli.output.views.invoice import note_words
-from refundcli.services.ports.provider_updates import PaymentTruth
+from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.recovery.resume_refunds import Resumed
 
 REFUND_COLUMNS = (
@@ -95,7 +95,7 @@ def pending_words(refund: Refund) -> str:
     return ""
 
 
-def truth_words(truth: PaymentTruth) -> str:
+def truth_words(truth: PaymentSnapshot) -> str:
     """`pi_1 has 100.00 EUR captured, 25.00 returned, no dispute`"""
     disputes = [f"dispute {each.reference} {each.state or each.status}".replace("  ", " ") for each in truth.disputes]
     dispute = ", ".join(disputes) or "no dispute"

@@ -59,7 +59,7 @@ _APPLY = "refundcli events apply"
 
 
 def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zone: ZoneInfo) -> None:
-    screen.say(("! ", DOUBT) if status.needs_someone else ("✓ ", GOOD), headline(status))
+    screen.say(("! ", DOUBT) if status.needs_attention else ("✓ ", GOOD), headline(status))
     _section("Unreviewed provider updates: each blocks refunds of its payment", status.unreviewed, screen, _update)
     _section("Losses: more was refunded or lost to disputes than was captured", status.losses, screen, _loss)
     _section("Unfinished refunds", status.unfinished, screen, lambda each: _refund(each, zone))
@@ -82,7 +82,7 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
 
 
 def headline(status: Status) -> str:
-    if not status.needs_someone:
+    if not status.needs_attention:
         return "Nothing needs attention." if any(each.count for each in status.lists.values()) else "All clear."
     return "1 thing needs attention." if status.attention == 1 else f"{status.attention} things need attention."
 
@@ -94,9 +94,9 @@ def _section(title: str, listed: Listed[Any], screen: Screen, entry: Any) -> Non
     attention = f", {listed.attention} to do" if 0 < listed.attention < listed.count else ""
     screen.blank()
     screen.say((f"{title} ({listed.count}{attention})", STRONG))
-    screen.entries([entry(each) for each in listed.shown], right=(1,))
-    if listed.count > len(listed.shown):
-        screen.say(f"… and {listed.count - len(listed.shown)} more", indent=3)
+    screen.entries([entry(each) for each in listed.first], right=(1,))
+    if listed.count > len(listed.first):
+        screen.say(f"… and {listed.count - len(listed.first)} more", indent=3)
 
 
 def _update(stored: StoredEvent) -> tuple[Line, str]:
@@ -241,8 +241,8 @@ def _compared(last: LastComparison, zone: ZoneInfo) -> str:
         None: "",
         Agreement.AGREES: ": agreed",
         Agreement.NOTHING: ": nothing to compare",
-        Agreement.DIFFERS: f": {_count(last.left or 0, 'difference')} left",
-        Agreement.INCOMPLETE: f": {last.not_compared} not compared, {_count(last.left or 0, 'difference')} left",
+        Agreement.DIFFERS: f": {_count(last.remaining or 0, 'difference')} left",
+        Agreement.INCOMPLETE: f": {last.not_compared} not compared, {_count(last.remaining or 0, 'difference')} left",
     }
     scope = f" ({_scope(last.scope)})" if last.scope else ""
     later = f"; later {_compared(last.narrower, zone)}" if last.narrower else ""
@@ -275,45 +275,45 @@ def _count(count: int, what: str) -> str:
 
 def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
     for name in ("unfinished", "came_back", "pending", "elsewhere"):
-        for each in status.lists[name].shown:
+        for each in status.lists[name].first:
             assert isinstance(each, OpenRefund)
             refund = each.refund
             yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(each.age), _next(each)
-    for run in status.runs.shown:
+    for run in status.runs.first:
         yield "run", run.run.run.id, "", "", _age(run.age), _next(run)
-    for closing in status.closings.shown:
+    for closing in status.closings.first:
         asked = closing.closing
         yield asked.target.value, asked.id, asked.invoice_number, "", _age(closing.age), _next(closing)
-    for event in status.unreviewed.shown:
+    for event in status.unreviewed.first:
         yield "unreviewed", str(event.id), event.event.kind, "", "", review_command(event.id, event.event.kind)
-    for invoice in status.losses.shown:
+    for invoice in status.losses.first:
         yield "loss", "", invoice.number, str(invoice.loss), "", f"refundcli acknowledge {invoice.number}"
     if status.unapplied.attention:
         yield "not applied", "", "", "", "", _APPLY
-    for capture in status.failed_captures.shown:
+    for capture in status.failed_captures.first:
         yield "failed capture", capture.reference, capture.invoice, str(capture.amount), "", Next.WAIT
     for what, invoices in (("disputed", status.disputed), ("processing", status.processing)):
-        for invoice in invoices.shown:
+        for invoice in invoices.first:
             yield what, "", invoice.number, str(invoice.refundable), "", Next.WAIT
 
 
 def status_shape(status: Status, store: Mapping[str, Any]) -> dict[str, Any]:
     """Lists have their first fifty entries, `counts` all of them. What is not known is null."""
     return {
-        "needs_someone": status.needs_someone,
+        "needs_someone": status.needs_attention,
         "attention": status.attention,
         "counts": {name: {"all": each.count, "need_attention": each.attention} for name, each in status.lists.items()},
-        "unfinished": [_refund_shape(each) for each in status.unfinished.shown],
-        "runs": [_run_shape(each) for each in status.runs.shown],
-        "closings": [_closing_shape(each) for each in status.closings.shown],
-        "came_back": [_refund_shape(each) | {"held": each.is_held} for each in status.came_back.shown],
-        "pending": [_refund_shape(each) for each in status.pending.shown],
-        "elsewhere": [_refund_shape(each) for each in status.elsewhere.shown],
-        "unreviewed": [event_shape(each) for each in status.unreviewed.shown],
-        "losses": [{"invoice": each.number, "amount": serializers.money(each.loss)} for each in status.losses.shown],
-        "failed_captures": [_capture_shape(each) for each in status.failed_captures.shown],
-        "disputed": [invoice.number for invoice in status.disputed.shown],
-        "processing": [invoice.number for invoice in status.processing.shown],
+        "unfinished": [_refund_shape(each) for each in status.unfinished.first],
+        "runs": [_run_shape(each) for each in status.runs.first],
+        "closings": [_closing_shape(each) for each in status.closings.first],
+        "came_back": [_refund_shape(each) | {"held": each.is_held} for each in status.came_back.first],
+        "pending": [_refund_shape(each) for each in status.pending.first],
+        "elsewhere": [_refund_shape(each) for each in status.elsewhere.first],
+        "unreviewed": [event_shape(each) for each in status.unreviewed.first],
+        "losses": [{"invoice": each.number, "amount": serializers.money(each.loss)} for each in status.losses.first],
+        "failed_captures": [_capture_shape(each) for each in status.failed_captures.first],
+        "disputed": [invoice.number for invoice in status.disputed.first],
+        "processing": [invoice.number for invoice in status.processing.first],
         "store": store,
         "livemode": status.livemode,
         "events": status.events,
@@ -395,7 +395,7 @@ def _comparison_shape(last: LastComparison | None) -> dict[str, Any]:
     return {
         "last_reconcile": last.at if last else None,
         "result": last.result if last else None,
-        "differences_left": last.left if last else None,
+        "differences_left": last.remaining if last else None,
         "not_compared": last.not_compared if last else None,
         "account": scope.account if scope else None,
         "report": scope.report or None if scope else None,

@@ -13,13 +13,13 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen.vocabulary import cancel_or_refund, event_meaning
 from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import (
-    CaptureNews,
-    DisputeNews,
+    CaptureUpdate,
+    DisputeUpdate,
     Doubt,
     NewEvent,
-    News,
-    RefundNews,
-    UnsupportedNews,
+    ProviderUpdate,
+    RefundUpdate,
+    UnsupportedUpdate,
     Update,
 )
 from refundcli.services.ports.vocabulary import Effect, Meaning
@@ -62,8 +62,8 @@ def says_nothing_in_other_shape(kind: str) -> bool:
 class AdyenMeaning:
     """`EventReader` for Adyen."""
 
-    def news_in(self, event: NewEvent) -> Sequence[News] | None:
-        return news_in(event)
+    def updates_in(self, event: NewEvent) -> Sequence[ProviderUpdate] | None:
+        return updates_in(event)
 
     def amount_in(self, event: NewEvent) -> Money | None:
         body = json.loads(event.payload)
@@ -71,10 +71,10 @@ class AdyenMeaning:
 
 
 def concerns_refunds(event: NewEvent) -> bool:
-    return news_in(event) is not None
+    return updates_in(event) is not None
 
 
-def news_in(event: NewEvent) -> Sequence[News] | None:
+def updates_in(event: NewEvent) -> Sequence[ProviderUpdate] | None:
     """The event's updates; None if it does not concern refunds."""
     item = json.loads(event.payload)
     if "eventCode" not in item and says_nothing_in_other_shape(event.kind):
@@ -82,7 +82,7 @@ def news_in(event: NewEvent) -> Sequence[News] | None:
     meaning = _meaning_of(item)
     if _is_split(item) and (meaning is None or meaning.effect not in _ABOUT_A_REFUND):
         # The event's own update still applies. A refund would also have to be split, which refundcli cannot do.
-        split = UnsupportedNews(Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen")
+        split = UnsupportedUpdate(Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen")
         return [split, *(_updates_of(event, item, meaning) or ())]
     return _updates_of(event, item, meaning)
 
@@ -113,12 +113,12 @@ def _meaning_of(item: Fields) -> Meaning | None:
     return event_meaning(code, success)
 
 
-def _refund_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> RefundNews:
+def _refund_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> RefundUpdate:
     assert meaning.refund
     named = text_in(item.get("merchantReference"))
     failed = meaning.refund in (RefundState.FAILED, RefundState.REVERSED)
     reason = safe_text(text_in(item.get("reason")) or event.kind)
-    return RefundNews(
+    return RefundUpdate(
         provider=Provider.ADYEN,
         reference=item["pspReference"],
         payment_references=tuple(filter(None, (text_in(item.get("originalReference")),))),
@@ -135,11 +135,11 @@ def _refund_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Mone
     )
 
 
-def _dispute_update(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeNews:
+def _dispute_update(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeUpdate:
     """Its pspReference is the dispute's, unless it equals originalReference: then the dispute has none."""
     original = text_in(item.get("originalReference"))
     own = item["pspReference"]
-    return DisputeNews(
+    return DisputeUpdate(
         provider=Provider.ADYEN,
         reference="" if own == original else own,
         payment_references=(original,) if original else (own,),
@@ -153,9 +153,9 @@ def _dispute_update(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeN
     )
 
 
-def _capture_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> CaptureNews:
+def _capture_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> CaptureUpdate:
     assert meaning.capture
-    return CaptureNews(
+    return CaptureUpdate(
         provider=Provider.ADYEN,
         reference=item["pspReference"],
         payment_references=(text_in(item.get("originalReference")) or item["pspReference"],),

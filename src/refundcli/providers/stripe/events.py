@@ -13,7 +13,7 @@ from refundcli.domain.statuses import Provider
 from refundcli.providers.stripe.fields import id_in
 from refundcli.providers.stripe.vocabulary import event_blocks, event_meaning
 from refundcli.providers.transport import strict_object, text_in
-from refundcli.services.ports.provider_updates import Doubt, NewEvent, News
+from refundcli.services.ports.provider_updates import Doubt, NewEvent, ProviderUpdate
 from refundcli.services.ports.providers import ProviderRecords
 from refundcli.services.ports.rejections import MOST_NAMED, UNREADABLE_KIND, DeliveryRejected, RejectionReason
 from refundcli.services.ports.vocabulary import Effect
@@ -39,7 +39,7 @@ class StripeMeaning:
     def __init__(self, records: ProviderRecords) -> None:
         self._records = records
 
-    def news_in(self, event: NewEvent) -> Sequence[News] | None:
+    def updates_in(self, event: NewEvent) -> Sequence[ProviderUpdate] | None:
         """The payment's snapshot, whatever the event says, so late and repeated events do no harm."""
         body = json.loads(event.payload)
         if event_blocks(event.kind):

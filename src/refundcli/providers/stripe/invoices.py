@@ -9,7 +9,7 @@ from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fields
 from refundcli.providers.stripe.fields import Fields
 from refundcli.providers.transport import safe_text, text_in
-from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentTruth
+from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentSnapshot
 from refundcli.services.ports.records import NewInvoice, NewPayment
 
 _STATUSES = {status.value: status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED}
@@ -18,7 +18,7 @@ _STATUSES = {status.value: status for status in InvoiceStatus if status is not I
 def new_invoice(
     invoice: Fields,
     payments: Sequence[Fields],
-    snapshots: Mapping[str, PaymentTruth],
+    snapshots: Mapping[str, PaymentSnapshot],
     products: tuple[str, ...],
     zone: tzinfo,
 ) -> NewInvoice:
@@ -56,7 +56,7 @@ def paid_by(payment: Fields) -> str:
 
 
 def _payments(
-    invoice: Fields, payments: Sequence[Fields], snapshots: Mapping[str, PaymentTruth], of: Currency, zone: tzinfo
+    invoice: Fields, payments: Sequence[Fields], snapshots: Mapping[str, PaymentSnapshot], of: Currency, zone: tzinfo
 ) -> list[NewPayment]:
     shares = _shares(invoice, payments, of)
     new_payments = [
@@ -124,7 +124,7 @@ def _shares(invoice: Fields, payments: Sequence[Fields], of: Currency) -> dict[s
     return shares
 
 
-def _through_stripe(snapshot: PaymentTruth, share: Money) -> NewPayment:
+def _through_stripe(snapshot: PaymentSnapshot, share: Money) -> NewPayment:
     """The payment with its share of this invoice. Its disputes are applied once the payment is in the books."""
     intent_or_charge, *other_ids = snapshot.references
     return NewPayment(

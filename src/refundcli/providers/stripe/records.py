@@ -22,13 +22,13 @@ from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.provider_updates import (
     CannotBeHeld,
-    DisputeNews,
+    DisputeUpdate,
     Doubt,
-    PaymentTruth,
-    RefundNews,
+    PaymentSnapshot,
+    RefundUpdate,
     UnreadablePayment,
 )
-from refundcli.services.ports.providers import LeftOut, ToldInvoice
+from refundcli.services.ports.providers import ProviderInvoice, SkippedInvoice
 from refundcli.settings import RefundSettings, StripeSettings
 
 
@@ -52,14 +52,14 @@ class StripeRecords(StripeReader):
 
     # --- payments ------------------------------------------------------------------------------------------
 
-    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentTruth | None:
+    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentSnapshot | None:
         """The payment's snapshot; one request for most payments, because charge and refunds are expanded."""
         snapshot = self._payment(reference)
         if snapshot is None or not of_invoice.startswith("in_"):
             return snapshot
         return replace(snapshot, credited=self.credited(of_invoice))
 
-    def _payment(self, reference: str) -> PaymentTruth | None:
+    def _payment(self, reference: str) -> PaymentSnapshot | None:
         asked_at = datetime.now(UTC)
         if reference.startswith("pi_"):
             path = f"/v1/payment_intents/{quote(reference, safe='')}"
@@ -73,7 +73,7 @@ class StripeRecords(StripeReader):
         path = f"/v1/charges/{quote(reference, safe='')}"
         return self._object(lambda: self._client.raw_request("get", path, expand=["refunds"]))
 
-    def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
+    def payments(self, *, since: date | None) -> Iterator[PaymentSnapshot | UnreadablePayment]:
         """Every charge with its refunds, a hundred in one request."""
         params = {"expand": ["data.refunds"], **self._created_since(since)}
         asked_at = datetime.now(UTC)
@@ -85,7 +85,7 @@ class StripeRecords(StripeReader):
             except CannotBeHeld as problem:
                 yield UnreadablePayment(self.name, _references(charge), problem.message)
 
-    def _snapshot_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
+    def _snapshot_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentSnapshot:
         charge, processing = intent.get("latest_charge"), intent.get("status") == "processing"
         if isinstance(charge, str):
             charge = self._charge(charge)
@@ -94,9 +94,9 @@ class StripeRecords(StripeReader):
         if intent.get("status") == "succeeded":
             return self._snapshot_without_charge(intent, asked_at)
         nothing = zero(fields.currency_of(intent))
-        return PaymentTruth(self.name, (fields.id_of(intent),), nothing, nothing, processing, (), (), asked_at)
+        return PaymentSnapshot(self.name, (fields.id_of(intent),), nothing, nothing, processing, (), (), asked_at)
 
-    def _snapshot_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentTruth:
+    def _snapshot_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentSnapshot:
         references, about = _references(charge), {"charge": fields.id_of(charge)}
         of = fields.currency_of(charge)
         # Skip the request only on an explicit false: a refund during a dispute could pay the customer twice (R11).
@@ -112,7 +112,7 @@ class StripeRecords(StripeReader):
         if text_in(charge.get("status")) not in CHARGE_STATUSES:
             doubts = (*doubts, self._doubt("charge", charge, references))
         never_taken = sum((fields.amount_of(refund, "amount", of) for refund in released), zero(of))
-        return PaymentTruth(
+        return PaymentSnapshot(
             provider=self.name,
             references=references,
             captured=captured,
@@ -126,7 +126,7 @@ class StripeRecords(StripeReader):
             doubts=doubts,
         )
 
-    def _snapshot_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentTruth:
+    def _snapshot_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentSnapshot:
         """Money was received, but no charge is named: everything is read by the intent."""
         references, about = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
         of = fields.currency_of(intent)
@@ -134,7 +134,7 @@ class StripeRecords(StripeReader):
         listed = list(self._pages(self._client.v1.refunds.list, about))
         refunds = [self._refund_update(refund, references) for refund in listed]
         disputes = list(self._pages(self._client.v1.disputes.list, about))
-        return PaymentTruth(
+        return PaymentSnapshot(
             provider=self.name,
             references=references,
             captured=fields.amount_of(intent, received, of),
@@ -157,21 +157,21 @@ class StripeRecords(StripeReader):
 
     # --- refunds -------------------------------------------------------------------------------------------
 
-    def refund(self, reference: str) -> RefundNews | None:
+    def refund(self, reference: str) -> RefundUpdate | None:
         refund = self._object(lambda: self._client.v1.refunds.retrieve(reference))
         return self._refund_update(refund) if refund else None
 
-    def refunds(self, *, since: date | None) -> Iterator[RefundNews]:
+    def refunds(self, *, since: date | None) -> Iterator[RefundUpdate]:
         for refund in self._pages(self._client.v1.refunds.list, self._created_since(since)):
             yield self._refund_update(refund)
 
-    def _refund_update(self, refund: Fields, references: tuple[str, ...] = ()) -> RefundNews:
+    def _refund_update(self, refund: Fields, references: tuple[str, ...] = ()) -> RefundUpdate:
         of, status = fields.currency_of(refund), text_in(refund.get("status"))
         meaning = refund_meaning(status)
         # A refund in an unlisted status may have moved money, so it counts as pending, and blocks the payment (R13).
         state = meaning.refund if meaning and meaning.refund else RefundState.PENDING
         own = (fields.id_in(refund.get("payment_intent")), fields.id_in(refund.get("charge")))
-        return RefundNews(
+        return RefundUpdate(
             provider=self.name,
             reference=fields.id_of(refund),
             payment_references=references or tuple(filter(None, own)),
@@ -198,10 +198,10 @@ class StripeRecords(StripeReader):
         at: datetime,
         *,
         is_disputed: bool = False,
-    ) -> tuple[DisputeNews, ...]:
+    ) -> tuple[DisputeUpdate, ...]:
         """Every dispute of a payment; one without a reference if the charge is disputed and no dispute is listed."""
         disputes = [
-            DisputeNews(
+            DisputeUpdate(
                 provider=self.name,
                 reference=fields.id_of(dispute),
                 payment_references=references,
@@ -216,7 +216,9 @@ class StripeRecords(StripeReader):
             for dispute in listed
         ]
         if is_disputed and not listed:
-            unnamed = DisputeNews(self.name, "", references, DisputeState.OPEN, DisputeStage.CHARGEBACK, "disputed", at)
+            unnamed = DisputeUpdate(
+                self.name, "", references, DisputeState.OPEN, DisputeStage.CHARGEBACK, "disputed", at
+            )
             disputes.append(unnamed)
         return tuple(disputes)
 
@@ -253,7 +255,7 @@ class StripeRecords(StripeReader):
             objects.amount_or_none(resource),
         )
 
-    def _with_doubt(self, snapshot: PaymentTruth, intent: Fields) -> PaymentTruth:
+    def _with_doubt(self, snapshot: PaymentSnapshot, intent: Fields) -> PaymentSnapshot:
         """Add a doubt if the status of the payment intent is not listed (R13)."""
         if text_in(intent.get("status")) in PAYMENT_INTENT_STATUSES:
             return snapshot
@@ -290,7 +292,7 @@ class StripeRecords(StripeReader):
 
     # --- invoices ------------------------------------------------------------------------------------------
 
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | SkippedInvoice]:
         if after and self._object(lambda: self._client.v1.invoices.retrieve(after)) is None:
             after = ""  # the draft was deleted, so the pull cannot resume after it
         params = {**self._created_since(since), **({"starting_after": after} if after else {})}
@@ -298,9 +300,9 @@ class StripeRecords(StripeReader):
             try:
                 yield self._invoice_with_payments(invoice)
             except CannotBeHeld as problem:
-                yield LeftOut(fields.id_of(invoice), text_in(invoice.get("number")), problem.message)
+                yield SkippedInvoice(fields.id_of(invoice), text_in(invoice.get("number")), problem.message)
 
-    def invoice(self, name: str) -> ToldInvoice | None:
+    def invoice(self, name: str) -> ProviderInvoice | None:
         """The invoice with this id, or with this number from the full list: Stripe's search lags by some minutes."""
         if name.startswith("in_"):
             invoice = self._object(lambda: self._client.v1.invoices.retrieve(name))
@@ -309,7 +311,7 @@ class StripeRecords(StripeReader):
         match = next((invoice for invoice in listed if invoice.get("number") == name), None)
         return self._invoice_with_payments(match) if match else None
 
-    def _invoice_with_payments(self, resource: Fields) -> ToldInvoice:
+    def _invoice_with_payments(self, resource: Fields) -> ProviderInvoice:
         listed = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(resource)})
         # Stripe lists the newest first; the books have them in the order of payment.
         paid = [payment for payment in listed if payment.get("status") != "canceled"][::-1]
@@ -324,7 +326,7 @@ class StripeRecords(StripeReader):
             raise CannotBeHeld(self.name, f"its payment {safe_text(next(filter(None, gone)))} is not there")
         products = invoices.products_in(self._lines_of(resource))
         invoice = invoices.new_invoice(resource, paid, snapshots, products, self._zone)
-        return ToldInvoice(fields.id_of(resource), invoice, tuple(snapshots.values()), self._credited(resource))
+        return ProviderInvoice(fields.id_of(resource), invoice, tuple(snapshots.values()), self._credited(resource))
 
     def _lines_of(self, invoice: Fields) -> Iterable[object]:
         """The lines in the invoice if they are complete, else the full list: a long invoice has the first ones only."""
@@ -346,7 +348,7 @@ def _is_listed(refund: Fields) -> bool:
     return refund_meaning(text_in(refund.get("status"))) is not None
 
 
-def _is_given(refund: RefundNews, of: Currency) -> bool:
+def _is_given(refund: RefundUpdate, of: Currency) -> bool:
     return refund.state.is_accepted and refund.amount.currency == of
 
 

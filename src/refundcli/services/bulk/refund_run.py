@@ -115,7 +115,7 @@ class _Worker(RowProcessing):
 
     def _begin(self, tx: Writing) -> None:
         """Rows with an unknown outcome are tried again: they may be settled by now, or can be."""
-        tx.ask_again(self.run.id)
+        tx.requeue_unknown(self.run.id)
         if _open_rows(tx.item_counts(self.run.id)):
             tx.change_run(self.run.id, RunState.RUNNING)
 
@@ -355,7 +355,7 @@ class _Worker(RowProcessing):
         """The numbers of the rows that this worker still had leased, and the run in its new state."""
         ours = tx.finish_items(ends)
         for flight in self.next.to_release:
-            tx.let_go(flight.refund)
+            tx.release_lease(flight.refund)
         counts = tx.item_counts(self.run.id)
         if not _open_rows(counts):
             tx.change_run(self.run.id, RunState.FINISHED)

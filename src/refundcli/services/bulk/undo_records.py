@@ -161,7 +161,7 @@ def _undo_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[list[Re
 
 
 def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
-    tx.take_back_records(_records(refunds), memo=memo)
+    tx.undo_recorded(_records(refunds), memo=memo)
     for refund in refunds:
         if refund.provider_reference:
             _acknowledge_failure(tx, refund, memo)

@@ -21,7 +21,7 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
-from refundcli.services.ports.provider_updates import PaymentTruth
+from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundAnswer
 from refundcli.services.preflight.payment import (
     AlreadyAtProvider,
@@ -72,7 +72,7 @@ class CannotBeChecked(SettingsProblem):
 class Snapshot:
     """A payment as its provider had it at `taken_at`; `payment` is None if the provider has no such payment."""
 
-    payment: PaymentTruth | None
+    payment: PaymentSnapshot | None
     taken_at: datetime
 
     def is_fresh(self, now: datetime) -> bool:

@@ -52,7 +52,7 @@ def record_closing_outcome(
 
     def write(tx: Writing) -> Closing:
         if state is None:
-            tx.let_go_of_closing(closing)
+            tx.release_closing_lease(closing)
         else:
             settle_closing(tx, closing, state, failure=answer.message)
         return tx.closing(closing.id) or closing

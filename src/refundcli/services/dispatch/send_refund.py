@@ -155,7 +155,7 @@ def record_outcome_in(
     """Store the outcome if the answer proves one; otherwise the amount stays reserved (I5)."""
     outcome = outcome_of(answer, first_send=first_send)
     if outcome.state is None:
-        tx.let_go(refund)
+        tx.release_lease(refund)
     else:
         settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
 

@@ -1,7 +1,7 @@
-"""Bring invoices in: the whole file is checked first, then written chunk by chunk.
+"""Import invoices from a file: the whole file is checked first, then written in chunks.
 
-What was found good is kept aside, so that it is read once. A kill between two chunks leaves whole invoices and their
-audit entries; the same file again does the rest.
+Valid rows are spooled, so that the file is read once. A kill between two chunks leaves whole invoices and their audit
+entries; importing the same file again adds the rest.
 """
 
 import time
@@ -13,40 +13,40 @@ from typing import Protocol, TypeAlias
 from refundcli.domain.errors import Refused
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Books, Reading, Writing
-from refundcli.services.ports.invoice_block import InvoiceBlock, Stretch
-from refundcli.services.ports.records import Beside, ImportCounts
+from refundcli.services.ports.invoice_block import InvoiceBlock, RowBatch
+from refundcli.services.ports.records import ImportConflicts, ImportCounts
 
 Advance: TypeAlias = Callable[[int], None]
 Reject: TypeAlias = Callable[[BadRow], None]
 
-# Each chunk is one short transaction, so that others get in between.
+# Each chunk is one short transaction, so that others can write in between.
 _CHUNK_SECONDS = 0.8
 MOST_IN_CHUNK = 50_000
-# A known invoice may take a hundred times as long as a new one, and the time is looked at between blocks only.
-_KNOWN_AT_ONCE = 250
+# An existing invoice may take a hundred times as long as a new one, and the time is checked only between blocks.
+_EXISTING_AT_ONCE = 250
 _SHOWN = 50
-_MOST_KEPT = 1000
+_MOST_UNCHANGED = 1000
 
 
-class Shelf(Protocol):
-    """Where good rows are kept until the whole file was looked at."""
+class InvoiceSpool(Protocol):
+    """Stores valid rows until the whole file is checked."""
 
     def put(self, block: InvoiceBlock) -> None: ...
 
     def blocks(self, after: int) -> Iterator[tuple[int, InvoiceBlock]]:
-        """Each block from a place on, with the place after it; 0 is the first."""
+        """Blocks from the position `after`, each with the position after it; 0 is the start."""
         ...
 
 
 @dataclass(slots=True)
 class CheckedInvoices:
-    """What the rows of a file come to. `problems` holds the first ones. `known` counts the invoices that the books
-    have already, as they were at the audit entry `as_of`; nothing when they changed meanwhile."""
+    """The checked rows of a file. `problems` are the first ones. `existing`: how many invoices the books have already,
+    as of the audit entry `as_of`, which is None if the books changed during the check."""
 
     rows: int = 0
     bad_rows: int = 0
     problems: list[Problem] = field(default_factory=list)
-    known: int = 0
+    existing: int = 0
     as_of: int | None = None
 
     @property
@@ -59,14 +59,14 @@ class CheckedInvoices:
 
 
 @dataclass(slots=True)
-class ImportResult:
-    """What an import did. `kept` tells by line what the books knew better, the first thousand of `kept_count`."""
+class ImportSummary:
+    """What an import did. `unchanged`: the first of `unchanged_count` lines where the books kept their own value."""
 
     new: int = 0
     changed: int = 0
     same: int = 0
-    kept: list[tuple[int, str, str]] = field(default_factory=list)
-    kept_count: int = 0
+    unchanged: list[tuple[int, str, str]] = field(default_factory=list)
+    unchanged_count: int = 0
 
     @property
     def written(self) -> int:
@@ -76,21 +76,21 @@ class ImportResult:
         self.new += counts.new
         self.changed += counts.changed
         self.same += counts.same
-        self.kept += counts.kept[: _MOST_KEPT - len(self.kept)]
-        self.kept_count += len(counts.kept)
+        self.unchanged += counts.unchanged[: _MOST_UNCHANGED - len(self.unchanged)]
+        self.unchanged_count += len(counts.unchanged)
 
 
 class ImportRefused(Refused):
-    """Some rows cannot be brought in, and nobody said that the others should be."""
+    """Some rows cannot be imported, and `--skip-invalid` was not given."""
 
     code = "bad-rows"
 
     def __init__(self, source: str, checked: CheckedInvoices, *, written: int = 0) -> None:
         bad, rows = checked.bad_rows, checked.rows
-        done = f"{written} before them were written" if written else "Nothing was written"
+        outcome = f"{written} before them were written" if written else "Nothing was written"
         super().__init__(
-            f"{bad} of {rows} {'row' if rows == 1 else 'rows'} cannot be brought in. {done}.",
-            hint="Correct them and run it again, or add --skip-invalid to bring in the others.",
+            f"{bad} of {rows} {'row' if rows == 1 else 'rows'} cannot be imported. {outcome}.",
+            hint="Correct them and run it again, or add --skip-invalid to import the others.",
             context={
                 "file": source,
                 "rows": rows,
@@ -102,42 +102,44 @@ class ImportRefused(Refused):
 
 
 def check_invoices(
-    stretches: Iterable[Stretch], *, shelf: Shelf, books: Books, advance: Advance, reject: Reject
+    batches: Iterable[RowBatch], *, spool: InvoiceSpool, books: Books, advance: Advance, reject: Reject
 ) -> CheckedInvoices:
-    """Look at every row, and at what the books hold beside it; what is good goes on the shelf. Nothing is changed."""
+    """Check every row by itself and against the books, and spool the valid ones. Changes nothing."""
     checked = CheckedInvoices()
-    for place, stretch in enumerate(stretches):
-        beside = books.read(partial(_look, block=stretch.good))
-        checked.known += beside.known
-        checked.as_of = beside.as_of if place == 0 or beside.as_of == checked.as_of else None
-        good, against = _without(stretch, beside.problems)
-        for part in good.parts(_KNOWN_AT_ONCE) if beside.known else (good,):
-            shelf.put(part)
-        for row in sorted([*stretch.bad, *against], key=lambda row: row.line):
+    for place, batch in enumerate(batches):
+        conflicts = books.read(partial(_conflicts, block=batch.good))
+        checked.existing += conflicts.existing
+        checked.as_of = conflicts.as_of if place == 0 or conflicts.as_of == checked.as_of else None
+        good, against = _without_conflicts(batch, conflicts.problems)
+        for part in good.parts(_EXISTING_AT_ONCE) if conflicts.existing else (good,):
+            spool.put(part)
+        for row in sorted([*batch.bad, *against], key=lambda row: row.line):
             checked.add(row)
             reject(row)
-        checked.rows += stretch.rows
-        advance(stretch.rows)
+        checked.rows += batch.rows
+        advance(batch.rows)
     return checked
 
 
-def bring_in(shelf: Shelf, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance) -> ImportResult:
-    """Write what was found good. Raises ImportRefused where the books have changed since against a row."""
-    result = ImportResult()
-    chunk = _Written(as_of=checked.as_of)
+def write_invoices(
+    spool: InvoiceSpool, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance
+) -> ImportSummary:
+    """Write the spooled rows. Raises ImportRefused if a change of the books makes a row invalid."""
+    summary = ImportSummary()
+    chunk = _ChunkOutcome(as_of=checked.as_of)
     while not chunk.is_last:
-        write = partial(_write_chunk, shelf=shelf, before=chunk, checked=checked, source=source, result=result)
+        write = partial(_write_chunk, spool=spool, before=chunk, checked=checked, source=source, summary=summary)
         chunk = books.write(write)
-        result.add(chunk.counts)
+        summary.add(chunk.counts)
         advance(chunk.rows)
-    return result
+    return summary
 
 
 @dataclass(slots=True)
-class _Written:
-    """What one chunk came to: how far on the shelf it went, and the audit entry that the books stand at since.
+class _ChunkOutcome:
+    """The outcome of one chunk: its end in the spool, and the newest audit entry after it.
 
-    Once others have changed the books, nothing that was found while checking holds for any later chunk.
+    Once others have changed the books, the check is void for all later chunks.
     """
 
     as_of: int | None
@@ -148,17 +150,23 @@ class _Written:
 
 
 def _write_chunk(
-    tx: Writing, *, shelf: Shelf, before: _Written, checked: CheckedInvoices, source: str, result: ImportResult
-) -> _Written:
-    # No change is without its entry (I10): with no new one, what was found in the books while checking still holds.
+    tx: Writing,
+    *,
+    spool: InvoiceSpool,
+    before: _ChunkOutcome,
+    checked: CheckedInvoices,
+    source: str,
+    summary: ImportSummary,
+) -> _ChunkOutcome:
+    # Every change has an audit entry (I10): without a new one, the check is still valid.
     unchanged = before.as_of is not None and tx.newest_entry() == before.as_of
-    chunk = _Written(as_of=None, after=before.after, is_last=True)
+    chunk = _ChunkOutcome(as_of=None, after=before.after, is_last=True)
 
     def blocks() -> Iterator[InvoiceBlock]:
         began = time.monotonic()
-        for after, block in shelf.blocks(before.after):
+        for after, block in spool.blocks(before.after):
             if not unchanged:
-                _refuse_late(tx.beside(block).problems, block, source=source, written=result.written)
+                _refuse_late(tx.import_conflicts(block).problems, block, source=source, written=summary.written)
             yield block
             chunk.after = after
             chunk.rows += block.size
@@ -166,29 +174,29 @@ def _write_chunk(
                 chunk.is_last = False
                 return
 
-    chunk.counts = tx.import_blocks(blocks(), source=source, all_new=unchanged and not checked.known)
+    chunk.counts = tx.import_blocks(blocks(), source=source, all_new=unchanged and not checked.existing)
     if unchanged:
         chunk.as_of = tx.newest_entry()
     return chunk
 
 
-def _look(tx: Reading, *, block: InvoiceBlock) -> Beside:
-    return tx.beside(block)
+def _conflicts(tx: Reading, *, block: InvoiceBlock) -> ImportConflicts:
+    return tx.import_conflicts(block)
 
 
-def _without(stretch: Stretch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
-    """The good rows that can stand beside what the books hold, and the others."""
+def _without_conflicts(batch: RowBatch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:
+    """The valid rows that do not conflict with the books, and the others."""
     if not problems:
-        return stretch.good, []
+        return batch.good, []
     by_line: dict[int, list[Problem]] = {}
     for problem in problems:
         by_line.setdefault(problem.line, []).append(problem)
     against = [
         BadRow(line, tuple(by_line[line]), original if isinstance(original, str) else tuple(original))
-        for line, original in zip(stretch.good.lines, stretch.originals, strict=True)
+        for line, original in zip(batch.good.lines, batch.originals, strict=True)
         if line in by_line
     ]
-    return stretch.good.only([line not in by_line for line in stretch.good.lines]), against
+    return batch.good.only([line not in by_line for line in batch.good.lines]), against
 
 
 def _refuse_late(problems: Sequence[Problem], block: InvoiceBlock, *, source: str, written: int) -> None:

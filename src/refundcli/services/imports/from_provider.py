@@ -1,6 +1,6 @@
-"""Bring invoices in from a provider that keeps them: each with its payments, refunds and disputes.
+"""Pull invoices from a provider, each with its payments, refunds and disputes.
 
-Page by page, and a pull that was stopped goes on where it was; what the books know better stays.
+A stopped pull resumes where it stopped. Values that the books know better are kept.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,17 +10,18 @@ from functools import partial
 
 from refundcli.domain.errors import NotFound
 from refundcli.domain.money import Money
+from refundcli.domain.statuses import Provider
 from refundcli.services.chunks import chunked
-from refundcli.services.imports.from_file import ImportResult
-from refundcli.services.imports.payment_shares import bring_in_shares, references_of, shares_a_payment
+from refundcli.services.imports.from_file import ImportSummary
+from refundcli.services.imports.payment_shares import import_shares, references_of, shares_a_payment
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.invoice_block import block_of
-from refundcli.services.ports.providers import LeftOut, ProviderRecords, ToldInvoice
+from refundcli.services.ports.providers import ProviderInvoice, ProviderRecords, SkippedInvoice
 from refundcli.services.ports.records import ImportCounts, NewInvoice
-from refundcli.services.provider_updates.sync_payment import note_credit, payments_told, take_in
+from refundcli.services.provider_updates.sync_payment import match_snapshots, note_credit, sync_payment
 
-# Each costs some requests; this many are written at once, and pulled again after a kill.
+# Each invoice takes several requests; this many are written at once, and pulled again after a kill.
 _AT_ONCE = 20
 
 Advance = Callable[[int], None]
@@ -38,128 +39,142 @@ class NotAtProvider(NotFound):
 
 
 @dataclass(slots=True)
-class Pulled:
-    """What a pull did; `news` counts changes of refunds, disputes and payments. `went_on` after which invoice."""
+class PullSummary:
+    """What a pull did. `changes`: of refunds, disputes and payments. `resumed_after`: the last invoice before it."""
 
-    imported: ImportResult = field(default_factory=ImportResult)
-    news: int = 0
-    went_on: str = ""
+    imported: ImportSummary = field(default_factory=ImportSummary)
+    changes: int = 0
+    resumed_after: str = ""
 
 
 def pull(
     records: ProviderRecords, *, since: date | None, books: Books, clock: Clock, number_format: str, advance: Advance
-) -> Pulled:
-    """Every invoice made since then. Raises ProviderUnreachable; what was written stays."""
+) -> PullSummary:
+    """Pull every invoice created since then. Raises ProviderUnreachable; what was written stays."""
     name = f"pull:{records.name}:{since or 'all'}"
     stopped = books.read(lambda tx: tx.sync_state(name))
-    went_on, _, began = (stopped[0] if stopped else "").partition(" ")
-    done, began = Pulled(went_on=went_on), began or str(clock.today())
+    resumed_after, _, began = (stopped[0] if stopped else "").partition(" ")
+    summary, began = PullSummary(resumed_after=resumed_after), began or str(clock.today())
 
-    def bring_in(told: Iterable[ToldInvoice | LeftOut], place: str) -> None:
-        for chunk in chunked(told, _AT_ONCE):
-            write = partial(_write, told=chunk, records=records, clock=clock, number_format=number_format, place=place)
-            counts, news = books.write(write)
-            done.imported.add(counts)
-            done.news += news
+    def write_pages(listed: Iterable[ProviderInvoice | SkippedInvoice], place: str) -> None:
+        for chunk in chunked(listed, _AT_ONCE):
+            write = partial(
+                _write, listed=chunk, records=records, clock=clock, number_format=number_format, place=place
+            )
+            counts, changes = books.write(write)
+            summary.imported.add(counts)
+            summary.changes += changes
             advance(len(chunk))
 
-    bring_in(records.invoices(since=since, after=went_on), f"{name} {began}")
-    if went_on:
-        # They are listed the newest first: what was made since the stopped pull began comes before its place.
-        bring_in(records.invoices(since=max(date.fromisoformat(began), since or date.min), after=""), "")
-    # The next one begins at the newest again.
+    write_pages(records.invoices(since=since, after=resumed_after), f"{name} {began}")
+    if resumed_after:
+        # The list is newest first: invoices created since the stopped pull began come before its position.
+        write_pages(records.invoices(since=max(date.fromisoformat(began), since or date.min), after=""), "")
+    # The next pull starts at the newest again.
     books.write(lambda tx: tx.set_sync_state(name, ""))
-    return done
+    return summary
 
 
-def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock, number_format: str) -> Pulled:
-    """One invoice, by its number or its id there. Raises NotAtProvider, ProviderUnreachable."""
-    told = records.invoice(name)
-    if told is None:
+def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock, number_format: str) -> PullSummary:
+    """Pull one invoice, by its number or its id at the provider. Raises NotAtProvider, ProviderUnreachable."""
+    invoice = records.invoice(name)
+    if invoice is None:
         raise NotAtProvider(records, name)
-    done = Pulled()
-    write = partial(_write, told=[told], records=records, clock=clock, number_format=number_format, place="")
-    counts, done.news = books.write(write)
-    done.imported.add(counts)
-    return done
+    summary = PullSummary()
+    write = partial(_write, listed=[invoice], records=records, clock=clock, number_format=number_format, place="")
+    counts, summary.changes = books.write(write)
+    summary.imported.add(counts)
+    return summary
 
 
 def _write(
     tx: Writing,
     *,
-    told: Sequence[ToldInvoice | LeftOut],
+    listed: Sequence[ProviderInvoice | SkippedInvoice],
     records: ProviderRecords,
     clock: Clock,
     number_format: str,
     place: str,
 ) -> tuple[ImportCounts, int]:
-    """`place`: under which name it is kept how far the pull came, and the day on which it began."""
-    whole = [each for each in told if isinstance(each, ToldInvoice)]
-    known = [replace(_as_known(tx, each), line=line) for line, each in enumerate(whole)]
-    reasons = _why_not(tx, known)
-    good = [invoice for invoice in known if invoice.line not in reasons]
+    """Write one chunk. `place`: the sync state for the pull's position, and the day on which the pull began."""
+    readable = [pulled for pulled in listed if isinstance(pulled, ProviderInvoice)]
+    renumbered = [replace(_numbered_as_stored(tx, pulled), line=line) for line, pulled in enumerate(readable)]
+    reasons = _why_not(tx, renumbered)
+    good = [invoice for invoice in renumbered if invoice.line not in reasons]
     source = f"pulled from {records.name.label}"
-    alone, sharing = _apart(tx, good)
+    alone, sharing = _split_shared(tx, good)
     counts = tx.import_invoices(alone, source=source) if alone else ImportCounts()
-    news = sum(_note_shares(tx, each) for each in alone)
-    captured = {reference: t.captured for each in whole for t in each.payments for reference in t.references}
+    changes = sum(_note_shares(tx, pulled) for pulled in alone)
+    captured = {reference: t.captured for pulled in readable for t in pulled.payments for reference in t.references}
     for shared in sharing:
-        more, why = bring_in_shares(tx, shared, captured, source=source)
-        counts = _together(counts, more)
-        news += 0 if why else _note_shares(tx, shared)
+        more, why = import_shares(tx, shared, captured, source=source)
+        counts = _sum_of(counts, more)
+        changes += 0 if why else _note_shares(tx, shared)
         if why:
             reasons[shared.line] = why
     for line, why in reasons.items():
-        counts.kept.append((line, known[line].number, f"{why} It was left out."))
-    for each in told:
-        if isinstance(each, LeftOut):
-            counts.kept.append((0, each.number or each.reference, f"{each.why} It was left out."))
-    truths = [truth for each in whole for truth in each.payments]
-    for truth, invoice, payment in list(payments_told(tx, records.name, truths)):
+        counts.unchanged.append((line, renumbered[line].number, f"{why} It was left out."))
+    for pulled in listed:
+        if isinstance(pulled, SkippedInvoice):
+            counts.unchanged.append((0, pulled.number or pulled.reference, f"{pulled.why} It was left out."))
+    changes += _sync_payments(tx, records.name, readable, clock, number_format)
+    for pulled, new in zip(readable, renumbered, strict=True):
+        stored = tx.invoice(new.number)
+        if stored and pulled.invoice.currency == stored.currency.code:
+            changes += note_credit(tx, stored, pulled.credited, evidence=f"asked {records.name.label}")
+    if place:
+        name, began = place.split()
+        tx.set_sync_state(name, f"{listed[-1].reference} {began}")
+    return counts, changes
+
+
+def _sync_payments(
+    tx: Writing, provider: Provider, pulled: Sequence[ProviderInvoice], clock: Clock, number_format: str
+) -> int:
+    """Apply the snapshots of the payments that are in the books. Returns how many changes that made."""
+    snapshots = [snapshot for invoice in pulled for snapshot in invoice.payments]
+    changes = 0
+    for snapshot, invoice, payment in list(match_snapshots(tx, provider, snapshots)):
         if invoice and payment:
             fresh = tx.invoice(invoice.number) or invoice
             payment = next(p for p in fresh.payments if p.id == payment.id)
-            news += take_in(tx, fresh, payment, truth, clock=clock, number_format=number_format).changed
-    for each, new in zip(whole, known, strict=True):
-        stored = tx.invoice(new.number)
-        if stored and each.invoice.currency == stored.currency.code:
-            news += note_credit(tx, stored, each.credited, evidence=f"asked {records.name.label}")
-    if place:
-        name, began = place.split()
-        tx.set_sync_state(name, f"{told[-1].reference} {began}")
-    return counts, news
+            changes += sync_payment(tx, fresh, payment, snapshot, clock=clock, number_format=number_format).changed
+    return changes
 
 
-def _apart(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
-    """Those whose payments are theirs alone, and those that share one with another here or before them in the list."""
+def _split_shared(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
+    """Invoices with payments of their own, and those that share one with an invoice of the books or the list."""
     alone: list[NewInvoice] = []
     sharing: list[NewInvoice] = []
-    taken = set[str]()
+    used = set[str]()
     for invoice in invoices:
-        references = {known for payment in invoice.payments for known in references_of(payment)}
-        if not taken.isdisjoint(references) or shares_a_payment(tx, invoice):
+        references = {reference for payment in invoice.payments for reference in references_of(payment)}
+        if not used.isdisjoint(references) or shares_a_payment(tx, invoice):
             sharing.append(invoice)
         else:
             alone.append(invoice)
-            taken |= references
+            used |= references
     return alone, sharing
 
 
-def _together(first: ImportCounts, second: ImportCounts) -> ImportCounts:
+def _sum_of(first: ImportCounts, second: ImportCounts) -> ImportCounts:
     return ImportCounts(
-        first.new + second.new, first.changed + second.changed, first.same + second.same, [*first.kept, *second.kept]
+        first.new + second.new,
+        first.changed + second.changed,
+        first.same + second.same,
+        [*first.unchanged, *second.unchanged],
     )
 
 
 def _note_shares(tx: Writing, pulled: NewInvoice) -> int:
-    """What each payment paid of this invoice, where an older version counted all of a payment that pays several."""
+    """Lower shares that an older version counted as the whole of a shared payment. Returns how many."""
     stored = tx.invoice(pulled.number)
     if stored is None or stored.currency.code != pulled.currency:
         return 0
     changed = 0
-    for told in pulled.payments:
-        share = Money(told.captured, stored.currency)
-        payment = next((p for p in stored.payments if told.reference and told.reference in p.references), None)
+    for reported in pulled.payments:
+        share = Money(reported.captured, stored.currency)
+        payment = next((p for p in stored.payments if reported.reference and reported.reference in p.references), None)
         if payment and share < payment.allocated and payment.reserved + payment.refunded <= share:
             tx.note_share(stored, payment, share)
             changed += 1
@@ -167,9 +182,9 @@ def _note_shares(tx: Writing, pulled: NewInvoice) -> int:
 
 
 def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
-    """Why some of them cannot stand beside what the books hold, or beside each other; by their lines."""
-    problems = tx.beside(block_of(invoices)).problems
-    # One payment may pay several invoices: what each of them has of it is reported.
+    """By line, why an invoice conflicts with the books or with another of the list."""
+    problems = tx.import_conflicts(block_of(invoices)).problems
+    # One payment may pay several invoices: the provider reports the share of each.
     reasons = {problem.line: problem.message for problem in problems if problem.code != "duplicate-payment"}
     here = tx.invoices_by_number([invoice.number for invoice in invoices])
     owners = {number: invoice.invoice_reference for number, invoice in here.items()}
@@ -182,13 +197,13 @@ def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
     return reasons
 
 
-def _as_known(tx: Writing, told: ToldInvoice) -> NewInvoice:
-    """Under the number that the books have for it: an import may have brought it in under one of its own.
+def _numbered_as_stored(tx: Writing, pulled: ProviderInvoice) -> NewInvoice:
+    """The invoice under its number in the books, which an import may have chosen.
 
-    A draft has no number, and is known by its id until it gets one.
+    A draft has no number and is stored under its id until it gets one.
     """
-    numbers = [number for number in tx.numbers_behind(told.reference) if number != told.invoice.number]
-    if numbers == [told.reference] and tx.invoice(told.invoice.number) is None:
-        tx.number_invoice(told.reference, told.invoice.number)
-        return told.invoice
-    return replace(told.invoice, number=numbers[0]) if numbers else told.invoice
+    numbers = [number for number in tx.numbers_behind(pulled.reference) if number != pulled.invoice.number]
+    if numbers == [pulled.reference] and tx.invoice(pulled.invoice.number) is None:
+        tx.number_invoice(pulled.reference, pulled.invoice.number)
+        return pulled.invoice
+    return replace(pulled.invoice, number=numbers[0]) if numbers else pulled.invoice

@@ -1,6 +1,6 @@
 """Allocate a refund to the invoice's payments: the same for preview, refund and record.
 
-The bound on each payment (I1) is written in store/repositories/refund_writing.py (`reserve`) and
+The limit of each payment (I1) is enforced in store/repositories/refund_writing.py (`reserve`) and
 store/repositories/record_writing.py.
 """
 
@@ -22,7 +22,7 @@ _ACTIONS = {RefundKind.PROVIDER: Action.REFUND, RefundKind.RECORD: Action.MARK_R
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One payment's part of what is to be given back."""
+    """One payment's part of a refund."""
 
     payment: Payment
     amount: Money
@@ -48,20 +48,20 @@ class PaymentNeeded(UsageProblem):
 
     def __init__(self, invoice: Invoice, payments: Sequence[Payment]) -> None:
         super().__init__(
-            f"{invoice.number} has several payments that could give this amount.",
+            f"{invoice.number} has several payments with this amount left.",
             hint=f"Add --payment with one of: {_named(payments)}",
             context={"invoice": invoice.number, "payments": [payment_name(invoice, p) for p in payments]},
         )
 
 
 class ChangedMeanwhile(Refused):
-    """What was confirmed is not what would be done now; nothing is sent."""
+    """The invoice changed after the confirmation; nothing is sent."""
 
     code = "changed-meanwhile"
 
     def __init__(self, invoice: Invoice, confirmed: Money, now: Money) -> None:
         super().__init__(
-            f"{invoice.number} changed while you were deciding: {confirmed} was confirmed, {now} is what is left.",
+            f"{invoice.number} changed before you confirmed: {confirmed} was confirmed, {now} is left.",
             hint=f"refundcli invoice show {invoice.number}",
             context={"invoice": invoice.number},
         )
@@ -76,9 +76,9 @@ def shares_of(
     intent: Intent,
     reference: str = "",
 ) -> list[Share]:
-    """The parts, in the order of the payments; no amount means all that remains (R3).
+    """The parts, in the order of the payments; without an amount, all that remains (R3).
 
-    Raises the refusal that comes first, UnknownPayment, PaymentNeeded or OverRefund.
+    Raises the first blocker, UnknownPayment, PaymentNeeded or OverRefund.
     """
     named = [p for p in invoice.payments if not reference or reference in (payment_name(invoice, p), *p.references)]
     if reference and not named:
@@ -86,14 +86,14 @@ def shares_of(
     able = {p.id: _left(p, kind, intent) for p in named if not most_important(blockers(invoice, p, intent))}
     if not any(able.values()):
         refusal = first_blocker(invoice, blockers, intent, among=named)
-        assert refusal, "a payment that gives nothing has a reason"
+        assert refusal, "a payment with nothing left has a blocker"
         raise refusal
     giving = [Share(p, able[p.id]) for p in named if able.get(p.id)]
     if amount is None:
         return giving
     enough = [share for share in giving if amount <= share.amount]
     if not enough:
-        most = max((share.amount for share in giving), key=lambda left: left.minor)
+        most = max((share.amount for share in giving), key=lambda amount_left: amount_left.minor)
         raise OverRefund(invoice, amount, most, reason=intent.reason, action=_ACTIONS[kind], payment=reference)
     if len(enough) > 1:
         raise PaymentNeeded(invoice, [share.payment for share in enough])
@@ -103,7 +103,7 @@ def shares_of(
 def candidate_of(
     shares: Sequence[Share], reason: RefundReason, reference: str = "", *, is_row: bool = False, run_id: str = ""
 ) -> Candidate:
-    """What the duplicate rule looks at of a refund or record."""
+    """The part of a refund or record that the duplicate rule compares."""
     amounts = frozenset((share.payment.id, share.amount) for share in shares)
     return Candidate(amounts, reason, reference, is_row, run_id)
 
@@ -111,7 +111,7 @@ def candidate_of(
 def refuse_duplicate(
     invoice: Invoice, shares: Sequence[Share], reason: RefundReason, *, now: datetime, again: str = "refund"
 ) -> None:
-    """The guard of a single request (R5). Raises PossibleDuplicate."""
+    """The duplicate rule for a single request (R5). Raises PossibleDuplicate."""
     for earlier in candidate_of(shares, reason).earlier(invoice.refunds, now):
         raise PossibleDuplicate(invoice, earlier, again=again)
 
@@ -121,7 +121,7 @@ def total_of(shares: Sequence[Share]) -> Money:
 
 
 def payment_name(invoice: Invoice, payment: Payment) -> str:
-    """What a person types after --payment: the provider's id, or the payment's place on the invoice."""
+    """The name for --payment: the provider's id, or the payment's position on the invoice."""
     return payment.reference or str(1 + [p.id for p in invoice.payments].index(payment.id))
 
 

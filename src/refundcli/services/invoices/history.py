@@ -1,4 +1,4 @@
-"""Everything that happened to an invoice, oldest first."""
+"""The history of an invoice, oldest first."""
 
 from refundcli.domain.invoice import Invoice
 from refundcli.services.invoices.lookup import invoice_behind

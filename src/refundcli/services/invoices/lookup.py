@@ -1,4 +1,4 @@
-"""Finding an invoice by whatever name the person has for it."""
+"""Find an invoice by its number or by an id related to it."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 
 if TYPE_CHECKING:
-    # Most commands need none of the shapes there, and they take time to make.
+    # Most commands do not need these protocols, and they take time to import.
     from refundcli.services.ports.books import Reading, RefundReading
 
 
@@ -63,7 +63,7 @@ def invoice_named(reading: "RefundReading", number: str) -> Invoice:
 
 
 def invoice_behind(reading: "Reading", name: str) -> Invoice:
-    """The invoice with this number, or behind a provider's id, a refund's id or a credit note's number."""
+    """The invoice with this number, or with this provider id, refund id or credit note number."""
     invoice = reading.invoice(name)
     if invoice:
         return invoice

@@ -1,4 +1,4 @@
-"""Long lists, a page at a time: each page is one short look, so that no reader of a million rows holds up a writer."""
+"""Long lists in pages: each is one short read, so that a reader of a million rows does not block writers."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,29 +11,29 @@ from refundcli.services.ports.records import CreditNoteFilter, InvoiceFilter
 PAGE = 1_000
 
 
-def invoice_pages(books: Books, wanted: InvoiceFilter) -> Iterator[list[Invoice]]:
-    """All that are wanted, whatever its limit says; nothing where there is none."""
-    wanted = replace(wanted, limit=PAGE)
-    while page := _invoices(books, wanted):
+def invoice_pages(books: Books, criteria: InvoiceFilter) -> Iterator[list[Invoice]]:
+    """All matching invoices, ignoring the limit; no page is empty."""
+    criteria = replace(criteria, limit=PAGE)
+    while page := _invoices(books, criteria):
         yield page
         if len(page) < PAGE:
             return
-        wanted = replace(wanted, after=page[-1].number)
+        criteria = replace(criteria, after=page[-1].number)
 
 
-def credit_note_pages(books: Books, wanted: CreditNoteFilter) -> Iterator[list[CreditNote]]:
-    """As `invoice_pages`. One that is issued meanwhile comes at the end."""
-    wanted = replace(wanted, limit=PAGE)
-    while page := _credit_notes(books, wanted):
+def credit_note_pages(books: Books, criteria: CreditNoteFilter) -> Iterator[list[CreditNote]]:
+    """As `invoice_pages`. Notes issued meanwhile come at the end."""
+    criteria = replace(criteria, limit=PAGE)
+    while page := _credit_notes(books, criteria):
         yield page
         if len(page) < PAGE:
             return
-        wanted = replace(wanted, after=page[-1])
+        criteria = replace(criteria, after=page[-1])
 
 
-def _invoices(books: Books, wanted: InvoiceFilter) -> list[Invoice]:
-    return books.read(lambda tx: tx.invoices(wanted))
+def _invoices(books: Books, criteria: InvoiceFilter) -> list[Invoice]:
+    return books.read(lambda tx: tx.invoices(criteria))
 
 
-def _credit_notes(books: Books, wanted: CreditNoteFilter) -> list[CreditNote]:
-    return books.read(lambda tx: tx.credit_notes(wanted))
+def _credit_notes(books: Books, criteria: CreditNoteFilter) -> list[CreditNote]:
+    return books.read(lambda tx: tx.credit_notes(criteria))

@@ -1,1 +1,1 @@
-"""What the use cases need from the world; the store, the providers and the listener fit these shapes."""
+"""Interfaces of the use cases; the store, the providers and the listener implement them."""

@@ -1,8 +1,8 @@
-"""Rows of a file that cannot be taken as they are, and why."""
+"""Invalid rows of a file, and what is wrong with them."""
 
 from dataclasses import dataclass
 
-# Values are shown to say which cell is meant, not to be kept.
+# A value only identifies its cell, so its first characters are enough.
 _SHOWN = 100
 # Only the provider knows how much of a payment each invoice has.
 ONE_INVOICE = (
@@ -12,7 +12,7 @@ ONE_INVOICE = (
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One cell, or one row, that is wrong: where it stands, what it says, and what to do about it."""
+    """An invalid cell or row: its place, its value, and how to correct it."""
 
     line: int
     column: str
@@ -27,10 +27,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row with everything that is wrong in it.
+    """An invalid row with all its problems.
 
-    `original` is the row as it stood: its cells, or the text of the line where it is not a table's row. `key` is
-    the request key that the row has in a bulk file, so that it stays the same wish when it comes back.
+    `original`: its cells as they were, or the text of the line outside a table. `key`: its request key in a bulk file,
+    so that the corrected row is still the same request.
     """
 
     line: int

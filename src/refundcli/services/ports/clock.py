@@ -1,4 +1,4 @@
-"""The clock that the use cases ask."""
+"""The clock of the use cases."""
 
 from datetime import date, datetime
 from typing import Protocol
@@ -10,5 +10,5 @@ class Clock(Protocol):
         ...
 
     def today(self) -> date:
-        """The date in the store's time zone, which is the books' date."""
+        """The date of the books: today in the store's time zone."""
         ...

@@ -1,6 +1,6 @@
-"""Many new invoices at once, column by column: a file of a million is checked, kept aside and written so.
+"""Many new invoices by column, for files of a million invoices.
 
-Everything in a block is plain text, numbers and flags, days as `2026-10-31`, so that it can go to a disk and into a
+A block holds only text, numbers and flags, and days as `2026-10-31`, so that it can be written to disk and to the
 database as it is.
 """
 
@@ -14,8 +14,8 @@ from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.records import NewInvoice, NewPayment
 
 
-class Stretch(NamedTuple):
-    """Lines of a file that follow one another: what is good in them, what is bad, and each good row as it stood."""
+class RowBatch(NamedTuple):
+    """Consecutive lines of a file: the valid rows, the invalid rows, and the text of each valid row."""
 
     good: "InvoiceBlock"
     bad: Sequence[BadRow]
@@ -27,7 +27,7 @@ class Stretch(NamedTuple):
 
 
 class PaymentColumns(NamedTuple):
-    """`invoices`: the places in the block of the invoices that they belong to, in rising order."""
+    """`invoices`: the position in the block of each payment's invoice, ascending."""
 
     invoices: Sequence[int] = ()
     captured: Sequence[int] = ()
@@ -37,7 +37,7 @@ class PaymentColumns(NamedTuple):
     charges: Sequence[str] = ()
     returned_elsewhere: Sequence[int] = ()
     auto_refundable: Sequence[bool] = ()
-    auto_refundable_is_told: Sequence[bool] = ()
+    auto_refundable_is_explicit: Sequence[bool] = ()
     processing: Sequence[bool] = ()
     disputes: Sequence[str] = ()
     dispute_amounts: Sequence[int | None] = ()
@@ -61,8 +61,8 @@ class InvoiceBlock(NamedTuple):
     payments: PaymentColumns = PaymentColumns()
 
     @classmethod
-    def made_of(cls, columns: Iterable[Any], payments: Iterable[Any]) -> "InvoiceBlock":
-        """From the columns of the invoices and those of their payments, in the order in which they stand here."""
+    def from_columns(cls, columns: Iterable[Any], payments: Iterable[Any]) -> "InvoiceBlock":
+        """From the columns of the invoices and of their payments, in the order of the fields."""
         return cls._make([*columns, PaymentColumns(*payments)])
 
     @property
@@ -70,10 +70,10 @@ class InvoiceBlock(NamedTuple):
         return len(self.lines)
 
     def invoices(self) -> Iterator[NewInvoice]:
-        """One by one, for what is decided one by one."""
+        """The invoices as objects."""
         payments = self._payments_by_invoice()
-        for place, told in enumerate(zip(*self[:-1], strict=True)):
-            line, number, customer, name, currency, total, status, issued, due, paid, reference, products, plan = told
+        for place, row in enumerate(zip(*self[:-1], strict=True)):
+            line, number, customer, name, currency, total, status, issued, due, paid, reference, products, plan = row
             yield NewInvoice(
                 line=line,
                 number=number,
@@ -91,24 +91,24 @@ class InvoiceBlock(NamedTuple):
                 payments=tuple(payments.get(place, ())),
             )
 
-    def only(self, wanted: Sequence[bool]) -> "InvoiceBlock":
-        """The invoices at the places for which `wanted` says so."""
-        columns: list[Any] = [list(compress(column, wanted)) for column in self[:-1]]
-        kept = [wanted[place] for place in self.payments.invoices]
-        payments: list[Any] = [list(compress(column, kept)) for column in self.payments]
-        now = {place: new for new, place in enumerate(compress(range(self.size), wanted))}
+    def only(self, selectors: Sequence[bool]) -> "InvoiceBlock":
+        """The invoices at the positions where `selectors` is true."""
+        columns: list[Any] = [list(compress(column, selectors)) for column in self[:-1]]
+        of_selected = [selectors[place] for place in self.payments.invoices]
+        payments: list[Any] = [list(compress(column, of_selected)) for column in self.payments]
+        now = {place: new for new, place in enumerate(compress(range(self.size), selectors))}
         payments[0] = [now[place] for place in payments[0]]
-        return InvoiceBlock.made_of(columns, payments)
+        return InvoiceBlock.from_columns(columns, payments)
 
     def parts(self, size: int) -> Iterator["InvoiceBlock"]:
-        """The same in order, so many at once."""
+        """Blocks of at most `size` invoices, in order."""
         for start in range(0, self.size, size):
             yield self.only([start <= place < start + size for place in range(self.size)])
 
     def _payments_by_invoice(self) -> dict[int, list[NewPayment]]:
-        found: dict[int, list[NewPayment]] = {}
-        for told in zip(*self.payments, strict=True):
-            place, captured, provider, method, reference, charge, returned, auto, auto_told, *rest = told
+        by_invoice: dict[int, list[NewPayment]] = {}
+        for row in zip(*self.payments, strict=True):
+            place, captured, provider, method, reference, charge, returned, auto, auto_is_explicit, *rest = row
             processing, dispute, dispute_amount, paid_on = rest
             payment = NewPayment(
                 captured=captured,
@@ -118,14 +118,14 @@ class InvoiceBlock(NamedTuple):
                 charge=charge,
                 returned_elsewhere=returned,
                 auto_refundable=auto,
-                auto_refundable_is_told=auto_told,
+                auto_refundable_is_explicit=auto_is_explicit,
                 processing=processing,
                 dispute=Dispute(dispute),
                 dispute_amount=dispute_amount,
                 paid_on=date.fromisoformat(paid_on) if paid_on else None,
             )
-            found.setdefault(place, []).append(payment)
-        return found
+            by_invoice.setdefault(place, []).append(payment)
+        return by_invoice
 
 
 def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
@@ -157,7 +157,7 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
             payment.charge,
             payment.returned_elsewhere,
             payment.auto_refundable,
-            payment.auto_refundable_is_told,
+            payment.auto_refundable_is_explicit,
             payment.processing,
             payment.dispute.value,
             payment.dispute_amount,
@@ -168,4 +168,4 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
     ]
     if not columns:
         return InvoiceBlock()
-    return InvoiceBlock.made_of(map(list, zip(*columns, strict=True)), map(list, zip(*payments, strict=True)))
+    return InvoiceBlock.from_columns(map(list, zip(*columns, strict=True)), map(list, zip(*payments, strict=True)))

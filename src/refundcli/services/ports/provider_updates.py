@@ -1,6 +1,6 @@
 """Provider updates, snapshots and stored events, as plain data; and how long Adyen retries a failed refund (R14).
 
-News is the same whoever brings it, and may come twice, late, early and in any order.
+An update reads the same from every source, and may arrive twice, late, early and in any order.
 """
 
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.rejections import RejectionReason
 from refundcli.services.ports.vocabulary import CaptureChange
 
-# How long after REFUND_FAILED Adyen may send the refund again by itself (R14).
+# For this long after REFUND_FAILED, Adyen may retry the refund by itself (R14).
 _RETRIED_WITHIN = timedelta(days=10)
 
 
 class CannotBeHeld(Refused):
-    """One thing at a provider is such as the books cannot hold; what else there is may well be read."""
+    """The books cannot store one object of a provider; others can still be read."""
 
     code = "cannot-be-held"
 
     def __init__(self, provider: Provider, why: str) -> None:
         super().__init__(
-            f"{provider.label} told what the books cannot hold: {why}.",
-            hint="Look at it in the provider's dashboard.",
+            f"{provider.label} returned an object that the books cannot store: {why}.",
+            hint="Check it in the provider's dashboard.",
             context={"provider": provider.value},
         )
 
 
 @dataclass(frozen=True, slots=True)
-class RefundNews:
-    """How one refund stands at the provider, ours or somebody else's; `amount` in the payment's currency.
+class RefundUpdate:
+    """The state of one refund at the provider, ours or external; `amount` in the payment's currency.
 
-    `refund_id` is ours, as it travelled with the refund. `may_be_retried`: it failed, and the provider may send it
-    again by itself. `account` is empty where it was not reported. `reported_at` is the provider's date of this report.
+    `refund_id` is ours, sent along with the refund. `may_be_retried`: it failed, and the provider may retry it.
+    `account` is empty if it was not reported. `reported_at` is the provider's date of this report.
     """
 
     provider: Provider
@@ -59,22 +59,21 @@ class RefundNews:
 
     @property
     def may_outweigh_failure(self) -> bool:
-        """Is it a success that may follow a failure? Who can be looked up makes no second try, and dates each look
-        anew."""
+        """Is it a success that may follow a failure? A provider with look-ups never retries by itself."""
         return self.state is RefundState.SUCCEEDED and self.provider not in CAN_LOOK_UP
 
     @property
     def hold_until(self) -> datetime | None:
-        """Until when the provider may send a failed refund again by itself (R14); None if it does not."""
+        """Until when the provider may retry a failed refund (R14); None if it does not."""
         return self.reported_at + _RETRIED_WITHIN if self.may_be_retried and self.reported_at else None
 
 
 @dataclass(frozen=True, slots=True)
-class DisputeNews:
-    """How one dispute stands; `amount` is what it is about, None where it was not reported in the payment's currency.
+class DisputeUpdate:
+    """The state of one dispute; `amount` is None unless it was reported in the payment's currency.
 
-    `reference` is the dispute's own id, empty where it cannot be told from the payment's. `state` None leaves the
-    state as it is. `at` is the provider's date: of two reports about one dispute the later one holds.
+    `reference` is the dispute's own id, empty if it is the payment's. `state` None leaves the state as it is. `at` is
+    the provider's date: of two updates about one dispute the later one wins.
     """
 
     provider: Provider
@@ -90,8 +89,8 @@ class DisputeNews:
 
 
 @dataclass(frozen=True, slots=True)
-class CaptureNews:
-    """An amount of a payment was captured, or was not; `reference` is the provider's id of the capture."""
+class CaptureUpdate:
+    """An amount of a payment was captured, failed or was cancelled; `reference` is the provider's id of the capture."""
 
     provider: Provider
     reference: str
@@ -105,9 +104,9 @@ class CaptureNews:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """What cannot be applied: a word that is not listed, an amount that cannot be read, a report that needs a person.
+    """An update that cannot be applied: an unlisted code, an unreadable amount, a report that needs a person.
 
-    `word` is the provider's own, `object_id` the provider's id of what it is about, and `why` one sentence.
+    `word` is the provider's code, `object_id` the provider's id of its object, `why` one sentence.
     """
 
     provider: Provider
@@ -120,13 +119,12 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentTruth:
-    """One payment as the provider knew it at `asked_at`, with every refund and dispute of it; amounts in its currency.
+class PaymentSnapshot:
+    """One payment at the provider as of `asked_at`, with all its refunds and disputes; amounts in its currency.
 
-    `captured` is the whole payment's, whatever invoices it pays. `why_not_refundable` is the provider's own word
-    against a refund, `unsupported` why it cannot be refunded from here; both empty where there is none. `doubts` are
-    about objects whose status is not listed (R13). `credited`, where it was asked for, went to the
-    customer's balance by credit notes of the invoice.
+    `captured` is the whole payment's, for all its invoices. `why_not_refundable` is the provider's reason against a
+    refund, `unsupported` why it cannot be refunded from here; empty without one. `doubts` are about objects with an
+    unlisted status (R13). `credited`, if looked up, is what credit notes of the invoice gave to the customer's balance.
     """
 
     provider: Provider
@@ -134,8 +132,8 @@ class PaymentTruth:
     captured: Money
     refunded: Money
     processing: bool
-    disputes: tuple[DisputeNews, ...]
-    refunds: tuple[RefundNews, ...]
+    disputes: tuple[DisputeUpdate, ...]
+    refunds: tuple[RefundUpdate, ...]
     asked_at: datetime
     why_not_refundable: str = ""
     unsupported: str = ""
@@ -144,7 +142,7 @@ class PaymentTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class UnsupportedNews:
+class UnsupportedUpdate:
     """Why a payment cannot be refunded from here without harm (R12)."""
 
     provider: Provider
@@ -152,37 +150,37 @@ class UnsupportedNews:
     why: str
 
 
-Update: TypeAlias = RefundNews | DisputeNews | CaptureNews | UnsupportedNews | Doubt
-News: TypeAlias = Update | PaymentTruth
+Update: TypeAlias = RefundUpdate | DisputeUpdate | CaptureUpdate | UnsupportedUpdate | Doubt
+ProviderUpdate: TypeAlias = Update | PaymentSnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadablePayment:
-    """A payment in a list that the books cannot hold, and why."""
+    """A listed payment that the books cannot store, and why."""
 
     provider: Provider
     references: tuple[str, ...]
     why: str
 
 
-# How the note of an event begins that a person has acknowledged.
+# How the note of an acknowledged event begins.
 ACKNOWLEDGED = "acknowledged by"
-# In that note, where a person decided what the word does in this store.
+# Part of that note if a person decided the effect of the code in this store.
 WORD_DECIDED = "has the effect"
 
 
 class EventState(StrEnum):
-    """What became of an event that was stored."""
+    """The state of a stored event."""
 
-    WAITING = "waiting"  # not looked at yet, or the provider could not be asked
+    WAITING = "waiting"  # not applied yet, or the provider could not be reached
     APPLIED = "applied"  # it changed or confirmed the books, or a person acknowledged it
-    UNMATCHED = "unmatched"  # about a payment, or a dispute, that is not in the books (yet)
-    UNREVIEWED = "unreviewed"  # it contradicts the books, or is not understood: a person must look (R13)
-    NOTED = "noted"  # says nothing about refunds: stored and shown
+    UNMATCHED = "unmatched"  # its payment or dispute is not in the books (yet)
+    UNREVIEWED = "unreviewed"  # it contradicts the books or is unknown: a person must review it (R13)
+    NOTED = "noted"  # does not concern refunds: stored and shown
 
 
 class EventSource(StrEnum):
-    """Where an event comes from."""
+    """The source of an event."""
 
     WEBHOOK = "webhook"
     REPORT = "report"
@@ -191,11 +189,11 @@ class EventSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """One event whose sender was proven. The same `key` is the same event, however often it comes.
+    """One verified event. Events with the same `key` are the same event.
 
-    `about` is the provider's id of what it is about, for people; `payload` is the event as it came, as JSON text.
-    `payments`: the references of the payments that it bears on; empty where it says nothing about refunds.
-    `not_applied`: it is for another account or mode, or its shape is not known, so it is stored and not applied.
+    `about` is the provider's id of its object, for people; `payload` is the event as received, as JSON text.
+    `payments`: the references of the payments it concerns; empty if it does not concern refunds.
+    `not_applied`: why it is stored without being applied: another account or mode, or an unknown format.
     """
 
     provider: Provider

@@ -1,4 +1,4 @@
-"""A payment provider as the use cases see it: refunds, closings, and what it knows of payments and invoices."""
+"""A payment provider as the use cases see it: refunds, closings, payments and invoices."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import InvoiceStatus, Provider, RefundState
 from refundcli.services.ports.provider_updates import (
-    PaymentTruth,
-    RefundNews,
+    PaymentSnapshot,
+    RefundUpdate,
     UnreadablePayment,
 )
 from refundcli.services.ports.records import NewInvoice
 
-# The last check before the first byte of a request: does this process still hold the lease?
+# The last check before the first byte of a request is sent: does this process still hold the lease?
 MaySend: TypeAlias = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class RefundOrder:
-    """What the provider is to be asked for, in the books' words."""
+    """A refund to request from the provider, in terms of the books."""
 
     refund_id: str
     invoice_number: str
@@ -34,10 +34,10 @@ class RefundOrder:
 
 @dataclass(frozen=True, slots=True)
 class RefundAnswer:
-    """What came back from one call, before anyone decides what it means.
+    """The answer to one call, not interpreted yet.
 
-    `signal` is the provider's answer in the words of `services.outcomes`; `state` is set when it told one.
-    `pending_reason` says why the provider has not finished it, `expires_at` until when the customer may act.
+    `signal` is the answer in terms of `services/dispatch/outcomes.py`; `state` is set if the provider reported one.
+    `pending_reason`: why the provider has not finished it; `expires_at`: until when the customer may act.
     """
 
     signal: str
@@ -52,7 +52,7 @@ class RefundAnswer:
 
 
 class Answer(Protocol):
-    """What every answer tells, whatever was asked for."""
+    """The common part of every answer."""
 
     @property
     def signal(self) -> str: ...
@@ -66,7 +66,7 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClosingAnswer:
-    """What came back when an invoice was to be closed, as `RefundAnswer` for a refund."""
+    """The answer to closing an invoice, as `RefundAnswer` for a refund."""
 
     signal: str
     message: str = ""
@@ -81,37 +81,37 @@ class PaymentProvider(Protocol):
     base_url: str
 
     def prepare(self, order: RefundOrder) -> WireRequest:
-        """The exact request, without sending it. Raises where the provider cannot take the amount."""
+        """The exact request, without sending it. Raises if the provider does not accept the amount."""
         ...
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
         """One HTTP call, or none while the provider is rate limiting. Provider and network errors are answers.
 
-        `may_send` is asked once the connection is open; if it returns False, nothing is sent.
+        `may_send` is called once the connection is open; if it returns False, nothing is sent.
         """
         ...
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
-        """Look a sent refund up; None when the provider has none."""
+        """Look up a sent refund; None if the provider has none."""
         ...
 
     def ended_approval(self, request: WireRequest, status: str) -> RefundAnswer | None:
-        """Look up the approval that a refund waits for; `status` is the refund's status at the provider.
+        """Look up the ended approval of a refund; `status` is the refund's status at the provider.
 
-        None while it may still be approved, or cannot be looked up.
+        None while it may still be approved, or if it cannot be looked up.
         """
         ...
 
 
 class InvoiceCloser(Protocol):
-    """A provider that keeps invoices, and voids them or writes them off when it is asked to."""
+    """A provider with invoices that can be voided or marked uncollectible."""
 
     name: Provider
     livemode: bool
     account: str
     base_url: str
 
-    def prepare(self, reference: str, wanted: InvoiceStatus) -> WireRequest:
+    def prepare(self, reference: str, status: InvoiceStatus) -> WireRequest:
         """The exact request, without sending it."""
         ...
 
@@ -124,49 +124,49 @@ class InvoiceCloser(Protocol):
 
 
 class RequestPace(Protocol):
-    """How fast a provider may be asked (services/dispatch/rate_limit.py)."""
+    """The request rate of a provider (services/dispatch/rate_limit.py)."""
 
     @property
     def pause_left(self) -> float:
-        """Seconds for which the provider does not want to be asked."""
+        """Seconds until the provider's rate limit ends."""
         ...
 
     def time_for(self, requests: int) -> float:
-        """Seconds that so many requests take."""
+        """Seconds that this number of requests takes."""
         ...
 
 
 class Providers(Protocol):
     def of(self, provider: Provider) -> PaymentProvider: ...
     def records(self, provider: Provider) -> "ProviderRecords":
-        """What the provider keeps, where it can be asked. Raises SettingsProblem."""
+        """The records of a provider with look-ups. Raises SettingsProblem."""
         ...
 
     def closer(self, provider: Provider) -> InvoiceCloser:
-        """Who closes the invoices that the provider keeps. Raises SettingsProblem."""
+        """The closer of the provider's invoices. Raises SettingsProblem."""
         ...
 
     def pace(self, provider: Provider) -> RequestPace:
-        """What every request to it keeps to."""
+        """The pace of all requests to it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class ToldInvoice:
-    """An invoice as the provider keeps it, with the truth about each of its payments; `reference` is its id there.
+class ProviderInvoice:
+    """An invoice at the provider, with a snapshot of each payment; `reference` is its id there.
 
-    `credited` went to the customer's balance by its credit notes.
+    `credited`: what its credit notes gave to the customer's balance.
     """
 
     reference: str
     invoice: NewInvoice
-    payments: tuple[PaymentTruth, ...]
+    payments: tuple[PaymentSnapshot, ...]
     credited: Money
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """An invoice at the provider that the books cannot hold, and why: a credit, say, has a negative total."""
+class SkippedInvoice:
+    """An invoice at the provider that the books cannot store, and why: for example, its total is negative."""
 
     reference: str
     number: str
@@ -174,46 +174,46 @@ class LeftOut:
 
 
 class ProviderRecords(Protocol):
-    """What a provider keeps and tells when asked. Only reads.
+    """Look-ups at a provider. Only reads.
 
-    Every method may raise ProviderUnreachable; those that are asked for one thing also CannotBeHeld.
+    Every method may raise ProviderUnreachable; those for one object also CannotBeHeld.
     """
 
     name: Provider
     livemode: bool
     account: str
 
-    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentTruth | None:
-        """The payment with every refund and dispute of it; None when the provider has none of that id.
+    def payment(self, reference: str, *, of_invoice: str = "") -> PaymentSnapshot | None:
+        """The payment with all its refunds and disputes; None if the provider has none with this id.
 
-        `of_invoice`: the provider's id of its invoice, where it keeps one; its credit notes are asked for too.
+        `of_invoice`: the provider's id of its invoice, if any; its credit notes are looked up too.
         """
         ...
 
-    def payments(self, *, since: date | None) -> Iterator[PaymentTruth | UnreadablePayment]:
-        """Every payment made since then, newest first, many in one request (Stripe: its charges with their refunds)."""
+    def payments(self, *, since: date | None) -> Iterator[PaymentSnapshot | UnreadablePayment]:
+        """Every payment made since then, newest first, many in one request (Stripe: charges with their refunds)."""
         ...
 
-    def refund(self, reference: str) -> RefundNews | None: ...
-    def refunds(self, *, since: date | None) -> Iterator[RefundNews]:
+    def refund(self, reference: str) -> RefundUpdate | None: ...
+    def refunds(self, *, since: date | None) -> Iterator[RefundUpdate]:
         """Every refund made since then, newest first."""
         ...
 
     def credited(self, invoice_reference: str) -> Money | None:
-        """What credit notes of the invoice gave to the customer's balance; None where there is no such invoice."""
+        """What credit notes of the invoice gave to the customer's balance; None without such an invoice."""
         ...
 
     def credits(self) -> Mapping[str, Money | None]:
-        """By each invoice with credit notes, what all of them gave to the customer's balance; None if they do not say.
+        """By invoice with credit notes, what they gave to the customer's balance; None if the notes do not say.
 
-        Complete: voided notes are listed too, so an invoice that is not in it has no credit.
+        Complete: voided notes are included, so an invoice that is not listed has no credit.
         """
         ...
 
-    def invoices(self, *, since: date | None, after: str) -> Iterator[ToldInvoice | LeftOut]:
-        """Every invoice made since then, newest first; `after` is the reference of one to go on after."""
+    def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | SkippedInvoice]:
+        """Every invoice created since then, newest first, after the invoice with the reference `after`."""
         ...
 
-    def invoice(self, name: str) -> ToldInvoice | None:
+    def invoice(self, name: str) -> ProviderInvoice | None:
         """One invoice, by its reference at the provider or by its number."""
         ...

@@ -1,4 +1,4 @@
-"""What the store takes and gives, as typed rows: filters, new invoices, records, settlements, summaries."""
+"""Typed rows of the store's interface: filters, new invoices, records, settlements, summaries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose account the store was used with."""
+    """A provider account that the store was used with."""
 
     provider: Provider
     account: str
@@ -63,10 +63,10 @@ class CreditNoteFilter:
 
 @dataclass(frozen=True, slots=True)
 class NewPayment:
-    """A payment as an import tells it; amounts in ISO 4217 minor units of the invoice's currency.
+    """A payment of an import; amounts in ISO 4217 minor units of the invoice's currency.
 
-    `auto_refundable_is_told`: the import says so itself, and it is not the default. `charge`: the other id of a
-    Stripe payment whose `reference` is its intent.
+    `auto_refundable_is_explicit`: the import sets it, so it is not the default. `charge`: the charge of a Stripe
+    payment whose `reference` is its intent.
     """
 
     captured: int
@@ -76,7 +76,7 @@ class NewPayment:
     charge: str = ""
     returned_elsewhere: int = 0
     auto_refundable: bool = False
-    auto_refundable_is_told: bool = False
+    auto_refundable_is_explicit: bool = False
     processing: bool = False
     dispute: Dispute = Dispute.NONE
     dispute_amount: int | None = None
@@ -85,7 +85,7 @@ class NewPayment:
 
 @dataclass(frozen=True, slots=True)
 class NewInvoice:
-    """An invoice as an import tells it; `line` is where it stood in the file, `original` how."""
+    """An invoice of an import; `line` is its line in the file, `original` its text."""
 
     line: int
     number: str
@@ -106,26 +106,26 @@ class NewInvoice:
 
 @dataclass(slots=True)
 class ImportCounts:
-    """What an import did. `kept` tells by line where store and file disagree, and what came of it."""
+    """What an import did. `unchanged`: line, invoice number and reason where the store kept its own value."""
 
     new: int = 0
     changed: int = 0
     same: int = 0
-    kept: list[tuple[int, str, str]] = field(default_factory=list)
+    unchanged: list[tuple[int, str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """What is against new invoices in the books, how many of them are known already, and as of which audit entry."""
+class ImportConflicts:
+    """Problems of new invoices beside the books, how many exist already, and as of which audit entry."""
 
     problems: list[Problem]
-    known: int
+    existing: int
     as_of: int
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A refund made elsewhere, as it is written down; `charged_back`: it is what a lost dispute took (R11)."""
+    """A refund paid out of band, to be recorded; `charged_back`: a lost dispute took it (R11)."""
 
     refund: Refund
     charged_back: bool
@@ -133,10 +133,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a refund ends, or how it stands now, and who says so: `evidence` is the event, the report or the person.
+    """The outcome of a refund, or its current state; `evidence` is the event, the report or the person behind it.
 
-    `reported_at` is the provider's date of it. `may_be_retried`: it failed, and the provider may send it again by
-    itself; until `hold_until` its amount stays reserved. `failure_code`: the signal of the answer that it failed by.
+    `reported_at` is the provider's date. `may_be_retried`: it failed, and the provider may retry it; its amount stays
+    reserved until `hold_until`. `failure_code`: the signal of the failure.
     """
 
     state: RefundState
@@ -154,16 +154,16 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
-    """A refund as little as is needed to compare it. `came_back_at`: its success was told, and taken back then.
+    """A refund with the fields that a comparison needs. `needs_acknowledgement_since`: when a success was revoked.
 
-    `is_record`: it was recorded by hand; `succeeded_at` and `failed_at` are then those of the provider's own refund.
+    `is_record`: recorded by hand; `succeeded_at` and `failed_at` are then those of the provider's matched refund.
     """
 
     id: str
     provider_reference: str
     amount: Money
     state: RefundState
-    came_back_at: datetime | None = None
+    needs_acknowledgement_since: datetime | None = None
     is_unadopted: bool = False
     is_record: bool = False
     succeeded_at: datetime | None = None
@@ -172,7 +172,7 @@ class RefundLine:
 
 @dataclass(frozen=True, slots=True)
 class PaymentLine:
-    """A provider's payment as little as is needed to compare it: a million of them pass by."""
+    """A provider's payment with the few fields that a comparison of a million of them needs."""
 
     id: int
     invoice: str
@@ -184,7 +184,7 @@ class PaymentLine:
 
 @dataclass(frozen=True, slots=True)
 class SucceededRefund:
-    """A refund that succeeded, as little as is needed to look it up in a report. `payment`: its reference there."""
+    """A succeeded refund with the fields to find it in a report. `payment`: the payment's reference there."""
 
     id: str
     provider_reference: str
@@ -195,7 +195,7 @@ class SucceededRefund:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """One capture of a payment as it was reported last."""
+    """The last reported state of one capture of a payment."""
 
     change: CaptureChange
     amount: Money
@@ -204,7 +204,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class FailedCapture:
-    """Money that was not captured after all, and was not captured again: less is paid than the invoice says."""
+    """A capture that failed and was not repeated: less was paid than the invoice says."""
 
     provider: Provider
     invoice: str
@@ -215,7 +215,7 @@ class FailedCapture:
 
 @dataclass(frozen=True, slots=True)
 class PendingRefunds:
-    """The first accepted refunds, of `count`, those that need someone first; `attention`: how many of all do."""
+    """The first of `count` pending refunds, those that need attention first; `attention`: how many of all do."""
 
     first: Sequence[Refund]
     count: int

@@ -1,4 +1,4 @@
-"""Deliveries of events: why one, or an item of one, is rejected, or stored and not applied; counted by reason."""
+"""Why deliveries, or items of them, are rejected or stored without being applied; counted by reason."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from enum import StrEnum
 from refundcli.domain.errors import Refused
 from refundcli.domain.statuses import Provider
 
-# The kind of an event that names none, and the most payments that such a one bears on.
+# The kind of an event that names none, and the most payments that such an event may concern.
 UNREADABLE_KIND = "unreadable"
 MOST_NAMED = 50
 
@@ -16,14 +16,14 @@ MOST_NAMED = 50
 class RejectionReason(StrEnum):
     """Why a delivery, or an item of one, is not applied.
 
-    What is verified is stored all the same, where it is for another account or mode or cannot be read.
+    A verified one for another account or mode, or an unreadable one, is stored all the same.
     """
 
-    UNREADABLE = "unreadable"  # no JSON, or not of a shape that the provider sends
+    UNREADABLE = "unreadable"  # not JSON, or not in a format of the provider
     UNSIGNED = "unsigned"
-    FORGED = "forged"  # the signature does not fit the content
-    UNAUTHORIZED = "unauthorized"  # basic auth is asked for, and another or none was given
-    OUT_OF_TIME = "out-of-time"  # signed too long ago, or in the future
+    FORGED = "forged"  # the signature does not match the content
+    UNAUTHORIZED = "unauthorized"  # the basic auth credentials are missing or wrong
+    OUT_OF_TIME = "out-of-time"  # the signature is too old, or dated in the future
     OTHER_MODE = "other-mode"  # live for a test store, or the reverse (I12)
     OTHER_ACCOUNT = "other-account"
     TOO_LARGE = "too-large"
@@ -39,7 +39,7 @@ class Rejection:
 
 
 class DeliveryRejected(Refused):
-    """Nothing of this delivery is verified: it changes nothing and is not stored. `items`: each one's own reason."""
+    """Nothing in this delivery is verified, so it is not stored. `items`: the reason for each item."""
 
     code = "delivery-rejected"
 
@@ -55,10 +55,10 @@ class DeliveryRejected(Refused):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCount:
-    """How many deliveries, or items of one, were not applied for one reason, and when the first and last came.
+    """How many deliveries, or items, were not applied for one reason; when the first and the last arrived.
 
-    `is_stored`: they were verified, and are among the events; the others were rejected. The provider is None for what
-    was not even a request to one, and for what a program before schema 0007 counted, without times.
+    `is_stored`: verified and stored as events; the others were rejected. The provider is None for a request to none,
+    and for counts from before schema 0007, which have no times.
     """
 
     provider: Provider | None
@@ -70,14 +70,14 @@ class DeliveryCount:
 
 
 def count_by_reason(counts: Iterable[DeliveryCount], *, stored: bool) -> dict[str, int]:
-    """Of all providers together: those that were stored and not applied, or those that were rejected."""
-    found: dict[str, int] = {}
+    """Sums over all providers: of stored deliveries that were not applied, or of rejected ones."""
+    by_reason: dict[str, int] = {}
     for count in counts:
         if count.is_stored is stored:
-            found[count.reason.value] = found.get(count.reason.value, 0) + count.count
-    return dict(sorted(found.items()))
+            by_reason[count.reason.value] = by_reason.get(count.reason.value, 0) + count.count
+    return dict(sorted(by_reason.items()))
 
 
-def told_by_reason(counts: Mapping[str, int]) -> str:
+def counts_text(counts: Mapping[str, int]) -> str:
     """`2 forged, 1 unsigned`."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""What bulk runs need of the books."""
+"""Reads and writes of bulk runs."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -12,66 +12,65 @@ from refundcli.domain.refund import Refund
 class RunReading(Protocol):
     def run(self, run_id: str) -> BulkRun | None: ...
     def runs(self, *, limit: int) -> list[BulkRun]:
-        """The newest first."""
+        """Newest first."""
         ...
 
     def unfinished_runs(self) -> list[BulkRun]:
-        """Those that are running or stopped, the newest first."""
+        """Running and stopped runs, newest first."""
         ...
 
     def row_leases(self, run_id: str) -> list[RowLease]:
-        """Who holds rows of a run, in the order of their leases' ends."""
+        """The leases on rows of a run, ordered by their end."""
         ...
 
     def unfinished_run(self, fingerprint: str) -> BulkRun | None:
-        """The run of this very file or plan that is not finished."""
+        """The unfinished run of this file or plan."""
         ...
 
     def item_counts(self, run_id: str) -> dict[ItemState, int]: ...
     def item_count_with_code(self, run_id: str, code: str) -> int: ...
     def items(self, run_id: str, *states: ItemState, after: int, limit: int) -> list[RunItem]:
-        """Rows of a run in these states, in their order; `after` is the number of one to go on after."""
+        """Rows of a run in these states, in order, after the row numbered `after`."""
         ...
 
     def items_on_lines(self, run_id: str, lines: Sequence[int]) -> dict[int, RunItem]:
-        """Rows of a run by the line of its file that they stood on."""
+        """Rows of a run by their line in its file."""
         ...
 
     def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
-        """What a run made, in order; `after` is the id of one to go on after."""
+        """Refunds and records of a run, in order, after the one with the id `after`."""
         ...
 
 
 class RunWriting(RunReading, Protocol):
     def begin_run(self, run: BulkRun) -> None: ...
     def change_run(self, run_id: str, state: RunState, *, note: str = "") -> None:
-        """One audit entry says so; nothing happens where the run is in this state already."""
+        """Change the state, with an audit entry; nothing happens if the run has it already."""
         ...
 
     def stage_items(self, items: Sequence[RunItem]) -> None: ...
-    def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
-        """The next rows that wait, or whose worker is gone, now this worker's; rows that others hold are passed over.
+    def lease_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
+        """Lease the next waiting rows, or rows with a lapsed lease, to this worker; rows leased to others are skipped.
 
         (`FOR UPDATE SKIP LOCKED` on PostgreSQL.)
         """
         ...
 
-    def hold_items(self, run_id: str, *, worker: str, until: datetime) -> None:
-        """This worker is still at the rows that it holds."""
+    def extend_leases(self, run_id: str, *, worker: str, until: datetime) -> None:
+        """Extend this worker's leases."""
         ...
 
     def finish_items(self, items: Sequence[RunItem]) -> set[int]:
-        """What came of rows of one worker, each still held by it: state, code, message and hint. The rows' numbers.
+        """Store the outcomes of rows leased to one worker: state, code, message and hint. Returns the rows' numbers.
 
-        `waiting` gives one back. A row that another worker has taken over since is left to that one, and is not among
-        the numbers.
+        The state `waiting` returns a row. A row that another worker leased since is skipped and not in the numbers.
         """
         ...
 
-    def ask_again(self, run_id: str) -> int:
-        """Rows whose outcome was not known wait again: how many."""
+    def requeue_unknown(self, run_id: str) -> int:
+        """Let rows with an unknown outcome wait again. Returns how many."""
         ...
 
     def all_or_nothing(self) -> AbstractContextManager[None]:
-        """What is raised inside undoes what was changed inside, and nothing else of the transaction."""
+        """A savepoint: an exception inside undoes what was changed inside, and nothing else of the transaction."""
         ...

@@ -1,7 +1,7 @@
-"""What a provider's word means to the books (R13). Each provider's adapter has one table of its complete list.
+"""The effect of a provider's codes on the books (R13). Each adapter has one table of all its codes.
 
-Every word has one effect. A word that no table lists is never ignored: it blocks the refund of its payment until
-somebody acknowledges it.
+Every code has one effect. An unlisted code is never ignored: it blocks refunds of its payment until a person
+acknowledges it.
 """
 
 from dataclasses import dataclass
@@ -14,35 +14,35 @@ from refundcli.domain.statuses import RefundState
 class Effect(StrEnum):
     """What an update about one of our payments does."""
 
-    REFUND = "refund"  # moves a refund, ours or an external one
-    DISPUTE = "dispute"  # moves a dispute, or confirms it
+    REFUND = "refund"  # changes a refund, ours or an external one
+    DISPUTE = "dispute"  # changes or confirms a dispute
     CAPTURE = "capture"  # changes how much of the payment was captured
     BLOCK = "block"  # needs review before the next refund
-    NOTE = "note"  # is shown in the list of events, and blocks nothing
+    NOTE = "note"  # shown in the list of events, blocks nothing
     NONE = "none"  # does not concern refunds
 
 
 class CaptureChange(StrEnum):
-    """What a word with the effect `capture` says about the money taken."""
+    """How a code with the effect `capture` changes the captured amount."""
 
-    ADDED = "added"  # this amount was captured, beside other captures
+    ADDED = "added"  # this amount was captured, in addition to other captures
     FAILED = "failed"  # this amount was not captured after all
-    CANCELLED = "cancelled"  # what was not captured yet never will be
+    CANCELLED = "cancelled"  # the uncaptured amount never will be
 
 
 class Direction(StrEnum):
-    """The column of a report in which the amount of a record type stands."""
+    """The column of a report that holds the amount of a record type."""
 
     DEBIT = "debit"  # money leaves the merchant
-    CREDIT = "credit"  # money comes to the merchant
+    CREDIT = "credit"  # money reaches the merchant
     EITHER = "either"
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What one word of a provider means. `source` is the vendor's page or specification that says so.
+    """The meaning of one provider code. `source` is the vendor's page or specification.
 
-    `refund`: the state it reports. `may_be_retried`: the provider may send the refund again by itself. `dispute`: the
+    `refund`: the state it reports. `may_be_retried`: the provider may retry the refund by itself. `dispute`: the
     state it reports; None leaves the state as it is. `direction` is set for report types only.
     """
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from refundcli.domain.money import Money
 from refundcli.services.ports.provider_updates import (
     NewEvent,
-    News,
+    ProviderUpdate,
 )
 from refundcli.services.ports.rejections import Rejection
 
@@ -26,20 +26,20 @@ class DeliveryReader(Protocol):
     livemode: bool
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
-        """Judge each item of one delivery by itself. Raises DeliveryRejected if none of it is verified."""
+        """Verify each item of one delivery by itself. Raises DeliveryRejected if none is verified."""
         ...
 
 
 class EventReader(Protocol):
-    """What the events of one provider mean."""
+    """Reads the events of one provider."""
 
-    def news_in(self, event: NewEvent) -> Sequence[News] | None:
-        """What the event tells, asked for anew where the provider can be asked; None when it says nothing to us.
+    def updates_in(self, event: NewEvent) -> Sequence[ProviderUpdate] | None:
+        """The event's updates, looked up at the provider where it can be; None if it does not concern refunds.
 
         Raises ProviderUnreachable: then the event waits.
         """
         ...
 
     def amount_in(self, event: NewEvent) -> Money | None:
-        """The amount that the event is about; None if it has none or it cannot be read."""
+        """The event's amount; None if it has none or it cannot be read."""
         ...

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.services.ports.providers import ProviderRecords, ToldInvoice
+from refundcli.services.ports.providers import ProviderInvoice, ProviderRecords
 from refundcli.services.preflight.comparison import Difference, DifferenceKind
 from refundcli.services.preflight.payment import DiffersFromProvider
 
@@ -31,7 +31,9 @@ def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> In
     return reported.invoice.status
 
 
-def why_not(invoice: Invoice, target: InvoiceStatus, reported: ToldInvoice, provider: Provider) -> Iterator[Difference]:
+def why_not(
+    invoice: Invoice, target: InvoiceStatus, reported: ProviderInvoice, provider: Provider
+) -> Iterator[Difference]:
     """The differences that forbid closing it. The target status itself is allowed if the invoice is the right one."""
     at = _At(invoice, provider, reported.reference)
     total = Money(reported.invoice.total, invoice.currency)

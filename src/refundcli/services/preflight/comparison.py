@@ -12,7 +12,7 @@ from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports.books import RefundReading
-from refundcli.services.ports.provider_updates import DisputeNews, PaymentTruth, RefundNews
+from refundcli.services.ports.provider_updates import DisputeUpdate, PaymentSnapshot, RefundUpdate
 
 # The state here of an external refund that may be the same as a manual record.
 MAYBE_RECORDED = "may be recorded by hand"
@@ -100,7 +100,7 @@ def apart(here: Money, there: Money) -> Money:
     return max(here, there) - min(here, there)
 
 
-def compare(invoice: Invoice, payment: Payment, snapshot: PaymentTruth | None) -> Iterator[Difference]:
+def compare(invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot | None) -> Iterator[Difference]:
     """Every difference about one payment; none if the books and the provider agree."""
     side_by_side = _SideBySide(invoice, payment)
     if snapshot is None:
@@ -141,7 +141,7 @@ class _SideBySide:
         number = invoice or self.invoice.number
         return Difference(kind, provider, number, reference, what, here, there, amount, refund_id)
 
-    def captured(self, snapshot: PaymentTruth) -> Iterator[Difference]:
+    def captured(self, snapshot: PaymentSnapshot) -> Iterator[Difference]:
         here, there = self._captured_here(), snapshot.captured
         if here > there or (here < there and here < self.payment.allocated_in_all):
             yield self.differs(DifferenceKind.AMOUNT, "captured", str(here), str(there), amount=apart(here, there))
@@ -158,7 +158,7 @@ class _SideBySide:
         in_all, reported = self.payment.allocated_in_all, self.payment.provider_captured
         return in_all if self.payment.other_shares or reported is None else min(in_all, reported)
 
-    def dispute(self, snapshot: PaymentTruth) -> Iterator[Difference]:
+    def dispute(self, snapshot: PaymentSnapshot) -> Iterator[Difference]:
         by_reference = {dispute.reference: dispute for dispute in self.payment.disputes if dispute.reference}
         placeholders = [dispute for dispute in self.payment.disputes if dispute.is_placeholder]
         for reported in snapshot.disputes:
@@ -172,7 +172,7 @@ class _SideBySide:
             there = snapshot.why_not_refundable
             yield self.differs(DifferenceKind.STATUS, "payment", "refundable", there, amount=snapshot.captured)
 
-    def _one_dispute(self, here: DisputeRecord | None, reported: DisputeNews) -> Iterator[Difference]:
+    def _one_dispute(self, here: DisputeRecord | None, reported: DisputeUpdate) -> Iterator[Difference]:
         state = here.state if here else None
         if reported.state is DisputeState.UNKNOWN and here and here.status == reported.status:
             return  # a person decides, or has decided, the state of this dispute
@@ -187,7 +187,7 @@ class _SideBySide:
             amount = reported.amount
             yield self.differs(DifferenceKind.DISPUTE, "dispute", texts[0], texts[1], amount=amount)
 
-    def refunds(self, snapshot: PaymentTruth) -> Iterator[Difference]:
+    def refunds(self, snapshot: PaymentSnapshot) -> Iterator[Difference]:
         ours = [r for r in self.invoice.refunds if r.payment_id == self.payment.id]
         # Refunds of the other invoices that share the payment are in the books too.
         ours += [refund for share in self.payment.other_shares for refund in share.refunds]
@@ -215,13 +215,13 @@ class _SideBySide:
             gap = snapshot.refunded - listed
             yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(snapshot.refunded), amount=gap)
 
-    def credited(self, snapshot: PaymentTruth) -> Iterator[Difference]:
+    def credited(self, snapshot: PaymentSnapshot) -> Iterator[Difference]:
         """What credit notes moved to the customer's balance cannot be refunded to the card too."""
         yield from credit_differences(
             self.invoice, snapshot.provider, snapshot.credited, reference=self.payment.reference
         )
 
-    def refund(self, reported: RefundNews, recorded: Refund) -> Iterator[Difference]:
+    def refund(self, reported: RefundUpdate, recorded: Refund) -> Iterator[Difference]:
         at = {"reference": reported.reference, "refund_id": recorded.id, "invoice": recorded.invoice_number}
         if reported.amount != recorded.amount:
             kind = DifferenceKind.AMOUNT
@@ -239,7 +239,7 @@ class _SideBySide:
                 DifferenceKind.UNADOPTED, "refund", here, str(reported.amount), amount=reported.amount, **at
             )
 
-    def _not_here(self, strangers: Sequence[RefundNews]) -> Iterator[Difference]:
+    def _not_here(self, strangers: Sequence[RefundUpdate]) -> Iterator[Difference]:
         """External refunds; those from before the import may be part of the imported figure."""
         openings = _openings(self.payment)
         for reported in sorted(strangers, key=lambda stranger: stranger.amount.minor):
@@ -295,7 +295,7 @@ class _Opening:
     remaining: Money
     known_since: datetime | None
 
-    def holds(self, reported: RefundNews) -> bool:
+    def holds(self, reported: RefundUpdate) -> bool:
         """Is this refund part of it? Then it is subtracted from what remains."""
         before = self.known_since and reported.created_at and reported.created_at < self.known_since
         if not before or self.remaining < reported.amount:
@@ -311,7 +311,7 @@ def _openings(payment: Payment) -> list[_Opening]:
 
 
 def claimed_twice(
-    reading: RefundReading, invoice: Invoice, payment: Payment, snapshot: PaymentTruth | None
+    reading: RefundReading, invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot | None
 ) -> list[Difference]:
     """Other payments in the books that the provider reports as this one: its money must not be refunded twice.
 
@@ -338,14 +338,14 @@ def _was_there(refund: Refund, at: datetime) -> bool:
     return (sent or refund.created_at) < at - _CLOCKS_APART
 
 
-def _of(reported: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+def _of(reported: RefundUpdate, refunds: Sequence[Refund]) -> Refund | None:
     """The refund in the books that matches, by the provider's id or by ours."""
     by_reference = next((r for r in refunds if r.provider_reference == reported.reference), None)
     named = (r for r in refunds if r.id == reported.refund_id and not r.provider_reference)
     return by_reference or next(named, None) or _recorded(reported, refunds)
 
 
-def _recorded(reported: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+def _recorded(reported: RefundUpdate, refunds: Sequence[Refund]) -> Refund | None:
     """The record that names this refund and has its amount."""
     records = [
         r

@@ -15,7 +15,7 @@ from refundcli.services.invoices.allocation import Share
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
-from refundcli.services.ports.provider_updates import PaymentTruth, RefundNews
+from refundcli.services.ports.provider_updates import PaymentSnapshot, RefundUpdate
 from refundcli.services.ports.providers import Providers
 from refundcli.services.preflight.comparison import Difference, claimed_twice, compare
 from refundcli.services.preflight.unreviewed import store_doubt
@@ -86,14 +86,14 @@ class PaymentPlace:
     of_invoice: str = ""
 
 
-Snapshots: TypeAlias = Mapping[int, PaymentTruth | None]
+Snapshots: TypeAlias = Mapping[int, PaymentSnapshot | None]
 OwnRefunds: TypeAlias = Mapping[int, OwnRefund]
 _NONE: OwnRefunds = MappingProxyType({})
 
 
 def preflight(
     invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers, own: OwnRefunds = _NONE
-) -> Sequence[PaymentTruth]:
+) -> Sequence[PaymentSnapshot]:
     """A snapshot of each payment to be refunded, if its provider can be asked.
 
     Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable.
@@ -148,7 +148,7 @@ def place_of(invoice: Invoice, payment: Payment) -> PaymentPlace | None:
     return PaymentPlace(payment.provider, payment.reference, invoice.invoice_reference)
 
 
-def snapshot_at(place: PaymentPlace, providers: Providers) -> PaymentTruth | None:
+def snapshot_at(place: PaymentPlace, providers: Providers) -> PaymentSnapshot | None:
     """The snapshot; None if the provider has no such payment. Raises ProviderUnreachable, CannotBeHeld."""
     return providers.records(place.provider).payment(place.reference, of_invoice=place.of_invoice)
 
@@ -163,7 +163,7 @@ def store_findings(tx: Writing, invoice: Invoice, snapshots: Snapshots) -> None:
                 store_doubt(tx, doubt, snapshot.asked_at, doubt.why)
 
 
-def _has_findings(payment: Payment, snapshot: PaymentTruth | None) -> bool:
+def _has_findings(payment: Payment, snapshot: PaymentSnapshot | None) -> bool:
     return snapshot is not None and bool(snapshot.doubts or snapshot.unsupported != payment.unsupported)
 
 
@@ -210,7 +210,7 @@ def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
             )
 
 
-def own_refund_in(snapshot: PaymentTruth, refund_id: str) -> RefundNews | None:
+def own_refund_in(snapshot: PaymentSnapshot, refund_id: str) -> RefundUpdate | None:
     """The payment's refund with our id, preferably one that was accepted; None without one."""
     matches = [refund for refund in snapshot.refunds if refund.refund_id == refund_id]
     return next((refund for refund in matches if refund.state.is_accepted), matches[0] if matches else None)
@@ -225,7 +225,7 @@ def _differences(invoice: Invoice, snapshots: Snapshots, own: OwnRefunds) -> Ite
             yield from compare(invoice, payment, snapshot)
 
 
-def _without(snapshot: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTruth:
+def _without(snapshot: PaymentSnapshot, own: OwnRefund, invoice: Invoice) -> PaymentSnapshot:
     """The snapshot without our own refund, which is to be recorded. Raises AlreadyAtProvider."""
     listed = own_refund_in(snapshot, own.refund_id)
     if listed is None:

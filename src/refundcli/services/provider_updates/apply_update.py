@@ -13,12 +13,12 @@ from refundcli.services.dispatch.send_refund import write_settlement
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
-    CaptureNews,
-    DisputeNews,
+    CaptureUpdate,
+    DisputeUpdate,
     Doubt,
     EventState,
-    RefundNews,
-    UnsupportedNews,
+    RefundUpdate,
+    UnsupportedUpdate,
     Update,
 )
 from refundcli.services.ports.records import Settlement
@@ -27,100 +27,100 @@ from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
 
 
-def hear(tx: Writing, news: Update, *, evidence: str, clock: Clock, number_format: str) -> UpdateOutcome:
-    """Apply one provider update in the caller's transaction; `evidence` says where it comes from."""
-    if isinstance(news, DisputeNews):
-        return apply_dispute(tx, news, evidence=evidence)
-    if isinstance(news, CaptureNews):
-        return apply_capture(tx, news, evidence=evidence)
-    if isinstance(news, UnsupportedNews):
-        return _apply_unsupported(tx, news)
-    if isinstance(news, Doubt):
-        return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, news) else EventState.UNMATCHED, news.why)
-    ours = _refund_of(tx, news)
+def apply_update(tx: Writing, update: Update, *, evidence: str, clock: Clock, number_format: str) -> UpdateOutcome:
+    """Apply one provider update in the caller's transaction; `evidence` is its source."""
+    if isinstance(update, DisputeUpdate):
+        return apply_dispute(tx, update, evidence=evidence)
+    if isinstance(update, CaptureUpdate):
+        return apply_capture(tx, update, evidence=evidence)
+    if isinstance(update, UnsupportedUpdate):
+        return _apply_unsupported(tx, update)
+    if isinstance(update, Doubt):
+        return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, update) else EventState.UNMATCHED, update.why)
+    ours = _refund_of(tx, update)
     if ours is None:
-        return _apply_external(tx, news, evidence=evidence)
-    return _apply_to_ours(tx, ours, news, evidence=evidence, clock=clock, number_format=number_format)
+        return _apply_external(tx, update, evidence=evidence)
+    return _apply_to_ours(tx, ours, update, evidence=evidence, clock=clock, number_format=number_format)
 
 
-def _apply_unsupported(tx: Writing, news: UnsupportedNews) -> UpdateOutcome:
-    found = payment_referenced(tx, news.provider, news.payment_references)
-    if found is None:
+def _apply_unsupported(tx: Writing, update: UnsupportedUpdate) -> UpdateOutcome:
+    match = payment_referenced(tx, update.provider, update.payment_references)
+    if match is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = found
-    changed = payment.unsupported != news.why
-    tx.note_unsupported(payment, news.why)
-    return UpdateOutcome(EventState.APPLIED, f"{invoice.number} cannot be refunded from here: {news.why}", changed)
+    invoice, payment = match
+    changed = payment.unsupported != update.why
+    tx.note_unsupported(payment, update.why)
+    return UpdateOutcome(EventState.APPLIED, f"{invoice.number} cannot be refunded from here: {update.why}", changed)
 
 
-def hear_all(
-    tx: Writing, news: Sequence[Update], *, evidence: str, clock: Clock, number_format: str
+def apply_updates(
+    tx: Writing, updates: Sequence[Update], *, evidence: str, clock: Clock, number_format: str
 ) -> list[UpdateOutcome]:
-    return [hear(tx, update, evidence=evidence, clock=clock, number_format=number_format) for update in news]
+    return [apply_update(tx, update, evidence=evidence, clock=clock, number_format=number_format) for update in updates]
 
 
 def worst_of(outcomes: Sequence[UpdateOutcome]) -> UpdateOutcome:
     """The outcome of an event with several updates: the one that most needs attention."""
     order = [EventState.UNREVIEWED, EventState.UNMATCHED, EventState.APPLIED]
     return min(
-        outcomes, key=lambda each: order.index(each.state), default=UpdateOutcome(EventState.APPLIED, "no change")
+        outcomes, key=lambda outcome: order.index(outcome.state), default=UpdateOutcome(EventState.APPLIED, "no change")
     )
 
 
-def is_about_ours(tx: Writing, news: Doubt) -> bool:
+def is_about_ours(tx: Writing, doubt: Doubt) -> bool:
     """Is it about a payment in the books, or a dispute of one?"""
-    if payment_referenced(tx, news.provider, news.payment_references):
+    if payment_referenced(tx, doubt.provider, doubt.payment_references):
         return True
     return any(
-        tx.payment_of_dispute(news.provider, news.account, payment_reference)
-        for payment_reference in news.payment_references
+        tx.payment_of_dispute(doubt.provider, doubt.account, payment_reference)
+        for payment_reference in doubt.payment_references
     )
 
 
 # --- refunds of ours ------------------------------------------------------------------------------------------
 
 
-def _refund_of(tx: Writing, news: RefundNews) -> Refund | None:
-    """By the provider's own id, else by ours, which travelled with it."""
-    known = tx.refunds_by_provider_references(news.provider, [news.reference])
-    if known:
-        return known[0]
-    named = tx.refund(news.refund_id) if news.refund_id else None
-    # One request of ours that the provider made into two refunds: the second one is counted beside the first.
-    if named is None or named.provider is not news.provider or named.provider_reference:
+def _refund_of(tx: Writing, update: RefundUpdate) -> Refund | None:
+    """The refund with the provider's id, else with our id, which was sent along."""
+    matches = tx.refunds_by_provider_references(update.provider, [update.reference])
+    if matches:
+        return matches[0]
+    named = tx.refund(update.refund_id) if update.refund_id else None
+    # If the provider made two refunds from one request of ours, the second one counts as an external refund.
+    if named is None or named.provider is not update.provider or named.provider_reference:
         return None
     return named
 
 
 def _apply_to_ours(
-    tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str
+    tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str, clock: Clock, number_format: str
 ) -> UpdateOutcome:
-    part = news.state is RefundState.REVERSED and news.amount.currency == refund.amount.currency
-    differs = _what_differs(tx, refund, news, any_amount=part and news.amount < refund.amount)
+    part = update.state is RefundState.REVERSED and update.amount.currency == refund.amount.currency
+    differs = _what_differs(tx, refund, update, any_amount=part and update.amount < refund.amount)
     if differs:
         note = f"reports a different {' and '.join(differs)} than refund {refund.id}; nothing was changed"
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
     if refund.kind is RefundKind.RECORD:
-        return _apply_to_record(tx, refund, news, evidence=evidence)
-    if part and news.amount < refund.amount:
-        return _apply_partial_reversal(tx, refund, news, evidence=evidence)
-    if refund.state is RefundState.FAILED and news.state is RefundState.SUCCEEDED:
-        return _apply_success_after_failure(tx, refund, news, evidence=evidence)
-    return _settle(tx, refund, news, evidence=evidence, clock=clock, number_format=number_format)
+        return _apply_to_record(tx, refund, update, evidence=evidence)
+    if part and update.amount < refund.amount:
+        return _apply_partial_reversal(tx, refund, update, evidence=evidence)
+    if refund.state is RefundState.FAILED and update.state is RefundState.SUCCEEDED:
+        return _apply_success_after_failure(tx, refund, update, evidence=evidence)
+    return _settle(tx, refund, update, evidence=evidence, clock=clock, number_format=number_format)
 
 
-def _apply_to_record(tx: Writing, record: Refund, news: RefundNews, *, evidence: str) -> UpdateOutcome:
-    """A record that was matched with this refund. Once the refund has failed, a person may undo the record."""
+def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
+    """Apply it to a matched record. Once the refund has failed, a person may undo the record."""
     if record.state is RefundState.REVERSED:
         note = f"was recorded as {record.id}, which was undone"
-        if news.state.is_accepted:
-            return UpdateOutcome(EventState.UNREVIEWED, f"{note}; it is {news.state} at the provider", refund=record)
+        if update.state.is_accepted:
+            return UpdateOutcome(EventState.UNREVIEWED, f"{note}; it is {update.state} at the provider", refund=record)
         return UpdateOutcome(EventState.APPLIED, note, refund=record)
     changed = False
-    if not news.state.is_accepted:
-        changed = tx.note_record_failed(record, news, evidence=evidence)
-    elif news.may_outweigh_failure or (record.failed_at and news.state is RefundState.SUCCEEDED):
-        changed = tx.note_success(record, at=news.reported_at, evidence=evidence)
+    if not update.state.is_accepted:
+        changed = tx.note_record_failed(record, update, evidence=evidence)
+    elif update.may_outweigh_failure or (record.failed_at and update.state is RefundState.SUCCEEDED):
+        changed = tx.note_success(record, at=update.reported_at, evidence=evidence)
     now = tx.refund(record.id) or record
     if now.is_made_at_provider:
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, now)
@@ -129,51 +129,51 @@ def _apply_to_record(tx: Writing, record: Refund, news: RefundNews, *, evidence:
     return UpdateOutcome(EventState.UNREVIEWED, note, refund=now)
 
 
-def _what_differs(tx: Writing, refund: Refund, news: RefundNews, *, any_amount: bool) -> list[str]:
+def _what_differs(tx: Writing, refund: Refund, update: RefundUpdate, *, any_amount: bool) -> list[str]:
     request = refund.sending.request if refund.sending else None
     invoice = tx.invoice(refund.invoice_number)
     assert invoice
     payment = next(p for p in invoice.payments if p.id == refund.payment_id)
     holds = {
-        "amount": any_amount or news.amount == refund.amount,
-        "payment": not news.payment_references or not set(payment.references).isdisjoint(news.payment_references),
-        "account": not (request and news.account) or request.account == news.account,
-        "mode": request is None or news.livemode in (None, request.livemode),
+        "amount": any_amount or update.amount == refund.amount,
+        "payment": not update.payment_references or not set(payment.references).isdisjoint(update.payment_references),
+        "account": not (request and update.account) or request.account == update.account,
+        "mode": request is None or update.livemode in (None, request.livemode),
     }
     return [name for name, same in holds.items() if not same]
 
 
 def _settle(
-    tx: Writing, refund: Refund, news: RefundNews, *, evidence: str, clock: Clock, number_format: str
+    tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str, clock: Clock, number_format: str
 ) -> UpdateOutcome:
     end = Settlement(
-        news.state,
-        news.reference,
-        news.status,
-        news.failure,
+        update.state,
+        update.reference,
+        update.status,
+        update.failure,
         evidence,
-        may_be_retried=news.may_be_retried,
-        reported_at=news.reported_at,
-        hold_until=news.hold_until,
-        pending_reason=news.pending_reason,
-        expires_at=news.expires_at,
+        may_be_retried=update.may_be_retried,
+        reported_at=update.reported_at,
+        hold_until=update.hold_until,
+        pending_reason=update.pending_reason,
+        expires_at=update.expires_at,
     )
     now = _as_accepted(tx, refund, end, clock=clock, number_format=number_format)
     settled = write_settlement(tx, now, end, clock=clock, number_format=number_format)
     changed = settled is not None and settled.state is not refund.state
     if settled is None and tx.note_report(now, end):
-        # A repeat in the same state may say why the refund is pending, and until when.
+        # A repeated state may report why the refund is pending, and until when.
         settled, changed = tx.refund(now.id), True
-    standing = settled or now
-    if standing.succeeded_after_failure and not standing.needs_acknowledgement_after_all:
-        return _hold_again(tx, standing, evidence=evidence)
-    return UpdateOutcome(EventState.APPLIED, f"{standing.id} is {standing.state}", changed, standing)
+    current = settled or now
+    if current.succeeded_after_failure and not current.needs_acknowledgement_after_all:
+        return _hold_again(tx, current, evidence=evidence)
+    return UpdateOutcome(EventState.APPLIED, f"{current.id} is {current.state}", changed, current)
 
 
 def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund:
-    """A refund that a provider reports was sent and accepted, so it passes through every state in turn.
+    """Move the refund through every earlier state: a reported refund was sent and accepted.
 
-    One that was only reserved was sent before these books were restored from a backup.
+    A refund that was only reserved was sent before these books were restored from a backup.
     """
     now = refund
     if now.state is RefundState.READY:
@@ -185,15 +185,15 @@ def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, 
     return now
 
 
-def _apply_success_after_failure(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> UpdateOutcome:
-    """A success dated before the failure is old. Dated after it, the customer may have the money: reserve it (R14)."""
-    is_later = not (news.reported_at and refund.failed_at) or news.reported_at > refund.failed_at
-    if not tx.note_success(refund, at=news.reported_at, evidence=evidence):
+def _apply_success_after_failure(tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
+    """A success before the failure is old. After a later one the customer may have the money: reserve it (R14)."""
+    is_later = not (update.reported_at and refund.failed_at) or update.reported_at > refund.failed_at
+    if not tx.note_success(refund, at=update.reported_at, evidence=evidence):
         return UpdateOutcome(EventState.APPLIED, f"{refund.id} is {refund.state}", refund=refund)
     now = tx.refund(refund.id) or refund
     if is_later:
         return _hold_again(tx, now, evidence=evidence)
-    # It failed after it succeeded, so its amount is reserved until acknowledged, in whatever order the reports came.
+    # It failed after it succeeded, so its amount stays reserved until acknowledged, whatever the order of the reports.
     tx.hold_failed(now, evidence=evidence)
     return UpdateOutcome(EventState.APPLIED, f"{refund.id} succeeded before it failed", True, tx.refund(refund.id))
 
@@ -206,47 +206,49 @@ def _hold_again(tx: Writing, refund: Refund, *, evidence: str) -> UpdateOutcome:
     return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
 
 
-def _apply_partial_reversal(tx: Writing, refund: Refund, news: RefundNews, *, evidence: str) -> UpdateOutcome:
-    """A part of it was returned: the refund and its credit note stand, and the part is recorded beside them."""
-    note = f"{news.amount} of {refund.id} was returned"
-    if refund.reversed_amount == news.amount:
+def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
+    """Record that a part of the refund was returned; the refund and its credit note stay valid."""
+    note = f"{update.amount} of {refund.id} was returned"
+    if refund.reversed_amount == update.amount:
         return UpdateOutcome(EventState.APPLIED, note, refund=refund)
     if refund.reversed_amount or refund.state is not RefundState.SUCCEEDED:
         return UpdateOutcome(EventState.UNREVIEWED, f"{note}, but that refund is {refund.state}", refund=refund)
-    tx.reverse_part(refund, news.amount, evidence=evidence)
+    tx.reverse_part(refund, update.amount, evidence=evidence)
     return UpdateOutcome(EventState.APPLIED, note, True, tx.refund(refund.id))
 
 
 # --- external refunds -----------------------------------------------------------------------------------------
 
 
-def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> UpdateOutcome:
-    """A refund that was not sent from here: counted from now on, adopted by a person."""
-    found = payment_referenced(tx, news.provider, news.payment_references)
-    if found is None:
+def _apply_external(tx: Writing, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
+    """Count a refund that was not sent from here; a person adopts it."""
+    match = payment_referenced(tx, update.provider, update.payment_references)
+    if match is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = found
-    if news.amount.currency != payment.captured.currency:
-        note = f"{news.amount} is not in the currency of {invoice.number}, {payment.captured.currency}"
+    invoice, payment = match
+    if update.amount.currency != payment.captured.currency:
+        note = f"{update.amount} is not in the currency of {invoice.number}, {payment.captured.currency}"
         return UpdateOutcome(EventState.UNREVIEWED, note)
-    if not news.amount:
+    if not update.amount:
         return UpdateOutcome(EventState.UNREVIEWED, f"the refund of {invoice.number} has no amount")
-    named = tx.refund(news.refund_id) if news.refund_id and not news.state.is_accepted else None
+    named = tx.refund(update.refund_id) if update.refund_id and not update.state.is_accepted else None
     if named and named.provider_reference:
-        note = f"reports {named.id} as {news.state}, but not under its reference {named.provider_reference}"
+        note = f"reports {named.id} as {update.state}, but not under its reference {named.provider_reference}"
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=named)
-    records = _unmatched_records(invoice, payment) if news.state.is_accepted else []
-    record = _record_of_it(records, news)
+    records = _unmatched_records(invoice, payment) if update.state.is_accepted else []
+    record = _record_of_it(records, update)
     if record:
-        tx.match_record(record, news, evidence=evidence)
+        tx.match_record(record, update, evidence=evidence)
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", True, record)
-    # It may be the same as a refund recorded by hand: its amount is reserved until someone decides.
-    made = tx.see_elsewhere(invoice, payment, news, undecided=bool(records), evidence=evidence)
-    return UpdateOutcome(EventState.APPLIED, f"external refund, stored as {made.id} of {invoice.number}", True, made)
+    # It may be the same as a refund recorded by hand: its amount is reserved until a person decides.
+    external = tx.record_external(invoice, payment, update, undecided=bool(records), evidence=evidence)
+    return UpdateOutcome(
+        EventState.APPLIED, f"external refund, stored as {external.id} of {invoice.number}", True, external
+    )
 
 
 def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
-    """Recorded by hand on this payment, and not known to be any refund at the provider."""
+    """Records on this payment that are not matched with a refund at the provider."""
     of_share = [refund for refund in invoice.refunds if refund.payment_id == payment.id]
     of_others = [refund for share in payment.other_shares for refund in share.refunds]
     return [
@@ -259,17 +261,17 @@ def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
     ]
 
 
-def _record_of_it(records: Sequence[Refund], news: RefundNews) -> Refund | None:
-    """The record of this very refund. R12 sends people to the dashboard first and to `mark-refunded` afterwards.
+def _record_of_it(records: Sequence[Refund], update: RefundUpdate) -> Refund | None:
+    """The record of this refund, if any: R12 sends people to the dashboard first and then to `mark-refunded`.
 
-    A record that names another reference may be another refund; one without a name is the first that fits. A
-    record with another method, or in place of a failed refund, is another refund.
+    A record with this reference, else the first without a reference. A record with another reference or method, or in
+    place of a failed refund, is another refund.
     """
-    alike = [record for record in records if record.amount == news.amount and record.out_of_band]
-    named = [record for record in alike if record.out_of_band and record.out_of_band.reference == news.reference]
+    alike = [record for record in records if record.amount == update.amount and record.out_of_band]
+    named = [record for record in alike if record.out_of_band and record.out_of_band.reference == update.reference]
     unnamed = [record for record in alike if record.out_of_band and _is_unnamed(record.out_of_band)]
     return next(iter([*named, *unnamed]), None)
 
 
-def _is_unnamed(told: OutOfBand) -> bool:
-    return not (told.reference or told.method or told.after_failed)
+def _is_unnamed(details: OutOfBand) -> bool:
+    return not (details.reference or details.method or details.after_failed)

@@ -1,4 +1,4 @@
-"""Record a person's decision about a dispute whose status at the provider is not listed (R13)."""
+"""Record a person's decision about a dispute with an unlisted status (R13)."""
 
 from dataclasses import replace
 
@@ -12,13 +12,13 @@ from refundcli.services.ports.webhooks import EventReader
 def decide_dispute(tx: Writing, stored: StoredEvent, state: DisputeState, reader: EventReader) -> None:
     """Give the event's dispute this state; a dispute without a record gets one.
 
-    The decision holds for this dispute in this status: a snapshot with the same status does not change it.
+    A later snapshot with the same status does not change the decision.
     """
     event = stored.event
     amount = reader.amount_in(event)
     for invoice, payment in _payments_of(tx, stored):
-        known = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
-        record = known or DisputeRecord(
+        existing = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
+        record = existing or DisputeRecord(
             id=0,
             payment_id=payment.id,
             provider=event.provider,

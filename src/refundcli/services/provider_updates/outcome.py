@@ -1,4 +1,4 @@
-"""The outcome of applying a provider update, and the payment in the books that an update is about."""
+"""The outcome of a provider update, and the payment in the books that it is about."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Reading
-from refundcli.services.ports.provider_updates import DisputeNews, EventState
+from refundcli.services.ports.provider_updates import DisputeUpdate, EventState
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ def payment_referenced(tx: Reading, provider: Provider, references: tuple[str, .
     return None
 
 
-def payment_of_dispute(tx: Reading, news: DisputeNews) -> tuple[Invoice, Payment] | None:
+def payment_of_dispute(tx: Reading, update: DisputeUpdate) -> tuple[Invoice, Payment] | None:
     """The payment that the update names, else the payment of the stored dispute with its reference; or None."""
-    named = payment_referenced(tx, news.provider, news.payment_references)
-    if named or not news.reference:
+    named = payment_referenced(tx, update.provider, update.payment_references)
+    if named or not update.reference:
         return named
-    return tx.payment_of_dispute(news.provider, news.account, news.reference)
+    return tx.payment_of_dispute(update.provider, update.account, update.reference)

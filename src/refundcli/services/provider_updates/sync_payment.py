@@ -1,6 +1,6 @@
-"""Apply a snapshot of a payment: report what differs, and repair what is proven.
+"""Apply a snapshot of a payment: report the differences and repair those that are proven.
 
-What cannot be applied is stored as unreviewed, which blocks refunds of the payment (R13).
+An update that cannot be applied is stored as unreviewed and blocks refunds of the payment (R13).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,61 +13,67 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.ports.books import Reading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
-    DisputeNews,
+    DisputeUpdate,
     Doubt,
     EventState,
-    PaymentTruth,
-    RefundNews,
+    PaymentSnapshot,
+    RefundUpdate,
 )
 from refundcli.services.preflight.comparison import Difference, DifferenceKind, claimed_twice, compare
 from refundcli.services.preflight.unreviewed import store_doubt
 from refundcli.services.provider_updates.apply_dispute import apply_dispute, close_placeholders
-from refundcli.services.provider_updates.apply_update import hear
+from refundcli.services.provider_updates.apply_update import apply_update
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
 
 WITHOUT_OUTCOME = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL})
 
 
 @dataclass(frozen=True, slots=True)
-class TakenIn:
-    """The differences of one payment: those `found`, and those `left` after the proven ones were repaired.
+class PaymentSync:
+    """The `differences` of one payment, and those `remaining` after the proven ones were repaired.
 
-    `changed`: how many changes repaired them. `unreviewed`: how many of its updates a person must review.
-    `settled`: its refunds whose outcome was unknown before, as they are now.
+    `changed`: the number of repairs. `unreviewed`: the number of updates that a person must review. `settled`: the
+    refunds whose outcome was unknown before, as they are now.
     """
 
-    found: Sequence[Difference] = ()
-    left: Sequence[Difference] = ()
+    differences: Sequence[Difference] = ()
+    remaining: Sequence[Difference] = ()
     changed: int = 0
     unreviewed: int = 0
     settled: Sequence[Refund] = ()
 
 
-def take_in(
-    tx: Writing, invoice: Invoice, payment: Payment, truth: PaymentTruth | None, *, clock: Clock, number_format: str
-) -> TakenIn:
-    """In the caller's transaction, in which invoice and payment were read. Each repair is an audited transition."""
-    found = list(compare(invoice, payment, truth)) + claimed_twice(tx, invoice, payment, truth)
-    if truth is None:
-        return TakenIn(found, found)
-    if any(each.kind is DifferenceKind.CURRENCY and each.what == "currency" for each in found):
-        return TakenIn(found, found)
-    evidence = f"asked {truth.provider.label}"
+def sync_payment(
+    tx: Writing,
+    invoice: Invoice,
+    payment: Payment,
+    snapshot: PaymentSnapshot | None,
+    *,
+    clock: Clock,
+    number_format: str,
+) -> PaymentSync:
+    """Sync in the caller's transaction, which read the invoice and payment. Each repair is an audited transition."""
+    differences = list(compare(invoice, payment, snapshot)) + claimed_twice(tx, invoice, payment, snapshot)
+    if snapshot is None:
+        return PaymentSync(differences, differences)
+    if any(difference.kind is DifferenceKind.CURRENCY and difference.what == "currency" for difference in differences):
+        return PaymentSync(differences, differences)
+    evidence = f"asked {snapshot.provider.label}"
     changed = int(
-        tx.note_payment(invoice, payment, captured=truth.captured, processing=truth.processing, evidence=evidence)
+        tx.note_payment(invoice, payment, captured=snapshot.captured, processing=snapshot.processing, evidence=evidence)
     )
-    tx.note_unsupported(payment, truth.unsupported)
-    if truth.credited is not None and truth.credited.currency == invoice.currency:
-        changed += note_credit(tx, invoice, truth.credited, evidence=evidence)
-    changed += _apply(tx, invoice, payment, truth, evidence, clock, number_format)
+    tx.note_unsupported(payment, snapshot.unsupported)
+    if snapshot.credited is not None and snapshot.credited.currency == invoice.currency:
+        changed += note_credit(tx, invoice, snapshot.credited, evidence=evidence)
+    changed += _apply(tx, invoice, payment, snapshot, evidence, clock, number_format)
     now = tx.invoice(invoice.number)
     assert now
-    standing = next(p for p in now.payments if p.id == payment.id)
-    left = found
+    current = next(p for p in now.payments if p.id == payment.id)
+    remaining = differences
     if changed:
-        left = list(compare(now, standing, truth)) + claimed_twice(tx, now, standing, truth)
-    unreviewed = sum(each.needs_a_person for each in standing.unreviewed)
-    return TakenIn(found, left, changed, unreviewed, _settled(invoice, now))
+        remaining = list(compare(now, current, snapshot)) + claimed_twice(tx, now, current, snapshot)
+    unreviewed = sum(event.needs_a_person for event in current.unreviewed)
+    return PaymentSync(differences, remaining, changed, unreviewed, _settled(invoice, now))
 
 
 def _settled(before: Invoice, now: Invoice) -> list[Refund]:
@@ -77,32 +83,32 @@ def _settled(before: Invoice, now: Invoice) -> list[Refund]:
 
 
 def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str) -> int:
-    """Distribute the credit given to the customer's balance over the invoice's payments, in their order.
+    """Distribute the credit to the customer's balance over the invoice's payments, in order.
 
     Returns how many payments changed.
     """
-    left, changed = credited, 0
+    remaining, changed = credited, 0
     for payment in invoice.payments:
         if payment.provider is None:
             continue
-        part = min(left, payment.captured)
-        left -= part
+        part = min(remaining, payment.captured)
+        remaining -= part
         changed += payment.credited != part
         tx.note_credited(payment, part, evidence=evidence)
     return changed
 
 
-def apply_snapshot(tx: Writing, truth: PaymentTruth, *, clock: Clock, number_format: str) -> UpdateOutcome:
+def apply_snapshot(tx: Writing, snapshot: PaymentSnapshot, *, clock: Clock, number_format: str) -> UpdateOutcome:
     """Find the snapshot's payment and apply it. Unmatched while the payment is not in the books."""
-    found = payment_referenced(tx, truth.provider, truth.references)
-    if found is None:
+    match = payment_referenced(tx, snapshot.provider, snapshot.references)
+    if match is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = found
-    taken = take_in(tx, invoice, payment, truth, clock=clock, number_format=number_format)
-    if any(each.kind is DifferenceKind.CURRENCY for each in taken.left):
-        return UpdateOutcome(EventState.UNREVIEWED, str(taken.left[0]))
+    invoice, payment = match
+    sync = sync_payment(tx, invoice, payment, snapshot, clock=clock, number_format=number_format)
+    if any(difference.kind is DifferenceKind.CURRENCY for difference in sync.remaining):
+        return UpdateOutcome(EventState.UNREVIEWED, str(sync.remaining[0]))
     return UpdateOutcome(
-        EventState.APPLIED, f"{invoice.number} agrees with {truth.provider.label}", bool(taken.changed)
+        EventState.APPLIED, f"{invoice.number} agrees with {snapshot.provider.label}", bool(sync.changed)
     )
 
 
@@ -110,54 +116,62 @@ def _apply(
     tx: Writing,
     invoice: Invoice,
     payment: Payment,
-    truth: PaymentTruth,
+    snapshot: PaymentSnapshot,
     evidence: str,
     clock: Clock,
     number_format: str,
 ) -> int:
     """Apply its disputes and refunds one by one; returns how many changed the books."""
-    outcomes: list[tuple[DisputeNews | RefundNews, UpdateOutcome]] = []
-    for dispute in truth.disputes:
+    outcomes: list[tuple[DisputeUpdate | RefundUpdate, UpdateOutcome]] = []
+    for dispute in snapshot.disputes:
         outcomes.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
-    for refund in truth.refunds:
-        outcomes.append((refund, hear(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
-    known = {each.object_id for each in truth.doubts}
+    for refund in snapshot.refunds:
+        outcomes.append((refund, apply_update(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
+    doubtful = {doubt.object_id for doubt in snapshot.doubts}
     doubts = [
-        *truth.doubts,
+        *snapshot.doubts,
         *(
-            _doubt(truth, news, outcome)
-            for news, outcome in outcomes
-            if _needs_a_person(outcome) and news.reference not in known
+            _doubt(snapshot, update, outcome)
+            for update, outcome in outcomes
+            if _needs_a_person(outcome) and update.reference not in doubtful
         ),
     ]
     for doubt in doubts:
-        store_doubt(tx, doubt, truth.asked_at, doubt.why)
+        store_doubt(tx, doubt, snapshot.asked_at, doubt.why)
     changed = sum(outcome.changed for _, outcome in outcomes)
-    if any(not dispute.reference for dispute in truth.disputes):
-        # The charge is disputed but no dispute is listed, so the placeholder may stand for it.
+    if any(not dispute.reference for dispute in snapshot.disputes):
+        # The charge is disputed but no dispute is listed, so the placeholder may be for it.
         return changed
     now = tx.invoice(invoice.number)
     assert now
-    standing = next(p for p in now.payments if p.id == payment.id)
-    return changed + close_placeholders(tx, now, standing, evidence=evidence)
+    current = next(p for p in now.payments if p.id == payment.id)
+    return changed + close_placeholders(tx, now, current, evidence=evidence)
 
 
 def _needs_a_person(outcome: UpdateOutcome) -> bool:
     return outcome.state is EventState.UNREVIEWED
 
 
-def _doubt(truth: PaymentTruth, news: DisputeNews | RefundNews, outcome: UpdateOutcome) -> Doubt:
-    kind = "dispute" if isinstance(news, DisputeNews) else "refund"
-    word = f"{kind} {news.status} {news.amount or ''}".strip()
-    return Doubt(truth.provider, truth.references, word, news.reference, outcome.note, news.account, news.amount)
+def _doubt(snapshot: PaymentSnapshot, update: DisputeUpdate | RefundUpdate, outcome: UpdateOutcome) -> Doubt:
+    kind = "dispute" if isinstance(update, DisputeUpdate) else "refund"
+    word = f"{kind} {update.status} {update.amount or ''}".strip()
+    return Doubt(
+        snapshot.provider, snapshot.references, word, update.reference, outcome.note, update.account, update.amount
+    )
 
 
-def payments_told(
-    reading: Reading, provider: Provider, truths: Sequence[PaymentTruth]
-) -> Iterator[tuple[PaymentTruth, Invoice | None, Payment | None]]:
-    """Each truth with the invoice and the payment here that it is about, if there is one."""
-    owners = reading.invoices_of_payments(provider, [reference for truth in truths for reference in truth.references])
-    for truth in truths:
-        invoice = next((owners[reference] for reference in truth.references if reference in owners), None)
+def match_snapshots(
+    reading: Reading, provider: Provider, snapshots: Sequence[PaymentSnapshot]
+) -> Iterator[tuple[PaymentSnapshot, Invoice | None, Payment | None]]:
+    """Each snapshot with its invoice and payment in the books, if any."""
+    owners = reading.invoices_of_payments(
+        provider, [reference for snapshot in snapshots for reference in snapshot.references]
+    )
+    for snapshot in snapshots:
+        invoice = next((owners[reference] for reference in snapshot.references if reference in owners), None)
         payments = invoice.payments if invoice else ()
-        yield truth, invoice, next((p for p in payments if not set(p.references).isdisjoint(truth.references)), None)
+        yield (
+            snapshot,
+            invoice,
+            next((p for p in payments if not set(p.references).isdisjoint(snapshot.references)), None),
+        )

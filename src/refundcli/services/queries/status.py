@@ -1,7 +1,7 @@
-"""What needs attention now, what is pending, and how fresh the books are: the operator's first look of the day.
+"""What needs attention, what is pending, and how fresh the books are.
 
-Every list has its count, also where only its first entries are shown. Whatever asks for an action is counted as needing
-attention, so nothing asks for one while all is clear.
+Every list has its full count, even if only its first entries are shown. Everything with an action counts as needing
+attention.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,20 +24,20 @@ from refundcli.services.ports.rejections import count_by_reason
 from refundcli.services.reconciliation.last_comparison import LastComparison, last_comparison
 
 _SHOWN = 50
-# Stripe waits until the merchant's own balance is high enough.
+# Stripe waits until the merchant's balance is high enough.
 _NO_FUNDS = "insufficient_funds"
-# The listener applies what it stored at once, and asks again for some minutes where the provider does not answer.
+# The listener applies stored events at once, and retries for some minutes if the provider does not answer.
 _APPLIED_WITHIN = timedelta(minutes=15)
 _T = TypeVar("_T")
 
 
 class Next(StrEnum):
-    """What to do about what is unfinished."""
+    """The next step for an unfinished entry."""
 
-    WAIT = "wait"  # a living process is at it, or the provider will tell
+    WAIT = "wait"  # a running process handles it, or the provider will report it
     RESUME = "resume"
-    RESOLVE = "resolve"  # past the key window: look-ups go on, but nothing is sent again
-    ACKNOWLEDGE = "acknowledge"  # it failed after its success, or came back: a person must know
+    RESOLVE = "resolve"  # past the key window: still looked up, but never sent again
+    ACKNOWLEDGE = "acknowledge"  # it failed or was reversed after it succeeded
     RECONCILE = "reconcile"  # pending for longer than it should be
     ADOPT = "reconcile --adopt"  # an external refund: it needs a reason and a credit note
     MATCH = "reconcile --match"  # an external refund that may be one that was recorded by hand
@@ -47,16 +47,16 @@ class Next(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[_T]):
-    """The first fifty of `count`, those that need attention first; `attention`: how many of all do."""
+    """The first fifty of `count` entries, those that need attention first; `attention`: how many of all do."""
 
-    shown: Sequence[_T] = ()
+    first: Sequence[_T] = ()
     count: int = 0
     attention: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class OpenRefund:
-    """`holder`: the process that has the right to send it; `is_held`: its amount is reserved although it failed."""
+    """`holder`: the process with the lease; `is_held`: its amount is reserved although it failed."""
 
     refund: Refund
     age: timedelta
@@ -82,7 +82,7 @@ class OpenRun:
 
 @dataclass(frozen=True, slots=True)
 class Unapplied:
-    """Stored events that are not applied: how many `wait`, since when, and how many `block` a payment in the books.
+    """Stored events that are not applied: how many are `waiting`, since when, and how many block a payment.
 
     `unmatched`: those about payments that are not in the books.
     """
@@ -96,7 +96,7 @@ class Unapplied:
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """How many deliveries were rejected, and how many were verified and are not meant for this store, by reason."""
+    """By reason, how many deliveries were rejected, and how many were verified but not applied."""
 
     rejected: Mapping[str, int] = field(default_factory=dict)
     not_applied: Mapping[str, int] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Deliveries:
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """When the books last heard of a provider; None for never."""
+    """The last comparison and delivery of a provider; None for never."""
 
     last_reconcile: LastComparison | None = None
     last_delivery: datetime | None = None
@@ -112,7 +112,7 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`events` counts those in each state; `losses` are the invoices with a loss that nobody acknowledged."""
+    """`events`: counts by state; `losses`: invoices with an unacknowledged loss (I13)."""
 
     unfinished: Listed[OpenRefund]
     runs: Listed[OpenRun]
@@ -134,30 +134,30 @@ class Status:
 
     @property
     def lists(self) -> Mapping[str, "Listed[object]"]:
-        """Every list by its name, in the order in which they are shown."""
-        found = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
-        return {name: each for name, each in found if isinstance(each, Listed)}
+        """Every list by its name, in display order."""
+        attributes = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        return {name: rows for name, rows in attributes if isinstance(rows, Listed)}
 
     @property
     def attention(self) -> int:
-        """How many things need someone."""
-        return sum(each.attention for each in self.lists.values()) + self.unapplied.attention
+        """How many entries need attention."""
+        return sum(rows.attention for rows in self.lists.values()) + self.unapplied.attention
 
     @property
-    def needs_someone(self) -> bool:
+    def needs_attention(self) -> bool:
         return bool(self.attention)
 
 
-def look(reading: Reading, *, now: datetime, pending_days: int) -> Status:
-    """`pending_days`: a refund that was accepted longer ago than this should have been told as final."""
+def current_status(reading: Reading, *, now: datetime, pending_days: int) -> Status:
+    """`pending_days`: a refund accepted longer ago than this should have a final state."""
     events = reading.event_counts()
     return Status(
         unfinished=_unfinished(reading, now),
         runs=_runs(reading, now),
         closings=_closings(reading, now),
-        came_back=_listed([_came_back(each, now) for each in reading.refunds_to_acknowledge()]),
+        came_back=_listed([_failed_late(refund, now) for refund in reading.refunds_to_acknowledge()]),
         pending=_pending(reading, now, now - timedelta(days=pending_days)),
-        elsewhere=_elsewhere(reading, now),
+        elsewhere=_external(reading, now),
         unreviewed=_all_need_attention(reading.unreviewed_events(limit=_SHOWN), events.get(EventState.UNREVIEWED, 0)),
         losses=_all_need_attention(losses := reading.losses(), len(losses)),
         failed_captures=_first(captures := reading.failed_captures(), len(captures)),
@@ -203,20 +203,23 @@ def _open_run(run: UnfinishedRun, now: datetime) -> OpenRun:
     return OpenRun(run, now - run.run.created_at, Next.WAIT if run.has_live_worker else Next.RESUME)
 
 
-def _came_back(refund: Refund, now: datetime) -> OpenRefund:
+def _failed_late(refund: Refund, now: datetime) -> OpenRefund:
     return OpenRefund(refund, now - refund.created_at, Next.ACKNOWLEDGE, is_held=refund.is_held_at(now))
 
 
 def _pending(reading: Reading, now: datetime, overdue: datetime) -> Listed[OpenRefund]:
-    found = reading.pending_refunds(overdue=overdue, stuck=_NO_FUNDS, limit=_SHOWN)
-    shown = [OpenRefund(each, now - each.created_at, _next_of_pending(each, overdue)) for each in found.first]
-    return Listed(shown, found.count, found.attention)
+    pending = reading.pending_refunds(overdue=overdue, stuck=_NO_FUNDS, limit=_SHOWN)
+    first = [OpenRefund(refund, now - refund.created_at, _next_of_pending(refund, overdue)) for refund in pending.first]
+    return Listed(first, pending.count, pending.attention)
 
 
-def _elsewhere(reading: Reading, now: datetime) -> Listed[OpenRefund]:
-    refunds = [each for each in reading.refunds_made_elsewhere(adopted=False) if each.state.is_accepted]
+def _external(reading: Reading, now: datetime) -> Listed[OpenRefund]:
+    refunds = [refund for refund in reading.external_refunds(adopted=False) if refund.state.is_accepted]
     return _listed(
-        [OpenRefund(each, now - each.created_at, Next.MATCH if each.undecided else Next.ADOPT) for each in refunds]
+        [
+            OpenRefund(refund, now - refund.created_at, Next.MATCH if refund.undecided else Next.ADOPT)
+            for refund in refunds
+        ]
     )
 
 
@@ -240,32 +243,31 @@ def _next(sending: Sending | None, now: datetime) -> Next:
 def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
     if sending is None or not sending.lease_owner:
         return None
-    shown = leases.holder_of(sending.lease_owner).shown
-    return RunHolder(shown, 1, sending.lease_until, leases.is_live(sending, now))
+    name = leases.holder_of(sending.lease_owner).shown
+    return RunHolder(name, 1, sending.lease_until, leases.is_live(sending, now))
 
 
 # --- the providers ----------------------------------------------------------------------------------------------
 
 
 def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int]) -> Unapplied:
-    """A waiting event is applied soon by itself, unless nobody listens or it cannot be (R13)."""
+    """Waiting events need attention once the listener should have applied them (R13)."""
     waiting, oldest = events.get(EventState.WAITING, 0), reading.oldest_event(EventState.WAITING)
-    known = reading.event_counts_of_known_payments()
-    # What was set aside when it came is noted; its payment was imported since.
-    blocking = known.get(EventState.UNMATCHED, 0) + known.get(EventState.NOTED, 0)
-    unmatched = events.get(EventState.UNMATCHED, 0) - known.get(EventState.UNMATCHED, 0)
+    of_known = reading.event_counts_of_known_payments()
+    # A noted event may have been stored without being applied; its payment was imported since.
+    blocking = of_known.get(EventState.UNMATCHED, 0) + of_known.get(EventState.NOTED, 0)
+    unmatched = events.get(EventState.UNMATCHED, 0) - of_known.get(EventState.UNMATCHED, 0)
     is_late = oldest is not None and now - oldest > _APPLIED_WITHIN
     return Unapplied(waiting, oldest, unmatched, blocking, blocking + (waiting if is_late else 0))
 
 
-# Verified, and meant for another account or mode.
 def _deliveries(reading: Reading) -> Deliveries:
     counts = reading.delivery_counts()
     return Deliveries(count_by_reason(counts, stored=False), count_by_reason(counts, stored=True))
 
 
-def _invoices(reading: Reading, wanted: InvoiceFilter) -> Listed[Invoice]:
-    return Listed(reading.invoices(wanted), reading.count_invoices(wanted))
+def _invoices(reading: Reading, criteria: InvoiceFilter) -> Listed[Invoice]:
+    return Listed(reading.invoices(criteria), reading.count_invoices(criteria))
 
 
 # --- lists ------------------------------------------------------------------------------------------------------
@@ -273,14 +275,14 @@ def _invoices(reading: Reading, wanted: InvoiceFilter) -> Listed[Invoice]:
 _Open = TypeVar("_Open", OpenRefund, OpenClosing, OpenRun)
 
 
-def _listed(found: Sequence[_Open]) -> Listed[_Open]:
-    attention = sum(each.next is not Next.WAIT for each in found)
-    return Listed(sorted(found, key=lambda each: each.next is Next.WAIT)[:_SHOWN], len(found), attention)
+def _listed(rows: Sequence[_Open]) -> Listed[_Open]:
+    attention = sum(row.next is not Next.WAIT for row in rows)
+    return Listed(sorted(rows, key=lambda row: row.next is Next.WAIT)[:_SHOWN], len(rows), attention)
 
 
-def _all_need_attention(found: Sequence[_T], count: int) -> Listed[_T]:
-    return Listed(found[:_SHOWN], count, count)
+def _all_need_attention(rows: Sequence[_T], count: int) -> Listed[_T]:
+    return Listed(rows[:_SHOWN], count, count)
 
 
-def _first(found: Sequence[_T], count: int) -> Listed[_T]:
-    return Listed(found[:_SHOWN], count)
+def _first(rows: Sequence[_T], count: int) -> Listed[_T]:
+    return Listed(rows[:_SHOWN], count)

@@ -1,4 +1,4 @@
-"""Compare the books with a provider that can be asked, and take in what is proven."""
+"""Compare the books with a provider that has look-ups, and apply what is proven."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,31 +16,31 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.invoices.pages import invoice_pages
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentTruth, UnreadablePayment
+from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentSnapshot, UnreadablePayment
 from refundcli.services.ports.providers import ProviderRecords
 from refundcli.services.ports.records import InvoiceFilter
 from refundcli.services.preflight.comparison import Difference, DifferenceKind, credit_differences
-from refundcli.services.provider_updates.sync_payment import TakenIn, note_credit, payments_told, take_in
+from refundcli.services.provider_updates.sync_payment import PaymentSync, match_snapshots, note_credit, sync_payment
 from refundcli.services.reconciliation.last_comparison import Agreement, ComparisonScope, record_comparison
 
 _AT_ONCE = 100
 # By default, a refund that was accepted longer ago than this is overdue.
 PENDING_DAYS = 5
-# The code of a provider that could not be asked.
+# The error code of an unreachable provider.
 _UNREACHABLE = "provider-unreachable"
 
-Tell = Callable[[Difference, bool], None]
+OnDifference = Callable[[Difference, bool], None]
 Advance = Callable[[int], None]
 
 
 @dataclass(slots=True)
-class Reconciled:
+class ComparisonSummary:
     """The outcome of a comparison: `by_kind` and `money` of the differences, `repaired` of those that were applied.
 
-    `compared` counts payments of the books. `not_in_books` counts lines of a report about none of them, `being_sent`
-    the refunds that a living process is sending now (R15). What could not be compared: `unreadable` payments,
-    `unreviewed` provider updates, `unconfirmed` refunds, whose outcome is unknown or which have been pending for too
-    long, and `unread_lists`, what the provider did not list, by why. `settled`: refunds whose outcome was unknown
+    `compared` counts payments of the books. `not_in_books` counts report lines about none of them, `being_sent` the
+    refunds that a running process is sending now (R15). Not compared: `unreadable` payments, `unreviewed` provider
+    updates, `unconfirmed` refunds, whose outcome is unknown or which have been pending for too long, and
+    `unread_lists`, the lists that could not be read, with the reason. `settled`: refunds whose outcome was unknown
     before, as they are now.
     """
 
@@ -62,7 +62,7 @@ class Reconciled:
         return self.unreadable + self.unreviewed + self.unconfirmed + len(self.unread_lists)
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Differences that were not applied."""
         return self.differences - self.repaired
 
@@ -84,22 +84,22 @@ class Reconciled:
         self.being_sent = sum(is_being_sent(refund, now) for refund in refunds)
 
     def record(self, tx: Writing, provider: Provider, *, account: str, report: str = "", since: str = "") -> None:
-        """Store how it ended, and what it was about."""
+        """Store the result and the scope."""
         scope = ComparisonScope(account, self.compared, tx.payment_count(provider), report, since)
-        record_comparison(tx, provider, scope, self.result, left=self.left, not_compared=self.not_compared)
+        record_comparison(tx, provider, scope, self.result, remaining=self.remaining, not_compared=self.not_compared)
 
     def add(self, difference: Difference, *, repaired: bool) -> None:
         self.by_kind[difference.kind] += 1
         self.repaired += repaired
         if difference.amount:
             slot = (difference.kind, difference.amount.currency.code)
-            known = self.money.get(slot)
-            self.money[slot] = known + difference.amount if known else difference.amount
+            total = self.money.get(slot)
+            self.money[slot] = total + difference.amount if total else difference.amount
 
 
 @dataclass(slots=True)
-class _KeptInvoices:
-    """Of the invoices in the books: does the provider keep any, and to which was something credited, by reference."""
+class _ProviderInvoices:
+    """Invoices in the books that are also at the provider: whether any exist, and the references of credited ones."""
 
     exist: bool = False
     credited: set[str] = field(default_factory=set)
@@ -113,177 +113,184 @@ class _KeptInvoices:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One comparison under way: whom it asks, what it writes with, whom it tells of each difference, and the result."""
+    """A comparison of the books with `records`. Calls `on_difference` for each difference and fills `summary`."""
 
     books: Books
     records: ProviderRecords
     clock: Clock
     number_format: str
-    tell: Tell
+    on_difference: OnDifference
     advance: Advance = lambda count: None
     pending_days: int = PENDING_DAYS
-    done: Reconciled = field(default_factory=Reconciled)
+    summary: ComparisonSummary = field(default_factory=ComparisonSummary)
 
-    def of_invoice(self, number: str) -> Reconciled:
+    def of_invoice(self, number: str) -> ComparisonSummary:
         """One invoice, payment by payment. Raises InvoiceNotFound, ProviderUnreachable."""
-        done = self.done
+        summary = self.summary
         invoice = self.books.read(lambda tx: invoice_named(tx, number))
         for payment in invoice.payments:
             if payment.provider is self.records.name and payment.reference:
-                truth = self.records.payment(payment.reference, of_invoice=invoice.invoice_reference)
-                self._take_in_one(done, invoice.number, payment.id, truth)
+                snapshot = self.records.payment(payment.reference, of_invoice=invoice.invoice_reference)
+                self._sync_one(summary, invoice.number, payment.id, snapshot)
         now = self.books.read(lambda tx: invoice_named(tx, number))
-        done.unreviewed = sum(each.needs_a_person for payment in now.payments for each in payment.unreviewed)
+        summary.unreviewed = sum(event.needs_a_person for payment in now.payments for event in payment.unreviewed)
         overdue = self.clock.now() - timedelta(days=self.pending_days)
-        done.count_unsettled(now.refunds, now=self.clock.now(), overdue=overdue)
-        return done
+        summary.count_unsettled(now.refunds, now=self.clock.now(), overdue=overdue)
+        return summary
 
-    def of_everything(self, *, since: date | None) -> Reconciled:
-        """Every payment made since then, here and there, and all credit notes to customers' balances.
+    def of_everything(self, *, since: date | None) -> ComparisonSummary:
+        """Every payment since then, in the books and at the provider, and all credits to customers' balances.
 
-        Raises ProviderUnreachable; what was compared stays done, and is counted in `done`.
+        Raises ProviderUnreachable; `summary` counts what was compared by then.
         """
-        done, seen, kept = self.done, set[str](), _KeptInvoices()
+        summary, references, provider_invoices = self.summary, set[str](), _ProviderInvoices()
         for chunk in chunked(self.records.payments(since=since), _AT_ONCE):
-            seen.update(each for truth in chunk for each in truth.references)
-            self._take_in(done, [each for each in chunk if isinstance(each, PaymentTruth)])
-            self._tell_unreadable(done, [each for each in chunk if isinstance(each, UnreadablePayment)])
+            references.update(reference for payment in chunk for reference in payment.references)
+            self._sync_all(summary, [snapshot for snapshot in chunk if isinstance(snapshot, PaymentSnapshot)])
+            unreadable = [payment for payment in chunk if isinstance(payment, UnreadablePayment)]
+            self._report_unreadable(summary, unreadable)
             self.advance(len(chunk))
-        for invoice, payment in self._not_seen(seen, since, kept):
-            self._ask_for(done, invoice, payment)
+        for invoice, payment in self._unlisted(references, since, provider_invoices):
+            self._look_up(summary, invoice, payment)
             self.advance(1)
-        if kept.exist:
-            self._compare_credits(done, kept)
-        done.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
-        count_unsettled(done, self.books, self.records.name, now=self.clock.now(), days=self.pending_days)
+        if provider_invoices.exist:
+            self._compare_credits(summary, provider_invoices)
+        summary.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
+        count_unsettled(summary, self.books, self.records.name, now=self.clock.now(), days=self.pending_days)
         self.books.write(
-            lambda tx: done.record(
+            lambda tx: summary.record(
                 tx, self.records.name, account=self.records.account, since=since.isoformat() if since else ""
             )
         )
-        return done
+        return summary
 
-    def _compare_credits(self, done: Reconciled, kept: _KeptInvoices) -> None:
-        """What credit notes gave to customers' balances, which the list of payments does not tell."""
+    def _compare_credits(self, summary: ComparisonSummary, provider_invoices: _ProviderInvoices) -> None:
+        """Compare the credits to customers' balances, which the list of payments does not contain."""
         try:
             credits = self.records.credits()
         except RefundcliError as problem:
             if problem.code != _UNREACHABLE:
                 raise
-            done.unread_lists["credit notes"] = problem.message
+            summary.unread_lists["credit notes"] = problem.message
             return
-        for references in chunked(sorted({*credits, *kept.credited}), _AT_ONCE):
-            for reference, invoice in self._kept_here(references).items():
+        for references in chunked(sorted({*credits, *provider_invoices.credited}), _AT_ONCE):
+            for reference, invoice in self._stored_invoices(references).items():
                 if credits.get(reference, zero(invoice.currency)) != invoice.credited:
-                    self._ask_for_credit(done, invoice)
+                    self._look_up_credit(summary, invoice)
 
-    def _kept_here(self, references: Sequence[str]) -> dict[str, Invoice]:
+    def _stored_invoices(self, references: Sequence[str]) -> dict[str, Invoice]:
         return self.books.read(lambda tx: tx.invoices_by_reference(references))
 
-    def _ask_for_credit(self, done: Reconciled, invoice: Invoice) -> None:
-        """The invoice itself says what was credited in all: the list may have changed while it was read."""
+    def _look_up_credit(self, summary: ComparisonSummary, invoice: Invoice) -> None:
+        """Look up the invoice's total credit: the list may have changed while it was read."""
         try:
             credited = self.records.credited(invoice.invoice_reference)
         except CannotBeHeld as problem:
             at = (self.records.name, invoice.number, invoice.invoice_reference)
-            done.unreadable += 1
+            summary.unreadable += 1
             difference = Difference(DifferenceKind.STATUS, *at, "credit notes", "", problem.message)
-            self._found(done, difference, repaired=False)
+            self._report(summary, difference, repaired=False)
             return
 
-        def write(tx: Writing) -> TakenIn:
+        def write(tx: Writing) -> PaymentSync:
             now = invoice_named(tx, invoice.number)
-            found = credit_differences(now, self.records.name, credited)
-            if credited is None or not found:
-                return TakenIn()
+            differences = credit_differences(now, self.records.name, credited)
+            if credited is None or not differences:
+                return PaymentSync()
             changed = note_credit(tx, now, credited, evidence=f"asked {self.records.name.label}")
-            left = credit_differences(invoice_named(tx, invoice.number), self.records.name, credited)
-            return TakenIn(found, left, changed)
+            remaining = credit_differences(invoice_named(tx, invoice.number), self.records.name, credited)
+            return PaymentSync(differences, remaining, changed)
 
-        self._tell_all(done, self.books.write(write))
+        self._report_sync(summary, self.books.write(write))
 
-    def _ask_for(self, done: Reconciled, invoice: Invoice, payment: Payment) -> None:
+    def _look_up(self, summary: ComparisonSummary, invoice: Invoice, payment: Payment) -> None:
         try:
-            truth = self.records.payment(payment.reference, of_invoice=invoice.invoice_reference)
+            snapshot = self.records.payment(payment.reference, of_invoice=invoice.invoice_reference)
         except CannotBeHeld as problem:
-            self._tell_unreadable(done, [UnreadablePayment(self.records.name, payment.references, problem.message)])
+            self._report_unreadable(
+                summary, [UnreadablePayment(self.records.name, payment.references, problem.message)]
+            )
         else:
-            self._take_in_one(done, invoice.number, payment.id, truth)
+            self._sync_one(summary, invoice.number, payment.id, snapshot)
 
-    def _take_in(self, done: Reconciled, truths: Sequence[PaymentTruth]) -> None:
-        def write(tx: Writing) -> list[tuple[PaymentTruth, TakenIn | None]]:
-            told = list(payments_told(tx, self.records.name, truths))
+    def _sync_all(self, summary: ComparisonSummary, snapshots: Sequence[PaymentSnapshot]) -> None:
+        def write(tx: Writing) -> list[tuple[PaymentSnapshot, PaymentSync | None]]:
+            matches = list(match_snapshots(tx, self.records.name, snapshots))
             return [
-                (truth, self._taken_in(tx, invoice, payment, truth) if invoice and payment else None)
-                for truth, invoice, payment in told
+                (snapshot, self._sync(tx, invoice, payment, snapshot) if invoice and payment else None)
+                for snapshot, invoice, payment in matches
             ]
 
-        for truth, taken in self.books.write(write):
-            done.compared += taken is not None
-            if taken is None and not truth.captured:
-                continue  # authorised, or under way: no money was taken that an invoice should tell of
-            if taken is None:
-                self._found(done, _unknown_payment(truth), repaired=False)
+        for snapshot, sync in self.books.write(write):
+            summary.compared += sync is not None
+            if sync is None and not snapshot.captured:
+                continue  # authorised or processing: no money was captured that an invoice should have
+            if sync is None:
+                self._report(summary, _unknown_payment(snapshot), repaired=False)
             else:
-                self._tell_all(done, taken)
+                self._report_sync(summary, sync)
 
-    def _tell_unreadable(self, done: Reconciled, payments: Sequence[UnreadablePayment]) -> None:
-        """What is there may be more than can be read of it: it is told, and nothing is changed."""
+    def _report_unreadable(self, summary: ComparisonSummary, payments: Sequence[UnreadablePayment]) -> None:
+        """Report payments that cannot be read; change nothing."""
         references = [reference for payment in payments for reference in payment.references]
         owners = self.books.read(lambda tx: tx.invoices_of_payments(self.records.name, references)) if payments else {}
         for payment in payments:
-            done.unreadable += 1
+            summary.unreadable += 1
             numbers = [owners[reference].number for reference in payment.references if reference in owners]
             name, number = payment.references[0], next(iter(numbers), "")
             difference = Difference(DifferenceKind.STATUS, payment.provider, number, name, "payment", "", payment.why)
-            self._found(done, difference, repaired=False)
+            self._report(summary, difference, repaired=False)
 
-    def _take_in_one(self, done: Reconciled, number: str, payment_id: int, truth: PaymentTruth | None) -> None:
-        def write(tx: Writing) -> TakenIn:
+    def _sync_one(
+        self, summary: ComparisonSummary, number: str, payment_id: int, snapshot: PaymentSnapshot | None
+    ) -> None:
+        def write(tx: Writing) -> PaymentSync:
             invoice = invoice_named(tx, number)
             payment = next(p for p in invoice.payments if p.id == payment_id)
-            return self._taken_in(tx, invoice, payment, truth)
+            return self._sync(tx, invoice, payment, snapshot)
 
-        done.compared += 1
-        self._tell_all(done, self.books.write(write))
+        summary.compared += 1
+        self._report_sync(summary, self.books.write(write))
 
-    def _taken_in(self, tx: Writing, invoice: Invoice, payment: Payment, truth: PaymentTruth | None) -> TakenIn:
-        return take_in(tx, invoice, payment, truth, clock=self.clock, number_format=self.number_format)
+    def _sync(self, tx: Writing, invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot | None) -> PaymentSync:
+        return sync_payment(tx, invoice, payment, snapshot, clock=self.clock, number_format=self.number_format)
 
-    def _tell_all(self, done: Reconciled, taken: TakenIn) -> None:
-        done.changed += taken.changed
-        done.settled += taken.settled
-        left = set(taken.left)
-        for difference in taken.found:
-            self._found(done, difference, repaired=difference not in left)
-        # What was taken in may be no difference in the sums, and still wait for a person (R7).
-        told = {difference.reference for difference in taken.found}
-        for difference in taken.left:
-            if difference.reference not in told:
-                self._found(done, difference, repaired=False)
+    def _report_sync(self, summary: ComparisonSummary, sync: PaymentSync) -> None:
+        summary.changed += sync.changed
+        summary.settled += sync.settled
+        remaining = set(sync.remaining)
+        for difference in sync.differences:
+            self._report(summary, difference, repaired=difference not in remaining)
+        # An applied update may leave no difference in the sums and still need a person (R7).
+        reported = {difference.reference for difference in sync.differences}
+        for difference in sync.remaining:
+            if difference.reference not in reported:
+                self._report(summary, difference, repaired=False)
 
-    def _found(self, done: Reconciled, difference: Difference, *, repaired: bool) -> None:
-        done.add(difference, repaired=repaired)
-        self.tell(difference, repaired)
+    def _report(self, summary: ComparisonSummary, difference: Difference, *, repaired: bool) -> None:
+        summary.add(difference, repaired=repaired)
+        self.on_difference(difference, repaired)
 
-    def _not_seen(self, seen: set[str], since: date | None, kept: _KeptInvoices) -> Iterable[tuple[Invoice, Payment]]:
-        """Payments here that the list there did not hold; each is asked for by itself before it is called missing."""
+    def _unlisted(
+        self, compared: set[str], since: date | None, provider_invoices: _ProviderInvoices
+    ) -> Iterable[tuple[Invoice, Payment]]:
+        """Payments in the books that the provider did not list; each is looked up before it is reported as missing."""
         for page in invoice_pages(self.books, InvoiceFilter(provider=self.records.name)):
             for invoice in page:
-                kept.add(invoice, self.records.name)
+                provider_invoices.add(invoice, self.records.name)
                 for payment in invoice.payments:
-                    known = payment.provider is self.records.name and payment.reference
+                    is_theirs = payment.provider is self.records.name and payment.reference
                     young = since is None or (payment.paid_on or invoice.issued_on) >= since
-                    if known and young and seen.isdisjoint(payment.references):
+                    if is_theirs and young and compared.isdisjoint(payment.references):
                         yield invoice, payment
 
 
-def count_unsettled(done: Reconciled, books: Books, provider: Provider, *, now: datetime, days: int) -> None:
+def count_unsettled(summary: ComparisonSummary, books: Books, provider: Provider, *, now: datetime, days: int) -> None:
     """Count the provider's refunds that have no outcome to compare (R15); after `days` a pending one is overdue."""
     states = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
     refunds = books.read(lambda tx: tx.refunds_in(*states))
     theirs = [refund for refund in refunds if refund.provider is provider]
-    done.count_unsettled(theirs, now=now, overdue=now - timedelta(days=days))
+    summary.count_unsettled(theirs, now=now, overdue=now - timedelta(days=days))
 
 
 def is_unconfirmed(refund: Refund, now: datetime, overdue: datetime) -> bool:
@@ -296,19 +303,19 @@ def is_unconfirmed(refund: Refund, now: datetime, overdue: datetime) -> bool:
 
 
 def is_being_sent(refund: Refund, now: datetime) -> bool:
-    """Is a living process sending it? Then its outcome is a matter of seconds."""
+    """Is a running process sending it? Then its outcome is known in seconds."""
     return bool(refund.state.unfinished and refund.sending and is_live(refund.sending, now))
 
 
-def _unknown_payment(truth: PaymentTruth) -> Difference:
-    reference = truth.references[0]
+def _unknown_payment(snapshot: PaymentSnapshot) -> Difference:
+    reference = snapshot.references[0]
     return Difference(
         DifferenceKind.MISSING_HERE,
-        truth.provider,
+        snapshot.provider,
         "",
         reference,
         "payment",
         "",
-        str(truth.captured),
-        truth.captured,
+        str(snapshot.captured),
+        snapshot.captured,
     )

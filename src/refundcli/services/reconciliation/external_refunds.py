@@ -17,8 +17,8 @@ class NotToAdopt(Refused):
     code = "not-to-adopt"
 
     def __init__(self, refund: Refund) -> None:
-        known = "is already adopted" if refund.credit_note else f"is {refund.state}"
-        what = f"is an external refund and {known}" if refund.is_external else "is not an external refund"
+        state = "is already adopted" if refund.credit_note else f"is {refund.state}"
+        what = f"is an external refund and {state}" if refund.is_external else "is not an external refund"
         super().__init__(
             f"{refund.id} {what}: it cannot be adopted or matched.",
             hint=f"refundcli invoice show {refund.invoice_number}   lists its refunds",
@@ -40,27 +40,27 @@ def to_adopt(reading: Reading, name: str) -> Refund:
 
 
 class NoShare(NotFound):
-    """The refund is of a payment of which that invoice has no share."""
+    """The invoice has no share of the refunded payment."""
 
     code = "no-share"
 
     def __init__(self, refund: Refund, number: str, sharers: Sequence[str]) -> None:
-        other = ascii(number[:80])[1:-1]
+        requested = ascii(number[:80])[1:-1]
         super().__init__(
-            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {other}.",
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {requested}.",
             hint=adopt_command(refund.provider_reference, invoice=sharers[-1]),
             context={"refund": refund.id, "invoice": number[:200]},
         )
 
 
 class InvoiceNeeded(UsageProblem):
-    """Only a person knows which: an amount that is counted for the wrong one is free to be refunded again."""
+    """A person must name the invoice: on the wrong one, the amount could be refunded again."""
 
     code = "invoice-needed"
 
     def __init__(self, refund: Refund, sharers: Sequence[str], reason: RefundReason) -> None:
         super().__init__(
-            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: say of which it was.",
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: name the invoice.",
             hint=adopt_command(refund.provider_reference, invoice=sharers[-1], reason=reason),
             context={"refund": refund.id, "invoices": list(sharers)},
         )
@@ -76,9 +76,9 @@ def adopt(
     number_format: str,
     of_invoice: str = "",
 ) -> Refund:
-    """Give it its reason and its credit note, in one transaction (R4, R7).
+    """Give it a reason and a credit note, in one transaction (R4, R7).
 
-    `of_invoice`: which invoice it is about, where its payment pays several. Raises NoShare, InvoiceNeeded.
+    `of_invoice`: its invoice, if its payment pays several. Raises NoShare, InvoiceNeeded.
     """
 
     def write(tx: Writing) -> Refund:
@@ -96,12 +96,12 @@ def adopt(
 
 
 def share_named(reading: Reading, refund: Refund, number: str) -> OtherShare:
-    """The share that this invoice has of the refunded payment. Raises NoShare."""
+    """The invoice's share of the refunded payment. Raises NoShare."""
     shares = _other_shares(reading, refund)
-    found = next((share for share in shares if share.invoice_number == number), None)
-    if found is None:
+    match = next((share for share in shares if share.invoice_number == number), None)
+    if match is None:
         raise NoShare(refund, number, _sharers(refund, shares))
-    return found
+    return match
 
 
 def _sharers(refund: Refund, shares: Sequence[OtherShare]) -> list[str]:
@@ -157,7 +157,7 @@ def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refun
 
 
 def _with_note(reading: Reading, number: str) -> Refund | None:
-    """The record whose credit note has this number: that is what a person sees."""
+    """The record whose credit note has this number."""
     note = reading.credit_note(number)
     return reading.refund(note.refund_id) if note else None
 

@@ -1,4 +1,4 @@
-"""How a comparison with a provider ended, and what is stored of the last one: agreement needs a complete one (R15)."""
+"""The result of a comparison with a provider, and the stored last one. Agreement needs a complete one (R15)."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -20,10 +20,9 @@ class Agreement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ComparisonScope:
-    """What was compared: `compared` of the `in_books` payments that the books held, with the provider or its report.
+    """The scope: `compared` of the `in_books` payments were compared with the provider or its report.
 
-    `since`: only payments made from that day on, as `2026-10-01`. `report`: the file, empty where the provider was
-    asked.
+    `since`: only payments made from that day on, as `2026-10-01`. `report`: the file, empty for the provider itself.
     """
 
     account: str
@@ -34,7 +33,7 @@ class ComparisonScope:
 
     @property
     def is_complete(self) -> bool:
-        """Was every payment compared that the books held then?"""
+        """Were all payments of the books compared?"""
         return self.compared >= self.in_books
 
 
@@ -42,30 +41,30 @@ class ComparisonScope:
 class LastComparison:
     """The last comparison of all payments, or of those in a report.
 
-    `left`: differences that were not applied. `narrower`: a later one that compared fewer payments. What an older
-    version stored has neither a result, nor counts, nor a scope.
+    `remaining`: differences that were not applied. `narrower`: a later one of fewer payments. Stored by an older
+    version, it has no result, counts or scope.
     """
 
     at: datetime
     result: Agreement | None = None
-    left: int | None = None
+    remaining: int | None = None
     not_compared: int | None = None
     scope: ComparisonScope | None = None
     narrower: "LastComparison | None" = None
 
 
 def record_comparison(
-    tx: Writing, provider: Provider, scope: ComparisonScope, result: Agreement, *, left: int, not_compared: int
+    tx: Writing, provider: Provider, scope: ComparisonScope, result: Agreement, *, remaining: int, not_compared: int
 ) -> None:
-    """One that compared fewer payments than the last is stored beside it: the result of a few is not that of all."""
-    known = last_comparison(tx, provider)
-    is_narrower = known is not None and known.scope is not None and scope.compared < known.scope.compared
-    value = {"result": result, "left": left, "not_compared": not_compared, "scope": asdict(scope)}
+    """Store it; one of fewer payments than the last is stored separately, because it does not replace that result."""
+    previous = last_comparison(tx, provider)
+    is_narrower = previous is not None and previous.scope is not None and scope.compared < previous.scope.compared
+    value = {"result": result, "left": remaining, "not_compared": not_compared, "scope": asdict(scope)}
     tx.set_sync_state(_narrower(provider) if is_narrower else _name(provider), json.dumps(value))
 
 
 def last_comparison(reading: Reading, provider: Provider) -> LastComparison | None:
-    """The last, or a fuller one before it; None where the books were never compared with this provider."""
+    """The last one, or a fuller one before it; None if the books were never compared with this provider."""
     last, narrower = (_stored(reading, name) for name in (_name(provider), _narrower(provider)))
     if last is None or narrower is None or narrower.at < last.at:
         return last
@@ -73,10 +72,10 @@ def last_comparison(reading: Reading, provider: Provider) -> LastComparison | No
 
 
 def _stored(reading: Reading, name: str) -> LastComparison | None:
-    known = reading.sync_state(name)
-    if known is None:
+    state = reading.sync_state(name)
+    if state is None:
         return None
-    value, at = known
+    value, at = state
     if not value.startswith("{"):
         return LastComparison(at)
     stored = json.loads(value)

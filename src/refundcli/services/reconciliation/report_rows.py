@@ -21,11 +21,11 @@ class RowPart(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One row about one payment. `word` is the provider's own; `meaning` is None where the word is not listed (R13).
+    """One row about one payment. `word` is the provider's code; `meaning` is None if it is not listed (R13).
 
-    `modification_reference` is the capture's, refund's or dispute's own reference, empty where the row has only the
-    payment's. `amount` is None where it cannot be read. `problem` says in a sentence why the row contradicts itself or
-    cannot be read: such a row is never applied.
+    `modification_reference`: of the capture, refund or dispute, empty if the row has only the payment's reference.
+    `amount` is None if it cannot be read. `problem`: a sentence why the row is contradictory or unreadable; such a row
+    is never applied.
     """
 
     line: int
@@ -54,13 +54,13 @@ class ReportRow:
 
 
 class Report(Protocol):
-    """A whole report, read and found good. It is stored on disk meanwhile, so that a long one needs no memory."""
+    """A whole report, read and checked, stored on disk to save memory."""
 
     name: str
     rows: int  # rows about payments: all that `by_payment` returns
-    account_rows: int  # all rows of our merchant account; 0: the report says nothing about it (R15)
+    account_rows: int  # all rows of our merchant account; if 0, nothing was compared (R15)
     other_account_rows: int  # rows of other merchant accounts; without any row at all, the report is empty
-    unrelated_rows: int  # of our account, and about no refund or about no payment
+    unrelated_rows: int  # of our account, but not about a refund or a payment
     first: datetime | None  # the earliest and the latest booking of `rows`
     last: datetime | None
 

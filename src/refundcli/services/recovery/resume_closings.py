@@ -16,7 +16,7 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.key_windows import key_is_known
-from refundcli.services.ports.providers import InvoiceCloser, Providers, ToldInvoice
+from refundcli.services.ports.providers import InvoiceCloser, ProviderInvoice, Providers
 from refundcli.services.preflight.closing import why_not
 from refundcli.services.recovery.resolve import NoEvidence, NotUnresolved, Resolution, ResumeFirst
 from refundcli.services.recovery.resume_refunds import Step, same_account, step_of, wait_until_free
@@ -142,7 +142,7 @@ class _Resuming:
     """One closing, with its invoice as the provider has it now."""
 
     closing: Closing
-    reported: ToldInvoice | None
+    reported: ProviderInvoice | None
     closer: InvoiceCloser
     books: Books
     clock: Clock

@@ -1,4 +1,4 @@
-"""Ingest saved deliveries: each is verified as one that arrives over the network, stored, and applied after."""
+"""Ingest saved deliveries: each is verified like one from the network, stored, and then applied."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,14 +10,15 @@ from refundcli.services.ports.provider_updates import EventState, NewEvent
 from refundcli.services.ports.records import EventFilter
 from refundcli.services.ports.rejections import DeliveryRejected, Rejection, RejectionReason
 from refundcli.services.ports.webhooks import VerifiedDelivery
-from refundcli.services.webhooks.events import Applied, Apply, DeliveryReaders, count_rejected, keep, verify
+from refundcli.services.webhooks.apply_events import Apply, EventOutcomes
+from refundcli.services.webhooks.deliveries import DeliveryReaders, count_rejected, store_events, verify
 
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class KeptDelivery:
-    """One delivery of a file. `why_not`: what stands there is none."""
+class SavedDelivery:
+    """One delivery of a file. `why_not`: why the line is not a delivery."""
 
     line: int
     provider: Provider | None = None
@@ -28,7 +29,7 @@ class KeptDelivery:
 
 @dataclass(frozen=True, slots=True)
 class RejectedLine:
-    """A delivery that was rejected, or the one item of it that was; `item` counts from 1."""
+    """A rejected delivery, or a rejected item of one; `item` counts from 1."""
 
     line: int
     item: int
@@ -37,53 +38,57 @@ class RejectedLine:
 
 
 @dataclass(slots=True)
-class Ingested:
-    """How many events were new or known already, which deliveries were rejected, and what came of the new ones.
+class IngestSummary:
+    """How many events were new or duplicates, which deliveries were rejected, and the outcomes of the new events.
 
-    `not_applied` counts verified events that were stored and not applied, by reason.
+    `not_applied` counts verified events that were stored without being applied, by reason.
     """
 
     new: int = 0
-    known: int = 0
+    duplicates: int = 0
     rejected: list[RejectedLine] = field(default_factory=list)
     not_applied: Counter[str] = field(default_factory=Counter)
-    applied: Applied = field(default_factory=Applied)
+    applied: EventOutcomes = field(default_factory=EventOutcomes)
 
     @property
     def rejected_by_reason(self) -> dict[str, int]:
-        return dict(sorted(Counter(each.reason.value for each in self.rejected).items()))
+        return dict(sorted(Counter(line.reason.value for line in self.rejected).items()))
 
 
-def ingest(deliveries: Iterable[KeptDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply) -> Ingested:
-    """Nothing that is rejected is stored. Raises SettingsProblem where no delivery could be verified."""
-    done, events = Ingested(), list[NewEvent]()
+def ingest(
+    deliveries: Iterable[SavedDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply
+) -> IngestSummary:
+    """Store and apply the verified events. Raises SettingsProblem if the settings do not allow to verify any."""
+    summary, events = IngestSummary(), list[NewEvent]()
     rejected = Counter[tuple[Provider | None, RejectionReason]]()
     newest = books.read(lambda tx: tx.events(EventFilter(limit=1)))
     for delivery in deliveries:
         provider = _provider_of(delivery)
         verified = _verified(delivery, provider, readers)
         events += verified.events
-        rejected.update((provider, each.reason) for each in verified.rejected)
-        done.rejected += [RejectedLine(delivery.line, each.item, each.reason, each.why) for each in verified.rejected]
-        done.not_applied.update(each.not_applied.value for each in verified.events if each.not_applied)
+        rejected.update((provider, item.reason) for item in verified.rejected)
+        summary.rejected += [
+            RejectedLine(delivery.line, item.item, item.reason, item.why) for item in verified.rejected
+        ]
+        summary.not_applied.update(item.not_applied.value for item in verified.events if item.not_applied)
         if len(events) >= _AT_ONCE:
-            _store(events, done, books)
+            _store(events, summary, books)
             events = []
-    _store(events, done, books)
+    _store(events, summary, books)
     count_rejected(rejected, books=books)
-    # Those that wait from before are applied, too: an earlier run may have been killed after it stored them.
+    # Also apply waiting events from before: an earlier run may have been killed after it stored them.
     before = newest[0].id if newest else 0
-    done.applied = apply(books=books, wanted=lambda each: each.id > before or each.state is EventState.WAITING)
-    return done
+    summary.applied = apply(books=books, selects=lambda item: item.id > before or item.state is EventState.WAITING)
+    return summary
 
 
-def _provider_of(delivery: KeptDelivery) -> Provider:
+def _provider_of(delivery: SavedDelivery) -> Provider:
     # Only Stripe has this header; Adyen's items carry their signatures.
     signed = any(name.lower() == "stripe-signature" for name in delivery.headers)
     return delivery.provider or (Provider.STRIPE if signed else Provider.ADYEN)
 
 
-def _verified(delivery: KeptDelivery, provider: Provider, readers: DeliveryReaders) -> VerifiedDelivery:
+def _verified(delivery: SavedDelivery, provider: Provider, readers: DeliveryReaders) -> VerifiedDelivery:
     if delivery.why_not:
         return VerifiedDelivery((), (Rejection(1, RejectionReason.UNREADABLE, delivery.why_not),))
     try:
@@ -92,8 +97,8 @@ def _verified(delivery: KeptDelivery, provider: Provider, readers: DeliveryReade
         return VerifiedDelivery((), rejection.items)
 
 
-def _store(events: list[NewEvent], done: Ingested, books: Books) -> None:
+def _store(events: list[NewEvent], summary: IngestSummary, books: Books) -> None:
     if events:
-        new = keep(events, books=books)
-        done.new += new
-        done.known += len(events) - new
+        new = store_events(events, books=books)
+        summary.new += new
+        summary.duplicates += len(events) - new

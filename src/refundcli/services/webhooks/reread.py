@@ -1,7 +1,7 @@
 """Stored events that an older version ignored are read again once the provider's vocabulary has changed (R13).
 
-A word that no table listed may have been decided by a person, or a listed one had another effect. What this version's
-table says of it holds from now on, for the events that are stored as for those to come.
+A person may have decided the effect of an unlisted code, or the effect of a listed one has changed. This version's
+table applies from now on, to stored events as well as to new ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """One provider's vocabulary in this version. `version`: another one wherever any effect in it is another."""
+    """One provider's vocabulary in this version. `version` changes whenever an effect changes."""
 
     provider: Provider
     version: str
@@ -26,9 +26,9 @@ class Vocabulary:
 
 
 def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
-    """Events that were ignored and concern refunds now wait to be applied; returns how many.
+    """Let ignored events that concern refunds wait to be applied. Returns how many.
 
-    A decision about a word that is listed now ends. Nothing happens where the books know this version already.
+    Decisions about codes that are listed now end. Nothing happens if the books have this version already.
     """
     if _known_version(vocabulary, books) == vocabulary.version:
         return 0
@@ -37,9 +37,9 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
     count, after = 0, 0
     while page := books.read(partial(_page, vocabulary.provider, after)):
         after = page[-1].id
-        # What a person decided of a word that is still not listed holds.
-        ignored = [each for each in page if each.event.kind not in decided and _is_ignored_by_its_word(each)]
-        again = [each for each in ignored if _may_concern_refunds(vocabulary, each.event)]
+        # A decision about a code that is still unlisted stays valid.
+        ignored = [event for event in page if event.event.kind not in decided and _is_ignored_by_its_word(event)]
+        again = [event for event in ignored if _may_concern_refunds(vocabulary, event.event)]
         if again:
             books.write(partial(_wait, again))
             count += len(again)
@@ -48,8 +48,8 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
 
 
 def _known_version(vocabulary: Vocabulary, books: Books) -> str:
-    known = books.read(lambda tx: tx.sync_state(_name(vocabulary)))
-    return known[0] if known else ""
+    state = books.read(lambda tx: tx.sync_state(_name(vocabulary)))
+    return state[0] if state else ""
 
 
 def _page(provider: Provider, after: int, reading: Reading) -> list[StoredEvent]:
@@ -57,7 +57,7 @@ def _page(provider: Provider, after: int, reading: Reading) -> list[StoredEvent]
 
 
 def _is_ignored_by_its_word(stored: StoredEvent) -> bool:
-    """What a person acknowledged by itself stays acknowledged."""
+    """An event that was acknowledged on its own stays acknowledged."""
     return stored.state is EventState.NOTED or f"({stored.event.kind} {WORD_DECIDED} " in stored.note
 
 
@@ -65,7 +65,7 @@ def _may_concern_refunds(vocabulary: Vocabulary, event: NewEvent) -> bool:
     try:
         return vocabulary.concerns_refunds(event)
     except Exception:
-        # What cannot be read waits, and says so once it is applied.
+        # An unreadable event waits, and is reported when it is applied.
         return True
 
 

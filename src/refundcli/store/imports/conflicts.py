@@ -8,17 +8,17 @@ from sqlmodel import Session, col, select
 from refundcli.services.chunks import chunked
 from refundcli.services.ports.bad_rows import ONE_INVOICE, Problem
 from refundcli.services.ports.invoice_block import InvoiceBlock
-from refundcli.services.ports.records import Beside
+from refundcli.services.ports.records import ImportConflicts
 from refundcli.store.imports.payment_matching import id_columns
 from refundcli.store.schema import AuditEntryRow, InvoiceRow, PaymentRow
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 
-def import_conflicts(session: Session, block: InvoiceBlock) -> Beside:
+def import_conflicts(session: Session, block: InvoiceBlock) -> ImportConflicts:
     """Why these rows cannot be imported beside what the store holds already."""
     newest = session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
     if session.exec(select(InvoiceRow.id).limit(1)).first() is None:
-        return Beside([], 0, newest)
+        return ImportConflicts([], 0, newest)
     currencies = _currencies(session, block.numbers)
     problems = []
     for line, number, unit in zip(block.lines, block.numbers, block.currencies, strict=True):
@@ -36,7 +36,7 @@ def import_conflicts(session: Session, block: InvoiceBlock) -> Beside:
                 line = block.lines[place]
                 problems.append(Problem(line, "payment_reference", value, "duplicate-payment", what, hint))
     problems += _other_owners(session, block)
-    return Beside(problems, len(currencies), newest)
+    return ImportConflicts(problems, len(currencies), newest)
 
 
 def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:

@@ -176,7 +176,7 @@ def _returned_elsewhere(payment: NewPayment, row: PaymentRow) -> Changes:
 def _auto_refundable(payment: NewPayment, row: PaymentRow) -> Changes:
     """A missing column never allows refunds: once it is no, only an explicit yes in the file changes it (R1)."""
     never_there = not row.allocated and not ids_of(row)
-    if payment.auto_refundable_is_told or (payment.auto_refundable and never_there):
+    if payment.auto_refundable_is_explicit or (payment.auto_refundable and never_there):
         yield "auto_refundable", payment.auto_refundable
     elif payment.auto_refundable and not row.auto_refundable:
         yield Unchanged("auto_refundable stays no until the file says yes")

@@ -283,7 +283,7 @@ class Importer:
         self._report(invoice, f"{why}; left unchanged")
 
     def _report(self, invoice: NewInvoice, what: str) -> None:
-        self._counts.kept.append((invoice.line, invoice.number, what))
+        self._counts.unchanged.append((invoice.line, invoice.number, what))
 
 
 def stored_invoices_by_number(session: Session, numbers: Sequence[str]) -> StoredInvoices:

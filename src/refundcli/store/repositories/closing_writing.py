@@ -40,7 +40,7 @@ class SqlClosingWriting(SqlProviderWriting):
         self._audit.write("closing submitted", closing.id, _state(closing), after)
         return self.closing(closing.id)
 
-    def let_go_of_closing(self, closing: Closing) -> None:
+    def release_closing_lease(self, closing: Closing) -> None:
         statement = update(ClosingRow).where(*_as_it_was(closing)).values(lease_owner="", lease_until=None)
         if self._hits(statement):
             self._audit.write("closing outcome not known", closing.id, _state(closing), _state(closing))

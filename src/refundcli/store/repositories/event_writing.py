@@ -23,7 +23,7 @@ from refundcli.services.ports.provider_updates import (
     WORD_DECIDED,
     EventState,
     NewEvent,
-    RefundNews,
+    RefundUpdate,
     StoredEvent,
 )
 from refundcli.services.ports.records import Settlement
@@ -53,8 +53,8 @@ class SqlProviderWriting(SqlShareWriting):
 
     # --- refunds -------------------------------------------------------------------------------------------
 
-    def see_elsewhere(
-        self, invoice: Invoice, payment: Payment, report: RefundNews, *, undecided: bool, evidence: str
+    def record_external(
+        self, invoice: Invoice, payment: Payment, report: RefundUpdate, *, undecided: bool, evidence: str
     ) -> Refund:
         failed = report.state is RefundState.FAILED
         needs_a_person = report.may_be_retried or report.state is RefundState.REVERSED
@@ -100,7 +100,7 @@ class SqlProviderWriting(SqlShareWriting):
         self._update_invoice(invoice.id)
         return refund
 
-    def _id_of_external(self, report: RefundNews) -> str:
+    def _id_of_external(self, report: RefundUpdate) -> str:
         """Its old id if it is one of our refunds that a restored backup lost, else a new id.
 
         With the old id, a repeat of the original request is recognised.
@@ -108,7 +108,7 @@ class SqlProviderWriting(SqlShareWriting):
         forgotten = _REFUND_ID.fullmatch(report.refund_id) and self.refund(report.refund_id) is None
         return report.refund_id if forgotten else new_id("rf_", self._audit.at)
 
-    def match_record(self, record: Refund, report: RefundNews, *, evidence: str) -> None:
+    def match_record(self, record: Refund, report: RefundUpdate, *, evidence: str) -> None:
         statement = (
             update(RefundRow)
             .where(col(RefundRow.id) == record.id, col(RefundRow.provider_reference).is_(None))
@@ -123,7 +123,7 @@ class SqlProviderWriting(SqlShareWriting):
             after = {"provider_reference": report.reference, "evidence": evidence}
             self._audit.write("record matched at the provider", record.id, {}, after)
 
-    def note_record_failed(self, record: Refund, report: RefundNews, *, evidence: str) -> bool:
+    def note_record_failed(self, record: Refund, report: RefundUpdate, *, evidence: str) -> bool:
         dated = report.reported_at or self._audit.at
         if record.failed_at and (report.reported_at is None or record.failed_at >= dated):
             return False

@@ -12,7 +12,7 @@ from refundcli.domain.dispute import DisputeRecord, DisputeState, most_severe
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.services.ports.provider_updates import CaptureNews
+from refundcli.services.ports.provider_updates import CaptureUpdate
 from refundcli.services.ports.vocabulary import CaptureChange
 from refundcli.store.repositories.payment_reading import disputes_by_payment
 from refundcli.store.repositories.refund_writing import SqlWriting
@@ -80,7 +80,7 @@ class SqlPaymentWriting(SqlWriting):
 
     # --- captures ------------------------------------------------------------------------------------------
 
-    def record_capture(self, invoice: Invoice, payment: Payment, report: CaptureNews, *, evidence: str) -> bool:
+    def record_capture(self, invoice: Invoice, payment: Payment, report: CaptureUpdate, *, evidence: str) -> bool:
         existing = self._session.exec(
             select(CaptureRow).where(
                 CaptureRow.payment_id == payment.home_id,

@@ -44,7 +44,7 @@ from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 if TYPE_CHECKING:
     from refundcli.services.ports.invoice_block import InvoiceBlock
-    from refundcli.services.ports.records import Beside, Capture, FailedCapture, InvoiceFilter, PaymentLine
+    from refundcli.services.ports.records import Capture, FailedCapture, ImportConflicts, InvoiceFilter, PaymentLine
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _CLOSING = (_TABLES[name] for name in ("invoice", "payment", "refund", "closing"))
@@ -252,7 +252,7 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
 
         return summaries.payment_lines_after(self._session, provider, after, limit)
 
-    def beside(self, block: "InvoiceBlock") -> "Beside":
+    def import_conflicts(self, block: "InvoiceBlock") -> "ImportConflicts":
         from refundcli.store.imports.conflicts import import_conflicts
 
         return import_conflicts(self._session, block)

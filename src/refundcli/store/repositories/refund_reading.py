@@ -78,7 +78,7 @@ class SqlRefundReading:
     def refunds_to_acknowledge(self) -> list[Refund]:
         return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
 
-    def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]:
+    def external_refunds(self, *, adopted: bool) -> list[Refund]:
         reason = col(RefundRow.reason)
         return self._refunds((col(RefundRow.kind) == "external") & ((reason != "") if adopted else (reason == "")))
 

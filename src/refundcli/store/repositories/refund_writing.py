@@ -77,7 +77,7 @@ class SqlWriting(SqlStoreWriting):
         self._audit.write("refund submitted", refund.id, _state(refund), after)
         return replace(refund, state=RefundState.SUBMITTED, sending=sending)
 
-    def let_go(self, refund: Refund) -> None:
+    def release_lease(self, refund: Refund) -> None:
         if self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), lease_owner="", lease_until=None):
             self._audit.write("refund outcome not known", refund.id, _state(refund), _state(refund))
 

@@ -29,7 +29,7 @@ class SqlRunWriting(SqlClosingWriting):
         Recording(self._session, self._audit).record(records, on=on, number_format=number_format)
         self._count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
 
-    def take_back_records(self, records: Sequence[Record], *, memo: str) -> None:
+    def undo_recorded(self, records: Sequence[Record], *, memo: str) -> None:
         Recording(self._session, self._audit).undo(records, memo=memo)
         self._session.expire_all()
         payments = [record.refund.payment_id for record in records]
@@ -59,7 +59,7 @@ class SqlRunWriting(SqlClosingWriting):
         if items:
             self._session.execute(insert(BulkItemRow), [item_values(item) for item in items])
 
-    def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
+    def lease_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
         self._audit.check_clock()
         leased = self._abandoned(run_id, worker, at, limit)
         if len(leased) < limit:
@@ -93,7 +93,7 @@ class SqlRunWriting(SqlClosingWriting):
         )
         return [item_of(row) for row in self._session.exec(query)]
 
-    def hold_items(self, run_id: str, *, worker: str, until: datetime) -> None:
+    def extend_leases(self, run_id: str, *, worker: str, until: datetime) -> None:
         leased = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.LEASED)
         statement = update(BulkItemRow).where(*leased, col(BulkItemRow.worker) == worker).values(lease_until=until)
         self._session.execute(statement, execution_options=_PLAINLY)
@@ -126,7 +126,7 @@ class SqlRunWriting(SqlClosingWriting):
         query = select(BulkItemRow.n).where(*conditions, BulkItemRow.state == ItemState.LEASED)
         return set(self._session.exec(query)).intersection(item.n for item in items)
 
-    def ask_again(self, run_id: str) -> int:
+    def requeue_unknown(self, run_id: str) -> int:
         unknown = update(BulkItemRow).where(
             col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.UNKNOWN
         )

@@ -26,9 +26,9 @@ class SqlShareWriting(SqlPaymentWriting):
     """A transaction that also writes the shares of a payment."""
 
     def add_share(
-        self, invoice: Invoice, first: Payment, new: NewPayment, *, told: Sequence[NewPayment], evidence: str
+        self, invoice: Invoice, first: Payment, new: NewPayment, *, reported: Sequence[NewPayment], evidence: str
     ) -> None:
-        existing = self._known_without_its_id(invoice, new, told)
+        existing = self._known_without_its_id(invoice, new, reported)
         if existing:
             # A file listed it without an id. It is the same payment, and its refunds count.
             more = {"provider": new.provider, "allocated": max(existing.allocated.minor, new.captured)}

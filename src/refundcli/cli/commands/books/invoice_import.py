@@ -9,11 +9,17 @@ from refundcli.cli.exit_codes import ExitCode
 from refundcli.domain.statuses import Provider
 from refundcli.files.bulk.rejected_rows import RejectedFile, path_for_rejected
 from refundcli.files.invoices.file import InvoiceFile
-from refundcli.files.invoices.spool import InvoiceShelf
+from refundcli.files.invoices.spool import InvoiceSpool
 from refundcli.files.source import open_source
 from refundcli.output.progress import progress
 from refundcli.output.views.imports import import_shape, show_bad_rows, show_import, show_kept
-from refundcli.services.imports.from_file import CheckedInvoices, ImportRefused, ImportResult, bring_in, check_invoices
+from refundcli.services.imports.from_file import (
+    CheckedInvoices,
+    ImportRefused,
+    ImportSummary,
+    check_invoices,
+    write_invoices,
+)
 
 
 def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
@@ -24,17 +30,17 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         # The first import creates the store.
         books.write(lambda tx: None)
         where = path_for_rejected(source, invoices.columns)
-        with InvoiceShelf() as shelf, RejectedFile(where, invoices.columns) as rejected:
+        with InvoiceSpool() as shelf, RejectedFile(where, invoices.columns) as rejected:
             reject = rejected.add if skip_invalid else _only_counted
             with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
-                checked = check_invoices(invoices.stretches(), shelf=shelf, books=books, advance=advance, reject=reject)
+                checked = check_invoices(invoices.batches(), spool=shelf, books=books, advance=advance, reject=reject)
             if checked.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked)
             # Before the first write, so that no rejected row is lost.
             rejected_path = rejected.publish()
             try:
                 with progress(app.err, "Writing", total=checked.good_rows, wanted=app.wants_progress) as advance:
-                    summary = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
+                    summary = write_invoices(shelf, checked, source=source.label, books=books, advance=advance)
             except KeyboardInterrupt:
                 app.err.say("Stopped. Invoices written so far stay; import the same file again for the rest.")
                 raise
@@ -57,7 +63,7 @@ def _refuse(app: App, name: str, checked: CheckedInvoices) -> None:
     raise ImportRefused(name, checked)
 
 
-def _show(app: App, name: str, checked: CheckedInvoices, summary: ImportResult, rejected_file: str | None) -> None:
+def _show(app: App, name: str, checked: CheckedInvoices, summary: ImportSummary, rejected_file: str | None) -> None:
     if app.wants_json:
         app.show_object(import_shape(name, checked, summary, rejected_file))
         return

@@ -29,8 +29,8 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
             except KeyboardInterrupt:
                 app.err.say("Stopped. Invoices written so far stay; the same command resumes from there.")
                 raise
-    if summary.went_on:
-        app.note(f"Resumed after {summary.went_on}, where the last pull stopped.")
+    if summary.resumed_after:
+        app.note(f"Resumed after {summary.resumed_after}, where the last pull stopped.")
     if app.for_people:
         show_import(provider.label, summary.imported, app.out)
         show_kept(summary.imported, app.err)
@@ -52,5 +52,5 @@ def refresh_invoice(app: App, name: str) -> None:
     if invoice.managed_by and records.invoice(invoice.invoice_reference):
         pull_one(records, invoice.invoice_reference, books=books, clock=clock, number_format=number_format)
         return
-    comparison = Comparison(books, records, clock, number_format, tell=lambda difference, taken_in: None)
+    comparison = Comparison(books, records, clock, number_format, on_difference=lambda difference, repaired: None)
     comparison.of_invoice(invoice.number)

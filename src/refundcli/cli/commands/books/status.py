@@ -21,11 +21,11 @@ def status(ctx: typer.Context, output: Output = None) -> None:
     """
     from refundcli.cli.exit_codes import ExitCode
     from refundcli.output.views.status import STATUS_COLUMNS, headline, show_status, status_rows, status_shape
-    from refundcli.services.queries.status import look
+    from refundcli.services.queries.status import current_status
 
     me: App = ctx.obj
     services, days = me.services, me.settings.refunds.pending_days
-    overview = services.books.read(lambda tx: look(tx, now=services.clock.now(), pending_days=days))
+    overview = services.books.read(lambda tx: current_status(tx, now=services.clock.now(), pending_days=days))
     store = services.describe_store()
     if me.for_people:
         show_status(overview, store, me.out, zone=me.settings.operator.zone)
@@ -34,5 +34,5 @@ def status(ctx: typer.Context, output: Output = None) -> None:
     else:
         me.show_rows(STATUS_COLUMNS, status_rows(overview), text_columns=STATUS_COLUMNS)
         me.note(headline(overview))
-    if overview.needs_someone:
+    if overview.needs_attention:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)

@@ -103,8 +103,8 @@ def list_(
     """List events, the newest first."""
     from refundcli.output.views.events import EVENT_COLUMNS, event_row, listed_event_shape, show_events
     from refundcli.services.ports.records import EventFilter
-    from refundcli.services.ports.rejections import count_by_reason, told_by_reason
-    from refundcli.services.webhooks.events import event_state, events_with_refunds
+    from refundcli.services.ports.rejections import count_by_reason, counts_text
+    from refundcli.services.webhooks.event_lookup import event_state, events_with_refunds
 
     me: App = ctx.obj
     filters = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
@@ -120,7 +120,7 @@ def list_(
         me.note("No event matches." if state or provider or about else none)
     for what, stored in (("Stored, not applied", True), ("Rejected deliveries", False)):
         if by_reason := count_by_reason(counts, stored=stored):
-            me.note(f"{what}: {told_by_reason(by_reason)}.")
+            me.note(f"{what}: {counts_text(by_reason)}.")
 
 
 @app.command(epilog="Example:  refundcli events show 17")
@@ -133,7 +133,7 @@ def show(
     import json
 
     from refundcli.output.views.events import listed_event_shape, show_event
-    from refundcli.services.webhooks.events import event_numbered, with_refunds
+    from refundcli.services.webhooks.event_lookup import event_numbered, with_refunds
 
     me: App = ctx.obj
     ((record, refund),) = me.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))

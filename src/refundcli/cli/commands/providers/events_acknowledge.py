@@ -5,7 +5,7 @@ from refundcli.domain.errors import UsageProblem, did_you_mean
 from refundcli.output.terminal import GOOD
 from refundcli.output.views.events import event_shape, show_event
 from refundcli.services.ports.vocabulary import Effect
-from refundcli.services.webhooks.events import DISPUTE_DECISIONS, WORD_EFFECTS, acknowledge_event, decide_word
+from refundcli.services.webhooks.review_events import DISPUTE_DECISIONS, WORD_EFFECTS, acknowledge_event, decide_word
 
 
 class IdOrCodeNeeded(UsageProblem):

@@ -13,7 +13,14 @@ from refundcli.files.source import open_source
 from refundcli.output.terminal import DOUBT
 from refundcli.output.views.events import applied_shape, ingested_shape, show_applied, show_ingested, show_rejected
 from refundcli.providers.registry import vocabulary_of
-from refundcli.services.webhooks.events import Applied, Apply, ProviderPause, Readers, apply_set_aside, apply_stored
+from refundcli.services.webhooks.apply_events import (
+    Apply,
+    EventOutcomes,
+    ProviderPause,
+    Readers,
+    apply_set_aside,
+    apply_stored,
+)
 from refundcli.services.webhooks.ingest import ingest
 from refundcli.services.webhooks.reread import reread_events
 
@@ -61,7 +68,7 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
     _end(app, summary.applied, ExitCode.REFUSED if summary.rejected else ExitCode.DONE)
 
 
-def _end(app: App, summary: Applied, code: ExitCode = ExitCode.DONE) -> None:
+def _end(app: App, summary: EventOutcomes, code: ExitCode = ExitCode.DONE) -> None:
     """`code`: the exit code when nothing needs a person."""
     if summary.failed:
         raise typer.Exit(ExitCode.BUG)

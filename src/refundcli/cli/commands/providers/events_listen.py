@@ -17,7 +17,7 @@ from refundcli.output.terminal import DOUBT, GOOD
 from refundcli.output.views.events import show_applied
 from refundcli.secrets import redact
 from refundcli.services.ports.webhooks import DeliveryReader
-from refundcli.services.webhooks.events import Applied, ProviderPause
+from refundcli.services.webhooks.apply_events import EventOutcomes, ProviderPause
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -39,7 +39,7 @@ class NoWebhooksConfigured(SettingsProblem):
 def listen_for_events(app: App, host: str, port: int) -> None:
     """Until SIGINT or SIGTERM. Raises SettingsProblem, PortTaken, ServerMissing."""
     try:
-        from refundcli.listener.server import Listener, Telling, bind
+        from refundcli.listener.server import Callbacks, Listener, bind
     except ModuleNotFoundError as missing:
         raise ServerMissing("The listener") from missing
     services, progress = app.services, _Progress(app)
@@ -51,7 +51,7 @@ def listen_for_events(app: App, host: str, port: int) -> None:
         books=services.books,
         clock=services.clock,
         apply=apply_with(app, services.event_readers(), ProviderPause(_ASK_AGAIN_SECONDS)),
-        telling=Telling(
+        callbacks=Callbacks(
             applied=_flushing(progress.show),
             trouble=_flushing(lambda error: _warn(app, error)),
             rejected=_flushing(lambda words: app.err.say(("! ", DOUBT), words)),
@@ -63,8 +63,8 @@ def listen_for_events(app: App, host: str, port: int) -> None:
         raise PortTaken(port, error, hint="Use --port 0 for any free port.") from error
     port = bound.getsockname()[1]
     listener.serve(bound, announce=lambda: _flushing(_announce)(app, host, port, readers))
-    keeper = listener.keeper
-    app.note(f"Stopped: {keeper.kept} events stored, {keeper.known} already known.")
+    writer = listener.writer
+    app.note(f"Stopped: {writer.stored_count} events stored, {writer.duplicate_count} already known.")
 
 
 def _flushing(tell: Callable[P, None]) -> Callable[P, None]:
@@ -97,7 +97,7 @@ class _Progress:
     app: App
     away: set[Provider] = field(default_factory=set)
 
-    def show(self, batch: Applied) -> None:
+    def show(self, batch: EventOutcomes) -> None:
         for provider, why in batch.unreachable.items():
             if provider not in self.away:
                 self.app.err.say(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.files.adyen_report.report import AdyenReport
     from refundcli.output.views.reconciliation import ToldDifferences
-    from refundcli.services.reconciliation.against_provider import Reconciled
+    from refundcli.services.reconciliation.against_provider import ComparisonSummary
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -128,11 +128,11 @@ def _compare_with_provider(app: "App", provider: Provider | None, invoice: str |
                 records,
                 services.clock,
                 services.policy.number_format,
-                tell=differences.add,
+                on_difference=differences.add,
                 advance=advance,
                 pending_days=app.settings.refunds.pending_days,
             )
-            with _noting_if_stopped(app, comparison.done):
+            with _noting_if_stopped(app, comparison.summary):
                 reconciliation = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
         _show(
             app,
@@ -190,7 +190,7 @@ def _note_rows(app: "App", report: "AdyenReport", account: str, *, not_in_books:
 
 def _compare_report(
     app: "App", report: "AdyenReport", provider: Provider, account: str, differences: "ToldDifferences"
-) -> "Reconciled":
+) -> "ComparisonSummary":
     from refundcli.output.progress import progress
     from refundcli.services.reconciliation.against_report import ReportComparison
 
@@ -202,10 +202,10 @@ def _compare_report(
         account,
         services.clock,
         services.policy.number_format,
-        tell=differences.add,
+        on_difference=differences.add,
         pending_days=app.settings.refunds.pending_days,
     )
-    with _noting_if_stopped(app, comparison.done):
+    with _noting_if_stopped(app, comparison.summary):
         with progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
             comparison.of_report(advance)
         with progress(app.err, "Looking for missing rows", wanted=app.wants_progress) as advance:
@@ -213,7 +213,7 @@ def _compare_report(
 
 
 @contextmanager
-def _noting_if_stopped(app: "App", reconciliation: "Reconciled") -> Iterator[None]:
+def _noting_if_stopped(app: "App", reconciliation: "ComparisonSummary") -> Iterator[None]:
     """Where the provider or the store fails halfway, note what was compared and applied by then."""
     try:
         yield
@@ -236,7 +236,7 @@ def _provider_of(app: "App", number: str | None) -> Provider:
 
 
 def _show(
-    app: "App", label: str, reconciliation: "Reconciled", differences: "ToldDifferences", *, nothing: str
+    app: "App", label: str, reconciliation: "ComparisonSummary", differences: "ToldDifferences", *, nothing: str
 ) -> None:
     from refundcli.output.views.reconciliation import (
         DIFFERENCE_COLUMNS,
@@ -269,7 +269,7 @@ def _show(
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _note_not_compared(app: "App", reconciliation: "Reconciled") -> None:
+def _note_not_compared(app: "App", reconciliation: "ComparisonSummary") -> None:
     if count := reconciliation.being_sent:
         app.note(f"{_counted(count, 'refund is', 'refunds are')} being sent right now, and so not compared.")
     if count := reconciliation.unreadable:

@@ -20,7 +20,7 @@ from refundcli.files.bulk.file import BulkFile
 from refundcli.files.bulk.plan import PlanFile, write_plan
 from refundcli.files.bulk.rejected_rows import RejectedFile, path_for_rejected
 from refundcli.files.source import Source, open_source
-from refundcli.files.spool import DiskShelf
+from refundcli.files.spool import DiskSpool
 from refundcli.output.progress import progress
 from refundcli.output.views.bulk import bulk_shape, show_summary
 from refundcli.services.bulk.check_report import BulkReport
@@ -90,7 +90,7 @@ class CheckedFile:
     run: BulkRun
     report: BulkReport
     rules: RowRules
-    shelf: DiskShelf
+    shelf: DiskSpool
     rejected: RejectedFile
 
 
@@ -109,7 +109,7 @@ def checked_file(
     """
     answered = bool(options.yes or options.confirm or options.dry_run or options.plan)
     services = app.services
-    with open_source(options.from_ or options.apply, sys.stdin.buffer) as source, DiskShelf() as shelf:
+    with open_source(options.from_ or options.apply, sys.stdin.buffer) as source, DiskSpool() as shelf:
         opened = _opened(app, options, source)
         how = "Add --confirm with the number of rows, or --yes in test mode."
         # A file without rows needs no confirmation.
@@ -206,7 +206,7 @@ def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> B
     )
 
 
-def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskShelf, source: Source) -> None:
+def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskSpool, source: Source) -> None:
     if not report.requested:
         app.note(f"No valid rows: {options.plan} was not written.")
         return

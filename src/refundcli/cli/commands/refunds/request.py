@@ -23,7 +23,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.dispatch.request_keys import checked_key, generated_key
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Reading
-from refundcli.services.ports.provider_updates import PaymentTruth
+from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.ports.providers import PaymentProvider
 from refundcli.services.ports.records import Account
 from refundcli.services.recovery.resume_refunds import resume
@@ -170,7 +170,7 @@ def show_dry_run(
     request_key: str,
     record: bool,
     refunded_on: date | None = None,
-    snapshots: Sequence[PaymentTruth] = (),
+    snapshots: Sequence[PaymentSnapshot] = (),
 ) -> None:
     """What would be done, in the shape of a real answer; `snapshots` are the providers' answers."""
     from refundcli.output import serializers

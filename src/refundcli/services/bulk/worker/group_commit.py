@@ -100,11 +100,11 @@ def write_group(tx: Writing, group: Group, context: WorkerContext) -> Written:
     written.ended = tx.finish_items(group.ended)
     row_lease = new_lease(context.clock.now(), context.row_lease_seconds, owner=context.worker)
     if group.take:
-        written.leased = tx.take_items(
+        written.leased = tx.lease_items(
             context.run.id, worker=context.worker, until=row_lease.until, at=context.clock.now(), limit=group.take
         )
     if group.hold:
-        tx.hold_items(context.run.id, worker=context.worker, until=row_lease.until)
+        tx.extend_leases(context.run.id, worker=context.worker, until=row_lease.until)
     return written
 
 
@@ -122,7 +122,7 @@ def _record_outcomes(tx: Writing, group: Group, context: WorkerContext, written:
     for flight, why in group.to_fail:
         fail_unsent_in(tx, flight.refund, why, clock=clock, policy=policy, is_refused=False)
     for flight in group.to_release:
-        tx.let_go(flight.refund)
+        tx.release_lease(flight.refund)
     flights = (
         [flight for flight, _, _ in said] + group.to_drop + [flight for flight, _ in group.to_fail] + group.to_release
     )
@@ -185,7 +185,7 @@ def _claim_first(
     if not flight.first_send:
         refusal = why_not_any_more(books, flight.refund)
         if refusal:
-            tx.let_go(flight.refund)
+            tx.release_lease(flight.refund)
             _stays(tx, flight, f"not sent again: {refusal.message}", written)
             return
     elif flight.needs_snapshot(context.clock.now()):

@@ -1,0 +1,305 @@
+"""Apply stored events. The result is the same however often and in whatever order they arrive (I7)."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from refundcli.domain.errors import RefundcliError, SettingsProblem
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.statuses import Provider
+from refundcli.services.ports.books import Books, WouldContradict, Writing
+from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.provider_updates import (
+    CannotBeHeld,
+    Doubt,
+    EventState,
+    PaymentSnapshot,
+    ProviderUpdate,
+    StoredEvent,
+)
+from refundcli.services.ports.rejections import RejectionReason
+from refundcli.services.ports.webhooks import EventReader
+from refundcli.services.provider_updates.apply_update import apply_updates, is_about_ours, worst_of
+from refundcli.services.provider_updates.outcome import UpdateOutcome
+from refundcli.services.provider_updates.sync_payment import apply_snapshot
+from refundcli.services.webhooks.event_lookup import event_numbered
+
+_BATCH = 200
+# One payment has about four events in a row; more failures mean that the provider is unreachable.
+_MAX_UNANSWERED = 5
+Readers = Callable[[Provider], EventReader]
+
+
+@dataclass(slots=True)
+class EventOutcomes:
+    """Outcomes of events by state, and the events that need a person."""
+
+    counts: dict[EventState, int] = field(default_factory=dict)
+    contradictions: list[tuple[StoredEvent, str]] = field(default_factory=list)
+    failed: list[tuple[StoredEvent, str]] = field(default_factory=list)
+    changed: int = 0
+    last_id: int = 0
+    # Providers that answered, and those that were unreachable, with the reason; the events of the latter wait.
+    answered: set[Provider] = field(default_factory=set)
+    unreachable: dict[Provider, str] = field(default_factory=dict)
+
+    def include(self, batch: "EventOutcomes") -> None:
+        for state, count in batch.counts.items():
+            self.counts[state] = self.counts.get(state, 0) + count
+        self.changed += batch.changed
+        self.contradictions += batch.contradictions
+        self.failed += batch.failed
+
+    def add(self, event: StoredEvent, outcome: UpdateOutcome) -> None:
+        self.counts[outcome.state] = self.counts.get(outcome.state, 0) + 1
+        self.changed += outcome.changed
+        if outcome.state is EventState.UNREVIEWED:
+            self.contradictions.append((event, outcome.note))
+
+
+class Apply(Protocol):
+    """`apply_stored` with its readers, clock and number format."""
+
+    def __call__(
+        self,
+        *,
+        books: Books,
+        after: int = 0,
+        at_once: int = _BATCH,
+        may_continue: Callable[[], bool] = ...,
+        selects: Callable[[StoredEvent], bool] = ...,
+    ) -> EventOutcomes: ...
+
+
+def apply_stored(
+    *,
+    books: Books,
+    readers: Readers,
+    clock: Clock,
+    number_format: str,
+    after: int = 0,
+    at_once: int = _BATCH,
+    may_continue: Callable[[], bool] = lambda: True,
+    selects: Callable[[StoredEvent], bool] = lambda event: True,
+    pause: "ProviderPause | None" = None,
+) -> EventOutcomes:
+    """Apply waiting and unmatched events after the number `after`, oldest first.
+
+    Events of an unreachable provider stay as they are. `at_once` events are applied in one transaction. `pause` is
+    shared by several calls, so that an unreachable provider does not delay the events of the other.
+    """
+    outcomes = EventOutcomes(last_id=after)
+    update_reader = _UpdateReader(readers, outcomes, pause or ProviderPause())
+    while may_continue():
+        batch = books.read(lambda tx: tx.events_to_apply(after=outcomes.last_id, limit=at_once))
+        if not batch:
+            break
+        with_updates = [(event, update_reader.updates_in(event)) for event in batch if selects(event)]
+        if with_updates:
+            _apply_batch(with_updates, outcomes, books=books, clock=clock, number_format=number_format)
+        outcomes.last_id = batch[-1].id
+    if outcomes.changed:
+        # An event that names only its dispute can arrive before that dispute.
+        again = apply_known(Provider.ADYEN, books=books, readers=readers, clock=clock, number_format=number_format)
+        outcomes.changed += again.changed
+        outcomes.contradictions += again.contradictions
+    return outcomes
+
+
+def apply_known(
+    provider: Provider, *, books: Books, readers: Readers, clock: Clock, number_format: str, asks: bool = True
+) -> EventOutcomes:
+    """Apply events that were stored before their payment or dispute was in the books, oldest first.
+
+    Without `asks`, only events that were not applied on arrival, which need no look-up.
+    """
+    outcomes, before = EventOutcomes(), -1
+    update_reader = _UpdateReader(readers, outcomes, ProviderPause())
+    while outcomes.changed > before:
+        before, outcomes.last_id = outcomes.changed, 0
+        while batch := books.read(
+            lambda tx: tx.events_of_known_payments(provider, after=outcomes.last_id, limit=_BATCH)
+        ):
+            with_updates = [
+                (event, update_reader.updates_in(event)) for event in batch if asks or event.event.not_applied
+            ]
+            if with_updates:
+                _apply_batch(with_updates, outcomes, books=books, clock=clock, number_format=number_format)
+            outcomes.last_id = batch[-1].id
+    return outcomes
+
+
+def apply_set_aside(
+    outcomes: EventOutcomes, *, books: Books, readers: Readers, clock: Clock, number_format: str
+) -> None:
+    """Apply events that were stored without being applied and whose payment was imported since (R13)."""
+    for provider in Provider:
+        again = apply_known(
+            provider, books=books, readers=readers, clock=clock, number_format=number_format, asks=False
+        )
+        outcomes.include(again)
+
+
+def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: Clock, number_format: str) -> bool:
+    """Apply Adyen's stored events about this invoice's payments; true if there were any.
+
+    In the caller's transaction, so that no refund is decided while a stored event is not applied (R13). Stripe's events
+    only name the payment to look up, which happens before each refund.
+    """
+    numbers = {
+        event.event_id
+        for payment in invoice.payments
+        for event in payment.unreviewed
+        if event.provider is Provider.ADYEN and not event.needs_a_person
+    }
+    for number in sorted(numbers):
+        stored = event_numbered(tx, number)
+        updates = None if stored.event.not_applied else readers(Provider.ADYEN).updates_in(stored.event)
+        outcome = _outcome_of(tx, stored, updates, clock, number_format)
+        if (outcome.state, outcome.note) != (stored.state, stored.note):
+            tx.mark_event(stored, outcome.state, outcome.note)
+    return bool(numbers)
+
+
+def waits_or_is_young(*, since: datetime) -> Callable[[StoredEvent], bool]:
+    """Selects events to retry: waiting ones, and unmatched ones received after `since`."""
+    return lambda event: event.state is EventState.WAITING or event.received_at >= since
+
+
+@dataclass(frozen=True, slots=True)
+class _Unavailable:
+    """The provider was unreachable, and why."""
+
+    why: str
+
+
+_Updates = Sequence[ProviderUpdate] | None | _Unavailable
+
+
+@dataclass(slots=True)
+class ProviderPause:
+    """Skips an unreachable provider for `seconds`."""
+
+    seconds: float = 0.0
+    _until: dict[Provider, float] = field(default_factory=dict)
+
+    def begin(self, provider: Provider) -> None:
+        self._until[provider] = time.monotonic() + self.seconds
+
+    def is_on(self, provider: Provider) -> bool:
+        return time.monotonic() < self._until.get(provider, 0.0)
+
+
+@dataclass(slots=True)
+class _UpdateReader:
+    """Reads the updates of events, and stops for a provider after several failures in a row.
+
+    One failure is not enough: a single answer may be unreadable.
+    """
+
+    readers: Readers
+    outcomes: EventOutcomes
+    pause: ProviderPause
+    unanswered: dict[Provider, list[_Unavailable]] = field(default_factory=dict)
+
+    def updates_in(self, event: StoredEvent) -> _Updates:
+        if event.event.not_applied:
+            return None
+        provider = event.event.provider
+        unanswered = self.unanswered.setdefault(provider, [])
+        if len(unanswered) >= _MAX_UNANSWERED:
+            return unanswered[-1]
+        if self.pause.is_on(provider):
+            return _Unavailable(event.note or f"{provider.label} was unreachable a moment ago")
+        try:
+            updates = self.readers(provider).updates_in(event.event)
+        except CannotBeHeld as problem:
+            return _Unavailable(problem.message)
+        except SettingsProblem as problem:
+            unanswered.append(_Unavailable(problem.message))
+            if len(unanswered) >= _MAX_UNANSWERED:
+                self.pause.begin(provider)
+            self.outcomes.unreachable[provider] = problem.message
+            return unanswered[-1]
+        except Exception as error:
+            return _Unavailable(f"could not be read ({type(error).__name__})")
+        unanswered.clear()
+        self.outcomes.unreachable.pop(provider, None)
+        self.outcomes.answered.add(provider)
+        return updates
+
+
+def _apply_batch(
+    batch: Sequence[tuple[StoredEvent, _Updates]],
+    outcomes: EventOutcomes,
+    *,
+    books: Books,
+    clock: Clock,
+    number_format: str,
+) -> None:
+    """Apply a batch in one transaction, else one by one. An event that cannot be applied waits, with a note."""
+    try:
+        applied = books.write(lambda tx: _apply(tx, batch, clock, number_format))
+    except Exception as error:
+        if isinstance(error, RefundcliError) and not isinstance(error, WouldContradict):
+            raise
+        if len(batch) > 1:
+            for single in batch:
+                _apply_batch([single], outcomes, books=books, clock=clock, number_format=number_format)
+            return
+        ((event, _),) = batch
+        outcome = UpdateOutcome(EventState.WAITING, f"could not be applied ({type(error).__name__})")
+        books.write(lambda tx: tx.mark_event(event, outcome.state, outcome.note))
+        applied = [(event, outcome)]
+        outcomes.failed.append((event, outcome.note))
+    for event, outcome in applied:
+        outcomes.add(event, outcome)
+
+
+def _apply(
+    tx: Writing, batch: Sequence[tuple[StoredEvent, _Updates]], clock: Clock, number_format: str
+) -> list[tuple[StoredEvent, UpdateOutcome]]:
+    outcomes = []
+    for event, updates in batch:
+        outcome = _outcome_of(tx, event, updates, clock, number_format)
+        if (outcome.state, outcome.note) != (event.state, event.note):
+            tx.mark_event(event, outcome.state, outcome.note)
+        outcomes.append((event, outcome))
+    return outcomes
+
+
+def _outcome_of(tx: Writing, event: StoredEvent, updates: _Updates, clock: Clock, number_format: str) -> UpdateOutcome:
+    if isinstance(updates, _Unavailable):
+        return UpdateOutcome(EventState.WAITING, updates.why)
+    if event.event.not_applied:
+        return outcome_of_not_applied(tx, event)
+    if updates is None:
+        return UpdateOutcome(EventState.NOTED, "does not concern refunds or disputes")
+    decided = tx.decided_words(event.event.provider) if any(isinstance(update, Doubt) for update in updates) else {}
+    if updates and all(isinstance(update, Doubt) and update.word in decided for update in updates):
+        return UpdateOutcome(
+            EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in this store"
+        )
+    evidence = f"{event.event.provider} event {event.event.key}"
+    snapshots = [update for update in updates if isinstance(update, PaymentSnapshot)]
+    outcomes = [apply_snapshot(tx, update, clock=clock, number_format=number_format) for update in snapshots]
+    to_apply = [update for update in updates if not isinstance(update, PaymentSnapshot)]
+    return worst_of(
+        [*outcomes, *apply_updates(tx, to_apply, evidence=evidence, clock=clock, number_format=number_format)]
+    )
+
+
+def outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
+    """Unreviewed if it names a payment of ours (R13), else noted. Decisions about codes do not apply to it."""
+    delivered = event.event
+    why = {
+        RejectionReason.OTHER_ACCOUNT: f"is for another account, {delivered.account}",
+        RejectionReason.OTHER_MODE: f"is for {'live' if delivered.livemode else 'test'} mode",
+    }.get(delivered.not_applied or RejectionReason.UNREADABLE, "has a format that refundcli does not know")
+    payments = tuple(tx.payments_of_event(event.id))
+    doubt = Doubt(
+        delivered.provider, payments, delivered.kind, delivered.about, f"{why}; it was not applied", delivered.account
+    )
+    return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, doubt) else EventState.NOTED, doubt.why)

@@ -1,0 +1,69 @@
+"""Find stored events and their refunds."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from refundcli.domain.errors import NotFound, UsageProblem, did_you_mean
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider
+from refundcli.services.invoices.lookup import RefundNotFound
+from refundcli.services.ports.books import Reading
+from refundcli.services.ports.provider_updates import (
+    EventState,
+    StoredEvent,
+)
+from refundcli.services.ports.records import EventFilter
+
+# The largest integer that a database stores.
+LARGEST_NUMBER = 2**63 - 1
+
+
+class NoSuchEvent(NotFound):
+    code = "event-not-found"
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"There is no event {number}.", hint="refundcli events list   shows the newest")
+
+
+class UnknownEventState(UsageProblem):
+    code = "unknown-event-state"
+
+    def __init__(self, word: str) -> None:
+        near = did_you_mean(word, list(EventState))
+        super().__init__(f"{word[:40]!a} is not a state of an event.", hint=near or f"One of: {', '.join(EventState)}.")
+
+
+def event_numbered(reading: Reading, number: int) -> StoredEvent:
+    """The event with this number. Raises NoSuchEvent."""
+    event = reading.event(number) if number <= LARGEST_NUMBER else None
+    if event is None:
+        raise NoSuchEvent(number)
+    return event
+
+
+def events_with_refunds(reading: Reading, criteria: EventFilter) -> list[tuple[StoredEvent, Refund | None]]:
+    """Matching events, as `with_refunds`. `about` may be our refund id. Raises RefundNotFound."""
+    if criteria.about.startswith("rf_"):
+        refund = reading.refund(criteria.about)
+        if refund is None:
+            raise RefundNotFound(criteria.about)
+        criteria = replace(criteria, about=refund.provider_reference or refund.id)
+    return with_refunds(reading, reading.events(criteria))
+
+
+def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Refund | None]]:
+    """Each event with its refund in these books; None if it is about something else."""
+    by_reference: dict[tuple[Provider, str], Refund] = {}
+    for provider in Provider:
+        abouts = [event.event.about for event in events if event.event.provider is provider and event.event.about]
+        refunds = reading.refunds_by_provider_references(provider, abouts) if abouts else []
+        by_reference |= {(provider, refund.provider_reference): refund for refund in refunds}
+    return [(event, by_reference.get((event.event.provider, event.event.about))) for event in events]
+
+
+def event_state(word: str) -> EventState:
+    """The state with this name. Raises UnknownEventState."""
+    try:
+        return EventState(word)
+    except ValueError:
+        raise UnknownEventState(word) from None

@@ -1,0 +1,132 @@
+"""Acknowledge unreviewed events and decide the effect of unlisted codes (R13)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from refundcli.domain.dispute import DisputeState, is_about_a_dispute
+from refundcli.domain.errors import NotFound, Refused, UsageProblem
+from refundcli.domain.statuses import Provider
+from refundcli.services.ports.books import Books, Writing
+from refundcli.services.ports.provider_updates import (
+    ACKNOWLEDGED,
+    EventState,
+    StoredEvent,
+)
+from refundcli.services.ports.rejections import UNREADABLE_KIND
+from refundcli.services.ports.vocabulary import Effect
+from refundcli.services.provider_updates.decide_dispute import decide_dispute
+from refundcli.services.webhooks.apply_events import Readers, outcome_of_not_applied
+from refundcli.services.webhooks.event_lookup import LARGEST_NUMBER, event_numbered
+
+
+class NothingToReview(Refused):
+    code = "nothing-to-review"
+
+    def __init__(self, stored: StoredEvent) -> None:
+        super().__init__(
+            f"Event {stored.id} is {stored.state}: only unreviewed events can be acknowledged.",
+            hint="refundcli events list --state unreviewed   lists them",
+            context={"event": stored.id, "state": stored.state},
+        )
+
+
+class DecisionNeeded(UsageProblem):
+    """An unreviewed update about a dispute needs a decision about that one dispute (R13)."""
+
+    code = "dispute-decision-needed"
+
+    def __init__(self, what: str, number: int | None = None) -> None:
+        name = str(number) if number else "ID"
+        super().__init__(
+            f"{what} is about a dispute: add whether that dispute is open, won or lost.",
+            hint=f"refundcli events acknowledge {name} --as open|won|lost",
+        )
+
+
+class NotOfADispute(UsageProblem):
+    code = "not-a-dispute"
+
+    def __init__(self, stored: StoredEvent, word: str) -> None:
+        super().__init__(
+            f"Event {stored.id}, {stored.event.kind}, is not about a dispute: it cannot be acknowledged as {word}.",
+            hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
+        )
+
+
+class UnknownWord(NotFound):
+    code = "word-not-found"
+
+    def __init__(self, word: str) -> None:
+        super().__init__(
+            f"There is no unreviewed event with the code {ascii(word[:80])[1:-1]}.",
+            hint="refundcli events list --state unreviewed   lists them",
+        )
+
+
+class WordNotToDecide(Refused):
+    """A person decides the effect of unlisted codes only: a decision applies to all later events."""
+
+    code = "word-not-to-decide"
+
+    def __init__(self, stored: StoredEvent) -> None:
+        word = stored.event.kind
+        why = "means that it could not be read" if word == UNREADABLE_KIND else "has an effect already"
+        super().__init__(
+            f"{ascii(word[:80])[1:-1]} {why}: each event with it must be reviewed by itself.",
+            hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
+            context={"event": stored.id, "code": word},
+        )
+
+
+# The states that a person can give to a dispute with an unlisted status.
+DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost": DisputeState.LOST}
+# The effects that a person can give to an unlisted code, once for the store.
+WORD_EFFECTS = (Effect.NONE, Effect.NOTE)
+
+
+def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers, decision: str = "") -> StoredEvent:
+    """Acknowledge an unreviewed event: it no longer blocks refunds. `decision`: the state of its dispute.
+
+    Raises NoSuchEvent, NothingToReview, DecisionNeeded, NotOfADispute.
+    """
+
+    def write(tx: Writing) -> StoredEvent:
+        stored = event_numbered(tx, number)
+        if stored.state is EventState.NOTED and stored.event.not_applied:
+            # Its payment may have been imported since.
+            stored = replace(stored, state=outcome_of_not_applied(tx, stored).state)
+        word = stored.event.kind
+        # The state of a dispute may be decided again: the provider may never report another one.
+        again = bool(decision) and is_about_a_dispute(word) and stored.note.startswith(ACKNOWLEDGED)
+        if stored.state is not EventState.UNREVIEWED and not again:
+            raise NothingToReview(stored)
+        if decision and not is_about_a_dispute(word):
+            raise NotOfADispute(stored, decision)
+        if not decision and is_about_a_dispute(word):
+            raise DecisionNeeded(word, number)
+        if decision:
+            decide_dispute(tx, stored, DISPUTE_DECISIONS[decision], readers(stored.event.provider))
+        tx.acknowledge_event(stored, memo=f"as {decision}; {memo}".strip("; ") if decision else memo)
+        return event_numbered(tx, number)
+
+    return books.write(write)
+
+
+def decide_word(word: str, effect: Effect, *, books: Books, is_listed: Callable[[Provider, str], bool]) -> int:
+    """Decide the effect of an unlisted code in this store; returns how many events that acknowledged (R13).
+
+    Raises UnknownWord, DecisionNeeded, WordNotToDecide.
+    """
+
+    def write(tx: Writing) -> int:
+        if is_about_a_dispute(word):
+            raise DecisionNeeded(word)
+        events = [event for event in tx.unreviewed_events(limit=LARGEST_NUMBER) if event.event.kind == word]
+        if not events:
+            raise UnknownWord(word)
+        for event in events:
+            if word == UNREADABLE_KIND or is_listed(event.event.provider, word):
+                raise WordNotToDecide(event)
+        return sum(tx.decide_word(provider, word, effect) for provider in {event.event.provider for event in events})
+
+    return books.write(write)
