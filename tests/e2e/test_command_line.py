@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from desk import Answer, Desk
+from desk import ZONE, Answer, Desk
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.main import COMMANDS
 
@@ -231,3 +231,14 @@ def test_a_bug_is_told_as_a_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> 
     assert "bug in refundcli" in answer.err
     assert "Traceback" not in answer.err
     assert "Traceback" in desk("--debug invoice list").err
+
+
+def test_config_shows_the_time_zone_of_a_store_that_is_a_file(sqlite_desk: Desk) -> None:
+    def books() -> list[str]:
+        return [row["value"] for row in sqlite_desk.json("config") if row["key"] == "books.timezone"]
+
+    assert books() == [ZONE]
+    sqlite_desk.environ["REFUNDCLI_STORE_URL"] = f"sqlite:///{sqlite_desk.folder}/none.db"
+    assert books() == []
+    sqlite_desk.environ["REFUNDCLI_STORE_URL"] = "postgresql://127.0.0.1:1/none"
+    assert books() == []

@@ -94,6 +94,11 @@ def test_init_trusts_what_it_writes_and_only_there(desk: Desk, hostile: Path, tm
         desk.refused("status", "settings-not-trusted", exit_code=4)
 
 
+def test_init_says_that_an_edited_file_must_be_trusted_again(desk: Desk, hostile: Path) -> None:
+    assert "After you edit it: refundcli config trust" in desk("init").err
+    assert "config trust" not in desk("--config own.toml init").err
+
+
 def test_init_in_such_a_folder_uses_nothing_of_what_is_there(desk: Desk, hostile: Path) -> None:
     path = hostile / "refundcli.toml"
     path.write_text("[store]\nurl = 'sqlite:////tmp/theirs.db'\n[adyen]\nmerchant_account = 'Theirs'\n")

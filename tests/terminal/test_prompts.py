@@ -318,3 +318,10 @@ def test_a_lost_answer_is_reported_before_the_state_of_the_invoice(desk: Desk) -
     shown = sit_down(desk, "invoice show INV-1")
     assert shown.ends() == 0
     assert f"✓ resume         refundcli resume {refund.id}" in shown.text
+
+
+def test_init_with_force_says_that_it_replaced_the_settings(desk: Desk) -> None:
+    for options, said in (("", "Wrote refundcli.toml"), ("--force", "Replaced refundcli.toml")):
+        terminal = sit_down(desk, f"init {options}")
+        assert terminal.ends() == 0
+        assert said in terminal.text

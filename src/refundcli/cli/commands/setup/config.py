@@ -1,12 +1,17 @@
 """config: the settings in force, where each comes from, and which settings files are trusted."""
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
 
 from refundcli.cli.options import Output
+from refundcli.domain.errors import RefundcliError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from refundcli.cli.context import App
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -18,9 +23,10 @@ def config(ctx: typer.Context, output: Output = None) -> None:
     if ctx.invoked_subcommand:
         return
     me: App = ctx.obj
-    rows = [(name, "" if value is None else _said(value), place) for name, value, place in me.loaded.rows()]
+    found = [*me.loaded.rows(), *_of_the_store(me)]
+    rows = [(name, "" if value is None else _said(value), place) for name, value, place in found]
     if me.wants_json:
-        me.show_list({"key": name, "value": value, "from": place} for name, value, place in me.loaded.rows())
+        me.show_list({"key": name, "value": value, "from": place} for name, value, place in found)
     elif me.for_people:
         me.out.table(("Setting", "Value", "From"), rows, whole=("Setting",))
     else:
@@ -47,6 +53,16 @@ def trust(ctx: typer.Context, output: Output = None) -> None:
     me.out.say(("✓ ", GOOD), f"{path} is trusted as it is now. It sets:")
     for name, value in sets.items():
         me.out.say(f"{name} = {_said(value)}", indent=3)
+
+
+def _of_the_store(me: "App") -> "Iterator[tuple[str, object, str]]":
+    """What the store itself decides, if it is a file that is there; nothing is connected to for it."""
+    path = (me.settings.store.url or "").removeprefix("sqlite:///").partition("?")[0]
+    if os.path.isfile(path):
+        # A store that cannot be read is for `status` to explain.
+        with suppress(RefundcliError):
+            me.services.books.inspect(lambda session: None)
+            yield "books.timezone", str(me.services.books.zone), "the store"
 
 
 def _said(value: object) -> str:

@@ -1,5 +1,6 @@
 """init: write the settings file and create the store."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,17 +56,21 @@ def init(
         reads_folder=False,
     ).settings
     merchant = merchant_account or (_MERCHANT_AT_SANDBOX if sandbox else start.adyen.merchant_account or "")
+    replaces = os.path.lexists(here / path)
     content = write(path, _values(start, sandbox=sandbox, merchant=merchant), force=force)
     _trust(me, here / path, content)
+    is_of_folder = me.config is None and here != default_user_config()
     me.config = path
     if timezone:
         me.services.timezone = timezone
     me.services.books.write(lambda tx: None)
     if me.for_people:
-        _tell(me, path, sandbox=sandbox)
+        _tell(me, path, sandbox=sandbox, replaces=replaces)
     else:
         zone = str(me.services.books.zone)
         me.show_object({"settings": str(path), "store": shown_address(me.settings.store.url), "timezone": zone})
+    if is_of_folder:
+        me.note(f"  {path} counts in this folder, as it is now. After you edit it: refundcli config trust")
 
 
 def _trust(me: "App", path: Path, content: bytes) -> None:
@@ -95,11 +100,11 @@ def _values(start: "Settings", *, sandbox: str, merchant: str) -> dict[str, dict
     }
 
 
-def _tell(me: "App", path: Path, *, sandbox: str) -> None:
+def _tell(me: "App", path: Path, *, sandbox: str, replaces: bool) -> None:
     from refundcli.output.terminal import GOOD
     from refundcli.secrets import shown_address
 
-    me.out.say(("✓ ", GOOD), f"Wrote {path} and made the store.")
+    me.out.say(("✓ ", GOOD), f"{'Replaced' if replaces else 'Wrote'} {path}; the store is ready.")
     me.out.say(f"store      {shown_address(me.settings.store.url)}", indent=3)
     me.out.say(f"books      in the time zone {me.services.books.zone}", indent=3)
     me.out.say(f"operator   {me.settings.operator.name}, {me.settings.operator.timezone}", indent=3)
