@@ -79,7 +79,12 @@ def test_idempotency_keys() -> None:
 
 
 def test_fingerprint_of_a_run() -> None:
-    options: dict[str, object] = {"reason": None, "allow_duplicate": False, "plan": False, "columns": ("invoice", "amount")}
+    options: dict[str, object] = {
+        "reason": None,
+        "allow_duplicate": False,
+        "plan": False,
+        "columns": ("invoice", "amount"),
+    }
     assert (
         fingerprint(RunKind.REFUND, "ab" * 32, options)
         == "14218593d4d81c4c5288ba2fce1c8d7779289d1ee58f0eff9b2905240f8fe7f7"

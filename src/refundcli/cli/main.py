@@ -225,9 +225,10 @@ def _usage(problem: TyperException) -> Usage:
 
 def _tell(problem: RefundcliError, given: Sequence[str]) -> int:
     if _wants_json(given):
-        from refundcli.output import json, serializers
+        from refundcli.output import json
+        from refundcli.output.serializers.errors import error
 
-        json.dump(serializers.error(problem), sys.stderr)
+        json.dump(error(problem), sys.stderr)
     else:
         from refundcli.output.errors import show_error
         from refundcli.output.terminal import Screen

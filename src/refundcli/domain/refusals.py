@@ -277,7 +277,7 @@ class OverRefund(RuleRefusal):
             hint=f"{_command(action, invoice, remaining, reason)}{of}",
         )
         self.context |= {
-            "asked": wanted.number,
+            "requested": wanted.number,
             "remaining": remaining.number,
             "currency": wanted.currency.code,
         }

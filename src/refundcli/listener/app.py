@@ -81,7 +81,11 @@ class App:
 
     def _health(self) -> Response:
         is_well = self.keeper.is_well
-        counts = {"kept": self.keeper.kept, "known": self.keeper.known, "refused": self.rejections.by_reason()}
+        counts = {
+            "stored": self.keeper.kept,
+            "already_stored": self.keeper.known,
+            "rejected": self.rejections.by_reason(),
+        }
         text = json.dumps({"ok": is_well, **counts})
         return Response(200 if is_well else 503, text, content_type="application/json")
 

@@ -2,18 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RunKind, RunState
+from refundcli.domain.bulk_run import ItemState, RunKind
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
-from refundcli.output.serializers import money
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
-from refundcli.output.views.imports import problem_shape, show_problems
+from refundcli.output.views.imports import show_problems
 from refundcli.services.bulk.report import RowCounts, RunReport
-from refundcli.services.bulk.runs import resume_command
 from refundcli.services.bulk.undo_records import Undone
-from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
+from refundcli.services.bulk.unfinished_runs import UnfinishedRun
 from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow
@@ -108,71 +105,6 @@ def _sums(totals: Mapping[str, Money]) -> str:
     return ": " + ", ".join(str(total) for _, total in sorted(totals.items())) if totals else ""
 
 
-def bulk_shape(
-    name: str, kind: RunKind, report: BulkReport, *, dry_run: bool, run: str | None, rejected_file: str | None
-) -> dict[str, Any]:
-    """The answer of a checked file, and of a file of records that was done."""
-    return {
-        "dry_run": dry_run,
-        "file": name,
-        "run": run,
-        "rows": report.rows,
-        _VERBS[kind][1]: report.wanted,
-        "done_before": report.done_before,
-        "totals": [
-            {"rows": report.rows_of[group], "provider": group[1] or None, "amount": money(total)}
-            for group, total in sorted(report.sums.items())
-        ],
-        **_refusals(report.codes, report.refused, rejected_file),
-    }
-
-
-def run_shape(
-    name: str,
-    run: BulkRun,
-    report: RunReport,
-    counts: RowCounts,
-    *,
-    codes: Counter[str],
-    first: Sequence[BadRow],
-    path: str | None,
-) -> dict[str, Any]:
-    """The answer of a run through providers. A count that is null is not known: the store could not be read any more.
-
-    `codes` and `first` tell of the refused and partly refunded rows of the file, and `path` where they are.
-    """
-    partly = [row for row in first if row.problems[0].code == PARTLY_REFUNDED]
-    refused = [row for row in first if row.problems[0].code != PARTLY_REFUNDED]
-    codes = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
-    shape = {
-        "dry_run": False,
-        "file": name,
-        "run": run.id,
-        "state": report.state,
-        "rows": counts.rows,
-        "refunded": counts.refunded,
-        "accepted": counts.accepted,
-        "done_before": counts.done_before,
-        "partly_refunded": counts.partly,
-        "partly_refunded_rows": [problem_shape(each) for row in partly for each in row.problems],
-        "unknown": counts.unknown,
-        "waiting": counts.waiting,
-        "held_by_others": counts.held_by_others,
-        "left_out": counts.left_out,
-        "holders": [_holder_shape(each) for each in report.holders],
-        "stopped": report.stopped,
-        "next": None if report.state is RunState.FINISHED else resume_command(run),
-        "totals": [{"amount": money(total)} for _, total in sorted(report.totals.items())],
-        "accepted_totals": [{"amount": money(total)} for _, total in sorted(report.accepted_totals.items())],
-        "not_written": [lost.context for lost in report.not_written],
-    }
-    return shape | _refusals(codes, refused, path) | {"refused_count": counts.refused}
-
-
-def _holder_shape(holder: RunHolder) -> dict[str, Any]:
-    return {"worker": holder.shown, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
-
-
 def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
     """Each with how far it is, who is at it, and how it is resumed."""
     for run in runs:
@@ -194,23 +126,6 @@ def _progress_of(run: UnfinishedRun) -> str:
     return f"{', '.join(told)} of {_rows(run.rows)}" if told else _rows(run.rows)
 
 
-def unfinished_run_shape(of: UnfinishedRun) -> dict[str, Any]:
-    counts = {state.value: of.counts.get(state, 0) for state in ItemState} if of.counts else {}
-    if of.counts:
-        counts |= {ItemState.REFUSED.value: of.refused, "partly_refunded": of.partly}
-    return {
-        "id": of.run.id,
-        "kind": of.run.kind,
-        "state": of.run.state,
-        "source": of.run.source,
-        "rows": of.rows,
-        "counts": counts,
-        "holders": [_holder_shape(holder) for holder in of.holders],
-        "held": of.is_held,
-        "command": of.command,
-    }
-
-
 def show_undo(what: str, undone: Undone, screen: Screen, *, done: bool) -> None:
     sums = ", ".join(str(total) for _, total in sorted(undone.sums.items()))
     # One record is named by its own id.
@@ -224,21 +139,6 @@ def show_undo(what: str, undone: Undone, screen: Screen, *, done: bool) -> None:
         screen.say(f"Undo {records}: {sums}. {notes} {become} void; no money moves.")
     if undone.kept:
         screen.say(("! ", DOUBT), f"{undone.kept:,} more are refunds that the provider has made, and stay.")
-
-
-def undo_shape(what: str, undone: Undone, *, dry_run: bool) -> dict[str, Any]:
-    """The answer of an undo, or of what it would be."""
-    totals = [{"rows": undone.rows_of[code], "amount": money(total)} for code, total in sorted(undone.sums.items())]
-    return {"dry_run": dry_run, "undone": what, "records": undone.records, "totals": totals, "kept": undone.kept}
-
-
-def _refusals(codes: Counter[str], first: Sequence[BadRow], path: str | None) -> dict[str, Any]:
-    return {
-        "refused_count": codes.total(),
-        "refused_by_code": dict(codes),
-        "refused": [problem_shape(problem) for row in first for problem in row.problems],
-        "rejected_file": path,
-    }
 
 
 def _by_currency(report: BulkReport) -> dict[str, Money]:

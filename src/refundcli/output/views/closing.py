@@ -1,12 +1,11 @@
 """What came of closing an invoice that a provider keeps too."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
-from refundcli.output import serializers
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
 
 if TYPE_CHECKING:
@@ -43,19 +42,6 @@ def show_closing_preview(seen: "ClosingPreview", screen: Screen) -> None:
 def owed_words(invoice: Invoice) -> str:
     """`40.00 EUR owed of 100.00 EUR`, or the total where nothing of it was paid."""
     return f"{invoice.owed} owed of {invoice.total}" if invoice.paid else str(invoice.total)
-
-
-def closing_preview_shape(seen: "ClosingPreview") -> dict[str, Any]:
-    """The invoice as it is, and what would be asked of the provider; `status_after` is what it would become."""
-    invoice = seen.invoice
-    closing = {"kind": seen.wanted, "provider": seen.asks, "provider_reference": invoice.invoice_reference}
-    return serializers.invoice_whole(invoice) | {
-        "dry_run": True,
-        "owed": serializers.money(invoice.owed),
-        "status_after": seen.wanted,
-        "status_at_provider": seen.at_provider,
-        "closing": closing if seen.asks else None,
-    }
 
 
 def closing_row(closing: Closing) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from refundcli.domain.refund import Refund
@@ -26,29 +25,6 @@ def event_row(stored: StoredEvent, refund: Refund | None) -> tuple[object, ...]:
     event = stored.event
     of = refund.id if refund else ""
     return (stored.id, stored.received_at, event.provider, event.kind, event.about, stored.state, stored.note, of)
-
-
-def listed_event_shape(stored: StoredEvent, refund: Refund | None) -> dict[str, Any]:
-    return event_shape(stored) | {"refund": refund.id if refund else None}
-
-
-def event_shape(stored: StoredEvent) -> dict[str, Any]:
-    event = stored.event
-    return {
-        "id": stored.id,
-        "provider": event.provider,
-        "key": event.key,
-        "kind": event.kind,
-        "about": event.about,
-        "account": event.account,
-        "livemode": event.livemode,
-        "occurred_at": event.occurred_at,
-        "received_at": stored.received_at,
-        "state": stored.state,
-        "source": event.source,
-        "note": stored.note or None,
-        "not_applied": event.not_applied,
-    }
 
 
 def show_events(found: Sequence[tuple[StoredEvent, Refund | None]], screen: Screen, *, zone: ZoneInfo) -> None:
@@ -87,16 +63,6 @@ def show_event(stored: StoredEvent, screen: Screen, *, zone: ZoneInfo, refund: R
         screen.say((line, QUIET), indent=3)
 
 
-def applied_shape(done: Applied) -> dict[str, Any]:
-    return {
-        "looked_at": sum(done.counts.values()),
-        "changed": done.changed,
-        "by_state": {state.value: done.counts.get(state, 0) for state in EventState},
-        "contradictions": [event_shape(event) | {"note": note} for event, note in done.contradictions],
-        "failed": [event_shape(event) | {"note": note} for event, note in done.failed],
-    }
-
-
 def _counts_words(done: Applied) -> str:
     """`1 applied, 1 unreviewed`"""
     return ", ".join(f"{done.counts[state]} {state}" for state in EventState if state in done.counts)
@@ -115,12 +81,6 @@ def _show_problems(done: Applied, screen: Screen) -> None:
         screen.say(("! ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}")
     for event, note in done.failed:
         screen.say(("✗ ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}: a bug in refundcli")
-
-
-def ingested_shape(done: Ingested) -> dict[str, Any]:
-    lines = [{"line": each.line, "item": each.item, "flaw": each.reason, "why": each.why} for each in done.rejected]
-    counts: dict[str, Any] = {"new": done.new, "known_already": done.known, "not_applied": dict(done.not_applied)}
-    return counts | {"refused_by_flaw": done.rejected_by_reason, "refused": lines} | applied_shape(done.applied)
 
 
 def show_ingested(done: Ingested, screen: Screen) -> None:

@@ -1,11 +1,9 @@
 """What an import says: how many rows went in, what the books knew better, and what is wrong with the others."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.services.imports.from_file import CheckedInvoices, ImportResult
-from refundcli.services.imports.from_provider import Pulled
 from refundcli.services.ports.bad_rows import Problem
 
 _KEPT_SHOWN = 20
@@ -54,48 +52,6 @@ def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
             cell(problem.hint),
         )
     screen.console.print(table)
-
-
-def import_shape(
-    name: str, checked: CheckedInvoices, result: ImportResult, rejected_file: str | None
-) -> dict[str, Any]:
-    return {
-        "file": name,
-        "rows": checked.rows,
-        "new": result.new,
-        "changed": result.changed,
-        "same": result.same,
-        "kept": [{"line": line, "number": number, "why": why} for line, number, why in result.kept],
-        "kept_count": result.kept_count,
-        "refused": [problem_shape(problem) for problem in checked.problems],
-        "refused_count": checked.bad_rows,
-        "rejected_file": rejected_file,
-    }
-
-
-def pull_shape(provider: str, done: Pulled) -> dict[str, Any]:
-    result = done.imported
-    return {
-        "provider": provider,
-        "new": result.new,
-        "changed": result.changed,
-        "same": result.same,
-        "kept": [{"number": number, "why": why} for _, number, why in result.kept],
-        "kept_count": result.kept_count,
-        "news": done.news,
-        "went_on_after": done.went_on or None,
-    }
-
-
-def problem_shape(problem: Problem) -> dict[str, Any]:
-    return {
-        "line": problem.line,
-        "column": problem.column or None,
-        "value": problem.value,
-        "code": problem.code,
-        "message": problem.message,
-        "hint": problem.hint or None,
-    }
 
 
 def _short(value: str) -> str:

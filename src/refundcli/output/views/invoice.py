@@ -17,7 +17,12 @@ from refundcli.output.views.closing import verdict
 if TYPE_CHECKING:
     from refundcli.services.ports.records import AuditEntry
 
-LIST_COLUMNS = ("Number", "Status", "Customer", "Total", "Refunded", "Left", "Currency", "Issued")
+INVOICE_COLUMNS = (
+    "number", "status", "customer", "customer_name", "currency", "total", "paid", "refunded", "reserved", "refundable",
+    "issued_on",
+)  # fmt: skip
+TEXT_COLUMNS = ("number", "status", "customer", "customer_name")
+_LIST_COLUMNS = ("Number", "Status", "Customer", "Total", "Refunded", "Left", "Currency", "Issued")
 
 _STATE_WORDS = {
     RefundState.READY: "not sent yet",
@@ -45,6 +50,23 @@ def status_words(invoice: Invoice) -> str:
     return " · ".join(words)
 
 
+def invoice_row(invoice: Invoice) -> tuple[str, ...]:
+    """For `-o csv` and pipes: codes and plain numbers, as in JSON."""
+    return (
+        invoice.number,
+        invoice.status,
+        invoice.customer,
+        invoice.customer_name,
+        invoice.currency.code,
+        invoice.total.number,
+        invoice.paid.number,
+        invoice.refunded.number,
+        invoice.in_flight.number,
+        invoice.refundable.number,
+        str(invoice.issued_on),
+    )
+
+
 def list_row(invoice: Invoice) -> tuple[str, ...]:
     return (
         invoice.number,
@@ -61,8 +83,8 @@ def list_row(invoice: Invoice) -> tuple[str, ...]:
 def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
     """Without the least needed columns where the terminal is narrow; a pipe and JSON have them all."""
     left_out = ("Refunded", "Issued") if screen.is_narrow else ()
-    columns = [name for name in LIST_COLUMNS if name not in left_out]
-    rows = ([cell for name, cell in zip(LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
+    columns = [name for name in _LIST_COLUMNS if name not in left_out]
+    rows = ([cell for name, cell in zip(_LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
     screen.table(columns, rows, right=("Total", "Refunded", "Left"), whole=("Number", "Currency", "Issued"))
 
 
@@ -138,7 +160,7 @@ def _way(payment: Payment) -> str:
 
 
 def _sums(invoice: Invoice, screen: Screen) -> None:
-    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"In flight {invoice.in_flight.number}"]
+    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"Reserved {invoice.in_flight.number}"]
     if invoice.paid != invoice.total:
         sums.insert(1, f"Paid {invoice.paid.number}")
     left = ("Left to refund ", (str(invoice.refundable), STRONG))

@@ -6,7 +6,7 @@ from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import Any, Self
 
-from refundcli.output.serializers import money, refund
+from refundcli.output.serializers.reconciliation import difference as difference_shape
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.private_files import temporary_folder
 from refundcli.services.preflight.comparison import Difference
@@ -17,16 +17,16 @@ DIFFERENCE_COLUMNS = (
     "kind",
     "invoice",
     "reference",
-    "what",
-    "here",
-    "there",
+    "object",
+    "in_books",
+    "at_provider",
     "amount",
     "currency",
-    "taken_in",
+    "applied",
     "refund",
     "next",
 )
-TEXT_COLUMNS = ("invoice", "reference", "here", "there")
+TEXT_COLUMNS = ("invoice", "reference", "in_books", "at_provider")
 _SHOWN = 100
 _IN_MEMORY = 1024 * 1024
 
@@ -59,52 +59,15 @@ def difference_row(told: Mapping[str, Any]) -> tuple[object, ...]:
         told["kind"],
         told["invoice"],
         told["reference"],
-        told["what"],
-        told["here"],
-        told["there"],
+        told["object"],
+        told["in_books"],
+        told["at_provider"],
         amount.get("amount"),
         amount.get("currency"),
-        told["taken_in"],
+        told["applied"],
         told["refund"],
         told["next"],
     )
-
-
-def difference_shape(difference: Difference, taken_in: bool) -> dict[str, Any]:
-    return {
-        "kind": difference.kind,
-        "provider": difference.provider,
-        "invoice": difference.invoice or None,
-        "reference": difference.reference,
-        "refund": difference.refund_id or None,
-        "what": difference.what,
-        "here": difference.here or None,
-        "there": difference.there or None,
-        "amount": money(difference.amount) if difference.amount else None,
-        "taken_in": taken_in,
-        "next": difference.next_step(applied=taken_in) or None,
-    }
-
-
-def reconcile_shape(done: Reconciled, told: ToldDifferences) -> dict[str, Any]:
-    return {
-        "compared": done.compared,
-        "differences": list(told),
-        "difference_count": done.differences,
-        "taken_in": done.repaired,
-        "changed": done.changed,
-        "settled": [refund(each) for each in done.settled],
-        "result": done.result,
-        "left": done.left,
-        "not_in_books": done.not_in_books,
-        "being_sent": done.being_sent,
-        "unread_lists": done.unread_lists,
-        "unreadable": done.unreadable,
-        "unreviewed": done.unreviewed,
-        "unconfirmed": done.unconfirmed,
-        "by_kind": dict(done.by_kind),
-        "money": [{"kind": kind, "amount": money(amount)} for (kind, _), amount in sorted(done.money.items())],
-    }
 
 
 def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
@@ -119,14 +82,14 @@ def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
         if each["next"]:
             commands[each["next"]] = None
         # `refund missing-here`, and `dispute` alone.
-        what = " ".join(dict.fromkeys((each["what"], each["kind"])))
+        what = " ".join(dict.fromkeys((each["object"], each["kind"])))
         table.add_row(
-            cell(what, QUIET if each["taken_in"] else BAD),
+            cell(what, QUIET if each["applied"] else BAD),
             cell(each["invoice"] or "not in the books", "" if each["invoice"] else DOUBT),
             cell(each["reference"]),
-            cell(each["here"] or "—"),
-            cell(each["there"] or "—"),
-            cell("taken in" if each["taken_in"] else "", GOOD),
+            cell(each["in_books"] or "—"),
+            cell(each["at_provider"] or "—"),
+            cell("taken in" if each["applied"] else "", GOOD),
         )
     screen.console.print(table)
     if count > _SHOWN:

@@ -9,12 +9,10 @@ from refundcli.domain.bulk_run import ItemState, RunKind
 from refundcli.domain.dispute import review_command
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import RefundState
-from refundcli.output import serializers
+from refundcli.output.next_steps import APPLY_EVENTS, next_step
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
 from refundcli.output.views.closing import verdict
-from refundcli.output.views.events import event_shape
 from refundcli.services.bulk.unfinished_runs import RunHolder
-from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import StoredEvent
 from refundcli.services.ports.records import FailedCapture
 from refundcli.services.queries.status import (
@@ -30,11 +28,6 @@ from refundcli.services.queries.status import (
 )
 from refundcli.services.reconciliation.last_comparison import Agreement, ComparisonScope, LastComparison
 
-_TO_ADD = {
-    Next.RESOLVE: " --not-executed --evidence TEXT",
-    Next.ADOPT: " --reason REASON",
-    Next.MATCH: " --record REFUND",
-}
 _UNFINISHED = {
     RefundState.READY: "not sent yet",
     RefundState.SUBMITTED: "not confirmed",
@@ -52,7 +45,6 @@ _REASONS = {
     "other-mode": "another mode",
 }
 STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
-_APPLY = "refundcli events apply"
 
 
 # --- on a terminal ----------------------------------------------------------------------------------------------
@@ -141,7 +133,7 @@ def _run(each: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
     held = [_held(holder, zone) for holder in each.run.holders]
     if each.run.last_record_at:
         held = [f"last record {local_time(each.run.last_record_at, zone)}"]
-    return cells, "   ".join([*held, _next(each)])
+    return cells, "   ".join([*held, next_step(each)])
 
 
 def _progress(each: OpenRun) -> str:
@@ -162,7 +154,7 @@ def _progress(each: OpenRun) -> str:
 
 def _held(holder: RunHolder, zone: ZoneInfo) -> str:
     rows = "1 row" if holder.rows == 1 else f"{holder.rows:,} rows"
-    return f"{rows} held by {_who(holder, zone)}"
+    return f"{rows} leased by {_who(holder, zone)}"
 
 
 def _who(holder: RunHolder, zone: ZoneInfo) -> str:
@@ -190,7 +182,7 @@ def _detail(each: OpenRefund | OpenClosing, holder: RunHolder | None, zone: Zone
     """The next step; of what a living process is sending, who it is and how long it may."""
     if each.next is Next.WAIT and holder and holder.is_live:
         return f"with {_who(holder, zone)}"
-    return _next(each)
+    return next_step(each)
 
 
 def _state(each: OpenRefund, zone: ZoneInfo) -> str:
@@ -220,7 +212,7 @@ def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
         screen.blank()
         screen.say(("Provider updates that are not applied", STRONG))
     for words, is_due in lines:
-        screen.say((words, DOUBT if is_due else ""), f": {_APPLY}" if is_due else "", indent=3)
+        screen.say((words, DOUBT if is_due else ""), f": {APPLY_EVENTS}" if is_due else "", indent=3)
 
 
 def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
@@ -278,156 +270,23 @@ def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
         for each in status.lists[name].shown:
             assert isinstance(each, OpenRefund)
             refund = each.refund
-            yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(each.age), _next(each)
+            yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(each.age), next_step(each)
     for run in status.runs.shown:
-        yield "run", run.run.run.id, "", "", _age(run.age), _next(run)
+        yield "run", run.run.run.id, "", "", _age(run.age), next_step(run)
     for closing in status.closings.shown:
         asked = closing.closing
-        yield asked.wanted.value, asked.id, asked.invoice_number, "", _age(closing.age), _next(closing)
+        yield asked.wanted.value, asked.id, asked.invoice_number, "", _age(closing.age), next_step(closing)
     for event in status.unreviewed.shown:
         yield "unreviewed", str(event.id), event.event.kind, "", "", review_command(event.id, event.event.kind)
     for invoice in status.losses.shown:
         yield "loss", "", invoice.number, str(invoice.loss), "", f"refundcli acknowledge {invoice.number}"
     if status.unapplied.attention:
-        yield "not applied", "", "", "", "", _APPLY
+        yield "not applied", "", "", "", "", APPLY_EVENTS
     for capture in status.failed_captures.shown:
         yield "failed capture", capture.reference, capture.invoice, str(capture.amount), "", Next.WAIT
     for what, invoices in (("disputed", status.disputed), ("processing", status.processing)):
         for invoice in invoices.shown:
             yield what, "", invoice.number, str(invoice.refundable), "", Next.WAIT
-
-
-def status_shape(status: Status, store: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists have their first fifty entries, `counts` all of them. What is not known is null."""
-    return {
-        "needs_someone": status.needs_someone,
-        "attention": status.attention,
-        "counts": {name: {"all": each.count, "need_attention": each.attention} for name, each in status.lists.items()},
-        "unfinished": [_refund_shape(each) for each in status.unfinished.shown],
-        "runs": [_run_shape(each) for each in status.runs.shown],
-        "closings": [_closing_shape(each) for each in status.closings.shown],
-        "came_back": [_refund_shape(each) | {"held": each.is_held} for each in status.came_back.shown],
-        "pending": [_refund_shape(each) for each in status.pending.shown],
-        "elsewhere": [_refund_shape(each) for each in status.elsewhere.shown],
-        "unreviewed": [event_shape(each) for each in status.unreviewed.shown],
-        "losses": [{"invoice": each.number, "amount": serializers.money(each.loss)} for each in status.losses.shown],
-        "failed_captures": [_capture_shape(each) for each in status.failed_captures.shown],
-        "disputed": [invoice.number for invoice in status.disputed.shown],
-        "processing": [invoice.number for invoice in status.processing.shown],
-        "store": store,
-        "livemode": status.livemode,
-        "events": status.events,
-        "not_applied": {
-            "waiting": status.unapplied.waiting,
-            "oldest": status.unapplied.oldest,
-            "blocking": status.unapplied.blocking,
-            "command": _APPLY if status.unapplied.attention else None,
-        },
-        "refused_deliveries": dict(status.deliveries.rejected),
-        "deliveries_not_applied": dict(status.deliveries.not_applied),
-        "last_reconcile": {
-            provider.value: each.last_reconcile.at for provider, each in status.freshness.items() if each.last_reconcile
-        },
-        "providers": {provider.value: _provider_shape(each) for provider, each in status.freshness.items()},
-        "accounts": [{"provider": a.provider, "account": a.account, "livemode": a.livemode} for a in status.accounts],
-    }
-
-
-def _refund_shape(each: OpenRefund) -> dict[str, Any]:
-    return serializers.refund(each.refund) | _open_shape(each) | {"held_by": _holder_shape(each.holder)}
-
-
-def _closing_shape(each: OpenClosing) -> dict[str, Any]:
-    return serializers.closing(each.closing) | _open_shape(each) | {"held_by": _holder_shape(each.holder)}
-
-
-def _run_shape(each: OpenRun) -> dict[str, Any]:
-    """Of a run of records, how its rows stand is not known: its counts are null."""
-    run = each.run.run
-    is_known = run.kind is RunKind.REFUND
-    counts = {**each.run.counts, ItemState.REFUSED: each.run.refused}
-    return {
-        "id": run.id,
-        "kind": run.kind,
-        "state": run.state,
-        "file": run.source,
-        "operator": run.operator,
-        "created_at": run.created_at,
-        "rows": each.run.rows,
-        "counts": {state.value: counts.get(state, 0) if is_known else None for state in ItemState}
-        | {"partly_refunded": each.run.partly if is_known else None},
-        "held_by": [_holder_shape(holder) for holder in each.run.holders],
-        "last_record_at": each.run.last_record_at,
-    } | _open_shape(each)
-
-
-def _open_shape(each: OpenRefund | OpenClosing | OpenRun) -> dict[str, Any]:
-    return {"age_seconds": int(each.age.total_seconds()), "next": each.next, "command": _command(each)}
-
-
-def _holder_shape(holder: RunHolder | None) -> dict[str, Any] | None:
-    if holder is None:
-        return None
-    return {"process": holder.shown, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
-
-
-def _capture_shape(each: FailedCapture) -> dict[str, Any]:
-    return {
-        "provider": each.provider,
-        "invoice": each.invoice,
-        "reference": each.reference,
-        "amount": serializers.money(each.amount),
-        "failed_at": each.at,
-    }
-
-
-def _provider_shape(each: Freshness) -> dict[str, Any]:
-    last = each.last_reconcile
-    return _comparison_shape(last) | {
-        "narrower": _comparison_shape(last.narrower) if last and last.narrower else None,
-        "last_delivery": each.last_delivery,
-    }
-
-
-def _comparison_shape(last: LastComparison | None) -> dict[str, Any]:
-    """What was compared is null where an older version stored it."""
-    scope = last.scope if last else None
-    return {
-        "last_reconcile": last.at if last else None,
-        "result": last.result if last else None,
-        "differences_left": last.left if last else None,
-        "not_compared": last.not_compared if last else None,
-        "account": scope.account if scope else None,
-        "report": scope.report or None if scope else None,
-        "since": scope.since or None if scope else None,
-        "compared": scope.compared if scope else None,
-        "in_books": scope.in_books if scope else None,
-        "complete": scope.is_complete and not last.not_compared if scope and last else None,
-    }
-
-
-# --- the next step ----------------------------------------------------------------------------------------------
-
-
-def _command(each: OpenRefund | OpenClosing | OpenRun) -> str | None:
-    if each.next is Next.WAIT:
-        return None
-    if isinstance(each, OpenRun):
-        return each.run.command
-    if each.next in (Next.APPROVE, Next.TOP_UP):
-        # Done in the provider's dashboard first; this command then fetches the outcome.
-        return f"refundcli {'resume' if each.next is Next.APPROVE else 'reconcile'}"
-    if isinstance(each, OpenClosing):
-        return f"refundcli {each.next} {each.closing.id}{_TO_ADD.get(each.next, '')}"
-    if each.next is Next.RECONCILE:
-        # Only Stripe can be asked how it stands.
-        asked = each.refund.provider in CAN_LOOK_UP
-        return f"refundcli reconcile {f'--provider {each.refund.provider}' if asked else '--report FILE'}"
-    return f"refundcli {each.next} {each.refund.id}{_TO_ADD.get(each.next, '')}"
-
-
-def _next(each: OpenRefund | OpenClosing | OpenRun) -> str:
-    return _command(each) or "wait"
 
 
 def _age(age: timedelta) -> str:

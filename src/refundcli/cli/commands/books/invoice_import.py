@@ -12,7 +12,8 @@ from refundcli.files.invoices.file import InvoiceFile
 from refundcli.files.invoices.spool import InvoiceShelf
 from refundcli.files.source import open_source
 from refundcli.output.progress import progress
-from refundcli.output.views.imports import import_shape, show_bad_rows, show_import, show_kept
+from refundcli.output.serializers.imports import imported_file
+from refundcli.output.views.imports import show_bad_rows, show_import, show_kept
 from refundcli.services.imports.from_file import CheckedInvoices, ImportRefused, ImportResult, bring_in, check_invoices
 
 
@@ -59,12 +60,12 @@ def _refuse(app: App, name: str, checked: CheckedInvoices) -> None:
 
 def _show(app: App, name: str, checked: CheckedInvoices, result: ImportResult, rejected_file: str | None) -> None:
     if app.wants_json:
-        app.show_object(import_shape(name, checked, result, rejected_file))
+        app.show_object(imported_file(name, checked, result, rejected_file))
         return
     if app.for_people:
         show_import(name, result, app.out)
     else:
-        shape = import_shape(name, checked, result, rejected_file)
+        shape = imported_file(name, checked, result, rejected_file)
         app.show_object({key: value for key, value in shape.items() if not isinstance(value, list)})
     if not app.quiet:
         if not app.for_people:

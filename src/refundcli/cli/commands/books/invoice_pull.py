@@ -5,7 +5,8 @@ from datetime import date
 from refundcli.cli.context import App
 from refundcli.domain.statuses import Provider
 from refundcli.output.progress import progress
-from refundcli.output.views.imports import pull_shape, show_import, show_kept
+from refundcli.output.serializers.imports import pulled
+from refundcli.output.views.imports import show_import, show_kept
 from refundcli.services.imports.from_provider import pull, pull_one
 from refundcli.services.invoices.lookup import invoice_behind
 from refundcli.services.reconciliation.against_provider import Comparison
@@ -35,7 +36,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
         show_import(provider.label, done.imported, app.out)
         show_kept(done.imported, app.err)
     else:
-        app.show_object(pull_shape(provider, done))
+        app.show_object(pulled(provider, done))
     services.apply_known_events(provider)
     app.note_early_events()
 

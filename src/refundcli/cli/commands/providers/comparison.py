@@ -16,15 +16,15 @@ from refundcli.domain.reasons import RefundReason, parse_reason
 from refundcli.domain.statuses import Provider
 from refundcli.files.adyen_report.report import AdyenReport
 from refundcli.files.source import open_source
-from refundcli.output import serializers
 from refundcli.output.progress import progress
+from refundcli.output.serializers.books import refund
+from refundcli.output.serializers.reconciliation import reconciliation
 from refundcli.output.terminal import DOUBT
 from refundcli.output.views.reconciliation import (
     DIFFERENCE_COLUMNS,
     TEXT_COLUMNS,
     ToldDifferences,
     difference_row,
-    reconcile_shape,
     show_differences,
     show_reconciled,
     show_settled,
@@ -160,7 +160,7 @@ def _show(app: App, label: str, done: Reconciled, told: ToldDifferences, *, noth
     if app.format is Format.NDJSON:
         app.show_list(told)
     elif app.format is Format.JSON:
-        app.show_object(reconcile_shape(done, told))
+        app.show_object(reconciliation(done, told))
     elif app.for_people:
         show_differences(told, done.differences, app.out)
         show_settled(done, app.out)
@@ -199,7 +199,7 @@ def match_refund(app: App, name: str, record_id: str) -> None:
         known = matched.provider_reference
         app.out.say(("✓ ", "green"), f"{known} is recorded as {matched.id}; {matched.amount} is counted once.")
     else:
-        app.show_object(serializers.refund(matched))
+        app.show_object(refund(matched))
 
 
 def adopt_refund(app: App, name: str, *, reason: str, memo: str, number: str) -> None:
@@ -223,4 +223,4 @@ def adopt_refund(app: App, name: str, *, reason: str, memo: str, number: str) ->
         note = adopted.credit_note.number if adopted.credit_note else ""
         app.out.say(("✓ ", "green"), f"Adopted {adopted.amount} of {adopted.invoice_number}   credit note {note}")
     else:
-        app.show_object(serializers.refund(adopted))
+        app.show_object(refund(adopted))

@@ -101,7 +101,8 @@ def list_(
     output: Output = None,
 ) -> None:
     """List events, the newest first."""
-    from refundcli.output.views.events import EVENT_COLUMNS, event_row, listed_event_shape, show_events
+    from refundcli.output.serializers.events import listed_event
+    from refundcli.output.views.events import EVENT_COLUMNS, event_row, show_events
     from refundcli.services.ports.records import EventFilter
     from refundcli.services.ports.rejections import count_by_reason, told_by_reason
     from refundcli.services.webhooks.events import event_state, events_with_refunds
@@ -110,7 +111,7 @@ def list_(
     wanted = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
     found, counts = me.services.books.read(lambda tx: (events_with_refunds(tx, wanted), tx.delivery_counts()))
     if me.wants_json:
-        me.show_list(starmap(listed_event_shape, found))
+        me.show_list(starmap(listed_event, found))
     elif not me.for_people:
         me.show_rows(EVENT_COLUMNS, starmap(event_row, found), text_columns=EVENT_COLUMNS[1:])
     elif found:
@@ -132,7 +133,8 @@ def show(
     """Show one event: what was reported, when, and whether it was applied."""
     import json
 
-    from refundcli.output.views.events import listed_event_shape, show_event
+    from refundcli.output.serializers.events import event_details
+    from refundcli.output.views.events import show_event
     from refundcli.services.webhooks.events import event_numbered, with_refunds
 
     me: App = ctx.obj
@@ -140,7 +142,7 @@ def show(
     if me.for_people:
         show_event(found, me.out, zone=me.settings.operator.zone, refund=refund)
     else:
-        me.show_object(listed_event_shape(found, refund) | {"payload": json.loads(found.event.payload)})
+        me.show_object(event_details(found, refund, json.loads(found.event.payload)))
 
 
 @app.command(

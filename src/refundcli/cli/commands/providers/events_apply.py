@@ -10,8 +10,9 @@ from refundcli.cli.exit_codes import ExitCode
 from refundcli.domain.statuses import Provider
 from refundcli.files.saved_deliveries import DeliveryFile
 from refundcli.files.source import open_source
+from refundcli.output.serializers.events import applied, ingested
 from refundcli.output.terminal import DOUBT
-from refundcli.output.views.events import applied_shape, ingested_shape, show_applied, show_ingested, show_rejected
+from refundcli.output.views.events import show_applied, show_ingested, show_rejected
 from refundcli.providers.registry import vocabulary_of
 from refundcli.services.webhooks.events import Applied, Apply, ProviderPause, Readers, apply_set_aside, apply_stored
 from refundcli.services.webhooks.ingest import ingest
@@ -37,7 +38,7 @@ def apply_and_show(app: App) -> None:
     if app.for_people:
         show_applied(done, app.out)
     else:
-        app.show_object(applied_shape(done))
+        app.show_object(applied(done))
     _end(app, done)
 
 
@@ -55,7 +56,7 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
     if app.for_people:
         show_ingested(done, app.out)
     else:
-        app.show_object(ingested_shape(done))
+        app.show_object(ingested(done))
     if not app.wants_json:
         show_rejected(done, app.err)
     _end(app, done.applied, ExitCode.REFUSED if done.rejected else ExitCode.DONE)

@@ -22,7 +22,8 @@ from refundcli.files.bulk.rejected_rows import RejectedFile, path_for_rejected
 from refundcli.files.source import Source, open_source
 from refundcli.files.spool import DiskShelf
 from refundcli.output.progress import progress
-from refundcli.output.views.bulk import bulk_shape, show_summary
+from refundcli.output.serializers.bulk import checked_file as checked_file_shape
+from refundcli.output.views.bulk import show_summary
 from refundcli.services.bulk.record_run import TooManyErrors
 from refundcli.services.bulk.runs import fingerprint, new_run
 from refundcli.services.bulk.validation import BulkCheck, BulkReport, RowRules, Wishes
@@ -145,7 +146,7 @@ def show_checked(
     """What the check found, where nothing was to be done after it."""
     path = str(rejected_file) if rejected_file else None
     if not app.for_people:
-        app.show_object(bulk_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
+        app.show_object(checked_file_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
     elif dry_run:
         app.out.say("Dry run: every rule was checked, nothing was sent or written.")
     elif not report.rows:

@@ -15,7 +15,9 @@ from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
 from refundcli.domain.reasons import RefundReason
 from refundcli.output.progress import progress
-from refundcli.output.views.bulk import bulk_shape, show_recorded, show_undo, undo_shape
+from refundcli.output.serializers.bulk import recorded_file
+from refundcli.output.serializers.bulk import undo as undo_shape
+from refundcli.output.views.bulk import show_recorded, show_undo
 from refundcli.services.bulk.record_run import (
     MOST_AT_ONCE,
     NotAllRows,
@@ -110,10 +112,8 @@ def _show_stopped(app: App, checked: Checked, done: BulkReport, run: BulkRun, wh
     if app.for_people:
         show_recorded(report, run.id, app.out)
     else:
-        shape = bulk_shape(
-            checked.source.name, RunKind.MARK_REFUNDED, report, dry_run=False, run=run.id, rejected_file=None
-        )
-        app.show_object(shape | {"waiting": left, "next": next_step})
+        name = checked.source.name
+        app.show_object(recorded_file(name, report, run=run.id, rejected_file=None, waiting=left, next_step=next_step))
     if not app.wants_json and next_step:
         rows = "How many rows are left is not known" if left is None else f"{left:,} of {report.rows:,} rows are left"
         app.err.say(f"Stopped. What was recorded stays. {rows}. Next: {how_to_go_on(run)}")
@@ -133,8 +133,9 @@ def _whole(checked: BulkReport, done: BulkReport) -> BulkReport:
 def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_file: str | None) -> None:
     kind, name = RunKind.MARK_REFUNDED, checked.source.name
     if not app.for_people:
-        shape = bulk_shape(name, kind, report, dry_run=False, run=run or None, rejected_file=rejected_file)
-        app.show_object(shape | {"waiting": 0, "next": None})
+        app.show_object(
+            recorded_file(name, report, run=run or None, rejected_file=rejected_file, waiting=0, next_step=None)
+        )
     else:
         show_recorded(report, run, app.out)
     tell_rejected(app, kind, report.refused_count, report.rows, rejected_file)

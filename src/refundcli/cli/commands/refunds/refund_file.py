@@ -26,10 +26,11 @@ from refundcli.domain.errors import RefundcliError, before_sending
 from refundcli.domain.statuses import Provider
 from refundcli.files.bulk.rejected_rows import RejectedFile
 from refundcli.output import json as json_output
-from refundcli.output import serializers
 from refundcli.output.errors import show_error
 from refundcli.output.progress import progress
-from refundcli.output.views.bulk import run_shape, show_refunded, show_unfinished_runs, unfinished_run_shape
+from refundcli.output.serializers.bulk import resumed_dry_run, run_report
+from refundcli.output.serializers.errors import error
+from refundcli.output.views.bulk import show_refunded, show_unfinished_runs
 from refundcli.services.bulk.refund_rows import RefundWishes, begin_staged
 from refundcli.services.bulk.refund_run import run_refunds
 from refundcli.services.bulk.report import RowCounts, RunLimits, RunReport, Stopped, row_counts
@@ -100,7 +101,7 @@ def _show_dry_run(app: App, standing: UnfinishedRun) -> None:
     if app.for_people:
         show_unfinished_runs([standing], app.out)
     else:
-        app.show_object({"dry_run": True, **unfinished_run_shape(standing)})
+        app.show_object(resumed_dry_run(standing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def _show(
     if app.for_people:
         show_refunded(report, counts, codes, run.id, app.out, first=first)
     else:
-        app.show_object(run_shape(name, run, report, counts, codes=codes, first=first, path=path))
+        app.show_object(run_report(name, run, report, counts, codes=codes, first=first, path=path))
     if counts.refunded or counts.accepted:
         note_afterwards(app, run, record=False)
     _tell_next(app, run, report)
@@ -235,7 +236,7 @@ def _end(app: App, report: RunReport, counts: RowCounts, not_handed_back: Refund
 
 def _show_problem(app: App, problem: RefundcliError) -> None:
     if app.wants_json:
-        json_output.dump(serializers.error(problem), sys.stderr)
+        json_output.dump(error(problem), sys.stderr)
     else:
         show_error(problem, app.err)
 

@@ -173,7 +173,7 @@ def show_dry_run(
     truths: Sequence[PaymentTruth] = (),
 ) -> None:
     """What would be done, in the shape of a real answer; `truths` is what the providers told when they were asked."""
-    from refundcli.output import serializers
+    from refundcli.output.serializers.refunds import dry_run_answer
     from refundcli.output.views.refund import truth_words
 
     if app.for_people:
@@ -185,10 +185,16 @@ def show_dry_run(
         for truth in truths:
             app.out.say(f"Asked {truth.provider.label}: {truth_words(truth)}. The books agree.", indent=3)
         return
-    answer = serializers.dry_run_answer(parts, invoice, reason=reason, request_key=request_key, record=record)
-    if record:
-        answer["refunds"] = [refund | {"refunded_on": refunded_on} for refund in answer["refunds"]]
-    app.show_object(answer | {"preflight": [serializers.payment_truth(truth) for truth in truths]})
+    answer = dry_run_answer(
+        parts,
+        invoice,
+        reason=reason,
+        request_key=request_key,
+        refunded_on=refunded_on,
+        record=record,
+        snapshots=truths,
+    )
+    app.show_object(answer)
 
 
 def _what(payment: Payment, amount: Money, *, record: bool) -> str:
@@ -199,7 +205,7 @@ def _what(payment: Payment, amount: Money, *, record: bool) -> str:
 
 def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: bool, expected: bool = False) -> None:
     """Show what came of it. Of several, the worst decides the exit code, unless this end was asked for."""
-    from refundcli.output import serializers
+    from refundcli.output.serializers.refunds import refund_answer
     from refundcli.output.views.refund import REFUND_COLUMNS, after_notes, refund_row, show_result
 
     invoice = _read_again(app, number)
@@ -210,8 +216,7 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
     if app.for_people:
         show_result(refunds, invoice, app.out, replayed=replayed)
     elif app.wants_json:
-        answer = serializers.refund_answer(refunds, invoice, dry_run=False)
-        app.show_object(answer | {"notes": after_notes(refunds, invoice)})
+        app.show_object(refund_answer(refunds, invoice, notes=after_notes(refunds, invoice)))
     else:
         app.show_rows(REFUND_COLUMNS, map(refund_row, refunds), text_columns=("provider_reference", "reason"))
         for note in after_notes(refunds, invoice):
@@ -263,14 +268,15 @@ def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) ->
 
 def warn(app: App, asked: Refund | Closing, *, alone: bool = True) -> None:
     """An outcome that is not known, or a definite no, is told on stderr whatever the format."""
-    from refundcli.output import json, serializers
+    from refundcli.output import json
     from refundcli.output.errors import show_error
+    from refundcli.output.serializers.errors import error
     from refundcli.services.dispatch.outcome_errors import problem_of
 
     problem = problem_of(asked, alone=alone)
     if problem and app.wants_json:
         import sys
 
-        json.dump(serializers.error(problem), sys.stderr)
+        json.dump(error(problem), sys.stderr)
     elif problem:
         show_error(problem, app.err)

@@ -122,16 +122,13 @@ def _unfinished_runs(me: "App") -> "list[UnfinishedRun]":
 def _show(
     me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
 ) -> None:
-    from refundcli.output import serializers
-    from refundcli.output.views.bulk import show_unfinished_runs, unfinished_run_shape
+    from refundcli.output.serializers.refunds import resumed
+    from refundcli.output.views.bulk import show_unfinished_runs
     from refundcli.output.views.closing import closing_row, show_resumed_closings
     from refundcli.output.views.refund import REFUND_COLUMNS, refund_row, show_resumed
 
     if me.wants_json:
-        told = [(serializers.refund(each.refund), str(each.step), each.note) for each in done]
-        told += [(serializers.closing(each.closing), str(each.step), each.note) for each in closed]
-        told += [(unfinished_run_shape(each), "run unfinished", each.command) for each in runs]
-        me.show_list(shape | {"step": step, "note": note or None} for shape, step, note in told)
+        me.show_list(resumed(done, closed, runs))
     elif me.for_people:
         show_resumed(done, me.out)
         show_resumed_closings(closed, me.out)
