@@ -35,7 +35,7 @@ def checked_file(
             ],
         }
         | done
-        | _refused_rows(report.codes, report.refused, rejected_file)
+        | refused_rows(report.codes, report.refused, rejected_file)
     )
 
 
@@ -96,14 +96,14 @@ def run_report(
         "accepted_totals": [run_total(total) for _, total in sorted(report.accepted_totals.items())],
         "not_written": [unwritten.context for unwritten in report.not_written],
     }
-    return shape | _refused_rows(codes, refused, path) | {"refused_count": counts.refused}
+    return shape | refused_rows(codes, refused, path) | {"refused_count": counts.refused}
 
 
 def run_total(total: Money) -> dict[str, Any]:
     return {"amount": money(total)}
 
 
-def _refused_rows(codes: Counter[str], first: "Sequence[BadRow]", path: str | None) -> dict[str, Any]:
+def refused_rows(codes: Counter[str], first: "Sequence[BadRow]", path: str | None) -> dict[str, Any]:
     return {
         "refused_count": codes.total(),
         "refused_by_code": dict(codes),
