@@ -22,7 +22,7 @@ def checked_file(
     name: str, kind: RunKind, report: "BulkReport", *, dry_run: bool, run: str | None, rejected_file: str | None
 ) -> dict[str, Any]:
     """A file that was checked, and a file of records that was done."""
-    done = {"refunded": report.wanted} if kind is RunKind.REFUND else {"recorded": report.wanted}
+    by_verb = {"refunded": report.wanted} if kind is RunKind.REFUND else {"recorded": report.wanted}
     return (
         {
             "dry_run": dry_run,
@@ -34,7 +34,7 @@ def checked_file(
                 provider_total(report.rows_of[group], group[1], total) for group, total in sorted(report.sums.items())
             ],
         }
-        | done
+        | by_verb
         | refused_rows(report.codes, report.refused, rejected_file)
     )
 

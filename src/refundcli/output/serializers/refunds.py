@@ -22,7 +22,7 @@ def refund_answer(refunds: Sequence[Refund], invoice: Invoice | None, *, notes: 
     """`invoice` is null where it could not be read any more."""
     return {
         "dry_run": False,
-        "refunds": [refund(made) for made in refunds],
+        "refunds": list(map(refund, refunds)),
         "invoice": invoice_balance(invoice) if invoice else None,
         "notes": list(notes),
     }

@@ -23,7 +23,7 @@ from refundcli.services.reconciliation.last_comparison import LastComparison
 
 def status(of: Status, store: Mapping[str, Any]) -> dict[str, Any]:
     """Lists have their first fifty entries, `counts` all of them. What is not known is null."""
-    reconciled = {provider.value: known.last_reconcile for provider, known in of.freshness.items()}
+    reconciled = {provider.value: freshness.last_reconcile for provider, freshness in of.freshness.items()}
     return {
         "needs_attention": of.needs_someone,
         "attention": of.attention,
@@ -46,8 +46,8 @@ def status(of: Status, store: Mapping[str, Any]) -> dict[str, Any]:
         "rejected_webhooks": dict(of.deliveries.rejected),
         "webhooks_not_applied": dict(of.deliveries.not_applied),
         "last_reconcile": {provider: last.at for provider, last in reconciled.items() if last},
-        "providers": {provider.value: provider_freshness(known) for provider, known in of.freshness.items()},
-        "accounts": [account(known) for known in of.accounts],
+        "providers": {provider.value: provider_freshness(freshness) for provider, freshness in of.freshness.items()},
+        "accounts": list(map(account, of.accounts)),
     }
 
 

@@ -56,9 +56,9 @@ def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
         screen.say(f"Nothing was recorded{before}.")
         return
     sums = ", ".join(str(total) for _, total in sorted(_by_currency(report).items()))
-    done = f"; {report.done_before:,} were recorded before" if report.done_before else ""
+    again = f"; {report.done_before:,} were recorded before" if report.done_before else ""
     by = f"   {run}" if run else ""
-    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.wanted)}", f": {sums}" if sums else "", done, f".{by}")
+    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.wanted)}", f": {sums}" if sums else "", again, f".{by}")
 
 
 def show_refunded(
@@ -87,8 +87,8 @@ def show_refunded(
         show_problems([problem for row in first for problem in row.problems if problem.code == PARTLY_REFUNDED], screen)
     refused = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
     if refused:
-        told = " · ".join(f"{count} {code}" for code, count in refused.most_common())
-        screen.say(("✗ ", BAD), f"{_rows(refused.total())} refused: {told}")
+        by_code = " · ".join(f"{count} {code}" for code, count in refused.most_common())
+        screen.say(("✗ ", BAD), f"{_rows(refused.total())} refused: {by_code}")
     unknown = report.unknown if counts.unknown is None else counts.unknown
     if unknown:
         screen.say(("! ", DOUBT), f"{_rows(unknown)} sent, and the outcome is not known: their amounts")
@@ -120,19 +120,19 @@ def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
 def _progress_of(run: UnfinishedRun) -> str:
     """Its rows by state; of a run of records, whose rows are in its file, how many those are."""
     counts = {**run.counts, ItemState.REFUSED: run.refused}
-    told = [f"{count:,} {state}" for state, count in sorted(counts.items()) if count]
+    parts = [f"{count:,} {state}" for state, count in sorted(counts.items()) if count]
     if run.partly:
-        told.append(f"{run.partly:,} partly refunded")
-    return f"{', '.join(told)} of {_rows(run.rows)}" if told else _rows(run.rows)
+        parts.append(f"{run.partly:,} partly refunded")
+    return f"{', '.join(parts)} of {_rows(run.rows)}" if parts else _rows(run.rows)
 
 
-def show_undo(what: str, undone: Undone, screen: Screen, *, done: bool) -> None:
+def show_undo(what: str, undone: Undone, screen: Screen, *, is_done: bool) -> None:
     sums = ", ".join(str(total) for _, total in sorted(undone.sums.items()))
     # One record is named by its own id.
     records = f"{undone.records:,} {'record' if undone.records == 1 else 'records'} of {what}"
     records = records if what.startswith("run_") else f"the record {what} of {undone.invoice}"
     notes = "Its credit note" if undone.records == 1 else "Their credit notes"
-    if done:
+    if is_done:
         screen.say(("✓ ", GOOD), f"Undid {records}: {sums}. {notes} {'is' if undone.records == 1 else 'are'} void.")
     else:
         become = "becomes" if undone.records == 1 else "become"
@@ -153,5 +153,5 @@ def _rows(count: int) -> str:
 
 
 def _lines(report: BulkReport) -> str:
-    shown: Sequence[str] = [str(row.line) for row in report.refused[:_LINES_SHOWN]]
-    return ", ".join(shown) + (" …" if report.refused_count > len(shown) else "")
+    lines: Sequence[str] = [str(row.line) for row in report.refused[:_LINES_SHOWN]]
+    return ", ".join(lines) + (" …" if report.refused_count > len(lines) else "")

@@ -20,23 +20,23 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
         screen.say(f"{invoice.number} is still ", (invoice.status.label, STRONG), ".", indent=3)
     elif closing and closing.wanted is not invoice.status:
         where = closing.provider.label
-        told = f"{invoice.number} is {closing.past_tense} at {where}, and stays "
-        screen.say(("! ", DOUBT), told, (invoice.status.label, STRONG), " here: look at its payments.")
+        words = f"{invoice.number} is {closing.past_tense} at {where}, and stays "
+        screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " here: look at its payments.")
     else:
         where = f", here and at {closing.provider.label}" if closing else ""
-        found = f"; so it was at {closed.found_closed.label} already" if closed.found_closed else ""
+        already = f"; so it was at {closed.found_closed.label} already" if closed.found_closed else ""
         label = (invoice.status.label, STRONG)
-        screen.say(("✓ ", GOOD), f"{invoice.number} is now ", label, f"{where}{found}. No money was moved.")
+        screen.say(("✓ ", GOOD), f"{invoice.number} is now ", label, f"{where}{already}. No money was moved.")
 
 
-def show_closing_preview(seen: "ClosingPreview", screen: Screen) -> None:
-    invoice, keeper = seen.invoice, seen.invoice.kept_by
-    verb = "void" if seen.wanted is InvoiceStatus.VOID else "write off"
-    where = f", here and at {seen.asks.label}" if seen.asks else ""
+def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:
+    invoice, keeper = preview.invoice, preview.invoice.kept_by
+    verb = "void" if preview.wanted is InvoiceStatus.VOID else "write off"
+    where = f", here and at {preview.asks.label}" if preview.asks else ""
     screen.say("Dry run: every rule was checked; nothing was sent or written.")
     screen.say(f"Would {verb} {invoice.number}, {owed_words(invoice)}{where}. No money would move.", indent=3)
-    if keeper and seen.at_provider:
-        screen.say(f"Asked {keeper.label}: {invoice.invoice_reference} is {seen.at_provider} there.", indent=3)
+    if keeper and preview.at_provider:
+        screen.say(f"Asked {keeper.label}: {invoice.invoice_reference} is {preview.at_provider} there.", indent=3)
 
 
 def owed_words(invoice: Invoice) -> str:
@@ -48,27 +48,31 @@ def closing_row(closing: Closing) -> tuple[str, ...]:
     """Among refunds, in their columns: a closing has no amount, no credit note and no reason."""
     from refundcli.output.views.refund import REFUND_COLUMNS
 
-    told = {
+    cells = {
         "id": closing.id,
         "status": closing.state,
         "kind": closing.wanted,
         "provider_reference": closing.reference,
         "invoice": closing.invoice_number,
     }
-    return tuple(told.get(name, "") for name in REFUND_COLUMNS)
+    return tuple(cells.get(name, "") for name in REFUND_COLUMNS)
 
 
-def show_resumed_closings(done: "Sequence[ResumedClosing]", screen: Screen) -> None:
-    for each in done:
-        closing = each.closing
+def show_resumed_closings(endings: "Sequence[ResumedClosing]", screen: Screen) -> None:
+    for ending in endings:
+        closing = ending.closing
         mark, style = {ClosingState.DONE: ("✓", GOOD), ClosingState.FAILED: ("✗", BAD)}.get(closing.state, ("!", DOUBT))
         screen.say((f"{mark} ", style), f"{closing.invoice_number} {verdict(closing)}")
-        told = f"{closing.id} of {closing.invoice_number}: {each.step}"
-        screen.say(f"{told}; {each.note}" if each.note else told, indent=3)
+        step = f"{closing.id} of {closing.invoice_number}: {ending.step}"
+        screen.say(f"{step}; {ending.note}" if ending.note else step, indent=3)
 
 
 def verdict(closing: Closing) -> str:
     """`voided at Stripe`, `not voided at Stripe`, `voided at Stripe: not confirmed`."""
     words = f"{closing.past_tense} at {closing.provider.label}"
-    told = {ClosingState.DONE: words, ClosingState.FAILED: f"not {words}", ClosingState.READY: f"{words}: not sent yet"}
-    return told.get(closing.state, f"{words}: not confirmed")
+    by_state = {
+        ClosingState.DONE: words,
+        ClosingState.FAILED: f"not {words}",
+        ClosingState.READY: f"{words}: not sent yet",
+    }
+    return by_state.get(closing.state, f"{words}: not confirmed")

@@ -27,19 +27,19 @@ def event_row(stored: StoredEvent, refund: Refund | None) -> tuple[object, ...]:
     return (stored.id, stored.received_at, event.provider, event.kind, event.about, stored.state, stored.note, of)
 
 
-def show_events(found: Sequence[tuple[StoredEvent, Refund | None]], screen: Screen, *, zone: ZoneInfo) -> None:
+def show_events(events: Sequence[tuple[StoredEvent, Refund | None]], screen: Screen, *, zone: ZoneInfo) -> None:
     rows = [
         (
             (
-                (str(each.id), ""),
-                (local_time(each.received_at, zone), ""),
-                (each.event.provider.label, ""),
-                (each.event.kind, ""),
-                (each.state, _STYLES.get(each.state, QUIET)),
+                (str(stored.id), ""),
+                (local_time(stored.received_at, zone), ""),
+                (stored.event.provider.label, ""),
+                (stored.event.kind, ""),
+                (stored.state, _STYLES.get(stored.state, QUIET)),
             ),
-            "  ".join(filter(None, (each.event.about, _refund_words(refund, each.note), each.note))),
+            "  ".join(filter(None, (stored.event.about, _refund_words(refund, stored.note), stored.note))),
         )
-        for each, refund in found
+        for stored, refund in events
     ]
     screen.entries(rows, right=(0,))
 
@@ -63,43 +63,43 @@ def show_event(stored: StoredEvent, screen: Screen, *, zone: ZoneInfo, refund: R
         screen.say((line, QUIET), indent=3)
 
 
-def _counts_words(done: Applied) -> str:
+def _counts_words(applied: Applied) -> str:
     """`1 applied, 1 unreviewed`"""
-    return ", ".join(f"{done.counts[state]} {state}" for state in EventState if state in done.counts)
+    return ", ".join(f"{applied.counts[state]} {state}" for state in EventState if state in applied.counts)
 
 
-def show_applied(done: Applied, screen: Screen) -> None:
-    counts, count = _counts_words(done), sum(done.counts.values())
+def show_applied(applied: Applied, screen: Screen) -> None:
+    counts, count = _counts_words(applied), sum(applied.counts.values())
     screen.say(
         ("✓ ", GOOD), f"{count} {'event' if count == 1 else 'events'} looked at", f": {counts}" if counts else "", "."
     )
-    _show_problems(done, screen)
+    _show_problems(applied, screen)
 
 
-def _show_problems(done: Applied, screen: Screen) -> None:
-    for event, note in done.contradictions:
+def _show_problems(applied: Applied, screen: Screen) -> None:
+    for event, note in applied.contradictions:
         screen.say(("! ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}")
-    for event, note in done.failed:
+    for event, note in applied.failed:
         screen.say(("✗ ", BAD), f"event {event.id}, {event.event.kind} {event.event.about}: {note}: a bug in refundcli")
 
 
-def show_ingested(done: Ingested, screen: Screen) -> None:
+def show_ingested(ingested: Ingested, screen: Screen) -> None:
     """One line of what was stored and what came of it; beside rejected deliveries it is no success."""
-    again = f", {done.known} known already" if done.known else ""
-    counts = _counts_words(done.applied)
-    mark = ("! ", DOUBT) if done.rejected else ("✓ ", GOOD)
-    stored = f"{done.new} new {'event' if done.new == 1 else 'events'} stored{again}"
+    again = f", {ingested.known} known already" if ingested.known else ""
+    counts = _counts_words(ingested.applied)
+    mark = ("! ", DOUBT) if ingested.rejected else ("✓ ", GOOD)
+    stored = f"{ingested.new} new {'event' if ingested.new == 1 else 'events'} stored{again}"
     screen.say(mark, stored, f": {counts}" if counts else "", ".")
-    if done.not_applied:
-        screen.say(("! ", DOUBT), f"Stored, not applied: {told_by_reason(done.not_applied)}.")
-    _show_problems(done.applied, screen)
+    if ingested.not_applied:
+        screen.say(("! ", DOUBT), f"Stored, not applied: {told_by_reason(ingested.not_applied)}.")
+    _show_problems(ingested.applied, screen)
 
 
-def show_rejected(done: Ingested, screen: Screen) -> None:
+def show_rejected(ingested: Ingested, screen: Screen) -> None:
     """How many, and each delivery by its line."""
-    if done.rejected:
-        count = len(done.rejected)
+    if ingested.rejected:
+        count = len(ingested.rejected)
         screen.say(("✗ ", BAD), f"{count} {'delivery' if count == 1 else 'deliveries'} rejected; not stored:")
-    for each in done.rejected:
-        item = f", item {each.item}" if each.item > 1 else ""
-        screen.say(f"line {each.line}{item}: {each.why} [{each.reason}]", indent=3)
+    for line in ingested.rejected:
+        item = f", item {line.item}" if line.item > 1 else ""
+        screen.say(f"line {line.line}{item}: {line.why} [{line.reason}]", indent=3)

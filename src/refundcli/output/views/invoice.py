@@ -124,14 +124,14 @@ _INNER = frozenset({"fence", "lease_owner", "idempotency_key", "request_key", "k
 
 def changes(entry: "AuditEntry", *, inner: bool = True) -> str:
     """`state ready → submitted, provider_reference re_1`: what changed, in one line."""
-    told = []
+    parts = []
     for name, after in entry.after.items():
         if not inner and name in _INNER:
             continue
         before = entry.before.get(name)
         word = name.replace("_", " ")
-        told.append(f"{word} {before} → {after}" if before not in (None, "", after) else f"{word} {after}")
-    return ", ".join(told)
+        parts.append(f"{word} {before} → {after}" if before not in (None, "", after) else f"{word} {after}")
+    return ", ".join(parts)
 
 
 def _heading(invoice: Invoice, screen: Screen, mode: str) -> None:
@@ -163,17 +163,17 @@ def _sums(invoice: Invoice, screen: Screen) -> None:
     sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"Reserved {invoice.in_flight.number}"]
     if invoice.paid != invoice.total:
         sums.insert(1, f"Paid {invoice.paid.number}")
-    left = ("Left to refund ", (str(invoice.refundable), STRONG))
+    refundable = ("Left to refund ", (str(invoice.refundable), STRONG))
     if screen.is_narrow:
         screen.say("    ".join(sums), indent=3)
-        screen.say(*left, indent=3)
+        screen.say(*refundable, indent=3)
     else:
-        screen.say("    ".join([*sums, ""]), *left, indent=3)
+        screen.say("    ".join([*sums, ""]), *refundable, indent=3)
 
 
 def _is_remarkable(payment: Payment) -> bool:
-    told = (payment.disputes, payment.unreviewed, payment.returned_elsewhere, payment.credited, payment.loss)
-    return any(told) or payment.processing or len(payment.references) > 1 or bool(payment.other_shares)
+    notable = (payment.disputes, payment.unreviewed, payment.returned_elsewhere, payment.credited, payment.loss)
+    return any(notable) or payment.processing or len(payment.references) > 1 or bool(payment.other_shares)
 
 
 def _payments(invoice: Invoice, screen: Screen) -> None:
@@ -214,7 +214,7 @@ def _payment_notes(payment: Payment) -> str:
         notes.append(f"{payment.credited} credited to the customer's balance")
     if payment.loss:
         notes.append(f"loss of {payment.loss}: more was refunded or lost to disputes than was captured")
-    notes += [f"event {each.event_id}, {each.word}: {each.why}" for each in payment.unreviewed if each.blocks]
+    notes += [f"event {update.event_id}, {update.word}: {update.why}" for update in payment.unreviewed if update.blocks]
     return ", ".join(notes)
 
 
@@ -292,10 +292,10 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
 
 def _recorded_way(refund: Refund) -> str:
     """How it was returned, and when; a reference that is the provider's own is not shown twice."""
-    told = refund.out_of_band
-    if told and refund.provider_reference == told.reference:
-        told = replace(told, reference="")
-    return told.words if told else ""
+    record = refund.out_of_band
+    if record and refund.provider_reference == record.reference:
+        record = replace(record, reference="")
+    return record.words if record else ""
 
 
 def note_words(refund: Refund) -> str:

@@ -53,24 +53,24 @@ class ToldDifferences:
         self._file.write(json.dumps(difference_shape(difference, taken_in)) + "\n")
 
 
-def difference_row(told: Mapping[str, Any]) -> tuple[object, ...]:
-    amount = told["amount"] or {}
+def difference_row(difference: Mapping[str, Any]) -> tuple[object, ...]:
+    amount = difference["amount"] or {}
     return (
-        told["kind"],
-        told["invoice"],
-        told["reference"],
-        told["object"],
-        told["in_books"],
-        told["at_provider"],
+        difference["kind"],
+        difference["invoice"],
+        difference["reference"],
+        difference["object"],
+        difference["in_books"],
+        difference["at_provider"],
         amount.get("amount"),
         amount.get("currency"),
-        told["applied"],
-        told["refund"],
-        told["next"],
+        difference["applied"],
+        difference["refund"],
+        difference["next"],
     )
 
 
-def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
+def show_differences(differences: ToldDifferences, count: int, screen: Screen) -> None:
     """The first hundred, and the next command of each; what was taken in is quiet, what stays is not."""
     if not count:
         return
@@ -78,18 +78,18 @@ def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
     for name in ("What", "Invoice", "At the provider", "Here", "There", ""):
         table.add_column(name, overflow="fold")
     commands: dict[str, None] = {}
-    for each in islice(told, _SHOWN):
-        if each["next"]:
-            commands[each["next"]] = None
+    for difference in islice(differences, _SHOWN):
+        if difference["next"]:
+            commands[difference["next"]] = None
         # `refund missing-here`, and `dispute` alone.
-        what = " ".join(dict.fromkeys((each["object"], each["kind"])))
+        what = " ".join(dict.fromkeys((difference["object"], difference["kind"])))
         table.add_row(
-            cell(what, QUIET if each["applied"] else BAD),
-            cell(each["invoice"] or "not in the books", "" if each["invoice"] else DOUBT),
-            cell(each["reference"]),
-            cell(each["in_books"] or "—"),
-            cell(each["at_provider"] or "—"),
-            cell("taken in" if each["applied"] else "", GOOD),
+            cell(what, QUIET if difference["applied"] else BAD),
+            cell(difference["invoice"] or "not in the books", "" if difference["invoice"] else DOUBT),
+            cell(difference["reference"]),
+            cell(difference["in_books"] or "—"),
+            cell(difference["at_provider"] or "—"),
+            cell("taken in" if difference["applied"] else "", GOOD),
         )
     screen.console.print(table)
     if count > _SHOWN:
@@ -98,29 +98,29 @@ def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
         screen.command(f"Next: {command}")
 
 
-def show_settled(done: Reconciled, screen: Screen) -> None:
+def show_settled(outcome: Reconciled, screen: Screen) -> None:
     """What became of refunds whose outcome was unknown before."""
-    for each in done.settled[:_SHOWN]:
-        words = f"Settled {each.id} of {each.invoice_number}: {each.amount} {each.state}."
-        screen.say(("✓ ", GOOD), f"{words}   {each.provider_reference}".rstrip())
-    if len(done.settled) > _SHOWN:
-        screen.say(f"… and {len(done.settled) - _SHOWN} more settled.", indent=3)
+    for refund in outcome.settled[:_SHOWN]:
+        words = f"Settled {refund.id} of {refund.invoice_number}: {refund.amount} {refund.state}."
+        screen.say(("✓ ", GOOD), f"{words}   {refund.provider_reference}".rstrip())
+    if len(outcome.settled) > _SHOWN:
+        screen.say(f"… and {len(outcome.settled) - _SHOWN} more settled.", indent=3)
 
 
-def show_reconciled(label: str, done: Reconciled, screen: Screen, *, nothing: str) -> None:
+def show_reconciled(label: str, outcome: Reconciled, screen: Screen, *, nothing: str) -> None:
     """One line of result, then the money by kind. `nothing` says why there was nothing to compare, where so."""
-    things = f"{done.compared} {'payment' if done.compared == 1 else 'payments'} compared with {label}"
-    if done.result is Agreement.NOTHING:
+    things = f"{outcome.compared} {'payment' if outcome.compared == 1 else 'payments'} compared with {label}"
+    if outcome.result is Agreement.NOTHING:
         screen.say(("✓ ", GOOD), f"Nothing to compare: {nothing}.")
         return
-    if done.result is Agreement.AGREES:
+    if outcome.result is Agreement.AGREES:
         screen.say(("✓ ", GOOD), f"{things}: the books agree.")
         return
-    if not done.differences:
+    if not outcome.differences:
         screen.say(("! ", DOUBT), f"{things}: no difference among what could be compared.")
         return
-    differ = f"{done.differences} {'differs' if done.differences == 1 else 'differ'}"
-    taken_in = f", {done.repaired} taken in" if done.repaired else ""
+    differ = f"{outcome.differences} {'differs' if outcome.differences == 1 else 'differ'}"
+    taken_in = f", {outcome.repaired} taken in" if outcome.repaired else ""
     screen.say(("! ", DOUBT), f"{things}: ", (differ, STRONG), taken_in, ".")
-    for (kind, _), amount in sorted(done.money.items()):
+    for (kind, _), amount in sorted(outcome.money.items()):
         screen.say(f"{kind:<14} {amount}", indent=3)

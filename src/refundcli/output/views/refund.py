@@ -130,9 +130,9 @@ def _note(refund: Refund) -> str:
     return f"credit note {words}" if words else ""
 
 
-def show_resumed(done: Sequence[Resumed], screen: Screen) -> None:
+def show_resumed(outcomes: Sequence[Resumed], screen: Screen) -> None:
     """What became of each refund that was left behind, and what is still in doubt."""
-    for each in done:
-        _one(each.refund, screen)
-        told = f"{each.refund.id} of {each.refund.invoice_number}: {each.step}"
-        screen.say(f"{told}; {each.note}" if each.note else told, indent=3)
+    for outcome in outcomes:
+        _one(outcome.refund, screen)
+        step = f"{outcome.refund.id} of {outcome.refund.invoice_number}: {outcome.step}"
+        screen.say(f"{step}; {outcome.note}" if outcome.note else step, indent=3)

@@ -54,14 +54,16 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
     screen.say(("! ", DOUBT) if status.needs_someone else ("✓ ", GOOD), headline(status))
     _section("Unreviewed provider updates: each blocks refunds of its payment", status.unreviewed, screen, _update)
     _section("Losses: more was refunded or lost to disputes than was captured", status.losses, screen, _loss)
-    _section("Unfinished refunds", status.unfinished, screen, lambda each: _refund(each, zone))
-    _section("Unfinished runs", status.runs, screen, lambda each: _run(each, zone))
-    _section("Invoices being closed", status.closings, screen, lambda each: _closing(each, zone))
-    _section("Failed or reversed after they were accepted", status.came_back, screen, lambda each: _refund(each, zone))
-    _section("External refunds", status.elsewhere, screen, lambda each: _refund(each, zone))
+    _section("Unfinished refunds", status.unfinished, screen, lambda entry: _refund(entry, zone))
+    _section("Unfinished runs", status.runs, screen, lambda entry: _run(entry, zone))
+    _section("Invoices being closed", status.closings, screen, lambda entry: _closing(entry, zone))
+    _section(
+        "Failed or reversed after they were accepted", status.came_back, screen, lambda entry: _refund(entry, zone)
+    )
+    _section("External refunds", status.elsewhere, screen, lambda entry: _refund(entry, zone))
     _unapplied(status.unapplied, screen, zone)
-    _section("Accepted, not final", status.pending, screen, lambda each: _refund(each, zone))
-    _section("Captures that failed", status.failed_captures, screen, lambda each: _capture(each, zone))
+    _section("Accepted, not final", status.pending, screen, lambda entry: _refund(entry, zone))
+    _section("Captures that failed", status.failed_captures, screen, lambda entry: _capture(entry, zone))
     _section("In dispute", status.disputed, screen, _invoice)
     _section("Currently processing", status.processing, screen, _invoice)
     screen.blank()
@@ -75,7 +77,7 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
 
 def headline(status: Status) -> str:
     if not status.needs_someone:
-        return "Nothing needs attention." if any(each.count for each in status.lists.values()) else "All clear."
+        return "Nothing needs attention." if any(entries.count for entries in status.lists.values()) else "All clear."
     return "1 thing needs attention." if status.attention == 1 else f"{status.attention} things need attention."
 
 
@@ -86,7 +88,7 @@ def _section(title: str, listed: Listed[Any], screen: Screen, entry: Any) -> Non
     attention = f", {listed.attention} to do" if 0 < listed.attention < listed.count else ""
     screen.blank()
     screen.say((f"{title} ({listed.count}{attention})", STRONG))
-    screen.entries([entry(each) for each in listed.shown], right=(1,))
+    screen.entries([entry(listed_entry) for listed_entry in listed.shown], right=(1,))
     if listed.count > len(listed.shown):
         screen.say(f"… and {listed.count - len(listed.shown)} more", indent=3)
 
@@ -100,46 +102,46 @@ def _loss(invoice: Invoice) -> tuple[Line, str]:
     return ((invoice.number, ""), (str(invoice.loss), DOUBT), ("lost", "")), f"refundcli acknowledge {invoice.number}"
 
 
-def _refund(each: OpenRefund, zone: ZoneInfo) -> tuple[Line, str]:
-    refund = each.refund
+def _refund(entry: OpenRefund, zone: ZoneInfo) -> tuple[Line, str]:
+    refund = entry.refund
     cells = (
         (refund.invoice_number, ""),
         (str(refund.amount), ""),
         (refund.provider.label if refund.provider else "", ""),
-        (_state(each, zone), ""),
-        (f"since {_age(each.age)}", DOUBT if each.next is not Next.WAIT else ""),
+        (_state(entry, zone), ""),
+        (f"since {_age(entry.age)}", DOUBT if entry.next is not Next.WAIT else ""),
     )
-    return cells, _detail(each, each.holder, zone)
+    return cells, _detail(entry, entry.holder, zone)
 
 
-def _closing(each: OpenClosing, zone: ZoneInfo) -> tuple[Line, str]:
+def _closing(entry: OpenClosing, zone: ZoneInfo) -> tuple[Line, str]:
     cells = (
-        (each.closing.invoice_number, ""),
+        (entry.closing.invoice_number, ""),
         ("", ""),
-        (verdict(each.closing), ""),
-        (f"since {_age(each.age)}", DOUBT if each.next is not Next.WAIT else ""),
+        (verdict(entry.closing), ""),
+        (f"since {_age(entry.age)}", DOUBT if entry.next is not Next.WAIT else ""),
     )
-    return cells, _detail(each, each.holder, zone)
+    return cells, _detail(entry, entry.holder, zone)
 
 
-def _run(each: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
-    run = each.run.run
+def _run(entry: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
+    run = entry.run.run
     cells = (
         (run.id, ""),
-        (f"{each.run.rows:,} rows", ""),
-        (_progress(each), ""),
-        (f"{run.state} since {_age(each.age)}", DOUBT if each.next is not Next.WAIT else ""),
+        (f"{entry.run.rows:,} rows", ""),
+        (_progress(entry), ""),
+        (f"{run.state} since {_age(entry.age)}", DOUBT if entry.next is not Next.WAIT else ""),
     )
-    held = [_held(holder, zone) for holder in each.run.holders]
-    if each.run.last_record_at:
-        held = [f"last record {local_time(each.run.last_record_at, zone)}"]
-    return cells, "   ".join([*held, next_step(each)])
+    leases = [_lease(holder, zone) for holder in entry.run.holders]
+    if entry.run.last_record_at:
+        leases = [f"last record {local_time(entry.run.last_record_at, zone)}"]
+    return cells, "   ".join([*leases, next_step(entry)])
 
 
-def _progress(each: OpenRun) -> str:
+def _progress(entry: OpenRun) -> str:
     """`20 done, 6 waiting, 34 with workers`; the rows of a run of records are not in the store."""
-    if each.run.run.kind is not RunKind.REFUND:
-        return each.run.run.kind
+    if entry.run.run.kind is not RunKind.REFUND:
+        return entry.run.run.kind
     words = {
         ItemState.DONE: "done",
         ItemState.REFUSED: "refused",
@@ -147,12 +149,12 @@ def _progress(each: OpenRun) -> str:
         ItemState.TAKEN: "with workers",
         ItemState.WAITING: "waiting",
     }
-    counts = {**each.run.counts, ItemState.REFUSED: each.run.refused}
-    told = [f"{counts[state]:,} {word}" for state, word in words.items() if counts.get(state)]
-    return ", ".join([*told, f"{each.run.partly:,} partly refunded"] if each.run.partly else told)
+    counts = {**entry.run.counts, ItemState.REFUSED: entry.run.refused}
+    parts = [f"{counts[state]:,} {word}" for state, word in words.items() if counts.get(state)]
+    return ", ".join([*parts, f"{entry.run.partly:,} partly refunded"] if entry.run.partly else parts)
 
 
-def _held(holder: RunHolder, zone: ZoneInfo) -> str:
+def _lease(holder: RunHolder, zone: ZoneInfo) -> str:
     rows = "1 row" if holder.rows == 1 else f"{holder.rows:,} rows"
     return f"{rows} leased by {_who(holder, zone)}"
 
@@ -163,14 +165,14 @@ def _who(holder: RunHolder, zone: ZoneInfo) -> str:
     return f"{holder.shown}{until}" if holder.is_live else f"{holder.shown}, which is gone or was stopped"
 
 
-def _capture(each: FailedCapture, zone: ZoneInfo) -> tuple[Line, str]:
+def _capture(capture: FailedCapture, zone: ZoneInfo) -> tuple[Line, str]:
     cells = (
-        (each.invoice, ""),
-        (str(each.amount), DOUBT),
-        (each.provider.label, ""),
-        (f"not captured, {local_time(each.at, zone)}", ""),
+        (capture.invoice, ""),
+        (str(capture.amount), DOUBT),
+        (capture.provider.label, ""),
+        (f"not captured, {local_time(capture.at, zone)}", ""),
     )
-    return cells, each.reference
+    return cells, capture.reference
 
 
 def _invoice(invoice: Invoice) -> tuple[Line, str]:
@@ -178,18 +180,18 @@ def _invoice(invoice: Invoice) -> tuple[Line, str]:
     return cells, invoice.customer_name or invoice.customer
 
 
-def _detail(each: OpenRefund | OpenClosing, holder: RunHolder | None, zone: ZoneInfo) -> str:
+def _detail(entry: OpenRefund | OpenClosing, holder: RunHolder | None, zone: ZoneInfo) -> str:
     """The next step; of what a living process is sending, who it is and how long it may."""
-    if each.next is Next.WAIT and holder and holder.is_live:
+    if entry.next is Next.WAIT and holder and holder.is_live:
         return f"with {_who(holder, zone)}"
-    return next_step(each)
+    return next_step(entry)
 
 
-def _state(each: OpenRefund, zone: ZoneInfo) -> str:
-    refund = each.refund
+def _state(entry: OpenRefund, zone: ZoneInfo) -> str:
+    refund = entry.refund
     if refund.reversed_amount:
         return f"{refund.reversed_amount} returned"
-    if each.is_held:
+    if entry.is_held:
         until = f" until {local_time(refund.hold_until, zone)}" if refund.hold_until else ""
         return f"{refund.state}, still reserved{until}"
     return _UNFINISHED.get(refund.state, refund.state.value)
@@ -218,12 +220,12 @@ def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
 def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
     """When the books last heard of each provider that they have to do with."""
     used = {account.provider for account in status.accounts}
-    heard = {p: each for p, each in status.freshness.items() if p in used or each != Freshness()}
-    if not heard:
+    by_provider = {p: freshness for p, freshness in status.freshness.items() if p in used or freshness != Freshness()}
+    if not by_provider:
         screen.say(("not compared with a provider yet, no delivery received yet", QUIET))
-    for provider, each in heard.items():
-        last = _compared(each.last_reconcile, zone) if each.last_reconcile else "not compared yet"
-        at = each.last_delivery
+    for provider, freshness in by_provider.items():
+        last = _compared(freshness.last_reconcile, zone) if freshness.last_reconcile else "not compared yet"
+        at = freshness.last_delivery
         delivery = f"last delivery {local_time(at, zone)}" if at else "no delivery received yet"
         screen.say((f"{provider.label}: {last}; {delivery}", QUIET))
 
@@ -267,15 +269,15 @@ def _count(count: int, what: str) -> str:
 
 def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
     for name in ("unfinished", "came_back", "pending", "elsewhere"):
-        for each in status.lists[name].shown:
-            assert isinstance(each, OpenRefund)
-            refund = each.refund
-            yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(each.age), next_step(each)
+        for entry in status.lists[name].shown:
+            assert isinstance(entry, OpenRefund)
+            refund = entry.refund
+            yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(entry.age), next_step(entry)
     for run in status.runs.shown:
         yield "run", run.run.run.id, "", "", _age(run.age), next_step(run)
     for closing in status.closings.shown:
-        asked = closing.closing
-        yield asked.wanted.value, asked.id, asked.invoice_number, "", _age(closing.age), next_step(closing)
+        requested = closing.closing
+        yield requested.wanted.value, requested.id, requested.invoice_number, "", _age(closing.age), next_step(closing)
     for event in status.unreviewed.shown:
         yield "unreviewed", str(event.id), event.event.kind, "", "", review_command(event.id, event.event.kind)
     for invoice in status.losses.shown:

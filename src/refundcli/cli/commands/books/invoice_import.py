@@ -27,14 +27,14 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         where = path_for_rejected(source, invoices.columns)
         with InvoiceShelf() as shelf, RejectedFile(where, invoices.columns) as rejected:
             reject = rejected.add if skip_invalid else _only_counted
-            with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
+            with progress(app.err, "Checking", enabled=app.wants_progress) as advance:
                 checked = check_invoices(invoices.stretches(), shelf=shelf, books=books, advance=advance, reject=reject)
             if checked.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked)
             # Before anything is written: what is left out is never lost.
             rejected_path = rejected.publish()
             try:
-                with progress(app.err, "Writing", total=checked.good_rows, wanted=app.wants_progress) as advance:
+                with progress(app.err, "Writing", total=checked.good_rows, enabled=app.wants_progress) as advance:
                     result = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
             except KeyboardInterrupt:
                 app.err.say("Stopped. What was written stays; import the same file again for the rest.")

@@ -22,7 +22,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
     if number is not None:
         done = pull_one(records, number, books=books, clock=clock, number_format=number_format)
     else:
-        with progress(app.err, f"Pulling from {provider.label}", wanted=app.wants_progress) as advance:
+        with progress(app.err, f"Pulling from {provider.label}", enabled=app.wants_progress) as advance:
             try:
                 done = pull(
                     records, since=since, books=books, clock=clock, number_format=number_format, advance=advance

@@ -59,7 +59,7 @@ def with_provider(app: App, provider: Provider | None, invoice: str | None, sinc
     services = app.services
     records = services.providers.records(provider or _asked(app, invoice))
     with ToldDifferences() as told:
-        with progress(app.err, f"Asking {records.name.label}", wanted=app.wants_progress) as advance:
+        with progress(app.err, f"Asking {records.name.label}", enabled=app.wants_progress) as advance:
             comparison = Comparison(
                 services.books,
                 records,
@@ -88,7 +88,7 @@ def with_report(app: App, file: str, provider: Provider) -> None:
     if not account:
         raise NoMerchantAccount
     with open_source(file, sys.stdin.buffer) as source:
-        with progress(app.err, "Reading", wanted=app.wants_progress) as advance:
+        with progress(app.err, "Reading", enabled=app.wants_progress) as advance:
             report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
         with report, ToldDifferences() as told:
             done = _compare(app, report, provider, account, told)
@@ -126,9 +126,9 @@ def _compare(app: App, report: AdyenReport, provider: Provider, account: str, to
         pending_days=app.settings.refunds.pending_days,
     )
     with _stopped_told(app, comparison.done):
-        with progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
+        with progress(app.err, "Comparing", total=report.payments, enabled=app.wants_progress) as advance:
             comparison.of_report(advance)
-        with progress(app.err, "Looking for what it lacks", wanted=app.wants_progress) as advance:
+        with progress(app.err, "Looking for what it lacks", enabled=app.wants_progress) as advance:
             return comparison.of_books(advance)
 
 

@@ -118,7 +118,7 @@ def checked_file(
             is_staged = options.kind is RunKind.REFUND and not options.plan
             staged, fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
             check = BulkCheck(services.books, rules, shelf, staged, fingerprint)
-            with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
+            with progress(app.err, "Checking", enabled=app.wants_progress) as advance:
                 report = check.check(opened.rows, advance=advance, reject=rejected.add)
             if not app.wants_json:
                 show_summary(source.name, options.kind, report, app.err)

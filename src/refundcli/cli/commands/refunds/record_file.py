@@ -78,7 +78,7 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
     at, form = checked.report.checked_at, services.policy.number_format
     recording = RecordRun(run, wishes, rules, at, services.books, form, app.tell_stopping)
     try:
-        with progress(app.err, "Recording", total=checked.report.wanted, wanted=app.wants_progress) as advance:
+        with progress(app.err, "Recording", total=checked.report.wanted, enabled=app.wants_progress) as advance:
             if options.atomic:
                 return recording.record_atomically(checked.shelf, advance=advance)
             report = recording.record(
@@ -173,12 +173,12 @@ def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry
         _show_undo(app, what, preview, dry_run=True)
         return
     if not app.wants_json:
-        show_undo(what, preview, app.err, done=False)
+        show_undo(what, preview, app.err, is_done=False)
     if confirm:
         check_confirm(confirm, str(preview.records))
     elif not yes:
         agreed(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
-    with progress(app.err, "Undoing", total=preview.records, wanted=app.wants_progress) as advance:
+    with progress(app.err, "Undoing", total=preview.records, enabled=app.wants_progress) as advance:
         done = undo(what, memo=memo, books=books, advance=advance, tell_held=app.tell_stopping)
     _show_undo(app, what, done, dry_run=False)
 
@@ -187,7 +187,7 @@ def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:
     if app.for_people:
         if dry_run:
             app.out.say("Dry run: every rule was asked, nothing was written.")
-        show_undo(what, undone, app.out, done=not dry_run)
+        show_undo(what, undone, app.out, is_done=not dry_run)
     else:
         app.show_object(undo_shape(what, undone, dry_run=dry_run))
     if undone.kept:

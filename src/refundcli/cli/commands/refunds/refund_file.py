@@ -152,7 +152,7 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
     services = app.services
     limits = RunLimits(in_flight=services.settings.refunds.in_flight, max_errors=options.max_errors)
     with (
-        progress(app.err, "Refunding", total=rows, wanted=app.wants_progress) as advance,
+        progress(app.err, "Refunding", total=rows, enabled=app.wants_progress) as advance,
         stop_when_asked(app.tell_stopping) as stop,
     ):
         return run_refunds(
