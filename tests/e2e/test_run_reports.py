@@ -449,6 +449,6 @@ def test_the_screen_tells_of_a_row_that_was_refunded_in_part() -> None:
     codes, first = Counter({PARTLY_REFUNDED: 1, "over-refund": 1}), [BadRow(2, (problem,), (), "")]
     counts = RowCounts(2, 0, 0, 0, 1, 1, 0, 0, 0)
     show_refunded(RunReport(partly=1), counts, codes, "run_1", Screen(out), first=first)
-    assert "1 row refunded in part, and in need of attention" in out.getvalue()
+    assert "1 row refunded in part. Needs attention" in out.getvalue()
     assert "50.00 EUR was not. Next" in out.getvalue()
     assert "1 row refused: 1 over-refund" in out.getvalue()

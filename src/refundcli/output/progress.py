@@ -43,13 +43,12 @@ def _bar(screen: Screen, label: str, total: int | None) -> Iterator[Advance]:
     columns = (TextColumn(" {task.description}"), BarColumn(bar_width=24), count, rows_column)
     with Progress(*columns, *ends, console=screen.console, transient=True) as bar:
         task = bar.add_task(label, total=total, refused="", speed="")
-        count_so_far = _Count()
+        count_of_rows = _Count()
 
         def advance(rows: int, *, refused: int = 0) -> None:
-            count_so_far.add(rows, refused)
-            bar.update(
-                task, advance=rows, refused=count_so_far.refused_words, speed=f" · {count_so_far.per_second:,.0f}/s"
-            )
+            count_of_rows.add(rows, refused)
+            speed = f" · {count_of_rows.per_second:,.0f}/s"
+            bar.update(task, advance=rows, refused=count_of_rows.refused_words, speed=speed)
 
         yield advance
 

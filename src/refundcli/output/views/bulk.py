@@ -1,4 +1,4 @@
-"""What a bulk file comes to: before it is done, and after."""
+"""A bulk file: what it would do, and what it did."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _VERBS = {RunKind.REFUND: ("refund", "refunded"), RunKind.MARK_REFUNDED: ("recor
 
 
 def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -> None:
-    """Rows and sums by currency and provider, what was done before, and the refusals by code with their lines."""
+    """Rows and sums by currency and provider, rows done before, and refusals by code with their lines."""
     if not report.rows:
         screen.say((name, STRONG), "   has no rows: nothing to do.")
         return
@@ -70,7 +70,7 @@ def show_refunded(
     *,
     first: Sequence[BadRow] = (),
 ) -> None:
-    """What became of each row of the file: the numbers add up to its rows. `first`: refused or partly refunded ones."""
+    """The outcome of each row of the file; the numbers add up to its rows. `first`: refused or partly refunded ones."""
     screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.   {run}")
     if counts.accepted:
         screen.say(
@@ -83,7 +83,7 @@ def show_refunded(
         screen.say(f"{_rows(counts.left_out)} of the file not in the run: refused or done before it began.", indent=3)
     partly = report.partly if counts.partly is None else counts.partly
     if partly:
-        screen.say(("! ", DOUBT), f"{_rows(partly)} refunded in part, and in need of attention:")
+        screen.say(("! ", DOUBT), f"{_rows(partly)} refunded in part. Needs attention:")
         show_problems([problem for row in first for problem in row.problems if problem.code == PARTLY_REFUNDED], screen)
     refused = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
     if refused:
@@ -98,7 +98,7 @@ def show_refunded(
     if counts.waiting:
         screen.say(("! ", DOUBT), f"{_rows(counts.waiting)} not begun.")
     if counts.waiting is None:
-        screen.say(("! ", DOUBT), f"How the other rows of {_rows(counts.rows)} stand is not known: the store is lost.")
+        screen.say(("! ", DOUBT), "The state of the other rows is unknown: the store cannot be read.")
 
 
 def _sums(totals: Mapping[str, Money]) -> str:
@@ -106,7 +106,7 @@ def _sums(totals: Mapping[str, Money]) -> str:
 
 
 def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
-    """Each with how far it is, who is at it, and how it is resumed."""
+    """Each with its progress, its workers and the command that resumes it."""
     for run in runs:
         screen.say(("! ", DOUBT), f"{run.run.id} of {run.run.source} is unfinished: {_progress_of(run)}.")
         for holder in run.holders:
@@ -138,7 +138,7 @@ def show_undo(what: str, undone: Undone, screen: Screen, *, is_done: bool) -> No
         become = "becomes" if undone.records == 1 else "become"
         screen.say(f"Undo {records}: {sums}. {notes} {become} void; no money moves.")
     if undone.kept:
-        screen.say(("! ", DOUBT), f"{undone.kept:,} more are refunds that the provider has made, and stay.")
+        screen.say(("! ", DOUBT), f"{undone.kept:,} more are refunds that the provider made; they stay.")
 
 
 def _by_currency(report: BulkReport) -> dict[str, Money]:

@@ -1,4 +1,4 @@
-"""What came of closing an invoice that a provider keeps too."""
+"""The outcome of voiding an invoice or writing it off, here and at its provider."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def show_closing(closed: "Closed", screen: Screen) -> None:
-    """What is in doubt, or was declined, is told as an error is, before this."""
+    """An unknown outcome and a decline are shown as errors, before this."""
     invoice, closing = closed.invoice, closed.closing
     if closing and closing.state is not ClosingState.DONE:
         screen.say(f"{invoice.number} is still ", (invoice.status.label, STRONG), ".", indent=3)
     elif closing and closing.wanted is not invoice.status:
         where = closing.provider.label
         words = f"{invoice.number} is {closing.past_tense} at {where}, and stays "
-        screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " here: look at its payments.")
+        screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " here. Check its payments.")
     else:
         where = f", here and at {closing.provider.label}" if closing else ""
-        already = f"; so it was at {closed.found_closed.label} already" if closed.found_closed else ""
+        already = f"; it was already so at {closed.found_closed.label}" if closed.found_closed else ""
         label = (invoice.status.label, STRONG)
-        screen.say(("✓ ", GOOD), f"{invoice.number} is now ", label, f"{where}{already}. No money was moved.")
+        screen.say(("✓ ", GOOD), f"{invoice.number} is now ", label, f"{where}{already}. No money moved.")
 
 
 def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:

@@ -1,4 +1,4 @@
-"""Events as people and programs read them, and what came of taking them in."""
+"""Provider events, and the outcome of applying or ingesting them."""
 
 import json
 from collections.abc import Sequence
@@ -71,7 +71,7 @@ def _counts_words(applied: Applied) -> str:
 def show_applied(applied: Applied, screen: Screen) -> None:
     counts, count = _counts_words(applied), sum(applied.counts.values())
     screen.say(
-        ("✓ ", GOOD), f"{count} {'event' if count == 1 else 'events'} looked at", f": {counts}" if counts else "", "."
+        ("✓ ", GOOD), f"{count} {'event' if count == 1 else 'events'} processed", f": {counts}" if counts else "", "."
     )
     _show_problems(applied, screen)
 
@@ -84,8 +84,8 @@ def _show_problems(applied: Applied, screen: Screen) -> None:
 
 
 def show_ingested(ingested: Ingested, screen: Screen) -> None:
-    """One line of what was stored and what came of it; beside rejected deliveries it is no success."""
-    again = f", {ingested.known} known already" if ingested.known else ""
+    """How many events were stored, and their states. Marked as a doubt if any delivery was rejected."""
+    again = f", {ingested.known} already stored" if ingested.known else ""
     counts = _counts_words(ingested.applied)
     mark = ("! ", DOUBT) if ingested.rejected else ("✓ ", GOOD)
     stored = f"{ingested.new} new {'event' if ingested.new == 1 else 'events'} stored{again}"

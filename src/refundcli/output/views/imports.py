@@ -1,4 +1,4 @@
-"""What an import says: how many rows went in, what the books knew better, and what is wrong with the others."""
+"""The outcome of an import: rows by outcome, values that were not overwritten, and problems."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, c
 from refundcli.services.imports.from_file import CheckedInvoices, ImportResult
 from refundcli.services.ports.bad_rows import Problem
 
-_KEPT_SHOWN = 20
+_CONFLICTS_SHOWN = 20
 
 
 def show_import(name: str, result: ImportResult, screen: Screen) -> None:
@@ -16,12 +16,12 @@ def show_import(name: str, result: ImportResult, screen: Screen) -> None:
     screen.say(("✓ ", GOOD), f"{name}: {counts}{tail}")
 
 
-def show_kept(result: ImportResult, screen: Screen) -> None:
-    """Where the books and the file told different stories, line by line."""
-    for line, number, why in result.kept[:_KEPT_SHOWN]:
+def show_conflicts(result: ImportResult, screen: Screen) -> None:
+    """Values of the file that did not replace those in the books, by line."""
+    for line, number, why in result.kept[:_CONFLICTS_SHOWN]:
         screen.say(("· ", QUIET), f"line {line}, {number}: {why}")
-    if result.kept_count > _KEPT_SHOWN:
-        screen.say(("· ", QUIET), f"and {result.kept_count - _KEPT_SHOWN} more such rows")
+    if result.kept_count > _CONFLICTS_SHOWN:
+        screen.say(("· ", QUIET), f"and {result.kept_count - _CONFLICTS_SHOWN} more such rows")
 
 
 def show_bad_rows(checked: CheckedInvoices, screen: Screen) -> None:
@@ -41,7 +41,7 @@ def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
             screen.say(f"{where}:{value} {problem.message} {problem.hint}".rstrip())
         return
     table = grid(header=True)
-    for name, share in (("Line", 0), ("Column", 0), ("Value", 2), ("What is wrong", 3), ("What to write", 3)):
+    for name, share in (("Line", 0), ("Column", 0), ("Value", 2), ("Problem", 3), ("Hint", 3)):
         table.add_column(name, justify="right" if name == "Line" else "left", ratio=share or None, overflow="fold")
     for problem in problems:
         table.add_row(

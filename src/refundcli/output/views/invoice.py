@@ -39,7 +39,7 @@ _STATUS_STYLES = {InvoiceStatus.PAID: GOOD, InvoiceStatus.OPEN: DOUBT, InvoiceSt
 
 
 def status_words(invoice: Invoice) -> str:
-    """`Paid · partly refunded · in dispute`: state is told in words, never in colour alone."""
+    """`Paid · partly refunded · in dispute`: in words, never in colour alone."""
     words = [invoice.status.label]
     if invoice.partially_refunded:
         words.append("partly refunded")
@@ -81,7 +81,7 @@ def list_row(invoice: Invoice) -> tuple[str, ...]:
 
 
 def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
-    """Without the least needed columns where the terminal is narrow; a pipe and JSON have them all."""
+    """Fewer columns on a narrow terminal; a pipe and JSON have them all."""
     left_out = ("Refunded", "Issued") if screen.is_narrow else ()
     columns = [name for name in _LIST_COLUMNS if name not in left_out]
     rows = ([cell for name, cell in zip(_LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
@@ -104,7 +104,7 @@ def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str)
 def show_history(
     invoice: Invoice, entries: Sequence["AuditEntry"], screen: Screen, *, zone: ZoneInfo, inner: bool
 ) -> None:
-    """When, who, what; `inner` adds how the protocol went: keys, leases and fences."""
+    """When, who, what; `inner` adds keys, leases and fences."""
     screen.say((invoice.number, STRONG), f"   {status_words(invoice)}")
     screen.blank()
     screen.entries(
@@ -118,7 +118,7 @@ def show_history(
     )
 
 
-# How the protocol works inside: for programs and `-o json`, not for a person's first look.
+# Keys of the sending protocol: shown with `--verbose` and in `-o json` only.
 _INNER = frozenset({"fence", "lease_owner", "idempotency_key", "request_key", "kind", "state", "invoice", "status"})
 
 
@@ -200,13 +200,13 @@ def _payment_notes(payment: Payment) -> str:
     if payment.other_shares:
         notes.append(f"shared with {', '.join(share.invoice_number for share in payment.other_shares)}")
         notes += [
-            f"{refund.amount} refunded elsewhere ({refund.provider_reference}), listed with {share.invoice_number}"
+            f"{refund.amount} refunded externally ({refund.provider_reference}), listed with {share.invoice_number}"
             for share in payment.other_shares
             for refund in share.refunds
             if refund.is_unadopted
         ]
     if payment.returned_elsewhere:
-        notes.append(f"{payment.returned_elsewhere.number} returned before or elsewhere")
+        notes.append(f"{payment.returned_elsewhere.number} refunded externally")
     if payment.processing:
         notes.append("currently processing")
     notes += [_dispute_words(dispute) for dispute in payment.disputes]
@@ -235,7 +235,7 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
                 (
                     (local_time(refund.created_at, zone), ""),
                     (str(refund.amount), ""),
-                    (refund.reason.label if refund.reason else "made elsewhere", ""),
+                    (refund.reason.label if refund.reason else "external refund", ""),
                     (_STATE_WORDS.get(refund.state, refund.state.value), _STATE_STYLES.get(refund.state, DOUBT)),
                     (note_words(refund), ""),
                 ),
@@ -248,7 +248,7 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
 
 
 def _closings(closings: Sequence[Closing], screen: Screen, zone: ZoneInfo) -> None:
-    """What is in doubt, and what was refused and why; one that was done shows in the invoice's status."""
+    """Unconfirmed and declined closings; one that succeeded shows in the invoice's status."""
     if not closings:
         return
     screen.blank()
@@ -268,7 +268,7 @@ def _closings(closings: Sequence[Closing], screen: Screen, zone: ZoneInfo) -> No
 
 
 def _identity(refund: Refund, *, names_records: bool) -> str:
-    """The refund's reference at the provider or the bank, and the next command if one is needed.
+    """The refund's reference at the provider or the bank, and the next step, if there is one.
 
     `names_records`: show the ids of records, because an external refund may be the same as one of them.
     """
@@ -313,7 +313,7 @@ def _goods(invoice: Invoice, screen: Screen) -> None:
     if invoice.products:
         screen.say(("Products", STRONG), f"     {', '.join(invoice.products)}")
     if invoice.subscription:
-        screen.say(("Subscription", STRONG), f" {invoice.subscription} (goes on)")
+        screen.say(("Subscription", STRONG), f" {invoice.subscription} (still active)")
 
 
 def _actions(actions: Sequence[PossibleAction], screen: Screen) -> None:

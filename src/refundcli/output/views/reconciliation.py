@@ -1,4 +1,4 @@
-"""Where the books and a provider differ: a table by kind, the money it amounts to, and what was taken in."""
+"""Differences between the books and a provider: a table, the amounts by kind, and what was applied."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -31,8 +31,8 @@ _SHOWN = 100
 _IN_MEMORY = 1024 * 1024
 
 
-class ToldDifferences:
-    """Differences as they were told, each as `-o json` shows it; a long list lies on disk."""
+class DifferenceSpool:
+    """Differences in the order they were found, as `-o json` shows them; a long list is kept on disk."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
@@ -49,8 +49,8 @@ class ToldDifferences:
         self._file.seek(0)
         return (json.loads(line) for line in self._file)
 
-    def add(self, difference: Difference, taken_in: bool) -> None:
-        self._file.write(json.dumps(difference_shape(difference, taken_in)) + "\n")
+    def add(self, difference: Difference, applied: bool) -> None:
+        self._file.write(json.dumps(difference_shape(difference, applied)) + "\n")
 
 
 def difference_row(difference: Mapping[str, Any]) -> tuple[object, ...]:
@@ -70,8 +70,8 @@ def difference_row(difference: Mapping[str, Any]) -> tuple[object, ...]:
     )
 
 
-def show_differences(differences: ToldDifferences, count: int, screen: Screen) -> None:
-    """The first hundred, and the next command of each; what was taken in is quiet, what stays is not."""
+def show_differences(differences: DifferenceSpool, count: int, screen: Screen) -> None:
+    """The first hundred, and the next command of each; applied differences are dimmed."""
     if not count:
         return
     table = grid(header=True)
@@ -89,7 +89,7 @@ def show_differences(differences: ToldDifferences, count: int, screen: Screen) -
             cell(difference["reference"]),
             cell(difference["in_books"] or "—"),
             cell(difference["at_provider"] or "—"),
-            cell("taken in" if difference["applied"] else "", GOOD),
+            cell("applied" if difference["applied"] else "", GOOD),
         )
     screen.console.print(table)
     if count > _SHOWN:
@@ -99,7 +99,7 @@ def show_differences(differences: ToldDifferences, count: int, screen: Screen) -
 
 
 def show_settled(outcome: Reconciled, screen: Screen) -> None:
-    """What became of refunds whose outcome was unknown before."""
+    """Refunds whose outcome was unknown before this comparison."""
     for refund in outcome.settled[:_SHOWN]:
         words = f"Settled {refund.id} of {refund.invoice_number}: {refund.amount} {refund.state}."
         screen.say(("✓ ", GOOD), f"{words}   {refund.provider_reference}".rstrip())
@@ -120,7 +120,7 @@ def show_reconciled(label: str, outcome: Reconciled, screen: Screen, *, nothing:
         screen.say(("! ", DOUBT), f"{things}: no difference among what could be compared.")
         return
     differ = f"{outcome.differences} {'differs' if outcome.differences == 1 else 'differ'}"
-    taken_in = f", {outcome.repaired} taken in" if outcome.repaired else ""
-    screen.say(("! ", DOUBT), f"{things}: ", (differ, STRONG), taken_in, ".")
+    applied = f", {outcome.repaired} applied" if outcome.repaired else ""
+    screen.say(("! ", DOUBT), f"{things}: ", (differ, STRONG), applied, ".")
     for (kind, _), amount in sorted(outcome.money.items()):
         screen.say(f"{kind:<14} {amount}", indent=3)

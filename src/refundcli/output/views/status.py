@@ -160,7 +160,7 @@ def _lease(holder: RunHolder, zone: ZoneInfo) -> str:
 
 
 def _who(holder: RunHolder, zone: ZoneInfo) -> str:
-    """`desk-2 (process 311) until 2026-10-02 14:03 CEST`, or that it is at work no more."""
+    """`desk-2 (process 311) until 2026-10-02 14:03 CEST`, or that it has stopped."""
     until = f" until {local_time(holder.until, zone)}" if holder.until and holder.is_live else ""
     return f"{holder.shown}{until}" if holder.is_live else f"{holder.shown}, which is gone or was stopped"
 
@@ -181,7 +181,7 @@ def _invoice(invoice: Invoice) -> tuple[Line, str]:
 
 
 def _detail(entry: OpenRefund | OpenClosing, holder: RunHolder | None, zone: ZoneInfo) -> str:
-    """The next step; of what a living process is sending, who it is and how long it may."""
+    """The next step, or the process that is sending it and until when."""
     if entry.next is Next.WAIT and holder and holder.is_live:
         return f"with {_who(holder, zone)}"
     return next_step(entry)
@@ -218,7 +218,7 @@ def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
 
 
 def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
-    """When the books last heard of each provider that they have to do with."""
+    """The last comparison with each provider in use, and its last webhook delivery."""
     used = {account.provider for account in status.accounts}
     by_provider = {p: freshness for p, freshness in status.freshness.items() if p in used or freshness != Freshness()}
     if not by_provider:

@@ -13,7 +13,7 @@ from refundcli.files.invoices.spool import InvoiceShelf
 from refundcli.files.source import open_source
 from refundcli.output.progress import progress
 from refundcli.output.serializers.imports import imported_file
-from refundcli.output.views.imports import show_bad_rows, show_import, show_kept
+from refundcli.output.views.imports import show_bad_rows, show_conflicts, show_import
 from refundcli.services.imports.from_file import CheckedInvoices, ImportRefused, ImportResult, bring_in, check_invoices
 
 
@@ -70,7 +70,7 @@ def _show(app: App, name: str, checked: CheckedInvoices, result: ImportResult, r
     if not app.quiet:
         if not app.for_people:
             show_import(name, result, app.err)
-        show_kept(result, app.err)
+        show_conflicts(result, app.err)
     if rejected_file:
         show_bad_rows(checked, app.err)
         app.err.say(("! ", "yellow"), f"{checked.bad_rows} of {checked.rows} rows were left out: {rejected_file}")

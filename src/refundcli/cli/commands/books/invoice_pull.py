@@ -6,7 +6,7 @@ from refundcli.cli.context import App
 from refundcli.domain.statuses import Provider
 from refundcli.output.progress import progress
 from refundcli.output.serializers.imports import pulled
-from refundcli.output.views.imports import show_import, show_kept
+from refundcli.output.views.imports import show_conflicts, show_import
 from refundcli.services.imports.from_provider import pull, pull_one
 from refundcli.services.invoices.lookup import invoice_behind
 from refundcli.services.reconciliation.against_provider import Comparison
@@ -34,7 +34,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
         app.note(f"Went on after {done.went_on}, where the last pull was stopped.")
     if app.for_people:
         show_import(provider.label, done.imported, app.out)
-        show_kept(done.imported, app.err)
+        show_conflicts(done.imported, app.err)
     else:
         app.show_object(pulled(provider, done))
     services.apply_known_events(provider)

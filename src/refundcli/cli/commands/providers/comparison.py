@@ -23,7 +23,7 @@ from refundcli.output.terminal import DOUBT
 from refundcli.output.views.reconciliation import (
     DIFFERENCE_COLUMNS,
     TEXT_COLUMNS,
-    ToldDifferences,
+    DifferenceSpool,
     difference_row,
     show_differences,
     show_reconciled,
@@ -58,7 +58,7 @@ def with_provider(app: App, provider: Provider | None, invoice: str | None, sinc
     """Ask the provider; without one, the one that can be asked. Raises SettingsProblem where it cannot be."""
     services = app.services
     records = services.providers.records(provider or _asked(app, invoice))
-    with ToldDifferences() as told:
+    with DifferenceSpool() as told:
         with progress(app.err, f"Asking {records.name.label}", enabled=app.wants_progress) as advance:
             comparison = Comparison(
                 services.books,
@@ -90,7 +90,7 @@ def with_report(app: App, file: str, provider: Provider) -> None:
     with open_source(file, sys.stdin.buffer) as source:
         with progress(app.err, "Reading", enabled=app.wants_progress) as advance:
             report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
-        with report, ToldDifferences() as told:
+        with report, DifferenceSpool() as told:
             done = _compare(app, report, provider, account, told)
             _note_rows(app, report, account, not_in_books=done.not_in_books)
             nothing = "the books hold no payment that this report covers"
@@ -113,7 +113,7 @@ def _note_rows(app: App, report: AdyenReport, account: str, *, not_in_books: int
             app.note(f"1 row {which} was not compared." if count == 1 else f"{count} rows {which} were not compared.")
 
 
-def _compare(app: App, report: AdyenReport, provider: Provider, account: str, told: ToldDifferences) -> Reconciled:
+def _compare(app: App, report: AdyenReport, provider: Provider, account: str, told: DifferenceSpool) -> Reconciled:
     services = app.services
     comparison = ReportComparison(
         services.books,
@@ -156,7 +156,7 @@ def _asked(app: App, invoice: str | None) -> Provider:
 _ENDINGS = {Agreement.INCOMPLETE: ExitCode.OUTCOME_UNKNOWN, Agreement.DIFFERS: ExitCode.REFUSED}
 
 
-def _show(app: App, label: str, done: Reconciled, told: ToldDifferences, *, nothing: str) -> None:
+def _show(app: App, label: str, done: Reconciled, told: DifferenceSpool, *, nothing: str) -> None:
     if app.format is Format.NDJSON:
         app.show_list(told)
     elif app.format is Format.JSON:

@@ -174,7 +174,7 @@ def show_dry_run(
 ) -> None:
     """What would be done, in the shape of a real answer; `truths` is what the providers told when they were asked."""
     from refundcli.output.serializers.refunds import dry_run_answer
-    from refundcli.output.views.refund import truth_words
+    from refundcli.output.views.refund import snapshot_words
 
     if app.for_people:
         nothing = "written" if record else "sent or written"
@@ -183,7 +183,7 @@ def show_dry_run(
             day = f", returned {refunded_on}" if refunded_on else ""
             app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}{day}", indent=3)
         for truth in truths:
-            app.out.say(f"Asked {truth.provider.label}: {truth_words(truth)}. The books agree.", indent=3)
+            app.out.say(f"Asked {truth.provider.label}: {snapshot_words(truth)}. The books agree.", indent=3)
         return
     answer = dry_run_answer(
         parts,
