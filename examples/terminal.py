@@ -15,7 +15,7 @@ import sys
 import termios
 
 COLUMNS, LINES = 100, 40
-QUESTION_ENDS = (b"to go on: ", b"[y/N] ")
+QUESTION_ENDS = (b"to confirm: ", b"[y/N] ")
 END_OF_INPUT = b"\x04"
 
 

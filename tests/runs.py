@@ -17,7 +17,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.bulk.refund_run import run_refunds
-from refundcli.services.bulk.report import RunLimits, RunReport, Tell
+from refundcli.services.bulk.report import OnRowEnd, RunLimits, RunReport
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.settings import load
@@ -91,7 +91,7 @@ class Runner:
         self,
         run: BulkRun,
         *,
-        tell: Tell | None = None,
+        tell: OnRowEnd | None = None,
         environ: dict[str, str] | None = None,
         pauses: Mapping[Provider, float] = MappingProxyType({}),
         **limits: int,
@@ -101,7 +101,7 @@ class Runner:
         for provider, seconds in pauses.items():
             services.providers.pace(provider).slow_down(seconds)
 
-        def take_down(item: RunItem, refunds: Sequence[Refund]) -> None:
+        def record_outcome(item: RunItem, refunds: Sequence[Refund]) -> None:
             self.told.append((item, refunds))
             if tell:
                 tell(item, refunds)
@@ -113,7 +113,7 @@ class Runner:
             clock=services.clock,
             policy=replace(services.policy, sleep=lambda seconds: None),
             limits=RunLimits(**limits),
-            tell=take_down,
+            on_row_end=record_outcome,
             stop=self.stop,
         )
 

@@ -1,3 +1,3 @@
-"""refundcli: give money back, exactly once."""
+"""refundcli: refund invoices, exactly once."""
 
 __version__ = "0.1.0"

@@ -48,10 +48,10 @@ class Services:
 
     settings: Settings
     environ: Mapping[str, str]
-    tell_held: Callable[[], None] = field(default=lambda: None)
-    tell_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda asked: None)
+    on_interrupt: Callable[[], None] = field(default=lambda: None)
+    on_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda asked: None)
     dry_run: bool = False
-    tell_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda asked, reference: None)
+    on_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda asked, reference: None)
     tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
     tell_upgraded: "Callable[[Upgraded], None]" = field(default=lambda upgraded: None)
     upgrades: bool = False
@@ -104,10 +104,10 @@ class Services:
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
         """What it did. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
         from refundcli.store import migrate
-        from refundcli.store.db_errors import troubles_told
+        from refundcli.store.db_errors import translated_errors
 
         books = self.books
-        with troubles_told(migrate.shown_url(books.engine)):
+        with translated_errors(migrate.shown_url(books.engine)):
             migrate.refuse_missing(books.engine)
             return migrate.upgrade(
                 books.engine, at=self.clock.now(), timezone=books.timezone, operator=books.operator, force=force
@@ -136,9 +136,9 @@ class Services:
     def back_up_store(self, target: Path | None) -> Path:
         """The copy's path. Raises NoStore, NoBackupHere, BackupExists, BackupFailed."""
         from refundcli.store import migrate
-        from refundcli.store.db_errors import troubles_told
+        from refundcli.store.db_errors import translated_errors
 
-        with troubles_told(migrate.shown_url(self.books.engine)):
+        with translated_errors(migrate.shown_url(self.books.engine)):
             return migrate.back_up(self.books.engine, target, at=self.clock.now())
 
     def check_store(self) -> list[str]:
@@ -217,10 +217,10 @@ class Services:
         return SendingPolicy(
             call_seconds=refunds.connect_timeout + refunds.read_timeout,
             number_format=self.settings.credit_notes.number_format,
-            tell_held=self.tell_held,
-            tell_waiting=self.tell_waiting,
-            tell_unwritten=self.tell_unwritten,
-            upkeep=self.apply_waiting,
+            on_interrupt=self.on_interrupt,
+            on_waiting=self.on_waiting,
+            on_unwritten=self.on_unwritten,
+            apply_updates=self.apply_waiting,
         )
 
 

@@ -426,7 +426,7 @@ def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.M
 
     with monkeypatch.context() as patched:
         patched.setattr(worker, step, go_or_die)
-        patched.setattr(worker, "leave", lambda self: self.senders.close())
+        patched.setattr(worker, "leave", lambda self: self.pool.close())
         assert desk(command).exit_code == 1
     (run,) = desk.books.read(lambda tx: tx.runs(limit=1))
     forget_the_worker(desk)
@@ -444,7 +444,7 @@ def half_done(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
     for place in range(2, 5):
         desk.paid_by_card(f"C-{place}")
     file = transfers(desk, *(f"C-{place},40,other" for place in range(1, 5)), columns="invoice,amount,reason")
-    return file, kill_at(desk, f"refund --from {file} --yes", "_tell", 2, monkeypatch)
+    return file, kill_at(desk, f"refund --from {file} --yes", "_report_row", 2, monkeypatch)
 
 
 def rejected_invoices(answer: dict[str, Any]) -> list[str]:
@@ -531,7 +531,7 @@ def test_a_row_that_may_be_done_by_now_joins_the_run_that_goes_on(desk: Desk, mo
     desk.paid_by_card("C-1")
     desk.paid_by_card("C-2")
     file = transfers(desk, "C-3,40,other", "C-1,40,other", "C-2,40,other", columns="invoice,amount,reason")
-    run = kill_at(desk, f"refund --from {file} --yes", "_tell", 1, monkeypatch)
+    run = kill_at(desk, f"refund --from {file} --yes", "_report_row", 1, monkeypatch)
     late = desk.paid_by_card("C-3")
     answer = desk.json(f"refund --from {file} --yes")
     assert (answer["run"], answer["refunded"] + answer["done_before"]) == (run, 3)
@@ -557,7 +557,7 @@ def test_a_run_that_was_done_but_not_finished_is_finished_by_the_same_file(
     desk.environ |= ONE_AT_A_TIME
     desk.paid_by_card("C-1")
     file = transfers(desk, "C-1,40,other", columns="invoice,amount,reason")
-    run = kill_at(desk, f"refund --from {file} --yes", "_tell", 1, monkeypatch)
+    run = kill_at(desk, f"refund --from {file} --yes", "_report_row", 1, monkeypatch)
     answer = desk.json(f"refund --from {file} --yes")
     assert (answer["run"], answer["done_before"], answer["state"]) == (run, 1, "finished")
 
@@ -582,7 +582,7 @@ def test_a_file_without_rows_says_so_and_asks_for_nothing(sqlite_desk: Desk, com
     told = desk(f"{command} --from {file}")
     assert (told.exit_code, "has no rows: nothing to do." in told.err) == (0, True), told
     told = desk(f"{command} --from {file} --plan {plan}")
-    assert (told.exit_code, "To do it" in told.err, plan.exists()) == (0, False, False), told
+    assert (told.exit_code, "--apply" in told.err, plan.exists()) == (0, False, False), told
     for content, code in (("", "empty-file"), ("[]", "no-rows")):
         file.write_text(content)
         desk.refused(f"{command} --from {file}", code, exit_code=2)

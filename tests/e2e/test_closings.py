@@ -404,7 +404,7 @@ def test_what_cannot_be_asked_about_now_stays_in_doubt(desk: Desk) -> None:
 
 def test_a_kill_between_sending_and_writing_is_settled_by_resume(desk: Desk) -> None:
     reference = pulled(desk)
-    killed(desk, at="send_closing.take_down_closing")
+    killed(desk, at="send_closing.record_closing_outcome")
     (closing,) = desk.invoice("INV-1").closings
     assert (closing.state, at_stripe(desk, reference)) == (ClosingState.SUBMITTED, "void")
     assert desk.json("status", exit_code=8)["closings"][0]["next"] == "resume"

@@ -25,7 +25,7 @@ def test_sixteen_processes_never_return_more_than_was_captured(desk: Desk) -> No
             assert error["hint"]
     assert desk.refunded_at_provider(reference) == [1500] * 6
     invoice = desk.invoice("INV-1")
-    assert (invoice.refunded.number, invoice.in_flight.number, invoice.refundable.number) == ("90.00", "0.00", "10.00")
+    assert (invoice.refunded.number, invoice.reserved.number, invoice.refundable.number) == ("90.00", "0.00", "10.00")
     assert desk("store check").exit_code == 0
 
 

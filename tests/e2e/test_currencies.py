@@ -44,4 +44,4 @@ def test_an_amount_finer_than_the_providers_is_refused_and_never_rounded(desk: D
     error = desk.refused("refund INV-1 --amount 1.234 --reason other --yes", "amount-not-exact")
     assert "1.230 KWD" in str(error["hint"])
     assert desk.sandbox.refund_requests == []
-    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert desk.invoice("INV-1").reserved.minor == 0

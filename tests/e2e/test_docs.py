@@ -26,10 +26,11 @@ from desk import MERCHANT, Desk
 from refundcli.cli.exit_codes import ALWAYS, ENDINGS, OF_FAMILY, ExitCode
 from refundcli.cli.main import COMMANDS, cli
 from refundcli.domain.bulk_run import RunKind
-from refundcli.domain.errors import RefundcliError
+from refundcli.domain.errors import Family, RefundcliError
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refusals import PRECEDENCE, RuleRefusal
 from refundcli.files.bulk import file
+from refundcli.files.csv_table import REJECTION_COLUMNS
 from refundcli.files.invoices import rows as invoice_rows
 from refundcli.files.saved_deliveries import DeliveryFile
 from refundcli.files.source import open_source
@@ -39,10 +40,24 @@ from refundcli.settings import load
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# In messages.md every word that the program fills in is a placeholder.
+PAGES = [
+    page for page in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))) if page.name != "messages.md"
+]
+GUIDE = ROOT / "docs" / "guide.md"
+ERRORS = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+FILES = (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
 
 _FENCED = re.compile(r"^```.*?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
+# `domain/money.py`, `cli/commands/`, `tests/data/`.
+_PLACE = re.compile(r"[a-z_]+/(?:[a-z_/0-9]+(?:\.[a-z.]+)?)?|[a-z_]+\.(?:py|toml|example|md)")
+SOURCE = ROOT / "src" / "refundcli"
+PAGES_OF_PLACES = [
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "docs" / "architecture.md",
+    *sorted((ROOT / "docs" / "adr").glob("0*.md")),
+]
 # Made anew in each run.
 _IDS = re.compile(r"\b(re_\w+|CN-\d{4}-\d{6}|rf_\w+)")
 # Two places that find the same thing wrong.
@@ -113,14 +128,14 @@ def leaves() -> Iterator[tuple[str, Any]]:
 LEAVES = dict(leaves())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_on_a_page_is_one_that_exists(page: Path) -> None:
     assert [unknown for command in commands_of(page) if (unknown := unknown_in(command))] == []
 
 
-def test_the_readme_is_read_for_commands() -> None:
-    found = list(commands_of(ROOT / "README.md"))
-    assert len(found) > 20
+def test_the_readme_and_the_guide_are_read_for_commands() -> None:
+    assert len(list(commands_of(ROOT / "README.md"))) > 10
+    assert len(list(commands_of(GUIDE))) > 30
     assert unknown_in("refundcli invoice shw INV-1")
     assert unknown_in("refundcli refund INV-1 --ful")
 
@@ -152,19 +167,24 @@ def table_under(heading: str, text: str = README) -> list[list[str]]:
     return rows[2:]
 
 
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert len(README.splitlines()) < 150
+
+
 def test_the_readme_lists_the_commands_as_help_does() -> None:
     assert table_under("## Commands") == [[name, summary] for name, (_, summary) in COMMANDS.items()]
 
 
-def test_the_readme_lists_the_exit_codes() -> None:
-    assert [int(row[0]) for row in table_under("## Exit codes")] == [code.value for code in ExitCode]
+def test_the_page_of_errors_lists_the_exit_codes() -> None:
+    assert [int(row[0]) for row in table_under("## Exit codes", ERRORS)] == [code.value for code in ExitCode]
     assert set(OF_FAMILY.values()) < set(ExitCode)
 
 
-def test_the_readme_lists_with_which_codes_each_command_ends() -> None:
-    text = README[README.index("Any command may end with") :]
+def test_the_page_of_errors_lists_the_exit_codes_of_each_command() -> None:
+    text = ERRORS[ERRORS.index("Any command may end with") :]
     assert {int(code) for code in re.findall(r"\d+", text.partition("Besides")[0])} == {*ALWAYS}
-    shown = {name: frozenset(map(int, codes.split(", "))) for name, codes in table_under("Any command may end with")}
+    rows = table_under("Any command may end with", ERRORS)
+    shown = {name: frozenset(map(int, codes.split(", "))) for name, codes in rows}
     assert shown == {name: codes for name, codes in ENDINGS.items() if codes}
 
 
@@ -173,38 +193,71 @@ def test_each_command_has_its_exit_codes_in_the_table() -> None:
     assert all(ALWAYS.isdisjoint(codes) for codes in ENDINGS.values())
 
 
-def test_the_readme_lists_the_refusals_in_their_order() -> None:
+def test_the_page_of_errors_lists_the_refusals_in_their_order() -> None:
     rules = {kind.code: kind.rule for kind in RuleRefusal.__subclasses__()}
-    told = {row[0]: row[1].split(", ") for row in table_under("## Refusals")}
-    assert list(told) == [code for code in PRECEDENCE if code in rules]
-    assert [code for code, rule in rules.items() if rule not in told[code]] == []
+    listed = {row[0]: row[1].split(", ") for row in table_under("## Refusals", ERRORS)}
+    assert list(listed) == [code for code in PRECEDENCE if code in rules]
+    assert [code for code, rule in rules.items() if rule not in listed[code]] == []
+
+
+@pytest.mark.parametrize("family", Family)
+def test_the_page_of_errors_lists_every_code_under_its_exit_code(family: Family) -> None:
+    listed = {row[0] for row in table_under(f"### Exit {OF_FAMILY[family].value}: ", ERRORS)}
+    if family is Family.REFUSED:
+        listed |= {row[0] for row in table_under("## Refusals", ERRORS)}
+    kinds = [kind for kind in error_kinds() if kind.family is family]
+    assert {kind.code for kind in kinds if not kind.__subclasses__()} - listed == set()
+    assert listed - {kind.code for kind in kinds} == set()
 
 
 @pytest.mark.parametrize(
     ("heading", "columns", "required"),
     [
-        ("**Invoices**", invoice_rows.COLUMNS, invoice_rows.REQUIRED),
-        ("**Refunds made elsewhere**", file.COLUMNS[RunKind.MARK_REFUNDED], file.REQUIRED),
-        ("**Refunds to be sent**", file.COLUMNS[RunKind.REFUND], file.REQUIRED),
+        ("## Invoices", invoice_rows.COLUMNS, invoice_rows.REQUIRED),
+        ("## Refunds to record", file.COLUMNS[RunKind.MARK_REFUNDED], file.REQUIRED),
+        ("## Refunds to send", file.COLUMNS[RunKind.REFUND], file.REQUIRED),
     ],
 )
-def test_the_readme_lists_the_columns_of_each_file(
+def test_the_page_of_files_lists_the_columns_of_each_file(
     heading: str, columns: tuple[str, ...], required: tuple[str, ...]
 ) -> None:
-    rows = table_under(heading)
+    rows = table_under(heading, FILES)
     assert tuple(row[0] for row in rows) == columns
-    assert {row[0] for row in rows if row[1].startswith("Needed")} == set(required)
+    assert {row[0] for row in rows if row[1].startswith("Required")} == set(required)
+
+
+def test_the_page_of_files_lists_the_columns_of_rejected_rows_and_of_payments() -> None:
+    assert tuple(row[0] for row in table_under("## Rejected rows", FILES)) == REJECTION_COLUMNS
+    _, _, keys = FILES.partition("objects with the keys")
+    assert tuple(_SPAN.findall(keys.partition(". ")[0])) == invoice_rows.PAYMENT_COLUMNS
 
 
 def test_the_readme_names_the_eight_reasons() -> None:
-    _, _, told = README.partition("The reason is one of eight:")
-    assert _SPAN.findall(told.partition(".")[0]) == [reason.value for reason in RefundReason]
+    _, _, reasons = README.partition("The reason is one of eight:")
+    assert _SPAN.findall(reasons.partition(".")[0]) == [reason.value for reason in RefundReason]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_to_a_file_finds_it(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    targets = re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not leads_somewhere(page, target)] == []
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    """A file that exists and, after `#`, one of its headings."""
+    name, _, anchor = target.partition("#")
+    file = page.parent / name if name else page
+    if not file.exists():
+        return False
+    headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+    return not anchor or anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES_OF_PLACES, ids=lambda page: page.name)
+def test_every_place_that_a_page_names_exists(page: Path) -> None:
+    places = [span for span in _SPAN.findall(page.read_text(encoding="utf-8")) if _PLACE.fullmatch(span)]
+    assert len(places) > 1
+    assert [place for place in places if not any((folder / place).exists() for folder in (SOURCE, ROOT))] == []
 
 
 # --- Settings, dependencies, error codes ---
@@ -269,20 +322,21 @@ def error_kinds() -> list[type[RefundcliError]]:
 # --- Quoted output ---
 
 
-def quoted(*, in_json: bool) -> Iterator[tuple[str, str]]:
-    """Each command that the README shows with its output."""
-    for block in _FENCED.findall(README):
+def quoted(page: str, *, in_json: bool) -> Iterator[tuple[str, str]]:
+    """Each command that the page shows with its output."""
+    for block in _FENCED.findall(page):
         command, _, output = block.partition("\n")
         if command.startswith("$ ") and command.endswith("-o json") is in_json:
             yield command, output
 
 
-def test_the_readme_quotes_the_json_that_scripts_get(desk: Desk) -> None:
+def test_the_pages_quote_the_json_that_scripts_get(desk: Desk) -> None:
     desk.paid_by_card("INV-1001", "120.00 EUR")
     desk("refund INV-1001 --amount 30 --reason overcharged --yes")
-    shown = dict(quoted(in_json=True))
-    (error,) = (output for command, output in shown.items() if command.startswith("$ refundcli refund"))
-    (invoice,) = (output for command, output in shown.items() if command.startswith("$ refundcli invoice show"))
+    ((refund, error),) = quoted(ERRORS, in_json=True)
+    ((show, invoice),) = quoted(GUIDE.read_text(encoding="utf-8"), in_json=True)
+    assert refund.startswith("$ refundcli refund")
+    assert show.startswith("$ refundcli invoice show")
     assert json.loads(error)["error"] == desk("refund INV-1001 --amount 100.00 --reason duplicate --yes -o json").error
     start, _, rest = invoice.partition("  …\n")
     whole = desk("invoice show INV-1001 -o json").out
@@ -312,8 +366,8 @@ def test_the_demo_ends_well_leaves_nothing_and_shows_what_the_readme_quotes(tmp_
     # Processor time, for a loaded machine proves nothing about the demo.
     assert after.ru_utime - before.ru_utime < 60
     seen = without_ids(demo.stdout)
-    blocks = list(quoted(in_json=False))
-    assert len(blocks) >= 3
+    blocks = list(quoted(README, in_json=False))
+    assert len(blocks) >= 5
     for command, output in blocks:
         assert without_ids(f"{command}\n{output}") in seen, (
             f"README.md: quote anew what examples/demo.sh shows for {command}"

@@ -79,11 +79,11 @@ def test_an_over_refund_at_adyen_fails_by_event_and_its_amount_is_free_again(des
     desk.sandbox.dashboard_refund(reference, 6000)
     made_by_hand = told_by(desk, "adyen")
     desk.json("refund INV-1 --full --reason other --yes")
-    assert desk.invoice("INV-1").in_flight.number == "100.00"
+    assert desk.invoice("INV-1").reserved.number == "100.00"
     ingest(desk, *told_by(desk, "adyen"))
     refund = only_refund(desk)
     assert (refund.state, "Insufficient balance" in refund.failure) == (RefundState.FAILED, True)
-    assert (desk.invoice("INV-1").in_flight.number, desk.invoice("INV-1").refundable.number) == ("0.00", "100.00")
+    assert (desk.invoice("INV-1").reserved.number, desk.invoice("INV-1").refundable.number) == ("0.00", "100.00")
     ingest(desk, *made_by_hand)
     assert desk.invoice("INV-1").refundable.number == "40.00"
     assert findings(desk.books) == []
@@ -107,7 +107,7 @@ def test_an_over_refund_ends_the_same_in_every_order_and_three_times_each(desk: 
         assert (ours.state, elsewhere.state) == (RefundState.FAILED, RefundState.SUCCEEDED)
         assert elsewhere.provider_reference == by_hand
         assert ours.needs_acknowledgement
-        ends.add((invoice.status, invoice.refunded.number, invoice.in_flight.number, invoice.refundable.number))
+        ends.add((invoice.status, invoice.refunded.number, invoice.reserved.number, invoice.refundable.number))
     assert ends == {(InvoiceStatus.PAID, "60.00", "0.00", "40.00")}
     assert findings(desk.books) == []
 
@@ -171,7 +171,7 @@ def test_every_order_of_a_payments_whole_life_ends_in_one_state(desk: Desk) -> N
         assert (told["new"], told["already_stored"]) == (3, 6)
         assert told["by_state"]["noted"] == 1
         invoice, refund = desk.invoice(number), only_refund(desk, number)
-        ends.add((invoice.status, invoice.in_flight.number, refund.state, refund.needs_acknowledgement))
+        ends.add((invoice.status, invoice.reserved.number, refund.state, refund.needs_acknowledgement))
     assert ends == {(InvoiceStatus.PAID, "40.00", RefundState.FAILED, True)}
     assert findings(desk.books) == []
 
@@ -300,7 +300,7 @@ def test_a_payment_that_cannot_be_read_holds_up_no_other(desk: Desk) -> None:
     assert told["by_state"]["waiting"] > 0
     assert desk.invoice("INV-1").refundable.number == "100.00"
     assert desk.invoice("INV-2").refundable.number == "75.00"
-    assert "no amount" in desk.json("events list --state waiting")[0]["note"]
+    assert "not a valid amount" in desk.json("events list --state waiting")[0]["note"]
     desk.refused("refund INV-1 --full --reason other --yes", "cannot-be-held")
     desk.sandbox.state.refunds[odd].amount = 2500
     assert desk.json("events apply")["by_state"]["waiting"] == 0
@@ -387,7 +387,7 @@ def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are
     assert desk.json("status")["rejected_webhooks"] == told["rejected_by_reason"]
     shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
     assert shown.exit_code == 3
-    assert "line 2: the signature of an item does not fit it [forged]" in shown.err
+    assert "line 2: the signature of an item is wrong [forged]" in shown.err
     assert ["already_stored", "3"] in shown.rows
     assert "Rejected deliveries: 2 forged, 2 out-of-time, 6 unreadable." in desk("events list").err
     assert desk.count("provider_event") == 3
@@ -401,7 +401,7 @@ def test_one_forged_item_of_a_delivery_is_named_and_the_others_are_stored(desk: 
     rejected = [(each["line"], each["item"], each["reason"]) for each in told["rejected"]]
     assert rejected == [(1, 2, "forged"), (2, 1, "unreadable")]
     shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
-    assert "line 1, item 2: the signature of an item does not fit it [forged]" in shown.err
+    assert "line 1, item 2: the signature of an item is wrong [forged]" in shown.err
     assert desk.count("provider_event") == 2
 
 

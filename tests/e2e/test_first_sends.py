@@ -43,7 +43,7 @@ def test_resume_does_not_send_what_the_dashboard_refunded_meanwhile(desk: Desk) 
     assert "40.00 EUR there" in told["note"]
     assert desk.sandbox.refund_requests == []
     assert desk.refunded_at_provider(reference) == [4000]
-    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert desk.invoice("INV-1").reserved.minor == 0
     assert findings(desk.books) == []
 
 
@@ -133,7 +133,7 @@ def killed_after_reserving(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patched:
         patched.setattr(worker, "_reserved", die)
-        patched.setattr(worker, "leave", lambda self: self.senders.close())
+        patched.setattr(worker, "leave", lambda self: self.pool.close())
         assert desk(f"refund --from {file} --yes").exit_code == 1
     with desk.books.engine.begin() as line:
         line.execute(text("UPDATE bulk_item SET worker = worker || 'gone' WHERE worker <> ''"))
@@ -161,7 +161,7 @@ def test_a_run_that_is_taken_over_does_not_send_what_the_dashboard_refunded(
     (refund,) = desk.invoice("C-1").refunds
     assert refund.state is RefundState.FAILED
     assert refund.failure.startswith("never sent: ")
-    assert desk.invoice("C-1").in_flight.minor == 0
+    assert desk.invoice("C-1").reserved.minor == 0
     assert findings(desk.books) == []
 
 
@@ -273,7 +273,7 @@ def test_after_a_pause_one_refund_is_not_sent_if_it_is_refused_by_now(
     answer = desk("refund INV-1 --amount 40 --reason other --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (3, "never-sent")
     assert desk.refunded_at_provider(reference) == made
-    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert desk.invoice("INV-1").reserved.minor == 0
     assert findings(desk.books) == []
 
 

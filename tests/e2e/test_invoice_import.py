@@ -203,7 +203,7 @@ def test_an_invoice_keeps_its_currency(shop: Shop) -> None:
     shop.bring_in(GOOD)
     answer = shop.bring_in(GOOD.replace("EUR,120.00", "USD,120.00"))
     assert answer.exit_code == 3
-    assert "The store knows INV-1 in EUR." in answer.err
+    assert "INV-1 is in EUR in the store." in answer.err
 
 
 def test_what_the_store_knows_better_is_kept_and_told(shop: Shop) -> None:

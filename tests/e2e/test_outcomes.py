@@ -267,7 +267,7 @@ def test_nothing_is_sent_while_an_earlier_refund_cannot_be_settled(desk: Desk) -
     desk.sandbox.faults("drop_before")
     answer = desk("refund INV-1 --amount 40 --reason other --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (3, "unsettled-refund")
-    assert desk.invoice("INV-1").in_flight.number == "60.00"
+    assert desk.invoice("INV-1").reserved.number == "60.00"
 
 
 def test_a_refund_that_failed_for_good_is_recorded_once_returned_otherwise(desk: Desk) -> None:

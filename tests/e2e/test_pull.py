@@ -83,7 +83,7 @@ def test_what_the_books_cannot_hold_is_left_out_and_told_and_the_others_come(des
         told = desk.json("invoice pull stripe")
         assert (told["new"], told["conflict_count"]) == (new, 2)
         why = {each["number"]: each["message"] for each in told["conflicts"]}
-        assert "no amount" in why["CREDIT"]
+        assert "not a valid amount" in why["CREDIT"]
         assert "has the number of" in why["TWICE"]
     assert desk.invoice("TWICE").invoice_reference == second.id
     desk.refused("invoice pull stripe --number CREDIT", "cannot-be-held")

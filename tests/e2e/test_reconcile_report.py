@@ -356,7 +356,7 @@ def test_a_report_of_another_merchant_account_settles_nothing_of_ours(desk: Desk
     payment, refund, ours = pending(desk)
     rows = [row("Refunded", payment, refund, reference=ours, account="Other")]
     assert compared(desk, *rows) == [("missing-there", "report", False)]
-    assert f"No row of it is about {MERCHANT}" in desk(f"reconcile --report {desk.folder / 'report.csv'}").err
+    assert f"None of its rows is about {MERCHANT}" in desk(f"reconcile --report {desk.folder / 'report.csv'}").err
     assert desk.json("status")["last_reconcile"] == {}
     desk.environ["REFUNDCLI_ADYEN_MERCHANT_ACCOUNT"] = "Other"
     assert compared(desk, *rows, exit_code=8) == [("status", "refund", False)]

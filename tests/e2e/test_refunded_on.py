@@ -60,7 +60,7 @@ def test_a_day_that_is_no_date_is_refused(desk: Desk, text: str) -> None:
     desk.paid_outside("T-1")
     error = desk.refused(f"{MARK} --refunded-on {text}", "invalid-date", exit_code=2)
     assert text in error["message"]
-    assert "2026-10-31" in error["hint"]
+    assert "2026-11-28" in error["hint"]
 
 
 def test_a_row_with_an_impossible_day_is_refused_by_its_column(desk: Desk) -> None:

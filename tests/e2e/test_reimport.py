@@ -157,7 +157,7 @@ def test_a_file_without_the_ids_takes_none_away_and_raises_no_amount(desk: Desk)
 def test_an_open_dispute_ends_only_won_or_lost(desk: Desk, told: dict[str, str]) -> None:
     bring_in(desk, paid("150.00", "PSPA", dispute="open"))
     kept = bring_in(desk, paid("150.00", "PSPA", **told))
-    assert kept == ([] if told else ["its dispute was open; kept as it was"])
+    assert kept == ([] if told else ["its dispute was open; left unchanged"])
     assert desk.json("invoice show INV-1")["dispute"] == told.get("dispute", "open")
 
 
@@ -219,7 +219,7 @@ def test_what_was_given_back_before_comes_with_the_money(desk: Desk) -> None:
 def test_a_file_does_not_void_what_was_paid(desk: Desk) -> None:
     bring_in(desk, paid("50.00"), status="open")
     kept = bring_in(desk, status="void")
-    assert "the store knows of money captured" in kept[0]
+    assert "the store has captured money" in kept[0]
     assert desk.json("invoice show INV-1")["status"] == "open"
 
 
@@ -227,8 +227,8 @@ def test_a_voided_invoice_that_was_paid_after_all_is_paid(desk: Desk) -> None:
     bring_in(desk, status="open")
     assert desk("void INV-1 --yes").exit_code == 0
     [kept] = bring_in(desk, status="open")
-    assert "the store knows it as void" in kept
+    assert "the store says void" in kept
     [noticed] = bring_in(desk, paid("150.00", "pi_1"))
-    assert noticed == "it was voided here, and the file tells of money captured; it is paid now"
+    assert noticed == "it was voided here, but the file has captured money; it is paid now"
     shown = desk.json("invoice show INV-1")
     assert (shown["status"], shown["refundable"]["amount"]) == ("paid", "150.00")

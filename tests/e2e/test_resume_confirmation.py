@@ -120,7 +120,7 @@ def test_at_a_terminal_the_total_is_typed(desk: Desk, typed: str, code: int, giv
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
     terminal = sit_down(desk, "resume")
-    terminal.wait_for("Type 40.00 EUR to go on:")
+    terminal.wait_for("Type 40.00 EUR to confirm:")
     for words in ("Send 1 refund that was never sent (test mode)", "40.00 EUR of INV-1", refund, "cannot be undone"):
         assert words in terminal.text
     terminal.type(typed)
@@ -134,7 +134,7 @@ def test_ctrl_c_at_the_question_settles_and_sends_nothing(desk: Desk) -> None:
     desk.paid_by_card()
     leave_it_ready(desk, "--amount 40")
     terminal = sit_down(desk, "resume")
-    terminal.wait_for("to go on:")
+    terminal.wait_for("to confirm:")
     terminal.press_ctrl_c()
     assert terminal.ends() == 130
     assert desk.sandbox.refund_requests == []
@@ -146,4 +146,4 @@ def test_a_question_is_not_asked_where_nothing_would_be_sent_for_the_first_time(
     desk("refund INV-1 --amount 40 --reason other --yes")
     terminal = sit_down(desk, "resume")
     assert terminal.ends() == 0
-    assert "to go on" not in terminal.text
+    assert "to confirm" not in terminal.text

@@ -217,7 +217,7 @@ def lost_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
     return at
 
 
-@pytest.mark.parametrize(("step", "nth"), [("_tell", 2), ("_answered", 3)])
+@pytest.mark.parametrize(("step", "nth"), [("_report_row", 2), ("_answered", 3)])
 def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unknown(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]], step: str, nth: int
 ) -> None:
@@ -303,7 +303,7 @@ def test_a_bug_in_the_middle_of_a_run_still_reports_what_was_sent(desk: Desk, mo
         desk.paid_by_card(f"C-{place}")
     file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 5)))
     worker: Any = refund_run._Worker
-    original, calls = worker._tell, list[None]()
+    original, calls = worker._report_row, list[None]()
 
     def then(*given: Any, **more: Any) -> None:
         original(*given, **more)
@@ -311,7 +311,7 @@ def test_a_bug_in_the_middle_of_a_run_still_reports_what_was_sent(desk: Desk, mo
         if len(calls) == 2:
             raise KeyError(7)
 
-    monkeypatch.setattr(worker, "_tell", then)
+    monkeypatch.setattr(worker, "_report_row", then)
     answer = desk(f"refund --from {file} --yes -o json")
     told = json.loads(answer.out)
     assert (answer.exit_code, adds_up(told), told["state"]) == (1, True, "stopped")

@@ -397,7 +397,7 @@ def _recorded_and_maybe_reported(desk: Desk) -> str:
 def test_what_may_be_recorded_already_is_reserved_and_refunds_no_invoice(desk: Desk) -> None:
     made = _recorded_and_maybe_reported(desk)
     first = desk.invoice("INV-A")
-    assert (str(first.in_flight), str(first.refunded), str(first.refundable)) == ("50.00 EUR", "0.00 EUR", "50.00 EUR")
+    assert (str(first.reserved), str(first.refunded), str(first.refundable)) == ("50.00 EUR", "0.00 EUR", "50.00 EUR")
     assert desk.json("status", exit_code=8)["losses"] == []
     assert findings(desk.books) == []
     record = next(refund for refund in desk.invoice("INV-B").refunds if not refund.is_external)

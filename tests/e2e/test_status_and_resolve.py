@@ -38,7 +38,7 @@ def test_while_a_provider_wants_to_be_left_alone_nothing_that_is_ready_is_given_
     desk.sandbox.faults("429", provider="adyen", retry_after=600)
     asked, unasked = desk.json("resume --yes", exit_code=8)
     assert (asked["status"], unasked["status"], unasked["step"]) == ("failed", "ready", "could not be asked about")
-    assert "Adyen wants to be left alone for" in unasked["note"]
+    assert "Adyen is rate limiting; try again in" in unasked["note"]
     assert [each["status"] for each in desk.json("resume --yes")] == ["pending"]
     assert len(desk.sandbox.refunds) == 1
 

@@ -205,7 +205,9 @@ class Refunding(RuleBasedStateMachine):
         self.books = self.services.books
         # The first use of a key writes down its mode and account: here before any step, whichever comes first.
         self.services.providers.of(Provider.STRIPE)
-        self.policy = SendingPolicy(7, "CN-{seq}", sleep=lambda seconds: None, upkeep=self.services.apply_waiting)
+        self.policy = SendingPolicy(
+            7, "CN-{seq}", sleep=lambda seconds: None, apply_updates=self.services.apply_waiting
+        )
         self.mail: list[Delivery] = []
         self.imported: list[NewInvoice] = []
         # Of each payment at Adyen the dispute that was opened first.

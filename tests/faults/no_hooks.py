@@ -89,8 +89,8 @@ def _check(desk: Desk, where: str) -> None:
     made = sorted(desk.refunded_at_provider(reference))
     invoice = desk.invoice("INV-1")
     found = findings(desk.books)
-    if made != [100, 6000] or invoice.refunded.minor != 6100 or invoice.in_flight or found:
-        raise Violation(f"{where}: provider {made}, books {invoice.refunded} and {invoice.in_flight}, {found}")
+    if made != [100, 6000] or invoice.refunded.minor != 6100 or invoice.reserved or found:
+        raise Violation(f"{where}: provider {made}, books {invoice.refunded} and {invoice.reserved}, {found}")
     desk.books.engine.dispose()
 
 

@@ -187,7 +187,7 @@ def it_was_declined(scene: Scene) -> Broken:
         answer = scene.refund()
     if answer.exit_code != 6:
         yield f"I11: it was declined, and the command says otherwise: {answer}"
-    if scene.invoice.in_flight.minor:
+    if scene.invoice.reserved.minor:
         yield "I6: Stripe said no, and the amount stays reserved"
 
 

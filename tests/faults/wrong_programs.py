@@ -34,7 +34,8 @@ from refundcli.providers.adyen import updates, vocabulary
 from refundcli.providers.stripe import payments, records
 from refundcli.providers.stripe import refunds as stripe
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.bulk import group_commit, undo_records
+from refundcli.services.bulk import undo_records
+from refundcli.services.bulk.worker import group_commit
 from refundcli.services.dispatch import first_send, leases, send_refund
 from refundcli.services.dispatch.outcomes import Outcome, Signal, outcome_of
 from refundcli.services.ports.provider_updates import EventState
@@ -105,9 +106,9 @@ _does_not_block = _instead(Unreviewed, "blocks", PropertyMock(return_value=False
 
 
 def _failure_ends_it_at_once(around: ExitStack) -> None:
-    news_of = updates._refund_news
+    news_of = updates._refund_update
     final = lambda *given: replace(news_of(*given), may_be_retried=False)  # noqa: E731
-    _instead(updates, "_refund_news", final)(around)
+    _instead(updates, "_refund_update", final)(around)
 
 
 def _success_after_failure_is_dropped(around: ExitStack) -> None:

@@ -18,7 +18,7 @@ from desk import Desk
 from left_behind import leave_it_ready
 from refundcli import bootstrap
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.bulk.group_commit import _as_sent
+from refundcli.services.bulk.worker.group_commit import _as_sent
 from refundcli.services.clock import BooksClock, SystemClock, is_plausible
 from refundcli.store.database_time import DatabaseTime, _Measured, in_transaction
 from refundcli.store.engine import store_engine

@@ -259,7 +259,7 @@ def test_what_is_acknowledged_is_in_the_store_and_twice_is_once(desk: Desk) -> N
         assert (health["ok"], health["stored"], health["already_stored"]) == (True, 3, 4)
         until(lambda: {each["state"] for each in desk.json("events list")} == {"unmatched", "noted"})
         assert listener.stop(signal.SIGINT) == 0
-    assert "Stopped: 3 events stored, 4 known already." in listener.told
+    assert "Stopped: 3 events stored, 4 already known." in listener.told
 
 
 def test_a_thousand_fuzzed_deliveries_leave_it_up_and_the_books_as_they_were(desk: Desk) -> None:
@@ -373,7 +373,7 @@ def test_a_path_without_a_secret_is_not_there_and_without_any_there_is_no_listen
         assert listener.post(stripe(stripe_event()))[0] == 404
         assert listener.post(adyen(signed(item())))[0] == 200
         assert listener.stop() == 0
-    assert "Stripe has no webhook secret in the settings: /stripe is not there." in listener.told
+    assert "Stripe has no webhook secret in the settings, so /stripe is not served." in listener.told
     del desk.environ["REFUNDCLI_ADYEN_HMAC_KEY"]
     desk.refused("events listen --port 0", "no-webhooks-configured", exit_code=4)
 

@@ -158,7 +158,7 @@ def test_no_filter_looks_through_the_whole_store(
     monkeypatch.setattr(lists, "_FEW", few)
     url = new_sqlite()
     for wanted in (*FILTERS, *WAITING):
-        plan = _plan(url, partial(SqlReading.invoices, wanted=replace(wanted, after="INV-0003")))
+        plan = _plan(url, partial(SqlReading.invoices, filters=replace(wanted, after="INV-0003")))
         # A scan of the index that holds only what is wanted is none of the store.
         looked_at = [step for step in plan if step.startswith(("SCAN invoice", "SCAN payment")) and "INDEX" not in step]
         assert looked_at == [], wanted

@@ -88,7 +88,7 @@ def how_it_stands(desk: Desk) -> tuple[object, ...]:
     return (
         invoice.status,
         invoice.refunded,
-        invoice.in_flight,
+        invoice.reserved,
         invoice.refundable,
         refund.state,
         refund.needs_acknowledgement,
@@ -142,7 +142,7 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
         assert refund.credit_note
         # In issuing order, so a number is one more for each invoice.
         assert (refund.credit_note.number or "")[-4:] == number[-4:]
-        ends.add((invoice.status, invoice.refunded, invoice.in_flight, refund.state, refund.needs_acknowledgement))
+        ends.add((invoice.status, invoice.refunded, invoice.reserved, refund.state, refund.needs_acknowledgement))
         ends.add(refund.credit_note.status)
         assert findings(desk.books) == []
     assert len(ends) == 2, ends
@@ -154,7 +154,7 @@ def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> Non
     desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
     tell(desk, news_of(desk, RefundState.FAILED, failure="declined by the bank"))
     invoice, refund = desk.invoice("INV-1"), refund_of(desk)
-    assert (invoice.status, invoice.in_flight.number, invoice.refundable.number) == (
+    assert (invoice.status, invoice.reserved.number, invoice.refundable.number) == (
         InvoiceStatus.PAID,
         "100.00",
         "0.00",
@@ -229,11 +229,11 @@ def test_what_came_back_of_more_than_was_captured_is_held_as_far_as_there_is_mon
         desk, elsewhere(desk, "30.00 EUR"), elsewhere(desk, "30.00 EUR", state=RefundState.FAILED, may_be_retried=True)
     )
     theirs = refund_of(desk)
-    assert (desk.invoice("INV-1").in_flight.number, theirs.needs_acknowledgement) == ("0.00", True)
+    assert (desk.invoice("INV-1").reserved.number, theirs.needs_acknowledgement) == ("0.00", True)
     assert findings(desk.books) == []
     made = desk.sandbox.refunds[-1]
     tell(desk, news_of(desk, RefundState.REVERSED, reference=made.id, refund_id=ours.id, amount=ours.amount))
-    assert (desk.invoice("INV-1").in_flight.number, desk.invoice("INV-1").refundable.number) == ("30.00", "70.00")
+    assert (desk.invoice("INV-1").reserved.number, desk.invoice("INV-1").refundable.number) == ("30.00", "70.00")
     assert findings(desk.books) == []
     for each in (ours, theirs):
         desk.json(f"acknowledge {each.id} --yes")

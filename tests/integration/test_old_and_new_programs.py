@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 
 from conftest import NewStore
 from desk import Desk
-from refundcli.cli.main import COMMANDS, LOOKS
+from refundcli.cli.main import COMMANDS, READ_ONLY
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing
@@ -116,7 +116,7 @@ def test_a_command_that_looks_leaves_an_older_store_as_it_is(old_desk: Desk, com
 
 
 def test_what_only_looks_is_a_command() -> None:
-    assert {path.partition(" ")[0] for path in LOOKS} <= set(COMMANDS)
+    assert {path.partition(" ")[0] for path in READ_ONLY} <= set(COMMANDS)
 
 
 def test_a_program_that_was_started_before_an_upgrade_stops(store_url: str) -> None:

@@ -22,8 +22,9 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.bulk import group_commit, refund_run
+from refundcli.services.bulk import refund_run
 from refundcli.services.bulk.report import Stopped
+from refundcli.services.bulk.worker import group_commit
 from refundcli.services.dispatch import first_send, leases
 from refundcli.services.dispatch.leases import this_process
 from refundcli.services.ports.books import Writing
@@ -111,7 +112,7 @@ def test_a_row_whose_amount_is_not_what_was_confirmed_is_not_sent(runner: Runner
     runner.work(run)
     assert runner.states(run) == ["changed-meanwhile"]
     assert desk.refunded_at_provider(reference) == []
-    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert desk.invoice("INV-1").reserved.minor == 0
 
 
 def test_what_the_provider_declines_is_refused_and_its_amount_free(runner: Runner, desk: Desk) -> None:
@@ -134,7 +135,7 @@ def test_a_row_that_is_fed_back_after_it_failed_is_a_new_try_under_the_same_key(
     again = runner.stage(Wish("INV-1", "100.00 EUR", key="mine"), fingerprint="f2")
     report = runner.work(again)
     assert (report.done, report.done_before) == (1, 0)
-    assert [(refund.state, refund.try_number) for refund in desk.invoice("INV-1").refunds] == [
+    assert [(refund.state, refund.attempt) for refund in desk.invoice("INV-1").refunds] == [
         (RefundState.FAILED, 1),
         (RefundState.SUCCEEDED, 2),
     ]
@@ -265,7 +266,7 @@ def test_a_provider_that_nobody_reaches_stops_a_run_and_nothing_was_sent(runner:
     assert report.stopped is Stopped.UNKNOWN_IN_A_ROW
     assert report.done == report.unknown == 0
     assert desk.sandbox.refund_requests == []
-    assert [desk.invoice(f"INV-{n}").in_flight.minor for n in range(1, 9)] == [0] * 8
+    assert [desk.invoice(f"INV-{n}").reserved.minor for n in range(1, 9)] == [0] * 8
 
 
 # --- how fast ------------------------------------------------------------------------------------------------
@@ -397,7 +398,7 @@ def test_after_a_pause_longer_than_its_lease_the_provider_is_asked_again(runner:
         runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == [4000]
     assert runner.states(run) == ["never-sent"]
-    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert desk.invoice("INV-1").reserved.minor == 0
     assert findings(desk.books) == []
 
 
@@ -436,7 +437,7 @@ def test_a_store_that_is_always_too_slow_sends_nothing(
     report = runner.work(run)
     assert (report.stopped, report.waiting) == (Stopped.STORE, 1)
     assert desk.refunded_at_provider(reference) == []
-    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert desk.invoice("INV-1").reserved.minor == 0
     assert desk("refund INV-1 --full --reason other --yes").exit_code == 4
     assert desk.refunded_at_provider(reference) == []
 
@@ -458,7 +459,7 @@ def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner
     desk.sandbox.clear_faults()
     assert runner.states(run) == ["not-sent"]
     assert desk.refunded_at_provider(reference) == []
-    assert desk.invoice("INV-1").in_flight.minor == 0
+    assert desk.invoice("INV-1").reserved.minor == 0
 
 
 def test_a_run_that_is_stopped_while_it_asks_the_provider_frees_what_it_holds(runner: Runner, desk: Desk) -> None:
@@ -542,7 +543,7 @@ def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the
     assert (report.unknown, report.refused, report.waiting) == (0, 0, 20 - report.done)
     made = [desk.refunded_at_provider(reference) for reference in references]
     assert made.count([10_000]) == report.done
-    assert sum(desk.invoice(f"INV-{n}").in_flight.minor for n in range(1, 21)) == 0
+    assert sum(desk.invoice(f"INV-{n}").reserved.minor for n in range(1, 21)) == 0
     runner.stop.clear()
     rest = runner.work(run)
     assert (rest.done, rest.state) == (20 - report.done, RunState.FINISHED)

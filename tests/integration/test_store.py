@@ -188,29 +188,29 @@ def test_sound_books_are_told_from_tampered_ones(desk: Desk) -> None:
     run_sql(desk.url, "UPDATE audit_entry SET operator = 'Mallory' WHERE seq = 2")
     run_sql(desk.url, "DELETE FROM credit_note")
     found = "\n".join(findings(desk.books))
-    assert "counts another amount refunded" in found
+    assert "the refunded amount does not match its refunds" in found
     assert "audit entry 2" in found
     assert "no credit note" in found
 
 
 # What somebody changed by hand, and what is said of it.
 TAMPERED = {
-    "UPDATE payment SET dispute = '' WHERE dispute = 'open'": "payment 1 has another dispute state",
-    "UPDATE payment SET dispute = 'won' WHERE dispute = 'lost'": "payment 2 has another dispute state",
-    "UPDATE dispute SET state = 'closed' WHERE state = 'open'": "payment 1 has another dispute state",
-    "UPDATE dispute SET state = 'unknown' WHERE state = 'lost'": "payment 2 counts another amount lost",
-    "UPDATE dispute SET amount = 2000 WHERE state = 'lost'": "payment 2 counts another amount lost",
-    "UPDATE dispute SET amount = NULL WHERE state = 'lost'": "payment 2 counts another amount lost",
-    "UPDATE payment SET lost = 0 WHERE id = 2": "payment 2 counts another amount lost",
-    "DELETE FROM dispute WHERE state = 'lost'": "payment 2 counts another amount lost",
-    "UPDATE payment SET lost = 2000, dispute_recorded = 1000 WHERE id = 2": "payment 2 counts more recorded",
-    "UPDATE payment SET captured = 5000 WHERE id = 3": "invoice INV-3 has other sums than its payments",
-    "UPDATE payment SET returned_elsewhere = 1000 WHERE id = 3": "payment 3 counts another amount refunded externally",
-    "UPDATE payment SET reserved = 1000 WHERE id = 3": "payment 3 has another amount reserved",
-    "UPDATE refund SET reversed_amount = 100": "payment 3 counts another amount refunded",
-    "UPDATE refund SET reversed_amount = amount": "was returned by its whole amount or more",
-    "UPDATE refund SET holding = true": "reserves its amount in a state that reserves none",
-    "UPDATE refund SET undecided = true": "reserves its amount in a state that reserves none",
+    "UPDATE payment SET dispute = '' WHERE dispute = 'open'": "payment 1: the dispute state does not match",
+    "UPDATE payment SET dispute = 'won' WHERE dispute = 'lost'": "payment 2: the dispute state does not match",
+    "UPDATE dispute SET state = 'closed' WHERE state = 'open'": "payment 1: the dispute state does not match",
+    "UPDATE dispute SET state = 'unknown' WHERE state = 'lost'": "payment 2: the lost amount does not match",
+    "UPDATE dispute SET amount = 2000 WHERE state = 'lost'": "payment 2: the lost amount does not match",
+    "UPDATE dispute SET amount = NULL WHERE state = 'lost'": "payment 2: the lost amount does not match",
+    "UPDATE payment SET lost = 0 WHERE id = 2": "payment 2: the lost amount does not match",
+    "DELETE FROM dispute WHERE state = 'lost'": "payment 2: the lost amount does not match",
+    "UPDATE payment SET lost = 2000, dispute_recorded = 1000 WHERE id = 2": "payment 2: more chargebacks are counted",
+    "UPDATE payment SET captured = 5000 WHERE id = 3": "invoice INV-3: the sums do not match its payments",
+    "UPDATE payment SET returned_elsewhere = 1000 WHERE id = 3": "payment 3: the amount refunded externally",
+    "UPDATE payment SET reserved = 1000 WHERE id = 3": "payment 3: the reserved amount does not match",
+    "UPDATE refund SET reversed_amount = 100": "payment 3: the refunded amount does not match",
+    "UPDATE refund SET reversed_amount = amount": "the reversed part is as large as the refund",
+    "UPDATE refund SET holding = true": "the amount is reserved in a state that reserves nothing",
+    "UPDATE refund SET undecided = true": "the amount is reserved in a state that reserves nothing",
 }
 
 

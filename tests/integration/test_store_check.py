@@ -46,11 +46,11 @@ def test_what_is_wrong_is_found_on_whatever_page_it_is(desk: Desk, small_pages: 
     run_sql(desk, "UPDATE audit_entry SET operator = 'Mallory' WHERE seq = 9")
     run_sql(desk, "DELETE FROM credit_note WHERE number LIKE '%000003'")
     told = desk.refused("store check", "store-unsound", exit_code=4)["context"]["problems"]
-    assert "payment 5 counts another amount refunded than its refunds do" in told
-    assert "invoice INV-7 has other sums than its payments" in told
+    assert "payment 5: the refunded amount does not match its refunds" in told
+    assert "invoice INV-7: the sums do not match its payments" in told
     assert "audit entry 9 was changed, or one before it is missing" in told
     assert sum("has no credit note" in each for each in told) == 1
-    assert "7 credit-note numbers were counted, 6 are there" in told
+    assert "7 credit-note numbers were counted, but 6 were issued" in told
 
 
 def test_a_page_is_a_transaction_of_its_own(desk: Desk, small_pages: None) -> None:

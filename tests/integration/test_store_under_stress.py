@@ -211,7 +211,7 @@ def test_a_commit_nobody_can_read_again_is_told_as_unknown(
     def away(*_: Any, **__: Any) -> Any:
         raise CommitUnknown("the server is away")
 
-    monkeypatch.setattr(SqlBooks, "_was_kept", away)
+    monkeypatch.setattr(SqlBooks, "_was_committed", away)
     with pytest.raises(CommitUnknown):
         books.write(lambda tx: tx.pin_livemode(False))
 
@@ -231,7 +231,7 @@ def test_an_outcome_that_cannot_be_written_is_printed_and_found_again(
     (made,) = desk.sandbox.refunds_of(reference)
     assert (answer.exit_code, answer.error["code"]) == (8, "outcome-not-written")
     assert answer.error["context"]["provider_reference"] == made.id
-    assert desk.invoice("INV-1").in_flight.number == "60.00"
+    assert desk.invoice("INV-1").reserved.number == "60.00"
 
 
 def _fill(books: SqlBooks) -> None:

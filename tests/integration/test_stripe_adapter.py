@@ -583,7 +583,7 @@ class TestConnecting:
     def test_what_is_no_secret_key_is_refused_unsent(self, key: str) -> None:
         with pytest.raises(BadCredentials) as refusal:
             connected(Accounts(), api_base=None, key=key)
-        assert key not in refusal.value.message.removesuffix("sk_test_, rk_test_, sk_live_, rk_live_.")
+        assert key not in refusal.value.message.removesuffix("sk_test_, rk_test_, sk_live_ or rk_live_.")
 
     def test_a_missing_key_is_named_with_what_to_write(self) -> None:
         with pytest.raises(ProviderNotConfigured) as refusal:

@@ -36,7 +36,7 @@ def test_events_are_taken_in_listed_and_shown(desk: Desk) -> None:
     assert "1 event needs a person: refundcli events list --state unreviewed" in words
     assert "✓" not in words
     assert "1 delivery rejected; not stored:" in words
-    assert "line 2: the signature of an item does not fit it [forged]" in words
+    assert "line 2: the signature of an item is wrong [forged]" in words
 
     words = shown(desk, "events list")
     assert "REFUND" in words

@@ -28,7 +28,7 @@ def sit_down(desk: Desk, command: str, *, columns: int = 100) -> Terminal:
 def test_the_amount_must_be_typed_before_money_moves(desk: Desk) -> None:
     reference = desk.paid_by_card(products=("Season pass",), subscription="sub_88")
     terminal = sit_down(desk, "refund INV-1 --amount 12.50 --reason duplicate")
-    terminal.wait_for("Type 12.50 EUR to go on:")
+    terminal.wait_for("Type 12.50 EUR to confirm:")
     assert "cannot be undone" in terminal.text
     assert "test mode" in terminal.text
     terminal.type("12.50 eur")
@@ -48,7 +48,7 @@ def test_the_amount_must_be_typed_before_money_moves(desk: Desk) -> None:
 def test_a_wrong_amount_moves_no_money(desk: Desk, typed: str) -> None:
     desk.paid_by_card()
     terminal = sit_down(desk, "refund INV-1 --amount 12.50 --reason duplicate")
-    terminal.wait_for("to go on:")
+    terminal.wait_for("to confirm:")
     terminal.type(typed)
     assert terminal.ends() == 3
     assert f"'{typed}' is not 12.50 EUR. Nothing was sent.   [not-confirmed]" in terminal.text
@@ -59,7 +59,7 @@ def test_a_wrong_amount_moves_no_money(desk: Desk, typed: str) -> None:
 def test_ctrl_c_at_the_question_moves_no_money(desk: Desk) -> None:
     desk.paid_by_card()
     terminal = sit_down(desk, "refund INV-1 --full --reason duplicate")
-    terminal.wait_for("to go on:")
+    terminal.wait_for("to confirm:")
     terminal.press_ctrl_c()
     assert terminal.ends() == 130
     assert "Interrupted. Nothing was sent." in terminal.text
@@ -105,7 +105,7 @@ def test_who_does_not_confirm_is_told_that_nothing_was_done(half_refunded: Desk,
     ]
     for answer in answers:
         terminal = sit_down(desk, command)
-        terminal.wait_for_any("to go on:", "[y/N]")
+        terminal.wait_for_any("to confirm:", "[y/N]")
         answer(terminal)
         is_interrupted = answer is Terminal.press_ctrl_c
         assert terminal.ends() == (130 if is_interrupted else 3)
@@ -125,7 +125,7 @@ def test_the_same_amount_within_minutes_is_asked_about(half_refunded: Desk, comm
     terminal.wait_for(question)
     assert "5.00 EUR of the same payment" in terminal.text
     terminal.type("y")
-    terminal.wait_for_any("Type 5.00 EUR to go on:", "Record it? [y/N]")
+    terminal.wait_for_any("Type 5.00 EUR to confirm:", "Record it? [y/N]")
     terminal.type("5.00 EUR" if command.startswith("refund") else "y")
     assert terminal.ends() == 0
     assert half_refunded.invoice(command.split()[1]).refunded.number == "10.00"
@@ -137,7 +137,7 @@ def test_ctrl_c_while_the_provider_works_waits_for_its_answer(desk: Desk) -> Non
     terminal = sit_down(desk, "refund INV-1 --full --reason duplicate --yes")
     _until(lambda: bool(desk.sandbox.refund_requests))
     terminal.press_ctrl_c()
-    terminal.wait_for("Waiting for the provider's answer")
+    terminal.wait_for("Waiting for the provider's response")
     assert terminal.ends() == 130
     assert desk.refunded_at_provider(reference) == [10000]
     assert desk.invoice("INV-1").status == "refunded"
@@ -168,7 +168,7 @@ def test_an_answer_that_never_ends_holds_neither_the_refund_nor_ctrl_c(desk: Des
             terminal.press_ctrl_c()
         if presses:
             # At once: the server would drip on for longer than anybody waits.
-            terminal.wait_for("Waiting for the provider's answer, 7 s at most")
+            terminal.wait_for("Waiting for the provider's response, 7 s at most")
         assert terminal.ends() == (130 if presses else 8)
         over.set()
         server.join()
@@ -199,7 +199,7 @@ def test_ctrl_c_while_the_payment_is_looked_at_ends_at_once_and_nothing_was_sent
 def test_another_terminal_that_was_faster_is_noticed_before_money_moves(desk: Desk) -> None:
     reference = desk.paid_by_card()
     terminal = sit_down(desk, "refund INV-1 --full --reason duplicate")
-    terminal.wait_for("Type 100.00 EUR to go on:")
+    terminal.wait_for("Type 100.00 EUR to confirm:")
     desk.json("refund INV-1 --amount 40 --reason other --yes")
     terminal.type("100.00 EUR")
     assert terminal.ends() == 3
@@ -248,14 +248,14 @@ def test_a_file_of_records_asks_for_the_number_of_rows(desk: Desk) -> None:
     path = desk.folder / "transfers.csv"
     path.write_text("invoice,amount,reason\nT-1,40,other\nT-1,10,other\nT-9,5,other\n")
     terminal = sit_down(desk, f"mark-refunded --from {path}")
-    terminal.wait_for("Type 2 to go on:")
+    terminal.wait_for("Type 2 to confirm:")
     for words in ("Will record", "50.00", "1 invoice-not-found", "lines 4"):
         assert words in terminal.text
     terminal.type("3")
     assert terminal.ends() == 3
     assert desk.count("refund") == 0
     terminal = sit_down(desk, f"mark-refunded --from {path}")
-    terminal.wait_for("to go on:")
+    terminal.wait_for("to confirm:")
     terminal.type("2")
     assert terminal.ends() == 9
     assert "Recorded 2 rows: 50.00 EUR" in terminal.text

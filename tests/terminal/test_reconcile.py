@@ -58,7 +58,7 @@ def test_a_report_shows_how_far_it_has_come_and_what_came_back_is_acknowledged(d
     report.write_text(desk.sandbox.report("payment-accounting"))
     comparing = at_terminal(desk, f"reconcile --report {report}")
     assert comparing.ends() == 3
-    for stage in ("Reading", "Comparing", "Looking for what it lacks"):
+    for stage in ("Reading", "Comparing", "Looking for missing rows"):
         assert stage in comparing.raw
     assert "refund status" in comparing.text
 

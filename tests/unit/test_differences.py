@@ -32,7 +32,7 @@ def payment(**changes: Any) -> Payment:
         allocated=eur("100"),
         reserved=zero,
         refunded=zero,
-        returned_elsewhere=zero,
+        refunded_externally=zero,
         auto_refundable=True,
         lost=zero,
         credited=zero,

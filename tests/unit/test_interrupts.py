@@ -11,7 +11,7 @@ import pytest
 
 from refundcli.domain.errors import OutcomeUnknown
 from refundcli.services.dispatch import interrupts, send_refund
-from refundcli.services.dispatch.interrupts import Interrupted, held_until_written, is_asked_to_stop
+from refundcli.services.dispatch.interrupts import Interrupted, held_until_written, is_interrupted
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.ports.books import BooksUnavailable
 from refundcli.services.recovery import resume_closings, resume_refunds
@@ -20,7 +20,7 @@ from refundcli.services.recovery import resume_closings, resume_refunds
 @pytest.fixture(autouse=True)
 def _none_is_left() -> Iterator[None]:
     yield
-    interrupts._CAME.clear()
+    interrupts._SIGNALS.clear()
 
 
 def press_ctrl_c() -> None:
@@ -44,7 +44,7 @@ def test_it_is_raised_once_the_work_is_done() -> None:
     with pytest.raises(Interrupted):
         work()
     assert done == [1]
-    assert not is_asked_to_stop()
+    assert not is_interrupted()
 
 
 def test_it_is_kept_where_the_work_fails_and_nothing_more_is_begun() -> None:
@@ -54,7 +54,7 @@ def test_it_is_kept_where_the_work_fails_and_nothing_more_is_begun() -> None:
     with pytest.raises(Interrupted), held_until_written(lambda: None):
         begun.append(1)
     assert begun == []
-    assert not is_asked_to_stop()
+    assert not is_interrupted()
 
 
 def test_resume_stops_before_the_next_refund(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_resume_stops_before_the_next_refund(monkeypatch: pytest.MonkeyPatch) ->
     tools: Any = {"books": None, "providers": None, "clock": None, "policy": None}
     refunds: Any = ["rf_1", "rf_2"]
     with pytest.raises(Interrupted):
-        resume_refunds.resume(refunds, done=done, **tools)
+        resume_refunds.resume(refunds, outcomes=done, **tools)
     assert [each.refund for each in done] == ["rf_1"]
 
 
@@ -73,7 +73,7 @@ def test_resume_stops_before_the_next_closing(monkeypatch: pytest.MonkeyPatch) -
     closings: Any = ["cl_1", "cl_2"]
     done: list[Any] = []
     with pytest.raises(Interrupted):
-        resume_closings.resume_closings(closings, done=done, **tools)
+        resume_closings.resume_closings(closings, outcomes=done, **tools)
     assert [each.closing for each in done] == ["cl_1"]
 
 

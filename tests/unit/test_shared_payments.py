@@ -102,7 +102,7 @@ def test_all_shares_together_never_give_more_than_is_left(
     left = 0
     for share, external in zip(shares, sums, strict=True):
         left += max(
-            share.allocated - external.reserved - share.refunded - external.returned_elsewhere - external.lost, 0
+            share.allocated - external.reserved - share.refunded - external.refunded_externally - external.lost, 0
         )
         # The constraint of the store (I1).
         assert share.promised <= external.reserved <= share.allocated - share.refunded
@@ -118,7 +118,7 @@ def test_a_loss_is_what_is_out_beyond_all_shares(
     shares, externals, taken = facts
     sums = count_shares(shares, externals, taken_by_disputes=taken)
     loss = sum(
-        max(share.refunded + each.returned_elsewhere + each.lost - share.allocated, 0)
+        max(share.refunded + each.refunded_externally + each.lost - share.allocated, 0)
         for share, each in zip(shares, sums, strict=True)
     )
     out = taken + _given(shares, externals) + sum(share.refunded for share in shares)

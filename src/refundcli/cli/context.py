@@ -1,4 +1,4 @@
-"""What a command is handed: settings, services, streams and the policy on questions."""
+"""What each command receives: settings, services, streams, and whether questions are allowed."""
 
 import os
 import sys
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class NoWorkingFolder(SettingsProblem):
+class NoCurrentFolder(SettingsProblem):
     code = "no-working-folder"
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"The folder you are in cannot be used: {why}.", hint="Go to another one, with cd, and try again."
+            f"The current folder cannot be used: {why}.", hint="Change to another folder (cd) and try again."
         )
 
 
-def working_folder() -> Path:
-    """Where relative paths are meant from. Raises NoWorkingFolder where it was removed, say."""
+def current_folder() -> Path:
+    """Where relative paths start. Raises NoCurrentFolder, for instance when it was removed."""
     try:
         return Path.cwd()
     except OSError as error:
-        raise NoWorkingFolder((error.strerror or str(error)).lower()) from error
+        raise NoCurrentFolder((error.strerror or str(error)).lower()) from error
 
 
 @dataclass
@@ -55,7 +55,7 @@ class App:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     # Known once the command is.
     command: str = ""
-    only_looks: bool = True
+    read_only: bool = True
 
     @cached_property
     def loaded(self) -> "Loaded":
@@ -65,7 +65,7 @@ class App:
             config=self.config,
             store_url=self.store,
             environ=self.environ,
-            cwd=working_folder(),
+            cwd=current_folder(),
             user_config=default_user_config(),
         )
 
@@ -80,19 +80,19 @@ class App:
         return Services(
             self.settings,
             self.environ,
-            tell_held=self._tell_held,
-            tell_waiting=self._tell_waiting,
-            tell_unwritten=self._tell_unwritten,
-            tell_skew=self._tell_skew,
-            tell_upgraded=self._tell_upgraded,
-            upgrades=not (self.only_looks or self.dry_run),
+            on_interrupt=self._note_wait_for_answer,
+            on_waiting=self._tell_waiting,
+            on_unwritten=self._note_unwritten,
+            tell_skew=self._note_clock_skew,
+            tell_upgraded=self._note_upgrade,
+            upgrades=not (self.read_only or self.dry_run),
             dry_run=self.dry_run,
             command=self.command,
             timezone=self.loaded.own_timezone,
         )
 
     def close(self) -> None:
-        """At the end of the command: connections to the store do not wait for the garbage collector."""
+        """Close the store's connections when the command ends."""
         if "services" in self.__dict__:
             self.services.close()
 
@@ -115,30 +115,30 @@ class App:
 
     @property
     def for_people(self) -> bool:
-        """A table on a terminal; everything else is for programs."""
+        """Whether to show a table on a terminal; everything else is for programs."""
         return self.format is Format.TABLE and sys.stdout.isatty()
 
     @property
     def wants_progress(self) -> bool:
-        """Not with `--quiet`, and not as lines beside JSON, which a program reads."""
+        """Not with `--quiet`, and no progress lines with JSON, which a program reads."""
         return not self.quiet and (self.err.is_terminal or not self.wants_json)
 
     def note(self, *words: tuple[str, str] | str) -> None:
-        """Something good to know, on stderr; not with `--quiet`, nor beside JSON, which a program reads."""
+        """A note on stderr; not with `--quiet`, nor with JSON, which a program reads."""
         if not self.quiet and not self.wants_json:
             self.err.say(*words)
 
-    def note_early_events(self) -> None:
-        """After invoices came in: what was told of payments that were not here yet may fit now."""
+    def note_unmatched_events(self) -> None:
+        """After an import: note events that are still about unknown payments."""
         from refundcli.services.ports.provider_updates import EventState
 
         count = self.services.books.read(lambda tx: tx.event_counts()).get(EventState.UNMATCHED)
         if count:
-            told = "1 event was about a payment" if count == 1 else f"{count} events were about payments"
-            self.note(f"{told} that {'was' if count == 1 else 'were'} not here: refundcli events apply   tries again")
+            events = "1 event is about a payment" if count == 1 else f"{count} events are about payments"
+            self.note(f"{events} not in the books. To try again: refundcli events apply")
 
     def show_object(self, shape: Mapping[str, Any]) -> None:
-        """One thing for a program: JSON, or `name<TAB>value` lines."""
+        """One object for a program: JSON, or `name<TAB>value` lines."""
         from refundcli.output import json
         from refundcli.output.serializers import document
 
@@ -150,7 +150,7 @@ class App:
             self.show_rows(("name", "value"), _flattened(shape), text_columns=("name",))
 
     def show_list(self, shapes: Iterable[Mapping[str, Any]]) -> None:
-        """Several things for a program: `[]` when there are none."""
+        """A list for a program: `[]` when it is empty."""
         from refundcli.output import json
 
         if self.format is Format.NDJSON:
@@ -159,7 +159,7 @@ class App:
             json.dump(list(shapes), sys.stdout)
 
     def show_long_list(self, shapes: Iterable[Mapping[str, Any]]) -> None:
-        """As `show_list`, each written as it comes, as long as somebody reads."""
+        """Like `show_list`, but each object is written at once, for as long as the output is read."""
         from refundcli.output import json
 
         write = json.dump_lines if self.format is Format.NDJSON else json.dump_list
@@ -168,7 +168,7 @@ class App:
     def show_rows(
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, text_columns: Sequence[str]
     ) -> None:
-        """Rows for a spreadsheet or a pipe; a plain pipe gets no heading, whole values and tabs."""
+        """Rows for a spreadsheet or a pipe; a plain pipe gets tabs and no heading."""
         from refundcli.output.delimited import write_rows
 
         write_rows(
@@ -184,46 +184,46 @@ class App:
     def wants_json(self) -> bool:
         return self.format in (Format.JSON, Format.NDJSON)
 
-    def tell_stopping(self) -> None:
-        self.err.say("Stopping as soon as what is under way is written. Please wait.")
+    def note_stopping(self) -> None:
+        self.err.say("Stopping as soon as requests in progress are recorded. Please wait.")
 
-    def _tell_held(self) -> None:
+    def _note_wait_for_answer(self) -> None:
         refunds = self.settings.refunds
         most = refunds.connect_timeout + refunds.read_timeout
         self.err.say(
-            f"Waiting for the provider's answer, {most:g} s at most; then it is written and this stops "
-            "(after up to 10 minutes more, where the store is in use). "
-            "Nothing is lost: whatever is not known by then is found by refundcli resume."
+            f"Waiting for the provider's response, {most:g} s at most; it is recorded, then this stops "
+            "(up to 10 minutes later if the store is in use). "
+            "Nothing is lost: refundcli resume settles what is still unknown."
         )
 
-    def _tell_unwritten(self, asked: "Refund | Closing", reference: str) -> None:
-        answered = f"{asked.id}: the provider answered{f' ({reference})' if reference else ''}"
-        self.note(f"{answered}. The store is in use or away; waiting to write it down. Please do not stop this.")
+    def _note_unwritten(self, subject: "Refund | Closing", reference: str) -> None:
+        response = f"{subject.id}: the provider responded{f' ({reference})' if reference else ''}"
+        self.note(f"{response}. The store is in use or unreachable; waiting to record it. Please do not stop this.")
 
-    def _tell_skew(self, skew: timedelta) -> None:
+    def _note_clock_skew(self, skew: timedelta) -> None:
         seconds = round(abs(skew.total_seconds()))
-        way = "ahead of" if skew > timedelta(0) else "behind"
-        self.note(f"This machine's clock is {seconds:,} s {way} the database's. The database's time is used.")
+        direction = "ahead of" if skew > timedelta(0) else "behind"
+        self.note(f"This machine's clock is {seconds:,} s {direction} the database's. The database's time is used.")
 
-    def _tell_upgraded(self, upgraded: "Upgraded") -> None:
+    def _note_upgrade(self, upgraded: "Upgraded") -> None:
         self.note(f"Upgraded the store from schema {upgraded.before} to {upgraded.after}. Copy: {upgraded.backup}")
         if upgraded.timezone:
             self.note(
-                f"Its books are kept in the time zone {upgraded.timezone}. Another one: "
+                f"Its books use the time zone {upgraded.timezone}. To change it: "
                 "refundcli store upgrade --timezone ZONE --force"
             )
 
-    def _tell_waiting(self, asked: "Refund | Closing") -> None:
-        until = asked.sending and asked.sending.lease_until
-        self.note(f"{asked.id} is being sent by another process; waiting for it, until {until:%H:%M:%S} UTC at most.")
+    def _tell_waiting(self, subject: "Refund | Closing") -> None:
+        until = subject.sending and subject.sending.lease_until
+        self.note(f"{subject.id} is being sent by another process; waiting until {until:%H:%M:%S} UTC at most.")
 
 
-def while_read(values: Iterable[T]) -> Iterator[T]:
-    """Not for what a command does as it tells of it: that is done to its end, whoever reads."""
-    for value in values:
+def while_read(entries: Iterable[T]) -> Iterator[T]:
+    """Yields the entries for as long as stdout is read. Not for iterators with effects: those must run to their end."""
+    for entry in entries:
         if not is_read(sys.stdout):
             return
-        yield value
+        yield entry
 
 
 def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -233,7 +233,7 @@ def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _short(value: Any, text: Any) -> str:
-    """A value on one line: money as `12.00 EUR`, a thing as `name=value name=value`, a list joined by `; `."""
+    """A value on one line: money as `12.00 EUR`, an object as `name=value name=value`, a list joined by `; `."""
     if isinstance(value, Mapping):
         if "amount_minor" in value:
             return f"{value['amount']} {value['currency']}"

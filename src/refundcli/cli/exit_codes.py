@@ -1,4 +1,4 @@
-"""What each exit code means, and which command ends with which. Scripts depend on them; tests hold both fast."""
+"""The exit codes, and which command can end with which. Scripts depend on them."""
 
 from collections.abc import Mapping
 from enum import IntEnum
@@ -36,7 +36,7 @@ ALWAYS = frozenset({ExitCode.DONE, ExitCode.BUG, ExitCode.USAGE, ExitCode.SETTIN
 _REFUSED, _NOT_FOUND, _UNKNOWN = ExitCode.REFUSED, ExitCode.NOT_FOUND, ExitCode.OUTCOME_UNKNOWN
 _AT_A_PROVIDER = {_REFUSED, _NOT_FOUND, ExitCode.DECLINED, ExitCode.NOT_SENT, _UNKNOWN}
 
-# What each command may end with besides. Whatever writes may end with 8: the store may not confirm the last commit.
+# The other codes of each command. Every command that writes may end with 8: the last commit may be unconfirmed.
 ENDINGS: Mapping[str, frozenset[ExitCode]] = {
     name: frozenset(codes)
     for name, codes in {

@@ -41,12 +41,12 @@ COMMANDS = {
         "Upgrade, back up and check the store; its clock and number format.",
     ),
     "config": ("setup.config", "Show the settings and where each comes from."),
-    "sandbox": ("setup.sandbox", "Practise with stand-ins for Stripe and Adyen."),
+    "sandbox": ("setup.sandbox", "Run stand-ins for Stripe and Adyen, to practise."),
 }
 
 
-# Commands that only look: they leave the store as it is, also one that should be upgraded.
-LOOKS = frozenset(
+# Commands that only read: they never change the store, not even to upgrade it.
+READ_ONLY = frozenset(
     (
         "invoice list",
         "invoice show",
@@ -65,14 +65,14 @@ LOOKS = frozenset(
 
 
 def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:
-    """Run a command, or a group of them; the app knows before whether it may change the store."""
+    """Run a command or a group; record in the app, before it starts, whether it may write to the store."""
     path = ctx.obj.command = ctx.command_path.partition(" ")[2]
-    ctx.obj.only_looks = path in LOOKS or bool(ctx.params.get("dry_run"))
+    ctx.obj.read_only = path in READ_ONLY or bool(ctx.params.get("dry_run"))
     return invoke(ctx)
 
 
 class LazyGroup(TyperGroup):
-    """Commands by name; each is loaded when it is asked for."""
+    """Commands by name; each is imported when it is used."""
 
     _listing = False
 
@@ -87,8 +87,8 @@ class LazyGroup(TyperGroup):
             return TyperCommand(cmd_name, help=summary)
         command = typer.main.get_command(import_module(f"refundcli.cli.commands.{module}").app)
         command.name = cmd_name
-        for each in (command, *getattr(command, "commands", {}).values()):
-            each.invoke = partial(_begin, each.invoke)
+        for leaf in (command, *getattr(command, "commands", {}).values()):
+            leaf.invoke = partial(_begin, leaf.invoke)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -113,8 +113,8 @@ cli = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from refundcli import __version__
 
         typer.echo(f"refundcli {__version__}")
@@ -134,14 +134,14 @@ def root(
         Format, typer.Option("-o", "--output", envvar="REFUNDCLI_OUTPUT", help="Output format.")
     ] = Format.TABLE,
     no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; fail if a question is needed.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only results and errors.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show only results and errors.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show more: accounts, addresses, steps.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="On a bug, show where it happened.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback if there is a bug in refundcli.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Issue and record refunds: through Stripe or Adyen, or made by other means; void and write off invoices."""
+    """Refund invoices through Stripe or Adyen, record refunds made by other means, void and write off invoices."""
     ctx.obj = App(
         config=config, store=store, format=output, no_input=no_input, quiet=quiet, verbose=verbose, debug=debug
     )
@@ -149,47 +149,47 @@ def root(
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run one command line; the exit code tells how it went, whether or not it could be shown (I11)."""
-    given = list(sys.argv[1:] if args is None else args)
-    _know_secrets(given)
+    """Run one command line. The exit code is that of the outcome, even if its output could not be written (I11)."""
+    argv = list(sys.argv[1:] if args is None else args)
+    _register_secrets(argv)
     with standard_streams() as out:
-        code = _run(given)
+        code = _run(argv)
         if unshown := out.failed():
-            told = _tell(unshown, given)
-            return code or told
+            output_code = _report(unshown, argv)
+            return code or output_code
         return code
 
 
-def _run(given: Sequence[str]) -> int:
+def _run(argv: Sequence[str]) -> int:
     try:
-        _check_text(given)
-        code = typer.main.get_command(cli).main(list(given) or ["--help"], prog_name="refundcli", standalone_mode=False)
+        _check_text(argv)
+        code = typer.main.get_command(cli).main(list(argv) or ["--help"], prog_name="refundcli", standalone_mode=False)
         # Typer answers Ctrl-C with a silent 130.
-        return _tell_interrupted() if code == ExitCode.INTERRUPTED else int(code or ExitCode.DONE)
+        return _report_interrupted() if code == ExitCode.INTERRUPTED else int(code or ExitCode.DONE)
     except RefundcliError as problem:
-        return _tell(problem, given)
+        return _report(problem, argv)
     except TyperException as problem:
-        return _tell(_usage(problem), given)
+        return _report(_usage(problem), argv)
     except Exit as ending:
         return ending.exit_code
     except (KeyboardInterrupt, Abort, _interrupted()) as ending:
-        return _tell_interrupted(str(ending) if isinstance(ending, _interrupted()) else "")
+        return _report_interrupted(str(ending) if isinstance(ending, _interrupted()) else "")
     except SystemExit as ending:
-        # So Typer ends on a broken pipe, which is no reader of ours: they stop nobody.
+        # Typer exits on a broken pipe; ours do not raise, so this one is a bug.
         if isinstance(ending.__context__, BrokenPipeError):
-            return _tell_bug(ending.__context__, debug="--debug" in given)
+            return _report_bug(ending.__context__, debug="--debug" in argv)
         raise
     except Exception as bug:
-        return _tell_bug(bug, debug="--debug" in given)
+        return _report_bug(bug, debug="--debug" in argv)
 
 
-def _know_secrets(given: Sequence[str]) -> None:
-    """Before anything can go wrong with them: an error about the command line repeats it."""
+def _register_secrets(argv: Sequence[str]) -> None:
+    """Register secrets before any error can repeat the command line."""
     from refundcli.secrets import forget_secrets, remember_secret, remember_secrets_of_address
 
     forget_secrets()
     remember_secret(os.environ.get("PGPASSWORD", ""))
-    for word in (*given, os.environ.get("REFUNDCLI_STORE_URL", "")):
+    for word in (*argv, os.environ.get("REFUNDCLI_STORE_URL", "")):
         if "://" in word:
             remember_secrets_of_address(word.removeprefix("--store="))
 
@@ -200,13 +200,13 @@ class NotText(UsageProblem):
     def __init__(self, word: str) -> None:
         super().__init__(
             f"{ascii(word[:80])[1:-1]} is not UTF-8 text.",
-            hint="Write it in UTF-8, in a terminal or a script that says so: LC_ALL=C.UTF-8",
+            hint="Use UTF-8, and a locale that declares it: LC_ALL=C.UTF-8",
         )
 
 
-def _check_text(given: Sequence[str]) -> None:
-    """What is not text can be neither written in the books nor sent to a provider."""
-    for word in given:
+def _check_text(argv: Sequence[str]) -> None:
+    """Raises NotText: what is not text can be neither stored nor sent to a provider."""
+    for word in argv:
         try:
             word.encode()
         except UnicodeEncodeError:
@@ -223,8 +223,8 @@ def _usage(problem: TyperException) -> Usage:
     return Usage(problem.format_message(), hint=f"{command} --help")
 
 
-def _tell(problem: RefundcliError, given: Sequence[str]) -> int:
-    if _wants_json(given):
+def _report(problem: RefundcliError, argv: Sequence[str]) -> int:
+    if _wants_json(argv):
         from refundcli.output import json
         from refundcli.output.serializers.errors import error
 
@@ -238,7 +238,7 @@ def _tell(problem: RefundcliError, given: Sequence[str]) -> int:
     return OF_FAMILY[problem.family]
 
 
-def _tell_bug(bug: Exception, *, debug: bool) -> int:
+def _report_bug(bug: Exception, *, debug: bool) -> int:
     from refundcli.output.sanitize import safe
     from refundcli.secrets import redact
 
@@ -248,25 +248,25 @@ def _tell_bug(bug: Exception, *, debug: bool) -> int:
         sys.stderr.write(safe(redact("".join(traceback.format_exception(bug))), multiline=True))
     sys.stderr.write(
         f" ✗ This is a bug in refundcli: {redact(f'{type(bug).__name__}: {bug}')!a}\n"
-        "   Run it again with --debug before the command, and send what it shows with your report.\n"
+        "   Run it again with --debug before the command, and attach the output to your report.\n"
     )
     return ExitCode.BUG
 
 
-def _wants_json(given: Sequence[str]) -> bool:
-    """Even a command line that could not be read is answered in JSON where it asked for JSON."""
-    wanted = os.environ.get("REFUNDCLI_OUTPUT", "")
-    for option, value in zip(given, [*given[1:], ""], strict=True):
+def _wants_json(argv: Sequence[str]) -> bool:
+    """Read from the arguments themselves, so that an invalid command line is answered in JSON too."""
+    output = os.environ.get("REFUNDCLI_OUTPUT", "")
+    for option, value in zip(argv, [*argv[1:], ""], strict=True):
         if option in ("-o", "--output"):
-            wanted = value
+            output = value
         elif option.startswith("--output="):
-            wanted = option.partition("=")[2]
+            output = option.partition("=")[2]
         elif option.startswith("-o") and len(option) > 2:
-            wanted = option[2:]
-    return wanted in (Format.JSON, Format.NDJSON)
+            output = option[2:]
+    return output in (Format.JSON, Format.NDJSON)
 
 
-def _tell_interrupted(words: str = "") -> int:
+def _report_interrupted(words: str = "") -> int:
     sys.stderr.write(f"\n {words or 'Interrupted.'}\n")
     return ExitCode.INTERRUPTED
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from datetime import date, datetime
 from enum import StrEnum
+from errno import EADDRINUSE
 from typing import Annotated
 
 import typer
 
-from refundcli.domain.errors import UsageProblem
+from refundcli.domain.errors import SettingsProblem, UsageProblem
 
 
 class Format(StrEnum):
@@ -19,21 +20,21 @@ class Format(StrEnum):
 
 
 def _remember_format(ctx: typer.Context, chosen: Format | None) -> Format | None:
-    """`-o` may stand before the command or after it; after it wins."""
+    """`-o` is accepted before and after the command; the later one wins."""
     if chosen is not None and ctx.obj is not None:
         ctx.obj.format = chosen
     return chosen
 
 
-def _close_the_books_to_writers(ctx: typer.Context, dry_run: bool) -> bool:
-    """With --dry-run, whatever the command: before it begins, so that no part of it can write."""
+def _forbid_writing(ctx: typer.Context, dry_run: bool) -> bool:
+    """With --dry-run, forbid writing before the command starts, so that no part of it can write."""
     if dry_run and ctx.obj is not None:
         ctx.obj.dry_run = True
     return dry_run
 
 
 class InvalidOption(UsageProblem):
-    """What was typed cannot be a setting of this name."""
+    """The value is not valid for this setting."""
 
     code = "invalid-option"
 
@@ -50,8 +51,27 @@ class InvalidDate(UsageProblem):
         )
 
 
+class ServerMissing(SettingsProblem):
+    code = "server-missing"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} needs a web server, which is not installed.",
+            hint="Install refundcli with the extra: refundcli[server]",
+        )
+
+
+class PortTaken(UsageProblem):
+    code = "port-taken"
+
+    def __init__(self, port: int, error: OSError, *, hint: str = "Leave out --port to use any free port.") -> None:
+        is_taken = error.errno == EADDRINUSE
+        why = "is already in use" if is_taken else f"cannot be used: {(error.strerror or str(error)).lower()}"
+        super().__init__(f"Port {port} {why}.", hint=hint)
+
+
 def day_of(option: str) -> Callable[[str], date]:
-    """Reads the value of this option as a day. Raises InvalidDate."""
+    """A parser of this option's value as a day; it raises InvalidDate."""
 
     def read(text: str) -> date:
         try:
@@ -63,7 +83,7 @@ def day_of(option: str) -> Callable[[str], date]:
 
 
 def checked(name: str, check: Callable[[object], str], value: str) -> str:
-    """An option or argument by the rule of the setting that it stands for. Raises InvalidOption."""
+    """Check an option or argument by the rule of its setting. Raises InvalidOption."""
     from refundcli.settings.checks import Unfit
 
     try:
@@ -79,7 +99,7 @@ Output = Annotated[
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The invoice's number.")]
 Memo = Annotated[str, typer.Option("--memo", metavar="TEXT", help="A note, stored with it.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="A part, in major units with a point: 12.50.")]
+Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="A part, such as 12.50.")]
 Full = Annotated[bool, typer.Option("--full", help="Everything that is left.")]
 Reason = Annotated[
     str,
@@ -98,7 +118,7 @@ RequestKey = Annotated[
     typer.Option(
         "--request-key",
         metavar="KEY",
-        help="Your own key. Repeating it shows the first refund; it does not make a second one.",
+        help="Your own key. Repeating it shows the first refund and does not make a second one.",
     ),
 ]
 DisputeDecision = Annotated[
@@ -113,14 +133,12 @@ AllowDuplicate = Annotated[
     bool,
     typer.Option("--allow-duplicate", help="Allow a deliberate repeat."),
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check every rule; change nothing.", callback=_close_the_books_to_writers)
-]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every rule; change nothing.", callback=_forbid_writing)]
 Confirm = Annotated[str, typer.Option("--confirm", metavar="TEXT", help='Confirm the amount: "12.50 EUR".')]
 FromFile = Annotated[str, typer.Option("--from", metavar="FILE", help="A CSV file of refunds; - reads standard input.")]
 Plan = Annotated[str, typer.Option("--plan", metavar="PLAN", help="With --from: write a plan; refund nothing yet.")]
 Apply = Annotated[str, typer.Option("--apply", metavar="PLAN", help="Carry out a plan.")]
 ResumeRun = Annotated[str, typer.Option("--resume", metavar="RUN", help="Continue a run that was stopped.")]
 MaxErrors = Annotated[
-    int | None, typer.Option("--max-errors", metavar="N", min=1, help="Stop a file when N of its rows are refused.")
+    int | None, typer.Option("--max-errors", metavar="N", min=1, help="Stop after N rows of the file are refused.")
 ]

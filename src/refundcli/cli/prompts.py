@@ -1,4 +1,4 @@
-"""Questions before what cannot be undone. Without a terminal or an answer, nothing is begun (R5)."""
+"""Confirmations before what cannot be undone. Without a terminal or an answer nothing is started (R5)."""
 
 import sys
 
@@ -9,7 +9,7 @@ from refundcli.services.dispatch.interrupts import Interrupted
 
 
 class ConfirmationRequired(UsageProblem):
-    """There is nobody to ask, and no answer was given (R5)."""
+    """No answer was given, and there is no terminal to ask at (R5)."""
 
     code = "confirmation-required"
 
@@ -18,53 +18,53 @@ class ConfirmationRequired(UsageProblem):
 
 
 class NotConfirmed(Refused):
-    """The answer was not the one that was asked for; nothing was done (R5)."""
+    """The answer was not the expected one; nothing was done (R5)."""
 
     code = "not-confirmed"
 
-    def __init__(self, message: str, *, hint: str = "Run the command again to be asked again.") -> None:
+    def __init__(self, message: str, *, hint: str = "Run the command again to try again.") -> None:
         super().__init__(message, hint=hint)
 
 
 def require_a_way_to_ask(app: App, *, answered: bool, how: str) -> None:
-    """Before any work: is there an answer, or someone to give it?"""
+    """Before any work, make sure that there is an answer or a terminal. Raises ConfirmationRequired."""
     if not answered and not app.may_ask:
         raise ConfirmationRequired(how)
 
 
-# In all of these, `nothing` says what the command has certainly not done yet: sent, recorded. Empty where it may have.
+# `nothing` names what the command has certainly not done yet: "sent", "recorded". Empty where it may have.
 
 
-def typed(app: App, wanted: str, *, nothing: str = "") -> None:
-    """Ask the person to type the amount (or the count). Anything else does nothing."""
-    answer = _ask(f" Type {safe(wanted)} to go on: ", nothing).strip()
-    if _normal(answer) == _normal(wanted):
+def ask_to_type(app: App, expected: str, *, nothing: str = "") -> None:
+    """Ask for the amount (or the count) to be typed. Raises NotConfirmed for anything else."""
+    answer = _ask(f" Type {safe(expected)} to confirm: ", nothing).strip()
+    if _normal(answer) == _normal(expected):
         return
     if not answer or answer.lower() in ("n", "no"):
         raise NotConfirmed(_ending("Cancelled.", nothing))
-    raise NotConfirmed(_ending(f"{answer[:40]!a} is not {wanted}.", nothing))
+    raise NotConfirmed(_ending(f"{answer[:40]!a} is not {expected}.", nothing))
 
 
-def agreed(app: App, question: str, *, nothing: str = "") -> None:
-    """Ask for a plain yes."""
+def ask_yes_no(app: App, question: str, *, nothing: str = "") -> None:
+    """Ask for y or yes. Raises NotConfirmed for anything else."""
     if _ask(f" {safe(question)} [y/N] ", nothing).strip().lower() not in ("y", "yes"):
         raise NotConfirmed(_ending("Cancelled.", nothing))
 
 
-def asked_for(question: str, *, nothing: str = "") -> str:
-    """A word that was not given; empty when nothing was typed."""
+def ask_for(question: str, *, nothing: str = "") -> str:
+    """The value of an option that was left out; empty when nothing was typed."""
     return _ask(f" {safe(question)} ", nothing).strip()
 
 
-def check_confirm(answer: str, wanted: str) -> None:
-    """An answer given beforehand with --confirm must be exactly what would have been asked for."""
-    if _normal(answer) != _normal(wanted):
-        message = f"--confirm {answer[:40]!a} does not fit: it is {wanted}. Nothing was done."
-        raise NotConfirmed(message, hint=f'If that is what you want, run it again with --confirm "{wanted}".')
+def check_confirm(answer: str, expected: str) -> None:
+    """The value of --confirm must be exactly what would be typed. Raises NotConfirmed."""
+    if _normal(answer) != _normal(expected):
+        message = f"--confirm {answer[:40]!a} does not match {expected}. Nothing was done."
+        raise NotConfirmed(message, hint=f'If {expected} is right, run it again with --confirm "{expected}".')
 
 
 def _ask(question: str, nothing: str) -> str:
-    """The line that was typed; empty at Ctrl-D. Raises Interrupted at Ctrl-C."""
+    """The typed line; empty at Ctrl-D. Raises Interrupted at Ctrl-C."""
     try:
         sys.stderr.write(question)
         sys.stderr.flush()

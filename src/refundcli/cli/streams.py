@@ -1,4 +1,4 @@
-"""Standard streams that never stop a command: what came of it outlives whoever was to read of it (I11)."""
+"""Standard streams whose failure never stops a command: the outcome does not depend on its reader (I11)."""
 
 import codecs
 import io
@@ -11,25 +11,25 @@ from typing import Any, TextIO
 from refundcli.domain.errors import SettingsProblem
 from refundcli.output.sanitize import as_json_escapes
 
-# Of what could not be shown, so much is told on stderr: a refund's answer is far shorter.
+# How much of the unwritten output is repeated on stderr; a refund's answer is far shorter.
 _MOST_UNSHOWN = 8 * 1024
 _ESCAPE = "refundcli-escape"
 
 
 class OutputFailed(SettingsProblem):
-    """The command ran to its end, and its answer could not be written."""
+    """The command finished, but its output could not be written."""
 
     code = "output-failed"
 
     def __init__(self, why: str, unshown: str) -> None:
         super().__init__(
-            f"The command ran to its end, but its answer could not be written to standard output: {why}.",
+            f"The command finished, but its output could not be written to standard output: {why}.",
             hint=f"This was not shown:\n{unshown}",
         )
 
 
 class _Sink(io.RawIOBase):
-    """Bytes go where they belong. From the first that cannot, they are kept here, and nobody is stopped."""
+    """Passes bytes on; after the first failure it stores them instead of raising."""
 
     def __init__(self, to: Any) -> None:
         self._to = to
@@ -42,7 +42,7 @@ class _Sink(io.RawIOBase):
                 written = self._to.write(data)
                 if written is not None:
                     return int(written)
-                # A terminal or a pipe that another program made non-blocking, and that is full.
+                # A full terminal or pipe that another program has made non-blocking.
                 self.failure = BlockingIOError(0, "its reader is too slow")
             except OSError as failure:
                 self.failure = failure
@@ -61,12 +61,12 @@ class _Sink(io.RawIOBase):
 
 
 class Output:
-    """A stream to write to, in place of one that may fail, or lack a letter."""
+    """A stand-in for a stream that may fail, or that cannot encode a character."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self._sink = stream, None
         if isinstance(stream, io.TextIOWrapper):
-            # Not through its buffer: that would try again, and fail again, when the program ends.
+            # Bypass its buffer, which would fail once more when the program ends.
             self._sink = _Sink(getattr(stream.buffer, "raw", stream.buffer))
             self.stream = io.TextIOWrapper(
                 io.BufferedWriter(self._sink),
@@ -77,7 +77,7 @@ class Output:
             )
 
     def failed(self) -> OutputFailed | None:
-        """What could not be shown, and why. A reader that went away (`| head`) has seen enough."""
+        """The output that could not be written, and why; None after a broken pipe (`| head`)."""
         self.stream.flush()
         if self._sink is None or self._sink.failure is None or isinstance(self._sink.failure, BrokenPipeError):
             return None
@@ -86,17 +86,17 @@ class Output:
 
 
 def is_read(stream: TextIO) -> bool:
-    """Whether what is written still arrives: not after `| head` has seen enough, nor on a full disk."""
+    """Whether output still arrives: not after `| head` has ended, nor on a full disk."""
     sink = getattr(getattr(stream, "buffer", None), "raw", None)
     return not isinstance(sink, _Sink) or sink.failure is None
 
 
 @contextmanager
 def standard_streams() -> Iterator[Output]:
-    """stdout and stderr that take whatever is written, inside; gives the first of them."""
-    _open_what_is_closed()
+    """Replace stdout and stderr by streams that never raise; yields stdout."""
+    _reopen_closed_streams()
     if isinstance(sys.stdin, io.TextIOWrapper):
-        # What is typed in another encoding is a wrong answer, and no crash.
+        # Input in another encoding is a wrong answer, not a crash.
         sys.stdin.reconfigure(errors="backslashreplace")
     out, err = Output(sys.stdout), Output(sys.stderr)
     with redirect_stdout(out.stream), redirect_stderr(err.stream):
@@ -107,20 +107,20 @@ def standard_streams() -> Iterator[Output]:
             err.stream.flush()
 
 
-def _open_what_is_closed() -> None:
-    """After `>&-` the next file that is opened, the store say, would have the stream's number."""
-    sys.stdin = sys.stdin or _nothing("r")
-    sys.stdout = sys.stdout or _nothing("w")
-    sys.stderr = sys.stderr or _nothing("w")
+def _reopen_closed_streams() -> None:
+    """After `>&-` the next open file, perhaps the store, would get the number of the closed stream."""
+    sys.stdin = sys.stdin or _null_device("r")
+    sys.stdout = sys.stdout or _null_device("w")
+    sys.stderr = sys.stderr or _null_device("w")
 
 
-def _nothing(mode: str) -> Any:
-    """Open for as long as the program runs."""
+def _null_device(mode: str) -> Any:
+    """Stays open until the program ends."""
     return open(os.devnull, mode, encoding="utf-8")
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
-    """A letter that the terminal lacks, as JSON writes it: an answer in JSON stays one."""
+    """Write a character that the terminal cannot encode as a JSON escape, so that JSON stays valid."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return as_json_escapes(error.object[error.start : error.end]), error.end

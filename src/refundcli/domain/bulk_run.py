@@ -1,4 +1,4 @@
-"""A bulk run: many wishes, checked together, confirmed once, done one by one, and each at most once."""
+"""A bulk run: many requested rows, checked together, confirmed once, and each done at most once."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,25 +16,25 @@ class RunKind(StrEnum):
 
 class RunState(StrEnum):
     RUNNING = "running"
-    # By Ctrl-C, by its own limits, or in the middle of something: it can go on.
+    # By Ctrl-C, by its limits, or killed: it can be resumed.
     STOPPED = "stopped"
     FINISHED = "finished"
 
 
 class ItemState(StrEnum):
     WAITING = "waiting"
-    TAKEN = "taken"
+    LEASED = "taken"
     DONE = "done"
     REFUSED = "refused"
-    # Sent, and what came of it is not known; `resume` tells.
+    # Sent, and the outcome is unknown; `resume` finds it.
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class BulkRun:
-    """`source` is the path of the file or plan, `fingerprint` the hash of what it asks for: the same one again goes on.
+    """`source` is the path of the file or plan; `fingerprint` hashes its content: the same content resumes the run.
 
-    `options` are those that change what its rows mean, in JSON. `operator` runs it; `planned_by` is who checked it,
+    `options`: those that change the meaning of its rows, as JSON. `operator` runs it; `planned_by` is who checked it,
     where it comes from a plan.
     """
 
@@ -53,10 +53,10 @@ class BulkRun:
 
 @dataclass(frozen=True, slots=True)
 class RunItem:
-    """One row of a provider run, kept in the store so that any worker can do it, and any other go on.
+    """One row of a provider run, stored so that any worker can do it and any other can resume it.
 
-    `expected` is what was confirmed, in minor units of the invoice's currency; `cells` is the row as it stood in the
-    file, in JSON; `code`, `message` and `hint` say why it was refused.
+    `expected` is what was confirmed, in minor units of the invoice's currency; `cells` is the row of the
+    file, as JSON; `code`, `message` and `hint` say why it was refused.
     """
 
     run_id: str
@@ -80,7 +80,7 @@ class RunItem:
 
 @dataclass(frozen=True, slots=True)
 class RowLease:
-    """Rows of a run that one worker holds: how many, and when the last of its leases ends."""
+    """Rows of a run leased by one worker: how many, and when its last lease ends."""
 
     worker: str
     rows: int

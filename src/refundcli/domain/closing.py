@@ -1,4 +1,4 @@
-"""A closing: an invoice that a provider keeps too, voided or written off there, asked for at most once (R9)."""
+"""A closing: voids or writes off an invoice that a provider has too, and is requested at most once (R9)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,15 +11,15 @@ CLOSING_PREFIX = "cl_"
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """`wanted` is what the invoice is to become, there first and then here: void or uncollectible.
+    """`target`: the new status of the invoice, void or uncollectible, first at the provider and then here.
 
-    `failure_code`: the signal of the answer that it failed by, where it was sent just now; it is not stored.
+    `failure_code`: the signal of the answer that made it fail, if it was sent just now; it is not stored.
     """
 
     id: str
     invoice_id: int
     invoice_number: str
-    wanted: InvoiceStatus
+    target: InvoiceStatus
     state: ClosingState
     created_at: datetime
     operator: str
@@ -34,9 +34,9 @@ class Closing:
 
     @property
     def reference(self) -> str:
-        """The invoice's id at the provider, as it was asked for: an import may change what the books call it."""
+        """The invoice's id at the provider, as it was requested: an import may change the one in the books."""
         return self.sending.request.endpoint.rsplit("/", 2)[1]
 
     @property
     def past_tense(self) -> str:
-        return "voided" if self.wanted is InvoiceStatus.VOID else "written off"
+        return "voided" if self.target is InvoiceStatus.VOID else "written off"

@@ -1,7 +1,7 @@
 """ISO 4217: how many decimals each currency has.
 
 Generated from the published list (a test compares it with the `iso4217` package); codes without a minor
-unit, such as XAU or XTS, are left out: nobody is refunded in them.
+unit, such as XAU or XTS, are left out: no refund is made in them.
 """
 
 from dataclasses import dataclass
@@ -34,10 +34,10 @@ class UnknownCurrency(UsageProblem):
 
 def currency(code: str) -> Currency:
     """The currency of a three-letter code. Raises UnknownCurrency."""
-    known = _CURRENCIES.get(code)
-    if known is None:
+    match = _CURRENCIES.get(code)
+    if match is None:
         raise UnknownCurrency(code)
-    return known
+    return match
 
 
 _BY_EXPONENT = {

@@ -1,4 +1,4 @@
-"""Disputes of a payment: each is a record of its own, and a payment may have several at once (R11)."""
+"""Disputes of a payment: each is its own record, and a payment may have several at once (R11)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from refundcli.domain.statuses import Dispute, Provider
 
 
 class DisputeState(StrEnum):
-    """How a dispute stands. Only a lost one has taken money for good."""
+    """The state of a dispute. Only a lost one has taken money for good."""
 
     UNKNOWN = "unknown"  # the provider uses a word that is not listed (R13)
     OPEN = "open"

@@ -9,7 +9,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 
-# The same amount of the same payment within this time is asked about, unless a key says that it is meant.
+# The same amount of the same payment within this time needs a confirmation, unless the caller gave a request key.
 DUPLICATE_WITHIN = timedelta(minutes=10)
 
 
@@ -27,23 +27,23 @@ class Candidate:
     run_id: str = ""
 
     def earlier(self, refunds: Sequence[Refund], now: datetime) -> Iterator[Refund]:
-        """Those of these refunds that it may repeat, the last one first."""
+        """The refunds that this one may repeat, the latest first."""
         return (refund for refund in reversed(refunds) if self._repeats(refund, now))
 
     @property
     def facts(self) -> list[str]:
-        """What two equal rows of a file have in common, a text for each payment."""
+        """What makes two rows of a file equal: one text per payment."""
         return [facts_of(payment_id, amount, self.reason, self.reference) for payment_id, amount in self.amounts]
 
     def _repeats(self, refund: Refund, now: datetime) -> bool:
-        # External refunds have rules of their own (R12).
+        # External refunds have their own rules (R12).
         if refund.is_external or refund.state in (RefundState.FAILED, RefundState.REVERSED):
             return False
         if self.run_id and refund.run_id == self.run_id:
             return False
         if (refund.payment_id, refund.amount) not in self.amounts:
             return False
-        # Rows of two files that say the same are asked about however long ago the first one was done.
+        # Equal rows of two files need a confirmation, however long ago the first was done.
         says_the_same = self.is_row and refund.run_id and facts_of_refund(refund) in self.facts
         return bool(says_the_same) or now - refund.created_at < DUPLICATE_WITHIN
 

@@ -44,13 +44,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What the operator said that bears on the rules."""
+    """What the operator entered, as far as the rules depend on it."""
 
     reason: RefundReason | None = None
     dispute_decision: str = ""
     after_failed: bool = False
     amount: Money | None = None
-    # Stripe is asked just before each refund, which is newer than what it said before.
+    # Stripe is asked just before each refund, so its answer is newer than what it reported earlier.
     asks_provider: bool = True
 
 
@@ -84,7 +84,7 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
 
 
 def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
-    """Why a refund made elsewhere cannot be recorded on this payment; empty when it can."""
+    """Why an external refund cannot be recorded on this payment; empty when it can."""
     yield from _nothing_there(invoice, payment)
     charged_back = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
     residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
@@ -101,12 +101,12 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
 def why_not_by_method(payment: Payment, amount: Money | None) -> str:
     """Why the payment's method does not allow such a refund from here; empty where it does (R12).
 
-    No amount is all that is left, which is a part as well once something was returned.
+    Without an amount all that is left is refunded, which is partial once something was returned.
     """
     if payment.provider is None:
         return ""
-    given = payment.refunded.minor + payment.returned_elsewhere.minor + payment.reserved.minor
-    is_partial = bool(given) or (amount is not None and amount != payment.captured)
+    returned_or_reserved = payment.refunded.minor + payment.refunded_externally.minor + payment.reserved.minor
+    is_partial = bool(returned_or_reserved) or (amount is not None and amount != payment.captured)
     return why_not_this_way(payment.provider, payment.method, is_partial=is_partial)
 
 
@@ -120,14 +120,14 @@ def void_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
         yield NotIssued(invoice, Action.VOID)
     if invoice.status is InvoiceStatus.PAID or invoice.paid:
         yield AlreadyPaid(invoice, "paid invoices are refunded, not voided")
-    elif invoice.in_flight:
-        # Nothing was captured after all, and a refund was sent before that was known: it must end first.
+    elif invoice.reserved:
+        # Nothing was captured in the end, but a refund was sent before that was known: it must finish first.
         yield AlreadyPaid(invoice, "a refund of it is under way")
     yield from (CurrentlyProcessing(invoice, p) for p in invoice.payments if p.processing)
 
 
 def uncollectible_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
-    """Why an invoice cannot be written off: something must be owed, and nothing be on its way (R9)."""
+    """Why an invoice cannot be written off: something must be owed, and nothing may be processing (R9)."""
     if invoice.status in (InvoiceStatus.VOID, InvoiceStatus.REFUNDED, InvoiceStatus.UNCOLLECTIBLE):
         yield AlreadyClosed(invoice)
     if invoice.unfinished_closing:
@@ -140,12 +140,12 @@ def uncollectible_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
 
 
 def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
-    """What stops any refund of the whole invoice, before its payments are looked at."""
+    """What stops every refund of the invoice, before its payments are checked."""
     if invoice.status is InvoiceStatus.VOID:
         yield AlreadyClosed(invoice)
     closing = invoice.unfinished_closing
-    if closing and closing.wanted is InvoiceStatus.VOID:
-        # Money that arrived meanwhile and a void that went through cannot both be: find out first which it is.
+    if closing and closing.target is InvoiceStatus.VOID:
+        # A late payment and a completed void contradict each other: first find out which of the two happened.
         yield ClosingUnfinished(invoice, closing)
     if not invoice.paid and not invoice.processing:
         is_draft = invoice.status is InvoiceStatus.DRAFT
@@ -160,15 +160,19 @@ def markable(payment: Payment, intent: Intent) -> Money:
 
 
 def possible_actions(invoice: Invoice) -> list[PossibleAction]:
-    """Every action, allowed or not, with the reason and the next command; first, what an unknown outcome needs."""
+    """Every action, allowed or not, with the reason and the next command; refunds to resume come first."""
     number = invoice.number
     refund = first_blocker(invoice, refund_blockers, Intent(asks_provider=False))
     mark = first_blocker(invoice, mark_refunded_blockers, Intent())
     chargeback = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
     reason = "REASON" if mark is None or chargeback else "chargeback"
-    unknown = (each for each in invoice.refunds if each.state.unfinished or each.state is RefundState.AWAITING_APPROVAL)
+    unknown = (
+        open_refund
+        for open_refund in invoice.refunds
+        if open_refund.state.unfinished or open_refund.state is RefundState.AWAITING_APPROVAL
+    )
     return [
-        *(PossibleAction(Action.RESUME, None, f"refundcli resume {each.id}") for each in unknown),
+        *(PossibleAction(Action.RESUME, None, f"refundcli resume {open_refund.id}") for open_refund in unknown),
         PossibleAction(Action.REFUND, refund, f"refundcli refund {number} --full --reason REASON"),
         PossibleAction(
             Action.MARK_REFUNDED,
@@ -187,7 +191,7 @@ def possible_actions(invoice: Invoice) -> list[PossibleAction]:
 def first_blocker(
     invoice: Invoice, blockers: Blockers, intent: Intent, among: Sequence[Payment] | None = None
 ) -> RuleRefusal | None:
-    """Why none of these payments will do; None when at least one will."""
+    """Why none of these payments can be used; None when at least one can."""
     whole = most_important(invoice_blockers(invoice))
     if whole:
         return whole
@@ -195,7 +199,7 @@ def first_blocker(
     answers = [most_important(blockers(invoice, payment, intent)) for payment in payments]
     if None in answers:
         return None
-    return most_important(_told_first(answer for answer in answers if answer))
+    return most_important(_without_used_up(answer for answer in answers if answer))
 
 
 def _nothing_there(invoice: Invoice, payment: Payment) -> Iterator[RuleRefusal]:
@@ -215,7 +219,7 @@ def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[R
         yield DisputeClosed(invoice, payment)
 
 
-def _told_first(answers: Iterable[RuleRefusal]) -> list[RuleRefusal]:
-    """A payment that is used up says less than one that still has money and is held."""
-    found = list(answers)
-    return [answer for answer in found if not isinstance(answer, NothingToRefund)] or found
+def _without_used_up(answers: Iterable[RuleRefusal]) -> list[RuleRefusal]:
+    """Leave out payments with nothing left, unless all are: the others explain more."""
+    refusals = list(answers)
+    return [answer for answer in refusals if not isinstance(answer, NothingToRefund)] or refusals

@@ -1,13 +1,13 @@
-"""One error class per cause: it knows its code, its sentence and its way out.
+"""One error class per cause, with its code, its message and the next step.
 
 RefundcliError
-├── UsageProblem       what was typed cannot be meant (exit 2)
-├── Refused            a rule of the business says no (exit 3)
+├── UsageProblem       invalid command line (exit 2)
+├── Refused            a business rule refuses it (exit 3)
 ├── SettingsProblem    settings, credentials or the store are not usable (exit 4)
-├── NotFound           the thing asked for is not here (exit 5)
-├── ProviderDeclined   the provider said a definite no (exit 6)
+├── NotFound           what was asked for does not exist (exit 5)
+├── ProviderDeclined   the provider refused it for good (exit 6)
 ├── NotSent            nothing was sent: provider unreachable or rate limited, safe to repeat (exit 7)
-└── OutcomeUnknown     nobody can say yet what happened (exit 8)
+└── OutcomeUnknown     the outcome is not known yet (exit 8)
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from typing import ClassVar
 
 
 class Family(StrEnum):
-    """What kind of trouble an error is; the command line turns it into an exit code."""
+    """The kind of error; the command line turns it into an exit code."""
 
     USAGE = "usage"
     REFUSED = "refused"
@@ -30,7 +30,7 @@ class Family(StrEnum):
 
 
 class RefundcliError(Exception):
-    """Anything a person can do something about. `hint` says what; `context` is for scripts."""
+    """An error that a person can act on. `hint` is the next step; `context` is for scripts."""
 
     code: ClassVar[str]
     family: ClassVar[Family]
@@ -79,7 +79,7 @@ class OutcomeUnknown(RefundcliError):
 
 @contextmanager
 def before_sending() -> Iterator[None]:
-    """What is done inside sends nothing: an error about a provider that cannot be reached says so."""
+    """Nothing is sent inside; an error about an unreachable provider then says so."""
     try:
         yield
     except RefundcliError as problem:
@@ -88,35 +88,35 @@ def before_sending() -> Iterator[None]:
         raise
 
 
-# Characters that are read or typed as one another.
+# Characters that people confuse with each other.
 _LOOK_ALIKE = str.maketrans("oliszb", "011528")
 _MOST_SUGGESTED = 3
-# What is this much farther away than the nearest is not suggested beside it.
+# A candidate this much farther away than the nearest is not suggested.
 _CLEARLY_NEARER = 0.5
-# Two neighbours that changed places are a likelier slip than another character.
+# Two swapped neighbours are a likelier typing error than another character.
 _SWAPPED = 0.9
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`Did you mean INV-1042?`, or nothing when no known word is near. The nearest comes first."""
-    words = list(known)
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """`Did you mean INV-1042?`, or "" when no candidate is near. The nearest comes first."""
+    words = list(candidates)
     near = get_close_matches(word, words, n=max(len(words), 1), cutoff=0.6)
-    distances = {each: _distance(word, each) for each in near}
+    distances = {candidate: _distance(word, candidate) for candidate in near}
     nearest = sorted(near, key=distances.__getitem__)
-    likely = [each for each in nearest if distances[each] < distances[nearest[0]] + _CLEARLY_NEARER]
+    likely = [candidate for candidate in nearest if distances[candidate] < distances[nearest[0]] + _CLEARLY_NEARER]
     return f"Did you mean {' or '.join(likely[:_MOST_SUGGESTED])}?" if likely else ""
 
 
-def _distance(typed: str, known: str) -> float:
-    """How many slips lead from one to the other; characters that look alike are the same."""
-    one, other = (word.casefold().translate(_LOOK_ALIKE) for word in (typed, known))
+def _distance(typed: str, candidate: str) -> float:
+    """The number of typing errors between the two; characters that look alike count as equal."""
+    first, second = (word.casefold().translate(_LOOK_ALIKE) for word in (typed, candidate))
     before: list[float] = []
-    row = [float(place) for place in range(len(other) + 1)]
-    for i, character in enumerate(one, 1):
+    row = [float(place) for place in range(len(second) + 1)]
+    for i, character in enumerate(first, 1):
         before, above, row = row, before, [float(i)]
-        for j, wanted in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (character != wanted))
-            if i > 1 and j > 1 and character == other[j - 2] and one[i - 2] == wanted:
+        for j, target in enumerate(second, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (character != target))
+            if i > 1 and j > 1 and character == second[j - 2] and first[i - 2] == target:
                 cost = min(cost, above[j - 2] + _SWAPPED)
             row.append(cost)
     return row[-1]

@@ -36,12 +36,12 @@ class Unreviewed:
 
 @dataclass(frozen=True, slots=True)
 class OtherShare:
-    """What another invoice has of the same provider payment. `given`: reserved, refunded or returned elsewhere."""
+    """Another invoice's share of the same provider payment. `used`: reserved, refunded or refunded externally."""
 
     payment_id: int
     invoice_number: str
     allocated: Money
-    given: Money
+    used: Money
     refunds: tuple[Refund, ...] = ()
     opening_returned: Money | None = None
     opening_at: datetime | None = None
@@ -50,11 +50,11 @@ class OtherShare:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Money taken for an invoice, in the invoice's currency.
+    """A payment of an invoice, in the invoice's currency.
 
-    `allocated` is this invoice's share of the provider's payment, `provider_captured` what the provider took of that
-    payment as a whole (None until it is reported). `reserved` is held for refunds under way, `refunded` was refunded or
-    recorded in this store, `returned_elsewhere` was refunded before the import or externally; `opening_returned` is
+    `allocated` is this invoice's share of the provider's payment, `provider_captured` what the provider captured of
+    the whole payment (None until it is reported). `reserved` is held for refunds under way, `refunded` was refunded or
+    recorded in this store, `refunded_externally` was refunded before the import or externally; `opening_returned` is
     what the import said, at `opening_at`. `lost` was lost to disputes and is not recorded yet, `credited` went to the
     customer's balance at the provider.
     """
@@ -63,7 +63,7 @@ class Payment:
     allocated: Money
     reserved: Money
     refunded: Money
-    returned_elsewhere: Money
+    refunded_externally: Money
     auto_refundable: bool
     lost: Money
     credited: Money
@@ -86,28 +86,28 @@ class Payment:
 
     @property
     def home_id(self) -> int:
-        """The payment with the provider's ids, the disputes and the captures: this one, or the first share."""
+        """The payment that has the provider's ids, the disputes and the captures: this one or the first share."""
         return self.id if self.share_of is None else self.share_of
 
     @property
     def allocated_in_all(self) -> Money:
-        """What all invoices here have of the provider's payment."""
+        """What is allocated to all invoices in the books."""
         return sum((share.allocated for share in self.other_shares), self.allocated)
 
     @property
     def recorded_of_disputes(self) -> Money:
-        """What is recorded as lost to its disputes, on whichever share."""
+        """What is recorded as lost to its disputes, over all shares."""
         recorded = (self.dispute_recorded, *(share.dispute_recorded for share in self.other_shares))
         return sum((amount for amount in recorded if amount), zero(self.allocated.currency))
 
     @property
     def reference(self) -> str:
-        """The name a person gives this payment: the provider's id, or its place when it has none."""
+        """The provider's id of this payment; "" when it has none."""
         return self.references[0] if self.references else ""
 
     @property
     def captured_in_all(self) -> Money:
-        """What was captured for all of these invoices."""
+        """What was captured for all invoices that share the payment."""
         reported = self.provider_captured
         return self.allocated_in_all if reported is None else min(self.allocated_in_all, reported)
 
@@ -120,13 +120,13 @@ class Payment:
     @property
     def remaining(self) -> Money:
         """Captured, and not refunded, reserved or credited; at least zero."""
-        given = self.reserved.minor + self.refunded.minor + self.returned_elsewhere.minor
-        left = self.captured.minor - given - self.credited.minor
+        used = self.reserved.minor + self.refunded.minor + self.refunded_externally.minor
+        remainder = self.captured.minor - used - self.credited.minor
         if self.other_shares and self.provider_captured is not None:
-            # All shares together give no more than the provider took.
-            given_by_others = sum(share.given.minor for share in self.other_shares)
-            left = min(left, self.provider_captured.minor - given - given_by_others)
-        return Money(max(left, 0), self.captured.currency)
+            # All shares together refund no more than the provider captured.
+            used_by_others = sum(share.used.minor for share in self.other_shares)
+            remainder = min(remainder, self.provider_captured.minor - used - used_by_others)
+        return Money(max(remainder, 0), self.captured.currency)
 
     @property
     def taken_by_dispute(self) -> Money:
@@ -141,7 +141,7 @@ class Payment:
     @property
     def loss(self) -> Money:
         """How much more was refunded and lost to disputes than was captured (I13); normally zero."""
-        out = self.refunded.minor + self.returned_elsewhere.minor + self.lost.minor
+        out = self.refunded.minor + self.refunded_externally.minor + self.lost.minor
         return Money(max(out - self.captured.minor, 0), self.captured.currency)
 
     @property
@@ -180,9 +180,9 @@ class Invoice:
 
     @property
     def refunds_of_payments(self) -> tuple[Refund, ...]:
-        """Its refunds, and those that stand on another invoice that one of its payments pays too."""
-        others = (share.refunds for payment in self.payments for share in payment.other_shares)
-        return sum(others, self.refunds)
+        """Its refunds, and those of other invoices that share one of its payments."""
+        shared = (share.refunds for payment in self.payments for share in payment.other_shares)
+        return sum(shared, self.refunds)
 
     def _sum(self, amounts: Iterable[Money]) -> Money:
         return sum(amounts, zero(self.currency))
@@ -193,11 +193,11 @@ class Invoice:
 
     @property
     def refunded(self) -> Money:
-        """All that went back, by this store or elsewhere."""
-        return self._sum(p.refunded + p.returned_elsewhere for p in self.payments)
+        """All that was refunded, from here or externally."""
+        return self._sum(p.refunded + p.refunded_externally for p in self.payments)
 
     @property
-    def in_flight(self) -> Money:
+    def reserved(self) -> Money:
         return self._sum(p.reserved for p in self.payments)
 
     @property
@@ -206,7 +206,7 @@ class Invoice:
 
     @property
     def partially_refunded(self) -> bool:
-        """Some went back and not all (R6)."""
+        """Was a part refunded, but not all (R6)?"""
         return zero(self.currency) < self.refunded < self.paid
 
     @property
@@ -224,7 +224,7 @@ class Invoice:
 
     @property
     def owed(self) -> Money:
-        """What was never paid of its total; not less than zero."""
+        """What is unpaid of its total; at least zero."""
         return max(self.total - self.paid, zero(self.currency))
 
     @property
@@ -232,25 +232,25 @@ class Invoice:
         return any(p.processing for p in self.payments)
 
     @property
-    def kept_by(self) -> Provider | None:
-        """Who keeps this invoice too, and must be asked to close it: Stripe, whose invoices are called in_…."""
+    def managed_by(self) -> Provider | None:
+        """The provider that also has this invoice and must close it: Stripe, whose invoice ids begin with in_."""
         return Provider.STRIPE if self.invoice_reference.startswith("in_") else None
 
     @property
     def unfinished_closing(self) -> Closing | None:
-        """There is one at most."""
+        """The closing whose outcome is open; there is at most one."""
         return next((closing for closing in self.closings if closing.state.unfinished), None)
 
     @property
     def dispute(self) -> Dispute:
         """The most severe of its payments' disputes."""
         gravity = (Dispute.UNKNOWN, Dispute.OPEN, Dispute.LOST, Dispute.WON)
-        found = {p.dispute for p in self.payments}
-        return next((dispute for dispute in gravity if dispute in found), Dispute.NONE)
+        states = {p.dispute for p in self.payments}
+        return next((dispute for dispute in gravity if dispute in states), Dispute.NONE)
 
 
 def without_lapsed_holds(invoice: Invoice, now: datetime) -> Invoice:
-    """As it is to be shown at `now`: a hold that has ended reserves nothing, also before that is written (R14)."""
+    """The invoice as of `now`: a hold that has ended reserves nothing, even before its release is stored (R14)."""
     lapsed = {refund.id: refund for refund in invoice.refunds if refund.holding and not refund.is_held_at(now)}
     if not lapsed:
         return invoice
@@ -258,20 +258,22 @@ def without_lapsed_holds(invoice: Invoice, now: datetime) -> Invoice:
     for payment in invoice.payments:
         freed = (refund.amount for refund in lapsed.values() if refund.payment_id == payment.id)
         payments.append(replace(payment, reserved=payment.reserved - sum(freed, zero(invoice.currency))))
-    refunds = (replace(each, holding=False, hold_until=None) if each.id in lapsed else each for each in invoice.refunds)
+    refunds = (
+        replace(refund, holding=False, hold_until=None) if refund.id in lapsed else refund for refund in invoice.refunds
+    )
     return replace(invoice, payments=tuple(payments), refunds=tuple(refunds))
 
 
-def status_once_closed(invoice: Invoice, wanted: InvoiceStatus) -> InvoiceStatus:
-    """What the provider closed is closed here too, unless the books know of money, or of a later status (R9)."""
+def status_once_closed(invoice: Invoice, target: InvoiceStatus) -> InvoiceStatus:
+    """The invoice's status after the provider closed it; unchanged if it has payments or a later status (R9)."""
     stands = invoice.status in (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
-    return wanted if stands and not (wanted is InvoiceStatus.VOID and invoice.paid) else invoice.status
+    return target if stands and not (target is InvoiceStatus.VOID and invoice.paid) else invoice.status
 
 
 def status_after(now: InvoiceStatus, *, paid: Money, returned: Money) -> InvoiceStatus:
-    """Paid and all given back is Refunded; a refund that comes back makes it Paid again (R6).
+    """Paid and fully refunded is Refunded; a refund that fails or is reversed makes it Paid again (R6).
 
-    An open or written-off invoice keeps its status whatever is refunded of it (R9).
+    An open or written-off invoice keeps its status, whatever is refunded (R9).
     """
     if now is InvoiceStatus.PAID and paid and paid <= returned:
         return InvoiceStatus.REFUNDED

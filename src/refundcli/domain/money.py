@@ -1,4 +1,4 @@
-"""Money: a whole number of minor units in one currency. There is no float anywhere."""
+"""Money: a whole number of minor units in one currency, never a float."""
 
 import re
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ class Money:
     minor: int
     currency: Currency
 
-    def __add__(self, other: "Money") -> "Money":
-        return Money(self.minor + self._same(other), self.currency)
+    def __add__(self, amount: "Money") -> "Money":
+        return Money(self.minor + self._same(amount), self.currency)
 
-    def __sub__(self, other: "Money") -> "Money":
-        return Money(self.minor - self._same(other), self.currency)
+    def __sub__(self, amount: "Money") -> "Money":
+        return Money(self.minor - self._same(amount), self.currency)
 
-    def __lt__(self, other: "Money") -> bool:
-        return self.minor < self._same(other)
+    def __lt__(self, amount: "Money") -> bool:
+        return self.minor < self._same(amount)
 
-    def __le__(self, other: "Money") -> bool:
-        return self.minor <= self._same(other)
+    def __le__(self, amount: "Money") -> bool:
+        return self.minor <= self._same(amount)
 
     def __bool__(self) -> bool:
         return self.minor != 0
@@ -48,10 +48,10 @@ class Money:
         digits = digits.rjust(places + 1, "0")
         return f"{sign}{digits[:-places]}.{digits[-places:]}"
 
-    def _same(self, other: "Money") -> int:
-        if other.currency is not self.currency and other.currency != self.currency:
-            raise TypeError(f"{self.currency} and {other.currency} cannot be combined")
-        return other.minor
+    def _same(self, amount: "Money") -> int:
+        if amount.currency is not self.currency and amount.currency != self.currency:
+            raise TypeError(f"{self.currency} and {amount.currency} cannot be combined")
+        return amount.minor
 
 
 def zero(of: Currency) -> Money:
@@ -63,9 +63,9 @@ class InvalidAmount(UsageProblem):
 
     code = "invalid-amount"
 
-    def __init__(self, text: str, why: str, instead: str) -> None:
+    def __init__(self, text: str, why: str, instead: str, *, message: str = "") -> None:
         super().__init__(
-            f"{_shown(text)} is not an amount: {why}.",
+            message or f"{_shown(text)} is not an amount: {why}.",
             hint=f"Write {instead}.",
             context={"value": text[:100]},
         )
@@ -81,17 +81,22 @@ def parse_amount(text: str, of: Currency, *, allow_zero: bool = False) -> Money:
         raise InvalidAmount(text, f"{of.code} has {decimals}", f"it like {example}")
     minor = int(whole + fraction.ljust(of.exponent, "0"))
     if minor == 0 and not allow_zero:
-        raise InvalidAmount(text, "it is nothing", "an amount greater than zero")
+        raise _not_positive(text)
     if minor >= _MOST_MINOR:
         raise InvalidAmount(text, "it is more than the books can hold", f"it like {example}")
     return Money(minor, of)
 
 
 def check_amount(text: str) -> None:
-    """Could it be an amount in some currency? For where that is not known. Raises InvalidAmount."""
+    """Check the form of an amount whose currency is not known yet. Raises InvalidAmount."""
     _parts(text, "12.50")
     if not text.strip("0."):
-        raise InvalidAmount(text, "it is nothing", "an amount greater than zero")
+        raise _not_positive(text)
+
+
+def _not_positive(text: str) -> InvalidAmount:
+    why = "it must be greater than zero"
+    return InvalidAmount(text, why, "an amount greater than zero", message="The amount must be greater than zero.")
 
 
 def _parts(text: str, example: str) -> tuple[str, str]:
@@ -120,21 +125,22 @@ def _what_is_wrong(text: str) -> str:
         return "it has characters other than the digits 0 to 9 and a point"
     reasons = (
         (r"[+-].*", "it has a sign"),
-        (r"[0-9]+[eE].*", "exponents are not read"),
+        (r"[0-9]+[eE].*", "exponents are not allowed"),
         (r"[A-Za-z]+", "it is not a number"),
-        (r".*[A-Za-z]{3}", "the currency is the invoice's own and is not typed here"),
-        (r".*,.*", "a point is the decimal mark, and there is no mark between thousands"),
-        (r"0[0-9].*", "it begins with a needless zero"),
+        (r".*[A-Za-z]{3}", "leave out the currency, which is the invoice's"),
+        (r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?", "leave out the thousands separator"),
+        (r".*,.*", "the decimal separator is a point"),
+        (r"0[0-9].*", "leave out the leading zero"),
         (r"\.[0-9]+|[0-9]+\.", "digits are needed on both sides of the point"),
     )
     return next(
         (why for pattern, why in reasons if re.fullmatch(pattern, stripped)),
-        "only digits and a point are read",
+        "only digits and a point are allowed",
     )
 
 
 def _instead(text: str) -> str:
-    """What was most likely meant, when there is just one reading of it."""
+    """The amount that was most likely intended; "" when it is ambiguous."""
     if re.fullmatch(r"[0-9]+,[0-9]{1,2}", text):
         return text.replace(",", ".")
     if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s+[A-Za-z]{3}\s*", text):
@@ -145,5 +151,5 @@ def _instead(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """A typed value in quotes, cut short; escapes keep a hostile one harmless."""
+    """What was typed, in quotes and shortened, with control characters escaped."""
     return ascii(text if len(text) <= 40 else text[:40] + "…")

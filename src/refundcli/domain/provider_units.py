@@ -1,7 +1,7 @@
 """The books count in ISO 4217 minor units; each provider has its own exceptions.
 
-10 Chilean pesos are 10 at Stripe and 1000 at Adyen: an amount that leaves without this table is wrong by
-a hundredfold. What a provider cannot be told exactly is refused, never rounded.
+10 Chilean pesos are 10 at Stripe and 1000 at Adyen: without this table an amount would be wrong by a factor of 100.
+An amount that a provider cannot represent exactly is refused, never rounded.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from refundcli.domain.statuses import Provider
 
 @dataclass(frozen=True, slots=True)
 class WireUnit:
-    """A provider's minor unit: how many decimals it counts, and the multiple that amounts must be of."""
+    """A provider's minor unit: its number of decimals, and the step that amounts must be multiples of."""
 
     exponent: int
     step: int = 1
@@ -24,19 +24,19 @@ class WireUnit:
 
 _STRIPE = {
     "MGA": WireUnit(0),  # of Stripe's zero-decimal currencies the only one that has decimals in ISO 4217
-    # These lost their decimals, but are still sent with two, which must be 00.
+    # These no longer have decimals, but are still sent with two, which must be 00.
     **dict.fromkeys(("ISK", "UGX"), WireUnit(2, step=100)),
     # Three decimals, of which the last must be 0.
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), WireUnit(3, step=10)),
 }
-# Of Adyen's whole table these four, and no others, differ from ISO 4217.
+# Only these four of Adyen's table differ from ISO 4217.
 _ADYEN = {"CLP": WireUnit(2), "CVE": WireUnit(0), "IDR": WireUnit(0), "ISK": WireUnit(2)}
 
 _EXCEPTIONS: Mapping[Provider, Mapping[str, WireUnit]] = {Provider.STRIPE: _STRIPE, Provider.ADYEN: _ADYEN}
 
 
 class AmountNotExact(Refused):
-    """The provider counts this currency more coarsely than the books; nothing is rounded."""
+    """The provider's unit of this currency is coarser than the books'; nothing is rounded."""
 
     code = "amount-not-exact"
 
@@ -51,7 +51,7 @@ class AmountNotExact(Refused):
 
 
 class UnreadableAmount(ValueError):
-    """An amount told by a provider that the books cannot hold exactly."""
+    """An amount reported by a provider that the books cannot represent exactly."""
 
 
 def wire_unit(provider: Provider, of: Currency) -> WireUnit:
@@ -59,7 +59,7 @@ def wire_unit(provider: Provider, of: Currency) -> WireUnit:
 
 
 def to_provider_minor(provider: Provider, amount: Money) -> int:
-    """The amount as the provider counts it. Raises AmountNotExact."""
+    """The amount in the provider's minor units. Raises AmountNotExact."""
     unit = wire_unit(provider, amount.currency)
     finest = _finest(unit, amount.currency)
     if amount.minor % finest:
@@ -68,7 +68,7 @@ def to_provider_minor(provider: Provider, amount: Money) -> int:
 
 
 def from_provider_minor(provider: Provider, minor: int, of: Currency) -> Money:
-    """What the provider counted, in the books' units. Raises UnreadableAmount."""
+    """A provider's amount in the books' units. Raises UnreadableAmount."""
     scaled = minor * 10**of.exponent
     whole = 10 ** wire_unit(provider, of).exponent
     if scaled % whole:
@@ -77,11 +77,11 @@ def from_provider_minor(provider: Provider, minor: int, of: Currency) -> Money:
 
 
 def is_too_fine(provider: Provider, amount: Money) -> bool:
-    """Less than the smallest amount that the provider can be asked for: it can only be returned in another way."""
+    """Is it less than the smallest amount that the provider can refund? Then it must be returned in another way."""
     return 0 < amount.minor < _finest(wire_unit(provider, amount.currency), amount.currency)
 
 
 def _finest(unit: WireUnit, of: Currency) -> int:
-    """The smallest amount in the books' units that the provider can be told."""
+    """The smallest amount that the provider can represent, in the books' units."""
     coarse: int = 10**of.exponent * unit.step
     return coarse // gcd(coarse, 10**unit.exponent)

@@ -1,4 +1,4 @@
-"""The eight reasons for a refund, kept on the credit note (R4)."""
+"""The eight reasons for a refund, stored on the credit note (R4)."""
 
 from enum import StrEnum
 
@@ -28,9 +28,9 @@ class UnknownReason(Refused):
 
     def __init__(self, word: str) -> None:
         near = did_you_mean(_slug(word), list(RefundReason))
-        known = ", ".join(RefundReason)
+        choices = ", ".join(RefundReason)
         what = f"{word[:60]!a} is not a reason for a refund." if word else "A refund needs a reason."
-        super().__init__(what, hint=f"{near} One of: {known}.".strip(), context={"reason": word[:60]})
+        super().__init__(what, hint=f"{near} One of: {choices}.".strip(), context={"reason": word[:60]})
 
 
 def parse_reason(word: str) -> RefundReason:

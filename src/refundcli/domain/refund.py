@@ -26,7 +26,7 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What was, or will be, on the wire, and who holds the right to send it."""
+    """The request that was or will be sent, and which process may send it."""
 
     idempotency_key: str
     request: WireRequest
@@ -38,7 +38,7 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class CreditNote:
-    """Every refund makes one (R7). It has no number until the refund is accepted or recorded (I9)."""
+    """Every refund has one (R7). It gets its number when the refund is accepted or recorded (I9)."""
 
     id: str
     refund_id: str
@@ -56,7 +56,7 @@ class CreditNote:
 
 @dataclass(frozen=True, slots=True)
 class OutOfBand:
-    """How money that this program did not move was returned."""
+    """How the money was returned outside of refundcli."""
 
     method: str = ""
     reference: str = ""
@@ -66,7 +66,7 @@ class OutOfBand:
 
     @property
     def words(self) -> str:
-        """`bank transfer SEPA 1, returned 2026-10-02`; empty where nothing was said."""
+        """`bank transfer SEPA 1, returned 2026-10-02`; empty where nothing was entered."""
         way = " ".join(filter(None, (self.method, self.reference)))
         day = f"returned {self.refunded_on}" if self.refunded_on else ""
         return ", ".join(filter(None, (way, day)))
@@ -74,10 +74,10 @@ class OutOfBand:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """`reason` and `credit_note` are None for one made elsewhere until somebody adopts it.
+    """`reason` and `credit_note` are None for an external refund until it is adopted.
 
-    `came_back_at`: it failed after its success, or was reversed; told until a person has acknowledged it.
-    `run_id`: the bulk run that it was a row of. `failure_code`: the signal of the answer that it failed by.
+    `needs_acknowledgement_since`: when it failed or was reversed after its success; reported until it is acknowledged.
+    `run_id`: the bulk run of its row. `failure_code`: the signal of the provider's answer that made it fail.
     """
 
     id: str
@@ -93,7 +93,7 @@ class Refund:
     created_at: datetime
     operator: str
     memo: str = ""
-    try_number: int = 1
+    attempt: int = 1
     sending: Sending | None = None
     provider_reference: str = ""
     provider_status: str = ""
@@ -103,7 +103,7 @@ class Refund:
     credit_note: CreditNote | None = None
     payment_label: str = ""
     seen_at: Provider | None = None
-    came_back_at: datetime | None = None
+    needs_acknowledgement_since: datetime | None = None
     acknowledged_at: datetime | None = None
     acknowledged_by: str = ""
     run_id: str = ""
@@ -128,23 +128,23 @@ class Refund:
     @property
     def is_unadopted(self) -> bool:
         """Is it an external refund that was not reversed and has no reason yet (R4, R7)?"""
-        return self.is_external and self.reason is None and self.state.is_given
+        return self.is_external and self.reason is None and self.state.is_accepted
 
     @property
     def is_made_at_provider(self) -> bool:
-        """Is it the record of a provider's own refund, which stands as far as was reported (R12)?"""
+        """Is it the record of a provider's own refund that has not been reported as failed (R12)?"""
         failed = self.failed_at and not (self.succeeded_at and self.succeeded_at > self.failed_at)
         return self.kind is RefundKind.RECORD and bool(self.provider_reference) and not failed
 
     @property
     def has_failed_at_provider(self) -> bool:
-        """Is it a record that still counts, of a provider's refund that has failed?"""
+        """Is it a record that still counts, although the provider's refund has failed?"""
         is_matched = self.state is RefundState.RECORDED and bool(self.provider_reference)
         return is_matched and not self.is_made_at_provider
 
     @property
     def needs_acknowledgement(self) -> bool:
-        return self.came_back_at is not None and self.acknowledged_at is None
+        return self.needs_acknowledgement_since is not None and self.acknowledged_at is None
 
     @property
     def succeeded_after_failure(self) -> bool:
@@ -154,7 +154,7 @@ class Refund:
 
     @property
     def needs_acknowledgement_after_all(self) -> bool:
-        """Is its amount already reserved because it succeeded after its failure?"""
+        """Is its amount reserved because it succeeded after its failure?"""
         return self.holding and self.hold_until is None and self.needs_acknowledgement
 
     def is_held_at(self, now: datetime) -> bool:
@@ -178,11 +178,11 @@ class Refund:
         That of an external refund is, until someone decides whether it is the same as a refund recorded by hand.
         """
         if self.is_external:
-            return self.holding or (self.undecided and self.state.is_given)
+            return self.holding or (self.undecided and self.state.is_accepted)
         return self.state.holds_reservation or self.holding
 
     def needs_acknowledgement_as(self, state: RefundState) -> bool:
         """Does this outcome revoke an earlier one, accepted or succeeded (R14)?"""
         if self.kind is RefundKind.RECORD:
             return False
-        return state is RefundState.REVERSED or (state is RefundState.FAILED and self.state.is_given)
+        return state is RefundState.REVERSED or (state is RefundState.FAILED and self.state.is_accepted)

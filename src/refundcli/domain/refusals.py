@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RuleRefusal(Refused):
-    """A rule says no. `rule` is its number, `why` the short evidence shown beside an action."""
+    """A rule refuses it. `rule` is its number, `why` the short reason shown beside an action."""
 
     rule: ClassVar[str]
 
@@ -27,7 +27,7 @@ class RuleRefusal(Refused):
         self.why = why
 
 
-# Only a void is for good (R9): a reversed refund makes the invoice Paid again.
+# Only a void is final (R9): a reversed refund makes the invoice Paid again.
 _AFTER_CLOSING = {
     InvoiceStatus.VOID: ", and that is final",
     InvoiceStatus.UNCOLLECTIBLE: ". It can still be voided, or paid later",
@@ -49,7 +49,7 @@ class AlreadyClosed(RuleRefusal):
 
 
 class ClosingUnfinished(RuleRefusal):
-    """The provider was asked to close it, and nobody knows yet whether it did."""
+    """The provider was asked to close it, and the outcome is not known yet."""
 
     code = "closing-unfinished"
     rule = "R9"
@@ -109,9 +109,11 @@ class NothingToRefund(RuleRefusal):
     rule = "R3"
 
     def __init__(self, invoice: "Invoice") -> None:
-        reserved = f", {invoice.in_flight} is reserved" if invoice.in_flight else ""
+        reserved = f", {invoice.reserved} is reserved" if invoice.reserved else ""
         credited = f", {invoice.credited} was credited to the customer's balance" if invoice.credited else ""
-        held = next((refund for refund in invoice.refunds if refund.holding and refund.needs_acknowledgement), None)
+        late_failure = next(
+            (refund for refund in invoice.refunds if refund.holding and refund.needs_acknowledgement), None
+        )
         show = f"refundcli invoice show {invoice.number}   lists its refunds"
         super().__init__(
             invoice,
@@ -119,7 +121,9 @@ class NothingToRefund(RuleRefusal):
             f"{invoice.refunded} of {invoice.paid} is refunded{reserved}{credited}.",
             why="nothing is left",
             # A refund that failed late keeps its amount reserved until it is acknowledged (R14).
-            hint=f"Refund {held.id} failed. To release its amount: refundcli acknowledge {held.id}" if held else show,
+            hint=f"Refund {late_failure.id} failed. To release its amount: refundcli acknowledge {late_failure.id}"
+            if late_failure
+            else show,
         )
 
 
@@ -221,7 +225,7 @@ class UnreviewedEvent(RuleRefusal):
     def __init__(self, invoice: "Invoice", update: "Unreviewed") -> None:
         who, number = update.provider.label, update.event_id
         if not update.needs_a_person:
-            # Waiting, or stored before its payment came into the books: only unreviewed updates can be acknowledged.
+            # Waiting, or stored before its payment was imported: only unreviewed updates can be acknowledged.
             message = f"{who} reported {update.word} about the payment of {invoice.number}; it is not applied yet."
             hint = "refundcli events apply"
         else:
@@ -233,7 +237,7 @@ class UnreviewedEvent(RuleRefusal):
 
 
 class UnsupportedRefund(RuleRefusal):
-    """The payment must be refunded in another way (R12). `why` may already say in which."""
+    """The payment must be refunded in another way (R12). `why` may already name it."""
 
     code = "unsupported-refund"
     rule = "R12"
@@ -244,7 +248,7 @@ class UnsupportedRefund(RuleRefusal):
         if intent:
             record = _command("mark-refunded", invoice, intent.amount, intent.reason)
         record = f"{record} --reference ID"
-        # Whole sentences about a payment method say themselves where the money is returned.
+        # A reason that is a whole sentence already says where to return the money.
         is_whole = why.endswith(".")
         super().__init__(
             invoice,
@@ -261,25 +265,25 @@ class OverRefund(RuleRefusal):
     def __init__(
         self,
         invoice: "Invoice",
-        wanted: Money,
+        requested: Money,
         remaining: Money,
         *,
         reason: RefundReason | None,
         action: str = "refund",
         payment: str = "",
     ) -> None:
-        """`payment` is the one that the operator named, if any."""
+        """`payment`: the one that the operator named, if any."""
         of = f" --payment {shlex.quote(payment)}" if payment else ""
         super().__init__(
             invoice,
-            f"{invoice.number} has {remaining} left to refund; {wanted} was requested.",
+            f"{invoice.number} has {remaining} left to refund; {requested} was requested.",
             why=f"{remaining} is left",
             hint=f"{_command(action, invoice, remaining, reason)}{of}",
         )
         self.context |= {
-            "requested": wanted.number,
+            "requested": requested.number,
             "remaining": remaining.number,
-            "currency": wanted.currency.code,
+            "currency": requested.currency.code,
         }
 
 
@@ -290,19 +294,19 @@ class PossibleDuplicate(RuleRefusal):
     rule = "R5"
 
     def __init__(self, invoice: "Invoice", earlier: "Refund", *, again: str = "refund") -> None:
-        done = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
+        verb = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
         super().__init__(
             invoice,
-            f"{earlier.amount} of the same payment of {invoice.number} was already {done} at "
+            f"{earlier.amount} of the same payment of {invoice.number} was already {verb} at "
             f"{earlier.created_at:%H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state}).",
-            why=f"the same amount was {done} minutes ago",
+            why=f"the same amount was {verb} minutes ago",
             hint=f"To {again} it again, add --allow-duplicate or another --request-key.",
         )
         self.context["refund"] = earlier.id
 
 
 def _command(action: str, invoice: "Invoice", amount: Money | None, reason: RefundReason | None) -> str:
-    """The whole command, with what the operator typed; no amount is all that is left."""
+    """The whole command with what the operator typed; no amount means --full."""
     how_much = f"--amount {amount.number}" if amount else "--full"
     return f"refundcli {action} {shlex.quote(invoice.number)} {how_much} --reason {reason or 'REASON'}"
 
@@ -312,13 +316,13 @@ def _record_chargeback(invoice: "Invoice") -> str:
 
 
 def _for_unpaid(invoice: "Invoice") -> str:
-    """The next step for an invoice of which nothing was captured."""
+    """The next step for an unpaid invoice."""
     void, write_off = f"refundcli void {invoice.number}", f"refundcli uncollectible {invoice.number}"
     by_status = {InvoiceStatus.OPEN: f"{void}   or   {write_off}", InvoiceStatus.UNCOLLECTIBLE: void}
     return by_status.get(invoice.status, f"refundcli invoice show {invoice.number}   shows what can be done")
 
 
-# Several refusals at once are told in this order; the first names the code.
+# Several refusals at once are reported in this order; the first gives the code.
 PRECEDENCE = (
     "already-closed",
     "closing-unfinished",

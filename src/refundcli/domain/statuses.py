@@ -1,4 +1,4 @@
-"""What invoices, refunds, credit notes and disputes can be, and which changes are lawful."""
+"""The states of invoices, refunds, credit notes and disputes, and the changes between them that are allowed."""
 
 from enum import StrEnum
 
@@ -17,7 +17,7 @@ class InvoiceStatus(StrEnum):
 
 
 class Dispute(StrEnum):
-    """How the disputes of a payment stand together."""
+    """The state of a payment's disputes taken together."""
 
     NONE = ""
     UNKNOWN = "unknown"  # the provider uses a word that is not listed (R13)
@@ -28,13 +28,13 @@ class Dispute(StrEnum):
 
 class RefundState(StrEnum):
     READY = "ready"  # reserved, nothing sent
-    SUBMITTED = "submitted"  # on the wire, or it may be: the outcome is not known
-    AWAITING_APPROVAL = "awaiting-approval"  # a second person must agree, at Stripe; never sent again from here
+    SUBMITTED = "submitted"  # sent, or possibly sent: the outcome is unknown
+    AWAITING_APPROVAL = "awaiting-approval"  # a second person must approve it at Stripe; never sent again from here
     PENDING = "pending"  # accepted by the provider, not final
     SUCCEEDED = "succeeded"
     RECORDED = "recorded"  # out of band, no provider
-    FAILED = "failed"  # a definite no
-    REVERSED = "reversed"  # the money came back
+    FAILED = "failed"  # the provider refused it for good
+    REVERSED = "reversed"  # the money was returned to us
 
     @property
     def holds_reservation(self) -> bool:
@@ -45,8 +45,8 @@ class RefundState(StrEnum):
         return self in (RefundState.SUCCEEDED, RefundState.RECORDED)
 
     @property
-    def is_given(self) -> bool:
-        """The provider accepted it, and has not reported that it failed or came back: pending or succeeded."""
+    def is_accepted(self) -> bool:
+        """The provider accepted it, and has not reported a failure or a reversal: pending or succeeded."""
         return self in (RefundState.PENDING, RefundState.SUCCEEDED)
 
     @property
@@ -63,7 +63,7 @@ TRANSITIONS: dict[RefundState, frozenset[RefundState]] = {
     _R.SUBMITTED: frozenset({_R.AWAITING_APPROVAL, _R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.REVERSED}),
     _R.AWAITING_APPROVAL: frozenset({_R.PENDING, _R.SUCCEEDED, _R.FAILED, _R.REVERSED}),
     _R.PENDING: frozenset({_R.SUCCEEDED, _R.FAILED, _R.REVERSED}),
-    # A provider may take a success back (Stripe: failed; Adyen: REFUND_FAILED, REFUNDED_REVERSED).
+    # A provider may revoke a success (Stripe: failed; Adyen: REFUND_FAILED, REFUNDED_REVERSED).
     _R.SUCCEEDED: frozenset({_R.FAILED, _R.REVERSED}),
     _R.FAILED: frozenset({_R.REVERSED}),
     _R.RECORDED: frozenset({_R.REVERSED}),
@@ -72,17 +72,17 @@ TRANSITIONS: dict[RefundState, frozenset[RefundState]] = {
 
 
 def may_become(now: RefundState, then: RefundState) -> bool:
-    """Is this change lawful? A later word outranks and is never taken back (I7)."""
+    """Is this change allowed? A later state outranks an earlier one and never reverts to it (I7)."""
     return then in TRANSITIONS[now]
 
 
 class ClosingState(StrEnum):
-    """How far it is that a provider was asked to void an invoice, or to write it off."""
+    """The progress of a request to a provider to void an invoice or to write it off."""
 
-    READY = "ready"  # written down, nothing sent
-    SUBMITTED = "submitted"  # on the wire, or it may be: the outcome is not known
+    READY = "ready"  # stored, nothing sent
+    SUBMITTED = "submitted"  # sent, or possibly sent: the outcome is unknown
     DONE = "done"
-    FAILED = "failed"  # a definite no
+    FAILED = "failed"  # the provider refused it for good
 
     @property
     def unfinished(self) -> bool:
@@ -99,7 +99,7 @@ class CreditNoteStatus(StrEnum):
 class RefundKind(StrEnum):
     PROVIDER = "provider"
     RECORD = "record"
-    EXTERNAL = "external"  # made at the provider by other hands: seen there, not sent from here
+    EXTERNAL = "external"  # refunded externally: the provider reported it, refundcli did not send it
 
 
 class Provider(StrEnum):

@@ -55,7 +55,7 @@ class DiskShelf:
             # From a private file of this process, written just before.
             yield pickle.loads(rows)  # noqa: S301
 
-    def times_seen(self, texts: Sequence[str]) -> list[int]:
+    def occurrences(self, texts: Sequence[str]) -> list[int]:
         again = "INSERT INTO seen VALUES (?, 1) ON CONFLICT (text) DO UPDATE SET times = times + 1 RETURNING times"
         return [self._line.execute(again, (_short(text),)).fetchone()[0] for text in texts]
 

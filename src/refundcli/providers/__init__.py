@@ -1,24 +1,24 @@
-"""The providers that move the money, behind `services.ports.PaymentProvider`, and what all of them may refuse."""
+"""The payment providers, behind `services.ports.PaymentProvider`, and the errors they share."""
 
 from refundcli.domain.errors import Family, Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
 
 
 class UnusableReference(Refused):
-    """The payment's reference is none that the provider could refund (R12)."""
+    """The payment's reference is not one that the provider can refund (R12)."""
 
     code = "unusable-reference"
 
-    def __init__(self, provider: Provider, reference: str, wanted: str) -> None:
+    def __init__(self, provider: Provider, reference: str, expected: str) -> None:
         super().__init__(
-            f"{reference[:60]!a} is not a payment that {provider.label} can refund: its references are {wanted}.",
+            f"{reference[:60]!a} is not a payment that {provider.label} can refund: its references are {expected}.",
             hint="Correct the invoice's payment_reference and import it again.",
             context={"provider": provider.value, "reference": reference[:60]},
         )
 
 
 class BadCredentials(SettingsProblem):
-    """The provider, or a look at the key, says that it is not one. The key is never repeated."""
+    """The provider rejected the key, or its form is wrong. The message never contains the key."""
 
     code = "bad-credentials"
 
@@ -33,8 +33,8 @@ class BadCredentials(SettingsProblem):
 class ProviderUnreachable(SettingsProblem):
     """The provider cannot be reached now; nothing was sent that could move money, so the command may be repeated.
 
-    It is caught where missing credentials are, because it also keeps every command from the provider. Unlike them it
-    ends by itself, so it exits as "not sent" (7).
+    It is caught with missing credentials, because it too stops every command that needs the provider. Unlike them it
+    is temporary, so it exits as "not sent" (7).
     """
 
     code = "provider-unreachable"

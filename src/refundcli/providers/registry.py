@@ -1,4 +1,4 @@
-"""From settings to a provider that can be asked. Only the SDK of the one asked for is imported."""
+"""Build providers from the settings. Only the SDK of the requested provider is imported."""
 
 import hashlib
 import re
@@ -23,12 +23,12 @@ _STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_.+")
 
 
 class AccountCache(Protocol):
-    """Which account a key is for, remembered so that Stripe is asked once per key."""
+    """The account of each key, stored so that Stripe is asked once per key."""
 
     def get(self, provider: Provider, fingerprint: str) -> str | None: ...
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None: ...
     def known(self, provider: Provider, fingerprint: str) -> str:
-        """What `get` or `put` had last, without looking into the store; empty if they had none."""
+        """The last account of `get` or `put`, without reading the store; empty if there was none."""
         ...
 
 
@@ -57,13 +57,13 @@ class PracticeAddressWhenLive(SettingsProblem):
 
 
 class CannotBeAsked(Refused):
-    """The provider tells of payments only by event and in reports."""
+    """The provider reports payments only by webhook and in reports."""
 
     code = "cannot-be-asked"
 
     def __init__(self, provider: Provider) -> None:
         super().__init__(
-            f"{provider.label} cannot be asked about its payments: it tells of them by webhook and in reports.",
+            f"{provider.label} has no API to look up payments: it reports them by webhook and in report files.",
             hint="refundcli reconcile --report FILE   reads its payment accounting or settlement details report",
             context={"provider": provider.value},
         )
@@ -90,7 +90,7 @@ def records(
     zone: tzinfo = UTC,
     pace: Pace | None = None,
 ) -> ProviderRecords:
-    """What the provider keeps, to be asked; dates are in `zone`. Raises SettingsProblem, CannotBeAsked."""
+    """The provider's records; dates are in `zone`. Raises SettingsProblem, CannotBeAsked."""
     if name is not Provider.STRIPE:
         raise CannotBeAsked(name)
     from refundcli.providers.stripe.records import StripeRecords
@@ -108,7 +108,7 @@ def closer(
     account_cache: AccountCache,
     pace: Pace | None = None,
 ) -> InvoiceCloser:
-    """Who closes the invoices that the provider keeps. Raises SettingsProblem, and CannotBeAsked for Adyen."""
+    """Closes invoices at the provider. Raises SettingsProblem, and CannotBeAsked for Adyen."""
     if name is not Provider.STRIPE:
         raise CannotBeAsked(name)
     from refundcli.providers.stripe.closings import StripeInvoiceCloser
@@ -119,7 +119,7 @@ def closer(
 
 
 def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> EventReader:
-    """What reads a provider's events. A Stripe event leads to a snapshot; an Adyen event is complete by itself."""
+    """Reads a provider's events. A Stripe event leads to a snapshot; an Adyen event is complete by itself."""
     if name is Provider.STRIPE:
         from refundcli.providers.stripe.events import StripeMeaning
 
@@ -144,7 +144,7 @@ def vocabulary_of(name: Provider) -> Vocabulary:
 
 
 def _version_of(table: Mapping[Any, Meaning]) -> str:
-    """Notes and sources are left out: they change nothing of what a word does."""
+    """A hash of the effects of all words; notes and sources do not count, because they change no effect."""
     effects = sorted((str(word), repr(replace(meaning, source="", note=""))) for word, meaning in table.items())
     return hashlib.sha256(repr(effects).encode()).hexdigest()[:16]
 
@@ -169,7 +169,7 @@ def delivery_reader(
     account_cache: AccountCache,
     any_age: bool,
 ) -> DeliveryReader:
-    """Who tells a delivery's events from forgeries; `any_age`: a signature may be old. Raises SettingsProblem."""
+    """Verifies deliveries; `any_age`: a signature may be old. Raises SettingsProblem."""
     if name is Provider.STRIPE:
         return _stripe_events(settings, environ, account_cache, any_age=any_age)
     return _adyen_events(settings, environ)
@@ -225,7 +225,7 @@ def _stripe_key(settings: Settings, environ: Mapping[str, str]) -> str:
     key = _secret(Provider.STRIPE, settings.stripe.api_key, environ).reveal()
     kind = _STRIPE_KEY.fullmatch(key)
     if kind is None:
-        raise BadCredentials(Provider.STRIPE, "it begins with none of sk_test_, rk_test_, sk_live_, rk_live_")
+        raise BadCredentials(Provider.STRIPE, "it does not start with sk_test_, rk_test_, sk_live_ or rk_live_")
     if kind[1] == "live" and settings.stripe.api_base:
         raise PracticeAddressWhenLive(Provider.STRIPE)
     return key
@@ -234,11 +234,11 @@ def _stripe_key(settings: Settings, environ: Mapping[str, str]) -> str:
 def _stripe_account(key: str, settings: Settings, cache: AccountCache, pace: Pace | None) -> str:
     from refundcli.providers.stripe import refunds as stripe
 
-    known = cache.get(Provider.STRIPE, stripe.fingerprint(key))
-    if known is None:
-        known = stripe.account_of(key, settings.stripe, settings.refunds, pace)
-        cache.put(Provider.STRIPE, stripe.fingerprint(key), known, stripe.is_live(key))
-    return known
+    account = cache.get(Provider.STRIPE, stripe.fingerprint(key))
+    if account is None:
+        account = stripe.account_of(key, settings.stripe, settings.refunds, pace)
+        cache.put(Provider.STRIPE, stripe.fingerprint(key), account, stripe.is_live(key))
+    return account
 
 
 def _adyen(settings: Settings, environ: Mapping[str, str], cache: AccountCache, pace: Pace | None) -> PaymentProvider:

@@ -1,10 +1,10 @@
-"""Send requests: each on a connection of its own, with the last check of the lease before its first byte (I8).
+"""Send requests, each on a new connection, with a last check of the lease before the first byte (I8).
 
-A fresh connection makes a failure to connect a proof that nothing was sent. A pooled one would leave open
-whether the request had begun to travel, and a refund would wait for a person for nothing (I5).
+On a new connection, a failure to connect proves that nothing was sent. On a pooled one it would be unknown, and a
+person would have to resolve the refund (I5).
 
-An answer has one deadline and one size limit, from the look-up of the name to the last byte of the body: the timeouts
-of requests and urllib3 apply to one address or one read only, so a slow trickle could outlast any lease.
+An answer has one deadline and one size limit, from the DNS lookup to the last byte of the body: the timeouts of
+requests and urllib3 apply to one address or one read only, so a slow answer could outlast the lease.
 """
 
 import io
@@ -30,7 +30,7 @@ from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.rate_limit import Pace, Sent, TooSoon
 from refundcli.services.ports.providers import MaySend, RefundAnswer
 
-# What an HTTP status says by itself, at any provider (DESIGN: outcome table).
+# What an HTTP status means at any provider (DESIGN: outcome table).
 STATUS_SIGNALS = {
     401: Signal.NOT_ALLOWED,
     403: Signal.NOT_ALLOWED,
@@ -40,13 +40,13 @@ STATUS_SIGNALS = {
 _TOO_MANY = 429
 _LONGEST_MESSAGE = 500
 _LONGEST_WAIT = 3600
-# What moves money is ours to send for a time only, and does not wait in the dark; a look at the records may.
+# A request that moves money must not wait long, because its lease is limited; a read may.
 _PATIENCE_SECONDS = {"POST": 1.0}
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 # A list of 100 charges or invoices, each with its refunds, lines and payments, is a few megabytes.
 LARGEST_ANSWER = 16 * 1024 * 1024
 _CHUNK = 64 * 1024
-# Beside the body: status line, headers, and the marks of its chunks.
+# For the status line, the headers and the chunk sizes.
 _LARGEST_OVERHEAD = 1024 * 1024
 _LATE = "not sent: the lease of this process had expired"
 
@@ -56,9 +56,9 @@ _MAY_SEND: ContextVar[MaySend] = ContextVar("may_send", default=lambda: True)
 
 
 class NeverSent(Exception):
-    """Not a byte of the request was sent.
+    """Nothing of the request was sent.
 
-    No OSError: urllib3 and requests would wrap one, and the proof would have to be dug out again.
+    Not an OSError, because urllib3 and requests would wrap it.
     """
 
 
@@ -87,66 +87,66 @@ def last_check(may_send: MaySend) -> Iterator[None]:
 def connected(host: str, port: int, seconds: float) -> socket.socket:
     """A connection to the first of the host's addresses that answers, all within `seconds`. Raises OSError."""
     until = time.monotonic() + seconds
-    trouble: OSError = TimeoutError(f"{host} has no address")
+    failure: OSError = TimeoutError(f"{host} has no address")
     for family, kind, protocol, _, address in _addresses(host, port, seconds):
-        left = until - time.monotonic()
-        if left <= 0:
+        remaining = until - time.monotonic()
+        if remaining <= 0:
             break
-        line = socket.socket(family, kind, protocol)
+        connection = socket.socket(family, kind, protocol)
         try:
-            line.settimeout(left)
-            line.connect(address)
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(remaining)
+            connection.connect(address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # What is left is for the TLS handshake.
-            line.settimeout(max(until - time.monotonic(), 0.001))
-            return line
+            connection.settimeout(max(until - time.monotonic(), 0.001))
+            return connection
         except OSError as error:
-            line.close()
-            trouble = error
-    raise trouble
+            connection.close()
+            failure = error
+    raise failure
 
 
 def _addresses(host: str, port: int, seconds: float) -> list[Any]:
-    """The system's look-up has no timeout of its own, and Ctrl-C does not reach it: so it has a thread."""
-    found: list[Any] = []
-    trouble: list[OSError] = []
+    """Look up a host in a thread, because the system's lookup has no timeout and ignores Ctrl-C."""
+    addresses: list[Any] = []
+    errors: list[OSError] = []
 
     def look_up() -> None:
         try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            addresses.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except OSError as error:
-            trouble.append(error)
+            errors.append(error)
 
-    thread = threading.Thread(target=look_up, name=f"look-up of {host}", daemon=True)
+    thread = threading.Thread(target=look_up, name=f"lookup of {host}", daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
         raise TimeoutError(f"no answer about the address of {host} within {seconds:g} s")
-    if trouble:
-        raise trouble[0]
+    if errors:
+        raise errors[0]
     if host == "localhost":
-        # A practice address is of this machine, whatever a name server says.
-        return [each for each in found if each[4][0] in ("127.0.0.1", "::1")]
-    return found
+        # A practice server runs on this machine, whatever a name server says.
+        return [address for address in addresses if address[4][0] in ("127.0.0.1", "::1")]
+    return addresses
 
 
-class _Telling:
-    """Tells when its request is on its way, and whether it was ever connected."""
+class _CheckedConnection:
+    """Reports when its request is sent, proves when it never connected, and checks the lease before each send."""
 
     sock: Any
     host: str
     port: int
     timeout: Any
 
-    def __init__(self, *given: Any, sent: Sent, deadline: float, **options: Any) -> None:
-        super().__init__(*given, **options)
+    def __init__(self, *args: Any, sent: Sent, deadline: float, **options: Any) -> None:
+        super().__init__(*args, **options)
         self._sent = sent
         self._deadline = deadline
         self._may_send = _MAY_SEND.get()
         self._begun = False
 
     def connect(self) -> None:
-        """With TLS, connected means that the handshake is done too."""
+        """With TLS, this includes the handshake. Raises NeverConnected."""
         try:
             super().connect()  # type: ignore[misc]
         except Exception as error:
@@ -156,7 +156,7 @@ class _Telling:
         return connected(self.host.strip("[]"), self.port, min(self.timeout, self._deadline - time.monotonic()))
 
     def send(self, data: Any) -> None:
-        """Send bytes of a request, each time after the last check (I8).
+        """Send bytes of a request, after a last check each time (I8).
 
         The process may have been suspended in `connect` until its lease expired and another one settled the refund.
         Raises NoLongerAllowed, or TimeoutError if a part was already sent, which proves nothing.
@@ -169,8 +169,8 @@ class _Telling:
         self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
         super().send(data)  # type: ignore[misc]
 
-    def request(self, *given: Any, **options: Any) -> None:
-        super().request(*given, **options)  # type: ignore[misc]
+    def request(self, *args: Any, **options: Any) -> None:
+        super().request(*args, **options)  # type: ignore[misc]
         self._sent()
 
     def getresponse(self) -> Any:
@@ -179,7 +179,7 @@ class _Telling:
 
 
 class _TimedSocket:
-    """A socket whose reads end at a deadline, and at a size that no answer has."""
+    """A socket whose reads end at a deadline and at a size limit."""
 
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock
@@ -207,14 +207,14 @@ class _TimedReader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         """Raises TimeoutError once the deadline has passed, and AnswerTooLarge."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("timed out")
-        self._sock.settimeout(min(left, self._patience))
+        self._sock.settimeout(min(remaining, self._patience))
         received: int | None = self._raw.readinto(buffer)
         self._most -= received or 0
         if self._most < 0:
-            # Also of one line or header without end, which is no body yet.
+            # Also for an endless header line, before the body.
             raise AnswerTooLarge(f"it is larger than {LARGEST_ANSWER // 2**20} MiB")
         return received
 
@@ -223,16 +223,16 @@ class _TimedReader(io.RawIOBase):
         super().close()
 
 
-class _HTTPConnection(_Telling, HTTPConnection):
+class _HTTPConnection(_CheckedConnection, HTTPConnection):
     pass
 
 
-class _HTTPSConnection(_Telling, HTTPSConnection):
+class _HTTPSConnection(_CheckedConnection, HTTPSConnection):
     pass
 
 
 class _ProvingAdapter(HTTPAdapter):
-    """Its connections tell what became of them. HTTPAdapter itself tries nothing again."""
+    """An adapter with checked connections. HTTPAdapter itself does not retry."""
 
     def __init__(self, sent: Sent, deadline: float) -> None:
         self._connection_options: dict[str, Any] = {"sent": sent, "deadline": deadline}
@@ -246,21 +246,21 @@ class _ProvingAdapter(HTTPAdapter):
         }
 
 
-def _pool(kind: type[HTTPConnectionPool], connection: Any, *given: Any, **options: Any) -> HTTPConnectionPool:
-    made = kind(*given, **options)
-    made.ConnectionCls = connection
-    return made
+def _pool(kind: type[HTTPConnectionPool], connection: Any, *args: Any, **options: Any) -> HTTPConnectionPool:
+    pool = kind(*args, **options)
+    pool.ConnectionCls = connection
+    return pool
 
 
 class FreshConnections(requests.Session):
-    """A session that remembers nothing, neither connections nor cookies; threads may share it.
+    """A session without pooled connections or cookies; threads may share it.
 
-    Every request waits for its turn, and one that is told "too many" slows down all that come after it.
+    Every request waits for its turn, and a 429 slows down all later ones.
     """
 
     def __init__(self, pace: Pace | None = None) -> None:
         super().__init__()
-        # No proxy and no .netrc from the environment: the key goes to the provider alone.
+        # No proxy and no .netrc from the environment, so that only the provider gets the key.
         self.trust_env = False
         self._pace = pace or Pace()
 
@@ -275,19 +275,22 @@ class FreshConnections(requests.Session):
         timeout: tuple[float, float],
         verify: bool | str = True,
     ) -> requests.Response:
-        """Redirects are not followed: a refund sent on would be sent twice, and the key with it (I8).
+        """Send one request. Redirects are not followed: they would send the refund and the key a second time (I8).
 
-        `timeout` is for the connection and for the answer (seconds); both together are the deadline of the whole.
-        Raises TooSoon where a POST would have to wait for long, NeverSent, AnswerTooLarge, and what requests raises.
+        `timeout` is for the connection and for the answer (seconds); their sum is the deadline of the whole request.
+        Raises TooSoon if a POST would have to wait for long, NeverSent, AnswerTooLarge, and what requests raises.
         """
         verify = _certificates() or verify
-        # There is nothing of a session to add but its headers: no cookies, no parameters, no password.
+        # Of the session, only its headers apply: it has no cookies, parameters or password.
         prepared = requests.PreparedRequest()
         prepared.prepare(method.upper(), url, headers={**self.headers, **(headers or {})}, data=data, json=json)
         patience = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
-        with self._pace.turn(patience) as sent, closing(_ProvingAdapter(sent, time.monotonic() + sum(timeout))) as line:
-            answer = line.send(prepared, stream=True, timeout=timeout, verify=verify, proxies={})
-            # Read before the connection closes; closing it also ends an answer that is given up.
+        with (
+            self._pace.turn(patience) as sent,
+            closing(_ProvingAdapter(sent, time.monotonic() + sum(timeout))) as adapter,
+        ):
+            answer = adapter.send(prepared, stream=True, timeout=timeout, verify=verify, proxies={})
+            # Read the body before the connection closes. Closing it also ends an abandoned answer.
             with closing(answer):
                 answer._content = _whole(answer)
             if answer.status_code == _TOO_MANY:
@@ -306,15 +309,15 @@ def _whole(answer: requests.Response) -> bytes:
 
 
 def _certificates() -> str | None:
-    """A company's own certificate authority, named as for any program built on requests."""
+    """The CA bundle from REQUESTS_CA_BUNDLE, as in any program built on requests. Raises NeverConnected."""
     path = os.environ.get("REQUESTS_CA_BUNDLE")
     if path and not os.path.exists(path):
-        raise NeverConnected(f"REQUESTS_CA_BUNDLE names {path}, which is not there")
+        raise NeverConnected(f"REQUESTS_CA_BUNDLE names {path}, which does not exist")
     return path
 
 
 def network_answer(error: BaseException, provider: str) -> RefundAnswer:
-    """The answer for a failed connection. Only a stop before the first byte proves that nothing was sent (I5)."""
+    """The answer for a failed connection. Only a failure before the first byte proves that nothing was sent (I5)."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, TooSoon):
@@ -324,7 +327,7 @@ def network_answer(error: BaseException, provider: str) -> RefundAnswer:
             return RefundAnswer(Signal.NOT_SENT, message=str(cause))
         if isinstance(cause, AnswerTooLarge):
             return RefundAnswer(Signal.NO_ANSWER, message=f"The answer of {provider} was not read: {cause}")
-    why = said(_innermost(causes[-1]))
+    why = safe_text(_innermost(causes[-1]))
     if any(isinstance(cause, NeverSent) for cause in causes):
         return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider}: {why}")
     return RefundAnswer(Signal.NO_ANSWER, message=f"No answer from {provider}: {why}")
@@ -338,35 +341,35 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _innermost(error: BaseException) -> str:
-    """The system's own words, which say most."""
+    """The system's own message, which is the most precise."""
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The wait that was asked for, if it was asked for in seconds."""
+    """The requested wait in seconds, at most an hour; None if it is not given in seconds."""
     text = str(headers.get("Retry-After") or "").strip()
     return min(float(text), _LONGEST_WAIT) if _SECONDS.fullmatch(text) else None
 
 
 def text_in(value: object) -> str:
-    """A text, or nothing: answers are not believed to be what they should be."""
+    """The value if it is a text, else an empty one: fields of an answer may have any type."""
     return value if isinstance(value, str) else ""
 
 
 def strict_object(text: str | bytes) -> dict[str, Any]:
     """A JSON object. Raises ValueError, also for NaN and for any other JSON; RecursionError if it is too deep."""
-    found = json.loads(text, parse_constant=_no_number)
-    if not isinstance(found, dict):
-        raise ValueError("no JSON object")
-    return found
+    document = json.loads(text, parse_constant=_no_number)
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    return document
 
 
 def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number in JSON")
+    raise ValueError(f"{word} is not valid JSON")
 
 
-def said(text: object) -> str:
-    """What a provider or the network said, short and without secrets."""
+def safe_text(text: object) -> str:
+    """The text of a provider or the network, shortened and without secrets."""
     return redact(str(text or ""))[:_LONGEST_MESSAGE]

@@ -1,1 +1,1 @@
-"""Where invoices, payments, refunds and credit notes are kept: SQLite or PostgreSQL."""
+"""Where invoices, payments, refunds and credit notes are stored: SQLite or PostgreSQL."""

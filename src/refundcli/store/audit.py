@@ -24,10 +24,10 @@ _ENTRY = SQLModel.metadata.tables[AuditEntryRow.__tablename__]
 
 
 class AuditTrail:
-    """Writes entries in the transaction of the change itself; only the writer that holds the store may.
+    """Writes entries in the transaction of the change itself; only the writer that has locked the store may.
 
-    It also says what time it is in the books. Under a clock that cannot be right nothing is begun (`check_clock`); what
-    must be recorded all the same, because a provider did it, gets the time of the newest entry.
+    It also provides the time of the books. If the clock cannot be right, nothing new is started (`check_clock`); what
+    a provider did must still be recorded, and gets the time of the newest entry.
     """
 
     def __init__(self, session: Session, now: datetime, operator: str, host: str, *, zone: tzinfo = UTC) -> None:
@@ -39,7 +39,7 @@ class AuditTrail:
 
     @cached_property
     def _newest(self) -> tuple[int, str, datetime | None]:
-        """Number, seal and time of the newest entry as the transaction found it."""
+        """Number, seal and time of the newest entry at the start of the transaction."""
         newest = select(AuditEntryRow.seq, AuditEntryRow.hash, AuditEntryRow.at)
         row = self._session.exec(newest.order_by(col(AuditEntryRow.seq).desc()).limit(1)).first()
         return (row[0], row[1], row[2]) if row else (0, "", None)
@@ -60,13 +60,13 @@ class AuditTrail:
         return _who(self.at, self.operator, self._host)
 
     def check_clock(self) -> None:
-        """Before a number, a date or a lease is given. Raises WrongClock."""
+        """Called before a number, a date or a lease is assigned. Raises WrongClock."""
         newest = self._newest[2]
         if newest is not None and not self._is_clock_right:
             raise WrongClock(self._now, newest, is_database=self._session.get_bind().dialect.name == "postgresql")
 
     def dated(self, at: datetime, on: date) -> tuple[datetime, date]:
-        """The time and the day of what is recorded now: those of the books where the clock cannot be right."""
+        """The time and the day to record: those of the books if the clock cannot be right."""
         return (at, on) if self._is_clock_right else (self.at, self.today)
 
     @property
@@ -75,7 +75,7 @@ class AuditTrail:
         return self.at.astimezone(self._zone).date()
 
     def accept_clock(self) -> datetime | None:
-        """Believe the clock, whatever the newest entry says: the entry about it is the newest. Returns the older's."""
+        """Accept the clock and audit that. Returns the time of the entry that was the newest before."""
         newest = self._newest[2]
         self._is_clock_right, self.at = True, self._now
         before = {"newest": newest.isoformat()} if newest else {}
@@ -84,27 +84,27 @@ class AuditTrail:
 
     @property
     def head(self) -> tuple[int, str] | None:
-        """Number and seal of the newest entry written here; None when nothing was."""
+        """Number and seal of the newest entry written here; None if there is none."""
         return self._head
 
     def write(self, action: str, subject: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         seq, previous = self._head or self._newest[:2]
-        told = (action, subject, canonical(before), canonical(after), previous)
-        sealed = _seal(seq + 1, self._who, told)
-        self._waiting.append((seq + 1, *told, sealed))
+        fields = (action, subject, canonical(before), canonical(after), previous)
+        sealed = _seal(seq + 1, self._who, fields)
+        self._waiting.append((seq + 1, *fields, sealed))
         self._head = (seq + 1, sealed)
 
     def mark(self) -> tuple[tuple[int, str] | None, int]:
-        """Where the trail is now, to go back to when what follows is undone."""
+        """The current position, for `back_to` when later entries are undone."""
         return self._head, len(self._waiting)
 
     def back_to(self, mark: tuple[tuple[int, str] | None, int]) -> None:
-        """Forget what was written since. It was not flushed: that is done just before the commit."""
-        self._head, kept = mark
-        del self._waiting[kept:]
+        """Drop the entries written since. They were not flushed yet: that happens just before the commit."""
+        self._head, waiting_count = mark
+        del self._waiting[waiting_count:]
 
     def flush(self) -> None:
-        """Write down what waits: all entries of a transaction in one statement, just before its commit."""
+        """Insert all entries of the transaction in one statement, just before its commit."""
         if self._waiting:
             connection = self._session.connection()
             who = (stored(connection, self.at), self.operator, self._host)
@@ -114,14 +114,14 @@ class AuditTrail:
 
 
 def _who(at: datetime, operator: str, host: str) -> str:
-    """What all entries of one transaction share of what is sealed."""
+    """The sealed fields that all entries of one transaction share."""
     return _quoted((at.isoformat(timespec="microseconds"), operator, host))
 
 
-def _seal(seq: int, who: str, told: Sequence[str]) -> str:
-    """A hash over every field, each with its length told by JSON's quotes, and over the seal before."""
-    # JSON's own list, put together here: a bulk run seals millions.
-    return hashlib.sha256(f"[{seq}, {who}, {_quoted(told)}]".encode()).hexdigest()
+def _seal(seq: int, who: str, fields: Sequence[str]) -> str:
+    """A hash over every field and the previous seal; JSON's quotes mark where each field ends."""
+    # The text of a JSON list, built by hand for speed: a bulk run seals millions.
+    return hashlib.sha256(f"[{seq}, {who}, {_quoted(fields)}]".encode()).hexdigest()
 
 
 def _quoted(texts: Sequence[str]) -> str:
@@ -130,20 +130,20 @@ def _quoted(texts: Sequence[str]) -> str:
 
 @dataclass(slots=True)
 class Chain:
-    """The chain of entries, verified page by page from its first one on."""
+    """The chain of entries, verified page by page from the first one."""
 
     verified_to: int = 0
     _expected: int = 1
     _previous: str = ""
 
     def broken_seals(self, session: Session, *, newest: int, limit: int) -> list[int]:
-        """Of the next page, the entries whose seal or place in the chain is wrong."""
+        """The numbers of the entries of the next page whose seal or place in the chain is wrong."""
         seq_column = _ENTRY.c.seq
         page = sql.select(*(_ENTRY.c[name] for name in _COLUMNS)).where(seq_column > self.verified_to)
         page = page.where(seq_column <= newest).order_by(seq_column).limit(limit)
         broken = []
-        for seq, at, operator, host, *told, sealed in session.execute(page):
-            is_right = told[-1] == self._previous and sealed == _seal(seq, _who(at, operator, host), told)
+        for seq, at, operator, host, *fields, sealed in session.execute(page):
+            is_right = fields[-1] == self._previous and sealed == _seal(seq, _who(at, operator, host), fields)
             if seq != self._expected or not is_right:
                 broken.append(seq)
             self._expected, self._previous, self.verified_to = seq + 1, sealed, seq

@@ -1,6 +1,6 @@
-"""Many rows in one statement, handed to the database's driver as they are.
+"""Write many rows in one statement, passed straight to the database's driver.
 
-SQLAlchemy looks at each value of each row on its way; a million records spent more time there than in the database.
+SQLAlchemy processes each value of each row, which took longer than the database itself for a million records.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from refundcli.services.chunks import chunked
 
-# SQLite makes the list of words that a CHECK allows anew for each statement: among many, a row costs a third less.
+# SQLite rebuilds the list of words that a CHECK allows for each statement: in large batches a row costs a third less.
 _AT_ONCE = 500
 
 
@@ -25,10 +25,10 @@ def insert_many(
     *,
     or_nothing: bool = False,
 ) -> None:
-    """Insert rows of values in the order of the columns; times and dates were made fit by `stored`.
+    """Insert rows of values in the order of the columns; times and dates must have passed through `stored`.
 
-    `or_nothing`: a row that is refused takes back the whole transaction, past its savepoints. It spares SQLite a
-    journal of its own for each statement, a third of the time; the error must not be caught within the transaction.
+    `or_nothing`: a refused row rolls back the whole transaction, past its savepoints. That spares SQLite a journal per
+    statement, a third of the time; the error must not be caught within the transaction.
     """
     mark, verb = _mark(connection), "INSERT"
     if or_nothing and connection.dialect.name == "sqlite":
@@ -39,24 +39,21 @@ def insert_many(
 
 
 def update_many(connection: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-    """One UPDATE, with `?` for its values, for each of the rows. Every one must find its row as it expects it:
-
-    they were read under the same lock.
-    """
+    """Run one UPDATE, with `?` for its values, for each row. Each must match the row read under the same lock."""
     if not rows:
         return
-    result = connection.exec_driver_sql(statement.replace("?", _mark(connection)), [tuple(row) for row in rows])
-    assert result.rowcount == len(rows), f"{result.rowcount} of {len(rows)} rows were as they had been read"
+    cursor = connection.exec_driver_sql(statement.replace("?", _mark(connection)), [tuple(row) for row in rows])
+    assert cursor.rowcount == len(rows), f"{cursor.rowcount} of {len(rows)} rows matched"
 
 
-def keep_at_hand(connection: Connection, kib: int) -> None:
-    """So much of the store, until the connection is closed: PostgreSQL sees to that itself."""
+def set_cache_size(connection: Connection, kib: int) -> None:
+    """Cache this much of a SQLite store until the connection is closed. PostgreSQL manages its own cache."""
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA cache_size=-{kib}")
 
 
 def new_ids(connection: Connection, table: str, count: int) -> Sequence[int]:
-    """Numbers for so many new rows: on SQLite there is no other writer, and on PostgreSQL a sequence counts them."""
+    """Ids for `count` new rows: SQLite has no other writer now, and PostgreSQL has a sequence."""
     if connection.dialect.name == "sqlite":
         newest = connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {table}").scalar_one()  # noqa: S608
         return range(newest + 1, newest + 1 + count)
@@ -65,7 +62,7 @@ def new_ids(connection: Connection, table: str, count: int) -> Sequence[int]:
 
 
 def stored(connection: Connection, value: datetime | date | None) -> Any:
-    """A time or a date as this database's driver keeps it: SQLite has text only, in the form that SQLAlchemy reads."""
+    """A time or a date as this database's driver stores it: on SQLite, text in the form that SQLAlchemy reads."""
     if value is None or connection.dialect.name != "sqlite":
         return value
     if isinstance(value, datetime):
@@ -74,7 +71,7 @@ def stored(connection: Connection, value: datetime | date | None) -> Any:
 
 
 def flags(connection: Connection, values: Iterable[bool]) -> list[Any]:
-    """Truths as this database's driver keeps them: SQLite has numbers only."""
+    """Booleans as this database's driver stores them: on SQLite, numbers."""
     return list(map(int, values)) if connection.dialect.name == "sqlite" else list(values)
 
 

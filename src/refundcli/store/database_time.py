@@ -1,6 +1,6 @@
 """The database's time, which all machines at one PostgreSQL store share (DESIGN §3).
 
-It is measured once and then counted on by the machine's monotonic clock, which nobody sets.
+It is measured once and then advanced by the machine's monotonic clock, which nobody sets.
 """
 
 import threading
@@ -19,20 +19,20 @@ from refundcli.store.db_errors import store_error
 if TYPE_CHECKING:
     from refundcli.services.ports.clock import Clock
 
-# A machine's clock that is further off than this is worth a note.
+# Report the machine's clock if it is further off than this.
 SKEW_WORTH_A_NOTE = timedelta(seconds=60)
 _MEASURE_AGAIN_SECONDS = 60.0
-# After one that failed: each of them may take as long as a connection takes to fail.
-_TRY_AGAIN_SECONDS = 30.0
+# After a failed measurement, which may take as long as a connection takes to fail.
+_RETRY_SECONDS = 30.0
 # Half a round trip. Leases leave more room than this.
 _MOST_ERROR_SECONDS = 0.5
-_MOST_TRIES = 3
-# The machine slept, or somebody set its clock: the monotonic clock may have stood still meanwhile.
+_MOST_ATTEMPTS = 3
+# The machine slept, or somebody set its clock: the monotonic clock may have paused.
 _JUMP_SECONDS = 1.0
 
 
 def steady_seconds() -> float:
-    """Seconds that go on while the machine sleeps, where the system has such a clock."""
+    """Seconds of a clock that also counts while the machine sleeps, if the system has one."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
@@ -40,7 +40,7 @@ def steady_seconds() -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What both clocks and the database said at one moment, give or take `error` seconds."""
+    """Both clocks and the database at the same moment, accurate to `error` seconds."""
 
     database: datetime
     machine: datetime
@@ -57,7 +57,7 @@ _THREAD = _Thread()
 
 @contextmanager
 def in_transaction() -> Iterator[None]:
-    """Whoever has a connection takes no second one to measure the time: behind a pooler it might wait for itself."""
+    """Take no second connection to measure the time: behind a pooler, it might wait for the first one."""
     before, _THREAD.is_in_transaction = _THREAD.is_in_transaction, True
     try:
         yield
@@ -74,7 +74,7 @@ class DatabaseTime:
     tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
     steady: Callable[[], float] = field(default=steady_seconds)
     _measured: _Measured | None = None
-    _told: bool = False
+    _skew_reported: bool = False
     # By the steady clock.
     _not_before: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -95,7 +95,7 @@ class DatabaseTime:
                 return self._measured or self._first()
         if _THREAD.is_in_transaction or not self._is_due(measured):
             return measured
-        # Others wait for it only where what is known may be wrong.
+        # Other threads wait only if the last measurement may be wrong.
         if not self._lock.acquire(blocking=self._jumped(measured)):
             return measured
         try:
@@ -113,15 +113,15 @@ class DatabaseTime:
         self._note_skew(self._measured)
         return self._measured
 
-    def _measure_again(self, known: _Measured) -> None:
-        """A database that is away takes no time from whoever writes down an answer: what is known still counts."""
-        jumped = self._jumped(known)
+    def _measure_again(self, previous: _Measured) -> None:
+        """An unreachable database does not delay recording an answer: the last measurement still counts."""
+        jumped = self._jumped(previous)
         with suppress(DBAPIError):
-            found = self._measure()
-            if jumped or found.error <= _MOST_ERROR_SECONDS:
-                self._measured = found
+            latest = self._measure()
+            if jumped or latest.error <= _MOST_ERROR_SECONDS:
+                self._measured = latest
                 return
-        self._not_before = self.steady() + (_JUMP_SECONDS if jumped else _TRY_AGAIN_SECONDS)
+        self._not_before = self.steady() + (_JUMP_SECONDS if jumped else _RETRY_SECONDS)
 
     def _is_due(self, measured: _Measured) -> bool:
         now = self.steady()
@@ -133,26 +133,26 @@ class DatabaseTime:
         return abs(passed_here - (self.steady() - measured.steady)) > _JUMP_SECONDS
 
     def _measure(self) -> _Measured:
-        """The best of a few tries, if the first is not good enough."""
+        """The best of a few attempts, if the first is not good enough."""
         with self.engine.connect() as connection:
-            # Here it may wait for a pooler's connection; what follows is one round trip.
+            # BEGIN may wait for a pooler's connection; the query after it is one round trip.
             connection.begin()
             best = self._ask(connection)
-            for _ in range(_MOST_TRIES - 1):
+            for _ in range(_MOST_ATTEMPTS - 1):
                 if best.error <= _MOST_ERROR_SECONDS:
                     break
-                best = min(best, self._ask(connection), key=lambda each: each.error)
+                best = min(best, self._ask(connection), key=lambda measurement: measurement.error)
         return best
 
     def _ask(self, connection: Connection) -> _Measured:
-        asked = self.steady()
-        told: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        started = self.steady()
+        database: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
         answered = self.steady()
-        error = (answered - asked) / 2
-        return _Measured(told.astimezone(UTC), self.machine.now(), asked + error, error)
+        error = (answered - started) / 2
+        return _Measured(database.astimezone(UTC), self.machine.now(), started + error, error)
 
     def _note_skew(self, measured: _Measured) -> None:
         skew = measured.machine - measured.database
-        if abs(skew) > SKEW_WORTH_A_NOTE and not self._told:
-            self._told = True
+        if abs(skew) > SKEW_WORTH_A_NOTE and not self._skew_reported:
+            self._skew_reported = True
             self.tell_skew(skew)

@@ -1,4 +1,4 @@
-"""What a database and the system say when a store fails, and the error of ours that it means."""
+"""Translate errors of the database and the system into our own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from refundcli.store.errors import (
     StoreUnusable,
 )
 
-# What SQLite says, PostgreSQL's codes and what its driver says, and the trouble it means.
+# Words of SQLite, codes of PostgreSQL and words of its driver, each with our error.
 _KINDS: tuple[tuple[str, type[StoreUnusable]], ...] = (
     ("readonly", StoreReadOnly),
     ("25006", StoreReadOnly),
@@ -43,31 +43,31 @@ _KINDS: tuple[tuple[str, type[StoreUnusable]], ...] = (
 
 
 @contextmanager
-def troubles_told(where: str) -> Iterator[None]:
-    """Around the opening, making and copying of the store at `where`: its errors become ours."""
+def translated_errors(where: str) -> Iterator[None]:
+    """Translate errors while the store at `where` is opened, created or copied."""
     try:
         yield
     except DBAPIError as error:
         if "not a database" in str(error.orig):
-            raise NotAStore(where, "it is no SQLite file") from error
+            raise NotAStore(where, "it is not a SQLite file") from error
         raise store_error(error) from error
     except OSError as error:
         raise StoreOutOfReach(reason_of(error)) from error
 
 
 def store_error(error: DBAPIError) -> Exception:
-    said = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
-    if "locked" in said or "lock timeout" in said:
+    text = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
+    if "locked" in text or "lock timeout" in text:
         return StoreBusy()
     if isinstance(error, IntegrityError):
         return WouldContradict(reason(error))
     otherwise = StoreUnreachable if _is_cut_off(error) else StoreUnusable
-    kind = next((kind for words, kind in _KINDS if words in said), otherwise)
+    kind = next((kind for words, kind in _KINDS if words in text), otherwise)
     return kind(reason(error))
 
 
 def _is_cut_off(error: DBAPIError) -> bool:
-    """Did the connection end in the middle, at the server or at a pooler? SQLSTATE class 08 says so."""
+    """Did the server or a pooler end the connection? SQLSTATE class 08 says so."""
     if (getattr(error.orig, "sqlstate", None) or "").startswith("08"):
         return True
     return isinstance(error, OperationalError) and error.connection_invalidated

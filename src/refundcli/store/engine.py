@@ -1,6 +1,6 @@
 """Opening a store: connections that are safe for money, on SQLite and PostgreSQL.
 
-SQLite runs with a rollback journal and `synchronous=EXTRA`: of the modes that outlive a power cut it is the one
+SQLite runs with a rollback journal and `synchronous=EXTRA`: of the modes that survive a power cut, it is the one
 without the WAL-reset bug of SQLite 3.7.0 to 3.51.2.
 """
 
@@ -20,22 +20,22 @@ from sqlalchemy.pool import NullPool
 from refundcli.private_files import create, make_folder
 from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
 
-# "RfCl": tells a store of ours from any other SQLite file.
+# "RfCl": marks a SQLite file as a refundcli store.
 APPLICATION_ID = 0x5266436C
 BUSY_TIMEOUT_SECONDS = 30
 # Of PostgreSQL, for each of its hosts; `connect_timeout` in the URL takes precedence.
 CONNECT_TIMEOUT_SECONDS = 10
-_LOOK_AGAIN_SECONDS = 0.01
+_RETRY_SECONDS = 0.01
 # PostgreSQL cuts an application's name there.
 LONGEST_NAME = 63
-# What a chunk of a bulk run changes fits in it: a transaction that spills keeps readers out until its end.
+# Large enough for a chunk of a bulk run: a transaction that spills locks readers out until its end.
 CACHE_KIB = 32_768
 
 
 def store_engine(url: str, command: str = "") -> Engine:
     """An engine for `sqlite:///path` or `postgresql://…`. Raises StoreAddress, NotAStore and DriverMissing.
 
-    `command` is what PostgreSQL's list of connections calls it, so that an upgrade can name who is at work.
+    `command` is what PostgreSQL's list of connections calls it, so that an upgrade can name who is connected.
     """
     try:
         parsed = make_url(url)
@@ -51,12 +51,12 @@ def sqlite_path(engine: Engine) -> Path | None:
 
 
 def make_private(path: Path) -> None:
-    """Make an empty store file that only its owner may read, in a folder that only its owner may enter."""
+    """Create an empty store file that only its owner may read, in a folder that only its owner may enter."""
     make_folder(path.parent)
     try:
         create(path).close()
     except FileExistsError:
-        # Another process made it in this moment. A link that leads nowhere is not followed.
+        # Another process just created it, or it is a broken link, which is not followed.
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, "this is a link to a file that does not exist", str(path)) from None
 
@@ -73,36 +73,36 @@ def _sqlite_engine(url: URL) -> Engine:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    # The driver's own transactions begin too late (a read would take no snapshot): ours are explicit.
+    # The driver begins transactions too late (a read would have no snapshot), so ours are explicit.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("foreign_keys=ON", "synchronous=EXTRA", "trusted_schema=OFF", f"cache_size=-{CACHE_KIB}"):
         cursor.execute(f"PRAGMA {pragma}")
-    # Only in a store of ours: the mode is kept in the file, and another program's file is not ours to change.
+    # Only in our own store: the mode is saved in the file, and we must not change another program's file.
     if cursor.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
         cursor.execute("PRAGMA journal_mode=DELETE")
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that will write takes its lock at once: one that upgrades from a read fails at once
+    # A transaction that will write takes its lock first, because an upgrade from a read lock fails
     # instead of waiting.
     if not connection.get_execution_options().get("writes", False):
         connection.exec_driver_sql("BEGIN")
         return
     until = time.monotonic() + BUSY_TIMEOUT_SECONDS
     connection.exec_driver_sql("PRAGMA busy_timeout=0")
-    while not _begun(connection, last_try=time.monotonic() > until):
-        # SQLite by itself looks ten times a second, and a bulk run lets go for a hundredth between its chunks.
-        time.sleep(_LOOK_AGAIN_SECONDS)
+    while not _try_begin(connection, is_last_attempt=time.monotonic() > until):
+        # SQLite itself retries ten times a second, but a bulk run releases the lock only for a hundredth.
+        time.sleep(_RETRY_SECONDS)
     connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
 
 
-def _begun(connection: Connection, *, last_try: bool) -> bool:
+def _try_begin(connection: Connection, *, is_last_attempt: bool) -> bool:
     try:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     except OperationalError as error:
-        if last_try or getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+        if is_last_attempt or getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
             raise
         return False
     return True
@@ -118,7 +118,7 @@ def program_name(command: str = "") -> str:
 
 
 def _postgres_engine(url: URL, command: str) -> Engine:
-    """Fit for PgBouncer in transaction mode: no prepared statements, and nothing that a session would have to keep."""
+    """Suitable for PgBouncer in transaction mode: no prepared statements and no session state."""
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
@@ -135,12 +135,12 @@ def _postgres_engine(url: URL, command: str) -> Engine:
 
 def _connect_args(url: URL, command: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {"prepare_threshold": None, "application_name": program_name(command)}
-    # A host that does not answer is an error, and not a command that hangs.
+    # Without a timeout, a host that does not answer would hang the command.
     return arguments if "connect_timeout" in url.query else arguments | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
 
 
 def _begin_postgres(connection: Connection) -> None:
-    # A commit that is reported must outlive a power cut, whatever the server's default.
+    # A reported commit must survive a power cut, whatever the server's default.
     connection.exec_driver_sql(
         "SET LOCAL synchronous_commit = on;"
         "SET LOCAL TIME ZONE 'UTC';"

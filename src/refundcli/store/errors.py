@@ -1,4 +1,4 @@
-"""What can be wrong with a store, and what to do about it."""
+"""Errors of the store, each with the next step."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -31,9 +31,9 @@ class NotAStore(SettingsProblem):
 class StoreNewer(SettingsProblem):
     code = "store-newer"
 
-    def __init__(self, found: str, known: str) -> None:
+    def __init__(self, schema: str, supported: str) -> None:
         super().__init__(
-            f"The store has schema {found}; this program knows up to {known}.",
+            f"The store has schema {schema}; this program knows up to {supported}.",
             hint="Install the newer refundcli. Nothing was written.",
         )
 
@@ -41,15 +41,15 @@ class StoreNewer(SettingsProblem):
 class StoreOlder(SettingsProblem):
     code = "store-older"
 
-    def __init__(self, found: str, known: str) -> None:
+    def __init__(self, schema: str, required: str) -> None:
         super().__init__(
-            f"The store has schema {found}; this program needs {known}.",
+            f"The store has schema {schema}; this program needs {required}.",
             hint="refundcli store upgrade   (tell your colleagues first: they need this version too)",
         )
 
 
 class StoreInUse(SettingsProblem):
-    """An older program is at work on a store that is to be upgraded."""
+    """An older program is using a store that is to be upgraded."""
 
     code = "store-in-use"
 
@@ -74,7 +74,7 @@ class NumberTaken(SettingsProblem):
 
 
 class WrongClock(SettingsProblem):
-    """Raised before a number, a date or a lease is given, never where a provider's answer is recorded."""
+    """Raised before a number, a date or a lease is assigned, never where a provider's answer is recorded."""
 
     code = "wrong-clock"
 
@@ -89,27 +89,27 @@ class WrongClock(SettingsProblem):
 
 
 class ZonePinned(UsageProblem):
-    """Another zone moves the days, and with them the years, of all credit notes to come."""
+    """Another zone would change the day, and so the year, of all future credit notes."""
 
     code = "timezone-pinned"
 
-    def __init__(self, pinned: str, wanted: str) -> None:
+    def __init__(self, pinned: str, requested: str) -> None:
         super().__init__(
-            f"The books are kept in the time zone {pinned}. The day of new credit notes would be that of {wanted}.",
-            hint=f"If that is meant:   refundcli store upgrade --timezone {wanted} --force",
+            f"The books use the time zone {pinned}. New credit notes would be dated in {requested}.",
+            hint=f"To change it anyway:   refundcli store upgrade --timezone {requested} --force",
             context={"timezone": pinned},
         )
 
 
 class DayTooEarly(UsageProblem):
-    """Numbers of credit notes follow their days (I9)."""
+    """Credit notes are numbered in the order of their days (I9)."""
 
     code = "day-too-early"
 
-    def __init__(self, wanted: str, newest: date) -> None:
+    def __init__(self, timezone: str, newest: date) -> None:
         super().__init__(
-            f"The newest credit note is of {newest}, and that day has not begun in {wanted}.",
-            hint="Try again once it has.",
+            f"The newest credit note is dated {newest}, and that day has not begun in {timezone}.",
+            hint="Try again on that day.",
             context={"newest_credit_note": newest.isoformat()},
         )
 
@@ -153,14 +153,14 @@ class StoreAddress(SettingsProblem):
 
 
 class StructureNotChecked(OutcomeUnknown):
-    """SQLite's own check of the file could not be made: no copy of the file could be."""
+    """SQLite's own check of the file was not run, because the file could not be copied."""
 
     code = "store-not-checked"
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            f"SQLite's own check of the file could not be made, for it is made of a copy: {why}.",
-            hint="Everything else was checked and agrees. Once that is better: refundcli store check",
+            f"SQLite's own check was not run, because it needs a copy of the file: {why}.",
+            hint="All other checks passed. Once the cause is fixed: refundcli store check",
             context={"why": why},
         )
 

@@ -1,8 +1,7 @@
-"""Does the store still hold together? Every sum is added up anew, every seal is verified (I1, I9, I10).
+"""Check a store: recompute every sum and verify every seal (I1, I9, I10).
 
-It looks at one page of rows after the other, each in a transaction of its own: no refund waits for it for longer than
-a page takes, and memory does not grow with the store. What a page finds wrong is looked at once more before it is
-reported.
+Each page of rows is read in a transaction of its own, so no refund waits for longer than one page takes, and memory
+does not grow with the store. A problem is checked a second time before it is reported.
 """
 
 # ruff: noqa: S608 - the parts of each query are constants of this program
@@ -24,23 +23,23 @@ from refundcli.store.schema import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.structure import structure_errors
 from refundcli.store.unit_of_work import SqlBooks
 
-# A refund reserves its amount while it is under way, or after a failure that the provider may retry (R14).
+# A refund reserves its amount until it has an outcome, and after a failure that the provider may retry (R14).
 _HELD = "r.state IN ('ready','submitted','awaiting-approval','pending') OR r.holding"
 # An external one also reserves it until someone decides whether it was recorded by hand.
 _HELD_ELSEWHERE = "r.holding OR r.undecided AND r.state IN ('pending','succeeded')"
 # What counts as refunded when a part was returned.
 _COUNTED = "r.amount - r.reversed_amount"
 _HAS = "EXISTS (SELECT 1 FROM dispute d WHERE d.payment_id = coalesce(p.share_of, p.id) AND d.state = '{}')"
-# What counts against shares of one payment is added up from all of them.
+# For shares of one payment these sums are computed from all shares together.
 _ALONE = "p.share_of IS NULL"
 
 # One page of a table, by its key.
 _PAGE = "id > :after AND id <= :upto"
 _PAGE_OF_P, _PAGE_OF_R, _PAGE_OF_C = (f"{of}.id > :after AND {of}.id <= :upto" for of in ("p", "r", "c"))
 
-# Each finds the rows that break one promise; none in sound books.
+# Each query finds the rows that break one rule.
 _OF_PAYMENTS = {
-    "payment {} has another amount reserved than its refunds": f"""
+    "payment {}: the reserved amount does not match its refunds": f"""
         SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND {_ALONE} AND (p.reserved < (
             SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
             WHERE r.payment_id = p.id AND r.kind <> 'external' AND ({_HELD}))
@@ -48,11 +47,11 @@ _OF_PAYMENTS = {
             SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
             WHERE r.payment_id = p.id AND (r.kind <> 'external' AND ({_HELD})
                 OR r.kind = 'external' AND ({_HELD_ELSEWHERE}))))""",
-    "payment {} counts another amount refunded than its refunds do": f"""
+    "payment {}: the refunded amount does not match its refunds": f"""
         SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND p.refunded <> (
             SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
             WHERE r.payment_id = p.id AND r.kind <> 'external' AND r.state IN ('succeeded','recorded'))""",
-    "payment {} counts another amount refunded externally than its external refunds": f"""
+    "payment {}: the amount refunded externally does not match its external refunds": f"""
         SELECT p.id FROM (
             SELECT p.id, p.returned_elsewhere, p.opening_returned, (
                 SELECT coalesce(sum({_COUNTED}), 0) FROM refund r
@@ -61,54 +60,54 @@ _OF_PAYMENTS = {
             FROM payment p WHERE {_PAGE_OF_P} AND {_ALONE}) p
         WHERE p.returned_elsewhere < p.opening_returned OR p.returned_elsewhere < p.seen
             OR p.returned_elsewhere > p.opening_returned + p.seen""",
-    "payment {} has another dispute state than its disputes": f"""
+    "payment {}: the dispute state does not match its disputes": f"""
         SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND p.dispute <> CASE
             WHEN {_HAS.format("unknown")} THEN 'unknown'
             WHEN {_HAS.format("open")} THEN 'open'
             WHEN {_HAS.format("lost")} THEN 'lost'
             WHEN {_HAS.format("won")} THEN 'won'
             ELSE '' END""",
-    "payment {} counts another amount lost than its lost disputes": f"""
+    "payment {}: the lost amount does not match its lost disputes": f"""
         SELECT id FROM payment WHERE {_PAGE} AND share_of IS NULL
             AND lost <> CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded
                 THEN {TAKEN_BY_DISPUTES} - dispute_recorded ELSE 0 END""",
-    "payment {} counts more recorded chargebacks than it has": f"""
+    "payment {}: more chargebacks are counted than recorded": f"""
         SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND (p.dispute_recorded < 0 OR p.dispute_recorded > (
             SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id
                 AND r.kind = 'record' AND r.state = 'recorded' AND r.reason = 'chargeback'))""",
-    "payment {} is a share of what is no payment with an id": f"""
+    "payment {}: its first share is missing or has no id": f"""
         SELECT p.id FROM payment p LEFT JOIN payment f ON f.id = p.share_of
         WHERE {_PAGE_OF_P} AND p.share_of IS NOT NULL
             AND (f.id IS NULL OR f.share_of IS NULL OR f.share_of <> f.id OR f.provider <> p.provider
                 OR coalesce(f.payment_intent, f.charge, f.psp_reference) IS NULL)""",
-    "payment {} is a further share and has an id of its own": f"""
+    "payment {}: only the first share may have an id": f"""
         SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND p.share_of IS NOT NULL AND p.share_of <> p.id
             AND coalesce(p.payment_intent, p.charge, p.psp_reference) IS NOT NULL""",
-    "payment {} is a share and has another amount captured than the others": f"""
+    "payment {}: the captured amount differs from that of its first share": f"""
         SELECT p.id FROM payment p JOIN payment f ON f.id = p.share_of
         WHERE {_PAGE_OF_P} AND coalesce(p.captured, -1) <> coalesce(f.captured, -1)""",
-    "the dispute of payment {} is not with its first share": f"""
+    "payment {}: the dispute does not belong to the first share": f"""
         SELECT DISTINCT p.id FROM dispute d JOIN payment p ON p.id = d.payment_id
         WHERE {_PAGE_OF_P} AND p.share_of IS NOT NULL AND p.share_of <> p.id""",
 }
 _OF_INVOICES = {
-    "invoice {} has other sums than its payments": f"""
+    "invoice {}: the sums do not match its payments": f"""
         SELECT i.number FROM invoice i LEFT JOIN payment p ON p.invoice_id = i.id
         WHERE i.id > :after AND i.id <= :upto GROUP BY i.id, i.number, i.paid, i.returned
         HAVING i.paid <> coalesce(sum({CAPTURED}), 0)
             OR i.returned <> coalesce(sum(p.refunded + p.returned_elsewhere), 0)""",
-    "invoice {} is paid although all of it was returned": f"""
+    "invoice {}: the status is paid, but all of it was returned": f"""
         SELECT number FROM invoice WHERE {_PAGE} AND status = 'paid' AND paid > 0 AND returned >= paid""",
 }
 _OF_REFUNDS = {
-    "refund {} reserves its amount in a state that reserves none": f"""
+    "refund {}: the amount is reserved in a state that reserves nothing": f"""
         SELECT id FROM refund WHERE {_PAGE} AND (holding AND state <> 'failed' OR undecided AND kind <> 'external')""",
-    "refund {} was returned by its whole amount or more": f"""
+    "refund {}: the reversed part is as large as the refund": f"""
         SELECT id FROM refund WHERE {_PAGE} AND (reversed_amount < 0 OR reversed_amount >= amount)""",
     "refund {} has no credit note": f"""
         SELECT r.id FROM refund r LEFT JOIN credit_note c ON c.refund_id = r.id
         WHERE {_PAGE_OF_R} AND c.id IS NULL AND (r.kind <> 'external' OR r.reason <> '')""",
-    "refund {} and its credit note tell different stories": f"""
+    "refund {}: the credit note does not match the refund": f"""
         SELECT r.id FROM refund r JOIN credit_note c ON c.refund_id = r.id
         WHERE {_PAGE_OF_R} AND ((r.state IN ('pending','succeeded','recorded')) <> (c.status = 'issued')
             OR (r.state IN ('ready','submitted','awaiting-approval')) <> (c.status = 'draft') OR r.amount <> c.amount
@@ -119,12 +118,12 @@ _OF_REFUNDS = {
 _OF_CLOSINGS = {
     "closing {} was sent without a key or an address": f"""
         SELECT id FROM closing WHERE {_PAGE} AND (idempotency_key = '' OR endpoint = '')""",
-    # Money that is known since may have moved the invoice on.
-    "closing {} is done, and its invoice is not closed": f"""
+    # A payment reported later may have changed the invoice's status.
+    "closing {}: done, but the invoice is not closed": f"""
         SELECT c.id FROM closing c JOIN invoice i ON i.id = c.invoice_id
         WHERE {_PAGE_OF_C} AND c.state = 'done' AND i.paid = 0
             AND (i.status IN ('draft','open') OR c.action = 'void' AND i.status = 'uncollectible')""",
-    "closing {} has not one audit entry for each change": f"""
+    "closing {}: the audit entries do not match its changes": f"""
         SELECT c.id FROM closing c LEFT JOIN audit_entry a ON a.subject = c.id
         WHERE {_PAGE_OF_C} GROUP BY c.id, c.fence, c.state
         HAVING sum(CASE WHEN a.action = 'closing ready' THEN 1 ELSE 0 END) <> 1
@@ -149,33 +148,33 @@ _SERIES = """
     FROM counter WHERE name LIKE 'credit_note%'"""
 
 T = TypeVar("T")
-# How a look is run: in a transaction of its own, or all of them in one.
+# Runs a read: in a transaction of its own, or all of them in one.
 Look: TypeAlias = Callable[[Callable[[Session], T]], T]
 
 
 def findings(books: SqlBooks) -> list[str]:
-    """What is wrong with a store, one sentence each: also that parts of it cannot be read at all.
+    """What is wrong with a store, one sentence per problem, including parts that cannot be read.
 
-    Raises StructureNotChecked where the file could not be copied for SQLite's own check.
+    Raises StructureNotChecked if the file could not be copied for SQLite's own check.
     """
-    found: list[str] = []
+    problems: list[str] = []
     unchecked: StructureNotChecked | None = None
     try:
-        # Each by itself: what was found stays, though the next may not be readable.
+        # One at a time: what was found so far counts even if the next part is unreadable.
         try:
             for sentence in structure_errors(books):
-                found.append(sentence)
-        except StructureNotChecked as trouble:
-            unchecked = trouble
+                problems.append(sentence)
+        except StructureNotChecked as problem:
+            unchecked = problem
         for sentence in _unsound(books.inspect):
-            found.append(sentence)
-    except StoreCorrupt as trouble:
-        found.append(f"the database cannot be read: {trouble.what}")
-    except (ValueError, TypeError) as trouble:
-        found.append(f"a value in it cannot be read: {trouble}")
-    if unchecked and not found:
+            problems.append(sentence)
+    except StoreCorrupt as problem:
+        problems.append(f"the database cannot be read: {problem.what}")
+    except (ValueError, TypeError) as problem:
+        problems.append(f"a value in it cannot be read: {problem}")
+    if unchecked and not problems:
         raise unchecked
-    return found
+    return problems
 
 
 def _unsound(run: Look[Any]) -> Iterator[str]:
@@ -189,20 +188,20 @@ def _unsound(run: Look[Any]) -> Iterator[str]:
 def _rows(run: Look[Any], table: str) -> Iterator[str]:
     after, size = _FIRST[table], PageSize()
     while True:
-        upto, found = run(partial(_wrong_rows, table=table, after=after, size=size))
+        upto, problems = run(partial(_wrong_rows, table=table, after=after, size=size))
         if upto is None:
             return
-        if found:
-            # A look of its own: what is wrong stays wrong.
-            _, again = run(partial(_wrong_rows, table=table, after=after, upto=upto))
-            yield from (sentence for sentence in found if sentence in set(again))
+        if problems:
+            # In a transaction of its own: a real problem is still there.
+            _, confirmed = run(partial(_wrong_rows, table=table, after=after, upto=upto))
+            yield from (sentence for sentence in problems if sentence in set(confirmed))
         after = upto
 
 
 def _wrong_rows(
     session: Session, *, table: str, after: int | str, size: "PageSize | None" = None, upto: int | str | None = None
 ) -> tuple[int | str | None, list[str]]:
-    """The last key of the page, None where there is no more, and what is wrong with its rows."""
+    """The last key of the page (None at the end of the table), and what is wrong with its rows."""
     if size:
         with size.timed() as limit:
             keys = f"SELECT max(id) FROM (SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT :limit) page"
@@ -217,7 +216,7 @@ def _wrong_rows(
 
 
 def _seals(run: Look[Any]) -> Iterator[str]:
-    """The chain up to the entry that was the newest when this began; what comes later is written on it."""
+    """Check the chain up to the entry that was the newest at the start; later entries build on it."""
     chain, size = Chain(), PageSize()
     newest = run(lambda session: session.execute(text("SELECT max(seq) FROM audit_entry")).scalar()) or 0
     while chain.verified_to < newest:
@@ -234,7 +233,7 @@ def _broken_seals(session: Session, *, chain: Chain, newest: int, size: "PageSiz
 
 
 def _shares(run: Look[Any]) -> Iterator[str]:
-    """What counts against each share of a payment, added up anew."""
+    """Recompute what counts against each share of a payment."""
     after, size = -1, PageSize()
     while True:
         firsts: list[int] = run(partial(_shared, after=after, size=size))
@@ -261,14 +260,14 @@ def _wrong_shares(session: Session, *, first_share: int) -> list[str]:
     refunds = SqlReading(session).refunds_of_payments(rows)
     disputes = disputes_by_payment(session, [first_share]).get(first_share, [])
     return [
-        f"payment {row.id} counts another amount against its share than its refunds and disputes are"
+        f"payment {row.id}: what counts against its share does not match its refunds and disputes"
         for row, sums in zip(rows, sums_of(rows, refunds, disputes), strict=True)
-        if (row.reserved, row.returned_elsewhere, row.lost) != (sums.reserved, sums.returned_elsewhere, sums.lost)
+        if (row.reserved, row.returned_elsewhere, row.lost) != (sums.reserved, sums.refunded_externally, sums.lost)
     ]
 
 
 def _numbers(session: Session) -> list[str]:
-    """As many numbers were given as were counted: with their uniqueness, that leaves no hole."""
+    """As many numbers were issued as were counted. They are unique, so the series has no gap (I9)."""
     series = session.execute(text(_SERIES)).all()
-    counted, given = sum(int(row[1]) for row in series), int(series[0][2]) if series else 0
-    return [] if counted == given else [f"{counted} credit-note numbers were counted, {given} are there"]
+    counted, issued = sum(int(row[1]) for row in series), int(series[0][2]) if series else 0
+    return [] if counted == issued else [f"{counted} credit-note numbers were counted, but {issued} were issued"]

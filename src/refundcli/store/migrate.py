@@ -1,4 +1,4 @@
-"""Bringing a store to this program's schema, or refusing one that is not ours or is newer."""
+"""Create a store or upgrade it to this program's schema; refuse a foreign or newer one."""
 
 import os
 import secrets
@@ -35,7 +35,7 @@ _ADVISORY_LOCK = 0x5266436C
 
 @dataclass(frozen=True, slots=True)
 class Upgraded:
-    """What an upgrade did. `before` is empty for a new store; `timezone` is the one that was pinned by it, if any."""
+    """What an upgrade did. `before` is empty for a new store; `timezone` is the zone it pinned, if any."""
 
     before: str
     after: str
@@ -46,9 +46,9 @@ class Upgraded:
 def ensure_schema(
     engine: Engine, *, at: datetime, writing: bool, upgrades: bool = False, timezone: str = "UTC", operator: str = ""
 ) -> Upgraded | None:
-    """Make an empty store ours, bring an older one up (SQLite), refuse a newer or a foreign one.
+    """Create the schema in an empty store, upgrade an older one (SQLite), refuse a newer or foreign one.
 
-    `writing`: may make a store. `upgrades`: may upgrade one that is there, for the command is going to write.
+    `writing`: may create a store. `upgrades`: may upgrade an existing one, because the command is going to write.
     Raises NoStore, NotAStore, StoreNewer, StoreOlder.
     """
     path = sqlite_path(engine)
@@ -58,21 +58,21 @@ def ensure_schema(
         if not writing:
             refuse_missing(engine)
         make_private(path)
-    found = schema_of(engine)
-    if found == HEAD:
+    schema = schema_of(engine)
+    if schema == HEAD:
         return None
-    refuse_other_schema(found, is_older_allowed=not found or (path is not None and (writing or upgrades)))
-    if not found and not writing:
+    refuse_other_schema(schema, is_older_allowed=not schema or (path is not None and (writing or upgrades)))
+    if not schema and not writing:
         raise NoStore(shown_url(engine))
     return upgrade(engine, at=at, timezone=timezone, operator=operator)
 
 
-def refuse_other_schema(found: str, *, is_older_allowed: bool = False) -> None:
-    """Raises StoreNewer or StoreOlder for a store that this program cannot work with as it is."""
-    if found > HEAD:
-        raise StoreNewer(found, HEAD)
-    if found != HEAD and not is_older_allowed:
-        raise StoreOlder(found, HEAD)
+def refuse_other_schema(schema: str, *, is_older_allowed: bool = False) -> None:
+    """Raises StoreNewer or StoreOlder for a store with another schema."""
+    if schema > HEAD:
+        raise StoreNewer(schema, HEAD)
+    if schema != HEAD and not is_older_allowed:
+        raise StoreOlder(schema, HEAD)
 
 
 def upgrade(
@@ -80,28 +80,28 @@ def upgrade(
 ) -> Upgraded:
     """Run the migrations that are missing, in one transaction; an older SQLite file is copied beside it first.
 
-    Of two processes that begin it at once, the second waits, and finds it done. `timezone` is pinned as the zone of the
-    books' days where the store has none yet. Raises StoreInUse on PostgreSQL while older programs are at work, unless
-    `force`; on SQLite they find the store upgraded at their next transaction.
+    If two processes start it at once, the second waits and then has nothing to do. `timezone` is pinned as the zone of
+    the books' days if the store has none yet. Raises StoreInUse on PostgreSQL while older programs are connected,
+    unless `force`; on SQLite their next transaction finds the newer schema.
     """
     with engine.connect() as connection:
         connection = connection.execution_options(writes=True)
         with connection.begin():
             _lock_out_writers(connection)
-            found = _schema_in(connection)
-            refuse_other_schema(found, is_older_allowed=True)
-            if found == HEAD:
-                return Upgraded(found, HEAD)
-            if found and connection.dialect.name == "postgresql" and not force:
+            schema = _schema_in(connection)
+            refuse_other_schema(schema, is_older_allowed=True)
+            if schema == HEAD:
+                return Upgraded(schema, HEAD)
+            if schema and connection.dialect.name == "postgresql" and not force:
                 _refuse_users(connection, at)
             path = sqlite_path(engine)
-            copy = _copy_of_older(path, found, at) if path and found else None
+            copy = _copy_of_older(path, schema, at) if path and schema else None
             _run_alembic(connection)
-            _found_store(connection, at)
+            _initialize_store(connection, at)
             pinned = _pin_timezone(connection, timezone)
-            if found:
-                _audit_upgrade(connection, found, pinned, at, operator)
-            return Upgraded(found, HEAD, pinned, copy)
+            if schema:
+                _audit_upgrade(connection, schema, pinned, at, operator)
+            return Upgraded(schema, HEAD, pinned, copy)
 
 
 def _lock_out_writers(connection: Connection) -> None:
@@ -113,7 +113,7 @@ def _lock_out_writers(connection: Connection) -> None:
 
 
 def _refuse_users(connection: Connection, at: datetime) -> None:
-    """Raises StoreInUse for programs that are connected, and for runs and refunds that somebody holds a lease of."""
+    """Raises StoreInUse for connected programs, and for runs, refunds and closings with a live lease."""
     users = []
     for name, address in connection.execute(text(_CONNECTED)):
         if f"{name} ".startswith(f"{program_name()} "):
@@ -122,13 +122,13 @@ def _refuse_users(connection: Connection, at: datetime) -> None:
     tables = inspect(connection).get_table_names()
     for table, leased in _LEASED.items():
         if table in tables:
-            found = connection.execute(text(leased), {"at": at}).all()
-            users += [f"{what} ({owner})" for what, owner in found if not is_gone(owner)]
+            leases = connection.execute(text(leased), {"at": at}).all()
+            users += [f"{what} ({owner})" for what, owner in leases if not is_gone(owner)]
     if users:
         raise StoreInUse(users)
 
 
-# Programs before schema 0008 had no name.
+# Programs before schema 0008 set no application name.
 _CONNECTED = (
     "SELECT application_name, client_addr FROM pg_stat_activity WHERE datname = current_database()"
     " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -142,17 +142,17 @@ _LEASED = {
 }
 
 
-def _copy_of_older(path: Path, found: str, at: datetime) -> Path:
-    """A copy beside the store, under a name of its own: an upgrade that failed may have left one this second."""
-    name = f"{path.name}.{found}.{at:%Y%m%dT%H%M%SZ}"
+def _copy_of_older(path: Path, schema: str, at: datetime) -> Path:
+    """Copy the store beside itself under a new name: a failed upgrade may have left a copy this second."""
+    name = f"{path.name}.{schema}.{at:%Y%m%dT%H%M%SZ}"
     names = (f"{name}{more}.bak" for more in ("", *(f"-{n}" for n in range(2, 100))))
-    copy = next(each for each in map(path.with_name, names) if not each.exists())
+    copy = next(candidate for candidate in map(path.with_name, names) if not candidate.exists())
     backup(path, copy)
     return copy
 
 
 def schema_of(engine: Engine) -> str:
-    """The revision of a store of ours; empty when there is nothing there yet. Raises NotAStore."""
+    """The revision of a refundcli store; empty if there is no schema yet. Raises NotAStore."""
     with engine.connect() as connection:
         return _schema_in(connection)
 
@@ -166,7 +166,7 @@ def _schema_in(connection: Connection) -> str:
 
 
 def refuse_missing(engine: Engine) -> None:
-    """Raises NoStore for a SQLite file that is not there: only a command that writes makes one."""
+    """Raises NoStore for a missing SQLite file: only a command that writes creates one."""
     path = sqlite_path(engine)
     if path and not path.exists():
         raise NoStore(str(path))
@@ -185,13 +185,13 @@ def back_up(engine: Engine, target: Path | None, *, at: datetime) -> Path:
 
 
 def backup(source: Path, target: Path) -> None:
-    """Copy a live SQLite store through SQLite itself; opening the file any other way drops its locks."""
+    """Copy a SQLite store in use through SQLite itself; opening the file any other way drops its locks."""
     try:
         make_folder(target.parent)
         if os.path.lexists(target):
             raise BackupExists(target)
         with draft(target) as copy, closing(sqlite3.connect(copy)) as target_store:
-            # A journal beside the copy would be left there by a kill; half a copy never gets the name of a whole.
+            # No journal: a kill would leave it behind. The copy gets its name only once it is complete.
             target_store.execute("PRAGMA journal_mode = OFF")
             copy_in_steps(source, target_store)
     except FileExistsError:
@@ -203,16 +203,16 @@ def backup(source: Path, target: Path) -> None:
 
 
 def shown_url(engine: Engine) -> str:
-    """Where a store is, without a password."""
+    """The address of a store, without a password."""
     return str(sqlite_path(engine) or shown_address(engine.url.render_as_string(hide_password=False)))
 
 
 def _refuse_foreign(connection: Connection, tables: set[str]) -> None:
     where = shown_url(connection.engine)
     if connection.dialect.name == "sqlite":
-        found = connection.exec_driver_sql("PRAGMA application_id").scalar()
-        if found not in (0, APPLICATION_ID) or (found == 0 and tables):
-            raise NotAStore(where, "another program made this file")
+        application_id = connection.exec_driver_sql("PRAGMA application_id").scalar()
+        if application_id not in (0, APPLICATION_ID) or (application_id == 0 and tables):
+            raise NotAStore(where, "another program created this file")
     elif tables and "store_info" not in tables:
         raise NotAStore(where, "the database holds other tables")
 
@@ -227,13 +227,13 @@ def _run_alembic(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _found_store(connection: Connection, at: datetime) -> None:
-    """What a new store needs before its first row: its secret, and the head of its audit chain."""
+def _initialize_store(connection: Connection, at: datetime) -> None:
+    """Write what a new store needs: its secret, and the head of its audit chain."""
     if connection.execute(text("SELECT count(*) FROM store_info")).scalar():
         return
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-    from refundcli.store.schema import CounterRow, StoreInfo  # noqa: PLC0415 - only when a store is made
+    from refundcli.store.schema import CounterRow, StoreInfo  # noqa: PLC0415 - only when a store is created
 
     connection.execute(
         StoreInfo.__table__.insert(),  # type: ignore[attr-defined]
@@ -243,12 +243,12 @@ def _found_store(connection: Connection, at: datetime) -> None:
 
 
 def _pin_timezone(connection: Connection, timezone: str) -> str:
-    """The zone if it was pinned now; empty where the store had one."""
+    """The zone if it was pinned now; empty if the store already had one."""
     pin = text("UPDATE store_info SET timezone = :timezone WHERE timezone = ''")
     return timezone if connection.execute(pin, {"timezone": timezone}).rowcount else ""
 
 
-def _audit_upgrade(connection: Connection, found: str, timezone: str, at: datetime, operator: str) -> None:
+def _audit_upgrade(connection: Connection, schema: str, timezone: str, at: datetime, operator: str) -> None:
     import socket  # noqa: PLC0415 - as above
 
     from sqlmodel import Session  # noqa: PLC0415
@@ -257,6 +257,6 @@ def _audit_upgrade(connection: Connection, found: str, timezone: str, at: dateti
 
     with Session(bind=connection) as session:
         trail = AuditTrail(session, at, operator, socket.gethostname())
-        trail.write("store upgraded", "store", {"schema": found}, {"schema": HEAD, "timezone": timezone})
+        trail.write("store upgraded", "store", {"schema": schema}, {"schema": HEAD, "timezone": timezone})
         trail.flush()
         session.flush()

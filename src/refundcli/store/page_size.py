@@ -1,4 +1,4 @@
-"""How many rows of a store to look at in one transaction."""
+"""How many rows of a store to read in one transaction."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +12,14 @@ _FEWEST, _MOST = 10, 20_000
 
 @dataclass(slots=True)
 class PageSize:
-    """Grows and shrinks so that a page takes about a tenth of a second, whatever the machine and the rows are."""
+    """Adapts so that a page takes about a tenth of a second on any machine."""
 
     rows: int = 500
     seconds: Callable[[], float] = time.monotonic
 
     @contextmanager
     def timed(self) -> Iterator[int]:
-        """The rows to read; how long it takes decides about the next page."""
+        """Yields the number of rows to read, and adapts the next page to the time it took."""
         began = self.seconds()
         yield self.rows
         took = self.seconds() - began

@@ -1,6 +1,6 @@
-"""SQLite's own check of a store's file: one statement that may read for a minute, so a copy is checked.
+"""Run SQLite's own check on a copy of the store's file, because the check may read for a minute.
 
-The copy holds the same pages, damaged ones too. It has no name, and is gone when the check ends, however it ends.
+The copy has the same pages, damaged ones included. It has no name, so it is deleted however the check ends.
 """
 
 import sqlite3
@@ -20,18 +20,18 @@ def structure_errors(books: SqlBooks) -> Iterator[str]:
     path = sqlite_path(books.engine)
     if path is None:
         return
-    # Whether it is there, is ours and can be read now is told in the same words as to any other command.
+    # A missing, foreign or unreadable store gets the same error as with any other command.
     books.inspect(lambda session: None)
     # Without a name: a temporary database on disk (https://sqlite.org/inmemorydb.html, section 3).
     with closing(sqlite3.connect("")) as copy:
         try:
             copy_in_steps(path, copy)
-            found = [str(sentence) for (sentence,) in copy.execute(_CHECK)]
-        except sqlite3.OperationalError as trouble:
-            raise StructureNotChecked(str(trouble)) from trouble
-        except sqlite3.DatabaseError as trouble:
-            raise StoreCorrupt(str(trouble)) from trouble
-    yield from _wrong(found)
+            lines = [str(sentence) for (sentence,) in copy.execute(_CHECK)]
+        except sqlite3.OperationalError as error:
+            raise StructureNotChecked(str(error)) from error
+        except sqlite3.DatabaseError as error:
+            raise StoreCorrupt(str(error)) from error
+    yield from _wrong(lines)
 
 
 def _wrong(sentences: Iterable[str]) -> Iterator[str]:

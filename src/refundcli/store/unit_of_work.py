@@ -1,4 +1,4 @@
-"""Transactions: begun right, audited, committed once, and re-read when a commit gives no clear answer."""
+"""Run transactions: locked, audited, committed once, and re-read if a commit gives no clear answer."""
 
 import socket
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from sqlmodel import Session
 from refundcli.domain.errors import RefundcliError
 from refundcli.store import migrate
 from refundcli.store.database_time import in_transaction
-from refundcli.store.db_errors import reason, store_error, troubles_told
+from refundcli.store.db_errors import reason, store_error, translated_errors
 from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
 from refundcli.store.repositories.reading import SqlReading
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Serialization failure and deadlock: PostgreSQL asks that the whole transaction be run again.
+# Serialization failure and deadlock: PostgreSQL asks to run the whole transaction again.
 _RUN_AGAIN = ("40001", "40P01")
 _MOST_RUNS = 10
-# All columns, because those of another schema are not known.
+# All columns, because another schema may have other columns.
 _STORE = "SELECT a.version_num, i.* FROM alembic_version a, store_info i"
 
 
 class WriteInDryRun(RuntimeError):
-    """A command wrote although it was asked for a dry run: a defect of this program."""
+    """A command wrote during a dry run: a defect of this program."""
 
 
 @dataclass(slots=True)
 class SqlBooks:
-    """The books in a database. Opening checks, and where it may makes or upgrades, the schema.
+    """The books in a database. The first use checks the schema, and creates or upgrades it if allowed.
 
-    `timezone`: where the books' days begin and end, for a store that is made or upgraded now. `upgrades`: the command
-    is one that writes, so that an older SQLite store is upgraded before it is read.
-    `read_only`: for a dry run, where every write is refused before it begins.
+    `timezone`: where the books' days begin and end, for a store that is created or upgraded now. `upgrades`: the
+    command writes, so an older SQLite store is upgraded before it is read. `read_only`: for a dry run, where every
+    write is refused before it begins.
     """
 
     engine: Engine
@@ -53,28 +53,28 @@ class SqlBooks:
     tell_upgraded: Callable[[migrate.Upgraded], None] = field(default=lambda upgraded: None)
     read_only: bool = False
     _checked: bool = False
-    # A change was committed through these books, or it may have been.
+    # A change was, or may have been, committed through these books.
     _changed: bool = False
     _zone: str = ""
 
     @property
     def zone(self) -> ZoneInfo:
-        """Where the books' days begin and end: the store's zone, or the one that it is going to get."""
+        """Where the books' days begin and end: the store's zone, or the one that it will get."""
         if not self._zone:
             with suppress(NoStore, StoreOlder):
                 self.inspect(lambda session: None)
         return ZoneInfo(self._zone or self.timezone)
 
     def read(self, work: "Callable[[Reading], T]") -> T:
-        """Run on one consistent view. It is closed before anything is shown: a reader holds up writers."""
+        """Run on one consistent snapshot. It is closed before anything is shown, because a reader blocks writers."""
         return self.inspect(lambda session: work(SqlReading(session)))
 
     def inspect(self, look: Callable[[Session], T]) -> T:
-        """The same for what belongs to the store itself, such as its soundness."""
+        """The same for reads of the store itself, such as its integrity check."""
         self._check(writing=False)
         try:
             with in_transaction(), self._connection_to_read() as connection, Session(bind=connection) as session:
-                self._know_store(session)
+                self._read_store_info(session)
                 return look(session)
         except DBAPIError as error:
             raise self._problem(error) from error
@@ -87,7 +87,7 @@ class SqlBooks:
         return connection
 
     def write(self, work: "Callable[[Writing], T]") -> T:
-        """Run in one transaction, alone among writers; again from the start when the database asks so."""
+        """Run in one transaction as the only writer, and again from the start if the database asks for it."""
         if self.read_only:
             raise WriteInDryRun("a dry run changes nothing")
         self._check(writing=True)
@@ -103,7 +103,7 @@ class SqlBooks:
             raise self._problem(error) from error
 
     def _problem(self, error: DBAPIError) -> Exception:
-        """The error to show. "Nothing was changed" only where it is proved: no change was committed by now."""
+        """The error to show. It says "Nothing was changed" only if no change was committed before."""
         problem = store_error(error)
         if isinstance(problem, RefundcliError) and not self._changed:
             problem.message += " Nothing was changed."
@@ -111,17 +111,17 @@ class SqlBooks:
         return problem
 
     def _write_once(self, work: "Callable[[Writing], T]") -> T:
-        # Not for a command that only looks.
+        # Imported late: commands that only read do not need it.
         from refundcli.store.audit import AuditTrail
         from refundcli.store.repositories.run_writing import SqlRunWriting
 
-        # It may have to ask the database, which nobody does while others wait for this transaction.
+        # It may query the database, so do it before other writers wait for this transaction.
         self.clock.now()
         with in_transaction(), self.engine.connect() as connection:
             connection = connection.execution_options(writes=True)
             with Session(bind=connection) as session:
                 self._queue_up(session)
-                self._know_store(session)
+                self._read_store_info(session)
                 host = self.host or socket.gethostname()
                 audit = AuditTrail(session, self.clock.now(), self.operator, host, zone=self.zone)
                 result = work(SqlRunWriting(session, audit))
@@ -140,28 +140,28 @@ class SqlBooks:
         try:
             session.commit()
         except DBAPIError as error:
-            # A COMMIT that raises may have committed. The newest audit entry tells.
+            # A COMMIT that raises may have committed. The newest audit entry shows whether it did.
             with suppress(DBAPIError):
                 connection.rollback()
             if newest is None:
                 raise
-            if self._was_kept(*newest, error):
+            if self._was_committed(*newest, error):
                 return
             self._changed = changed_before
             raise
 
-    def _was_kept(self, seq: int, seal: str, error: DBAPIError) -> bool:
+    def _was_committed(self, seq: int, seal: str, error: DBAPIError) -> bool:
         try:
             with self.engine.connect() as fresh:
-                # It may be at it still: whoever is in line behind it knows.
+                # It may still be committing: taking the write lock waits for it.
                 self._queue_up(fresh)
                 query = text("SELECT 1 FROM audit_entry WHERE seq = :seq AND hash = :seal")
                 return fresh.execute(query, {"seq": seq, "seal": seal}).first() is not None
         except DBAPIError as second:
             raise CommitUnknown(reason(error)) from second
 
-    def _know_store(self, session: Session) -> None:
-        """In each transaction: another program may have upgraded the store since it was opened.
+    def _read_store_info(self, session: Session) -> None:
+        """Called in each transaction: another program may have upgraded the store since it was opened.
 
         Raises StoreNewer and StoreOlder.
         """
@@ -172,7 +172,7 @@ class SqlBooks:
     def _check(self, *, writing: bool) -> None:
         if self._checked:
             return
-        with troubles_told(migrate.shown_url(self.engine)):
+        with translated_errors(migrate.shown_url(self.engine)):
             upgraded = migrate.ensure_schema(
                 self.engine,
                 at=self.clock.now(),

@@ -132,7 +132,7 @@ def _shape(checked: CheckedRow) -> dict[str, object]:
         "invoice": row.invoice,
         "amount": row.amount_text or "full",
         "takes_minor": checked.takes,
-        "remaining_minor": checked.left,
+        "remaining_minor": checked.remaining,
         "currency": checked.currency,
         "reason": row.reason,
         "method": row.method,

@@ -11,10 +11,10 @@ from refundcli.services.bulk.runs import resume_command
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 
 if TYPE_CHECKING:
+    from refundcli.services.bulk.check_report import BulkReport
     from refundcli.services.bulk.report import RowCounts, RunReport
     from refundcli.services.bulk.undo_records import Undone
     from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
-    from refundcli.services.bulk.validation import BulkReport
     from refundcli.services.ports.bad_rows import BadRow, Problem
 
 
@@ -22,7 +22,7 @@ def checked_file(
     name: str, kind: RunKind, report: "BulkReport", *, dry_run: bool, run: str | None, rejected_file: str | None
 ) -> dict[str, Any]:
     """A file that was checked, and a file of records that was done."""
-    by_verb = {"refunded": report.wanted} if kind is RunKind.REFUND else {"recorded": report.wanted}
+    by_verb = {"refunded": report.requested} if kind is RunKind.REFUND else {"recorded": report.requested}
     return (
         {
             "dry_run": dry_run,
@@ -137,7 +137,7 @@ def unfinished_run(of: "UnfinishedRun") -> dict[str, Any]:
         "created_at": of.run.created_at,
         "rows": of.rows,
         "counts": run_counts(of),
-        "leased": of.is_held,
+        "leased": of.has_live_worker,
         "leased_by": [lease(holder) for holder in of.holders],
         "last_record_at": of.last_record_at,
         "command": of.command,
@@ -149,7 +149,7 @@ def run_counts(of: "UnfinishedRun") -> dict[str, int | None]:
     is_known = of.run.kind is RunKind.REFUND
     return {
         "waiting": of.counts.get(ItemState.WAITING, 0) if is_known else None,
-        "leased": of.counts.get(ItemState.TAKEN, 0) if is_known else None,
+        "leased": of.counts.get(ItemState.LEASED, 0) if is_known else None,
         "done": of.counts.get(ItemState.DONE, 0) if is_known else None,
         "refused": of.refused if is_known else None,
         "partly_refunded": of.partly if is_known else None,
@@ -158,7 +158,7 @@ def run_counts(of: "UnfinishedRun") -> dict[str, int | None]:
 
 
 def lease(holder: "RunHolder") -> dict[str, Any]:
-    return {"process": holder.shown, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
+    return {"process": holder.label, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
 
 
 def undo(what: str, undone: "Undone", *, dry_run: bool) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def undo(what: str, undone: "Undone", *, dry_run: bool) -> dict[str, Any]:
         "undone": what,
         "records": undone.records,
         "totals": [undone_total(undone.rows_of[code], total) for code, total in sorted(undone.sums.items())],
-        "not_undone": undone.kept,
+        "not_undone": undone.unchanged,
     }
 
 

@@ -73,7 +73,7 @@ def invoice_balance(invoice: Invoice) -> dict[str, Any]:
         "number": invoice.number,
         "status": invoice.status,
         "refunded": money(invoice.refunded),
-        "reserved": money(invoice.in_flight),
+        "reserved": money(invoice.reserved),
         "refundable": money(invoice.refundable),
     }
 
@@ -104,7 +104,7 @@ def closing_preview(preview: "ClosingPreview") -> dict[str, Any]:
     return invoice_details(preview.invoice) | {
         "dry_run": True,
         "owed": money(preview.invoice.owed),
-        "status_after": preview.wanted,
+        "status_after": preview.target,
         "status_at_provider": preview.at_provider,
         "closing": closing_request(preview) if preview.asks else None,
     }
@@ -112,7 +112,7 @@ def closing_preview(preview: "ClosingPreview") -> dict[str, Any]:
 
 def closing_request(preview: "ClosingPreview") -> dict[str, Any]:
     return {
-        "kind": preview.wanted,
+        "kind": preview.target,
         "provider": preview.asks,
         "provider_reference": preview.invoice.invoice_reference,
     }

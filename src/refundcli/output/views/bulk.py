@@ -8,10 +8,10 @@ from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.output.views.imports import show_problems
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.report import RowCounts, RunReport
 from refundcli.services.bulk.undo_records import Undone
 from refundcli.services.bulk.unfinished_runs import UnfinishedRun
-from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow
 
@@ -37,7 +37,7 @@ def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -
         label = Provider(provider).label if provider and kind is RunKind.REFUND else ""
         table.add_row(cell(words), cell(rows), cell(f"{total.number:>12}", STRONG), cell(f"{code}  {label}".rstrip()))
         words = ""
-    if not report.wanted:
+    if not report.requested:
         table.add_row(cell(words), cell("0 rows"), cell(""), cell(""))
     if report.done_before:
         table.add_row(cell("  Done before", QUIET), cell(_rows(report.done_before)), cell(""), cell(""))
@@ -51,14 +51,14 @@ def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -
 
 
 def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
-    if not report.wanted:
+    if not report.requested:
         before = f": {_rows(report.done_before)} recorded before" if report.done_before else ""
         screen.say(f"Nothing was recorded{before}.")
         return
     sums = ", ".join(str(total) for _, total in sorted(_by_currency(report).items()))
     again = f"; {report.done_before:,} were recorded before" if report.done_before else ""
     by = f"   {run}" if run else ""
-    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.wanted)}", f": {sums}" if sums else "", again, f".{by}")
+    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.requested)}", f": {sums}" if sums else "", again, f".{by}")
 
 
 def show_refunded(
@@ -111,9 +111,9 @@ def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
         screen.say(("! ", DOUBT), f"{run.run.id} of {run.run.source} is unfinished: {_progress_of(run)}.")
         for holder in run.holders:
             until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
-            where = f"{holder.shown}{until}" if holder.is_live else f"{holder.shown}, whose lease has ended"
+            where = f"{holder.label}{until}" if holder.is_live else f"{holder.label}, whose lease has ended"
             screen.say(f"{_rows(holder.rows)} leased by {where}", indent=3)
-        if not run.is_held:
+        if not run.has_live_worker:
             screen.command(f"Next: {run.command}")
 
 
@@ -137,8 +137,8 @@ def show_undo(what: str, undone: Undone, screen: Screen, *, is_done: bool) -> No
     else:
         become = "becomes" if undone.records == 1 else "become"
         screen.say(f"Undo {records}: {sums}. {notes} {become} void; no money moves.")
-    if undone.kept:
-        screen.say(("! ", DOUBT), f"{undone.kept:,} more are refunds that the provider made; they stay.")
+    if undone.unchanged:
+        screen.say(("! ", DOUBT), f"{undone.unchanged:,} more are refunds that the provider made; they stay.")
 
 
 def _by_currency(report: BulkReport) -> dict[str, Money]:

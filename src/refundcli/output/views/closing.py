@@ -18,7 +18,7 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
     invoice, closing = closed.invoice, closed.closing
     if closing and closing.state is not ClosingState.DONE:
         screen.say(f"{invoice.number} is still ", (invoice.status.label, STRONG), ".", indent=3)
-    elif closing and closing.wanted is not invoice.status:
+    elif closing and closing.target is not invoice.status:
         where = closing.provider.label
         words = f"{invoice.number} is {closing.past_tense} at {where}, and stays "
         screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " here. Check its payments.")
@@ -30,8 +30,8 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
 
 
 def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:
-    invoice, keeper = preview.invoice, preview.invoice.kept_by
-    verb = "void" if preview.wanted is InvoiceStatus.VOID else "write off"
+    invoice, keeper = preview.invoice, preview.invoice.managed_by
+    verb = "void" if preview.target is InvoiceStatus.VOID else "write off"
     where = f", here and at {preview.asks.label}" if preview.asks else ""
     screen.say("Dry run: every rule was checked; nothing was sent or written.")
     screen.say(f"Would {verb} {invoice.number}, {owed_words(invoice)}{where}. No money would move.", indent=3)
@@ -51,7 +51,7 @@ def closing_row(closing: Closing) -> tuple[str, ...]:
     cells = {
         "id": closing.id,
         "status": closing.state,
-        "kind": closing.wanted,
+        "kind": closing.target,
         "provider_reference": closing.reference,
         "invoice": closing.invoice_number,
     }

@@ -61,7 +61,7 @@ def invoice_row(invoice: Invoice) -> tuple[str, ...]:
         invoice.total.number,
         invoice.paid.number,
         invoice.refunded.number,
-        invoice.in_flight.number,
+        invoice.reserved.number,
         invoice.refundable.number,
         str(invoice.issued_on),
     )
@@ -160,7 +160,7 @@ def _way(payment: Payment) -> str:
 
 
 def _sums(invoice: Invoice, screen: Screen) -> None:
-    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"Reserved {invoice.in_flight.number}"]
+    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"Reserved {invoice.reserved.number}"]
     if invoice.paid != invoice.total:
         sums.insert(1, f"Paid {invoice.paid.number}")
     refundable = ("Left to refund ", (str(invoice.refundable), STRONG))
@@ -172,7 +172,7 @@ def _sums(invoice: Invoice, screen: Screen) -> None:
 
 
 def _is_remarkable(payment: Payment) -> bool:
-    notable = (payment.disputes, payment.unreviewed, payment.returned_elsewhere, payment.credited, payment.loss)
+    notable = (payment.disputes, payment.unreviewed, payment.refunded_externally, payment.credited, payment.loss)
     return any(notable) or payment.processing or len(payment.references) > 1 or bool(payment.other_shares)
 
 
@@ -205,8 +205,8 @@ def _payment_notes(payment: Payment) -> str:
             for refund in share.refunds
             if refund.is_unadopted
         ]
-    if payment.returned_elsewhere:
-        notes.append(f"{payment.returned_elsewhere.number} refunded externally")
+    if payment.refunded_externally:
+        notes.append(f"{payment.refunded_externally.number} refunded externally")
     if payment.processing:
         notes.append("currently processing")
     notes += [_dispute_words(dispute) for dispute in payment.disputes]
@@ -228,7 +228,7 @@ def _dispute_words(dispute: DisputeRecord) -> str:
 def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
     screen.blank()
     screen.say(("Refunds", STRONG))
-    is_open = any(refund.undecided and refund.state.is_given for refund in refunds)
+    is_open = any(refund.undecided and refund.state.is_accepted for refund in refunds)
     screen.entries(
         [
             (
@@ -281,11 +281,11 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
         return f"{way}   next: refundcli mark-refunded --undo {refund.id} --memo TEXT"
     if refund.needs_acknowledgement:
         return f"{way}   next: refundcli acknowledge {refund.id}"
-    if refund.is_external and refund.undecided and refund.state.is_given:
+    if refund.is_external and refund.undecided and refund.state.is_accepted:
         return f"{way}   recorded by hand? refundcli reconcile --match {refund.id} --record REFUND"
     if refund.kind is RefundKind.RECORD and names_records and not refund.provider_reference:
         return f"{way}   {refund.id}".strip()
-    if refund.is_external and refund.credit_note is None and refund.state.is_given:
+    if refund.is_external and refund.credit_note is None and refund.state.is_accepted:
         return f"{way}   refundcli reconcile --adopt {refund.id} --reason REASON"
     return way or refund.id
 

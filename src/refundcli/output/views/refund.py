@@ -55,7 +55,7 @@ def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Scre
             (invoice.status.label, STRONG),
             " · partly refunded" if invoice.partially_refunded else "",
             f", {invoice.refundable} left to refund" if invoice.refundable else "",
-            f", {invoice.in_flight} reserved" if invoice.in_flight else "",
+            f", {invoice.reserved} reserved" if invoice.reserved else "",
             indent=3,
         )
     for note in after_notes(refunds, invoice):

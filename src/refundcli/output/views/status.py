@@ -146,7 +146,7 @@ def _progress(entry: OpenRun) -> str:
         ItemState.DONE: "done",
         ItemState.REFUSED: "refused",
         ItemState.UNKNOWN: "not confirmed",
-        ItemState.TAKEN: "with workers",
+        ItemState.LEASED: "with workers",
         ItemState.WAITING: "waiting",
     }
     counts = {**entry.run.counts, ItemState.REFUSED: entry.run.refused}
@@ -162,7 +162,7 @@ def _lease(holder: RunHolder, zone: ZoneInfo) -> str:
 def _who(holder: RunHolder, zone: ZoneInfo) -> str:
     """`desk-2 (process 311) until 2026-10-02 14:03 CEST`, or that it has stopped."""
     until = f" until {local_time(holder.until, zone)}" if holder.until and holder.is_live else ""
-    return f"{holder.shown}{until}" if holder.is_live else f"{holder.shown}, which is gone or was stopped"
+    return f"{holder.label}{until}" if holder.is_live else f"{holder.label}, which is gone or was stopped"
 
 
 def _capture(capture: FailedCapture, zone: ZoneInfo) -> tuple[Line, str]:
@@ -277,7 +277,7 @@ def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
         yield "run", run.run.run.id, "", "", _age(run.age), next_step(run)
     for closing in status.closings.shown:
         requested = closing.closing
-        yield requested.wanted.value, requested.id, requested.invoice_number, "", _age(closing.age), next_step(closing)
+        yield requested.target.value, requested.id, requested.invoice_number, "", _age(closing.age), next_step(closing)
     for event in status.unreviewed.shown:
         yield "unreviewed", str(event.id), event.event.kind, "", "", review_command(event.id, event.event.kind)
     for invoice in status.losses.shown:

@@ -1,4 +1,4 @@
-"""Verify Adyen's webhooks, each item by its own signature. What an item means is in adyen_meaning.py."""
+"""Verify Adyen's webhooks, each item by its own signature. What an item means is in updates.py."""
 
 import base64
 import binascii
@@ -31,7 +31,7 @@ _WORD = re.compile(r"[A-Za-z0-9_.\-]{0,80}")
 
 @dataclass(frozen=True, slots=True)
 class BasicAuth:
-    """What Adyen was told to send along; checked where it is set."""
+    """The user name and password that Adyen sends with webhooks; checked if they are set."""
 
     username: str
     password: str
@@ -52,21 +52,21 @@ class AdyenEvents:
         try:
             self._key = bytes.fromhex(hmac_key.strip())
         except ValueError:
-            raise BadCredentials(Provider.ADYEN, "adyen.hmac_key is no hexadecimal text") from None
+            raise BadCredentials(Provider.ADYEN, "adyen.hmac_key is not hexadecimal") from None
         self._account, self.livemode, self._auth, self._now = account, livemode, auth, now
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
-        """Adyen must not repeat a delivery for one bad item of it: what is verified is taken, the rest is named."""
+        """Verify each item by itself: one bad item must not make Adyen repeat the delivery."""
         self._check_sender(headers)
-        told = _json(body)
-        if "notificationItems" not in told:
-            return VerifiedDelivery([self._other_shape(body, told, headers)])
-        items, events, rejected = told["notificationItems"], list[NewEvent](), list[Rejection]()
-        if not isinstance(items, list) or not items:
+        payload = _json(body)
+        if "notificationItems" not in payload:
+            return VerifiedDelivery([self._other_shape(body, payload, headers)])
+        entries, events, rejected = payload["notificationItems"], list[NewEvent](), list[Rejection]()
+        if not isinstance(entries, list) or not entries:
             raise _rejected(RejectionReason.UNREADABLE, "it has no notification items")
-        for number, each in enumerate(items, start=1):
+        for number, entry in enumerate(entries, start=1):
             try:
-                events.append(self._event(_verified_item(each, self._key), told.get("live")))
+                events.append(self._event(_verified_item(entry, self._key), payload.get("live")))
             except DeliveryRejected as problem:
                 rejected.append(Rejection(number, problem.reason, problem.why))
         if not events:
@@ -76,14 +76,14 @@ class AdyenEvents:
     def _check_sender(self, headers: Mapping[str, str]) -> None:
         if self._auth is None:
             return
-        given = {name.lower(): value for name, value in headers.items()}.get("authorization", "")
-        scheme, _, encoded = given.partition(" ")
+        authorization = {name.lower(): value for name, value in headers.items()}.get("authorization", "")
+        scheme, _, encoded = authorization.partition(" ")
         try:
             words = base64.b64decode(encoded, validate=True) if scheme.lower() == "basic" else b""
         except (binascii.Error, ValueError):
             words = b""
         if not hmac.compare_digest(words, f"{self._auth.username}:{self._auth.password}".encode()):
-            raise _rejected(RejectionReason.UNAUTHORIZED, "its user name and password are not the ones in the settings")
+            raise _rejected(RejectionReason.UNAUTHORIZED, "its user name and password do not match the settings")
 
     def _event(self, item: Fields, live: object) -> NewEvent:
         """A verified item; whatever it contains, it is stored."""
@@ -93,7 +93,7 @@ class AdyenEvents:
             return self._unreadable(item)
 
     def _known_event(self, item: Fields, live: object) -> NewEvent | None:
-        """None if it has not the shape of a notification item."""
+        """None if it does not have the shape of a notification item."""
         at = _time(item["eventDate"]) if item.get("eventDate") else self._now()
         if not _is_known_shape(item) or live not in ("true", "false") or at is None or at > self._now() + _FUTURE:
             return None
@@ -103,7 +103,7 @@ class AdyenEvents:
             not_applied = RejectionReason.OTHER_MODE
         return NewEvent(
             provider=Provider.ADYEN,
-            # What is for the other mode never stands for an event of this one.
+            # An event for the other mode must not share a key with one for this mode.
             key=event_key(item) if livemode is self.livemode else f"other-mode:{event_key(item)}",
             kind=item["eventCode"],
             about=item["pspReference"],
@@ -116,22 +116,22 @@ class AdyenEvents:
         )
 
     def _unreadable(self, item: Fields) -> NewEvent:
-        """A verified item of another shape: it bears on whatever payments it names."""
+        """A verified item of another shape: it concerns the payments it names."""
         try:
             payload = json.dumps(_without_signature(item), sort_keys=True)
         except RecursionError:
             payload = json.dumps({"unreadable": "nested too deep", "pspReference": item.get("pspReference")})
         return self._of_other_shape(payload, text_in(item.get("eventCode")), _references_in(item))
 
-    def _other_shape(self, body: bytes, told: Fields, headers: Mapping[str, str]) -> NewEvent:
+    def _other_shape(self, body: bytes, payload: Fields, headers: Mapping[str, str]) -> NewEvent:
         """A webhook with `type` and `data` that is signed as a whole, in a header (docs.adyen.com, verify HMAC)."""
         signature = {name.lower(): value for name, value in headers.items()}.get("hmacsignature", "")
         if not signature:
             raise _rejected(RejectionReason.UNSIGNED, "it has no signature")
         if not _fits(signature, body, self._key):
-            raise _rejected(RejectionReason.FORGED, "its signature does not fit it")
-        kind = text_in(told.get("type"))
-        event = self._of_other_shape(json.dumps(told, sort_keys=True), kind, _references_in(told))
+            raise _rejected(RejectionReason.FORGED, "its signature is wrong")
+        kind = text_in(payload.get("type"))
+        event = self._of_other_shape(json.dumps(payload, sort_keys=True), kind, _references_in(payload))
         return replace(event, not_applied=None) if says_nothing_in_other_shape(kind) else event
 
     def _of_other_shape(self, payload: str, kind: str, payments: tuple[str, ...]) -> NewEvent:
@@ -156,30 +156,30 @@ def _json(body: bytes) -> Fields:
         raise _rejected(RejectionReason.UNREADABLE, "it is not a JSON object") from None
 
 
-def _verified_item(told: object, key: bytes) -> Fields:
-    item = told.get("NotificationRequestItem") if isinstance(told, Mapping) else None
-    data = item.get("additionalData") if isinstance(item, Mapping) else None
-    signature = text_in(data.get("hmacSignature")) if isinstance(data, Mapping) else ""
+def _verified_item(entry: object, key: bytes) -> Fields:
+    item = entry.get("NotificationRequestItem") if isinstance(entry, Mapping) else None
+    additional_data = item.get("additionalData") if isinstance(item, Mapping) else None
+    signature = text_in(additional_data.get("hmacSignature")) if isinstance(additional_data, Mapping) else ""
     if not isinstance(item, Mapping) or not signature:
         raise _rejected(RejectionReason.UNSIGNED, "an item has no signature")
     if not _fits(signature, _signed_text(item).encode("utf-8", "replace"), key):
-        raise _rejected(RejectionReason.FORGED, "the signature of an item does not fit it")
+        raise _rejected(RejectionReason.FORGED, "the signature of an item is wrong")
     return item
 
 
 def _fits(signature: str, signed: bytes, key: bytes) -> bool:
-    made = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
-    return hmac.compare_digest(made, signature.encode("utf-8", "replace"))
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest())
+    return hmac.compare_digest(expected, signature.encode("utf-8", "replace"))
 
 
 def _signed_text(item: Fields) -> str:
-    """The text that Adyen signs. It escapes no colon, so only our own reference may have any: one reading is left."""
+    """The text that Adyen signs. It does not escape colons, so only our own reference may have any."""
     amount = item.get("amount") or {}
     amount = amount if isinstance(amount, Mapping) else {"value": amount}
     before = [_signed(item.get(name)) for name in ("pspReference", "originalReference", "merchantAccountCode")]
     after = [_signed(amount.get("value")), _signed(amount.get("currency"))]
     after += [_signed(item.get(name)) for name in ("eventCode", "success")]
-    if any(":" in each for each in (*before, *after)):
+    if any(":" in part for part in (*before, *after)):
         raise _rejected(RejectionReason.FORGED, "an item has a colon in a field that never has one")
     return ":".join((*before, _signed(item.get("merchantReference")), *after))
 
@@ -213,33 +213,33 @@ def _is_amount(amount: object) -> bool:
     return type(value) is int and abs(value) < 10**15 and isinstance(code, str) and _WORD.fullmatch(code) is not None
 
 
-def _references_in(told: object) -> tuple[str, ...]:
-    """What stands in fields named …Reference: these may be payments of ours."""
-    found, waiting = list[str](), [told]
-    while waiting and len(found) < MOST_NAMED:
-        each = waiting.pop()
-        if isinstance(each, list):
-            waiting += each
-        elif isinstance(each, Mapping):
-            named = [value for name, value in each.items() if name.lower().endswith("reference")]
-            found += [value for value in named if isinstance(value, str) and value and _WORD.fullmatch(value)]
-            waiting += [value for value in each.values() if isinstance(value, Mapping | list)]
-    return tuple(dict.fromkeys(found))[:MOST_NAMED]
+def _references_in(payload: object) -> tuple[str, ...]:
+    """The values of fields named …Reference, which may be our payments."""
+    references, waiting = list[str](), [payload]
+    while waiting and len(references) < MOST_NAMED:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, Mapping):
+            named = [value for name, value in node.items() if name.lower().endswith("reference")]
+            references += [value for value in named if isinstance(value, str) and value and _WORD.fullmatch(value)]
+            waiting += [value for value in node.values() if isinstance(value, Mapping | list)]
+    return tuple(dict.fromkeys(references))[:MOST_NAMED]
 
 
 def _without_signature(item: Fields) -> dict[str, Any]:
-    data = item.get("additionalData")
-    kept = {name: value for name, value in data.items() if name != "hmacSignature"} if isinstance(data, Mapping) else {}
-    return {**item, "additionalData": kept}
+    additional_data = item.get("additionalData")
+    fields = additional_data if isinstance(additional_data, Mapping) else {}
+    return {**item, "additionalData": {name: fields[name] for name in fields if name != "hmacSignature"}}
 
 
-def _time(told: object) -> datetime | None:
+def _time(text: object) -> datetime | None:
     try:
-        at = datetime.fromisoformat(text_in(told))
+        at = datetime.fromisoformat(text_in(text))
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def _rejected(reason: RejectionReason, why: str, items: Sequence[Rejection] = ()) -> DeliveryRejected:
-    return DeliveryRejected(Provider.ADYEN, reason, why, items)
+def _rejected(reason: RejectionReason, why: str, rejections: Sequence[Rejection] = ()) -> DeliveryRejected:
+    return DeliveryRejected(Provider.ADYEN, reason, why, rejections)

@@ -1,6 +1,6 @@
 """Refunds at Adyen, through Adyen's SDK.
 
-Adyen only ever says `received`; how it ends is told by webhook or report. It has no way to ask after a refund.
+Adyen only answers `received` and reports the outcome by webhook or report. It has no API to look up a refund.
 """
 
 import json as json_format
@@ -23,7 +23,7 @@ from refundcli.providers.transport import (
     last_check,
     network_answer,
     retry_after,
-    said,
+    safe_text,
     text_in,
 )
 from refundcli.services.dispatch.outcomes import Signal
@@ -45,8 +45,8 @@ _REASONS = {
     RefundReason.OTHER: "OTHER",
 }
 
-_IN_PROGRESS = "704"  # the same key is being worked on, whatever the HTTP status
-_STORE_DOWN = "703"  # the key store is down. The key is kept all the same: without it, a refund could double
+_IN_PROGRESS = "704"  # a request with the same key is in progress, whatever the HTTP status
+_STORE_DOWN = "703"  # the key store is down; the key must still be sent, or the refund could be made twice
 
 # An errorCode with one of these statuses means that Adyen refused the request and made no refund. Other refusals, such
 # as of too large an amount, come later by webhook.
@@ -83,16 +83,16 @@ class AdyenProvider:
         return WireRequest(self.name, endpoint, self.account, self.livemode, _VERSION, params)
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
-        """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
+        """Exactly one HTTP call. Provider and network errors are returned in the answer, never raised."""
         payment = self._payment_in(request)
         if payment is None:
-            return RefundAnswer(Signal.NOT_SENT, message=_OTHERS)
+            return RefundAnswer(Signal.NOT_SENT, message=_NOT_OURS)
         try:
             with last_check(may_send):
-                result = self._api.refund_captured_payment(
+                response = self._api.refund_captured_payment(
                     dict(request.params), payment, idempotency_key=idempotency_key
                 )
-            return _read(result.message, request.params, payment)
+            return _read(response.message, request.params, payment)
         except AdyenAPIResponseError as error:
             return _classified(error)
         except Exception as error:  # the SDK does not wrap what the network does
@@ -103,8 +103,8 @@ class AdyenProvider:
         return None
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
-        """Never None, which would be a proof: Adyen tells of refunds only by webhook and in reports."""
-        return RefundAnswer(Signal.OTHER, message="Adyen cannot be asked after a refund.")
+        """Never None, which would prove that there is no refund: Adyen has no API to look up refunds."""
+        return RefundAnswer(Signal.OTHER, message="Adyen has no API to look up a refund.")
 
     def _payment_in(self, request: WireRequest) -> str | None:
         """The payment, if the request was made for this endpoint, account and mode (I8, I12)."""
@@ -115,11 +115,13 @@ class AdyenProvider:
         return named[1] if named else None
 
 
-_OTHERS = "Nothing was sent: the refund was prepared for another Adyen account, mode or address than the settings name."
+_NOT_OURS = (
+    "Nothing was sent: the refund was prepared for another Adyen account, mode or address than the settings name."
+)
 
 
 def _base(settings: AdyenSettings) -> tuple[str, str]:
-    """The address, and the path that everything at it begins with."""
+    """The address, and the path prefix of all its endpoints."""
     if settings.environment == "live":
         return f"https://{settings.live_endpoint_prefix}-checkout-live.adyenpayments.com", f"/checkout/{_VERSION}"
     return settings.api_base or "https://checkout-test.adyen.com", f"/{_VERSION}"
@@ -137,7 +139,7 @@ def _modifications_api(key: str, settings: AdyenSettings, transport: "_Transport
 
 
 class _Transport:
-    """In the place of the SDK's HTTP client, which would follow redirects and go through a proxy."""
+    """Replaces the SDK's HTTP client, which would follow redirects and use a proxy."""
 
     user_agent = ""
 
@@ -149,7 +151,7 @@ class _Transport:
     def request(
         self, method: str, url: str, *, json: object, xapikey: str, headers: Mapping[str, str]
     ) -> tuple[str, object, int, Mapping[str, str]]:
-        if not url.startswith(f"{self._base}/"):  # the SDK writes addresses anew for test and live
+        if not url.startswith(f"{self._base}/"):  # the SDK rewrites addresses for test and live
             raise NeverConnected(f"Adyen's SDK chose another address than {self._base}")
         answer = self._session.request(
             method, url, json=json, headers={**headers, "x-api-key": xapikey}, timeout=self._timeout
@@ -158,62 +160,62 @@ class _Transport:
 
 
 def _object_text(content: bytes) -> str:
-    """The answer if it is a JSON object, else an empty one: over anything else the SDK falls."""
+    """The body if it is a JSON object, else an empty one: the SDK fails on anything else."""
     try:
         return content.decode() if isinstance(json_format.loads(content), dict) else "{}"
     except ValueError:
         return "{}"
 
 
-# --- what an answer says ---
+# --- reading an answer ---
 
 
-def _read(told: Any, asked: Mapping[str, Any], payment: str) -> RefundAnswer:
-    """Accepted only if it is the refund that was asked for; a bare 2xx says nothing."""
-    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+def _read(response: Any, params: Mapping[str, Any], payment: str) -> RefundAnswer:
+    """Accepted only if it is the requested refund; a 2xx alone proves nothing."""
+    fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
     reference, status = text_in(fields.get("pspReference")), text_in(fields.get("status"))
-    differs = _what_differs(fields, asked, payment)
+    differs = _what_differs(fields, params, payment)
     if differs:
-        message = f"Adyen answered 2xx, but not with the refund that was asked for: {', '.join(differs)}"
+        message = f"Adyen answered 2xx, but not with the requested refund: {', '.join(differs)}"
         return RefundAnswer(Signal.MALFORMED, None, reference, status, message)
     return RefundAnswer(Signal.ACCEPTED, RefundState.PENDING, reference, status)
 
 
-def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, Any], payment: str) -> list[str]:
+def _what_differs(fields: Mapping[str, Any], params: Mapping[str, Any], payment: str) -> list[str]:
     holds = {
-        # The payment's own reference would be no refund's.
+        # A refund's reference differs from the payment's own.
         "pspReference": text_in(fields.get("pspReference")) not in ("", payment),
         "status": fields.get("status") == "received",
-        "amount": _same_amount(fields.get("amount"), asked["amount"]),
+        "amount": _same_amount(fields.get("amount"), params["amount"]),
         "paymentPspReference": fields.get("paymentPspReference") == payment,
-        "reference": fields.get("reference") in (None, asked["reference"]),
-        "merchantAccount": fields.get("merchantAccount") in (None, asked["merchantAccount"]),
+        "reference": fields.get("reference") in (None, params["reference"]),
+        "merchantAccount": fields.get("merchantAccount") in (None, params["merchantAccount"]),
     }
     return [name for name, same in holds.items() if not same]
 
 
-def _same_amount(told: object, asked: Mapping[str, Any]) -> bool:
-    if not isinstance(told, Mapping) or type(told.get("value")) is not int:
+def _same_amount(amount: object, requested: Mapping[str, Any]) -> bool:
+    if not isinstance(amount, Mapping) or type(amount.get("value")) is not int:
         return False
-    return (told["value"], told.get("currency")) == (asked["value"], asked["currency"])
+    return (amount["value"], amount.get("currency")) == (requested["value"], requested["currency"])
 
 
-# --- what an error says ---
+# --- reading an error ---
 
 
 def _classified(error: Any) -> RefundAnswer:
     """By HTTP status and errorCode: the SDK has one exception for 404 and 500, and none for many others."""
-    told: Mapping[str, Any] = error.message if isinstance(error.message, Mapping) else {}
+    body: Mapping[str, Any] = error.message if isinstance(error.message, Mapping) else {}
     return RefundAnswer(
-        _signal(error.status_code, told),
-        message=_message(error.status_code, told),
+        _signal(error.status_code, body),
+        message=_message(error.status_code, body),
         retry_after=retry_after(error.headers or {}),
     )
 
 
-def _signal(status: int, told: Mapping[str, Any]) -> Signal:
+def _signal(status: int, body: Mapping[str, Any]) -> Signal:
     """A refusal must be well-formed, with an errorCode: any other answer may be a 704 and proves nothing (I5)."""
-    code = text_in(told.get("errorCode"))
+    code = text_in(body.get("errorCode"))
     if code == _IN_PROGRESS:
         return Signal.IN_PROGRESS
     if status >= 500 or code == _STORE_DOWN:
@@ -223,7 +225,7 @@ def _signal(status: int, told: Mapping[str, Any]) -> Signal:
     return Signal.DECLINED if code and status in _REFUSED else Signal.OTHER
 
 
-def _message(status: int, told: Mapping[str, Any]) -> str:
-    text, code = text_in(told.get("message")), text_in(told.get("errorCode"))
+def _message(status: int, body: Mapping[str, Any]) -> str:
+    text, code = text_in(body.get("message")), text_in(body.get("errorCode"))
     marks = ", ".join(filter(None, (f"HTTP {status}", f"errorCode {code}" if code else "")))
-    return said(f"Adyen: {text or 'no explanation'} ({marks})")
+    return safe_text(f"Adyen: {text or 'no explanation'} ({marks})")

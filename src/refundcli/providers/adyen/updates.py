@@ -1,4 +1,4 @@
-"""Turns an Adyen event into provider updates. What each event code means is in adyen_vocabulary.py (R13)."""
+"""Turns an Adyen event into provider updates. What each event code means is in vocabulary.py (R13)."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen.vocabulary import cancel_or_refund, event_meaning
-from refundcli.providers.transport import said, text_in
+from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import (
     CaptureNews,
     DisputeNews,
@@ -54,7 +54,7 @@ def payments_of(item: Fields) -> tuple[str, ...]:
 
 
 def says_nothing_in_other_shape(kind: str) -> bool:
-    """Is it listed, and does not concern refunds? `ach.notificationOfChange` is ACH_NOTIFICATION_OF_CHANGE."""
+    """Is it a listed event that does not concern refunds? `ach.notificationOfChange` is ACH_NOTIFICATION_OF_CHANGE."""
     meaning = event_meaning(_NEW_WORD.sub("_", kind).upper(), True)
     return meaning is not None and meaning.effect in _SAYS_NOTHING
 
@@ -81,13 +81,13 @@ def news_in(event: NewEvent) -> Sequence[News] | None:
         return None
     meaning = _meaning_of(item)
     if _is_split(item) and (meaning is None or meaning.effect not in _ABOUT_A_REFUND):
-        # The event's own update still counts. A refund would also have to be split, which refundcli cannot do.
+        # The event's own update still applies. A refund would also have to be split, which refundcli cannot do.
         split = UnsupportedNews(Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen")
-        return [split, *(_news_of(event, item, meaning) or ())]
-    return _news_of(event, item, meaning)
+        return [split, *(_updates_of(event, item, meaning) or ())]
+    return _updates_of(event, item, meaning)
 
 
-def _news_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
+def _updates_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
     if meaning is None:
         return _doubts(event, item, f"{event.kind} is not a known event code")
     if meaning.effect in _SAYS_NOTHING:
@@ -95,29 +95,29 @@ def _news_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence
     if meaning.effect is Effect.BLOCK:
         return _doubts(event, item, _with_reason(item, meaning.note or f"{event.kind} needs review"))
     if meaning.effect is Effect.DISPUTE:
-        return [_dispute_news(event, item, meaning)]
+        return [_dispute_update(event, item, meaning)]
     amount = _amount(item)
     if amount is None:
         return _doubts(event, item, f"its amount cannot be read: {_amount_text(item)}")
     if meaning.effect is Effect.CAPTURE:
-        return [_capture_news(event, item, meaning, amount)]
-    return [_refund_news(event, item, meaning, amount)]
+        return [_capture_update(event, item, meaning, amount)]
+    return [_refund_update(event, item, meaning, amount)]
 
 
 def _meaning_of(item: Fields) -> Meaning | None:
     code, success = text_in(item.get("eventCode")), item.get("success") == "true"
     if code == "CANCEL_OR_REFUND":
-        data = item.get("additionalData")
-        action = text_in(data.get("modification.action")) if isinstance(data, Mapping) else ""
+        additional_data = item.get("additionalData")
+        action = text_in(additional_data.get("modification.action")) if isinstance(additional_data, Mapping) else ""
         return cancel_or_refund(action, success)
     return event_meaning(code, success)
 
 
-def _refund_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> RefundNews:
+def _refund_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> RefundNews:
     assert meaning.refund
     named = text_in(item.get("merchantReference"))
     failed = meaning.refund in (RefundState.FAILED, RefundState.REVERSED)
-    reason = said(text_in(item.get("reason")) or event.kind)
+    reason = safe_text(text_in(item.get("reason")) or event.kind)
     return RefundNews(
         provider=Provider.ADYEN,
         reference=item["pspReference"],
@@ -135,7 +135,7 @@ def _refund_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money)
     )
 
 
-def _dispute_news(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeNews:
+def _dispute_update(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeNews:
     """Its pspReference is the dispute's, unless it equals originalReference: then the dispute has none."""
     original = text_in(item.get("originalReference"))
     own = item["pspReference"]
@@ -153,7 +153,7 @@ def _dispute_news(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeNew
     )
 
 
-def _capture_news(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> CaptureNews:
+def _capture_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> CaptureNews:
     assert meaning.capture
     return CaptureNews(
         provider=Provider.ADYEN,
@@ -176,25 +176,25 @@ def _doubts(event: NewEvent, item: Fields, why: str) -> list[Update]:
 
 def _is_split(item: Fields) -> bool:
     """Was the payment, or its capture, split between accounts of a platform?"""
-    data = item.get("additionalData")
-    return isinstance(data, Mapping) and any(str(name).startswith("split.") for name in data)
+    additional_data = item.get("additionalData")
+    return isinstance(additional_data, Mapping) and any(str(name).startswith("split.") for name in additional_data)
 
 
 def _payments_of_order(item: Fields) -> list[str]:
     """The references of all payments of an order, which may be cancelled or refunded together."""
-    data = item.get("additionalData")
-    parts = data.items() if isinstance(data, Mapping) else ()
+    additional_data = item.get("additionalData")
+    parts = additional_data.items() if isinstance(additional_data, Mapping) else ()
     return [text_in(value) for name, value in parts if _PART_OF_ORDER.fullmatch(name) and text_in(value)]
 
 
 def _with_reason(item: Fields, why: str) -> str:
-    reason = said(text_in(item.get("reason")))
+    reason = safe_text(text_in(item.get("reason")))
     return f"{why} ({reason})" if reason and reason != "null" else why
 
 
 def _amount_text(item: Fields) -> str:
     amount = item.get("amount") or {}
-    return f"{amount.get('value', 'none')} {said(amount.get('currency'))}".strip()
+    return f"{amount.get('value', 'none')} {safe_text(amount.get('currency'))}".strip()
 
 
 def _amount(item: Fields) -> Money | None:

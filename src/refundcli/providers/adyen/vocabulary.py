@@ -112,7 +112,7 @@ _DISPUTE_CODES: Mapping[str, Meaning] = {
     "REQUEST_FOR_INFORMATION": _dispute(_OPEN, stage=DisputeStage.INQUIRY),
     # It is also sent in the middle of every defended chargeback. The stage applies to an inquiry only.
     "INFORMATION_SUPPLIED": _dispute(
-        None, stage=DisputeStage.ANSWERED_INQUIRY, note="the defence was sent; the dispute stands as before"
+        None, stage=DisputeStage.ANSWERED_INQUIRY, note="the defence was sent; the state of the dispute is unchanged"
     ),
     "NOTIFICATION_OF_CHARGEBACK": _dispute(_OPEN, note="no money moved yet"),
     "DISPUTE_OPENED_WITH_CHARGEBACK": _dispute(_OPEN, note="without a notification before it", source=_EXPLORER),
@@ -152,7 +152,7 @@ _NOT_ABOUT_REFUNDS = (
 _OLDER: Mapping[str, Meaning] = {
     "PENDING": _note("the payment is not taken yet", "adyen node-api-library: event codes"),
     "AUTHORISATION_PENDING": _note("the payment is not taken yet", _SIGNED),
-    "PROCESS_RETRY": _note("the payment is tried again", _SIGNED),
+    "PROCESS_RETRY": _note("the payment is attempted again", _SIGNED),
     "DEACTIVATE_RECURRING": Meaning(Effect.NONE, _SIGNED),
     "SUBMIT_RECURRING": Meaning(Effect.NONE, _SIGNED),
     "FRAUD_ONLY": Meaning(Effect.NONE, _SIGNED),
@@ -177,11 +177,13 @@ EVENTS: Mapping[tuple[str, bool], Meaning] = MappingProxyType(
 # --- record types of the payment accounting report, `Type` of the settlement details report ------------------------
 
 
-def _taken(source: str, note: str = "") -> Meaning:
+def _captured(source: str, note: str = "") -> Meaning:
     return Meaning(Effect.CAPTURE, source, capture=CaptureChange.ADDED, direction=Direction.CREDIT, note=note)
 
 
-def _not_taken(change: CaptureChange | None, source: str, note: str = "", to: Direction = Direction.EITHER) -> Meaning:
+def _not_captured(
+    change: CaptureChange | None, source: str, note: str = "", to: Direction = Direction.EITHER
+) -> Meaning:
     return Meaning(Effect.CAPTURE, source, capture=change, direction=to, note=note)
 
 
@@ -205,22 +207,22 @@ _DEBIT, _CREDIT, _EITHER = Direction.DEBIT, Direction.CREDIT, Direction.EITHER
 _SUCCEEDED, _PENDING = RefundState.SUCCEEDED, RefundState.PENDING
 
 _CAPTURE_TYPES: Mapping[str, Meaning] = {
-    "SentForSettle": _taken(_LIFECYCLE, "the capture was sent; Settled repeats its amount"),
-    "Settled": _taken(_JOURNALS),
-    "SettledBulk": _taken(_STATUSES),
-    "BulkSettlement": _taken(_ZUORA),
-    "SettledInstallment": _taken(_STATUSES, "one instalment"),
-    "SettledInInstallments": _taken(_STATUSES, "the whole, beside its instalments"),
-    "SettledInstallmentExternallyWithInfo": _taken(_AUDITS, "one instalment"),
-    "SettledExternally": _taken(_STATUSES),
-    "SettledExternallyWithInfo": _taken(_STATUSES),
-    "SettledReversed": _not_taken(CaptureChange.FAILED, _AUDITS, "in sales day payouts", _DEBIT),
-    "CaptureFailed": _not_taken(CaptureChange.FAILED, _STATUSES),
-    "Cancelled": _not_taken(CaptureChange.CANCELLED, _LIFECYCLE),
-    "Expired": _not_taken(CaptureChange.CANCELLED, _LIFECYCLE),
-    "Refused": _not_taken(CaptureChange.CANCELLED, _LIFECYCLE),
-    "HandledExternally": _not_taken(CaptureChange.CANCELLED, _STATUSES, "captured outside Adyen, if at all"),
-    "AuthorisedPending": _not_taken(None, _STATUSES, "not taken yet; changes no sum"),
+    "SentForSettle": _captured(_LIFECYCLE, "the capture was sent; Settled repeats its amount"),
+    "Settled": _captured(_JOURNALS),
+    "SettledBulk": _captured(_STATUSES),
+    "BulkSettlement": _captured(_ZUORA),
+    "SettledInstallment": _captured(_STATUSES, "one instalment"),
+    "SettledInInstallments": _captured(_STATUSES, "the whole, beside its instalments"),
+    "SettledInstallmentExternallyWithInfo": _captured(_AUDITS, "one instalment"),
+    "SettledExternally": _captured(_STATUSES),
+    "SettledExternallyWithInfo": _captured(_STATUSES),
+    "SettledReversed": _not_captured(CaptureChange.FAILED, _AUDITS, "in sales day payouts", _DEBIT),
+    "CaptureFailed": _not_captured(CaptureChange.FAILED, _STATUSES),
+    "Cancelled": _not_captured(CaptureChange.CANCELLED, _LIFECYCLE),
+    "Expired": _not_captured(CaptureChange.CANCELLED, _LIFECYCLE),
+    "Refused": _not_captured(CaptureChange.CANCELLED, _LIFECYCLE),
+    "HandledExternally": _not_captured(CaptureChange.CANCELLED, _STATUSES, "captured outside Adyen, if at all"),
+    "AuthorisedPending": _not_captured(None, _STATUSES, "not taken yet; changes no sum"),
 }
 
 _REFUND_TYPES: Mapping[str, Meaning] = {
@@ -253,7 +255,7 @@ _DISPUTE_TYPES: Mapping[str, Meaning] = {
 _OTHER_TYPES: Mapping[str, Meaning] = {
     "Received": _no_payment(_LIFECYCLE),
     "Authorised": _no_payment(_LIFECYCLE),
-    "Retried": _no_payment(_AUDITS, "the authorisation was tried again"),
+    "Retried": _no_payment(_AUDITS, "the authorisation was attempted again"),
     "Error": Meaning(Effect.NOTE, _LIFECYCLE, direction=_EITHER, note="an attempt failed; another may have followed"),
     "Reversed": _unclear(_AUDITS, "Adyen does not document it"),
     "ManualCorrected": _unclear(_JOURNALS, "Adyen corrected something by hand"),

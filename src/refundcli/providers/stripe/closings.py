@@ -1,4 +1,4 @@
-"""Voiding Stripe's invoices and writing them off, through Stripe's SDK. Neither takes a parameter, so not our memo."""
+"""Void Stripe's invoices or write them off, through Stripe's SDK. Neither call takes parameters, so no memo is sent."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import stripe
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import refunds as refunding
-from refundcli.providers.transport import last_check, said, text_in
+from refundcli.providers.transport import last_check, safe_text, text_in
 from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.providers import ClosingAnswer, MaySend
@@ -17,9 +17,9 @@ from refundcli.settings import RefundSettings, StripeSettings
 
 _PATH = "/v1/invoices/"
 _VERBS = {InvoiceStatus.VOID: "void", InvoiceStatus.UNCOLLECTIBLE: "mark_uncollectible"}
-_WANTED = {verb: wanted for wanted, verb in _VERBS.items()}
+_STATUSES = {verb: status for status, verb in _VERBS.items()}
 
-_OTHERS = (
+_NOT_OURS = (
     "Nothing was sent: the closing was prepared for another Stripe account, mode or address than the settings name."
 )
 
@@ -37,40 +37,42 @@ class StripeInvoiceCloser:
         self.base_url = refunding.base_url(settings)
         self._client = refunding.client_for(key, settings, refunds, pace)
 
-    def prepare(self, reference: str, wanted: InvoiceStatus) -> WireRequest:
-        endpoint = f"{self.base_url}{_PATH}{quote_plus(reference)}/{_VERBS[wanted]}"
+    def prepare(self, reference: str, status: InvoiceStatus) -> WireRequest:
+        endpoint = f"{self.base_url}{_PATH}{quote_plus(reference)}/{_VERBS[status]}"
         return WireRequest(self.name, endpoint, self.account, self.livemode, stripe.api_version, {})
 
     def close(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> ClosingAnswer:
-        """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
+        """Exactly one HTTP call. Provider and network errors are returned in the answer, never raised."""
         reference, _, verb = request.endpoint.removeprefix(self.base_url + _PATH).partition("/")
         if not self._is_ours(request, reference, verb):
-            return ClosingAnswer(Signal.NOT_SENT, _OTHERS)
+            return ClosingAnswer(Signal.NOT_SENT, _NOT_OURS)
         invoices: Any = self._client.v1.invoices
         ask: Callable[..., Any] = invoices.void_invoice if verb == "void" else invoices.mark_uncollectible
         try:
             with last_check(may_send):
-                made = ask(reference, {}, {"idempotency_key": idempotency_key, "stripe_version": request.api_version})
-            return _read(refunding.body(made), reference, _WANTED[verb])
+                response = ask(
+                    reference, {}, {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
+                )
+            return _read(refunding.body(response), reference, _STATUSES[verb])
         except stripe.StripeError as error:
-            told = refunding.classified(error)
-            return ClosingAnswer(told.signal, told.message, told.retry_after, told.replayed)
-        except Exception as error:  # the SDK stumbled over what came back
-            return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {said(error)}")
+            answer = refunding.classified(error)
+            return ClosingAnswer(answer.signal, answer.message, answer.retry_after, answer.replayed)
+        except Exception as error:  # the SDK could not read the answer
+            return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {safe_text(error)}")
 
     def _is_ours(self, request: WireRequest, reference: str, verb: str) -> bool:
-        """A stored request goes to the endpoint, account and mode it was made for, or nowhere (I8, I12)."""
-        if verb not in _WANTED or request.params:
+        """A stored request is sent only to the endpoint, account and mode it was made for (I8, I12)."""
+        if verb not in _STATUSES or request.params:
             return False
         ours = (self.name, self.base_url + _PATH + f"{reference}/{verb}", self.account, self.livemode)
         return ours == (request.provider, request.endpoint, request.account, request.livemode)
 
 
-def _read(told: object, reference: str, wanted: InvoiceStatus) -> ClosingAnswer:
-    """Done only if it is the invoice that was asked for, in the status that was asked for."""
-    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+def _read(invoice: object, reference: str, requested: InvoiceStatus) -> ClosingAnswer:
+    """Accepted only if it is the requested invoice in the requested status."""
+    fields: Mapping[str, Any] = invoice if isinstance(invoice, Mapping) else {}
     status = text_in(fields.get("status"))
-    if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, wanted.value):
+    if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, requested.value):
         return ClosingAnswer(Signal.ACCEPTED)
-    what = f"as {said(status)[:60]!a}" if fields.get("id") == reference else "with another object"
+    what = f"as {safe_text(status)[:60]!a}" if fields.get("id") == reference else "with another object"
     return ClosingAnswer(Signal.MALFORMED, f"Stripe answered 2xx, but {what}")

@@ -22,14 +22,14 @@ from refundcli.services.preflight.unreviewed import amount_of_doubt
 
 Fields = Mapping[str, Any]
 
-# How old a signature may be, and how far ahead another clock. A saved delivery is older, and its event no worse.
+# How old a signature may be, and how far ahead another clock may run. A saved delivery may be older.
 TOLERANCE = timedelta(minutes=5)
 _FUTURE = timedelta(minutes=1)
 _EVENT_ID = re.compile(r"evt_[A-Za-z0-9_]{1,250}")
 _REFUNDS = ("re_", "pyr_")
 _TYPE = re.compile(r"[A-Za-z0-9_.\-]{1,100}")
 _SIGNED_AT = re.compile(r"[0-9]{1,12}")
-# What a payment may be known by: itself, its charge, a refund or a dispute of it.
+# Ids that lead to a payment: its own, and those of its charge, refunds and disputes.
 _IDS = re.compile(r"\b(?:pi|ch|py|re|pyr|du|dp)_[A-Za-z0-9]{1,100}\b")
 
 
@@ -87,15 +87,15 @@ class StripeEvents:
 
     def _verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Stripe signs the bytes of the body (docs.stripe.com/webhooks, "verify manually")."""
-        given = {name.lower(): value for name, value in headers.items()}.get("stripe-signature", "")
-        if not given:
+        header = {name.lower(): value for name, value in headers.items()}.get("stripe-signature", "")
+        if not header:
             raise _rejected(RejectionReason.UNSIGNED, "it has no signature")
-        parts = [part.strip().partition("=") for part in given.split(",")]
+        parts = [part.strip().partition("=") for part in header.split(",")]
         times = [value for name, _, value in parts if name == "t" and _SIGNED_AT.fullmatch(value)]
-        made = hmac.new(self._secret, f"{''.join(times)}.".encode() + body, hashlib.sha256).hexdigest().encode()
+        expected = hmac.new(self._secret, f"{''.join(times)}.".encode() + body, hashlib.sha256).hexdigest().encode()
         signatures = [value.encode("utf-8", "replace") for name, _, value in parts if name == "v1"]
-        if len(times) != 1 or not any(hmac.compare_digest(made, signature) for signature in signatures):
-            raise _rejected(RejectionReason.FORGED, "its signature does not fit it")
+        if len(times) != 1 or not any(hmac.compare_digest(expected, signature) for signature in signatures):
+            raise _rejected(RejectionReason.FORGED, "its signature is wrong")
         now = self._now()
         if int(times[0]) > (now + _FUTURE).timestamp():
             raise _rejected(RejectionReason.OUT_OF_TIME, "it was signed in the future")
@@ -103,7 +103,7 @@ class StripeEvents:
             raise _rejected(RejectionReason.OUT_OF_TIME, "it was signed too long ago")
 
     def _event(self, body: Fields) -> NewEvent | None:
-        """None if it has not the shape of an event."""
+        """None if it does not have the shape of an event."""
         key, kind, created = text_in(body.get("id")), text_in(body.get("type")), body.get("created")
         about, livemode = _object_in(body), body.get("livemode")
         if not _EVENT_ID.fullmatch(key) or not _TYPE.fullmatch(kind) or about is None or type(livemode) is not bool:
@@ -116,7 +116,7 @@ class StripeEvents:
             not_applied = RejectionReason.OTHER_MODE
         return NewEvent(
             provider=Provider.STRIPE,
-            # What is for the other mode never stands for an event of this one.
+            # An event for the other mode must not share a key with one for this mode.
             key=key if livemode is self.livemode else f"other-mode:{key}",
             kind=kind,
             about=text_in(about.get("id")),
@@ -129,12 +129,12 @@ class StripeEvents:
         )
 
     def _unreadable(self, body: bytes, text: str) -> NewEvent:
-        """A verified body of another shape, such as a v2 thin event: it bears on whatever payments it names."""
+        """A verified body of another shape, such as a v2 thin event: it concerns the payments it names."""
         try:
-            told = strict_object(text)
+            payload = strict_object(text)
         except (ValueError, RecursionError):
-            told = {}
-        kind, key = text_in(told.get("type")), hashlib.sha256(body).hexdigest()
+            payload = {}
+        kind, key = text_in(payload.get("type")), hashlib.sha256(body).hexdigest()
         return NewEvent(
             provider=Provider.STRIPE,
             key=f"body:{key}",
@@ -149,10 +149,10 @@ class StripeEvents:
         )
 
 
-def _object_in(told: Fields) -> Fields | None:
-    data = told.get("data")
-    found = data.get("object") if isinstance(data, Mapping) else None
-    return found if isinstance(found, Mapping) else None
+def _object_in(event: Fields) -> Fields | None:
+    wrapper = event.get("data")
+    resource = wrapper.get("object") if isinstance(wrapper, Mapping) else None
+    return resource if isinstance(resource, Mapping) else None
 
 
 def concerns_refunds(event: NewEvent) -> bool:
@@ -170,12 +170,12 @@ def _is_relevant(event_type: str) -> bool:
     return meaning is not None and meaning.effect not in (Effect.NONE, Effect.NOTE)
 
 
-def _payments_in(told: Fields) -> list[str]:
-    """By which ids the payment can be asked for that the event's object belongs to, by its charge first."""
-    found = _object_in(told) or {}
-    kind = found.get("object")
-    charge = found if kind == "charge" else found.get("charge") or found.get("latest_charge")
-    intent = found if kind == "payment_intent" else found.get("payment_intent")
+def _payments_in(event: Fields) -> list[str]:
+    """The ids of the payment that the event's object belongs to, the charge first."""
+    resource = _object_in(event) or {}
+    kind = resource.get("object")
+    charge = resource if kind == "charge" else resource.get("charge") or resource.get("latest_charge")
+    intent = resource if kind == "payment_intent" else resource.get("payment_intent")
     return list(filter(None, (id_in(charge), id_in(intent))))
 
 

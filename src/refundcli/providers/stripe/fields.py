@@ -1,4 +1,4 @@
-"""Reading Stripe's objects: an answer is not believed to be what it should be."""
+"""Read fields of Stripe's objects without trusting their types."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -8,52 +8,52 @@ from refundcli.domain.currencies import CODES, Currency, currency
 from refundcli.domain.money import Money
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
 from refundcli.domain.statuses import Provider
-from refundcli.providers.transport import said, text_in
+from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import CannotBeHeld
 
 Fields: TypeAlias = Mapping[str, Any]
 
 
-def has_id(told: object) -> bool:
-    return isinstance(told, Mapping) and bool(text_in(told.get("id")))
+def has_id(resource: object) -> bool:
+    return isinstance(resource, Mapping) and bool(text_in(resource.get("id")))
 
 
-def id_of(told: Fields) -> str:
-    return text_in(told.get("id"))
+def id_of(resource: Fields) -> str:
+    return text_in(resource.get("id"))
 
 
-def id_in(told: object) -> str:
-    """The id of something that may be told by its id or whole."""
-    return id_of(told) if isinstance(told, Mapping) else text_in(told)
+def id_in(expandable: object) -> str:
+    """The id of a field that holds an id or the expanded object."""
+    return id_of(expandable) if isinstance(expandable, Mapping) else text_in(expandable)
 
 
-def text_of(told: object, name: str) -> str:
-    """A text in something that may be an object."""
-    return text_in(told.get(name)) if isinstance(told, Mapping) else ""
+def text_of(resource: object, name: str) -> str:
+    """A text field of what may be an object; empty if it is not."""
+    return text_in(resource.get(name)) if isinstance(resource, Mapping) else ""
 
 
-def currency_of(told: Fields) -> Currency:
+def currency_of(resource: Fields) -> Currency:
     """Raises CannotBeHeld."""
-    code = text_in(told.get("currency")).upper()
+    code = text_in(resource.get("currency")).upper()
     if code not in CODES:
-        raise CannotBeHeld(Provider.STRIPE, f"{said(code)!a} is no currency that is known here")
+        raise CannotBeHeld(Provider.STRIPE, f"{safe_text(code)!a} is an unknown currency")
     return currency(code)
 
 
-def amount_of(told: Fields, name: str, of: Currency) -> Money:
+def amount_of(resource: Fields, name: str, of: Currency) -> Money:
     """In the books' minor units. Raises CannotBeHeld."""
-    minor = told.get(name)
+    minor = resource.get(name)
     try:
         if type(minor) is int and minor >= 0:
             return from_provider_minor(Provider.STRIPE, minor, of)
     except UnreadableAmount:
         pass
-    raise CannotBeHeld(Provider.STRIPE, f"{name} of {said(told.get('id'))} is no amount that can be paid")
+    raise CannotBeHeld(Provider.STRIPE, f"{name} of {safe_text(resource.get('id'))} is not a valid amount")
 
 
-def time_of(told: object) -> datetime | None:
-    """None too where no calendar has that moment."""
+def time_of(timestamp: object) -> datetime | None:
+    """None also if the timestamp is out of range."""
     try:
-        return datetime.fromtimestamp(told, UTC) if type(told) is int else None
+        return datetime.fromtimestamp(timestamp, UTC) if type(timestamp) is int else None
     except (OverflowError, OSError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Stripe's invoices in the books' words."""
+"""Convert Stripe's invoices to invoices of the books."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
@@ -8,7 +8,7 @@ from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe import fields
 from refundcli.providers.stripe.fields import Fields
-from refundcli.providers.transport import said, text_in
+from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentTruth
 from refundcli.services.ports.records import NewInvoice, NewPayment
 
@@ -16,36 +16,36 @@ _STATUSES = {status.value: status for status in InvoiceStatus if status is not I
 
 
 def new_invoice(
-    told: Fields,
+    invoice: Fields,
     payments: Sequence[Fields],
-    truths: Mapping[str, PaymentTruth],
+    snapshots: Mapping[str, PaymentTruth],
     products: tuple[str, ...],
     zone: tzinfo,
 ) -> NewInvoice:
-    """`payments` are its invoice payments, `truths` what was read of each by its reference.
+    """`payments` are its invoice payments, `snapshots` their snapshots by reference.
 
     Raises CannotBeHeld.
     """
-    of, times = fields.currency_of(told), _mapping(told.get("status_transitions"))
-    status = _STATUSES.get(text_in(told.get("status") or "draft"))
+    of, times = fields.currency_of(invoice), _mapping(invoice.get("status_transitions"))
+    status = _STATUSES.get(text_in(invoice.get("status") or "draft"))
     if status is None:
-        raise CannotBeHeld(Provider.STRIPE, f"invoice {said(told.get('id'))} has a status not known here")
-    issued = times.get("finalized_at") or told.get("created")
+        raise CannotBeHeld(Provider.STRIPE, f"invoice {safe_text(invoice.get('id'))} has an unknown status")
+    issued = times.get("finalized_at") or invoice.get("created")
     return NewInvoice(
         line=0,
-        number=text_in(told.get("number")) or fields.id_of(told),
-        customer=fields.id_in(told.get("customer")),
-        customer_name=text_in(told.get("customer_name")),
+        number=text_in(invoice.get("number")) or fields.id_of(invoice),
+        customer=fields.id_in(invoice.get("customer")),
+        customer_name=text_in(invoice.get("customer_name")),
         currency=of.code,
-        total=fields.amount_of(told, "total", of).minor,
+        total=fields.amount_of(invoice, "total", of).minor,
         status=status,
         issued_on=_day(issued, zone) or date.min,
-        due_on=_day(told.get("due_date"), zone),
+        due_on=_day(invoice.get("due_date"), zone),
         paid_on=_day(times.get("paid_at"), zone),
-        invoice_reference=fields.id_of(told),
+        invoice_reference=fields.id_of(invoice),
         products=products,
-        subscription=_subscription(told),
-        payments=tuple(_payments(told, payments, truths, of, zone)),
+        subscription=_subscription(invoice),
+        payments=tuple(_payments(invoice, payments, snapshots, of, zone)),
     )
 
 
@@ -56,16 +56,16 @@ def paid_by(payment: Fields) -> str:
 
 
 def _payments(
-    told: Fields, payments: Sequence[Fields], truths: Mapping[str, PaymentTruth], of: Currency, zone: tzinfo
+    invoice: Fields, payments: Sequence[Fields], snapshots: Mapping[str, PaymentTruth], of: Currency, zone: tzinfo
 ) -> list[NewPayment]:
-    shares = _shares(told, payments, of)
-    made = [
-        _through_stripe(truth, shares.get(reference, truth.captured))
-        for reference, truth in truths.items()
-        if truth.captured or truth.processing
+    shares = _shares(invoice, payments, of)
+    new_payments = [
+        _through_stripe(snapshot, shares.get(reference, snapshot.captured))
+        for reference, snapshot in snapshots.items()
+        if snapshot.captured or snapshot.processing
     ]
-    paid_on = _day(_mapping(told.get("status_transitions")).get("paid_at"), zone)
-    outside = fields.amount_of(told, "amount_paid", of)
+    paid_on = _day(_mapping(invoice.get("status_transitions")).get("paid_at"), zone)
+    outside = fields.amount_of(invoice, "amount_paid", of)
     for payment in payments:
         if payment.get("status") != "paid":
             continue
@@ -73,21 +73,21 @@ def _payments(
         outside -= min(amount, outside)
         if not paid_by(payment):
             record = fields.id_in(_mapping(payment.get("payment")).get("payment_record"))
-            made.append(NewPayment(amount.minor, method="payment record", reference=record, paid_on=paid_on))
+            new_payments.append(NewPayment(amount.minor, method="payment record", reference=record, paid_on=paid_on))
     if outside:
-        made.append(NewPayment(outside.minor, method="outside Stripe", paid_on=paid_on))
-    return made
+        new_payments.append(NewPayment(outside.minor, method="outside Stripe", paid_on=paid_on))
+    return new_payments
 
 
 def credited(invoice: Fields, notes: Sequence[Fields], of: Currency) -> Money:
-    """What its credit notes gave to the customer's balance: their sum less refunds and out-of-band amounts."""
+    """What its credit notes credited to the customer's balance: their sum less refunds and out-of-band amounts."""
     issued = fields.amount_of(invoice, "post_payment_credit_notes_amount", of)
     explained = sum((_not_to_balance(note, of) for note in notes), zero(of))
     return max(issued - explained, zero(of))
 
 
 def credited_by(note: Fields) -> Money | None:
-    """What one credit note gave to the customer's balance; None if it does not say."""
+    """What one credit note credited to the customer's balance; None if it does not say."""
     of = fields.currency_of(note)
     if note.get("status") == "void":
         return zero(of)
@@ -98,25 +98,25 @@ def credited_by(note: Fields) -> Money | None:
 
 def _not_to_balance(note: Fields, of: Currency) -> Money:
     """What a credit note returned by refunds or out of band."""
-    given = zero(of)
+    returned = zero(of)
     if note.get("status") == "void":
-        return given
+        return returned
     if note.get("out_of_band_amount"):
-        given += fields.amount_of(note, "out_of_band_amount", of)
+        returned += fields.amount_of(note, "out_of_band_amount", of)
     refunds = note.get("refunds")
     for refund in refunds if isinstance(refunds, list) else ():
-        given += fields.amount_of(_mapping(refund), "amount_refunded", of)
-    return given
+        returned += fields.amount_of(_mapping(refund), "amount_refunded", of)
+    return returned
 
 
-def _shares(told: Fields, payments: Sequence[Fields], of: Currency) -> dict[str, Money]:
+def _shares(invoice: Fields, payments: Sequence[Fields], of: Currency) -> dict[str, Money]:
     """What each payment paid of this invoice. One intent may pay several invoices; an overpayment is a credit."""
     shares: dict[str, Money] = {}
     for payment in payments:
         if payment.get("status") == "paid" and payment.get("amount_paid") is not None and paid_by(payment):
             paid = fields.amount_of(payment, "amount_paid", of)
             shares[paid_by(payment)] = shares.get(paid_by(payment), zero(of)) + paid
-    total = fields.amount_of(told, "total", of)
+    total = fields.amount_of(invoice, "total", of)
     excess = max(sum(shares.values(), zero(of)) - total, zero(of))
     for reference, share in reversed(list(shares.items())):
         less = min(share, excess)
@@ -124,17 +124,17 @@ def _shares(told: Fields, payments: Sequence[Fields], of: Currency) -> dict[str,
     return shares
 
 
-def _through_stripe(truth: PaymentTruth, share: Money) -> NewPayment:
+def _through_stripe(snapshot: PaymentTruth, share: Money) -> NewPayment:
     """The payment with its share of this invoice. Its disputes are applied once the payment is in the books."""
-    intent_or_charge, *others = truth.references
+    intent_or_charge, *other_ids = snapshot.references
     return NewPayment(
         captured=share.minor,
         provider=Provider.STRIPE,
         method="card",
         reference=intent_or_charge,
-        charge=next((each for each in others if not each.startswith("pi_")), ""),
+        charge=next((other_id for other_id in other_ids if not other_id.startswith("pi_")), ""),
         auto_refundable=True,
-        processing=truth.processing,
+        processing=snapshot.processing,
     )
 
 
@@ -143,14 +143,14 @@ def products_in(lines: Iterable[object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, named)))
 
 
-def _subscription(told: Fields) -> str:
-    details = _mapping(_mapping(told.get("parent")).get("subscription_details"))
+def _subscription(invoice: Fields) -> str:
+    details = _mapping(_mapping(invoice.get("parent")).get("subscription_details"))
     return fields.id_in(details.get("subscription"))
 
 
-def _mapping(told: object) -> Fields:
-    return told if isinstance(told, Mapping) else {}
+def _mapping(field: object) -> Fields:
+    return field if isinstance(field, Mapping) else {}
 
 
-def _day(told: object, zone: tzinfo) -> date | None:
-    return datetime.fromtimestamp(told, zone).date() if type(told) is int else None
+def _day(timestamp: object, zone: tzinfo) -> date | None:
+    return datetime.fromtimestamp(timestamp, zone).date() if type(timestamp) is int else None

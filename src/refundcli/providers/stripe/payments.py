@@ -1,4 +1,4 @@
-"""Read the fields of Stripe's charges, refunds and disputes. What a status means is in stripe_vocabulary.py (R13)."""
+"""Read the fields of Stripe's charges, refunds and disputes. What a status means is in vocabulary.py (R13)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from refundcli.domain.statuses import Provider
 from refundcli.providers.stripe import fields
 from refundcli.providers.stripe.fields import Fields
 from refundcli.providers.stripe.vocabulary import REFUND_REASONS, dispute_meaning
-from refundcli.providers.transport import said, text_in
+from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import CannotBeHeld
 from refundcli.services.ports.vocabulary import Effect
 
@@ -56,7 +56,7 @@ def why_unsupported(charge: Fields) -> str:
     transfer = charge.get("transfer_data")
     receiver = fields.id_in(transfer.get("destination")) if isinstance(transfer, Mapping) else ""
     if receiver or charge.get("transfer"):
-        to = f" to {said(receiver)}" if receiver else ""
+        to = f" to {safe_text(receiver)}" if receiver else ""
         return f"it is a Connect charge, and the transfer{to} would not be reversed"
     if charge.get("application_fee_amount") or charge.get("application_fee"):
         return "it is a Connect charge, and the application fee would not be refunded"
@@ -72,7 +72,7 @@ def why_not_refundable(disputes: Iterable[Fields]) -> str:
         for dispute in disputes
         if dispute.get("is_charge_refundable") is False and dispute_state(dispute) is DisputeState.CLOSED
     ]
-    return f"not refundable (dispute {said(blocking[0].get('status'))})" if blocking else ""
+    return f"not refundable (dispute {safe_text(blocking[0].get('status'))})" if blocking else ""
 
 
 def dispute_status(dispute: Fields) -> str:
@@ -91,14 +91,14 @@ def dispute_stage(dispute: Fields) -> DisputeStage:
 
 def disputed_amount(dispute: Fields, of: Currency) -> Money | None:
     """The disputed amount, or what a lost dispute took; None if it is in another currency."""
-    taken = _taken(dispute, of) if dispute_state(dispute) is DisputeState.LOST else None
-    if taken is not None:
-        return taken
+    lost = _amount_taken(dispute, of) if dispute_state(dispute) is DisputeState.LOST else None
+    if lost is not None:
+        return lost
     return fields.amount_of(dispute, "amount", of) if fields.currency_of(dispute) == of else None
 
 
-def _taken(dispute: Fields, of: Currency) -> Money | None:
-    """What its balance transactions took, less what they gave back; None if they do not say."""
+def _amount_taken(dispute: Fields, of: Currency) -> Money | None:
+    """What its balance transactions took, less what they returned; None if they do not say."""
     transactions = dispute.get("balance_transactions")
     if not isinstance(transactions, list) or not transactions:
         return None
@@ -115,15 +115,15 @@ def _taken(dispute: Fields, of: Currency) -> Money | None:
 
 
 def is_odd(refund: Fields, of: Currency) -> bool:
-    """Is its amount unreadable, zero, or in another currency than its payment? Such a refund cannot be counted."""
+    """Is its amount unreadable, zero, or in another currency than the payment? Such a refund cannot be counted."""
     amount = amount_or_none(refund)
     return not amount or amount.currency != of
 
 
-def amount_or_none(thing: Fields) -> Money | None:
+def amount_or_none(resource: Fields) -> Money | None:
     """The amount of a refund or a dispute; None if it cannot be read."""
     try:
-        return fields.amount_of(thing, "amount", fields.currency_of(thing))
+        return fields.amount_of(resource, "amount", fields.currency_of(resource))
     except CannotBeHeld:
         return None
 

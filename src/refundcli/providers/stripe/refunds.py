@@ -1,4 +1,4 @@
-"""Refunds at Stripe, through Stripe's SDK. The SDK's own retries are off: when to send again is decided elsewhere."""
+"""Refunds at Stripe, through Stripe's SDK. The SDK's own retries are off: the services decide when to send again."""
 
 import hashlib
 import logging
@@ -21,7 +21,7 @@ from refundcli.providers.transport import (
     last_check,
     network_answer,
     retry_after,
-    said,
+    safe_text,
     text_in,
 )
 from refundcli.services.dispatch.outcomes import Signal
@@ -43,11 +43,11 @@ STATES = {
 }
 
 # These codes are not a refusal, whatever the HTTP status and type. The other codes of Stripe's list
-# (https://docs.stripe.com/error-codes) say what is wrong with the request, and nothing was done.
+# (https://docs.stripe.com/error-codes) say what is wrong with the request, and no refund was made.
 _CODE_SIGNALS = {
     "approval_required": Signal.AWAITING_APPROVAL,  # https://docs.stripe.com/account/approvals
-    "idempotency_key_in_use": Signal.IN_PROGRESS,  # the same request is being worked on
-    "lock_timeout": Signal.IN_PROGRESS,  # another request has the payment
+    "idempotency_key_in_use": Signal.IN_PROGRESS,  # the same request is in progress
+    "lock_timeout": Signal.IN_PROGRESS,  # another request has locked the payment
     "rate_limit": Signal.RATE_LIMITED,  # once a 400, now a 429
     "processing_error": Signal.OTHER,  # it stopped at an unknown point
     "payment_method_provider_timeout": Signal.OTHER,
@@ -87,54 +87,54 @@ class StripeProvider:
                 "refundcli_refund": order.refund_id,
                 "refundcli_reason": order.reason.value,
                 "refundcli_invoice": order.invoice_number[:_METADATA_LENGTH],
-                # Stripe takes the payment's currency unasked. The answer is compared with this one.
+                # Stripe uses the payment's currency. The answer is compared with this one.
                 "refundcli_currency": order.amount.currency.code.lower(),
             },
         }
         return WireRequest(self.name, self._endpoint, self.account, self.livemode, stripe.api_version, params)
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
-        """Exactly one HTTP call. What the provider or the network does is told in the answer, never raised."""
+        """Exactly one HTTP call. Provider and network errors are returned in the answer, never raised."""
         if not self._is_ours(request):
-            return RefundAnswer(Signal.NOT_SENT, message=_OTHERS)
+            return RefundAnswer(Signal.NOT_SENT, message=_NOT_OURS)
         options: dict[str, Any] = {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
         try:
-            # Raw: the SDK's objects would be built for nothing, and a run waits for each.
+            # Raw, because building the SDK's objects would slow a run down.
             with last_check(may_send):
-                made = self._client.raw_request("post", _PATH, **request.params, **options)
-            return _read(made.data, request.params, replayed=_is_replayed(made.headers))
+                response = self._client.raw_request("post", _PATH, **request.params, **options)
+            return _read(response.data, request.params, replayed=_is_replayed(response.headers))
         except stripe.StripeError as error:
             return classified(error)
-        except Exception as error:  # the SDK stumbled over what came back
-            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
+        except Exception as error:  # the SDK could not read the answer
+            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {safe_text(error)}")
 
     def find_refund(self, request: WireRequest, refund_id: str) -> RefundAnswer | None:
-        """Our refund among all of its payment. None is a proof; a look-up that fails says nothing of the refund."""
+        """Our refund among those of its payment. None proves that there is none; a failed lookup proves nothing."""
         if not self._is_ours(request):
-            return RefundAnswer(Signal.OTHER, message=_OTHERS)
+            return RefundAnswer(Signal.OTHER, message=_NOT_OURS)
         try:
-            found = [told for told in self._refunds_of(request) if refund_id_in(told) == refund_id]
+            matches = [refund for refund in self._refunds_of(request) if refund_id_in(refund) == refund_id]
         except _NotAList as error:
             return RefundAnswer(Signal.MALFORMED, message=str(error))
         except stripe.StripeError as error:
             return None if _is_missing(error) else RefundAnswer(Signal.OTHER, message=classified(error).message)
         except Exception as error:  # as in `refund`
-            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {said(error)}")
-        if len(found) > 1:
-            ids = ", ".join(said(told.get("id")) for told in found)
+            return RefundAnswer(Signal.OTHER, message=f"Stripe's answer could not be read: {safe_text(error)}")
+        if len(matches) > 1:
+            ids = ", ".join(safe_text(refund.get("id")) for refund in matches)
             return RefundAnswer(Signal.MALFORMED, message=f"Stripe has this refund more than once: {ids}")
-        return _read(found[0], request.params) if found else None
+        return _read(matches[0], request.params) if matches else None
 
     def ended_approval(self, request: WireRequest, status: str) -> RefundAnswer | None:
-        """`status` names the approval. One that ended without a refund proves that none was made and none will be."""
+        """`status` names the approval. If it ended without a refund, none was made and none will be."""
         named = _APPROVAL.search(status)
         if named is None or not self._is_ours(request):
             return None
         try:
-            told = body(self._client.raw_request("get", f"{_APPROVALS}/{named[0]}"))
-        except Exception:  # it says nothing of the refund, which waits on
+            response = body(self._client.raw_request("get", f"{_APPROVALS}/{named[0]}"))
+        except Exception:  # it proves nothing about the refund, which keeps waiting
             return None
-        fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+        fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
         ended = text_in(fields.get("status"))
         if fields.get("id") != named[0] or ended not in _ENDED_APPROVALS:
             return None
@@ -142,17 +142,17 @@ class StripeProvider:
         return RefundAnswer(Signal.ACCEPTED, RefundState.FAILED, status=f"approval {ended}", message=message)
 
     def _refunds_of(self, request: WireRequest) -> Iterator[Mapping[str, Any]]:
-        """Every page, each one checked: half a list would pass for a proof that there is no refund."""
+        """All pages, each checked: an incomplete list would seem to prove that there is no refund."""
         field, payment = _payment_in(request.params)
-        wanted: dict[str, Any] = {field: payment, "limit": _PAGE_SIZE}
+        filters: dict[str, Any] = {field: payment, "limit": _PAGE_SIZE}
         while True:
-            params: Any = dict(wanted)
+            params: Any = dict(filters)
             page = body(self._client.v1.refunds.list(params, {"stripe_version": request.api_version}))
             refunds = _page(page)
             yield from refunds
             if not page["has_more"]:
                 return
-            wanted["starting_after"] = refunds[-1]["id"]
+            filters["starting_after"] = refunds[-1]["id"]
 
     def _reason(self, reason: RefundReason) -> str:
         if reason is RefundReason.DUPLICATE:
@@ -163,12 +163,12 @@ class StripeProvider:
         return "requested_by_customer"
 
     def _is_ours(self, request: WireRequest) -> bool:
-        """A stored request goes to the endpoint, account and mode it was made for, or nowhere (I8, I12)."""
+        """A stored request is sent only to the endpoint, account and mode it was made for (I8, I12)."""
         ours = (self.name, self._endpoint, self.account, self.livemode)
         return ours == (request.provider, request.endpoint, request.account, request.livemode)
 
 
-_OTHERS = (
+_NOT_OURS = (
     "Nothing was sent: the refund was prepared for another Stripe account, mode or address than the settings name."
 )
 
@@ -178,29 +178,29 @@ def is_live(key: str) -> bool:
 
 
 def fingerprint(key: str) -> str:
-    """Tells keys apart without telling them."""
+    """A short hash that distinguishes keys without revealing them."""
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
 def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace: Pace | None = None) -> str:
-    """The account a key is for. Where that is told to others only, the key's fingerprint stands for it.
+    """The account of a key, or the key's fingerprint if the key may not read its account.
 
     Raises BadCredentials or ProviderUnreachable.
     """
     try:
-        told = body(client_for(key, settings, refunds, pace).v1.accounts.retrieve_current())
+        response = body(client_for(key, settings, refunds, pace).v1.accounts.retrieve_current())
     except stripe.AuthenticationError:
-        raise BadCredentials(Provider.STRIPE, "Stripe does not know it") from None
+        raise BadCredentials(Provider.STRIPE, "Stripe rejected it") from None
     except stripe.StripeError as error:
-        # A restricted key may not ask; a server for practice may have no such page, where Stripe itself always has.
+        # A restricted key may lack the permission; a practice server may lack the endpoint, but Stripe never does.
         if error.http_status == 403 or (error.http_status == 404 and settings.api_base):
             return f"key-{fingerprint(key)}"
         raise ProviderUnreachable(Provider.STRIPE, classified(error).message) from None
-    except Exception:  # the SDK stumbled over what came back
-        told = {}
-    account = text_in(told.get("id")) if isinstance(told, Mapping) else ""
+    except Exception:  # the SDK could not read the answer
+        response = {}
+    account = text_in(response.get("id")) if isinstance(response, Mapping) else ""
     if not account:
-        raise ProviderUnreachable(Provider.STRIPE, "it answered, but named no account.")
+        raise ProviderUnreachable(Provider.STRIPE, "its answer names no account.")
     return account
 
 
@@ -241,26 +241,26 @@ def _payment_in(params: Mapping[str, object]) -> tuple[str, object]:
     return field, params[field]
 
 
-# --- what an answer says ---
+# --- reading an answer ---
 
 
-def body(told: Any) -> Any:
+def body(response: Any) -> Any:
     """The JSON as it came: the SDK's objects turn some of it into other types."""
-    return told.data if isinstance(told, stripe.StripeResponse) else told.last_response.data
+    return response.data if isinstance(response, stripe.StripeResponse) else response.last_response.data
 
 
-def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) -> RefundAnswer:
-    """Accepted only if it is the refund that was asked for, in a status that is known."""
-    fields: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+def _read(response: object, params: Mapping[str, object], *, replayed: bool = False) -> RefundAnswer:
+    """Accepted only if it is the requested refund in a known status."""
+    fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
     reference, status = text_in(fields.get("id")), text_in(fields.get("status"))
     if _APPROVAL.fullmatch(reference):
         return _awaiting_approval(fields, "Stripe: a second person must approve it", replayed=replayed)
-    differs = _what_differs(fields, asked)
+    differs = _what_differs(fields, params)
     state = STATES.get(status)
     if differs:
-        message = f"Stripe answered 2xx, but not with the refund that was asked for: {', '.join(differs)}"
+        message = f"Stripe answered 2xx, but not with the requested refund: {', '.join(differs)}"
     elif state is None:
-        message = f"Stripe calls the refund {said(status)[:60]!a}, which refundcli does not know"
+        message = f"Stripe calls the refund {safe_text(status)[:60]!a}, which refundcli does not know"
     else:
         return RefundAnswer(
             Signal.ACCEPTED,
@@ -275,85 +275,85 @@ def _read(told: object, asked: Mapping[str, object], *, replayed: bool = False) 
     return RefundAnswer(Signal.MALFORMED, None, reference, status, message, replayed=replayed)
 
 
-def _awaiting_approval(told: Mapping[str, Any], message: str, *, replayed: bool) -> RefundAnswer:
+def _awaiting_approval(response: Mapping[str, Any], message: str, *, replayed: bool) -> RefundAnswer:
     """`status` names the approval request, if Stripe does. Its id is not a refund's, so there is no reference."""
     # Stripe's preview documentation does not say whether the id is in `approval_request` or in the message.
-    named = _APPROVAL.search(str(told))
+    named = _APPROVAL.search(str(response))
     status = f"approval_required {named[0]}" if named else "approval_required"
     return RefundAnswer(Signal.AWAITING_APPROVAL, status=status, message=message, replayed=replayed)
 
 
-def _what_differs(fields: Mapping[str, Any], asked: Mapping[str, object]) -> list[str]:
-    field, payment = _payment_in(asked)
-    metadata = asked.get("metadata")
+def _what_differs(fields: Mapping[str, Any], params: Mapping[str, object]) -> list[str]:
+    field, payment = _payment_in(params)
+    metadata = params.get("metadata")
     currency = metadata.get("refundcli_currency") if isinstance(metadata, Mapping) else None
     amount = fields.get("amount")
     holds = {
         "object": fields.get("object") == "refund",
         "id": bool(text_in(fields.get("id"))),
-        "amount": type(amount) is int and amount == asked["amount"],
+        "amount": type(amount) is int and amount == params["amount"],
         "currency": currency is None or fields.get("currency") == currency,
         field: _id_in(fields.get(field)) == payment,
     }
     return [name for name, same in holds.items() if not same]
 
 
-def _id_in(told: object) -> str:
-    """The id of something that may be told by its id or whole."""
-    return text_in(told.get("id")) if isinstance(told, Mapping) else text_in(told)
+def _id_in(expandable: object) -> str:
+    """The id of a field that holds an id or the expanded object."""
+    return text_in(expandable.get("id")) if isinstance(expandable, Mapping) else text_in(expandable)
 
 
 def why_failed(fields: Mapping[str, Any]) -> str:
     status, reason = text_in(fields.get("status")), text_in(fields.get("failure_reason"))
-    return said(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
+    return safe_text(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
 
 
-def refund_id_in(told: Mapping[str, Any]) -> object:
-    metadata = told.get("metadata")
+def refund_id_in(refund: Mapping[str, Any]) -> object:
+    metadata = refund.get("metadata")
     return metadata.get("refundcli_refund") if isinstance(metadata, Mapping) else None
 
 
 class _NotAList(Exception):
-    """What came is no page of refunds."""
+    """The answer is not a page of refunds."""
 
 
-def _page(told: Any) -> list[Mapping[str, Any]]:
-    fields = told if isinstance(told, Mapping) else {}
+def _page(page: Any) -> list[Mapping[str, Any]]:
+    fields = page if isinstance(page, Mapping) else {}
     refunds, more = fields.get("data"), fields.get("has_more")
-    whole = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(refund) for refund in refunds)
-    if fields.get("object") != "list" or not whole or (more and not refunds):
+    is_complete = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(refund) for refund in refunds)
+    if fields.get("object") != "list" or not is_complete or (more and not refunds):
         raise _NotAList("Stripe's list of the payment's refunds could not be read")
     assert isinstance(refunds, list)
     return refunds
 
 
-def _is_refund(told: object) -> bool:
-    return isinstance(told, Mapping) and told.get("object") == "refund" and bool(text_in(told.get("id")))
+def _is_refund(resource: object) -> bool:
+    return isinstance(resource, Mapping) and resource.get("object") == "refund" and bool(text_in(resource.get("id")))
 
 
-# --- what an error says ---
+# --- reading an error ---
 
 
 def classified(error: stripe.StripeError) -> RefundAnswer:
     """The outcome that an error proves for its request."""
     if isinstance(error, stripe.APIConnectionError):
         return network_answer(error, "Stripe")
-    status, told, headers = error.http_status or 0, _told(error), error.headers or {}
-    signal, message, replayed = _signal(status, told), _message(status, told), _is_replayed(headers)
+    status, details, headers = error.http_status or 0, _error_details(error), error.headers or {}
+    signal, message, replayed = _signal(status, details), _message(status, details), _is_replayed(headers)
     if signal is Signal.AWAITING_APPROVAL:
-        return _awaiting_approval(told, message, replayed=replayed)
+        return _awaiting_approval(details, message, replayed=replayed)
     return RefundAnswer(signal, message=message, retry_after=retry_after(headers), replayed=replayed)
 
 
-def _told(error: stripe.StripeError) -> Mapping[str, Any]:
+def _error_details(error: stripe.StripeError) -> Mapping[str, Any]:
     body = error.json_body
-    told = body.get("error") if isinstance(body, Mapping) else None
-    return told if isinstance(told, Mapping) else {}
+    details = body.get("error") if isinstance(body, Mapping) else None
+    return details if isinstance(details, Mapping) else {}
 
 
-def _signal(status: int, told: Mapping[str, Any]) -> Signal:
+def _signal(status: int, details: Mapping[str, Any]) -> Signal:
     """A refusal must be well-formed: any other answer may come from a proxy, and proves nothing (I5)."""
-    code, kind = text_in(told.get("code")), text_in(told.get("type"))
+    code, kind = text_in(details.get("code")), text_in(details.get("type"))
     if kind == "idempotency_error":
         return Signal.KEY_REUSED
     if status >= 500:
@@ -368,20 +368,20 @@ def _signal(status: int, told: Mapping[str, Any]) -> Signal:
 
 
 def _is_missing(error: stripe.StripeError) -> bool:
-    """This account has no such payment, and so no refund of it."""
-    told = _told(error)
-    return (error.http_status, told.get("code")) == (404, "resource_missing") and told.get("param") in (
+    """This account has no such payment, and therefore no refund of it."""
+    details = _error_details(error)
+    return (error.http_status, details.get("code")) == (404, "resource_missing") and details.get("param") in (
         "charge",
         "payment_intent",
     )
 
 
 def _is_replayed(headers: Mapping[str, str]) -> bool:
-    """The answer was kept from the first time the key came: it tells what became of that one."""
+    """Is it the stored answer to the first request with this key?"""
     return str(headers.get("Idempotent-Replayed", "")).lower() == "true"
 
 
-def _message(status: int, told: Mapping[str, Any]) -> str:
-    text, code = text_in(told.get("message")), text_in(told.get("code"))
+def _message(status: int, details: Mapping[str, Any]) -> str:
+    text, code = text_in(details.get("message")), text_in(details.get("code"))
     marks = ", ".join(filter(None, (f"HTTP {status}", code)))
-    return said(f"Stripe: {text or 'no explanation'} ({marks})")
+    return safe_text(f"Stripe: {text or 'no explanation'} ({marks})")

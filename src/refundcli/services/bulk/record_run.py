@@ -1,4 +1,4 @@
-"""Record many refunds made elsewhere: chunk by chunk, or all or nothing (R2). No provider can be reached from here."""
+"""Record many external refunds: in chunks, or all or nothing (R2). This module cannot reach a provider."""
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,18 +11,13 @@ from refundcli.domain.errors import RefundcliError, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.refund import OutOfBand, Refund
-from refundcli.services.bulk.rows import BulkRow, CheckedRow, Shelf
+from refundcli.services.bulk.check_report import BulkReport
+from refundcli.services.bulk.earlier_rows import EarlierRows, FileRows
+from refundcli.services.bulk.row_refusals import rejected
+from refundcli.services.bulk.row_rules import AlreadyDone, RowRules
+from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.bulk.runs import resume_command
-from refundcli.services.bulk.validation import (
-    Advance,
-    Ahead,
-    BulkReport,
-    DoneBefore,
-    FileRows,
-    Reject,
-    RowRules,
-    rejected,
-)
+from refundcli.services.bulk.validation import Advance, Reject
 from refundcli.services.dispatch.interrupts import held_until_written
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, total_of
 from refundcli.services.ports.bad_rows import BadRow
@@ -31,9 +26,9 @@ from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.records import Record
 from refundcli.services.refunds.record import MarkRequest, mark_shares, records_of
 
-# One transaction that holds the store all the while must end soon.
+# One transaction locks the store until it ends, so it must be short.
 MOST_AT_ONCE = 10_000
-# Once others changed the books, which rows they touched is asked chunk by chunk.
+# Once others have changed the books, each chunk is compared with the check.
 _OTHERS_WROTE = -1
 
 
@@ -42,13 +37,13 @@ class TooManyForOne(UsageProblem):
 
     def __init__(self, rows: int) -> None:
         super().__init__(
-            f"--atomic holds the store for all of its rows; it takes up to {MOST_AT_ONCE:,} and these are {rows:,}.",
-            hint="Leave --atomic out: the same file again goes on where a run was stopped, and does no row twice.",
+            f"--atomic locks the store for all of its rows; it allows {MOST_AT_ONCE:,}, and the file has {rows:,}.",
+            hint="Leave --atomic out: running the same file again resumes a stopped run and repeats no row.",
         )
 
 
 class NotAllRows(Refused):
-    """All or nothing, and not all can be: nothing was recorded."""
+    """With --atomic a row is refused, so nothing was recorded."""
 
     code = "atomic-refused"
 
@@ -63,14 +58,14 @@ class NotAllRows(Refused):
 
 
 class TooManyErrors(Refused):
-    """A run that goes wrong is stopped before it goes wrong everywhere."""
+    """The run stopped, because too many rows were refused."""
 
     code = "too-many-errors"
 
-    def __init__(self, refused: int, most: int, *, how_to_go_on: str) -> None:
+    def __init__(self, refused: int, most: int, *, how_to_resume: str) -> None:
         super().__init__(
             f"{refused} rows were refused, and --max-errors is {most}: stopped.",
-            hint=how_to_go_on,
+            hint=how_to_resume,
             context={"refused": refused, "max_errors": most},
         )
 
@@ -80,8 +75,8 @@ _Done: TypeAlias = CheckedRow | BadRow | None
 
 
 @dataclass(frozen=True, slots=True)
-class RecordWishes:
-    """Rows that ask for records."""
+class RecordRowRequests:
+    """Rows that request records."""
 
     clock: Clock
     operator: str
@@ -107,7 +102,7 @@ class RecordWishes:
         return self.request(row, key).content
 
     def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
-        """Raises InvalidAmount, too: only the invoice knows the currency of what was typed."""
+        """Also raises InvalidAmount: only the invoice knows the currency of the typed amount."""
         amount = parse_amount(row.amount_text, invoice.currency) if row.amount_text else None
         request = self.request(row, key, amount, allow_duplicate=allow_duplicate)
         return mark_shares(invoice, request, today=self.clock.today())
@@ -115,118 +110,120 @@ class RecordWishes:
 
 @dataclass(slots=True)
 class RecordRun:
-    """Records what was checked, for one run. `checked_at` is the audit trail's newest entry when the check began."""
+    """Records the checked rows of one run. `checked_at`: the audit trail's newest entry when the check started."""
 
     run: BulkRun
-    wishes: RecordWishes
+    requests: RecordRowRequests
     rules: RowRules
     checked_at: int
     books: Books
     number_format: str
-    tell_held: Callable[[], None] = field(default=lambda: None)
-    # What was committed so far, also where the run is interrupted or the store fails.
+    on_interrupt: Callable[[], None] = field(default=lambda: None)
+    # What was committed so far, even if the run is interrupted or the store fails.
     report: BulkReport = field(default_factory=BulkReport)
 
-    def record(self, shelf: Shelf, *, max_errors: int | None, advance: Advance, reject: Reject) -> BulkReport:
-        """Chunk by chunk; a row that is refused by now is rejected, and the others go on.
+    def record(self, spool: RowSpool, *, max_errors: int | None, advance: Advance, reject: Reject) -> BulkReport:
+        """Record in chunks; a row that is refused by now is rejected, and the others continue.
 
-        Raises TooManyErrors, and Interrupted after the chunk in hand; what was recorded stays.
+        Raises TooManyErrors, and Interrupted after the current chunk; what was recorded stays.
         """
-        report, seen = self.report, self.checked_at
-        for chunk in shelf.chunks():
-            with held_until_written(self.tell_held):
-                done, seen = self.books.write(partial(self._record_chunk, chunk, seen, shelf))
-                _count(done, report, reject)
-            advance(len(chunk), refused=sum(isinstance(each, BadRow) for each in done))
+        report, audit_position = self.report, self.checked_at
+        for chunk in spool.chunks():
+            with held_until_written(self.on_interrupt):
+                outcomes, audit_position = self.books.write(partial(self._record_chunk, chunk, audit_position, spool))
+                _count(outcomes, report, reject)
+            advance(len(chunk), refused=sum(isinstance(outcome, BadRow) for outcome in outcomes))
             if max_errors is not None and report.refused_count >= max_errors:
-                raise TooManyErrors(report.refused_count, max_errors, how_to_go_on=how_to_go_on(self.run))
+                raise TooManyErrors(report.refused_count, max_errors, how_to_resume=how_to_resume(self.run))
         return report
 
-    def record_atomically(self, shelf: Shelf, *, advance: Advance) -> BulkReport:
-        """All rows in one transaction. Raises NotAllRows when one is refused; then nothing was recorded."""
+    def record_atomically(self, spool: RowSpool, *, advance: Advance) -> BulkReport:
+        """Record all rows in one transaction. Raises NotAllRows if one is refused; then nothing was recorded."""
 
         def work(tx: Writing) -> BulkReport:
-            report, seen = BulkReport(), self.checked_at
-            for chunk in shelf.chunks():
-                done, seen = self._record_chunk(chunk, seen, shelf, tx)
-                _count(done, report, lambda row: None)
+            report, audit_position = BulkReport(), self.checked_at
+            for chunk in spool.chunks():
+                outcomes, audit_position = self._record_chunk(chunk, audit_position, spool, tx)
+                _count(outcomes, report, lambda row: None)
                 advance(len(chunk))
             if report.refused_count:
                 raise NotAllRows(report)
             tx.change_run(self.run.id, RunState.FINISHED)
             return report
 
-        with held_until_written(self.tell_held):
+        with held_until_written(self.on_interrupt):
             self.report = self.books.write(work)
         return self.report
 
     def _record_chunk(
-        self, chunk: Sequence[CheckedRow], seen: int, shelf: Shelf, tx: Writing
+        self, chunk: Sequence[CheckedRow], audit_position: int, spool: RowSpool, tx: Writing
     ) -> tuple[list[_Done], int]:
-        """What became of each row, and the newest entry then: what this run itself has changed, the check foresaw.
+        """The outcome of each row, and the audit trail's newest entry: the check allowed for this run's own changes.
 
         Every refusal comes before anything is changed.
         """
-        others = seen == _OTHERS_WROTE or tx.changed_since(seen, apart_from=self.run.id)
-        asked = self._asked_anew(chunk, shelf, tx) if others else None
-        at, done, records = self.rules.clock.now(), [], list[Record]()
-        for each in chunk:
-            parts = asked.parts(each) if asked else each.parts
+        changed_by_others = audit_position == _OTHERS_WROTE or tx.changed_since(audit_position, apart_from=self.run.id)
+        recheck = self._recheck(chunk, spool, tx) if changed_by_others else None
+        at, outcomes, records = self.rules.clock.now(), [], list[Record]()
+        for checked in chunk:
+            parts = recheck.parts(checked) if recheck else checked.parts
             if isinstance(parts, tuple):
-                request, unit = self.wishes.request(each.row, each.key), currency(each.currency)
+                request, unit = self.requests.request(checked.row, checked.key), currency(checked.currency)
                 amounts = ((payment, Money(minor, unit), bool(back)) for payment, minor, back in parts)
-                records += records_of(request, each.invoice_id, amounts, at=at, run_id=self.run.id)
-            done.append(each if isinstance(parts, tuple) else parts)
+                records += records_of(request, checked.invoice_id, amounts, at=at, run_id=self.run.id)
+            outcomes.append(checked if isinstance(parts, tuple) else parts)
         tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
-        return done, _OTHERS_WROTE if others else tx.newest_entry()
+        return outcomes, _OTHERS_WROTE if changed_by_others else tx.newest_entry()
 
-    def _asked_anew(self, chunk: Sequence[CheckedRow], shelf: Shelf, tx: Writing) -> "_Asked":
-        """In the transaction that records: of rows whose facts are those of the check, the answer is the same."""
-        facts = tx.facts_by_number(list(dict.fromkeys(each.row.invoice for each in chunk)))
-        known = tx.refunds_by_keys([each.key for each in chunk])
-        changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in known}
-        return _Asked(self.rules, shelf, changed, tx.invoices_by_number(list(changed)), known)
+    def _recheck(self, chunk: Sequence[CheckedRow], spool: RowSpool, tx: Writing) -> "_Recheck":
+        """Find the rows whose facts changed since the check; for the others its answer is still valid."""
+        facts = tx.facts_by_number(list(dict.fromkeys(checked.row.invoice for checked in chunk)))
+        refunds = tx.refunds_by_keys([checked.key for checked in chunk])
+        changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in refunds}
+        return _Recheck(self.rules, spool, changed, tx.invoices_by_number(list(changed)), refunds)
 
 
 @dataclass(slots=True)
-class _Asked:
-    """Rows of invoices that changed since the check: every rule is asked anew, in their order."""
+class _Recheck:
+    """Checks every rule again, in order, for rows whose invoices changed since the check."""
 
     rules: RowRules
-    shelf: Shelf
+    spool: RowSpool
     changed: Container[str]
     invoices: Mapping[str, Invoice]
-    known: Mapping[str, Sequence[Refund]]
-    ahead: Ahead = field(default_factory=Ahead)
+    refunds: Mapping[str, Sequence[Refund]]
+    earlier_rows: EarlierRows = field(default_factory=EarlierRows)
 
-    def parts(self, each: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
-        """What the row takes; a rejection, or None where it was done before."""
-        if each.row.invoice not in self.changed:
-            return each.parts
+    def parts(self, checked: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
+        """What the row takes; a rejection if it is refused, None if it was done before."""
+        if checked.row.invoice not in self.changed:
+            return checked.parts
         try:
-            invoice = self.ahead.of(self.invoices.get(each.row.invoice))
-            made = self.known.get(each.key, ())
-            shares = self.rules.shares_of(each.row, each.key, invoice, made, FileRows(self.shelf, self.ahead))
+            invoice = self.earlier_rows.of(self.invoices.get(checked.row.invoice))
+            existing = self.refunds.get(checked.key, ())
+            shares = self.rules.shares_of(
+                checked.row, checked.key, invoice, existing, FileRows(self.spool, self.earlier_rows)
+            )
             assert invoice
-            if total_of(shares).minor != each.takes:
-                raise ChangedMeanwhile(invoice, Money(each.takes, invoice.currency), total_of(shares))
-        except DoneBefore:
+            if total_of(shares).minor != checked.takes:
+                raise ChangedMeanwhile(invoice, Money(checked.takes, invoice.currency), total_of(shares))
+        except AlreadyDone:
             return None
         except RefundcliError as refusal:
-            return rejected(each.row, each.key, refusal)
-        return self.ahead.take(shares, each.row.reason)
+            return rejected(checked.row, checked.key, refusal)
+        return self.earlier_rows.take(shares, checked.row.reason)
 
 
-def how_to_go_on(run: BulkRun) -> str:
-    return f"{resume_command(run)}     (no row is done twice)"
+def how_to_resume(run: BulkRun) -> str:
+    return f"{resume_command(run)}     (repeats no row)"
 
 
-def _count(done: Sequence[_Done], report: BulkReport, reject: Reject) -> None:
-    for each in done:
-        if each is None:
+def _count(outcomes: Sequence[_Done], report: BulkReport, reject: Reject) -> None:
+    for outcome in outcomes:
+        if outcome is None:
             report.done()
-        elif isinstance(each, BadRow):
-            report.refuse(each)
-            reject(each)
+        elif isinstance(outcome, BadRow):
+            report.refuse(outcome)
+            reject(outcome)
         else:
-            report.take([("", Money(minor, currency(each.currency))) for _, minor, _ in each.parts])
+            report.take([("", Money(minor, currency(outcome.currency))) for _, minor, _ in outcome.parts])

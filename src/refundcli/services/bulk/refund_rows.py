@@ -1,4 +1,4 @@
-"""Rows that ask for refunds through a provider: what they wish, and how they wait in the store for a worker."""
+"""Rows that request refunds through a provider: their requests, and how they are stored for the workers."""
 
 import json
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from refundcli.domain.eligibility import refund_blockers
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import parse_amount
 from refundcli.domain.statuses import RefundKind
-from refundcli.services.bulk.rows import BulkRow, CheckedRow, Shelf
+from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.invoices.allocation import Share, shares_of
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.refunds.issue import RefundRequest
 
 
 @dataclass(frozen=True, slots=True)
-class RefundWishes:
-    """Rows that ask for money to be sent back."""
+class RefundRowRequests:
+    """Rows that request refunds."""
 
     operator: str
     kind: RunKind = RunKind.REFUND
@@ -49,26 +49,24 @@ class RefundWishes:
         )
 
 
-def begin_staged(run: BulkRun, shelf: Shelf, *, checked_as: str, books: Books) -> BulkRun:
-    """Put a run and all of its rows into the store, where any worker finds them.
+def begin_staged(run: BulkRun, spool: RowSpool, *, checked_as: str, books: Books) -> BulkRun:
+    """Store a run and all of its rows, where any worker finds them, in one transaction.
 
-    Where it is there and not finished, rows that it does not have join it: they were refused when it began. All in
-    one transaction: there is never a run with a part of its rows.
+    Rows that an unfinished run does not have yet are added to it: they were refused when it started.
 
-    `checked_as` is the run that the rows were checked as, or "": others may have finished it meanwhile, and then there
-    is nothing to begin anew.
+    `checked_as`: the run as which the rows were checked, or "". If it was finished meanwhile, no new run is started.
     """
 
     def work(tx: Writing) -> BulkRun:
-        known = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
-        if known is None:
+        existing = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
+        if existing is None:
             tx.begin_run(run)
-        begun = known or run
+        begun = existing or run
         n = sum(tx.item_counts(begun.id).values())
-        for chunk in shelf.chunks():
-            there = tx.items_on_lines(begun.id, [each.row.line for each in chunk]) if known else {}
-            new = [each for each in chunk if each.row.line not in there]
-            tx.stage_items([_item(begun.id, n + place, each) for place, each in enumerate(new, 1)])
+        for chunk in spool.chunks():
+            there = tx.items_on_lines(begun.id, [checked.row.line for checked in chunk]) if existing else {}
+            new = [checked for checked in chunk if checked.row.line not in there]
+            tx.stage_items([_item(begun.id, n + place, checked) for place, checked in enumerate(new, 1)])
             n += len(new)
         return begun
 

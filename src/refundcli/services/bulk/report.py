@@ -1,4 +1,4 @@
-"""How far a provider run may go, and what one worker did of it."""
+"""The limits of a provider run, and what one worker did in it."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +11,17 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
-from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.dispatch.send_refund import OutcomeNotWritten
 
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """`in_flight`: requests at once. `max_errors`: rows refused or declined by which the run stops.
+    """`in_flight`: concurrent requests. `max_errors`: refused or declined rows after which the run stops.
 
-    `unknown_in_a_row`: so many rows one after the other that got no clear answer stop it too.
+    `unknown_in_a_row`: successive rows without a clear answer after which it stops.
     """
 
     in_flight: int = 8
@@ -29,42 +29,42 @@ class RunLimits:
     unknown_in_a_row: int = 5
 
 
-class StopSign(Protocol):
-    """A `threading.Event`, or what looks like one: set by Ctrl-C and SIGTERM."""
+class StopRequest(Protocol):
+    """A `threading.Event` or the like, set by Ctrl-C and SIGTERM."""
 
     def is_set(self) -> bool: ...
 
 
 class Stopped(StrEnum):
-    """Why a worker ended before its rows did."""
+    """Why a worker stopped before its rows were done."""
 
     ASKED = "asked to stop"
     MAX_ERRORS = "as many rows were refused as --max-errors allows"
     UNKNOWN_IN_A_ROW = "the outcome of too many rows in a row is not known"
-    # `RunReport.trouble` says more.
+    # Details are in `RunReport.trouble`.
     SETTINGS = "the provider cannot be used with these settings"
     STORE = "the store could not be written"
-    # `RunReport.bug` says more.
+    # Details are in `RunReport.bug`.
     BUG = "an error in refundcli"
 
 
-# Called after each row's end is committed: the row with its state, code, message and hint, and its refunds.
-Tell: TypeAlias = Callable[[RunItem, Sequence[Refund]], None]
-# Called while rows that other workers hold are waited for.
-TellWaiting: TypeAlias = Callable[[Sequence[RunHolder]], None]
+# Called after each row's outcome is committed: the row with its state, code, message and hint, and its refunds.
+OnRowEnd: TypeAlias = Callable[[RunItem, Sequence[Refund]], None]
+# Called while waiting for rows that other workers have leased.
+OnWaiting: TypeAlias = Callable[[Sequence[RunHolder]], None]
 
 
 @dataclass(slots=True)
 class RunReport:
-    """What this worker did, and how the whole run stood when it ended.
+    """What this worker did, and the state of the whole run when it stopped.
 
-    A row is counted by the one worker that ended it in the store, and once. `refunded`: the provider returned the
-    money. `accepted`: it took a refund of the row that is not final yet. `done_before`: its refunds are those of an
-    earlier run or command. `partly`: a part of it was refunded, and a part was not. `totals` and `accepted_totals` are
-    the amounts by currency, `codes` why rows were refused.
+    A row is counted once, by the worker that stored its outcome. `refunded`: the provider returned the money.
+    `accepted`: the provider accepted a refund of the row that is not final yet. `done_before`: its refunds are those of
+    an earlier run or command. `partly`: refunded in part. `totals` and `accepted_totals`: the amounts by currency;
+    `codes`: why rows were refused.
 
-    `not_written`: answers of a provider that the store could not record; their refunds stay `submitted`, and `resume`
-    finds them. `standing` is the run as the store has it; None where the store could not be read any more.
+    `not_written`: a provider's answers that could not be stored; their refunds stay `submitted`, and `resume` finds
+    them. `standing`: the run as stored; None if the store could not be read any more.
     """
 
     refunded: int = 0
@@ -85,7 +85,7 @@ class RunReport:
 
     @property
     def done(self) -> int:
-        """Rows that this worker ended as done, or found done."""
+        """Rows that this worker finished, or found already done."""
         return self.refunded + self.accepted + self.done_before
 
     @property
@@ -94,13 +94,13 @@ class RunReport:
 
     @property
     def waiting(self) -> int | None:
-        """Rows of the whole run that nobody has begun."""
+        """Rows of the whole run that no worker has started."""
         return self._standing(ItemState.WAITING)
 
     @property
     def held_by_others(self) -> int | None:
-        """Rows that other workers have leased, or left behind on another host."""
-        return self._standing(ItemState.TAKEN)
+        """Rows that other workers have leased, or abandoned on another host."""
+        return self._standing(ItemState.LEASED)
 
     @property
     def holders(self) -> Sequence[RunHolder]:
@@ -110,20 +110,20 @@ class RunReport:
         return self.standing.counts.get(state, 0) if self.standing else None
 
     def add(self, item: RunItem, refunds: Sequence[Refund]) -> None:
-        """One row more that this worker ended."""
+        """Count a row that this worker finished."""
         if item.state is ItemState.DONE:
             self._add_done(item, refunds)
         elif item.state is ItemState.UNKNOWN:
             self.unknown += 1
         elif item.code == PARTLY_REFUNDED:
             self.partly += 1
-            self._add_money(item, [refund for refund in refunds if refund.state.is_given])
+            self._add_money(item, [refund for refund in refunds if refund.state.is_accepted])
         else:
             self.refused += 1
             self.codes[item.code] += 1
 
     def _add_done(self, item: RunItem, refunds: Sequence[Refund]) -> None:
-        """Refunds of this run are its own, also where the worker that sent them was killed before it ended the row."""
+        """Refunds of this run count as new, even if the worker that sent them was killed before it finished the row."""
         new = self._add_money(item, refunds)
         if not new:
             self.done_before += 1
@@ -133,7 +133,7 @@ class RunReport:
             self.refunded += 1
 
     def _add_money(self, item: RunItem, refunds: Sequence[Refund]) -> list[Refund]:
-        """Those that are this run's, and were not counted yet."""
+        """Add the refunds of this run that were not counted yet, and return them."""
         new = [refund for refund in refunds if refund.run_id == item.run_id and refund.id not in self._counted]
         self._counted.update(refund.id for refund in new)
         for refund in new:
@@ -145,10 +145,10 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class RowCounts:
-    """What became of the rows of a file: each is in one of the counts, and together they are `rows`.
+    """The outcomes of the rows of a file: each row is in one count, and the counts add up to `rows`.
 
-    `left_out`: rows of the file that were refused or done before its run began, where only the run is reported.
-    None: not known, because the store could not be read any more.
+    `left_out`: rows of the file that were refused or done before its run started, if only the run is reported.
+    None: unknown, because the store could not be read any more.
     """
 
     rows: int
@@ -164,33 +164,33 @@ class RowCounts:
 
 
 def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> RowCounts:
-    """By what the store has of the run's rows, and the check of the file of those that are not in the run.
+    """The counts from the stored rows of the run and, for rows that are not in it, from the check of the file.
 
-    `run_rows`: the rows of the file when its run began. `checked` is None where no file was read.
+    `run_rows`: the rows of the file when its run began. `checked` is None if no file was read.
     """
     rows = checked.rows if checked else run_rows
     if report.standing is None:
         return RowCounts(rows, report.refunded, report.accepted, None, None, None, None, None, None)
     counts: Mapping[ItemState, int] = report.standing.counts
     partly_outside = checked.codes_outside[PARTLY_REFUNDED] if checked else 0
-    done = counts.get(ItemState.DONE, 0) - report.refunded - report.accepted
+    done_earlier = counts.get(ItemState.DONE, 0) - report.refunded - report.accepted
     return RowCounts(
         rows=rows,
         refunded=report.refunded,
         accepted=report.accepted,
-        done_before=done + (checked.done_outside if checked else 0),
+        done_before=done_earlier + (checked.done_outside if checked else 0),
         partly=report.standing.partly + partly_outside,
         refused=report.standing.refused + (checked.refused_outside if checked else 0) - partly_outside,
         unknown=counts.get(ItemState.UNKNOWN, 0),
         waiting=counts.get(ItemState.WAITING, 0),
-        held_by_others=counts.get(ItemState.TAKEN, 0),
+        held_by_others=counts.get(ItemState.LEASED, 0),
         left_out=0 if checked else rows - sum(counts.values()),
     )
 
 
 @dataclass(slots=True)
-class Brakes:
-    """Why the worker must begin no more rows; None while it may."""
+class StopPolicy:
+    """Decides when the worker starts no more rows; `stopped` is None while it may."""
 
     limits: RunLimits
     stopped: Stopped | None = None
@@ -198,18 +198,18 @@ class Brakes:
     _errors: int = 0
     _unclear: int = 0
 
-    def pull(self, why: Stopped, trouble: RefundcliError | None = None) -> None:
-        """The first reason is told."""
+    def stop(self, why: Stopped, trouble: RefundcliError | None = None) -> None:
+        """Stop. The first reason is reported."""
         if self.stopped is None:
             self.stopped, self.trouble = why, trouble
 
     def refused(self) -> None:
         self._errors += 1
         if self.limits.max_errors is not None and self._errors >= self.limits.max_errors:
-            self.pull(Stopped.MAX_ERRORS)
+            self.stop(Stopped.MAX_ERRORS)
 
     def answered(self, *, clearly: bool) -> None:
-        """A refund was answered, or nobody knows what came of it."""
+        """Count an answered refund; not `clearly` if its outcome is unknown."""
         self._unclear = 0 if clearly else self._unclear + 1
         if self._unclear >= self.limits.unknown_in_a_row:
-            self.pull(Stopped.UNKNOWN_IN_A_ROW)
+            self.stop(Stopped.UNKNOWN_IN_A_ROW)

@@ -1,4 +1,4 @@
-"""What becomes of a row of a provider run, by what became of its refunds."""
+"""The outcome of a row of a provider run, from the outcomes of its refunds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,30 +14,30 @@ from refundcli.services.dispatch.outcome_errors import (
     failure_of,
     was_never_sent,
 )
-from refundcli.services.dispatch.request_keys import last_tries
+from refundcli.services.dispatch.request_keys import last_attempts
 
 
-def settled(item: RunItem, made: Sequence[Refund]) -> RunItem | None:
-    """The row as its refunds have ended it, although no worker has written that; None where there is work left.
+def settled(item: RunItem, refunds: Sequence[Refund]) -> RunItem | None:
+    """The row's outcome by its refunds, even if no worker stored it; None if there is work left.
 
-    `made`: all refunds under its request key.
+    `refunds`: all refunds under its request key.
     """
     if item.state in (ItemState.DONE, ItemState.REFUSED):
         return item
-    failed = failed_in_run(item, made)
+    failed = failed_in_run(item, refunds)
     if failed:
         return refused(item, failure_of(failed))
-    stand = [refund for refund in last_tries(made) if refund.state is not RefundState.FAILED]
+    stand = [refund for refund in last_attempts(refunds) if refund.state is not RefundState.FAILED]
     open_ones = [r for r in stand if r.state.unfinished or r.state is RefundState.AWAITING_APPROVAL]
-    return ended(item, last_tries(made)) if stand and not open_ones else None
+    return ended(item, last_attempts(refunds)) if stand and not open_ones else None
 
 
-def failed_in_run(item: RunItem, made: Sequence[Refund]) -> Refund | None:
-    """The last refund of the row that this very run tried, where all under its key have failed."""
-    tried = [r for r in made if r.run_id == item.run_id and _was_sent(r)]
-    if not tried or any(refund.state is not RefundState.FAILED for refund in made):
+def failed_in_run(item: RunItem, refunds: Sequence[Refund]) -> Refund | None:
+    """The row's last refund attempted by this run, if all refunds under its key have failed."""
+    attempts = [r for r in refunds if r.run_id == item.run_id and _was_sent(r)]
+    if not attempts or any(refund.state is not RefundState.FAILED for refund in refunds):
         return None
-    return max(tried, key=lambda refund: refund.try_number)
+    return max(attempts, key=lambda refund: refund.attempt)
 
 
 def refused(item: RunItem, why: RefundcliError) -> RunItem:
@@ -49,9 +49,9 @@ def waiting_again(item: RunItem) -> RunItem:
 
 
 def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
-    """What came of a row by what came of its refunds; the worst of several is what it is.
+    """The row's outcome: the worst of its refunds'.
 
-    One that was refunded in part has a code of its own, by which it is counted apart from those that were refused.
+    A row refunded in part has its own code, so that it is counted apart from refused rows.
     """
     for refund in refunds:
         if refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL:
@@ -59,11 +59,11 @@ def ended(item: RunItem, refunds: Sequence[Refund]) -> RunItem:
             why = AwaitingApproval(refund) if waits else NotConfirmedByProvider(refund)
             return replace(item, state=ItemState.UNKNOWN, code=why.code, message=why.message, hint=why.hint)
     failed = [refund for refund in refunds if refund.state in (RefundState.FAILED, RefundState.REVERSED)]
-    if failed and any(refund.state.is_given for refund in refunds):
+    if failed and any(refund.state.is_accepted for refund in refunds):
         return refused(item, PartlyRefunded(refunds))
     return refused(item, failure_of(failed[0])) if failed else replace(item, state=ItemState.DONE)
 
 
 def _was_sent(refund: Refund) -> bool:
-    """A refund that was dropped before anything was done is no attempt."""
+    """Was it an attempt? A refund that was dropped before it was sent was not."""
     return not was_never_sent(refund) and refund.sending is not None and refund.sending.first_sent_at is not None

@@ -1,6 +1,6 @@
-"""Rows of a bulk file, as they are read, and as they are once they were checked.
+"""Rows of a bulk file, as read and as checked.
 
-Tuples with names, because a file may have millions: they are made and kept aside at a fraction of an object's cost.
+Named tuples, because a file may have millions of rows: they are built and spooled at a fraction of an object's cost.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,18 +11,18 @@ from refundcli.domain.reasons import RefundReason
 
 
 class Planned(NamedTuple):
-    """What a plan says of a row: its key, and what it takes of how much is left (minor units)."""
+    """What a plan holds for a row: its key, the amount it takes and what remains of the invoice (minor units)."""
 
     key: str
     takes: int
-    left: int
+    remaining: int
 
 
 class BulkRow(NamedTuple):
-    """One wish: to send an amount back, or to record that it was returned elsewhere (R1, R2).
+    """One requested row: refund an amount, or record that it was refunded externally (R1, R2).
 
-    `amount_text` is as it was typed, because only the invoice knows its currency; empty means all that remains.
-    `cells` are the row's own cells, in the order of the file. `planned` is set where the row comes from a plan.
+    `amount_text` is the amount as typed, because only the invoice knows its currency; empty means all that remains.
+    `cells` are the row's cells, in the order of the file. `planned` is set if the row comes from a plan.
     """
 
     line: int
@@ -40,51 +40,50 @@ class BulkRow(NamedTuple):
 
 
 class CheckedRow(NamedTuple):
-    """A row that may be done: its request key, and what it will take of how much is left of its invoice.
+    """A row that may be done: its request key, the amount it takes and what remains of its invoice.
 
-    Amounts are in minor units of the currency `currency`. `parts` are the payments that give it, each with its
-    amount and with how much of that a lost dispute took; `facts` stands for all that the rules looked at, in this
-    process.
+    Amounts are in minor units of `currency`. `parts`: for each payment its id, the amount, and how much of that a lost
+    dispute took. `facts`: a hash of all that the rules depend on, valid in this process.
     """
 
     row: BulkRow
     key: str
     takes: int
-    left: int
+    remaining: int
     currency: str
     invoice_id: int
     facts: int
     parts: tuple[tuple[int, int, int], ...]
 
 
-class Shelf(Protocol):
-    """Where checked rows wait, and what was seen of them, outside of memory: a file may have millions."""
+class RowSpool(Protocol):
+    """Holds checked rows and their duplicate index outside of memory: a file may have millions of rows."""
 
     def put(self, rows: Sequence[CheckedRow]) -> None: ...
     def chunks(self) -> Iterator[list[CheckedRow]]:
-        """All that was put, in order, as many at once as were put at once."""
+        """All rows in order, in the chunks in which they were added."""
         ...
 
-    def times_seen(self, texts: Sequence[str]) -> list[int]:
-        """For each text in turn, how often it has come by now, itself included."""
+    def occurrences(self, texts: Sequence[str]) -> list[int]:
+        """For each text in turn, how often it has occurred so far, including this time."""
         ...
 
     def first_with_key(self, keys: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
-        """Each key's first line and what that line asked for; those that are new are remembered."""
+        """Each key's first line and that line's content; new keys are added."""
         ...
 
     def line_of(self, facts: str) -> int:
-        """The line of the first row that said this, 0 where none did."""
+        """The line of the first row with these facts; 0 without one."""
         ...
 
     def add_lines(self, lines: Mapping[str, int]) -> None:
-        """What rows said, and on which line first; what was said before keeps its line."""
+        """Add facts with their first line; facts that are already stored keep their line."""
         ...
 
     def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """What rows before these take of each payment, and how much of that for lost disputes (minor units)."""
+        """What earlier rows take of each payment, and how much of that for lost disputes (minor units)."""
         ...
 
-    def take(self, taken: Mapping[int, tuple[int, int]]) -> None:
-        """The new sums of these payments."""
+    def take(self, sums: Mapping[int, tuple[int, int]]) -> None:
+        """Store the new sums of these payments."""
         ...

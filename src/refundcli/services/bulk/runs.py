@@ -1,4 +1,4 @@
-"""Bulk runs: begun once, gone on with, and ended."""
+"""Bulk runs: started once, resumed, and finished."""
 
 import hashlib
 import json
@@ -19,10 +19,10 @@ class RunNotFound(NotFound):
     code = "run-not-found"
 
     def __init__(self, run_id: str, kind: RunKind, near: list[str]) -> None:
-        known = f"The newest: {', '.join(near)}." if near else "No file was run yet."
+        newest = f"The newest: {', '.join(near)}." if near else "No file was run yet."
         super().__init__(
             f"There is no run {ascii(run_id[:80])[1:-1]} of {kind}.",
-            hint=f"{known} The same file again goes on with its run, too: refundcli {kind} --from FILE",
+            hint=f"{newest} Running the same file again resumes its run too: refundcli {kind} --from FILE",
         )
 
 
@@ -31,10 +31,10 @@ class RunFinished(Refused):
 
     def __init__(self, run: BulkRun) -> None:
         rejected = [f"{name}.rejected.csv" for name in (run.source, run.id)]
-        found = next(filter(os.path.exists, rejected), None)
+        rejected_file = next(filter(os.path.exists, rejected), None)
         hint = "Nothing is left to do. refundcli status   shows what needs attention"
-        if found:
-            again = f"refundcli {run.kind} --from {shlex.quote(found)}"
+        if rejected_file:
+            again = f"refundcli {run.kind} --from {shlex.quote(rejected_file)}"
             hint = f"Correct the rows that were refused, then: {again}"
         super().__init__(
             f"{run.id} is finished: all of its rows were done or refused.",
@@ -44,21 +44,21 @@ class RunFinished(Refused):
 
 
 def fingerprint(kind: RunKind, sha256: str, options: Mapping[str, object]) -> str:
-    """What a file asks for, with the options that change what its rows mean: the same again is the same run."""
-    told = json.dumps([kind, sha256, options], sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()
+    """A hash of a file and of the options that change the meaning of its rows: the same hash is the same run."""
+    text = json.dumps([kind, sha256, options], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def begin(run: BulkRun, *, checked_as: str, books: Books) -> BulkRun:
-    """This run, or the one that its rows were checked as, or another of the same fingerprint that is not finished."""
+    """Start this run, or resume the one its rows were checked as, or an unfinished one with the same fingerprint."""
 
     def work(tx: Writing) -> BulkRun:
-        known = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
-        if known is None:
+        existing = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
+        if existing is None:
             tx.begin_run(run)
             return run
-        tx.change_run(known.id, RunState.RUNNING, note="gone on with")
-        return known
+        tx.change_run(existing.id, RunState.RUNNING, note="gone on with")
+        return existing
 
     return books.write(work)
 
@@ -100,16 +100,16 @@ def resume_command(run: BulkRun) -> str:
 
 
 def run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
-    """Raises RunNotFound, with the newest ones."""
+    """The run. Raises RunNotFound, which lists the newest runs."""
     run = reading.run(run_id)
     if run is None or run.kind is not kind:
-        near = [each.id for each in reading.runs(limit=4 * _SHOWN) if each.kind is kind]
+        near = [candidate.id for candidate in reading.runs(limit=4 * _SHOWN) if candidate.kind is kind]
         raise RunNotFound(run_id, kind, near[:_SHOWN])
     return run
 
 
 def unfinished_run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
-    """Raises RunNotFound, RunFinished."""
+    """The unfinished run. Raises RunNotFound, RunFinished."""
     run = run_named(reading, run_id, kind)
     if run.state is RunState.FINISHED:
         raise RunFinished(run)

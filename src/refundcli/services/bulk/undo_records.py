@@ -1,4 +1,4 @@
-"""Undo records that were made in error: `recorded` becomes `reversed`, and the credit notes void."""
+"""Undo records that were made in error: they become `reversed`, and their credit notes void."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,18 +22,18 @@ _CHUNK = 1000
 _RUN = "run_"
 
 
-class NothingNamedSo(NotFound):
-    """Neither a refund nor a credit note; it may be an invoice, which can have several."""
+class RecordNotFound(NotFound):
+    """It names no refund or credit note; it may be an invoice, which can have several."""
 
     code = "refund-not-found"
 
     def __init__(self, name: str, invoice: Invoice | None) -> None:
         records = [refund.id for refund in invoice.refunds if _stands(refund)] if invoice else []
-        shown = ascii(name[:80])[1:-1]
+        quoted = ascii(name[:80])[1:-1]
         hint = "refundcli invoice history NUMBER   shows the ids of an invoice's refunds"
         if records:
-            hint = f"{shown} is an invoice. To undo one of its records: {', '.join(records)}"
-        super().__init__(f"There is no refund {shown}.", hint=hint)
+            hint = f"{quoted} is an invoice. To undo one of its records: {', '.join(records)}"
+        super().__init__(f"There is no refund {quoted}.", hint=hint)
 
 
 class NotARecord(Refused):
@@ -52,7 +52,7 @@ class NotARecord(Refused):
 
 
 class MadeAtProvider(Refused):
-    """A provider's own refund was matched with the record, and stands: the money did go back."""
+    """A provider's own refund was matched with the record and did not fail: the money was returned."""
 
     code = "made-at-provider"
 
@@ -70,28 +70,28 @@ class MadeAtProvider(Refused):
 class NothingToUndo(Refused):
     code = "nothing-to-undo"
 
-    def __init__(self, run_id: str, kept: int) -> None:
+    def __init__(self, run_id: str, unchanged: int) -> None:
         why = "its records were undone, or never made"
-        if kept:
-            why = f"{kept:,} of its records are refunds that the provider has made, and no other is left"
+        if unchanged:
+            why = f"{unchanged:,} of its records are refunds that the provider has made, and no other is left"
         super().__init__(
             f"{run_id} has nothing left to undo: {why}.",
             hint="refundcli credit-notes list   shows what was issued",
-            context={"run": run_id, "not_undone": kept},
+            context={"run": run_id, "not_undone": unchanged},
         )
 
 
 @dataclass(slots=True)
 class Undone:
-    """What is, or would be, undone; sums by currency. `kept` are refunds that the provider has made, and stay.
+    """What is, or would be, undone; sums by currency. `unchanged`: refunds that the provider made, which stay.
 
-    `invoice`: whose record it is, where it is one.
+    `invoice`: the record's invoice, if it is a single record.
     """
 
     records: int = 0
     sums: dict[str, Money] = field(default_factory=dict)
     rows_of: Counter[str] = field(default_factory=Counter)
-    kept: int = 0
+    unchanged: int = 0
     invoice: str = ""
 
     def add(self, refund: Refund) -> None:
@@ -103,45 +103,45 @@ class Undone:
 
 
 def preview_undo(what: str, *, books: Books) -> Undone:
-    """What would be undone. Raises RunNotFound, NothingNamedSo, NotARecord, MadeAtProvider, NothingToUndo."""
+    """What would be undone. Raises RunNotFound, RecordNotFound, NotARecord, MadeAtProvider, NothingToUndo."""
     preview = Undone()
     if not what.startswith(_RUN):
         preview.add(books.read(partial(_one, what)))
         return preview
     books.read(lambda tx: run_named(tx, what, RunKind.MARK_REFUNDED))
     for chunk in _chunks(what, books):
-        made = books.read(partial(_made_at_provider, chunk))
-        preview.kept += len(made)
+        provider_made = books.read(partial(_made_at_provider, chunk))
+        preview.unchanged += len(provider_made)
         for refund in chunk:
-            if refund.id not in made:
+            if refund.id not in provider_made:
                 preview.add(refund)
     if not preview.records:
-        raise NothingToUndo(what, preview.kept)
+        raise NothingToUndo(what, preview.unchanged)
     return preview
 
 
 def undo(
-    what: str, *, memo: str, books: Books, advance: Callable[[int], None], tell_held: Callable[[], None]
+    what: str, *, memo: str, books: Books, advance: Callable[[int], None], on_interrupt: Callable[[], None]
 ) -> Undone:
-    """Undo them, chunk by chunk; one that was stopped resumes with the same command."""
-    done = Undone()
+    """Undo the record, or the records of a run in chunks; after an interruption the same command resumes it."""
+    total = Undone()
     if not what.startswith(_RUN):
-        with held_until_written(tell_held):
-            done.add(books.write(partial(_undo_one, what, memo)))
-        return done
-    # The same file again must not resume what was a mistake.
+        with held_until_written(on_interrupt):
+            total.add(books.write(partial(_undo_one, what, memo)))
+        return total
+    # Running the same file again must not resume a run that was a mistake.
     books.write(lambda tx: tx.change_run(what, RunState.FINISHED, note="undone"))
     after = ""
     while True:
-        with held_until_written(tell_held):
-            found, undone, kept = books.write(partial(_undo_page, what, after, memo))
-        if not found:
-            return done
+        with held_until_written(on_interrupt):
+            page, undone, unchanged = books.write(partial(_undo_page, what, after, memo))
+        if not page:
+            return total
         for refund in undone:
-            done.add(refund)
-        done.kept += kept
+            total.add(refund)
+        total.unchanged += unchanged
         advance(len(undone))
-        after = found[-1].id
+        after = page[-1].id
 
 
 def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
@@ -151,13 +151,13 @@ def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
 
 
 def _undo_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund], int]:
-    """The page's refunds, those of them that were undone now, and how many stay."""
-    found = tx.refunds_of_run(run_id, after=after, limit=_CHUNK)
-    standing = list(filter(_stands, found))
-    made = _made_at_provider(standing, tx)
-    undone = [refund for refund in standing if refund.id not in made]
+    """The refunds of the page, those that were undone now, and how many stay."""
+    page = tx.refunds_of_run(run_id, after=after, limit=_CHUNK)
+    standing = list(filter(_stands, page))
+    provider_made = _made_at_provider(standing, tx)
+    undone = [refund for refund in standing if refund.id not in provider_made]
     _undo_all(tx, undone, memo)
-    return found, undone, len(made)
+    return page, undone, len(provider_made)
 
 
 def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
@@ -168,10 +168,10 @@ def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
 
 
 def _acknowledge_failure(tx: Writing, refund: Refund, memo: str) -> None:
-    """Whoever undoes the record knows that the provider's refund failed: that blocks nothing any more (R13)."""
-    wanted = EventFilter(state=EventState.UNREVIEWED, about=refund.provider_reference)
-    for event in tx.events(wanted):
-        # Anything else about the refund, as another amount or an unlisted word, still waits for a person.
+    """Undoing the record also acknowledges that the provider's refund failed, which then blocks nothing (R13)."""
+    event_filter = EventFilter(state=EventState.UNREVIEWED, about=refund.provider_reference)
+    for event in tx.events(event_filter):
+        # Other events about the refund, such as another amount or an unlisted code, still wait for a person.
         if f"is recorded as {refund.id}, but " in event.note:
             tx.acknowledge_event(event, memo=f"{refund.id} undone: {memo}")
 
@@ -186,25 +186,25 @@ def _one(refund_id: str, reading: Reading) -> Refund:
 
 
 def _made_at_provider(records: Sequence[Refund], reading: Reading) -> set[str]:
-    """The ids of those that are records of a provider's refund, which has not failed."""
+    """The ids of the records of a provider's refund that has not failed."""
     return {
         record.id for record in records if record.is_made_at_provider and not _was_reported_as_failed(record, reading)
     }
 
 
 def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
-    """Earlier releases noted the failure of a matched refund on its event alone. A later success outweighs it."""
+    """Was its failure noted only on its event, as earlier releases did? A later success overrides it."""
     failed = f"is recorded as {record.id}, but is "
-    told = (each for each in reading.events(EventFilter(about=record.provider_reference)) if failed in each.note)
-    return any(not record.succeeded_at or each.event.occurred_at >= record.succeeded_at for each in told)
+    failures = (event for event in reading.events(EventFilter(about=record.provider_reference)) if failed in event.note)
+    return any(not record.succeeded_at or event.event.occurred_at >= record.succeeded_at for event in failures)
 
 
 def _named(name: str, reading: Reading) -> Refund:
-    """By its id, or by its credit note's number. Raises NothingNamedSo."""
+    """The refund, by its id or its credit note's number. Raises RecordNotFound."""
     note = reading.credit_note(name)
     refund = reading.refund(note.refund_id if note else name)
     if refund is None:
-        raise NothingNamedSo(name, reading.invoice(name))
+        raise RecordNotFound(name, reading.invoice(name))
     return refund
 
 
@@ -224,6 +224,6 @@ def _page(run_id: str, after: str, reading: Reading) -> list[Refund]:
 
 
 def _records(refunds: list[Refund]) -> list[Record]:
-    """With what each took of a lost dispute, however the payment's disputes stand by now (R11)."""
+    """The records, with what each took of a lost dispute, whatever the disputes' state is now (R11)."""
     charged_back = RefundReason.CHARGEBACK
     return [Record(refund, charged_back=refund.reason is charged_back) for refund in refunds]

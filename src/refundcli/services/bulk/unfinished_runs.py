@@ -1,4 +1,4 @@
-"""Bulk runs that are not finished: how far each is, who holds its rows, and how it is resumed."""
+"""Bulk runs that are not finished: their progress, the workers that have leased their rows, and how to resume them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from refundcli.services.dispatch import leases
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.books import Reading
 
-# A run of records writes every second or so; the store does not say which process is at it.
+# A run of records writes about once a second; the store does not know its process.
 _RECORDS_WITHIN = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
 class RunHolder:
-    """A worker that holds rows of a run: where it runs, how many rows, until when at the latest.
+    """A worker that has leased rows of a run: its host and process, the number of rows, and the end of its last lease.
 
-    `is_live`: its lease has not ended, and its process is not known to be gone.
+    `is_live`: its lease has not ended, and its process is not known to have ended.
     """
 
-    shown: str
+    label: str
     rows: int
     until: datetime | None
     is_live: bool
@@ -29,11 +29,11 @@ class RunHolder:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedRun:
-    """A run that is running or stopped. `counts` has its rows by state, as the store has them now.
+    """A run that is running or stopped. `counts`: its stored rows by state.
 
-    `partly`: how many of the refused rows were refunded in part, and so were not refused. A run of records has no rows
-    in the store: its counts and holders are empty. `last_record_at`: when it wrote last, None before its first record;
-    `is_recording`: it is running, and wrote moments ago.
+    `partly`: how many of the rows stored as refused were refunded in part. A run of records has no stored rows: its
+    counts and holders are empty. `last_record_at`: the time of its last record, None before the first;
+    `is_recording`: it is running, and wrote a moment ago.
     """
 
     run: BulkRun
@@ -49,8 +49,8 @@ class UnfinishedRun:
         return self.counts.get(ItemState.REFUSED, 0) - self.partly
 
     @property
-    def is_held(self) -> bool:
-        """Is a living worker at it? Then it needs nobody."""
+    def has_live_worker(self) -> bool:
+        """Is a live worker processing it? Then nobody has to act."""
         return self.is_recording or any(holder.is_live for holder in self.holders)
 
     @property
@@ -60,12 +60,12 @@ class UnfinishedRun:
 
     @property
     def command(self) -> str:
-        """The next step: it does no row twice."""
+        """The next step, which repeats no row."""
         return resume_command(self.run)
 
 
 def unfinished_runs(reading: Reading, *, now: datetime) -> list[UnfinishedRun]:
-    """All of them, the newest first. `now` is the time of the books' clock, as of every lease."""
+    """All unfinished runs, newest first. `now` is the time of the books' clock, which leases use too."""
     return [unfinished_run(reading, run, now=now) for run in reading.unfinished_runs()]
 
 
@@ -79,9 +79,12 @@ def unfinished_run(reading: Reading, run: BulkRun, *, now: datetime) -> Unfinish
     return UnfinishedRun(run, counts, holders_of(reading.row_leases(run.id), now=now), partly)
 
 
-def holders_of(held: Sequence[RowLease], *, now: datetime) -> list[RunHolder]:
-    return [RunHolder(leases.holder_of(each.worker).shown, each.rows, each.until, _is_live(each, now)) for each in held]
+def holders_of(row_leases: Sequence[RowLease], *, now: datetime) -> list[RunHolder]:
+    return [
+        RunHolder(leases.holder_of(lease.worker).shown, lease.rows, lease.until, _is_live(lease, now))
+        for lease in row_leases
+    ]
 
 
-def _is_live(held: RowLease, now: datetime) -> bool:
-    return held.until is not None and held.until > now and not leases.is_gone(held.worker)
+def _is_live(lease: RowLease, now: datetime) -> bool:
+    return lease.until is not None and lease.until > now and not leases.is_gone(lease.worker)

@@ -1,7 +1,7 @@
-"""Void and uncollectible: ending an invoice that was not paid. No money moves (R9).
+"""Void an unpaid invoice or write it off as uncollectible. No money moves (R9).
 
-Where a provider keeps the invoice too, it is closed there first, by the protocol of a refund: written down with
-its key, sent once, and closed here only when the provider has said so.
+If a provider has the invoice too, it is closed there first, by the same protocol as a refund: stored with its key, sent
+once, and closed here only after the provider has confirmed it.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,17 +35,17 @@ _BLOCKERS: dict[InvoiceStatus, Callable[[Invoice], Iterator[RuleRefusal]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ClosingRequest:
-    """What the operator asked for; `wanted` is what the invoice is to become."""
+    """What the operator requested; `target` is the invoice's new status."""
 
     number: str
-    wanted: InvoiceStatus
+    target: InvoiceStatus
     memo: str
     operator: str
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """What came of it. No `closing` where no provider was asked to; `found_closed` at the one that had it so."""
+    """The outcome. No `closing` if no provider was asked; `found_closed`: the provider that had closed it already."""
 
     invoice: Invoice
     closing: Closing | None = None
@@ -54,70 +54,70 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class ClosingPreview:
-    """What closing the invoice would do. `at_provider`: its status at the provider that keeps it, if one does."""
+    """What closing the invoice would do. `at_provider`: its status at the provider, if one has it."""
 
     invoice: Invoice
-    wanted: InvoiceStatus
+    target: InvoiceStatus
     at_provider: InvoiceStatus | None = None
 
     @property
     def asks(self) -> Provider | None:
-        """The provider that would be asked to close it; None if none keeps it, or it is closed there already."""
-        return None if self.at_provider is self.wanted else self.invoice.kept_by
+        """The provider that would be asked to close it; None if no provider has it, or it is closed there already."""
+        return None if self.at_provider is self.target else self.invoice.managed_by
 
 
 class OtherReference(Refused):
-    """Which invoice it is at the provider changed between the look and the write; nothing was sent."""
+    """The invoice's id at the provider changed after it was checked; nothing was sent."""
 
     code = "other-reference"
 
     def __init__(self, invoice: Invoice) -> None:
         super().__init__(
-            f"{invoice.number} was brought in anew meanwhile, with another id at the provider. Nothing was done.",
-            hint=f"refundcli invoice show {invoice.number}   and then the same command again",
+            f"{invoice.number} was imported again meanwhile, with another id at the provider. Nothing was done.",
+            hint=f"refundcli invoice show {invoice.number}   then repeat the command",
             context={"invoice": invoice.number},
         )
 
 
-def check_closing(reading: Reading, number: str, wanted: InvoiceStatus) -> Invoice:
-    """The invoice, if it may be voided or written off. Raises the refusal that comes first (R9, R10)."""
+def check_closing(reading: Reading, number: str, target: InvoiceStatus) -> Invoice:
+    """The invoice, if it may be voided or written off. Raises the first refusal (R9, R10)."""
     invoice = invoice_named(reading, number)
-    refusal = why_not_closed(invoice, wanted)
+    refusal = why_not_closed(invoice, target)
     if refusal:
         raise refusal
     return invoice
 
 
-def why_not_closed(invoice: Invoice, wanted: InvoiceStatus) -> RuleRefusal | None:
-    return most_important(_BLOCKERS[wanted](invoice))
+def why_not_closed(invoice: Invoice, target: InvoiceStatus) -> RuleRefusal | None:
+    return most_important(_BLOCKERS[target](invoice))
 
 
-def preview_closing(number: str, wanted: InvoiceStatus, *, books: Books, providers: Providers) -> ClosingPreview:
-    """Check every rule and ask the provider that keeps the invoice; change nothing. Raises as `close_invoice`."""
-    invoice = books.read(lambda tx: check_closing(tx, number, wanted))
-    if invoice.kept_by is None:
-        return ClosingPreview(invoice, wanted)
-    return ClosingPreview(invoice, wanted, ask(invoice, wanted, providers.records(invoice.kept_by)))
+def preview_closing(number: str, target: InvoiceStatus, *, books: Books, providers: Providers) -> ClosingPreview:
+    """Check every rule, ask the provider that has the invoice, change nothing. Raises what `close_invoice` raises."""
+    invoice = books.read(lambda tx: check_closing(tx, number, target))
+    if invoice.managed_by is None:
+        return ClosingPreview(invoice, target)
+    return ClosingPreview(invoice, target, ask(invoice, target, providers.records(invoice.managed_by)))
 
 
 def close_invoice(
     request: ClosingRequest, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
 ) -> Closed:
-    """Void an invoice or write it off; the rules are asked in the transaction that does it.
+    """Void an invoice or write it off; the rules are checked in the transaction that does it.
 
-    Raises the refusal that comes first, DiffersFromProvider, and SettingsProblem where the provider cannot be asked.
+    Raises the first refusal, DiffersFromProvider, and SettingsProblem if the provider cannot be asked.
     """
-    seen = books.read(lambda tx: check_closing(tx, request.number, request.wanted))
-    if seen.kept_by is None:
-        return Closed(books.write(partial(_close_here, request, seen)))
-    # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
+    invoice = books.read(lambda tx: check_closing(tx, request.number, request.target))
+    if invoice.managed_by is None:
+        return Closed(books.write(partial(_close_here, request, invoice)))
+    # Credentials and accounts are looked up before the transaction, because nothing inside it may wait for a network.
     with before_sending():
-        closer = providers.closer(seen.kept_by)
-        found = ask(seen, request.wanted, providers.records(seen.kept_by))
-    if found is request.wanted:
-        taken_over = books.write(partial(_close_here, request, seen))
-        return Closed(taken_over, found_closed=seen.kept_by)
-    closing = books.write(partial(_write_down, request, seen, closer=closer, clock=clock, policy=policy))
+        closer = providers.closer(invoice.managed_by)
+        status = ask(invoice, request.target, providers.records(invoice.managed_by))
+    if status is request.target:
+        closed = books.write(partial(_close_here, request, invoice))
+        return Closed(closed, found_closed=invoice.managed_by)
+    closing = books.write(partial(_reserve_closing, request, invoice, closer=closer, clock=clock, policy=policy))
     try:
         closing = send_closing(closing, books=books, closer=closer, clock=clock, policy=policy)
     except (KeyboardInterrupt, Interrupted):
@@ -126,33 +126,39 @@ def close_invoice(
     return Closed(books.read(lambda tx: invoice_named(tx, request.number)), closing)
 
 
-def _close_here(request: ClosingRequest, seen: Invoice, tx: Writing) -> Invoice:
-    """Nobody else keeps it, or who does has it closed already."""
-    invoice = _as_seen(tx, request, seen)
-    evidence = f"found so at {invoice.kept_by.label}" if invoice.kept_by else ""
-    tx.change_status(invoice, request.wanted, memo=request.memo, evidence=evidence)
+def _close_here(request: ClosingRequest, expected: Invoice, tx: Writing) -> Invoice:
+    """Close it in the books only: no provider has it, or the provider has closed it already."""
+    invoice = _recheck(tx, request, expected)
+    evidence = f"found so at {invoice.managed_by.label}" if invoice.managed_by else ""
+    tx.change_status(invoice, request.target, memo=request.memo, evidence=evidence)
     return invoice_named(tx, request.number)
 
 
-def _write_down(
-    request: ClosingRequest, seen: Invoice, tx: Writing, *, closer: InvoiceCloser, clock: Clock, policy: SendingPolicy
+def _reserve_closing(
+    request: ClosingRequest,
+    expected: Invoice,
+    tx: Writing,
+    *,
+    closer: InvoiceCloser,
+    clock: Clock,
+    policy: SendingPolicy,
 ) -> Closing:
-    """T1: the rules once more, and the exact request with its key, before anything is sent (I2)."""
-    invoice, now = _as_seen(tx, request, seen), clock.now()
+    """T1: check the rules again and store the exact request with its key, before anything is sent (I2)."""
+    invoice, now = _recheck(tx, request, expected), clock.now()
     lease = new_lease(now, policy.sending_seconds)
-    try_number = 1 + sum(closing.wanted is request.wanted for closing in invoice.closings)
-    # With the number: two invoices may have one reference by mistake, and a key belongs to one closing.
-    key = idempotency_key(tx.secret(), f"{request.wanted} {invoice.number}", invoice.invoice_reference, try_number)
-    wire = closer.prepare(invoice.invoice_reference, request.wanted)
+    try_number = 1 + sum(closing.target is request.target for closing in invoice.closings)
+    # The key includes the number, because two invoices may share a reference by mistake.
+    key = idempotency_key(tx.secret(), f"{request.target} {invoice.number}", invoice.invoice_reference, try_number)
+    wire = closer.prepare(invoice.invoice_reference, request.target)
     closing = Closing(
         id=new_id(CLOSING_PREFIX, now),
         invoice_id=invoice.id,
         invoice_number=invoice.number,
-        wanted=request.wanted,
+        target=request.target,
         state=ClosingState.READY,
         created_at=now,
         operator=request.operator,
-        # Ours from the start: another process must not take it for one that was left behind.
+        # Leased from the start, so that no other process takes it for an abandoned closing.
         sending=Sending(key, wire, lease_owner=lease.owner, lease_until=lease.until),
         memo=request.memo,
     )
@@ -160,15 +166,15 @@ def _write_down(
     return closing
 
 
-def _as_seen(tx: Writing, request: ClosingRequest, seen: Invoice) -> Invoice:
-    invoice = check_closing(tx, request.number, request.wanted)
-    if invoice.invoice_reference != seen.invoice_reference:
+def _recheck(tx: Writing, request: ClosingRequest, expected: Invoice) -> Invoice:
+    invoice = check_closing(tx, request.number, request.target)
+    if invoice.invoice_reference != expected.invoice_reference:
         raise OtherReference(invoice)
     return invoice
 
 
 def _drop_unsent_closing(closing: Closing, tx: Writing) -> None:
-    """The operator stopped: what was not sent yet never will be."""
+    """The operator interrupted: a closing that was not sent fails."""
     now = tx.closing(closing.id)
     if now and now.state is ClosingState.READY:
         settle_closing(tx, now, ClosingState.FAILED, failure="never sent: interrupted")

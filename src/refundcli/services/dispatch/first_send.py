@@ -11,12 +11,12 @@ from refundcli.domain.errors import RefundcliError, Refused, SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import RuleRefusal, UnsupportedRefund
 from refundcli.domain.statuses import RefundState
-from refundcli.services.dispatch.interrupts import held_until_written, is_asked_to_stop
+from refundcli.services.dispatch.interrupts import held_until_written, is_interrupted
 from refundcli.services.dispatch.leases import new_lease
 from refundcli.services.dispatch.outcome_errors import NEVER_SENT
 from refundcli.services.dispatch.outcomes import Signal
-from refundcli.services.dispatch.release_lapsed import keep_up_in
-from refundcli.services.dispatch.send_refund import SendingPolicy, call, settle, take_down
+from refundcli.services.dispatch.release_lapsed import apply_due_updates_in
+from refundcli.services.dispatch.send_refund import SendingPolicy, call, record_outcome, settle
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
@@ -29,11 +29,11 @@ from refundcli.services.preflight.payment import (
     OwnRefund,
     PaymentPlace,
     claims,
-    note_findings,
     own_refund_in,
     place_of,
     refuse_differences,
-    truth_at,
+    snapshot_at,
+    store_findings,
 )
 from refundcli.services.preflight.revalidate import why_not_any_more
 
@@ -42,8 +42,8 @@ FRESH = timedelta(seconds=10)
 # After waiting this long for a provider that is rate limiting, a refund is checked again before it is sent.
 LONGEST_UNCHECKED_WAIT_SECONDS = 1.0
 _MOST_SNAPSHOTS = 3
-# The answer for a refund that a snapshot listed and a look-up does not find.
-VANISHED = RefundAnswer(Signal.OTHER, message="The provider listed it a moment ago and does not find it now.")
+# The answer for a refund that was in a snapshot, but that the look-up does not find.
+NO_LONGER_LISTED = RefundAnswer(Signal.OTHER, message="The provider listed it a moment ago and does not find it now.")
 
 
 class StaleSnapshot(SettingsProblem):
@@ -84,18 +84,18 @@ class Snapshot:
 
     def sent_at(self, refund: Refund, now: datetime) -> datetime:
         """The time at which the provider made this refund, at most `now`. The age of its key counts from then (I8)."""
-        found = own_refund_in(self.payment, refund.id) if self.payment else None
-        return min(found.created_at, now) if found and found.created_at else now
+        listed = own_refund_in(self.payment, refund.id) if self.payment else None
+        return min(listed.created_at, now) if listed and listed.created_at else now
 
 
 def snapshot_of(place: PaymentPlace, *, providers: Providers, clock: Clock) -> Snapshot:
     """Ask the provider for a payment. Raises ProviderUnreachable, CannotBeHeld."""
     taken_at = clock.now()
-    return Snapshot(truth_at(place, providers), taken_at)
+    return Snapshot(snapshot_at(place, providers), taken_at)
 
 
 def place_at_provider(reading: RefundReading, refund: Refund) -> PaymentPlace | None:
-    """Where its payment is looked up; None where the provider cannot be asked."""
+    """Where its payment is looked up; None if the provider has no such look-up."""
     invoice = invoice_named(reading, refund.invoice_number)
     return place_of(invoice, next(payment for payment in invoice.payments if payment.id == refund.payment_id))
 
@@ -107,8 +107,8 @@ def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | No
         return refusal
     try:
         invoice = invoice_named(reading, refund.invoice_number)
-        truths = {refund.payment_id: snapshot.payment}
-        refuse_differences(invoice, truths, claimed=claims(reading, invoice, truths))
+        snapshots = {refund.payment_id: snapshot.payment}
+        refuse_differences(invoice, snapshots, claimed=claims(reading, invoice, snapshots))
     except (DiffersFromProvider, UnsupportedRefund) as differs:
         return differs
     return None
@@ -136,11 +136,11 @@ def fail_unsent_in(
     return now if now and now.state is RefundState.FAILED else None
 
 
-def note_snapshot(tx: Writing, refund: Refund, snapshot: Snapshot | None) -> bool:
+def store_unlisted(tx: Writing, refund: Refund, snapshot: Snapshot | None) -> bool:
     """Store the snapshot's unlisted statuses as unreviewed, which blocks the payment (R13). True if it has any."""
     if not (snapshot and snapshot.payment and snapshot.payment.doubts):
         return False
-    note_findings(tx, invoice_named(tx, refund.invoice_number), {refund.payment_id: snapshot.payment})
+    store_findings(tx, invoice_named(tx, refund.invoice_number), {refund.payment_id: snapshot.payment})
     return True
 
 
@@ -157,12 +157,12 @@ def claim(
         now = clock.now()
         at = snapshot.sent_at(refund, now) if snapshot else now
         if is_listed:
-            # Nobody is going to send it, so it is recorded whatever the clock says.
+            # It will not be sent, so it is recorded whatever the clock says.
             return tx.claim(refund, owner="", until=now, at=at)
         if snapshot and not snapshot.is_fresh(now):
             raise StaleSnapshot(refund)
-        keep_up_in(tx, refund.invoice_number, policy=policy, clock=clock)
-        note_snapshot(tx, refund, snapshot)
+        apply_due_updates_in(tx, refund.invoice_number, policy=policy, clock=clock)
+        store_unlisted(tx, refund, snapshot)
         refusal = why_not_sent(tx, refund, snapshot)
         if refusal:
             fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
@@ -189,7 +189,7 @@ def send(
     Raises OutcomeNotWritten; and AlreadyAtProvider, CannotBeChecked or StaleSnapshot, which leave it
     `ready`.
     """
-    assert refund.state is RefundState.READY, "what was sent before is sent again by its own rules"
+    assert refund.state is RefundState.READY, "a refund that was sent before is resumed by other rules"
     return _FirstSend(refund, books, providers, provider, clock, policy, snapshot).run()
 
 
@@ -207,13 +207,13 @@ class _FirstSend:
     waited: float = 0.0
 
     def run(self) -> Refund:
-        for left in reversed(range(_MOST_SNAPSHOTS)):
+        for attempts_left in reversed(range(_MOST_SNAPSHOTS)):
             if self.snapshot is None or not self.snapshot.is_fresh(self.clock.now()):
                 self._look()
             try:
                 return self._claimed_and_sent()
             except StaleSnapshot:
-                if not left:
+                if not attempts_left:
                     raise
         raise AssertionError("the loop returns or raises")
 
@@ -233,7 +233,7 @@ class _FirstSend:
         return self.snapshot is not None and self.snapshot.lists(self.refund)
 
     def _claimed_and_sent(self) -> Refund:
-        with held_until_written(self.policy.tell_held):
+        with held_until_written(self.policy.on_interrupt):
             claimed = claim(
                 self.refund,
                 self.snapshot,
@@ -251,8 +251,8 @@ class _FirstSend:
     def _record(self, claimed: Refund) -> Refund:
         """Record the outcome that the provider has for it. If the look-up fails it stays `submitted`."""
         assert claimed.sending
-        answer = self.provider.find_refund(claimed.sending.request, claimed.id) or VANISHED
-        return take_down(claimed, answer, first_send=False, books=self.books, clock=self.clock, policy=self.policy)
+        answer = self.provider.find_refund(claimed.sending.request, claimed.id) or NO_LONGER_LISTED
+        return record_outcome(claimed, answer, first_send=False, books=self.books, clock=self.clock, policy=self.policy)
 
     def _call(self, claimed: Refund) -> Refund:
         sending = claimed.sending
@@ -269,13 +269,13 @@ class _FirstSend:
             return self._record(claimed)
         if self.refusal:
             answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{self.refusal.message}")
-        return take_down(claimed, answer, first_send=True, books=self.books, clock=self.clock, policy=self.policy)
+        return record_outcome(claimed, answer, first_send=True, books=self.books, clock=self.clock, policy=self.policy)
 
     def _may_still(self, claimed: Refund, wait: float) -> bool:
         """Wait, then check again. The refund is still claimed by this process, so nothing is claimed again."""
         self.policy.sleep(wait)
         self.waited += wait
-        if is_asked_to_stop():
+        if is_interrupted():
             return False
         if self.waited < LONGEST_UNCHECKED_WAIT_SECONDS:
             return True
@@ -285,6 +285,6 @@ class _FirstSend:
             if not self.is_listed:
                 self.refusal = self.books.read(lambda tx: why_not_sent(tx, claimed, self.snapshot))
         except RefundcliError:
-            # It cannot be checked, so it is not sent. The last answer, that nothing was done, stands.
+            # It cannot be checked, so it is not sent. The last answer, that nothing was done, remains.
             return False
         return not (self.refusal or self.is_listed)

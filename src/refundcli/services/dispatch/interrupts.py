@@ -1,4 +1,4 @@
-"""Ctrl-C while money moves: held until what came of it is written (DESIGN, T2 to T4)."""
+"""Ctrl-C while money moves: deferred until the outcome is stored (DESIGN, T2 to T4)."""
 
 import signal
 import threading
@@ -8,29 +8,29 @@ from contextlib import contextmanager
 from types import FrameType
 
 _HELD = (signal.SIGINT, signal.SIGTERM)
-_CAME: list[int] = []
+_SIGNALS: list[int] = []
 _LOOK_SECONDS = 0.1
 
 
 class Interrupted(BaseException):
-    """The operator asked to stop, and it was done as soon as it was safe. Its text, if any, says what is certain."""
+    """The operator interrupted the command, which stopped as soon as it was safe. Its text says what is known."""
 
 
 @contextmanager
-def held_until_written(tell: Callable[[], None]) -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back inside; raise Interrupted at the end if one came. `tell` is called at once.
+def held_until_written(notify: Callable[[], None]) -> Iterator[None]:
+    """Defer SIGINT and SIGTERM inside; raise Interrupted at the end if one arrived. `notify` is called at once.
 
-    Where the work inside fails, its error is raised, and the signal stays held: nothing more is begun.
+    If the work inside fails, its error is raised and the signal stays pending, so nothing more is started.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    stop_if_asked()
+    raise_if_interrupted()
 
     def remember(number: int, _frame: FrameType | None) -> None:
-        _CAME.append(number)
-        if len(_CAME) == 1:
-            tell()
+        _SIGNALS.append(number)
+        if len(_SIGNALS) == 1:
+            notify()
 
     before = {number: signal.signal(number, remember) for number in _HELD}
     try:
@@ -38,44 +38,44 @@ def held_until_written(tell: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    stop_if_asked()
+    raise_if_interrupted()
 
 
-def stop_if_asked() -> None:
-    """Before something more is begun: raise Interrupted if a signal is still held back."""
-    if _CAME and threading.current_thread() is threading.main_thread():
-        _CAME.clear()
+def raise_if_interrupted() -> None:
+    """Call before starting more work: raises Interrupted if a signal is pending."""
+    if _SIGNALS and threading.current_thread() is threading.main_thread():
+        _SIGNALS.clear()
         raise Interrupted
 
 
 def pause(seconds: float) -> None:
-    """Sleep, but not on while a signal is being held back."""
+    """Sleep for so many seconds; return early when a signal is pending."""
     until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0 and not is_asked_to_stop():
-        time.sleep(min(left, _LOOK_SECONDS))
+    while (remaining := until - time.monotonic()) > 0 and not is_interrupted():
+        time.sleep(min(remaining, _LOOK_SECONDS))
 
 
-def is_asked_to_stop() -> bool:
-    """Whether a signal is being held back: then no further request is begun."""
-    return bool(_CAME)
+def is_interrupted() -> bool:
+    """Is a signal pending? Then no further request is sent."""
+    return bool(_SIGNALS)
 
 
 @contextmanager
-def stop_when_asked(tell: Callable[[], None]) -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, for work that then ends where it is safe. `tell` is called once."""
-    asked = threading.Event()
+def stop_on_signal(notify: Callable[[], None]) -> Iterator[threading.Event]:
+    """Yield an event that SIGINT and SIGTERM set; the work then stops where it is safe. `notify` is called once."""
+    stop = threading.Event()
 
     def remember(number: int, _frame: FrameType | None) -> None:
-        if not asked.is_set():
-            asked.set()
-            tell()
+        if not stop.is_set():
+            stop.set()
+            notify()
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop
         return
     before = {number: signal.signal(number, remember) for number in _HELD}
     try:
-        yield asked
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,9 +1,9 @@
-"""Who is sending a request now, and whether that process still lives.
+"""Which process is sending a request, and whether that process is still alive.
 
 A lease names its holder as `host|machine|pid|start time`. The machine is the boot id of the kernel with the pid
-namespace: inside it, and nowhere else, a pid with its start time names one process. The host is there to be shown,
-never to be compared: two machines may have the same name. A lease ends with its time, or at once when its process is
-proved to be gone. Of a process on another machine, or of a lease in an older form, nothing can be proved.
+namespace: only inside it does a pid with its start time identify one process. The host is shown to people and never
+compared, since two machines may have the same name. A lease ends when it expires, or at once when its process is
+proved to have ended. That cannot be proved of a process on another machine, nor of a lease in an older form.
 """
 
 import os
@@ -15,16 +15,16 @@ from pathlib import Path
 
 from refundcli.domain.refund import Sending
 
-# Beyond the timeouts of a call: time to write what came of it.
+# Beyond the timeouts of a call: time to store the outcome.
 _MARGIN_SECONDS = 10
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Kept for processes that cannot be named from outside, so that no two have the same name.
+# Random names for processes that other processes cannot identify, so that no two share a name.
 _UNPROVABLE: dict[int, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to send a request, until then, of one process."""
+    """The right of one process to send a request, until `until`."""
 
     owner: str
     until: datetime
@@ -32,7 +32,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that a lease names. `machine` is empty where it cannot be told apart from others."""
+    """The process that a lease names. `machine` is empty where it cannot be identified."""
 
     host: str
     machine: str
@@ -44,25 +44,25 @@ class Holder:
 
     @property
     def shown(self) -> str:
-        """For a person: the host and the process id there."""
+        """The host and its process id, for people."""
         return f"{self.host} (process {self.pid})"
 
 
 def new_lease(now: datetime, seconds_to_send: float, *, owner: str = "") -> Lease:
-    """For this process, for as long as sending may take (seconds) and its outcome to be written.
+    """A lease for this process, long enough to send the request (seconds) and to store its outcome.
 
-    `owner` is the name of this process, where it is known already.
+    `owner`: the name of this process, if it is known already.
     """
     return Lease(owner or this_process(), now + timedelta(seconds=seconds_to_send + _MARGIN_SECONDS))
 
 
 def seconds_left(sending: Sending, now: datetime) -> float:
-    """For how long it is still ours to send, with time kept to write what came of it."""
+    """Seconds in which this process may still send it, with time left to store the outcome."""
     return (sending.lease_until - now).total_seconds() - _MARGIN_SECONDS if sending.lease_until else 0.0
 
 
 def this_process() -> str:
-    """The name of this process among all machines that use the store."""
+    """The name of this process, unique among all machines that use the store."""
     host, pid, machine = socket.gethostname().replace("|", "_"), os.getpid(), _this_machine()
     started = _started(pid) if machine else _UNPROVABLE.setdefault(pid, uuid.uuid4().hex)
     return str(Holder(host, machine, str(pid), started))
@@ -79,12 +79,12 @@ def holder_of(owner: str) -> Holder:
 
 
 def is_live(sending: Sending, now: datetime) -> bool:
-    """Is someone else still at it? A lease lapses with its time, or at once when its process is gone."""
+    """Is a process still sending it? A lease ends when it expires, or at once when its process has ended."""
     return bool(sending.lease_until and sending.lease_until > now) and not is_gone(sending.lease_owner)
 
 
 def is_gone(owner: str) -> bool:
-    """Is it proved that the process with this name has ended? Only its own machine can prove it."""
+    """Has the process with this name provably ended? Only its own machine can prove it."""
     holder = holder_of(owner)
     if not holder.machine or holder.machine != _this_machine() or not holder.pid.isdecimal():
         return False
@@ -93,7 +93,7 @@ def is_gone(owner: str) -> bool:
 
 
 def _this_machine() -> str:
-    """The kernel's boot id and this pid namespace; empty where /proc does not show this very namespace."""
+    """The kernel's boot id and this pid namespace; empty where /proc shows another namespace."""
     try:
         if os.readlink("/proc/self") != str(os.getpid()):
             return ""
@@ -105,7 +105,7 @@ def _this_machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """The kernel's start time of a process; empty where it shows none. A dead one that is not yet reaped has none."""
+    """The kernel's start time of a process; empty without one. A dead process that is not yet reaped has none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
@@ -114,7 +114,7 @@ def _started(pid: int) -> str:
 
 
 def _exists(pid: int) -> bool:
-    """Is there a process with this id that still runs? /proc may hide those of other users."""
+    """Is a process with this id running? /proc may hide those of other users."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

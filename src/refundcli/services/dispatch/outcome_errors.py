@@ -11,7 +11,7 @@ from refundcli.domain.statuses import ClosingState, InvoiceStatus, RefundState
 from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal
 from refundcli.services.dispatch.request_keys import is_generated
 
-# Of a row of a file, part of whose refunds was made: it is not refused, for money moved.
+# The code of a row that was refunded in part: money moved, so it does not count as refused.
 PARTLY_REFUNDED = "partly-refunded"
 # The failure text of a refund that was reserved and not sent begins with this.
 NEVER_SENT = "never sent: "
@@ -52,20 +52,20 @@ class PartlyRefunded(ProviderDeclined):
     code = PARTLY_REFUNDED
 
     def __init__(self, refunds: Sequence[Refund]) -> None:
-        given = [refund for refund in refunds if refund.state.is_given]
-        failed = [refund for refund in refunds if not refund.state.is_given]
-        references = ", ".join(refund.provider_reference for refund in given)
+        accepted = [refund for refund in refunds if refund.state.is_accepted]
+        failed = [refund for refund in refunds if not refund.state.is_accepted]
+        references = ", ".join(refund.provider_reference for refund in accepted)
         reasons = " ".join(failure_of(refund).message for refund in failed)
-        number = given[0].invoice_number
+        number = accepted[0].invoice_number
         super().__init__(
-            f"{total_of(given)} of {number} was refunded ({references}), {total_of(failed)} was not: {reasons}",
+            f"{total_of(accepted)} of {number} was refunded ({references}), {total_of(failed)} was not: {reasons}",
             hint="\n".join(f"Refund the rest: {shlex.join(_command(refund, alone=False))}" for refund in failed),
             context={"invoice": number, "refunds": [refund.id for refund in refunds]},
         )
 
 
 class RefundNotSent(NotSent):
-    """It failed before the provider took it. `alone`: its request made no other refund."""
+    """It failed before the provider accepted it. `alone`: its request made no other refund."""
 
     code = "not-sent"
 
@@ -130,7 +130,7 @@ class ClosingDeclined(ProviderDeclined):
         who, number = closing.provider.label, closing.invoice_number
         super().__init__(
             f"{number} was not {closing.past_tense} at {who}: {closing.failure or 'no reason was given'}.",
-            hint=f"{number} stays as it was. refundcli invoice show {number} --refresh   shows how it stands at {who}",
+            hint=f"{number} stays as it was. refundcli invoice show {number} --refresh   shows its status at {who}",
             context={"closing": closing.id, "invoice": number},
         )
 
@@ -139,7 +139,7 @@ class ClosingNotSent(NotSent):
     code = "not-sent"
 
     def __init__(self, closing: Closing) -> None:
-        command = "void" if closing.wanted is InvoiceStatus.VOID else "uncollectible"
+        command = "void" if closing.target is InvoiceStatus.VOID else "uncollectible"
         memo = f" --memo {shlex.quote(closing.memo)}" if closing.memo else ""
         super().__init__(
             f"{_why_not_sent(closing.failure, closing.failure_code)} It is safe to repeat.",
@@ -149,18 +149,18 @@ class ClosingNotSent(NotSent):
         )
 
 
-def problem_of(asked: Refund | Closing, *, alone: bool = True) -> RefundcliError | None:
-    """The error to show on stderr, in every output format; None if all went well.
+def problem_of(operation: Refund | Closing, *, alone: bool = True) -> RefundcliError | None:
+    """The error to show on stderr in every output format; None on success.
 
     `alone`: the request of this refund made no other one.
     """
-    if isinstance(asked, Closing):
-        return _problem_of_closing(asked)
-    if asked.state.unfinished:
-        return NotConfirmedByProvider(asked)
-    if asked.state is RefundState.AWAITING_APPROVAL:
-        return AwaitingApproval(asked)
-    return failure_of(asked, alone=alone) if asked.state is RefundState.FAILED else None
+    if isinstance(operation, Closing):
+        return _problem_of_closing(operation)
+    if operation.state.unfinished:
+        return NotConfirmedByProvider(operation)
+    if operation.state is RefundState.AWAITING_APPROVAL:
+        return AwaitingApproval(operation)
+    return failure_of(operation, alone=alone) if operation.state is RefundState.FAILED else None
 
 
 def was_never_sent(refund: Refund) -> bool:
@@ -171,7 +171,11 @@ def failure_of(refund: Refund, *, alone: bool = True) -> RefundcliError:
     """The error for a refund that failed or was reversed: refused by a rule, not sent, or declined by the provider."""
     if was_never_sent(refund):
         return NeverSent(refund)
-    if refund.state is RefundState.FAILED and refund.failure_code in MAY_BE_SENT_AGAIN and not refund.came_back_at:
+    if (
+        refund.state is RefundState.FAILED
+        and refund.failure_code in MAY_BE_SENT_AGAIN
+        and not refund.needs_acknowledgement_since
+    ):
         return RefundNotSent(refund, alone=alone)
     return RefundDeclined(refund)
 
@@ -190,7 +194,7 @@ def _why_not_sent(failure: str, code: str) -> str:
 
 
 def _payment_of(refund: Refund) -> str:
-    """The payment's reference, as its request names it."""
+    """The payment's reference, as named in its request."""
     if refund.sending is None:
         return "REFERENCE"
     request = refund.sending.request
@@ -221,5 +225,5 @@ def _command(refund: Refund, *, alone: bool) -> list[str]:
 
 
 def total_of(refunds: Sequence[Refund]) -> Money:
-    """Of one invoice, and so in one currency."""
+    """The sum of one invoice's refunds, which have one currency."""
     return sum((refund.amount for refund in refunds), zero(refunds[0].amount.currency))

@@ -1,6 +1,6 @@
-"""What an answer of a provider means, by allow-list: whatever is not listed stays unknown (I5).
+"""What a provider's answer proves, by allow-list: the outcome of anything unlisted stays unknown (I5).
 
-Adapters name what they saw with a `Signal`; here it is decided, once, what each may be taken to prove.
+Adapters classify an answer with a `Signal`; this module decides what each signal proves.
 """
 
 from dataclasses import dataclass
@@ -11,47 +11,47 @@ from refundcli.services.ports.providers import Answer, ClosingAnswer, RefundAnsw
 
 
 class Signal(StrEnum):
-    ACCEPTED = "accepted"  # 2xx with an id, and amount, currency and payment as asked
-    MALFORMED = "malformed"  # 2xx that says something else, or nothing
-    NOT_SENT = "not-sent"  # the connection was provably never made
+    ACCEPTED = "accepted"  # 2xx with an id, and amount, currency and payment as requested
+    MALFORMED = "malformed"  # 2xx with other content, or none
+    NOT_SENT = "not-sent"  # provably no connection was made
     NO_ANSWER = "no-answer"  # timeout, reset
     SERVER_ERROR = "server-error"  # any 5xx
     IN_PROGRESS = "in-progress"  # 409, Adyen 704
     AWAITING_APPROVAL = "awaiting-approval"  # Stripe: a second person must approve it, and nothing was refunded yet
     NOT_ALLOWED = "not-allowed"  # 401, 403
     RATE_LIMITED = "rate-limited"  # 429
-    TOO_SOON = "too-soon"  # it said 429 before and its pause is not over: nothing was sent
-    DECLINED = "declined"  # a well-formed refusal: nothing was done
-    KEY_REUSED = "key-reused"  # the key is known to the provider with other content
+    TOO_SOON = "too-soon"  # still in the pause after an earlier 429: nothing was sent
+    DECLINED = "declined"  # a well-formed refusal: nothing was refunded
+    KEY_REUSED = "key-reused"  # the provider knows the key with other content
     OTHER = "other"  # anything not listed
 
 
-# Proof that nothing was done, on the first send. On a replay only a stored answer proves it: the first
-# send may have been carried out before, say, the key lost its right.
+# On the first send these prove that nothing was done. On a replay only a stored answer proves it: the first send may
+# have been executed before the API key lost its permission.
 _PROVES_NO = frozenset({Signal.NOT_SENT, Signal.NOT_ALLOWED, Signal.RATE_LIMITED, Signal.TOO_SOON, Signal.DECLINED})
 
-# Sent again within one call of `refund`: these provably never reached the part that moves money. A refund that failed
-# with one of them was not declined, and may be repeated (exit 7).
+# Retried within one call of `refund`, because these provably moved no money. A refund that failed with one of them was
+# not declined and may be repeated (exit 7).
 MAY_BE_SENT_AGAIN = frozenset({Signal.NOT_SENT, Signal.RATE_LIMITED, Signal.TOO_SOON})
 
-# The provider takes no more just now.
+# The provider is rate limiting.
 TOO_MANY = frozenset({Signal.RATE_LIMITED, Signal.TOO_SOON})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The state a refund goes to; None while nobody knows. `loud` asks for a person's eye."""
+    """The new state of a refund; None while the outcome is unknown. `loud`: a person must look at it."""
 
     state: RefundState | None
     loud: bool = False
 
 
 def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
-    """What this answer proves (DESIGN: outcome table)."""
+    """The outcome that this answer proves (DESIGN: outcome table)."""
     if answer.signal == Signal.ACCEPTED and answer.state:
         return Outcome(answer.state)
     if answer.signal == Signal.AWAITING_APPROVAL:
-        # Also on a replay: whatever the first request did, it waits for an approval now.
+        # Also on a replay: whatever the first request did, the refund now waits for an approval.
         return Outcome(RefundState.AWAITING_APPROVAL)
     if answer.signal == Signal.KEY_REUSED:
         return Outcome(None, loud=True)
@@ -59,7 +59,7 @@ def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
 
 
 def closing_outcome_of(answer: ClosingAnswer, *, first_send: bool) -> ClosingState | None:
-    """The same of a closing; None while nobody knows."""
+    """The outcome of a closing; None while it is unknown."""
     if answer.signal == Signal.ACCEPTED:
         return ClosingState.DONE
     return ClosingState.FAILED if _proves_no(answer, first_send=first_send) else None

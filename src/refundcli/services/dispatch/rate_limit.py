@@ -1,4 +1,4 @@
-"""How fast a provider may be asked: evenly, never more than so many requests in any second, slower when it says so."""
+"""Limits the requests to a provider: evenly spaced, at most so many per second, slower when it rate limits."""
 
 import threading
 import time
@@ -8,23 +8,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-# A second is counted where the requests arrive, and they do not all travel equally long.
+# The provider counts a second by arrival times, and requests take different times to arrive.
 _MARGIN = 0.07
-# So many may follow each other at once when there was time before: a single command is not held up.
+# After an idle time so many requests may follow without a pause, so a single command is not slowed down.
 _AT_ONCE = 5
-# After "too many" without a word how long to wait: this, and twice as long each time.
+# The pause after a 429 without Retry-After; it doubles each time.
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
-# What the provider took before it said "too many" is halved, and grows by this much with each request that it takes.
+# After a 429 the rate is halved; it grows by this much with each accepted request.
 _FASTER_BY = 0.1
 _SLOWEST = 1.0
 
 
 @dataclass(eq=False, slots=True)
 class _Turn:
-    """One request. Until it is sent nobody knows when it will arrive."""
+    """One request. Until it is sent, its arrival time is unknown."""
 
-    begun_at: float
+    started_at: float
     sent_at: float | None = None
 
 
@@ -32,19 +32,19 @@ Sent: TypeAlias = Callable[[], None]
 
 
 class TooSoon(Exception):
-    """The provider wants to be left alone for `seconds` yet: nothing was sent."""
+    """The provider is rate limiting for `seconds` more: nothing was sent."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"it wants to be left alone for {seconds:.0f} s")
+        super().__init__(f"it is rate limiting; try again in {seconds:.0f} s")
         self.seconds = seconds
 
 
 class Pace:
-    """Requests to one provider, from all threads. No rate, or 0, means no limit but the provider's own."""
+    """Paces the requests of all threads to one provider. No rate, or 0: only the provider's own limit."""
 
     def __init__(self, rate: float | None = None) -> None:
         self.rate = rate or None
-        # Whole requests fit into a second; below one, the second grows.
+        # The number of requests per window is whole; below one per second the window grows.
         self._most = max(1, int(rate)) if rate else 0
         self._window = (max(1.0, 1 / rate) if rate else 1.0) + _MARGIN
         self._one_at_a_time = threading.Lock()
@@ -53,61 +53,61 @@ class Pace:
         self._next_at = 0.0
         self._paused_until = 0.0
         self._pauses = 0
-        # Set after "too many": what the provider seems to take.
-        self._bearable: float | None = None
+        # Set after a 429: the rate that the provider seems to accept.
+        self._accepted_rate: float | None = None
 
     @contextmanager
     def turn(self, patience: float = float("inf")) -> Iterator[Sent]:
-        """Waits until one more request may be begun; what it gives is to be called once the request is sent.
+        """Wait until one more request may start. Yields a function to call once the request is sent.
 
-        Raises TooSoon where the provider wants to be left alone for longer than `patience` (seconds).
+        Raises TooSoon if the provider is rate limiting for longer than `patience` (seconds).
         """
         mine = None
         while mine is None:
-            self._sit_out_the_pause(patience)
-            # The one in front waits for the time, the others for it: nobody is overtaken for long.
+            self._wait_out_pause(patience)
+            # The first in the queue waits for its time, the others wait for the first.
             with self._one_at_a_time, self._changed:
                 mine = self._in_front()
         try:
             yield lambda: self._sent(mine)
         finally:
             self._sent(mine)
-            self._bear_more()
+            self._speed_up()
 
     def slow_down(self, seconds: float | None) -> None:
-        """The provider said "too many": nothing more for so long, then half as fast, and slowly faster again."""
+        """The provider answered 429: pause, then go on at half the rate, and slowly speed up again."""
         with self._changed:
             now = time.monotonic()
-            # All requests that were on their way together are told it; that is one word.
+            # Requests that were in flight together all get a 429; they count as one.
             if now < self._paused_until:
                 self._paused_until = max(self._paused_until, now + (seconds or 0.0))
                 return
             wait = min(_FIRST_PAUSE_SECONDS * 2**self._pauses, _LONGEST_PAUSE_SECONDS) if seconds is None else seconds
             self._pauses += 1
-            taken = sum(1 for turn in self._turns if turn.begun_at > now - 1)
-            self._bearable = max(_SLOWEST, min(self._bearable or taken, taken) / 2)
+            accepted = sum(1 for turn in self._turns if turn.started_at > now - 1)
+            self._accepted_rate = max(_SLOWEST, min(self._accepted_rate or accepted, accepted) / 2)
             self._paused_until = now + wait
             self._changed.notify_all()
 
     @property
     def pause_left(self) -> float:
-        """Seconds for which the provider does not want to be asked."""
+        """Seconds until the provider's pause ends; 0 without one."""
         return max(0.0, self._paused_until - time.monotonic())
 
     def time_for(self, requests: int) -> float:
         """Seconds that so many requests take at this pace."""
         return requests * self._interval()
 
-    def _sit_out_the_pause(self, patience: float) -> None:
-        """Beside the queue: who waits for this holds up nobody who would rather not."""
+    def _wait_out_pause(self, patience: float) -> None:
+        """Wait outside the queue, so that a caller with less patience can leave."""
         with self._changed:
-            while (left := self.pause_left) > 0:
-                if left > patience:
-                    raise TooSoon(left)
-                self._changed.wait(left)
+            while (remaining := self.pause_left) > 0:
+                if remaining > patience:
+                    raise TooSoon(remaining)
+                self._changed.wait(remaining)
 
     def _in_front(self) -> _Turn | None:
-        """The turn when its time has come; None when a pause came first."""
+        """Wait for the turn; None if a pause began first."""
         while (wait := self._wait()) > 0:
             if self.pause_left:
                 return None
@@ -115,7 +115,9 @@ class Pace:
         return self._begin()
 
     def _interval(self) -> float:
-        slowest = min(filter(None, (self._most and self._most / (self._window - _MARGIN), self._bearable)), default=0.0)
+        slowest = min(
+            filter(None, (self._most and self._most / (self._window - _MARGIN), self._accepted_rate)), default=0.0
+        )
         return (1 + _MARGIN) / slowest if slowest else 0.0
 
     def _wait(self) -> float:
@@ -123,7 +125,7 @@ class Pace:
         return max(self._paused_until - now, self._next_at - now, -self._room(now))
 
     def _room(self, now: float) -> float:
-        """For how long the request so many before has been a second old, counted from when it was on its way."""
+        """Seconds since the oldest request of the window left it, counted from when it was sent."""
         if not self._most or len(self._turns) < self._most:
             return float("inf")
         oldest = self._turns[0]
@@ -132,7 +134,7 @@ class Pace:
     def _begin(self) -> _Turn:
         now = time.monotonic()
         interval = self._interval()
-        # What stood still because there was no room is not made up for: it would come in a heap, second after second.
+        # Time lost because the window was full is not made up for, since that would cause a burst each second.
         unused = min(_AT_ONCE * interval, self._room(now))
         self._next_at = max(self._next_at, now - unused) + interval
         mine = _Turn(now)
@@ -145,12 +147,12 @@ class Pace:
                 turn.sent_at = time.monotonic()
                 self._changed.notify_all()
 
-    def _bear_more(self) -> None:
-        """Another request was answered; one that was told "too many" has slowed us down before it comes here."""
+    def _speed_up(self) -> None:
+        """A request was answered without a 429, so raise the accepted rate."""
         with self._changed:
-            if self._bearable is None or time.monotonic() < self._paused_until:
+            if self._accepted_rate is None or time.monotonic() < self._paused_until:
                 return
             self._pauses = 0
-            self._bearable += _FASTER_BY
-            if self._bearable >= (self.rate or float("inf")):
-                self._bearable = None
+            self._accepted_rate += _FASTER_BY
+            if self._accepted_rate >= (self.rate or float("inf")):
+                self._accepted_rate = None

@@ -1,6 +1,6 @@
 """Before a refund: apply the invoice's stored provider updates, and release amounts whose hold has lapsed.
 
-So no refund is decided while a stored update is not applied (R13, R14).
+So no refund is decided on while a stored update is waiting (R13, R14).
 """
 
 from datetime import datetime
@@ -22,16 +22,16 @@ def is_due(invoice: Invoice, now: datetime) -> bool:
     )
 
 
-def keep_up(number: str, *, books: Books, policy: SendingPolicy, clock: Clock) -> None:
-    """Do it in a transaction of its own, if anything is due. Raises InvoiceNotFound."""
+def apply_due_updates(number: str, *, books: Books, policy: SendingPolicy, clock: Clock) -> None:
+    """Apply and release what is due, in its own transaction. Raises InvoiceNotFound."""
     invoice = books.read(lambda tx: invoice_named(tx, number))
     if is_due(invoice, clock.now()):
-        books.write(lambda tx: keep_up_in(tx, number, policy=policy, clock=clock))
+        books.write(lambda tx: apply_due_updates_in(tx, number, policy=policy, clock=clock))
 
 
-def keep_up_in(tx: Writing, number: str, *, policy: SendingPolicy, clock: Clock) -> None:
-    """Do it in the caller's transaction, if anything is due. Raises InvoiceNotFound."""
+def apply_due_updates_in(tx: Writing, number: str, *, policy: SendingPolicy, clock: Clock) -> None:
+    """Apply and release what is due, in the caller's transaction. Raises InvoiceNotFound."""
     invoice = invoice_named(tx, number)
     if is_due(invoice, clock.now()):
-        policy.upkeep(tx, invoice)
+        policy.apply_updates(tx, invoice)
         tx.release_lapsed_holds(invoice_named(tx, number))

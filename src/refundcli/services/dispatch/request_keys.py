@@ -1,4 +1,4 @@
-"""Request keys and idempotency keys: the same wish is the same key, and the same key one refund (I4)."""
+"""Request keys and idempotency keys: the same request has the same key, and one key makes one refund (I4)."""
 
 import hashlib
 import hmac
@@ -27,8 +27,8 @@ class RequestKeyReused(Refused):
 
     def __init__(self, key: str, refund: Refund) -> None:
         super().__init__(
-            f"The request key {key!a} already belongs to {refund.id}, which asked for something else.",
-            hint=f"refundcli invoice show {refund.invoice_number}   shows it; a new wish needs a new key",
+            f"The request key {key!a} already belongs to {refund.id}, which has other content.",
+            hint=f"refundcli invoice show {refund.invoice_number}   shows it; a new request needs a new key",
             context={"request_key": key, "refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -44,14 +44,14 @@ class InvalidRequestKey(UsageProblem):
 
 
 def checked_key(key: str) -> str:
-    """The caller's key. Raises InvalidRequestKey."""
+    """The caller's key, if it is valid. Raises InvalidRequestKey."""
     if not 0 < len(key) <= _MAX_KEY or not all("!" <= character <= "~" for character in key):
         raise InvalidRequestKey(key)
     return key
 
 
 def generated_key() -> str:
-    """A key for one wish typed at a terminal."""
+    """A key for one request typed at a terminal."""
     return f"{_GENERATED}{secrets.token_hex(12)}"
 
 
@@ -60,17 +60,17 @@ def is_generated(key: str) -> bool:
 
 
 def row_key(fields: Mapping[str, object], nth: int) -> str:
-    """A CSV row's key, made from its own parsed fields and which of the equal rows of its file it is."""
+    """A CSV row's key, derived from its parsed fields and its number among the equal rows of its file."""
     return f"row-{digest({**fields, 'nth': nth})[:40]}"
 
 
 def is_derived(key: str) -> bool:
-    """Was it made from what a row says? A rejected row brings it back to be the same wish still; nobody chose it."""
+    """Was it derived from a row's content? A rejected row keeps such a key, which nobody chose."""
     return _DERIVED.fullmatch(key) is not None
 
 
 def content_of(fields: Mapping[str, object]) -> str:
-    """What was wished, as it was typed, in one canonical text: compared when a key comes again."""
+    """What was requested, as typed, in one canonical text; compared when a key is used again."""
     return canonical({name: value for name, value in fields.items() if value})
 
 
@@ -79,13 +79,13 @@ def digest(fields: Mapping[str, object]) -> str:
 
 
 def idempotency_key(store_secret: bytes, request_key: str, payment: str, try_number: int) -> str:
-    """A UUID that only this store can make, the same again after a backup is restored (36 characters).
+    """A UUID that only this store can derive, and derives again after a restored backup (36 characters).
 
     `payment` is the provider's reference: a row's number could be another payment's after a restore. For a
-    closing it is the invoice's, and what is wanted of which invoice is the request key.
+    closing it is the invoice's, and the request key is its target status and invoice number.
     """
-    made = _keyed_digest(store_secret, request_key, payment, try_number)
-    return str(uuid.UUID(bytes=made[:16], version=4))
+    mac = _keyed_digest(store_secret, request_key, payment, try_number)
+    return str(uuid.UUID(bytes=mac[:16], version=4))
 
 
 def refund_id(store_secret: bytes, request_key: str, payment: str, attempt: int) -> str:
@@ -102,28 +102,28 @@ def _keyed_digest(store_secret: bytes, *fields: str | int) -> bytes:
 
 
 def existing_refunds(reading: RefundReading, request_key: str, content: str) -> list[Refund]:
-    """The refunds this very request made before, if it was not refused for good (I4).
+    """The refunds that this request made before, unless all failed for good (I4).
 
-    Raises RequestKeyReused when the key was used for something else.
+    Raises RequestKeyReused if the key was used for another request.
     """
     return existing_among(reading.refunds_by_key(request_key), request_key, content)
 
 
-def existing_among(made: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
-    """The same of all the refunds that were ever made under the key: of each payment the last try.
+def existing_among(refunds: Sequence[Refund], request_key: str, content: str) -> list[Refund]:
+    """`existing_refunds`, from all refunds made under the key: the last attempt for each payment.
 
-    One that failed after it had succeeded is not refused for good until a person knows: the provider may yet try again.
+    One that failed after its success has not failed for good until a person acknowledges it: the provider may retry.
     Raises RequestKeyReused.
     """
-    for refund in made:
+    for refund in refunds:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)
-    last = last_tries(made)
+    last = last_attempts(refunds)
     stands = any(refund.state is not RefundState.FAILED or refund.needs_acknowledgement for refund in last)
     return last if stands else []
 
 
-def last_tries(made: Sequence[Refund]) -> list[Refund]:
-    """Of each payment; a try is counted, for clocks may differ."""
-    in_turn = sorted(made, key=lambda refund: refund.try_number)
+def last_attempts(refunds: Sequence[Refund]) -> list[Refund]:
+    """The last attempt for each payment, by its number, because clocks may differ."""
+    in_turn = sorted(refunds, key=lambda refund: refund.attempt)
     return list({refund.payment_id: refund for refund in in_turn}.values())

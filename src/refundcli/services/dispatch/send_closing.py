@@ -1,4 +1,4 @@
-"""T2 to T4 of a closing, as of a refund: claimed, sent once, and what came of it written. For `void` and `resume`."""
+"""T2 to T4 of a closing, as of a refund: claim it, send it once, store the outcome. Used by `void` and `resume`."""
 
 from dataclasses import replace
 
@@ -18,12 +18,12 @@ from refundcli.services.ports.providers import ClosingAnswer, InvoiceCloser
 def send_closing(
     closing: Closing, *, books: Books, closer: InvoiceCloser, clock: Clock, policy: SendingPolicy
 ) -> Closing:
-    """Send a `ready` closing, or a `submitted` one again with its own key, and settle it.
+    """Send a `ready` closing, or a `submitted` one again with the same key, and settle it.
 
-    Returns it as it stands then: still `submitted` when nobody knows. Raises OutcomeNotWritten.
+    Returns it in its new state: still `submitted` if the outcome is unknown. Raises OutcomeNotWritten.
     """
     first_send = closing.sending.first_sent_at is None
-    with held_until_written(policy.tell_held):
+    with held_until_written(policy.on_interrupt):
         claimed = claim_closing(closing, books=books, clock=clock, seconds=policy.sending_seconds)
         if claimed is None:
             return books.read(lambda tx: tx.closing(closing.id)) or closing
@@ -34,20 +34,20 @@ def send_closing(
             policy,
             patience=lambda: policy.patience(sending, clock.now()),
         ) or ClosingAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
-        return take_down_closing(claimed, answer, first_send=first_send, books=books, policy=policy)
+        return record_closing_outcome(claimed, answer, first_send=first_send, books=books, policy=policy)
 
 
 def claim_closing(closing: Closing, *, books: Books, clock: Clock, seconds: float) -> Closing | None:
-    """T2: ours to send, and nobody else's. None when another got it first."""
+    """T2: claim it for this process. None if another process claimed it first."""
     now = clock.now()
     lease = leases.new_lease(now, seconds)
     return books.write(lambda tx: tx.claim_closing(closing, owner=lease.owner, until=lease.until, at=now))
 
 
-def take_down_closing(
+def record_closing_outcome(
     closing: Closing, answer: ClosingAnswer, *, first_send: bool, books: Books, policy: SendingPolicy
 ) -> Closing:
-    """T4: the outcome, if the answer proves one; else the invoice stays as it is until somebody knows."""
+    """T4: store the outcome if the answer proves one; otherwise the invoice stays as it is."""
     state = closing_outcome_of(answer, first_send=first_send)
 
     def write(tx: Writing) -> Closing:
@@ -67,13 +67,13 @@ def take_down_closing(
 def settle_closing(
     tx: Writing, closing: Closing, state: ClosingState, *, failure: str = "", evidence: str = ""
 ) -> Closing | None:
-    """Its end, and the invoice's new status with it, in the caller's transaction. None where it is not as it was."""
-    told = failure if state is ClosingState.FAILED else ""
-    settled = tx.settle_closing(closing, state, failure=told, evidence=evidence)
+    """Store its outcome and the invoice's new status, in the caller's transaction. None if it was changed meanwhile."""
+    failure_text = failure if state is ClosingState.FAILED else ""
+    settled = tx.settle_closing(closing, state, failure=failure_text, evidence=evidence)
     if settled is None or state is not ClosingState.DONE:
         return settled
     invoice = invoice_named(tx, closing.invoice_number)
-    status = status_once_closed(invoice, closing.wanted)
+    status = status_once_closed(invoice, closing.target)
     if status is not invoice.status:
         tx.change_status(invoice, status, memo=closing.memo, evidence=closing.id)
     return settled

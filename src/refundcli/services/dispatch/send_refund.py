@@ -1,6 +1,6 @@
-"""T2 to T4: claim a refund, send it once, write what came of it. Shared by `refund` and `resume`.
+"""T2 to T4: claim a refund, send it once, store its outcome. Shared by `refund` and `resume`.
 
-A closing goes the same way (`send_closing`).
+A closing is sent in the same way (`send_closing`).
 """
 
 import time
@@ -15,7 +15,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import RefundState
 from refundcli.services.dispatch import leases
-from refundcli.services.dispatch.interrupts import held_until_written, is_asked_to_stop, pause
+from refundcli.services.dispatch.interrupts import held_until_written, is_interrupted, pause
 from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
 from refundcli.services.ports.books import Books, BooksUnavailable, Writing
 from refundcli.services.ports.clock import Clock
@@ -23,8 +23,8 @@ from refundcli.services.ports.providers import Answer, MaySend, PaymentProvider,
 from refundcli.services.ports.records import Settlement
 
 A = TypeVar("A", bound=Answer)
-Asked = TypeVar("Asked", Refund, Closing)
-# Called with what was answered and the seconds to wait: it waits, and says whether another request may be begun.
+Operation = TypeVar("Operation", Refund, Closing)
+# Called with the answer and the seconds to wait: it waits, and returns whether another request may be sent.
 Again: TypeAlias = Callable[[Answer, float], bool]
 NO_LONGER_OURS = "not sent: it took too long to come to it"
 _MOST_SENDS = 3
@@ -32,17 +32,17 @@ _AGAIN_SECONDS = 1.0
 
 
 class OutcomeNotWritten(OutcomeUnknown):
-    """The provider answered, but the store could not take the answer down; the claim stands, so it is not lost."""
+    """The provider answered, but the answer could not be stored; the refund stays claimed, so it is not lost."""
 
     code = "outcome-not-written"
 
-    def __init__(self, asked: Refund | Closing, answer: Answer, reference: str, why: Exception) -> None:
-        what = "refund" if isinstance(asked, Refund) else "closing"
+    def __init__(self, operation: Refund | Closing, answer: Answer, reference: str, why: Exception) -> None:
+        what = "refund" if isinstance(operation, Refund) else "closing"
         super().__init__(
-            f"{what.title()} {asked.id}: the provider answered ({reference or answer.signal}), "
+            f"{what.title()} {operation.id}: the provider answered ({reference or answer.signal}), "
             f"but the store could not be written: {why}",
-            hint=f"Keep this line. When the store works again: refundcli resume {asked.id}",
-            context={what: asked.id, "provider_reference": reference, "signal": answer.signal},
+            hint=f"Keep this line. When the store works again: refundcli resume {operation.id}",
+            context={what: operation.id, "provider_reference": reference, "signal": answer.signal},
         )
 
 
@@ -52,46 +52,46 @@ class SendingPolicy:
 
     call_seconds: float
     number_format: str
-    tell_held: Callable[[], None] = field(default=lambda: None)
-    tell_waiting: Callable[[Refund | Closing], None] = field(default=lambda asked: None)
-    tell_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda asked, reference: None)
+    on_interrupt: Callable[[], None] = field(default=lambda: None)
+    on_waiting: Callable[[Refund | Closing], None] = field(default=lambda operation: None)
+    on_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda operation, reference: None)
     sleep: Callable[[float], None] = field(default=pause)
-    upkeep: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
+    apply_updates: Callable[[Writing, Invoice], object] = field(default=lambda tx, invoice: None)
 
     @property
     def sending_seconds(self) -> float:
-        """How long sending may take: what did nothing is begun again as long as one request may take; then the last."""
+        """How long sending may take: retries may start for as long as one request takes, then the last one runs."""
         return 2 * self.call_seconds
 
     def patience(self, sending: Sending, now: datetime) -> float:
-        """For how long (seconds) its request may be begun, so that it ends while it is ours to send."""
+        """Seconds in which its request may start, so that it ends before the lease does."""
         return leases.seconds_left(sending, now) - self.call_seconds
 
 
 def send_again(
     refund: Refund, *, books: Books, provider: PaymentProvider, clock: Clock, policy: SendingPolicy
 ) -> Refund:
-    """Send a `submitted` refund again with its own key, and settle it. (`first_send.send` sends a `ready` one.)
+    """Send a `submitted` refund again with the same key, and settle it. (`first_send.send` sends a `ready` one.)
 
-    Returns the refund as it stands then: still `submitted` when nobody knows. Raises OutcomeNotWritten.
+    Returns the refund in its new state: still `submitted` if the outcome is unknown. Raises OutcomeNotWritten.
     """
-    assert not is_first_send(refund), "a first send is checked before"
-    with held_until_written(policy.tell_held):
+    assert not is_first_send(refund), "a first send goes through first_send.send"
+    with held_until_written(policy.on_interrupt):
         claimed = claim(refund, books=books, clock=clock, policy=policy)
         if claimed is None or claimed.sending is None:
             return _as_it_stands(refund, books)
         sending = claimed.sending
         answer = call(claimed, provider, policy, clock, patience=lambda: policy.patience(sending, clock.now()))
-        return take_down(claimed, answer, first_send=False, books=books, clock=clock, policy=policy)
+        return record_outcome(claimed, answer, first_send=False, books=books, clock=clock, policy=policy)
 
 
 def is_first_send(refund: Refund) -> bool:
-    """Was it never sent? Then what is answered tells of this one request alone."""
+    """Was it never sent before? Then an answer is about this request alone."""
     return refund.sending is not None and refund.sending.first_sent_at is None
 
 
 def claim(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund | None:
-    """T2, again: ours to send, and nobody else's. None when another got it first."""
+    """T2, again: claim it for this process. None if another process claimed it first."""
 
     def write(tx: Writing) -> Refund | None:
         now = clock.now()
@@ -101,7 +101,7 @@ def claim(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) 
     return books.write(write)
 
 
-def take_down(
+def record_outcome(
     refund: Refund,
     answer: RefundAnswer,
     *,
@@ -110,28 +110,28 @@ def take_down(
     clock: Clock,
     policy: SendingPolicy,
 ) -> Refund:
-    """T4. Raises OutcomeNotWritten."""
+    """T4: store the outcome. Raises OutcomeNotWritten."""
 
     def write(tx: Writing) -> Refund:
-        take_down_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
+        record_outcome_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
         return tx.refund(refund.id) or refund
 
     written = write_outcome(refund, answer, answer.reference, write, books=books, policy=policy)
-    return with_what_was_said(written, answer)
+    return with_provider_message(written, answer)
 
 
 def write_outcome(
-    asked: Asked,
+    operation: Operation,
     answer: Answer,
     reference: str,
-    write: Callable[[Writing], Asked],
+    write: Callable[[Writing], Operation],
     *,
     books: Books,
     policy: SendingPolicy,
-) -> Asked:
-    """T4: what came of a request, written until it is done. Raises OutcomeNotWritten where that cannot be.
+) -> Operation:
+    """T4: store the outcome of a request, and retry while the store is busy. Raises OutcomeNotWritten.
 
-    Money has moved, so this waits longer for a store in use than whatever comes before the request.
+    Money has moved, so this waits longer for a busy store than any step before the request.
     """
     began, was_told = time.monotonic(), False
     while True:
@@ -139,20 +139,20 @@ def write_outcome(
             return books.write(write)
         except BooksUnavailable as busy:
             if time.monotonic() - began >= busy.passes_within:
-                raise OutcomeNotWritten(asked, answer, reference, busy) from busy
+                raise OutcomeNotWritten(operation, answer, reference, busy) from busy
             if not was_told:
-                policy.tell_unwritten(asked, reference)
+                policy.on_unwritten(operation, reference)
             was_told = True
-            # Not `policy.sleep`, which does not wait after Ctrl-C: then the store would be asked without a pause.
+            # Not `policy.sleep`, which returns at once after Ctrl-C and would retry without a pause.
             time.sleep(_AGAIN_SECONDS)
         except Exception as why:
-            raise OutcomeNotWritten(asked, answer, reference, why) from why
+            raise OutcomeNotWritten(operation, answer, reference, why) from why
 
 
-def take_down_in(
+def record_outcome_in(
     tx: Writing, refund: Refund, answer: RefundAnswer, *, first_send: bool, clock: Clock, policy: SendingPolicy
 ) -> None:
-    """The outcome, if the answer proves one; else the amount stays reserved (I5)."""
+    """Store the outcome if the answer proves one; otherwise the amount stays reserved (I5)."""
     outcome = outcome_of(answer, first_send=first_send)
     if outcome.state is None:
         tx.let_go(refund)
@@ -160,8 +160,8 @@ def take_down_in(
         settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
 
 
-def with_what_was_said(refund: Refund, answer: RefundAnswer) -> Refund:
-    """Of a refund whose outcome is not known the books keep no words; who waits for it is told them."""
+def with_provider_message(refund: Refund, answer: RefundAnswer) -> Refund:
+    """The refund with the provider's message, which is not stored while the outcome is unknown."""
     waits = refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL
     return replace(refund, failure=refund.failure or answer.message) if waits else refund
 
@@ -176,7 +176,7 @@ def settle(
     policy: SendingPolicy,
     evidence: str = "",
 ) -> None:
-    """The state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
+    """Store the state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
     failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
     code = answer.signal if state is RefundState.FAILED else ""
     end = Settlement(
@@ -192,8 +192,10 @@ def settle(
     _end(tx, refund, end, clock=clock, number_format=policy.number_format)
 
 
-def write_end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund | None:
-    """The state and what follows from it; None where it may not become so, or is not as it was."""
+def write_settlement(
+    tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str
+) -> Refund | None:
+    """Store the state and what follows from it; None if the change is not allowed, or it was changed meanwhile."""
     ended = _end(tx, refund, end, clock=clock, number_format=number_format)
     return tx.refund(refund.id) if ended else None
 
@@ -202,8 +204,8 @@ def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_f
     settled = tx.settle(refund, end)
     if settled is None:
         return False
-    # One that was made elsewhere has no credit note until it is adopted; then nothing is to be done.
-    if end.state.is_given:
+    # An external refund that is not adopted has no credit note to issue or void.
+    if end.state.is_accepted:
         tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=number_format)
     elif end.state in (RefundState.FAILED, RefundState.REVERSED):
         tx.void_credit_note(settled, at=clock.now())
@@ -219,7 +221,7 @@ def call(
     patience: Callable[[], float],
     again: Again | None = None,
 ) -> RefundAnswer:
-    """T3. No request begins when `patience` (seconds left) is over, and none is sent when its lease is."""
+    """T3: send it. No request starts after `patience` (seconds left) is used up, or after its lease ended."""
     assert refund.sending
     request, key = refund.sending.request, refund.sending.idempotency_key
     may_send = last_check(refund.sending, clock)
@@ -228,21 +230,21 @@ def call(
 
 
 def last_check(sending: Sending, clock: Clock) -> MaySend:
-    """Asked just before the first byte: the process may have been suspended since the request began (I8)."""
+    """Checked just before the first byte: the process may have been suspended since the request began (I8)."""
     return lambda: leases.seconds_left(sending, clock.now()) > 0
 
 
 def ask(
     once: Callable[[], A], policy: SendingPolicy, *, patience: Callable[[], float], again: Again | None = None
 ) -> A | None:
-    """One request; again only where the last one provably did nothing, and `again` allows it after its wait.
+    """Send a request; retry only if the last one provably did nothing and `again` allows it after its wait.
 
-    None begins when `patience` (seconds left) is over: a process may have stood still for a day, and then the request
-    is no longer ours to send (I8). None is returned where there was none.
+    No request starts after `patience` (seconds left) is used up: a process may have been suspended for a day, and its
+    lease has ended since (I8). Returns None if none was sent.
     """
     answer = None
     for sends in range(1, _MOST_SENDS + 1):
-        if patience() < 0 or (answer and is_asked_to_stop()):
+        if patience() < 0 or (answer and is_interrupted()):
             return answer
         answer = once()
         wait = answer.retry_after or 0.5 * 2**sends

@@ -1,4 +1,4 @@
-"""Just before an invoice is closed at the provider: is it there what the books believe it to be?"""
+"""Just before an invoice is closed at the provider: compare it with the books."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,45 +10,45 @@ from refundcli.services.ports.providers import ProviderRecords, ToldInvoice
 from refundcli.services.preflight.comparison import Difference, DifferenceKind
 from refundcli.services.preflight.payment import DiffersFromProvider
 
-# From which status the provider's own rules let an invoice come to the one that is wanted.
+# The statuses from which the provider's rules allow each target status.
 _MAY_BECOME = {
     InvoiceStatus.VOID: frozenset({InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE}),
     InvoiceStatus.UNCOLLECTIBLE: frozenset({InvoiceStatus.OPEN}),
 }
 
 
-def ask(invoice: Invoice, wanted: InvoiceStatus, records: ProviderRecords) -> InvoiceStatus:
-    """How the invoice stands at the provider, where it may be closed or is already as it is wanted.
+def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> InvoiceStatus:
+    """The invoice's status at the provider, if it may be closed or is already closed.
 
     Raises DiffersFromProvider, ProviderUnreachable.
     """
-    told = records.invoice(invoice.invoice_reference)
-    if told is None:
+    reported = records.invoice(invoice.invoice_reference)
+    if reported is None:
         raise DiffersFromProvider(invoice, [_missing(invoice, records.name)], hint=_WRONG_REFERENCE)
-    differences = list(why_not(invoice, wanted, told, records.name))
+    differences = list(why_not(invoice, target, reported, records.name))
     if differences:
-        raise DiffersFromProvider(invoice, differences, hint=_take_it_in(invoice, records.name))
-    return told.invoice.status
+        raise DiffersFromProvider(invoice, differences, hint=_how_to_sync(invoice, records.name))
+    return reported.invoice.status
 
 
-def why_not(invoice: Invoice, wanted: InvoiceStatus, told: ToldInvoice, provider: Provider) -> Iterator[Difference]:
-    """What stands against closing it. That it is as wanted already does not, if it is this invoice at all."""
-    at = _At(invoice, provider, told.reference)
-    total = Money(told.invoice.total, invoice.currency)
-    if told.invoice.currency != invoice.currency.code:
-        yield at.differs(DifferenceKind.CURRENCY, "currency", invoice.currency.code, told.invoice.currency)
+def why_not(invoice: Invoice, target: InvoiceStatus, reported: ToldInvoice, provider: Provider) -> Iterator[Difference]:
+    """The differences that forbid closing it. The target status itself is allowed if the invoice is the right one."""
+    at = _At(invoice, provider, reported.reference)
+    total = Money(reported.invoice.total, invoice.currency)
+    if reported.invoice.currency != invoice.currency.code:
+        yield at.differs(DifferenceKind.CURRENCY, "currency", invoice.currency.code, reported.invoice.currency)
     elif total != invoice.total:
-        # Voiding is for good, and a reference may be another invoice's by mistake.
+        # A void is final, and the reference may belong to another invoice by mistake.
         yield at.differs(DifferenceKind.AMOUNT, "total", str(invoice.total), str(total))
-    if told.invoice.status is wanted:
+    if reported.invoice.status is target:
         return
-    if told.invoice.status not in _MAY_BECOME[wanted]:
-        yield at.differs(DifferenceKind.STATUS, "invoice", invoice.status, told.invoice.status)
-    # Money that the books have and the provider does not know of was taken elsewhere.
-    captured = Money(sum(payment.captured for payment in told.invoice.payments), invoice.currency)
+    if reported.invoice.status not in _MAY_BECOME[target]:
+        yield at.differs(DifferenceKind.STATUS, "invoice", invoice.status, reported.invoice.status)
+    # A payment that only the books have was made outside the provider, so it is no difference.
+    captured = Money(sum(payment.captured for payment in reported.invoice.payments), invoice.currency)
     if captured > invoice.paid:
         yield at.differs(DifferenceKind.AMOUNT, "captured", str(invoice.paid), str(captured))
-    if any(payment.processing for payment in told.invoice.payments):
+    if any(payment.processing for payment in reported.invoice.payments):
         yield at.differs(DifferenceKind.STATUS, "payment", "not processing", "processing")
 
 
@@ -73,8 +73,8 @@ _WRONG_REFERENCE = (
 )
 
 
-def _take_it_in(invoice: Invoice, provider: Provider) -> str:
+def _how_to_sync(invoice: Invoice, provider: Provider) -> str:
     return (
-        f"refundcli invoice show {invoice.number} --refresh     (takes in what {provider.label} tells)\n"
+        f"refundcli invoice show {invoice.number} --refresh     (syncs it from {provider.label})\n"
         f"or: refundcli invoice pull {provider} --number {invoice.invoice_reference}"
     )

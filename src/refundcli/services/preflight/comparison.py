@@ -1,4 +1,4 @@
-"""Where the books and a provider tell different stories of one payment."""
+"""The differences between the books and a provider about one payment."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -31,9 +31,9 @@ class DifferenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not the same: as it is `here` and `there`, and the money it is about.
+    """One difference: the state `here` and `there`, and the amount concerned.
 
-    `reference` is the provider's id of it; `invoice` is empty where the books know of none.
+    `reference` is the provider's id; `invoice` is empty if the books have no invoice for it.
     """
 
     kind: DifferenceKind
@@ -47,12 +47,12 @@ class Difference:
     refund_id: str = ""
 
     @property
-    def bars_a_refund(self) -> bool:
+    def blocks_refund(self) -> bool:
         """Does it block a refund? Not if the books and the provider agree on the amounts."""
         return self.kind not in (DifferenceKind.UNALLOCATED, DifferenceKind.UNADOPTED)
 
     def next_step(self, *, applied: bool) -> str:
-        """The next command; empty where the difference was applied and nobody has to do anything."""
+        """The next command; empty if the difference was applied and nothing is left to do."""
         name, number = shlex.quote(self.refund_id or self.reference), shlex.quote(self.invoice)
         if self.kind is DifferenceKind.UNADOPTED and self.here == MAYBE_RECORDED:
             return f"refundcli reconcile --match {name} --record REFUND"
@@ -68,7 +68,7 @@ class Difference:
         if self.kind is DifferenceKind.MISSING_THERE:
             return f"refundcli invoice history {number}"
         if self.what in ("refund", "dispute", "report line"):
-            # What could not be applied waits for a person (R13).
+            # An update that could not be applied waits for a person (R13).
             return f"refundcli events list --state unreviewed --about {shlex.quote(self.reference)}"
         return f"refundcli invoice show {number}"
 
@@ -76,16 +76,16 @@ class Difference:
         return f"{self.what}: {self.here or 'nothing'} here, {self.there or 'nothing'} there"
 
 
-# What a refund here may be called there, besides by the same word.
-_SAME_STORY = {
+# The provider's states that agree with each state in the books.
+_COMPATIBLE_STATES = {
     RefundState.READY: frozenset(RefundState),
     RefundState.SUBMITTED: frozenset(RefundState),
     RefundState.AWAITING_APPROVAL: frozenset(RefundState),
-    # The provider's next word is on its way to us.
+    # The provider's next event may not have arrived yet.
     RefundState.PENDING: frozenset({RefundState.PENDING, RefundState.SUCCEEDED}),
     RefundState.SUCCEEDED: frozenset({RefundState.SUCCEEDED}),
     RefundState.RECORDED: frozenset({RefundState.PENDING, RefundState.SUCCEEDED}),
-    # A refund that came back is told as failed, as long as the provider has no other word for it.
+    # A reversed refund may be reported as failed by a provider that has no other status for it.
     RefundState.FAILED: frozenset({RefundState.FAILED, RefundState.REVERSED}),
     RefundState.REVERSED: frozenset({RefundState.FAILED, RefundState.REVERSED}),
 }
@@ -94,28 +94,28 @@ _WEIGHTY = frozenset({DisputeState.UNKNOWN, DisputeState.OPEN, DisputeState.LOST
 
 
 def apart(here: Money, there: Money) -> Money:
-    """What two amounts of one thing differ by; all of it where they are in two currencies."""
+    """The difference between two amounts; the provider's amount if the currencies differ."""
     if here.currency != there.currency:
         return there
     return max(here, there) - min(here, there)
 
 
-def compare(invoice: Invoice, payment: Payment, truth: PaymentTruth | None) -> Iterator[Difference]:
-    """Every difference about one payment of a provider; none where both tell the same story."""
+def compare(invoice: Invoice, payment: Payment, snapshot: PaymentTruth | None) -> Iterator[Difference]:
+    """Every difference about one payment; none if the books and the provider agree."""
     side_by_side = _SideBySide(invoice, payment)
-    if truth is None:
+    if snapshot is None:
         yield side_by_side.differs(
             DifferenceKind.MISSING_THERE, "payment", str(payment.captured), "", amount=payment.captured
         )
         return
-    if truth.captured.currency != payment.captured.currency:
-        here, there = payment.captured.currency.code, truth.captured.currency.code
-        yield side_by_side.differs(DifferenceKind.CURRENCY, "currency", here, there, amount=truth.captured)
+    if snapshot.captured.currency != payment.captured.currency:
+        here, there = payment.captured.currency.code, snapshot.captured.currency.code
+        yield side_by_side.differs(DifferenceKind.CURRENCY, "currency", here, there, amount=snapshot.captured)
         return
-    yield from side_by_side.captured(truth)
-    yield from side_by_side.dispute(truth)
-    yield from side_by_side.refunds(truth)
-    yield from side_by_side.credited(truth)
+    yield from side_by_side.captured(snapshot)
+    yield from side_by_side.dispute(snapshot)
+    yield from side_by_side.refunds(snapshot)
+    yield from side_by_side.credited(snapshot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,105 +141,117 @@ class _SideBySide:
         number = invoice or self.invoice.number
         return Difference(kind, provider, number, reference, what, here, there, amount, refund_id)
 
-    def captured(self, truth: PaymentTruth) -> Iterator[Difference]:
-        here, there = self._captured_here(), truth.captured
+    def captured(self, snapshot: PaymentTruth) -> Iterator[Difference]:
+        here, there = self._captured_here(), snapshot.captured
         if here > there or (here < there and here < self.payment.allocated_in_all):
             yield self.differs(DifferenceKind.AMOUNT, "captured", str(here), str(there), amount=apart(here, there))
         elif here < there:
             gap = apart(here, there)
             yield self.differs(DifferenceKind.UNALLOCATED, "captured", str(here), str(there), amount=gap)
-        if self.payment.processing != truth.processing:
+        if self.payment.processing != snapshot.processing:
             words = {True: "processing", False: "not processing"}
-            told = words[self.payment.processing], words[truth.processing]
-            yield self.differs(DifferenceKind.STATUS, "payment", *told, amount=there)
+            states = words[self.payment.processing], words[snapshot.processing]
+            yield self.differs(DifferenceKind.STATUS, "payment", *states, amount=there)
 
     def _captured_here(self) -> Money:
-        """What was taken for this invoice, or for all that the payment pays: together they may claim too much."""
+        """What was captured for this invoice, or for all invoices of a shared payment, which may exceed the capture."""
         in_all, reported = self.payment.allocated_in_all, self.payment.provider_captured
         return in_all if self.payment.other_shares or reported is None else min(in_all, reported)
 
-    def dispute(self, truth: PaymentTruth) -> Iterator[Difference]:
-        known = {dispute.reference: dispute for dispute in self.payment.disputes if dispute.reference}
+    def dispute(self, snapshot: PaymentTruth) -> Iterator[Difference]:
+        by_reference = {dispute.reference: dispute for dispute in self.payment.disputes if dispute.reference}
         placeholders = [dispute for dispute in self.payment.disputes if dispute.is_placeholder]
-        for reported in truth.disputes:
-            here = known.pop(reported.reference, None) or (placeholders.pop(0) if placeholders else None)
+        for reported in snapshot.disputes:
+            here = by_reference.pop(reported.reference, None) or (placeholders.pop(0) if placeholders else None)
             yield from self._one_dispute(here, reported)
-        for here in (*known.values(), *placeholders):
-            # A won dispute is over, and not every source still lists it.
+        for here in (*by_reference.values(), *placeholders):
+            # A won dispute is over, and some sources no longer list it.
             if here.state in _WEIGHTY:
                 yield self.differs(DifferenceKind.DISPUTE, "dispute", here.state, "none", amount=here.amount)
-        if truth.why_not_refundable and not truth.processing:
-            there = truth.why_not_refundable
-            yield self.differs(DifferenceKind.STATUS, "payment", "refundable", there, amount=truth.captured)
+        if snapshot.why_not_refundable and not snapshot.processing:
+            there = snapshot.why_not_refundable
+            yield self.differs(DifferenceKind.STATUS, "payment", "refundable", there, amount=snapshot.captured)
 
     def _one_dispute(self, here: DisputeRecord | None, reported: DisputeNews) -> Iterator[Difference]:
         state = here.state if here else None
         if reported.state is DisputeState.UNKNOWN and here and here.status == reported.status:
-            return  # a person decides the state of this dispute, or already has
+            return  # a person decides, or has decided, the state of this dispute
         there = reported.state or DisputeState.OPEN
         same_amount = here is None or None in (here.amount, reported.amount) or here.amount == reported.amount
         if state is there and (same_amount or there not in _WEIGHTY):
             return
         # A refund after a won dispute needs a decision, so the books must have that dispute (R11).
         if {state, there} & _WEIGHTY or there is DisputeState.WON:
-            words = (f"{each.state} {each.amount or ''}".strip() for each in (here, reported) if each)
+            words = (f"{side.state} {side.amount or ''}".strip() for side in (here, reported) if side)
             texts = [str(state or "none"), str(there)] if same_amount else list(words)
             amount = reported.amount
             yield self.differs(DifferenceKind.DISPUTE, "dispute", texts[0], texts[1], amount=amount)
 
-    def refunds(self, truth: PaymentTruth) -> Iterator[Difference]:
+    def refunds(self, snapshot: PaymentTruth) -> Iterator[Difference]:
         ours = [r for r in self.invoice.refunds if r.payment_id == self.payment.id]
-        # What went back for other invoices that the payment pays is known here too.
+        # Refunds of the other invoices that share the payment are in the books too.
         ours += [refund for share in self.payment.other_shares for refund in share.refunds]
-        pairs = [(told, _of(told, ours)) for told in truth.refunds]
-        of = truth.captured.currency
-        # One over nothing, or in another currency, cannot be counted: it is a doubt of the snapshot (R13).
-        given = [told for told in truth.refunds if told.state.is_given and told.amount.currency == of and told.amount]
-        yield from self._not_here([told for told, known in pairs if known is None and told in given])
-        for told, known in pairs:
-            if known is not None:
-                yield from self.refund(told, known)
-        told_of = {known.id for _, known in pairs if known}
+        pairs = [(reported, _of(reported, ours)) for reported in snapshot.refunds]
+        of = snapshot.captured.currency
+        # A refund of zero or in another currency cannot be counted; the snapshot reports it for review (R13).
+        accepted = [
+            reported
+            for reported in snapshot.refunds
+            if reported.state.is_accepted and reported.amount.currency == of and reported.amount
+        ]
+        yield from self._not_here(
+            [reported for reported, recorded in pairs if recorded is None and reported in accepted]
+        )
+        for reported, recorded in pairs:
+            if recorded is not None:
+                yield from self.refund(reported, recorded)
+        matched_ids = {recorded.id for _, recorded in pairs if recorded}
         for refund in ours:
-            expected = refund.state.is_given and refund.kind is not RefundKind.RECORD
-            if expected and refund.id not in told_of and _was_there(refund, truth.asked_at):
+            expected = refund.state.is_accepted and refund.kind is not RefundKind.RECORD
+            if expected and refund.id not in matched_ids and _was_there(refund, snapshot.asked_at):
                 yield self._not_there(refund)
-        listed = sum((told.amount for told in given), zero(of))
-        if listed < truth.refunded:
-            gap = truth.refunded - listed
-            yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(truth.refunded), amount=gap)
+        listed = sum((reported.amount for reported in accepted), zero(of))
+        if listed < snapshot.refunded:
+            gap = snapshot.refunded - listed
+            yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(snapshot.refunded), amount=gap)
 
-    def credited(self, truth: PaymentTruth) -> Iterator[Difference]:
-        """What credit notes gave to the customer's balance cannot go back to the card too."""
-        yield from credit_differences(self.invoice, truth.provider, truth.credited, reference=self.payment.reference)
+    def credited(self, snapshot: PaymentTruth) -> Iterator[Difference]:
+        """What credit notes moved to the customer's balance cannot be refunded to the card too."""
+        yield from credit_differences(
+            self.invoice, snapshot.provider, snapshot.credited, reference=self.payment.reference
+        )
 
-    def refund(self, told: RefundNews, known: Refund) -> Iterator[Difference]:
-        at = {"reference": told.reference, "refund_id": known.id, "invoice": known.invoice_number}
-        if told.amount != known.amount:
+    def refund(self, reported: RefundNews, recorded: Refund) -> Iterator[Difference]:
+        at = {"reference": reported.reference, "refund_id": recorded.id, "invoice": recorded.invoice_number}
+        if reported.amount != recorded.amount:
             kind = DifferenceKind.AMOUNT
-            if told.amount.currency != known.amount.currency:
+            if reported.amount.currency != recorded.amount.currency:
                 kind = DifferenceKind.CURRENCY
-            gap = apart(known.amount, told.amount)
-            yield self.differs(kind, "refund", str(known.amount), str(told.amount), amount=gap, **at)
-        if told.state not in _SAME_STORY[known.state]:
-            yield self.differs(DifferenceKind.STATUS, "refund", known.state, told.state, amount=told.amount, **at)
-        elif known.is_unadopted:
-            here = MAYBE_RECORDED if known.undecided else "no credit note"
-            yield self.differs(DifferenceKind.UNADOPTED, "refund", here, str(told.amount), amount=told.amount, **at)
+            gap = apart(recorded.amount, reported.amount)
+            yield self.differs(kind, "refund", str(recorded.amount), str(reported.amount), amount=gap, **at)
+        if reported.state not in _COMPATIBLE_STATES[recorded.state]:
+            yield self.differs(
+                DifferenceKind.STATUS, "refund", recorded.state, reported.state, amount=reported.amount, **at
+            )
+        elif recorded.is_unadopted:
+            here = MAYBE_RECORDED if recorded.undecided else "no credit note"
+            yield self.differs(
+                DifferenceKind.UNADOPTED, "refund", here, str(reported.amount), amount=reported.amount, **at
+            )
 
     def _not_here(self, strangers: Sequence[RefundNews]) -> Iterator[Difference]:
-        """Refunds by other hands; those from before the payment was imported may be in the figure it came with."""
+        """External refunds; those from before the import may be part of the imported figure."""
         openings = _openings(self.payment)
-        for told in sorted(strangers, key=lambda each: each.amount.minor):
-            if any(opening.holds(told) for opening in openings):
+        for reported in sorted(strangers, key=lambda stranger: stranger.amount.minor):
+            if any(opening.holds(reported) for opening in openings):
                 continue
             yield self.differs(
                 DifferenceKind.MISSING_HERE,
                 "refund",
                 "",
-                str(told.amount),
-                amount=told.amount,
-                reference=told.reference,
+                str(reported.amount),
+                amount=reported.amount,
+                reference=reported.reference,
             )
 
     def _not_there(self, refund: Refund) -> Difference:
@@ -258,7 +270,7 @@ class _SideBySide:
 def credit_differences(
     invoice: Invoice, provider: Provider, credited: Money | None, *, reference: str = ""
 ) -> list[Difference]:
-    """What credit notes gave to the customer's balance, here and there; `credited` is None where it was not asked."""
+    """The difference in what credit notes moved to the customer's balance; `credited` is None if it was not asked."""
     here = invoice.credited
     if credited is None or credited.currency != invoice.currency or here == credited:
         return []
@@ -278,17 +290,17 @@ def credit_differences(
 
 @dataclass(slots=True)
 class _Opening:
-    """What went back of a payment, or of a share of it, before the books knew it."""
+    """What was refunded of a payment, or of a share, before it was imported."""
 
-    left: Money
+    remaining: Money
     known_since: datetime | None
 
-    def holds(self, told: RefundNews) -> bool:
-        """Is this refund a part of it? Then it is counted."""
-        before = self.known_since and told.created_at and told.created_at < self.known_since
-        if not before or self.left < told.amount:
+    def holds(self, reported: RefundNews) -> bool:
+        """Is this refund part of it? Then it is subtracted from what remains."""
+        before = self.known_since and reported.created_at and reported.created_at < self.known_since
+        if not before or self.remaining < reported.amount:
             return False
-        self.left -= told.amount
+        self.remaining -= reported.amount
         return True
 
 
@@ -299,42 +311,45 @@ def _openings(payment: Payment) -> list[_Opening]:
 
 
 def claimed_twice(
-    reading: RefundReading, invoice: Invoice, payment: Payment, truth: PaymentTruth | None
+    reading: RefundReading, invoice: Invoice, payment: Payment, snapshot: PaymentTruth | None
 ) -> list[Difference]:
-    """Another payment in the books that the provider reports as this one: its money must not be refunded twice.
+    """Other payments in the books that the provider reports as this one: its money must not be refunded twice.
 
-    The two were imported by two ids before anybody knew that they are one; pulling their invoices makes them shares.
+    They were imported under two ids before it was known that they are one; pulling their invoices makes them shares.
     """
-    new = [reference for reference in truth.references if reference not in payment.references] if truth else []
-    if truth is None or not new:
+    new = [reference for reference in snapshot.references if reference not in payment.references] if snapshot else []
+    if snapshot is None or not new:
         return []
-    found = []
-    for reference, (number, payment_id) in reading.payments_known_as(truth.provider, new).items():
+    differences = []
+    for reference, (number, payment_id) in reading.payments_known_as(snapshot.provider, new).items():
         if payment_id != payment.home_id:
-            here, there = f"{reference} is another payment, of {number}", f"one payment, {', '.join(truth.references)}"
-            at = (truth.provider, invoice.number, payment.reference)
-            found.append(Difference(DifferenceKind.STATUS, *at, "payment", here, there, truth.captured))
-    return found
+            here, there = (
+                f"{reference} is another payment, of {number}",
+                f"one payment, {', '.join(snapshot.references)}",
+            )
+            at = (snapshot.provider, invoice.number, payment.reference)
+            differences.append(Difference(DifferenceKind.STATUS, *at, "payment", here, there, snapshot.captured))
+    return differences
 
 
 def _was_there(refund: Refund, at: datetime) -> bool:
-    """Was it sent long enough before the provider was asked? Another host's clock may be a little off."""
+    """Was it sent long enough before the snapshot? Another host's clock may differ a little."""
     sent = refund.sending.first_sent_at if refund.sending else None
     return (sent or refund.created_at) < at - _CLOCKS_APART
 
 
-def _of(told: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
-    """The refund here that is this one, by the provider's id or by ours."""
-    by_reference = next((r for r in refunds if r.provider_reference == told.reference), None)
-    named = (r for r in refunds if r.id == told.refund_id and not r.provider_reference)
-    return by_reference or next(named, None) or _recorded(told, refunds)
+def _of(reported: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+    """The refund in the books that matches, by the provider's id or by ours."""
+    by_reference = next((r for r in refunds if r.provider_reference == reported.reference), None)
+    named = (r for r in refunds if r.id == reported.refund_id and not r.provider_reference)
+    return by_reference or next(named, None) or _recorded(reported, refunds)
 
 
-def _recorded(told: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
-    """A record that names this refund, or that it would be matched with."""
+def _recorded(reported: RefundNews, refunds: Sequence[Refund]) -> Refund | None:
+    """The record that names this refund and has its amount."""
     records = [
         r
         for r in refunds
-        if r.kind is RefundKind.RECORD and not r.provider_reference and r.amount == told.amount and r.out_of_band
+        if r.kind is RefundKind.RECORD and not r.provider_reference and r.amount == reported.amount and r.out_of_band
     ]
-    return next((r for r in records if r.out_of_band and r.out_of_band.reference == told.reference), None)
+    return next((r for r in records if r.out_of_band and r.out_of_band.reference == reported.reference), None)

@@ -24,17 +24,17 @@ _SHOWN = 3
 
 
 class DiffersFromProvider(Refused):
-    """The provider knows the payment, or the invoice, otherwise; nothing was reserved and nothing sent."""
+    """The provider has the payment or the invoice in another state; nothing was reserved or sent."""
 
     code = "differs-from-provider"
 
     def __init__(self, invoice: Invoice, differences: Sequence[Difference], *, hint: str = "") -> None:
         where = differences[0].provider.label
-        told = "; ".join(f"{difference} ({difference.reference})" for difference in differences[:_SHOWN])
+        listing = "; ".join(f"{difference} ({difference.reference})" for difference in differences[:_SHOWN])
         more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         super().__init__(
-            f"{invoice.number} is not at {where} as it is here: {told}{more}. Nothing was sent.",
-            hint=hint or f"refundcli reconcile --invoice {invoice.number}     (takes in what is proven)",
+            f"{invoice.number} differs from {where}: {listing}{more}. Nothing was sent.",
+            hint=hint or f"refundcli reconcile --invoice {invoice.number}     (syncs what is proven)",
             context={
                 "invoice": invoice.number,
                 "differences": [
@@ -85,14 +85,14 @@ class AlreadyAtProvider(Refused):
 
 @dataclass(frozen=True, slots=True)
 class PaymentPlace:
-    """Where a payment is at its provider; `of_invoice` is the provider's id of its invoice, where it keeps one."""
+    """How to look up a payment; `of_invoice` is the provider's id of its invoice, if it has one."""
 
     provider: Provider
     reference: str
     of_invoice: str = ""
 
 
-Truths: TypeAlias = Mapping[int, PaymentTruth | None]
+Snapshots: TypeAlias = Mapping[int, PaymentTruth | None]
 OwnRefunds: TypeAlias = Mapping[int, OwnRefund]
 _NONE: OwnRefunds = MappingProxyType({})
 
@@ -100,15 +100,15 @@ _NONE: OwnRefunds = MappingProxyType({})
 def preflight(
     invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers, own: OwnRefunds = _NONE
 ) -> Sequence[PaymentTruth]:
-    """Read the truth of each payment that is to give money, where its provider can be asked.
+    """A snapshot of each payment to be refunded, if its provider can be asked.
 
     Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable.
     """
-    found = checked_truths(invoice, shares, books=books, providers=providers, own=own, writes=False)
-    return [truth for truth in found.values() if truth]
+    snapshots = checked_snapshots(invoice, shares, books=books, providers=providers, own=own, writes=False)
+    return [snapshot for snapshot in snapshots.values() if snapshot]
 
 
-def checked_truths(
+def checked_snapshots(
     invoice: Invoice,
     shares: Sequence[Share],
     *,
@@ -116,88 +116,88 @@ def checked_truths(
     providers: Providers,
     own: OwnRefunds = _NONE,
     writes: bool = True,
-) -> Truths:
-    """The same, by payment. `writes`: findings that a person must review are stored, even if the refund is refused."""
-    truths = truths_of(invoice, shares, providers)
-    # The books are read again after: what a colleague refunded meanwhile is in both, or in neither.
-    now, claimed = books.read(lambda tx: _now(tx, invoice, truths)) if truths else (invoice, [])
-    if writes and any(_is_worth_a_note(payment, truths.get(payment.id)) for payment in now.payments):
-        books.write(lambda tx: note_findings(tx, now, truths))
-        _refuse_unreviewed(books.read(lambda tx: invoice_named(tx, invoice.number)), truths)
-    refuse_differences(now, truths, own, claimed=claimed)
-    return truths
+) -> Snapshots:
+    """The snapshots by payment. `writes`: store what a person must review, even if the refund is refused."""
+    snapshots = snapshots_of(invoice, shares, providers)
+    # The books are read again afterwards, so a refund made meanwhile is in both or in neither.
+    now, claimed = books.read(lambda tx: _now(tx, invoice, snapshots)) if snapshots else (invoice, [])
+    if writes and any(_has_findings(payment, snapshots.get(payment.id)) for payment in now.payments):
+        books.write(lambda tx: store_findings(tx, now, snapshots))
+        _refuse_unreviewed(books.read(lambda tx: invoice_named(tx, invoice.number)), snapshots)
+    refuse_differences(now, snapshots, own, claimed=claimed)
+    return snapshots
 
 
-def _refuse_unreviewed(invoice: Invoice, truths: Truths) -> None:
-    """Raises UnreviewedEvent where a word that was found just now, or before, needs a person (R13)."""
+def _refuse_unreviewed(invoice: Invoice, snapshots: Snapshots) -> None:
+    """Raises UnreviewedEvent if an unlisted code, new or old, needs a person (R13)."""
     for payment in invoice.payments:
         for update in payment.unreviewed:
-            if payment.id in truths and update.needs_a_person:
+            if payment.id in snapshots and update.needs_a_person:
                 raise UnreviewedEvent(invoice, update)
 
 
-def _now(reading: RefundReading, invoice: Invoice, truths: Truths) -> tuple[Invoice, list[Difference]]:
+def _now(reading: RefundReading, invoice: Invoice, snapshots: Snapshots) -> tuple[Invoice, list[Difference]]:
     now = invoice_named(reading, invoice.number)
-    return now, claims(reading, now, truths)
+    return now, claims(reading, now, snapshots)
 
 
-def truths_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Truths:
-    """By payment; None where the provider has no such payment. Raises ProviderUnreachable."""
+def snapshots_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Snapshots:
+    """The snapshots by payment; None if the provider has no such payment. Raises ProviderUnreachable."""
     places = {share.payment.id: place_of(invoice, share.payment) for share in shares}
-    return {payment: truth_at(place, providers) for payment, place in places.items() if place}
+    return {payment: snapshot_at(place, providers) for payment, place in places.items() if place}
 
 
 def place_of(invoice: Invoice, payment: Payment) -> PaymentPlace | None:
-    """Where the payment is looked up; None where its provider cannot be asked."""
+    """How to look up the payment; None if its provider has no such look-up."""
     if payment.provider is None or payment.provider not in CAN_LOOK_UP:
         return None
     return PaymentPlace(payment.provider, payment.reference, invoice.invoice_reference)
 
 
-def truth_at(place: PaymentPlace, providers: Providers) -> PaymentTruth | None:
-    """Raises ProviderUnreachable, CannotBeHeld."""
+def snapshot_at(place: PaymentPlace, providers: Providers) -> PaymentTruth | None:
+    """The snapshot; None if the provider has no such payment. Raises ProviderUnreachable, CannotBeHeld."""
     return providers.records(place.provider).payment(place.reference, of_invoice=place.of_invoice)
 
 
-def note_findings(tx: Writing, invoice: Invoice, truths: Truths) -> None:
+def store_findings(tx: Writing, invoice: Invoice, snapshots: Snapshots) -> None:
     """Store unlisted statuses as unreviewed (R13), and why a payment must be refunded in another way (R12)."""
     for payment in invoice.payments:
-        truth = truths.get(payment.id)
-        if truth:
-            tx.note_unsupported(payment, truth.unsupported)
-            for doubt in truth.doubts:
-                store_doubt(tx, doubt, truth.asked_at, doubt.why)
+        snapshot = snapshots.get(payment.id)
+        if snapshot:
+            tx.note_unsupported(payment, snapshot.unsupported)
+            for doubt in snapshot.doubts:
+                store_doubt(tx, doubt, snapshot.asked_at, doubt.why)
 
 
-def _is_worth_a_note(payment: Payment, truth: PaymentTruth | None) -> bool:
-    return truth is not None and bool(truth.doubts or truth.unsupported != payment.unsupported)
+def _has_findings(payment: Payment, snapshot: PaymentTruth | None) -> bool:
+    return snapshot is not None and bool(snapshot.doubts or snapshot.unsupported != payment.unsupported)
 
 
-def claims(reading: RefundReading, invoice: Invoice, truths: Truths) -> list[Difference]:
-    """Payments of other invoices that are one with a payment of this invoice, as the provider has it."""
+def claims(reading: RefundReading, invoice: Invoice, snapshots: Snapshots) -> list[Difference]:
+    """Payments of other invoices that are the same payment at the provider as one of this invoice."""
     return [
         difference
         for payment in invoice.payments
-        for difference in claimed_twice(reading, invoice, payment, truths.get(payment.id))
+        for difference in claimed_twice(reading, invoice, payment, snapshots.get(payment.id))
     ]
 
 
 def refuse_differences(
-    invoice: Invoice, truths: Truths, own: OwnRefunds = _NONE, *, claimed: Sequence[Difference]
+    invoice: Invoice, snapshots: Snapshots, own: OwnRefunds = _NONE, *, claimed: Sequence[Difference]
 ) -> None:
-    """Raises DiffersFromProvider, AlreadyAtProvider, UnsupportedRefund. The truths are read before the invoice.
+    """Raises DiffersFromProvider, AlreadyAtProvider, UnsupportedRefund. The snapshots are older than the invoice.
 
-    `own`, by payment: a refund that would be sent and that the provider has already is no difference. The books were
-    restored from a backup and have forgotten it. `claimed`: from `claims`.
+    `own`, by payment: the refund to be sent. If the provider already has it, that is no difference, because a restored
+    backup lost it. `claimed`: from `claims`.
     """
     for payment in invoice.payments:
-        truth = truths.get(payment.id)
-        if truth and truth.unsupported:
-            raise UnsupportedRefund(invoice, payment, truth.unsupported)
+        snapshot = snapshots.get(payment.id)
+        if snapshot and snapshot.unsupported:
+            raise UnsupportedRefund(invoice, payment, snapshot.unsupported)
     if claimed:
-        hint = "refundcli invoice pull stripe     (asks what each invoice has of the payment)"
+        hint = "refundcli invoice pull stripe     (updates each invoice's share of the payment)"
         raise DiffersFromProvider(invoice, claimed, hint=hint)
-    differences = [difference for difference in _differences(invoice, truths, own) if difference.bars_a_refund]
+    differences = [difference for difference in _differences(invoice, snapshots, own) if difference.blocks_refund]
     if differences:
         raise DiffersFromProvider(invoice, differences)
 
@@ -208,39 +208,41 @@ def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
     After a restored backup, an event or a report may arrive before the request is repeated.
     """
     ids = {refund.refund_id: refund for refund in own.values()}
-    for known in invoice.refunds_of_payments:
-        if known.id in ids and known.provider:
-            mine, reference = ids[known.id], known.provider_reference
-            raise AlreadyAtProvider(invoice.number, known.provider, reference, known.amount, mine, counted_as=known.id)
+    for external in invoice.refunds_of_payments:
+        if external.id in ids and external.provider:
+            mine, reference = ids[external.id], external.provider_reference
+            raise AlreadyAtProvider(
+                invoice.number, external.provider, reference, external.amount, mine, counted_as=external.id
+            )
 
 
-def own_refund_in(truth: PaymentTruth, refund_id: str) -> RefundNews | None:
+def own_refund_in(snapshot: PaymentTruth, refund_id: str) -> RefundNews | None:
     """The payment's refund with our id, preferably one that was accepted; None without one."""
-    found = [told for told in truth.refunds if told.refund_id == refund_id]
-    return next((told for told in found if told.state.is_given), found[0] if found else None)
+    matches = [refund for refund in snapshot.refunds if refund.refund_id == refund_id]
+    return next((refund for refund in matches if refund.state.is_accepted), matches[0] if matches else None)
 
 
-def _differences(invoice: Invoice, truths: Truths, own: OwnRefunds) -> Iterator[Difference]:
+def _differences(invoice: Invoice, snapshots: Snapshots, own: OwnRefunds) -> Iterator[Difference]:
     for payment in invoice.payments:
-        if payment.id in truths:
-            truth = truths[payment.id]
-            if truth and payment.id in own:
-                truth = _without(truth, own[payment.id], invoice)
-            yield from compare(invoice, payment, truth)
+        if payment.id in snapshots:
+            snapshot = snapshots[payment.id]
+            if snapshot and payment.id in own:
+                snapshot = _without(snapshot, own[payment.id], invoice)
+            yield from compare(invoice, payment, snapshot)
 
 
-def _without(truth: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTruth:
-    """The snapshot without the refund that is to be recorded. Raises AlreadyAtProvider."""
-    found = own_refund_in(truth, own.refund_id)
-    if found is None:
-        return truth
-    counted = next((r for r in invoice.refunds_of_payments if r.provider_reference == found.reference), None)
+def _without(snapshot: PaymentTruth, own: OwnRefund, invoice: Invoice) -> PaymentTruth:
+    """The snapshot without our own refund, which is to be recorded. Raises AlreadyAtProvider."""
+    listed = own_refund_in(snapshot, own.refund_id)
+    if listed is None:
+        return snapshot
+    counted = next((r for r in invoice.refunds_of_payments if r.provider_reference == listed.reference), None)
     if counted and counted.id != own.refund_id:
         raise AlreadyAtProvider(
-            invoice.number, found.provider, found.reference, found.amount, own, counted_as=counted.id
+            invoice.number, listed.provider, listed.reference, listed.amount, own, counted_as=counted.id
         )
-    if found.amount != own.amount:
-        raise AlreadyAtProvider(invoice.number, found.provider, found.reference, found.amount, own)
-    given = found.amount if found.state.is_given else zero(found.amount.currency)
-    others = tuple(told for told in truth.refunds if told is not found)
-    return replace(truth, refunds=others, refunded=truth.refunded - given)
+    if listed.amount != own.amount:
+        raise AlreadyAtProvider(invoice.number, listed.provider, listed.reference, listed.amount, own)
+    returned = listed.amount if listed.state.is_accepted else zero(listed.amount.currency)
+    remaining = tuple(refund for refund in snapshot.refunds if refund is not listed)
+    return replace(snapshot, refunds=remaining, refunded=snapshot.refunded - returned)

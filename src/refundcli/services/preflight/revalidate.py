@@ -10,10 +10,10 @@ from refundcli.services.ports.books import RefundReading
 
 
 def why_not_any_more(reading: RefundReading, refund: Refund) -> RuleRefusal | None:
-    """As they would be asked if it were not reserved: its own amount is no obstacle to it."""
+    """Why it would be refused now; None if it may be sent. Its own reserved amount counts as available."""
     invoice = invoice_named(reading, refund.invoice_number)
-    found = next(p for p in invoice.payments if p.id == refund.payment_id)
-    payment = replace(found, reserved=found.reserved - refund.amount)
+    stored = next(p for p in invoice.payments if p.id == refund.payment_id)
+    payment = replace(stored, reserved=stored.reserved - refund.amount)
     intent = Intent(refund.reason, refund.dispute_decision, amount=refund.amount)
     refusal = most_important(refund_blockers(invoice, payment, intent))
     if refusal is None and payment.refundable < refund.amount:

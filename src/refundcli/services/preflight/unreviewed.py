@@ -1,4 +1,4 @@
-"""Unreviewed events made from a report or a snapshot: what cannot be applied blocks refunds until reviewed (R13)."""
+"""Unreviewed events from a report or a snapshot: what cannot be applied blocks refunds until reviewed (R13)."""
 
 import json
 from collections.abc import Mapping

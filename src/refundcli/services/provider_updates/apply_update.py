@@ -9,7 +9,7 @@ from dataclasses import replace
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import RefundKind, RefundState
-from refundcli.services.dispatch.send_refund import write_end
+from refundcli.services.dispatch.send_refund import write_settlement
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
@@ -113,11 +113,11 @@ def _apply_to_record(tx: Writing, record: Refund, news: RefundNews, *, evidence:
     """A record that was matched with this refund. Once the refund has failed, a person may undo the record."""
     if record.state is RefundState.REVERSED:
         note = f"was recorded as {record.id}, which was undone"
-        if news.state.is_given:
+        if news.state.is_accepted:
             return UpdateOutcome(EventState.UNREVIEWED, f"{note}; it is {news.state} at the provider", refund=record)
         return UpdateOutcome(EventState.APPLIED, note, refund=record)
     changed = False
-    if not news.state.is_given:
+    if not news.state.is_accepted:
         changed = tx.note_record_failed(record, news, evidence=evidence)
     elif news.may_outweigh_failure or (record.failed_at and news.state is RefundState.SUCCEEDED):
         changed = tx.note_success(record, at=news.reported_at, evidence=evidence)
@@ -159,7 +159,7 @@ def _settle(
         expires_at=news.expires_at,
     )
     now = _as_accepted(tx, refund, end, clock=clock, number_format=number_format)
-    settled = write_end(tx, now, end, clock=clock, number_format=number_format)
+    settled = write_settlement(tx, now, end, clock=clock, number_format=number_format)
     changed = settled is not None and settled.state is not refund.state
     if settled is None and tx.note_report(now, end):
         # A repeat in the same state may say why the refund is pending, and until when.
@@ -181,7 +181,7 @@ def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, 
     unfinished = (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
     if now.state in unfinished and end.state is not RefundState.PENDING:
         accepted = replace(end, state=RefundState.PENDING, failure="", may_be_retried=False, hold_until=None)
-        now = write_end(tx, now, accepted, clock=clock, number_format=number_format) or now
+        now = write_settlement(tx, now, accepted, clock=clock, number_format=number_format) or now
     return now
 
 
@@ -231,11 +231,11 @@ def _apply_external(tx: Writing, news: RefundNews, *, evidence: str) -> UpdateOu
         return UpdateOutcome(EventState.UNREVIEWED, note)
     if not news.amount:
         return UpdateOutcome(EventState.UNREVIEWED, f"the refund of {invoice.number} has no amount")
-    named = tx.refund(news.refund_id) if news.refund_id and not news.state.is_given else None
+    named = tx.refund(news.refund_id) if news.refund_id and not news.state.is_accepted else None
     if named and named.provider_reference:
         note = f"reports {named.id} as {news.state}, but not under its reference {named.provider_reference}"
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=named)
-    records = _unmatched_records(invoice, payment) if news.state.is_given else []
+    records = _unmatched_records(invoice, payment) if news.state.is_accepted else []
     record = _record_of_it(records, news)
     if record:
         tx.match_record(record, news, evidence=evidence)

@@ -200,7 +200,7 @@ def _runs(reading: Reading, now: datetime) -> Listed[OpenRun]:
 
 
 def _open_run(run: UnfinishedRun, now: datetime) -> OpenRun:
-    return OpenRun(run, now - run.run.created_at, Next.WAIT if run.is_held else Next.RESUME)
+    return OpenRun(run, now - run.run.created_at, Next.WAIT if run.has_live_worker else Next.RESUME)
 
 
 def _came_back(refund: Refund, now: datetime) -> OpenRefund:
@@ -214,7 +214,7 @@ def _pending(reading: Reading, now: datetime, overdue: datetime) -> Listed[OpenR
 
 
 def _elsewhere(reading: Reading, now: datetime) -> Listed[OpenRefund]:
-    refunds = [each for each in reading.refunds_made_elsewhere(adopted=False) if each.state.is_given]
+    refunds = [each for each in reading.refunds_made_elsewhere(adopted=False) if each.state.is_accepted]
     return _listed(
         [OpenRefund(each, now - each.created_at, Next.MATCH if each.undecided else Next.ADOPT) for each in refunds]
     )

@@ -105,7 +105,7 @@ class _KeptInvoices:
     credited: set[str] = field(default_factory=set)
 
     def add(self, invoice: Invoice, provider: Provider) -> None:
-        if invoice.kept_by is provider:
+        if invoice.managed_by is provider:
             self.exist = True
             if invoice.credited:
                 self.credited.add(invoice.invoice_reference)

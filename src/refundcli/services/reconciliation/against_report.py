@@ -234,7 +234,7 @@ class ReportComparison:
             status=row.word,
             account=self.account,
             refund_id=known.id if known else "",
-            failure="" if state.is_given else f"{self.provider.label}: {row.word} ({self.report.name})",
+            failure="" if state.is_accepted else f"{self.provider.label}: {row.word} ({self.report.name})",
             may_be_retried=bool(row.meaning and row.meaning.may_be_retried),
             created_at=row.booked_at,
             reported_at=row.booked_at,
@@ -410,13 +410,13 @@ def _captured_again(rows: Sequence[ReportRow], failed: Sequence[ReportRow]) -> l
 
 def _other_amount(told: Sequence[ReportRow]) -> ReportRow | None:
     """A row that says another amount of a refund on its way, or made, than the row before it."""
-    rows = [row for row in told if _state(row).is_given and row.part in (RowPart.SENT, RowPart.DONE) and row.amount]
+    rows = [row for row in told if _state(row).is_accepted and row.part in (RowPart.SENT, RowPart.DONE) and row.amount]
     return next((row for row in rows if row.amount != rows[0].amount), None)
 
 
 def _is_news(known: RefundLine, state: RefundState) -> bool:
     """A later word, or money on its way for a refund that is told here as failed and never sent."""
-    if known.state is RefundState.FAILED and state.is_given:
+    if known.state is RefundState.FAILED and state.is_accepted:
         return known.came_back_at is None
     return may_become(known.state, state)
 
@@ -444,8 +444,8 @@ def _is_expected(known: RefundLine | None, state: RefundState) -> bool:
     """That an accepted refund ends well is what the report is for; one that nobody here knew and that came to
     nothing is no difference either."""
     if known is None:
-        return not state.is_given
-    return known.state in _UNDER_WAY and state.is_given
+        return not state.is_accepted
+    return known.state in _UNDER_WAY and state.is_accepted
 
 
 def _refund_differs(line: PaymentLine, known: RefundLine | None, news: RefundNews) -> Difference:

@@ -1,4 +1,4 @@
-"""End by hand what no machine can settle: past the key window, on a person's evidence (§4)."""
+"""Resolve a stuck refund by hand, with evidence, after its idempotency key has expired (§4)."""
 
 import re
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ _REFERENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a person found out: the provider's reference where it was made, none where it was not."""
+    """What a person found out: the provider's reference if it was executed, "" if it was not."""
 
-    asked_id: str
+    operation_id: str
     provider_reference: str
     evidence: str
 
@@ -35,24 +35,24 @@ class Resolution:
 class NotUnresolved(Refused):
     code = "not-unresolved"
 
-    def __init__(self, asked: Refund | Closing) -> None:
+    def __init__(self, operation: Refund | Closing) -> None:
         super().__init__(
-            f"{asked.id} is {asked.state}: there is nothing to resolve.",
-            hint=f"refundcli invoice show {asked.invoice_number}",
-            context={_word_for(asked): asked.id, "status": asked.state},
+            f"{operation.id} is {operation.state}: there is nothing to resolve.",
+            hint=f"refundcli invoice show {operation.invoice_number}",
+            context={_kind_of(operation): operation.id, "status": operation.state},
         )
 
 
 class ResumeFirst(Refused):
-    """A machine can still find out, and its word is worth more than ours."""
+    """`resume` can still find the outcome, which is safer than a person's evidence."""
 
     code = "resume-first"
 
-    def __init__(self, asked: Refund | Closing) -> None:
+    def __init__(self, operation: Refund | Closing) -> None:
         super().__init__(
-            f"{asked.id} can still be settled by asking the provider.",
-            hint=f"refundcli resume {asked.id}",
-            context={_word_for(asked): asked.id},
+            f"{operation.id} can still be settled by asking the provider.",
+            hint=f"refundcli resume {operation.id}",
+            context={_kind_of(operation): operation.id},
         )
 
 
@@ -61,8 +61,8 @@ class ReferenceTaken(Refused):
 
     def __init__(self, reference: str, numbers: list[str]) -> None:
         super().__init__(
-            f"{reference[:60]!a} is known already, on {', '.join(numbers)}: it cannot be this refund's too.",
-            hint="Look it up at the provider by the refund's id, which travelled with it.",
+            f"{reference[:60]!a} is already known as a refund of {', '.join(numbers)}: it cannot be this refund's too.",
+            hint="Look up the refund at the provider by its refundcli id, which was sent with it.",
         )
 
 
@@ -81,21 +81,21 @@ class NoEvidence(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "This is taken on your word: say how you know.",
+            "Evidence is needed: nothing else confirms this.",
             hint='Add --evidence "Stripe dashboard 2026-11-23, seen by …"',
         )
 
 
-def _word_for(asked: Refund | Closing) -> str:
-    return "refund" if isinstance(asked, Refund) else "closing"
+def _kind_of(operation: Refund | Closing) -> str:
+    return "refund" if isinstance(operation, Refund) else "closing"
 
 
-def check(reading: Reading, wanted: Resolution, *, clock: Clock) -> Refund:
-    """The refund, if it may be ended by hand. Raises the refusal that comes first."""
-    refund = reading.refund(wanted.asked_id)
+def check(reading: Reading, resolution: Resolution, *, clock: Clock) -> Refund:
+    """The refund, if it may be resolved by hand. Raises the first refusal."""
+    refund = reading.refund(resolution.operation_id)
     if refund is None:
-        raise RefundNotFound(wanted.asked_id)
-    if not wanted.evidence.strip():
+        raise RefundNotFound(resolution.operation_id)
+    if not resolution.evidence.strip():
         raise NoEvidence
     awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
     if not (refund.state.unfinished or awaits_approval) or refund.sending is None:
@@ -103,15 +103,15 @@ def check(reading: Reading, wanted: Resolution, *, clock: Clock) -> Refund:
     if leases.is_live(refund.sending, clock.now()):
         raise ResumeFirst(refund)
     if refund.state is RefundState.READY:
-        # It was never sent, so no provider need be asked, and none can have made it.
-        if wanted.provider_reference:
+        # It was never sent, so no provider can have executed it.
+        if resolution.provider_reference:
             raise ResumeFirst(refund)
         return refund
-    # One that awaits approval is never sent again: that it was declined there is for a person to say.
+    # A refund that awaits approval is never sent again; a person reports that it was declined.
     if not awaits_approval and key_is_known(refund.sending, clock.now()):
         raise ResumeFirst(refund)
-    if wanted.provider_reference:
-        _check_reference(reading, refund, wanted.provider_reference)
+    if resolution.provider_reference:
+        _check_reference(reading, refund, resolution.provider_reference)
     return refund
 
 
@@ -119,43 +119,43 @@ def _check_reference(reading: Reading, refund: Refund, reference: str) -> None:
     assert refund.provider
     if not _REFERENCES[refund.provider].fullmatch(reference):
         raise NoReference(refund.provider, reference)
-    taken = reading.numbers_behind(reference)
-    if taken:
-        raise ReferenceTaken(reference, taken)
+    numbers = reading.numbers_behind(reference)
+    if numbers:
+        raise ReferenceTaken(reference, numbers)
 
 
 def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Refund:
-    """What the provider itself tells, where it can be asked: its word outweighs any evidence.
+    """The outcome according to the provider, if it can be asked: its answer overrides any evidence.
 
-    Nothing is sent: the key window is past. Raises ResumeFirst where it could not be asked now.
+    Nothing is sent, because the key has expired. Raises ResumeFirst if it cannot be asked now.
     """
     may_be_there = refund.state in (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
     if not may_be_there or refund.provider not in CAN_LOOK_UP:
         return refund
-    (asked,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
-    # Without credentials nobody can ask any more, and the evidence stands alone.
-    if asked.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE, Step.AWAITING_APPROVAL):
+    (resumed,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
+    # Without credentials the provider cannot be asked, and only the evidence remains.
+    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE, Step.AWAITING_APPROVAL):
         return refund
-    if asked.refund.state.unfinished:
+    if resumed.refund.state.unfinished:
         raise ResumeFirst(refund)
-    return asked.refund
+    return resumed.refund
 
 
-def resolve(wanted: Resolution, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:
-    """Write the end with its evidence: made (Adyen: accepted, its news may still come), or never made."""
+def resolve(resolution: Resolution, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:
+    """Store the outcome with its evidence: executed (at Adyen accepted, a final event may follow) or not executed."""
 
     def end(tx: Writing) -> Refund:
-        refund = check(tx, wanted, clock=clock)
-        state = _state(refund, wanted)
-        message = "" if wanted.provider_reference else f"resolved by hand: {wanted.evidence}"
-        answer = RefundAnswer(Signal.OTHER, state, wanted.provider_reference, "", message)
-        settle(tx, refund, state, answer, clock=clock, policy=policy, evidence=wanted.evidence)
+        refund = check(tx, resolution, clock=clock)
+        state = _state(refund, resolution)
+        message = "" if resolution.provider_reference else f"resolved by hand: {resolution.evidence}"
+        answer = RefundAnswer(Signal.OTHER, state, resolution.provider_reference, "", message)
+        settle(tx, refund, state, answer, clock=clock, policy=policy, evidence=resolution.evidence)
         return tx.refund(refund.id) or refund
 
     return books.write(end)
 
 
-def _state(refund: Refund, wanted: Resolution) -> RefundState:
-    if not wanted.provider_reference:
+def _state(refund: Refund, resolution: Resolution) -> RefundState:
+    if not resolution.provider_reference:
         return RefundState.FAILED
     return RefundState.PENDING if refund.provider is Provider.ADYEN else RefundState.SUCCEEDED

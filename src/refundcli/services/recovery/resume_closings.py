@@ -1,4 +1,4 @@
-"""Settle closings that a kill or a timeout left behind, or by hand what no machine can: as for refunds (§4)."""
+"""Finish closings whose outcome is unknown, or resolve them by hand, in the same way as refunds (§4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.services.closings.close import why_not_closed
 from refundcli.services.dispatch import leases
-from refundcli.services.dispatch.interrupts import stop_if_asked
+from refundcli.services.dispatch.interrupts import raise_if_interrupted
 from refundcli.services.dispatch.send_closing import send_closing, settle_closing
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.invoices.lookup import invoice_named
@@ -19,9 +19,9 @@ from refundcli.services.ports.key_windows import key_is_known
 from refundcli.services.ports.providers import InvoiceCloser, Providers, ToldInvoice
 from refundcli.services.preflight.closing import why_not
 from refundcli.services.recovery.resolve import NoEvidence, NotUnresolved, Resolution, ResumeFirst
-from refundcli.services.recovery.resume_refunds import Step, same_place, step_of, when_free
+from refundcli.services.recovery.resume_refunds import Step, same_account, step_of, wait_until_free
 
-# What an invoice at the provider never leaves again.
+# The final statuses of an invoice at the provider.
 _FOR_GOOD = frozenset({InvoiceStatus.PAID, InvoiceStatus.VOID})
 
 
@@ -36,7 +36,7 @@ class ClosingNotFound(NotFound):
 
 
 class ProviderSaysOtherwise(Refused):
-    """The provider was asked just now, and its word outweighs any evidence."""
+    """The provider was just asked, and its answer overrides any evidence."""
 
     code = "provider-says-otherwise"
 
@@ -71,7 +71,7 @@ def is_closing(name: str) -> bool:
 
 
 def unfinished_closings(books: Books, closing_id: str | None) -> list[Closing]:
-    """The closings to settle. Raises ClosingNotFound."""
+    """The closings to finish. Raises ClosingNotFound."""
     if closing_id is None:
         return books.read(lambda tx: tx.closings_in(ClosingState.READY, ClosingState.SUBMITTED))
     return [books.read(lambda tx: _closing_named(tx, closing_id))]
@@ -91,71 +91,71 @@ def resume_closings(
     providers: Providers,
     clock: Clock,
     policy: SendingPolicy,
-    done: list[ResumedClosing],
+    outcomes: list[ResumedClosing],
 ) -> list[ResumedClosing]:
-    """Settle each. One that cannot be settled now stays as it is, and so does its invoice; it stops no other.
+    """Settle each. One that cannot be settled now stays as it is, with its invoice, and does not stop the others.
 
-    `done` is filled as they are settled, for a caller that may be interrupted.
+    `outcomes` is filled as they are settled, for a caller that may be interrupted.
     """
     for closing in closings:
-        stop_if_asked()
+        raise_if_interrupted()
         try:
-            done.append(resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy))
+            outcomes.append(resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy))
         except RefundcliError as problem:
-            done.append(ResumedClosing(closing, step_of(problem), problem.message, problem))
-    return done
+            outcomes.append(ResumedClosing(closing, step_of(problem), problem.message, problem))
+    return outcomes
 
 
 def closings_as_interrupted(closings: Sequence[Closing], *, books: Books) -> list[ResumedClosing]:
-    """Closings as they stand after Ctrl-C: the one in hand may be settled, the others were not asked about."""
-    found = books.read(lambda tx: [tx.closing(closing.id) or closing for closing in closings])
+    """The closings after Ctrl-C: the current one may be settled, the others were not checked."""
+    current = books.read(lambda tx: [tx.closing(closing.id) or closing for closing in closings])
     return [
-        ResumedClosing(each, Step.NOT_ASKED, "interrupted")
-        if each.state.unfinished
-        else ResumedClosing(each, Step.SETTLED, each.failure)
-        for each in found
+        ResumedClosing(closing, Step.NOT_ASKED, "interrupted")
+        if closing.state.unfinished
+        else ResumedClosing(closing, Step.SETTLED, closing.failure)
+        for closing in current
     ]
 
 
 def resume_closing(
     closing: Closing, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
 ) -> ResumedClosing:
-    """Ask how the invoice stands; send again with the same key only where it still may be closed (I8)."""
-    closing = when_free(closing, lambda tx: tx.closing(closing.id), books=books, clock=clock, policy=policy)
+    """Look up the invoice's status; send again with the same key only if it may still be closed (I8)."""
+    closing = wait_until_free(closing, lambda tx: tx.closing(closing.id), books=books, clock=clock, policy=policy)
     if not closing.state.unfinished:
         return ResumedClosing(closing, Step.FINISHED)
     try:
         closer, records = providers.closer(closing.provider), providers.records(closing.provider)
     except SettingsProblem as problem:
         return ResumedClosing(closing, Step.NOT_ASKED, problem.message)
-    if not same_place(closing.sending, closer):
+    if not same_account(closing.sending, closer):
         return ResumedClosing(closing, Step.ELSEWHERE, "use the settings with which it was made")
     try:
-        told = records.invoice(closing.reference)
+        reported = records.invoice(closing.reference)
     except SettingsProblem as problem:
         return ResumedClosing(closing, Step.STILL_UNKNOWN, problem.message)
-    return _Resuming(closing, told, closer, books, clock, policy).settled()
+    return _Resuming(closing, reported, closer, books, clock, policy).settled()
 
 
 @dataclass(frozen=True, slots=True)
 class _Resuming:
-    """One closing, how its invoice stands at the provider now, and with what to go on."""
+    """One closing, with its invoice as the provider has it now."""
 
     closing: Closing
-    told: ToldInvoice | None
+    reported: ToldInvoice | None
     closer: InvoiceCloser
     books: Books
     clock: Clock
     policy: SendingPolicy
 
     def settled(self) -> ResumedClosing:
-        if self.told and self.told.invoice.status is self.closing.wanted:
+        if self.reported and self.reported.invoice.status is self.closing.target:
             return self._end(ClosingState.DONE)
         why_not_now = self.books.read(self._why_not_now)
         if self.closing.state is ClosingState.READY:
             return self._end(ClosingState.FAILED, f"never sent: {why_not_now}") if why_not_now else self._send()
-        if self.told and self.told.invoice.status in _FOR_GOOD:
-            # Whatever may still be on its way cannot change it.
+        if self.reported and self.reported.invoice.status in _FOR_GOOD:
+            # A request that is still in flight cannot change it any more.
             return self._end(ClosingState.FAILED, self._how_it_stands())
         if not key_is_known(self.closing.sending, self.clock.now()):
             why = f"{self._how_it_stands()}, and no longer knows the key: nothing will be sent again"
@@ -182,78 +182,78 @@ class _Resuming:
 
     def _how_it_stands(self) -> str:
         who = self.closing.provider.label
-        if self.told is None:
+        if self.reported is None:
             return f"{who} has no invoice {self.closing.reference}"
-        return f"{who} has the invoice as {self.told.invoice.status}"
+        return f"{who} has the invoice as {self.reported.invoice.status}"
 
     def _why_not_now(self, reading: Reading) -> str:
-        """The rules and the provider's truth as they would be asked if this closing were not there."""
-        if self.told is None:
+        """Why it may not be closed now, by the rules and the provider's snapshot, as if this closing did not exist."""
+        if self.reported is None:
             return self._how_it_stands()
         invoice = invoice_named(reading, self.closing.invoice_number)
         alone = replace(invoice, closings=())
-        refusal = why_not_closed(alone, self.closing.wanted)
+        refusal = why_not_closed(alone, self.closing.target)
         return refusal.message if refusal else self._differences(alone)
 
     def _differences(self, invoice: Invoice) -> str:
-        assert self.told
-        return "; ".join(map(str, why_not(invoice, self.closing.wanted, self.told, self.closing.provider)))
+        assert self.reported
+        return "; ".join(map(str, why_not(invoice, self.closing.target, self.reported, self.closing.provider)))
 
 
-# --- by hand ------------------------------------------------------------------------------------------------
+# --- resolved by hand ---------------------------------------------------------------------------------------
 
 
-def check_resolution(reading: Reading, wanted: Resolution, *, clock: Clock) -> Closing:
-    """The closing, if it may be ended by hand. Raises the refusal that comes first."""
-    closing = _closing_named(reading, wanted.asked_id)
-    if not wanted.evidence.strip():
+def check_resolution(reading: Reading, resolution: Resolution, *, clock: Clock) -> Closing:
+    """The closing, if it may be resolved by hand. Raises the first refusal."""
+    closing = _closing_named(reading, resolution.operation_id)
+    if not resolution.evidence.strip():
         raise NoEvidence
     if not closing.state.unfinished:
         raise NotUnresolved(closing)
-    never_sent = closing.state is ClosingState.READY and not wanted.provider_reference
+    never_sent = closing.state is ClosingState.READY and not resolution.provider_reference
     if leases.is_live(closing.sending, clock.now()):
         raise ResumeFirst(closing)
     if not never_sent and key_is_known(closing.sending, clock.now()):
         raise ResumeFirst(closing)
-    if wanted.provider_reference not in ("", closing.reference):
-        raise AnotherInvoice(closing, wanted.provider_reference)
+    if resolution.provider_reference not in ("", closing.reference):
+        raise AnotherInvoice(closing, resolution.provider_reference)
     return closing
 
 
 def ask_first(
     closing: Closing,
-    wanted: Resolution,
+    resolution: Resolution,
     *,
     books: Books,
     providers: Providers,
     clock: Clock,
     policy: SendingPolicy,
 ) -> Closing:
-    """What the provider itself tells, where it can be asked. Nothing is sent: the key window is past.
+    """The outcome according to the provider, if it can be asked. Nothing is sent, because the key has expired.
 
-    Raises ResumeFirst where it could not be asked now, and ProviderSaysOtherwise.
+    Raises ResumeFirst if it cannot be asked now, and ProviderSaysOtherwise.
     """
     if closing.state is ClosingState.READY:
         return closing
-    asked = resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy)
-    if asked.step is Step.NEEDS_ATTENTION and wanted.provider_reference:
-        raise ProviderSaysOtherwise(closing, asked.note)
-    # Without credentials nobody can ask any more, and the evidence stands alone.
-    if asked.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE):
+    resumed = resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy)
+    if resumed.step is Step.NEEDS_ATTENTION and resolution.provider_reference:
+        raise ProviderSaysOtherwise(closing, resumed.note)
+    # Without credentials the provider cannot be asked, and only the evidence remains.
+    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE):
         return closing
-    if asked.closing.state.unfinished:
+    if resumed.closing.state.unfinished:
         raise ResumeFirst(closing)
-    return asked.closing
+    return resumed.closing
 
 
-def resolve_closing(wanted: Resolution, *, books: Books, clock: Clock) -> Closing:
-    """Write the end with its evidence: the invoice is closed there, or it never was."""
+def resolve_closing(resolution: Resolution, *, books: Books, clock: Clock) -> Closing:
+    """Store the outcome with its evidence: the invoice is closed at the provider, or it never was."""
 
     def end(tx: Writing) -> Closing:
-        closing = check_resolution(tx, wanted, clock=clock)
-        state = ClosingState.DONE if wanted.provider_reference else ClosingState.FAILED
-        failure = f"resolved by hand: {wanted.evidence}"
-        settle_closing(tx, closing, state, failure=failure, evidence=wanted.evidence)
+        closing = check_resolution(tx, resolution, clock=clock)
+        state = ClosingState.DONE if resolution.provider_reference else ClosingState.FAILED
+        failure = f"resolved by hand: {resolution.evidence}"
+        settle_closing(tx, closing, state, failure=failure, evidence=resolution.evidence)
         return tx.closing(closing.id) or closing
 
     return books.write(end)

@@ -1,4 +1,4 @@
-"""Settle what a kill or a timeout left behind: look it up first, send again only inside the key window (§4)."""
+"""Finish refunds whose outcome is unknown: look each up first, send again only while its key is valid (§4)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.dispatch import leases
 from refundcli.services.dispatch.first_send import send
-from refundcli.services.dispatch.interrupts import stop_if_asked
+from refundcli.services.dispatch.interrupts import raise_if_interrupted
 from refundcli.services.dispatch.outcomes import outcome_of
-from refundcli.services.dispatch.send_refund import SendingPolicy, send_again, take_down
+from refundcli.services.dispatch.send_refund import SendingPolicy, record_outcome, send_again
 from refundcli.services.invoices.lookup import RefundNotFound
 from refundcli.services.ports.books import Books, Reading, RefundReading, WouldContradict
 from refundcli.services.ports.clock import Clock
@@ -24,7 +24,7 @@ from refundcli.services.preflight.payment import AlreadyAtProvider
 from refundcli.services.preflight.revalidate import why_not_any_more
 
 _LOOK_AGAIN_SECONDS = 0.2
-_Asked = TypeVar("_Asked", Refund, Closing)
+_Operation = TypeVar("_Operation", Refund, Closing)
 
 
 class Step(StrEnum):
@@ -56,7 +56,7 @@ class Resumed:
 
 
 def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
-    """The refunds to settle. Raises RefundNotFound."""
+    """The refunds to finish. Raises RefundNotFound."""
     if refund_id is None:
         return books.read(lambda tx: tx.refunds_in(*_UNFINISHED))
     refund = books.read(lambda tx: tx.refund(refund_id))
@@ -72,29 +72,30 @@ def resume(
     providers: Providers,
     clock: Clock,
     policy: SendingPolicy,
-    done: list[Resumed] | None = None,
+    outcomes: list[Resumed] | None = None,
 ) -> list[Resumed]:
-    """Settle each. One that cannot be settled now stays as it is, its amount reserved (I5), and stops no other.
+    """Settle each. One that cannot be settled now stays as it is, with its amount reserved (I5); the others continue.
 
-    `done` is filled as they are settled, for a caller that may be interrupted. A defect of the program is raised, and
-    so is Interrupted, also where Ctrl-C came while one of them failed.
+    `outcomes` is filled as they are settled, for a caller that may be interrupted. Raises Interrupted after Ctrl-C,
+    even if a refund failed meanwhile. A bug in refundcli is raised too.
     """
-    done = [] if done is None else done
+    outcomes = [] if outcomes is None else outcomes
     for refund in refunds:
-        stop_if_asked()
+        raise_if_interrupted()
         try:
-            done.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
+            outcomes.append(resume_one(refund, books=books, providers=providers, clock=clock, policy=policy))
         except RefundcliError as problem:
-            done.append(Resumed(refund, step_of(problem), problem.message, problem))
-    return done
+            outcomes.append(Resumed(refund, step_of(problem), problem.message, problem))
+    return outcomes
 
 
 def as_interrupted(refunds: Sequence[Refund], *, books: Books) -> list[Resumed]:
-    """Refunds as they stand after Ctrl-C: the one in hand may be settled, the others were not asked about."""
+    """The refunds after Ctrl-C: the current one may be settled, the others were not checked."""
     now = books.read(lambda tx: tx.refunds_by_id([refund.id for refund in refunds]))
-    found = [now.get(refund.id, refund) for refund in refunds]
+    current = [now.get(refund.id, refund) for refund in refunds]
     return [
-        _told(each) if not each.state.unfinished else Resumed(each, Step.NOT_ASKED, "interrupted") for each in found
+        _settled(refund) if not refund.state.unfinished else Resumed(refund, Step.NOT_ASKED, "interrupted")
+        for refund in current
     ]
 
 
@@ -106,36 +107,42 @@ def step_of(problem: RefundcliError) -> Step:
 
 
 def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
-    refund = when_free(refund, lambda tx: tx.refund(refund.id), books=books, clock=clock, policy=policy)
+    refund = wait_until_free(refund, lambda tx: tx.refund(refund.id), books=books, clock=clock, policy=policy)
     awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
     if not (refund.state.unfinished or awaits_approval) or refund.sending is None:
         return Resumed(refund, Step.FINISHED)
     provider = providers.of(refund.sending.request.provider)
-    if not same_place(refund.sending, provider):
+    if not same_account(refund.sending, provider):
         return Resumed(refund, Step.ELSEWHERE, "use the settings with which it was made")
     if awaits_approval:
         return _look_only(refund, refund.sending, books, provider, clock, policy)
     if refund.state is RefundState.READY:
         pause = providers.pace(provider.name).pause_left
         if pause > policy.call_seconds:
-            # Sent now it would be refused unasked, and be `failed` for it.
-            return Resumed(refund, Step.NOT_ASKED, f"{provider.name.label} wants to be left alone for {pause:.0f} s")
-        return _told(send(refund, books=books, providers=providers, provider=provider, clock=clock, policy=policy))
+            # Sent now, it would be rate limited and become `failed`.
+            note = f"{provider.name.label} is rate limiting; try again in {pause:.0f} s"
+            return Resumed(refund, Step.NOT_ASKED, note)
+        return _settled(send(refund, books=books, providers=providers, provider=provider, clock=clock, policy=policy))
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
 
 
-def when_free(
-    asked: _Asked, look: Callable[[Reading], _Asked | None], *, books: Books, clock: Clock, policy: SendingPolicy
-) -> _Asked:
-    """The same once no other process is sending it: a lease ends by itself, or with its process."""
-    told = False
-    while asked.state.unfinished and asked.sending and leases.is_live(asked.sending, clock.now()):
-        if not told:
-            policy.tell_waiting(asked)
-            told = True
+def wait_until_free(
+    operation: _Operation,
+    look: Callable[[Reading], _Operation | None],
+    *,
+    books: Books,
+    clock: Clock,
+    policy: SendingPolicy,
+) -> _Operation:
+    """The operation, once no other process is sending it. A lease expires, or ends with its process."""
+    announced = False
+    while operation.state.unfinished and operation.sending and leases.is_live(operation.sending, clock.now()):
+        if not announced:
+            policy.on_waiting(operation)
+            announced = True
         policy.sleep(_LOOK_AGAIN_SECONDS)
-        asked = books.read(look) or asked
-    return asked
+        operation = books.read(look) or operation
+    return operation
 
 
 def _look_only(
@@ -147,12 +154,12 @@ def _look_only(
     policy: SendingPolicy,
 ) -> Resumed:
     """Look up a refund that awaits approval. It is never sent again from here (I5)."""
-    found = looked_up(sending, refund, provider) or provider.ended_approval(sending.request, refund.provider_status)
-    outcome = outcome_of(found, first_send=False).state if found else None
-    if found is None or outcome in (None, refund.state):
-        why = found.message if found else ""
+    answer = look_up(sending, refund, provider) or provider.ended_approval(sending.request, refund.provider_status)
+    outcome = outcome_of(answer, first_send=False).state if answer else None
+    if answer is None or outcome in (None, refund.state):
+        why = answer.message if answer else ""
         return Resumed(refund, Step.AWAITING_APPROVAL, why or f"nobody has approved it at {provider.name.label} yet")
-    return _told(take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy))
+    return _settled(record_outcome(refund, answer, first_send=False, books=books, clock=clock, policy=policy))
 
 
 def _finish_submitted(
@@ -163,26 +170,26 @@ def _finish_submitted(
     clock: Clock,
     policy: SendingPolicy,
 ) -> Resumed:
-    """Look it up; send again with the same key only where the provider still knows the key (I8)."""
-    found = looked_up(sending, refund, provider)
-    if found is not None:
-        settled = take_down(refund, found, first_send=False, books=books, clock=clock, policy=policy)
-        return _told(settled)
-    barred = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
-    if barred:
-        return barred
-    return _told(send_again(refund, books=books, provider=provider, clock=clock, policy=policy))
+    """Look it up; send again with the same key only while the provider still knows the key (I8)."""
+    answer = look_up(sending, refund, provider)
+    if answer is not None:
+        settled = record_outcome(refund, answer, first_send=False, books=books, clock=clock, policy=policy)
+        return _settled(settled)
+    not_sent = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
+    if not_sent:
+        return not_sent
+    return _settled(send_again(refund, books=books, provider=provider, clock=clock, policy=policy))
 
 
-def looked_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> RefundAnswer | None:
-    """What the provider knows of it; None where it has none, or tells of none."""
+def look_up(sending: Sending, refund: Refund, provider: PaymentProvider) -> RefundAnswer | None:
+    """The provider's answer about this refund; None if it has none, or cannot be asked."""
     return provider.find_refund(sending.request, refund.id) if provider.name in CAN_LOOK_UP else None
 
 
 def why_not_again(
     reading: RefundReading, refund: Refund, sending: Sending, provider: Provider, now: datetime
 ) -> Resumed | None:
-    """Why one that was not found is not sent again; None where it may be, with the same key (I8)."""
+    """Why a refund that was not found is not sent again; None if it may be, with the same key (I8)."""
     if not key_is_known(sending, now):
         why = (
             f"{provider.label} no longer knows its key; nothing will be sent again. "
@@ -191,12 +198,12 @@ def why_not_again(
         return Resumed(refund, Step.NEEDS_ATTENTION, why)
     refusal = why_not_any_more(reading, refund)
     if refusal:
-        # Sending again could now pay the customer twice; that the first one arrived is not ruled out either.
+        # Sending again could pay the customer twice, because the first request may have arrived after all.
         return Resumed(refund, Step.STILL_UNKNOWN, f"not sent again: {refusal.message}")
     return None
 
 
-def _told(refund: Refund) -> Resumed:
+def _settled(refund: Refund) -> Resumed:
     if refund.state is RefundState.AWAITING_APPROVAL:
         return Resumed(refund, Step.AWAITING_APPROVAL, refund.failure)
     if refund.state.unfinished:
@@ -204,8 +211,8 @@ def _told(refund: Refund) -> Resumed:
     return Resumed(refund, Step.SETTLED, refund.failure)
 
 
-def same_place(sending: Sending, provider: PaymentProvider | InvoiceCloser) -> bool:
-    """Would it go to the account, mode and address that it was made for (I8, I12)?"""
+def same_account(sending: Sending, provider: PaymentProvider | InvoiceCloser) -> bool:
+    """Would it go to the account, mode and address that it was prepared for (I8, I12)?"""
     request = sending.request
     return (
         provider.account == request.account

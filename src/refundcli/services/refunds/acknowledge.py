@@ -12,10 +12,10 @@ class NothingToAcknowledge(Refused):
     code = "nothing-to-acknowledge"
 
     def __init__(self, refund: Refund) -> None:
-        known = f", acknowledged by {refund.acknowledged_by}" if refund.acknowledged_at else ""
+        by_whom = f", acknowledged by {refund.acknowledged_by}" if refund.acknowledged_at else ""
         super().__init__(
-            f"{refund.id} is {refund.state}{known}: there is nothing to acknowledge.",
-            hint=f"refundcli invoice show {refund.invoice_number}   shows how it stands",
+            f"{refund.id} is {refund.state}{by_whom}: there is nothing to acknowledge.",
+            hint=f"refundcli invoice show {refund.invoice_number}   shows its state",
             context={"refund": refund.id, "status": refund.state},
         )
 
@@ -53,8 +53,8 @@ def acknowledge_loss(number: str, *, memo: str, books: Books) -> Invoice:
 
     def write(tx: Writing) -> Invoice:
         invoice = invoice_named(tx, number)
-        known = (payment.loss_acknowledged or zero(invoice.currency) for payment in invoice.payments)
-        if not any(payment.loss > seen for payment, seen in zip(invoice.payments, known, strict=True)):
+        acknowledged = (payment.loss_acknowledged or zero(invoice.currency) for payment in invoice.payments)
+        if not any(payment.loss > amount for payment, amount in zip(invoice.payments, acknowledged, strict=True)):
             raise NoLoss(invoice)
         tx.acknowledge_loss(invoice, memo=memo)
         return invoice_named(tx, number)
@@ -75,9 +75,9 @@ def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Re
 
 
 def acknowledge(refund_id: str, *, memo: str, books: Books, not_refunded: bool = False) -> Refund:
-    """Record it; after a late failure this releases the amount, so that it can be refunded again."""
+    """Record the acknowledgement; after a late failure this also releases the amount, so it can be refunded again."""
 
-    def know(tx: Writing) -> Refund:
+    def write(tx: Writing) -> Refund:
         return tx.acknowledge(check(tx, refund_id, not_refunded=not_refunded), memo=memo)
 
-    return books.write(know)
+    return books.write(write)

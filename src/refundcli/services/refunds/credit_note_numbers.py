@@ -7,20 +7,20 @@ from refundcli.services.ports.books import Books, Reading, Writing
 class NumberFormatChanged(SettingsProblem):
     code = "number-format-changed"
 
-    def __init__(self, kept: str, wanted: str) -> None:
+    def __init__(self, stored: str, configured: str) -> None:
         super().__init__(
-            f"This store numbers its credit notes {kept}; the settings say {wanted}. Nothing was done.",
-            hint=f"Set number_format = {kept!a} under [credit_notes], or change the store:\n"
-            f"refundcli store number-format {wanted!a}",
-            context={"store": kept, "settings": wanted},
+            f"This store numbers its credit notes {stored}; the settings say {configured}. Nothing was done.",
+            hint=f"Set number_format = {stored!a} under [credit_notes], or change the store:\n"
+            f"refundcli store number-format {configured!a}",
+            context={"store": stored, "settings": configured},
         )
 
 
-def refuse_changed_format(reading: Reading, wanted: str) -> None:
+def refuse_changed_format(reading: Reading, configured: str) -> None:
     """Raises NumberFormatChanged if the settings differ from the stored format."""
-    kept = reading.number_format()
-    if kept and kept != wanted:
-        raise NumberFormatChanged(kept, wanted)
+    stored = reading.number_format()
+    if stored and stored != configured:
+        raise NumberFormatChanged(stored, configured)
 
 
 def change_format(number_format: str, *, books: Books) -> str:

@@ -1,4 +1,4 @@
-"""Refund through a provider: reserve, send once, write what came of it (DESIGN §4)."""
+"""Refund through a provider: reserve, send once, store the outcome (DESIGN §4)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.dispatch.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
 from refundcli.services.dispatch.interrupts import Interrupted
 from refundcli.services.dispatch.leases import Lease, is_live, new_lease
-from refundcli.services.dispatch.release_lapsed import keep_up, keep_up_in
+from refundcli.services.dispatch.release_lapsed import apply_due_updates, apply_due_updates_in
 from refundcli.services.dispatch.request_keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
@@ -24,12 +24,12 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, Reading, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundOrder
-from refundcli.services.preflight.payment import OwnRefund, OwnRefunds, checked_truths, refuse_counted
+from refundcli.services.preflight.payment import OwnRefund, OwnRefunds, checked_snapshots, refuse_counted
 
 
 @dataclass(frozen=True, slots=True)
 class RefundRequest:
-    """What the operator asked for. No amount means all that remains; `amount_text` is as it was typed."""
+    """What the operator requested. No amount means all that remains; `amount_text` is the amount as typed."""
 
     number: str
     amount: Money | None
@@ -63,15 +63,15 @@ class RefundRequest:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would be done. `existing` is set when the request key was used before with the same content.
+    """What would be done. `existing` is set if the request key was used before with the same content.
 
-    `tried`: its earlier refunds, which were all refused for good.
+    `attempts`: earlier refunds under this key, all of which failed for good.
     """
 
     invoice: Invoice
     shares: Sequence[Share]
     existing: Sequence[Refund] = ()
-    tried: Sequence[Refund] = ()
+    attempts: Sequence[Refund] = ()
 
     @property
     def total(self) -> Money:
@@ -79,24 +79,24 @@ class Preview:
 
 
 class UnsettledRefund(Refused):
-    """An earlier refund of the payment was left behind, and what became of it is not known yet."""
+    """An earlier refund of the payment is unfinished, and its outcome is not known yet."""
 
     code = "unsettled-refund"
 
     def __init__(self, earlier: Refund) -> None:
         super().__init__(
-            f"{earlier.id}, {earlier.amount} of the same payment, was left unfinished and is not settled yet.",
-            hint=f"refundcli resume {earlier.id}     (asks the provider; sends what never arrived)\n"
-            f"or, if it was never sent and shall not be: refundcli resolve {earlier.id} --not-executed --evidence TEXT",
+            f"{earlier.id}, {earlier.amount} of the same payment, is unfinished: its outcome is not known yet.",
+            hint=f"refundcli resume {earlier.id}     (asks the provider; sends it only if it never arrived)\n"
+            f"or, if it was never sent: refundcli resolve {earlier.id} --not-executed --evidence TEXT",
             context={"refund": earlier.id, "invoice": earlier.invoice_number},
         )
         self.earlier = earlier
 
 
 def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:
-    """Ask every rule, change nothing. The key is looked up before any rule is asked."""
-    made = reading.refunds_by_key(request.request_key)
-    existing = existing_among(made, request.request_key, request.content)
+    """Check every rule, change nothing. The key is looked up before any rule is checked."""
+    attempts = reading.refunds_by_key(request.request_key)
+    existing = existing_among(attempts, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
     if existing:
         return Preview(invoice, (), existing)
@@ -112,7 +112,7 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
         refuse_unsupported(invoice, share.payment, share.amount, request.intent)
     if request.amount and not request.allow_duplicate:
         refuse_duplicate(invoice, shares, request.reason, now=now)
-    return Preview(invoice, shares, tried=made)
+    return Preview(invoice, shares, attempts=attempts)
 
 
 def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money, intent: Intent) -> None:
@@ -122,10 +122,10 @@ def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money, intent
         raise UnsupportedRefund(invoice, payment, why, intent)
 
 
-def left_behind(seen: Preview, *, now: datetime) -> list[Refund]:
-    """Unfinished refunds of the payments to be refunded, which no living process works on."""
-    payments = {share.payment.id for share in seen.shares}
-    unfinished = (r for r in seen.invoice.refunds if r.payment_id in payments and r.state.unfinished and r.sending)
+def left_behind(plan: Preview, *, now: datetime) -> list[Refund]:
+    """Unfinished refunds of the same payments that no live process is working on."""
+    payments = {share.payment.id for share in plan.shares}
+    unfinished = (r for r in plan.invoice.refunds if r.payment_id in payments and r.state.unfinished and r.sending)
     return [refund for refund in unfinished if refund.sending and not is_live(refund.sending, now)]
 
 
@@ -138,18 +138,18 @@ def issue_refund(
     clock: Clock,
     policy: SendingPolicy,
 ) -> list[Refund]:
-    """Reserve all parts in one transaction (T1), then send each. Raises the refusal that comes first."""
-    keep_up(request.number, books=books, policy=policy, clock=clock)
-    seen, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
-    # Credentials and accounts are looked up before the transaction: nothing waits on a network inside it.
+    """Reserve all parts in one transaction (T1), then send each. Raises the first refusal."""
+    apply_due_updates(request.number, books=books, policy=policy, clock=clock)
+    previewed, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
+    # Credentials and accounts are looked up before the transaction, because nothing inside it may wait for a network.
     with before_sending():
-        ready = {s.payment.provider: providers.of(s.payment.provider) for s in seen.shares if s.payment.provider}
+        ready = {s.payment.provider: providers.of(s.payment.provider) for s in previewed.shares if s.payment.provider}
         asked_at = clock.now()
-        truths = checked_truths(seen.invoice, seen.shares, books=books, providers=providers, own=own)
-    snapshots = {payment_id: Snapshot(truth, asked_at) for payment_id, truth in truths.items()}
+        reported = checked_snapshots(previewed.invoice, previewed.shares, books=books, providers=providers, own=own)
+    snapshots = {payment_id: Snapshot(payment, asked_at) for payment_id, payment in reported.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
-        keep_up_in(tx, request.number, policy=policy, clock=clock)
+        apply_due_updates_in(tx, request.number, policy=policy, clock=clock)
         plan = planned(tx, request, confirmed=confirmed, now=clock.now())
         if plan.existing:
             return list(plan.existing), False
@@ -167,15 +167,15 @@ def issue_refund(
             for refund in refunds
         ]
     except (KeyboardInterrupt, Interrupted):
-        # What another process reserved under the same request key is its to send.
+        # Another process sends what it reserved under the same request key.
         if ours:
             books.write(partial(_drop_unsent, refunds, clock=clock, policy=policy))
         raise
 
 
 def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple[Preview, OwnRefunds]:
-    seen = preview(reading, request, now=now)
-    return seen, own_refunds(reading.secret(), request, seen)
+    plan = preview(reading, request, now=now)
+    return plan, own_refunds(reading.secret(), request, plan)
 
 
 def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefunds:
@@ -186,7 +186,7 @@ def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefu
 def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> OwnRefund:
     """The next attempt under this request key for this payment, with its own id and idempotency key."""
     reference = share.payment.reference
-    attempt = 1 + max((r.try_number for r in plan.tried if r.payment_id == share.payment.id), default=0)
+    attempt = 1 + max((r.attempt for r in plan.attempts if r.payment_id == share.payment.id), default=0)
     return OwnRefund(
         refund_id(secret, request.request_key, reference, attempt),
         share.amount,
@@ -197,7 +197,7 @@ def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Sha
 
 @dataclass(frozen=True, slots=True)
 class _Dispatch:
-    """Sends reserved refunds. `snapshots`, by payment, were taken before. `ours`: this call reserved the refunds."""
+    """Sends reserved refunds. `snapshots`: by payment, taken before. `ours`: this call reserved the refunds."""
 
     books: Books
     providers: Providers
@@ -234,7 +234,7 @@ def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy
 
 
 def drop_unsent_in(tx: Writing, refunds: Sequence[Refund], *, clock: Clock, policy: SendingPolicy) -> None:
-    """The operator stopped: what was not sent yet never will be, and its amount is free."""
+    """The operator interrupted: refunds that were not sent fail, and their amounts are released."""
     for reserved in refunds:
         refund = tx.refund(reserved.id)
         if refund and refund.state is RefundState.READY:
@@ -242,7 +242,7 @@ def drop_unsent_in(tx: Writing, refunds: Sequence[Refund], *, clock: Clock, poli
 
 
 def planned(reading: RefundReading, request: RefundRequest, *, confirmed: Money | None, now: datetime) -> Preview:
-    """What T1 will reserve. Raises the refusal that comes first, UnsettledRefund, or ChangedMeanwhile."""
+    """What T1 will reserve. Raises the first refusal, UnsettledRefund, or ChangedMeanwhile."""
     plan = preview(reading, request, now=now)
     for earlier in left_behind(plan, now=now):
         raise UnsettledRefund(earlier)
@@ -262,21 +262,21 @@ def reserve_in(
     at: datetime,
     run_id: str = "",
 ) -> list[Refund]:
-    """T1: for each payment the guarded amount, and the exact request with its key, before anything is sent (I2).
+    """T1: reserve the amount of each payment and store the exact request with its key, before sending (I2).
 
-    Every request is made before the first amount is reserved: what a provider cannot take changes nothing.
+    Every request is prepared before the first amount is reserved, so an invalid one changes nothing.
     """
     refuse_counted(plan.invoice, own)
-    made = [_ready(own[share.payment.id], request, plan, share, providers, lease, at) for share in plan.shares]
-    for share, refund in zip(plan.shares, made, strict=True):
+    refunds = [_ready(own[share.payment.id], request, plan, share, providers, lease, at) for share in plan.shares]
+    for share, refund in zip(plan.shares, refunds, strict=True):
         payment = share.payment
         if not tx.reserve(payment, share.amount):
-            left = payment.refundable
-            if not left:
+            remaining = payment.refundable
+            if not remaining:
                 raise NothingToRefund(plan.invoice)
-            raise OverRefund(plan.invoice, share.amount, left, reason=request.reason, payment=request.payment)
+            raise OverRefund(plan.invoice, share.amount, remaining, reason=request.reason, payment=request.payment)
         tx.add_refund(replace(refund, run_id=run_id))
-    return [replace(refund, run_id=run_id) for refund in made]
+    return [replace(refund, run_id=run_id) for refund in refunds]
 
 
 def _ready(
@@ -291,7 +291,7 @@ def _ready(
     invoice, payment = plan.invoice, share.payment
     provider = providers.get(payment.provider) if payment.provider else None
     if provider is None:
-        # Whose payment it is was told otherwise since its provider was connected.
+        # The payment's provider was changed after the providers were connected.
         raise ChangedMeanwhile(invoice, share.amount, share.amount)
     order = RefundOrder(
         refund_id=own.refund_id,
@@ -315,8 +315,8 @@ def _ready(
         created_at=at,
         operator=request.operator,
         memo=request.memo,
-        try_number=own.attempt,
-        # Ours from the start: another process must not take it for one that was left behind.
+        attempt=own.attempt,
+        # Leased from the start, so that no other process takes it for an abandoned refund.
         sending=Sending(own.idempotency_key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
         dispute_decision=request.dispute_decision,
     )

@@ -1,4 +1,4 @@
-"""Record a refund that was made elsewhere. No money moves, and no provider can be reached from here (R2)."""
+"""Record an external refund. No money moves, and this module cannot reach a provider (R2)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,9 +24,9 @@ from refundcli.services.ports.records import Record
 
 @dataclass(frozen=True, slots=True)
 class MarkRequest:
-    """What was returned elsewhere. No amount means all that remains; `amount_text` is as it was typed.
+    """What was refunded externally. No amount means all that remains; `amount_text` is the amount as typed.
 
-    `allow_duplicate`: also what may be a known external refund. `repeat_agreed`: only what was recorded minutes ago.
+    `allow_duplicate`: allow any repeat, even of a known external refund. `repeat_agreed`: only of a recent record.
     """
 
     number: str
@@ -49,12 +49,12 @@ class MarkRequest:
 
     @property
     def may_repeat(self) -> bool:
-        """Is a repeat within minutes meant? The caller's own key says so, as --allow-duplicate does."""
+        """Is a repeat within minutes intended? The caller's own key means yes, as --allow-duplicate does."""
         return self.allow_duplicate or self.repeat_agreed or not is_generated(self.request_key)
 
     @property
     def content(self) -> str:
-        told = self.out_of_band
+        out_of_band = self.out_of_band
         return content_of(
             {
                 "kind": RefundKind.RECORD,
@@ -64,11 +64,11 @@ class MarkRequest:
                 "memo": self.memo,
                 "payment": self.payment,
                 "dispute_decision": self.dispute_decision,
-                "method": told.method,
-                "reference": told.reference,
-                "refunded_on": told.refunded_on and told.refunded_on.isoformat(),
-                "after_failed": told.after_failed,
-                "evidence": told.evidence,
+                "method": out_of_band.method,
+                "reference": out_of_band.reference,
+                "refunded_on": out_of_band.refunded_on and out_of_band.refunded_on.isoformat(),
+                "after_failed": out_of_band.after_failed,
+                "evidence": out_of_band.evidence,
             }
         )
 
@@ -97,7 +97,7 @@ class RefundedInFuture(UsageProblem):
 
 
 class RefundedTooEarly(UsageProblem):
-    """No money can be returned before there was an invoice, or before it was paid."""
+    """Money cannot be returned before the invoice was issued or paid."""
 
     code = "refunded-too-early"
 
@@ -121,7 +121,7 @@ class FailedRefundNotFound(NotFound):
 
 
 class NotFailed(Refused):
-    """--after-failed is for what the provider refused for good; anything else might still pay."""
+    """--after-failed is only for a refund that failed for good; any other may still pay out."""
 
     code = "not-failed"
 
@@ -137,7 +137,7 @@ class AlreadyRecorded(Refused):
 
     def __init__(self, failed: Refund) -> None:
         super().__init__(
-            f"What {failed.id} failed to return is recorded already, all {failed.amount} of it.",
+            f"All {failed.amount} of the failed refund {failed.id} is already recorded.",
             hint=f"refundcli invoice show {failed.invoice_number}   lists the records",
             context={"refund": failed.id, "invoice": failed.invoice_number},
         )
@@ -170,7 +170,7 @@ class EvidenceNeeded(UsageProblem):
 
 
 def preview_mark(reading: Reading, request: MarkRequest, *, clock: Clock) -> MarkPreview:
-    """Ask every rule, change nothing. The key is looked up before any rule is asked."""
+    """Check every rule, change nothing. The key is looked up before any rule is checked."""
     existing = existing_refunds(reading, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
     if existing:
@@ -182,21 +182,21 @@ def preview_mark(reading: Reading, request: MarkRequest, *, clock: Clock) -> Mar
 
 
 def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[Share]:
-    """Which payments the record goes to. Raises the refusal that comes first."""
-    told = request.out_of_band
-    if told.refunded_on and told.refunded_on > today:
-        raise RefundedInFuture(told.refunded_on, today)
+    """The payments that are recorded, with their amounts. Raises the first refusal."""
+    out_of_band = request.out_of_band
+    if out_of_band.refunded_on and out_of_band.refunded_on > today:
+        raise RefundedInFuture(out_of_band.refunded_on, today)
     amount, reference = request.amount, request.payment
-    if told.after_failed:
-        failed, left = _after_failed(invoice, told)
-        if not left:
+    if out_of_band.after_failed:
+        failed, remaining = _after_failed(invoice, out_of_band)
+        if not remaining:
             raise AlreadyRecorded(failed)
         invoice = _without_hold(invoice, failed)
-        amount = amount or left
-        if left < amount:
-            raise OverRefund(invoice, amount, left, reason=request.reason, action=Action.MARK_REFUNDED)
+        amount = amount or remaining
+        if remaining < amount:
+            raise OverRefund(invoice, amount, remaining, reason=request.reason, action=Action.MARK_REFUNDED)
         reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
-    if amount and not (request.allow_duplicate or told.after_failed):
+    if amount and not (request.allow_duplicate or out_of_band.after_failed):
         _refuse_known(invoice, [Share(payment, amount) for payment in invoice.payments], request.reason)
     shares = shares_of(
         invoice,
@@ -206,15 +206,15 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         intent=request.intent,
         reference=reference,
     )
-    if told.refunded_on:
-        _refuse_too_early(invoice, shares, told.refunded_on)
-    if not (request.allow_duplicate or told.after_failed):
+    if out_of_band.refunded_on:
+        _refuse_too_early(invoice, shares, out_of_band.refunded_on)
+    if not (request.allow_duplicate or out_of_band.after_failed):
         _refuse_known(invoice, shares, request.reason)
     return shares
 
 
 def _refuse_too_early(invoice: Invoice, shares: Sequence[Share], day: date) -> None:
-    """Raises RefundedTooEarly. Where an invoice has one payment, its date of payment is that payment's."""
+    """Raises RefundedTooEarly. If an invoice has one payment, that payment has the invoice's date of payment."""
     bounds = [(invoice.issued_on, "issued")]
     if len(invoice.payments) == 1 and invoice.paid_on:
         bounds.append((invoice.paid_on, "paid"))
@@ -225,11 +225,13 @@ def _refuse_too_early(invoice: Invoice, shares: Sequence[Share], day: date) -> N
 
 
 def _refuse_known(invoice: Invoice, shares: list[Share], reason: RefundReason) -> None:
-    """Raises KnownAsExternal."""
-    wanted = {(share.payment.home_id, share.amount) for share in shares}
-    homes = {of: p.home_id for p in invoice.payments for of in (p.id, *(other.payment_id for other in p.other_shares))}
+    """Raises KnownAsExternal if it may be the same as an unadopted external refund."""
+    requested = {(share.payment.home_id, share.amount) for share in shares}
+    homes = {
+        of: p.home_id for p in invoice.payments for of in (p.id, *(sibling.payment_id for sibling in p.other_shares))
+    }
     for refund in invoice.refunds_of_payments:
-        if refund.is_unadopted and (homes.get(refund.payment_id), refund.amount) in wanted:
+        if refund.is_unadopted and (homes.get(refund.payment_id), refund.amount) in requested:
             raise KnownAsExternal(invoice, refund, reason)
 
 
@@ -249,7 +251,7 @@ def mark_refunded(
 ) -> list[Refund]:
     """Record it: one refund and one issued credit note for each payment, in one transaction (R7).
 
-    Raises the refusal that comes first, or ChangedMeanwhile.
+    Raises the first refusal, or ChangedMeanwhile.
     """
 
     def work(tx: Writing) -> list[Refund]:
@@ -259,7 +261,7 @@ def mark_refunded(
 
 
 def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clock, number_format: str) -> list[Refund]:
-    """The same, in the caller's transaction. Every refusal comes before anything is changed."""
+    """`mark_refunded` in the caller's transaction. Refusals are raised before anything is changed."""
     plan = preview_mark(tx, request, clock=clock)
     if plan.existing:
         return list(plan.existing)
@@ -267,7 +269,7 @@ def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clo
         raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
     failed = tx.refund(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
     if failed and failed.needs_acknowledgement:
-        # Recording how the money was returned instead also acknowledges the failure and releases its amount.
+        # Recording the return also acknowledges the failure and releases its amount.
         tx.acknowledge(failed, memo=f"recorded by other means: {request.out_of_band.evidence}")
     parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
     records = records_of(request, plan.invoice.id, parts, at=clock.now())
@@ -278,7 +280,7 @@ def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clo
 def records_of(
     request: MarkRequest, invoice_id: int, parts: Iterable[tuple[int, Money, bool]], *, at: datetime, run_id: str = ""
 ) -> list[Record]:
-    """What will be written: one refund for each payment, with its amount, and whether a lost dispute took it."""
+    """The records to store: one refund for each payment, with its amount and whether a lost dispute took it."""
     content = request.content
     return [
         Record(
@@ -307,17 +309,17 @@ def records_of(
 
 
 def is_charged_back(share: Share, reason: RefundReason) -> bool:
-    """Is it what a lost dispute took through the bank (R11)?"""
+    """Is it the amount that a lost dispute took through the bank (R11)?"""
     return reason is RefundReason.CHARGEBACK and bool(share.payment.taken_by_dispute)
 
 
-def _after_failed(invoice: Invoice, told: OutOfBand) -> tuple[Refund, Money]:
-    """The failed refund, and what of it is not yet recorded. Raises where it did not fail for good."""
-    if not told.evidence.strip():
+def _after_failed(invoice: Invoice, out_of_band: OutOfBand) -> tuple[Refund, Money]:
+    """The failed refund, and how much of it is not recorded yet. Raises NotFailed if it did not fail for good."""
+    if not out_of_band.evidence.strip():
         raise EvidenceNeeded
-    failed = next((r for r in invoice.refunds if r.id == told.after_failed), None)
+    failed = next((r for r in invoice.refunds if r.id == out_of_band.after_failed), None)
     if failed is None:
-        raise FailedRefundNotFound(told.after_failed, invoice.number)
+        raise FailedRefundNotFound(out_of_band.after_failed, invoice.number)
     if failed.state is not RefundState.FAILED:
         raise NotFailed(failed)
     recorded = sum(

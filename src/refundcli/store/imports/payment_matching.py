@@ -1,7 +1,7 @@
-"""Which of an invoice's known payments a file tells of.
+"""Match the payments of an invoice in a file with those in the store.
 
-A provider's id decides. Without one, or with the id of the other kind, it goes by amount and then by place, as long
-as nothing contradicts. Another id is another payment, unless it corrects one that nothing was done with.
+A provider's id decides. Without one, or with an id of the other kind, the amount decides and then the position, unless
+something contradicts. Another id is another payment, unless it corrects a payment that was never used.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,50 +18,50 @@ Alike = Callable[[NewPayment, PaymentRow], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPayment:
-    """A payment in the file and the one in the store that it is. `corrects`: its provider and id are the right ones."""
+class PaymentPair:
+    """A payment in the file and the same one in the store. `corrects`: its provider and id replace the stored ones."""
 
-    told: NewPayment
+    imported: NewPayment
     row: PaymentRow
     corrects: bool
 
 
 @dataclass(slots=True)
-class Matched:
-    known: list[KnownPayment] = field(default_factory=list)
+class PaymentMatches:
+    pairs: list[PaymentPair] = field(default_factory=list)
     new: list[NewPayment] = field(default_factory=list)
-    told_twice: list[NewPayment] = field(default_factory=list)
-    not_told: list[PaymentRow] = field(default_factory=list)
+    duplicates: list[NewPayment] = field(default_factory=list)
+    missing: list[PaymentRow] = field(default_factory=list)
 
 
-def match_payments(told: Sequence[NewPayment], rows: Sequence[PaymentRow]) -> Matched:
-    """Each payment in the file is a known one or new; each known one is told of once at most."""
-    result = Matched(new=list(told), not_told=list(rows))
-    as_many = len(told) == len(rows)
+def match_payments(payments: Sequence[NewPayment], rows: Sequence[PaymentRow]) -> PaymentMatches:
+    """Match each payment in the file with at most one in the store. Those without a match are new."""
+    matches = PaymentMatches(new=list(payments), missing=list(rows))
+    as_many = len(payments) == len(rows)
 
     def pair(alike: Alike) -> None:
-        for payment in list(result.new):
-            row = next((row for row in result.not_told if alike(payment, row)), None)
+        for payment in list(matches.new):
+            row = next((row for row in matches.missing if alike(payment, row)), None)
             if row:
-                result.known.append(KnownPayment(payment, row, as_many and _corrects(payment, row)))
-                result.new.remove(payment)
-                result.not_told = [other for other in result.not_told if other is not row]
+                matches.pairs.append(PaymentPair(payment, row, as_many and _corrects(payment, row)))
+                matches.new.remove(payment)
+                matches.missing = [candidate for candidate in matches.missing if candidate is not row]
 
     pair(_same_id)
-    # A Stripe payment that is known by both of its ids may stand in the file as two.
-    known_ids = {known for row in rows for known in ids_of(row)}
-    result.told_twice = [payment for payment in result.new if id_of(payment) in known_ids]
-    result.new = [payment for payment in result.new if id_of(payment) not in known_ids]
+    # A Stripe payment of which the store has both ids may be two payments in the file.
+    stored_ids = {stored_id for row in rows for stored_id in ids_of(row)}
+    matches.duplicates = [payment for payment in matches.new if id_of(payment) in stored_ids]
+    matches.new = [payment for payment in matches.new if id_of(payment) not in stored_ids]
     for alike in (_both_nameless, _nothing_contradicts):
         pair(_in_the_same_words(alike))
         pair(alike)
     if as_many:
         pair(_corrects)
-    return result
+    return matches
 
 
 def identity_of(payment: NewPayment) -> dict[str, str | None]:
-    """The columns that say which payment it is. An id stands in the column of its kind, where it is unique."""
+    """The columns that identify a payment. Each id is in the column of its kind, where it is unique."""
     columns: dict[str, str | None] = {"provider": payment.provider or "", **dict.fromkeys(ID_COLUMNS)}
     if id_of(payment):
         columns[id_column(payment.provider, payment.reference)] = payment.reference
@@ -71,7 +71,7 @@ def identity_of(payment: NewPayment) -> dict[str, str | None]:
 
 
 def id_columns(payments: PaymentColumns) -> dict[str, list[str | None]]:
-    """The same for many: the ids in the columns of their kinds."""
+    """The same for many payments: the ids in the columns of their kinds."""
     columns: dict[str, list[str | None]] = {name: [None] * len(payments.providers) for name in ID_COLUMNS}
     for place, (provider, reference, charge) in enumerate(
         zip(payments.providers, payments.references, payments.charges, strict=True)
@@ -84,17 +84,17 @@ def id_columns(payments: PaymentColumns) -> dict[str, list[str | None]]:
 
 
 def id_of(payment: NewPayment) -> str:
-    """The provider's id of it; nothing for money taken elsewhere, whatever its reference."""
+    """The provider's id of the payment; empty for money taken without a provider, whatever its reference."""
     return payment.reference if payment.provider else ""
 
 
 def all_ids_of(payment: NewPayment) -> tuple[str, ...]:
-    """Every id of it that is told: a Stripe payment may have two."""
-    return tuple(known for known in (id_of(payment), payment.charge) if known)
+    """All ids of the payment in the file: a Stripe payment may have two."""
+    return tuple(payment_id for payment_id in (id_of(payment), payment.charge) if payment_id)
 
 
 def ids_of(row: PaymentRow) -> tuple[str, ...]:
-    return tuple(known for column in ID_COLUMNS if (known := getattr(row, column)))
+    return tuple(payment_id for column in ID_COLUMNS if (payment_id := getattr(row, column)))
 
 
 def id_column(provider: str | None, reference: str) -> str:
@@ -121,7 +121,7 @@ def _both_nameless(payment: NewPayment, row: PaymentRow) -> bool:
 
 
 def _nothing_contradicts(payment: NewPayment, row: PaymentRow) -> bool:
-    """One of the two has no id, or they can be one Stripe payment by its two ids."""
+    """Either has no id, or they may be the intent and the charge of one Stripe payment."""
     if not id_of(payment):
         return True
     same_provider = payment.provider == row.provider
@@ -135,12 +135,12 @@ def _nothing_contradicts(payment: NewPayment, row: PaymentRow) -> bool:
 
 
 def _amounts_agree(payment: NewPayment, row: PaymentRow) -> bool:
-    """Equal, or one side has not heard yet that it was captured."""
+    """Equal, or one side does not have the capture yet."""
     return payment.captured == row.allocated or 0 in (payment.captured, row.allocated)
 
 
 def _corrects(payment: NewPayment, row: PaymentRow) -> bool:
-    """Another id for the same money, of which nothing has moved and which nobody disputes."""
+    """Another id for the same amount, of which nothing was refunded, reserved or disputed."""
     if row.share_of is not None:
         return False
     same_money = (payment.captured, payment.returned_elsewhere) == (row.allocated, row.returned_elsewhere)

@@ -1,4 +1,4 @@
-"""What an import may change of a stored payment and its dispute: one rule for each column, and why one is unchanged."""
+"""What an import may change of a stored payment and its dispute: one rule per column, and why a column stays."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,12 +8,12 @@ from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState, 
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute
 from refundcli.services.ports.records import NewPayment
-from refundcli.store.imports.payment_matching import ID_COLUMNS, KnownPayment, all_ids_of, id_of, identity_of, ids_of
+from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, all_ids_of, id_of, identity_of, ids_of
 from refundcli.store.schema import PaymentRow
 
 # The status of a placeholder: a dispute that is known from an import only.
 IMPORTED = "imported"
-# A decided dispute is not undone by a file that does not know it yet; a won one may open again.
+# A file that is behind does not undo a decided dispute; a won one may open again.
 _DISPUTE_MAY_BECOME: dict[str, tuple[Dispute, ...]] = {
     Dispute.NONE: (Dispute.OPEN, Dispute.WON, Dispute.LOST),
     Dispute.OPEN: (Dispute.WON, Dispute.LOST),
@@ -23,14 +23,14 @@ _DISPUTE_MAY_BECOME: dict[str, tuple[Dispute, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """The store knows better, and why."""
+class Unchanged:
+    """Why the store's value stays."""
 
     why: str
 
 
-# A column with its new value, or why it stays.
-News: TypeAlias = Iterator[tuple[str, Any] | Kept]
+# A column with its new value, or why the stored value stays.
+Changes: TypeAlias = Iterator[tuple[str, Any] | Unchanged]
 
 
 def payment_values(payment: NewPayment) -> dict[str, Any]:
@@ -57,56 +57,58 @@ def lost_at_first(dispute: str, amount: int | None, captured: int) -> int:
     return captured if amount is None else amount
 
 
-def payment_news(known: KnownPayment) -> tuple[dict[str, Any], list[str]]:
-    """The columns that change, and what is kept although the file says otherwise."""
-    changes, kept = {}, []
-    for news in _news(known):
-        if isinstance(news, Kept):
-            kept.append(news.why)
-        elif news[1] != getattr(known.row, news[0]):
-            changes[news[0]] = news[1]
-    return changes, kept
+def payment_changes(pair: PaymentPair) -> tuple[dict[str, Any], list[str]]:
+    """The columns that change, and why others stay although the file differs."""
+    changes, unchanged = {}, []
+    for change in _changes(pair):
+        if isinstance(change, Unchanged):
+            unchanged.append(change.why)
+        elif change[1] != getattr(pair.row, change[0]):
+            changes[change[0]] = change[1]
+    return changes, unchanged
 
 
-def dispute_news(
+def dispute_change(
     payment: NewPayment, captured: Money, disputes: Sequence[DisputeRecord]
-) -> DisputeRecord | Kept | None:
-    """The dispute to write for the file's row, new or changed; None if nothing changes, Kept if the store's stays."""
-    known = disputes[0] if len(disputes) == 1 else None
+) -> DisputeRecord | Unchanged | None:
+    """The dispute to write, new or changed; None if nothing changes, Unchanged if the store's stays."""
+    existing = disputes[0] if len(disputes) == 1 else None
     if len(disputes) > 1:
         together = most_severe(disputes)
         same = payment.dispute in (Dispute.NONE, together)
-        return None if same else Kept("the store has several disputes of it")
+        return None if same else Unchanged("the store has several disputes of this payment")
     before = most_severe(disputes)
     if payment.dispute is Dispute.NONE and before is Dispute.NONE:
         return None
     if payment.dispute is not before and payment.dispute not in _DISPUTE_MAY_BECOME.get(before, ()):
-        return Kept(f"its dispute was {before}")
+        return Unchanged(f"its dispute was {before}")
     amount = None if payment.dispute_amount is None else Money(payment.dispute_amount, captured.currency)
-    if known is None:
+    if existing is None:
         return _placeholder(payment, amount)
-    if known.reported_at is not None and _is_less(payment.dispute, amount, known):
-        return Kept("the provider reported its dispute as open, and over more" if amount else "its dispute is open")
-    if before is Dispute.LOST and amount is None and known.status != IMPORTED:
+    if existing.reported_at is not None and _is_less(payment.dispute, amount, existing):
+        return Unchanged(
+            "the provider reported its dispute as open, and over more" if amount else "its dispute is open"
+        )
+    if before is Dispute.LOST and amount is None and existing.status != IMPORTED:
         # The provider has reported the amount, and the file has none.
         return None
-    if before is Dispute.LOST and amount is not None and amount < (known.amount or captured):
+    if before is Dispute.LOST and amount is not None and amount < (existing.amount or captured):
         # An import never lowers what was lost (R11); without an amount it is the whole payment.
-        return Kept("the file has a smaller amount for the lost dispute than the store")
+        return Unchanged("the file has a smaller amount for the lost dispute than the store")
     if payment.dispute is Dispute.LOST:
-        return replace(known, state=DisputeState.LOST, status=IMPORTED, amount=amount)
-    return replace(known, state=DisputeState(payment.dispute.value), amount=amount or known.amount)
+        return replace(existing, state=DisputeState.LOST, status=IMPORTED, amount=amount)
+    return replace(existing, state=DisputeState(payment.dispute.value), amount=amount or existing.amount)
 
 
-def _is_less(dispute: Dispute, amount: Money | None, known: DisputeRecord) -> bool:
-    """Would the file end what the provider reported as open, or make less of it? Only the provider ends it (R11)."""
-    if known.state not in (DisputeState.OPEN, DisputeState.UNKNOWN):
+def _is_less(dispute: Dispute, amount: Money | None, existing: DisputeRecord) -> bool:
+    """Would the file end or reduce a dispute that the provider reported as open? Only the provider may (R11)."""
+    if existing.state not in (DisputeState.OPEN, DisputeState.UNKNOWN):
         return False
-    return dispute is Dispute.WON or (amount is not None and (known.amount is None or amount < known.amount))
+    return dispute is Dispute.WON or (amount is not None and (existing.amount is None or amount < existing.amount))
 
 
 def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
-    """A dispute known from an import only; the provider's first report of it fills it in."""
+    """A dispute known from an import only; the provider's first report completes it."""
     return DisputeRecord(
         id=0,
         payment_id=0,
@@ -121,77 +123,83 @@ def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
     )
 
 
-def _news(known: KnownPayment) -> News:
-    told, row = known.told, known.row
+def _changes(pair: PaymentPair) -> Changes:
+    payment, row = pair.imported, pair.row
     if row.share_of is not None:
-        yield from _news_of_share(told, row)
+        yield from _changes_of_share(payment, row)
         return
-    yield from _captured(told, row)
-    yield from _returned_elsewhere(told, row)
-    yield from _auto_refundable(told, row)
-    yield from _identity(told, row, corrects=known.corrects)
-    yield "processing", told.processing
-    yield "method", told.method or row.method
-    yield "paid_on", told.paid_on or row.paid_on
+    yield from _captured(payment, row)
+    yield from _returned_elsewhere(payment, row)
+    yield from _auto_refundable(payment, row)
+    yield from _identity(payment, row, corrects=pair.corrects)
+    yield "processing", payment.processing
+    yield "method", payment.method or row.method
+    yield "paid_on", payment.paid_on or row.paid_on
 
 
-def _news_of_share(told: NewPayment, row: PaymentRow) -> News:
-    """What a file says of a payment that pays several invoices, the provider knows better: only it knows the shares."""
-    if told.captured != row.allocated:
-        yield Kept("its share of the payment is known from the provider")
-    if told.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
-        yield Kept("refunded_amount is read only when a payment is new")
-    yield from _auto_refundable(told, row)
+def _changes_of_share(payment: NewPayment, row: PaymentRow) -> Changes:
+    """Changes of a payment that pays several invoices. Only the provider knows its shares."""
+    if payment.captured != row.allocated:
+        yield Unchanged("its share of the payment comes from the provider")
+    if payment.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
+        yield Unchanged("refunded_amount is read only when a payment is new")
+    yield from _auto_refundable(payment, row)
     ids = ids_of(row)
-    if row.share_of == row.id and not set(all_ids_of(told)).isdisjoint(ids):
-        unknown = {name: known for name, known in identity_of(told).items() if name in ID_COLUMNS and known}
-        yield from ((name, known) for name, known in unknown.items() if getattr(row, name) is None)
-    yield "method", told.method or row.method
-    yield "paid_on", told.paid_on or row.paid_on
+    if row.share_of == row.id and not set(all_ids_of(payment)).isdisjoint(ids):
+        unknown = {
+            name: payment_id for name, payment_id in identity_of(payment).items() if name in ID_COLUMNS and payment_id
+        }
+        yield from ((name, payment_id) for name, payment_id in unknown.items() if getattr(row, name) is None)
+    yield "method", payment.method or row.method
+    yield "paid_on", payment.paid_on or row.paid_on
 
 
-def _captured(told: NewPayment, row: PaymentRow) -> News:
-    if told.captured < row.allocated:
-        yield Kept("the file has less captured than the store knows")
-    elif told.captured > row.allocated and ids_of(row) and not id_of(told):
-        yield Kept("the file has more captured, and does not name the payment")
+def _captured(payment: NewPayment, row: PaymentRow) -> Changes:
+    if payment.captured < row.allocated:
+        yield Unchanged("the file has less captured than the store")
+    elif payment.captured > row.allocated and ids_of(row) and not id_of(payment):
+        yield Unchanged("the file has more captured, but does not name the payment")
     else:
-        yield "allocated", told.captured
+        yield "allocated", payment.captured
 
 
-def _returned_elsewhere(told: NewPayment, row: PaymentRow) -> News:
-    """It is what was given back before the store knew the money, so it is read once. A later figure may well
-    hold the refunds made from here, which would then count twice."""
-    if told.returned_elsewhere > row.returned_elsewhere and not (row.allocated or row.reserved or row.refunded):
-        yield "returned_elsewhere", told.returned_elsewhere
-        yield "opening_returned", told.returned_elsewhere
-    elif told.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
-        yield Kept("refunded_amount is read only when a payment is new")
+def _returned_elsewhere(payment: NewPayment, row: PaymentRow) -> Changes:
+    """What was returned before the payment was in the store, so it is read once. A later figure may include refunds
+    made from here, which would then count twice."""
+    if payment.returned_elsewhere > row.returned_elsewhere and not (row.allocated or row.reserved or row.refunded):
+        yield "returned_elsewhere", payment.returned_elsewhere
+        yield "opening_returned", payment.returned_elsewhere
+    elif payment.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
+        yield Unchanged("refunded_amount is read only when a payment is new")
 
 
-def _auto_refundable(told: NewPayment, row: PaymentRow) -> News:
-    """No money moves because a column was left out: once it is no, only the file's own yes changes that (R1)."""
+def _auto_refundable(payment: NewPayment, row: PaymentRow) -> Changes:
+    """A missing column never allows refunds: once it is no, only an explicit yes in the file changes it (R1)."""
     never_there = not row.allocated and not ids_of(row)
-    if told.auto_refundable_is_told or (told.auto_refundable and never_there):
-        yield "auto_refundable", told.auto_refundable
-    elif told.auto_refundable and not row.auto_refundable:
-        yield Kept("auto_refundable is no until the file says yes")
+    if payment.auto_refundable_is_told or (payment.auto_refundable and never_there):
+        yield "auto_refundable", payment.auto_refundable
+    elif payment.auto_refundable and not row.auto_refundable:
+        yield Unchanged("auto_refundable stays no until the file says yes")
 
 
-def _identity(told: NewPayment, row: PaymentRow, *, corrects: bool) -> News:
-    """Whose payment it is, and by which id. A file that knows no id takes none away."""
+def _identity(payment: NewPayment, row: PaymentRow, *, corrects: bool) -> Changes:
+    """The payment's provider and ids. A file without an id removes none."""
     ids = ids_of(row)
-    if not set(all_ids_of(told)).isdisjoint(ids):
-        # Known by one of its ids; the other one is learnt.
-        yield from ((column, known) for column, known in identity_of(told).items() if known and column in ID_COLUMNS)
+    if not set(all_ids_of(payment)).isdisjoint(ids):
+        # One of its ids matches; store the other one.
+        yield from (
+            (column, payment_id)
+            for column, payment_id in identity_of(payment).items()
+            if payment_id and column in ID_COLUMNS
+        )
         return
-    if id_of(told) and (corrects or not ids):
-        yield from identity_of(told).items()
-    elif id_of(told):
-        yield from ((column, told_id) for column, told_id in identity_of(told).items() if told_id)
-    elif told.provider and not ids:
-        yield "provider", told.provider.value
-    elif (told.provider or "") != row.provider:
-        yield Kept(f"the store knows it as a payment at {row.provider.title()}")
-    if not ids and not told.provider and told.reference:
-        yield "reference", told.reference
+    if id_of(payment) and (corrects or not ids):
+        yield from identity_of(payment).items()
+    elif id_of(payment):
+        yield from ((column, entry) for column, entry in identity_of(payment).items() if entry)
+    elif payment.provider and not ids:
+        yield "provider", payment.provider.value
+    elif (payment.provider or "") != row.provider:
+        yield Unchanged(f"the store has it as a payment at {row.provider.title()}")
+    if not ids and not payment.provider and payment.reference:
+        yield "reference", payment.reference

@@ -1,9 +1,9 @@
-"""Alembic runs on the connection, and in the transaction, that it is handed."""
+"""Run Alembic on the given connection, in its transaction."""
 
 from alembic import context
 from sqlmodel import SQLModel
 
-import refundcli.store.schema  # noqa: F401 - the tables enter the metadata by being imported
+import refundcli.store.schema  # noqa: F401 - importing it fills the metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

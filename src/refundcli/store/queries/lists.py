@@ -1,4 +1,4 @@
-"""Pages of long lists. A page is found by the key that the last one ended with, however far into the list it is."""
+"""Pages of long lists. A page starts after the last key of the previous one, so all pages are equally fast."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,50 +15,50 @@ if TYPE_CHECKING:
 
 _INVOICE, _PAYMENT, _NOTE = (SQLModel.metadata.tables[name] for name in ("invoice", "payment", "credit_note"))
 _ISSUE = sql.tuple_(_NOTE.c.issued_on, _NOTE.c.issued_at, _NOTE.c.number)
-# So few payments are sorted by their invoices' numbers sooner than a walk along all numbers would come upon them.
+# Sorting so few payments by invoice number is faster than walking along all numbers to find them.
 _FEW = 50_000
 
 
-def invoice_rows(session: Session, wanted: "InvoiceFilter") -> Sequence[Any]:
+def invoice_rows(session: Session, filters: "InvoiceFilter") -> Sequence[Any]:
     """Rows of INVOICE_COLUMNS, by number.
 
-    One condition leads through its index, and the others only look at what it finds: left to itself, SQLite would
-    look through all paid invoices for those of one customer.
+    One condition uses its index and the others filter its rows: left to itself, SQLite would read all paid invoices
+    to find those of one customer.
     """
-    query = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number > wanted.after).order_by(_INVOICE.c.number)
-    led = bool(wanted.customer)
-    if wanted.customer:
-        query = query.where(_INVOICE.c.customer == wanted.customer)
-    for condition in _of_payments(wanted):
+    query = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number > filters.after).order_by(_INVOICE.c.number)
+    led = bool(filters.customer)
+    if filters.customer:
+        query = query.where(_INVOICE.c.customer == filters.customer)
+    for condition in _of_payments(filters):
         if led or not _are_few(session, condition):
             query = query.where(sql.exists().where(_PAYMENT.c.invoice_id == _INVOICE.c.id, condition))
         else:
             query = query.where(_INVOICE.c.id.in_(sql.select(_PAYMENT.c.invoice_id).where(condition)))
             led = True
     status = func.coalesce(_INVOICE.c.status, "") if led else _INVOICE.c.status
-    if wanted.status:
-        query = query.where(status == wanted.status)
-    if wanted.refundable:
+    if filters.status:
+        query = query.where(status == filters.status)
+    if filters.refundable:
         query = query.where(_INVOICE.c.status != "void")
-    return session.execute(query.limit(wanted.limit)).all()
+    return session.execute(query.limit(filters.limit)).all()
 
 
-def count_invoices(session: Session, wanted: "InvoiceFilter") -> int:
-    """How many invoices have a payment as it is wanted: disputed, say."""
-    query = sql.select(func.count(sql.distinct(_PAYMENT.c.invoice_id))).where(*_of_payments(wanted))
+def count_invoices(session: Session, filters: "InvoiceFilter") -> int:
+    """How many invoices have a payment that matches the filters, such as a disputed one."""
+    query = sql.select(func.count(sql.distinct(_PAYMENT.c.invoice_id))).where(*_of_payments(filters))
     count: int = session.execute(query).scalar_one()
     return count
 
 
-def _of_payments(wanted: "InvoiceFilter") -> Iterator[ColumnElement[bool]]:
-    if wanted.disputed:
+def _of_payments(filters: "InvoiceFilter") -> Iterator[ColumnElement[bool]]:
+    if filters.disputed:
         # In parentheses, because it is an OR among other conditions.
         yield sql.and_(sql.text(f"({DISPUTED.text})"))
-    if wanted.processing:
+    if filters.processing:
         yield sql.and_(PROCESSING)
-    if wanted.provider:
-        yield sql.and_(THROUGH_PROVIDER, _PAYMENT.c.provider == wanted.provider)
-    if wanted.refundable:
+    if filters.provider:
+        yield sql.and_(THROUGH_PROVIDER, _PAYMENT.c.provider == filters.provider)
+    if filters.refundable:
         yield sql.and_(MONEY_LEFT)
 
 
@@ -68,24 +68,24 @@ def _are_few(session: Session, condition: ColumnElement[bool]) -> bool:
     return count <= _FEW
 
 
-def credit_note_rows(session: Session, wanted: "CreditNoteFilter") -> Sequence[Any]:
+def credit_note_rows(session: Session, filters: "CreditNoteFilter") -> Sequence[Any]:
     """Rows of NOTE_COLUMNS and OWNER_COLUMNS, in the order of issue."""
     query = (
         sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
         .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
         .where(_NOTE.c.number.is_not(None))
         .order_by(*_ISSUE.clauses)
-        .limit(wanted.limit)
+        .limit(filters.limit)
     )
-    if wanted.after:
-        query = query.where((wanted.after.issued_on, wanted.after.issued_at, wanted.after.number) < _ISSUE)
-    elif wanted.since:
-        # Only of the first page: what comes after a note that is young enough is young enough too.
-        query = query.where(_NOTE.c.issued_on >= wanted.since)
-    if wanted.until:
-        query = query.where(_NOTE.c.issued_on <= wanted.until)
-    if wanted.invoice:
-        query = query.where(_INVOICE.c.number == wanted.invoice)
-    if wanted.reason:
-        query = query.where(_NOTE.c.reason == wanted.reason)
+    if filters.after:
+        query = query.where((filters.after.issued_on, filters.after.issued_at, filters.after.number) < _ISSUE)
+    elif filters.since:
+        # Needed on the first page only: later pages contain later notes.
+        query = query.where(_NOTE.c.issued_on >= filters.since)
+    if filters.until:
+        query = query.where(_NOTE.c.issued_on <= filters.until)
+    if filters.invoice:
+        query = query.where(_INVOICE.c.number == filters.invoice)
+    if filters.reason:
+        query = query.where(_NOTE.c.reason == filters.reason)
     return session.execute(query).all()

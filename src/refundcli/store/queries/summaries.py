@@ -44,16 +44,16 @@ def payment_lines_after(session: Session, provider: Provider, after: int, limit:
 
 
 def payment_count(session: Session, provider: Provider) -> int:
-    """Those with an id at the provider: of a shared payment, the first share has it."""
+    """How many payments have an id at the provider. Of a shared payment, only the first share has it."""
     ids = (_PAYMENT.c.psp_reference, _PAYMENT.c.payment_intent, _PAYMENT.c.charge)
     query = select(func.count()).select_from(_PAYMENT).where(_PAYMENT.c.provider == provider)
-    return int(session.execute(query.where(or_(*(each.is_not(None) for each in ids)))).scalar_one())
+    return int(session.execute(query.where(or_(*(column.is_not(None) for column in ids)))).scalar_one())
 
 
 def refunds_succeeded(
     session: Session, provider: Provider, between: tuple[datetime, datetime], after: str, limit: int
 ) -> list[SucceededRefund]:
-    """By id. A payment that several invoices share is named by its first share, which has the reference."""
+    """Sorted by id. Of a payment that several invoices share, only the first share has the reference."""
     query = (
         select(
             _REFUND.c.id,
@@ -92,7 +92,7 @@ def _reference(provider: Provider) -> ColumnElement[Any]:
 
 
 def _payments(provider: Provider) -> Select[Any]:
-    wanted = select(
+    columns = select(
         _PAYMENT.c.id,
         _INVOICE.c.number,
         _reference(provider),
@@ -100,7 +100,7 @@ def _payments(provider: Provider) -> Select[Any]:
         _INVOICE.c.currency,
         _PAYMENT.c.paid_on,
     )
-    joined = wanted.join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
+    joined = columns.join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
     return joined.where(_PAYMENT.c.provider == provider)
 
 
@@ -111,17 +111,17 @@ def _line(row: Sequence[Any], refunds: Sequence[RefundLine]) -> PaymentLine:
 
 
 def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[RefundLine]]:
-    found: dict[int, list[RefundLine]] = {}
+    by_payment: dict[int, list[RefundLine]] = {}
     for payment, line in _refund_lines(session.execute(_REFUNDS_OF, {AMONG: payments})):
-        found.setdefault(payment, []).append(line)
-    return found
+        by_payment.setdefault(payment, []).append(line)
+    return by_payment
 
 
 def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
     for payment, refund, reference, amount, code, state, came_back_at, kind, reason, *dates in rows:
         of: Currency = _of(code)
         money, now = Money(amount, of), RefundState(state)
-        unadopted = kind == RefundKind.EXTERNAL and not reason and now.is_given
+        unadopted = kind == RefundKind.EXTERNAL and not reason and now.is_accepted
         is_record = kind == RefundKind.RECORD
         line = RefundLine(refund, reference or "", money, now, came_back_at, unadopted, is_record, *dates)
         yield payment, line

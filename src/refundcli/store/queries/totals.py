@@ -19,7 +19,7 @@ _CLOSED = (InvoiceStatus.VOID, InvoiceStatus.UNCOLLECTIBLE)
 
 
 def pending_refunds(session: Session, overdue: datetime, stuck: str, limit: int) -> tuple[list[str], int, int]:
-    """The ids of the first, those that need someone before the others; how many there are, and how many of them do."""
+    """The first ids, those that need attention first; how many are pending, and how many need attention."""
     needs_someone = or_(_REFUND.c.created_at < overdue, _REFUND.c.pending_reason == stuck)
     urgent = case((needs_someone, 1), else_=0)
     is_pending = _REFUND.c.state == RefundState.PENDING
@@ -32,7 +32,7 @@ def pending_refunds(session: Session, overdue: datetime, stuck: str, limit: int)
 
 
 def failed_captures(session: Session) -> list[FailedCapture]:
-    """What was captured again, or belongs to an invoice that is closed since, is over."""
+    """Failed captures, without those captured again since and those of invoices closed since."""
     query = (
         select(
             _CAPTURE.c.provider,
@@ -55,12 +55,12 @@ def failed_captures(session: Session) -> list[FailedCapture]:
 
 
 def last_delivery(session: Session, provider: Provider) -> datetime | None:
-    """The newest event has the highest id. A provider without any is asked about by its index."""
+    """When the newest webhook arrived: the one with the highest id. The index shows if there is any event at all."""
     any_event = select(_EVENT.c.id).where(_EVENT.c.provider == provider).limit(1)
     if session.execute(any_event).first() is None:
         return None
-    # In this form no index on the provider leads: a few of the newest events are looked at, not all of its events.
+    # In this form no index on the provider is used: only a few of the newest events are read.
     of_provider = func.coalesce(_EVENT.c.provider, "") == provider.value
     query = select(_EVENT.c.received_at).where(of_provider, _EVENT.c.source == EventSource.WEBHOOK)
-    found: datetime | None = session.execute(query.order_by(_EVENT.c.id.desc()).limit(1)).scalar()
-    return found
+    received_at: datetime | None = session.execute(query.order_by(_EVENT.c.id.desc()).limit(1)).scalar()
+    return received_at

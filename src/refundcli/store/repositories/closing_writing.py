@@ -1,4 +1,4 @@
-"""Closings asked of a provider, written down: each change guarded by its fence, each with one audit entry (I10)."""
+"""Write closings that a provider must make: each change is guarded by its fence and has one audit entry (I10)."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from refundcli.store.schema import ClosingRow
 
 
 class SqlClosingWriting(SqlProviderWriting):
-    """One transaction that also takes down what a provider was asked to close."""
+    """A transaction that also writes closings at a provider."""
 
     def add_closing(self, closing: Closing) -> None:
         self._audit.check_clock()
@@ -76,7 +76,7 @@ def _state(closing: Closing) -> dict[str, object]:
 
 def _facts(closing: Closing) -> dict[str, object]:
     facts: dict[str, object] = {
-        "action": closing.wanted,
+        "action": closing.target,
         "invoice": closing.invoice_number,
         "state": closing.state,
         "memo": closing.memo,

@@ -1,6 +1,6 @@
-"""Numbers of credit notes: counted in the transaction that uses them, so that none is skipped or used twice (I9).
+"""Number credit notes in the transaction that uses the number, so that none is skipped or used twice (I9).
 
-The store keeps the format from its first number on, so another format in the settings does not change the series.
+The store pins the format with its first number, so another format in the settings does not change the series.
 """
 
 from datetime import date
@@ -13,33 +13,33 @@ from refundcli.store.schema import CounterRow, StoreInfo
 
 
 def next_numbers(session: Session, on: date, number_format: str, count: int) -> list[str]:
-    """The next `count` numbers of the series. `number_format` is for a store that has numbered none yet."""
-    kept = pinned_format(session, number_format)
-    series = _series(kept, on)
+    """The next `count` numbers of the series. `number_format` applies if the store has no numbers yet."""
+    pinned = pinned_format(session, number_format)
+    series = _series(pinned, on)
     after = session.connection().execute(_COUNT_ON, {"of_series": series, "count": count}).scalar()
     if after is None:
         session.connection().execute(insert(_COUNTER), {"name": series, "value": count})
         after = count
     before = int(after) - count
-    return [kept.format(year=on.year, seq=before + place) for place in range(1, count + 1)]
+    return [pinned.format(year=on.year, seq=before + place) for place in range(1, count + 1)]
 
 
 def pinned_format(session: Session, number_format: str) -> str:
     """The stored format; without one, stores `number_format` and returns it."""
-    kept = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
-    if kept:
-        return str(kept)
+    stored = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
+    if stored:
+        return str(stored)
     session.connection().execute(update(_INFO).values(number_format=number_format))
     return number_format
 
 
 def check_next_number(session: Session, on: date) -> None:
     """Check that the next number is free, so that the provider's answer can be recorded later. Raises NumberTaken."""
-    kept = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
-    if not kept:
+    pinned = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
+    if not pinned:
         return
-    counted = session.connection().execute(_COUNTED, {"of_series": _series(kept, on)}).scalar()
-    number = str(kept).format(year=on.year, seq=int(counted or 0) + 1)
+    counted = session.connection().execute(_COUNTED, {"of_series": _series(pinned, on)}).scalar()
+    number = str(pinned).format(year=on.year, seq=int(counted or 0) + 1)
     if session.connection().execute(_WITH_NUMBER, {"of_number": number}).first():
         raise NumberTaken(number)
 

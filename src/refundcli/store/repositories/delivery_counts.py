@@ -48,10 +48,10 @@ def count_rejected(
 
 
 def name_account_of_events(session: Session, provider: Provider, account: str) -> None:
-    """Name the account of events that were stored before it was known; those of another may be this one's."""
-    other = _EVENT.alias()
-    same = select(other.c.id).where(
-        other.c.provider == _EVENT.c.provider, other.c.account == account, other.c.event_key == _EVENT.c.event_key
+    """Set the account of events stored before it was known, and apply those set aside as another account's."""
+    named = _EVENT.alias()
+    same = select(named.c.id).where(
+        named.c.provider == _EVENT.c.provider, named.c.account == account, named.c.event_key == _EVENT.c.event_key
     )
     unnamed = update(_EVENT).where(_EVENT.c.provider == provider.value, _EVENT.c.account == "")
     session.execute(unnamed.where(~same.exists()).values(account=account))

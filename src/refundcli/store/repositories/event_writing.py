@@ -29,7 +29,8 @@ from refundcli.services.ports.provider_updates import (
 from refundcli.services.ports.records import Settlement
 from refundcli.services.ports.rejections import RejectionReason
 from refundcli.store.repositories.delivery_counts import count_rejected
-from refundcli.store.repositories.rows import event_of, row_of
+from refundcli.store.repositories.event_rows import event_of
+from refundcli.store.repositories.rows import row_of
 from refundcli.store.repositories.share_writing import SqlShareWriting
 from refundcli.store.schema import (
     DisputeRow,
@@ -48,92 +49,93 @@ _REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 
 
 class SqlProviderWriting(SqlShareWriting):
-    """One transaction that also takes down what a provider tells."""
+    """A transaction that also writes what a provider reports."""
 
     # --- refunds -------------------------------------------------------------------------------------------
 
     def see_elsewhere(
-        self, invoice: Invoice, payment: Payment, news: RefundNews, *, undecided: bool, evidence: str
+        self, invoice: Invoice, payment: Payment, report: RefundNews, *, undecided: bool, evidence: str
     ) -> Refund:
-        failed = news.state is RefundState.FAILED
-        made = Refund(
-            id=self._id_of_external(news),
+        failed = report.state is RefundState.FAILED
+        needs_a_person = report.may_be_retried or report.state is RefundState.REVERSED
+        refund = Refund(
+            id=self._id_of_external(report),
             invoice_id=invoice.id,
             invoice_number=invoice.number,
             payment_id=payment.id,
             kind=RefundKind.EXTERNAL,
-            amount=news.amount,
+            amount=report.amount,
             reason=None,
-            state=news.state,
-            request_key=f"elsewhere:{news.reference}",
+            state=report.state,
+            request_key=f"elsewhere:{report.reference}",
             content="",
-            created_at=news.created_at or self._audit.at,
+            created_at=report.created_at or self._audit.at,
             operator="",
-            provider_reference=news.reference,
-            provider_status=news.status,
-            failure=news.failure,
-            seen_at=news.provider,
-            pending_reason=news.pending_reason,
-            expires_at=news.expires_at,
+            provider_reference=report.reference,
+            provider_status=report.status,
+            failure=report.failure,
+            seen_at=report.provider,
+            pending_reason=report.pending_reason,
+            expires_at=report.expires_at,
             undecided=undecided,
             # Reported only when it had failed: the provider may send it again.
-            came_back_at=self._audit.at if news.may_be_retried or news.state is RefundState.REVERSED else None,
-            holding=failed and news.may_be_retried,
-            hold_until=news.hold_until,
-            succeeded_at=news.reported_at if news.state is RefundState.SUCCEEDED else None,
-            failed_at=news.reported_at if failed else None,
+            needs_acknowledgement_since=self._audit.at if needs_a_person else None,
+            holding=failed and report.may_be_retried,
+            hold_until=report.hold_until,
+            succeeded_at=report.reported_at if report.state is RefundState.SUCCEEDED else None,
+            failed_at=report.reported_at if failed else None,
         )
-        row = row_of(made)
-        row.account, row.livemode = news.account, news.livemode
+        row = row_of(refund)
+        row.account, row.livemode = report.account, report.livemode
         self._session.add(row)
         self._session.flush()
-        facts: dict[str, object] = {"invoice": invoice.number, "amount": str(news.amount), "state": news.state}
+        facts: dict[str, object] = {"invoice": invoice.number, "amount": str(report.amount), "state": report.state}
         facts |= {"evidence": evidence}
-        facts |= {"provider": news.provider, "provider_reference": news.reference}
+        facts |= {"provider": report.provider, "provider_reference": report.reference}
         if undecided:
             facts["undecided"] = True
-        self._audit.write("refund made elsewhere seen", made.id, {}, facts)
-        self._count_elsewhere(payment.id)
-        self._hold_what_came_back(payment.id)
+        self._audit.write("refund made elsewhere seen", refund.id, {}, facts)
+        self._count_external(payment.id)
+        self._reserve_external(payment.id)
         self._update_invoice(invoice.id)
-        return made
+        return refund
 
-    def _id_of_external(self, news: RefundNews) -> str:
-        """Its own id if it is a refund of ours that a restored backup lost, else a new id.
+    def _id_of_external(self, report: RefundNews) -> str:
+        """Its old id if it is one of our refunds that a restored backup lost, else a new id.
 
-        A repeat of the request that made it is recognised by its own id.
+        With the old id, a repeat of the original request is recognised.
         """
-        forgotten = _REFUND_ID.fullmatch(news.refund_id) and self.refund(news.refund_id) is None
-        return news.refund_id if forgotten else new_id("rf_", self._audit.at)
+        forgotten = _REFUND_ID.fullmatch(report.refund_id) and self.refund(report.refund_id) is None
+        return report.refund_id if forgotten else new_id("rf_", self._audit.at)
 
-    def match_record(self, record: Refund, news: RefundNews, *, evidence: str) -> None:
+    def match_record(self, record: Refund, report: RefundNews, *, evidence: str) -> None:
         statement = (
             update(RefundRow)
             .where(col(RefundRow.id) == record.id, col(RefundRow.provider_reference).is_(None))
             .values(
-                provider_reference=news.reference,
-                provider_status=news.status,
-                succeeded_at=news.reported_at if news.may_outweigh_failure else None,
+                provider_reference=report.reference,
+                provider_status=report.status,
+                succeeded_at=report.reported_at if report.may_outweigh_failure else None,
                 updated_at=self._audit.at,
             )
         )
         if self._hits(statement):
-            after = {"provider_reference": news.reference, "evidence": evidence}
+            after = {"provider_reference": report.reference, "evidence": evidence}
             self._audit.write("record matched at the provider", record.id, {}, after)
 
-    def note_record_failed(self, record: Refund, news: RefundNews, *, evidence: str) -> bool:
-        dated = news.reported_at or self._audit.at
-        if record.failed_at and (news.reported_at is None or record.failed_at >= dated):
+    def note_record_failed(self, record: Refund, report: RefundNews, *, evidence: str) -> bool:
+        dated = report.reported_at or self._audit.at
+        if record.failed_at and (report.reported_at is None or record.failed_at >= dated):
             return False
-        failure = news.failure or f"{news.state} at {news.provider.label}"
-        is_same = (record.provider_status, record.failure) == (news.status, failure)
-        if is_same and record.has_failed_at_provider and news.provider in CAN_LOOK_UP:
-            # Each look is dated anew, and tells the same.
+        failure = report.failure or f"{report.state} at {report.provider.label}"
+        is_same = (record.provider_status, record.failure) == (report.status, failure)
+        if is_same and record.has_failed_at_provider and report.provider in CAN_LOOK_UP:
+            # Each lookup has a new date, but reports the same.
             return False
         noted = update(RefundRow).where(col(RefundRow.id) == record.id)
-        values: dict[str, Any] = {"failed_at": dated, "failure": failure, "provider_status": news.status}
+        values: dict[str, Any] = {"failed_at": dated, "failure": failure, "provider_status": report.status}
         self._hits(noted.values(**values, updated_at=self._audit.at))
-        after = {"provider_status": news.status, "failure": failure, "evidence": evidence}
+        after = {"provider_status": report.status, "failure": failure, "evidence": evidence}
         self._audit.write("recorded refund failed at the provider", record.id, {}, after)
         return True
 
@@ -145,8 +147,8 @@ class SqlProviderWriting(SqlShareWriting):
             "it was read in this transaction"
         )
         if refund.undecided:
-            self._count_elsewhere(refund.payment_id)
-            self._hold_what_came_back(refund.payment_id)
+            self._count_external(refund.payment_id)
+            self._reserve_external(refund.payment_id)
             self._update_invoice(refund.invoice_id)
         self._count_shares_of([refund.payment_id])
         adopted = self.refund(refund.id)
@@ -170,8 +172,8 @@ class SqlProviderWriting(SqlShareWriting):
             values["succeeded_at"] = external.succeeded_at
         self._hits(matched.values(**values, updated_at=self._audit.at))
         self._audit.write("record matched at the provider", record.id, {}, {"provider_reference": reference})
-        self._count_elsewhere(external.payment_id)
-        self._hold_what_came_back(external.payment_id)
+        self._count_external(external.payment_id)
+        self._reserve_external(external.payment_id)
         self._update_invoice(external.invoice_id)
 
     def _account_of(self, refund: Refund) -> str | None:
@@ -203,11 +205,11 @@ class SqlProviderWriting(SqlShareWriting):
         """An external refund is counted among those that hold an amount; one of ours needs money left to reserve."""
         if not refund.holding and not refund.is_external and not self._hold(refund):
             return False
-        held = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
         values = {"holding": True, "hold_until": None, "acknowledged_at": None, "acknowledged_by": ""}
-        self._hits(held.values(**values, came_back_at=self._audit.at, updated_at=self._audit.at))
+        self._hits(statement.values(**values, came_back_at=self._audit.at, updated_at=self._audit.at))
         self._audit.write("refund held", refund.id, {}, {"evidence": evidence})
-        self._hold_what_came_back(refund.payment_id)
+        self._reserve_external(refund.payment_id)
         self._update_invoice(refund.invoice_id)
         return True
 
@@ -247,9 +249,9 @@ class SqlProviderWriting(SqlShareWriting):
         self._audit.write("refund acknowledged", refund.id, {}, {"memo": memo} if memo else {})
         if refund.holding:
             self._release_hold(refund)
-        known = self.refund(refund.id)
-        assert known
-        return known
+        acknowledged = self.refund(refund.id)
+        assert acknowledged
+        return acknowledged
 
     # --- events --------------------------------------------------------------------------------------------
 
@@ -278,11 +280,11 @@ class SqlProviderWriting(SqlShareWriting):
         insert_new = dialect.insert(ProviderEventRow).on_conflict_do_nothing()
         stored = insert_new.returning(*(col(getattr(ProviderEventRow, name)) for name in _EVENT_KEY))
         new = {tuple(row[1:]): row[0] for row in self._session.execute(stored, rows)}
-        others = {**self._payments_of_disputes(events), **self._payments_of_refunds(events)} if new else {}
+        linked = {**self._payments_of_disputes(events), **self._payments_of_refunds(events)} if new else {}
         payments = {
             (event.provider, event.account, event.key): (
                 *event.payments,
-                *(others[payment] for payment in event.payments if payment in others),
+                *(linked[payment] for payment in event.payments if payment in linked),
             )
             for event in events
         }
@@ -298,7 +300,10 @@ class SqlProviderWriting(SqlShareWriting):
     def _payments_of_disputes(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its dispute's, because an Adyen event may name only the dispute."""
         named = {
-            each for event in events if event.provider is Provider.ADYEN or event.not_applied for each in event.payments
+            reference
+            for event in events
+            if event.provider is Provider.ADYEN or event.not_applied
+            for reference in event.payments
         }
         query = (
             select(DisputeRow.reference, _PAYMENT_ID)
@@ -310,7 +315,7 @@ class SqlProviderWriting(SqlShareWriting):
 
     def _payments_of_refunds(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its refund's, because an event of an unknown shape may name only the refund."""
-        named = {each for event in events if event.not_applied for each in event.payments}
+        named = {reference for event in events if event.not_applied for reference in event.payments}
         share = aliased(PaymentRow)
         query = (
             select(RefundRow.provider_reference, _PAYMENT_ID)
@@ -338,8 +343,8 @@ class SqlProviderWriting(SqlShareWriting):
         self._hits(marked.values(state=state, note=note))
 
     def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
-        said = f" ({memo})" if memo else ""
-        note = f"{ACKNOWLEDGED} {self._audit.operator}{said}; {event.note}"
+        remark = f" ({memo})" if memo else ""
+        note = f"{ACKNOWLEDGED} {self._audit.operator}{remark}; {event.note}"
         self.mark_event(event, EventState.APPLIED, note)
         after = {"state": EventState.APPLIED, "note": note}
         self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, after)
@@ -350,8 +355,8 @@ class SqlProviderWriting(SqlShareWriting):
         events = [event_of(row) for row in self._session.exec(unreviewed.order_by(col(ProviderEventRow.id)))]
         for event in events:
             self.acknowledge_event(event, memo=f"{word} {WORD_DECIDED} {effect}")
-        known = self._session.get(WordDecisionRow, (provider.value, word))
-        row = known or WordDecisionRow(provider=provider.value, word=word)
+        existing = self._session.get(WordDecisionRow, (provider.value, word))
+        row = existing or WordDecisionRow(provider=provider.value, word=word)
         row.effect, row.operator, row.decided_at = effect, self._audit.operator, self._audit.at
         self._session.add(row)
         self._session.flush()
@@ -368,14 +373,14 @@ class SqlProviderWriting(SqlShareWriting):
 
     def change_number_format(self, number_format: str) -> None:
         before = self.number_format()
-        info = self._info()
-        info.number_format = number_format
-        self._session.add(info)
+        store_info = self._info()
+        store_info.number_format = number_format
+        self._session.add(store_info)
         self._session.flush()
         self._audit.write("number format changed", "store", {"format": before}, {"format": number_format})
 
     def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
-        """No change of any state, and so no entry in the audit trail."""
+        """Changes no state, so it writes no audit entry."""
         count_rejected(self._session, counts, at=self._audit.at)
 
     def set_sync_state(self, name: str, value: str) -> None:

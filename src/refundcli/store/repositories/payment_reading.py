@@ -1,4 +1,4 @@
-"""What stands beside payments: their disputes, other shares, and the provider updates that block their refund."""
+"""Read the disputes, other shares and blocking provider updates of payments."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.provider_updates import EventSource, EventState
-from refundcli.store import schema  # noqa: F401 (the metadata is filled by it)
+from refundcli.store import schema  # noqa: F401 (it fills the metadata)
 from refundcli.store.repositories.rows import PAYMENT_COLUMNS, dispute_of
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
@@ -28,7 +28,7 @@ _DISPUTES = (
     .where(among(_DISPUTE.c.payment_id))
     .order_by(_DISPUTE.c.id)
 )
-# Stored and not applied while no payment that it names was in the books.
+# Stored and not applied, because no payment that it names was in the books.
 _SET_ASIDE = sql.and_(_EVENT.c.state == EventState.NOTED.value, _EVENT.c.not_applied != "")
 _UNREVIEWED = (
     sql.select(
@@ -72,10 +72,10 @@ def may_be_disputed(payment: Sequence[Any]) -> bool:
 
 
 def disputes_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[DisputeRecord]]:
-    """By payment, from PAYMENT_COLUMNS, in the order in which they came to be known; all shares have the same."""
+    """By payment, from PAYMENT_COLUMNS, in the order in which they were stored; all shares have the same."""
     homes = {row[_ID]: row[_SHARE_OF] or row[_ID] for row in payments}
-    found = disputes_by_payment(session, list(set(homes.values())))
-    return {payment: found[home] for payment, home in homes.items() if home in found} if found else {}
+    by_home = disputes_by_payment(session, list(set(homes.values())))
+    return {payment: by_home[home] for payment, home in homes.items() if home in by_home} if by_home else {}
 
 
 def disputes_by_payment(session: Session, payment_ids: Sequence[int]) -> dict[int, list[DisputeRecord]]:
@@ -110,15 +110,15 @@ def shared_payments(payments: Sequence[Sequence[Any]]) -> list[int]:
 
 
 def shares_by_payment(session: Session, first_shares: Sequence[int]) -> dict[int, list[Any]]:
-    """By the first share, all shares: PAYMENT_COLUMNS and the invoice's number, the provider's ids on each."""
-    found: dict[int, list[Any]] = {}
+    """All shares by their first share: PAYMENT_COLUMNS and the invoice's number, each with the provider's ids."""
+    shares: dict[int, list[Any]] = {}
     for start in range(0, len(first_shares), AT_ONCE):
         for row in session.execute(_SHARES, {AMONG: first_shares[start : start + AT_ONCE]}):
-            found.setdefault(row[_SHARE_OF], []).append(row)
-    for first, rows in found.items():
+            shares.setdefault(row[_SHARE_OF], []).append(row)
+    for first, rows in shares.items():
         home = next(row for row in rows if row[_ID] == first)
-        found[first] = [_named_like(home, row) for row in rows]
-    return found
+        shares[first] = [_named_like(home, row) for row in rows]
+    return shares
 
 
 def named_by_first_share(payment: Sequence[Any], shares: Mapping[int, Sequence[Any]]) -> Sequence[Any]:
@@ -136,14 +136,14 @@ def _named_like(home: Sequence[Any], row: Sequence[Any]) -> tuple[Any, ...]:
 def other_shares_of(
     payment: Sequence[Any], shares: Mapping[int, Sequence[Any]], code: str, refunds: Mapping[int, Sequence[Refund]]
 ) -> list[OtherShare]:
-    """Those of the other invoices; `refunds` by payment."""
+    """The shares of the other invoices; `refunds` by payment."""
     unit = currency(code)
     return [
         OtherShare(
             payment_id=row[_ID],
             invoice_number=row[-1],
             allocated=Money(row[_ALLOCATED], unit),
-            given=Money(sum(row[place] for place in _GIVEN), unit),
+            used=Money(sum(row[place] for place in _GIVEN), unit),
             refunds=tuple(refunds.get(row[_ID], ())),
             opening_returned=Money(row[_OPENING_RETURNED], unit),
             opening_at=row[_OPENING_AT],

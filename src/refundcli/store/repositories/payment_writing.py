@@ -37,9 +37,9 @@ class SqlPaymentWriting(SqlWriting):
             "reported_at": record.reported_at,
         }
         if record.id:
-            known = next(dispute for dispute in payment.disputes if dispute.id == record.id)
+            existing = next(dispute for dispute in payment.disputes if dispute.id == record.id)
             self._hits(update(DisputeRow).where(col(DisputeRow.id) == record.id).values(**values))
-            before: dict[str, object] = {"dispute": known.state, "amount": str(known.amount or "")}
+            before: dict[str, object] = {"dispute": existing.state, "amount": str(existing.amount or "")}
         else:
             self._session.execute(insert(DisputeRow).values(**values))
             before = {}
@@ -47,26 +47,26 @@ class SqlPaymentWriting(SqlWriting):
         after |= {"reference": record.reference, "evidence": evidence}
         self._audit.write(f"dispute {record.state}", invoice.number, before, {k: v for k, v in after.items() if v})
         self._count_disputes(payment.home_id)
-        if record.reference and all(each.reference != record.reference for each in payment.disputes):
+        if record.reference and all(dispute.reference != record.reference for dispute in payment.disputes):
             self._link_events(payment, record)
 
     def _link_events(self, payment: Payment, record: DisputeRecord) -> None:
         """Link earlier events that name only this dispute to its payment, so that they block it (R13)."""
-        link, known = EventPaymentRow, aliased(EventPaymentRow)
+        link, existing = EventPaymentRow, aliased(EventPaymentRow)
         named = (
             sql.select(col(link.event_id), sql.literal(payment.reference))
             .join(ProviderEventRow, col(ProviderEventRow.id) == col(link.event_id))
             .where(col(ProviderEventRow.provider) == record.provider, col(link.reference) == record.reference)
             .where(
                 ~sql.exists().where(
-                    col(known.event_id) == col(link.event_id), col(known.reference) == payment.reference
+                    col(existing.event_id) == col(link.event_id), col(existing.reference) == payment.reference
                 )
             )
         )
         self._session.execute(insert(EventPaymentRow).from_select(["event_id", "reference"], named))
 
     def _count_disputes(self, payment_id: int) -> None:
-        """Update the payment's dispute state, and what it lost and is not recorded yet (R11)."""
+        """Update the payment's dispute state, and the loss that is not recorded yet (R11)."""
         row = self._session.get(PaymentRow, payment_id, populate_existing=True)
         assert row
         if row.share_of is not None:
@@ -74,32 +74,33 @@ class SqlPaymentWriting(SqlWriting):
             return
         disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
         lost = [dispute.amount for dispute in disputes if dispute.state is DisputeState.LOST]
-        taken = sum(row.allocated if amount is None else amount.minor for amount in lost)
-        values = {"dispute": most_severe(disputes).value, "lost": max(0, taken - row.dispute_recorded)}
+        lost_total = sum(row.allocated if amount is None else amount.minor for amount in lost)
+        values = {"dispute": most_severe(disputes).value, "lost": max(0, lost_total - row.dispute_recorded)}
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**values))
 
     # --- captures ------------------------------------------------------------------------------------------
 
-    def record_capture(self, invoice: Invoice, payment: Payment, news: CaptureNews, *, evidence: str) -> bool:
-        known = self._session.exec(
+    def record_capture(self, invoice: Invoice, payment: Payment, report: CaptureNews, *, evidence: str) -> bool:
+        existing = self._session.exec(
             select(CaptureRow).where(
                 CaptureRow.payment_id == payment.home_id,
-                CaptureRow.provider == news.provider,
-                CaptureRow.account == news.account,
-                CaptureRow.reference == news.reference,
+                CaptureRow.provider == report.provider,
+                CaptureRow.account == report.account,
+                CaptureRow.reference == report.reference,
             )
         ).first()
-        if known and (news.at, _rank(news.change)) <= (known.reported_at, _rank(CaptureChange(known.state))):
+        last = existing and (existing.reported_at, _rank(CaptureChange(existing.state)))
+        if last and (report.at, _rank(report.change)) <= last:
             return False
-        values = {"state": news.change.value, "amount": news.amount.minor, "reported_at": news.at}
-        if known:
-            self._hits(update(CaptureRow).where(col(CaptureRow.id) == known.id).values(**values))
+        values = {"state": report.change.value, "amount": report.amount.minor, "reported_at": report.at}
+        if existing:
+            self._hits(update(CaptureRow).where(col(CaptureRow.id) == existing.id).values(**values))
         else:
-            of = {"payment_id": payment.home_id, "provider": news.provider, "account": news.account}
-            self._session.execute(insert(CaptureRow).values(**of, reference=news.reference, **values))
+            of = {"payment_id": payment.home_id, "provider": report.provider, "account": report.account}
+            self._session.execute(insert(CaptureRow).values(**of, reference=report.reference, **values))
         captured = self._captured_by_records(payment)
         if captured != payment.provider_captured:
-            self._write_captured(invoice, payment, captured, payment.processing, f"{news.status}, {evidence}")
+            self._write_captured(invoice, payment, captured, payment.processing, f"{report.status}, {evidence}")
         return True
 
     def note_payment(
@@ -109,21 +110,21 @@ class SqlPaymentWriting(SqlWriting):
             return False
         is_first_report = payment.provider_captured is None and processing == payment.processing
         if is_first_report and captured == payment.allocated_in_all:
-            # It confirms what the books count: no change that anybody has to hear of.
+            # It confirms the books, so there is nothing to audit.
             self._update_shares(payment, captured=captured.minor)
             return False
         self._write_captured(invoice, payment, captured, processing, evidence)
         return True
 
     def _captured_by_records(self, payment: Payment) -> Money | None:
-        """What the captures add up to; None while nothing speaks against the share that the books count."""
+        """The captured amount by the reported captures; None if they are incomplete and none failed."""
         rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id)).all()
-        taken = sum(row.amount for row in rows if row.state == CaptureChange.ADDED)
+        captured = sum(row.amount for row in rows if row.state == CaptureChange.ADDED)
         missing = sum(row.amount for row in rows if row.state != CaptureChange.ADDED)
         share = payment.allocated_in_all
         if not missing:
-            return Money(taken, share.currency) if taken >= share.minor else None
-        return Money(max(taken, share.minor - missing, 0), share.currency)
+            return Money(captured, share.currency) if captured >= share.minor else None
+        return Money(max(captured, share.minor - missing, 0), share.currency)
 
     def _write_captured(
         self, invoice: Invoice, payment: Payment, captured: Money | None, processing: bool, evidence: str
@@ -137,14 +138,14 @@ class SqlPaymentWriting(SqlWriting):
         self._update_invoice(invoice.id)
         self._reopen_or_pay(invoice)
         for share in payment.other_shares:
-            other = self.invoice(share.invoice_number)
-            if other and other.id != invoice.id:
-                self._audit.write("payment corrected", other.number, before, after)
-                self._update_invoice(other.id)
-                self._reopen_or_pay(_as_before(other, payment))
+            sharing = self.invoice(share.invoice_number)
+            if sharing and sharing.id != invoice.id:
+                self._audit.write("payment corrected", sharing.number, before, after)
+                self._update_invoice(sharing.id)
+                self._reopen_or_pay(_as_before(sharing, payment))
 
     def _update_shares(self, payment: Payment, **values: int | None) -> None:
-        """What is reported of the provider's payment holds for every share of it."""
+        """Write what was reported of a provider's payment to all its shares."""
         of = col(PaymentRow.id) == payment.id
         if payment.share_of is not None:
             of = col(PaymentRow.share_of) == payment.share_of
@@ -195,8 +196,8 @@ class SqlPaymentWriting(SqlWriting):
     def acknowledge_loss(self, invoice: Invoice, *, memo: str) -> None:
         for payment in invoice.payments:
             if payment.loss:
-                known = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
-                self._hits(known.values(loss_acknowledged=payment.loss.minor))
+                statement = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
+                self._hits(statement.values(loss_acknowledged=payment.loss.minor))
                 after = {"loss": str(payment.loss), "payment": payment.reference, "memo": memo}
                 self._audit.write("loss acknowledged", invoice.number, {}, {k: v for k, v in after.items() if v})
 
@@ -206,7 +207,7 @@ class SqlPaymentWriting(SqlWriting):
 
 
 def _as_before(invoice: Invoice, reported: Payment) -> Invoice:
-    """Before what is reported now of a payment that it has a share of."""
+    """The invoice as it was before the reported capture of a payment that it has a share of."""
     was, home = reported.provider_captured, reported.home_id
     payments = (
         replace(payment, provider_captured=was) if payment.home_id == home else payment for payment in invoice.payments
@@ -215,5 +216,5 @@ def _as_before(invoice: Invoice, reported: Payment) -> Invoice:
 
 
 def _rank(change: CaptureChange) -> int:
-    """Of two reports with the same date, the one that it was not captured holds."""
+    """Of two reports with the same date, the one that says not captured wins."""
     return (CaptureChange.ADDED, CaptureChange.CANCELLED, CaptureChange.FAILED).index(change)

@@ -23,7 +23,7 @@ from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT = _TABLES["invoice"], _TABLES["payment"]
-# Under the same guard as every amount: no payment gives back more than it took (I1).
+# The same guard as for every amount: a payment never refunds more than was captured (I1).
 _TAKE = (
     "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?, lost = lost - ?"  # noqa: S608
     f" WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= {CAPTURED}"
@@ -34,14 +34,14 @@ _GIVE = (
     " dispute_recorded = CASE WHEN dispute_recorded > ? THEN dispute_recorded - ? ELSE 0 END"
     " WHERE id = ? AND refunded >= ?"
 )
-# What disputes have taken by now may be less or more than when it was recorded (R11).
+# What disputes have taken may have changed since it was recorded (R11).
 _LOSE = (
     f"UPDATE payment SET lost = CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded"  # noqa: S608
     f" THEN {TAKEN_BY_DISPUTES} - dispute_recorded ELSE 0 END WHERE id = ?"
 )
 _REVERSE = "UPDATE refund SET state = ?, failure = ?, updated_at = ? WHERE id = ? AND state = ?"
 _VOID = "UPDATE credit_note SET status = ?, voided_at = ? WHERE refund_id = ? AND status = ?"
-# Sums and status in one UPDATE, so that the CHECK on Refunded holds at every instant (R6).
+# Sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6).
 _SUMS = "UPDATE invoice SET paid = ?, returned = ?, status = ?, updated_at = ? WHERE id = ?"
 _NOTE = (
     "id", "refund_id", "invoice_id", "number", "status", "amount", "currency", "reason", "memo", "issued_on",
@@ -50,18 +50,18 @@ _NOTE = (
 
 
 class Recording:
-    """Writes records in the transaction that it is given, whose lock keeps every other writer out."""
+    """Writes records in the given transaction, whose lock keeps every other writer out."""
 
     def __init__(self, session: Session, audit: AuditTrail) -> None:
-        self._session, self._line, self._audit = session, session.connection(), audit
-        self._at = stored(self._line, audit.at)
+        self._session, self._connection, self._audit = session, session.connection(), audit
+        self._at = stored(self._connection, audit.at)
 
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
         """Payments, refunds, issued credit notes, invoices, and an audit entry for each change (R7, I10)."""
         if not records:
             return
         self._audit.check_clock()
-        update_many(self._line, _TAKE, list(map(_taken, records)))
+        update_many(self._connection, _TAKE, list(map(_taken, records)))
         self._insert_refunds(records)
         numbers = next_numbers(self._session, on, number_format, len(records))
         self._issue(records, numbers, on)
@@ -71,17 +71,17 @@ class Recording:
             self._audit.write("credit note issued", refund.id, {}, {"number": number})
         self._update_invoices([record.refund.invoice_id for record in records])
 
-    def take_back(self, records: Sequence[Record], *, memo: str) -> None:
-        """`recorded` becomes `reversed`: the amounts are free again, the notes void with their numbers kept."""
+    def undo(self, records: Sequence[Record], *, memo: str) -> None:
+        """Undo records: `recorded` becomes `reversed`, the amounts are free, and the void notes keep their numbers."""
         if not records:
             return
         refunds = [record.refund for record in records]
-        update_many(self._line, _GIVE, list(map(_given_back, records)))
-        update_many(self._line, _LOSE, [(record.refund.payment_id,) for record in records if record.charged_back])
+        update_many(self._connection, _GIVE, list(map(_given_back, records)))
+        update_many(self._connection, _LOSE, [(record.refund.payment_id,) for record in records if record.charged_back])
         was, now = RefundState.RECORDED.value, RefundState.REVERSED.value
-        update_many(self._line, _REVERSE, [(now, memo, self._at, refund.id, was) for refund in refunds])
+        update_many(self._connection, _REVERSE, [(now, memo, self._at, refund.id, was) for refund in refunds])
         issued, void = CreditNoteStatus.ISSUED.value, CreditNoteStatus.VOID.value
-        update_many(self._line, _VOID, [(void, self._at, refund.id, issued) for refund in refunds])
+        update_many(self._connection, _VOID, [(void, self._at, refund.id, issued) for refund in refunds])
         for refund in refunds:
             number = refund.credit_note.number if refund.credit_note else ""
             after = {"state": RefundState.REVERSED, "memo": memo}
@@ -94,12 +94,12 @@ class Recording:
         for record in records:
             values = refund_values(record.refund)
             values["created_at"] = values["updated_at"] = self._at
-            values["refunded_on"] = stored(self._line, values["refunded_on"])
+            values["refunded_on"] = stored(self._connection, values["refunded_on"])
             rows.append(values)
-        insert_many(self._line, "refund", tuple(rows[0]), [tuple(values.values()) for values in rows])
+        insert_many(self._connection, "refund", tuple(rows[0]), [tuple(values.values()) for values in rows])
 
     def _issue(self, records: Sequence[Record], numbers: Sequence[str], on: date) -> None:
-        day, issued = stored(self._line, on), CreditNoteStatus.ISSUED.value
+        day, issued = stored(self._connection, on), CreditNoteStatus.ISSUED.value
         rows = []
         for record, number in zip(records, numbers, strict=True):
             refund = record.refund
@@ -108,20 +108,20 @@ class Recording:
             rows.append(
                 (new_id("cn_", self._audit.at), refund.id, refund.invoice_id, number, issued, *what, day, self._at)
             )
-        insert_many(self._line, "credit_note", _NOTE, rows)
+        insert_many(self._connection, "credit_note", _NOTE, rows)
 
     def _update_invoices(self, invoice_ids: Sequence[int]) -> None:
         changed = []
-        wanted = list(dict.fromkeys(invoice_ids))
-        for start in range(0, len(wanted), AT_ONCE):
-            some = {AMONG: wanted[start : start + AT_ONCE]}
-            for of, number, told, code, paid, returned in self._line.execute(_sums(), some):
-                unit, before = currency(code), InvoiceStatus(told)
+        ids = list(dict.fromkeys(invoice_ids))
+        for start in range(0, len(ids), AT_ONCE):
+            some = {AMONG: ids[start : start + AT_ONCE]}
+            for of, number, stored_status, code, paid, returned in self._connection.execute(_sums(), some):
+                unit, before = currency(code), InvoiceStatus(stored_status)
                 status = status_after(before, paid=Money(int(paid), unit), returned=Money(int(returned), unit))
                 changed.append((int(paid), int(returned), status.value, self._at, of))
                 if status is not before:
                     self._audit.write(f"invoice {status}", number, {"status": before}, {"status": status})
-        update_many(self._line, _SUMS, changed)
+        update_many(self._connection, _SUMS, changed)
 
 
 def _taken(record: Record) -> tuple[int, ...]:
@@ -138,7 +138,7 @@ def _given_back(record: Record) -> tuple[int, ...]:
 
 @lru_cache
 def _sums() -> Any:
-    """Of the payments of each invoice."""
+    """What was paid and returned of each invoice, from its payments."""
     back: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
     columns = (_INVOICE.c.id, _INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
     sums = (func.sum(CAPTURED_SHARE), func.sum(back))

@@ -1,7 +1,7 @@
-"""Rows to domain objects, and nothing else.
+"""Convert rows to domain objects, and nothing else.
 
-Invoices, payments, refunds and credit notes are read as bare rows: bulk runs read a million of them, and an object of
-the session's own for each would take most of the time.
+Invoices, payments, refunds and credit notes are read as bare rows: bulk runs read a million of them, and an ORM object
+for each would take most of the time.
 """
 
 import json
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlmodel import SQLModel
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
 from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
@@ -27,23 +26,15 @@ from refundcli.domain.statuses import (
     RefundKind,
     RefundState,
 )
-from refundcli.store.schema import (
-    AuditEntryRow,
-    BulkItemRow,
-    BulkRunRow,
-    ClosingRow,
-    ProviderEventRow,
-    RefundRow,
-)
+from refundcli.store.schema import ClosingRow, RefundRow
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.provider_updates import StoredEvent
-    from refundcli.services.ports.records import AuditEntry
+    pass
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "credit_note"))
-# Without what only writers and comparisons look at. A row's values are taken apart in this order: by name it costs
-# more than all else that is done with them.
+# Without the columns that only writers and comparisons need. Rows are unpacked in this order, because access by name
+# costs more than everything else.
 INVOICE_COLUMNS: tuple[Any, ...] = tuple(
     _INVOICE.c[name]
     for name in (
@@ -63,7 +54,7 @@ PAYMENT_COLUMNS: tuple[Any, ...] = tuple(
 _PROVIDERS: dict[str, Provider | None] = {"": None, **{provider.value: provider for provider in Provider}}
 _DISPUTES = {dispute.value: dispute for dispute in Dispute}
 _STATUSES = {status.value: status for status in InvoiceStatus}
-# A credit note beside its refund, and the invoice that both belong to, under names that are theirs alone.
+# A refund's credit note, and the invoice of both, under names that are unique in a joined row.
 NOTE_COLUMNS: tuple[Any, ...] = tuple(column.label(f"note_{column.name}") for column in _NOTE.c)
 OWNER_COLUMNS: tuple[Any, ...] = (_INVOICE.c.number.label("owner_number"), _INVOICE.c.customer.label("owner_customer"))
 
@@ -88,11 +79,11 @@ def payment_of(
         provider_captured=None if captured is None else Money(captured, unit),
         reserved=Money(reserved, unit),
         refunded=Money(refunded, unit),
-        returned_elsewhere=Money(elsewhere, unit),
+        refunded_externally=Money(elsewhere, unit),
         auto_refundable=auto_refundable,
         provider=_PROVIDERS[provider],
         method=method,
-        references=tuple(dict.fromkeys(known for known in ids if known)) if any(ids) else (),
+        references=tuple(dict.fromkeys(payment_id for payment_id in ids if payment_id)) if any(ids) else (),
         processing=processing,
         dispute=_DISPUTES[dispute],
         lost=Money(lost, unit),
@@ -125,7 +116,7 @@ def invoice_of(
         subscription,
     ) = row  # fmt: skip
     unit = currency(code)
-    beside: Any = (disputes or {}, unreviewed or {}, other_shares or {})
+    facts: Any = (disputes or {}, unreviewed or {}, other_shares or {})
     return Invoice(
         id=id_,
         number=number,
@@ -139,7 +130,7 @@ def invoice_of(
         invoice_reference=reference or "",
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
-        payments=tuple([payment_of(payment, unit, *(of.get(payment[1], ()) for of in beside)) for payment in payments]),
+        payments=tuple([payment_of(payment, unit, *(of.get(payment[1], ()) for of in facts)) for payment in payments]),
         refunds=tuple(refunds),
         closings=tuple(closings),
     )
@@ -179,7 +170,7 @@ def refund_of(row: Any) -> Refund:
         created_at=row.created_at,
         operator=row.operator,
         memo=row.memo,
-        try_number=row.try_number,
+        attempt=row.try_number,
         sending=_sending_of(row),
         provider_reference=row.provider_reference or "",
         provider_status=row.provider_status,
@@ -188,7 +179,7 @@ def refund_of(row: Any) -> Refund:
         out_of_band=_out_of_band_of(row),
         credit_note=credit_note_of(row) if row.note_id else None,
         seen_at=Provider(row.provider) if row.provider and row.request is None else None,
-        came_back_at=row.came_back_at,
+        needs_acknowledgement_since=row.came_back_at,
         acknowledged_at=row.acknowledged_at,
         acknowledged_by=row.acknowledged_by,
         run_id=row.run_id or "",
@@ -253,12 +244,12 @@ def _out_of_band_of(row: Any) -> OutOfBand | None:
 
 
 def row_of(refund: Refund) -> RefundRow:
-    """A new refund's row. What is not set here is set by the transitions."""
+    """A new refund's row. Later changes of state set the other columns."""
     return RefundRow(**refund_values(refund))
 
 
 def refund_values(refund: Refund) -> dict[str, Any]:
-    """The columns of a new refund, the same ones for each kind of refund."""
+    """The columns of a new refund, the same for every kind of refund."""
     values: dict[str, Any] = {
         "id": refund.id,
         "invoice_id": refund.invoice_id,
@@ -271,7 +262,7 @@ def refund_values(refund: Refund) -> dict[str, Any]:
         "state": refund.state.value,
         "request_key": refund.request_key,
         "content": refund.content,
-        "try_number": refund.try_number,
+        "try_number": refund.attempt,
         "operator": refund.operator,
         "fence": 0,
         "lease_owner": "",
@@ -306,18 +297,18 @@ def refund_values(refund: Refund) -> dict[str, Any]:
             "lease_until": refund.sending.lease_until,
         }
     if refund.out_of_band:
-        told = refund.out_of_band
-        values |= {"method": told.method, "reference": told.reference, "refunded_on": told.refunded_on}
-        values |= {"after_failed": told.after_failed or None, "evidence": told.evidence}
+        record = refund.out_of_band
+        values |= {"method": record.method, "reference": record.reference, "refunded_on": record.refunded_on}
+        values |= {"after_failed": record.after_failed or None, "evidence": record.evidence}
     if refund.seen_at:
         values |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
-        values |= {"came_back_at": refund.came_back_at, "hold_until": refund.hold_until}
+        values |= {"came_back_at": refund.needs_acknowledgement_since, "hold_until": refund.hold_until}
         values |= {"succeeded_at": refund.succeeded_at, "failed_at": refund.failed_at}
     return values
 
 
 def facts_of(refund: Refund) -> dict[str, object]:
-    """What the audit trail says of a refund that is new."""
+    """The audit entry of a new refund."""
     facts: dict[str, object] = {
         "invoice": refund.invoice_number,
         "amount": str(refund.amount),
@@ -335,10 +326,10 @@ def facts_of(refund: Refund) -> dict[str, object]:
             "idempotency_key": refund.sending.idempotency_key,
         }
     if refund.out_of_band:
-        told = refund.out_of_band
-        facts |= {"method": told.method, "reference": told.reference}
-        facts |= {"refunded_on": told.refunded_on and told.refunded_on.isoformat()}
-        facts |= {"after_failed": told.after_failed, "evidence": told.evidence}
+        record = refund.out_of_band
+        facts |= {"method": record.method, "reference": record.reference}
+        facts |= {"refunded_on": record.refunded_on and record.refunded_on.isoformat()}
+        facts |= {"after_failed": record.after_failed, "evidence": record.evidence}
     return {name: fact for name, fact in facts.items() if fact}
 
 
@@ -356,7 +347,7 @@ def closing_of(row: Any) -> Closing:
         id=row.id,
         invoice_id=row.invoice_id,
         invoice_number=row.owner_number,
-        wanted=InvoiceStatus(row.action),
+        target=InvoiceStatus(row.action),
         state=ClosingState(row.state),
         created_at=row.created_at,
         operator=row.operator,
@@ -374,13 +365,13 @@ def closing_of(row: Any) -> Closing:
 
 
 def closing_row(closing: Closing) -> ClosingRow:
-    """A new closing's row. What is not set here is set by the transitions."""
+    """A new closing's row. Later changes of state set the other columns."""
     sending, request = closing.sending, closing.sending.request
     assert not request.params, "an invoice is closed without parameters, and there is no column for any"
     return ClosingRow(
         id=closing.id,
         invoice_id=closing.invoice_id,
-        action=closing.wanted,
+        action=closing.target,
         state=closing.state,
         memo=closing.memo,
         operator=closing.operator,
@@ -395,62 +386,3 @@ def closing_row(closing: Closing) -> ClosingRow:
         created_at=closing.created_at,
         updated_at=closing.created_at,
     )
-
-
-def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
-    from refundcli.services.ports.records import AuditEntry
-
-    return AuditEntry(
-        seq=row.seq,
-        at=row.at,
-        operator=row.operator,
-        host=row.host,
-        action=row.action,
-        subject=row.subject,
-        before=json.loads(row.before),
-        after=json.loads(row.after),
-    )
-
-
-def event_of(row: ProviderEventRow) -> "StoredEvent":
-    from refundcli.services.ports.provider_updates import EventSource, EventState, NewEvent, StoredEvent
-    from refundcli.services.ports.rejections import RejectionReason
-
-    event = NewEvent(
-        provider=Provider(row.provider),
-        key=row.event_key,
-        kind=row.kind,
-        about=row.about,
-        account=row.account,
-        livemode=row.livemode,
-        occurred_at=row.occurred_at,
-        payload=row.payload,
-        source=EventSource(row.source),
-        not_applied=RejectionReason(row.not_applied) if row.not_applied else None,
-    )
-    return StoredEvent(row.id or 0, event, EventState(row.state), row.note, row.received_at)
-
-
-def run_of(row: BulkRunRow) -> BulkRun:
-    return BulkRun(
-        id=row.id,
-        kind=RunKind(row.kind),
-        state=RunState(row.state),
-        source=row.source,
-        fingerprint=row.fingerprint,
-        rows=row.rows,
-        operator=row.operator,
-        created_at=row.created_at,
-        planned_by=row.planned_by,
-        plan_hash=row.plan_hash,
-        options=row.options,
-    )
-
-
-def item_of(row: BulkItemRow) -> RunItem:
-    values = {name: getattr(row, name) for name in RunItem.__dataclass_fields__}
-    return RunItem(**values | {"reason": RefundReason(row.reason), "state": ItemState(row.state)})
-
-
-def item_values(item: RunItem) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in RunItem.__dataclass_fields__}

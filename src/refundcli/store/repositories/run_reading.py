@@ -1,19 +1,20 @@
-"""Questions about bulk runs."""
+"""Read bulk runs and their rows."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, RunState
-from refundcli.store.repositories.rows import item_of, run_of
+from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, RunKind, RunState
+from refundcli.domain.reasons import RefundReason
 from refundcli.store.schema import BulkItemRow, BulkRunRow
 
 _NEWEST = (col(BulkRunRow.created_at).desc(), col(BulkRunRow.id).desc())
 
 
 class SqlRunReading:
-    """A look at the runs of one store."""
+    """Reads the bulk runs of a store."""
 
     _session: Session
 
@@ -31,9 +32,9 @@ class SqlRunReading:
     def row_leases(self, run_id: str) -> list[RowLease]:
         worker, until = col(BulkItemRow.worker), func.max(BulkItemRow.lease_until)
         query = select(worker, func.count(), until).where(
-            BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.TAKEN
+            BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.LEASED
         )
-        return [RowLease(*found) for found in self._session.exec(query.group_by(worker).order_by(until, worker))]
+        return [RowLease(*row) for row in self._session.exec(query.group_by(worker).order_by(until, worker))]
 
     def unfinished_run(self, fingerprint: str) -> BulkRun | None:
         unfinished = (BulkRunRow.fingerprint == fingerprint, BulkRunRow.state != RunState.FINISHED)
@@ -62,3 +63,28 @@ class SqlRunReading:
     def items_on_lines(self, run_id: str, lines: Sequence[int]) -> dict[int, RunItem]:
         query = select(BulkItemRow).where(BulkItemRow.run_id == run_id, col(BulkItemRow.line).in_(lines))
         return {row.line: item_of(row) for row in self._session.exec(query)}
+
+
+def run_of(row: BulkRunRow) -> BulkRun:
+    return BulkRun(
+        id=row.id,
+        kind=RunKind(row.kind),
+        state=RunState(row.state),
+        source=row.source,
+        fingerprint=row.fingerprint,
+        rows=row.rows,
+        operator=row.operator,
+        created_at=row.created_at,
+        planned_by=row.planned_by,
+        plan_hash=row.plan_hash,
+        options=row.options,
+    )
+
+
+def item_of(row: BulkItemRow) -> RunItem:
+    values = {name: getattr(row, name) for name in RunItem.__dataclass_fields__}
+    return RunItem(**values | {"reason": RefundReason(row.reason), "state": ItemState(row.state)})
+
+
+def item_values(item: RunItem) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in RunItem.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""Bulk runs and their rows, written."""
+"""Write bulk runs and their rows."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,22 +15,22 @@ from refundcli.services.dispatch.leases import is_gone
 from refundcli.services.ports.records import Record
 from refundcli.store.repositories.closing_writing import SqlClosingWriting
 from refundcli.store.repositories.record_writing import Recording
-from refundcli.store.repositories.rows import item_of, item_values
+from refundcli.store.repositories.run_reading import item_of, item_values
 from refundcli.store.schema import BulkItemRow, BulkRunRow, RefundRow
 
-# Rows are told as they were read, not kept: nothing in the session needs to hear of these statements.
+# The session holds no rows after they are read, so these statements need not update it.
 _PLAINLY = {"synchronize_session": False}
 
 
 class SqlRunWriting(SqlClosingWriting):
-    """One transaction that also keeps bulk runs, and records in sets."""
+    """A transaction that also writes bulk runs, and many records at once."""
 
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
         Recording(self._session, self._audit).record(records, on=on, number_format=number_format)
         self._count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
 
     def take_back_records(self, records: Sequence[Record], *, memo: str) -> None:
-        Recording(self._session, self._audit).take_back(records, memo=memo)
+        Recording(self._session, self._audit).undo(records, memo=memo)
         self._session.expire_all()
         payments = [record.refund.payment_id for record in records]
         self._count_shares_of(payments)
@@ -38,7 +38,7 @@ class SqlRunWriting(SqlClosingWriting):
             col(RefundRow.payment_id).in_(payments), RefundRow.kind == RefundKind.EXTERNAL
         )
         for payment_id in self._session.exec(theirs_too.distinct()).all():
-            self._hold_what_came_back(payment_id)
+            self._reserve_external(payment_id)
 
     def begin_run(self, run: BulkRun) -> None:
         values = {name: getattr(run, name) for name in BulkRun.__dataclass_fields__}
@@ -48,12 +48,12 @@ class SqlRunWriting(SqlClosingWriting):
         self._audit.write("run begun", run.id, {}, {name: fact for name, fact in facts.items() if fact})
 
     def change_run(self, run_id: str, state: RunState, *, note: str = "") -> None:
-        known = self.run(run_id)
-        assert known
+        run = self.run(run_id)
+        assert run
         changed = update(BulkRunRow).where(col(BulkRunRow.id) == run_id, col(BulkRunRow.state) != state)
         if self._hits(changed.values(state=state, updated_at=self._audit.at)):
             after = {"state": state} | ({"note": note} if note else {})
-            self._audit.write(f"run {state}", run_id, {"state": known.state}, after)
+            self._audit.write(f"run {state}", run_id, {"state": run.state}, after)
 
     def stage_items(self, items: Sequence[RunItem]) -> None:
         if items:
@@ -61,26 +61,26 @@ class SqlRunWriting(SqlClosingWriting):
 
     def take_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
         self._audit.check_clock()
-        found = self._left_behind(run_id, worker, at, limit)
-        if len(found) < limit:
-            found += self._free(run_id, limit - len(found), col(BulkItemRow.state) == ItemState.WAITING)
-        if found:
-            taken = update(BulkItemRow).where(
-                col(BulkItemRow.run_id) == run_id, col(BulkItemRow.n).in_([item.n for item in found])
+        leased = self._abandoned(run_id, worker, at, limit)
+        if len(leased) < limit:
+            leased += self._free(run_id, limit - len(leased), col(BulkItemRow.state) == ItemState.WAITING)
+        if leased:
+            statement = update(BulkItemRow).where(
+                col(BulkItemRow.run_id) == run_id, col(BulkItemRow.n).in_([item.n for item in leased])
             )
             self._session.execute(
-                taken.values(state=ItemState.TAKEN, worker=worker, lease_until=until), execution_options=_PLAINLY
+                statement.values(state=ItemState.LEASED, worker=worker, lease_until=until), execution_options=_PLAINLY
             )
-        return [replace(item, state=ItemState.TAKEN, worker=worker, lease_until=until) for item in found]
+        return [replace(item, state=ItemState.LEASED, worker=worker, lease_until=until) for item in leased]
 
-    def _left_behind(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
-        """Rows of other workers that ended without a word. One that stood still for long has its own in hand."""
-        taken = (col(BulkItemRow.state) == ItemState.TAKEN, col(BulkItemRow.worker) != worker)
+    def _abandoned(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
+        """Rows leased by other workers that are gone or whose lease lapsed; never this worker's own rows."""
+        conditions = (col(BulkItemRow.state) == ItemState.LEASED, col(BulkItemRow.worker) != worker)
         of_run = col(BulkItemRow.run_id) == run_id
-        workers = self._session.exec(select(BulkItemRow.worker).where(of_run, *taken).distinct()).all()
+        workers = self._session.exec(select(BulkItemRow.worker).where(of_run, *conditions).distinct()).all()
         gone = [worker for worker in workers if is_gone(worker)]
         lapsed = or_(col(BulkItemRow.worker).in_(gone), col(BulkItemRow.lease_until) <= at)
-        return self._free(run_id, limit, *taken, lapsed) if workers else []
+        return self._free(run_id, limit, *conditions, lapsed) if workers else []
 
     def _free(self, run_id: str, limit: int, *conditions: ColumnElement[bool]) -> list[RunItem]:
         query = (
@@ -94,12 +94,12 @@ class SqlRunWriting(SqlClosingWriting):
         return [item_of(row) for row in self._session.exec(query)]
 
     def hold_items(self, run_id: str, *, worker: str, until: datetime) -> None:
-        held = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.TAKEN)
-        statement = update(BulkItemRow).where(*held, col(BulkItemRow.worker) == worker).values(lease_until=until)
+        leased = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.LEASED)
+        statement = update(BulkItemRow).where(*leased, col(BulkItemRow.worker) == worker).values(lease_until=until)
         self._session.execute(statement, execution_options=_PLAINLY)
 
     def finish_items(self, items: Sequence[RunItem]) -> set[int]:
-        ours = self._still_held(items)
+        ours = self._still_leased(items)
         rows = [
             {
                 "of_run": item.run_id,
@@ -118,23 +118,23 @@ class SqlRunWriting(SqlClosingWriting):
             self._session.expire_all()
         return ours
 
-    def _still_held(self, items: Sequence[RunItem]) -> set[int]:
-        """Writers are in line, so what is asked here holds until the end of this transaction."""
+    def _still_leased(self, items: Sequence[RunItem]) -> set[int]:
+        """Only one transaction writes at a time, so the answer holds until this one ends."""
         if not items:
             return set()
-        held = (BulkItemRow.run_id == items[0].run_id, BulkItemRow.worker == items[0].worker)
-        query = select(BulkItemRow.n).where(*held, BulkItemRow.state == ItemState.TAKEN)
+        conditions = (BulkItemRow.run_id == items[0].run_id, BulkItemRow.worker == items[0].worker)
+        query = select(BulkItemRow.n).where(*conditions, BulkItemRow.state == ItemState.LEASED)
         return set(self._session.exec(query)).intersection(item.n for item in items)
 
     def ask_again(self, run_id: str) -> int:
         unknown = update(BulkItemRow).where(
             col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.UNKNOWN
         )
-        result = self._session.execute(
+        cursor = self._session.execute(
             unknown.values(state=ItemState.WAITING, code="", message="", hint=""), execution_options=_PLAINLY
         )
-        assert isinstance(result, CursorResult)
-        return result.rowcount
+        assert isinstance(cursor, CursorResult)
+        return cursor.rowcount
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
@@ -152,7 +152,7 @@ _ITEM: Any = BulkItemRow.__table__  # type: ignore[attr-defined]
 _HELD = (_ITEM.c.run_id == bindparam("of_run"), _ITEM.c.n == bindparam("of_n"))
 _FINISH = (
     update(_ITEM)
-    .where(*_HELD, _ITEM.c.state == ItemState.TAKEN, _ITEM.c.worker == bindparam("of_worker"))
+    .where(*_HELD, _ITEM.c.state == ItemState.LEASED, _ITEM.c.worker == bindparam("of_worker"))
     .values(
         state=bindparam("now"),
         code=bindparam("why"),

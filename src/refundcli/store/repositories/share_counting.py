@@ -1,4 +1,4 @@
-"""What counts against each share of a provider payment that pays several invoices, added up from the records."""
+"""Compute what counts against each share of a provider payment that pays several invoices."""
 
 from collections.abc import Sequence
 
@@ -20,31 +20,31 @@ def share_rows(session: Session, first_share: int) -> list[PaymentRow]:
 def sums_of(
     shares: Sequence[PaymentRow], refunds: Sequence[Refund], disputes: Sequence[DisputeRecord]
 ) -> list[ShareSums]:
-    """What `reserved`, `returned_elsewhere` and `lost` of each share are; `refunds` and `disputes` of all of them."""
-    taken = taken_by_disputes(shares, disputes)
+    """`reserved`, `returned_elsewhere` and `lost` of each share, from the refunds and disputes of all shares."""
+    lost = taken_by_disputes(shares, disputes)
     by_id = {row.id or 0: row for row in shares}
     facts = [_facts(row, [refund for refund in refunds if refund.payment_id == row.id]) for row in shares]
     externals = [
         _external(refund, by_id[refund.payment_id])
         for refund in refunds
-        if refund.is_external and (refund.holding or refund.state.is_given)
+        if refund.is_external and (refund.holding or refund.state.is_accepted)
     ]
-    return count_shares(facts, externals, taken_by_disputes=taken)
+    return count_shares(facts, externals, taken_by_disputes=lost)
 
 
 def taken_by_disputes(shares: Sequence[PaymentRow], disputes: Sequence[DisputeRecord]) -> int:
-    """What lost disputes took of the payment, in minor units; all of it where nobody said how much (R11)."""
+    """What lost disputes took of the payment, in minor units; all of it if no amount was reported (R11)."""
     in_all = sum(row.allocated for row in shares)
-    lost_ones = [each for each in disputes if each.state is DisputeState.LOST]
-    return sum(in_all if each.amount is None else each.amount.minor for each in lost_ones)
+    lost_ones = [dispute for dispute in disputes if dispute.state is DisputeState.LOST]
+    return sum(in_all if dispute.amount is None else dispute.amount.minor for dispute in lost_ones)
 
 
 def _facts(row: PaymentRow, refunds: Sequence[Refund]) -> ShareFacts:
-    ours = [each for each in refunds if not each.is_external and each.holds_reservation]
+    ours = [refund for refund in refunds if not refund.is_external and refund.holds_reservation]
     return ShareFacts(
         payment_id=row.id or 0,
         allocated=row.allocated,
-        promised=sum(each.counted.minor for each in ours),
+        promised=sum(refund.counted.minor for refund in ours),
         refunded=row.refunded,
         opening=row.opening_returned,
         recorded=row.dispute_recorded,
@@ -57,5 +57,5 @@ def _external(refund: Refund, row: PaymentRow) -> ExternalFacts:
         amount=refund.counted.minor,
         is_assigned=refund.reason is not None,
         is_in_opening=bool(row.opening_at and refund.created_at < row.opening_at),
-        is_held=refund.undecided or not refund.state.is_given,
+        is_held=refund.undecided or not refund.state.is_accepted,
     )

@@ -1,4 +1,4 @@
-"""Several invoices that one provider payment pays, written: each has a share of it.
+"""Write the shares of a provider payment that pays several invoices.
 
 The first share has the provider's ids, the disputes and the captures. They are unique there, so no id can be the id of
 two payments; the other shares refer to it.
@@ -16,25 +16,25 @@ from refundcli.domain.refund import Refund
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.imports.payment_matching import ID_COLUMNS, identity_of, match_payments
 from refundcli.store.imports.payment_updates import payment_values
-from refundcli.store.imports.upsert import known_invoices
+from refundcli.store.imports.upsert import stored_invoices_by_number
 from refundcli.store.repositories.payment_writing import SqlPaymentWriting
 from refundcli.store.repositories.share_counting import share_rows
 from refundcli.store.schema import CaptureRow, DisputeRow, PaymentRow, RefundRow
 
 
 class SqlShareWriting(SqlPaymentWriting):
-    """One transaction that also writes the shares of a payment."""
+    """A transaction that also writes the shares of a payment."""
 
     def add_share(
         self, invoice: Invoice, first: Payment, new: NewPayment, *, told: Sequence[NewPayment], evidence: str
     ) -> None:
-        known = self._known_without_its_id(invoice, new, told)
-        if known:
-            # A file told of it without an id, and its refunds count: it is no second payment.
-            more = {"provider": new.provider, "allocated": max(known.allocated.minor, new.captured)}
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == known.id).values(**more))
+        existing = self._known_without_its_id(invoice, new, told)
+        if existing:
+            # A file listed it without an id. It is the same payment, and its refunds count.
+            more = {"provider": new.provider, "allocated": max(existing.allocated.minor, new.captured)}
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == existing.id).values(**more))
             self._learn(first.home_id, identity_of(new))
-            self.join_payments(first, known, evidence=evidence)
+            self.join_payments(first, existing, evidence=evidence)
             return
         home = first.home_id
         self._begin_sharing(first)
@@ -56,15 +56,17 @@ class SqlShareWriting(SqlPaymentWriting):
         self._count_shares(home)
         self._update_invoice(invoice.id)
 
-    def _known_without_its_id(self, invoice: Invoice, new: NewPayment, told: Sequence[NewPayment]) -> Payment | None:
-        """The payment that an import would take for it: matched as there, with all that is told of the invoice."""
-        _, rows = known_invoices(self._session, [invoice.number])[invoice.number]
-        matched = match_payments(told, rows).known
-        known = {each.row.id for each in matched if each.told is new and each.row.share_of is None}
-        return next((payment for payment in invoice.payments if payment.id in known), None)
+    def _known_without_its_id(
+        self, invoice: Invoice, new: NewPayment, payments: Sequence[NewPayment]
+    ) -> Payment | None:
+        """The stored payment that an import would match with it, given all reported payments of the invoice."""
+        _, rows = stored_invoices_by_number(self._session, [invoice.number])[invoice.number]
+        pairs = match_payments(payments, rows).pairs
+        payment_ids = {pair.row.id for pair in pairs if pair.imported is new and pair.row.share_of is None}
+        return next((payment for payment in invoice.payments if payment.id in payment_ids), None)
 
-    def join_payments(self, first: Payment, other: Payment, *, evidence: str) -> None:
-        home, joined = first.home_id, other.home_id
+    def join_payments(self, first: Payment, second: Payment, *, evidence: str) -> None:
+        home, joined = first.home_id, second.home_id
         self._begin_sharing(first)
         row = self._session.get(PaymentRow, joined, populate_existing=True)
         assert row
@@ -74,12 +76,12 @@ class SqlShareWriting(SqlPaymentWriting):
         self._learn(home, ids)
         self._hits(update(DisputeRow).where(col(DisputeRow.payment_id) == joined).values(payment_id=home))
         self._hits(update(CaptureRow).where(col(CaptureRow.payment_id) == joined).values(payment_id=home))
-        # What was captured of the whole is asked again, and not added up from two figures of one payment.
-        captured = first.provider_captured if first.provider_captured is not None else other.provider_captured
+        # Both have the captured amount of the whole payment, so it is not added up.
+        captured = first.provider_captured if first.provider_captured is not None else second.provider_captured
         values = {"captured": captured.minor if captured is not None else None, "processing": first.processing}
         self._hits(update(PaymentRow).where(col(PaymentRow.share_of) == home).values(**values))
-        after = {"payment": first.reference, "also": other.reference, "evidence": evidence}
-        for number in {self._number_of_payment(payment.id) for payment in (first, other)}:
+        after = {"payment": first.reference, "also": second.reference, "evidence": evidence}
+        for number in {self._number_of_payment(payment.id) for payment in (first, second)}:
             self._audit.write("payments joined", number, {}, after)
         self._count_shares(home)
         for share in share_rows(self._session, home):
@@ -101,7 +103,7 @@ class SqlShareWriting(SqlPaymentWriting):
         self._hits(update(PaymentRow).where(*alone).values(share_of=first.id))
 
     def _learn(self, payment_id: int, ids: Mapping[str, str | None]) -> None:
-        """Ids that were not known yet; of each kind there is one, and what is known stays."""
+        """Store the ids that are missing; an id that is stored stays."""
         for name in ID_COLUMNS:
             column = col(getattr(PaymentRow, name))
             if ids[name]:

@@ -22,7 +22,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=T
 def list_(
     ctx: typer.Context,
     invoice: Annotated[str, typer.Option("--invoice", metavar="NUMBER", help="Only this invoice's.")] = "",
-    reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="Only of this reason.")] = "",
+    reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="Only with this reason.")] = "",
     since: Annotated[
         date | None,
         typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Issued on this day or later."),
@@ -40,7 +40,7 @@ def list_(
     from refundcli.services.ports.records import CreditNoteFilter
 
     me: App = ctx.obj
-    wanted = CreditNoteFilter(
+    filters = CreditNoteFilter(
         invoice=invoice,
         reason=parse_reason(reason) if reason else None,
         since=since,
@@ -49,7 +49,7 @@ def list_(
 
     if invoice:
         me.services.books.read(lambda tx: invoice_named(tx, invoice))
-    _show_pages(me, credit_note_pages(me.services.books, wanted))
+    _show_pages(me, credit_note_pages(me.services.books, filters))
 
 
 def _show_pages(me: "App", pages: "Iterable[list[CreditNote]]") -> None:

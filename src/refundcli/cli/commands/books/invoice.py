@@ -30,11 +30,11 @@ def import_(
     ctx: typer.Context,
     file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON Lines; - reads standard input.")],
     skip_invalid: Annotated[
-        bool, typer.Option("--skip-invalid", help="Write the good rows, and the bad ones to FILE.rejected.csv.")
+        bool, typer.Option("--skip-invalid", help="Import the valid rows; write the others to FILE.rejected.csv.")
     ] = False,
     output: Output = None,
 ) -> None:
-    """Import invoices. The whole file is checked first; if a row is bad, nothing is written."""
+    """Import invoices. The whole file is checked first; if a row is invalid, nothing is written."""
     from refundcli.cli.commands.books.invoice_import import import_file
 
     import_file(ctx.obj, file, skip_invalid=skip_invalid)
@@ -57,7 +57,7 @@ def pull(
 ) -> None:
     """Import invoices from the provider, with their payments, refunds and disputes.
 
-    What the store knows better stays. A pull that was stopped goes on where it was.
+    Refunds and later states in the store are kept. A pull that was stopped resumes where it was.
     """
     from refundcli.cli.commands.books.invoice_pull import pull_invoices
 
@@ -67,11 +67,11 @@ def pull(
 @app.command("list", epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list -o csv")
 def list_(
     ctx: typer.Context,
-    status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices of this status.")] = None,
+    status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices with this status.")] = None,
     provider: Annotated[Provider | None, typer.Option("--provider", help="Only paid through this provider.")] = None,
     customer: Annotated[str, typer.Option("--customer", metavar="ID", help="Only this customer's.")] = "",
     refundable: Annotated[
-        bool, typer.Option("--refundable", help="Only what could be refunded or marked now.")
+        bool, typer.Option("--refundable", help="Only what can be refunded or recorded as refunded now.")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="List all invoices; ignores --limit.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
@@ -84,19 +84,24 @@ def list_(
     from refundcli.services.ports.records import InvoiceFilter
 
     me: App = ctx.obj
-    wanted = InvoiceFilter(
+    filters = InvoiceFilter(
         status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
     )
+    options = {"status": status, "provider": provider, "customer": customer, "after": after}
+    if refundable:
+        options["refundable"] = "yes"
+    described = ", ".join(f"{name} {value}" for name, value in options.items() if value)
     if everything:
-        _show_pages(me, invoice_pages(me.services.books, wanted))
+        _show_pages(me, invoice_pages(me.services.books, filters), described)
         return
-    invoices = me.services.books.read(lambda tx: tx.invoices(wanted))
-    _show_pages(me, [invoices] if invoices else [])
+    invoices = me.services.books.read(lambda tx: tx.invoices(filters))
+    _show_pages(me, [invoices] if invoices else [], described)
     if len(invoices) == limit and me.format is Format.TABLE:
         me.note(f"More: add --after {invoices[-1].number}")
 
 
-def _show_pages(me: "App", pages: "Iterable[list[Invoice]]") -> None:
+def _show_pages(me: "App", pages: "Iterable[list[Invoice]]", filters: str) -> None:
+    """`filters`: what the list was limited to, for people; empty if it was not."""
     from refundcli.cli.context import while_read
     from refundcli.output.serializers.books import invoice_summary
     from refundcli.output.views.invoice import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row, show_list
@@ -111,7 +116,8 @@ def _show_pages(me: "App", pages: "Iterable[list[Invoice]]") -> None:
         for page in while_read(pages):
             show_list(page, me.out)
         if not page:
-            me.note("No invoices. To import some: refundcli invoice import FILE")
+            none = "No invoices. To import some: refundcli invoice import FILE"
+            me.note(f"No invoice matches. Filters: {filters}." if filters else none)
 
 
 @app.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")

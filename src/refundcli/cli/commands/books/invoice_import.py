@@ -1,4 +1,4 @@
-"""invoice import: check the file, write it, say what came of it."""
+"""invoice import: check the file, write it, show the outcome."""
 
 import sys
 
@@ -22,7 +22,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
     books = app.services.books
     with open_source(file, sys.stdin.buffer) as source:
         invoices = InvoiceFile(source)
-        # The first import makes the store.
+        # The first import creates the store.
         books.write(lambda tx: None)
         where = path_for_rejected(source, invoices.columns)
         with InvoiceShelf() as shelf, RejectedFile(where, invoices.columns) as rejected:
@@ -31,25 +31,25 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
                 checked = check_invoices(invoices.stretches(), shelf=shelf, books=books, advance=advance, reject=reject)
             if checked.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked)
-            # Before anything is written: what is left out is never lost.
+            # Before the first write, so that no rejected row is lost.
             rejected_path = rejected.publish()
             try:
                 with progress(app.err, "Writing", total=checked.good_rows, enabled=app.wants_progress) as advance:
-                    result = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
+                    summary = bring_in(shelf, checked, source=source.label, books=books, advance=advance)
             except KeyboardInterrupt:
-                app.err.say("Stopped. What was written stays; import the same file again for the rest.")
+                app.err.say("Stopped. Invoices written so far stay; import the same file again for the rest.")
                 raise
-    _show(app, source.name, checked, result, str(rejected_path) if rejected_path else None)
+    _show(app, source.name, checked, summary, str(rejected_path) if rejected_path else None)
     for provider in Provider:
-        # An import asks no provider: of Stripe's, only what was set aside is looked at again.
+        # An import asks no provider, so Stripe's events are only matched again, not fetched.
         app.services.apply_known_events(provider, asks=provider is Provider.ADYEN)
-    app.note_early_events()
+    app.note_unmatched_events()
     if checked.bad_rows:
         raise typer.Exit(ExitCode.PARTLY)
 
 
 def _only_counted(row: object) -> None:
-    """Without --skip-invalid nothing is left out: it is all or nothing."""
+    """Without --skip-invalid no rows are rejected: the import is all or nothing."""
 
 
 def _refuse(app: App, name: str, checked: CheckedInvoices) -> None:
@@ -58,19 +58,19 @@ def _refuse(app: App, name: str, checked: CheckedInvoices) -> None:
     raise ImportRefused(name, checked)
 
 
-def _show(app: App, name: str, checked: CheckedInvoices, result: ImportResult, rejected_file: str | None) -> None:
+def _show(app: App, name: str, checked: CheckedInvoices, summary: ImportResult, rejected_file: str | None) -> None:
     if app.wants_json:
-        app.show_object(imported_file(name, checked, result, rejected_file))
+        app.show_object(imported_file(name, checked, summary, rejected_file))
         return
     if app.for_people:
-        show_import(name, result, app.out)
+        show_import(name, summary, app.out)
     else:
-        shape = imported_file(name, checked, result, rejected_file)
+        shape = imported_file(name, checked, summary, rejected_file)
         app.show_object({key: value for key, value in shape.items() if not isinstance(value, list)})
     if not app.quiet:
         if not app.for_people:
-            show_import(name, result, app.err)
-        show_conflicts(result, app.err)
+            show_import(name, summary, app.err)
+        show_conflicts(summary, app.err)
     if rejected_file:
         show_bad_rows(checked, app.err)
         app.err.say(("! ", "yellow"), f"{checked.bad_rows} of {checked.rows} rows were left out: {rejected_file}")

@@ -1,4 +1,4 @@
-"""What `invoice pull` and `invoice show --refresh` do: ask the provider, write, say what came of it."""
+"""What `invoice pull` and `invoice show --refresh` do: ask the provider, write, show the outcome."""
 
 from datetime import date
 
@@ -16,29 +16,29 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
     """Raises SettingsProblem where the provider cannot be asked, NotAtProvider."""
     services = app.services
     books, clock, number_format = services.books, services.clock, services.policy.number_format
-    # The first pull makes the store.
+    # The first pull creates the store.
     books.write(lambda tx: None)
     records = services.providers.records(provider)
     if number is not None:
-        done = pull_one(records, number, books=books, clock=clock, number_format=number_format)
+        summary = pull_one(records, number, books=books, clock=clock, number_format=number_format)
     else:
         with progress(app.err, f"Pulling from {provider.label}", enabled=app.wants_progress) as advance:
             try:
-                done = pull(
+                summary = pull(
                     records, since=since, books=books, clock=clock, number_format=number_format, advance=advance
                 )
             except KeyboardInterrupt:
-                app.err.say("Stopped. What was written stays; the same command resumes from there.")
+                app.err.say("Stopped. Invoices written so far stay; the same command resumes from there.")
                 raise
-    if done.went_on:
-        app.note(f"Went on after {done.went_on}, where the last pull was stopped.")
+    if summary.went_on:
+        app.note(f"Resumed after {summary.went_on}, where the last pull stopped.")
     if app.for_people:
-        show_import(provider.label, done.imported, app.out)
-        show_conflicts(done.imported, app.err)
+        show_import(provider.label, summary.imported, app.out)
+        show_conflicts(summary.imported, app.err)
     else:
-        app.show_object(pulled(provider, done))
+        app.show_object(pulled(provider, summary))
     services.apply_known_events(provider)
-    app.note_early_events()
+    app.note_unmatched_events()
 
 
 def refresh_invoice(app: App, name: str) -> None:
@@ -46,11 +46,11 @@ def refresh_invoice(app: App, name: str) -> None:
     services = app.services
     books, clock, number_format = services.books, services.clock, services.policy.number_format
     invoice = books.read(lambda tx: invoice_behind(tx, name))
-    if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.kept_by:
-        app.note(f"No provider can be asked about {invoice.number}: it is shown as the books have it.")
+    if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.managed_by:
+        app.note(f"No provider can be asked about {invoice.number}: showing what is stored.")
         return
     records = services.providers.records(Provider.STRIPE)
-    if invoice.kept_by and records.invoice(invoice.invoice_reference):
+    if invoice.managed_by and records.invoice(invoice.invoice_reference):
         pull_one(records, invoice.invoice_reference, books=books, clock=clock, number_format=number_format)
         return
     comparison = Comparison(books, records, clock, number_format, tell=lambda difference, taken_in: None)

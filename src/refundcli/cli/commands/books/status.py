@@ -26,14 +26,14 @@ def status(ctx: typer.Context, output: Output = None) -> None:
 
     me: App = ctx.obj
     services, days = me.services, me.settings.refunds.pending_days
-    found = services.books.read(lambda tx: look(tx, now=services.clock.now(), pending_days=days))
+    overview = services.books.read(lambda tx: look(tx, now=services.clock.now(), pending_days=days))
     store = services.describe_store()
     if me.for_people:
-        show_status(found, store, me.out, zone=me.settings.operator.zone)
+        show_status(overview, store, me.out, zone=me.settings.operator.zone)
     elif me.wants_json:
-        me.show_object(shape_of(found, store))
+        me.show_object(shape_of(overview, store))
     else:
-        me.show_rows(STATUS_COLUMNS, status_rows(found), text_columns=STATUS_COLUMNS)
-        me.note(headline(found))
-    if found.needs_someone:
+        me.show_rows(STATUS_COLUMNS, status_rows(overview), text_columns=STATUS_COLUMNS)
+        me.note(headline(overview))
+    if overview.needs_someone:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)

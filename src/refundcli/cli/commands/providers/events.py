@@ -108,14 +108,14 @@ def list_(
     from refundcli.services.webhooks.events import event_state, events_with_refunds
 
     me: App = ctx.obj
-    wanted = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
-    found, counts = me.services.books.read(lambda tx: (events_with_refunds(tx, wanted), tx.delivery_counts()))
+    filters = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
+    events, counts = me.services.books.read(lambda tx: (events_with_refunds(tx, filters), tx.delivery_counts()))
     if me.wants_json:
-        me.show_list(starmap(listed_event, found))
+        me.show_list(starmap(listed_event, events))
     elif not me.for_people:
-        me.show_rows(EVENT_COLUMNS, starmap(event_row, found), text_columns=EVENT_COLUMNS[1:])
-    elif found:
-        show_events(found, me.out, zone=me.settings.operator.zone)
+        me.show_rows(EVENT_COLUMNS, starmap(event_row, events), text_columns=EVENT_COLUMNS[1:])
+    elif events:
+        show_events(events, me.out, zone=me.settings.operator.zone)
     else:
         none = "No events. To receive some: refundcli events listen   or   refundcli events ingest FILE"
         me.note("No event matches." if state or provider or about else none)
@@ -138,11 +138,11 @@ def show(
     from refundcli.services.webhooks.events import event_numbered, with_refunds
 
     me: App = ctx.obj
-    ((found, refund),) = me.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
+    ((record, refund),) = me.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
     if me.for_people:
-        show_event(found, me.out, zone=me.settings.operator.zone, refund=refund)
+        show_event(record, me.out, zone=me.settings.operator.zone, refund=refund)
     else:
-        me.show_object(event_details(found, refund, json.loads(found.event.payload)))
+        me.show_object(event_details(record, refund, json.loads(record.event.payload)))
 
 
 @app.command(

@@ -10,7 +10,7 @@ from refundcli.services.ports.vocabulary import Effect
 from refundcli.services.webhooks.events import DISPUTE_DECISIONS, WORD_EFFECTS, acknowledge_event, decide_word
 
 
-class WhatToAcknowledge(UsageProblem):
+class IdOrCodeNeeded(UsageProblem):
     code = "id-or-code"
 
     def __init__(self) -> None:
@@ -23,16 +23,16 @@ class WhatToAcknowledge(UsageProblem):
 class UnknownDecision(UsageProblem):
     code = "unknown-decision"
 
-    def __init__(self, word: str, known: list[str]) -> None:
-        near = did_you_mean(word, known)
+    def __init__(self, word: str, choices: list[str]) -> None:
+        near = did_you_mean(word, choices)
         typed = f"{word[:40]!a} is not a valid decision." if word else "--code needs a decision."
-        super().__init__(typed, hint=near or f"Add --as {'|'.join(known)}")
+        super().__init__(typed, hint=near or f"Add --as {'|'.join(choices)}")
 
 
 def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: str, memo: str) -> None:
-    """Raises WhatToAcknowledge, UnknownDecision, and what `acknowledge_event` and `decide_word` raise."""
+    """Raises IdOrCodeNeeded, UnknownDecision, and what `acknowledge_event` and `decide_word` raise."""
     if (number is None) == (not code):
-        raise WhatToAcknowledge
+        raise IdOrCodeNeeded
     services = app.services
     if code:
         from refundcli.providers.registry import is_listed

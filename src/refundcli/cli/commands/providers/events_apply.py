@@ -20,7 +20,7 @@ from refundcli.services.webhooks.reread import reread_events
 
 
 def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -> Apply:
-    """What applies stored events; those that this version reads in another way wait for it."""
+    """A function that applies stored events; those that this version reads differently are reset first."""
     services = app.services
     for provider in Provider:
         reread_events(vocabulary_of(provider), books=services.books)
@@ -29,45 +29,45 @@ def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -
 
 
 def apply_and_show(app: App) -> None:
-    """Ends with 8 where one needs a person; with 1 where one could not be applied: that is a bug, the others were."""
+    """Exit 8 when an event needs a person; 1 when one could not be applied because of a bug (the others were)."""
     services = app.services
     services.books.write(lambda tx: None)
     readers, number_format = services.event_readers(), services.policy.number_format
-    done = apply_with(app, readers)(books=services.books)
-    apply_set_aside(done, books=services.books, readers=readers, clock=services.clock, number_format=number_format)
+    summary = apply_with(app, readers)(books=services.books)
+    apply_set_aside(summary, books=services.books, readers=readers, clock=services.clock, number_format=number_format)
     if app.for_people:
-        show_applied(done, app.out)
+        show_applied(summary, app.out)
     else:
-        app.show_object(applied(done))
-    _end(app, done)
+        app.show_object(applied(summary))
+    _end(app, summary)
 
 
 def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
-    """Raises FileProblem; ends with 8 where an event needs a person, else with 3 where a delivery was rejected."""
+    """Raises FileProblem. Exit 8 when an event needs a person, else 3 when a delivery was rejected."""
     services = app.services
-    # The store is made, or found to be unusable, before anything is read.
+    # Create the store, or fail, before anything is read.
     services.books.write(lambda tx: None)
     readers = services.delivery_readers(any_age=True)
     with open_source(file, sys.stdin.buffer) as source:
         deliveries = DeliveryFile(source, provider).deliveries()
-        done = ingest(
+        summary = ingest(
             deliveries, books=services.books, readers=readers, apply=apply_with(app, services.event_readers())
         )
     if app.for_people:
-        show_ingested(done, app.out)
+        show_ingested(summary, app.out)
     else:
-        app.show_object(ingested(done))
+        app.show_object(ingested(summary))
     if not app.wants_json:
-        show_rejected(done, app.err)
-    _end(app, done.applied, ExitCode.REFUSED if done.rejected else ExitCode.DONE)
+        show_rejected(summary, app.err)
+    _end(app, summary.applied, ExitCode.REFUSED if summary.rejected else ExitCode.DONE)
 
 
-def _end(app: App, done: Applied, code: ExitCode = ExitCode.DONE) -> None:
-    """`code`: how it ends where nothing needs a person."""
-    if done.failed:
+def _end(app: App, summary: Applied, code: ExitCode = ExitCode.DONE) -> None:
+    """`code`: the exit code when nothing needs a person."""
+    if summary.failed:
         raise typer.Exit(ExitCode.BUG)
-    if done.contradictions:
-        count = len(done.contradictions)
+    if summary.contradictions:
+        count = len(summary.contradictions)
         what = "1 event needs a person" if count == 1 else f"{count:,} events need a person"
         app.note(("! ", DOUBT), f"{what}: refundcli events list --state unreviewed")
         code = ExitCode.OUTCOME_UNKNOWN

@@ -1,4 +1,4 @@
-"""What `events listen` does: opens a port, and tells what came through it."""
+"""What `events listen` does: open a port, and show what is received."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -9,8 +9,8 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from refundcli.cli.commands.providers.events_apply import apply_with
-from refundcli.cli.commands.serving import PortTaken, ServerMissing
 from refundcli.cli.context import App
+from refundcli.cli.options import PortTaken, ServerMissing
 from refundcli.domain.errors import RefundcliError, SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.output.terminal import DOUBT, GOOD
@@ -22,11 +22,11 @@ from refundcli.services.webhooks.events import Applied, ProviderPause
 T = TypeVar("T")
 P = ParamSpec("P")
 
-# A provider that cannot be asked is asked again this often; its events wait meanwhile, and the other's do not.
+# How often an unreachable provider is asked again. Its events wait; those of the other provider do not.
 _ASK_AGAIN_SECONDS = 30.0
 
 
-class NobodyToListenTo(SettingsProblem):
+class NoWebhooksConfigured(SettingsProblem):
     code = "no-webhooks-configured"
 
     def __init__(self) -> None:
@@ -43,80 +43,81 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     except ModuleNotFoundError as missing:
         raise ServerMissing("The listener") from missing
     services, progress = app.services, _Progress(app)
-    # The store is made, or found to be unusable, before anything is promised.
-    _once_free(app, lambda: services.books.write(lambda tx: None))
-    readers = _once_free(app, lambda: _readers(app))
+    # Create the store, or fail, before the port is open.
+    _wait_for_store(app, lambda: services.books.write(lambda tx: None))
+    readers = _wait_for_store(app, lambda: _readers(app))
     listener = Listener(
         readers,
         books=services.books,
         clock=services.clock,
         apply=apply_with(app, services.event_readers(), ProviderPause(_ASK_AGAIN_SECONDS)),
         telling=Telling(
-            applied=_at_once(progress.tell),
-            trouble=_at_once(lambda error: _tell_trouble(app, error)),
-            rejected=_at_once(lambda words: app.err.say(("! ", DOUBT), words)),
+            applied=_flushing(progress.show),
+            trouble=_flushing(lambda error: _warn(app, error)),
+            rejected=_flushing(lambda words: app.err.say(("! ", DOUBT), words)),
         ),
     )
     try:
         bound = bind(host, port)
     except OSError as error:
-        raise PortTaken(port, (error.strerror or str(error)).lower(), hint="--port 0 takes a free one.") from error
+        raise PortTaken(port, error, hint="Use --port 0 for any free port.") from error
     port = bound.getsockname()[1]
-    listener.serve(bound, announce=lambda: _at_once(_announce)(app, host, port, readers))
+    listener.serve(bound, announce=lambda: _flushing(_announce)(app, host, port, readers))
     keeper = listener.keeper
-    app.note(f"Stopped: {keeper.kept} events stored, {keeper.known} known already.")
+    app.note(f"Stopped: {keeper.kept} events stored, {keeper.known} already known.")
 
 
-def _at_once(tell: Callable[P, None]) -> Callable[P, None]:
-    """Whoever reads stderr through a file or a journal reads it now, and not when the listener ends."""
+def _flushing(tell: Callable[P, None]) -> Callable[P, None]:
+    """Flush stderr after each call, so that a log file is up to date while the listener runs."""
 
-    def flushed(*given: P.args, **named: P.kwargs) -> None:
-        tell(*given, **named)
+    def flushed(*args: P.args, **kwargs: P.kwargs) -> None:
+        tell(*args, **kwargs)
         sys.stderr.flush()
 
     return flushed
 
 
-def _once_free(app: App, work: Callable[[], T]) -> T:
-    """A store that is in use for long is waited for: a listener that gave up would receive nothing afterwards."""
+def _wait_for_store(app: App, work: Callable[[], T]) -> T:
+    """Wait while the store is in use: a listener that gave up would receive nothing."""
     from refundcli.store.errors import StoreBusy
 
     while True:
         try:
             return work()
         except StoreBusy:
-            _at_once(app.note)(
+            _flushing(app.note)(
                 "The store has been in use by another program for 30 seconds; waiting for it. Ctrl-C stops."
             )
 
 
 @dataclass
 class _Progress:
-    """Tells what was applied; and once, not again and again, that a provider cannot be asked."""
+    """Shows what was applied, and once, not repeatedly, that a provider cannot be reached."""
 
     app: App
     away: set[Provider] = field(default_factory=set)
 
-    def tell(self, done: Applied) -> None:
-        for provider, why in done.unreachable.items():
+    def show(self, batch: Applied) -> None:
+        for provider, why in batch.unreachable.items():
             if provider not in self.away:
                 self.app.err.say(
-                    ("! ", DOUBT), f"{redact(why).rstrip('.')}. Its events are stored, and applied once it answers."
+                    ("! ", DOUBT),
+                    f"{redact(why).rstrip('.')}. Its events are stored, and will be applied when it responds.",
                 )
-        self.away |= set(done.unreachable)
-        for provider in sorted(self.away & done.answered - set(done.unreachable)):
-            self.app.err.say(("✓ ", GOOD), f"{provider.label} answers again.")
+        self.away |= set(batch.unreachable)
+        for provider in sorted(self.away & batch.answered - set(batch.unreachable)):
+            self.app.err.say(("✓ ", GOOD), f"{provider.label} responds again.")
             self.away.discard(provider)
-        if done.changed or done.contradictions or done.failed:
-            show_applied(done, self.app.err)
+        if batch.changed or batch.contradictions or batch.failed:
+            show_applied(batch, self.app.err)
 
 
 def _readers(app: App) -> Mapping[Provider, DeliveryReader]:
-    """Of the providers whose deliveries can be verified. Raises NobodyToListenTo."""
+    """Readers of the providers whose deliveries can be verified. Raises NoWebhooksConfigured."""
     settings, reader = app.settings, app.services.delivery_readers(any_age=False)
     secrets = {Provider.STRIPE: settings.stripe.webhook_secret, Provider.ADYEN: settings.adyen.hmac_key}
     if not any(secrets.values()):
-        raise NobodyToListenTo
+        raise NoWebhooksConfigured
     return {provider: reader(provider) for provider, secret in secrets.items() if secret}
 
 
@@ -124,11 +125,14 @@ def _announce(app: App, host: str, port: int, readers: Mapping[Provider, Deliver
     typer.echo(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     sys.stdout.flush()
     if not _is_this_machine(host):
-        app.err.say(("! ", DOUBT), f"Listening on {host}: whoever reaches it may send. Put a proxy with TLS before it.")
-    app.note(f"Taking deliveries at {' and '.join(f'/{reader}' for reader in readers)}. Ctrl-C stops.")
+        app.err.say(
+            ("! ", DOUBT),
+            f"Listening on {host}: anyone who can reach it can send. Put a proxy with TLS in front of it.",
+        )
+    app.note(f"Receiving deliveries at {' and '.join(f'/{reader}' for reader in readers)}. Ctrl-C stops.")
     for provider in Provider:
         if provider not in readers:
-            app.note(f"{provider.label} has no webhook secret in the settings: /{provider} is not there.")
+            app.note(f"{provider.label} has no webhook secret in the settings, so /{provider} is not served.")
 
 
 def _is_this_machine(host: str) -> bool:
@@ -138,6 +142,6 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-def _tell_trouble(app: App, error: Exception) -> None:
+def _warn(app: App, error: Exception) -> None:
     words = error.message if isinstance(error, RefundcliError) else f"{type(error).__name__}: {error}"
     app.err.say(("! ", DOUBT), redact(words))

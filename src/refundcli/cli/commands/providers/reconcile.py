@@ -1,16 +1,24 @@
 """reconcile: compare the books with a provider; adopt external refunds, or match them with records."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Memo, Output, Reason, day_of
-from refundcli.domain.errors import UsageProblem
+from refundcli.cli.exit_codes import ExitCode
+from refundcli.cli.options import Format, Memo, Output, Reason, day_of
+from refundcli.domain.errors import RefundcliError, SettingsProblem, UsageProblem
 from refundcli.domain.statuses import Provider
+from refundcli.output.terminal import DOUBT
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
+    from refundcli.files.adyen_report.report import AdyenReport
+    from refundcli.output.views.reconciliation import DifferenceSpool
+    from refundcli.services.reconciliation.against_provider import Reconciled
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -23,6 +31,25 @@ class OneAtATime(UsageProblem):
             "Use only one of --adopt, --match, --report, --invoice and --since; "
             "--adopt also takes --reason, --memo and --invoice, and --match needs --record.",
             hint="refundcli reconcile --help   shows an example of each",
+        )
+
+
+class WrongProvider(UsageProblem):
+    code = "no-report-needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Only Adyen's reports can be read.", hint="refundcli reconcile --provider stripe   asks Stripe directly."
+        )
+
+
+class NoMerchantAccount(SettingsProblem):
+    code = "no-merchant-account"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Adyen is not set up: adyen.merchant_account tells which rows of the report are yours.",
+            hint="Set merchant_account under [adyen] in refundcli.toml.",
         )
 
 
@@ -42,7 +69,7 @@ def reconcile(
     ] = None,
     invoice: Annotated[
         str | None,
-        typer.Option("--invoice", metavar="NUMBER", help="Only this invoice; with --adopt, the one that it is about."),
+        typer.Option("--invoice", metavar="NUMBER", help="Only this invoice; with --adopt, the invoice it belongs to."),
     ] = None,
     since: Annotated[
         date | None,
@@ -72,17 +99,234 @@ def reconcile(
     3 when something differs, also when a report says nothing about this merchant account; 8 when something could not be
     compared: a payment that cannot be read, an unreviewed update, a refund without an outcome.
     """
-    from refundcli.cli.commands.providers import comparison
-
     me: App = ctx.obj
-    alone = sum(each is not None for each in (adopt, match, report, None if adopt else invoice, since))
-    if alone > 1 or (adopt is None and (reason or memo)) or (match is None) != (not record):
+    chosen = [option for option in (adopt, match, report, None if adopt else invoice, since) if option is not None]
+    if len(chosen) > 1 or (adopt is None and (reason or memo)) or (match is None) != (not record):
         raise OneAtATime
     if adopt is not None:
-        comparison.adopt_refund(me, adopt, reason=reason, memo=memo, number=invoice or "")
+        _adopt_refund(me, adopt, reason=reason, memo=memo, number=invoice or "")
     elif match is not None:
-        comparison.match_refund(me, match, record)
+        _match_refund(me, match, record)
     elif report is not None:
-        comparison.with_report(me, report, provider or Provider.ADYEN)
+        _compare_with_report(me, report, provider or Provider.ADYEN)
     else:
-        comparison.with_provider(me, provider, invoice, since)
+        _compare_with_provider(me, provider, invoice, since)
+
+
+def _compare_with_provider(app: "App", provider: Provider | None, invoice: str | None, since: date | None) -> None:
+    """Compare with what the provider's API reports; by default Stripe's. Raises SettingsProblem where it has none."""
+    from refundcli.output.progress import progress
+    from refundcli.output.views.reconciliation import DifferenceSpool
+    from refundcli.services.reconciliation.against_provider import Comparison
+
+    services = app.services
+    records = services.providers.records(provider or _provider_of(app, invoice))
+    with DifferenceSpool() as differences:
+        with progress(app.err, f"Asking {records.name.label}", enabled=app.wants_progress) as advance:
+            comparison = Comparison(
+                services.books,
+                records,
+                services.clock,
+                services.policy.number_format,
+                tell=differences.add,
+                advance=advance,
+                pending_days=app.settings.refunds.pending_days,
+            )
+            with _noting_if_stopped(app, comparison.done):
+                reconciliation = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
+        _show(
+            app,
+            records.name.label,
+            reconciliation,
+            differences,
+            nothing=_no_payment(records.name.label, invoice, since),
+        )
+
+
+def _no_payment(label: str, invoice: str | None, since: date | None) -> str:
+    if invoice:
+        return f"{invoice} has no {label} payment"
+    return f"the books hold no {label} payment{f' since {since}' if since else ''}"
+
+
+def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
+    """Read the whole report, then compare. Raises FileProblem, BadReport, WrongProvider, NoMerchantAccount."""
+    from refundcli.files.adyen_report.report import AdyenReport
+    from refundcli.files.source import open_source
+    from refundcli.output.progress import progress
+    from refundcli.output.views.reconciliation import DifferenceSpool
+    from refundcli.providers.adyen.vocabulary import report_meaning
+
+    if provider is not Provider.ADYEN:
+        raise WrongProvider
+    account = app.settings.adyen.merchant_account
+    if not account:
+        raise NoMerchantAccount
+    with open_source(file, sys.stdin.buffer) as source:
+        with progress(app.err, "Reading", enabled=app.wants_progress) as advance:
+            report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
+        with report, DifferenceSpool() as differences:
+            reconciliation = _compare_report(app, report, provider, account, differences)
+            _note_rows(app, report, account, not_in_books=reconciliation.not_in_books)
+            nothing = "the books hold no payment that this report covers"
+            _show(app, f"{provider.label}'s {report.name}", reconciliation, differences, nothing=nothing)
+
+
+def _note_rows(app: "App", report: "AdyenReport", account: str, *, not_in_books: int) -> None:
+    """Note which rows of the report were not compared, and why."""
+    if not report.account_rows and not report.other_account_rows:
+        app.err.say(("! ", DOUBT), "The report is empty: it has a heading line and no rows.")
+    elif not report.account_rows:
+        app.err.say(("! ", DOUBT), f"None of its rows is about {account}, the merchant account in the settings.")
+    counts = {
+        "of other merchant accounts": report.other_account_rows,
+        "that do not concern refunds": report.unrelated_rows,
+        "about payments that are not in the books": not_in_books,
+    }
+    for which, count in counts.items():
+        if count:
+            app.note(f"1 row {which} was not compared." if count == 1 else f"{count} rows {which} were not compared.")
+
+
+def _compare_report(
+    app: "App", report: "AdyenReport", provider: Provider, account: str, differences: "DifferenceSpool"
+) -> "Reconciled":
+    from refundcli.output.progress import progress
+    from refundcli.services.reconciliation.against_report import ReportComparison
+
+    services = app.services
+    comparison = ReportComparison(
+        services.books,
+        report,
+        provider,
+        account,
+        services.clock,
+        services.policy.number_format,
+        tell=differences.add,
+        pending_days=app.settings.refunds.pending_days,
+    )
+    with _noting_if_stopped(app, comparison.done):
+        with progress(app.err, "Comparing", total=report.payments, enabled=app.wants_progress) as advance:
+            comparison.of_report(advance)
+        with progress(app.err, "Looking for missing rows", enabled=app.wants_progress) as advance:
+            return comparison.of_books(advance)
+
+
+@contextmanager
+def _noting_if_stopped(app: "App", reconciliation: "Reconciled") -> Iterator[None]:
+    """Where the provider or the store fails halfway, note what was compared and applied by then."""
+    try:
+        yield
+    except RefundcliError:
+        if reconciliation.compared or reconciliation.changed:
+            payments = _counted(reconciliation.compared, "payment", "payments")
+            changes = _counted(reconciliation.changed, "change was applied", "changes were applied")
+            app.note(f"Stopped: only {payments} compared; {changes} before that.")
+        raise
+
+
+def _provider_of(app: "App", number: str | None) -> Provider:
+    """The provider that took the invoice's money; Stripe where there is no invoice or no provider."""
+    from refundcli.services.invoices.lookup import invoice_named
+
+    if number:
+        invoice = app.services.books.read(lambda tx: invoice_named(tx, number))
+        return next((payment.provider for payment in invoice.payments if payment.provider), Provider.STRIPE)
+    return Provider.STRIPE
+
+
+def _show(
+    app: "App", label: str, reconciliation: "Reconciled", differences: "DifferenceSpool", *, nothing: str
+) -> None:
+    from refundcli.output.serializers.reconciliation import reconciliation as reconciliation_shape
+    from refundcli.output.views.reconciliation import (
+        DIFFERENCE_COLUMNS,
+        TEXT_COLUMNS,
+        difference_row,
+        show_differences,
+        show_reconciled,
+        show_settled,
+    )
+    from refundcli.services.reconciliation.last_comparison import Agreement
+
+    if app.format is Format.NDJSON:
+        app.show_list(differences)
+    elif app.format is Format.JSON:
+        app.show_object(reconciliation_shape(reconciliation, differences))
+    elif app.for_people:
+        show_differences(differences, reconciliation.differences, app.out)
+        show_settled(reconciliation, app.out)
+        show_reconciled(label, reconciliation, app.out, nothing=nothing)
+    else:
+        app.show_rows(DIFFERENCE_COLUMNS, map(difference_row, differences), text_columns=TEXT_COLUMNS)
+        if not app.quiet:
+            show_settled(reconciliation, app.err)
+            show_reconciled(label, reconciliation, app.err, nothing=nothing)
+    _note_not_compared(app, reconciliation)
+    if reconciliation.result is Agreement.INCOMPLETE:
+        raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
+    if reconciliation.result is Agreement.DIFFERS:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+def _note_not_compared(app: "App", reconciliation: "Reconciled") -> None:
+    if count := reconciliation.being_sent:
+        app.note(f"{_counted(count, 'refund is', 'refunds are')} being sent right now, and so not compared.")
+    if count := reconciliation.unreadable:
+        payments = _counted(count, "payment", "payments")
+        app.err.say(("! ", DOUBT), f"{payments} could not be read, and so not compared: look at the provider.")
+    if count := reconciliation.unreviewed:
+        updates = _counted(count, "provider update", "provider updates")
+        app.err.say(("! ", DOUBT), f"{updates} could not be compared: refundcli events list --state unreviewed")
+    if count := reconciliation.unconfirmed:
+        refunds = _counted(count, "refund has", "refunds have")
+        app.err.say(("! ", DOUBT), f"{refunds} no outcome to compare: refundcli status")
+    for what, why in reconciliation.unread_lists.items():
+        app.err.say(("! ", DOUBT), f"The {what} could not be listed, and so not compared: {why}")
+
+
+def _counted(count: int, singular: str, plural: str) -> str:
+    return f"1 {singular}" if count == 1 else f"{count} {plural}"
+
+
+def _match_refund(app: "App", name: str, record_id: str) -> None:
+    """Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
+    from refundcli.output.serializers.books import refund as refund_shape
+    from refundcli.services.reconciliation.external_refunds import match
+
+    matched = match(name, record_id, books=app.services.books)
+    if app.for_people:
+        reference = matched.provider_reference
+        app.out.say(("✓ ", "green"), f"{reference} is recorded as {matched.id}; {matched.amount} is counted once.")
+    else:
+        app.show_object(refund_shape(matched))
+
+
+def _adopt_refund(app: "App", name: str, *, reason: str, memo: str, number: str) -> None:
+    """Raises RefundNotFound, NotToAdopt, NoShare, InvoiceNeeded, UnknownReason."""
+    from refundcli.cli.prompts import ask_for
+    from refundcli.domain.reasons import RefundReason, parse_reason
+    from refundcli.output.serializers.books import refund as refund_shape
+    from refundcli.services.reconciliation.external_refunds import adopt, to_adopt
+
+    services = app.services
+    external = services.books.read(lambda tx: to_adopt(tx, name))
+    if not reason and app.may_ask:
+        refund, invoice = external.provider_reference, external.invoice_number
+        app.err.say(f"{refund} is an external refund of {external.amount} on {invoice}.")
+        reason = ask_for(f"Reason ({', '.join(RefundReason)}):")
+    services.check_number_format()
+    adopted = adopt(
+        external.id,
+        parse_reason(reason),
+        memo=memo,
+        books=services.books,
+        clock=services.clock,
+        number_format=services.policy.number_format,
+        of_invoice=number,
+    )
+    if app.for_people:
+        note = adopted.credit_note.number if adopted.credit_note else ""
+        app.out.say(("✓ ", "green"), f"Adopted {adopted.amount} of {adopted.invoice_number}   credit note {note}")
+    else:
+        app.show_object(refund_shape(adopted))

@@ -19,7 +19,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 )
 def acknowledge(
     ctx: typer.Context,
-    refund: Annotated[
+    name: Annotated[
         str,
         typer.Argument(
             metavar="REFUND|INVOICE", help="The refund's id, rf_…; or the number of an invoice with a loss."
@@ -40,28 +40,28 @@ def acknowledge(
     This releases the amount of a refund that failed late, so that it can be refunded again. No money moves.
     """
     from refundcli.cli.commands.refunds.request import show_answer
-    from refundcli.cli.prompts import agreed, require_a_way_to_ask
+    from refundcli.cli.prompts import ask_yes_no, require_a_way_to_ask
     from refundcli.domain.statuses import RefundState
     from refundcli.services.refunds import acknowledge as service
 
     me: App = ctx.obj
     require_a_way_to_ask(me, answered=yes, how="Add --yes.")
     books = me.services.books
-    if not refund.startswith("rf_"):
-        _acknowledge_loss(me, refund, memo=memo, yes=yes)
+    if not name.startswith("rf_"):
+        _acknowledge_loss(me, name, memo=memo, yes=yes)
         return
-    found = books.read(lambda tx: service.check(tx, refund, not_refunded=not_refunded))
+    refund = books.read(lambda tx: service.check(tx, name, not_refunded=not_refunded))
     if not yes:
-        who = found.provider.label if found.provider else "The provider"
-        me.err.say(f"{found.id}, {found.amount} of {found.invoice_number}: {_what_happened(found)}.")
-        if found.state is RefundState.FAILED:
-            me.err.say(f"Check in {who}'s dashboard that the customer did not get the money after all.")
-        if found.holding:
+        who = refund.provider.label if refund.provider else "The provider"
+        me.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}: {_what_happened(refund)}.")
+        if refund.state is RefundState.FAILED:
+            me.err.say(f"Check in {who}'s dashboard that the customer did not receive the money.")
+        if refund.holding:
             me.err.say("Its amount stays reserved until you acknowledge it; then it can be refunded again.")
-        agreed(me, "Acknowledge it?", nothing="recorded")
-    known = service.acknowledge(refund, memo=memo, books=books, not_refunded=not_refunded)
-    # What came of the refund is known by now, and is no failure of this command.
-    show_answer(me, [known], known.invoice_number, replayed=False, expected=True)
+        ask_yes_no(me, "Acknowledge it?", nothing="recorded")
+    acknowledged = service.acknowledge(name, memo=memo, books=books, not_refunded=not_refunded)
+    # The refund's outcome is known already, so it is not a failure of this command.
+    show_answer(me, [acknowledged], acknowledged.invoice_number, replayed=False, expected=True)
 
 
 def _what_happened(refund: "Refund") -> str:
@@ -71,18 +71,18 @@ def _what_happened(refund: "Refund") -> str:
 
 
 def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
-    from refundcli.cli.prompts import agreed
+    from refundcli.cli.prompts import ask_yes_no
     from refundcli.output.serializers.refunds import acknowledged_loss
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.refunds import acknowledge as service
 
     books = me.services.books
-    found = books.read(lambda tx: invoice_named(tx, number))
-    if found.loss and not yes:
-        me.err.say(f"{found.number}: {found.loss} more was refunded or lost to disputes than was captured.")
-        agreed(me, "Acknowledge it?", nothing="recorded")
-    known = service.acknowledge_loss(number, memo=memo, books=books)
+    invoice = books.read(lambda tx: invoice_named(tx, number))
+    if invoice.loss and not yes:
+        me.err.say(f"{invoice.number}: {invoice.loss} more was refunded or lost to disputes than was captured.")
+        ask_yes_no(me, "Acknowledge it?", nothing="recorded")
+    acknowledged = service.acknowledge_loss(number, memo=memo, books=books)
     if me.for_people:
-        me.out.say(("✓ ", "green"), f"Acknowledged a loss of {known.loss} on {known.number}.")
+        me.out.say(("✓ ", "green"), f"Acknowledged a loss of {acknowledged.loss} on {acknowledged.number}.")
     else:
-        me.show_object(acknowledged_loss(known))
+        me.show_object(acknowledged_loss(acknowledged))

@@ -1,11 +1,11 @@
-"""What `void` and `uncollectible` share: ask, end the invoice at its provider and here, show it."""
+"""What `void` and `uncollectible` share: ask, close the invoice at its provider and here, show it."""
 
 from contextlib import suppress
 
 import typer
 
 from refundcli.cli.context import App
-from refundcli.cli.prompts import agreed, require_a_way_to_ask
+from refundcli.cli.prompts import ask_yes_no, require_a_way_to_ask
 from refundcli.domain.errors import RefundcliError, before_sending
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import InvoiceStatus
@@ -22,7 +22,7 @@ from refundcli.services.invoices.lookup import invoice_named
 
 _VERBS = {InvoiceStatus.VOID: "Void", InvoiceStatus.UNCOLLECTIBLE: "Write off"}
 _CONSEQUENCES = {
-    InvoiceStatus.VOID: "It cannot be undone.",
+    InvoiceStatus.VOID: "This cannot be undone.",
     InvoiceStatus.UNCOLLECTIBLE: "It can still be voided, or paid later.",
 }
 
@@ -39,10 +39,10 @@ def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool,
     if not yes:
         from refundcli.output.views.closing import owed_words
 
-        where = f", here and at {invoice.kept_by.label}" if invoice.kept_by else ""
-        nothing = "sent" if invoice.kept_by else "recorded"
+        where = f", here and at {invoice.managed_by.label}" if invoice.managed_by else ""
+        nothing = "sent" if invoice.managed_by else "recorded"
         question = f"{_VERBS[status]} {number}, {owed_words(invoice)}{where}? {_CONSEQUENCES[status]}"
-        agreed(app, question, nothing=nothing)
+        ask_yes_no(app, question, nothing=nothing)
     request = ClosingRequest(number, status, memo, services.settings.operator.name)
     try:
         closed = close_invoice(
@@ -55,51 +55,51 @@ def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool,
 
 
 def _connect(app: App, invoice: Invoice, *, dry_run: bool) -> None:
-    """Connect the provider that will be asked, before any question. A live one is announced."""
-    if invoice.kept_by is None:
+    """Connect the provider before any question, and announce a live one."""
+    if invoice.managed_by is None:
         return
-    closer = app.services.providers.closer(invoice.kept_by)
+    closer = app.services.providers.closer(invoice.managed_by)
     if app.verbose:
         app.note(f"{closer.name.label} account {closer.account} at {closer.base_url}")
     if closer.livemode and not dry_run:
         app.err.say(("LIVE ", "bold red"), f"{closer.name.label} {closer.account}: a real invoice is closed.")
 
 
-def _show_dry_run(app: App, seen: ClosingPreview) -> None:
+def _show_dry_run(app: App, preview: ClosingPreview) -> None:
     from refundcli.output.serializers.refunds import closing_preview
     from refundcli.output.views.closing import show_closing_preview
 
     if app.for_people:
-        show_closing_preview(seen, app.out)
+        show_closing_preview(preview, app.out)
     else:
-        app.show_object(closing_preview(seen))
+        app.show_object(closing_preview(preview))
 
 
 def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
-    """Show the invoice as it is now, and what came of asking its provider, which decides the exit code."""
+    """Show the invoice as it is now, and the closing at its provider, which decides the exit code."""
     from refundcli.cli.commands.refunds.request import exit_code_of, warn
     from refundcli.output.serializers.refunds import closing_answer
     from refundcli.output.views.closing import show_closing
 
-    asked = None if expected else closed.closing
-    if asked and app.for_people:
-        # A person reads first what went wrong, and then how the invoice stands.
-        warn(app, asked)
+    closing = None if expected else closed.closing
+    if closing and app.for_people:
+        # On a terminal the error comes before the invoice.
+        warn(app, closing)
     if app.for_people:
         show_closing(closed, app.out)
     else:
         app.show_object(closing_answer(closed.invoice))
-    if asked is None:
+    if closing is None:
         return
     if not app.for_people:
-        warn(app, asked)
-    code = exit_code_of((), [asked])
+        warn(app, closing)
+    code = exit_code_of((), [closing])
     if code:
         raise typer.Exit(code)
 
 
 def _show_interrupted(app: App, number: str) -> None:
-    """After Ctrl-C: the state of what was begun, which is written by now (exit 130)."""
+    """After Ctrl-C: the stored state of the closing (exit 130)."""
     with suppress(typer.Exit, RefundcliError):
         invoice = app.services.books.read(lambda tx: invoice_named(tx, number))
         show_closed(app, Closed(invoice, invoice.closings[-1] if invoice.closings else None))

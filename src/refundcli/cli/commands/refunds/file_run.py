@@ -1,4 +1,4 @@
-"""What a bulk file goes through, of either kind: open, check whole, show, ask once, and only then begin."""
+"""The steps of a bulk file of either kind: open, check the whole file, show a summary, confirm once, begin."""
 
 import shlex
 import sys
@@ -12,7 +12,7 @@ import typer
 
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
-from refundcli.cli.prompts import ConfirmationRequired, check_confirm, require_a_way_to_ask, typed
+from refundcli.cli.prompts import ConfirmationRequired, ask_to_type, check_confirm, require_a_way_to_ask
 from refundcli.domain.bulk_run import BulkRun, RunKind
 from refundcli.domain.errors import UsageProblem
 from refundcli.domain.reasons import RefundReason
@@ -24,9 +24,11 @@ from refundcli.files.spool import DiskShelf
 from refundcli.output.progress import progress
 from refundcli.output.serializers.bulk import checked_file as checked_file_shape
 from refundcli.output.views.bulk import show_summary
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.record_run import TooManyErrors
+from refundcli.services.bulk.row_rules import RowRequests, RowRules
 from refundcli.services.bulk.runs import fingerprint, new_run
-from refundcli.services.bulk.validation import BulkCheck, BulkReport, RowRules, Wishes
+from refundcli.services.bulk.validation import BulkCheck
 
 Opened: TypeAlias = BulkFile | PlanFile
 
@@ -36,7 +38,7 @@ class OneFile(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "Say which: --from a file, --apply a plan, or --resume a run; one of them.",
+            "Give exactly one of --from FILE, --apply PLAN and --resume RUN.",
             hint="refundcli refund --from FILE --plan PLAN.json   and then   refundcli refund --apply PLAN.json",
         )
 
@@ -46,14 +48,14 @@ class NotWithPlan(UsageProblem):
 
     def __init__(self, option: str) -> None:
         super().__init__(
-            f"{option} cannot stand beside --apply: a plan says already what is to be done.",
+            f"{option} cannot be combined with --apply: the plan already contains it.",
             hint="Make a new plan, with --from FILE --plan PLAN.json.",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class BulkOptions:
-    """What was typed beside a bulk command."""
+    """The options of a bulk command."""
 
     kind: RunKind
     from_: str = ""
@@ -82,8 +84,8 @@ class BulkOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """A file that was checked and confirmed: its run, the rows that may be done, and where refused ones go."""
+class CheckedFile:
+    """A checked and confirmed file: its run, the valid rows, and the file of rejected ones."""
 
     source: Source
     run: BulkRun
@@ -95,25 +97,29 @@ class Checked:
 
 @contextmanager
 def checked_file(
-    app: App, options: BulkOptions, wishes: Wishes, *, connect: Callable[[BulkReport], bool] = lambda report: False
-) -> Iterator[Checked | None]:
-    """Everything up to the first row; None where a dry run or a plan was all that was asked for.
+    app: App,
+    options: BulkOptions,
+    requested_rows: RowRequests,
+    *,
+    connect: Callable[[BulkReport], bool] = lambda report: False,
+) -> Iterator[CheckedFile | None]:
+    """Everything before the first row is processed; None for a dry run, and when only a plan is written.
 
-    `connect` makes ready who will be asked, before any question; true when real money will move: to that --yes is no
-    answer (R5, I12).
+    `connect` connects the providers before any question. It returns true when real money will move, which --yes does
+    not confirm (R5, I12).
     """
     answered = bool(options.yes or options.confirm or options.dry_run or options.plan)
     services = app.services
     with open_source(options.from_ or options.apply, sys.stdin.buffer) as source, DiskShelf() as shelf:
         opened = _opened(app, options, source)
         how = "Add --confirm with the number of rows, or --yes in test mode."
-        # A file without rows needs no answer.
+        # A file without rows needs no confirmation.
         require_a_way_to_ask(app, answered=answered or not _has_rows(opened), how=how)
         run = _run_of(app, options, source, opened)
-        known = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
-        # A plan was made with or without --allow-duplicate, and is applied as it was made.
+        unfinished = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
+        # A plan keeps the --allow-duplicate that it was made with.
         allow_duplicate = opened.allow_duplicate if isinstance(opened, PlanFile) else options.allow_duplicate
-        rules = RowRules(wishes, services.clock, known.id if known else "", allow_duplicate)
+        rules = RowRules(requested_rows, services.clock, unfinished.id if unfinished else "", allow_duplicate)
         with RejectedFile(path_for_rejected(source, opened.columns), opened.columns, keyed=True) as rejected:
             is_staged = options.kind is RunKind.REFUND and not options.plan
             staged, fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
@@ -126,46 +132,46 @@ def checked_file(
                 show_checked(app, source.name, options.kind, report, rejected_file=None)
                 yield None
                 return
-            _stop_at_max_errors(options, report, source)
+            _check_max_errors(options, report, source)
             if options.plan:
                 _plan(app, options, opened, report, shelf, source)
                 path = rejected.publish()
                 show_checked(app, source.name, options.kind, report, rejected_file=path)
                 yield None
                 return
-            live = bool(report.wanted) and connect(report)
-            confirm(app, report.wanted, options, live=live, begun=rules.run_id)
-            # Before anything is done: what is left out is never lost.
+            live = bool(report.requested) and connect(report)
+            confirm(app, report.requested, options, live=live, begun=rules.run_id)
+            # Before the first row, so that no rejected row is lost.
             rejected.publish()
-            yield Checked(source, run, report, rules, shelf, rejected)
+            yield CheckedFile(source, run, report, rules, shelf, rejected)
 
 
 def show_checked(
     app: App, name: str, kind: RunKind, report: BulkReport, *, rejected_file: Path | None, dry_run: bool = True
 ) -> None:
-    """What the check found, where nothing was to be done after it."""
+    """The outcome of a check that no run follows."""
     path = str(rejected_file) if rejected_file else None
     if not app.for_people:
         app.show_object(checked_file_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
     elif dry_run:
-        app.out.say("Dry run: every rule was checked, nothing was sent or written.")
+        app.out.say("Dry run: every rule was checked; nothing was changed.")
     elif not report.rows:
         app.out.say(f"{name} has no rows: nothing to do.")
     else:
         app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were done before.")
-    tell_rejected(app, kind, report.refused_count, report.rows, path)
+    note_rejected_rows(app, kind, report.refused_count, report.rows, path)
     if report.refused_count:
         raise typer.Exit(ExitCode.PARTLY)
 
 
-def tell_rejected(app: App, kind: RunKind, refused: int, rows: int, path: str | None) -> None:
+def note_rejected_rows(app: App, kind: RunKind, refused: int, rows: int, path: str | None) -> None:
     if path and refused and not app.wants_json:
         app.err.say(("! ", "yellow"), f"{refused:,} of {rows:,} rows were left out: {path}")
         app.err.say(f"Correct them, then: refundcli {kind} --from {shlex.quote(path)}", indent=3)
 
 
 def note_afterwards(app: App, run: BulkRun, *, record: bool) -> None:
-    """What refunds and records do not do by themselves (R8), and where their ids and credit notes are."""
+    """What is left to the operator (R8), and where to find refund ids and credit notes."""
     since = run.created_at.astimezone(app.services.books.zone).date()
     if not record:
         app.note("  · The money takes 5–10 business days to reach the statement; the provider may keep its fee.")
@@ -185,7 +191,7 @@ def _opened(app: App, options: BulkOptions, source: Source) -> Opened:
 
 
 def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> BulkRun:
-    """The run that this file or plan would be."""
+    """A new run for this file or plan."""
     planned = opened if isinstance(opened, PlanFile) else None
     meaning = options.meaning | {"plan": bool(planned), "columns": opened.columns}
     return new_run(
@@ -202,8 +208,8 @@ def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> B
 
 
 def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskShelf, source: Source) -> None:
-    if not report.wanted:
-        app.note(f"No row can be done: {options.plan} was not written.")
+    if not report.requested:
+        app.note(f"No valid rows: {options.plan} was not written.")
         return
     services = app.services
     header = {
@@ -212,17 +218,17 @@ def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, sh
         "planned_by": app.settings.operator.name,
         "planned_at": services.clock.now().isoformat(),
         "columns": opened.columns,
-        "rows_planned": report.wanted,
+        "rows_planned": report.requested,
         **options.meaning,
     }
     secret = services.books.read(lambda tx: tx.secret())
     write_plan(Path(options.plan), header, shelf.chunks(), secret)
-    app.note(("✓ ", "green"), f"Planned {report.wanted:,} rows: {options.plan}. Nothing was done.")
-    app.note(f"  To do it: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
+    app.note(("✓ ", "green"), f"Planned {report.requested:,} rows: {options.plan}. Nothing was sent or recorded.")
+    app.note(f"  Next: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
 
 
 def confirm(app: App, rows: int, options: BulkOptions, *, live: bool, begun: str) -> None:
-    """The number of rows, typed or given; where nothing would be done there is nothing to confirm (R5).
+    """The number of rows must be typed, or given with --confirm (R5). Without rows there is nothing to confirm.
 
     `begun`: the run that is resumed, some of whose rows may be done.
     """
@@ -233,16 +239,16 @@ def confirm(app: App, rows: int, options: BulkOptions, *, live: bool, begun: str
     elif options.yes and not live:
         return
     elif not app.may_ask:
-        raise ConfirmationRequired(f"Live money needs --confirm {rows}.")
+        raise ConfirmationRequired(f"Live refunds need --confirm {rows}.")
     else:
-        done = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
-        if done == "sent":
+        outcome = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
+        if outcome == "sent":
             app.err.say(f"Refund {rows:,} rows ({'LIVE' if live else 'test mode'}). This cannot be undone.")
-        typed(app, str(rows), nothing="" if begun else done)
+        ask_to_type(app, str(rows), nothing="" if begun else outcome)
 
 
-def _stop_at_max_errors(options: BulkOptions, report: BulkReport, source: Source) -> None:
+def _check_max_errors(options: BulkOptions, report: BulkReport, source: Source) -> None:
     new = report.refused_count - len(report.refused_by_run)
     if options.max_errors is not None and new >= options.max_errors:
         hint = f"Nothing was done. Look at them: refundcli {options.kind} --from {shlex.quote(source.name)} --dry-run"
-        raise TooManyErrors(new, options.max_errors, how_to_go_on=hint)
+        raise TooManyErrors(new, options.max_errors, how_to_resume=hint)

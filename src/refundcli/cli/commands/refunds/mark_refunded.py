@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.commands.refunds.one_or_file import given, is_for_many
+from refundcli.cli.commands.refunds.one_or_file import is_for_many, options_set
 from refundcli.cli.options import (
     AllowDuplicate,
     Amount,
@@ -29,6 +29,7 @@ from refundcli.domain.errors import UsageProblem
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
+    from refundcli.services.refunds.record import MarkPreview, MarkRequest
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -36,9 +37,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 class UndoAlone(UsageProblem):
     code = "undo-alone"
 
-    def __init__(self, given: list[str]) -> None:
+    def __init__(self, options: list[str]) -> None:
         super().__init__(
-            f"--undo takes the id of a run or of a record, and cannot stand beside {', '.join(given)}.",
+            f"--undo takes the id of a run or of a record, and cannot be combined with {', '.join(options)}.",
             hint="refundcli mark-refunded --undo RUN|REFUND --memo TEXT [--dry-run]; "
             "refundcli invoice history NUMBER   shows the ids of its refunds",
         )
@@ -48,7 +49,7 @@ class MemoNeeded(UsageProblem):
     code = "memo-needed"
 
     def __init__(self) -> None:
-        super().__init__("--undo needs --memo: the reason for it.", hint='Add --memo "wrong file, see ticket 4711"')
+        super().__init__("--undo needs a reason: --memo.", hint='Add --memo "wrong file, see ticket 4711"')
 
 
 @app.command(
@@ -133,8 +134,9 @@ def mark_refunded(
     }
     only_for_many = {"--plan": plan, "--atomic": atomic, "--max-errors": max_errors}
     if undo:
-        others = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
-        _undo(me, undo, given(files | only_for_one | only_for_many | others), memo, yes, confirm, dry_run=dry_run)
+        conflicts = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
+        conflicts |= files | only_for_one | only_for_many
+        _undo(me, undo, options_set(conflicts), memo, yes, confirm, dry_run=dry_run)
         return
     only_for_one |= {"--memo": memo}
     only_for_many |= {"--confirm": confirm}
@@ -145,24 +147,23 @@ def mark_refunded(
         from refundcli.domain.reasons import parse_reason
 
         default = parse_reason(reason) if reason else None
-        words = BulkOptions(RunKind.MARK_REFUNDED, from_, apply, resume, plan, default, allow_duplicate, atomic)
-        record_file(me, replace(words, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
+        options = BulkOptions(RunKind.MARK_REFUNDED, from_, apply, resume, plan, default, allow_duplicate, atomic)
+        record_file(me, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
         return
     from refundcli.cli.commands.refunds import request as refunding
-    from refundcli.cli.commands.refunds.record import mark_one
     from refundcli.domain.reasons import parse_reason
     from refundcli.domain.refund import OutOfBand
     from refundcli.services.refunds.record import MarkRequest
 
     refunding.full_or_amount(full, amount)
-    wanted_reason = parse_reason(reason)
+    parsed_reason = parse_reason(reason)
     refunding.require_an_answer(me, yes=yes, confirm="", dry_run=dry_run, how="Add --yes.")
     day = day_of("--refunded-on")(refunded_on) if refunded_on else None
     request = MarkRequest(
         number=number,
         amount=me.services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
         amount_text=amount,
-        reason=wanted_reason,
+        reason=parsed_reason,
         request_key=refunding.key_for(request_key),
         operator=me.settings.operator.name,
         memo=memo,
@@ -172,15 +173,75 @@ def mark_refunded(
         allow_duplicate=allow_duplicate,
     )
     me.services.check_number_format()
-    mark_one(me, request, dry_run=dry_run, yes=yes)
+    _record_one(me, request, dry_run=dry_run, yes=yes)
 
 
-def _undo(me: "App", what: str, others: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool) -> None:
-    """`others` are the options that were given and do not go with --undo."""
+def _record_one(app: "App", request: "MarkRequest", *, dry_run: bool, yes: bool) -> None:
+    """Raises the refusal that comes first, or ChangedMeanwhile."""
+    from refundcli.cli.commands.refunds import request as refunding
+    from refundcli.cli.prompts import ask_yes_no
+    from refundcli.services.refunds.record import mark_refunded as record
+
+    services = app.services
+    request, preview = _preview_asking(app, request, may_ask=not (yes or dry_run))
+    if preview.existing:
+        refunding.show_answer(app, preview.existing, request.number, replayed=True)
+        return
+    if dry_run:
+        _show_dry_run(app, request, preview)
+        return
+    if not yes:
+        whom = preview.invoice.customer_name or preview.invoice.customer
+        words = request.out_of_band.words
+        way = f" ({words})" if words else ""
+        app.err.say(f"Record that {preview.total} of {request.number} was returned to {whom}{way}. No money moves.")
+        ask_yes_no(app, f"Reason: {request.reason.label}. Record it?", nothing="recorded")
+    refunds = record(
+        request,
+        confirmed=preview.total,
+        books=services.books,
+        clock=services.clock,
+        number_format=services.policy.number_format,
+    )
+    refunding.show_answer(app, refunds, request.number, replayed=False)
+
+
+def _preview_asking(app: "App", request: "MarkRequest", *, may_ask: bool) -> "tuple[MarkRequest, MarkPreview]":
+    """Check every rule; ask about a possible repeat where someone can be asked."""
+    from refundcli.cli.commands.refunds import request as refunding
+    from refundcli.domain.refusals import PossibleDuplicate
+    from refundcli.services.refunds.record import preview_mark
+
+    books, clock = app.services.books, app.services.clock
+    try:
+        return request, books.read(lambda tx: preview_mark(tx, request, clock=clock))
+    except PossibleDuplicate as doubt:
+        question = "Record it again?"
+        refunding.ask_about_repeat(app, doubt, may_ask=may_ask, question=question, nothing="recorded")
+        repeat = replace(request, repeat_agreed=True)
+        return repeat, books.read(lambda tx: preview_mark(tx, repeat, clock=clock))
+
+
+def _show_dry_run(app: "App", request: "MarkRequest", preview: "MarkPreview") -> None:
+    from refundcli.cli.commands.refunds import request as refunding
+
+    refunding.show_dry_run(
+        app,
+        [(share.amount, share.payment) for share in preview.shares],
+        preview.invoice,
+        reason=request.reason,
+        request_key=request.request_key,
+        record=True,
+        refunded_on=request.out_of_band.refunded_on,
+    )
+
+
+def _undo(me: "App", what: str, conflicts: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool) -> None:
+    """`conflicts` are the options given that --undo does not allow."""
     from refundcli.cli.commands.refunds.record_file import undo_records
 
-    if others:
-        raise UndoAlone(others)
+    if conflicts:
+        raise UndoAlone(conflicts)
     if not memo.strip():
         raise MemoNeeded
     undo_records(me, what, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)

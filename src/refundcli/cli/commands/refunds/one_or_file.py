@@ -12,7 +12,7 @@ class OneOrMany(UsageProblem):
 
     def __init__(self, command: str) -> None:
         super().__init__(
-            "Say which: one invoice's NUMBER, or --from with a file of them.",
+            "Give one invoice's NUMBER, or --from with a file of them.",
             hint=f"refundcli {command} INV-7 --full --reason duplicate   or   refundcli {command} --from FILE.csv",
         )
 
@@ -22,9 +22,9 @@ class OnlyForOne(UsageProblem):
 
     def __init__(self, command: str, options: list[str]) -> None:
         super().__init__(
-            f"{', '.join(options)} cannot stand beside a file.",
-            hint=f"What a file can say has a column: refundcli {command} --help   names them. "
-            "The rest is for one invoice at a time.",
+            f"{', '.join(options)} cannot be combined with a file.",
+            hint=f"Use the file's columns where there is one for it (listed by refundcli {command} --help), "
+            "or give that invoice by itself.",
         )
 
 
@@ -45,16 +45,16 @@ def is_for_many(
     only_for_one: Mapping[str, object],
     only_for_many: Mapping[str, object],
 ) -> bool:
-    """Raises OneOrMany, OnlyForOne, OnlyForMany where the words do not go together."""
-    many = bool(given(files))
+    """Raises OneOrMany, OnlyForOne, OnlyForMany where options conflict."""
+    many = bool(options_set(files))
     if bool(number) == many:
         raise OneOrMany(command)
-    if many and (wrong := given(only_for_one)):
+    if many and (wrong := options_set(only_for_one)):
         raise OnlyForOne(command, wrong)
-    if not many and (wrong := given(only_for_many)):
+    if not many and (wrong := options_set(only_for_many)):
         raise OnlyForMany(command, wrong)
     return many
 
 
-def given(options: Mapping[str, object]) -> list[str]:
+def options_set(options: Mapping[str, object]) -> list[str]:
     return [option for option, value in options.items() if value not in _UNSET]

@@ -1,4 +1,4 @@
-"""`mark-refunded` with a file: record what was checked, go on with a run, take one back."""
+"""`mark-refunded` with a file: record the checked rows, resume a run, undo one."""
 
 import json
 from contextlib import suppress
@@ -7,10 +7,16 @@ from pathlib import Path
 
 import typer
 
-from refundcli.cli.commands.refunds.file_run import BulkOptions, Checked, checked_file, note_afterwards, tell_rejected
+from refundcli.cli.commands.refunds.file_run import (
+    BulkOptions,
+    CheckedFile,
+    checked_file,
+    note_afterwards,
+    note_rejected_rows,
+)
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
-from refundcli.cli.prompts import agreed, check_confirm, require_a_way_to_ask
+from refundcli.cli.prompts import ask_yes_no, check_confirm, require_a_way_to_ask
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
 from refundcli.domain.reasons import RefundReason
@@ -18,67 +24,69 @@ from refundcli.output.progress import progress
 from refundcli.output.serializers.bulk import recorded_file
 from refundcli.output.serializers.bulk import undo as undo_shape
 from refundcli.output.views.bulk import show_recorded, show_undo
+from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.record_run import (
     MOST_AT_ONCE,
     NotAllRows,
+    RecordRowRequests,
     RecordRun,
-    RecordWishes,
     TooManyErrors,
     TooManyForOne,
-    how_to_go_on,
+    how_to_resume,
 )
 from refundcli.services.bulk.runs import begin, end, resume_command, unfinished_run_named
 from refundcli.services.bulk.undo_records import Undone, preview_undo, undo
-from refundcli.services.bulk.validation import BulkReport
 from refundcli.services.dispatch.interrupts import Interrupted
 
 
 class FileNeeded(Refused):
-    """The rows of a run of records are in its file, and that is not there as it was."""
+    """The rows of a run of records are only in its file, which is missing."""
 
     code = "file-needed"
 
     def __init__(self, run: BulkRun) -> None:
         super().__init__(
-            f"{run.id} was begun with {run.source}, which cannot be read again.",
-            hint="Give the same file again: refundcli mark-refunded --from FILE   (no row is done twice)",
+            f"{run.id} was started with {run.source}, which cannot be read now.",
+            hint="Give the same file again: refundcli mark-refunded --from FILE   (no row is recorded twice)",
             context={"run": run.id, "file": run.source},
         )
 
 
 def record_file(app: App, options: BulkOptions) -> None:
-    """Exit 9 when some rows were refused: the others are recorded, and these are in FILE.rejected.csv."""
+    """Exit 9 when some rows were refused: those are in FILE.rejected.csv, the others are recorded."""
     options.check()
-    wishes = RecordWishes(app.services.clock, app.settings.operator.name)
+    requested_rows = RecordRowRequests(app.services.clock, app.settings.operator.name)
     options = _of_run(app, options) if options.resume else options
-    with checked_file(app, options, wishes) as checked:
+    with checked_file(app, options, requested_rows) as checked:
         if checked:
-            _record(app, options, wishes, checked)
+            _record(app, options, requested_rows, checked)
 
 
-def _record(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked) -> None:
+def _record(app: App, options: BulkOptions, requested_rows: RecordRowRequests, checked: CheckedFile) -> None:
     report, run = checked.report, ""
     if options.atomic and checked.report.refused_count:
         raise NotAllRows(checked.report)
-    if options.atomic and checked.report.wanted > MOST_AT_ONCE:
-        raise TooManyForOne(checked.report.wanted)
-    # A run whose last row was done when it was killed is only to be ended.
-    if checked.report.wanted or checked.rules.run_id:
+    if options.atomic and checked.report.requested > MOST_AT_ONCE:
+        raise TooManyForOne(checked.report.requested)
+    # A run that was killed after its last row only needs its end recorded.
+    if checked.report.requested or checked.rules.run_id:
         new = replace(checked.run, rows=checked.report.rows)
         begun = begin(new, checked_as=checked.rules.run_id, books=app.services.books)
-        run, report = begun.id, _do(app, options, wishes, checked, begun)
+        run, report = begun.id, _do(app, options, requested_rows, checked, begun)
     path = checked.rejected.publish()
     _show(app, checked, _whole(checked.report, report) if run else report, run, str(path) if path else None)
 
 
-def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, run: BulkRun) -> BulkReport:
-    """Record it. Where it is stopped, what was recorded is shown, and the run can be resumed."""
+def _do(
+    app: App, options: BulkOptions, requested_rows: RecordRowRequests, checked: CheckedFile, run: BulkRun
+) -> BulkReport:
+    """Record the rows. If it is stopped, the recorded ones are shown and the run can be resumed."""
     services = app.services
     rules = replace(checked.rules, run_id=run.id)
     at, form = checked.report.checked_at, services.policy.number_format
-    recording = RecordRun(run, wishes, rules, at, services.books, form, app.tell_stopping)
+    recording = RecordRun(run, requested_rows, rules, at, services.books, form, app.note_stopping)
     try:
-        with progress(app.err, "Recording", total=checked.report.wanted, enabled=app.wants_progress) as advance:
+        with progress(app.err, "Recording", total=checked.report.requested, enabled=app.wants_progress) as advance:
             if options.atomic:
                 return recording.record_atomically(checked.shelf, advance=advance)
             report = recording.record(
@@ -98,39 +106,45 @@ def _do(app: App, options: BulkOptions, wishes: RecordWishes, checked: Checked, 
     return report
 
 
-def _show_stopped(app: App, checked: Checked, done: BulkReport, run: BulkRun, why: BaseException) -> None:
-    """After Ctrl-C, or where the store fails in the middle: what was recorded stays, and how to record the others."""
-    left: int | None = checked.report.wanted - done.rows
+def _show_stopped(app: App, checked: CheckedFile, recorded: BulkReport, run: BulkRun, why: BaseException) -> None:
+    """After Ctrl-C or a failure of the store: show what was recorded, and how to record the rest."""
+    remaining: int | None = checked.report.requested - recorded.rows
     note = why.code if isinstance(why, RefundcliError) else "interrupted"
     with suppress(RefundcliError):
-        end(run, RunState.STOPPED if left else RunState.FINISHED, books=app.services.books, note=note)
+        end(run, RunState.STOPPED if remaining else RunState.FINISHED, books=app.services.books, note=note)
         checked.rejected.publish()
     if isinstance(why, OutcomeUnknown):
-        # Whether the rows of the last commit were recorded is not known.
-        left = None
-    report, next_step = _whole(checked.report, done), resume_command(run) if left != 0 else None
+        # The fate of the last commit is unknown.
+        remaining = None
+    report, next_step = _whole(checked.report, recorded), resume_command(run) if remaining != 0 else None
     if app.for_people:
         show_recorded(report, run.id, app.out)
     else:
         name = checked.source.name
-        app.show_object(recorded_file(name, report, run=run.id, rejected_file=None, waiting=left, next_step=next_step))
+        app.show_object(
+            recorded_file(name, report, run=run.id, rejected_file=None, waiting=remaining, next_step=next_step)
+        )
     if not app.wants_json and next_step:
-        rows = "How many rows are left is not known" if left is None else f"{left:,} of {report.rows:,} rows are left"
-        app.err.say(f"Stopped. What was recorded stays. {rows}. Next: {how_to_go_on(run)}")
+        rows = (
+            "How many rows are left is not known"
+            if remaining is None
+            else f"{remaining:,} of {report.rows:,} rows are left"
+        )
+        app.err.say(f"Stopped. Recorded rows stay recorded. {rows}. Next: {how_to_resume(run)}")
 
 
-def _whole(checked: BulkReport, done: BulkReport) -> BulkReport:
-    """The file's report: what was found as it was checked, and what came of the rest."""
+def _whole(checked: BulkReport, recorded: BulkReport) -> BulkReport:
+    """The report of the whole file: the check, and the rows recorded after it."""
     return replace(
-        done,
+        recorded,
         rows=checked.rows,
-        done_before=checked.done_before + done.done_before,
-        codes=checked.codes + done.codes,
-        refused=[*checked.refused, *done.refused],
+        done_before=checked.done_before + recorded.done_before,
+        codes=checked.codes + recorded.codes,
+        refused=[*checked.refused, *recorded.refused],
     )
 
 
-def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_file: str | None) -> None:
+def _show(app: App, checked: CheckedFile, report: BulkReport, run: str, rejected_file: str | None) -> None:
     kind, name = RunKind.MARK_REFUNDED, checked.source.name
     if not app.for_people:
         app.show_object(
@@ -138,8 +152,8 @@ def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_fil
         )
     else:
         show_recorded(report, run, app.out)
-    tell_rejected(app, kind, report.refused_count, report.rows, rejected_file)
-    if run and report.wanted:
+    note_rejected_rows(app, kind, report.refused_count, report.rows, rejected_file)
+    if run and report.requested:
         note_afterwards(app, checked.run, record=True)
     if run and app.for_people and not app.quiet:
         app.err.bullet(f"Made in error? refundcli mark-refunded --undo {run} --memo TEXT")
@@ -148,7 +162,7 @@ def _show(app: App, checked: Checked, report: BulkReport, run: str, rejected_fil
 
 
 def _of_run(app: App, options: BulkOptions) -> BulkOptions:
-    """The options of a run that is gone on with: its own file, and what its rows meant then."""
+    """The options of the run to resume: its own file, and the reason and duplicates it was started with."""
     kind = RunKind.MARK_REFUNDED
     run = app.services.books.read(lambda tx: unfinished_run_named(tx, options.resume, kind))
     meaning = json.loads(run.options)
@@ -177,18 +191,18 @@ def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry
     if confirm:
         check_confirm(confirm, str(preview.records))
     elif not yes:
-        agreed(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
+        ask_yes_no(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
     with progress(app.err, "Undoing", total=preview.records, enabled=app.wants_progress) as advance:
-        done = undo(what, memo=memo, books=books, advance=advance, tell_held=app.tell_stopping)
-    _show_undo(app, what, done, dry_run=False)
+        undone = undo(what, memo=memo, books=books, advance=advance, on_interrupt=app.note_stopping)
+    _show_undo(app, what, undone, dry_run=False)
 
 
 def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:
     if app.for_people:
         if dry_run:
-            app.out.say("Dry run: every rule was asked, nothing was written.")
+            app.out.say("Dry run: every rule was checked; nothing was changed.")
         show_undo(what, undone, app.out, is_done=not dry_run)
     else:
         app.show_object(undo_shape(what, undone, dry_run=dry_run))
-    if undone.kept:
+    if undone.unchanged:
         raise typer.Exit(ExitCode.PARTLY)

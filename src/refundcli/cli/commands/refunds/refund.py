@@ -60,7 +60,7 @@ def refund(
     confirm: Confirm = "",
     output: Output = None,
 ) -> None:
-    """Refund an invoice through Stripe or Adyen, in full or in part. It cannot be undone.
+    """Refund an invoice through Stripe or Adyen, in full or in part. This cannot be undone.
 
     Columns of a file: invoice, amount, reason, memo, payment, key.
     """
@@ -84,24 +84,24 @@ def refund(
         from refundcli.domain.bulk_run import RunKind
 
         default = parse_reason(reason) if reason else None
-        words = BulkOptions(RunKind.REFUND, from_, apply, resume, plan, default, allow_duplicate)
-        refund_file(me, replace(words, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
+        options = BulkOptions(RunKind.REFUND, from_, apply, resume, plan, default, allow_duplicate)
+        refund_file(me, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
         return
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.services.dispatch.interrupts import Interrupted
-    from refundcli.services.dispatch.release_lapsed import keep_up
+    from refundcli.services.dispatch.release_lapsed import apply_due_updates
     from refundcli.services.preflight.payment import preflight
     from refundcli.services.refunds.issue import RefundRequest, issue_refund, own_refunds
 
     refunding.full_or_amount(full, amount)
-    wanted_reason = parse_reason(reason)
+    parsed_reason = parse_reason(reason)
     refunding.require_an_answer(me, yes=yes, confirm=confirm, dry_run=dry_run)
     services = me.services
     request = RefundRequest(
         number=number,
         amount=services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
         amount_text=amount,
-        reason=wanted_reason,
+        reason=parsed_reason,
         request_key=refunding.key_for(request_key),
         operator=services.settings.operator.name,
         memo=memo,
@@ -111,33 +111,35 @@ def refund(
     )
     services.check_number_format()
     if not dry_run:
-        keep_up(number, books=services.books, policy=services.policy, clock=services.clock)
-    request, seen = refunding.look(me, request, may_ask=not (yes or confirm or dry_run))
-    if seen.existing:
-        refunding.show_answer(me, seen.existing, number, replayed=True)
+        apply_due_updates(number, books=services.books, policy=services.policy, clock=services.clock)
+    request, preview = refunding.preview_asking(me, request, may_ask=not (yes or confirm or dry_run))
+    if preview.existing:
+        refunding.show_answer(me, preview.existing, number, replayed=True)
         return
     with before_sending():
-        live = refunding.connect(me, seen)
+        live = refunding.connect(me, preview)
     if dry_run:
-        own = services.books.read(lambda tx: own_refunds(tx.secret(), request, seen))
+        own = services.books.read(lambda tx: own_refunds(tx.secret(), request, preview))
         with before_sending():
-            truths = preflight(seen.invoice, seen.shares, books=services.books, providers=services.providers, own=own)
+            snapshots = preflight(
+                preview.invoice, preview.shares, books=services.books, providers=services.providers, own=own
+            )
         refunding.show_dry_run(
             me,
-            [(share.amount, share.payment) for share in seen.shares],
-            seen.invoice,
+            [(share.amount, share.payment) for share in preview.shares],
+            preview.invoice,
             reason=request.reason,
             request_key=request.request_key,
             record=False,
-            truths=truths,
+            snapshots=snapshots,
         )
         return
-    refunding.confirm_refund(me, request, seen, live=live, yes=yes, confirm=confirm)
-    refunding.settle_left_behind(me, seen)
+    refunding.confirm_refund(me, request, preview, live=live, yes=yes, confirm=confirm)
+    refunding.settle_earlier_refunds(me, preview)
     try:
         refunds = issue_refund(
             request,
-            confirmed=seen.total,
+            confirmed=preview.total,
             books=services.books,
             providers=services.providers,
             clock=services.clock,

@@ -1,4 +1,4 @@
-"""What the refunding commands share: amounts, keys, the question, the answer and its exit code."""
+"""What the refunding commands share: amounts, keys, the confirmation, the answer and its exit code."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -9,7 +9,7 @@ import typer
 
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
-from refundcli.cli.prompts import ConfirmationRequired, agreed, check_confirm, require_a_way_to_ask, typed
+from refundcli.cli.prompts import ConfirmationRequired, ask_to_type, ask_yes_no, check_confirm, require_a_way_to_ask
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import is_inquiry
 from refundcli.domain.errors import OutcomeUnknown, RefundcliError, UsageProblem
@@ -35,13 +35,13 @@ class FullOrAmount(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "Say how much: either --full or --amount.",
+            "Give either --full or --amount.",
             hint="--full   returns all that remains;   --amount 12.50   a part of it",
         )
 
 
 def full_or_amount(full: bool, amount: str) -> None:
-    """One of the two, never both and never neither (R3)."""
+    """Exactly one of the two is required (R3). Raises FullOrAmount."""
     if full == bool(amount):
         raise FullOrAmount
 
@@ -51,9 +51,9 @@ def amount_of(reading: Reading, number: str, text: str) -> Money | None:
     return parse_amount(text, invoice_named(reading, number).currency) if text else None
 
 
-def key_for(given: str | None) -> str:
-    """The caller's own key; an empty one, from a variable that was not set, is refused. Raises InvalidRequestKey."""
-    return generated_key() if given is None else checked_key(given)
+def key_for(own_key: str | None) -> str:
+    """The caller's key, or a generated one. Raises InvalidRequestKey, also for an empty key (an unset variable)."""
+    return generated_key() if own_key is None else checked_key(own_key)
 
 
 _HOW = 'Add --yes (test mode), or --confirm "12.50 EUR" with the amount and currency.'
@@ -63,15 +63,15 @@ def require_an_answer(app: App, *, yes: bool, confirm: str, dry_run: bool, how: 
     require_a_way_to_ask(app, answered=yes or bool(confirm) or dry_run, how=how)
 
 
-def look(app: App, request: RefundRequest, *, may_ask: bool) -> tuple[RefundRequest, Preview]:
-    """Ask every rule. What may be an accidental repeat is asked about, where someone can be asked."""
+def preview_asking(app: App, request: RefundRequest, *, may_ask: bool) -> tuple[RefundRequest, Preview]:
+    """Check every rule; ask about a possible repeat where someone can be asked."""
     books, now = app.services.books, app.services.clock.now()
     try:
         return request, books.read(lambda tx: preview(tx, request, now=now))
     except PossibleDuplicate as doubt:
         ask_about_repeat(app, doubt, may_ask=may_ask, question="Refund it again?", nothing="sent")
-        meant = replace(request, allow_duplicate=True)
-        return meant, books.read(lambda tx: preview(tx, meant, now=now))
+        repeat = replace(request, allow_duplicate=True)
+        return repeat, books.read(lambda tx: preview(tx, repeat, now=now))
 
 
 def ask_about_repeat(app: App, doubt: PossibleDuplicate, *, may_ask: bool, question: str, nothing: str) -> None:
@@ -79,38 +79,38 @@ def ask_about_repeat(app: App, doubt: PossibleDuplicate, *, may_ask: bool, quest
     if not (may_ask and app.may_ask):
         raise doubt
     app.err.say(("! ", "yellow"), doubt.message)
-    agreed(app, question, nothing=nothing)
+    ask_yes_no(app, question, nothing=nothing)
 
 
-def settle_left_behind(app: App, seen: Preview) -> None:
-    """Settle earlier refunds of these payments whose outcome is not known. Asked for after the question only.
+def settle_earlier_refunds(app: App, preview: Preview) -> None:
+    """Settle earlier refunds of these payments whose outcome is unknown. Call it after the confirmation only.
 
-    One that was never sent stays so: whoever reserved it may have thought better of it.
+    A refund that was never sent stays unsent: it may have been abandoned on purpose.
     """
     services = app.services
-    earlier = [r for r in left_behind(seen, now=services.clock.now()) if r.state is RefundState.SUBMITTED]
+    earlier = [r for r in left_behind(preview, now=services.clock.now()) if r.state is RefundState.SUBMITTED]
     if earlier:
-        app.note(f"An earlier refund was left unfinished; settling it first: {', '.join(r.id for r in earlier)}")
-        done = resume(
+        app.note(f"An earlier refund is unfinished; settling it first: {', '.join(r.id for r in earlier)}")
+        resumed = resume(
             earlier, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
         )
-        for each in done:
-            if isinstance(each.problem, OutcomeUnknown):
-                # The provider's answer is shown nowhere else, so show it as an error.
-                raise each.problem
-            if each.problem:
-                app.note(f"{each.refund.id}: {each.note}")
+        for outcome in resumed:
+            if isinstance(outcome.problem, OutcomeUnknown):
+                # The provider's response is shown nowhere else.
+                raise outcome.problem
+            if outcome.problem:
+                app.note(f"{outcome.refund.id}: {outcome.note}")
 
 
-def connect(app: App, seen: Preview) -> bool:
-    """Connect the providers that will be asked, before any question. True when the money is real."""
-    return tell_connected(
-        app, [app.services.providers.of(s.payment.provider) for s in seen.shares if s.payment.provider]
+def connect(app: App, preview: Preview) -> bool:
+    """Connect the providers before any question. True when real money will move."""
+    return announce_live(
+        app, [app.services.providers.of(s.payment.provider) for s in preview.shares if s.payment.provider]
     )
 
 
-def tell_connected(app: App, providers: Sequence[PaymentProvider]) -> bool:
-    """Whose money it is, where someone wants to know, and always where it is real; true when it is."""
+def announce_live(app: App, providers: Sequence[PaymentProvider]) -> bool:
+    """Announce live accounts, and with --verbose every account. True when real money will move."""
     live = any(provider.livemode for provider in providers)
     if app.verbose:
         for provider in dict.fromkeys(providers):
@@ -121,39 +121,39 @@ def tell_connected(app: App, providers: Sequence[PaymentProvider]) -> bool:
     return live
 
 
-def tell_accounts(app: App, accounts: Sequence[Account]) -> bool:
-    """Where real money is going to move, by the accounts that the store knows; true when it is."""
-    live = dict.fromkeys((each.provider, each.account) for each in accounts if each.livemode)
+def announce_live_accounts(app: App, accounts: Sequence[Account]) -> bool:
+    """Announce the live accounts of the store. True when real money will move."""
+    live = dict.fromkeys((entry.provider, entry.account) for entry in accounts if entry.livemode)
     for name, account in live:
         app.err.say(("LIVE ", "bold red"), f"{name.label} {account}: real money moves.")
     return bool(live)
 
 
-def confirm_refund(app: App, request: RefundRequest, seen: Preview, *, live: bool, yes: bool, confirm: str) -> None:
-    """The amount and currency must be typed, or given with --confirm; --yes will do in test mode (R5)."""
-    wanted = str(seen.total)
+def confirm_refund(app: App, request: RefundRequest, preview: Preview, *, live: bool, yes: bool, confirm: str) -> None:
+    """The amount and currency must be typed, or given with --confirm; --yes is enough in test mode (R5)."""
+    amount = str(preview.total)
     if confirm:
-        check_confirm(confirm, wanted)
+        check_confirm(confirm, amount)
     elif yes and not live:
         return
     elif not app.may_ask:
-        raise ConfirmationRequired(f'Live money needs --confirm "{wanted}".')
+        raise ConfirmationRequired(f'A live refund needs --confirm "{amount}".')
     else:
-        invoice = seen.invoice
-        ways = " and ".join(dict.fromkeys(s.payment.provider.label for s in seen.shares if s.payment.provider))
+        invoice = preview.invoice
+        ways = " and ".join(dict.fromkeys(s.payment.provider.label for s in preview.shares if s.payment.provider))
         whom = invoice.customer_name or invoice.customer
         app.err.say(
-            f"Refund {wanted} of {invoice.number} to {whom} through {ways} ({'LIVE' if live else 'test mode'})."
+            f"Refund {amount} of {invoice.number} to {whom} through {ways} ({'LIVE' if live else 'test mode'})."
         )
         app.err.say(f"Reason: {request.reason.label}. This cannot be undone.")
-        for warning in _warnings(seen):
+        for warning in _warnings(preview):
             app.err.say(("! ", "yellow"), warning)
-        typed(app, wanted, nothing="sent")
+        ask_to_type(app, amount, nothing="sent")
 
 
-def _warnings(seen: Preview) -> Iterator[str]:
-    """What the operator should know before these payments are refunded, one sentence each."""
-    for share in seen.shares:
+def _warnings(preview: Preview) -> Iterator[str]:
+    """What the operator should know before refunding these payments, one sentence each."""
+    for share in preview.shares:
         payment = share.payment
         if payment.provider and (words := method_warning(payment.provider, payment.method)):
             yield words
@@ -170,20 +170,19 @@ def show_dry_run(
     request_key: str,
     record: bool,
     refunded_on: date | None = None,
-    truths: Sequence[PaymentTruth] = (),
+    snapshots: Sequence[PaymentTruth] = (),
 ) -> None:
-    """What would be done, in the shape of a real answer; `truths` is what the providers told when they were asked."""
+    """What would be done, in the shape of a real answer; `snapshots` are the providers' answers."""
     from refundcli.output.serializers.refunds import dry_run_answer
     from refundcli.output.views.refund import snapshot_words
 
     if app.for_people:
-        nothing = "written" if record else "sent or written"
-        app.out.say(f"Dry run: every rule was asked, nothing was {nothing}.")
+        app.out.say("Dry run: every rule was checked; nothing was changed.")
         for amount, payment in parts:
             day = f", returned {refunded_on}" if refunded_on else ""
             app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}{day}", indent=3)
-        for truth in truths:
-            app.out.say(f"Asked {truth.provider.label}: {snapshot_words(truth)}. The books agree.", indent=3)
+        for snapshot in snapshots:
+            app.out.say(f"Asked {snapshot.provider.label}: {snapshot_words(snapshot)}. The books agree.", indent=3)
         return
     answer = dry_run_answer(
         parts,
@@ -192,24 +191,24 @@ def show_dry_run(
         request_key=request_key,
         refunded_on=refunded_on,
         record=record,
-        snapshots=truths,
+        snapshots=snapshots,
     )
     app.show_object(answer)
 
 
 def _what(payment: Payment, amount: Money, *, record: bool) -> str:
     if record or not payment.provider:
-        return f"record {amount} as returned elsewhere"
+        return f"record {amount} as refunded by other means"
     return f"refund {amount} through {payment.provider.label} ({payment.reference})"
 
 
 def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: bool, expected: bool = False) -> None:
-    """Show what came of it. Of several, the worst decides the exit code, unless this end was asked for."""
+    """Show the refunds. The worst of them decides the exit code, unless the operator asked for this outcome."""
     from refundcli.output.serializers.refunds import refund_answer
     from refundcli.output.views.refund import REFUND_COLUMNS, after_notes, refund_row, show_result
 
     invoice = _read_again(app, number)
-    # A person reads first what went wrong, and then how the invoice stands.
+    # On a terminal the error comes before the invoice.
     warned = app.for_people and not expected
     if warned:
         _warn_of(app, refunds)
@@ -236,27 +235,27 @@ def _warn_of(app: App, refunds: Sequence[Refund]) -> None:
 
 
 def _read_again(app: App, number: str) -> Invoice | None:
-    """The invoice as it is now. What was done is told even where the store cannot be read any more."""
+    """The invoice as it is now; None where the store cannot be read, so that the refund is still shown."""
     try:
         return app.services.books.read(lambda tx: invoice_named(tx, number))
-    except RefundcliError as trouble:
-        app.note(("! ", "yellow"), f"The refund is written; {number} could not be read again [{trouble.code}].")
+    except RefundcliError as error:
+        app.note(("! ", "yellow"), f"The refund is stored; {number} could not be read again [{error.code}].")
         return None
 
 
 def show_interrupted(app: App, request: RefundRequest) -> None:
-    """After Ctrl-C: the state of what was begun, which is written by now (exit 130)."""
+    """After Ctrl-C: the stored state of the refunds (exit 130)."""
     with suppress(typer.Exit, RefundcliError):
-        made = app.services.books.read(lambda tx: tx.refunds_by_key(request.request_key))
-        if made:
-            show_answer(app, made, request.number, replayed=False)
+        refunds = app.services.books.read(lambda tx: tx.refunds_by_key(request.request_key))
+        if refunds:
+            show_answer(app, refunds, request.number, replayed=False)
 
 
 _WORST_FIRST = (ExitCode.OUTCOME_UNKNOWN, ExitCode.DECLINED, ExitCode.REFUSED, ExitCode.NOT_SENT)
 
 
 def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) -> ExitCode:
-    """The most serious exit code of all. NOT_SENT is the least serious, because it is safe to repeat."""
+    """The most serious exit code. NOT_SENT is the least serious, because it is safe to repeat."""
     from refundcli.services.dispatch.outcome_errors import problem_of
 
     problems = [*map(problem_of, refunds), *map(problem_of, closings)]
@@ -266,14 +265,14 @@ def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) ->
     return next((code for code in _WORST_FIRST if code in codes), ExitCode.DONE)
 
 
-def warn(app: App, asked: Refund | Closing, *, alone: bool = True) -> None:
-    """An outcome that is not known, or a definite no, is told on stderr whatever the format."""
+def warn(app: App, subject: Refund | Closing, *, alone: bool = True) -> None:
+    """Show an unknown or a failed outcome on stderr, in every format."""
     from refundcli.output import json
     from refundcli.output.errors import show_error
     from refundcli.output.serializers.errors import error
     from refundcli.services.dispatch.outcome_errors import problem_of
 
-    problem = problem_of(asked, alone=alone)
+    problem = problem_of(subject, alone=alone)
     if problem and app.wants_json:
         import sys
 

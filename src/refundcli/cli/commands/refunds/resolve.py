@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-class MadeOrNot(UsageProblem):
+class OutcomeNeeded(UsageProblem):
     code = "made-or-not"
 
     def __init__(self) -> None:
         super().__init__(
             "Give either --provider-reference or --not-executed.",
-            hint="--provider-reference re_…   it was made;   --not-executed   it never was",
+            hint="--provider-reference re_…   the refund was made;   --not-executed   it was not",
         )
 
 
@@ -48,7 +48,7 @@ def resolve(
 ) -> None:
     """Record, with your evidence, the outcome of a refund that resume can no longer settle. No money moves.
 
-    It cannot be undone.
+    This cannot be undone.
     """
     from refundcli.cli.prompts import require_a_way_to_ask
     from refundcli.services.recovery.resolve import Resolution
@@ -56,59 +56,61 @@ def resolve(
 
     me: App = ctx.obj
     if (provider_reference is not None) == not_executed:
-        raise MadeOrNot
+        raise OutcomeNeeded
     if provider_reference is not None and not provider_reference.strip():
-        raise MadeOrNot
+        raise OutcomeNeeded
     require_a_way_to_ask(me, answered=yes, how="Add --yes.")
-    wanted = Resolution(name, provider_reference or "", evidence)
-    (_resolve_closing if is_closing(name) else _resolve_refund)(me, wanted, yes=yes)
+    resolution = Resolution(name, provider_reference or "", evidence)
+    (_resolve_closing if is_closing(name) else _resolve_refund)(me, resolution, yes=yes)
 
 
-def _resolve_refund(me: "App", wanted: "Resolution", *, yes: bool) -> None:
+def _resolve_refund(me: "App", resolution: "Resolution", *, yes: bool) -> None:
     from refundcli.cli.commands.refunds.request import show_answer
-    from refundcli.cli.prompts import agreed
+    from refundcli.cli.prompts import ask_yes_no
     from refundcli.services.recovery import resolve as service
 
     services = me.services
-    found = services.books.read(lambda tx: service.check(tx, wanted, clock=services.clock))
-    told = service.ask_first(
-        found, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
+    refund = services.books.read(lambda tx: service.check(tx, resolution, clock=services.clock))
+    latest = service.ask_first(
+        refund, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
     )
-    if told.state is not found.state:
-        me.note(f"{found.id} was found at the provider, whose word stands.")
-        show_answer(me, [told], told.invoice_number, replayed=False)
+    if latest.state is not refund.state:
+        me.note(f"{refund.id} was found at the provider; its outcome there was recorded.")
+        show_answer(me, [latest], latest.invoice_number, replayed=False)
         return
     if not yes:
-        made = wanted.provider_reference
-        said = f"was made as {made}" if made else "was never made: its amount is free again"
-        me.err.say(f"{found.id}, {found.amount} of {found.invoice_number}, {said}.")
-        agreed(me, "Write it down so? It cannot be undone.", nothing="recorded")
-    ended = service.resolve(wanted, books=services.books, clock=services.clock, policy=services.policy)
-    # What was written is what was asked for, so a refund that failed is no failure of this command.
+        reference = resolution.provider_reference
+        said = f"was made as {reference}" if reference else "was never made: its amount will be released"
+        me.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}, {said}.")
+        ask_yes_no(me, "Record this? It cannot be undone.", nothing="recorded")
+    ended = service.resolve(resolution, books=services.books, clock=services.clock, policy=services.policy)
+    # The operator asked for this outcome, so a failed refund is not a failure of this command.
     show_answer(me, [ended], ended.invoice_number, replayed=False, expected=True)
 
 
-def _resolve_closing(me: "App", wanted: "Resolution", *, yes: bool) -> None:
+def _resolve_closing(me: "App", resolution: "Resolution", *, yes: bool) -> None:
     from refundcli.cli.commands.refunds.close import show_closed
-    from refundcli.cli.prompts import agreed
+    from refundcli.cli.prompts import ask_yes_no
     from refundcli.services.closings.close import Closed
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.recovery import resume_closings as service
 
     services = me.services
     books, clock = services.books, services.clock
-    found = books.read(lambda tx: service.check_resolution(tx, wanted, clock=clock))
-    told = service.ask_first(
-        found, wanted, books=books, providers=services.providers, clock=clock, policy=services.policy
+    closing = books.read(lambda tx: service.check_resolution(tx, resolution, clock=clock))
+    latest = service.ask_first(
+        closing, resolution, books=books, providers=services.providers, clock=clock, policy=services.policy
     )
-    if told.state is not found.state:
-        me.note(f"How {found.id} ended was found at the provider, whose word stands.")
+    if latest.state is not closing.state:
+        me.note(f"The outcome of {closing.id} was found at the provider, and recorded.")
     else:
         if not yes:
-            said = "is" if wanted.provider_reference else "was never"
-            me.err.say(f"{found.id}: {found.invoice_number} {said} {found.past_tense} at {found.provider.label}.")
-            agreed(me, "Write it down so? It cannot be undone.", nothing="recorded")
-        told = service.resolve_closing(wanted, books=books, clock=clock)
-    invoice = books.read(lambda tx: invoice_named(tx, told.invoice_number))
-    # What was written is what was asked for, or what the provider told.
-    show_closed(me, Closed(invoice, told), expected=True)
+            said = "is" if resolution.provider_reference else "was never"
+            me.err.say(
+                f"{closing.id}: {closing.invoice_number} {said} {closing.past_tense} at {closing.provider.label}."
+            )
+            ask_yes_no(me, "Record this? It cannot be undone.", nothing="recorded")
+        latest = service.resolve_closing(resolution, books=books, clock=clock)
+    invoice = books.read(lambda tx: invoice_named(tx, latest.invoice_number))
+    # The outcome is the operator's or the provider's, so it is not a failure of this command.
+    show_closed(me, Closed(invoice, latest), expected=True)

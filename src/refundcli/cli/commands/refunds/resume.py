@@ -1,6 +1,7 @@
 """resume: finish refunds and closings whose outcome is unknown."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,16 +9,23 @@ import typer
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.options import Output, Yes
 from refundcli.domain.errors import RefundcliError
+from refundcli.domain.money import Money
+from refundcli.domain.statuses import ClosingState, Provider, RefundState
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from refundcli.cli.context import App
     from refundcli.domain.closing import Closing
     from refundcli.domain.refund import Refund
     from refundcli.services.bulk.unfinished_runs import UnfinishedRun
+    from refundcli.services.ports.providers import PaymentProvider
     from refundcli.services.recovery.resume_closings import ResumedClosing
     from refundcli.services.recovery.resume_refunds import Resumed
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_SHOWN = 20
 
 
 @app.command(
@@ -47,67 +55,68 @@ def resume(
 
     me: App = ctx.obj
     services = me.services
-    wanted = None if all_ else name
-    one_closing = wanted is not None and is_closing(wanted)
-    refunds = [] if one_closing else unfinished(services.books, wanted)
-    closings = unfinished_closings(services.books, wanted) if wanted is None or one_closing else []
-    done, closed, lost = _settled(me, refunds, closings, yes=yes, confirm=confirm)
+    target = None if all_ else name
+    is_one_closing = target is not None and is_closing(target)
+    refunds = [] if is_one_closing else unfinished(services.books, target)
+    closings = unfinished_closings(services.books, target) if target is None or is_one_closing else []
+    resumed, closed, store_error = _settle(me, refunds, closings, yes=yes, confirm=confirm)
     runs: list[UnfinishedRun] = []
     try:
-        of = {each.run_id for each in refunds}
-        runs = [run for run in _unfinished_runs(me) if wanted is None or run.run.id in of]
-    except RefundcliError as trouble:
-        lost = lost or trouble
-    _show(me, done, closed, runs)
-    code = exit_code_of([each.refund for each in done], [each.closing for each in closed])
-    if not code and wanted is None and any(not run.is_held for run in runs):
+        run_ids = {refund.run_id for refund in refunds}
+        runs = [run for run in _unfinished_runs(me) if target is None or run.run.id in run_ids]
+    except RefundcliError as error:
+        store_error = store_error or error
+    _show(me, resumed, closed, runs)
+    code = exit_code_of([entry.refund for entry in resumed], [entry.closing for entry in closed])
+    if not code and target is None and any(not run.has_live_worker for run in runs):
         code = ExitCode.PARTLY
-    if lost and not code:
-        raise lost
-    if lost:
-        me.note(("! ", "yellow"), lost.message)
+    if store_error and not code:
+        raise store_error
+    if store_error:
+        me.note(("! ", "yellow"), store_error.message)
     if code:
         raise typer.Exit(code)
 
 
-def _settled(
+def _settle(
     me: "App", refunds: "Sequence[Refund]", closings: "Sequence[Closing]", *, yes: bool, confirm: str
 ) -> "tuple[list[Resumed], list[ResumedClosing], RefundcliError | None]":
-    """Ask once, before anything is done; then settle each, but for first sends that were not confirmed.
+    """Ask once, before any work; then settle all but the first sends that were not confirmed.
 
-    Where the store is lost meanwhile, what was settled by then is shown all the same; the trouble comes with it.
+    If the store fails halfway, the error is returned with what was settled by then.
     """
-    from refundcli.cli.commands.refunds.resume_confirmation import closings_to_leave, connect, refunds_to_leave
     from refundcli.services.dispatch.interrupts import Interrupted
     from refundcli.services.recovery.resume_closings import closings_as_interrupted, resume_closings
     from refundcli.services.recovery.resume_refunds import as_interrupted
     from refundcli.services.recovery.resume_refunds import resume as settle
 
-    connected = connect(me, [*refunds, *closings])
-    left = refunds_to_leave(me, refunds, connected, yes=yes, confirm=confirm)
-    open_ = closings_to_leave(me, closings, yes=yes)
+    connected = _connect(me, [*refunds, *closings])
+    unsent = _unconfirmed_refunds(me, refunds, connected, yes=yes, confirm=confirm)
+    unsent_closings = _unconfirmed_closings(me, closings, yes=yes)
     books, providers, clock, policy = me.services.books, me.services.providers, me.services.clock, me.services.policy
-    confirmed = [each for each in refunds if each.id not in left]
-    agreed = [each for each in closings if each.id not in open_]
-    done: list[Resumed] = []
+    confirmed = [refund for refund in refunds if refund.id not in unsent]
+    confirmed_closings = [closing for closing in closings if closing.id not in unsent_closings]
+    resumed: list[Resumed] = []
     closed: list[ResumedClosing] = []
-    lost: RefundcliError | None = None
+    store_error: RefundcliError | None = None
     try:
-        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, done=done)
-        resume_closings(agreed, books=books, providers=providers, clock=clock, policy=policy, done=closed)
-    except RefundcliError as trouble:
-        lost = trouble
+        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, outcomes=resumed)
+        resume_closings(
+            confirmed_closings, books=books, providers=providers, clock=clock, policy=policy, outcomes=closed
+        )
+    except RefundcliError as error:
+        store_error = error
     except (KeyboardInterrupt, Interrupted):
-        done += [*left.values(), *as_interrupted(confirmed[len(done) :], books=books)]
-        closed += [*open_.values(), *closings_as_interrupted(agreed[len(closed) :], books=books)]
-        _show(me, done, closed, [])
+        resumed += [*unsent.values(), *as_interrupted(confirmed[len(resumed) :], books=books)]
+        closed += [*unsent_closings.values(), *closings_as_interrupted(confirmed_closings[len(closed) :], books=books)]
+        _show(me, resumed, closed, [])
         raise
-    settled = left | {each.refund.id: each for each in done}
-    ends = open_ | {each.closing.id: each for each in closed}
+    by_refund = unsent | {entry.refund.id: entry for entry in resumed}
+    by_closing = unsent_closings | {entry.closing.id: entry for entry in closed}
     return (
-        [settled[each.id] for each in refunds if each.id in settled],
-        [ends[each.id] for each in closings if each.id in ends],
-        lost,
+        [by_refund[refund.id] for refund in refunds if refund.id in by_refund],
+        [by_closing[closing.id] for closing in closings if closing.id in by_closing],
+        store_error,
     )
 
 
@@ -120,28 +129,153 @@ def _unfinished_runs(me: "App") -> "list[UnfinishedRun]":
 
 
 def _show(
-    me: "App", done: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
+    me: "App", resumed: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
 ) -> None:
-    from refundcli.output.serializers.refunds import resumed
+    from refundcli.output.serializers.refunds import resumed as resumed_shapes
     from refundcli.output.views.bulk import show_unfinished_runs
     from refundcli.output.views.closing import closing_row, show_resumed_closings
     from refundcli.output.views.refund import REFUND_COLUMNS, refund_row, show_resumed
 
     if me.wants_json:
-        me.show_list(resumed(done, closed, runs))
+        me.show_list(resumed_shapes(resumed, closed, runs))
     elif me.for_people:
-        show_resumed(done, me.out)
+        show_resumed(resumed, me.out)
         show_resumed_closings(closed, me.out)
     else:
-        rows = [(*refund_row(each.refund), each.step) for each in done]
-        rows += [(*closing_row(each.closing), each.step) for each in closed]
+        rows = [(*refund_row(entry.refund), entry.step) for entry in resumed]
+        rows += [(*closing_row(entry.closing), entry.step) for entry in closed]
         me.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
         # The columns are fixed, so the reasons go to stderr.
-        notes = [(each.refund.id, each.note) for each in done] + [(each.closing.id, each.note) for each in closed]
+        notes = [(entry.refund.id, entry.note) for entry in resumed]
+        notes += [(entry.closing.id, entry.note) for entry in closed]
         for name, note in notes:
             if note:
                 me.note(f"{name}: {note}")
-    if not (done or closed):
+    if not (resumed or closed):
         me.note("No refund or closing to settle.")
     if not me.wants_json:
         show_unfinished_runs(runs, me.err)
+
+
+# Look-ups and replays never ask. A first send without a confirmation stays `ready` (R5).
+
+
+@dataclass(frozen=True, slots=True)
+class _Connected:
+    """The connected providers of the unfinished requests, and the error of each that could not be connected."""
+
+    providers: "dict[Provider, PaymentProvider]" = field(default_factory=dict)
+    problems: dict[Provider, RefundcliError] = field(default_factory=dict)
+    live: bool = False
+
+
+def _connect(app: "App", unfinished: "Sequence[Refund | Closing]") -> _Connected:
+    """Connect each provider, and announce where real money moves. One that fails does not stop the others."""
+    from refundcli.cli.commands.refunds.request import announce_live
+
+    connected = _Connected()
+    for provider in dict.fromkeys(entry.provider for entry in unfinished if entry.provider):
+        try:
+            connected.providers[provider] = app.services.providers.of(provider)
+        except RefundcliError as problem:
+            connected.problems[provider] = problem
+    return replace(connected, live=announce_live(app, list(connected.providers.values())))
+
+
+def _unconfirmed_refunds(
+    app: "App", refunds: "Sequence[Refund]", connected: _Connected, *, yes: bool, confirm: str
+) -> "dict[str, Resumed]":
+    """The refunds that stay `ready`, by id, each with its reason: first sends that nobody confirmed.
+
+    A refund that a live process is about to send is left to it and not part of the total to confirm; --yes in test
+    mode waits for it. Raises NotConfirmed for a --confirm with another total.
+    """
+    from refundcli.services.recovery.resume_refunds import Resumed, Step, step_of
+
+    now = app.services.clock.now()
+    first = [refund for refund in refunds if refund.state is RefundState.READY]
+    waits = yes and not connected.live
+    unsent = {refund.id: leased for refund in first if not waits and (leased := _leased(refund, now))}
+    for refund in first:
+        if refund.id in unsent:
+            continue
+        problem = connected.problems.get(refund.provider) if refund.provider else None
+        if problem:
+            # Whether real money would move is unknown.
+            unsent[refund.id] = Resumed(refund, step_of(problem), problem.message, problem)
+    to_confirm = [refund for refund in first if refund.id not in unsent]
+    if to_confirm and not _are_confirmed(app, to_confirm, live=connected.live, yes=yes, confirm=confirm):
+        for refund in to_confirm:
+            answer = f'--confirm "{refund.amount}"' if connected.live else "--yes"
+            note = f"not sent: it needs a confirmation. Next: refundcli resume {refund.id} {answer}"
+            unsent[refund.id] = Resumed(refund, Step.NOT_CONFIRMED, note)
+    return unsent
+
+
+def _leased(refund: "Refund", now: "datetime") -> "Resumed | None":
+    from refundcli.services.dispatch import leases
+    from refundcli.services.recovery.resume_refunds import Resumed, Step
+
+    if not refund.sending or not leases.is_live(refund.sending, now):
+        return None
+    holder = leases.holder_of(refund.sending.lease_owner).shown
+    return Resumed(refund, Step.HELD, f"{holder} is about to send it, until {refund.sending.lease_until:%H:%M:%S} UTC")
+
+
+def _unconfirmed_closings(app: "App", closings: "Sequence[Closing]", *, yes: bool) -> "dict[str, ResumedClosing]":
+    """The same for invoices to be voided or written off at a provider. No money moves, so --yes is enough."""
+    from refundcli.services.recovery.resume_closings import ResumedClosing
+    from refundcli.services.recovery.resume_refunds import Step
+
+    first = [closing for closing in closings if closing.state is ClosingState.READY]
+    if not first or yes or (app.may_ask and _is_agreed(app, first)):
+        return {}
+    note = "not sent: it needs a confirmation. Next: refundcli resume {} --yes"
+    return {closing.id: ResumedClosing(closing, Step.NOT_CONFIRMED, note.format(closing.id)) for closing in first}
+
+
+def _total_of(refunds: "Sequence[Refund]") -> str:
+    """The total of each currency, as it is typed to confirm: `75.00 EUR, 20.00 USD`."""
+    totals: dict[str, Money] = {}
+    for refund in refunds:
+        code = refund.amount.currency.code
+        totals[code] = totals[code] + refund.amount if code in totals else refund.amount
+    return ", ".join(str(totals[code]) for code in sorted(totals))
+
+
+def _are_confirmed(app: "App", refunds: "Sequence[Refund]", *, live: bool, yes: bool, confirm: str) -> bool:
+    from refundcli.cli.prompts import NotConfirmed, ask_to_type, check_confirm
+
+    total = _total_of(refunds)
+    if confirm:
+        check_confirm(confirm, total)
+        return True
+    if yes and not live:
+        return True
+    if not app.may_ask:
+        return False
+    what = "1 refund that was" if len(refunds) == 1 else f"{len(refunds):,} refunds that were"
+    app.err.say(f"Send {what} never sent ({'LIVE' if live else 'test mode'}). This cannot be undone.")
+    for refund in refunds[:_SHOWN]:
+        app.err.say(
+            f"{refund.amount} of {refund.invoice_number}   {refund.id}   {refund.created_at:%Y-%m-%d}", indent=3
+        )
+    if len(refunds) > _SHOWN:
+        app.err.say(f"and {len(refunds) - _SHOWN:,} more", indent=3)
+    try:
+        ask_to_type(app, total)
+    except NotConfirmed:
+        return False
+    return True
+
+
+def _is_agreed(app: "App", closings: "Sequence[Closing]") -> bool:
+    from refundcli.cli.prompts import NotConfirmed, ask_yes_no
+
+    what = ", ".join(f"{closing.invoice_number} ({closing.target})" for closing in closings[:_SHOWN])
+    more = f" and {len(closings) - _SHOWN:,} more" if len(closings) > _SHOWN else ""
+    try:
+        ask_yes_no(app, f"Close at the provider, for the first time: {what}{more}? This cannot be undone.")
+    except NotConfirmed:
+        return False
+    return True

@@ -21,5 +21,5 @@ def void(
     yes: Yes = False,
     output: Output = None,
 ) -> None:
-    """Cancel an invoice that was issued and never paid. No money moves. It cannot be undone."""
+    """Cancel an invoice that was issued and never paid. No money moves. This cannot be undone."""
     close(ctx.obj, number, InvoiceStatus.VOID, memo=memo, yes=yes, dry_run=dry_run)

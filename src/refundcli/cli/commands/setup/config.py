@@ -26,10 +26,10 @@ def config(ctx: typer.Context, output: Output = None) -> None:
     from refundcli.output.serializers.setup import setting
 
     me: App = ctx.obj
-    found = [*me.loaded.rows(), *_of_the_store(me)]
-    rows = [(name, "" if value is None else _said(value), place) for name, value, place in found]
+    settings = [*me.loaded.rows(), *_of_the_store(me)]
+    rows = [(name, "" if value is None else _text_of(value), place) for name, value, place in settings]
     if me.wants_json:
-        me.show_list(starmap(setting, found))
+        me.show_list(starmap(setting, settings))
     elif me.for_people:
         me.out.table(("Setting", "Value", "From"), rows, whole=("Setting",))
     else:
@@ -42,34 +42,34 @@ def trust(ctx: typer.Context, output: Output = None) -> None:
 
     A settings file decides which store, which key and which address are used. Read it first.
     """
-    from refundcli.cli.context import working_folder
+    from refundcli.cli.context import current_folder
     from refundcli.output.serializers.setup import trusted_file
     from refundcli.settings import default_user_config
     from refundcli.settings import trust as trust_file
 
     me: App = ctx.obj
-    path, sets = trust_file(working_folder(), default_user_config())
+    path, sets = trust_file(current_folder(), default_user_config())
     if not me.for_people:
-        me.show_object(trusted_file(str(path), [f"{name} = {_said(value)}" for name, value in sets.items()]))
+        me.show_object(trusted_file(str(path), [f"{name} = {_text_of(value)}" for name, value in sets.items()]))
         return
     from refundcli.output.terminal import GOOD
 
     me.out.say(("✓ ", GOOD), f"{path} is trusted as it is now. It sets:")
     for name, value in sets.items():
-        me.out.say(f"{name} = {_said(value)}", indent=3)
+        me.out.say(f"{name} = {_text_of(value)}", indent=3)
 
 
 def _of_the_store(me: "App") -> "Iterator[tuple[str, object, str]]":
-    """What the store itself decides, if it is a file that is there; nothing is connected to for it."""
+    """The settings pinned in the store, if it is an existing file. Nothing is connected to."""
     path = (me.settings.store.url or "").removeprefix("sqlite:///").partition("?")[0]
     if os.path.isfile(path):
-        # A store that cannot be read is for `status` to explain.
+        # `status` explains a store that cannot be read.
         with suppress(RefundcliError):
             me.services.books.inspect(lambda session: None)
             yield "books.timezone", str(me.services.books.zone), "the store"
 
 
-def _said(value: object) -> str:
+def _text_of(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -31,22 +31,22 @@ def init(
     ] = "",
     timezone: Annotated[
         str,
-        typer.Option("--timezone", metavar="ZONE", help="Where the books' days begin and end; by default, yours."),
+        typer.Option("--timezone", metavar="ZONE", help="Time zone of the books' days; by default, yours."),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing settings file.")] = False,
     output: Output = None,
 ) -> None:
     """Write refundcli.toml here, or where --config says, and create the store."""
-    from refundcli.cli.context import working_folder
+    from refundcli.cli.context import current_folder
     from refundcli.secrets import shown_address
     from refundcli.settings import checks, default_user_config, load, write
 
     me: App = ctx.obj
     if timezone:
         timezone = checked("--timezone", checks.timezone, timezone)
-    here = working_folder()
+    here = current_folder()
     path = me.config or Path("refundcli.toml")
-    # What is there already is not read: it is about to be refused, or replaced.
+    # The existing file is not read: it is about to be refused or replaced.
     start = load(
         config=None,
         store_url=me.store,
@@ -65,18 +65,18 @@ def init(
         me.services.timezone = timezone
     me.services.books.write(lambda tx: None)
     if me.for_people:
-        _tell(me, path, sandbox=sandbox, replaces=replaces)
+        _show_created(me, path, sandbox=sandbox, replaces=replaces)
     else:
         from refundcli.output.serializers.setup import new_store
 
         zone = str(me.services.books.zone)
         me.show_object(new_store(str(path), shown_address(me.settings.store.url), zone))
     if is_of_folder:
-        me.note(f"  {path} counts in this folder, as it is now. After you edit it: refundcli config trust")
+        me.note(f"  {path} is trusted as it is now. After you edit it: refundcli config trust")
 
 
 def _trust(me: "App", path: Path, content: bytes) -> None:
-    """Whoever has made a settings file trusts it. Where that cannot be remembered, the file must be named."""
+    """Trust the file that was just written. Where that cannot be remembered, note that it must be named."""
     from refundcli.settings import TrustNotRemembered, default_user_config, remember_trust
 
     try:
@@ -102,7 +102,7 @@ def _values(start: "Settings", *, sandbox: str, merchant: str) -> dict[str, dict
     }
 
 
-def _tell(me: "App", path: Path, *, sandbox: str, replaces: bool) -> None:
+def _show_created(me: "App", path: Path, *, sandbox: str, replaces: bool) -> None:
     from refundcli.output.terminal import GOOD
     from refundcli.secrets import shown_address
 
@@ -110,6 +110,6 @@ def _tell(me: "App", path: Path, *, sandbox: str, replaces: bool) -> None:
     me.out.say(f"store      {shown_address(me.settings.store.url)}", indent=3)
     me.out.say(f"books      in the time zone {me.services.books.zone}", indent=3)
     me.out.say(f"operator   {me.settings.operator.name}, {me.settings.operator.timezone}", indent=3)
-    keys = "any sk_test_… will do at the sandbox" if sandbox else "the settings hold references to keys, never keys"
+    keys = "the sandbox accepts any sk_test_…" if sandbox else "the settings hold references, never keys"
     me.out.say(f"keys       STRIPE_API_KEY and ADYEN_API_KEY in the environment ({keys})", indent=3)
     me.out.say("Next: refundcli invoice import FILE", indent=3)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.commands.serving import PortTaken, ServerMissing
+from refundcli.cli.options import PortTaken, ServerMissing
 from refundcli.domain.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ class UnreadableSeed(UsageProblem):
     code = "seed-unreadable"
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{path} cannot be read as a seed: {why}.", hint="It is a file as for `invoice import`.")
+        super().__init__(
+            f"{path} cannot be read as a seed: {why}.", hint="Use a file in the format of `invoice import`."
+        )
 
 
 @app.command(epilog="Examples:  refundcli sandbox --seed examples/invoices.csv   ·   refundcli sandbox --port 4242")
@@ -49,9 +51,9 @@ def sandbox(
 
     def announce(url: str) -> None:
         typer.echo(url)
-        me.note("Practice only: no money anywhere. Point refundcli here: refundcli init --sandbox " + url)
+        me.note("Practice only: no money moves. To use it: refundcli init --sandbox " + url)
 
     try:
         serve(port, seed_rows=rows, announce=announce)
     except OSError as error:
-        raise PortTaken(port, (error.strerror or str(error)).lower()) from error
+        raise PortTaken(port, error) from error

@@ -21,17 +21,17 @@ app = typer.Typer(
 
 
 class StoreUnsound(SettingsProblem):
-    """Something in the store is not as this program left it."""
+    """The store does not agree with itself or its audit chain."""
 
     code = "store-unsound"
 
-    def __init__(self, found: list[str]) -> None:
-        shown = "\n".join(f"· {sentence}" for sentence in found[:20])
-        more = f"\n· and {len(found) - 20} more" if len(found) > 20 else ""
+    def __init__(self, problems: list[str]) -> None:
+        listing = "\n".join(f"· {sentence}" for sentence in problems[:20])
+        more = f"\n· and {len(problems) - 20} more" if len(problems) > 20 else ""
         super().__init__(
-            "The store is not sound.",
-            hint=f"{shown}{more}\nStop refunding from it, keep a copy, and compare it with the last backup.",
-            context={"problems": found},
+            "The store is inconsistent.",
+            hint=f"{listing}{more}\nStop refunding from it, copy it, and compare the copy with the last backup.",
+            context={"problems": problems},
         )
 
 
@@ -52,59 +52,60 @@ def number_format(
     number_format = checked("the format", checks.number_format, number_format)
     before = change_format(number_format, books=me.services.books)
     words = f"New credit notes are numbered {number_format}{f' (before: {before})' if before else ''}."
-    _answer(me, words, shapes.number_format(before or None, number_format))
+    _show(me, words, shapes.number_format(before or None, number_format))
 
 
 @app.command(epilog="Examples:  refundcli store upgrade   ·   refundcli store upgrade --timezone Europe/Stockholm")
 def upgrade(
     ctx: typer.Context,
     timezone: Annotated[
-        str, typer.Option("--timezone", metavar="ZONE", help="Where the books' days begin and end, from now on.")
+        str, typer.Option("--timezone", metavar="ZONE", help="Time zone of the books' days, from now on.")
     ] = "",
     force: Annotated[
         bool,
-        typer.Option("--force", help="Also where older programs seem at work, or another time zone is pinned."),
+        typer.Option("--force", help="Even if older programs seem active, or another time zone is pinned."),
     ] = False,
     output: Output = None,
 ) -> None:
     """Upgrade the store to this version's schema. A SQLite store is backed up beside itself first.
 
-    The time zone of the books is pinned with it; by default, yours. Another one later needs --force. No date that is
-    stored is changed.
+    This also pins the time zone of the books; by default, yours. Changing it later needs --force. Stored dates never
+    change.
     """
     from refundcli.settings import checks
 
     me: App = ctx.obj
     if timezone:
         me.services.timezone = checked("--timezone", checks.timezone, timezone)
-    done = me.services.upgrade_store(force=force)
+    upgraded = me.services.upgrade_store(force=force)
     if timezone:
         me.services.pin_timezone(timezone, force=force)
     zone = timezone or str(me.services.books.zone)
-    before, after = done.before, done.after
-    words = f"Schema {before or 'none'} → {after}." if before != after else f"The store has schema {after} already."
-    shape = shapes.upgraded_store(before or None, after, zone, str(done.backup) if done.backup else None)
-    _answer(me, f"{words} Its books are kept in the time zone {zone}.", shape)
+    before, after = upgraded.before, upgraded.after
+    words = f"Schema {before or 'none'} → {after}." if before != after else f"The store already has schema {after}."
+    backup_path = str(upgraded.backup) if upgraded.backup else None
+    shape = shapes.upgraded_store(before or None, after, zone, backup_path)
+    _show(me, f"{words} Its books are kept in the time zone {zone}.", shape)
 
 
 @app.command(epilog="Examples:  refundcli store clock   ·   refundcli store clock --accept")
 def clock(
     ctx: typer.Context,
     accept: Annotated[
-        bool, typer.Option("--accept", help="The clock is right, although the newest entry says otherwise.")
+        bool, typer.Option("--accept", help="Accept a clock that was refused because of the newest audit entry.")
     ] = False,
     output: Output = None,
 ) -> None:
     """Show the time and the day in the books; with --accept, accept a clock that was refused.
 
-    Accepting it is written to the audit trail, and the clock is compared with that entry from then on.
+    Accepting it is recorded in the audit trail; from then on the clock is compared with that entry.
     """
     me: App = ctx.obj
     if accept:
         me.services.books.write(lambda tx: tx.accept_clock())
     now, zone = me.services.clock.now(), me.services.books.zone
     words = f"It is {now.astimezone(zone):%Y-%m-%d %H:%M:%S} in the books ({zone}).{' Accepted.' if accept else ''}"
-    _answer(me, words, shapes.store_clock(now, me.services.clock.today(), str(zone)))
+    _show(me, words, shapes.store_clock(now, me.services.clock.today(), str(zone)))
 
 
 @app.command(epilog="Example:  refundcli store backup /backups/refundcli-2026-11-23.db")
@@ -119,20 +120,20 @@ def backup(
     """Back up a SQLite store while it is in use. An existing file is not overwritten."""
     me: App = ctx.obj
     target = me.services.back_up_store(file)
-    _answer(me, f"Copied to {target}.", shapes.store_backup(str(target)))
+    _show(me, f"Backed up to {target}.", shapes.store_backup(str(target)))
 
 
 @app.command(epilog="Example:  refundcli store check")
 def check(ctx: typer.Context, output: Output = None) -> None:
     """Recalculate every sum and verify the audit chain from its first entry."""
     me: App = ctx.obj
-    found = me.services.check_store()
-    if found:
-        raise StoreUnsound(found)
-    _answer(me, "The store is sound: sums, credit-note numbers and audit chain agree.", shapes.sound_store())
+    problems = me.services.check_store()
+    if problems:
+        raise StoreUnsound(problems)
+    _show(me, "The store is consistent: sums, credit-note numbers and audit chain agree.", shapes.sound_store())
 
 
-def _answer(me: "App", words: str, shape: dict[str, object]) -> None:
+def _show(me: "App", words: str, shape: dict[str, object]) -> None:
     if me.for_people:
         from refundcli.output.terminal import GOOD
 

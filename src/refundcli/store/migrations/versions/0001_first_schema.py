@@ -1,8 +1,8 @@
 """The first schema: invoices, payments, refunds, credit notes, the audit trail.
 
-Stores of refundcli 0.1.0 say three things in other words that mean the same: `IN` lists for the words of a status, a
-dispute and a provider, and UNIQUE constraints for a payment's three ids instead of indexes of those that are there.
-A later migration that touches any of these has to look for both.
+Stores of refundcli 0.1.0 have three equivalent forms: `IN` lists for the words of a status, a dispute and a provider,
+and UNIQUE constraints for a payment's three ids instead of partial indexes. A later migration that changes any of these
+must handle both forms.
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""What the providers tell: events, refunds made elsewhere, refunds that came back, closings asked of a provider."""
+"""What providers report: events, external refunds, refunds that failed or were reversed late, closings."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +14,7 @@ def upgrade() -> None:
     op.add_column("payment", sa.Column("dispute_at", UTC_TIME, nullable=True))
     op.add_column("payment", sa.Column("opening_returned", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("payment", sa.Column("opening_at", UTC_TIME, nullable=True))
-    # What was given back elsewhere was known from imports alone until now.
+    # Until now, external refunds were known from imports only.
     op.execute(
         "UPDATE payment SET opening_returned = returned_elsewhere, opening_at ="
         " (SELECT created_at FROM invoice WHERE invoice.id = payment.invoice_id)"

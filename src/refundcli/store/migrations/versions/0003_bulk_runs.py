@@ -1,4 +1,4 @@
-"""Bulk runs and their rows; which refunds a run made. The audit trail is found by its sequence alone."""
+"""Bulk runs and their rows; which refunds a run made. The audit trail is indexed by its sequence alone."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -67,7 +67,7 @@ def upgrade() -> None:
 def _link_refunds() -> None:
     run_id = sa.Column("run_id", sa.Text(), nullable=True)
     if op.get_bind().dialect.name == "sqlite":
-        # SQLite takes a reference with a new column, and the table need not be copied for it.
+        # SQLite accepts a foreign key with a new column, so the table need not be copied.
         op.execute("ALTER TABLE refund ADD COLUMN run_id TEXT REFERENCES bulk_run (id)")
     else:
         op.add_column("refund", run_id)
@@ -83,7 +83,7 @@ def _link_refunds() -> None:
 
 
 def _drop_index_of_hashes() -> None:
-    """A seal is looked up by its sequence; an index in the order of hashes made each entry cost a random write."""
+    """A seal is looked up by its sequence. An index on the hashes cost a random write for each entry."""
     if op.get_bind().dialect.name == "postgresql":
         op.drop_constraint("audit_entry_hash_key", "audit_entry", type_="unique")
         return

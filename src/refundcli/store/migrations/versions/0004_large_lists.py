@@ -1,4 +1,4 @@
-"""Lists of large stores: what is filtered by leads to its invoices; credit notes stand in the order of issue."""
+"""Lists of large stores: indexes for the filters, and for credit notes in the order of issue."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,7 +17,7 @@ MONEY_LEFT = (
 def upgrade() -> None:
     _index("ix_payment_provider", "payment", ["provider", "invoice_id"], of=THROUGH_PROVIDER)
     _index("ix_payment_money_left", "payment", ["invoice_id"], of=MONEY_LEFT)
-    # A store has few of these two, and `status` asks for them every time.
+    # A store has few of these two, and `status` reads them every time.
     _index("ix_payment_disputed", "payment", ["invoice_id"], of="dispute = 'open'")
     _index("ix_payment_processing", "payment", ["invoice_id"], of="processing")
     op.drop_index("ix_credit_note_issued_on", "credit_note")

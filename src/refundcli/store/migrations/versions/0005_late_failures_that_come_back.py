@@ -1,4 +1,4 @@
-"""A refund that failed, was tried again under its key and then came back is no second refund of that key."""
+"""A refund that failed, was repeated under its key and then was reversed is not a second refund of that key."""
 
 import sqlalchemy as sa
 from alembic import op

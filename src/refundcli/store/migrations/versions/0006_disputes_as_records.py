@@ -1,7 +1,7 @@
-"""Disputes as records; what is allocated beside what was captured; provider updates that need a person.
+"""Disputes as records; the allocated amount apart from the captured one; provider updates that need a person.
 
-Stored events are read again by the vocabulary of this version: those that it gives a meaning wait to be applied. The
-words are listed here, because a migration does not change when the program's tables do.
+Stored events are read again with the vocabulary of this version: those that it knows wait to be applied. The words are
+listed here, because a migration must not change when the program's tables do.
 """
 
 import json
@@ -19,7 +19,7 @@ BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 UTC_TIME = sa.DateTime(timezone=True)
 PAGE = 1000
 
-# What the payment gives at most: its share, or what was captured where that is less.
+# The most that a payment can refund: its share, or what was captured if that is less.
 CAPTURED = "CASE WHEN captured < allocated THEN captured ELSE allocated END"
 MONEY_LEFT = (
     f"{CAPTURED} - reserved - refunded - returned_elsewhere - lost - credited > 0"
@@ -36,7 +36,7 @@ REFUNDS = (
     "REFUND", "REFUND_WITH_DATA", "REFUND_FAILED", "REFUNDED_REVERSED", "POSTPONED_REFUND", "VOID_PENDING_REFUND",
     "CANCEL_OR_REFUND",
 )  # fmt: skip
-# Everything else of Adyen is read again too, but for these, which say nothing about refunds.
+# All other Adyen events are read again too, except these, which do not concern refunds.
 SAY_NOTHING = (
     "AUTHORISATION_ADJUSTMENT", "RECURRING_CONTRACT", "REPORT_AVAILABLE", "OFFER_CLOSED", "ORDER_OPENED", "AUTORESCUE",
     "CANCEL_AUTORESCUE", "PAYOUT_THIRDPARTY", "PAYOUT_DECLINE", "PAYOUT_EXPIRE", "PAIDOUT_REVERSED",
@@ -62,7 +62,7 @@ def _payments() -> None:
     for name in ("lost", "credited", "loss_acknowledged"):
         op.add_column("payment", sa.Column(name, sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("payment", sa.Column("unsupported", sa.Text(), server_default="", nullable=False))
-    # A payment that pays several invoices has its ids on its first share, which the others refer to.
+    # The first share of a payment that pays several invoices has its ids; the others refer to it.
     number = "BIGINT" if op.get_bind().dialect.name == "postgresql" else "INTEGER"
     op.execute(f"ALTER TABLE payment ADD COLUMN share_of {number} REFERENCES payment (id)")
     _index("ix_payment_share_of", "payment", ["share_of"], "share_of IS NOT NULL")
@@ -102,7 +102,7 @@ def _payments() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ux_capture_reference", "capture", ["payment_id", "provider", "account", "reference"], unique=True)
-    # What the events of a provider added up to is told apart from what an import says of a dispute.
+    # Disputes from a provider's events are kept apart from those known from an import only.
     op.execute(
         "INSERT INTO dispute (payment_id, provider, account, reference, stage, state, status, amount, reported_at)"
         " SELECT id, provider, '', NULL, 'chargeback', dispute,"
@@ -134,7 +134,7 @@ def _refunds() -> None:
 
 
 def _invoices() -> None:
-    """A provider's invoice belongs to one invoice; a second one that named it names it no more, and says so."""
+    """Give each provider invoice one owner. A second invoice with the same reference keeps it with a remark."""
     op.execute(
         "UPDATE invoice SET invoice_reference = invoice_reference || ' (also of another invoice, ' || id || ')'"
         " WHERE invoice_reference IS NOT NULL AND id > (SELECT min(other.id) FROM invoice other"
@@ -166,7 +166,7 @@ def _events() -> None:
 
 
 def _read_events_again() -> None:
-    """Links each event to its payments, gives it the key of this version, and lets what has a meaning wait."""
+    """Link each event to its payments, set its key of this version, and let events with a known meaning wait."""
     bind, after = op.get_bind(), 0
     query = sa.text(
         "SELECT id, provider, kind, about, payload, state, note FROM provider_event WHERE id > :after"
@@ -190,7 +190,7 @@ def _read_events_again() -> None:
 
 
 def _state(row: Any, payload: Mapping[str, Any]) -> str:
-    """Refund events that were applied stay so, unless they said that a refund which failed was made after all."""
+    """Applied refund events stay applied, unless they report that a failed refund succeeded after all."""
     if row.state == "contradicts":
         return "unreviewed"
     if row.provider != "adyen":
@@ -272,8 +272,8 @@ def _checks() -> None:
                 op.drop_constraint(name, table, type_="check")
             op.create_check_constraint(name, table, words)
         return
-    # SQLite changes no constraint. What its manual gives for that leaves the rows as they are: the text of the schema.
-    # This connection holds to the old words until it is opened again.
+    # SQLite cannot change a constraint. Its manual recommends to edit the schema text, which leaves the rows alone.
+    # This connection uses the old constraint until it is opened again.
     bind = op.get_bind()
     bind.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
     _read_events_again()
@@ -289,7 +289,7 @@ def _checks() -> None:
 
 
 def _with_check(table: str, name: str, words: str) -> str:
-    """The table's text with another condition under this name."""
+    """The table's SQL with another condition for this constraint."""
     start = table.index("(", re.search(rf'CONSTRAINT "?{name}"? CHECK', table).end())  # type: ignore[union-attr]
     depth = 0
     for place in range(start, len(table)):

@@ -1,4 +1,4 @@
-"""Deliveries that were rejected, counted by provider and reason; events that are stored and not applied, with why."""
+"""Rejected deliveries counted by provider and reason; the reason for events that are stored and not applied."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("last_at", UTC_TIME, nullable=True),
         sa.PrimaryKeyConstraint("provider", "reason"),
     )
-    # Until now they were counted without their provider and without a time.
+    # Until now, they were counted without provider and time.
     counted = {"name": f"{OLD_NAME}%"}
     op.execute(
         sa.text(

@@ -1,7 +1,7 @@
-"""Rows of a run that other workers hold, once a worker has nothing left to do itself: it waits for them.
+"""Waits for the rows that other workers have leased, once this worker has nothing left to do.
 
-A worker that is alive renews its leases and ends its rows itself. Leases that are not renewed end, and then their rows
-are taken over. The wait is given up only where nothing changes for longer than a lease lasts.
+A live worker renews its leases and finishes its rows. Leases that are not renewed expire, and their rows are taken
+over. The wait ends if nothing changes for longer than a lease lasts.
 """
 
 import time
@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from refundcli.domain.bulk_run import BulkRun, ItemState
-from refundcli.services.bulk.report import TellWaiting
+from refundcli.services.bulk.report import OnWaiting
 from refundcli.services.bulk.unfinished_runs import unfinished_run
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 
-_TELL_SECONDS = 10.0
+_REPORT_SECONDS = 10.0
 
 
 class Step(Enum):
-    TAKE = auto()  # rows wait, or their leases have ended
-    WAIT = auto()  # others are at them
-    LEAVE = auto()  # none is left, or there was no progress for too long
+    TAKE = auto()  # rows are waiting, or their leases have expired
+    WAIT = auto()  # other workers have the last rows
+    LEAVE = auto()  # no row is left, or there was no progress for too long
 
 
 @dataclass(slots=True)
@@ -31,10 +31,10 @@ class OtherWorkers:
     books: Books
     clock: Clock
     patience_seconds: float
-    tell: TellWaiting
+    tell: OnWaiting
     _counts: dict[ItemState, int] = field(default_factory=dict)
     _unchanged_since: float = 0.0
-    _told_at: float = float("-inf")
+    _reported_at: float = float("-inf")
 
     def next_step(self) -> Step:
         at, now = self.clock.now(), time.monotonic()
@@ -48,7 +48,7 @@ class OtherWorkers:
             return Step.LEAVE
         if counts.get(ItemState.WAITING) or any(not holder.is_live for holder in standing.holders):
             return Step.TAKE
-        if now - self._told_at >= _TELL_SECONDS:
-            self._told_at = now
+        if now - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = now
             self.tell(standing.holders)
         return Step.WAIT

@@ -1,4 +1,4 @@
-"""The rows of a provider run while one worker has them, and the refunds that they make."""
+"""The rows of a provider run that one worker has leased, and their refunds in flight."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,18 +14,17 @@ from refundcli.services.dispatch.send_refund import is_first_send
 from refundcli.services.ports.books import RefundReading
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.providers import PaymentProvider, RefundAnswer
-from refundcli.services.preflight.payment import Truths
+from refundcli.services.preflight.payment import Snapshots
 from refundcli.services.refunds.issue import Preview, RefundRequest, planned
 
 
 @dataclass(eq=False, slots=True)
-class Part:
-    """One refund on its way: of a payment of a row, or one that was left behind and is in a row's way.
+class InFlightRefund:
+    """A refund in flight: of a payment of a row, or an unfinished earlier one that blocks a row.
 
-    `first_send`: nothing of it was ever sent before, so that each answer tells of this worker's requests alone.
-    `claimed`: this worker has it, or had it, on the wire. `given_up`: it ended here without its end being known.
-    `reference`: its payment's at the provider. `snapshot`: that payment, as the provider had it before the first send;
-    none where it is to be taken anew.
+    `first_send`: it was never sent before, so an answer is about this worker's requests alone. `claimed`: this worker
+    claimed it for sending. `given_up`: this worker stops with it before its outcome is known. `reference`: of its
+    payment at the provider. `snapshot`: of that payment, taken before the first send; None if a new one is needed.
     """
 
     refund: Refund
@@ -37,7 +36,7 @@ class Part:
     answer: RefundAnswer | None = None
     # How many snapshots were taken. If the store is too slow, each is out of date before it is used.
     snapshots: int = 0
-    # How often it was claimed only to hear "too many".
+    # How often it was claimed and then rate limited.
     rounds: int = 0
     claimed: bool = False
     given_up: bool = False
@@ -55,46 +54,46 @@ class Part:
         return self.first_send and self.snapshot is not None and self.snapshot.lists(self.refund)
 
     def is_now(self, refund: Refund) -> None:
-        """As the books tell it after others had it: what they sent may have arrived, whatever is answered to us."""
+        """Set the refund as stored after another process had it, whose request may have arrived."""
         self.refund = refund
         self.first_send = self.first_send and is_first_send(refund)
 
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """`finished` and `own` are its refunds: those that were done already, and those in this worker's hands.
+    """A leased row. Its refunds: `finished` before, or `own`, which this worker is handling.
 
-    `in_its_way` is one that must be settled before the rules can be asked.
+    `blocked_by`: an earlier refund that must be settled before the rules can be checked.
     """
 
     item: RunItem
-    truths: Truths = field(default_factory=dict)
-    truths_at: datetime | None = None
+    snapshots: Snapshots = field(default_factory=dict)
+    snapshots_at: datetime | None = None
     finished: list[Refund] = field(default_factory=list)
-    own: list[Part] = field(default_factory=list)
-    in_its_way: Part | None = None
-    out_of_its_way: set[str] = field(default_factory=set)
-    # Its end is being written, or it is another worker's again: what is still heard of it changes nothing.
-    left: bool = False
+    own: list[InFlightRefund] = field(default_factory=list)
+    blocked_by: InFlightRefund | None = None
+    settled_blockers: set[str] = field(default_factory=set)
+    # Its outcome is being stored, or another worker has leased it: later answers change nothing.
+    closed: bool = False
 
     @property
-    def marks(self) -> tuple[str, str]:
-        """What no two rows may work on at once: the invoice, and the request key."""
+    def locks(self) -> tuple[str, str]:
+        """What two rows may not use at the same time: the invoice and the request key."""
         return f"invoice {self.item.invoice}", f"key {self.item.request_key}"
 
     def snapshot_for(self, refund: Refund) -> Snapshot | None:
-        """What was checked before it was reserved; None where the provider cannot be asked."""
-        if refund.payment_id not in self.truths or self.truths_at is None:
+        """The snapshot from before it was reserved; None if the provider cannot be asked."""
+        if refund.payment_id not in self.snapshots or self.snapshots_at is None:
             return None
-        return Snapshot(self.truths[refund.payment_id], self.truths_at)
+        return Snapshot(self.snapshots[refund.payment_id], self.snapshots_at)
 
     @property
     def refunds(self) -> list[Refund]:
-        return [*self.finished, *(part.refund for part in self.own)]
+        return [*self.finished, *(flight.refund for flight in self.own)]
 
 
 def request_of(item: RunItem, invoice: Invoice, operator: str) -> RefundRequest:
-    """The wish of one row. Raises InvalidAmount."""
+    """The request of one row. Raises InvalidAmount."""
     return RefundRequest(
         number=item.invoice,
         amount=parse_amount(item.amount_text, invoice.currency) if item.amount_text else None,
@@ -104,13 +103,13 @@ def request_of(item: RunItem, invoice: Invoice, operator: str) -> RefundRequest:
         operator=operator,
         memo=item.memo,
         payment=item.payment,
-        # Every row was shown and confirmed, and has a key of its own.
+        # Every row was confirmed and has its own key.
         allow_duplicate=True,
     )
 
 
 def plan_of(reading: RefundReading, item: RunItem, request: RefundRequest, invoice: Invoice, now: datetime) -> Preview:
-    """What a row would do now. Raises what refuses it: its own refund that failed in this very run, or a rule."""
+    """What a row would do now. Raises the refusal of a rule, or the failure of its own refund in this run."""
     failed = failed_in_run(item, reading.refunds_by_key(item.request_key))
     if failed:
         raise failure_of(failed)

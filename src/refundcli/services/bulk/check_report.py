@@ -1,0 +1,77 @@
+"""What the check or the recording of a bulk file came to: rows, sums, and why rows were refused."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from refundcli.domain.money import Money, zero
+from refundcli.services.invoices.allocation import Share
+from refundcli.services.ports.bad_rows import BadRow
+
+_SHOWN = 50
+
+
+@dataclass(slots=True)
+class BulkReport:
+    """The outcome of the rows of a file; sums by currency and provider. `refused` holds the first refused rows.
+
+    `done_by_run`: how many of the done rows belong to the resumed run; `refused_by_run`: the lines of its refused rows,
+    with their codes. `checked_at`: the audit trail's newest entry when the check began.
+    """
+
+    rows: int = 0
+    requested: int = 0
+    done_before: int = 0
+    sums: dict[tuple[str, str], Money] = field(default_factory=dict)
+    rows_of: Counter[tuple[str, str]] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    refused: list[BadRow] = field(default_factory=list)
+    done_by_run: int = 0
+    refused_by_run: dict[int, str] = field(default_factory=dict)
+    checked_at: int = 0
+
+    @property
+    def refused_count(self) -> int:
+        return sum(self.codes.values())
+
+    @property
+    def done_outside(self) -> int:
+        """Rows that were done before and are not in the run."""
+        return self.done_before - self.done_by_run
+
+    @property
+    def refused_outside(self) -> int:
+        return self.refused_count - len(self.refused_by_run)
+
+    @property
+    def codes_outside(self) -> Counter[str]:
+        """The codes of refused rows that are not in the run."""
+        return self.codes - Counter(self.refused_by_run.values())
+
+    def done(self, *, by_run: bool = False) -> None:
+        self.rows += 1
+        self.done_before += 1
+        self.done_by_run += by_run
+
+    def refuse(self, row: BadRow) -> None:
+        self.rows += 1
+        self.codes[row.problems[0].code] += 1
+        if len(self.refused) < _SHOWN:
+            self.refused.append(row)
+
+    def take(self, parts: Sequence[tuple[str, Money]]) -> None:
+        """Count one row, with the amount that it takes from each provider."""
+        self.rows += 1
+        self.requested += 1
+        self.rows_of[group_key(*parts[0])] += 1
+        for part in parts:
+            group = group_key(*part)
+            self.sums[group] = self.sums.get(group, zero(part[1].currency)) + part[1]
+
+
+def parts_of(shares: Sequence[Share]) -> list[tuple[str, Money]]:
+    return [(share.payment.provider or "", share.amount) for share in shares]
+
+
+def group_key(provider: str, amount: Money) -> tuple[str, str]:
+    return amount.currency.code, provider

@@ -1,0 +1,92 @@
+"""What the earlier rows of a bulk file take of each payment, and what they ask for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from refundcli.domain.duplicates import Candidate, facts_of_refund
+from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money, zero
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import Refund
+from refundcli.services.bulk.rows import BulkRow, RowSpool
+from refundcli.services.invoices.allocation import Share, candidate_of
+from refundcli.services.refunds.record import is_charged_back
+
+Taken: TypeAlias = dict[int, tuple[int, int]]
+
+
+class EarlierRows:
+    """Sums what earlier rows take, and applies it to invoices before the next row is checked."""
+
+    def __init__(self, sums: Taken | None = None) -> None:
+        self._taken: Taken = sums or {}
+        self.changed: Taken = {}
+
+    def takes_of(self, payment_id: int) -> bool:
+        return payment_id in self._taken
+
+    def of(self, invoice: Invoice | None) -> Invoice | None:
+        if invoice is None or not any(payment.id in self._taken for payment in invoice.payments):
+            return invoice
+        return replace(invoice, payments=tuple(map(self._after, invoice.payments)))
+
+    def take(self, shares: Sequence[Share], reason: RefundReason) -> tuple[tuple[int, int, int], ...]:
+        """Add a row; returns for each payment its id, the amount, and how much of that a lost dispute took (R11)."""
+        parts = []
+        for share in shares:
+            of, minor = share.payment.id, share.amount.minor
+            total, charged = self._taken.get(of, (0, 0))
+            back = minor if is_charged_back(share, reason) else 0
+            self._taken[of] = self.changed[of] = (total + minor, charged + back)
+            parts.append((of, minor, back))
+        return tuple(parts)
+
+    def _after(self, payment: Payment) -> Payment:
+        if payment.id not in self._taken:
+            return payment
+        total, charged = (Money(minor, payment.captured.currency) for minor in self._taken[payment.id])
+        recorded = payment.dispute_recorded or zero(total.currency)
+        return replace(
+            payment,
+            refunded=payment.refunded + total,
+            dispute_recorded=recorded + charged,
+            lost=payment.lost - charged,
+        )
+
+
+@dataclass(slots=True)
+class FileRows:
+    """The duplicate index of a file's rows, kept in the spool because there may be millions.
+
+    `new`: the facts of the current chunk, which `save` adds to the spool.
+    """
+
+    spool: RowSpool
+    earlier_rows: EarlierRows
+    new: dict[str, int] = field(default_factory=dict)
+
+    def take_of(self, shares: Sequence[Share]) -> bool:
+        """Do earlier rows take from these payments?"""
+        return any(self.earlier_rows.takes_of(share.payment.id) for share in shares)
+
+    def line_of_equal(self, candidate: Candidate, line: int) -> int:
+        """The line of the first row equal to the one on `line`; 0 if that is the first."""
+        return next((match for match in map(self._line_of, candidate.facts) if match not in (0, line)), 0)
+
+    def made(self, refund: Refund) -> bool:
+        """Did one of these rows make the refund? Then it is not a duplicate of another row."""
+        return bool(self._line_of(refund.id))
+
+    def add(self, row: BulkRow, shares: Sequence[Share], refunds: Sequence[Refund]) -> None:
+        """Index a row. `refunds`: those under its key. `shares` is empty if the row was done before."""
+        facts = candidate_of(shares, row.reason, row.reference).facts or map(facts_of_refund, refunds)
+        for fact in (*facts, *(refund.id for refund in refunds)):
+            self.new.setdefault(fact, row.line)
+
+    def save(self) -> None:
+        self.spool.add_lines(self.new)
+
+    def _line_of(self, fact: str) -> int:
+        # Facts in the spool are from earlier lines.
+        return self.spool.line_of(fact) or self.new.get(fact, 0)

@@ -1,0 +1,100 @@
+"""Why a row of a bulk file is refused, and the rejected row that reports it."""
+
+from refundcli.domain.errors import RefundcliError, Refused
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import RefundKind
+from refundcli.services.bulk.rows import BulkRow, Planned
+from refundcli.services.ports.bad_rows import BadRow, Problem
+
+
+class NeedsOwnKey(Refused):
+    """The row may be a repeat: it is done once it has its own key, and is rejected without one."""
+
+
+class UndoneSince(NeedsOwnKey):
+    """This row was done before, and then undone or reversed: repeating it needs its own key."""
+
+    code = "taken-back"
+
+    def __init__(self, refund: Refund) -> None:
+        is_record = refund.kind is RefundKind.RECORD
+        verb, then = ("recorded", "undone") if is_record else ("refunded", "returned")
+        super().__init__(
+            f"{refund.invoice_number}: already {verb} as {refund.id}, {then} since.",
+            hint="To repeat it, give the row its own key.",
+            context={"refund": refund.id, "invoice": refund.invoice_number},
+        )
+
+
+class DuplicateKey(Refused):
+    code = "duplicate-key"
+
+    def __init__(self, key: str, line: int) -> None:
+        super().__init__(
+            f"Line {line} has the same key {key!a} and other content.",
+            hint="Give each row its own key, or leave the key empty.",
+        )
+
+
+_TO_REPEAT = "To repeat it, give the row its own key, or add --allow-duplicate."
+
+
+class RepeatsEarlierRefund(NeedsOwnKey):
+    """Equal to a row of an earlier file, or to a refund made minutes ago: a repeat by mistake?"""
+
+    code = "possible-duplicate"
+
+    def __init__(self, earlier: Refund) -> None:
+        by = earlier.run_id or earlier.operator
+        verb = "recorded" if earlier.kind is RefundKind.RECORD else "refunded"
+        super().__init__(
+            f"{earlier.amount} of the same payment of {earlier.invoice_number} was already {verb} on "
+            f"{earlier.created_at:%Y-%m-%d at %H:%M} UTC by {by} ({earlier.id}, {earlier.state}).",
+            hint=_TO_REPEAT,
+            context={"refund": earlier.id, "invoice": earlier.invoice_number},
+        )
+
+
+class EqualRow(NeedsOwnKey):
+    """Equal in payment, amount, reason and reference to an earlier row of the file: pasted twice?"""
+
+    code = "possible-duplicate"
+
+    def __init__(self, number: str, amount: Money, line: int) -> None:
+        super().__init__(
+            f"Line {line} says the same already: {amount} of {number}, with the same payment, reason and reference.",
+            hint=_TO_REPEAT,
+            context={"invoice": number, "line": line},
+        )
+
+
+class ChangedSincePlan(Refused):
+    code = "changed-meanwhile"
+
+    def __init__(self, invoice: Invoice, planned: Planned) -> None:
+        was = Money(planned.remaining, invoice.currency)
+        super().__init__(
+            f"{invoice.number} changed since the plan was made: {was} was left then, {invoice.refundable} is left now.",
+            hint=f"refundcli invoice show {invoice.number}   then make a new plan",
+            context={"invoice": invoice.number},
+        )
+
+
+# The column at fault, where it is not the invoice.
+_COLUMNS = {"duplicate-key": "key", "invalid-amount": "amount", "refunded-too-early": "refunded_on"}
+# The next step where a file has no column for it.
+_HINTS = {"dispute-closed": 'Refund it without the file, with --dispute-decision "who decided what, and when".'}
+
+
+def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:
+    """The rejected row with its reason, to be corrected and run again under the same key.
+
+    A row that needs its own key is rejected without one, so running it again unchanged does nothing.
+    """
+    column = _COLUMNS.get(refusal.code, "invoice")
+    value = {"key": row.key, "amount": row.amount_text, "refunded_on": str(row.refunded_on)}.get(column, row.invoice)
+    hint = _HINTS.get(refusal.code, refusal.hint)
+    problem = Problem(row.line, column, value, refusal.code, refusal.message, hint)
+    return BadRow(row.line, (problem,), row.cells, "" if isinstance(refusal, NeedsOwnKey) else key)

@@ -1,0 +1,139 @@
+"""Read provider events, deliveries and decided words."""
+
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sql
+from sqlalchemy import ColumnElement, and_, func, or_
+from sqlmodel import Session, SQLModel, col, select
+
+from refundcli.domain.statuses import Provider
+from refundcli.store.repositories.event_rows import event_of
+from refundcli.store.schema import EventPaymentRow, ProviderEventRow, WordDecisionRow
+
+if TYPE_CHECKING:
+    from refundcli.services.ports.provider_updates import EventState, StoredEvent
+    from refundcli.services.ports.records import EventFilter
+    from refundcli.services.ports.rejections import DeliveryCount
+
+_PAYMENT = SQLModel.metadata.tables["payment"]
+
+
+class SqlEventReading:
+    """Reads what providers reported."""
+
+    _session: Session
+
+    def unreviewed_events(self, *, limit: int) -> "list[StoredEvent]":
+        from refundcli.services.ports.provider_updates import EventState
+
+        query = select(ProviderEventRow).where(ProviderEventRow.state == EventState.UNREVIEWED)
+        rows = self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))
+        return [event_of(row) for row in rows]
+
+    def payments_of_event(self, number: int) -> list[str]:
+        query = select(EventPaymentRow.reference).where(EventPaymentRow.event_id == number)
+        return sorted(self._session.exec(query).all())
+
+    def unreviewed_count(self, provider: Provider) -> int:
+        from refundcli.services.ports.provider_updates import EventState
+
+        query = select(func.count()).where(
+            ProviderEventRow.provider == provider, ProviderEventRow.state == EventState.UNREVIEWED
+        )
+        return self._session.exec(query).one()
+
+    def decided_words(self, provider: Provider) -> dict[str, str]:
+        rows = self._session.exec(select(WordDecisionRow).where(WordDecisionRow.provider == provider))
+        return {row.word: row.effect for row in rows}
+
+    def events(self, filters: "EventFilter") -> "list[StoredEvent]":
+        query = select(ProviderEventRow).order_by(col(ProviderEventRow.id).desc()).limit(filters.limit)
+        if filters.state:
+            query = query.where(ProviderEventRow.state == filters.state)
+        if filters.provider:
+            query = query.where(ProviderEventRow.provider == filters.provider)
+        if filters.about:
+            query = query.where(ProviderEventRow.about == filters.about)
+        return [event_of(row) for row in self._session.exec(query)]
+
+    def event(self, number: int) -> "StoredEvent | None":
+        row = self._session.get(ProviderEventRow, number)
+        return event_of(row) if row else None
+
+    def events_to_apply(self, *, after: int, limit: int) -> "list[StoredEvent]":
+        from refundcli.services.ports.provider_updates import EventState
+
+        open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
+        query = select(ProviderEventRow).where(open_ones, col(ProviderEventRow.id) > after)
+        return [event_of(row) for row in self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))]
+
+    def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
+        query = (
+            select(ProviderEventRow)
+            .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
+            .where(*_not_applied_to_known_payment(provider), col(ProviderEventRow.id) > after)
+            .order_by(col(ProviderEventRow.id))
+            .limit(limit)
+        )
+        return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
+
+    def ignored_events(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
+        from refundcli.services.ports.provider_updates import ACKNOWLEDGED, WORD_DECIDED, EventSource, EventState
+
+        state, note = col(ProviderEventRow.state), col(ProviderEventRow.note)
+        by_word = and_(
+            state == EventState.APPLIED, note.startswith(ACKNOWLEDGED), note.contains(WORD_DECIDED, autoescape=True)
+        )
+        query = (
+            select(ProviderEventRow)
+            .where(or_(state == EventState.NOTED, by_word), col(ProviderEventRow.not_applied) == "")
+            .where(ProviderEventRow.provider == provider, ProviderEventRow.source == EventSource.WEBHOOK)
+            .where(col(ProviderEventRow.id) > after)
+            .order_by(col(ProviderEventRow.id))
+            .limit(limit)
+        )
+        return [event_of(row) for row in self._session.exec(query)]
+
+    def event_counts_of_known_payments(self) -> dict[str, int]:
+        counts = Counter[str]()
+        for provider in Provider:
+            query = (
+                select(ProviderEventRow.state, func.count(col(ProviderEventRow.id).distinct()))
+                .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
+                .where(*_not_applied_to_known_payment(provider))
+                .group_by(col(ProviderEventRow.state))
+            )
+            counts.update(dict(self._session.exec(query).all()))
+        return counts
+
+    def oldest_event(self, state: "EventState") -> datetime | None:
+        query = select(ProviderEventRow.received_at).where(ProviderEventRow.state == state)
+        return self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(1)).first()
+
+    def last_delivery(self, provider: Provider) -> datetime | None:
+        from refundcli.store.queries import totals
+
+        return totals.last_delivery(self._session, provider)
+
+    def event_counts(self) -> dict[str, int]:
+        query = select(ProviderEventRow.state, func.count()).group_by(col(ProviderEventRow.state))
+        return dict(self._session.exec(query).all())
+
+    def delivery_counts(self) -> "list[DeliveryCount]":
+        from refundcli.store.repositories.delivery_counts import delivery_counts
+
+        return delivery_counts(self._session)
+
+
+def _not_applied_to_known_payment(provider: Provider) -> tuple[ColumnElement[bool], ...]:
+    """Stored events that are not applied and name a payment that is in the books."""
+    from refundcli.services.ports.provider_updates import EventState
+
+    of = (_PAYMENT.c.psp_reference,) if provider is Provider.ADYEN else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
+    is_known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
+    # An event set aside needs a person as soon as a payment that it names is in the books.
+    set_aside = and_(col(ProviderEventRow.state) == EventState.NOTED, col(ProviderEventRow.not_applied) != "")
+    open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
+    return (or_(open_ones, set_aside), is_known, col(ProviderEventRow.provider) == provider)

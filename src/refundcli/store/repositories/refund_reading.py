@@ -1,0 +1,132 @@
+"""Read refunds, closings and credit notes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sql
+from sqlalchemy import ColumnElement, func, or_
+from sqlmodel import Session, SQLModel, col, select
+
+from refundcli.domain.closing import Closing
+from refundcli.domain.refund import CreditNote, Refund
+from refundcli.domain.statuses import ClosingState, Provider, RefundState
+from refundcli.store.repositories.rows import NOTE_COLUMNS, OWNER_COLUMNS, closing_of, credit_note_of, refund_of
+from refundcli.store.schema import PaymentRow, RefundRow
+from refundcli.store.value_lists import AMONG, AT_ONCE, among
+
+if TYPE_CHECKING:
+    from refundcli.services.ports.records import CreditNoteFilter, PendingRefunds, SucceededRefund
+
+_INVOICE, _REFUND, _NOTE, _CLOSING = (
+    SQLModel.metadata.tables[name] for name in ("invoice", "refund", "credit_note", "closing")
+)
+
+
+class SqlRefundReading:
+    """Reads refunds, closings and credit notes."""
+
+    _session: Session
+
+    def refund(self, refund_id: str) -> Refund | None:
+        return next(iter(self._refunds(_REFUND.c.id == refund_id)), None)
+
+    def refunds_by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]:
+        return {refund.id: refund for refund in self._refunds(among(_REFUND.c.id), refund_ids)}
+
+    def refunds_by_key(self, request_key: str) -> list[Refund]:
+        return self._refunds(_REFUND.c.request_key == request_key)
+
+    def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]:
+        by_key: dict[str, list[Refund]] = {}
+        for start in range(0, len(request_keys), AT_ONCE):
+            for refund in self._refunds(among(_REFUND.c.request_key), request_keys[start : start + AT_ONCE]):
+                by_key.setdefault(refund.request_key, []).append(refund)
+        return by_key
+
+    def refunds_of_payments(self, payments: Sequence[PaymentRow]) -> list[Refund]:
+        return self._refunds(col(RefundRow.payment_id).in_([payment.id for payment in payments]))
+
+    def refunds_in(self, *states: RefundState) -> list[Refund]:
+        return self._refunds(col(RefundRow.state).in_(states))
+
+    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
+        query = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
+        ids = list(self._session.exec(query.order_by(col(RefundRow.id)).limit(limit)))
+        return sorted(self._refunds(among(_REFUND.c.id), ids), key=lambda refund: refund.id)
+
+    def closing(self, closing_id: str) -> Closing | None:
+        return next(iter(self._closings(_CLOSING.c.id == closing_id)), None)
+
+    def closings_in(self, *states: ClosingState) -> list[Closing]:
+        return self._closings(_CLOSING.c.state.in_(states))
+
+    def pending_refunds(self, *, overdue: datetime, stuck: str, limit: int) -> "PendingRefunds":
+        from refundcli.services.ports.records import PendingRefunds
+        from refundcli.store.queries import totals
+
+        ids, count, attention = totals.pending_refunds(self._session, overdue, stuck, limit)
+        refunds = self.refunds_by_id(ids)
+        return PendingRefunds([refunds[refund_id] for refund_id in ids], count, attention)
+
+    def newest_refund_of_run(self, run_id: str) -> datetime | None:
+        newest: datetime | None = self._session.exec(
+            select(func.max(RefundRow.created_at)).where(RefundRow.run_id == run_id)
+        ).one()
+        return newest
+
+    def refunds_to_acknowledge(self) -> list[Refund]:
+        return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
+
+    def refunds_made_elsewhere(self, *, adopted: bool) -> list[Refund]:
+        reason = col(RefundRow.reason)
+        return self._refunds((col(RefundRow.kind) == "external") & ((reason != "") if adopted else (reason == "")))
+
+    def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]:
+        here = or_(col(RefundRow.provider) == provider, col(RefundRow.provider).is_(None))
+        return [
+            refund
+            for start in range(0, len(references), AT_ONCE)
+            for refund in self._refunds(among(_REFUND.c.provider_reference) & here, references[start : start + AT_ONCE])
+        ]
+
+    def refunds_succeeded(
+        self, provider: Provider, since: datetime, until: datetime, *, after: str, limit: int
+    ) -> "list[SucceededRefund]":
+        from refundcli.store.queries import summaries
+
+        return summaries.refunds_succeeded(self._session, provider, (since, until), after, limit)
+
+    def credit_notes(self, filters: "CreditNoteFilter") -> list[CreditNote]:
+        from refundcli.store.queries import lists
+
+        return [credit_note_of(row) for row in lists.credit_note_rows(self._session, filters)]
+
+    def credit_note(self, number: str) -> CreditNote | None:
+        query = (
+            sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
+            .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
+            .where(_NOTE.c.number == number)
+        )
+        row = self._session.execute(query).first()
+        return credit_note_of(row) if row else None
+
+    def _refunds(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Refund]:
+        """`values`: the values of AMONG, if the condition has it."""
+        query = (
+            sql.select(_REFUND, *OWNER_COLUMNS, *NOTE_COLUMNS)
+            .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
+            .join(_NOTE, _NOTE.c.refund_id == _REFUND.c.id, isouter=True)
+            .where(condition)
+            .order_by(_REFUND.c.created_at, _REFUND.c.id)
+        )
+        return [refund_of(row) for row in self._session.execute(query, {AMONG: values})]
+
+    def _closings(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Closing]:
+        query = (
+            sql.select(_CLOSING, OWNER_COLUMNS[0])
+            .join(_INVOICE, _INVOICE.c.id == _CLOSING.c.invoice_id)
+            .where(condition)
+            .order_by(_CLOSING.c.created_at, _CLOSING.c.id)
+        )
+        return [closing_of(row) for row in self._session.execute(query, {AMONG: values})]

@@ -1,0 +1,76 @@
+"""Read the store's own facts: accounts, settings pinned in it, and the audit trail."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sql
+from sqlalchemy import func
+from sqlmodel import Session, SQLModel, col, select
+
+from refundcli.domain.invoice import Invoice
+from refundcli.domain.statuses import Provider
+from refundcli.store.repositories.event_rows import audit_entry_of
+from refundcli.store.schema import AuditEntryRow, InvoiceRow, ProviderAccountRow, StoreInfo, SyncStateRow
+
+if TYPE_CHECKING:
+    from refundcli.services.ports.records import Account, AuditEntry
+
+_INFO = SQLModel.metadata.tables["store_info"]
+
+
+class SqlStoreReading:
+    """Reads facts about the store, and its audit trail."""
+
+    _session: Session
+    _secret: bytes = b""
+
+    def changed_since(self, entry: int, *, apart_from: str) -> bool:
+        later = select(AuditEntryRow.seq).where(col(AuditEntryRow.seq) > entry, AuditEntryRow.subject != apart_from)
+        return self._session.exec(later.limit(1)).first() is not None
+
+    def sync_state(self, name: str) -> tuple[str, datetime] | None:
+        row = self._session.get(SyncStateRow, name)
+        return (row.value, row.at) if row else None
+
+    def history(self, invoice: Invoice) -> "list[AuditEntry]":
+        subjects = [invoice.number, *(refund.id for refund in invoice.refunds), *(c.id for c in invoice.closings)]
+        query = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(subjects)).order_by(col(AuditEntryRow.seq))
+        return [audit_entry_of(row) for row in self._session.exec(query)]
+
+    def imported(self, invoice: Invoice) -> "AuditEntry":
+        row = self._session.exec(select(InvoiceRow).where(InvoiceRow.number == invoice.number)).one()
+        batch = select(AuditEntryRow).where(AuditEntryRow.subject == row.source, AuditEntryRow.at == row.created_at)
+        entry = audit_entry_of(self._session.exec(batch.order_by(col(AuditEntryRow.seq)).limit(1)).one())
+        return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
+
+    def newest_entry(self) -> int:
+        newest: int = self._session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
+        return newest
+
+    def number_format(self) -> str:
+        return self._info().number_format
+
+    def secret(self) -> bytes:
+        self._secret = self._secret or bytes.fromhex(self._info().secret)
+        return self._secret
+
+    def livemode(self) -> bool | None:
+        # A bare column: `invoice show` needs it, and otherwise no ORM objects.
+        livemode: bool | None = self._session.execute(
+            sql.select(SQLModel.metadata.tables["store_info"].c.livemode)
+        ).scalar_one()
+        return livemode
+
+    def accounts(self) -> "list[Account]":
+        from refundcli.services.ports.records import Account
+
+        rows = self._session.exec(select(ProviderAccountRow).order_by(col(ProviderAccountRow.provider)))
+        return sorted({Account(Provider(row.provider), row.account, row.livemode) for row in rows}, key=str)
+
+    def account(self, provider: Provider, key_fingerprint: str) -> str | None:
+        row = self._session.get(ProviderAccountRow, (provider.value, key_fingerprint))
+        return row.account if row else None
+
+    def _info(self) -> StoreInfo:
+        return self._session.exec(select(StoreInfo)).one()
