@@ -113,7 +113,7 @@ class Desk:
         """`events ingest`, whose exit code says what its answer says: 8 where an event needs a person."""
         answer = self(f"events ingest {deliveries} -o json")
         found = answer.json
-        assert answer.exit_code == (8 if found["contradictions"] else 3 if found["refused"] else 0), answer
+        assert answer.exit_code == (8 if found["contradictions"] else 3 if found["rejected"] else 0), answer
         return found
 
     def refused(self, command: str, code: str, *, exit_code: int = 3) -> dict[str, Any]:

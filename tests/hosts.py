@@ -118,9 +118,9 @@ class Report:
             "refused_count",
             "unknown",
             "waiting",
-            "held_by_others",
+            "leased_by_others",
         )
-        return sum(self.said[name] for name in (*counts, "left_out"))
+        return sum(self.said[name] for name in (*counts, "not_in_run"))
 
 
 def wait_until(it_is_so: Callable[[], bool], workers: Sequence[Worker] = ()) -> None:

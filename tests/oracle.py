@@ -155,7 +155,7 @@ class Listed:
 def status(desk: Desk) -> Listed:
     answer = desk("status -o json")
     told = answer.json
-    refunds = [*told["unfinished"], *told["came_back"], *told["elsewhere"], *told["losses"]]
+    refunds = [*told["unfinished"], *told["needs_acknowledgement"], *told["external"], *told["losses"]]
     return Listed(
         answer.exit_code,
         frozenset(each["invoice"] for each in refunds),

@@ -137,13 +137,13 @@ def test_a_pipe_gets_tabs_whole_values_and_no_box(desk: Desk) -> None:
     desk.paid_by_card("INV-1", customer_name="A very long name" * 9)
     (row,) = desk("invoice list").rows
     assert row[0] == "INV-1"
-    assert row[2] == "A very long name" * 9
+    assert row[1:4] == ["paid", "cus_204", "A very long name" * 9]
 
 
 def test_csv_has_a_heading_and_guards_formulas(desk: Desk) -> None:
     desk.paid_by_card("INV-1", customer_name='=HYPERLINK("http://evil")')
     lines = desk("invoice list -o csv").out.splitlines()
-    assert lines[0].startswith("number,status,customer")
+    assert lines[0].startswith("number,status,customer,customer_name,")
     assert "'=HYPERLINK" in lines[1]
 
 
@@ -195,7 +195,7 @@ def test_config_tells_where_each_setting_comes_from_and_no_secret(new_desk: Desk
     new_desk("--store sqlite:///books.db init")
     new_desk.environ |= {"STRIPE_API_KEY": "sk_test_hidden", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "7"}
     shown = new_desk("config -o json")
-    found = {row["key"]: (row["value"], row["from"]) for row in shown.json}
+    found = {row["setting"]: (row["value"], row["from"]) for row in shown.json}
     assert found["refunds.read_timeout"] == (7.0, "environment REFUNDCLI_REFUNDS_READ_TIMEOUT")
     assert found["stripe.api_key"][0] == "env:STRIPE_API_KEY"
     assert found["stripe.api_key"][1].endswith("refundcli.toml")
@@ -219,7 +219,7 @@ def test_the_store_is_backed_up_checked_and_upgraded(new_desk: Desk) -> None:
     copy = new_desk.json("store backup copy.db")["backup"]
     assert Path(copy).exists()
     new_desk.refused("store backup copy.db", "backup-exists", exit_code=2)
-    assert new_desk.json("store check") == {"sound": True}
+    assert new_desk.json("store check")["sound"]
     answer = new_desk.json("store upgrade")
     assert answer["before"] == answer["after"]
 
@@ -235,7 +235,7 @@ def test_a_bug_is_told_as_a_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_config_shows_the_time_zone_of_a_store_that_is_a_file(sqlite_desk: Desk) -> None:
     def books() -> list[str]:
-        return [row["value"] for row in sqlite_desk.json("config") if row["key"] == "books.timezone"]
+        return [row["value"] for row in sqlite_desk.json("config") if row["setting"] == "books.timezone"]
 
     assert books() == [ZONE]
     sqlite_desk.environ["REFUNDCLI_STORE_URL"] = f"sqlite:///{sqlite_desk.folder}/none.db"

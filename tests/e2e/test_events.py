@@ -168,7 +168,7 @@ def test_every_order_of_a_payments_whole_life_ends_in_one_state(desk: Desk) -> N
         assert len(words) == 3
         order = list(permutations(words))[at]
         told = ingest(desk, *(line for line in order for _ in range(3)))
-        assert (told["new"], told["known_already"]) == (3, 6)
+        assert (told["new"], told["already_stored"]) == (3, 6)
         assert told["by_state"]["noted"] == 1
         invoice, refund = desk.invoice(number), only_refund(desk, number)
         ends.add((invoice.status, invoice.reserved.number, refund.state, refund.needs_acknowledgement))
@@ -202,7 +202,7 @@ def test_what_came_before_its_invoice_is_applied_later(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen", reference=reference)
     assert desk.json("events apply")["by_state"]["applied"] == 1
     assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
-    assert desk.json("events apply")["looked_at"] == 0
+    assert desk.json("events apply")["processed"] == 0
 
 
 def test_an_import_applies_what_was_reported_of_its_payments_before(desk: Desk) -> None:
@@ -213,7 +213,7 @@ def test_an_import_applies_what_was_reported_of_its_payments_before(desk: Desk) 
     assert desk(f"invoice import {file}").exit_code == 0
     assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
     assert [each["state"] for each in desk.json("events list")] == ["applied"]
-    assert desk.json("events apply")["looked_at"] == 0
+    assert desk.json("events apply")["processed"] == 0
     assert "events apply" not in desk(f"invoice import {file}").err
 
 
@@ -380,15 +380,15 @@ def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are
         dated_ahead,
     ]
     told = ingest(desk, *lines, exit_code=3)
-    assert (told["new"], told["known_already"], told["not_applied"]) == (3, 0, {"unreadable": 1})
-    flaws = [(each["line"], each["flaw"]) for each in told["refused"]]
+    assert (told["new"], told["already_stored"], told["not_applied"]) == (3, 0, {"unreadable": 1})
+    flaws = [(each["line"], each["reason"]) for each in told["rejected"]]
     assert flaws == [(2, "forged"), (3, "unreadable"), (4, "unreadable"), (5, "unreadable"), (7, "out-of-time")]
-    assert told["refused_by_flaw"] == {"forged": 1, "out-of-time": 1, "unreadable": 3}
-    assert desk.json("status")["refused_deliveries"] == told["refused_by_flaw"]
+    assert told["rejected_by_reason"] == {"forged": 1, "out-of-time": 1, "unreadable": 3}
+    assert desk.json("status")["rejected_webhooks"] == told["rejected_by_reason"]
     shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
     assert shown.exit_code == 3
     assert "line 2: the signature of an item is wrong [forged]" in shown.err
-    assert ["known_already", "3"] in shown.rows
+    assert ["already_stored", "3"] in shown.rows
     assert "Rejected deliveries: 2 forged, 2 out-of-time, 6 unreadable." in desk("events list").err
     assert desk.count("provider_event") == 3
 
@@ -397,8 +397,8 @@ def test_one_forged_item_of_a_delivery_is_named_and_the_others_are_stored(desk: 
     foreign = signed(item(pspReference="FOREIGN", merchantAccountCode="Other"))
     batch = adyen(signed(item()), signed(item(pspReference="SECOND"), "ab" * 16), foreign)
     told = ingest(desk, batch, "no JSON", exit_code=3)
-    assert (told["new"], told["known_already"], told["not_applied"]) == (2, 0, {"other-account": 1})
-    rejected = [(each["line"], each["item"], each["flaw"]) for each in told["refused"]]
+    assert (told["new"], told["already_stored"], told["not_applied"]) == (2, 0, {"other-account": 1})
+    rejected = [(each["line"], each["item"], each["reason"]) for each in told["rejected"]]
     assert rejected == [(1, 2, "forged"), (2, 1, "unreadable")]
     shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
     assert "line 1, item 2: the signature of an item is wrong [forged]" in shown.err
@@ -410,7 +410,7 @@ def test_a_file_of_another_account_and_mode_is_stored_and_nothing_is_applied(des
     live = stripe(stripe_event(livemode=True), at=1_700_000_000)
     told = ingest(desk, other, live)
     assert told["not_applied"] == {"other-account": 1, "other-mode": 1}
-    assert (told["new"], told["by_state"]["noted"], told["refused"]) == (2, 2, [])
+    assert (told["new"], told["by_state"]["noted"], told["rejected"]) == (2, 2, [])
     assert {each["not_applied"] for each in desk.json("events list")} == {"other-account", "other-mode"}
 
 
@@ -434,11 +434,11 @@ def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(
     as_list = kept(desk, [json.dumps([json.loads(line) for line in lines], indent=1)], "list.json")
     assert desk.json(f"events ingest {as_list}")["new"] == 2
     as_one = kept(desk, ["", json.dumps(json.loads(lines[0]), indent=2)], "one.json")
-    assert desk.json(f"events ingest {as_one}")["known_already"] == 1
+    assert desk.json(f"events ingest {as_one}")["already_stored"] == 1
     answer = desk("events ingest - --provider adyen -o json", stdin="\n".join(lines))
-    assert (answer.exit_code, answer.json["known_already"]) == (0, 2)
+    assert (answer.exit_code, answer.json["already_stored"]) == (0, 2)
     broken = kept(desk, ["[", "no"], "broken.json")
-    assert desk.json(f"events ingest {broken}", exit_code=3)["refused"][0]["why"] == "the file is not JSON"
+    assert desk.json(f"events ingest {broken}", exit_code=3)["rejected"][0]["message"] == "the file is not JSON"
     empty = kept(desk, ["", ""], "empty.json")
     error = desk.refused(f"events ingest {empty}", "empty-file", exit_code=2)
     assert "JSON, one per line" in error["hint"]
@@ -449,7 +449,7 @@ def test_what_adyen_sends_may_stand_in_a_file_as_it_is_and_is_proven_all_the_sam
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
     bare = [adyen(signed(item())), adyen(signed(item(pspReference="OTHER"), "ab" * 16)), stripe(stripe_event())]
     told = ingest(desk, *(each.body.decode() for each in bare), exit_code=3)
-    assert (told["new"], told["refused_by_flaw"]) == (1, {"forged": 1, "unsigned": 1})
+    assert (told["new"], told["rejected_by_reason"]) == (1, {"forged": 1, "unsigned": 1})
     assert desk.invoice("INV-1").refundable.number == "0.00"
 
 
@@ -516,7 +516,7 @@ def test_a_state_that_is_none_is_told_with_those_that_are(desk: Desk) -> None:
 def test_without_events_the_list_is_empty(desk: Desk) -> None:
     assert desk.json("events list") == []
     assert desk("events list").out == ""
-    assert desk.json("events apply")["looked_at"] == 0
+    assert desk.json("events apply")["processed"] == 0
 
 
 def test_what_needs_a_web_server_says_so_where_there_is_none(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

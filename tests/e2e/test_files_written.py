@@ -51,7 +51,7 @@ def test_a_backup_is_whole_sound_and_the_owner_s_alone(desk: Desk) -> None:
         assert line.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     line.close()
     desk.environ["REFUNDCLI_STORE_URL"] = f"sqlite:///{copy}"
-    assert desk.json("store check") == {"sound": True}
+    assert desk.json("store check")["sound"]
     assert desk.json("invoice list")[0]["number"] == "INV-1"
 
 

@@ -81,13 +81,14 @@ def test_good_rows_go_in_and_are_counted(shop: Shop) -> None:
     answer = shop.bring_in(GOOD, "-o", "json")
     assert answer.exit_code == 0, answer
     assert answer.json == {
+        "schema": "1",
         "file": "invoices.csv",
         "rows": 3,
         "new": 3,
         "changed": 0,
-        "same": 0,
-        "kept": [],
-        "kept_count": 0,
+        "unchanged": 0,
+        "conflicts": [],
+        "conflict_count": 0,
         "refused": [],
         "refused_count": 0,
         "rejected_file": None,
@@ -110,7 +111,7 @@ def test_the_same_file_again_changes_nothing_and_says_so(shop: Shop) -> None:
 def test_one_changed_cell_changes_one_invoice(shop: Shop) -> None:
     shop.bring_in(GOOD)
     answer = shop.bring_in(GOOD.replace("Ada", "Ada Lovelace"), "-o", "json")
-    assert (answer.json["new"], answer.json["changed"], answer.json["same"]) == (0, 1, 2)
+    assert (answer.json["new"], answer.json["changed"], answer.json["unchanged"]) == (0, 1, 2)
 
 
 def test_standard_input_is_read_for_a_dash(shop: Shop) -> None:
@@ -213,9 +214,9 @@ def test_what_the_store_knows_better_is_kept_and_told(shop: Shop) -> None:
     answer = shop.bring_in(content.replace("N,EUR", "New name,EUR"), "-o", "json")
     assert answer.exit_code == 0, answer
     assert answer.json["changed"] == 1
-    [kept] = answer.json["kept"]
-    assert (kept["line"], kept["number"]) == (2, "INV-1")
-    assert "refunded" in kept["why"]
+    [conflict] = answer.json["conflicts"]
+    assert (conflict["line"], conflict["number"]) == (2, "INV-1")
+    assert "refunded" in conflict["message"]
     assert shop.status("INV-1") is InvoiceStatus.REFUNDED
 
 
@@ -239,7 +240,7 @@ def test_a_file_of_several_chunks_goes_in_whole_and_once(shop: Shop, short_chunk
     count = 2_007
     rows = "".join(f"INV-{n:05},c,N,EUR,{n + 1},paid,2026-09-01,stripe,pi_{n},\n" for n in range(count))
     assert shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json["new"] == count
-    assert shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json["same"] == count
+    assert shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json["unchanged"] == count
     assert str(shop.total(f"INV-{count - 1:05}")) == f"{count}.00 EUR"
     [imported] = json.loads(shop("invoice", "history", "INV-02005", "-o", "json").out)
     assert imported["action"] == "invoice imported"
@@ -252,7 +253,7 @@ def test_an_import_that_was_killed_between_chunks_is_finished_by_the_same_file(s
     rows = "".join(f"INV-{n:05},c,N,EUR,{n + 1},open,2026-09-01,,,\n" for n in range(1005))
     shop.bring_in(f"{HEADER}\n" + "".join(rows.splitlines(keepends=True)[:1000]))
     rest = shop.bring_in(f"{HEADER}\n{rows}", "-o", "json").json
-    assert (rest["new"], rest["same"]) == (5, 1000)
+    assert (rest["new"], rest["unchanged"]) == (5, 1000)
 
 
 def test_books_that_change_after_the_check_stop_the_import(shop: Shop) -> None:

@@ -34,11 +34,12 @@ def test_the_shape_of_an_invoice_is_a_promise(desk: Desk) -> None:
         "number",
         "status",
         "customer",
+        "customer_name",
         "currency",
         "total",
         "paid",
         "refunded",
-        "in_flight",
+        "reserved",
         "refundable",
         "partially_refunded",
         "auto_refundable",
@@ -56,7 +57,7 @@ def test_the_shape_of_an_invoice_is_a_promise(desk: Desk) -> None:
     assert {"id", "status", "kind", "amount", "reason", "provider", "provider_reference", "request_key"} <= set(
         answer["refunds"][0]
     )
-    assert set(answer["invoice"]) == {"number", "status", "refunded", "in_flight", "refundable"}
+    assert set(answer["invoice"]) == {"number", "status", "refunded", "reserved", "refundable"}
 
 
 def test_the_list_is_narrowed_and_paged_by_number(desk: Desk) -> None:

@@ -147,7 +147,7 @@ def test_an_invoice_is_pulled_whose_objects_are_told_whole_and_whose_lists_have_
         "GET /v1/refunds": in_pages(refund("re_1", 1500, charge=charge()), refund("re_2", 1000, status="pending")),
     }
     counts = desk.json("invoice pull stripe")
-    assert (counts["new"], [kept["number"] for kept in counts["kept"]]) == (2, ["INV-2"])
+    assert (counts["new"], [conflict["number"] for conflict in counts["conflicts"]]) == (2, ["INV-2"])
     shown = desk.json("invoice show INV-1")
     assert shown["products"] == [f"Ticket {each}" for each in range(12)]
     assert [each["captured"]["amount"] for each in shown["payments"]] == ["70.00", "20.00", "10.00"]
@@ -162,7 +162,7 @@ def test_an_invoice_whose_payment_is_not_there_is_left_out_and_told(desk: Desk, 
         "GET /v1/invoice_payments": listed(paid_with("inpay_1", {"type": "charge", "charge": "ch_gone"})),
     }
     counts = desk.json("invoice pull stripe")
-    assert "ch_gone" in counts["kept"][0]["why"]
+    assert "ch_gone" in counts["conflicts"][0]["message"]
     assert desk.count("invoice") == 0
 
 
@@ -223,7 +223,7 @@ def test_whatever_a_charge_says_that_may_mean_a_dispute_stops_the_refund(
         "GET /v1/disputes": listed(*found),
     }
     refusal = desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
-    assert refusal["context"]["differences"][0]["there"] == there
+    assert refusal["context"]["differences"][0]["at_provider"] == there
     assert not any(each.method == "POST" for each in server.seen)
     shown = desk("refund INV-1 --full --reason other --dry-run")
     assert there in shown.out + shown.err

@@ -40,7 +40,7 @@ def test_a_refund_that_was_made_and_not_told_is_found_and_never_made_again(desk:
     assert "[outcome-unknown]" in answer.err
     assert "refundcli resume rf_" in answer.err
     shown = desk.json("invoice show INV-1")
-    assert (shown["in_flight"]["amount"], shown["refundable"]["amount"]) == ("60.00", "40.00")
+    assert (shown["reserved"]["amount"], shown["refundable"]["amount"]) == ("60.00", "40.00")
     assert shown["credit_notes"] == []
     desk.refused("refund INV-1 --amount 40.01 --reason other --yes", "over-refund")
     made = shown["refunds"][0]["id"]
@@ -81,7 +81,7 @@ def test_adyen_cannot_be_asked_so_the_key_settles_it(desk: Desk) -> None:
     (settled,) = desk.json("resume")
     assert settled["status"] == "pending"
     assert desk.refunded_at_provider(reference) == [6000]
-    assert desk.json("invoice show INV-1")["in_flight"]["amount"] == "60.00"
+    assert desk.json("invoice show INV-1")["reserved"]["amount"] == "60.00"
 
 
 @pytest.mark.parametrize(("provider", "hours"), [("stripe", 21), ("adyen", 6 * 24 + 1)])

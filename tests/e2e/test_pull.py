@@ -26,7 +26,7 @@ def test_an_invoice_comes_with_its_payments_refunds_and_disputes(desk: Desk) -> 
     desk.sandbox.dashboard_refund(made.payments[0], 2500)
     desk.sandbox.dispute(made.payments[1])
     counts = desk.json("invoice pull stripe")
-    assert (counts["new"], counts["changed"], counts["same"]) == (1, 0, 0)
+    assert (counts["new"], counts["changed"], counts["unchanged"]) == (1, 0, 0)
 
     shown = desk.json("invoice show INV-1")
     assert (shown["status"], shown["customer_name"], shown["subscription"]) == ("paid", "Grace Hopper", "sub_1")
@@ -46,7 +46,7 @@ def test_the_same_pull_again_changes_nothing(desk: Desk) -> None:
     desk.json("invoice pull stripe")
     entries = desk.count("audit_entry")
     counts = desk.json("invoice pull stripe")
-    assert (counts["new"], counts["changed"], counts["same"], counts["news"]) == (0, 0, 3, 0)
+    assert (counts["new"], counts["changed"], counts["unchanged"], counts["updates"]) == (0, 0, 3, 0)
     assert desk.count("audit_entry") == entries
 
 
@@ -81,8 +81,8 @@ def test_what_the_books_cannot_hold_is_left_out_and_told_and_the_others_come(des
     desk.sandbox.invoice("10.00 EUR", number="INV-1")
     for new in (2, 0):
         told = desk.json("invoice pull stripe")
-        assert (told["new"], told["kept_count"]) == (new, 2)
-        why = {each["number"]: each["why"] for each in told["kept"]}
+        assert (told["new"], told["conflict_count"]) == (new, 2)
+        why = {each["number"]: each["message"] for each in told["conflicts"]}
         assert "not a valid amount" in why["CREDIT"]
         assert "has the number of" in why["TWICE"]
     assert desk.invoice("TWICE").invoice_reference == second.id
@@ -174,8 +174,8 @@ def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
     assert (stopped.exit_code, stopped.error["code"]) == (7, "provider-unreachable")
     assert desk.count("invoice") == 40
     counts = desk.json("invoice pull stripe")
-    assert (counts["new"], counts["went_on_after"]) == (20, newest_first[39].id)
-    assert desk.json("invoice pull stripe")["same"] == 60
+    assert (counts["new"], counts["resumed_after"]) == (20, newest_first[39].id)
+    assert desk.json("invoice pull stripe")["unchanged"] == 60
 
 
 def test_a_pull_that_goes_on_brings_in_what_was_made_since_it_was_stopped(desk: Desk) -> None:
@@ -184,7 +184,7 @@ def test_a_pull_that_goes_on_brings_in_what_was_made_since_it_was_stopped(desk: 
     assert desk("invoice pull stripe").exit_code == 7
     desk.sandbox.invoice("10.00 EUR", number="NEW")
     counts = desk.json("invoice pull stripe")
-    assert (counts["new"], counts["went_on_after"]) == (11, made[10].id)
+    assert (counts["new"], counts["resumed_after"]) == (11, made[10].id)
     assert desk.invoice("NEW")
 
 
@@ -208,7 +208,7 @@ def test_one_invoice_by_its_number_or_its_id(desk: Desk) -> None:
     other = desk.sandbox.invoice("10.00 EUR", number="INV-2")
     assert desk.json("invoice pull stripe --number INV-1")["new"] == 1
     assert desk.json(f"invoice pull stripe --number {other.id}")["new"] == 1
-    assert desk.json(f"invoice pull stripe --number {made.id}")["same"] == 1
+    assert desk.json(f"invoice pull stripe --number {made.id}")["unchanged"] == 1
     desk.refused("invoice pull stripe --number INV-9", "not-at-provider", exit_code=5)
 
 

@@ -24,7 +24,7 @@ from webhooks import until
 
 def kinds(desk: Desk, command: str = "reconcile", *, exit_code: int = 3) -> list[tuple[str, str, bool]]:
     told = desk.json(command, exit_code=exit_code)
-    return [(difference["kind"], difference["what"], difference["taken_in"]) for difference in told["differences"]]
+    return [(difference["kind"], difference["object"], difference["applied"]) for difference in told["differences"]]
 
 
 def test_books_that_agree_are_told_so(desk: Desk) -> None:
@@ -141,7 +141,7 @@ def test_comparing_while_a_refund_is_on_the_wire_counts_it_once(desk: Desk) -> N
 def test_a_payment_that_is_not_in_the_books_is_told_and_left(desk: Desk) -> None:
     desk.sandbox.charge("50.00 EUR")
     told = desk.json("reconcile", exit_code=3)
-    assert [(d["kind"], d["invoice"], d["taken_in"]) for d in told["differences"]] == [("missing-here", None, False)]
+    assert [(d["kind"], d["invoice"], d["applied"]) for d in told["differences"]] == [("missing-here", None, False)]
     assert told["money"][0]["amount"]["amount"] == "50.00"
 
 
@@ -244,7 +244,7 @@ def test_a_payment_that_cannot_be_read_is_told_and_the_others_are_compared(desk:
     desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
     desk.sandbox.state.refunds[odd].amount = -5
     told = desk.json("reconcile", exit_code=8)["differences"]
-    found = sorted((each["invoice"], each["kind"], each["taken_in"]) for each in told)
+    found = sorted((each["invoice"], each["kind"], each["applied"]) for each in told)
     assert found == [("INV-1", "status", False), ("INV-2", "missing-here", True)]
     assert desk.invoice("INV-1").refundable.number == "100.00"
     desk.refused("reconcile --invoice INV-1", "cannot-be-held")
@@ -255,7 +255,7 @@ def test_a_refund_in_a_status_that_is_not_listed_could_not_be_compared(desk: Des
     desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
     desk.sandbox.state.refunds[odd].status = "odd"
     told = desk.json("reconcile", exit_code=8)["differences"]
-    assert sorted((each["invoice"], each["taken_in"]) for each in told) == [("INV-1", True), ("INV-2", True)]
+    assert sorted((each["invoice"], each["applied"]) for each in told) == [("INV-1", True), ("INV-2", True)]
     told = desk.json("reconcile", exit_code=8)
     assert (told["unreviewed"], told["by_kind"]) == (1, {"unadopted": 2})
     assert desk.invoice("INV-1").refundable.number == "75.00"

@@ -30,7 +30,7 @@ def compared(desk: Desk, *rows: str, exit_code: int = 3) -> list[tuple[str, str,
     file = desk.folder / "report.csv"
     file.write_text("\n".join([HEADER, *rows]) + "\n")
     told = desk.json(f"reconcile --report {file}", exit_code=exit_code)
-    return [(difference["kind"], difference["what"], difference["taken_in"]) for difference in told["differences"]]
+    return [(difference["kind"], difference["object"], difference["applied"]) for difference in told["differences"]]
 
 
 def pending(desk: Desk) -> tuple[str, str, str]:
@@ -237,9 +237,9 @@ def test_an_odd_row_about_a_payment_of_ours_is_shown_and_not_applied(desk: Desk,
     cells: dict[str, str] = {"kind": "Refunded", "payment": payment, "refund": refund, "reference": ours} | given
     file.write_text("\n".join([HEADER, row(**cells)]) + "\n")
     (told,) = desk.json(f"reconcile --report {file}", exit_code=8)["differences"]
-    assert (told["invoice"], told["what"], told["taken_in"]) == ("INV-1", "report line", False)
-    assert why in told["there"]
-    assert "line 2" in told["there"]
+    assert (told["invoice"], told["object"], told["applied"]) == ("INV-1", "report line", False)
+    assert why in told["at_provider"]
+    assert "line 2" in told["at_provider"]
     assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING
     assert findings(desk.books) == []
 
@@ -297,7 +297,7 @@ def test_a_payment_that_was_cancelled_there_is_doubtful_here(desk: Desk) -> None
     file = desk.folder / "report.csv"
     file.write_text("\n".join([HEADER, row("Expired", payment, amount="")]) + "\n")
     (told,) = desk.json(f"reconcile --report {file}", exit_code=8)["differences"]
-    assert (told["here"], told["there"]) == ("100.00 EUR", "Expired")
+    assert (told["in_books"], told["at_provider"]) == ("100.00 EUR", "Expired")
 
 
 def test_rows_of_others_and_of_other_kinds_may_be_as_they_like(desk: Desk) -> None:
@@ -324,7 +324,7 @@ def test_amounts_of_every_exponent_are_read_as_they_were_moved(desk: Desk, kind:
     file = desk.folder / "report.csv"
     file.write_text(desk.sandbox.report(kind))
     told = desk.json(f"reconcile --report {file}", exit_code=3)["differences"]
-    found = {(each["kind"], each["invoice"], each["taken_in"]) for each in told}
+    found = {(each["kind"], each["invoice"], each["applied"]) for each in told}
     assert found == {("status", "INV-1", True), ("dispute", "INV-3", True)}
     assert desk.invoice("INV-1").refundable == desk.invoice("INV-1").paid
     assert desk.invoice("INV-2").status is InvoiceStatus.REFUNDED
@@ -446,7 +446,7 @@ def test_a_recorded_refund_that_failed_differs_and_may_be_undone(
     again = row("Refunded", payment, "PSPR", at="2026-10-08 10:00:00")
     assert compared(desk, again, exit_code=8) == [("status", "refund", False)]
     (unreviewed,) = desk.json("invoice show INV-1")["payments"][0]["unreviewed"]
-    assert "which was undone; it is succeeded at the provider" in unreviewed["why"]
+    assert "which was undone; it is succeeded at the provider" in unreviewed["message"]
     assert findings(desk.books) == []
 
 

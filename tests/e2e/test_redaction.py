@@ -128,7 +128,7 @@ def test_the_address_that_is_shown_still_says_where_the_store_is(
     shown = desk.json("status")["store"]["url"]
     assert address[0] in shown
     assert "•••" in shown
-    assert {row["key"]: row["value"] for row in desk.json("config")}["store.url"].startswith("postgresql://")
+    assert {row["setting"]: row["value"] for row in desk.json("config")}["store.url"].startswith("postgresql://")
 
 
 def test_init_writes_the_address_and_does_not_show_it(desk: Desk, address: tuple[str, str]) -> None:

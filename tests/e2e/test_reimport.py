@@ -17,7 +17,7 @@ def bring_in(desk: Desk, *payments: dict[str, Any], status: str = "paid") -> lis
     Path("again.jsonl").write_text(json.dumps({**invoice, "issued_on": "2026-09-01", "payments": payments}) + "\n")
     answer = desk.json("invoice import again.jsonl")
     assert not findings(desk.books)
-    return [kept["why"] for kept in answer["kept"]]
+    return [conflict["message"] for conflict in answer["conflicts"]]
 
 
 def paid(amount: str, reference: str = "", **more: Any) -> dict[str, Any]:

@@ -262,7 +262,7 @@ def test_r7_a_refund_that_was_not_sent_or_was_declined_leaves_no_number(
 def test_r8_after_a_refund_the_operator_is_told_what_it_does_not_do(desk: Desk) -> None:
     desk.paid_by_card(products=("Season pass", "Kit"), subscription="sub_88")
     shown = desk("refund INV-1 --full --reason other --yes")
-    for words in ("5–10 business days", "fee", "Season pass, Kit", "sub_88 goes on"):
+    for words in ("5–10 business days", "fee", "Season pass, Kit", "sub_88 is still active"):
         assert words in shown.err
 
 

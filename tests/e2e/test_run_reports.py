@@ -37,8 +37,8 @@ COUNTS = (
     "refused_count",
     "unknown",
     "waiting",
-    "held_by_others",
-    "left_out",
+    "leased_by_others",
+    "not_in_run",
 )
 ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_RATE": "0"}
 
@@ -114,7 +114,7 @@ def test_rows_of_a_run_that_is_resumed_are_those_of_its_file(desk: Desk) -> None
     desk.sandbox.faults("drop_after")
     run = desk.json(f"refund --from {file} --yes", exit_code=8)["run"]
     answer = desk.json(f"refund --resume {run}")
-    assert (answer["rows"], answer["refunded"], answer["left_out"]) == (2, 1, 1)
+    assert (answer["rows"], answer["refunded"], answer["not_in_run"]) == (2, 1, 1)
     assert adds_up(answer)
 
 
@@ -229,7 +229,7 @@ def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unk
     told = json.loads(answer.out)
     sent = sum(len(desk.refunded_at_provider(reference)) for reference in references)
     assert 2 <= told["refunded"] + len(told["not_written"]) == sent < 6, answer
-    unknown = ("done_before", "refused_count", "unknown", "waiting", "held_by_others", "state")
+    unknown = ("done_before", "refused_count", "unknown", "waiting", "leased_by_others", "state")
     assert [told[name] for name in unknown] == [None] * len(unknown)
     # With an answer that could not be written the outcome is unknown; else the store is not usable.
     assert answer.exit_code == (8 if told["not_written"] else 4)
@@ -393,7 +393,7 @@ def test_resume_and_status_agree_whether_a_run_of_records_is_at_work(
     run = BulkRun("run_1", RunKind.MARK_REFUNDED, RunState.RUNNING, "x.csv", "f", 1, "Ada", begun)
     desk.books.write(lambda tx: tx.begin_run(run))
     (told,) = desk.json("resume", exit_code=exit_code)
-    assert told["held"] is (next_step == "wait")
+    assert told["leased"] is (next_step == "wait")
     status = desk("status -o json")
     assert (status.json["runs"][0]["next"], status.exit_code) == (next_step, 8 if exit_code else 0)
 
@@ -449,6 +449,6 @@ def test_the_screen_tells_of_a_row_that_was_refunded_in_part() -> None:
     codes, first = Counter({PARTLY_REFUNDED: 1, "over-refund": 1}), [BadRow(2, (problem,), (), "")]
     counts = RowCounts(2, 0, 0, 0, 1, 1, 0, 0, 0)
     show_refunded(RunReport(partly=1), counts, codes, "run_1", Screen(out), first=first)
-    assert "1 row refunded in part, and in need of attention" in out.getvalue()
+    assert "1 row refunded in part. Needs attention" in out.getvalue()
     assert "50.00 EUR was not. Next" in out.getvalue()
     assert "1 row refused: 1 over-refund" in out.getvalue()

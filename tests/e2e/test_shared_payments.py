@@ -32,7 +32,7 @@ def _pulled(desk: Desk) -> None:
 def test_a_payment_pays_two_invoices_and_each_is_refunded_in_full(desk: Desk) -> None:
     _two_invoices(desk.sandbox)
     pulled = desk.json("invoice pull stripe")
-    assert (pulled["new"], pulled["kept_count"]) == (2, 0)
+    assert (pulled["new"], pulled["conflict_count"]) == (2, 0)
     assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["100.00", "50.00"]
     desk.json("refund INV-A --full --reason other --yes")
     desk.refused("refund INV-A --amount 1 --reason other --yes", "nothing-to-refund")
@@ -49,7 +49,7 @@ def test_the_same_pull_again_changes_nothing_of_shares(desk: Desk) -> None:
     _pulled(desk)
     entries = desk.count("audit_entry")
     counts = desk.json("invoice pull stripe")
-    assert (counts["new"], counts["changed"], counts["same"], counts["kept_count"]) == (0, 0, 2, 0)
+    assert (counts["new"], counts["changed"], counts["unchanged"], counts["conflict_count"]) == (0, 0, 2, 0)
     assert desk.count("audit_entry") == entries
     assert desk.count("payment") == 2
 
@@ -115,7 +115,7 @@ def test_one_that_was_imported_first_becomes_the_first_share(desk: Desk, paid: s
     # The file may count all of the payment.
     _imported(desk, "INV-A", paid, _BOTH)
     told = desk.json("invoice pull stripe")
-    assert (told["new"], told["kept_count"]) == (1, int(paid == "150.00 EUR"))
+    assert (told["new"], told["conflict_count"]) == (1, int(paid == "150.00 EUR"))
     assert [p.other_shares[0].invoice_number for p in desk.invoice("INV-A").payments] == ["INV-B"]
     _each_is_refunded_in_full(desk)
 
@@ -143,7 +143,7 @@ def test_one_payment_known_as_two_is_a_difference_that_bars_the_refund_of_both(d
         assert "another payment, of INV-" in error["message"]
         assert "invoice pull stripe" in error["hint"]
     listed = desk.json("reconcile", exit_code=3)
-    assert any("another payment" in difference["here"] for difference in listed["differences"])
+    assert any("another payment" in difference["in_books"] for difference in listed["differences"])
     assert desk.refunded_at_provider(_BOTH) == []
     assert desk.invoice("INV-B").payments[0].references == (charge,)
     assert findings(desk.books) == []
@@ -206,7 +206,7 @@ def test_one_invoice_under_two_numbers_is_no_second_share(desk: Desk) -> None:
     _imported(desk, "2026/17", "100.00 EUR", _BOTH)
     told = desk.json("invoice pull stripe")
     assert told["new"] == 0
-    assert "together they have 200.00 EUR of 100.00 EUR" in told["kept"][0]["why"]
+    assert "together they have 200.00 EUR of 100.00 EUR" in told["conflicts"][0]["message"]
     desk.refused("invoice show STRIPE-1", "invoice-not-found", exit_code=5)
     desk.json("refund 2026/17 --full --reason other --yes")
     assert findings(desk.books) == []
@@ -218,7 +218,7 @@ def test_one_invoice_under_two_numbers_is_no_second_share_where_the_payment_took
     _imported(desk, "2026/17", "50.00 EUR", _BOTH)
     told = desk.json("invoice pull stripe")
     assert told["new"] == 0
-    assert "2026/17, which may be the same invoice" in told["kept"][0]["why"]
+    assert "2026/17, which may be the same invoice" in told["conflicts"][0]["message"]
     assert findings(desk.books) == []
 
 
@@ -228,7 +228,7 @@ def test_two_invoices_of_the_same_amount_share_a_payment(desk: Desk) -> None:
     desk.sandbox.invoice("50.00 EUR", number="INV-B", payments=[{"amount": "50.00", "reference": _BOTH}])
     _imported(desk, "INV-A", "50.00 EUR", _BOTH)
     told = desk.json("invoice pull stripe")
-    assert (told["new"], told["kept_count"]) == (1, 0)
+    assert (told["new"], told["conflict_count"]) == (1, 0)
     for number in ("INV-A", "INV-B"):
         desk.json(f"refund {number} --full --reason other --yes")
     assert desk.refunded_at_provider(_BOTH) == [5000, 5000]

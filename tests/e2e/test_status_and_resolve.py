@@ -48,7 +48,7 @@ def test_a_quiet_day_ends_with_nothing(desk: Desk) -> None:
     desk.paid_by_card("INV-2", provider="adyen")
     desk.json("refund INV-2 --amount 1 --reason other --yes")
     answer = desk.json("status")
-    assert (answer["needs_someone"], answer["unfinished"]) == (False, [])
+    assert (answer["needs_attention"], answer["unfinished"]) == (False, [])
     assert [each["invoice"] for each in answer["pending"]] == ["INV-2"]
     assert answer["disputed"] == ["INV-1"]
     assert answer["livemode"] is False

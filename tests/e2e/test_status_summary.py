@@ -27,9 +27,9 @@ LISTS = (
     "unfinished",
     "runs",
     "closings",
-    "came_back",
+    "needs_acknowledgement",
     "pending",
-    "elsewhere",
+    "external",
     "unreviewed",
     "losses",
     "failed_captures",
@@ -73,15 +73,15 @@ def _consistent(desk: Desk) -> Iterator[None]:
     yield
     answer = desk("status -o json")
     told, screen = answer.json, shown(desk)
-    assert answer.exit_code == (8 if told["needs_someone"] else 0)
-    assert told["needs_someone"] == (told["attention"] > 0)
+    assert answer.exit_code == (8 if told["needs_attention"] else 0)
+    assert told["needs_attention"] == (told["attention"] > 0)
     nothing_to_do = "All clear." in screen or "Nothing needs attention." in screen
-    assert nothing_to_do != told["needs_someone"]
+    assert nothing_to_do != told["needs_attention"]
     commands = [
         each["command"] for name in LISTS for each in told[name] if isinstance(each, dict) and "command" in each
     ]
     commands.append(told["not_applied"]["command"])
-    if not told["needs_someone"]:
+    if not told["needs_attention"]:
         assert set(commands) == {None}
         assert "refundcli " not in screen
     assert set(told["counts"]) == set(LISTS)
@@ -151,11 +151,11 @@ def test_a_killed_run_is_listed_until_it_is_finished_also_after_resume(desk: Des
     (told,) = desk.json("status", exit_code=8)["runs"]
     assert (told["id"], told["command"]) == (run, f"refundcli refund --resume {run}")
     assert sum(told["counts"].values()) == told["rows"] == 4
-    assert all(holder["live"] is False for holder in told["held_by"])
+    assert all(holder["live"] is False for holder in told["leased_by"])
     desk("resume")
     (told,) = desk.json("status", exit_code=8)["runs"]
     assert told["id"] == run
-    assert "which is gone or was stopped" in shown(desk) or not told["held_by"]
+    assert "which is gone or was stopped" in shown(desk) or not told["leased_by"]
     assert desk(f"refund --resume {run}").exit_code == 0
     assert desk.json("status")["runs"] == []
 
@@ -168,11 +168,11 @@ def test_a_run_at_work_says_who_is_at_it_and_until_when(desk: Desk) -> None:
     change(desk, held, worker="other-desk|a-machine|4711|99", until=until)
     told = desk.json("status")
     (listed,) = told["runs"]
-    (holder,) = listed["held_by"]
+    (holder,) = listed["leased_by"]
     assert (listed["id"], listed["next"], listed["command"]) == (run, "wait", None)
     assert (holder["process"], holder["live"]) == ("other-desk (process 4711)", True)
     assert holder["lease_until"]
-    assert "held by other-desk (process 4711) until" in shown(desk)
+    assert "leased by other-desk (process 4711) until" in shown(desk)
     # Its lease ends without a word.
     past = (datetime.now(UTC) - timedelta(minutes=1)).replace(tzinfo=None)
     change(desk, "UPDATE bulk_item SET lease_until = :past WHERE state = 'taken'", past=past)
@@ -203,7 +203,11 @@ def test_a_refund_being_sent_says_by_whom(desk: Desk) -> None:
     until = (datetime.now(UTC) + timedelta(minutes=1)).replace(tzinfo=None)
     change(desk, "UPDATE refund SET lease_owner = 'desk-2|m|311|5', lease_until = :until", until=until)
     (told,) = desk.json("status")["unfinished"]
-    assert (told["next"], told["held_by"]["process"], told["held_by"]["live"]) == ("wait", "desk-2 (process 311)", True)
+    assert (told["next"], told["leased_by"]["process"], told["leased_by"]["live"]) == (
+        "wait",
+        "desk-2 (process 311)",
+        True,
+    )
     assert "with desk-2 (process 311) until" in shown(desk)
     change(desk, "UPDATE refund SET lease_owner = '', lease_until = NULL")
 
@@ -244,16 +248,16 @@ def late_failure(desk: Desk) -> Refund:
 def test_a_hold_that_has_lapsed_reserves_nothing_any_more(desk: Desk) -> None:
     refund = late_failure(desk)
     assert refund.holding
-    assert desk.json("status", exit_code=8)["came_back"][0]["held"] is True
+    assert desk.json("status", exit_code=8)["needs_acknowledgement"][0]["still_reserved"] is True
     assert "still reserved until" in shown(desk)
-    assert desk.json("invoice show INV-1")["in_flight"]["amount"] == "100.00"
+    assert desk.json("invoice show INV-1")["reserved"]["amount"] == "100.00"
     past = (datetime.now(UTC) - timedelta(days=1)).replace(tzinfo=None)
     change(desk, "UPDATE refund SET hold_until = :past", past=past)
-    assert desk.json("status", exit_code=8)["came_back"][0]["held"] is False
+    assert desk.json("status", exit_code=8)["needs_acknowledgement"][0]["still_reserved"] is False
     assert "still reserved" not in shown(desk)
     told = desk.json("invoice show INV-1")
-    assert (told["in_flight"]["amount"], told["refundable"]["amount"]) == ("0.00", "100.00")
-    assert told["refunds"][0]["held"] is False
+    assert (told["reserved"]["amount"], told["refundable"]["amount"]) == ("0.00", "100.00")
+    assert told["refunds"][0]["still_reserved"] is False
 
 
 def test_an_update_that_waits_for_long_asks_to_be_applied_and_a_young_one_does_not(desk: Desk) -> None:
@@ -308,9 +312,9 @@ def test_how_fresh_the_data_is_and_what_was_rejected_is_said(desk: Desk) -> None
     desk("reconcile")
     told = desk.json("status")
     adyen, stripe = told["providers"]["adyen"], told["providers"]["stripe"]
-    assert (adyen["last_reconcile"], bool(adyen["last_delivery"])) == (None, True)
-    assert (stripe["result"], stripe["differences_left"], stripe["last_delivery"]) == ("differs", 1, None)
-    assert told["refused_deliveries"] == {"forged": 1}
+    assert (adyen["last_reconcile"], bool(adyen["last_webhook"])) == (None, True)
+    assert (stripe["result"], stripe["differences_left"], stripe["last_webhook"]) == ("differs", 1, None)
+    assert told["rejected_webhooks"] == {"forged": 1}
     screen = shown(desk)
     assert "Rejected deliveries: 1 (1 wrong signature)" in screen
     assert ": 1 difference left" in screen

@@ -75,7 +75,7 @@ def test_once_trusted_it_counts_until_it_changes(desk: Desk, hostile: Path) -> N
     path.write_text("[refunds]\nin_flight = 3\n")
     desk.refused("status", "settings-not-trusted", exit_code=4)
     told = desk.json("config trust")
-    assert told == {"trusted": str(path), "sets": ["refunds.in_flight = 3"]}
+    assert told == {"schema": "1", "trusted": str(path), "sets": ["refunds.in_flight = 3"]}
     assert desk("status").exit_code == 0
     path.write_text("[refunds]\nin_flight = 4\n")
     assert "changed since" in str(desk.refused("status", "settings-not-trusted", exit_code=4)["message"])

@@ -128,7 +128,7 @@ def test_a_matched_record_may_be_undone_once_the_provider_s_refund_failed(desk: 
     shown = desk.json("invoice show INV-1")
     (unreviewed,) = shown["payments"][0]["unreviewed"]
     command = f"refundcli mark-refunded --undo {record} --memo TEXT"
-    assert command in unreviewed["why"]
+    assert command in unreviewed["message"]
     desk.json(f"{command.removeprefix('refundcli ').replace('TEXT', 'failed')} --yes")
     invoice = desk.invoice("INV-1")
     assert (invoice.refunds[0].state, invoice.refundable.number) == (RefundState.REVERSED, "100.00")
@@ -149,7 +149,7 @@ def test_an_undo_leaves_what_else_was_told_of_the_refund_to_a_person(desk: Desk,
     desk.books.write(lambda tx: store_doubt(tx, odd, datetime.now(UTC), odd.why))
     desk.json(f"mark-refunded --undo {record} --memo failed --yes")
     (left,) = desk.json("invoice show INV-1")["payments"][0]["unreviewed"]
-    assert left["why"] == "an unlisted word"
+    assert left["message"] == "an unlisted word"
 
 
 def test_a_failure_noted_by_an_earlier_release_no_longer_counts_once_it_was_made_again(
@@ -173,4 +173,4 @@ def test_an_undo_of_a_run_that_keeps_a_record_ends_with_9(desk: Desk, matched: t
         line.commit()
     for options in ("--dry-run", "--yes"):
         told = desk.json(f"mark-refunded --undo {run} --memo why {options}", exit_code=9)
-        assert (told["records"], told["kept"]) == (2, 1)
+        assert (told["records"], told["not_undone"]) == (2, 1)

@@ -53,7 +53,7 @@ def test_a_refund_that_is_refused_after_it_was_accepted_is_reported(desk: Desk) 
     reported(desk, item("REFUND", pspReference=sent["provider_reference"], success="false", **about))
     assert money(desk, "INV-1", "refundable") == "100.00"
     status = desk.json("status", exit_code=8)
-    assert [each["id"] for each in status["came_back"]] == [sent["id"]]
+    assert [each["id"] for each in status["needs_acknowledgement"]] == [sent["id"]]
     desk.json(f"acknowledge {sent['id']} --yes")
     assert desk("status").exit_code == 0
     assert findings(desk.books) == []
@@ -168,7 +168,7 @@ def test_a_marked_refund_is_not_counted_again_when_stripe_reports_it(desk: Desk)
     marked = desk.json(f'mark-refunded INV-1 --amount 40.00 {YES} --reference "dashboard, Anna 29 Nov"')["refunds"][0]
     assert desk("reconcile --invoice INV-1").exit_code == 3
     assert (money(desk, "INV-1", "refunded"), money(desk, "INV-1", "refundable")) == ("40.00", "20.00")
-    (undecided,) = desk.json("status", exit_code=8)["elsewhere"]
+    (undecided,) = desk.json("status", exit_code=8)["external"]
     assert undecided["command"].startswith(f"refundcli reconcile --match {undecided['id']}")
     number = marked["credit_note"]["number"]
     desk.json(f"reconcile --match {made} --record {number}")

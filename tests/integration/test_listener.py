@@ -98,11 +98,11 @@ def test_a_delivery_that_is_not_verified_changes_nothing_and_is_counted(desk: De
         for name, (made, status, reason) in REJECTED.items():
             assert listener.post(made()) == (status, reason), name
             expected[reason] = expected.get(reason, 0) + 1
-        assert listener.health()["refused"] == expected
+        assert listener.health()["rejected"] == expected
         assert listener.stop() == 0
     assert books_now(desk) == before
     assert rejected_so_far(desk) == expected
-    assert desk.json("status")["refused_deliveries"] == expected
+    assert desk.json("status")["rejected_webhooks"] == expected
     counts = desk.books.read(lambda tx: tx.delivery_counts())
     assert {(count.provider, count.is_stored) for count in counts} == {
         (Provider.ADYEN, False),
@@ -256,7 +256,7 @@ def test_what_is_acknowledged_is_in_the_store_and_twice_is_once(desk: Desk) -> N
         assert listener.post(stripe(stripe_event("customer.created")))[0] == 200
         assert desk.count("provider_event") == 3
         health = listener.health()
-        assert (health["ok"], health["kept"], health["known"]) == (True, 3, 4)
+        assert (health["ok"], health["stored"], health["already_stored"]) == (True, 3, 4)
         until(lambda: {each["state"] for each in desk.json("events list")} == {"unmatched", "noted"})
         assert listener.stop(signal.SIGINT) == 0
     assert "Stopped: 3 events stored, 4 already known." in listener.told
@@ -270,7 +270,7 @@ def test_a_thousand_fuzzed_deliveries_leave_it_up_and_the_books_as_they_were(des
         refused = 0
         for _ in range(1_000):
             refused += send_raw(listener, fuzzed(chance, chance.choice(good)))
-        until(lambda: sum(listener.health()["refused"].values()) == refused)
+        until(lambda: sum(listener.health()["rejected"].values()) == refused)
         assert refused > 500
         assert listener.post(good[0])[0] == 200
         assert listener.stop() == 0

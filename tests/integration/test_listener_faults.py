@@ -62,7 +62,7 @@ def test_it_starts_and_stores_everything_while_stripe_was_never_reached(sqlite_d
     with listening(desk) as listener:
         until(lambda: desk.invoice("INV-1").refundable.number == "75.00", 60)
         assert listener.post(stripe(made)) == (200, "[accepted]")
-        assert listener.health()["known"] == 1
+        assert listener.health()["already_stored"] == 1
         assert listener.stop() == 0
     (account,) = [each["account"] for each in desk.json("status", exit_code=8)["accounts"]]
     assert {each["account"] for each in desk.json("events list --provider stripe")} == {account, "acct_other"}

@@ -182,7 +182,7 @@ def test_what_came_back_is_free_at_once_and_told_until_a_person_knows(desk: Desk
     assert desk.invoice("INV-1").refundable.number == "100.00"
     loud = desk("status -o json")
     assert loud.exit_code == 8
-    (came_back,) = loud.json["came_back"]
+    (came_back,) = loud.json["needs_acknowledgement"]
     assert came_back["command"] == f"refundcli acknowledge {refund_of(desk).id}"
     assert f"reversed\t{refund_of(desk).id}" in desk("status").out
     desk.json(f"acknowledge {refund_of(desk).id} --yes")

@@ -106,7 +106,7 @@ def test_rows_of_a_machine_that_died_are_done_by_another_once_their_leases_end(
     report = second.ended()
     check(desk, run, references, [report])
     assert report.code == 0
-    assert report.said["held_by_others"] == 0
+    assert report.said["leased_by_others"] == 0
 
 
 def test_a_machine_that_stood_still_beyond_its_leases_reports_only_its_own_rows(
@@ -171,10 +171,10 @@ def test_a_machine_whose_rows_are_held_by_a_living_one_waits_and_says_so_at_the_
     report = Machine("web").start(desk, "refund", "--resume", run.id).ended()
     assert report.code == 9, report
     assert report.sum == ROWS
-    assert (report.said["held_by_others"], report.said["state"]) == (3, "running")
+    assert (report.said["leased_by_others"], report.said["state"]) == (3, "running")
     assert report.said["next"] == f"refundcli refund --resume {run.id}"
-    (holder,) = report.said["holders"]
-    assert (holder["worker"], holder["rows"], holder["live"]) == ("db-7 (process 42)", 3, True)
+    (holder,) = report.said["leased_by"]
+    assert (holder["process"], holder["rows"], holder["live"]) == ("db-7 (process 42)", 3, True)
     assert len(references) == ROWS
 
 

@@ -27,7 +27,7 @@ def shown(desk: Desk, command: str, *, exit_code: int = 0) -> str:
 def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for(desk: Desk) -> None:
     reference = desk.paid_by_card()
     words = shown(desk, "refund INV-1 --full --reason other --dry-run")
-    assert f"Asked Stripe: {reference} has 100.00 EUR captured, 0.00 returned, no dispute. The books agree." in words
+    assert f"Asked Stripe: {reference} has 100.00 EUR captured, 0.00 refunded, no dispute. The books agree." in words
 
     made = desk.sandbox.dashboard_refund(reference, 3000)
     words = shown(desk, "refund INV-1 --full --reason other --dry-run", exit_code=3)
@@ -37,7 +37,7 @@ def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for
     comparing = at_terminal(desk, "reconcile")
     assert comparing.ends() == 3
     assert "Asking Stripe" in comparing.raw
-    assert "1 payment compared with Stripe: 1 differs, 1 taken in." in comparing.text
+    assert "1 payment compared with Stripe: 1 differs, 1 applied." in comparing.text
     assert "refund missing-here" in comparing.text
     assert f"Next: refundcli reconcile --adopt {made} --reason REASON" in comparing.text
 

@@ -25,4 +25,4 @@ def test_an_invoice_names_the_others_that_its_payment_pays(desk: Desk) -> None:
     assert looking.ends() == 0
     told = " ".join(looking.text.split())
     assert f"shared with {first}" in told
-    assert f"30.00 EUR refunded elsewhere ({made}), listed with {first}" in told
+    assert f"30.00 EUR refunded externally ({made}), listed with {first}" in told

@@ -140,11 +140,12 @@ class App:
     def show_object(self, shape: Mapping[str, Any]) -> None:
         """One object for a program: JSON, or `name<TAB>value` lines."""
         from refundcli.output import json
+        from refundcli.output.serializers import document
 
         if self.format is Format.JSON:
-            json.dump(shape, sys.stdout)
+            json.dump(document(shape), sys.stdout)
         elif self.format is Format.NDJSON:
-            json.dump_lines([shape], sys.stdout)
+            json.dump_lines([document(shape)], sys.stdout)
         else:
             self.show_rows(("name", "value"), _flattened(shape), text_columns=("name",))
 

@@ -225,9 +225,10 @@ def _usage(problem: TyperException) -> Usage:
 
 def _report(problem: RefundcliError, argv: Sequence[str]) -> int:
     if _wants_json(argv):
-        from refundcli.output import json, serializers
+        from refundcli.output import json
+        from refundcli.output.serializers.errors import error
 
-        json.dump(serializers.error(problem), sys.stderr)
+        json.dump(error(problem), sys.stderr)
     else:
         from refundcli.output.errors import show_error
         from refundcli.output.terminal import Screen

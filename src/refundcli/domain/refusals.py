@@ -281,7 +281,7 @@ class OverRefund(RuleRefusal):
             hint=f"{_command(action, invoice, remaining, reason)}{of}",
         )
         self.context |= {
-            "asked": requested.number,
+            "requested": requested.number,
             "remaining": remaining.number,
             "currency": requested.currency.code,
         }

@@ -82,9 +82,9 @@ class App:
     def _health(self) -> Response:
         is_well = self.writer.is_well
         counts = {
-            "kept": self.writer.stored_count,
-            "known": self.writer.duplicate_count,
-            "refused": self.rejections.by_reason(),
+            "stored": self.writer.stored_count,
+            "already_stored": self.writer.duplicate_count,
+            "rejected": self.rejections.by_reason(),
         }
         text = json.dumps({"ok": is_well, **counts})
         return Response(200 if is_well else 503, text, content_type="application/json")

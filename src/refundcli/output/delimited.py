@@ -27,7 +27,7 @@ def write_rows(
 ) -> None:
     """Write rows whose cells stand in the order of `columns`.
 
-    Cells of `text_columns` (all columns, when None) are guarded against being run as formulas; in the other
+    Cells of `text_columns` (all columns, when None) are guarded against formulas; in the other
     columns a negative amount stays a number.
     """
     write = _line_writer(stream, dialect)

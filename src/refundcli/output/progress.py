@@ -1,4 +1,4 @@
-"""How far a long job has come: a bar on a terminal, and elsewhere a plain line every ten seconds."""
+"""The progress of a long job: a bar on a terminal, and elsewhere a plain line every ten seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(screen: Screen, label: str, *, total: int | None = None, wanted: bool = True) -> Iterator[Advance]:
-    """Without a total it only shows that it lives, and how fast it is."""
-    if not wanted:
-        yield _unseen
+def progress(screen: Screen, label: str, *, total: int | None = None, enabled: bool = True) -> Iterator[Advance]:
+    """Without a total it shows only the number of rows and the speed."""
+    if not enabled:
+        yield _no_progress
     elif screen.is_terminal and not screen.console.is_dumb_terminal:
         with _bar(screen, label, total) as advance:
             yield advance
@@ -29,8 +29,8 @@ def progress(screen: Screen, label: str, *, total: int | None = None, wanted: bo
         yield _Lines(screen, label, total)
 
 
-def _unseen(rows: int, *, refused: int = 0) -> None:
-    """Nobody looks."""
+def _no_progress(rows: int, *, refused: int = 0) -> None:
+    """Progress is not shown."""
 
 
 @contextmanager
@@ -38,16 +38,17 @@ def _bar(screen: Screen, label: str, total: int | None) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = MofNCompleteColumn() if total is not None else TextColumn("{task.completed:,.0f}")
-    told = TextColumn("rows{task.fields[refused]}{task.fields[speed]}")
+    rows_column = TextColumn("rows{task.fields[refused]}{task.fields[speed]}")
     ends = (TimeRemainingColumn(),) if total is not None else ()
-    columns = (TextColumn(" {task.description}"), BarColumn(bar_width=24), count, told)
+    columns = (TextColumn(" {task.description}"), BarColumn(bar_width=24), count, rows_column)
     with Progress(*columns, *ends, console=screen.console, transient=True) as bar:
         task = bar.add_task(label, total=total, refused="", speed="")
-        done = _Count()
+        count_of_rows = _Count()
 
         def advance(rows: int, *, refused: int = 0) -> None:
-            done.add(rows, refused)
-            bar.update(task, advance=rows, refused=done.refused_told, speed=f" · {done.per_second:,.0f}/s")
+            count_of_rows.add(rows, refused)
+            speed = f" · {count_of_rows.per_second:,.0f}/s"
+            bar.update(task, advance=rows, refused=count_of_rows.refused_words, speed=speed)
 
         yield advance
 
@@ -67,31 +68,31 @@ class _Count:
         return self.rows / max(time.monotonic() - self.began, 0.001)
 
     @property
-    def refused_told(self) -> str:
+    def refused_words(self) -> str:
         return f" · {self.rows - self.refused:,} ok · {self.refused:,} refused" if self.refused else ""
 
 
 class _Lines:
-    """For a log: a line now and then, and none where all is over soon."""
+    """For a log: a line every ten seconds, and none for a short job."""
 
     def __init__(
         self, screen: Screen, label: str, total: int | None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._screen, self._label, self._total, self._clock = screen, label, total, clock
-        self._count, self._told_at = _Count(began=clock()), clock()
+        self._count, self._reported_at = _Count(began=clock()), clock()
 
     def __call__(self, rows: int, *, refused: int = 0) -> None:
         self._count.add(rows, refused)
-        if self._clock() - self._told_at >= _SECONDS_BETWEEN_LINES:
-            self._told_at = self._clock()
+        if self._clock() - self._reported_at >= _SECONDS_BETWEEN_LINES:
+            self._reported_at = self._clock()
             self._screen.say(self._line())
 
     def _line(self) -> str:
         count, total = self._count, self._total
         speed = count.rows / max(self._clock() - count.began, 0.001)
         of = f" of {total:,}" if total is not None else ""
-        left = f" · {_duration((total - count.rows) / speed)} left" if total is not None and speed else ""
-        return f"{self._label}: {count.rows:,}{of} rows{count.refused_told} · {speed:,.0f} rows/s{left}"
+        remaining = f" · {_duration((total - count.rows) / speed)} left" if total is not None and speed else ""
+        return f"{self._label}: {count.rows:,}{of} rows{count.refused_words} · {speed:,.0f} rows/s{remaining}"
 
 
 def _duration(seconds: float) -> str:

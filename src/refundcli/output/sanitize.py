@@ -64,8 +64,8 @@ def as_json_escapes(text: str) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
-def _escape(found: re.Match[str]) -> str:
-    character = found.group()
+def _escape(match: re.Match[str]) -> str:
+    character = match.group()
     number = ord(character)
     if character in _SHORT:
         return _SHORT[character]
@@ -74,5 +74,5 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
-def _escape_for_json(found: re.Match[str]) -> str:
-    return as_json_escapes(found.group())
+def _escape_for_json(match: re.Match[str]) -> str:
+    return as_json_escapes(match.group())

@@ -1,20 +1,17 @@
-"""What a bulk file comes to: before it is done, and after."""
+"""A bulk file: what it would do, and what it did."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RunKind, RunState
+from refundcli.domain.bulk_run import ItemState, RunKind
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
-from refundcli.output.serializers import money
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
-from refundcli.output.views.imports import problem_shape, show_problems
+from refundcli.output.views.imports import show_problems
 from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.report import RowCounts, RunReport
-from refundcli.services.bulk.runs import resume_command
 from refundcli.services.bulk.undo_records import Undone
-from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
+from refundcli.services.bulk.unfinished_runs import UnfinishedRun
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow
 
@@ -24,7 +21,7 @@ _VERBS = {RunKind.REFUND: ("refund", "refunded"), RunKind.MARK_REFUNDED: ("recor
 
 
 def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -> None:
-    """Rows and sums by currency and provider, what was done before, and the refusals by code with their lines."""
+    """Rows and sums by currency and provider, rows done before, and refusals by code with their lines."""
     if not report.rows:
         screen.say((name, STRONG), "   has no rows: nothing to do.")
         return
@@ -59,9 +56,9 @@ def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
         screen.say(f"Nothing was recorded{before}.")
         return
     sums = ", ".join(str(total) for _, total in sorted(_by_currency(report).items()))
-    done = f"; {report.done_before:,} were recorded before" if report.done_before else ""
+    again = f"; {report.done_before:,} were recorded before" if report.done_before else ""
     by = f"   {run}" if run else ""
-    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.requested)}", f": {sums}" if sums else "", done, f".{by}")
+    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.requested)}", f": {sums}" if sums else "", again, f".{by}")
 
 
 def show_refunded(
@@ -73,7 +70,7 @@ def show_refunded(
     *,
     first: Sequence[BadRow] = (),
 ) -> None:
-    """What became of each row of the file: the numbers add up to its rows. `first`: refused or partly refunded ones."""
+    """The outcome of each row of the file; the numbers add up to its rows. `first`: refused or partly refunded ones."""
     screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.   {run}")
     if counts.accepted:
         screen.say(
@@ -86,12 +83,12 @@ def show_refunded(
         screen.say(f"{_rows(counts.left_out)} of the file not in the run: refused or done before it began.", indent=3)
     partly = report.partly if counts.partly is None else counts.partly
     if partly:
-        screen.say(("! ", DOUBT), f"{_rows(partly)} refunded in part, and in need of attention:")
+        screen.say(("! ", DOUBT), f"{_rows(partly)} refunded in part. Needs attention:")
         show_problems([problem for row in first for problem in row.problems if problem.code == PARTLY_REFUNDED], screen)
     refused = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
     if refused:
-        told = " · ".join(f"{count} {code}" for code, count in refused.most_common())
-        screen.say(("✗ ", BAD), f"{_rows(refused.total())} refused: {told}")
+        by_code = " · ".join(f"{count} {code}" for code, count in refused.most_common())
+        screen.say(("✗ ", BAD), f"{_rows(refused.total())} refused: {by_code}")
     unknown = report.unknown if counts.unknown is None else counts.unknown
     if unknown:
         screen.say(("! ", DOUBT), f"{_rows(unknown)} sent, and the outcome is not known: their amounts")
@@ -101,80 +98,15 @@ def show_refunded(
     if counts.waiting:
         screen.say(("! ", DOUBT), f"{_rows(counts.waiting)} not begun.")
     if counts.waiting is None:
-        screen.say(("! ", DOUBT), f"How the other rows of {_rows(counts.rows)} stand is not known: the store is lost.")
+        screen.say(("! ", DOUBT), "The state of the other rows is unknown: the store cannot be read.")
 
 
 def _sums(totals: Mapping[str, Money]) -> str:
     return ": " + ", ".join(str(total) for _, total in sorted(totals.items())) if totals else ""
 
 
-def bulk_shape(
-    name: str, kind: RunKind, report: BulkReport, *, dry_run: bool, run: str | None, rejected_file: str | None
-) -> dict[str, Any]:
-    """The answer of a checked file, and of a file of records that was done."""
-    return {
-        "dry_run": dry_run,
-        "file": name,
-        "run": run,
-        "rows": report.rows,
-        _VERBS[kind][1]: report.requested,
-        "done_before": report.done_before,
-        "totals": [
-            {"rows": report.rows_of[group], "provider": group[1] or None, "amount": money(total)}
-            for group, total in sorted(report.sums.items())
-        ],
-        **_refusals(report.codes, report.refused, rejected_file),
-    }
-
-
-def run_shape(
-    name: str,
-    run: BulkRun,
-    report: RunReport,
-    counts: RowCounts,
-    *,
-    codes: Counter[str],
-    first: Sequence[BadRow],
-    path: str | None,
-) -> dict[str, Any]:
-    """The answer of a run through providers. A count that is null is not known: the store could not be read any more.
-
-    `codes` and `first` tell of the refused and partly refunded rows of the file, and `path` where they are.
-    """
-    partly = [row for row in first if row.problems[0].code == PARTLY_REFUNDED]
-    refused = [row for row in first if row.problems[0].code != PARTLY_REFUNDED]
-    codes = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
-    shape = {
-        "dry_run": False,
-        "file": name,
-        "run": run.id,
-        "state": report.state,
-        "rows": counts.rows,
-        "refunded": counts.refunded,
-        "accepted": counts.accepted,
-        "done_before": counts.done_before,
-        "partly_refunded": counts.partly,
-        "partly_refunded_rows": [problem_shape(each) for row in partly for each in row.problems],
-        "unknown": counts.unknown,
-        "waiting": counts.waiting,
-        "held_by_others": counts.held_by_others,
-        "left_out": counts.left_out,
-        "holders": [_holder_shape(each) for each in report.holders],
-        "stopped": report.stopped,
-        "next": None if report.state is RunState.FINISHED else resume_command(run),
-        "totals": [{"amount": money(total)} for _, total in sorted(report.totals.items())],
-        "accepted_totals": [{"amount": money(total)} for _, total in sorted(report.accepted_totals.items())],
-        "not_written": [lost.context for lost in report.not_written],
-    }
-    return shape | _refusals(codes, refused, path) | {"refused_count": counts.refused}
-
-
-def _holder_shape(holder: RunHolder) -> dict[str, Any]:
-    return {"worker": holder.label, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
-
-
 def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
-    """Each with how far it is, who is at it, and how it is resumed."""
+    """Each with its progress, its workers and the command that resumes it."""
     for run in runs:
         screen.say(("! ", DOUBT), f"{run.run.id} of {run.run.source} is unfinished: {_progress_of(run)}.")
         for holder in run.holders:
@@ -188,57 +120,25 @@ def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
 def _progress_of(run: UnfinishedRun) -> str:
     """Its rows by state; of a run of records, whose rows are in its file, how many those are."""
     counts = {**run.counts, ItemState.REFUSED: run.refused}
-    told = [f"{count:,} {state}" for state, count in sorted(counts.items()) if count]
+    parts = [f"{count:,} {state}" for state, count in sorted(counts.items()) if count]
     if run.partly:
-        told.append(f"{run.partly:,} partly refunded")
-    return f"{', '.join(told)} of {_rows(run.rows)}" if told else _rows(run.rows)
+        parts.append(f"{run.partly:,} partly refunded")
+    return f"{', '.join(parts)} of {_rows(run.rows)}" if parts else _rows(run.rows)
 
 
-def unfinished_run_shape(of: UnfinishedRun) -> dict[str, Any]:
-    counts = {state.value: of.counts.get(state, 0) for state in ItemState} if of.counts else {}
-    if of.counts:
-        counts |= {ItemState.REFUSED.value: of.refused, "partly_refunded": of.partly}
-    return {
-        "id": of.run.id,
-        "kind": of.run.kind,
-        "state": of.run.state,
-        "source": of.run.source,
-        "rows": of.rows,
-        "counts": counts,
-        "holders": [_holder_shape(holder) for holder in of.holders],
-        "held": of.has_live_worker,
-        "command": of.command,
-    }
-
-
-def show_undo(what: str, undone: Undone, screen: Screen, *, done: bool) -> None:
+def show_undo(what: str, undone: Undone, screen: Screen, *, is_done: bool) -> None:
     sums = ", ".join(str(total) for _, total in sorted(undone.sums.items()))
     # One record is named by its own id.
     records = f"{undone.records:,} {'record' if undone.records == 1 else 'records'} of {what}"
     records = records if what.startswith("run_") else f"the record {what} of {undone.invoice}"
     notes = "Its credit note" if undone.records == 1 else "Their credit notes"
-    if done:
+    if is_done:
         screen.say(("✓ ", GOOD), f"Undid {records}: {sums}. {notes} {'is' if undone.records == 1 else 'are'} void.")
     else:
         become = "becomes" if undone.records == 1 else "become"
         screen.say(f"Undo {records}: {sums}. {notes} {become} void; no money moves.")
     if undone.unchanged:
-        screen.say(("! ", DOUBT), f"{undone.unchanged:,} more are refunds that the provider has made, and stay.")
-
-
-def undo_shape(what: str, undone: Undone, *, dry_run: bool) -> dict[str, Any]:
-    """The answer of an undo, or of what it would be."""
-    totals = [{"rows": undone.rows_of[code], "amount": money(total)} for code, total in sorted(undone.sums.items())]
-    return {"dry_run": dry_run, "undone": what, "records": undone.records, "totals": totals, "kept": undone.unchanged}
-
-
-def _refusals(codes: Counter[str], first: Sequence[BadRow], path: str | None) -> dict[str, Any]:
-    return {
-        "refused_count": codes.total(),
-        "refused_by_code": dict(codes),
-        "refused": [problem_shape(problem) for row in first for problem in row.problems],
-        "rejected_file": path,
-    }
+        screen.say(("! ", DOUBT), f"{undone.unchanged:,} more are refunds that the provider made; they stay.")
 
 
 def _by_currency(report: BulkReport) -> dict[str, Money]:
@@ -253,5 +153,5 @@ def _rows(count: int) -> str:
 
 
 def _lines(report: BulkReport) -> str:
-    shown: Sequence[str] = [str(row.line) for row in report.refused[:_LINES_SHOWN]]
-    return ", ".join(shown) + (" …" if report.refused_count > len(shown) else "")
+    lines: Sequence[str] = [str(row.line) for row in report.refused[:_LINES_SHOWN]]
+    return ", ".join(lines) + (" …" if report.refused_count > len(lines) else "")

@@ -1,12 +1,11 @@
-"""What came of closing an invoice that a provider keeps too."""
+"""The outcome of voiding an invoice or writing it off, here and at its provider."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
-from refundcli.output import serializers
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
 
 if TYPE_CHECKING:
@@ -15,29 +14,29 @@ if TYPE_CHECKING:
 
 
 def show_closing(closed: "Closed", screen: Screen) -> None:
-    """What is in doubt, or was declined, is told as an error is, before this."""
+    """An unknown outcome and a decline are shown as errors, before this."""
     invoice, closing = closed.invoice, closed.closing
     if closing and closing.state is not ClosingState.DONE:
         screen.say(f"{invoice.number} is still ", (invoice.status.label, STRONG), ".", indent=3)
     elif closing and closing.target is not invoice.status:
         where = closing.provider.label
-        told = f"{invoice.number} is {closing.past_tense} at {where}, and stays "
-        screen.say(("! ", DOUBT), told, (invoice.status.label, STRONG), " here: look at its payments.")
+        words = f"{invoice.number} is {closing.past_tense} at {where}, and stays "
+        screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " here. Check its payments.")
     else:
         where = f", here and at {closing.provider.label}" if closing else ""
-        found = f"; so it was at {closed.found_closed.label} already" if closed.found_closed else ""
+        already = f"; it was already so at {closed.found_closed.label}" if closed.found_closed else ""
         label = (invoice.status.label, STRONG)
-        screen.say(("✓ ", GOOD), f"{invoice.number} is now ", label, f"{where}{found}. No money was moved.")
+        screen.say(("✓ ", GOOD), f"{invoice.number} is now ", label, f"{where}{already}. No money moved.")
 
 
-def show_closing_preview(seen: "ClosingPreview", screen: Screen) -> None:
-    invoice, keeper = seen.invoice, seen.invoice.managed_by
-    verb = "void" if seen.target is InvoiceStatus.VOID else "write off"
-    where = f", here and at {seen.asks.label}" if seen.asks else ""
+def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:
+    invoice, keeper = preview.invoice, preview.invoice.managed_by
+    verb = "void" if preview.target is InvoiceStatus.VOID else "write off"
+    where = f", here and at {preview.asks.label}" if preview.asks else ""
     screen.say("Dry run: every rule was checked; nothing was sent or written.")
     screen.say(f"Would {verb} {invoice.number}, {owed_words(invoice)}{where}. No money would move.", indent=3)
-    if keeper and seen.at_provider:
-        screen.say(f"Asked {keeper.label}: {invoice.invoice_reference} is {seen.at_provider} there.", indent=3)
+    if keeper and preview.at_provider:
+        screen.say(f"Asked {keeper.label}: {invoice.invoice_reference} is {preview.at_provider} there.", indent=3)
 
 
 def owed_words(invoice: Invoice) -> str:
@@ -45,44 +44,35 @@ def owed_words(invoice: Invoice) -> str:
     return f"{invoice.owed} owed of {invoice.total}" if invoice.paid else str(invoice.total)
 
 
-def closing_preview_shape(seen: "ClosingPreview") -> dict[str, Any]:
-    """The invoice as it is, and what would be asked of the provider; `status_after` is what it would become."""
-    invoice = seen.invoice
-    closing = {"kind": seen.target, "provider": seen.asks, "provider_reference": invoice.invoice_reference}
-    return serializers.invoice_whole(invoice) | {
-        "dry_run": True,
-        "owed": serializers.money(invoice.owed),
-        "status_after": seen.target,
-        "status_at_provider": seen.at_provider,
-        "closing": closing if seen.asks else None,
-    }
-
-
 def closing_row(closing: Closing) -> tuple[str, ...]:
     """Among refunds, in their columns: a closing has no amount, no credit note and no reason."""
     from refundcli.output.views.refund import REFUND_COLUMNS
 
-    told = {
+    cells = {
         "id": closing.id,
         "status": closing.state,
         "kind": closing.target,
         "provider_reference": closing.reference,
         "invoice": closing.invoice_number,
     }
-    return tuple(told.get(name, "") for name in REFUND_COLUMNS)
+    return tuple(cells.get(name, "") for name in REFUND_COLUMNS)
 
 
-def show_resumed_closings(done: "Sequence[ResumedClosing]", screen: Screen) -> None:
-    for each in done:
-        closing = each.closing
+def show_resumed_closings(endings: "Sequence[ResumedClosing]", screen: Screen) -> None:
+    for ending in endings:
+        closing = ending.closing
         mark, style = {ClosingState.DONE: ("✓", GOOD), ClosingState.FAILED: ("✗", BAD)}.get(closing.state, ("!", DOUBT))
         screen.say((f"{mark} ", style), f"{closing.invoice_number} {verdict(closing)}")
-        told = f"{closing.id} of {closing.invoice_number}: {each.step}"
-        screen.say(f"{told}; {each.note}" if each.note else told, indent=3)
+        step = f"{closing.id} of {closing.invoice_number}: {ending.step}"
+        screen.say(f"{step}; {ending.note}" if ending.note else step, indent=3)
 
 
 def verdict(closing: Closing) -> str:
     """`voided at Stripe`, `not voided at Stripe`, `voided at Stripe: not confirmed`."""
     words = f"{closing.past_tense} at {closing.provider.label}"
-    told = {ClosingState.DONE: words, ClosingState.FAILED: f"not {words}", ClosingState.READY: f"{words}: not sent yet"}
-    return told.get(closing.state, f"{words}: not confirmed")
+    by_state = {
+        ClosingState.DONE: words,
+        ClosingState.FAILED: f"not {words}",
+        ClosingState.READY: f"{words}: not sent yet",
+    }
+    return by_state.get(closing.state, f"{words}: not confirmed")

@@ -1,14 +1,12 @@
-"""What an import says: how many rows went in, what the books knew better, and what is wrong with the others."""
+"""The outcome of an import: rows by outcome, values that were not overwritten, and problems."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.services.imports.from_file import CheckedInvoices, ImportSummary
-from refundcli.services.imports.from_provider import PullSummary
 from refundcli.services.ports.bad_rows import Problem
 
-_KEPT_SHOWN = 20
+_CONFLICTS_SHOWN = 20
 
 
 def show_import(name: str, result: ImportSummary, screen: Screen) -> None:
@@ -18,12 +16,12 @@ def show_import(name: str, result: ImportSummary, screen: Screen) -> None:
     screen.say(("✓ ", GOOD), f"{name}: {counts}{tail}")
 
 
-def show_kept(result: ImportSummary, screen: Screen) -> None:
-    """Where the books and the file told different stories, line by line."""
-    for line, number, why in result.unchanged[:_KEPT_SHOWN]:
+def show_conflicts(result: ImportSummary, screen: Screen) -> None:
+    """Values of the file that did not replace those in the books, by line."""
+    for line, number, why in result.unchanged[:_CONFLICTS_SHOWN]:
         screen.say(("· ", QUIET), f"line {line}, {number}: {why}")
-    if result.unchanged_count > _KEPT_SHOWN:
-        screen.say(("· ", QUIET), f"and {result.unchanged_count - _KEPT_SHOWN} more such rows")
+    if result.unchanged_count > _CONFLICTS_SHOWN:
+        screen.say(("· ", QUIET), f"and {result.unchanged_count - _CONFLICTS_SHOWN} more such rows")
 
 
 def show_bad_rows(checked: CheckedInvoices, screen: Screen) -> None:
@@ -43,7 +41,7 @@ def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
             screen.say(f"{where}:{value} {problem.message} {problem.hint}".rstrip())
         return
     table = grid(header=True)
-    for name, share in (("Line", 0), ("Column", 0), ("Value", 2), ("What is wrong", 3), ("What to write", 3)):
+    for name, share in (("Line", 0), ("Column", 0), ("Value", 2), ("Problem", 3), ("Hint", 3)):
         table.add_column(name, justify="right" if name == "Line" else "left", ratio=share or None, overflow="fold")
     for problem in problems:
         table.add_row(
@@ -54,48 +52,6 @@ def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
             cell(problem.hint),
         )
     screen.console.print(table)
-
-
-def import_shape(
-    name: str, checked: CheckedInvoices, result: ImportSummary, rejected_file: str | None
-) -> dict[str, Any]:
-    return {
-        "file": name,
-        "rows": checked.rows,
-        "new": result.new,
-        "changed": result.changed,
-        "same": result.same,
-        "kept": [{"line": line, "number": number, "why": why} for line, number, why in result.unchanged],
-        "kept_count": result.unchanged_count,
-        "refused": [problem_shape(problem) for problem in checked.problems],
-        "refused_count": checked.bad_rows,
-        "rejected_file": rejected_file,
-    }
-
-
-def pull_shape(provider: str, done: PullSummary) -> dict[str, Any]:
-    result = done.imported
-    return {
-        "provider": provider,
-        "new": result.new,
-        "changed": result.changed,
-        "same": result.same,
-        "kept": [{"number": number, "why": why} for _, number, why in result.unchanged],
-        "kept_count": result.unchanged_count,
-        "news": done.changes,
-        "went_on_after": done.resumed_after or None,
-    }
-
-
-def problem_shape(problem: Problem) -> dict[str, Any]:
-    return {
-        "line": problem.line,
-        "column": problem.column or None,
-        "value": problem.value,
-        "code": problem.code,
-        "message": problem.message,
-        "hint": problem.hint or None,
-    }
 
 
 def _short(value: str) -> str:

@@ -17,7 +17,12 @@ from refundcli.output.views.closing import verdict
 if TYPE_CHECKING:
     from refundcli.services.ports.records import AuditEntry
 
-LIST_COLUMNS = ("Number", "Status", "Customer", "Total", "Refunded", "Left", "Currency", "Issued")
+INVOICE_COLUMNS = (
+    "number", "status", "customer", "customer_name", "currency", "total", "paid", "refunded", "reserved", "refundable",
+    "issued_on",
+)  # fmt: skip
+TEXT_COLUMNS = ("number", "status", "customer", "customer_name")
+_LIST_COLUMNS = ("Number", "Status", "Customer", "Total", "Refunded", "Left", "Currency", "Issued")
 
 _STATE_WORDS = {
     RefundState.READY: "not sent yet",
@@ -34,7 +39,7 @@ _STATUS_STYLES = {InvoiceStatus.PAID: GOOD, InvoiceStatus.OPEN: DOUBT, InvoiceSt
 
 
 def status_words(invoice: Invoice) -> str:
-    """`Paid · partly refunded · in dispute`: state is told in words, never in colour alone."""
+    """`Paid · partly refunded · in dispute`: in words, never in colour alone."""
     words = [invoice.status.label]
     if invoice.partially_refunded:
         words.append("partly refunded")
@@ -43,6 +48,23 @@ def status_words(invoice: Invoice) -> str:
     if invoice.dispute:
         words.append("in dispute" if invoice.dispute is Dispute.OPEN else f"dispute {invoice.dispute}")
     return " · ".join(words)
+
+
+def invoice_row(invoice: Invoice) -> tuple[str, ...]:
+    """For `-o csv` and pipes: codes and plain numbers, as in JSON."""
+    return (
+        invoice.number,
+        invoice.status,
+        invoice.customer,
+        invoice.customer_name,
+        invoice.currency.code,
+        invoice.total.number,
+        invoice.paid.number,
+        invoice.refunded.number,
+        invoice.reserved.number,
+        invoice.refundable.number,
+        str(invoice.issued_on),
+    )
 
 
 def list_row(invoice: Invoice) -> tuple[str, ...]:
@@ -59,10 +81,10 @@ def list_row(invoice: Invoice) -> tuple[str, ...]:
 
 
 def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
-    """Without the least needed columns where the terminal is narrow; a pipe and JSON have them all."""
+    """Fewer columns on a narrow terminal; a pipe and JSON have them all."""
     left_out = ("Refunded", "Issued") if screen.is_narrow else ()
-    columns = [name for name in LIST_COLUMNS if name not in left_out]
-    rows = ([cell for name, cell in zip(LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
+    columns = [name for name in _LIST_COLUMNS if name not in left_out]
+    rows = ([cell for name, cell in zip(_LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
     screen.table(columns, rows, right=("Total", "Refunded", "Left"), whole=("Number", "Currency", "Issued"))
 
 
@@ -82,7 +104,7 @@ def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str)
 def show_history(
     invoice: Invoice, entries: Sequence["AuditEntry"], screen: Screen, *, zone: ZoneInfo, inner: bool
 ) -> None:
-    """When, who, what; `inner` adds how the protocol went: keys, leases and fences."""
+    """When, who, what; `inner` adds keys, leases and fences."""
     screen.say((invoice.number, STRONG), f"   {status_words(invoice)}")
     screen.blank()
     screen.entries(
@@ -96,20 +118,20 @@ def show_history(
     )
 
 
-# How the protocol works inside: for programs and `-o json`, not for a person's first look.
+# Keys of the sending protocol: shown with `--verbose` and in `-o json` only.
 _INNER = frozenset({"fence", "lease_owner", "idempotency_key", "request_key", "kind", "state", "invoice", "status"})
 
 
 def changes(entry: "AuditEntry", *, inner: bool = True) -> str:
     """`state ready → submitted, provider_reference re_1`: what changed, in one line."""
-    told = []
+    parts = []
     for name, after in entry.after.items():
         if not inner and name in _INNER:
             continue
         before = entry.before.get(name)
         word = name.replace("_", " ")
-        told.append(f"{word} {before} → {after}" if before not in (None, "", after) else f"{word} {after}")
-    return ", ".join(told)
+        parts.append(f"{word} {before} → {after}" if before not in (None, "", after) else f"{word} {after}")
+    return ", ".join(parts)
 
 
 def _heading(invoice: Invoice, screen: Screen, mode: str) -> None:
@@ -138,20 +160,20 @@ def _way(payment: Payment) -> str:
 
 
 def _sums(invoice: Invoice, screen: Screen) -> None:
-    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"In flight {invoice.reserved.number}"]
+    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"Reserved {invoice.reserved.number}"]
     if invoice.paid != invoice.total:
         sums.insert(1, f"Paid {invoice.paid.number}")
-    left = ("Left to refund ", (str(invoice.refundable), STRONG))
+    refundable = ("Left to refund ", (str(invoice.refundable), STRONG))
     if screen.is_narrow:
         screen.say("    ".join(sums), indent=3)
-        screen.say(*left, indent=3)
+        screen.say(*refundable, indent=3)
     else:
-        screen.say("    ".join([*sums, ""]), *left, indent=3)
+        screen.say("    ".join([*sums, ""]), *refundable, indent=3)
 
 
 def _is_remarkable(payment: Payment) -> bool:
-    told = (payment.disputes, payment.unreviewed, payment.refunded_externally, payment.credited, payment.loss)
-    return any(told) or payment.processing or len(payment.references) > 1 or bool(payment.other_shares)
+    notable = (payment.disputes, payment.unreviewed, payment.refunded_externally, payment.credited, payment.loss)
+    return any(notable) or payment.processing or len(payment.references) > 1 or bool(payment.other_shares)
 
 
 def _payments(invoice: Invoice, screen: Screen) -> None:
@@ -178,13 +200,13 @@ def _payment_notes(payment: Payment) -> str:
     if payment.other_shares:
         notes.append(f"shared with {', '.join(share.invoice_number for share in payment.other_shares)}")
         notes += [
-            f"{refund.amount} refunded elsewhere ({refund.provider_reference}), listed with {share.invoice_number}"
+            f"{refund.amount} refunded externally ({refund.provider_reference}), listed with {share.invoice_number}"
             for share in payment.other_shares
             for refund in share.refunds
             if refund.is_unadopted
         ]
     if payment.refunded_externally:
-        notes.append(f"{payment.refunded_externally.number} returned before or elsewhere")
+        notes.append(f"{payment.refunded_externally.number} refunded externally")
     if payment.processing:
         notes.append("currently processing")
     notes += [_dispute_words(dispute) for dispute in payment.disputes]
@@ -192,7 +214,7 @@ def _payment_notes(payment: Payment) -> str:
         notes.append(f"{payment.credited} credited to the customer's balance")
     if payment.loss:
         notes.append(f"loss of {payment.loss}: more was refunded or lost to disputes than was captured")
-    notes += [f"event {each.event_id}, {each.word}: {each.why}" for each in payment.unreviewed if each.blocks]
+    notes += [f"event {update.event_id}, {update.word}: {update.why}" for update in payment.unreviewed if update.blocks]
     return ", ".join(notes)
 
 
@@ -213,7 +235,7 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
                 (
                     (local_time(refund.created_at, zone), ""),
                     (str(refund.amount), ""),
-                    (refund.reason.label if refund.reason else "made elsewhere", ""),
+                    (refund.reason.label if refund.reason else "external refund", ""),
                     (_STATE_WORDS.get(refund.state, refund.state.value), _STATE_STYLES.get(refund.state, DOUBT)),
                     (note_words(refund), ""),
                 ),
@@ -226,7 +248,7 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
 
 
 def _closings(closings: Sequence[Closing], screen: Screen, zone: ZoneInfo) -> None:
-    """What is in doubt, and what was refused and why; one that was done shows in the invoice's status."""
+    """Unconfirmed and declined closings; one that succeeded shows in the invoice's status."""
     if not closings:
         return
     screen.blank()
@@ -246,7 +268,7 @@ def _closings(closings: Sequence[Closing], screen: Screen, zone: ZoneInfo) -> No
 
 
 def _identity(refund: Refund, *, names_records: bool) -> str:
-    """The refund's reference at the provider or the bank, and the next command if one is needed.
+    """The refund's reference at the provider or the bank, and the next step, if there is one.
 
     `names_records`: show the ids of records, because an external refund may be the same as one of them.
     """
@@ -270,10 +292,10 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
 
 def _recorded_way(refund: Refund) -> str:
     """How it was returned, and when; a reference that is the provider's own is not shown twice."""
-    told = refund.out_of_band
-    if told and refund.provider_reference == told.reference:
-        told = replace(told, reference="")
-    return told.words if told else ""
+    record = refund.out_of_band
+    if record and refund.provider_reference == record.reference:
+        record = replace(record, reference="")
+    return record.words if record else ""
 
 
 def note_words(refund: Refund) -> str:
@@ -291,7 +313,7 @@ def _goods(invoice: Invoice, screen: Screen) -> None:
     if invoice.products:
         screen.say(("Products", STRONG), f"     {', '.join(invoice.products)}")
     if invoice.subscription:
-        screen.say(("Subscription", STRONG), f" {invoice.subscription} (goes on)")
+        screen.say(("Subscription", STRONG), f" {invoice.subscription} (still active)")
 
 
 def _actions(actions: Sequence[PossibleAction], screen: Screen) -> None:

@@ -1,4 +1,4 @@
-"""Where the books and a provider differ: a table by kind, the money it amounts to, and what was taken in."""
+"""Differences between the books and a provider: a table, the amounts by kind, and what was applied."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from itertools import islice
 from tempfile import SpooledTemporaryFile
 from typing import Any, Self
 
-from refundcli.output.serializers import money, refund
+from refundcli.output.serializers.reconciliation import difference as difference_shape
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.private_files import temporary_folder
 from refundcli.services.preflight.comparison import Difference
@@ -17,22 +17,22 @@ DIFFERENCE_COLUMNS = (
     "kind",
     "invoice",
     "reference",
-    "what",
-    "here",
-    "there",
+    "object",
+    "in_books",
+    "at_provider",
     "amount",
     "currency",
-    "taken_in",
+    "applied",
     "refund",
     "next",
 )
-TEXT_COLUMNS = ("invoice", "reference", "here", "there")
+TEXT_COLUMNS = ("invoice", "reference", "in_books", "at_provider")
 _SHOWN = 100
 _IN_MEMORY = 1024 * 1024
 
 
-class ToldDifferences:
-    """Differences as they were told, each as `-o json` shows it; a long list lies on disk."""
+class DifferenceSpool:
+    """Differences in the order they were found, as `-o json` shows them; a long list is kept on disk."""
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(  # noqa: SIM115 - closed by __exit__
@@ -49,84 +49,47 @@ class ToldDifferences:
         self._file.seek(0)
         return (json.loads(line) for line in self._file)
 
-    def add(self, difference: Difference, taken_in: bool) -> None:
-        self._file.write(json.dumps(difference_shape(difference, taken_in)) + "\n")
+    def add(self, difference: Difference, applied: bool) -> None:
+        self._file.write(json.dumps(difference_shape(difference, applied)) + "\n")
 
 
-def difference_row(told: Mapping[str, Any]) -> tuple[object, ...]:
-    amount = told["amount"] or {}
+def difference_row(difference: Mapping[str, Any]) -> tuple[object, ...]:
+    amount = difference["amount"] or {}
     return (
-        told["kind"],
-        told["invoice"],
-        told["reference"],
-        told["what"],
-        told["here"],
-        told["there"],
+        difference["kind"],
+        difference["invoice"],
+        difference["reference"],
+        difference["object"],
+        difference["in_books"],
+        difference["at_provider"],
         amount.get("amount"),
         amount.get("currency"),
-        told["taken_in"],
-        told["refund"],
-        told["next"],
+        difference["applied"],
+        difference["refund"],
+        difference["next"],
     )
 
 
-def difference_shape(difference: Difference, taken_in: bool) -> dict[str, Any]:
-    return {
-        "kind": difference.kind,
-        "provider": difference.provider,
-        "invoice": difference.invoice or None,
-        "reference": difference.reference,
-        "refund": difference.refund_id or None,
-        "what": difference.what,
-        "here": difference.here or None,
-        "there": difference.there or None,
-        "amount": money(difference.amount) if difference.amount else None,
-        "taken_in": taken_in,
-        "next": difference.next_step(applied=taken_in) or None,
-    }
-
-
-def reconcile_shape(done: ComparisonSummary, told: ToldDifferences) -> dict[str, Any]:
-    return {
-        "compared": done.compared,
-        "differences": list(told),
-        "difference_count": done.differences,
-        "taken_in": done.repaired,
-        "changed": done.changed,
-        "settled": [refund(each) for each in done.settled],
-        "result": done.result,
-        "left": done.remaining,
-        "not_in_books": done.not_in_books,
-        "being_sent": done.being_sent,
-        "unread_lists": done.unread_lists,
-        "unreadable": done.unreadable,
-        "unreviewed": done.unreviewed,
-        "unconfirmed": done.unconfirmed,
-        "by_kind": dict(done.by_kind),
-        "money": [{"kind": kind, "amount": money(amount)} for (kind, _), amount in sorted(done.money.items())],
-    }
-
-
-def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
-    """The first hundred, and the next command of each; what was taken in is quiet, what stays is not."""
+def show_differences(differences: DifferenceSpool, count: int, screen: Screen) -> None:
+    """The first hundred, and the next command of each; applied differences are dimmed."""
     if not count:
         return
     table = grid(header=True)
     for name in ("What", "Invoice", "At the provider", "Here", "There", ""):
         table.add_column(name, overflow="fold")
     commands: dict[str, None] = {}
-    for each in islice(told, _SHOWN):
-        if each["next"]:
-            commands[each["next"]] = None
+    for difference in islice(differences, _SHOWN):
+        if difference["next"]:
+            commands[difference["next"]] = None
         # `refund missing-here`, and `dispute` alone.
-        what = " ".join(dict.fromkeys((each["what"], each["kind"])))
+        what = " ".join(dict.fromkeys((difference["object"], difference["kind"])))
         table.add_row(
-            cell(what, QUIET if each["taken_in"] else BAD),
-            cell(each["invoice"] or "not in the books", "" if each["invoice"] else DOUBT),
-            cell(each["reference"]),
-            cell(each["here"] or "—"),
-            cell(each["there"] or "—"),
-            cell("taken in" if each["taken_in"] else "", GOOD),
+            cell(what, QUIET if difference["applied"] else BAD),
+            cell(difference["invoice"] or "not in the books", "" if difference["invoice"] else DOUBT),
+            cell(difference["reference"]),
+            cell(difference["in_books"] or "—"),
+            cell(difference["at_provider"] or "—"),
+            cell("applied" if difference["applied"] else "", GOOD),
         )
     screen.console.print(table)
     if count > _SHOWN:
@@ -135,29 +98,29 @@ def show_differences(told: ToldDifferences, count: int, screen: Screen) -> None:
         screen.command(f"Next: {command}")
 
 
-def show_settled(done: ComparisonSummary, screen: Screen) -> None:
-    """What became of refunds whose outcome was unknown before."""
-    for each in done.settled[:_SHOWN]:
-        words = f"Settled {each.id} of {each.invoice_number}: {each.amount} {each.state}."
-        screen.say(("✓ ", GOOD), f"{words}   {each.provider_reference}".rstrip())
-    if len(done.settled) > _SHOWN:
-        screen.say(f"… and {len(done.settled) - _SHOWN} more settled.", indent=3)
+def show_settled(outcome: ComparisonSummary, screen: Screen) -> None:
+    """Refunds whose outcome was unknown before this comparison."""
+    for refund in outcome.settled[:_SHOWN]:
+        words = f"Settled {refund.id} of {refund.invoice_number}: {refund.amount} {refund.state}."
+        screen.say(("✓ ", GOOD), f"{words}   {refund.provider_reference}".rstrip())
+    if len(outcome.settled) > _SHOWN:
+        screen.say(f"… and {len(outcome.settled) - _SHOWN} more settled.", indent=3)
 
 
-def show_reconciled(label: str, done: ComparisonSummary, screen: Screen, *, nothing: str) -> None:
+def show_reconciled(label: str, outcome: ComparisonSummary, screen: Screen, *, nothing: str) -> None:
     """One line of result, then the money by kind. `nothing` says why there was nothing to compare, where so."""
-    things = f"{done.compared} {'payment' if done.compared == 1 else 'payments'} compared with {label}"
-    if done.result is Agreement.NOTHING:
+    things = f"{outcome.compared} {'payment' if outcome.compared == 1 else 'payments'} compared with {label}"
+    if outcome.result is Agreement.NOTHING:
         screen.say(("✓ ", GOOD), f"Nothing to compare: {nothing}.")
         return
-    if done.result is Agreement.AGREES:
+    if outcome.result is Agreement.AGREES:
         screen.say(("✓ ", GOOD), f"{things}: the books agree.")
         return
-    if not done.differences:
+    if not outcome.differences:
         screen.say(("! ", DOUBT), f"{things}: no difference among what could be compared.")
         return
-    differ = f"{done.differences} {'differs' if done.differences == 1 else 'differ'}"
-    taken_in = f", {done.repaired} taken in" if done.repaired else ""
-    screen.say(("! ", DOUBT), f"{things}: ", (differ, STRONG), taken_in, ".")
-    for (kind, _), amount in sorted(done.money.items()):
+    differ = f"{outcome.differences} {'differs' if outcome.differences == 1 else 'differ'}"
+    applied = f", {outcome.repaired} applied" if outcome.repaired else ""
+    screen.say(("! ", DOUBT), f"{things}: ", (differ, STRONG), applied, ".")
+    for (kind, _), amount in sorted(outcome.money.items()):
         screen.say(f"{kind:<14} {amount}", indent=3)

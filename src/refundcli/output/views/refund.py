@@ -1,4 +1,4 @@
-"""What is asked before money moves, and what is told after it (R5, R8)."""
+"""The outcome of refunds and records, and what they do not do by themselves (R8)."""
 
 from collections.abc import Sequence
 
@@ -46,16 +46,16 @@ def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Scre
     for refund in refunds:
         # An unknown outcome, a decline and a pending approval are shown as errors, before this.
         if not refund.state.unfinished and refund.state not in (RefundState.FAILED, RefundState.AWAITING_APPROVAL):
-            _one(refund, screen)
+            _show_refund(refund, screen)
     if replayed:
-        screen.say("This request was made before; nothing was done again.", indent=3)
+        screen.say("This request was made before. Nothing was sent again.", indent=3)
     if invoice:
         screen.say(
             f"{invoice.number} is now ",
             (invoice.status.label, STRONG),
             " · partly refunded" if invoice.partially_refunded else "",
             f", {invoice.refundable} left to refund" if invoice.refundable else "",
-            f", {invoice.reserved} in flight" if invoice.reserved else "",
+            f", {invoice.reserved} reserved" if invoice.reserved else "",
             indent=3,
         )
     for note in after_notes(refunds, invoice):
@@ -73,36 +73,40 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
             f"The money takes 5–10 business days to reach the statement; {' and '.join(providers)} may keep the fee."
         )
     else:
-        notes.append("No money was moved: this is the record of a return made elsewhere.")
+        notes.append("No money moved: this records a refund made outside refundcli.")
     if any(r.state is RefundState.PENDING for r in refunds):
-        notes.append("Accepted and not final yet: the provider tells later how it ended.")
+        notes.append("Accepted, not final yet: the provider reports the outcome later.")
     notes += filter(None, map(pending_words, refunds))
     if invoice and invoice.products:
         goods = ", ".join(invoice.products)
         notes.append(f"Still assigned to {invoice.customer}: {goods}. Remove them if access should end.")
     if invoice and invoice.subscription:
-        notes.append(f"Subscription {invoice.subscription} goes on. Cancel it separately to stop further invoices.")
+        notes.append(
+            f"Subscription {invoice.subscription} is still active. Cancel it separately to stop further invoices."
+        )
     return notes
 
 
 def pending_words(refund: Refund) -> str:
-    """What a pending refund waits for; empty if nobody has to act."""
+    """The action that a pending refund waits for; empty if there is none."""
     if refund.pending_reason == "requires_action":
         until = f" until {refund.expires_at:%Y-%m-%d}" if refund.expires_at else ""
-        return f"The customer must answer Stripe's e-mail{until}, or the refund is cancelled."
+        return f"The customer must reply to Stripe's e-mail{until}, or the refund is cancelled."
     if refund.pending_reason == "insufficient_funds":
-        return "Your Stripe balance is too low: the refund waits until it is topped up."
+        return "Your Stripe balance is too low. The refund is pending until you top it up."
     return ""
 
 
-def truth_words(truth: PaymentSnapshot) -> str:
-    """`pi_1 has 100.00 EUR captured, 25.00 returned, no dispute`"""
-    disputes = [f"dispute {each.reference} {each.state or each.status}".replace("  ", " ") for each in truth.disputes]
+def snapshot_words(snapshot: PaymentSnapshot) -> str:
+    """`pi_1 has 100.00 EUR captured, 25.00 refunded, no dispute`"""
+    disputes = [
+        f"dispute {record.reference} {record.state or record.status}".replace("  ", " ") for record in snapshot.disputes
+    ]
     dispute = ", ".join(disputes) or "no dispute"
-    return f"{truth.references[0]} has {truth.captured} captured, {truth.refunded.number} returned, {dispute}"
+    return f"{snapshot.references[0]} has {snapshot.captured} captured, {snapshot.refunded.number} refunded, {dispute}"
 
 
-def _one(refund: Refund, screen: Screen) -> None:
+def _show_refund(refund: Refund, screen: Screen) -> None:
     mark, style, what = _verdict(refund)
     way = refund.out_of_band.words if refund.out_of_band and not refund.provider_reference else ""
     details = [f"   {word}" for word in (refund.provider_reference, way, _note(refund)) if word]
@@ -115,7 +119,7 @@ def _verdict(refund: Refund) -> tuple[str, str, str]:
     if refund.state is RefundState.FAILED:
         return "✗", BAD, "Not refunded"
     if refund.state is RefundState.REVERSED:
-        return "✗", BAD, "Came back"
+        return "✗", BAD, "Reversed"
     if refund.state is RefundState.PENDING:
         return "✓", GOOD, "Refund accepted"
     if refund.state.unfinished:
@@ -130,9 +134,9 @@ def _note(refund: Refund) -> str:
     return f"credit note {words}" if words else ""
 
 
-def show_resumed(done: Sequence[Resumed], screen: Screen) -> None:
-    """What became of each refund that was left behind, and what is still in doubt."""
-    for each in done:
-        _one(each.refund, screen)
-        told = f"{each.refund.id} of {each.refund.invoice_number}: {each.step}"
-        screen.say(f"{told}; {each.note}" if each.note else told, indent=3)
+def show_resumed(outcomes: Sequence[Resumed], screen: Screen) -> None:
+    """The outcome of each refund, known or still unknown."""
+    for outcome in outcomes:
+        _show_refund(outcome.refund, screen)
+        step = f"{outcome.refund.id} of {outcome.refund.invoice_number}: {outcome.step}"
+        screen.say(f"{step}; {outcome.note}" if outcome.note else step, indent=3)

@@ -77,7 +77,7 @@ class NothingToUndo(Refused):
         super().__init__(
             f"{run_id} has nothing left to undo: {why}.",
             hint="refundcli credit-notes list   shows what was issued",
-            context={"run": run_id, "kept": unchanged},
+            context={"run": run_id, "not_undone": unchanged},
         )
 
 

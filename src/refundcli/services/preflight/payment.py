@@ -38,7 +38,13 @@ class DiffersFromProvider(Refused):
             context={
                 "invoice": invoice.number,
                 "differences": [
-                    {"kind": d.kind, "reference": d.reference, "what": d.what, "here": d.here, "there": d.there}
+                    {
+                        "kind": d.kind,
+                        "reference": d.reference,
+                        "object": d.what,
+                        "in_books": d.here,
+                        "at_provider": d.there,
+                    }
                     for d in differences
                 ],
             },

@@ -54,12 +54,12 @@ def list_(
 
 def _show_pages(me: "App", pages: "Iterable[list[CreditNote]]") -> None:
     from refundcli.cli.context import while_read
-    from refundcli.output import serializers
+    from refundcli.output.serializers.books import credit_note
     from refundcli.output.views.credit_notes import COLUMNS, note_row, show_notes
 
     notes = chain.from_iterable(pages)
     if me.wants_json:
-        me.show_long_list(map(serializers.credit_note, notes))
+        me.show_long_list(map(credit_note, notes))
     elif not me.for_people:
         words = ("number", "status", "invoice", "customer", "reason")
         me.show_rows(COLUMNS, while_read(map(note_row, notes)), text_columns=words)
@@ -78,7 +78,7 @@ def show(
     output: Output = None,
 ) -> None:
     """Show one credit note with its refund."""
-    from refundcli.output import serializers
+    from refundcli.output.serializers.books import credit_note_details
     from refundcli.output.views.credit_notes import show_note
     from refundcli.services.invoices.lookup import credit_note_named
 
@@ -87,5 +87,4 @@ def show(
     if me.for_people:
         show_note(note, refund, me.out, zone=me.settings.operator.zone)
     else:
-        refunded_on = refund.out_of_band.refunded_on if refund.out_of_band else None
-        me.show_object(serializers.credit_note(note) | {"refunded_on": refunded_on})
+        me.show_object(credit_note_details(note, refund))

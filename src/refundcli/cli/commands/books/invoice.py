@@ -103,15 +103,14 @@ def list_(
 def _show_pages(me: "App", pages: "Iterable[list[Invoice]]", filters: str) -> None:
     """`filters`: what the list was limited to, for people; empty if it was not."""
     from refundcli.cli.context import while_read
-    from refundcli.output import serializers
-    from refundcli.output.views.invoice import LIST_COLUMNS, list_row, show_list
+    from refundcli.output.serializers.books import invoice_summary
+    from refundcli.output.views.invoice import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row, show_list
 
     invoices = chain.from_iterable(pages)
     if me.wants_json:
-        me.show_long_list(map(serializers.invoice_summary, invoices))
+        me.show_long_list(map(invoice_summary, invoices))
     elif not me.for_people:
-        names = [name.lower() for name in LIST_COLUMNS]
-        me.show_rows(names, while_read(map(list_row, invoices)), text_columns=("number", "customer", "status"))
+        me.show_rows(INVOICE_COLUMNS, while_read(map(invoice_row, invoices)), text_columns=TEXT_COLUMNS)
     else:
         page: list[Invoice] = []
         for page in while_read(pages):
@@ -136,7 +135,7 @@ def show(
     """Show one invoice: what it is, what is left, what happened, and what can be done now."""
     from refundcli.cli.context import App
     from refundcli.domain.invoice import without_lapsed_holds
-    from refundcli.output import serializers
+    from refundcli.output.serializers.books import invoice_details
     from refundcli.output.views.invoice import show_invoice
     from refundcli.services.invoices.lookup import invoice_behind
 
@@ -152,21 +151,21 @@ def show(
         mode = {None: "", True: "live mode", False: "test mode"}[livemode]
         show_invoice(invoice, me.out, zone=me.settings.operator.zone, mode=mode)
     else:
-        me.show_object(serializers.invoice_whole(invoice))
+        me.show_object(invoice_details(invoice))
 
 
 @app.command(epilog="Examples:  refundcli invoice history INV-1042   ·   refundcli invoice history INV-1042 -o json")
 def history(ctx: typer.Context, number: Number, output: Output = None) -> None:
     """Show every change of one invoice: when, by whom, what and why."""
     from refundcli.cli.context import App
-    from refundcli.output import serializers
+    from refundcli.output.serializers.books import history_entry
     from refundcli.output.views.invoice import changes, show_history
     from refundcli.services.invoices.history import history_of
 
     me: App = ctx.obj
     invoice, entries = me.services.books.read(lambda tx: history_of(tx, number))
     if me.wants_json:
-        me.show_list(map(serializers.history_entry, entries))
+        me.show_list(map(history_entry, entries))
     elif me.for_people:
         show_history(invoice, entries, me.out, zone=me.settings.operator.zone, inner=me.verbose)
     else:

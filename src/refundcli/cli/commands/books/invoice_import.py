@@ -12,7 +12,8 @@ from refundcli.files.invoices.file import InvoiceFile
 from refundcli.files.invoices.spool import InvoiceSpool
 from refundcli.files.source import open_source
 from refundcli.output.progress import progress
-from refundcli.output.views.imports import import_shape, show_bad_rows, show_import, show_kept
+from refundcli.output.serializers.imports import imported_file
+from refundcli.output.views.imports import show_bad_rows, show_conflicts, show_import
 from refundcli.services.imports.from_file import (
     CheckedInvoices,
     ImportRefused,
@@ -32,14 +33,14 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         where = path_for_rejected(source, invoices.columns)
         with InvoiceSpool() as shelf, RejectedFile(where, invoices.columns) as rejected:
             reject = rejected.add if skip_invalid else _only_counted
-            with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
+            with progress(app.err, "Checking", enabled=app.wants_progress) as advance:
                 checked = check_invoices(invoices.batches(), spool=shelf, books=books, advance=advance, reject=reject)
             if checked.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked)
             # Before the first write, so that no rejected row is lost.
             rejected_path = rejected.publish()
             try:
-                with progress(app.err, "Writing", total=checked.good_rows, wanted=app.wants_progress) as advance:
+                with progress(app.err, "Writing", total=checked.good_rows, enabled=app.wants_progress) as advance:
                     summary = write_invoices(shelf, checked, source=source.label, books=books, advance=advance)
             except KeyboardInterrupt:
                 app.err.say("Stopped. Invoices written so far stay; import the same file again for the rest.")
@@ -65,17 +66,17 @@ def _refuse(app: App, name: str, checked: CheckedInvoices) -> None:
 
 def _show(app: App, name: str, checked: CheckedInvoices, summary: ImportSummary, rejected_file: str | None) -> None:
     if app.wants_json:
-        app.show_object(import_shape(name, checked, summary, rejected_file))
+        app.show_object(imported_file(name, checked, summary, rejected_file))
         return
     if app.for_people:
         show_import(name, summary, app.out)
     else:
-        shape = import_shape(name, checked, summary, rejected_file)
+        shape = imported_file(name, checked, summary, rejected_file)
         app.show_object({key: value for key, value in shape.items() if not isinstance(value, list)})
     if not app.quiet:
         if not app.for_people:
             show_import(name, summary, app.err)
-        show_kept(summary, app.err)
+        show_conflicts(summary, app.err)
     if rejected_file:
         show_bad_rows(checked, app.err)
         app.err.say(("! ", "yellow"), f"{checked.bad_rows} of {checked.rows} rows were left out: {rejected_file}")

@@ -5,7 +5,8 @@ from datetime import date
 from refundcli.cli.context import App
 from refundcli.domain.statuses import Provider
 from refundcli.output.progress import progress
-from refundcli.output.views.imports import pull_shape, show_import, show_kept
+from refundcli.output.serializers.imports import pulled
+from refundcli.output.views.imports import show_conflicts, show_import
 from refundcli.services.imports.from_provider import pull, pull_one
 from refundcli.services.invoices.lookup import invoice_behind
 from refundcli.services.reconciliation.against_provider import Comparison
@@ -21,7 +22,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
     if number is not None:
         summary = pull_one(records, number, books=books, clock=clock, number_format=number_format)
     else:
-        with progress(app.err, f"Pulling from {provider.label}", wanted=app.wants_progress) as advance:
+        with progress(app.err, f"Pulling from {provider.label}", enabled=app.wants_progress) as advance:
             try:
                 summary = pull(
                     records, since=since, books=books, clock=clock, number_format=number_format, advance=advance
@@ -33,9 +34,9 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
         app.note(f"Resumed after {summary.resumed_after}, where the last pull stopped.")
     if app.for_people:
         show_import(provider.label, summary.imported, app.out)
-        show_kept(summary.imported, app.err)
+        show_conflicts(summary.imported, app.err)
     else:
-        app.show_object(pull_shape(provider, summary))
+        app.show_object(pulled(provider, summary))
     services.apply_known_events(provider)
     app.note_unmatched_events()
 

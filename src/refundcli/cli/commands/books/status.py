@@ -20,7 +20,8 @@ def status(ctx: typer.Context, output: Output = None) -> None:
     Exit code 0 when nothing needs attention, 8 when something does.
     """
     from refundcli.cli.exit_codes import ExitCode
-    from refundcli.output.views.status import STATUS_COLUMNS, headline, show_status, status_rows, status_shape
+    from refundcli.output.serializers.status import status as shape_of
+    from refundcli.output.views.status import STATUS_COLUMNS, headline, show_status, status_rows
     from refundcli.services.queries.status import current_status
 
     me: App = ctx.obj
@@ -30,7 +31,7 @@ def status(ctx: typer.Context, output: Output = None) -> None:
     if me.for_people:
         show_status(overview, store, me.out, zone=me.settings.operator.zone)
     elif me.wants_json:
-        me.show_object(status_shape(overview, store))
+        me.show_object(shape_of(overview, store))
     else:
         me.show_rows(STATUS_COLUMNS, status_rows(overview), text_columns=STATUS_COLUMNS)
         me.note(headline(overview))

@@ -101,7 +101,8 @@ def list_(
     output: Output = None,
 ) -> None:
     """List events, the newest first."""
-    from refundcli.output.views.events import EVENT_COLUMNS, event_row, listed_event_shape, show_events
+    from refundcli.output.serializers.events import listed_event
+    from refundcli.output.views.events import EVENT_COLUMNS, event_row, show_events
     from refundcli.services.ports.records import EventFilter
     from refundcli.services.ports.rejections import count_by_reason, counts_text
     from refundcli.services.webhooks.event_lookup import event_state, events_with_refunds
@@ -110,7 +111,7 @@ def list_(
     filters = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
     events, counts = me.services.books.read(lambda tx: (events_with_refunds(tx, filters), tx.delivery_counts()))
     if me.wants_json:
-        me.show_list(starmap(listed_event_shape, events))
+        me.show_list(starmap(listed_event, events))
     elif not me.for_people:
         me.show_rows(EVENT_COLUMNS, starmap(event_row, events), text_columns=EVENT_COLUMNS[1:])
     elif events:
@@ -132,7 +133,8 @@ def show(
     """Show one event: what was reported, when, and whether it was applied."""
     import json
 
-    from refundcli.output.views.events import listed_event_shape, show_event
+    from refundcli.output.serializers.events import event_details
+    from refundcli.output.views.events import show_event
     from refundcli.services.webhooks.event_lookup import event_numbered, with_refunds
 
     me: App = ctx.obj
@@ -140,7 +142,7 @@ def show(
     if me.for_people:
         show_event(record, me.out, zone=me.settings.operator.zone, refund=refund)
     else:
-        me.show_object(listed_event_shape(record, refund) | {"payload": json.loads(record.event.payload)})
+        me.show_object(event_details(record, refund, json.loads(record.event.payload)))
 
 
 @app.command(

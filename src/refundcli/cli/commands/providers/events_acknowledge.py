@@ -2,8 +2,10 @@
 
 from refundcli.cli.context import App
 from refundcli.domain.errors import UsageProblem, did_you_mean
+from refundcli.output.serializers.events import acknowledged_code
+from refundcli.output.serializers.events import event as event_shape
 from refundcli.output.terminal import GOOD
-from refundcli.output.views.events import event_shape, show_event
+from refundcli.output.views.events import show_event
 from refundcli.services.ports.vocabulary import Effect
 from refundcli.services.webhooks.review_events import DISPUTE_DECISIONS, WORD_EFFECTS, acknowledge_event, decide_word
 
@@ -43,7 +45,7 @@ def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: s
             events = "1 event" if count == 1 else f"{count} events"
             app.out.say(("✓ ", GOOD), f"{code} has the effect {decision} in this store. {events} acknowledged.")
         else:
-            app.show_object({"code": code, "effect": decision, "acknowledged": count})
+            app.show_object(acknowledged_code(code, decision, count))
         return
     if decision and decision not in DISPUTE_DECISIONS:
         raise UnknownDecision(decision, list(DISPUTE_DECISIONS))

@@ -10,8 +10,9 @@ from refundcli.cli.exit_codes import ExitCode
 from refundcli.domain.statuses import Provider
 from refundcli.files.saved_deliveries import DeliveryFile
 from refundcli.files.source import open_source
+from refundcli.output.serializers.events import applied, ingested
 from refundcli.output.terminal import DOUBT
-from refundcli.output.views.events import applied_shape, ingested_shape, show_applied, show_ingested, show_rejected
+from refundcli.output.views.events import show_applied, show_ingested, show_rejected
 from refundcli.providers.registry import vocabulary_of
 from refundcli.services.webhooks.apply_events import (
     Apply,
@@ -44,7 +45,7 @@ def apply_and_show(app: App) -> None:
     if app.for_people:
         show_applied(summary, app.out)
     else:
-        app.show_object(applied_shape(summary))
+        app.show_object(applied(summary))
     _end(app, summary)
 
 
@@ -62,7 +63,7 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
     if app.for_people:
         show_ingested(summary, app.out)
     else:
-        app.show_object(ingested_shape(summary))
+        app.show_object(ingested(summary))
     if not app.wants_json:
         show_rejected(summary, app.err)
     _end(app, summary.applied, ExitCode.REFUSED if summary.rejected else ExitCode.DONE)

@@ -17,7 +17,7 @@ from refundcli.output.terminal import DOUBT
 if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.files.adyen_report.report import AdyenReport
-    from refundcli.output.views.reconciliation import ToldDifferences
+    from refundcli.output.views.reconciliation import DifferenceSpool
     from refundcli.services.reconciliation.against_provider import ComparisonSummary
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -116,13 +116,13 @@ def reconcile(
 def _compare_with_provider(app: "App", provider: Provider | None, invoice: str | None, since: date | None) -> None:
     """Compare with what the provider's API reports; by default Stripe's. Raises SettingsProblem where it has none."""
     from refundcli.output.progress import progress
-    from refundcli.output.views.reconciliation import ToldDifferences
+    from refundcli.output.views.reconciliation import DifferenceSpool
     from refundcli.services.reconciliation.against_provider import Comparison
 
     services = app.services
     records = services.providers.records(provider or _provider_of(app, invoice))
-    with ToldDifferences() as differences:
-        with progress(app.err, f"Asking {records.name.label}", wanted=app.wants_progress) as advance:
+    with DifferenceSpool() as differences:
+        with progress(app.err, f"Asking {records.name.label}", enabled=app.wants_progress) as advance:
             comparison = Comparison(
                 services.books,
                 records,
@@ -154,7 +154,7 @@ def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
     from refundcli.files.adyen_report.report import AdyenReport
     from refundcli.files.source import open_source
     from refundcli.output.progress import progress
-    from refundcli.output.views.reconciliation import ToldDifferences
+    from refundcli.output.views.reconciliation import DifferenceSpool
     from refundcli.providers.adyen.vocabulary import report_meaning
 
     if provider is not Provider.ADYEN:
@@ -163,9 +163,9 @@ def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
     if not account:
         raise NoMerchantAccount
     with open_source(file, sys.stdin.buffer) as source:
-        with progress(app.err, "Reading", wanted=app.wants_progress) as advance:
+        with progress(app.err, "Reading", enabled=app.wants_progress) as advance:
             report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
-        with report, ToldDifferences() as differences:
+        with report, DifferenceSpool() as differences:
             reconciliation = _compare_report(app, report, provider, account, differences)
             _note_rows(app, report, account, not_in_books=reconciliation.not_in_books)
             nothing = "the books hold no payment that this report covers"
@@ -189,7 +189,7 @@ def _note_rows(app: "App", report: "AdyenReport", account: str, *, not_in_books:
 
 
 def _compare_report(
-    app: "App", report: "AdyenReport", provider: Provider, account: str, differences: "ToldDifferences"
+    app: "App", report: "AdyenReport", provider: Provider, account: str, differences: "DifferenceSpool"
 ) -> "ComparisonSummary":
     from refundcli.output.progress import progress
     from refundcli.services.reconciliation.against_report import ReportComparison
@@ -206,9 +206,9 @@ def _compare_report(
         pending_days=app.settings.refunds.pending_days,
     )
     with _noting_if_stopped(app, comparison.summary):
-        with progress(app.err, "Comparing", total=report.payments, wanted=app.wants_progress) as advance:
+        with progress(app.err, "Comparing", total=report.payments, enabled=app.wants_progress) as advance:
             comparison.of_report(advance)
-        with progress(app.err, "Looking for missing rows", wanted=app.wants_progress) as advance:
+        with progress(app.err, "Looking for missing rows", enabled=app.wants_progress) as advance:
             return comparison.of_books(advance)
 
 
@@ -236,13 +236,13 @@ def _provider_of(app: "App", number: str | None) -> Provider:
 
 
 def _show(
-    app: "App", label: str, reconciliation: "ComparisonSummary", differences: "ToldDifferences", *, nothing: str
+    app: "App", label: str, reconciliation: "ComparisonSummary", differences: "DifferenceSpool", *, nothing: str
 ) -> None:
+    from refundcli.output.serializers.reconciliation import reconciliation as reconciliation_shape
     from refundcli.output.views.reconciliation import (
         DIFFERENCE_COLUMNS,
         TEXT_COLUMNS,
         difference_row,
-        reconcile_shape,
         show_differences,
         show_reconciled,
         show_settled,
@@ -252,7 +252,7 @@ def _show(
     if app.format is Format.NDJSON:
         app.show_list(differences)
     elif app.format is Format.JSON:
-        app.show_object(reconcile_shape(reconciliation, differences))
+        app.show_object(reconciliation_shape(reconciliation, differences))
     elif app.for_people:
         show_differences(differences, reconciliation.differences, app.out)
         show_settled(reconciliation, app.out)
@@ -291,7 +291,7 @@ def _counted(count: int, singular: str, plural: str) -> str:
 
 def _match_refund(app: "App", name: str, record_id: str) -> None:
     """Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
-    from refundcli.output import serializers
+    from refundcli.output.serializers.books import refund as refund_shape
     from refundcli.services.reconciliation.external_refunds import match
 
     matched = match(name, record_id, books=app.services.books)
@@ -299,14 +299,14 @@ def _match_refund(app: "App", name: str, record_id: str) -> None:
         reference = matched.provider_reference
         app.out.say(("✓ ", "green"), f"{reference} is recorded as {matched.id}; {matched.amount} is counted once.")
     else:
-        app.show_object(serializers.refund(matched))
+        app.show_object(refund_shape(matched))
 
 
 def _adopt_refund(app: "App", name: str, *, reason: str, memo: str, number: str) -> None:
     """Raises RefundNotFound, NotToAdopt, NoShare, InvoiceNeeded, UnknownReason."""
     from refundcli.cli.prompts import ask_for
     from refundcli.domain.reasons import RefundReason, parse_reason
-    from refundcli.output import serializers
+    from refundcli.output.serializers.books import refund as refund_shape
     from refundcli.services.reconciliation.external_refunds import adopt, to_adopt
 
     services = app.services
@@ -329,4 +329,4 @@ def _adopt_refund(app: "App", name: str, *, reason: str, memo: str, number: str)
         note = adopted.credit_note.number if adopted.credit_note else ""
         app.out.say(("✓ ", "green"), f"Adopted {adopted.amount} of {adopted.invoice_number}   credit note {note}")
     else:
-        app.show_object(serializers.refund(adopted))
+        app.show_object(refund_shape(adopted))

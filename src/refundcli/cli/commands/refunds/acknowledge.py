@@ -72,7 +72,7 @@ def _what_happened(refund: "Refund") -> str:
 
 def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
     from refundcli.cli.prompts import ask_yes_no
-    from refundcli.output import serializers
+    from refundcli.output.serializers.refunds import acknowledged_loss
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.refunds import acknowledge as service
 
@@ -85,4 +85,4 @@ def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
     if me.for_people:
         me.out.say(("✓ ", "green"), f"Acknowledged a loss of {acknowledged.loss} on {acknowledged.number}.")
     else:
-        me.show_object({"invoice": acknowledged.number, "loss": serializers.money(acknowledged.loss)})
+        me.show_object(acknowledged_loss(acknowledged))

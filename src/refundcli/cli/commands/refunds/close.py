@@ -66,18 +66,19 @@ def _connect(app: App, invoice: Invoice, *, dry_run: bool) -> None:
 
 
 def _show_dry_run(app: App, preview: ClosingPreview) -> None:
-    from refundcli.output.views.closing import closing_preview_shape, show_closing_preview
+    from refundcli.output.serializers.refunds import closing_preview
+    from refundcli.output.views.closing import show_closing_preview
 
     if app.for_people:
         show_closing_preview(preview, app.out)
     else:
-        app.show_object(closing_preview_shape(preview))
+        app.show_object(closing_preview(preview))
 
 
 def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
     """Show the invoice as it is now, and the closing at its provider, which decides the exit code."""
     from refundcli.cli.commands.refunds.request import exit_code_of, warn
-    from refundcli.output import serializers
+    from refundcli.output.serializers.refunds import closing_answer
     from refundcli.output.views.closing import show_closing
 
     closing = None if expected else closed.closing
@@ -87,7 +88,7 @@ def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
     if app.for_people:
         show_closing(closed, app.out)
     else:
-        app.show_object(serializers.invoice_whole(closed.invoice) | {"dry_run": False})
+        app.show_object(closing_answer(closed.invoice))
     if closing is None:
         return
     if not app.for_people:

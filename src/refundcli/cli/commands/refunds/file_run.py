@@ -22,7 +22,8 @@ from refundcli.files.bulk.rejected_rows import RejectedFile, path_for_rejected
 from refundcli.files.source import Source, open_source
 from refundcli.files.spool import DiskSpool
 from refundcli.output.progress import progress
-from refundcli.output.views.bulk import bulk_shape, show_summary
+from refundcli.output.serializers.bulk import checked_file as checked_file_shape
+from refundcli.output.views.bulk import show_summary
 from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.record_run import TooManyErrors
 from refundcli.services.bulk.row_rules import RowRequests, RowRules
@@ -123,7 +124,7 @@ def checked_file(
             is_staged = options.kind is RunKind.REFUND and not options.plan
             staged, fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
             check = BulkCheck(services.books, rules, shelf, staged, fingerprint)
-            with progress(app.err, "Checking", wanted=app.wants_progress) as advance:
+            with progress(app.err, "Checking", enabled=app.wants_progress) as advance:
                 report = check.check(opened.rows, advance=advance, reject=rejected.add)
             if not app.wants_json:
                 show_summary(source.name, options.kind, report, app.err)
@@ -151,7 +152,7 @@ def show_checked(
     """The outcome of a check that no run follows."""
     path = str(rejected_file) if rejected_file else None
     if not app.for_people:
-        app.show_object(bulk_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
+        app.show_object(checked_file_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
     elif dry_run:
         app.out.say("Dry run: every rule was checked; nothing was changed.")
     elif not report.rows:

@@ -21,7 +21,9 @@ from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
 from refundcli.domain.reasons import RefundReason
 from refundcli.output.progress import progress
-from refundcli.output.views.bulk import bulk_shape, show_recorded, show_undo, undo_shape
+from refundcli.output.serializers.bulk import recorded_file
+from refundcli.output.serializers.bulk import undo as undo_shape
+from refundcli.output.views.bulk import show_recorded, show_undo
 from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.record_run import (
     MOST_AT_ONCE,
@@ -84,7 +86,7 @@ def _do(
     at, form = checked.report.checked_at, services.policy.number_format
     recording = RecordRun(run, requested_rows, rules, at, services.books, form, app.note_stopping)
     try:
-        with progress(app.err, "Recording", total=checked.report.requested, wanted=app.wants_progress) as advance:
+        with progress(app.err, "Recording", total=checked.report.requested, enabled=app.wants_progress) as advance:
             if options.atomic:
                 return recording.record_atomically(checked.shelf, advance=advance)
             report = recording.record(
@@ -118,10 +120,10 @@ def _show_stopped(app: App, checked: CheckedFile, recorded: BulkReport, run: Bul
     if app.for_people:
         show_recorded(report, run.id, app.out)
     else:
-        shape = bulk_shape(
-            checked.source.name, RunKind.MARK_REFUNDED, report, dry_run=False, run=run.id, rejected_file=None
+        name = checked.source.name
+        app.show_object(
+            recorded_file(name, report, run=run.id, rejected_file=None, waiting=remaining, next_step=next_step)
         )
-        app.show_object(shape | {"waiting": remaining, "next": next_step})
     if not app.wants_json and next_step:
         rows = (
             "How many rows are left is not known"
@@ -145,8 +147,9 @@ def _whole(checked: BulkReport, recorded: BulkReport) -> BulkReport:
 def _show(app: App, checked: CheckedFile, report: BulkReport, run: str, rejected_file: str | None) -> None:
     kind, name = RunKind.MARK_REFUNDED, checked.source.name
     if not app.for_people:
-        shape = bulk_shape(name, kind, report, dry_run=False, run=run or None, rejected_file=rejected_file)
-        app.show_object(shape | {"waiting": 0, "next": None})
+        app.show_object(
+            recorded_file(name, report, run=run or None, rejected_file=rejected_file, waiting=0, next_step=None)
+        )
     else:
         show_recorded(report, run, app.out)
     note_rejected_rows(app, kind, report.refused_count, report.rows, rejected_file)
@@ -184,12 +187,12 @@ def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry
         _show_undo(app, what, preview, dry_run=True)
         return
     if not app.wants_json:
-        show_undo(what, preview, app.err, done=False)
+        show_undo(what, preview, app.err, is_done=False)
     if confirm:
         check_confirm(confirm, str(preview.records))
     elif not yes:
         ask_yes_no(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
-    with progress(app.err, "Undoing", total=preview.records, wanted=app.wants_progress) as advance:
+    with progress(app.err, "Undoing", total=preview.records, enabled=app.wants_progress) as advance:
         undone = undo(what, memo=memo, books=books, advance=advance, on_interrupt=app.note_stopping)
     _show_undo(app, what, undone, dry_run=False)
 
@@ -198,7 +201,7 @@ def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:
     if app.for_people:
         if dry_run:
             app.out.say("Dry run: every rule was checked; nothing was changed.")
-        show_undo(what, undone, app.out, done=not dry_run)
+        show_undo(what, undone, app.out, is_done=not dry_run)
     else:
         app.show_object(undo_shape(what, undone, dry_run=dry_run))
     if undone.unchanged:

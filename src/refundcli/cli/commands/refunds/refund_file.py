@@ -26,10 +26,11 @@ from refundcli.domain.errors import RefundcliError, before_sending
 from refundcli.domain.statuses import Provider
 from refundcli.files.bulk.rejected_rows import RejectedFile
 from refundcli.output import json as json_output
-from refundcli.output import serializers
 from refundcli.output.errors import show_error
 from refundcli.output.progress import progress
-from refundcli.output.views.bulk import run_shape, show_refunded, show_unfinished_runs, unfinished_run_shape
+from refundcli.output.serializers.bulk import resumed_dry_run, run_report
+from refundcli.output.serializers.errors import error
+from refundcli.output.views.bulk import show_refunded, show_unfinished_runs
 from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.refund_rows import RefundRowRequests, begin_staged
 from refundcli.services.bulk.refund_run import run_refunds
@@ -98,7 +99,7 @@ def _show_dry_run(app: App, standing: UnfinishedRun) -> None:
     if app.for_people:
         show_unfinished_runs([standing], app.out)
     else:
-        app.show_object({"dry_run": True, **unfinished_run_shape(standing)})
+        app.show_object(resumed_dry_run(standing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
     services = app.services
     limits = RunLimits(in_flight=services.settings.refunds.in_flight, max_errors=options.max_errors)
     with (
-        progress(app.err, "Refunding", total=rows, wanted=app.wants_progress) as advance,
+        progress(app.err, "Refunding", total=rows, enabled=app.wants_progress) as advance,
         stop_on_signal(app.note_stopping) as stop,
     ):
         return run_refunds(
@@ -198,7 +199,7 @@ def _show(
     if app.for_people:
         show_refunded(report, counts, codes, run.id, app.out, first=first)
     else:
-        app.show_object(run_shape(name, run, report, counts, codes=codes, first=first, path=path))
+        app.show_object(run_report(name, run, report, counts, codes=codes, first=first, path=path))
     if counts.refunded or counts.accepted:
         note_afterwards(app, run, record=False)
     _note_next_step(app, run, report)
@@ -234,7 +235,7 @@ def _end(app: App, report: RunReport, counts: RowCounts, unpublished: RefundcliE
 
 def _show_problem(app: App, problem: RefundcliError) -> None:
     if app.wants_json:
-        json_output.dump(serializers.error(problem), sys.stderr)
+        json_output.dump(error(problem), sys.stderr)
     else:
         show_error(problem, app.err)
 

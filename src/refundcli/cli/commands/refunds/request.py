@@ -173,8 +173,8 @@ def show_dry_run(
     snapshots: Sequence[PaymentSnapshot] = (),
 ) -> None:
     """What would be done, in the shape of a real answer; `snapshots` are the providers' answers."""
-    from refundcli.output import serializers
-    from refundcli.output.views.refund import truth_words
+    from refundcli.output.serializers.refunds import dry_run_answer
+    from refundcli.output.views.refund import snapshot_words
 
     if app.for_people:
         app.out.say("Dry run: every rule was checked; nothing was changed.")
@@ -182,12 +182,18 @@ def show_dry_run(
             day = f", returned {refunded_on}" if refunded_on else ""
             app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}{day}", indent=3)
         for snapshot in snapshots:
-            app.out.say(f"Asked {snapshot.provider.label}: {truth_words(snapshot)}. The books agree.", indent=3)
+            app.out.say(f"Asked {snapshot.provider.label}: {snapshot_words(snapshot)}. The books agree.", indent=3)
         return
-    answer = serializers.dry_run_answer(parts, invoice, reason=reason, request_key=request_key, record=record)
-    if record:
-        answer["refunds"] = [refund | {"refunded_on": refunded_on} for refund in answer["refunds"]]
-    app.show_object(answer | {"preflight": [serializers.payment_truth(snapshot) for snapshot in snapshots]})
+    answer = dry_run_answer(
+        parts,
+        invoice,
+        reason=reason,
+        request_key=request_key,
+        refunded_on=refunded_on,
+        record=record,
+        snapshots=snapshots,
+    )
+    app.show_object(answer)
 
 
 def _what(payment: Payment, amount: Money, *, record: bool) -> str:
@@ -198,7 +204,7 @@ def _what(payment: Payment, amount: Money, *, record: bool) -> str:
 
 def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: bool, expected: bool = False) -> None:
     """Show the refunds. The worst of them decides the exit code, unless the operator asked for this outcome."""
-    from refundcli.output import serializers
+    from refundcli.output.serializers.refunds import refund_answer
     from refundcli.output.views.refund import REFUND_COLUMNS, after_notes, refund_row, show_result
 
     invoice = _read_again(app, number)
@@ -209,8 +215,7 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
     if app.for_people:
         show_result(refunds, invoice, app.out, replayed=replayed)
     elif app.wants_json:
-        answer = serializers.refund_answer(refunds, invoice, dry_run=False)
-        app.show_object(answer | {"notes": after_notes(refunds, invoice)})
+        app.show_object(refund_answer(refunds, invoice, notes=after_notes(refunds, invoice)))
     else:
         app.show_rows(REFUND_COLUMNS, map(refund_row, refunds), text_columns=("provider_reference", "reason"))
         for note in after_notes(refunds, invoice):
@@ -262,14 +267,15 @@ def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) ->
 
 def warn(app: App, subject: Refund | Closing, *, alone: bool = True) -> None:
     """Show an unknown or a failed outcome on stderr, in every format."""
-    from refundcli.output import json, serializers
+    from refundcli.output import json
     from refundcli.output.errors import show_error
+    from refundcli.output.serializers.errors import error
     from refundcli.services.dispatch.outcome_errors import problem_of
 
     problem = problem_of(subject, alone=alone)
     if problem and app.wants_json:
         import sys
 
-        json.dump(serializers.error(problem), sys.stderr)
+        json.dump(error(problem), sys.stderr)
     elif problem:
         show_error(problem, app.err)

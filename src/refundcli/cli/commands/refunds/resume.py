@@ -131,16 +131,13 @@ def _unfinished_runs(me: "App") -> "list[UnfinishedRun]":
 def _show(
     me: "App", resumed: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
 ) -> None:
-    from refundcli.output import serializers
-    from refundcli.output.views.bulk import show_unfinished_runs, unfinished_run_shape
+    from refundcli.output.serializers.refunds import resumed as resumed_shapes
+    from refundcli.output.views.bulk import show_unfinished_runs
     from refundcli.output.views.closing import closing_row, show_resumed_closings
     from refundcli.output.views.refund import REFUND_COLUMNS, refund_row, show_resumed
 
     if me.wants_json:
-        shapes = [(serializers.refund(entry.refund), str(entry.step), entry.note) for entry in resumed]
-        shapes += [(serializers.closing(entry.closing), str(entry.step), entry.note) for entry in closed]
-        shapes += [(unfinished_run_shape(run), "run unfinished", run.command) for run in runs]
-        me.show_list(shape | {"step": step, "note": note or None} for shape, step, note in shapes)
+        me.show_list(resumed_shapes(resumed, closed, runs))
     elif me.for_people:
         show_resumed(resumed, me.out)
         show_resumed_closings(closed, me.out)

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from itertools import starmap
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,11 +23,13 @@ def config(ctx: typer.Context, output: Output = None) -> None:
     """Show each setting and where it comes from. Secrets appear as references."""
     if ctx.invoked_subcommand:
         return
+    from refundcli.output.serializers.setup import setting
+
     me: App = ctx.obj
     settings = [*me.loaded.rows(), *_of_the_store(me)]
     rows = [(name, "" if value is None else _text_of(value), place) for name, value, place in settings]
     if me.wants_json:
-        me.show_list({"key": name, "value": value, "from": place} for name, value, place in settings)
+        me.show_list(starmap(setting, settings))
     elif me.for_people:
         me.out.table(("Setting", "Value", "From"), rows, whole=("Setting",))
     else:
@@ -40,13 +43,14 @@ def trust(ctx: typer.Context, output: Output = None) -> None:
     A settings file decides which store, which key and which address are used. Read it first.
     """
     from refundcli.cli.context import current_folder
+    from refundcli.output.serializers.setup import trusted_file
     from refundcli.settings import default_user_config
     from refundcli.settings import trust as trust_file
 
     me: App = ctx.obj
     path, sets = trust_file(current_folder(), default_user_config())
     if not me.for_people:
-        me.show_object({"trusted": str(path), "sets": [f"{name} = {_text_of(value)}" for name, value in sets.items()]})
+        me.show_object(trusted_file(str(path), [f"{name} = {_text_of(value)}" for name, value in sets.items()]))
         return
     from refundcli.output.terminal import GOOD
 

@@ -67,8 +67,10 @@ def init(
     if me.for_people:
         _show_created(me, path, sandbox=sandbox, replaces=replaces)
     else:
+        from refundcli.output.serializers.setup import new_store
+
         zone = str(me.services.books.zone)
-        me.show_object({"settings": str(path), "store": shown_address(me.settings.store.url), "timezone": zone})
+        me.show_object(new_store(str(path), shown_address(me.settings.store.url), zone))
     if is_of_folder:
         me.note(f"  {path} is trusted as it is now. After you edit it: refundcli config trust")
 

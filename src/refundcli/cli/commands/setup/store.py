@@ -7,6 +7,7 @@ import typer
 
 from refundcli.cli.options import Output, checked
 from refundcli.domain.errors import SettingsProblem
+from refundcli.output.serializers import setup as shapes
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -30,7 +31,7 @@ class StoreUnsound(SettingsProblem):
         super().__init__(
             "The store is inconsistent.",
             hint=f"{listing}{more}\nStop refunding from it, copy it, and compare the copy with the last backup.",
-            context={"found": problems},
+            context={"problems": problems},
         )
 
 
@@ -51,7 +52,7 @@ def number_format(
     number_format = checked("the format", checks.number_format, number_format)
     before = change_format(number_format, books=me.services.books)
     words = f"New credit notes are numbered {number_format}{f' (before: {before})' if before else ''}."
-    _show(me, words, {"before": before or None, "after": number_format})
+    _show(me, words, shapes.number_format(before or None, number_format))
 
 
 @app.command(epilog="Examples:  refundcli store upgrade   ·   refundcli store upgrade --timezone Europe/Stockholm")
@@ -82,9 +83,8 @@ def upgrade(
     zone = timezone or str(me.services.books.zone)
     before, after = upgraded.before, upgraded.after
     words = f"Schema {before or 'none'} → {after}." if before != after else f"The store already has schema {after}."
-    shape: dict[str, object] = {"before": before or None, "after": after, "timezone": zone}
-    if upgraded.backup:
-        shape["backup"] = str(upgraded.backup)
+    backup_path = str(upgraded.backup) if upgraded.backup else None
+    shape = shapes.upgraded_store(before or None, after, zone, backup_path)
     _show(me, f"{words} Its books are kept in the time zone {zone}.", shape)
 
 
@@ -105,7 +105,7 @@ def clock(
         me.services.books.write(lambda tx: tx.accept_clock())
     now, zone = me.services.clock.now(), me.services.books.zone
     words = f"It is {now.astimezone(zone):%Y-%m-%d %H:%M:%S} in the books ({zone}).{' Accepted.' if accept else ''}"
-    _show(me, words, {"now": now.isoformat(), "today": str(me.services.clock.today()), "timezone": str(zone)})
+    _show(me, words, shapes.store_clock(now, me.services.clock.today(), str(zone)))
 
 
 @app.command(epilog="Example:  refundcli store backup /backups/refundcli-2026-11-23.db")
@@ -120,7 +120,7 @@ def backup(
     """Back up a SQLite store while it is in use. An existing file is not overwritten."""
     me: App = ctx.obj
     target = me.services.back_up_store(file)
-    _show(me, f"Backed up to {target}.", {"backup": str(target)})
+    _show(me, f"Backed up to {target}.", shapes.store_backup(str(target)))
 
 
 @app.command(epilog="Example:  refundcli store check")
@@ -130,7 +130,7 @@ def check(ctx: typer.Context, output: Output = None) -> None:
     problems = me.services.check_store()
     if problems:
         raise StoreUnsound(problems)
-    _show(me, "The store is consistent: sums, credit-note numbers and audit chain agree.", {"sound": True})
+    _show(me, "The store is consistent: sums, credit-note numbers and audit chain agree.", shapes.sound_store())
 
 
 def _show(me: "App", words: str, shape: dict[str, object]) -> None:

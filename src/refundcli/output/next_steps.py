@@ -1,0 +1,33 @@
+"""The command that comes next for what is unfinished, on the screen and in JSON."""
+
+from refundcli.services.ports.key_windows import CAN_LOOK_UP
+from refundcli.services.queries.status import Next, OpenClosing, OpenRefund, OpenRun
+
+APPLY_EVENTS = "refundcli events apply"
+_TO_ADD = {
+    Next.RESOLVE: " --not-executed --evidence TEXT",
+    Next.ADOPT: " --reason REASON",
+    Next.MATCH: " --record REFUND",
+}
+
+
+def next_command(entry: OpenRefund | OpenClosing | OpenRun) -> str | None:
+    """None where nobody has to act."""
+    if entry.next is Next.WAIT:
+        return None
+    if isinstance(entry, OpenRun):
+        return entry.run.command
+    if entry.next in (Next.APPROVE, Next.TOP_UP):
+        # Done in the provider's dashboard first; this command then fetches the outcome.
+        return f"refundcli {'resume' if entry.next is Next.APPROVE else 'reconcile'}"
+    if isinstance(entry, OpenClosing):
+        return f"refundcli {entry.next} {entry.closing.id}{_TO_ADD.get(entry.next, '')}"
+    if entry.next is Next.RECONCILE:
+        # Only Stripe can be asked how a refund stands.
+        can_ask = entry.refund.provider in CAN_LOOK_UP
+        return f"refundcli reconcile {f'--provider {entry.refund.provider}' if can_ask else '--report FILE'}"
+    return f"refundcli {entry.next} {entry.refund.id}{_TO_ADD.get(entry.next, '')}"
+
+
+def next_step(entry: OpenRefund | OpenClosing | OpenRun) -> str:
+    return next_command(entry) or "wait"

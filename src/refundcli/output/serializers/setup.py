@@ -1,0 +1,35 @@
+"""Settings and the store."""
+
+from typing import Any
+
+
+def setting(name: str, value: object, origin: str) -> dict[str, Any]:
+    return {"setting": name, "value": value, "from": origin}
+
+
+def trusted_file(path: str, settings: list[str]) -> dict[str, Any]:
+    return {"trusted": path, "sets": settings}
+
+
+def new_store(settings: str, store: str, timezone: str) -> dict[str, Any]:
+    return {"settings": settings, "store": store, "timezone": timezone}
+
+
+def number_format(before: str | None, after: str) -> dict[str, Any]:
+    return {"before": before, "after": after}
+
+
+def upgraded_store(before: str | None, after: str, timezone: str, backup: str | None) -> dict[str, Any]:
+    return {"before": before, "after": after, "timezone": timezone, "backup": backup}
+
+
+def store_clock(now: object, today: object, timezone: str) -> dict[str, Any]:
+    return {"now": now, "today": today, "timezone": timezone}
+
+
+def store_backup(path: str) -> dict[str, Any]:
+    return {"backup": path}
+
+
+def sound_store() -> dict[str, Any]:
+    return {"sound": True}
