@@ -46,8 +46,8 @@ def main() -> None:
     for module in (*_LATER, *(module for module, _ in COMMANDS.values())):
         import_module(module)
     commands = json.load(sys.stdin)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
         pids = [forked(partial(_play, command, folder / str(at))) for at, command in enumerate(commands)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         said = [[(folder / f"{at}.{name}").read_text() for name in ("out", "err")] for at in range(len(commands))]

@@ -12,8 +12,8 @@ def share_compiled_statements() -> None:
     """Dialects of one kind count as equal from here on, since a compiled statement is kept by its dialect."""
     event.listen(Engine, "engine_connect", _use_what_is_kept)
     dialect: Any = DefaultDialect
-    dialect.__eq__ = lambda one, other: type(one) is type(other)
-    dialect.__hash__ = lambda one: hash(type(one))
+    dialect.__eq__ = lambda left_dialect, right_dialect: type(left_dialect) is type(right_dialect)
+    dialect.__hash__ = lambda left_dialect: hash(type(left_dialect))
 
 
 def _use_what_is_kept(connection: Connection) -> None:

@@ -79,18 +79,18 @@ def new_postgres(postgres: Any) -> Iterator[NewStore]:
     admin = create_engine(
         postgres.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
     )
-    made: list[str] = []
+    names: list[str] = []
 
     def make() -> str:
         name = f"store_{next(_COUNT)}"
         with admin.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_store"))
-        made.append(name)
+        names.append(name)
         return str(postgres.get_uri(name))
 
     yield make
     with admin.connect() as connection:
-        for name in made:
+        for name in names:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
 
@@ -115,17 +115,17 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def desk(store_url: str, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(store_url, sandbox, tmp_path)
-    yield made
-    made.books.engine.dispose()
+    new_desk = Desk(store_url, sandbox, tmp_path)
+    yield new_desk
+    new_desk.books.engine.dispose()
 
 
 @pytest.fixture
 def sqlite_desk(new_sqlite: NewStore, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
     """For a test of a whole list, of which another test tries a sample on both databases."""
-    made = Desk(new_sqlite(), sandbox, tmp_path)
-    yield made
-    made.books.engine.dispose()
+    new_desk = Desk(new_sqlite(), sandbox, tmp_path)
+    yield new_desk
+    new_desk.books.engine.dispose()
 
 
 # --- what `make test` runs, and what only `make test-thorough` adds ---

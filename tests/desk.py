@@ -43,8 +43,8 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.err)["error"]
-        return found
+        error: dict[str, Any] = json.loads(self.err)["error"]
+        return error
 
     @property
     def rows(self) -> list[list[str]]:
@@ -112,9 +112,9 @@ class Desk:
     def ingest(self, deliveries: Path) -> Any:
         """`events ingest`, whose exit code says what its answer says: 8 where an event needs a person."""
         answer = self(f"events ingest {deliveries} -o json")
-        found = answer.json
-        assert answer.exit_code == (8 if found["contradictions"] else 3 if found["refused"] else 0), answer
-        return found
+        summary = answer.json
+        assert answer.exit_code == (8 if summary["contradictions"] else 3 if summary["refused"] else 0), answer
+        return summary
 
     def refused(self, command: str, code: str, *, exit_code: int = 3) -> dict[str, Any]:
         """The command is refused with this code, as text and as JSON, and says what to do next."""
@@ -122,9 +122,9 @@ class Desk:
         assert (answer.exit_code, answer.error["code"]) == (exit_code, code), answer
         assert answer.error["hint"], answer
         assert answer.out == ""
-        shown = self(command)
-        assert shown.exit_code == exit_code
-        assert f"[{code}]" in shown.err
+        output = self(command)
+        assert output.exit_code == exit_code
+        assert f"[{code}]" in output.err
         return answer.error
 
     @cached_property

@@ -138,18 +138,18 @@ def main() -> int:
     parser.add_argument("--machine", default="")
     parser.add_argument("--ahead", type=int, default=0)
     parser.add_argument("command", nargs="+")
-    given = parser.parse_args()
-    patch.object(socket, "gethostname", lambda: given.host).start()
-    if given.machine:
-        patch.object(leases, "_this_machine", lambda: given.machine).start()
-    if given.ahead:
-        ahead = timedelta(seconds=given.ahead)
+    options = parser.parse_args()
+    patch.object(socket, "gethostname", lambda: options.host).start()
+    if options.machine:
+        patch.object(leases, "_this_machine", lambda: options.machine).start()
+    if options.ahead:
+        ahead = timedelta(seconds=options.ahead)
         patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
     patch.object(leases, "_MARGIN_SECONDS", 1.0).start()
     patch.object(refund_run, "_ROW_LEASE_SECONDS", LEASE_SECONDS - 1.0).start()
     patch.object(refund_run, "_HOLD_SECONDS", LEASE_SECONDS / 5).start()
     patch.object(refund_run, "_PATIENCE_WITH_OTHERS_SECONDS", 4 * LEASE_SECONDS).start()
-    return run(given.command)
+    return run(options.command)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ def meanwhile(seconds: float, work: Callable[[], object]) -> Iterator[None]:
             time.sleep(seconds)
             work()
 
-        done = beside.submit(later)
+        future = beside.submit(later)
         yield
-        done.result()
+        future.result()
 
 
 @contextmanager
@@ -33,9 +33,9 @@ def once(it_is_so: Callable[[], bool], work: Callable[[], object]) -> Iterator[N
         work()
 
     with ThreadPoolExecutor(1) as beside:
-        done = beside.submit(later)
+        future = beside.submit(later)
         try:
             yield
         finally:
             over.set()
-        done.result()
+        future.result()

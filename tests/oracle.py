@@ -117,7 +117,7 @@ def sums(desk: Desk, number: str) -> Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Ending:
     """What the program did, to be held against an `Outcome`."""
 
     before: Sums
@@ -126,17 +126,17 @@ class Seen:
     after: Sums
 
 
-def seen(desk: Desk, number: str, reference: str, *options: str) -> Seen:
+def ending_of(desk: Desk, number: str, reference: str, *options: str) -> Ending:
     """`refund --full` of an invoice, typed; what its provider was asked for, and the sums before and after."""
     before, already = sums(desk, number), len(desk.refunded_at_provider(reference))
     answer = desk(f"refund {number} --full --reason other --yes -o json {' '.join(options)}")
     refused = "" if answer.exit_code == 0 else answer.error["code"]
     assert answer.exit_code in (0, 3), (number, answer)
-    return Seen(before, refused, desk.refunded_at_provider(reference)[already:], sums(desk, number))
+    return Ending(before, refused, desk.refunded_at_provider(reference)[already:], sums(desk, number))
 
 
-def expected(outcome: Outcome) -> Seen:
-    return Seen(outcome.before, outcome.refused, outcome.sent, outcome.after)
+def expected(outcome: Outcome) -> Ending:
+    return Ending(outcome.before, outcome.refused, outcome.sent, outcome.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +149,17 @@ class Listed:
 
     def has(self, desk: Desk, number: str) -> bool:
         (payment,) = desk.invoice(number).payments
-        return number in self.invoices or any(each.event_id in self.events for each in payment.unreviewed)
+        return number in self.invoices or any(event.event_id in self.events for event in payment.unreviewed)
 
 
 def status(desk: Desk) -> Listed:
     answer = desk("status -o json")
-    told = answer.json
-    refunds = [*told["unfinished"], *told["came_back"], *told["elsewhere"], *told["losses"]]
+    report = answer.json
+    refunds = [*report["unfinished"], *report["came_back"], *report["elsewhere"], *report["losses"]]
     return Listed(
         answer.exit_code,
-        frozenset(each["invoice"] for each in refunds),
-        frozenset(each["id"] for each in told["unreviewed"]),
+        frozenset(refund["invoice"] for refund in refunds),
+        frozenset(refund["id"] for refund in report["unreviewed"]),
     )
 
 
@@ -169,19 +169,19 @@ def status(desk: Desk) -> Listed:
 def ingest(desk: Desk, *deliveries: Post) -> Json:
     """`events ingest` of them all."""
     path = Path(desk.folder) / "deliveries.jsonl"
-    path.write_text("".join(f"{delivery.kept}\n" for delivery in deliveries))
-    found: Json = desk.ingest(path)
-    return found
+    path.write_text("".join(f"{delivery.as_line}\n" for delivery in deliveries))
+    summary: Json = desk.ingest(path)
+    return summary
 
 
 def delivered(*items: Mapping[str, Any]) -> list[Post]:
     """Each signed, in a delivery of its own."""
-    return [adyen(signed(dict(each))) for each in items]
+    return [adyen(signed(dict(entry))) for entry in items]
 
 
-def same(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> None:
+def same(actual: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
     """Raises AssertionError with only those that differ: a test of many words shows the few that are wrong."""
-    wrong = [f"{key}: {found.get(key)}, not {wanted[key]}" for key in wanted if found.get(key) != wanted[key]]
+    wrong = [f"{key}: {actual.get(key)}, not {expected[key]}" for key in expected if actual.get(key) != expected[key]]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
@@ -200,13 +200,13 @@ def event_counts(desk: Desk) -> dict[str, int]:
     return dict(desk.books.read(lambda tx: tx.event_counts()))
 
 
-def check(desk: Desk, invoices: Mapping[Any, tuple[str, str]], wanted: Mapping[Any, Outcome]) -> None:
+def check(desk: Desk, invoices: Mapping[Any, tuple[str, str]], outcomes: Mapping[Any, Outcome]) -> None:
     """`status` lists what needs a person, and nothing else; then each invoice is refunded in full, or refused."""
     listed = status(desk)
-    needs = {word: outcome.needs_a_person for word, outcome in wanted.items()}
-    same({word: listed.has(desk, invoices[word][0]) for word in wanted}, needs)
+    needs = {word: outcome.needs_a_person for word, outcome in outcomes.items()}
+    same({word: listed.has(desk, invoices[word][0]) for word in outcomes}, needs)
     assert listed.exit_code == (8 if any(needs.values()) else 0)
-    found = {word: seen(desk, *invoices[word]) for word in wanted}
-    same(found, {word: expected(outcome) for word, outcome in wanted.items()})
+    endings = {word: ending_of(desk, *invoices[word]) for word in outcomes}
+    same(endings, {word: expected(outcome) for word, outcome in outcomes.items()})
     unsound = findings(desk.books)
     assert not unsound, unsound

@@ -80,7 +80,7 @@ class Runner:
     """Runs at a desk, and what they told."""
 
     desk: Desk
-    told: list[tuple[RunItem, Sequence[Refund]]] = field(default_factory=list)
+    reported: list[tuple[RunItem, Sequence[Refund]]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def stage(self, *wishes: Wish, fingerprint: str = "f1") -> BulkRun:
@@ -102,7 +102,7 @@ class Runner:
             services.providers.pace(provider).slow_down(seconds)
 
         def take_down(item: RunItem, refunds: Sequence[Refund]) -> None:
-            self.told.append((item, refunds))
+            self.reported.append((item, refunds))
             if tell:
                 tell(item, refunds)
 
@@ -130,9 +130,9 @@ class Runner:
         return [item.code or item.state for item in self.items(run)]
 
     def run_state(self, run: BulkRun) -> RunState:
-        found = self.desk.books.read(lambda tx: tx.run(run.id))
-        assert found
-        return found.state
+        stored = self.desk.books.read(lambda tx: tx.run(run.id))
+        assert stored
+        return stored.state
 
 
 def forget_the_worker(desk: Desk) -> None:

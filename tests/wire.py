@@ -72,8 +72,8 @@ def order(payment: str, amount: str = "10.00 EUR", reason: RefundReason = Refund
     return RefundOrder("rf_1", "INV-1", payment, parse_money(amount), reason)
 
 
-def refund(provider: StripeProvider | AdyenProvider, wanted: RefundOrder, key: str = KEY) -> RefundAnswer:
-    return provider.refund(provider.prepare(wanted), key, allowed)
+def refund(provider: StripeProvider | AdyenProvider, refund_order: RefundOrder, key: str = KEY) -> RefundAnswer:
+    return provider.refund(provider.prepare(refund_order), key, allowed)
 
 
 def refused_url(scheme: str = "http") -> str:
@@ -83,7 +83,7 @@ def refused_url(scheme: str = "http") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReceivedRequest:
     """A request as it came over the socket."""
 
     method: str
@@ -106,7 +106,7 @@ class Stub:
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
-        self.seen: list[Seen] = []
+        self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
@@ -145,7 +145,7 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            stub.seen.append(Seen(self.command, self.path, headers, body))
+            stub.requests.append(ReceivedRequest(self.command, self.path, headers, body))
             reply = stub.next_reply()
             if reply.body is None:
                 self._reset()

@@ -9,7 +9,7 @@ import pytest
 import oracle
 from adyen_rows import HEADER, row
 from desk import Desk
-from oracle import PAID, PART, Outcome, Seen, expected, outcome_of, seen
+from oracle import PAID, PART, Ending, Outcome, ending_of, expected, outcome_of
 from vendor_words import adyen_report_types
 
 TYPES = adyen_report_types()
@@ -24,19 +24,19 @@ SAMPLE = (
 def reconciled(desk: Desk, rows: Iterable[str], exit_code: int) -> dict[str, Any]:
     path = desk.folder / "report.csv"
     path.write_text("\n".join([HEADER, *rows]) + "\n")
-    found: dict[str, Any] = desk.json(f"reconcile --report {path}", exit_code=exit_code)
-    return found
+    comparison: dict[str, Any] = desk.json(f"reconcile --report {path}", exit_code=exit_code)
+    return comparison
 
 
 def outcomes(words: Iterable[str]) -> dict[str, tuple[int, Outcome]]:
     """The amount of each word, and what must follow."""
-    found = {}
+    by_type = {}
     for word in words:
         expectation, _ = TYPES[word]
         # A capture is compared as a whole; what was never captured is all of the payment.
         minor = PAID if expectation in ("capture added", "capture cancelled", "capture unchanged") else PART
-        found[word] = minor, outcome_of(expectation, minor)
-    return found
+        by_type[word] = minor, outcome_of(expectation, minor)
+    return by_type
 
 
 def paid(desk: Desk, words: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -47,12 +47,12 @@ def paid(desk: Desk, words: Iterable[str]) -> dict[str, tuple[str, str]]:
     }
 
 
-def rows_of(invoices: Mapping[str, tuple[str, str]], wanted: Mapping[str, tuple[int, Outcome]]) -> list[str]:
-    return [row(word, payment, f"MOD{number}", wanted[word][0]) for word, (number, payment) in invoices.items()]
+def rows_of(invoices: Mapping[str, tuple[str, str]], expectations: Mapping[str, tuple[int, Outcome]]) -> list[str]:
+    return [row(word, payment, f"MOD{number}", expectations[word][0]) for word, (number, payment) in invoices.items()]
 
 
-def by_word(wanted: Mapping[str, tuple[int, Outcome]]) -> dict[str, Outcome]:
-    return {word: outcome for word, (_, outcome) in wanted.items()}
+def by_word(expectations: Mapping[str, tuple[int, Outcome]]) -> dict[str, Outcome]:
+    return {word: outcome for word, (_, outcome) in expectations.items()}
 
 
 def of_effects(*effects: str) -> list[str]:
@@ -60,47 +60,48 @@ def of_effects(*effects: str) -> list[str]:
 
 
 def test_every_type_that_needs_no_person_ends_in_the_right_sums(sqlite_desk: Desk) -> None:
-    desk, wanted = sqlite_desk, outcomes(of_effects("refund", "dispute", "capture"))
-    invoices = paid(desk, wanted)
-    rows = rows_of(invoices, wanted)
+    desk, expectations = sqlite_desk, outcomes(of_effects("refund", "dispute", "capture"))
+    invoices = paid(desk, expectations)
+    rows = rows_of(invoices, expectations)
     reconciled(desk, rows, exit_code=3)
     # What was applied is no difference any more, but an external refund still wants a credit note.
     again = {
         (difference["kind"], difference["invoice"]) for difference in reconciled(desk, rows, exit_code=3)["differences"]
     }
     assert again == {("unadopted", invoices[word][0]) for word in of_effects("refund succeeded", "refund pending")}
-    oracle.check(desk, invoices, by_word(wanted))
+    oracle.check(desk, invoices, by_word(expectations))
 
 
 def test_types_that_need_a_person_block_their_payment(sqlite_desk: Desk) -> None:
-    desk, wanted = sqlite_desk, outcomes(of_effects("block"))
-    invoices = paid(desk, wanted)
-    reconciled(desk, rows_of(invoices, wanted), exit_code=8)
-    reconciled(desk, rows_of(invoices, wanted), exit_code=8)
-    oracle.check(desk, invoices, by_word(wanted))
+    desk, expectations = sqlite_desk, outcomes(of_effects("block"))
+    invoices = paid(desk, expectations)
+    reconciled(desk, rows_of(invoices, expectations), exit_code=8)
+    reconciled(desk, rows_of(invoices, expectations), exit_code=8)
+    oracle.check(desk, invoices, by_word(expectations))
 
 
 def test_types_that_say_nothing_and_captures_are_no_difference(sqlite_desk: Desk) -> None:
-    desk, wanted = sqlite_desk, outcomes(of_effects("none", "note", "capture added"))
-    invoices = paid(desk, wanted)
-    reconciled(desk, rows_of(invoices, wanted), exit_code=0)
-    oracle.check(desk, invoices, by_word(wanted))
+    desk, expectations = sqlite_desk, outcomes(of_effects("none", "note", "capture added"))
+    invoices = paid(desk, expectations)
+    reconciled(desk, rows_of(invoices, expectations), exit_code=0)
+    oracle.check(desk, invoices, by_word(expectations))
 
 
 @pytest.mark.parametrize("words", [SAMPLE, [word.upper() for word in SAMPLE]], ids=["as listed", "in capitals"])
 def test_a_sample_of_types_on_both_databases(desk: Desk, words: list[str]) -> None:
-    wanted = outcomes(SAMPLE)
-    invoices = paid(desk, wanted)
+    expectations = outcomes(SAMPLE)
+    invoices = paid(desk, expectations)
     rows = [
-        line.replace(word, shown) for line, word, shown in zip(rows_of(invoices, wanted), SAMPLE, words, strict=True)
+        line.replace(word, variant)
+        for line, word, variant in zip(rows_of(invoices, expectations), SAMPLE, words, strict=True)
     ]
     reconciled(desk, rows, exit_code=8)
-    oracle.check(desk, invoices, by_word(wanted))
+    oracle.check(desk, invoices, by_word(expectations))
 
 
 def test_a_sample_of_types_in_the_accounting_layout(sqlite_desk: Desk) -> None:
-    desk, wanted = sqlite_desk, outcomes(SAMPLE)
-    invoices = paid(desk, wanted)
+    desk, expectations = sqlite_desk, outcomes(SAMPLE)
+    invoices = paid(desk, expectations)
     yesterday = int((datetime.now(UTC) - timedelta(days=1)).timestamp())
     for word, (number, payment) in invoices.items():
         side = TYPES[word][1]
@@ -109,20 +110,20 @@ def test_a_sample_of_types_in_the_accounting_layout(sqlite_desk: Desk) -> None:
     path = desk.folder / "accounting.csv"
     path.write_text(desk.sandbox.report("payment-accounting"))
     desk.json(f"reconcile --report {path}", exit_code=8)
-    oracle.check(desk, invoices, by_word(wanted))
+    oracle.check(desk, invoices, by_word(expectations))
 
 
 def test_a_row_before_its_invoice_counts_once_the_invoice_is_imported(sqlite_desk: Desk) -> None:
     """A report about none of our payments changes nothing; the same report after the import does."""
-    desk, wanted = sqlite_desk, outcomes(SAMPLE)
-    payments = [desk.sandbox.charge("100.00 EUR", provider="adyen").reference for _ in wanted]
-    invoices = {word: (f"INV-{place:03}", payments[place]) for place, word in enumerate(wanted)}
-    rows = rows_of(invoices, wanted)
+    desk, expectations = sqlite_desk, outcomes(SAMPLE)
+    payments = [desk.sandbox.charge("100.00 EUR", provider="adyen").reference for _ in expectations]
+    invoices = {word: (f"INV-{place:03}", payments[place]) for place, word in enumerate(expectations)}
+    rows = rows_of(invoices, expectations)
     reconciled(desk, rows, exit_code=0)
     assert desk.count("dispute") + desk.count("refund") + desk.count("provider_event") == 0
     desk.json(f"invoice import {oracle.invoice_file(desk, invoices.values())}")
     reconciled(desk, rows, exit_code=8)
-    oracle.check(desk, invoices, by_word(wanted))
+    oracle.check(desk, invoices, by_word(expectations))
 
 
 def test_an_amount_in_the_wrong_column_is_never_the_opposite(sqlite_desk: Desk) -> None:
@@ -153,5 +154,5 @@ def test_two_disputes_in_a_report_add_up_and_an_event_of_one_counts_once(desk: D
     rows = [row("SecondChargeback", payment, "FIRST", 3000), row("SecondChargeback", payment, "SECOND", 2000)]
     reconciled(desk, rows, exit_code=3)
     reconciled(desk, rows[:1], exit_code=0)
-    found: Seen = seen(desk, number, payment)
-    assert found == expected(Outcome(oracle.Sums(lost=5000, refundable=5000)))
+    ending: Ending = ending_of(desk, number, payment)
+    assert ending == expected(Outcome(oracle.Sums(lost=5000, refundable=5000)))

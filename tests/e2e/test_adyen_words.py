@@ -40,9 +40,9 @@ def event(word: AdyenCode, payment: str, number: str, amount: int = PART, **chan
     return item(code, success=str(success).lower(), **({"originalReference": payment} | of | changes))
 
 
-def split(wanted: Mapping[Any, Outcome], needs_a_person: bool) -> dict[Any, Outcome]:
+def split(outcomes: Mapping[Any, Outcome], needs_a_person: bool) -> dict[Any, Outcome]:
     """By what `status` must exit with."""
-    return {word: outcome for word, outcome in wanted.items() if outcome.needs_a_person is needs_a_person}
+    return {word: outcome for word, outcome in outcomes.items() if outcome.needs_a_person is needs_a_person}
 
 
 by_exit_code = pytest.mark.parametrize("needs_a_person", [True, False], ids=["exit 8", "exit 0"])
@@ -54,35 +54,35 @@ def test_each_event_code_ends_in_the_right_sums(sqlite_desk: Desk, amount: int, 
     settle_secrets(sqlite_desk)
     # Where no amount counts, one is enough.
     words = {word: text for word, text in CODES.items() if amount == PART or text not in ("none", "note", "block")}
-    wanted = split({word: outcome_of(text, amount) for word, text in words.items()}, needs_a_person)
-    invoices = paid(sqlite_desk, wanted)
+    outcomes = split({word: outcome_of(text, amount) for word, text in words.items()}, needs_a_person)
+    invoices = paid(sqlite_desk, outcomes)
     reported = [event(word, payment, number, amount) for word, (number, payment) in invoices.items()]
     oracle.ingest(sqlite_desk, *delivered(*reported))
-    oracle.check(sqlite_desk, invoices, wanted)
+    oracle.check(sqlite_desk, invoices, outcomes)
 
 
 @by_exit_code
 def test_a_sample_of_event_codes_on_both_databases(desk: Desk, needs_a_person: bool) -> None:
     settle_secrets(desk)
-    wanted = split({word: outcome_of(CODES[word]) for word in sorted(SAMPLE)}, needs_a_person)
-    invoices = paid(desk, wanted)
+    outcomes = split({word: outcome_of(CODES[word]) for word in sorted(SAMPLE)}, needs_a_person)
+    invoices = paid(desk, outcomes)
     reported = [event(word, payment, number) for word, (number, payment) in invoices.items()]
     oracle.ingest(desk, *delivered(*reported, *reported))
-    oracle.check(desk, invoices, wanted)
+    oracle.check(desk, invoices, outcomes)
 
 
 @by_exit_code
 def test_a_word_before_its_invoice_ends_as_after_it(sqlite_desk: Desk, needs_a_person: bool) -> None:
     desk = sqlite_desk
     settle_secrets(desk)
-    wanted = split({word: outcome_of(text) for word, text in CODES.items()}, needs_a_person)
-    payments = [desk.sandbox.charge("100.00 EUR", provider="adyen").reference for _ in wanted]
-    invoices = {word: (f"INV-{place:03}", payments[place]) for place, word in enumerate(wanted)}
+    outcomes = split({word: outcome_of(text) for word, text in CODES.items()}, needs_a_person)
+    payments = [desk.sandbox.charge("100.00 EUR", provider="adyen").reference for _ in outcomes]
+    invoices = {word: (f"INV-{place:03}", payments[place]) for place, word in enumerate(outcomes)}
     reported = [event(word, payment, number) for word, (number, payment) in invoices.items()]
     oracle.ingest(desk, *delivered(*reported))
     assert oracle.status(desk).exit_code == 0
     desk.json(f"invoice import {oracle.invoice_file(desk, invoices.values())}")
-    oracle.check(desk, invoices, wanted)
+    oracle.check(desk, invoices, outcomes)
 
 
 # --- about a refund of ours ----------------------------------------------------------------------------------
@@ -118,15 +118,15 @@ def test_every_word_about_refunds_has_its_end_for_a_refund_of_ours() -> None:
 @by_exit_code
 def test_each_word_about_a_refund_of_ours_moves_it_and_no_other(desk: Desk, needs_a_person: bool) -> None:
     settle_secrets(desk)
-    wanted = split(OURS, needs_a_person)
-    invoices = paid(desk, wanted)
+    outcomes = split(OURS, needs_a_person)
+    invoices = paid(desk, outcomes)
     reported = []
     for word, (number, payment) in invoices.items():
         (ours,) = desk.json(f"refund {number} --amount 30 --reason other --yes")["refunds"]
         assert sums(desk, number) == _ACCEPTED
         reported.append(event(word, payment, number, pspReference=ours["provider_reference"]))
     oracle.ingest(desk, *delivered(*reported))
-    oracle.check(desk, invoices, wanted)
+    oracle.check(desk, invoices, outcomes)
 
 
 # --- what the additional data decides ------------------------------------------------------------------------
@@ -144,15 +144,15 @@ ACTIONS = {
 @by_exit_code
 def test_a_reversal_is_what_its_action_says(desk: Desk, needs_a_person: bool) -> None:
     settle_secrets(desk)
-    wanted = split(ACTIONS, needs_a_person)
-    invoices = paid(desk, wanted)
+    outcomes = split(ACTIONS, needs_a_person)
+    invoices = paid(desk, outcomes)
     reported = [
         event(("CANCEL_OR_REFUND", success), payment, number, PAID if action == "cancel" else PART,
               additionalData={"modification.action": action})
         for (action, success), (number, payment) in invoices.items()
     ]  # fmt: skip
     oracle.ingest(desk, *delivered(*reported))
-    oracle.check(desk, invoices, wanted)
+    oracle.check(desk, invoices, outcomes)
 
 
 def test_a_closed_order_that_failed_blocks_each_of_its_payments(desk: Desk) -> None:
@@ -173,27 +173,27 @@ def test_a_defended_dispute_is_refunded_by_decision_only(desk: Desk) -> None:
     reported = [event(word, payment, number) for word, (number, payment) in invoices.items()]
     oracle.ingest(desk, *delivered(*reported))
     for number, payment in invoices.values():
-        found = oracle.seen(desk, number, payment, "--dispute-decision 'won, and still refunded'")
-        assert (found.refused, found.sent, found.after.reserved) == ("", [PAID], PAID)
+        ending = oracle.ending_of(desk, number, payment, "--dispute-decision 'won, and still refunded'")
+        assert (ending.refused, ending.sent, ending.after.reserved) == ("", [PAID], PAID)
 
 
 # --- the vendor's own examples, over HTTP --------------------------------------------------------------------
 
 
-def example(told: Json, payment: str, place: int) -> Json:
+def example(body: Json, payment: str, place: int) -> Json:
     """About one of our payments. An example that names no payment has the payment's own reference."""
     names = {"merchantAccountCode": MERCHANT, "pspReference": f"EXAMPLE{place:09}", "originalReference": payment}
-    if "originalReference" not in told:
+    if "originalReference" not in body:
         names = {"merchantAccountCode": MERCHANT, "pspReference": payment}
-    data = dict(told.get("additionalData") or {})
+    data = dict(body.get("additionalData") or {})
     data |= {name: payment for name in data if name == "order-1-pspReference"}
-    return told | names | {"additionalData": data}
+    return body | names | {"additionalData": data}
 
 
-def post_of(told: Json, payment: str, place: int) -> Post:
-    if "notificationItems" not in told:
-        return Post("/adyen", json.dumps(told).encode(), {"Content-Type": "application/json"})
-    (only,) = told["notificationItems"]
+def post_of(body: Json, payment: str, place: int) -> Post:
+    if "notificationItems" not in body:
+        return Post("/adyen", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    (only,) = body["notificationItems"]
     return adyen(signed(example(only["NotificationRequestItem"], payment, place)))
 
 
@@ -213,9 +213,9 @@ class LapsedHold(Outcome):
 OLD_FAILURE = LapsedHold(Sums(1000, 1000, reserved=1000, refundable=0), needs_a_person=True)
 
 
-def outcome_of_example(code: str, told: Json) -> Outcome:
+def outcome_of_example(code: str, body: Json) -> Outcome:
     """Each is about 10.00 of a payment of 10.00; an amount in another currency counts as all of it."""
-    of = told["notificationItems"][0]["NotificationRequestItem"]
+    of = body["notificationItems"][0]["NotificationRequestItem"]
     success = of["success"] == "true"
     if of.get("additionalData", {}).get("modification.action") == "cancel":
         return outcome_of("capture cancelled", 1000, paid=1000)
@@ -228,15 +228,15 @@ def outcome_of_example(code: str, told: Json) -> Outcome:
 def test_the_vendors_examples_signed_and_posted_end_in_the_right_sums(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     settle_secrets(desk)
-    examples = {(code, n): told for code, found in adyen_event_examples().items() for n, told in enumerate(found)}
-    wanted = {key: outcome_of_example(key[0], told) for key, told in examples.items() if "notificationItems" in told}
-    invoices = paid(desk, wanted, "10.00 EUR")
+    examples = {(code, n): body for code, bodies in adyen_event_examples().items() for n, body in enumerate(bodies)}
+    outcomes = {key: outcome_of_example(key[0], body) for key, body in examples.items() if "notificationItems" in body}
+    invoices = paid(desk, outcomes, "10.00 EUR")
     with listening(desk) as listener:
-        for place, (key, told) in enumerate(examples.items()):
+        for place, (key, body) in enumerate(examples.items()):
             payment = invoices[key][1] if key in invoices else ""
-            status, _ = listener.post(post_of(told, payment, place))
+            status, _ = listener.post(post_of(body, payment, place))
             # One without a signature that is known here is refused; the other shape has it in a header.
-            assert status == (200 if key in wanted else status), key
+            assert status == (200 if key in outcomes else status), key
         until(lambda: "waiting" not in oracle.event_counts(desk))
         assert listener.stop() == 0
-    oracle.check(desk, invoices, wanted)
+    oracle.check(desk, invoices, outcomes)

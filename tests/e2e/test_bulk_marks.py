@@ -35,8 +35,11 @@ def transfers(desk: Desk) -> Path:
 def test_the_good_rows_are_recorded_and_the_others_handed_back(desk: Desk, transfers: Path) -> None:
     answer = desk.json(f"mark-refunded --from {transfers} --yes", exit_code=9)
     assert (answer["rows"], answer["recorded"], answer["refused_count"]) == (6, 4, 2)
-    assert [(each["rows"], each["amount"]["amount"]) for each in answer["totals"]] == [(3, "150.00"), (1, "4000")]
-    assert [(each["line"], each["code"]) for each in answer["refused"]] == [(4, "use-refund"), (7, "invoice-not-found")]
+    assert [(total["rows"], total["amount"]["amount"]) for total in answer["totals"]] == [(3, "150.00"), (1, "4000")]
+    assert [(total["line"], total["code"]) for total in answer["refused"]] == [
+        (4, "use-refund"),
+        (7, "invoice-not-found"),
+    ]
     assert desk.invoice("T-1").status == "refunded"
     assert desk.sandbox.requests == []
     with open(answer["rejected_file"], newline="") as file:
@@ -81,7 +84,7 @@ def test_rows_of_one_invoice_are_summed(desk: Desk) -> None:
     path = desk.folder / "twice.csv"
     path.write_text("invoice,amount,reason,reference\n" + "".join(f"T-1,40,other,{name}\n" for name in "abc"))
     answer = desk.json(f"mark-refunded --from {path} --yes", exit_code=9)
-    assert (answer["recorded"], [each["code"] for each in answer["refused"]]) == (2, ["over-refund"])
+    assert (answer["recorded"], [row["code"] for row in answer["refused"]]) == (2, ["over-refund"])
     assert desk.invoice("T-1").refunded.number == "80.00"
 
 
@@ -93,7 +96,7 @@ def test_rows_with_one_key_and_content_are_one_wish(desk: Desk) -> None:
     assert (answer["recorded"], answer["done_before"]) == (2, 1)
     path.write_text("invoice,amount,reason,key\nT-1,41,other,a\n")
     answer = desk.json(f"mark-refunded --from {path} --yes", exit_code=9)
-    assert [each["code"] for each in answer["refused"]] == ["request-key-reused"]
+    assert [row["code"] for row in answer["refused"]] == ["request-key-reused"]
 
 
 def test_the_number_of_rows_is_the_confirmation(desk: Desk, transfers: Path) -> None:

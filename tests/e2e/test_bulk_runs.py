@@ -54,15 +54,15 @@ def test_one_person_plans_and_another_applies_and_the_audit_names_both(desk: Des
     plan = desk.folder / "plan.json"
     planned = desk.json(f"mark-refunded --from {three} --plan {plan}")
     assert (planned["recorded"], planned["run"], desk.count("refund")) == (3, None, 0)
-    told = json.loads(plan.read_text())
-    assert told["refundcli_plan"]["planned_by"] == "Ada Lovelace"
-    assert [(row["takes_minor"], row["remaining_minor"]) for row in told["rows"]] == [
+    answer = json.loads(plan.read_text())
+    assert answer["refundcli_plan"]["planned_by"] == "Ada Lovelace"
+    assert [(row["takes_minor"], row["remaining_minor"]) for row in answer["rows"]] == [
         (4000, 10000),
         (10000, 10000),
         (1000, 10000),
     ]
-    done = colleague(desk).json(f"mark-refunded --apply {plan} --confirm 3")
-    assert (done["recorded"], desk.count("refund")) == (3, 3)
+    report = colleague(desk).json(f"mark-refunded --apply {plan} --confirm 3")
+    assert (report["recorded"], desk.count("refund")) == (3, 3)
     (begun,) = entries(desk, "run begun")
     assert (begun["operator"], begun["planned_by"]) == ("Grace Hopper", "Ada Lovelace")
     assert colleague(desk).json(f"mark-refunded --apply {plan} --yes")["done_before"] == 3
@@ -111,10 +111,13 @@ def test_a_plan_with_several_rows_of_one_invoice_is_applied_as_planned(desk: Des
 
 def test_equal_rows_of_which_one_was_done_keep_their_keys_in_a_plan(desk: Desk) -> None:
     paid(desk, 1)
-    one, two = transfers(desk, "T-1,40,other,a"), transfers(desk, "T-1,40,other,a", "T-1,40,other,a", name="two.csv")
-    desk.json(f"mark-refunded --from {one} --yes")
+    single, double = (
+        transfers(desk, "T-1,40,other,a"),
+        transfers(desk, "T-1,40,other,a", "T-1,40,other,a", name="two.csv"),
+    )
+    desk.json(f"mark-refunded --from {single} --yes")
     plan = desk.folder / "plan.json"
-    assert desk.json(f"mark-refunded --from {two} --plan {plan} --allow-duplicate")["done_before"] == 1
+    assert desk.json(f"mark-refunded --from {double} --plan {plan} --allow-duplicate")["done_before"] == 1
     assert desk.json(f"mark-refunded --apply {plan} --yes")["recorded"] == 1
     assert desk.invoice("T-1").refunded.number == "80.00"
 
@@ -141,10 +144,10 @@ def test_a_run_that_goes_wrong_is_stopped_and_gone_on_with(
     desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("refundcli.services.bulk.validation.CHUNK", 1)
-    taken = _spent_meanwhile(desk, monkeypatch, "T-1")
+    spent = _spent_meanwhile(desk, monkeypatch, "T-1")
     error = desk.refused(f"mark-refunded --from {three} --max-errors 1 --yes", "too-many-errors")
     assert desk.count("refund") == 1
-    assert taken == ["T-1"]
+    assert spent == ["T-1"]
     resume = str(error["hint"]).partition("refundcli ")[2].partition("  ")[0]
     assert desk.json(f"{resume} --yes", exit_code=9)["recorded"] == 2
     assert [desk.invoice(number).refunded.number for number in ("T-2", "T-3")] == ["100.00", "10.00"]
@@ -182,19 +185,19 @@ def test_an_unknown_run_names_those_that_are(desk: Desk, three: Path) -> None:
 
 def _spent_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch, number: str) -> list[str]:
     """Between the check and the run, somebody else returns what an invoice had."""
-    taken: list[str] = []
+    spent: list[str] = []
     from refundcli.services.bulk import runs
 
     begin = runs.begin
 
     def late(*args: object, **how: object) -> object:
-        if not taken:
-            taken.append(number)
+        if not spent:
+            spent.append(number)
             desk.json(f"mark-refunded {number} --full --reason other --yes")
         return begin(*args, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr("refundcli.cli.commands.refunds.record_file.begin", late)
-    return taken
+    return spent
 
 
 # --- all or nothing ------------------------------------------------------------------------------------------
@@ -237,8 +240,8 @@ def test_a_row_equal_to_one_of_an_earlier_run_is_asked_about(desk: Desk, three: 
     keyed = transfers(desk, "T-1,40.00,other,a,second file,mine", columns=columns, name="keyed.csv")
     assert desk.json(f"mark-refunded --from {keyed} --yes")["recorded"] == 1
     desk.json("mark-refunded T-3 --amount 1 --reason other --yes")
-    meant = transfers(desk, "T-3,10,other,c,again,", columns=columns, name="meant.csv")
-    assert desk.json(f"mark-refunded --from {meant} --allow-duplicate --yes")["recorded"] == 1
+    deliberate = transfers(desk, "T-3,10,other,c,again,", columns=columns, name="meant.csv")
+    assert desk.json(f"mark-refunded --from {deliberate} --allow-duplicate --yes")["recorded"] == 1
 
 
 def test_equal_rows_that_are_too_much_are_refused_for_that_also_when_the_file_is_run_again(desk: Desk) -> None:
@@ -379,8 +382,8 @@ def test_an_outcome_that_is_not_known_is_said_and_the_run_can_go_on(desk: Desk) 
     desk.sandbox.faults("drop_after")
     answer = desk.json(f"refund --from {file} --yes", exit_code=8)
     assert (answer["refunded"], answer["unknown"], answer["state"]) == (1, 1, "stopped")
-    done = desk.json(f"refund --resume {answer['run']} --yes")
-    assert (done["refunded"], done["unknown"], done["state"]) == (1, 0, "finished")
+    report = desk.json(f"refund --resume {answer['run']} --yes")
+    assert (report["refunded"], report["unknown"], report["state"]) == (1, 0, "finished")
     assert len(desk.refunded_at_provider(reference)) <= 1
     assert findings(desk.books) == []
 
@@ -418,8 +421,8 @@ def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.M
     worker: Any = refund_run._Worker
     original = getattr(worker, step)
 
-    def go_or_die(self: Any, *given: Any) -> None:
-        original(self, *given)
+    def go_or_die(self: Any, *args: Any) -> None:
+        original(self, *args)
         reached.append(None)
         if len(reached) == nth:
             raise Killed
@@ -503,7 +506,7 @@ def test_a_run_of_records_that_was_killed_after_its_last_row_is_ended_by_the_nex
     assert (run.state, desk.count("refund")) == (RunState.RUNNING, 3)
     again = desk.json(f"mark-refunded {how.format(file=three, run=run.id)} --yes")
     assert (again["run"], again["recorded"], again["done_before"]) == (run.id, 0, 3)
-    assert [each.state for each in desk.books.read(lambda tx: tx.runs(limit=2))] == [RunState.FINISHED]
+    assert [stored_run.state for stored_run in desk.books.read(lambda tx: tx.runs(limit=2))] == [RunState.FINISHED]
     assert desk.count("refund") == 3
 
 
@@ -513,11 +516,11 @@ def test_a_run_that_others_finish_while_its_file_is_checked_is_not_begun_anew(
     file, run = half_done
     stage = begin_staged
 
-    def late(*given: Any, **more: Any) -> BulkRun:
+    def late(*args: Any, **more: Any) -> BulkRun:
         begun = desk.books.read(lambda tx: tx.run(run))
         assert begun
         Runner(desk).work(begun)
-        return stage(*given, **more)
+        return stage(*args, **more)
 
     monkeypatch.setattr(refund_file, "begin_staged", late)
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
@@ -579,10 +582,10 @@ def test_a_file_without_rows_says_so_and_asks_for_nothing(sqlite_desk: Desk, com
     desk = sqlite_desk
     file, plan = desk.folder / "rows.csv", desk.folder / "plan.json"
     file.write_text("invoice,amount,reason\n")
-    told = desk(f"{command} --from {file}")
-    assert (told.exit_code, "has no rows: nothing to do." in told.err) == (0, True), told
-    told = desk(f"{command} --from {file} --plan {plan}")
-    assert (told.exit_code, "To do it" in told.err, plan.exists()) == (0, False, False), told
+    answer = desk(f"{command} --from {file}")
+    assert (answer.exit_code, "has no rows: nothing to do." in answer.err) == (0, True), answer
+    answer = desk(f"{command} --from {file} --plan {plan}")
+    assert (answer.exit_code, "To do it" in answer.err, plan.exists()) == (0, False, False), answer
     for content, code in (("", "empty-file"), ("[]", "no-rows")):
         file.write_text(content)
         desk.refused(f"{command} --from {file}", code, exit_code=2)
@@ -593,9 +596,9 @@ def test_a_bulk_refund_ends_with_reminders_and_where_its_credit_notes_are(sqlite
     desk.paid_by_card("T-1")
     file, plan = transfers(desk, "T-1,40,other", columns="invoice,amount,reason"), desk.folder / "plan.json"
     desk.json(f"refund --from {file} --plan {plan}")
-    told = desk(f"refund --apply {plan} --yes").err
-    assert "5–10 business days" in told
-    command = told.partition("Credit notes and refund ids: refundcli ")[2].strip()
+    answer = desk(f"refund --apply {plan} --yes").err
+    assert "5–10 business days" in answer
+    command = answer.partition("Credit notes and refund ids: refundcli ")[2].strip()
     (note,) = desk(command).out.splitlines()[1:]
     assert desk.invoice("T-1").refunds[0].id in note
     assert "Credit notes" not in desk(f"refund --apply {plan} --yes").err

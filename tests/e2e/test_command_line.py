@@ -26,8 +26,8 @@ def modules_of(*command: str) -> set[str]:
         "except SystemExit: pass\n"
         f"sys.stderr.write('HEAVY ' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stderr.rpartition("HEAVY ")[2].split())
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(process.stderr.rpartition("HEAVY ")[2].split())
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_the_exit_codes_are_a_promise() -> None:
 def test_every_command_has_help_with_an_example(new_desk: Desk) -> None:
     assert all(name in new_desk("--help").out for name in COMMANDS)
     for name in COMMANDS:
-        shown = new_desk(f"{name} --help")
-        assert shown.exit_code == 0
+        answer = new_desk(f"{name} --help")
+        assert answer.exit_code == 0
         subcommands = [
             line.split()[0]
-            for line in shown.out.partition("Commands:")[2].partition("\n\n")[0].splitlines()
+            for line in answer.out.partition("Commands:")[2].partition("\n\n")[0].splitlines()
             if line.strip()
         ]
         for words in [f"{name} {sub}" for sub in subcommands] or [name]:
@@ -150,8 +150,8 @@ def test_csv_has_a_heading_and_guards_formulas(desk: Desk) -> None:
 def test_what_comes_from_outside_never_reaches_the_terminal_raw(desk: Desk) -> None:
     desk.paid_by_card("INV-1", customer_name="Eve \x1b]0;owned\x07\x1b[31m[bold]x[/bold]\u202e")
     for command in ("invoice show INV-1", "invoice list", "invoice history INV-1"):
-        shown = desk(command)
-        assert not {"\x1b", "\x07", "\u202e"} & set(shown.out + shown.err)
+        answer = desk(command)
+        assert not {"\x1b", "\x07", "\u202e"} & set(answer.out + answer.err)
     assert "[bold]x[/bold]" in desk("invoice show INV-1").out
 
 
@@ -160,8 +160,8 @@ def test_a_reader_that_went_away_is_no_error(desk: Desk) -> None:
         desk.unpaid(f"INV-{n:04}")
     command = f"{sys.executable} -m refundcli invoice list --limit 301 | head -1"
     shell = ["bash", "-o", "pipefail", "-c", command]
-    done = subprocess.run(shell, env=os.environ | desk.environ, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+    process = subprocess.run(shell, env=os.environ | desk.environ, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr.strip()) == (0, "")
 
 
 # --- settings, store, sandbox ---
@@ -194,12 +194,12 @@ def test_init_writes_settings_that_load_and_makes_the_store(new_desk: Desk) -> N
 def test_config_tells_where_each_setting_comes_from_and_no_secret(new_desk: Desk) -> None:
     new_desk("--store sqlite:///books.db init")
     new_desk.environ |= {"STRIPE_API_KEY": "sk_test_hidden", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "7"}
-    shown = new_desk("config -o json")
-    found = {row["key"]: (row["value"], row["from"]) for row in shown.json}
-    assert found["refunds.read_timeout"] == (7.0, "environment REFUNDCLI_REFUNDS_READ_TIMEOUT")
-    assert found["stripe.api_key"][0] == "env:STRIPE_API_KEY"
-    assert found["stripe.api_key"][1].endswith("refundcli.toml")
-    assert "hidden" not in shown.out + shown.err
+    answer = new_desk("config -o json")
+    settings = {row["key"]: (row["value"], row["from"]) for row in answer.json}
+    assert settings["refunds.read_timeout"] == (7.0, "environment REFUNDCLI_REFUNDS_READ_TIMEOUT")
+    assert settings["stripe.api_key"][0] == "env:STRIPE_API_KEY"
+    assert settings["stripe.api_key"][1].endswith("refundcli.toml")
+    assert "hidden" not in answer.out + answer.err
 
 
 def test_without_a_store_the_way_to_one_is_told(new_desk: Desk) -> None:

@@ -131,7 +131,7 @@ def test_stripe_events_before_their_invoice_block_nothing_once_it_was_asked(desk
     charge = desk.sandbox.charge("100.00 EUR")
     desk.sandbox.dashboard_refund(charge.reference, PART)
     queued = desk.sandbox.deliveries("stripe", drain=True)
-    oracle.ingest(desk, *(Post("/stripe", each.body.encode(), each.headers) for each in queued))
+    oracle.ingest(desk, *(Post("/stripe", delivery.body.encode(), delivery.headers) for delivery in queued))
     payment = NewPayment(10000, Provider.STRIPE, method="card", reference=charge.reference, auto_refundable=True)
     desk.bring_in(new_invoice("INV-1", parse_money("100.00 EUR"), payments=(payment,)))
     desk.refused("refund INV-1 --amount 10.00 --reason other --yes", "differs-from-provider")
@@ -180,11 +180,11 @@ def test_an_invoice_is_not_voided_while_its_refund_is_under_way(desk: Desk) -> N
 
 def test_that_our_refund_came_back_under_another_reference_is_looked_at(desk: Desk) -> None:
     payment = at_adyen(desk)
-    made = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]
-    names = {"merchantReference": made["id"]}
-    ingest(desk, event("REFUND", payment, made["provider_reference"], 10000, **names))
+    ours = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]
+    names = {"merchantReference": ours["id"]}
+    ingest(desk, event("REFUND", payment, ours["provider_reference"], 10000, **names))
     ingest(desk, event("REFUNDED_REVERSED", payment, "OTHER", 10000, ago=4, **names))
-    assert [refund.id for refund in desk.invoice("INV-1").refunds] == [made["id"]]
+    assert [refund.id for refund in desk.invoice("INV-1").refunds] == [ours["id"]]
     assert desk("status").exit_code == 8
 
 
@@ -207,12 +207,12 @@ def test_money_returned_another_way_is_not_the_refund_in_the_dashboard(desk: Des
 # --- Adyen: disputes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", [{"dispute": "won"}, {"dispute": "lost", "dispute_amount": "10.00"}])
-def test_a_file_does_not_end_a_dispute_that_adyen_reports_as_open(desk: Desk, told: dict[str, str]) -> None:
+@pytest.mark.parametrize("columns", [{"dispute": "won"}, {"dispute": "lost", "dispute_amount": "10.00"}])
+def test_a_file_does_not_end_a_dispute_that_adyen_reports_as_open(desk: Desk, columns: dict[str, str]) -> None:
     path = oracle.invoice_file(desk, [("INV-1", "PSPDISPUTED")])
     desk.json(f"invoice import {path}")
     ingest(desk, event("CHARGEBACK", "PSPDISPUTED", "DISPUTE", 10000))
-    desk.json(f"invoice import {oracle.invoice_file(desk, [('INV-1', 'PSPDISPUTED')], **told)}")
+    desk.json(f"invoice import {oracle.invoice_file(desk, [('INV-1', 'PSPDISPUTED')], **columns)}")
     desk.refused("refund INV-1 --full --reason other --dispute-decision 'won, by file' --yes", "disputed")
 
 
@@ -256,9 +256,9 @@ def test_how_a_dispute_stands_may_be_decided_again(desk: Desk) -> None:
 
 def test_a_refund_that_failed_and_was_made_again_in_one_report_stays_held(desk: Desk) -> None:
     payment = at_adyen(desk)
-    made = desk.json("refund INV-1 --amount 40.00 --reason other --yes")["refunds"][0]
+    refund = desk.json("refund INV-1 --amount 40.00 --reason other --yes")["refunds"][0]
     kinds = ["SentForRefund", "RefundFailed", "Refunded"]
-    rows = [row(kind, payment, made["provider_reference"], ago=40 - day) for day, kind in enumerate(kinds)]
+    rows = [row(kind, payment, refund["provider_reference"], ago=40 - day) for day, kind in enumerate(kinds)]
     compared(desk, *rows)
     # Ten days after the failure Adyen does not try again; this one it has made.
     assert left(desk) == "60.00"

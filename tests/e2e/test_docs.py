@@ -119,8 +119,8 @@ def test_every_command_on_a_page_is_one_that_exists(page: Path) -> None:
 
 
 def test_the_readme_is_read_for_commands() -> None:
-    found = list(commands_of(ROOT / "README.md"))
-    assert len(found) > 20
+    commands = list(commands_of(ROOT / "README.md"))
+    assert len(commands) > 20
     assert unknown_in("refundcli invoice shw INV-1")
     assert unknown_in("refundcli refund INV-1 --ful")
 
@@ -129,8 +129,8 @@ def test_the_readme_is_read_for_commands() -> None:
 def test_each_command_says_what_it_does_and_gives_an_example_that_exists(name: str) -> None:
     command = LEAVES[name]
     assert command.help
-    _, _, told = command.epilog.partition(":")
-    examples = [example.strip() for example in told.split("·")]
+    _, _, listed = command.epilog.partition(":")
+    examples = [example.strip() for example in listed.split("·")]
     assert examples[0].startswith(("refundcli", "cat "))
     whole = [example[example.index("refundcli") :] for example in examples if "refundcli" in example]
     assert [unknown for example in whole if (unknown := unknown_in(example))] == []
@@ -164,8 +164,8 @@ def test_the_readme_lists_the_exit_codes() -> None:
 def test_the_readme_lists_with_which_codes_each_command_ends() -> None:
     text = README[README.index("Any command may end with") :]
     assert {int(code) for code in re.findall(r"\d+", text.partition("Besides")[0])} == {*ALWAYS}
-    shown = {name: frozenset(map(int, codes.split(", "))) for name, codes in table_under("Any command may end with")}
-    assert shown == {name: codes for name, codes in ENDINGS.items() if codes}
+    listed = {name: frozenset(map(int, codes.split(", "))) for name, codes in table_under("Any command may end with")}
+    assert listed == {name: codes for name, codes in ENDINGS.items() if codes}
 
 
 def test_each_command_has_its_exit_codes_in_the_table() -> None:
@@ -175,9 +175,9 @@ def test_each_command_has_its_exit_codes_in_the_table() -> None:
 
 def test_the_readme_lists_the_refusals_in_their_order() -> None:
     rules = {kind.code: kind.rule for kind in RuleRefusal.__subclasses__()}
-    told = {row[0]: row[1].split(", ") for row in table_under("## Refusals")}
-    assert list(told) == [code for code in PRECEDENCE if code in rules]
-    assert [code for code, rule in rules.items() if rule not in told[code]] == []
+    listed = {row[0]: row[1].split(", ") for row in table_under("## Refusals")}
+    assert list(listed) == [code for code in PRECEDENCE if code in rules]
+    assert [code for code, rule in rules.items() if rule not in listed[code]] == []
 
 
 @pytest.mark.parametrize(
@@ -197,8 +197,8 @@ def test_the_readme_lists_the_columns_of_each_file(
 
 
 def test_the_readme_names_the_eight_reasons() -> None:
-    _, _, told = README.partition("The reason is one of eight:")
-    assert _SPAN.findall(told.partition(".")[0]) == [reason.value for reason in RefundReason]
+    _, _, passage = README.partition("The reason is one of eight:")
+    assert _SPAN.findall(passage.partition(".")[0]) == [reason.value for reason in RefundReason]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -219,16 +219,16 @@ def test_the_example_settings_load_and_name_every_key(tmp_path: Path) -> None:
 
 
 def test_the_page_of_dependencies_names_those_of_pyproject_and_no_others() -> None:
-    made = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    project = made["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = pyproject["project"]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     extras = {extra: names_of(needed) for extra, needed in project["optional-dependencies"].items()}
     assert [row[0] for row in table_under("## To run", page)] == names_of(project["dependencies"])
     assert [row[:2] for row in table_under("## Extras", page)] == [
         [n, extra] for extra in extras for n in extras[extra]
     ]
-    assert [row[0] for row in table_under("## To build", page)] == names_of(made["build-system"]["requires"])
-    assert [row[0] for row in table_under("## To develop", page)] == names_of(made["dependency-groups"]["dev"])
+    assert [row[0] for row in table_under("## To build", page)] == names_of(pyproject["build-system"]["requires"])
+    assert [row[0] for row in table_under("## To develop", page)] == names_of(pyproject["dependency-groups"]["dev"])
     assert all(row[-1].endswith(".") for heading in ("run", "build", "develop") for row in table_under(heading, page))
 
 
@@ -245,9 +245,9 @@ def test_an_error_code_means_one_thing() -> None:
         assert kind.__subclasses__() or "code" in vars(kind), f"{kind} has no code of its own"
         if not kind.__subclasses__():
             by_code[kind.code].append(kind)
-    shared = {code: found for code, found in by_code.items() if len(found) > 1}
+    shared = {code: families for code, families in by_code.items() if len(families) > 1}
     assert set(shared) == SAME_MEANING
-    assert all(len({kind.family for kind in found}) == 1 for found in shared.values())
+    assert all(len({kind.family for kind in families}) == 1 for families in shared.values())
 
 
 def error_kinds() -> list[type[RefundcliError]]:
@@ -255,15 +255,15 @@ def error_kinds() -> list[type[RefundcliError]]:
     for module in pkgutil.walk_packages(refundcli.__path__, "refundcli."):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    found: list[type[RefundcliError]] = []
+    kinds: list[type[RefundcliError]] = []
     waiting = list(RefundcliError.__subclasses__())
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
         # One may be of two kinds.
-        if kind.__module__.startswith("refundcli.") and kind not in found:
-            found.append(kind)
-    return found
+        if kind.__module__.startswith("refundcli.") and kind not in kinds:
+            kinds.append(kind)
+    return kinds
 
 
 # --- Quoted output ---
@@ -280,9 +280,9 @@ def quoted(*, in_json: bool) -> Iterator[tuple[str, str]]:
 def test_the_readme_quotes_the_json_that_scripts_get(desk: Desk) -> None:
     desk.paid_by_card("INV-1001", "120.00 EUR")
     desk("refund INV-1001 --amount 30 --reason overcharged --yes")
-    shown = dict(quoted(in_json=True))
-    (error,) = (output for command, output in shown.items() if command.startswith("$ refundcli refund"))
-    (invoice,) = (output for command, output in shown.items() if command.startswith("$ refundcli invoice show"))
+    outputs = dict(quoted(in_json=True))
+    (error,) = (output for command, output in outputs.items() if command.startswith("$ refundcli refund"))
+    (invoice,) = (output for command, output in outputs.items() if command.startswith("$ refundcli invoice show"))
     assert json.loads(error)["error"] == desk("refund INV-1001 --amount 100.00 --reason duplicate --yes -o json").error
     start, _, rest = invoice.partition("  …\n")
     whole = desk("invoice show INV-1001 -o json").out
@@ -311,11 +311,11 @@ def test_the_demo_ends_well_leaves_nothing_and_shows_what_the_readme_quotes(tmp_
     assert processes_that_know(str(folder)) == []
     # Processor time, for a loaded machine proves nothing about the demo.
     assert after.ru_utime - before.ru_utime < 60
-    seen = without_ids(demo.stdout)
+    transcript = without_ids(demo.stdout)
     blocks = list(quoted(in_json=False))
     assert len(blocks) >= 3
     for command, output in blocks:
-        assert without_ids(f"{command}\n{output}") in seen, (
+        assert without_ids(f"{command}\n{output}") in transcript, (
             f"README.md: quote anew what examples/demo.sh shows for {command}"
         )
 
@@ -326,14 +326,14 @@ def without_ids(text: str) -> str:
 
 def processes_that_know(word: str) -> list[str]:
     """Processes with this word in their environment, where the system lets one look."""
-    found = []
+    commands = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if word.encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text().replace("\0", " "))
+                commands.append((process / "cmdline").read_text().replace("\0", " "))
         except OSError:
             continue
-    return found
+    return commands
 
 
 # --- The practice providers ---
@@ -341,19 +341,19 @@ def processes_that_know(word: str) -> list[str]:
 
 def test_each_thing_that_the_sandbox_can_be_made_to_do_is_done(tmp_path: Path) -> None:
     rows = table_under("| POST", (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8"))
-    made = ""
+    report = ""
     with RunningSandbox(merchant_account=MERCHANT) as sandbox:
         seed_file(sandbox.state, ROOT / "examples" / "invoices.csv")
         for path, body, _ in rows:
-            answer = requests.post(sandbox.url + path.replace("REFUND", made), data=body, timeout=10)
+            answer = requests.post(sandbox.url + path.replace("REFUND", report), data=body, timeout=10)
             assert answer.status_code == 200, (path, answer.text)
-            made = (answer.json() or {}).get("id", made) if path == "/_sandbox/refunds" else made
+            report = (answer.json() or {}).get("id", report) if path == "/_sandbox/refunds" else report
         for path in ("state", "deliveries?provider=adyen", "reports/payment-accounting.csv"):
             assert requests.get(f"{sandbox.url}/_sandbox/{path}", timeout=10).ok
         waiting = requests.get(f"{sandbox.url}/_sandbox/deliveries?provider=adyen", timeout=10)
-    kept = tmp_path / "deliveries.json"
-    kept.write_text(waiting.text)
-    with open_source(str(kept), io.BytesIO()) as source:
-        found = list(DeliveryFile(source, None).deliveries())
-    assert len(found) > 3
-    assert [each.why_not for each in found if each.why_not] == []
+    copy = tmp_path / "deliveries.json"
+    copy.write_text(waiting.text)
+    with open_source(str(copy), io.BytesIO()) as source:
+        deliveries = list(DeliveryFile(source, None).deliveries())
+    assert len(deliveries) > 3
+    assert [delivery.why_not for delivery in deliveries if delivery.why_not] == []

@@ -69,8 +69,8 @@ def marks_of_a_plan(desk: Desk) -> str:
 
 
 def undo_of_one_mark(desk: Desk) -> str:
-    (made,) = desk.json(f"{one_mark(desk)} --yes")["refunds"]
-    return f"mark-refunded --undo {made['id']} --memo 'made in error'"
+    (refund,) = desk.json(f"{one_mark(desk)} --yes")["refunds"]
+    return f"mark-refunded --undo {refund['id']} --memo 'made in error'"
 
 
 def undo_of_a_run(desk: Desk) -> str:
@@ -84,8 +84,8 @@ def void_here(desk: Desk) -> str:
 
 
 def void_at_stripe(desk: Desk) -> str:
-    made = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="open")
-    desk.unpaid("INV-1", invoice_reference=made.id)
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="open")
+    desk.unpaid("INV-1", invoice_reference=stripe_invoice.id)
     return "void INV-1"
 
 
@@ -115,7 +115,7 @@ def state_of(desk: Desk) -> tuple[str, list[str]]:
 @pytest.mark.parametrize("form", ["", " -o json"], ids=["tabs", "json"])
 @pytest.mark.parametrize(
     "case",
-    [each for cases in CASES.values() for each in cases],
+    [case for cases in CASES.values() for case in cases],
     ids=lambda case: case.__name__,
 )
 def test_a_dry_run_changes_nothing(sqlite_desk: Desk, case: Callable[[Desk], str], form: str) -> None:
@@ -139,7 +139,7 @@ def test_a_write_in_a_dry_run_is_refused_by_the_books(sqlite_desk: Desk, monkeyp
     sqlite_desk.unpaid("INV-3")
     # A program that forgets the option.
     forgetful = "refundcli.cli.commands.refunds.close._show_dry_run"
-    monkeypatch.setattr(forgetful, lambda app, seen: app.services.books.write(lambda tx: 1))
+    monkeypatch.setattr(forgetful, lambda app, preview: app.services.books.write(lambda tx: 1))
     before = state_of(sqlite_desk)
     assert sqlite_desk("void INV-3 --dry-run").exit_code == 1
     assert state_of(sqlite_desk) == before
@@ -147,14 +147,14 @@ def test_a_write_in_a_dry_run_is_refused_by_the_books(sqlite_desk: Desk, monkeyp
 
 def test_a_dry_run_remembers_neither_mode_nor_account(sqlite_desk: Desk) -> None:
     sqlite_desk.json(f"{one_refund(sqlite_desk)} --dry-run")
-    told = sqlite_desk.json("status")
-    assert (told["livemode"], told["accounts"]) == (None, [])
+    status = sqlite_desk.json("status")
+    assert (status["livemode"], status["accounts"]) == (None, [])
 
 
 def test_a_dry_run_of_a_closing_says_what_stripe_would_be_asked(sqlite_desk: Desk) -> None:
-    told = sqlite_desk.json(f"{void_at_stripe(sqlite_desk)} --dry-run")
-    assert (told["status"], told["status_after"], told["status_at_provider"]) == ("open", "void", "open")
-    assert (told["closing"]["kind"], told["closing"]["provider"]) == ("void", "stripe")
+    answer = sqlite_desk.json(f"{void_at_stripe(sqlite_desk)} --dry-run")
+    assert (answer["status"], answer["status_after"], answer["status_at_provider"]) == ("open", "void", "open")
+    assert (answer["closing"]["kind"], answer["closing"]["provider"]) == ("void", "stripe")
     here = sqlite_desk.json(f"{write_off_here(sqlite_desk)} --dry-run")
     assert (here["closing"], here["status_after"]) == (None, "uncollectible")
 

@@ -59,12 +59,12 @@ def test_the_same_record_twice_is_refused_without_a_terminal(desk: Desk) -> None
     assert desk.invoice("T-1").status == "refunded"
 
 
-@pytest.mark.parametrize("meant", ["--allow-duplicate", "--request-key second"])
-def test_a_record_that_is_meant_twice_is_made_twice(desk: Desk, meant: str) -> None:
+@pytest.mark.parametrize("option", ["--allow-duplicate", "--request-key second"])
+def test_a_record_that_is_meant_twice_is_made_twice(desk: Desk, option: str) -> None:
     desk.paid_outside("T-1")
     command = "mark-refunded T-1 --amount 40 --reason other --yes"
     desk.json(command)
-    desk.json(f"{command} {meant}")
+    desk.json(f"{command} {option}")
     assert desk.invoice("T-1").refunded.number == "80.00"
 
 
@@ -104,7 +104,7 @@ def test_the_second_of_equal_rows_is_refused_by_line(desk: Desk, kind: RunKind) 
     file = rows(desk, "T-1,40,other,,", "T-2,40,other,,", "T-1,40.00,Other,another memo,", "T-1,40,other,,")
     answer = desk.json(f"{kind} --from {file} --yes", exit_code=9)
     assert refused_lines(answer) == [(4, "possible-duplicate"), (5, "possible-duplicate")]
-    assert [each["message"].startswith("Line 2 says the same already") for each in answer["refused"]] == [True, True]
+    assert [row["message"].startswith("Line 2 says the same already") for row in answer["refused"]] == [True, True]
     assert "key of its own" in answer["refused"][0]["hint"]
     assert [desk.invoice(number).refundable.number for number in ("T-1", "T-2")] == ["60.00", "60.00"]
     again = desk.json(f"{kind} --from {file} --yes", exit_code=9)

@@ -42,8 +42,8 @@ def unreadable(command: str) -> Prepare:
     """A payment of which Stripe reports what the books cannot hold."""
 
     def prepare(desk: Desk) -> str:
-        made = desk.sandbox.dashboard_refund(desk.paid_by_card(), 2500)
-        desk.sandbox.state.refunds[made].amount = -5
+        refund_id = desk.sandbox.dashboard_refund(desk.paid_by_card(), 2500)
+        desk.sandbox.state.refunds[refund_id].amount = -5
         return command
 
     return prepare
@@ -80,10 +80,10 @@ def left_unknown(command: str, *, hours_ago: float = 0) -> Prepare:
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
         desk.sandbox.faults("drop_before")
-        made = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
+        refund_id = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
         if hours_ago:
             long_ago(desk, hours=hours_ago)
-        return command.replace("REFUND", made)
+        return command.replace("REFUND", refund_id)
 
     return prepare
 
@@ -94,10 +94,10 @@ def lost_and_failed(command: str) -> Prepare:
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
         desk.sandbox.faults("drop_after")
-        made = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
+        refund_id = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
         long_ago(desk, hours=24)
         desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
-        return command.replace("REFUND", made)
+        return command.replace("REFUND", refund_id)
 
     return prepare
 
@@ -116,8 +116,8 @@ def ready(command: str, *, dispute: bool = False, fault: str = "") -> Prepare:
         leave_it_ready(desk)
         if dispute:
             settle_secrets(desk)
-            told = adyen(signed(item("CHARGEBACK", originalReference=payment, pspReference="D1"))).kept
-            assert desk(f"events ingest {written(desk, 'chargeback.jsonl', told)}").exit_code == 0
+            line = adyen(signed(item("CHARGEBACK", originalReference=payment, pspReference="D1"))).as_line
+            assert desk(f"events ingest {written(desk, 'chargeback.jsonl', line)}").exit_code == 0
         if fault:
             desk.sandbox.faults(*[fault] * 9, provider="adyen", retry_after=600)
         return command
@@ -145,8 +145,8 @@ def file_of_marks(*rows: str) -> Prepare:
 
 def kept_by_stripe(command: str, behaviour: str = "") -> Prepare:
     def prepare(desk: Desk) -> str:
-        made = desk.sandbox.invoice("100.00 EUR", number="INV-3", status="open")
-        desk.unpaid("INV-3", invoice_reference=made.id)
+        stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-3", status="open")
+        desk.unpaid("INV-3", invoice_reference=stripe_invoice.id)
         if behaviour:
             desk.sandbox.faults(*[behaviour] * 9, call="invoice", retry_after=600)
         return command
@@ -165,9 +165,9 @@ def external(command: str) -> Prepare:
     """A dashboard refund that was found; its id there."""
 
     def prepare(desk: Desk) -> str:
-        made = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
+        refund_id = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
         desk("reconcile")
-        return command.replace("REFUND", made)
+        return command.replace("REFUND", refund_id)
 
     return prepare
 
@@ -178,20 +178,20 @@ def stored_before_import(command: str) -> Prepare:
     def prepare(desk: Desk) -> str:
         settle_secrets(desk)
         payment = desk.sandbox.charge("100.00 EUR", provider="adyen").reference
-        told = adyen(signed(item("UNLISTED", originalReference=payment, pspReference="U1"))).kept
-        assert desk(f"events ingest {written(desk, 'unlisted.jsonl', told)}").exit_code == 0
+        line = adyen(signed(item("UNLISTED", originalReference=payment, pspReference="U1"))).as_line
+        assert desk(f"events ingest {written(desk, 'unlisted.jsonl', line)}").exit_code == 0
         desk.paid_by_card(provider="adyen", reference=payment)
         return command
 
     return prepare
 
 
-def delivered(*told: tuple[str, str], key: str = "") -> Prepare:
+def delivered(*refunds: tuple[str, str], key: str = "") -> Prepare:
     def prepare(desk: Desk) -> str:
         settle_secrets(desk)
         payment = desk.paid_by_card(provider="adyen")
-        items = [signed(item(code, originalReference=payment, pspReference=ref)) for code, ref in told]
-        lines = [adyen(each).kept if not key else adyen(signed(each, key)).kept for each in items]
+        items = [signed(item(code, originalReference=payment, pspReference=ref)) for code, ref in refunds]
+        lines = [adyen(entry).as_line if not key else adyen(signed(entry, key)).as_line for entry in items]
         return f"events ingest {written(desk, 'deliveries.jsonl', *lines)}"
 
     return prepare
@@ -208,10 +208,10 @@ def unreviewed(command: str) -> Prepare:
 def failed_late(command: str) -> Prepare:
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
-        made = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]["id"]
+        refund_id = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]["id"]
         desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
         desk("reconcile")
-        return command.replace("REFUND", made)
+        return command.replace("REFUND", refund_id)
 
     return prepare
 
@@ -393,10 +393,10 @@ NOT_TRIED = {
 
 
 def test_every_pair_of_the_table_is_tried() -> None:
-    tried = {(name, code) for name, code, _ in PAIRS} | {(name, E.OUTCOME_UNKNOWN) for name in WRITING}
+    covered = {(name, code) for name, code, _ in PAIRS} | {(name, E.OUTCOME_UNKNOWN) for name in WRITING}
     table = {(name, code) for name, codes in ENDINGS.items() for code in codes}
-    assert table - tried == NOT_TRIED
-    assert {name for name, _ in tried} == set(ENDINGS)
+    assert table - covered == NOT_TRIED
+    assert {name for name, _ in covered} == set(ENDINGS)
 
 
 # --- codes that any command may end with --------------------------------------------------------------------------

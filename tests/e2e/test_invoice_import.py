@@ -64,9 +64,9 @@ class Shop:
 
 @pytest.fixture
 def shop(store_url: str) -> Iterator[Shop]:
-    made = Shop(store_url)
-    yield made
-    made.books.engine.dispose()
+    new_shop = Shop(store_url)
+    yield new_shop
+    new_shop.books.engine.dispose()
 
 
 def test_the_first_import_makes_the_store(tmp_path: Path) -> None:
@@ -188,12 +188,12 @@ def test_without_bad_rows_skip_invalid_leaves_no_file(shop: Shop) -> None:
 
 def test_a_payment_that_belongs_to_another_invoice_is_refused(shop: Shop) -> None:
     shop.bring_in(GOOD)
-    other = f"{HEADER}\nINV-9,c,N,EUR,5,paid,2026-09-01,stripe,pi_1,\nINV-8,c,N,EUR,5,paid,2026-09-01,,,\n"
-    answer = shop.bring_in(other, name="other.csv")
+    content = f"{HEADER}\nINV-9,c,N,EUR,5,paid,2026-09-01,stripe,pi_1,\nINV-8,c,N,EUR,5,paid,2026-09-01,,,\n"
+    answer = shop.bring_in(content, name="other.csv")
     assert answer.exit_code == 3
     assert "line 2, payment_reference: “pi_1” It belongs to INV-1 in the store." in answer.err
 
-    skipped = shop.bring_in(other, "--skip-invalid", "-o", "json", name="other.csv")
+    skipped = shop.bring_in(content, "--skip-invalid", "-o", "json", name="other.csv")
     assert (skipped.exit_code, skipped.json["new"]) == (9, 1)
     assert "INV-9" in Path(skipped.json["rejected_file"]).read_text()
 
@@ -213,9 +213,9 @@ def test_what_the_store_knows_better_is_kept_and_told(shop: Shop) -> None:
     answer = shop.bring_in(content.replace("N,EUR", "New name,EUR"), "-o", "json")
     assert answer.exit_code == 0, answer
     assert answer.json["changed"] == 1
-    [kept] = answer.json["kept"]
-    assert (kept["line"], kept["number"]) == (2, "INV-1")
-    assert "refunded" in kept["why"]
+    [row] = answer.json["kept"]
+    assert (row["line"], row["number"]) == (2, "INV-1")
+    assert "refunded" in row["why"]
     assert shop.status("INV-1") is InvoiceStatus.REFUNDED
 
 
@@ -258,9 +258,9 @@ def test_an_import_that_was_killed_between_chunks_is_finished_by_the_same_file(s
 def test_books_that_change_after_the_check_stop_the_import(shop: Shop) -> None:
     as_of = shop.books.write(lambda tx: tx.newest_entry())
     shop.bring_in(GOOD)
-    known = NewInvoice(2, "INV-1", "c", "USD", 100, InvoiceStatus.OPEN, SystemClock(UTC).today())
+    row = NewInvoice(2, "INV-1", "c", "USD", 100, InvoiceStatus.OPEN, SystemClock(UTC).today())
     with InvoiceShelf() as shelf:
-        shelf.put(block_of([known, replace(known, line=3, number="INV-7")]))
+        shelf.put(block_of([row, replace(row, line=3, number="INV-7")]))
         checked = CheckedInvoices(rows=2, as_of=as_of)
         with pytest.raises(ImportRefused) as refusal:
             bring_in(shelf, checked, source="late.csv", books=shop.books, advance=lambda rows: None)
@@ -283,12 +283,12 @@ def test_an_invoice_that_others_bring_in_between_two_chunks_is_a_known_one_in_ev
     shop: Shop, short_chunks: None
 ) -> None:
     as_of = shop.books.write(lambda tx: tx.newest_entry())
-    told = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.OPEN, date(2026, 9, 1))
-    rows = [told, *(replace(told, line=line, number=f"INV-{line}") for line in (3, 4))]
-    others = iter([[replace(rows[2], customer_name="Ada")]])
+    first = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.OPEN, date(2026, 9, 1))
+    rows = [first, *(replace(first, line=line, number=f"INV-{line}") for line in (3, 4))]
+    concurrent = iter([[replace(rows[2], customer_name="Ada")]])
 
     def advance(_: int) -> None:
-        for theirs in others:
+        for theirs in concurrent:
             shop.books.write(lambda tx, theirs=theirs: tx.import_invoices(theirs, source="theirs.csv"))  # type: ignore[misc]
 
     with InvoiceShelf() as shelf:
@@ -363,7 +363,7 @@ def test_the_example_invoices_go_in_and_seed_the_sandbox(shop: Shop) -> None:
     assert answer.exit_code == 0, answer
     assert answer.json["new"] >= 30
     seeded = seed_file(SandboxState(), EXAMPLES / "invoices.csv")
-    assert len(seeded.made) == 19
+    assert len(seeded.payments) == 19
     assert seeded.skipped == []
 
 

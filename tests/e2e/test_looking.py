@@ -86,8 +86,8 @@ def test_history_tells_every_change_by_whom_when_and_why(desk: Desk) -> None:
     desk.paid_by_card()
     desk.environ["REFUNDCLI_OPERATOR_NAME"] = "Bob"
     desk.json("refund INV-1 --full --reason duplicate --memo 'paid twice' --yes")
-    told = desk.json("invoice history INV-1")
-    actions = [(entry["operator"], entry["action"]) for entry in told]
+    history = desk.json("invoice history INV-1")
+    actions = [(entry["operator"], entry["action"]) for entry in history]
     assert actions == [
         ("Ada Lovelace", "invoice imported"),
         ("Bob", "refund ready"),
@@ -96,8 +96,8 @@ def test_history_tells_every_change_by_whom_when_and_why(desk: Desk) -> None:
         ("Bob", "invoice refunded"),
         ("Bob", "credit note issued"),
     ]
-    assert told[1]["after"]["memo"] == "paid twice"
-    assert [entry["at"] for entry in told] == sorted(entry["at"] for entry in told)
+    assert history[1]["after"]["memo"] == "paid twice"
+    assert [entry["at"] for entry in history] == sorted(entry["at"] for entry in history)
 
 
 def test_credit_notes_are_found_by_invoice_reason_and_day(desk: Desk) -> None:

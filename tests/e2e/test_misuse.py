@@ -120,8 +120,8 @@ def test_a_person_cannot_resolve_as_never_made_what_stripe_still_lists(desk: Des
     unsettled = _past_the_window(desk)
     desk(f"resolve {unsettled} --not-executed --evidence 'saw nothing' --yes")
     desk("refund INV-1 --amount 40 --reason other --allow-duplicate --request-key again --yes")
-    told = desk.json("invoice show INV-1")
-    assert told["refunded"]["amount_minor"] == sum(desk.refunded_at_provider(reference))
+    invoice = desk.json("invoice show INV-1")
+    assert invoice["refunded"]["amount_minor"] == sum(desk.refunded_at_provider(reference))
 
 
 def test_a_blank_reference_is_no_evidence_of_a_refund(desk: Desk) -> None:

@@ -26,22 +26,22 @@ class Server(Stub):
         self.answers = answers
 
     def next_reply(self) -> Reply:
-        asked = self.seen[-1]
-        where = urlsplit(asked.path)
-        answer = self.answers.get(f"{asked.method} {where.path}")
+        request = self.requests[-1]
+        where = urlsplit(request.path)
+        answer = self.answers.get(f"{request.method} {where.path}")
         if isinstance(answer, Reply):
             return answer
         if answer is None:
-            told = {"type": "invalid_request_error", "message": f"Nothing at {where.path}", "doc_url": None}
+            error = {"type": "invalid_request_error", "message": f"Nothing at {where.path}", "doc_url": None}
             is_of_one = where.path.startswith(("/v1/charges/", "/v1/payment_intents/"))
-            return Reply(404, {"error": told | ({"code": "resource_missing"} if is_of_one else {})})
-        given = dict(parse_qsl(where.query or asked.body.decode(), keep_blank_values=True))
-        return Reply(body=answer(given) if callable(answer) else answer)
+            return Reply(404, {"error": error | ({"code": "resource_missing"} if is_of_one else {})})
+        params = dict(parse_qsl(where.query or request.body.decode(), keep_blank_values=True))
+        return Reply(body=answer(params) if callable(answer) else answer)
 
     def asked_for(self, path: str) -> list[dict[str, str]]:
         """The query of every request for this path."""
-        found = [urlsplit(each.path) for each in self.seen]
-        return [dict(parse_qsl(each.query)) for each in found if each.path == path]
+        urls = [urlsplit(request.path) for request in self.requests]
+        return [dict(parse_qsl(request.query)) for request in urls if request.path == path]
 
 
 def listed(*items: Body, **more: Any) -> Body:
@@ -51,39 +51,39 @@ def listed(*items: Body, **more: Any) -> Body:
 def in_pages(*items: Body) -> Callable[[dict[str, str]], Body]:
     """One a page, whatever was asked for: the vendor promises no more than `limit`."""
 
-    def page(given: dict[str, str]) -> Body:
-        ids = [each["id"] for each in items]
-        at = ids.index(given["starting_after"]) + 1 if "starting_after" in given else 0
+    def page(params: dict[str, str]) -> Body:
+        ids = [entry["id"] for entry in items]
+        at = ids.index(params["starting_after"]) + 1 if "starting_after" in params else 0
         return listed(*items[at : at + 1], has_more=at + 1 < len(items))
 
     return page
 
 
-def charge(name: str = "ch_1", amount: int = 10_000, **other: Any) -> Body:
+def charge(name: str = "ch_1", amount: int = 10_000, **fields: Any) -> Body:
     """Only what the schema demands, and what it does not know yet."""
-    told = {"id": name, "object": "charge", "amount": amount, "amount_captured": amount, "amount_refunded": 0}
-    told |= {"billing_details": {}, "captured": True, "created": 1_790_000_000, "currency": "eur", "disputed": False}
-    told |= {"livemode": False, "metadata": {}, "paid": True, "refunded": False, "status": "succeeded"}
-    return {**told, "outcome": None, "payment_intent": None, "presentment": {"currency": "sek"}, **other}
+    body = {"id": name, "object": "charge", "amount": amount, "amount_captured": amount, "amount_refunded": 0}
+    body |= {"billing_details": {}, "captured": True, "created": 1_790_000_000, "currency": "eur", "disputed": False}
+    body |= {"livemode": False, "metadata": {}, "paid": True, "refunded": False, "status": "succeeded"}
+    return {**body, "outcome": None, "payment_intent": None, "presentment": {"currency": "sek"}, **fields}
 
 
-def intent(name: str = "pi_1", amount: int = 10_000, **other: Any) -> Body:
-    told = {"id": name, "object": "payment_intent", "amount": amount, "amount_received": amount, "currency": "eur"}
-    return {**told, "created": 1_790_000_000, "livemode": False, "status": "succeeded", "latest_charge": None, **other}
+def intent(name: str = "pi_1", amount: int = 10_000, **fields: Any) -> Body:
+    body = {"id": name, "object": "payment_intent", "amount": amount, "amount_received": amount, "currency": "eur"}
+    return {**body, "created": 1_790_000_000, "livemode": False, "status": "succeeded", "latest_charge": None, **fields}
 
 
-def refund(name: str = "re_1", amount: int = 2500, **other: Any) -> Body:
-    told = {"id": name, "object": "refund", "amount": amount, "created": 1_790_000_100, "currency": "eur"}
-    return {**told, "status": "succeeded", "charge": None, "payment_intent": None, "metadata": None, **other}
+def refund(name: str = "re_1", amount: int = 2500, **fields: Any) -> Body:
+    body = {"id": name, "object": "refund", "amount": amount, "created": 1_790_000_100, "currency": "eur"}
+    return {**body, "status": "succeeded", "charge": None, "payment_intent": None, "metadata": None, **fields}
 
 
-def dispute(status: str, **other: Any) -> Body:
-    told = {"id": "dp_1", "object": "dispute", "amount": 10_000, "charge": "ch_1", "currency": "eur", "status": status}
-    return {**told, "created": 1_790_000_200, "is_charge_refundable": False, "payment_intent": None, **other}
+def dispute(status: str, **fields: Any) -> Body:
+    body = {"id": "dp_1", "object": "dispute", "amount": 10_000, "charge": "ch_1", "currency": "eur", "status": status}
+    return {**body, "created": 1_790_000_200, "is_charge_refundable": False, "payment_intent": None, **fields}
 
 
-def invoice(name: str = "in_1", number: str | None = "INV-1", **other: Any) -> Body:
-    told: Body = {
+def invoice(name: str = "in_1", number: str | None = "INV-1", **fields: Any) -> Body:
+    body: Body = {
         "id": name,
         "object": "invoice",
         "number": number,
@@ -91,14 +91,14 @@ def invoice(name: str = "in_1", number: str | None = "INV-1", **other: Any) -> B
         "total": 10_000,
         "status": "paid",
     }
-    told |= {"amount_paid": 10_000, "created": 1_790_000_000, "customer": {"id": "cus_7", "object": "customer"}}
-    told |= {"customer_name": None, "due_date": None, "parent": None, "lines": listed({"id": "il_1"})}
-    return {**told, "livemode": False, "status_transitions": {"paid_at": None, "finalized_at": None}, **other}
+    body |= {"amount_paid": 10_000, "created": 1_790_000_000, "customer": {"id": "cus_7", "object": "customer"}}
+    body |= {"customer_name": None, "due_date": None, "parent": None, "lines": listed({"id": "il_1"})}
+    return {**body, "livemode": False, "status_transitions": {"paid_at": None, "finalized_at": None}, **fields}
 
 
-def paid_with(name: str, of: Body, amount: int | None = 10_000, **other: Any) -> Body:
-    told = {"id": name, "object": "invoice_payment", "status": "paid", "amount_paid": amount, "currency": "eur"}
-    return {**told, "amount_requested": 10_000, "invoice": "in_1", "payment": of, **other}
+def paid_with(name: str, of: Body, amount: int | None = 10_000, **fields: Any) -> Body:
+    body = {"id": name, "object": "invoice_payment", "status": "paid", "amount_paid": amount, "currency": "eur"}
+    return {**body, "amount_requested": 10_000, "invoice": "in_1", "payment": of, **fields}
 
 
 @pytest.fixture
@@ -109,15 +109,15 @@ def server(desk: Desk) -> Iterator[Server]:
 
 
 def only_refund(desk: Desk) -> Refund:
-    (found,) = desk.invoice("INV-1").refunds
-    return found
+    (refund,) = desk.invoice("INV-1").refunds
+    return refund
 
 
-def made_of(given: dict[str, str], **other: Any) -> Body:
+def made_of(params: dict[str, str], **fields: Any) -> Body:
     """A refund as it was asked for, with the payment told whole."""
-    metadata = {name[9:-1]: value for name, value in given.items() if name.startswith("metadata[")}
-    told = refund(amount=int(given["amount"]), metadata=metadata, reason="brand_new_reason", next_action=None)
-    return {**told, "payment_intent": intent(given["payment_intent"]), **other}
+    metadata = {name[9:-1]: value for name, value in params.items() if name.startswith("metadata[")}
+    body = refund(amount=int(params["amount"]), metadata=metadata, reason="brand_new_reason", next_action=None)
+    return {**body, "payment_intent": intent(params["payment_intent"]), **fields}
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def made_of(given: dict[str, str], **other: Any) -> Body:
 def test_an_invoice_is_pulled_whose_objects_are_told_whole_and_whose_lists_have_pages(
     desk: Desk, server: Server
 ) -> None:
-    lines = [{"id": f"il_{each}", "object": "line_item", "description": f"Ticket {each}"} for each in range(12)]
+    lines = [{"id": f"il_{number}", "object": "line_item", "description": f"Ticket {number}"} for number in range(12)]
     more = listed(*lines[:10], has_more=True)
     server.answers |= {
         "GET /v1/invoices": in_pages(
@@ -135,23 +135,23 @@ def test_an_invoice_is_pulled_whose_objects_are_told_whole_and_whose_lists_have_
             invoice("in_3", None, status=None, amount_paid=0, customer=None, lines=None),
         ),
         "GET /v1/invoices/in_1/lines": in_pages(*lines),
-        "GET /v1/invoice_payments": lambda given: listed(
+        "GET /v1/invoice_payments": lambda params: listed(
             *[
                 paid_with("inpay_3", {"type": "barter"}, 1000),
                 paid_with("inpay_2", {"type": "payment_record", "payment_record": "pr_1"}, 2000),
                 paid_with("inpay_1", {"type": "payment_intent", "payment_intent": intent()}, 7000),
-            ][: 3 if given["invoice"] == "in_1" else 0]
+            ][: 3 if params["invoice"] == "in_1" else 0]
         ),
         "GET /v1/payment_intents/pi_1": intent(amount=7000, latest_charge="ch_1"),
         "GET /v1/charges/ch_1": charge(amount=7000, amount_refunded=2500, payment_intent=intent()),
         "GET /v1/refunds": in_pages(refund("re_1", 1500, charge=charge()), refund("re_2", 1000, status="pending")),
     }
     counts = desk.json("invoice pull stripe")
-    assert (counts["new"], [kept["number"] for kept in counts["kept"]]) == (2, ["INV-2"])
-    shown = desk.json("invoice show INV-1")
-    assert shown["products"] == [f"Ticket {each}" for each in range(12)]
-    assert [each["captured"]["amount"] for each in shown["payments"]] == ["70.00", "20.00", "10.00"]
-    assert (shown["refundable"]["amount"], len(shown["refunds"])) == ("75.00", 2)
+    assert (counts["new"], [row["number"] for row in counts["kept"]]) == (2, ["INV-2"])
+    answer = desk.json("invoice show INV-1")
+    assert answer["products"] == [f"Ticket {number}" for number in range(12)]
+    assert [number["captured"]["amount"] for number in answer["payments"]] == ["70.00", "20.00", "10.00"]
+    assert (answer["refundable"]["amount"], len(answer["refunds"])) == ("75.00", 2)
     assert desk.json("invoice show in_3")["status"] == "draft"
     assert findings(desk.books) == []
 
@@ -201,11 +201,11 @@ def test_a_payment_that_names_no_charge_and_has_a_dispute_is_not_refunded(desk: 
     }
     refusal = desk.refused("refund INV-1 --full --reason other --yes", "unreviewed-event")
     assert "events acknowledge" in refusal["hint"]
-    assert not any(each.method == "POST" for each in server.seen)
+    assert not any(request.method == "POST" for request in server.requests)
 
 
 @pytest.mark.parametrize(
-    ("disputed", "found", "there"),
+    ("disputed", "disputes", "there"),
     [
         pytest.param(True, [], "open", id="disputed, and nobody says how it stands"),
         pytest.param(None, [dispute("needs_response")], "open", id="not told whether it is disputed"),
@@ -214,19 +214,19 @@ def test_a_payment_that_names_no_charge_and_has_a_dispute_is_not_refunded(desk: 
     ],
 )
 def test_whatever_a_charge_says_that_may_mean_a_dispute_stops_the_refund(
-    desk: Desk, server: Server, disputed: bool | None, found: list[Body], there: str
+    desk: Desk, server: Server, disputed: bool | None, disputes: list[Body], there: str
 ) -> None:
     bring_in(desk)
-    told = charge(payment_intent="pi_1", disputed=disputed, refunds=listed())
+    disputed_charge = charge(payment_intent="pi_1", disputed=disputed, refunds=listed())
     server.answers |= {
-        "GET /v1/payment_intents/pi_1": intent(latest_charge=told),
-        "GET /v1/disputes": listed(*found),
+        "GET /v1/payment_intents/pi_1": intent(latest_charge=disputed_charge),
+        "GET /v1/disputes": listed(*disputes),
     }
     refusal = desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
     assert refusal["context"]["differences"][0]["there"] == there
-    assert not any(each.method == "POST" for each in server.seen)
-    shown = desk("refund INV-1 --full --reason other --dry-run")
-    assert there in shown.out + shown.err
+    assert not any(request.method == "POST" for request in server.requests)
+    answer = desk("refund INV-1 --full --reason other --dry-run")
+    assert there in answer.out + answer.err
 
 
 def test_a_dispute_in_a_status_that_is_not_known_needs_a_person(desk: Desk, server: Server) -> None:
@@ -240,23 +240,23 @@ def test_a_dispute_in_a_status_that_is_not_known_needs_a_person(desk: Desk, serv
     assert desk.json("events list") == []
     desk.refused("refund INV-1 --full --reason other --yes", "unreviewed-event")
     assert desk("status").exit_code == 8
-    assert not any(each.method == "POST" for each in server.seen)
+    assert not any(request.method == "POST" for request in server.requests)
 
 
 def test_adyens_answer_may_leave_out_what_it_need_not_tell(desk: Desk, server: Server) -> None:
     bring_in(desk, "PAYMENT000000001", provider="adyen")
 
-    def received(given: dict[str, str]) -> Body:
-        asked = json.loads(server.seen[-1].body)
-        told = {"pspReference": "REFUND0000000001", "paymentPspReference": "PAYMENT000000001", "status": "received"}
-        return {**told, "amount": asked["amount"], "merchantAccount": MERCHANT, "reference": None, "splits": None}
+    def received(params: dict[str, str]) -> Body:
+        answer = json.loads(server.requests[-1].body)
+        body = {"pspReference": "REFUND0000000001", "paymentPspReference": "PAYMENT000000001", "status": "received"}
+        return {**body, "amount": answer["amount"], "merchantAccount": MERCHANT, "reference": None, "splits": None}
 
     server.answers["POST /v72/payments/PAYMENT000000001/refunds"] = received
     desk.json("refund INV-1 --full --reason other --yes")
     assert only_refund(desk).state is RefundState.PENDING
-    (asked,) = server.seen
-    assert asked.headers["idempotency-key"]
-    assert json.loads(asked.body)["reference"] == only_refund(desk).id
+    (request,) = server.requests
+    assert request.headers["idempotency-key"]
+    assert json.loads(request.body)["reference"] == only_refund(desk).id
 
 
 # --- events ------------------------------------------------------------------------------------------------------
@@ -272,17 +272,19 @@ def test_adyens_answer_may_leave_out_what_it_need_not_tell(desk: Desk, server: S
 def test_a_refund_event_is_asked_after_by_whatever_it_names(desk: Desk, server: Server, about: Body) -> None:
     settle_secrets(desk)
     bring_in(desk)
-    made = refund("re_9", payment_intent="pi_1")
+    stripe_refund = refund("re_9", payment_intent="pi_1")
     server.answers |= {
         "GET /v1/payment_intents/pi_1": intent(),
-        "GET /v1/refunds": listed(made),
-        "GET /v1/refunds/re_9": made,
+        "GET /v1/refunds": listed(stripe_refund),
+        "GET /v1/refunds/re_9": stripe_refund,
         "GET /v1/disputes": listed(),
     }
     path = desk.folder / "deliveries.jsonl"
-    path.write_text(f"{stripe(stripe_event(data={'object': made | about, 'previous_attributes': None})).kept}\n")
-    told = desk.json(f"events ingest {path}")
-    assert told["by_state"]["applied"] == 1
+    path.write_text(
+        f"{stripe(stripe_event(data={'object': stripe_refund | about, 'previous_attributes': None})).as_line}\n"
+    )
+    summary = desk.json(f"events ingest {path}")
+    assert summary["by_state"]["applied"] == 1
     assert desk.invoice("INV-1").refundable.number == "75.00"
 
 
@@ -303,7 +305,7 @@ def paid(desk: Desk, server: Server) -> Server:
 
 
 def posts(server: Server) -> int:
-    return sum(each.method == "POST" for each in server.seen)
+    return sum(request.method == "POST" for request in server.requests)
 
 
 @pytest.mark.parametrize("status", [400, 403])
@@ -318,20 +320,20 @@ def test_a_refund_that_a_second_person_must_approve_is_waited_for(desk: Desk, pa
             "Stripe requires a second person to approve this refund. "
             "Nothing was refunded yet, and 75.00 EUR stays reserved."
         )
-        made = only_refund(desk)
-        assert answer.error["hint"] == f"Approve it in the Stripe dashboard. Then: refundcli resume {made.id}"
-    assert (made.state, made.provider_status) == (RefundState.AWAITING_APPROVAL, "approval_required areq_7")
-    assert (made.provider_reference, desk.invoice("INV-1").refundable.number) == ("", "25.00")
-    shown = desk("refund INV-1 --amount 75 --reason duplicate --request-key K --yes")
-    assert "Refunded" not in shown.out
-    for resume in ("resume", f"resume {made.id}"):
+        ours = only_refund(desk)
+        assert answer.error["hint"] == f"Approve it in the Stripe dashboard. Then: refundcli resume {ours.id}"
+    assert (ours.state, ours.provider_status) == (RefundState.AWAITING_APPROVAL, "approval_required areq_7")
+    assert (ours.provider_reference, desk.invoice("INV-1").refundable.number) == ("", "25.00")
+    output = desk("refund INV-1 --amount 75 --reason duplicate --request-key K --yes")
+    assert "Refunded" not in output.out
+    for resume in ("resume", f"resume {ours.id}"):
         desk(resume)
     assert (posts(paid), only_refund(desk).state) == (1, RefundState.AWAITING_APPROVAL)
     assert findings(desk.books) == []
     # Once it is approved, Stripe makes the refund itself.
-    metadata = {"refundcli_refund": made.id}
+    metadata = {"refundcli_refund": ours.id}
     paid.answers["GET /v1/refunds"] = listed(refund("re_7", 7500, payment_intent="pi_1", metadata=metadata))
-    assert desk.json(f"resume {made.id}")[0]["status"] == "succeeded"
+    assert desk.json(f"resume {ours.id}")[0]["status"] == "succeeded"
     assert (posts(paid), only_refund(desk).provider_reference) == (1, "re_7")
     assert findings(desk.books) == []
 
@@ -346,21 +348,21 @@ def test_a_refusal_without_a_code_is_a_definite_no(desk: Desk, paid: Server) -> 
 
 
 def test_a_refusal_of_a_request_sent_again_proves_nothing_unless_it_is_the_first_ones(desk: Desk, paid: Server) -> None:
-    told = {"error": {"type": "invalid_request_error", "message": "No."}}
+    refusal = {"error": {"type": "invalid_request_error", "message": "No."}}
     paid.answers["POST /v1/refunds"] = Reply(body=None)
     assert desk("refund INV-1 --full --reason duplicate --yes").exit_code == 8
-    paid.answers["POST /v1/refunds"] = Reply(400, told)
+    paid.answers["POST /v1/refunds"] = Reply(400, refusal)
     assert desk("resume").exit_code == 8
     assert only_refund(desk).state is RefundState.SUBMITTED
-    paid.answers["POST /v1/refunds"] = Reply(400, told, {"Idempotent-Replayed": "true"})
+    paid.answers["POST /v1/refunds"] = Reply(400, refusal, {"Idempotent-Replayed": "true"})
     assert desk("resume").exit_code == 6
     assert (only_refund(desk).state, posts(paid)) == (RefundState.FAILED, 3)
 
 
 def test_an_unlisted_refusal_of_adyen_is_a_definite_no(desk: Desk, server: Server) -> None:
     desk.paid_by_card(provider="adyen", reference="PSP1")
-    told = {"status": 422, "errorCode": "130", "message": "Required field 'lineItems' is not provided."}
-    server.answers["POST /v72/payments/PSP1/refunds"] = Reply(422, {**told, "errorType": "validation"})
+    refusal = {"status": 422, "errorCode": "130", "message": "Required field 'lineItems' is not provided."}
+    server.answers["POST /v72/payments/PSP1/refunds"] = Reply(422, {**refusal, "errorType": "validation"})
     answer = desk("refund INV-1 --full --reason duplicate --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (6, "provider-declined")
     assert (only_refund(desk).state, desk.invoice("INV-1").refundable.number) == (RefundState.FAILED, "100.00")

@@ -27,8 +27,8 @@ def _books_stay_sound(desk: Desk) -> object:
 
 def only_refund(desk: Desk, number: str = "INV-1") -> dict[str, object]:
     (refund,) = desk.json(f"invoice show {number}")["refunds"]
-    told: dict[str, object] = refund
-    return told
+    single: dict[str, object] = refund
+    return single
 
 
 @pytest.mark.parametrize("behaviour", ["drop_after", "500_after", "malformed", "wrong_amount"])
@@ -39,12 +39,15 @@ def test_a_refund_that_was_made_and_not_told_is_found_and_never_made_again(desk:
     assert answer.exit_code == 8
     assert "[outcome-unknown]" in answer.err
     assert "refundcli resume rf_" in answer.err
-    shown = desk.json("invoice show INV-1")
-    assert (shown["in_flight"]["amount"], shown["refundable"]["amount"]) == ("60.00", "40.00")
-    assert shown["credit_notes"] == []
+    invoice = desk.json("invoice show INV-1")
+    assert (invoice["in_flight"]["amount"], invoice["refundable"]["amount"]) == ("60.00", "40.00")
+    assert invoice["credit_notes"] == []
     desk.refused("refund INV-1 --amount 40.01 --reason other --yes", "over-refund")
-    made = shown["refunds"][0]["id"]
-    assert (shown["actions"][0]["action"], shown["actions"][0]["command"]) == ("resume", f"refundcli resume {made}")
+    refund_id = invoice["refunds"][0]["id"]
+    assert (invoice["actions"][0]["action"], invoice["actions"][0]["command"]) == (
+        "resume",
+        f"refundcli resume {refund_id}",
+    )
     (settled,) = desk.json("resume")
     assert (settled["step"], settled["status"]) == ("settled", "succeeded")
     assert desk.refunded_at_provider(reference) == [6000]
@@ -96,8 +99,8 @@ def test_nothing_is_sent_after_the_key_window(desk: Desk, provider: str, hours: 
         )
         connection.commit()
     before = len(desk.sandbox.refund_requests)
-    (left,) = desk.json("resume", exit_code=8)
-    assert (left["step"], left["status"]) == ("needs attention", "submitted")
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert (outcome["step"], outcome["status"]) == ("needs attention", "submitted")
     assert len(desk.sandbox.refund_requests) == before
 
 
@@ -274,13 +277,13 @@ def test_a_refund_that_failed_for_good_is_recorded_once_returned_otherwise(desk:
     desk.paid_by_card()
     desk.sandbox.faults("403")
     refund = desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=6)["refunds"][0]["id"]
-    told = f"mark-refunded INV-1 --amount 60 --reason duplicate --after-failed {refund} --yes"
+    command = f"mark-refunded INV-1 --amount 60 --reason duplicate --after-failed {refund} --yes"
     too_much = f"mark-refunded INV-1 --amount 61 --reason duplicate --after-failed {refund} --yes"
-    desk.refused(told, "evidence-needed", exit_code=2)
+    desk.refused(command, "evidence-needed", exit_code=2)
     desk.refused(f"{too_much} --evidence 'SEPA 4711'", "over-refund")
-    answer = desk.json(f"{told} --evidence 'SEPA 4711'")
+    answer = desk.json(f"{command} --evidence 'SEPA 4711'")
     assert answer["refunds"][0]["status"] == "recorded"
-    desk.refused(f"{told} --evidence 'SEPA 4711'", "already-recorded")
+    desk.refused(f"{command} --evidence 'SEPA 4711'", "already-recorded")
 
 
 def test_a_late_payment_of_another_mode_is_not_touched(desk: Desk) -> None:
@@ -297,7 +300,7 @@ def test_a_late_payment_of_another_mode_is_not_touched(desk: Desk) -> None:
 def test_resume_of_a_refund_that_is_finished_or_unknown(desk: Desk) -> None:
     desk.paid_by_card()
     refund = desk.json("refund INV-1 --amount 1 --reason other --yes")["refunds"][0]["id"]
-    (told,) = desk.json(f"resume {refund}")
-    assert told["step"] == "already finished"
+    (outcome,) = desk.json(f"resume {refund}")
+    assert outcome["step"] == "already finished"
     desk.refused("resume rf_none", "refund-not-found", exit_code=5)
     assert desk.json("resume") == []

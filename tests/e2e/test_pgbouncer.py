@@ -126,14 +126,14 @@ def test_the_listener_stores_and_applies_through_it(pooled_desk: Desk) -> None:
     desk = pooled_desk
     settle_secrets(desk)
     reference = desk.paid_by_card(provider="adyen")
-    made = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]
-    assert made["status"] == "pending"
+    refund = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]
+    assert refund["status"] == "pending"
     with listening(desk) as listener:
         event = item(
             eventCode="REFUND",
             originalReference=reference,
-            pspReference=made["provider_reference"],
-            merchantReference=made["id"],
+            pspReference=refund["provider_reference"],
+            merchantReference=refund["id"],
             amount={"currency": "EUR", "value": 10000},
         )
         assert listener.post(adyen(signed(event)))[0] == 200

@@ -10,7 +10,7 @@ from refundcli.store.integrity import findings
 
 
 def test_an_invoice_comes_with_its_payments_refunds_and_disputes(desk: Desk) -> None:
-    made = desk.sandbox.invoice(
+    stripe_invoice = desk.sandbox.invoice(
         "100.00 EUR",
         number="INV-1",
         customer="cus_7",
@@ -23,19 +23,19 @@ def test_an_invoice_comes_with_its_payments_refunds_and_disputes(desk: Desk) -> 
             {"amount": "10.00", "kind": "payment_record"},
         ],
     )
-    desk.sandbox.dashboard_refund(made.payments[0], 2500)
-    desk.sandbox.dispute(made.payments[1])
+    desk.sandbox.dashboard_refund(stripe_invoice.payments[0], 2500)
+    desk.sandbox.dispute(stripe_invoice.payments[1])
     counts = desk.json("invoice pull stripe")
     assert (counts["new"], counts["changed"], counts["same"]) == (1, 0, 0)
 
-    shown = desk.json("invoice show INV-1")
-    assert (shown["status"], shown["customer_name"], shown["subscription"]) == ("paid", "Grace Hopper", "sub_1")
-    assert (shown["products"], shown["invoice_reference"]) == (["Season pass", "Kit"], made.id)
-    by_intent, by_charge, record = shown["payments"]
+    invoice = desk.json("invoice show INV-1")
+    assert (invoice["status"], invoice["customer_name"], invoice["subscription"]) == ("paid", "Grace Hopper", "sub_1")
+    assert (invoice["products"], invoice["invoice_reference"]) == (["Season pass", "Kit"], stripe_invoice.id)
+    by_intent, by_charge, record = invoice["payments"]
     assert by_intent["refundable"]["amount"] == "35.00"
     assert (by_charge["dispute"], by_charge["captured"]["amount"]) == ("open", "30.00")
     assert (record["provider"], record["auto_refundable"], record["captured"]["amount"]) == (None, False, "10.00")
-    (elsewhere,) = shown["refunds"]
+    (elsewhere,) = invoice["refunds"]
     assert (elsewhere["kind"], elsewhere["adopted"], elsewhere["amount"]["amount"]) == ("external", False, "25.00")
     assert findings(desk.books) == []
 
@@ -52,17 +52,17 @@ def test_the_same_pull_again_changes_nothing(desk: Desk) -> None:
 
 @pytest.mark.parametrize("status", ["draft", "open", "void", "uncollectible"])
 def test_every_status_comes_as_it_is(desk: Desk, status: str) -> None:
-    made = desk.sandbox.invoice("10.00 EUR", number="INV-1", status=status)
+    stripe_invoice = desk.sandbox.invoice("10.00 EUR", number="INV-1", status=status)
     desk.json("invoice pull stripe")
-    name = made.id if status == "draft" else "INV-1"
+    name = stripe_invoice.id if status == "draft" else "INV-1"
     assert desk.invoice(name).status == status
 
 
 def test_a_draft_that_gets_its_number_is_known_by_it(desk: Desk) -> None:
-    made = desk.sandbox.invoice("10.00 EUR", number="INV-1", status="draft")
+    stripe_invoice = desk.sandbox.invoice("10.00 EUR", number="INV-1", status="draft")
     desk.json("invoice pull stripe")
-    assert desk.invoice(made.id).status is InvoiceStatus.DRAFT
-    desk.sandbox.state.invoices[made.id].status = "open"
+    assert desk.invoice(stripe_invoice.id).status is InvoiceStatus.DRAFT
+    desk.sandbox.state.invoices[stripe_invoice.id].status = "open"
     assert desk.json("invoice pull stripe")["changed"] == 1
     assert desk.invoice("INV-1").status is InvoiceStatus.OPEN
     assert desk.count("invoice") == 1
@@ -80,9 +80,9 @@ def test_what_the_books_cannot_hold_is_left_out_and_told_and_the_others_come(des
     second = desk.sandbox.invoice("20.00 EUR", number="TWICE")
     desk.sandbox.invoice("10.00 EUR", number="INV-1")
     for new in (2, 0):
-        told = desk.json("invoice pull stripe")
-        assert (told["new"], told["kept_count"]) == (new, 2)
-        why = {each["number"]: each["why"] for each in told["kept"]}
+        counts = desk.json("invoice pull stripe")
+        assert (counts["new"], counts["kept_count"]) == (new, 2)
+        why = {row["number"]: row["why"] for row in counts["kept"]}
         assert "no amount" in why["CREDIT"]
         assert "has the number of" in why["TWICE"]
     assert desk.invoice("TWICE").invoice_reference == second.id
@@ -113,8 +113,8 @@ def test_refunds_made_here_stay_what_they_are(desk: Desk) -> None:
 
 
 def test_a_payment_known_by_its_charge_and_by_its_intent_is_one(desk: Desk) -> None:
-    made = desk.sandbox.invoice("100.00 EUR", number="INV-1")
-    intent = made.payments[0]
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1")
+    intent = stripe_invoice.payments[0]
     charge = desk.sandbox.state.find_charge(intent).id
     desk.paid_by_card("INV-1", reference=charge)
     desk.json("invoice pull stripe")
@@ -127,14 +127,14 @@ def test_a_payment_known_by_its_charge_and_by_its_intent_is_one(desk: Desk) -> N
 @pytest.mark.parametrize("by", ["charge", "intent"])
 @pytest.mark.parametrize("first", ["import", "pull"])
 def test_a_payment_is_one_whichever_id_came_first_and_is_refunded_once(desk: Desk, first: str, by: str) -> None:
-    made = desk.sandbox.invoice("100.00 EUR", number="INV-1")
-    intent = made.payments[0]
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1")
+    intent = stripe_invoice.payments[0]
     charge = desk.sandbox.state.find_charge(intent).id
     reference = {"charge": charge, "intent": intent}[by]
     file = desk.folder / "invoices.csv"
     file.write_text(
         "number,customer,currency,total,status,issued_on,provider,payment_reference\n"
-        f"INV-1,{made.customer},EUR,100.00,paid,2026-09-01,stripe,{reference}\n"
+        f"INV-1,{stripe_invoice.customer},EUR,100.00,paid,2026-09-01,stripe,{reference}\n"
     )
     commands = [f"invoice import {file}", "invoice pull stripe"]
     # And again, as every night: neither makes a second one.
@@ -153,8 +153,8 @@ def test_a_payment_is_one_whichever_id_came_first_and_is_refunded_once(desk: Des
 
 
 def test_an_invoice_that_an_import_brought_in_under_another_number_keeps_it(desk: Desk) -> None:
-    made = desk.sandbox.invoice("100.00 EUR", number="STRIPE-0001")
-    desk.unpaid("2026/17", invoice_reference=made.id)
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="STRIPE-0001")
+    desk.unpaid("2026/17", invoice_reference=stripe_invoice.id)
     desk.json("invoice pull stripe")
     assert desk.invoice("2026/17").status is InvoiceStatus.PAID
     desk.refused("invoice show STRIPE-0001", "invoice-not-found", exit_code=5)
@@ -167,8 +167,8 @@ def test_all_pages_are_read(desk: Desk) -> None:
 
 
 def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
-    made = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(60)]
-    newest_first = made[::-1]
+    invoices = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(60)]
+    newest_first = invoices[::-1]
     desk.sandbox.faults("500_before", call="lookup", payment=newest_first[45].payments[0])
     stopped = desk("invoice pull stripe -o json")
     assert (stopped.exit_code, stopped.error["code"]) == (7, "provider-unreachable")
@@ -179,12 +179,12 @@ def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
 
 
 def test_a_pull_that_goes_on_brings_in_what_was_made_since_it_was_stopped(desk: Desk) -> None:
-    made = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(30)]
-    desk.sandbox.faults("500_before", call="lookup", payment=made[0].payments[0])
+    invoices = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(30)]
+    desk.sandbox.faults("500_before", call="lookup", payment=invoices[0].payments[0])
     assert desk("invoice pull stripe").exit_code == 7
     desk.sandbox.invoice("10.00 EUR", number="NEW")
     counts = desk.json("invoice pull stripe")
-    assert (counts["new"], counts["went_on_after"]) == (11, made[10].id)
+    assert (counts["new"], counts["went_on_after"]) == (11, invoices[10].id)
     assert desk.invoice("NEW")
 
 
@@ -204,11 +204,11 @@ def test_since_leaves_older_ones_out(desk: Desk) -> None:
 
 
 def test_one_invoice_by_its_number_or_its_id(desk: Desk) -> None:
-    made = desk.sandbox.invoice("10.00 EUR", number="INV-1")
-    other = desk.sandbox.invoice("10.00 EUR", number="INV-2")
+    stripe_invoice = desk.sandbox.invoice("10.00 EUR", number="INV-1")
+    second = desk.sandbox.invoice("10.00 EUR", number="INV-2")
     assert desk.json("invoice pull stripe --number INV-1")["new"] == 1
-    assert desk.json(f"invoice pull stripe --number {other.id}")["new"] == 1
-    assert desk.json(f"invoice pull stripe --number {made.id}")["same"] == 1
+    assert desk.json(f"invoice pull stripe --number {second.id}")["new"] == 1
+    assert desk.json(f"invoice pull stripe --number {stripe_invoice.id}")["same"] == 1
     desk.refused("invoice pull stripe --number INV-9", "not-at-provider", exit_code=5)
 
 

@@ -17,7 +17,7 @@ def bring_in(desk: Desk, *payments: dict[str, Any], status: str = "paid") -> lis
     Path("again.jsonl").write_text(json.dumps({**invoice, "issued_on": "2026-09-01", "payments": payments}) + "\n")
     answer = desk.json("invoice import again.jsonl")
     assert not findings(desk.books)
-    return [kept["why"] for kept in answer["kept"]]
+    return [row["why"] for row in answer["kept"]]
 
 
 def paid(amount: str, reference: str = "", **more: Any) -> dict[str, Any]:
@@ -26,7 +26,9 @@ def paid(amount: str, reference: str = "", **more: Any) -> dict[str, Any]:
 
 
 def payments(desk: Desk) -> list[tuple[str | None, str]]:
-    return [(told["reference"], told["captured"]["amount"]) for told in desk.json("invoice show INV-1")["payments"]]
+    return [
+        (payment["reference"], payment["captured"]["amount"]) for payment in desk.json("invoice show INV-1")["payments"]
+    ]
 
 
 def ids(desk: Desk) -> list[tuple[str | None, ...]]:
@@ -56,8 +58,8 @@ def test_payments_in_another_order_do_not_lend_each_other_their_money(desk: Desk
 def test_payments_in_another_order_keep_their_own_dispute(desk: Desk) -> None:
     bring_in(desk, paid("50.00", "PSPA"), paid("100.00", "PSPB"))
     bring_in(desk, paid("100.00", "PSPB", dispute="open", processing=True), paid("50.00", "PSPA"))
-    told = {p["reference"]: (p["dispute"], p["processing"]) for p in desk.json("invoice show INV-1")["payments"]}
-    assert told == {"PSPA": (None, False), "PSPB": ("open", True)}
+    disputes = {p["reference"]: (p["dispute"], p["processing"]) for p in desk.json("invoice show INV-1")["payments"]}
+    assert disputes == {"PSPA": (None, False), "PSPB": ("open", True)}
 
 
 def test_payments_in_another_order_change_nothing(desk: Desk) -> None:
@@ -77,28 +79,28 @@ def test_payments_without_an_id_in_another_order_are_told_by_their_amounts(desk:
 
 def test_a_payment_without_an_id_does_not_take_one_with_an_id_for_itself(desk: Desk) -> None:
     bring_in(desk, paid("50.00", "PSPA"), paid("100.00"))
-    kept = bring_in(desk, paid("100.00"), paid("30.00", "PSPB"), paid("50.00", "PSPA"))
-    assert (kept, payments(desk)) == ([], [("PSPA", "50.00"), (None, "100.00"), ("PSPB", "30.00")])
+    notes = bring_in(desk, paid("100.00"), paid("30.00", "PSPB"), paid("50.00", "PSPA"))
+    assert (notes, payments(desk)) == ([], [("PSPA", "50.00"), (None, "100.00"), ("PSPB", "30.00")])
 
 
 def test_another_payment_does_not_raise_what_was_captured_of_the_refunded_one(desk: Desk) -> None:
     reference = desk.sandbox.charge("50.00 EUR", provider="adyen").reference
     bring_in(desk, paid("50.00", reference), status="open")
     assert refund(desk, "50", reference).exit_code == 0
-    [kept] = bring_in(desk, paid("150.00", "OTHERPAYMENT0001"))
-    assert "lacks 1 of the payments" in kept
+    [note] = bring_in(desk, paid("150.00", "OTHERPAYMENT0001"))
+    assert "lacks 1 of the payments" in note
     assert payments(desk) == [(reference, "50.00"), ("OTHERPAYMENT0001", "150.00")]
     refund(desk, "50", reference, "again")
     assert sum(desk.refunded_at_provider(reference)) == 5000
 
 
-@pytest.mark.parametrize("other", ["ch_2", "PSPB"])
-def test_another_id_is_another_payment_once_money_has_moved(desk: Desk, other: str) -> None:
+@pytest.mark.parametrize("new_reference", ["ch_2", "PSPB"])
+def test_another_id_is_another_payment_once_money_has_moved(desk: Desk, new_reference: str) -> None:
     reference = desk.sandbox.charge("50.00 EUR").reference
     bring_in(desk, paid("50.00", reference))
     assert refund(desk, "20", reference).exit_code == 0
-    bring_in(desk, paid("100.00", other))
-    assert payments(desk) == [(reference, "50.00"), (other, "100.00")]
+    bring_in(desk, paid("100.00", new_reference))
+    assert payments(desk) == [(reference, "50.00"), (new_reference, "100.00")]
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,8 @@ def test_a_stripe_payment_that_was_refunded_may_become_known_by_its_charge_too(d
     assert refund(desk, "20", reference).exit_code == 0
     bring_in(desk, paid("150.00", "ch_1"))
     assert ids(desk) == [("stripe", reference, "ch_1", None)]
-    [kept] = bring_in(desk, paid("150.00", "ch_1"), paid("150.00", reference))
-    assert "by its other id" in kept
+    [note] = bring_in(desk, paid("150.00", "ch_1"), paid("150.00", reference))
+    assert "by its other id" in note
     assert bring_in(desk, paid("150.00", "ch_1")) == []
 
 
@@ -143,9 +145,9 @@ def test_a_payment_that_had_no_id_gets_the_one_that_the_file_knows(desk: Desk) -
 
 def test_a_file_without_the_ids_takes_none_away_and_raises_no_amount(desk: Desk) -> None:
     bring_in(desk, paid("100.00", "pi_1"))
-    kept = bring_in(desk, paid("150.00"))
-    assert "does not name the payment" in kept[0]
-    assert "a payment at Stripe" in kept[1]
+    notes = bring_in(desk, paid("150.00"))
+    assert "does not name the payment" in notes[0]
+    assert "a payment at Stripe" in notes[1]
     assert payments(desk) == [("pi_1", "100.00")]
     assert desk.json("invoice show INV-1")["auto_refundable"]
 
@@ -153,12 +155,12 @@ def test_a_file_without_the_ids_takes_none_away_and_raises_no_amount(desk: Desk)
 # --- disputes ---
 
 
-@pytest.mark.parametrize("told", [{}, {"dispute": "won"}, {"dispute": "lost"}])
-def test_an_open_dispute_ends_only_won_or_lost(desk: Desk, told: dict[str, str]) -> None:
+@pytest.mark.parametrize("columns", [{}, {"dispute": "won"}, {"dispute": "lost"}])
+def test_an_open_dispute_ends_only_won_or_lost(desk: Desk, columns: dict[str, str]) -> None:
     bring_in(desk, paid("150.00", "PSPA", dispute="open"))
-    kept = bring_in(desk, paid("150.00", "PSPA", **told))
-    assert kept == ([] if told else ["its dispute was open; kept as it was"])
-    assert desk.json("invoice show INV-1")["dispute"] == told.get("dispute", "open")
+    notes = bring_in(desk, paid("150.00", "PSPA", **columns))
+    assert notes == ([] if columns else ["its dispute was open; kept as it was"])
+    assert desk.json("invoice show INV-1")["dispute"] == columns.get("dispute", "open")
 
 
 def test_a_file_that_does_not_know_an_open_dispute_does_not_allow_a_refund(desk: Desk) -> None:
@@ -175,14 +177,14 @@ def test_a_lost_dispute_without_an_amount_took_all(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "then", "left", "is_kept"),
+    ("first", "then", "refundable", "is_kept"),
     [("30", "20", "120.00", True), ("30", "40", "110.00", False), ("30", "", "0.00", False), ("", "30", "0.00", True)],
 )
-def test_what_a_lost_dispute_took_only_grows(desk: Desk, first: str, then: str, left: str, is_kept: bool) -> None:
+def test_what_a_lost_dispute_took_only_grows(desk: Desk, first: str, then: str, refundable: str, is_kept: bool) -> None:
     for amount in (first, then):
-        kept = bring_in(desk, paid("150.00", "PSPA", dispute="lost", dispute_amount=amount))
-    assert desk.json("invoice show INV-1")["refundable"]["amount"] == left
-    assert bool(kept) is is_kept
+        notes = bring_in(desk, paid("150.00", "PSPA", dispute="lost", dispute_amount=amount))
+    assert desk.json("invoice show INV-1")["refundable"]["amount"] == refundable
+    assert bool(notes) is is_kept
 
 
 # --- what makes money move ---
@@ -190,8 +192,8 @@ def test_what_a_lost_dispute_took_only_grows(desk: Desk, first: str, then: str, 
 
 def test_a_column_left_out_does_not_let_money_move(desk: Desk) -> None:
     bring_in(desk, paid("150.00", "PSPA", auto_refundable=False))
-    [kept] = bring_in(desk, paid("150.00", "PSPA"))
-    assert "until the file says yes" in kept
+    [note] = bring_in(desk, paid("150.00", "PSPA"))
+    assert "until the file says yes" in note
     desk.refused("refund INV-1 --full --reason other --yes", "not-auto-refundable")
     assert bring_in(desk, paid("150.00", "PSPA", auto_refundable=True)) == []
     assert desk.json("invoice show INV-1")["auto_refundable"]
@@ -208,8 +210,8 @@ def test_what_was_given_back_before_comes_with_the_money(desk: Desk) -> None:
     bring_in(desk, {"provider": "stripe", "payment_reference": "pi_1", "processing": True}, status="open")
     assert bring_in(desk, paid("150.00", "pi_1", refunded_amount="40.00")) == []
     assert desk.json("invoice show INV-1")["refundable"]["amount"] == "110.00"
-    [kept] = bring_in(desk, paid("150.00", "pi_1", refunded_amount="50.00"))
-    assert "refunded_amount" in kept
+    [note] = bring_in(desk, paid("150.00", "pi_1", refunded_amount="50.00"))
+    assert "refunded_amount" in note
     assert desk.json("invoice show INV-1")["refundable"]["amount"] == "110.00"
 
 
@@ -218,17 +220,17 @@ def test_what_was_given_back_before_comes_with_the_money(desk: Desk) -> None:
 
 def test_a_file_does_not_void_what_was_paid(desk: Desk) -> None:
     bring_in(desk, paid("50.00"), status="open")
-    kept = bring_in(desk, status="void")
-    assert "the store knows of money captured" in kept[0]
+    notes = bring_in(desk, status="void")
+    assert "the store knows of money captured" in notes[0]
     assert desk.json("invoice show INV-1")["status"] == "open"
 
 
 def test_a_voided_invoice_that_was_paid_after_all_is_paid(desk: Desk) -> None:
     bring_in(desk, status="open")
     assert desk("void INV-1 --yes").exit_code == 0
-    [kept] = bring_in(desk, status="open")
-    assert "the store knows it as void" in kept
+    [note] = bring_in(desk, status="open")
+    assert "the store knows it as void" in note
     [noticed] = bring_in(desk, paid("150.00", "pi_1"))
     assert noticed == "it was voided here, and the file tells of money captured; it is paid now"
-    shown = desk.json("invoice show INV-1")
-    assert (shown["status"], shown["refundable"]["amount"]) == ("paid", "150.00")
+    invoice = desk.json("invoice show INV-1")
+    assert (invoice["status"], invoice["refundable"]["amount"]) == ("paid", "150.00")

@@ -44,8 +44,8 @@ def test_what_was_decided_of_a_word_ends_once_the_word_is_listed(
     desk: Desk, decided: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists(monkeypatch, "FOO", _BLOCKED)
-    told = desk.json("events apply", exit_code=8)
-    assert (told["by_state"]["unreviewed"], oracle.event_counts(desk)) == (2, {"unreviewed": 2})
+    summary = desk.json("events apply", exit_code=8)
+    assert (summary["by_state"]["unreviewed"], oracle.event_counts(desk)) == (2, {"unreviewed": 2})
     desk.refused("refund INV-1 --full --reason other --yes", "unreviewed-event")
     later = item("FOO", originalReference=decided, pspReference="FOO3")
     assert oracle.ingest(desk, *delivered(later))["by_state"]["unreviewed"] == 1
@@ -71,8 +71,8 @@ def test_a_refund_that_was_ignored_is_counted_once_its_word_is_listed(
     assert oracle.event_counts(desk) == {"noted": 1}
     assert desk.json("events apply")["looked_at"] == 0
     lists(monkeypatch, "OFFER_CLOSED", _REFUNDED)
-    told = desk.json("events apply")
-    assert (told["changed"], str(desk.invoice("INV-1").refundable)) == (1, "60.00 EUR")
+    summary = desk.json("events apply")
+    assert (summary["changed"], str(desk.invoice("INV-1").refundable)) == (1, "60.00 EUR")
     assert desk.json("events apply")["looked_at"] == 0
 
 
@@ -85,7 +85,7 @@ def test_a_decision_holds_while_its_word_is_not_listed(desk: Desk, monkeypatch: 
 
 def test_another_note_or_source_is_no_other_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     before = vocabulary_of(Provider.ADYEN).version
-    changed = {word: replace(each, source="another", note="another") for word, each in vocabulary.EVENTS.items()}
+    changed = {word: replace(meaning, source="another", note="another") for word, meaning in vocabulary.EVENTS.items()}
     monkeypatch.setattr(vocabulary, "EVENTS", changed)
     assert vocabulary_of(Provider.ADYEN).version == before
     lists(monkeypatch, "FOO", _BLOCKED)

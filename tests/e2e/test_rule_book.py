@@ -15,9 +15,9 @@ from refundcli.services.ports.records import NewPayment
 
 
 def action(desk: Desk, number: str, name: str) -> dict[str, object]:
-    found = {action["action"]: action for action in desk.json(f"invoice show {number}")["actions"]}
-    told: dict[str, object] = found[name]
-    return told
+    actions = {action["action"]: action for action in desk.json(f"invoice show {number}")["actions"]}
+    entry: dict[str, object] = actions[name]
+    return entry
 
 
 # --- R1, R2, R12: whose money moves, and how ---
@@ -85,9 +85,9 @@ def test_r12_a_card_payment_that_is_not_auto_refundable_says_why_and_the_way(
 
 def test_r3_parts_may_repeat_until_nothing_remains(desk: Desk) -> None:
     reference = desk.paid_by_card()
-    for left in ("70.00", "40.00", "10.00"):
+    for remaining in ("70.00", "40.00", "10.00"):
         answer = desk.json("refund INV-1 --amount 30 --reason overcharged --allow-duplicate --yes")
-        assert answer["invoice"]["refundable"]["amount"] == left
+        assert answer["invoice"]["refundable"]["amount"] == remaining
     error = desk.refused("refund INV-1 --amount 10.01 --reason overcharged --yes", "over-refund")
     assert error["hint"] == "refundcli refund INV-1 --amount 10.00 --reason overcharged"
     assert desk.json("refund INV-1 --full --reason overcharged --yes")["invoice"]["status"] == "refunded"
@@ -141,24 +141,26 @@ def test_r3_full_takes_all_that_several_payments_can_give(desk: Desk) -> None:
 
 
 def test_r3_an_amount_that_several_payments_could_give_needs_the_payment(desk: Desk) -> None:
-    made = [desk.sandbox.charge("60.00 EUR") for _ in range(2)]
-    payments = tuple(NewPayment(6000, Provider.STRIPE, "card", each.reference, auto_refundable=True) for each in made)
+    charges = [desk.sandbox.charge("60.00 EUR") for _ in range(2)]
+    payments = tuple(
+        NewPayment(6000, Provider.STRIPE, "card", charge.reference, auto_refundable=True) for charge in charges
+    )
     desk.bring_in(new_invoice("INV-1", parse_money("120.00 EUR"), payments=payments))
     error = desk.refused("refund INV-1 --amount 10 --reason other --yes", "payment-needed", exit_code=2)
-    assert made[1].reference in str(error["hint"])
-    desk.json(f"refund INV-1 --amount 10 --reason other --yes --payment {made[1].reference}")
-    assert desk.refunded_at_provider(made[1].reference) == [1000]
+    assert charges[1].reference in str(error["hint"])
+    desk.json(f"refund INV-1 --amount 10 --reason other --yes --payment {charges[1].reference}")
+    assert desk.refunded_at_provider(charges[1].reference) == [1000]
 
 
 def test_r6_all_returned_is_refunded_and_a_part_stays_paid_with_a_mark(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 1 --reason other --yes")
-    shown = desk.json("invoice show INV-1")
-    assert (shown["status"], shown["partially_refunded"]) == ("paid", True)
-    assert shown["refundable"]["amount"] == "99.00"
+    invoice = desk.json("invoice show INV-1")
+    assert (invoice["status"], invoice["partially_refunded"]) == ("paid", True)
+    assert invoice["refundable"]["amount"] == "99.00"
     desk.json("refund INV-1 --full --reason other --yes")
-    shown = desk.json("invoice show INV-1")
-    assert (shown["status"], shown["partially_refunded"]) == ("refunded", False)
+    invoice = desk.json("invoice show INV-1")
+    assert (invoice["status"], invoice["partially_refunded"]) == ("refunded", False)
 
 
 # --- R4, R5: why, and a last question ---
@@ -169,8 +171,8 @@ def test_r4_each_reason_is_taken_by_word_and_by_label_and_stands_on_the_credit_n
     desk: Desk, reason: RefundReason
 ) -> None:
     desk.paid_outside()
-    for told in (reason.value, reason.label, reason.label.upper()):
-        refund = desk.json(f"mark-refunded INV-2 --amount 1 --reason '{told}' --allow-duplicate --yes")["refunds"][0]
+    for word in (reason.value, reason.label, reason.label.upper()):
+        refund = desk.json(f"mark-refunded INV-2 --amount 1 --reason '{word}' --allow-duplicate --yes")["refunds"][0]
         note = desk.json(f"credit-notes show {refund['credit_note']['number']}")
         assert note["reason"] == reason.value
 
@@ -261,9 +263,9 @@ def test_r7_a_refund_that_was_not_sent_or_was_declined_leaves_no_number(
 
 def test_r8_after_a_refund_the_operator_is_told_what_it_does_not_do(desk: Desk) -> None:
     desk.paid_by_card(products=("Season pass", "Kit"), subscription="sub_88")
-    shown = desk("refund INV-1 --full --reason other --yes")
+    answer = desk("refund INV-1 --full --reason other --yes")
     for words in ("5–10 business days", "fee", "Season pass, Kit", "sub_88 goes on"):
-        assert words in shown.err
+        assert words in answer.err
 
 
 # --- R9: unpaid, void, uncollectible ---
@@ -394,18 +396,18 @@ def test_each_action_that_is_shown_as_allowed_is_allowed_and_no_other(desk: Desk
     desk.bring_in(replace(new_invoice("H", parse_money("5.00 EUR")), status=InvoiceStatus.VOID))
     desk.bring_in(replace(new_invoice("I", parse_money("5.00 EUR")), status=InvoiceStatus.UNCOLLECTIBLE))
     for number in "ABCDEFGHI":
-        for told in desk.json(f"invoice show {number}")["actions"]:
-            command = str(told["command"] or f"refundcli {told['action']} {number} --full --reason other")
-            if told["action"] in ("void", "uncollectible"):
-                command = f"refundcli {told['action']} {number} --yes"
+        for action in desk.json(f"invoice show {number}")["actions"]:
+            command = str(action["command"] or f"refundcli {action['action']} {number} --full --reason other")
+            if action["action"] in ("void", "uncollectible"):
+                command = f"refundcli {action['action']} {number} --yes"
             else:
                 command = re.sub("REASON", "other", command) + " --dry-run"
-            if told["action"] in ("void", "uncollectible") and told["allowed"]:
+            if action["action"] in ("void", "uncollectible") and action["allowed"]:
                 continue  # It cannot be tried without doing it; the tests above do.
             answer = desk(f"{command.removeprefix('refundcli ')} -o json")
-            assert (answer.exit_code == 0) is told["allowed"], (number, told, answer)
-            if not told["allowed"]:
-                assert answer.error["code"] == told["code"], (number, told)
+            assert (answer.exit_code == 0) is action["allowed"], (number, action, answer)
+            if not action["allowed"]:
+                assert answer.error["code"] == action["code"], (number, action)
 
 
 def test_a_typo_in_the_number_is_answered_with_the_nearest_one(desk: Desk) -> None:

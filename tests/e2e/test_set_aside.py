@@ -22,8 +22,8 @@ def odd(provider: str, payment: str, more: str = "") -> Post:
     """It names the payment, and can be read by nobody."""
     if provider == "stripe":
         return stripe_body(json.dumps({"about": payment, "more": more}).encode())
-    (told,) = oracle.delivered(item("ODD WORD", originalReference=payment, pspReference=f"ODD{more}", success="maybe"))
-    return told
+    (line,) = oracle.delivered(item("ODD WORD", originalReference=payment, pspReference=f"ODD{more}", success="maybe"))
+    return line
 
 
 def refused_and_acknowledged(desk: Desk, payment: str) -> None:
@@ -61,14 +61,14 @@ def test_status_counts_it_and_events_apply_looks_again(desk: Desk, provider: str
     payment = desk.sandbox.charge("100.00 EUR", provider=provider).reference  # type: ignore[arg-type]
     oracle.ingest(desk, odd(provider, payment), odd(provider, "somebody_else"))
     desk.paid_by_card("INV-1", provider=provider, reference=payment)
-    told = desk.json("status", exit_code=8)
-    assert (told["attention"], told["not_applied"]["blocking"]) == (1, 1)
-    assert told["not_applied"]["command"] == "refundcli events apply"
+    status = desk.json("status", exit_code=8)
+    assert (status["attention"], status["not_applied"]["blocking"]) == (1, 1)
+    assert status["not_applied"]["command"] == "refundcli events apply"
     applied = desk.json("events apply", exit_code=8)
     assert (applied["by_state"]["unreviewed"], len(applied["contradictions"])) == (1, 1)
     assert oracle.event_counts(desk) == {"unreviewed": 1, "noted": 1}
-    told = desk.json("status", exit_code=8)
-    assert (told["attention"], told["not_applied"]["blocking"]) == (1, 0)
+    status = desk.json("status", exit_code=8)
+    assert (status["attention"], status["not_applied"]["blocking"]) == (1, 0)
 
 
 def test_one_that_names_no_payment_of_ours_cannot_be_acknowledged(desk: Desk) -> None:
@@ -90,8 +90,8 @@ def test_what_could_not_be_read_is_never_decided_for_the_store(desk: Desk, provi
 
 def test_a_listed_code_is_never_decided_for_the_store(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", provider="adyen")
-    told = oracle.delivered(item("REFUND_FAILED", originalReference=payment, success="maybe"))
-    oracle.ingest(desk, *told)
+    lines = oracle.delivered(item("REFUND_FAILED", originalReference=payment, success="maybe"))
+    oracle.ingest(desk, *lines)
     (event,) = desk.json("events list --state unreviewed")
     assert event["kind"] == "REFUND_FAILED"
     desk.refused("events acknowledge --code REFUND_FAILED --as none", "word-not-to-decide")
@@ -101,6 +101,6 @@ def test_a_word_that_was_decided_says_nothing_of_a_delivery_that_cannot_be_read(
     payment = desk.paid_by_card("INV-1", provider="adyen")
     oracle.ingest(desk, *oracle.delivered(item("FOO", originalReference=payment)))
     desk.json("events acknowledge --code FOO --as none")
-    told = oracle.delivered(item("FOO", originalReference=payment, pspReference="LATER", success="maybe"))
-    oracle.ingest(desk, *told)
-    assert [each["kind"] for each in desk.json("events list --state unreviewed")] == ["FOO"]
+    lines = oracle.delivered(item("FOO", originalReference=payment, pspReference="LATER", success="maybe"))
+    oracle.ingest(desk, *lines)
+    assert [event["kind"] for event in desk.json("events list --state unreviewed")] == ["FOO"]

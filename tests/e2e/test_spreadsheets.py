@@ -51,8 +51,8 @@ def test_every_row_comes_back_and_none_runs(desk: Desk, command: str, form: str,
         desk.bring_in(new_invoice(f"OPEN-{n:02}", whole, status=InvoiceStatus.OPEN, customer=name, customer_name=name))
         desk.paid_outside(f"INV-{n:02}")
         memo = name.replace("'", "'\\''").replace("\t", " ").replace("\n", " ")
-        made = desk(f"mark-refunded INV-{n:02} --full --reason other --yes --memo='{memo}' --reference='{memo}'")
-        assert made.exit_code == 0, made
+        output = desk(f"mark-refunded INV-{n:02} --full --reason other --yes --memo='{memo}' --reference='{memo}'")
+        assert output.exit_code == 0, output
     desk.environ["REFUNDCLI_OPERATOR_NAME"] = '"=1+1'
     answer = desk(f"{command} -o {form}")
     assert answer.exit_code in (0, 8), answer
@@ -67,14 +67,14 @@ def test_every_row_comes_back_and_none_runs(desk: Desk, command: str, form: str,
 def test_rejected_rows_come_back_as_they_were_given(desk: Desk) -> None:
     """Twice refused, guarded each time, and corrected in the end."""
     memos = [name.strip() for name in NASTY if "\t" not in name]
-    told = io.StringIO()
-    write = csv.writer(told).writerow
+    buffer = io.StringIO()
+    write = csv.writer(buffer).writerow
     write(["invoice", "amount", "reason", "memo"])
     for n, memo in enumerate(memos):
         desk.paid_outside(f"R-{n:02}")
         # An apostrophe before a formula is taken for a guard, so one that is meant has another before it.
         write([f"R-{n:02}", "x", "other", f"'{memo}" if memo.startswith("'") else memo])
-    Path("a.csv").write_text(told.getvalue())
+    Path("a.csv").write_text(buffer.getvalue())
     for name in ("a.csv", "a.csv.rejected.csv"):
         assert desk(f"mark-refunded --from {name} --yes").exit_code == 9
         rejected = read(Path(f"{name}.rejected.csv").read_bytes().decode(), "excel")

@@ -36,10 +36,10 @@ def test_while_a_provider_wants_to_be_left_alone_nothing_that_is_ready_is_given_
         desk.paid_by_card(number, provider="adyen")
         leave_it_ready(desk, number=number)
     desk.sandbox.faults("429", provider="adyen", retry_after=600)
-    asked, unasked = desk.json("resume --yes", exit_code=8)
-    assert (asked["status"], unasked["status"], unasked["step"]) == ("failed", "ready", "could not be asked about")
-    assert "Adyen wants to be left alone for" in unasked["note"]
-    assert [each["status"] for each in desk.json("resume --yes")] == ["pending"]
+    first, second = desk.json("resume --yes", exit_code=8)
+    assert (first["status"], second["status"], second["step"]) == ("failed", "ready", "could not be asked about")
+    assert "Adyen wants to be left alone for" in second["note"]
+    assert [outcome["status"] for outcome in desk.json("resume --yes")] == ["pending"]
     assert len(desk.sandbox.refunds) == 1
 
 
@@ -49,7 +49,7 @@ def test_a_quiet_day_ends_with_nothing(desk: Desk) -> None:
     desk.json("refund INV-2 --amount 1 --reason other --yes")
     answer = desk.json("status")
     assert (answer["needs_someone"], answer["unfinished"]) == (False, [])
-    assert [each["invoice"] for each in answer["pending"]] == ["INV-2"]
+    assert [refund["invoice"] for refund in answer["pending"]] == ["INV-2"]
     assert answer["disputed"] == ["INV-1"]
     assert answer["livemode"] is False
 
@@ -66,8 +66,8 @@ def test_what_is_accepted_for_too_long_needs_a_person_and_says_how_to_look(desk:
         connection = connection.execution_options(writes=True)
         connection.execute(text("UPDATE refund SET created_at = :at"), {"at": long_ago.replace(tzinfo=None)})
         connection.commit()
-    told = desk.json("status", exit_code=8)["pending"]
-    commands = {each["invoice"]: each["command"] for each in told}
+    pending = desk.json("status", exit_code=8)["pending"]
+    commands = {refund["invoice"]: refund["command"] for refund in pending}
     assert commands == {
         "INV-1": "refundcli reconcile --report FILE",
         "INV-2": "refundcli reconcile --provider stripe",
@@ -79,9 +79,13 @@ def test_what_is_accepted_for_too_long_needs_a_person_and_says_how_to_look(desk:
 def test_what_was_left_behind_is_told_with_the_command_that_settles_it(desk: Desk) -> None:
     desk.paid_by_card()
     refund = lose_the_answer(desk)
-    (told,) = desk.json("status", exit_code=8)["unfinished"]
-    assert (told["id"], told["next"], told["command"]) == (refund, "resume", f"refundcli resume {refund}")
-    assert desk(told["command"].removeprefix("refundcli ")).exit_code == 0
+    (unfinished,) = desk.json("status", exit_code=8)["unfinished"]
+    assert (unfinished["id"], unfinished["next"], unfinished["command"]) == (
+        refund,
+        "resume",
+        f"refundcli resume {refund}",
+    )
+    assert desk(unfinished["command"].removeprefix("refundcli ")).exit_code == 0
     assert desk("status").exit_code == 0
 
 
@@ -89,10 +93,10 @@ def test_what_was_left_behind_is_told_with_the_command_that_settles_it(desk: Des
 def test_past_the_key_window_only_a_person_can_end_it(desk: Desk, provider: str, following: str) -> None:
     desk.paid_by_card(provider=provider)
     refund = lose_the_answer(desk, provider=provider, hours_ago=24 * 8)
-    (told,) = desk.json("status", exit_code=8)["unfinished"]
-    assert told["next"] == following
-    (left,) = desk.json("resume", exit_code=8)
-    assert "refundcli resolve" in left["note"]
+    (unfinished,) = desk.json("status", exit_code=8)["unfinished"]
+    assert unfinished["next"] == following
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert "refundcli resolve" in outcome["note"]
     answer = desk.json(f"resolve {refund} --not-executed --evidence 'dashboard, A. Osei' --yes")
     assert answer["refunds"][0]["status"] == "failed"
     assert answer["invoice"]["refundable"]["amount"] == "100.00"
@@ -107,8 +111,12 @@ def test_a_refund_that_was_made_after_all_is_taken_down_by_its_reference(desk: D
     refund = lose_the_answer(desk, provider=provider, hours_ago=24 * 8)
     reference = {"stripe": "re_1Q", "adyen": "REF123"}[provider]
     answer = desk.json(f"resolve {refund} --provider-reference {reference} --evidence 'support, case 4711' --yes")
-    told = answer["refunds"][0]
-    assert (told["status"], told["provider_reference"], told["credit_note"]["status"]) == (state, reference, "issued")
+    recorded = answer["refunds"][0]
+    assert (recorded["status"], recorded["provider_reference"], recorded["credit_note"]["status"]) == (
+        state,
+        reference,
+        "issued",
+    )
     assert findings(desk.books) == []
 
 
@@ -123,11 +131,11 @@ def test_nothing_is_resolved_by_hand_that_a_machine_can_settle(desk: Desk) -> No
 
 def test_a_resolution_needs_evidence_one_end_and_a_reference_of_its_own(desk: Desk) -> None:
     desk.paid_by_card()
-    made = desk.json("refund INV-1 --amount 1 --reason other --yes")["refunds"][0]["provider_reference"]
+    provider_reference = desk.json("refund INV-1 --amount 1 --reason other --yes")["refunds"][0]["provider_reference"]
     refund = lose_the_answer(desk, hours_ago=21)
     desk.refused(f"resolve {refund} --not-executed --yes", "evidence-needed", exit_code=2)
     desk.refused(f"resolve {refund} --evidence x --yes", "made-or-not", exit_code=2)
-    desk.refused(f"resolve {refund} --provider-reference {made} --evidence x --yes", "reference-taken")
+    desk.refused(f"resolve {refund} --provider-reference {provider_reference} --evidence x --yes", "reference-taken")
     desk.refused(f"resolve {refund} --not-executed --evidence x", "confirmation-required", exit_code=2)
 
 
@@ -180,8 +188,8 @@ def test_what_was_reserved_before_a_dispute_was_lost_is_never_sent(desk: Desk) -
     desk.paid_by_card()
     refund = leave_it_ready(desk, "--full")
     report_dispute(desk, DisputeState.LOST)
-    (told,) = desk.json(f"resume {refund} --yes", exit_code=3)
-    assert (told["status"], told["step"]) == ("failed", "settled")
+    (outcome,) = desk.json(f"resume {refund} --yes", exit_code=3)
+    assert (outcome["status"], outcome["step"]) == ("failed", "settled")
     assert desk.sandbox.refund_requests == []
 
 
@@ -190,8 +198,8 @@ def test_nothing_is_sent_again_into_an_open_dispute(desk: Desk) -> None:
     lose_the_answer(desk, provider="adyen")
     before = len(desk.sandbox.refund_requests)
     report_dispute(desk, DisputeState.OPEN)
-    (told,) = desk.json("resume", exit_code=8)
-    assert "open dispute" in told["note"]
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert "open dispute" in outcome["note"]
     assert len(desk.sandbox.refund_requests) == before
 
 

@@ -51,23 +51,23 @@ def test_a_reader_that_went_away_does_not_make_an_outcome_good(
 ) -> None:
     desk.paid_by_card()
     desk.sandbox.faults(behaviour)
-    done = with_no_reader(desk, *REFUND, "-o", output)
-    assert (done.returncode, b"rf_" in done.stderr) == (code, True), done.stderr
+    process = with_no_reader(desk, *REFUND, "-o", output)
+    assert (process.returncode, b"rf_" in process.stderr) == (code, True), process.stderr
 
 
 def test_a_reader_that_went_away_makes_nothing_bad_either(desk: Desk) -> None:
     desk.paid_by_card()
     for command in (("--quiet", *REFUND), ("invoice", "list"), ("--help",)):
-        done = with_no_reader(desk, *command)
-        assert (done.returncode, done.stderr) == (0, b""), command
+        process = with_no_reader(desk, *command)
+        assert (process.returncode, process.stderr) == (0, b""), command
 
 
 def test_a_pipe_that_is_gone_for_both_streams_leaves_the_exit_code(desk: Desk) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("drop_after")
     assert with_no_reader(desk, *REFUND).returncode == 8
-    done = in_shell(desk, "2>&1 | exit; exit ${PIPESTATUS[0]}", ("status",))
-    assert done.returncode == 8
+    process = in_shell(desk, "2>&1 | exit; exit ${PIPESTATUS[0]}", ("status",))
+    assert process.returncode == 8
 
 
 # --- Nothing can be written ---
@@ -75,11 +75,11 @@ def test_a_pipe_that_is_gone_for_both_streams_leaves_the_exit_code(desk: Desk) -
 
 def test_an_answer_that_cannot_be_written_is_told_on_stderr(desk: Desk) -> None:
     reference = desk.paid_by_card()
-    done = in_shell(desk, ">/dev/full")
-    assert done.returncode == 4
-    assert b"[output-failed]" in done.stderr
+    process = in_shell(desk, ">/dev/full")
+    assert process.returncode == 4
+    assert b"[output-failed]" in process.stderr
     (refund,) = desk.json("invoice show INV-1")["refunds"]
-    assert refund["id"].encode() in done.stderr
+    assert refund["id"].encode() in process.stderr
     assert desk.refunded_at_provider(reference) == [10000]
 
 
@@ -93,30 +93,30 @@ def test_an_answer_that_cannot_be_written_is_told_as_json_where_that_was_asked(d
 def test_an_outcome_in_doubt_stays_in_doubt_on_a_full_disk(desk: Desk) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("drop_after")
-    done = in_shell(desk, ">/dev/full")
-    assert done.returncode == 8
-    assert b"[outcome-unknown]" in done.stderr
-    assert b"[output-failed]" in done.stderr
+    process = in_shell(desk, ">/dev/full")
+    assert process.returncode == 8
+    assert b"[outcome-unknown]" in process.stderr
+    assert b"[output-failed]" in process.stderr
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&-", "<&- >&- 2>&-", "2>/dev/full"])
 def test_a_stream_that_is_closed_stops_no_refund(desk: Desk, redirection: str) -> None:
     reference = desk.paid_by_card()
-    done = in_shell(desk, redirection)
-    assert (done.returncode, desk.refunded_at_provider(reference)) == (0, [10000]), done.stderr
+    process = in_shell(desk, redirection)
+    assert (process.returncode, desk.refunded_at_provider(reference)) == (0, [10000]), process.stderr
     assert desk.json("store check") == {"sound": True}
 
 
 def test_without_a_standard_input_there_is_nobody_to_ask(desk: Desk) -> None:
     desk.paid_by_card()
-    done = in_shell(desk, "<&-", REFUND[:-1])
-    assert (done.returncode, b"[confirmation-required]" in done.stderr) == (2, True), done.stderr
+    process = in_shell(desk, "<&-", REFUND[:-1])
+    assert (process.returncode, b"[confirmation-required]" in process.stderr) == (2, True), process.stderr
 
 
 @pytest.mark.parametrize("command", ["mark-refunded --yes --from -", "invoice import -"])
 def test_a_standard_input_that_is_closed_is_an_empty_file(desk: Desk, command: str) -> None:
-    done = in_shell(desk, "<&-", command.split())
-    assert (done.returncode, b"[empty-file]" in done.stderr) == (2, True), done.stderr
+    process = in_shell(desk, "<&-", command.split())
+    assert (process.returncode, b"[empty-file]" in process.stderr) == (2, True), process.stderr
 
 
 # --- Letters and bytes ---
@@ -128,16 +128,16 @@ def test_a_terminal_that_lacks_a_letter_does_not_turn_a_refund_into_a_bug(
     desk: Desk, environ: dict[str, str], output: str
 ) -> None:
     reference = desk.paid_by_card(customer_name="Łukasz 😀", products=("Żagiel 😀",))
-    done = in_shell(desk, "", (*REFUND, "-o", output), **environ)
-    assert (done.returncode, desk.refunded_at_provider(reference)) == (0, [10000]), done.stderr
+    process = in_shell(desk, "", (*REFUND, "-o", output), **environ)
+    assert (process.returncode, desk.refunded_at_provider(reference)) == (0, [10000]), process.stderr
     if output == "json":
-        assert any("Żagiel 😀" in note for note in json.loads(done.stdout)["notes"])
+        assert any("Żagiel 😀" in note for note in json.loads(process.stdout)["notes"])
 
 
 def test_letters_are_escaped_where_the_terminal_lacks_them(desk: Desk) -> None:
     desk.paid_by_card(customer_name="Łukasz 😀 Müller")
-    shown = in_shell(desk, "", ("invoice", "list"), PYTHONIOENCODING="latin-1").stdout.decode("latin-1")
-    assert r"\u0141ukasz \ud83d\ude00 Müller" in shown
+    process = in_shell(desk, "", ("invoice", "list"), PYTHONIOENCODING="latin-1").stdout.decode("latin-1")
+    assert r"\u0141ukasz \ud83d\ude00 Müller" in process
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_bytes_that_are_not_text_here_are_a_mistake_and_no_crash(
     desk: Desk, environ: dict[str, str], memo: bytes
 ) -> None:
     desk.paid_by_card()
-    done = in_shell(desk, "", (*REFUND, "--memo", os.fsdecode(memo)), **environ)
-    assert (done.returncode, b"[not-text]" in done.stderr) == (2, True), done.stderr
+    process = in_shell(desk, "", (*REFUND, "--memo", os.fsdecode(memo)), **environ)
+    assert (process.returncode, b"[not-text]" in process.stderr) == (2, True), process.stderr
 
 
 def test_a_user_whose_name_is_not_text_still_has_a_name(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,10 +202,10 @@ def _unreadable_once_refunded(monkeypatch: pytest.MonkeyPatch) -> None:
     real = SqlReading.invoice
 
     def invoice(reading: SqlReading, number: str) -> Any:
-        found = real(reading, number)
-        if found and found.refunds and not any(refund.state == "ready" for refund in found.refunds):
+        stored = real(reading, number)
+        if stored and stored.refunds and not any(refund.state == "ready" for refund in stored.refunds):
             raise StoreCorrupt("malformed")
-        return found
+        return stored
 
     monkeypatch.setattr(SqlReading, "invoice", invoice)
 

@@ -8,7 +8,7 @@ import pytest
 
 import oracle
 from desk import Desk
-from oracle import PAID, PART, Outcome, Seen, Sums, outcome_of, seen
+from oracle import PAID, PART, Ending, Outcome, Sums, ending_of, outcome_of
 from refundcli.store.integrity import findings
 from vendor_words import stripe_words
 from webhooks import STRIPE_SECRET, settle_secrets
@@ -35,12 +35,12 @@ OF_PAYMENTS: dict[Word, Outcome] = {
 
 
 def outcomes() -> dict[Word, Outcome]:
-    found = dict(OF_PAYMENTS)
+    by_word = dict(OF_PAYMENTS)
     for kind in ("dispute_status", "refund_status", "failure_reason"):
-        found |= {(kind, word): outcome_of(text) for word, text in stripe_words(kind).items()}
+        by_word |= {(kind, word): outcome_of(text) for word, text in stripe_words(kind).items()}
     for kind, text in (("pending_reason", "refund pending"), ("refund_reason", "refund succeeded")):
-        found |= {(kind, word): outcome_of(text) for word in stripe_words(kind) if (kind, word) not in found}
-    return found
+        by_word |= {(kind, word): outcome_of(text) for word in stripe_words(kind) if (kind, word) not in by_word}
+    return by_word
 
 
 WORDS = outcomes()
@@ -87,25 +87,25 @@ def by_reconcile(desk: Desk) -> None:
 
 def by_webhook(desk: Desk) -> None:
     path = desk.folder / "stripe.jsonl"
-    found = desk.sandbox.deliveries("stripe", drain=True)
-    path.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in found))
+    deliveries = desk.sandbox.deliveries("stripe", drain=True)
+    path.write_text("".join(f"{json.dumps(asdict(delivery))}\n" for delivery in deliveries))
     desk.ingest(path)
 
 
-def expected(outcome: Outcome) -> Seen:
+def expected(outcome: Outcome) -> Ending:
     """Stripe's refund is done at once."""
     after = outcome.before
     if not outcome.refused:
         after = replace(after, refunded=after.refundable, refundable=0)
-    return Seen(outcome.before, outcome.refused, outcome.sent, after)
+    return Ending(outcome.before, outcome.refused, outcome.sent, after)
 
 
-def check(desk: Desk, invoices: Mapping[Word, tuple[str, str]], wanted: Mapping[Word, Outcome]) -> None:
+def check(desk: Desk, invoices: Mapping[Word, tuple[str, str]], outcomes: Mapping[Word, Outcome]) -> None:
     listed = oracle.status(desk)
-    needs = {word: outcome.needs_a_person for word, outcome in wanted.items()}
-    oracle.same({word: listed.has(desk, invoices[word][0]) for word in wanted}, needs)
-    found = {word: seen(desk, *invoices[word]) for word in wanted}
-    oracle.same(found, {word: expected(outcome) for word, outcome in wanted.items()})
+    needs = {word: outcome.needs_a_person for word, outcome in outcomes.items()}
+    oracle.same({word: listed.has(desk, invoices[word][0]) for word in outcomes}, needs)
+    endings = {word: ending_of(desk, *invoices[word]) for word in outcomes}
+    oracle.same(endings, {word: expected(outcome) for word, outcome in outcomes.items()})
     assert findings(desk.books) == []
 
 
@@ -132,10 +132,15 @@ def test_each_state_is_seen_just_before_a_refund(sqlite_desk: Desk) -> None:
     invoices = paid(desk, WORDS)
     for word, (_, payment) in invoices.items():
         happens(desk, word, payment)
-    found = {word: seen(desk, *invoices[word]) for word in WORDS}
+    endings = {word: ending_of(desk, *invoices[word]) for word in WORDS}
     is_free = {word: outcome == outcome_of("none") for word, outcome in WORDS.items()}
-    oracle.same({word: each.sent for word, each in found.items()}, {w: [PAID] if is_free[w] else [] for w in WORDS})
-    assert {found[word].refused for word in WORDS if not is_free[word]} <= {"differs-from-provider", "unreviewed-event"}
+    oracle.same(
+        {word: ending.sent for word, ending in endings.items()}, {w: [PAID] if is_free[w] else [] for w in WORDS}
+    )
+    assert {endings[word].refused for word in WORDS if not is_free[word]} <= {
+        "differs-from-provider",
+        "unreviewed-event",
+    }
     # Having asked, the next try has the rule's own answer.
     desk("reconcile")
     rest = {word: outcome for word, outcome in WORDS.items() if not is_free[word]}
@@ -144,15 +149,15 @@ def test_each_state_is_seen_just_before_a_refund(sqlite_desk: Desk) -> None:
 
 def test_each_state_of_a_pulled_invoice_ends_in_the_right_sums(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
-    wanted = {word: outcome for word, outcome in WORDS.items() if word not in OF_PAYMENTS}
+    outcomes = {word: outcome for word, outcome in WORDS.items() if word not in OF_PAYMENTS}
     invoices = {}
-    for place, word in enumerate(wanted):
+    for place, word in enumerate(outcomes):
         reference, number = f"pi_word{place}", f"SBX-{place:03}"
         desk.sandbox.invoice("100.00 EUR", number=number, payments=[{"amount": PAID, "reference": reference}])
         happens(desk, word, reference)
         invoices[word] = (number, reference)
     desk("invoice pull stripe")
-    check(desk, invoices, wanted)
+    check(desk, invoices, outcomes)
 
 
 SAMPLE: list[Word] = [
@@ -163,23 +168,23 @@ SAMPLE: list[Word] = [
 
 
 def test_a_sample_of_states_on_both_databases(desk: Desk) -> None:
-    wanted = {word: WORDS[word] for word in SAMPLE}
-    invoices = paid(desk, wanted)
+    outcomes = {word: WORDS[word] for word in SAMPLE}
+    invoices = paid(desk, outcomes)
     for word, (_, payment) in invoices.items():
         happens(desk, word, payment)
     by_reconcile(desk)
-    check(desk, invoices, wanted)
+    check(desk, invoices, outcomes)
 
 
 def test_two_disputes_at_stripe_add_up_and_an_open_one_is_not_forgotten(desk: Desk) -> None:
-    payment, other = desk.paid_by_card(), desk.paid_by_card("INV-2")
+    payment, second = desk.paid_by_card(), desk.paid_by_card("INV-2")
     for minor in (3000, 2000):
         desk.sandbox.dispute(payment, "lost", minor, new=True)
-    desk.sandbox.dispute(other, "won", 3000, new=True)
-    desk.sandbox.dispute(other, "needs_response", 2000, new=True)
+    desk.sandbox.dispute(second, "won", 3000, new=True)
+    desk.sandbox.dispute(second, "needs_response", 2000, new=True)
     by_reconcile(desk)
-    assert seen(desk, "INV-1", payment) == expected(Outcome(Sums(lost=5000, refundable=5000)))
-    assert seen(desk, "INV-2", other, "--dispute-decision won").refused == "disputed"
+    assert ending_of(desk, "INV-1", payment) == expected(Outcome(Sums(lost=5000, refundable=5000)))
+    assert ending_of(desk, "INV-2", second, "--dispute-decision won").refused == "disputed"
 
 
 @pytest.mark.parametrize("status", ["warning_needs_response", "warning_under_review"])
@@ -187,5 +192,5 @@ def test_an_inquiry_at_stripe_is_refunded_by_decision(desk: Desk, status: str) -
     payment = desk.paid_by_card()
     desk.sandbox.dispute(payment, status, PART)
     by_reconcile(desk)
-    assert seen(desk, "INV-1", payment).refused == "disputed"
-    assert seen(desk, "INV-1", payment, "--dispute-decision 'full refund, as Stripe advises'").sent == [PAID]
+    assert ending_of(desk, "INV-1", payment).refused == "disputed"
+    assert ending_of(desk, "INV-1", payment, "--dispute-decision 'full refund, as Stripe advises'").sent == [PAID]

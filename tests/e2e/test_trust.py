@@ -67,15 +67,15 @@ def test_every_command_refuses_it_and_sends_nothing(desk: Desk, hostile: Path, c
     assert token.stat().st_atime_ns == read_at
     assert desk.invoice("INV-1") == before
     assert desk.sandbox.refund_requests == []
-    assert {each.name for each in hostile.iterdir()} == {"refundcli.toml"}
+    assert {path_inside.name for path_inside in hostile.iterdir()} == {"refundcli.toml"}
 
 
 def test_once_trusted_it_counts_until_it_changes(desk: Desk, hostile: Path) -> None:
     path = hostile / "refundcli.toml"
     path.write_text("[refunds]\nin_flight = 3\n")
     desk.refused("status", "settings-not-trusted", exit_code=4)
-    told = desk.json("config trust")
-    assert told == {"trusted": str(path), "sets": ["refunds.in_flight = 3"]}
+    answer = desk.json("config trust")
+    assert answer == {"trusted": str(path), "sets": ["refunds.in_flight = 3"]}
     assert desk("status").exit_code == 0
     path.write_text("[refunds]\nin_flight = 4\n")
     assert "changed since" in str(desk.refused("status", "settings-not-trusted", exit_code=4)["message"])

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.skipif(
 
 def commands_of_the_demo() -> list[tuple[int, str, str]]:
     """Each as (exit code, command, answer at the terminal)."""
-    found = _RUN.findall((ROOT / "examples" / "demo.sh").read_text(encoding="utf-8"))
-    assert len(found) > 30
-    return [(int(code), command, answer) for code, command, answer in found]
+    matches = _RUN.findall((ROOT / "examples" / "demo.sh").read_text(encoding="utf-8"))
+    assert len(matches) > 30
+    return [(int(code), command, answer) for code, command, answer in matches]
 
 
 # Reading is allowed to whom the folder of the program may keep out; writing is not.
@@ -45,8 +45,8 @@ AS_NOBODY = (
 
 
 def may_become_another_user() -> bool:
-    tried = shutil.which("setpriv") and subprocess.run([*AS_NOBODY, sys.executable, "-c", "import refundcli"], env={})
-    return bool(tried and tried.returncode == 0)
+    attempt = shutil.which("setpriv") and subprocess.run([*AS_NOBODY, sys.executable, "-c", "import refundcli"], env={})
+    return bool(attempt and attempt.returncode == 0)
 
 
 @dataclass
@@ -103,11 +103,11 @@ def assert_said(ended: "subprocess.CompletedProcess[str]", command: str) -> None
 
 @pytest.mark.timeout(1800)
 def test_every_command_of_the_demo_works(container: Container, seeded: RunningSandbox) -> None:
-    made = container(f"refundcli --store sqlite:///books.db init --sandbox {seeded.url}")
-    assert_said(made, "init")
-    assert made.returncode == 0, made.stderr
+    process = container(f"refundcli --store sqlite:///books.db init --sandbox {seeded.url}")
+    assert_said(process, "init")
+    assert process.returncode == 0, process.stderr
     # Without a home nothing is remembered of the user, so the settings file must be named: init says how.
-    (named,) = re.findall(r"export (REFUNDCLI_CONFIG)=(\S+)", made.stderr)
+    (named,) = re.findall(r"export (REFUNDCLI_CONFIG)=(\S+)", process.stderr)
     container.environ |= dict([named])
     for code, command, answer in commands_of_the_demo():
         if " init " in command:
@@ -158,8 +158,8 @@ def test_a_home_that_cannot_be_written_to_explains_itself(container: Container, 
     assert_said(ended, "import")
     assert ended.returncode == 4
     assert "--store" in ended.stderr
-    made = container("refundcli --store sqlite:///books.db init")
-    assert (made.returncode, "REFUNDCLI_CONFIG=" in made.stderr) == (0, True), made
+    process = container("refundcli --store sqlite:///books.db init")
+    assert (process.returncode, "REFUNDCLI_CONFIG=" in process.stderr) == (0, True), process
 
 
 def test_where_no_folder_takes_temporary_files_that_is_said(container: Container, seeded: RunningSandbox) -> None:

@@ -36,8 +36,8 @@ class EventCode:
     def report(self, desk: Desk, payment: str) -> None:
         named = {"originalReference": None, "pspReference": payment} if self.unnamed else {"originalReference": payment}
         amount = {"currency": "EUR", "value": PART}
-        told = item(self.code, **({"pspReference": "ABOUT", "amount": amount} | named))
-        oracle.ingest(desk, *delivered(told))
+        notification = item(self.code, **({"pspReference": "ABOUT", "amount": amount} | named))
+        oracle.ingest(desk, *delivered(notification))
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class EventType:
             desk.sandbox.stripe_event(
                 self.kind, shape={"id": "re_pigeon", "object": "refund", "status": "odd", **named}
             )
-            found = desk.sandbox.deliveries("stripe", drain=True)
-            path.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in found))
+            deliveries = desk.sandbox.deliveries("stripe", drain=True)
+            path.write_text("".join(f"{json.dumps(asdict(delivery))}\n" for delivery in deliveries))
         # The same delivery, as often as Stripe repeats it.
         desk.ingest(path)
 
@@ -109,8 +109,8 @@ class PaymentStatus:
     provider: str = "stripe"
 
     def report(self, desk: Desk, payment: str) -> None:
-        wanted = payment if self.about == "payment_intent" else desk.sandbox.stripe_object(payment)["latest_charge"]
-        desk.sandbox.patch(wanted, {"status": "limbo"})
+        target = payment if self.about == "payment_intent" else desk.sandbox.stripe_object(payment)["latest_charge"]
+        desk.sandbox.patch(target, {"status": "limbo"})
         # Stripe's list of all payments is one of charges: a payment's own status is seen when it is asked for.
         assert desk("reconcile --invoice INV-1").exit_code in (0, 3, 8)
 
@@ -141,8 +141,8 @@ def refused_as(desk: Desk) -> str:
 
 
 def unreviewed(desk: Desk) -> list[Json]:
-    found: list[Json] = desk("status -o json").json["unreviewed"]
-    return found
+    unreviewed: list[Json] = desk("status -o json").json["unreviewed"]
+    return unreviewed
 
 
 def compared(desk: Desk, word: Word) -> int:
@@ -156,18 +156,18 @@ def compared(desk: Desk, word: Word) -> int:
 
 @every_word
 def test_an_unlisted_word_blocks_its_payment_and_no_other(desk: Desk, word: Word) -> None:
-    payment, other = (desk.paid_by_card(number, provider=word.provider) for number in ("INV-1", "INV-2"))
+    payment, second = (desk.paid_by_card(number, provider=word.provider) for number in ("INV-1", "INV-2"))
     word.report(desk, payment)
     assert desk("status").exit_code == 8
     (event,) = unreviewed(desk)
     assert compared(desk, word) == 8
     assert refused_as(desk) == "unreviewed-event"
-    assert [each for each in desk.refunded_at_provider(payment) if each == PAID] == []
+    assert [entry for entry in desk.refunded_at_provider(payment) if entry == PAID] == []
     # It comes again, and is the same event.
     word.report(desk, payment)
-    assert [each["id"] for each in unreviewed(desk)] == [event["id"]]
+    assert [entry["id"] for entry in unreviewed(desk)] == [event["id"]]
     desk.json("refund INV-2 --full --reason other --yes")
-    assert desk.refunded_at_provider(other) == [PAID]
+    assert desk.refunded_at_provider(second) == [PAID]
     assert findings(desk.books) == []
 
 
@@ -187,7 +187,7 @@ def test_an_acknowledged_word_blocks_no_more_however_often_it_comes(desk: Desk, 
         assert compared(desk, word) != 8
     expected = {"open": "disputed", "won": "dispute-closed", "lost": "", "": ""}[word.decision]
     assert refused_as(desk) == expected
-    sent = [each for each in desk.refunded_at_provider(payment) if each > PART]
+    sent = [amount for amount in desk.refunded_at_provider(payment) if amount > PART]
     if word.decision == "lost":
         assert sent == [PAID - PART]
     assert findings(desk.books) == []
@@ -199,8 +199,8 @@ def test_a_word_is_decided_once_for_the_store(desk: Desk, word: str) -> None:
     first, later = (desk.paid_by_card(number, provider=unlisted.provider) for number in ("INV-2", "INV-1"))
     unlisted.report(desk, first)
     (event,) = unreviewed(desk)
-    found = desk.json(f"events acknowledge --code {event['kind']} --as none")
-    assert found["acknowledged"] == 1
+    answer = desk.json(f"events acknowledge --code {event['kind']} --as none")
+    assert answer["acknowledged"] == 1
     unlisted.report(desk, later)
     assert unreviewed(desk) == []
     assert refused_as(desk) == ""
@@ -263,15 +263,15 @@ def test_an_unlisted_status_blocks_by_whichever_way_it_is_learnt(desk: Desk, wor
         desk.sandbox.dashboard_refund(payment, PART, status=unlisted.status)
     if way == "webhook":
         path = desk.folder / "stripe.jsonl"
-        found = desk.sandbox.deliveries("stripe", drain=True)
-        path.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in found))
+        deliveries = desk.sandbox.deliveries("stripe", drain=True)
+        path.write_text("".join(f"{json.dumps(asdict(entry))}\n" for entry in deliveries))
         desk.ingest(path)
     elif way == "pull":
         desk("invoice pull stripe")
     first = refused_as(desk)
     # Asked only now, the books first learn that Stripe has it otherwise.
     assert first == "unreviewed-event" or (way == "refund" and first == "differs-from-provider")
-    assert [each for each in desk.refunded_at_provider(payment) if each != PART] == []
+    assert [entry for entry in desk.refunded_at_provider(payment) if entry != PART] == []
     assert desk("status").exit_code == 8
     assert len(unreviewed(desk)) == 1
     assert desk("reconcile").exit_code == 8
@@ -281,15 +281,15 @@ def test_an_unlisted_status_blocks_by_whichever_way_it_is_learnt(desk: Desk, wor
 def test_a_thousand_ordinary_events_block_nothing(desk: Desk) -> None:
     payments = [desk.paid_by_card(f"INV-{place}", provider="adyen") for place in range(5)]
     whole = {"currency": "EUR", "value": PAID}
-    told = []
+    notifications = []
     for place in range(ORDINARY):
         payment = payments[place % len(payments)]
         at = f"2026-10-02T{place % 24:02}:{place % 60:02}:{place // 60:02}+02:00"
-        told.append(item("AUTHORISATION", originalReference=None, pspReference=payment, eventDate=at))
+        notifications.append(item("AUTHORISATION", originalReference=None, pspReference=payment, eventDate=at))
         # Adyen repeats a capture under its own reference.
-        told.append(item("CAPTURE", originalReference=payment, pspReference=f"CAPTURE{payment}", amount=whole))
-    found = oracle.ingest(desk, *delivered(*told))
-    assert found["new"] == ORDINARY + len(payments)
+        notifications.append(item("CAPTURE", originalReference=payment, pspReference=f"CAPTURE{payment}", amount=whole))
+    summary = oracle.ingest(desk, *delivered(*notifications))
+    assert summary["new"] == ORDINARY + len(payments)
     assert desk("status").exit_code == 0
     assert refused_as(desk) == ""
     assert desk.refunded_at_provider(payments[1]) == [PAID]

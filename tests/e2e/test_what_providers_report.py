@@ -28,7 +28,7 @@ def paid(desk: Desk, number: str = "INV-1", **changes: Any) -> str:
     return desk.paid_by_card(number, provider="adyen", **changes)
 
 
-def reported(desk: Desk, *events: Json) -> None:
+def ingest(desk: Desk, *events: Json) -> None:
     oracle.ingest(desk, *oracle.delivered(*events))
 
 
@@ -50,10 +50,10 @@ def test_a_refund_that_is_refused_after_it_was_accepted_is_reported(desk: Desk) 
     assert desk("status").exit_code == 0
     sent = desk.json(f"refund INV-1 --full {YES}")["refunds"][0]
     about = {"originalReference": payment, "merchantReference": sent["id"], "reason": "Insufficient balance on payment"}
-    reported(desk, item("REFUND", pspReference=sent["provider_reference"], success="false", **about))
+    ingest(desk, item("REFUND", pspReference=sent["provider_reference"], success="false", **about))
     assert money(desk, "INV-1", "refundable") == "100.00"
     status = desk.json("status", exit_code=8)
-    assert [each["id"] for each in status["came_back"]] == [sent["id"]]
+    assert [refund["id"] for refund in status["came_back"]] == [sent["id"]]
     desk.json(f"acknowledge {sent['id']} --yes")
     assert desk("status").exit_code == 0
     assert findings(desk.books) == []
@@ -73,7 +73,7 @@ def test_without_a_connection_nothing_is_sent_and_it_is_safe_to_repeat(desk: Des
 
 def test_a_cancel_or_refund_that_does_not_say_which_needs_a_person(desk: Desk) -> None:
     payment = paid(desk)
-    reported(desk, item("CANCEL_OR_REFUND", originalReference=payment, pspReference="REVERSAL1"))
+    ingest(desk, item("CANCEL_OR_REFUND", originalReference=payment, pspReference="REVERSAL1"))
     assert desk("status").exit_code == 8
     desk.refused(f"refund INV-1 --full {YES}", "unreviewed-event")
     assert desk.refunded_at_provider(payment) == []
@@ -103,7 +103,7 @@ def test_the_captures_of_a_report_do_not_hide_refunds_and_chargebacks(desk: Desk
 
 def test_a_refund_in_another_currency_or_unreadable_bars_the_next_one(desk: Desk) -> None:
     dollars, kronur = paid(desk, "INV-1"), paid(desk, "INV-2", amount="5000 ISK")
-    reported(
+    ingest(
         desk,
         item("REFUND", originalReference=dollars, pspReference="RFD", amount={"currency": "USD", "value": 11_000}),
         item("REFUND", originalReference=kronur, pspReference="RFI", amount={"currency": "ISK", "value": 125_050}),
@@ -116,7 +116,7 @@ def test_a_refund_in_another_currency_or_unreadable_bars_the_next_one(desk: Desk
 @pytest.mark.parametrize("code", ["CAPTURE_FAILED", "CANCELLATION", "TECHNICAL_CANCEL"])
 def test_what_was_never_captured_is_not_paid_and_may_be_voided(desk: Desk, code: str) -> None:
     payment = paid(desk)
-    reported(desk, item(code, originalReference=payment, pspReference="MOD1"))
+    ingest(desk, item(code, originalReference=payment, pspReference="MOD1"))
     assert desk.json("invoice show INV-1")["status"] == "open"
     desk.refused(f"refund INV-1 --full {YES}", "not-paid")
     desk.refused(f"mark-refunded INV-1 --full {YES}", "not-paid")
@@ -136,7 +136,7 @@ def test_a_partial_refund_by_a_method_that_needs_more_has_another_way(desk: Desk
 def test_a_payment_that_is_split_between_accounts_is_not_refunded_from_here(desk: Desk) -> None:
     payment = paid(desk)
     split = {"split.api": "1", "split.nrOfItems": "1", "split.item1.account": "BA1", "split.item1.amount": "10000"}
-    reported(desk, item("AUTHORISATION", pspReference=payment, originalReference=None, additionalData=split))
+    ingest(desk, item("AUTHORISATION", pspReference=payment, originalReference=None, additionalData=split))
     desk.refused(f"refund INV-1 --full {YES}", "unsupported-refund")
     assert desk.refunded_at_provider(payment) == []
     assert desk("mark-refunded INV-1 --full --reason other --reference RF1 --yes").exit_code == 0
@@ -144,8 +144,8 @@ def test_a_payment_that_is_split_between_accounts_is_not_refunded_from_here(desk
 
 def test_two_captures_of_which_one_failed_and_nobody_knows_which(desk: Desk) -> None:
     payment = paid(desk)
-    reported(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
-    reported(desk, item("CAPTURE_FAILED", originalReference=payment, pspReference="CAP2"))
+    ingest(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
+    ingest(desk, item("CAPTURE_FAILED", originalReference=payment, pspReference="CAP2"))
     desk.refused(f"refund INV-1 --full {YES}", "unreviewed-event")
     assert desk("status").exit_code == 8
 
@@ -164,14 +164,14 @@ def test_nothing_captured_at_stripe_is_an_open_invoice(desk: Desk) -> None:
 
 def test_a_marked_refund_is_not_counted_again_when_stripe_reports_it(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", auto_refundable=False)
-    made = desk.sandbox.dashboard_refund(payment, 4000)
+    refund_id = desk.sandbox.dashboard_refund(payment, 4000)
     marked = desk.json(f'mark-refunded INV-1 --amount 40.00 {YES} --reference "dashboard, Anna 29 Nov"')["refunds"][0]
     assert desk("reconcile --invoice INV-1").exit_code == 3
     assert (money(desk, "INV-1", "refunded"), money(desk, "INV-1", "refundable")) == ("40.00", "20.00")
     (undecided,) = desk.json("status", exit_code=8)["elsewhere"]
     assert undecided["command"].startswith(f"refundcli reconcile --match {undecided['id']}")
     number = marked["credit_note"]["number"]
-    desk.json(f"reconcile --match {made} --record {number}")
+    desk.json(f"reconcile --match {refund_id} --record {number}")
     assert (money(desk, "INV-1", "refunded"), money(desk, "INV-1", "refundable")) == ("40.00", "60.00")
     assert desk("status").exit_code == 0
     assert desk("reconcile --invoice INV-1").exit_code == 0
@@ -180,20 +180,20 @@ def test_a_marked_refund_is_not_counted_again_when_stripe_reports_it(desk: Desk)
 
 def test_a_second_refund_beside_the_marked_one_is_adopted(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", auto_refundable=False)
-    made = desk.sandbox.dashboard_refund(payment, 4000)
+    refund_id = desk.sandbox.dashboard_refund(payment, 4000)
     desk.json(f"mark-refunded INV-1 --amount 40.00 {YES} --reference cash")
     desk("reconcile --invoice INV-1")
-    desk.json(f"reconcile --adopt {made} --reason duplicate")
+    desk.json(f"reconcile --adopt {refund_id} --reason duplicate")
     assert (money(desk, "INV-1", "refunded"), money(desk, "INV-1", "refundable")) == ("80.00", "20.00")
     assert findings(desk.books) == []
 
 
 def test_what_stripe_reported_is_adopted_and_not_marked_as_well(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", auto_refundable=False)
-    made = desk.sandbox.dashboard_refund(payment, 4000)
+    refund_id = desk.sandbox.dashboard_refund(payment, 4000)
     desk("reconcile --invoice INV-1")
     refusal = desk.refused(f"mark-refunded INV-1 --amount 40.00 {YES}", "possible-duplicate")
-    assert f"--adopt {made}" in refusal["hint"]
+    assert f"--adopt {refund_id}" in refusal["hint"]
 
 
 def test_a_plain_400_is_a_definite_failure(desk: Desk) -> None:
@@ -206,20 +206,20 @@ def test_a_plain_400_is_a_definite_failure(desk: Desk) -> None:
 
 
 def test_what_went_to_the_customers_balance_is_not_refunded_too(desk: Desk) -> None:
-    made = desk.sandbox.invoice("100.00 EUR", number="S-1")
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="S-1")
     desk.sandbox.credit_note("S-1", 10_000)
     assert desk("invoice pull stripe").exit_code == 0
     refusal = desk.refused(f"refund S-1 --full {YES}", "nothing-to-refund")
     assert "credited to the customer's balance" in refusal["message"]
-    assert desk.refunded_at_provider(made.payments[0]) == []
+    assert desk.refunded_at_provider(stripe_invoice.payments[0]) == []
 
 
 def test_a_credit_note_made_after_the_pull_is_seen_before_the_refund(desk: Desk) -> None:
-    made = desk.sandbox.invoice("100.00 EUR", number="S-1")
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="S-1")
     desk("invoice pull stripe")
     desk.sandbox.credit_note("S-1", 10_000)
     desk.refused(f"refund S-1 --full {YES}", "differs-from-provider")
-    assert desk.refunded_at_provider(made.payments[0]) == []
+    assert desk.refunded_at_provider(stripe_invoice.payments[0]) == []
 
 
 def test_a_connect_charge_is_refused_by_name_and_may_be_marked(desk: Desk) -> None:
@@ -240,14 +240,14 @@ def test_the_share_of_an_invoice_bounds_its_refund(desk: Desk) -> None:
 
 
 def test_what_was_never_captured_is_no_refund(desk: Desk) -> None:
-    held = desk.sandbox.charge("100.00 EUR", captured=False)
-    desk.paid_by_card("INV-1", reference=held.reference)
-    desk.sandbox.capture(str(held.reference), 6000)
+    charge = desk.sandbox.charge("100.00 EUR", captured=False)
+    desk.paid_by_card("INV-1", reference=charge.reference)
+    desk.sandbox.capture(str(charge.reference), 6000)
     desk("reconcile --invoice INV-1")
     assert (money(desk, "INV-1", "paid"), money(desk, "INV-1", "refundable")) == ("60.00", "60.00")
     assert desk.invoice("INV-1").refunds == ()
     desk.json(f"refund INV-1 --full {YES}")
-    assert desk.refunded_at_provider(str(held.reference))[-1] == 6000
+    assert desk.refunded_at_provider(str(charge.reference))[-1] == 6000
 
 
 def test_a_prevented_dispute_took_its_amount_and_no_more(desk: Desk) -> None:

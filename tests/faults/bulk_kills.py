@@ -222,12 +222,12 @@ class Siege:
     def _made(self) -> int:
         return int(self.query("SELECT count(*) AS made FROM refund")[0]["made"])
 
-    def _count(self, ended: Ended, made: int) -> None:
+    def _count(self, ended: Ended, refunds: int) -> None:
         """A file is to last for several kills: where one of them came late, the next ones come sooner."""
         if ended.code == -9:
             self.kills += 1
-            self.at_work += made > 0
-            self.longest *= 0.8 if made > self.rows / 10 else 1.1
+            self.at_work += refunds > 0
+            self.longest *= 0.8 if refunds > self.rows / 10 else 1.1
 
     def _run_and_stop(self, stops: int) -> None:
         workers = [self.start() for _ in range(self.workers)]
@@ -263,9 +263,9 @@ class Siege:
 
     def start(self, *, dies_with_ready_refunds: bool = False) -> Command:
         """The same file again, or the run by its name; it finds out itself what is left to do."""
-        found = self.run_of_the_file()
+        begun = self.run_of_the_file()
         file = ["--from", str(self.file), "--reason", "other"]
-        how = ["--resume", str(found["id"])] if found and (self._has_refusals or self.rng.random() < 0.5) else file
+        how = ["--resume", str(begun["id"])] if begun and (self._has_refusals or self.rng.random() < 0.5) else file
         arguments = [str(self.kind), *how, "--yes", "-o", "json"]
         ahead = self.rng.choice(_CLOCKS)
 
@@ -301,7 +301,7 @@ class Siege:
 
     def _meddle(self) -> None:
         """Nobody is at work. A bank or somebody at the dashboard comes in the way of what is ready to be sent."""
-        ready = [each for each in self._ready() if each["id"] not in self.meddled] if self._meddles else []
+        ready = [entry for entry in self._ready() if entry["id"] not in self.meddled] if self._meddles else []
         for refund in self.rng.sample(ready, min(_MEDDLINGS, len(ready))):
             reference = refund["payment_intent"] or refund["psp_reference"]
             if refund["provider"] == Provider.STRIPE and self.rng.random() < 0.5:
@@ -319,10 +319,10 @@ class Siege:
 
     def _store_deliveries(self) -> None:
         """As the listener would: what Adyen sent is stored, and will be applied later."""
-        made = load(
+        loaded = load(
             config=None, store_url=None, environ=self.environ, cwd=self.folder, user_config=self.folder / "none"
         )
-        services = Services(made.settings, self.environ)
+        services = Services(loaded.settings, self.environ)
         reader = services.delivery_readers(any_age=True)(Provider.ADYEN)
         for delivery in self.sandbox.deliveries("adyen", drain=True):
             verified = verify(Provider.ADYEN, reader, delivery["body"].encode(), delivery["headers"])
@@ -358,18 +358,18 @@ class Siege:
             engine.dispose()
 
     def run_of_the_file(self) -> dict[str, Any] | None:
-        found = self.query(f"SELECT * FROM bulk_run WHERE source = '{self.file}'")
-        assert len(found) < 2, f"one file, and {len(found)} runs"
-        return found[0] if found else None
+        runs = self.query(f"SELECT * FROM bulk_run WHERE source = '{self.file}'")
+        assert len(runs) < 2, f"one file, and {len(runs)} runs"
+        return runs[0] if runs else None
 
     def state(self) -> str:
-        found = self.run_of_the_file()
-        return str(found["state"]) if found else ""
+        run = self.run_of_the_file()
+        return str(run["state"]) if run else ""
 
     def items(self) -> list[dict[str, Any]]:
-        found = self.run_of_the_file()
-        assert found
-        return self.query(f"SELECT * FROM bulk_item WHERE run_id = '{found['id']}' ORDER BY n")
+        run = self.run_of_the_file()
+        assert run
+        return self.query(f"SELECT * FROM bulk_item WHERE run_id = '{run['id']}' ORDER BY n")
 
     def books(self) -> Books:
         # Of the file at hand: the ones before were judged.
@@ -391,8 +391,8 @@ class Siege:
         state = self.sandbox.state()
         mine = {reference for wish in self.wishes for reference in wish.gives}
         refunds = [refund for refund in state["refunds"] if refund["payment"] in mine]
-        asked = [r for r in state["requests"] if r["provider"]]
-        return AtProvider(refunds, asked, state["requests"])
+        requests = [r for r in state["requests"] if r["provider"]]
+        return AtProvider(refunds, requests, state["requests"])
 
     def broken_now(self) -> Iterator[str]:
         """What must hold at every instant: the worker is dead, and nothing was tidied up."""
@@ -402,16 +402,16 @@ class Siege:
         # The provider is asked first: what other workers send meanwhile must be in the books that are read after it.
         provider = self.at_provider()
         books = self.books()
-        known = {refund["idempotency_key"] for refund in books.refunds}
-        mine = [r for r in provider.requests if r["headers"].get("idempotency-key") in known or _names(r, self.files)]
+        keys = {refund["idempotency_key"] for refund in books.refunds}
+        mine = [r for r in provider.requests if r["headers"].get("idempotency-key") in keys or _names(r, self.files)]
         yield from not_committed_first(books, AtProvider(provider.refunds, mine, []))
         yield from doubled(books, provider)
         yield from released_without_proof(books, provider)
-        given: Counter[str] = Counter()
-        for made in filter(gave_money, provider.refunds):
-            given[made["payment"]] += made["amount"]
+        refunded: Counter[str] = Counter()
+        for provider_refund in filter(gave_money, provider.refunds):
+            refunded[provider_refund["payment"]] += provider_refund["amount"]
         yield from self._sent_all_the_same(provider)
-        yield from (f"I1: {reference} gave {sum_}" for reference, sum_ in given.items() if sum_ > CAPTURED)
+        yield from (f"I1: {reference} gave {sum_}" for reference, sum_ in refunded.items() if sum_ > CAPTURED)
 
     def _recorded_twice(self) -> Iterator[str]:
         twice = "SELECT request_key, payment_id, count(*) AS times FROM refund GROUP BY 1, 2 HAVING count(*) > 1"
@@ -433,18 +433,20 @@ class Siege:
     def _records_made(self) -> Iterator[str]:
         books = self.books()
         numbers = {row["id"]: row["number"] for row in self.query("SELECT id, number FROM invoice")}
-        made = Counter((numbers[refund["invoice_id"]], refund["amount"], refund["state"]) for refund in books.refunds)
-        wanted = Counter((wish.invoice, amount, "recorded") for wish in self.wishes for amount in wish.gives.values())
-        yield from (f"I4: {count} too many of {record}" for record, count in (made - wanted).items())
-        yield from (f"I6, lost: {count} too few of {record}" for record, count in (wanted - made).items())
+        records = Counter(
+            (numbers[refund["invoice_id"]], refund["amount"], refund["state"]) for refund in books.refunds
+        )
+        expected = Counter((wish.invoice, amount, "recorded") for wish in self.wishes for amount in wish.gives.values())
+        yield from (f"I4: {count} too many of {record}" for record, count in (records - expected).items())
+        yield from (f"I6, lost: {count} too few of {record}" for record, count in (expected - records).items())
         unnoted = [refund["id"] for refund in books.refunds if refund["id"] not in books.notes]
         yield from (f"R7: {refund} has no credit note" for refund in unnoted)
         entries = Counter((entry["subject"], entry["action"]) for entry in books.audit)
         for (refund, action), times in entries.items():
             if times > 1:
                 yield f"I10: the trail of {refund} tells {times} times of: {action}"
-        if len(entries) < len(made):
-            yield f"I10: {len(made)} records, and {len(entries)} entries"
+        if len(entries) < len(records):
+            yield f"I10: {len(records)} records, and {len(entries)} entries"
 
     def _refunds_made(self) -> Iterator[str]:
         books, provider = self.books(), self.at_provider()
@@ -459,14 +461,14 @@ class Siege:
                 continue
             if item["state"] != ("refused" if wish.refused else "done"):
                 yield f"I6: {row} did not end as it should: {item['message']}"
-            made = [refund for refund in books.of_key(item["request_key"]) if refund["state"] != "failed"]
-            told = {references[refund["payment_id"]]: refund["amount"] for refund in made}
-            if told != ({} if wish.refused else wish.gives) or len(told) != len(made):
-                yield f"I6: {row} made {told} in the books"
-            if any(refund["state"] not in _ACCEPTED or refund["run_id"] != item["run_id"] for refund in made):
+            refunds = [refund for refund in books.of_key(item["request_key"]) if refund["state"] != "failed"]
+            amounts = {references[refund["payment_id"]]: refund["amount"] for refund in refunds}
+            if amounts != ({} if wish.refused else wish.gives) or len(amounts) != len(refunds):
+                yield f"I6: {row} made {amounts} in the books"
+            if any(refund["state"] not in _ACCEPTED or refund["run_id"] != item["run_id"] for refund in refunds):
                 yield f"I6: {row} has refunds that are not finished, or not of this run"
         # One that was made in the dashboard has no name of ours.
-        names = Counter(name_of(made) for made in provider.refunds if gave_money(made) and name_of(made))
+        names = Counter(name_of(refunds) for refunds in provider.refunds if gave_money(refunds) and name_of(refunds))
         live = {refund["id"] for refund in books.refunds if refund["state"] in _ACCEPTED}
         if set(names) != live or any(times > 1 for times in names.values()):
             yield f"I6: the provider made {len(names)} refunds, and the books know {len(live)}"
@@ -476,8 +478,8 @@ class Siege:
         if self._has_refusals or self.broken:
             return
         before = len(self.sandbox.state()["requests"]), self.query("SELECT count(*) AS n FROM refund")
-        found = self.run_of_the_file()
-        assert found
+        begun = self.run_of_the_file()
+        assert begun
         arguments = [str(self.kind), "--from", str(self.file), "--reason", "other", "--yes", "-o", "json"]
 
         def work() -> int:
@@ -505,9 +507,9 @@ def _die(*_: object) -> None:
 
 def _names(request: dict[str, Any], file: int) -> bool:
     """Is this request about a payment of this file?"""
-    told = json.dumps(request["params"]) + request["path"]
+    path = json.dumps(request["params"]) + request["path"]
     # With what goes before it: a refund's own name, which is drawn, may have "F3X" in it.
-    return any(f"{before}F{file}X" in told for before in ("pi_", "PSP"))
+    return any(f"{before}F{file}X" in path for before in ("pi_", "PSP"))
 
 
 @dataclass
@@ -605,13 +607,13 @@ def besiege(plan: Plan) -> list[str]:
     """Everything that was not as it must be."""
     began = time.monotonic()
     with (
-        tempfile.TemporaryDirectory(prefix="refundcli-kills-") as made,
-        nullcontext(plan.url) if plan.url else database(plan.database, Path(made)) as url,
+        tempfile.TemporaryDirectory(prefix="refundcli-kills-") as directory,
+        nullcontext(plan.url) if plan.url else database(plan.database, Path(directory)) as url,
     ):
         sandbox = Sandbox()
         try:
             rng = random.Random(plan.seed)
-            siege = Siege(plan.kind, url, Path(made), sandbox, plan.rows, plan.workers, rng, sleepy=plan.sleepy)
+            siege = Siege(plan.kind, url, Path(directory), sandbox, plan.rows, plan.workers, rng, sleepy=plan.sleepy)
             siege.open()
             siege.press(plan.strikes)
         finally:
@@ -619,14 +621,14 @@ def besiege(plan: Plan) -> list[str]:
     codes = ", ".join(f"{code}: {count}" for code, count in sorted(siege.codes.items()))
     struck = f"{siege.stops} stops" if plan.sleepy else f"{siege.kills} kills, {siege.at_work} of them at work"
     struck += f", {siege.meddlings} updates between reserve and claim" if siege.meddlings else ""
-    told = [
+    report = [
         f"bulk kills: {plan.kind} on {plan.database}, {plan.workers} at once: {struck}; {siege.files} files of "
         f"{plan.rows:,} rows, seed {plan.seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "
         f"{len(siege.broken)} violations: {summed(siege.broken)}"
     ]
-    told += [f"    {sentence[:_LONGEST_SENTENCE]}" for sentence in siege.broken[:20]]
+    report += [f"    {sentence[:_LONGEST_SENTENCE]}" for sentence in siege.broken[:20]]
     # In one piece: others may be telling theirs.
-    sys.stdout.write("\n".join(told) + "\n")
+    sys.stdout.write("\n".join(report) + "\n")
     sys.stdout.flush()
     return siege.broken
 
@@ -655,24 +657,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=2, help="sieges at the same time")
     parser.add_argument("--store", default="", help="an empty database, for one siege")
-    wanted = parser.parse_args(arguments)
-    databases = [wanted.store.partition(":")[0]] if wanted.store else wanted.database or ["sqlite", "postgresql"]
+    options = parser.parse_args(arguments)
+    databases = [options.store.partition(":")[0]] if options.store else options.database or ["sqlite", "postgresql"]
     plans = [
         Plan(
             kind,
             name,
             workers,
-            wanted.stops or wanted.kills,
-            wanted.rows or (1_000 if kind is RunKind.MARK_REFUNDED else 240),
-            bool(wanted.stops),
-            wanted.seed,
-            wanted.store,
+            options.stops or options.kills,
+            options.rows or (1_000 if kind is RunKind.MARK_REFUNDED else 240),
+            bool(options.stops),
+            options.seed,
+            options.store,
         )
-        for kind, name in product(wanted.kind or list(RunKind), databases)
+        for kind, name in product(options.kind or list(RunKind), databases)
         # Rows of records are one worker's; those of refunds any number of them may share.
-        for workers in ((wanted.workers or [1, 3]) if kind is RunKind.REFUND else [1])
+        for workers in ((options.workers or [1, 3]) if kind is RunKind.REFUND else [1])
     ]
-    return 1 if _all(plans, wanted.at_once) else 0
+    return 1 if _all(plans, options.at_once) else 0
 
 
 if __name__ == "__main__":

@@ -48,22 +48,22 @@ class Case:
 
     story: str
     provider: str
-    left: str
+    leftover: str
     fault: Fault | None
     behaviour: str
     then: str
 
     def __str__(self) -> str:
-        return "/".join((self.story, self.provider, self.left, str(self.fault or "-"), self.behaviour, self.then))
+        return "/".join((self.story, self.provider, self.leftover, str(self.fault or "-"), self.behaviour, self.then))
 
     @property
     def group(self) -> str:
         """Cases that differ in this differ in kind: a spread takes from each."""
         if self.closes:
-            return f"closing/{self.left == '-'}/{self.fault}"
+            return f"closing/{self.leftover == '-'}/{self.fault}"
         if self.story in ("resume", "several", "told"):
-            return f"{self.story}/{self.left}/{self.fault}"
-        name = f"{self.story}/{self.provider}/{self.left}/{self.fault}"
+            return f"{self.story}/{self.leftover}/{self.fault}"
+        name = f"{self.story}/{self.provider}/{self.leftover}/{self.fault}"
         return name if self.story == "refund" else f"{name}/{self.then}"
 
     @property
@@ -89,7 +89,7 @@ class Case:
         told_to_wait = self.behaviour == "429" and self.fault is not None and self.fault.manner in ("sigint", "sigterm")
         if self.behaviour in ("fails late", "comes back") or told_to_wait:
             return True
-        return self.behaviour in REFUSING or nobody_there or dropped or self.left == BARRED
+        return self.behaviour in REFUSING or nobody_there or dropped or self.leftover == BARRED
 
 
 def all_cases() -> list[Case]:
@@ -132,27 +132,27 @@ def _refunds() -> Iterator[Case]:
 
 def _resumes() -> Iterator[Case]:
     """A refund was left behind, and `resume` is struck, too."""
-    for provider, left in product(PROVIDERS, (*LEFT, BARRED)):
-        behaviours = [*BEHAVIOURS[provider], *(LOOKUPS if _looks_up(provider, left) else [])]
-        for fault, behaviour, then in product(_faults_of_resume(provider, left), behaviours, _NEXT["resume"]):
-            yield Case("resume", provider, left, fault, behaviour, then)
+    for provider, leftover in product(PROVIDERS, (*LEFT, BARRED)):
+        behaviours = [*BEHAVIOURS[provider], *(LOOKUPS if _looks_up(provider, leftover) else [])]
+        for fault, behaviour, then in product(_faults_of_resume(provider, leftover), behaviours, _NEXT["resume"]):
+            yield Case("resume", provider, leftover, fault, behaviour, then)
 
 
-def _looks_up(provider: str, left: str) -> bool:
-    return provider == "stripe" and left != BARRED
+def _looks_up(provider: str, leftover: str) -> bool:
+    return provider == "stripe" and leftover != BARRED
 
 
-def _faults_of_resume(provider: str, left: str) -> list[Fault | None]:
-    if left == BARRED:
+def _faults_of_resume(provider: str, leftover: str) -> list[Fault | None]:
+    if leftover == BARRED:
         # It is claimed, or refused, in one transaction.
         return [None, *faults_at("T2")]
-    if left == "ready":
+    if leftover == "ready":
         looks = [*faults_at("snapshot")] if provider == "stripe" else []
         return [None, *looks, *faults_at("T2", "send", "T4")]
     looks = [*faults_at("lookup")] if provider == "stripe" else []
     # What the look-up finds is written down, and not sent again.
-    found = provider == "stripe" and left == "made"
-    return [None, *looks, *faults_at("T4"), *([] if found else faults_at("T2", "send"))]
+    is_looked_up = provider == "stripe" and leftover == "made"
+    return [None, *looks, *faults_at("T4"), *([] if is_looked_up else faults_at("T2", "send"))]
 
 
 def _several() -> Iterator[Case]:
@@ -165,11 +165,11 @@ def _several() -> Iterator[Case]:
 
 def _late() -> Iterator[Case]:
     """`resume` comes when the provider may have forgotten the key, or by a clock that is wrong (I8)."""
-    for provider, left, when in product(
+    for provider, leftover, when in product(
         PROVIDERS, LEFT, ("past our window", "past theirs", "clock set back", "again and again")
     ):
         for behaviour in ("fine", "drop_after", "403"):
-            yield Case("late", provider, left, None, behaviour, when)
+            yield Case("late", provider, leftover, None, behaviour, when)
 
 
 def _elsewhere() -> Iterator[Case]:
@@ -183,19 +183,19 @@ def _elsewhere() -> Iterator[Case]:
 
 def _forgotten() -> Iterator[Case]:
     """Stripe forgets a key too early: only the look-up is left against a second refund."""
-    for left, behaviour in product(("claimed", "lost", "made"), ("fine", "drop_after", "malformed", *LOOKUPS)):
-        yield Case("forgotten", "stripe", left, None, behaviour, "resume")
+    for leftover, behaviour in product(("claimed", "lost", "made"), ("fine", "drop_after", "malformed", *LOOKUPS)):
+        yield Case("forgotten", "stripe", leftover, None, behaviour, "resume")
 
 
 def _told() -> Iterator[Case]:
     """The provider tells how a refund ended; storing the events is struck, or applying them (I7)."""
     faults = [None, *faults_at("keep", "apply")]
-    for provider, left, fault, end, then in product(
+    for provider, leftover, fault, end, then in product(
         PROVIDERS, ("made", "answered"), faults, ("stands", "fails late", "comes back"), ("again", "both", "resume")
     ):
         # Stripe has no other word than failed for what comes back.
         if provider == "adyen" or end != "comes back":
-            yield Case("told", provider, left, fault, end, then)
+            yield Case("told", provider, leftover, fault, end, then)
 
 
 def _paused() -> Iterator[Case]:
@@ -214,19 +214,19 @@ def _paused() -> Iterator[Case]:
 def _closings() -> Iterator[Case]:
     """An invoice is voided or written off at Stripe and here: the command is struck, or `resume` after it (R9)."""
     behaviours, nexts = (*CLOSING_BEHAVIOURS, *LOOKUPS), ("resume", "again", "both", "other")
-    for action, left in product(CLOSINGS, ("-", *LEFT)):
-        for fault, behaviour, then in product(_faults_of_closing(left), behaviours, nexts):
-            found_closed = left == "-" and behaviour == "dashboard"
-            if (left, behaviour) == ("made", "dashboard"):
+    for action, leftover in product(CLOSINGS, ("-", *LEFT)):
+        for fault, behaviour, then in product(_faults_of_closing(leftover), behaviours, nexts):
+            found_closed = leftover == "-" and behaviour == "dashboard"
+            if (leftover, behaviour) == ("made", "dashboard"):
                 continue
             if not fault or fault.step == "lookup" or found_closed == (fault.step == "here"):
-                yield Case(action, "stripe", left, fault, behaviour, then)
+                yield Case(action, "stripe", leftover, fault, behaviour, then)
 
 
-def _faults_of_closing(left: str) -> list[Fault | None]:
+def _faults_of_closing(leftover: str) -> list[Fault | None]:
     """How the invoice stands at Stripe is asked before anything else is done."""
-    if left == "-":
+    if leftover == "-":
         return [None, *faults_at("lookup", "T1", "T2", "send", "T4", "drop", "here")]
     # What the look shows as done is written down, and not sent again.
-    sends = () if left == "made" else ("T2", "send")
+    sends = () if leftover == "made" else ("T2", "send")
     return [None, *faults_at("lookup", *sends, "T4")]

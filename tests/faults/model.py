@@ -124,9 +124,9 @@ class MortalBooks:
     def write(self, work: Callable[[Any], Any]) -> Any:
         self.writes += 1
         self._die_at(f"before {self.writes}")
-        done = self.books.write(work)
+        output = self.books.write(work)
         self._die_at(f"after {self.writes}")
-        return done
+        return output
 
     def _die_at(self, place: str) -> None:
         if place == self.death:
@@ -217,8 +217,8 @@ class Refunding(RuleBasedStateMachine):
         self._bring_in(Provider.ADYEN)
 
     def _services(self, environ: dict[str, str]) -> Services:
-        made = load(config=None, store_url=None, environ=environ, cwd=self.folder, user_config=self.folder / "none")
-        services = Services(made.settings, environ)
+        loaded = load(config=None, store_url=None, environ=environ, cwd=self.folder, user_config=self.folder / "none")
+        services = Services(loaded.settings, environ)
         services.__dict__["clock"] = self.clock
         return services
 
@@ -276,7 +276,7 @@ class Refunding(RuleBasedStateMachine):
             watched = WatchedProviders(self.services, self._check_before_sending, _once(pass_time))
             tools = self._tools | {"providers": watched}
         request = _wish(invoice.number, minor, key)
-        self._check_told(self._try("stood still", lambda: issue_refund(request, confirmed=None, **tools)))
+        self._check_reported(self._try("stood still", lambda: issue_refund(request, confirmed=None, **tools)))
 
     @rule(data=st.data(), minor=AMOUNTS, key=KEYS, death=st.sampled_from(["after 1", "after 2", "before 3"]))
     def a_colleague_refunds_and_dies(self, data: st.DataObject, minor: int | None, key: str, death: str) -> None:
@@ -293,14 +293,14 @@ class Refunding(RuleBasedStateMachine):
             self._time_passes(_PAST_THE_LEASE)
 
     def _check_that_its_lease_is_waited_for(self) -> None:
-        asked = len(self.sandbox.refund_requests)
+        sent = len(self.sandbox.refund_requests)
         now = self.clock.now()
-        held = [refund for refund in unfinished(self.books, None) if _is_held_elsewhere(refund, now)]
-        for refund in held:
+        leased = [refund for refund in unfinished(self.books, None) if _is_held_elsewhere(refund, now)]
+        for refund in leased:
             with suppress(Waited):
                 resume([refund], **self._tools | {"policy": replace(self.policy, sleep=_do_not_wait)})
                 raise AssertionError(f"the lease of another host on {refund.id} was not waited for")
-        assert len(self.sandbox.refund_requests) == asked, "I3: a refund was sent that another host may be sending"
+        assert len(self.sandbox.refund_requests) == sent, "I3: a refund was sent that another host may be sending"
 
     def _refund(self, data: st.DataObject, minor: int | None, key: str, *, fault: str = "", death: str = "") -> None:
         invoice = self._some(data, self.imported)
@@ -309,12 +309,14 @@ class Refunding(RuleBasedStateMachine):
             self.sandbox.faults(fault, provider=provider)
         tools = self._tools | {"books": MortalBooks(self.books, death)}
         try:
-            done = self._try("refund", lambda: issue_refund(_wish(invoice.number, minor, key), confirmed=None, **tools))
+            refunds = self._try(
+                "refund", lambda: issue_refund(_wish(invoice.number, minor, key), confirmed=None, **tools)
+            )
         except Died:
             # Its lease is this living process's, so it ends with its time.
             self._time_passes(_PAST_THE_LEASE)
         else:
-            self._check_told(done)
+            self._check_reported(refunds)
         self.sandbox.clear_faults()
 
     @rule(minor=st.integers(1, 6_000), key=st.sampled_from(["", "c"]))
@@ -386,7 +388,7 @@ class Refunding(RuleBasedStateMachine):
     @rule(data=st.data())
     def somebody_has_a_live_key(self, data: st.DataObject) -> None:
         """It touches nothing of a test store, and nothing goes out (I12)."""
-        asked, kept = len(self.sandbox.refund_requests), self._rows()
+        sent, before = len(self.sandbox.refund_requests), self._rows()
         live = self._services(self.desk.environ | {"STRIPE_API_KEY": "sk_live_desk"})
         wish = _wish(self._some(data, self.imported).number, 100, "")
         with suppress(RefundcliError):
@@ -394,15 +396,15 @@ class Refunding(RuleBasedStateMachine):
             live_tools = self._tools | {"providers": WatchedProviders(live, self._check_before_sending)}
             issue_refund(wish, confirmed=None, **live_tools)
             raise AssertionError("I12: a live key was taken")
-        assert len(self.sandbox.refund_requests) == asked, "I12: a live key sent something"
-        assert not (changed := self._rows().unlike(kept)), f"I12: a live key changed something: {changed}"
+        assert len(self.sandbox.refund_requests) == sent, "I12: a live key sent something"
+        assert not (changed := self._rows().unlike(before)), f"I12: a live key changed something: {changed}"
 
     # --- what providers, banks and the post do -------------------------------------------------------------
 
     @rule(data=st.data(), minor=st.integers(1, 5_000))
     def refund_in_the_dashboard(self, data: st.DataObject, minor: int) -> None:
         payment = self._some(data, self.imported + self.announced).payments[0]
-        if minor <= WHOLE.minor - self._given(payment.reference):
+        if minor <= WHOLE.minor - self._refunded(payment.reference):
             self.tally.steps["dashboard"] += 1
             self.sandbox.dashboard_refund(payment.reference, minor)
 
@@ -434,8 +436,8 @@ class Refunding(RuleBasedStateMachine):
     def _dispute_at_adyen(self, reference: str, status: str, **of: Any) -> None:
         """Adyen's events have the time in seconds: of two in one second nobody can tell which came later."""
         self._time_passes(timedelta(minutes=1))
-        made = self.sandbox.adyen_dispute(reference, [_ADYEN_WORDS[status]], **of)
-        self.disputed.setdefault(reference, made)
+        dispute_id = self.sandbox.adyen_dispute(reference, [_ADYEN_WORDS[status]], **of)
+        self.disputed.setdefault(reference, dispute_id)
 
     @rule(data=st.data(), status=st.sampled_from(["open", "won", "lost"]), minor=st.integers(1, 3_000))
     def a_bank_disputes_a_part_once_more(self, data: st.DataObject, status: str, minor: int) -> None:
@@ -477,13 +479,13 @@ class Refunding(RuleBasedStateMachine):
             return
         # What waits from before is applied whenever something comes; here, what came counts.
         self._take_in([])
-        true, kept = self.mail[pick % len(self.mail)], self._rows()
+        true, before = self.mail[pick % len(self.mail)], self._rows()
         # The amount has one digit more; no signature was made for that.
         forged = re.sub(r'("(?:value|amount)": ?)(\d)', r"\g<1>1\2", true.body)
-        done = self._take_in([Delivery(true.provider, true.kind, true.headers, forged)])
-        assert done.new == 0, f"a forged delivery was believed: {forged}"
-        assert len(done.rejected) == 1, f"a forged delivery was not refused: {forged}"
-        assert not (changed := self._rows().unlike(kept)), f"a forged delivery changed something: {changed}"
+        summary = self._take_in([Delivery(true.provider, true.kind, true.headers, forged)])
+        assert summary.new == 0, f"a forged delivery was believed: {forged}"
+        assert len(summary.rejected) == 1, f"a forged delivery was not refused: {forged}"
+        assert not (changed := self._rows().unlike(before)), f"a forged delivery changed something: {changed}"
 
     def _collect(self) -> None:
         for provider in Provider:
@@ -492,24 +494,24 @@ class Refunding(RuleBasedStateMachine):
     def _take_in(self, deliveries: Sequence[Delivery]) -> Ingested:
         self.tally.steps["deliveries"] += len(deliveries)
         readers = self._delivery_readers()
-        kept = [
-            KeptDelivery(line, Provider(each.provider), each.headers, each.body.encode())
-            for line, each in enumerate(deliveries, 1)
+        stored = [
+            KeptDelivery(line, Provider(delivery.provider), delivery.headers, delivery.body.encode())
+            for line, delivery in enumerate(deliveries, 1)
         ]
-        meant = self.services.event_readers()
-        apply = partial(apply_stored, readers=meant, clock=self.clock, number_format=self.policy.number_format)
-        done = ingest(kept, books=self.books, readers=readers, apply=apply)
-        assert not done.applied.failed, done.applied.failed
-        self.tally.steps["deliveries refused"] += len(done.rejected)
-        return done
+        event_readers = self.services.event_readers()
+        apply = partial(apply_stored, readers=event_readers, clock=self.clock, number_format=self.policy.number_format)
+        summary = ingest(stored, books=self.books, readers=readers, apply=apply)
+        assert not summary.applied.failed, summary.applied.failed
+        self.tally.steps["deliveries refused"] += len(summary.rejected)
+        return summary
 
     def _delivery_readers(self) -> Callable[[Provider], Any]:
         real = self.services.delivery_readers(any_age=True)
 
         def reader(provider: Provider) -> Any:
-            made: Any = real(provider)
-            made._now = self.clock.now
-            return made
+            new_reader: Any = real(provider)
+            new_reader._now = self.clock.now
+            return new_reader
 
         return reader
 
@@ -517,7 +519,7 @@ class Refunding(RuleBasedStateMachine):
 
     def _check_before_sending(self, request: WireRequest, key: str) -> None:
         """In the very moment before the request leaves."""
-        (row,) = [each for each in self._rows().refunds if each["idempotency_key"] == key]
+        (row,) = [entry for entry in self._rows().refunds if entry["idempotency_key"] == key]
         refund = self.books.read(lambda tx: tx.refund(row["id"]))
         assert refund is not None, f"I2: {key} is not in the books"
         assert refund.sending is not None, f"I2: {key} is not in the books"
@@ -533,18 +535,20 @@ class Refunding(RuleBasedStateMachine):
 
     def _check_first_send(self, row: dict[str, Any]) -> None:
         """Nothing is sent for the first time beside what is known: the customer would be paid twice (R11, R13)."""
-        (payment,) = [each for each in self._rows().payments if each["id"] == row["payment_id"]]
+        (payment,) = [entry for entry in self._rows().payments if entry["id"] == row["payment_id"]]
         reference = payment["payment_intent"] or payment["psp_reference"]
         assert payment["dispute"] not in ("open", "unknown"), f"R11: {row['id']} is sent into a dispute"
         lost = payment["lost"] + payment["dispute_recorded"]
         if payment["provider"] == "stripe":
             # It is asked just before: what it has by then is known, too.
             disputes = self.sandbox.state.disputes_of(self.sandbox.state.find_charge(reference).id)
-            assert not [each for each in disputes if each.status == "needs_response"], f"R11: {row['id']} is disputed"
-            lost = sum(each.amount for each in disputes if each.status == "lost")
-        given = self._given(reference)
-        assert given + lost + row["amount"] <= WHOLE.minor, (
-            f"I13: {row['id']} of {row['amount']} is sent after {given} was given and {lost} lost to disputes"
+            assert not [entry for entry in disputes if entry.status == "needs_response"], (
+                f"R11: {row['id']} is disputed"
+            )
+            lost = sum(entry.amount for entry in disputes if entry.status == "lost")
+        refunded = self._refunded(reference)
+        assert refunded + lost + row["amount"] <= WHOLE.minor, (
+            f"I13: {row['id']} of {row['amount']} is sent after {refunded} was given and {lost} lost to disputes"
         )
         unapplied = self._events_of(reference, "waiting", "unreviewed") if payment["provider"] == "adyen" else []
         assert not unapplied, f"R13: {row['id']} is sent beside {unapplied}"
@@ -560,15 +564,15 @@ class Refunding(RuleBasedStateMachine):
 
     def _age_of_key(self, key: str) -> timedelta:
         """By the provider's own record of the first request with it, whatever the books say of that."""
-        first = next((each.first_seen for each in self.sandbox.keys if each.key == key), None)
+        first = next((record.first_seen for record in self.sandbox.keys if record.key == key), None)
         return timedelta() if first is None else timedelta(seconds=self.sandbox.state.now() - first)
 
-    def _check_told(self, done: Any) -> None:
+    def _check_reported(self, refunds: Any) -> None:
         """What a command tells is what the books hold by then (I11)."""
-        for refund in done or ():
-            kept = self.books.read(lambda tx, r=refund: tx.refund(r.id))  # type: ignore[misc]
-            assert kept is not None, f"I11: {refund.id} was told and is not kept"
-            assert kept.state is refund.state, f"I11: {refund.id} was told as {refund.state} and is {kept.state}"
+        for refund in refunds or ():
+            stored = self.books.read(lambda tx, r=refund: tx.refund(r.id))  # type: ignore[misc]
+            assert stored is not None, f"I11: {refund.id} was told and is not kept"
+            assert stored.state is refund.state, f"I11: {refund.id} was told as {refund.state} and is {stored.state}"
 
     @invariant()
     def every_promise_holds(self) -> None:
@@ -591,20 +595,20 @@ class Refunding(RuleBasedStateMachine):
             if payment["reserved"] + payment["refunded"] > share_of(payment):
                 yield f"I1: {payment['reserved']} + {payment['refunded']} of {share_of(payment)}"
         for invoice in self.imported:
-            given = self._given(invoice.payments[0].reference)
-            if given > WHOLE.minor:
-                yield f"I1: the provider gave {given} of {WHOLE.minor} for {invoice.number}"
+            refunded = self._refunded(invoice.payments[0].reference)
+            if refunded > WHOLE.minor:
+                yield f"I1: the provider gave {refunded} of {WHOLE.minor} for {invoice.number}"
 
-    def _given(self, reference: str) -> int:
-        return sum(each["amount"] for each in self._at_provider().of_payment(reference) if gave_money(each))
+    def _refunded(self, reference: str) -> int:
+        return sum(refund["amount"] for refund in self._at_provider().of_payment(reference) if gave_money(refund))
 
     def _lost(self, reference: str) -> int:
         state = self.sandbox.state
         if reference in state.payments:
             adyens = state.adyen_disputes.naming(reference)
-            return sum(each.amount for each in adyens if each.story[-1][0] == _ADYEN_WORDS["lost"])
+            return sum(refund.amount for refund in adyens if refund.story[-1][0] == _ADYEN_WORDS["lost"])
         disputes = state.disputes_of(state.find_charge(reference).id)
-        return sum(each.amount for each in disputes if each.status == "lost")
+        return sum(refund.amount for refund in disputes if refund.status == "lost")
 
     def _rows(self) -> Books:
         with self.books.engine.connect() as line:
@@ -656,9 +660,9 @@ class Refunding(RuleBasedStateMachine):
 
     def _resolve(self, refund: Refund) -> None:
         """By the truth, which a person reads in the dashboard."""
-        made = [each["id"] for each in self._at_provider().of(refund.id)]
-        wanted = Resolution(refund.id, made[0] if made else "", "seen in the dashboard")
-        resolve(wanted, books=self.books, clock=self.clock, policy=self.policy)
+        references = [provider_refund["id"] for provider_refund in self._at_provider().of(refund.id)]
+        resolution = Resolution(refund.id, references[0] if references else "", "seen in the dashboard")
+        resolve(resolution, books=self.books, clock=self.clock, policy=self.policy)
 
     def _compare(self) -> None:
         Comparison(
@@ -672,10 +676,12 @@ class Refunding(RuleBasedStateMachine):
     def _disagreeing(self) -> Iterator[str]:
         """Store and provider tell the same of every refund and every payment, both ways (I6)."""
         books, provider = self._rows(), self._at_provider()
-        known = {refund["provider_reference"]: refund for refund in books.refunds if refund["provider_reference"]}
-        for made in provider.refunds:
-            yield from _one_disagreeing(made, known.pop(made["id"], None))
-        for refund in known.values():
+        by_reference = {
+            refund["provider_reference"]: refund for refund in books.refunds if refund["provider_reference"]
+        }
+        for provider_refund in provider.refunds:
+            yield from _one_disagreeing(provider_refund, by_reference.pop(provider_refund["id"], None))
+        for refund in by_reference.values():
             yield f"I6: {refund['id']} is {refund['provider_reference']}, which the provider does not have"
         for refund in books.refunds:
             if refund["kind"] == "provider" and not refund["provider_reference"] and refund["state"] != "failed":
@@ -686,9 +692,9 @@ class Refunding(RuleBasedStateMachine):
         for payment in books.payments:
             if payment["provider"]:
                 counted = payment["reserved"] + payment["refunded"] + payment["returned_elsewhere"]
-                given = self._given(payment["payment_intent"] or payment["psp_reference"])
-                if given != counted:
-                    yield f"I6: the provider gave {given}, the books say {counted}: {payment}"
+                refunded = self._refunded(payment["payment_intent"] or payment["psp_reference"])
+                if refunded != counted:
+                    yield f"I6: the provider gave {refunded}, the books say {counted}: {payment}"
                 lost = self._lost(payment["payment_intent"] or payment["psp_reference"])
                 if lost != payment["lost"] + payment["dispute_recorded"]:
                     yield f"I13: {lost} were lost to disputes, the books say otherwise: {payment}"
@@ -699,11 +705,11 @@ def _do_not_wait(seconds: float) -> None:
 
 
 def _once(work: Callable[[], None]) -> Callable[[], None]:
-    left = [work]
+    pending = [work]
 
     def do() -> None:
-        if left:
-            left.pop()()
+        if pending:
+            pending.pop()()
 
     return do
 
@@ -740,17 +746,17 @@ def _may_change(refund: Any) -> bool:
     return refund.status not in ("failed", "canceled") if refund.provider == "stripe" else refund.success is not False
 
 
-def _one_disagreeing(made: dict[str, Any], known: dict[str, Any] | None) -> Iterator[str]:
-    if known is None:
+def _one_disagreeing(provider_refund: dict[str, Any], refund: dict[str, Any] | None) -> Iterator[str]:
+    if refund is None:
         # One that failed before anybody here heard of it need not be known.
-        if gave_money(made):
-            yield f"I6: the provider has {made['id']}, which the books do not know"
+        if gave_money(provider_refund):
+            yield f"I6: the provider has {provider_refund['id']}, which the books do not know"
         return
     states = {"pending": ["pending"], "requires_action": ["pending"], "succeeded": ["succeeded"]}
-    if known["state"] not in states.get(made["status"], ["failed", "reversed"]):
-        yield f"I6: {known['id']} is {known['state']}, and the provider says {made['status']}"
-    if known["amount"] != made["amount"] or (name_of(made) or known["id"]) != known["id"]:
-        yield f"I6: {known['id']} of {known['amount']} is not {made['id']} of {made['amount']}"
+    if refund["state"] not in states.get(provider_refund["status"], ["failed", "reversed"]):
+        yield f"I6: {refund['id']} is {refund['state']}, and the provider says {provider_refund['status']}"
+    if refund["amount"] != provider_refund["amount"] or (name_of(provider_refund) or refund["id"]) != refund["id"]:
+        yield f"I6: {refund['id']} of {refund['amount']} is not {provider_refund['id']} of {provider_refund['amount']}"
 
 
 # --- a run ---------------------------------------------------------------------------------------------------
@@ -767,7 +773,7 @@ def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int, shrinks
         new_store = staticmethod(new_store_)
         tally = Tally()
 
-    wanted = settings(
+    run_settings = settings(
         max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
@@ -775,31 +781,38 @@ def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int, shrinks
         phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(Machine, settings=wanted)
+    run_state_machine_as_test(Machine, settings=run_settings)
     return Machine.tally
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", choices=DATABASES, action="append")
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--as-played", action="store_true", help="a sequence that fails is not made shorter first")
-    wanted = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     use_memory_for_temporary_files()
     share_compiled_statements()
-    for database in wanted.database or DATABASES:
+    for database in options.database or DATABASES:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="refundcli-model-") as made, stores(database, Path(made)) as new_store:
+        with (
+            tempfile.TemporaryDirectory(prefix="refundcli-model-") as directory,
+            stores(database, Path(directory)) as new_store,
+        ):
             tally = play(
-                new_store, examples=wanted.examples, steps=wanted.steps, seed_=wanted.seed, shrinks=not wanted.as_played
+                new_store,
+                examples=options.examples,
+                steps=options.steps,
+                seed_=options.seed,
+                shrinks=not options.as_played,
             )
-        told = ", ".join(f"{count} {step}" for step, count in sorted(tally.steps.items()))
+        steps = ", ".join(f"{count} {step}" for step, count in sorted(tally.steps.items()))
         print(
-            f"model on {database}: {tally.sequences} sequences, seed {wanted.seed}, "
-            f"{time.monotonic() - began:.0f} s, 0 violations\n    {told}\n    {summed(())}",
+            f"model on {database}: {tally.sequences} sequences, seed {options.seed}, "
+            f"{time.monotonic() - began:.0f} s, 0 violations\n    {steps}\n    {summed(())}",
             flush=True,
         )
     return 0

@@ -68,8 +68,8 @@ def _no_guard_against_over_refunds() -> None:
     """The UPDATE's, the CHECK's, and the rule's that is asked before them."""
 
     def reserve(self: Any, payment: Payment, amount: Any) -> bool:
-        taken = {"reserved": col(PaymentRow.reserved) + amount.minor}
-        return bool(self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**taken)))
+        changes = {"reserved": col(PaymentRow.reserved) + amount.minor}
+        return bool(self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**changes)))
 
     def unchecked(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA ignore_check_constraints=ON")
@@ -97,14 +97,14 @@ MUTANTS = (
     Mutant(
         "a new idempotency key on a replay",
         _a_new_key_on_replay,
-        lambda case: _plain(case) and case.left == "made" and case.provider == "adyen",
+        lambda case: _plain(case) and case.leftover == "made" and case.provider == "adyen",
     ),
     Mutant("failed on any error", _failed_on_any_error, lambda case: case.story == "refund" and case.fault is None),
     Mutant("no look-up before a replay", _no_look_up_before_replay, lambda case: case.story == "forgotten"),
     Mutant(
         "the reservation released on a replayed 403",
         _released_on_a_replayed_403,
-        lambda case: _plain(case) and case.left == "made" and case.behaviour == "403",
+        lambda case: _plain(case) and case.leftover == "made" and case.behaviour == "403",
     ),
     Mutant(
         "no guard against over-refunds",

@@ -58,8 +58,10 @@ def main() -> int:
         # Where a tracer does not do what it is told, nothing would ever be found.
         if never := [call for call in CALLS_OF_ANY_REFUND if not kills[call]]:
             raise Violation(f"no kill at {', '.join(never)}: the tracer does not trace")
-    told = ", ".join(f"{times} {call}" for call, times in kills.items())
-    print(f"no-hook sweep: {kills.total()} kills ({told}), 0 violations; T1 and T2 are on the disk before the request")
+    counts = ", ".join(f"{times} {call}" for call, times in kills.items())
+    print(
+        f"no-hook sweep: {kills.total()} kills ({counts}), 0 violations; T1 and T2 are on the disk before the request"
+    )
     print(f"    {summed(())}")
     return 0
 
@@ -86,11 +88,11 @@ def _check(desk: Desk, where: str) -> None:
     again = desk(" ".join(COMMAND))
     if again.exit_code != 0:
         raise Violation(f"{where}: the same command again ended {again.exit_code}: {again.err}")
-    made = sorted(desk.refunded_at_provider(reference))
+    amounts = sorted(desk.refunded_at_provider(reference))
     invoice = desk.invoice("INV-1")
-    found = findings(desk.books)
-    if made != [100, 6000] or invoice.refunded.minor != 6100 or invoice.in_flight or found:
-        raise Violation(f"{where}: provider {made}, books {invoice.refunded} and {invoice.in_flight}, {found}")
+    problems = findings(desk.books)
+    if amounts != [100, 6000] or invoice.refunded.minor != 6100 or invoice.in_flight or problems:
+        raise Violation(f"{where}: provider {amounts}, books {invoice.refunded} and {invoice.in_flight}, {problems}")
     desk.books.engine.dispose()
 
 

@@ -167,11 +167,11 @@ def nap(seconds: float) -> None:
 
 def _wrap_sqlite(saboteur: Saboteur) -> None:
     class Cursor(sqlite3.Cursor):
-        def execute(self, sql: str, *given: Any) -> "Cursor":
+        def execute(self, sql: str, *args: Any) -> "Cursor":
             saboteur.check_disk()
             if sql.startswith(("INSERT", "UPDATE")):
                 saboteur.reach(saboteur.transaction, "statement")
-            super().execute(sql, *given)
+            super().execute(sql, *args)
             return self
 
     class Connection(sqlite3.Connection):
@@ -215,20 +215,20 @@ def _step_of(work: Callable[[Any], Any]) -> str:
     return STEPS.get(function.__qualname__.partition(".")[0], "")
 
 
-def _wrap_calls(asked: type[Any], calls: dict[str, str], saboteur: Saboteur) -> None:
+def _wrap_calls(kind: type[Any], calls: dict[str, str], saboteur: Saboteur) -> None:
     def wrapped(call: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        def method(self: Any, *given: Any, **options: Any) -> Any:
+        def method(self: Any, *args: Any, **options: Any) -> Any:
             saboteur.check_no_transaction_is_open()
             with _on_the_line(saboteur, call):
                 saboteur.reach(call, "before")
-                answer = original(self, *given, **options)
+                answer = original(self, *args, **options)
                 saboteur.reach(call, "after")
                 return answer
 
         return method
 
     for method, call in calls.items():
-        patch.object(asked, method, wrapped(call, getattr(asked, method))).start()
+        patch.object(kind, method, wrapped(call, getattr(kind, method))).start()
 
 
 @contextmanager
@@ -248,8 +248,8 @@ def _wrap_connections(saboteur: Saboteur) -> None:
         connect(line)
         saboteur.reach(saboteur.call, "connected")
 
-    def request_or_not(line: HTTPConnection, *given: Any, **options: Any) -> None:
-        request(line, *given, **options)
+    def request_or_not(line: HTTPConnection, *args: Any, **options: Any) -> None:
+        request(line, *args, **options)
         saboteur.reach(saboteur.call, "sent")
 
     def getresponse_or_not(line: HTTPConnection) -> Any:

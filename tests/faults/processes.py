@@ -93,12 +93,12 @@ class Command:
 
     def ended(self) -> Ended:
         _, status = os.waitpid(self.pid, 0)
-        return self._told(status)
+        return self._ended(status)
 
     def stopped(self) -> Ended | None:
         """None once it stands still; how it ended where it never did."""
         _, status = os.waitpid(self.pid, os.WUNTRACED)
-        return None if os.WIFSTOPPED(status) else self._told(status)
+        return None if os.WIFSTOPPED(status) else self._ended(status)
 
     def go_on(self) -> Ended:
         os.kill(self.pid, signal.SIGCONT)
@@ -107,7 +107,7 @@ class Command:
     def ended_by_now(self) -> Ended | None:
         """None while it is at work."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
-        return self._told(status) if pid else None
+        return self._ended(status) if pid else None
 
     def has_ended(self) -> bool:
         """It may still be asked how."""
@@ -125,7 +125,7 @@ class Command:
         os.kill(self.pid, signal.SIGKILL)
         return self.ended()
 
-    def _told(self, status: int) -> Ended:
+    def _ended(self, status: int) -> Ended:
         said, notes = self._kept("said"), self._kept("notes")
         return Ended(self.arguments, os.waitstatus_to_exitcode(status), said, tuple(notes.splitlines()))
 
@@ -233,8 +233,8 @@ class Sandbox:
 
     def invoice(self, invoice_id: str, total: int, currency: str) -> None:
         """Open, and to be paid."""
-        wanted = {"id": invoice_id, "number": "INV-1", "status": "open", "total": total, "currency": currency}
-        self._ask("POST", "invoices", wanted)
+        body = {"id": invoice_id, "number": "INV-1", "status": "open", "total": total, "currency": currency}
+        self._ask("POST", "invoices", body)
 
     def close_in_the_dashboard(self, invoice_id: str, action: str) -> None:
         """By another hand, which knows nothing of us."""
@@ -253,8 +253,8 @@ class Sandbox:
 
     def deliveries(self, provider: str, *, drain: bool = False) -> list[dict[str, Any]]:
         path = f"deliveries?provider={provider}" + ("&drain=true" if drain else "")
-        found: list[dict[str, Any]] = json.loads(self._ask("GET", path))
-        return found
+        answer: list[dict[str, Any]] = json.loads(self._ask("GET", path))
+        return answer
 
     def settle(self, refund_id: str, outcome: dict[str, Any]) -> None:
         self._ask("POST", f"refunds/{refund_id}", outcome)
@@ -270,8 +270,8 @@ class Sandbox:
 
     def state(self) -> dict[str, Any]:
         """Everything it was asked and did."""
-        found: dict[str, Any] = json.loads(self._ask("GET", "state"))
-        return found
+        answer: dict[str, Any] = json.loads(self._ask("GET", "state"))
+        return answer
 
     def _ask(self, method: str, path: str, body: Any = None) -> bytes:
         return self._send(method, f"/_sandbox/{path}", json.dumps(body) if body is not None else "", {})
@@ -282,8 +282,8 @@ class Sandbox:
         try:
             line.request(method, path, body, headers)
             answer = line.getresponse()
-            told = answer.read()
+            content = answer.read()
         finally:
             line.close()
-        assert answer.status < 300, told
-        return told
+        assert answer.status < 300, content
+        return content

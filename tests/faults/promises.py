@@ -66,22 +66,22 @@ def _over_refunded(world: World, books: Books, provider: AtProvider) -> Iterator
     for payment in books.payments:
         if payment["reserved"] + payment["refunded"] > share_of(payment):
             yield f"I1: {payment['reserved']} + {payment['refunded']} of {share_of(payment)} given in the store"
-        held = (r for r in books.refunds if r["payment_id"] == payment["id"])
-        promised = sum(r["amount"] for r in held if holds_its_amount(r))
+        refunds = (r for r in books.refunds if r["payment_id"] == payment["id"])
+        promised = sum(r["amount"] for r in refunds if holds_its_amount(r))
         if payment["reserved"] != promised:
             yield f"I1: {payment['reserved']} is reserved, for refunds of {promised}"
     for reference in world.references:
-        made = provider.of_payment(reference)
-        given = sum(r["amount"] for r in made if r.get("success") is not False and gave_money(r))
-        if given > world.in_minor(CAPTURED):
-            yield f"I1: the provider gave {given} of {world.in_minor(CAPTURED)}"
+        provider_refunds = provider.of_payment(reference)
+        refunded = sum(r["amount"] for r in provider_refunds if r.get("success") is not False and gave_money(r))
+        if refunded > world.in_minor(CAPTURED):
+            yield f"I1: the provider gave {refunded} of {world.in_minor(CAPTURED)}"
 
 
 def not_committed_first(books: Books, provider: AtProvider) -> Iterator[str]:
     """Everything that was sent is in the store, although nothing is written in the moment of sending."""
-    known = {refund["idempotency_key"]: refund for refund in books.refunds}
+    by_key = {refund["idempotency_key"]: refund for refund in books.refunds}
     for request in provider.refund_requests:
-        refund = known.get(request["headers"]["idempotency-key"])
+        refund = by_key.get(request["headers"]["idempotency-key"])
         if refund is None:
             yield f"I2: a request was sent with a key that is not in the store: {request['params']}"
         elif refund["first_sent_at"] is None:
@@ -93,7 +93,7 @@ def not_committed_first(books: Books, provider: AtProvider) -> Iterator[str]:
 def _flat(value: Any) -> Any:
     """A form field is a text; numbers and texts of the same digits are the same."""
     if isinstance(value, dict):
-        return {name: _flat(each) for name, each in value.items()}
+        return {name: _flat(member) for name, member in value.items()}
     return str(value)
 
 
@@ -124,8 +124,8 @@ def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[st
             continue
         refunds = books.of_key(ended.request_key)
         newest = books.newest_of_key(ended.request_key)
-        done = [r for r in newest if _is_done(r, provider)]
-        if ended.code == 0 and (done != newest or not done):
+        finished = [r for r in newest if _is_done(r, provider)]
+        if ended.code == 0 and (finished != newest or not finished):
             yield f"I11: told as done, but it is not: {ended}"
         if ended.code == 6 and not any(refund["state"] == "failed" for refund in refunds):
             yield f"I11: told as declined, but it is not: {ended}"
@@ -138,13 +138,15 @@ def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[st
 
 def _is_done(refund: dict[str, Any], provider: AtProvider) -> bool:
     """The provider made it; one that it took back since may not have been told of yet."""
-    made = provider.of(refund["id"])
-    stands = any(gave_money(each) or each.get("taken_back") for each in made)
+    provider_refunds = provider.of(refund["id"])
+    stands = any(
+        gave_money(provider_refund) or provider_refund.get("taken_back") for provider_refund in provider_refunds
+    )
     return (refund["state"] in _ACCEPTED and stands) or bool(refund["came_back_at"])
 
 
 def _out_of_place(world: World, provider: AtProvider) -> Iterator[str]:
-    if world.case.left == BARRED and provider.refund_requests:
+    if world.case.leftover == BARRED and provider.refund_requests:
         yield "I8: a refund was sent although a dispute bars it"
     sent = defaultdict(list)
     for request in provider.refund_requests:
@@ -173,33 +175,37 @@ def _disagreeing(world: World, books: Books, provider: AtProvider) -> Iterator[s
     """Store and provider tell the same, both ways, to the minor unit (I6)."""
     for refund in books.refunds:
         yield from _one_disagreeing(refund, provider.of(refund["id"]))
-    known = {refund["id"] for refund in books.refunds}
-    for made in provider.refunds:
-        if name_of(made) not in known:
-            yield f"I6, lost: the provider has {made['id']}, which the store does not know"
+    ids = {refund["id"] for refund in books.refunds}
+    for provider_refund in provider.refunds:
+        if name_of(provider_refund) not in ids:
+            yield f"I6, lost: the provider has {provider_refund['id']}, which the store does not know"
     for payment, reference in zip(books.payments, world.references, strict=True):
-        given = sum(made["amount"] for made in provider.of_payment(reference) if gave_money(made))
+        refunded = sum(
+            provider_refund["amount"]
+            for provider_refund in provider.of_payment(reference)
+            if gave_money(provider_refund)
+        )
         # Each in its own minor units, and the whole is the same.
         counted = (payment["reserved"] + payment["refunded"]) * world.in_minor(CAPTURED)
-        if given * share_of(payment) != counted:
-            yield f"I6: the provider gave {given} of {world.in_minor(CAPTURED)}, the store says otherwise: {payment}"
+        if refunded * share_of(payment) != counted:
+            yield f"I6: the provider gave {refunded} of {world.in_minor(CAPTURED)}, the store says otherwise: {payment}"
     whole = all(payment["refunded"] == share_of(payment) for payment in books.payments)
     (invoice,) = books.invoices
     if (invoice["status"] == "refunded") != whole:
         yield f"I6: the invoice is {invoice['status']}, and that is wrong"
 
 
-def _one_disagreeing(refund: dict[str, Any], made: list[dict[str, Any]]) -> Iterator[str]:
-    if not made:
+def _one_disagreeing(refund: dict[str, Any], provider_refunds: list[dict[str, Any]]) -> Iterator[str]:
+    if not provider_refunds:
         if refund["state"] in _ACCEPTED:
             yield f"I6: {refund['id']} is {refund['state']}, and the provider never made it"
         return
-    (told,) = made[:1]
-    took_back = refund["state"] == "reversed" and bool(refund["came_back_at"]) and told["status"] == "failed"
-    if refund["state"] != _STATE_OF[told["status"]] and not took_back:
-        yield f"I6: {refund['id']} is {refund['state']}, and the provider says {told['status']}"
-    if refund["provider_reference"] != told["id"]:
-        yield f"I6: {refund['id']} has the reference {refund['provider_reference']}, and it is {told['id']}"
+    (provider_refund,) = provider_refunds[:1]
+    took_back = refund["state"] == "reversed" and bool(refund["came_back_at"]) and provider_refund["status"] == "failed"
+    if refund["state"] != _STATE_OF[provider_refund["status"]] and not took_back:
+        yield f"I6: {refund['id']} is {refund['state']}, and the provider says {provider_refund['status']}"
+    if refund["provider_reference"] != provider_refund["id"]:
+        yield f"I6: {refund['id']} has the reference {refund['provider_reference']}, and it is {provider_refund['id']}"
 
 
 def _refused_for_nothing(world: World, books: Books) -> Iterator[str]:
@@ -213,11 +219,11 @@ def _refused_for_nothing(world: World, books: Books) -> Iterator[str]:
 
 def _events_lost(world: World, books: Books) -> Iterator[str]:
     """What was taken in is there, once, and was looked at."""
-    taken = [ended for ended in world.ended if ended.kind == "events" and ended.code == 0]
-    if taken and not books.events:
+    ingests = [ended for ended in world.ended if ended.kind == "events" and ended.code == 0]
+    if ingests and not books.events:
         yield "I6, lost: events were taken in, and none is there"
     for event in books.events:
-        if (taken or event["state"] == "unreviewed") and not was_looked_at(event):
+        if (ingests or event["state"] == "unreviewed") and not was_looked_at(event):
             yield f"I7: the event {event['event_key']} is {event['state']}: {event['note']}"
     for key, times in Counter(event["event_key"] for event in books.events).items():
         if times > 1:

@@ -9,9 +9,9 @@ from faults.rows import AtProvider, Books
 
 def closed_wrong(case: Case, books: Books, provider: AtProvider) -> Iterator[str]:
     """At every instant."""
-    known = {closing["idempotency_key"]: closing for closing in books.closings}
+    by_key = {closing["idempotency_key"]: closing for closing in books.closings}
     for request in provider.closing_requests:
-        closing = known.get(request["headers"]["idempotency-key"])
+        closing = by_key.get(request["headers"]["idempotency-key"])
         if closing is None:
             yield f"I2: a closing was sent with a key that is not in the store: {request['path']}"
         elif closing["first_sent_at"] is None:
@@ -21,8 +21,8 @@ def closed_wrong(case: Case, books: Books, provider: AtProvider) -> Iterator[str
     for key, times in provider.closed_by.items():
         if times > 1:
             yield f"I3: the key {key} closed the invoice {times} times"
-        if key in known and known[key]["state"] == "failed":
-            yield f"I5: {known[key]['id']} is failed, but the provider closed the invoice for it"
+        if key in by_key and by_key[key]["state"] == "failed":
+            yield f"I5: {by_key[key]['id']} is failed, but the provider closed the invoice for it"
     if sum(closing["state"] != "failed" for closing in books.closings if closing["action"] == case.story) > 1:
         yield f"I4: the invoice is closed more than once: {books.closings}"
     for invoice in books.invoices if case.closes else ():
@@ -34,12 +34,12 @@ def closed_wrong(case: Case, books: Books, provider: AtProvider) -> Iterator[str
 def closing_told_wrong(ended: Sequence[Ended], books: Books, provider: AtProvider) -> Iterator[str]:
     """Exit 0 and 6 only where that is so (I11)."""
     written = {entry["action"] for entry in books.audit}
-    for each in ended:
-        if each.kind in CLOSINGS and each.code == 0:
-            if f"invoice {each.kind}" not in written or not provider.closed_by:
-                yield f"I11: told as done, but it is not: {each}"
-        elif each.kind in CLOSINGS and each.code == 6 and not any(c["state"] == "failed" for c in books.closings):
-            yield f"I11: told as declined, but it is not: {each}"
+    for command in ended:
+        if command.kind in CLOSINGS and command.code == 0:
+            if f"invoice {command.kind}" not in written or not provider.closed_by:
+                yield f"I11: told as done, but it is not: {command}"
+        elif command.kind in CLOSINGS and command.code == 6 and not any(c["state"] == "failed" for c in books.closings):
+            yield f"I11: told as declined, but it is not: {command}"
 
 
 def closing_disagrees(books: Books, provider: AtProvider) -> Iterator[str]:

@@ -32,8 +32,8 @@ class Books:
         return list({refund["payment_id"]: refund for refund in self.of_key(request_key)}.values())
 
     def entries_of(self, refund_id: str) -> list[dict[str, Any]]:
-        found = (entry for entry in self.audit if entry["subject"] == refund_id)
-        return [entry | {side: json.loads(entry[side]) for side in ("before", "after")} for entry in found]
+        entries = (entry for entry in self.audit if entry["subject"] == refund_id)
+        return [entry | {side: json.loads(entry[side]) for side in ("before", "after")} for entry in entries]
 
     def unlike(self, before: "Books") -> list[dict[str, Any]]:
         """The rows that were not so before."""
@@ -85,8 +85,8 @@ class AtProvider:
 
 def name_of(refund: dict[str, Any]) -> str:
     """Our id of it, which travelled with it; empty where it was not sent from here."""
-    told = refund["reference"] if refund["provider"] == "adyen" else refund["metadata"].get("refundcli_refund")
-    return str(told) if str(told).startswith("rf_") else ""
+    name = refund["reference"] if refund["provider"] == "adyen" else refund["metadata"].get("refundcli_refund")
+    return str(name) if str(name).startswith("rf_") else ""
 
 
 def share_of(payment: dict[str, Any]) -> int:

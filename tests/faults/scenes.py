@@ -126,15 +126,15 @@ class Scene:
         return self.desk.invoice("INV-1")
 
     @property
-    def given(self) -> int:
+    def refunded(self) -> int:
         """What the provider gave back, in its minor units."""
-        made = self.sandbox.refunds_of(self.reference)
+        refunds = self.sandbox.refunds_of(self.reference)
         if self.provider == "adyen":
-            return sum(refund.amount for refund in made if refund.success is not False)
-        return sum(refund.amount for refund in made if refund.status not in ("failed", "canceled"))
+            return sum(refund.amount for refund in refunds if refund.success is not False)
+        return sum(refund.amount for refund in refunds if refund.status not in ("failed", "canceled"))
 
     @property
-    def asked(self) -> int:
+    def refund_requests(self) -> int:
         """How many times a provider was asked for a refund."""
         return len(self.sandbox.refund_requests)
 
@@ -143,17 +143,17 @@ class Scene:
 
     def paid_twice(self, by_the_bank: int = 0) -> Iterator[str]:
         """The customer got more than was captured: from us, and through the bank (R11, I13)."""
-        if self.given + by_the_bank > CAPTURED:
-            yield f"I13: {self.given} were given and {by_the_bank} taken by the bank, of {CAPTURED}"
+        if self.refunded + by_the_bank > CAPTURED:
+            yield f"I13: {self.refunded} were given and {by_the_bank} taken by the bank, of {CAPTURED}"
 
     def sent_into_a_dispute(self) -> Iterator[str]:
         """The bank may take all of it; whether the provider would notice is not asked (R11)."""
-        if self.asked:
+        if self.refund_requests:
             yield "I13: a refund was sent into a dispute"
 
     def old_keys(self) -> Iterator[str]:
         """By the provider's own record of the first request with each key (I8)."""
-        for known in self.sandbox.keys:
-            lasted = timedelta(seconds=known.last_seen - known.first_seen)
-            if lasted >= KEY_WINDOWS[Provider(known.provider)]:
-                yield f"I8: the key {known.key} was sent again after {lasted}"
+        for key in self.sandbox.keys:
+            lasted = timedelta(seconds=key.last_seen - key.first_seen)
+            if lasted >= KEY_WINDOWS[Provider(key.provider)]:
+                yield f"I8: the key {key.key} was sent again after {lasted}"

@@ -55,8 +55,8 @@ def two_disputes_were_lost(scene: Scene) -> Broken:
         scene.disputed("CHARGEBACK", "SECOND_CHARGEBACK", amount=lost)
     scene.refund()
     yield from scene.paid_twice(by_the_bank=5000)
-    if scene.given != 5000:
-        yield f"I6: {scene.given} were refunded, and 5000 were left"
+    if scene.refunded != 5000:
+        yield f"I6: {scene.refunded} were refunded, and 5000 were left"
 
 
 def one_of_two_disputes_ended(scene: Scene) -> Broken:
@@ -74,8 +74,8 @@ def documents_were_supplied(scene: Scene) -> Broken:
 
 def a_record_of_a_lost_dispute_was_undone(scene: Scene) -> Broken:
     scene.disputed("CHARGEBACK", "SECOND_CHARGEBACK", amount=3000)
-    made = scene("mark-refunded INV-1 --full --reason chargeback --yes").json["refunds"][0]["id"]
-    undone = scene(f"mark-refunded --undo {made} --memo mistake --yes")
+    record = scene("mark-refunded INV-1 --full --reason chargeback --yes").json["refunds"][0]["id"]
+    undone = scene(f"mark-refunded --undo {record} --memo mistake --yes")
     if undone.exit_code:
         yield f"I11: the record could not be undone: {undone}"
     scene.refund()
@@ -105,7 +105,7 @@ def a_refund_in_another_currency(scene: Scene) -> Broken:
 
 def _sent_although_unreviewed(scene: Scene) -> Broken:
     scene.refund()
-    if scene.asked:
+    if scene.refund_requests:
         yield "R13: a refund was sent beside an update that nobody has reviewed"
     if scene("status").exit_code != 8:
         yield "R13: status says nothing of an update that nobody has reviewed"
@@ -118,8 +118,8 @@ def the_dashboard_refunded_what_was_ready(scene: Scene) -> Broken:
     scene.left_ready("--amount 40")
     scene.sandbox.dashboard_refund(scene.reference, 4000)
     scene("resume --yes")
-    if scene.given != 4000:
-        yield f"I3: 4000 were to be refunded, and {scene.given} were"
+    if scene.refunded != 4000:
+        yield f"I3: 4000 were to be refunded, and {scene.refunded} were"
 
 
 def a_dispute_came_after_it_was_ready(scene: Scene) -> Broken:
@@ -145,15 +145,15 @@ def another_host_holds_the_lease(scene: Scene) -> Broken:
     waited = []
 
     def wait(seconds: float) -> None:
-        waited.append(scene.asked)
+        waited.append(scene.refund_requests)
         scene.time_passes(timedelta(minutes=10))
 
     with patch.object(send_refund, "SendingPolicy", partial(send_refund.SendingPolicy, sleep=wait)):
         scene("resume --yes")
     if waited != [0]:
         yield "I3: a refund was sent that another host may be sending"
-    if scene.given != 4000:
-        yield f"I6: 4000 were to be refunded, and {scene.given} were"
+    if scene.refunded != 4000:
+        yield f"I6: 4000 were to be refunded, and {scene.refunded} were"
 
 
 def a_backup_was_restored(scene: Scene) -> Broken:
@@ -165,11 +165,15 @@ def a_backup_was_restored(scene: Scene) -> Broken:
     scene.desk.books.engine.dispose()
     shutil.copy(copy, file)
     scene.refund("--amount 40", key="order-7")
-    if scene.given != 4000:
-        yield f"I4: the request key moved {scene.given}, and 4000 were asked for"
-    known = {refund.provider_reference for refund in scene.invoice.refunds}
-    lost = [made.id for made in scene.sandbox.refunds_of(scene.reference) if made.id not in known]
-    yield from (f"I6, lost: the books do not know {made}" for made in lost)
+    if scene.refunded != 4000:
+        yield f"I4: the request key moved {scene.refunded}, and 4000 were asked for"
+    references = {refund.provider_reference for refund in scene.invoice.refunds}
+    lost = [
+        provider_refund.id
+        for provider_refund in scene.sandbox.refunds_of(scene.reference)
+        if provider_refund.id not in references
+    ]
+    yield from (f"I6, lost: the books do not know {provider_refund}" for provider_refund in lost)
 
 
 # --- what an answer proves -------------------------------------------------------------------------------------
@@ -179,9 +183,9 @@ def it_was_declined(scene: Scene) -> Broken:
     """The bank disputes it in the moment in which it is sent: Stripe answers with a plain 400."""
     ask = StripeProvider.refund
 
-    def refund(provider: Any, *given: Any) -> Any:
+    def refund(provider: Any, *args: Any) -> Any:
         scene.sandbox.dispute(scene.reference)
-        return ask(provider, *given)
+        return ask(provider, *args)
 
     with patch.object(StripeProvider, "refund", refund):
         answer = scene.refund()
@@ -216,8 +220,8 @@ def it_is_sent_again_and_again(scene: Scene) -> Broken:
     scene.sandbox.clear_faults()
     scene("resume --yes")
     yield from scene.old_keys()
-    if scene.given > CAPTURED:
-        yield f"I3: {scene.given} were given of {CAPTURED}"
+    if scene.refunded > CAPTURED:
+        yield f"I3: {scene.refunded} were given of {CAPTURED}"
 
 
 # --- late changes ----------------------------------------------------------------------------------------------
@@ -226,13 +230,13 @@ def it_is_sent_again_and_again(scene: Scene) -> Broken:
 def a_failed_refund_succeeds_after_all(scene: Scene) -> Broken:
     """Adyen tries again by itself after REFUND_FAILED (R14)."""
     scene.refund()
-    (made,) = scene.sandbox.refunds_of(scene.reference)
-    _reported(scene, made, "REFUND", "REFUND_FAILED", "REFUND")
+    (provider_refund,) = scene.sandbox.refunds_of(scene.reference)
+    _reported(scene, provider_refund, "REFUND", "REFUND_FAILED", "REFUND")
     (refund,) = scene.invoice.refunds
     scene(f"acknowledge {refund.id} --yes")
     scene.time_passes(11 * DAY)
     scene.refund()
-    if scene.asked > 1:
+    if scene.refund_requests > 1:
         yield "I3: a second refund was sent after the first one succeeded"
     if scene("status").exit_code != 8:
         yield "R14: status says nothing of a refund that failed and succeeded after all"
@@ -240,19 +244,19 @@ def a_failed_refund_succeeds_after_all(scene: Scene) -> Broken:
 
 def a_refund_fails_and_may_be_retried(scene: Scene) -> Broken:
     scene.refund()
-    (made,) = scene.sandbox.refunds_of(scene.reference)
-    _reported(scene, made, "REFUND_FAILED")
+    (refund,) = scene.sandbox.refunds_of(scene.reference)
+    _reported(scene, refund, "REFUND_FAILED")
     scene.refund()
-    if scene.asked > 1:
+    if scene.refund_requests > 1:
         yield "I5: a second refund was sent while Adyen may retry the first one"
 
 
-def _reported(scene: Scene, made: Any, *codes: str) -> None:
+def _reported(scene: Scene, refund: Any, *codes: str) -> None:
     """A day after each other; what else Adyen sent is lost."""
     scene.post_is_lost()
     for code in codes:
         scene.time_passes(DAY)
-        of = {"psp_reference": made.id, "amount": made.amount, "merchant_reference": made.reference}
+        of = {"psp_reference": refund.id, "amount": refund.amount, "merchant_reference": refund.reference}
         scene.sandbox.adyen_event(code, scene.reference, success=True, effect=False, **of)
     scene.post_comes()
 
@@ -266,7 +270,7 @@ def a_dashboard_refund_was_recorded_under_another_name(scene: Scene) -> Broken:
     scene.post_comes()
     invoice = scene.invoice
     if invoice.refunded.minor != 4000:
-        yield f"I6: {scene.given} were given, and {invoice.refunded} are counted as refunded"
+        yield f"I6: {scene.refunded} were given, and {invoice.refunded} are counted as refunded"
     if invoice.refundable.minor != 2000:
         yield f"I1: of 100.00, with 40.00 recorded and 40.00 to be matched, {invoice.refundable} may be refunded"
     if scene("status").exit_code != 8:
@@ -275,17 +279,17 @@ def a_dashboard_refund_was_recorded_under_another_name(scene: Scene) -> Broken:
 
 def a_matched_record_is_not_undone(scene: Scene) -> Broken:
     scene.sandbox.dashboard_refund(scene.reference, 4000)
-    made = scene("mark-refunded INV-1 --amount 40 --reason other --yes").json["refunds"][0]["id"]
+    record = scene("mark-refunded INV-1 --amount 40 --reason other --yes").json["refunds"][0]["id"]
     scene.post_comes()
-    if scene(f"mark-refunded --undo {made} --memo mistake --yes").exit_code != 3:
+    if scene(f"mark-refunded --undo {record} --memo mistake --yes").exit_code != 3:
         yield "I11: it was not refused to undo a record of a refund that the provider made"
-    if scene.invoice.refunded.minor != scene.given:
-        yield f"I6: {scene.given} were given, and {scene.invoice.refunded} are counted as refunded"
+    if scene.invoice.refunded.minor != scene.refunded:
+        yield f"I6: {scene.refunded} were given, and {scene.invoice.refunded} are counted as refunded"
 
 
 def a_record_is_undone(scene: Scene) -> Broken:
-    made = scene("mark-refunded INV-1 --amount 40 --reason other --yes").json["refunds"][0]["id"]
-    undone = scene(f"mark-refunded --undo {made} --memo mistake --yes")
+    record = scene("mark-refunded INV-1 --amount 40 --reason other --yes").json["refunds"][0]["id"]
+    undone = scene(f"mark-refunded --undo {record} --memo mistake --yes")
     if undone.exit_code:
         yield f"I11: the record could not be undone: {undone}"
     if scene.invoice.refunded.minor:
@@ -300,8 +304,8 @@ def the_payment_is_larger_than_the_share(scene: Scene) -> Broken:
     scene("reconcile")
     scene.refund()
     scene.refund("--amount 50")
-    if scene.given > CAPTURED:
-        yield f"I1: {scene.given} were given for an invoice of {CAPTURED}"
+    if scene.refunded > CAPTURED:
+        yield f"I1: {scene.refunded} were given for an invoice of {CAPTURED}"
 
 
 def a_part_was_never_captured(scene: Scene) -> Broken:

@@ -84,15 +84,15 @@ def _next(world: World) -> Iterator[None]:
 
 def _leave(world: World) -> None:
     """A refund or a closing that nobody knows the end of."""
-    left = world.case.left
-    if left in ("ready", BARRED):
+    leftover = world.case.leftover
+    if leftover in ("ready", BARRED):
         world.do(fault=Fault("T1", "after", "kill"))
-        if left == BARRED:
+        if leftover == BARRED:
             world.customer_disputes()
-    elif left == "claimed":
+    elif leftover == "claimed":
         world.do(fault=Fault("T2", "after", "kill"))
     else:
-        world.provider_does("drop_before" if left == "lost" else "drop_after")
+        world.provider_does("drop_before" if leftover == "lost" else "drop_after")
         world.do()
 
 
@@ -118,7 +118,7 @@ def _late(world: World) -> Iterator[None]:
             world.ahead = -HOUR
     world.provider_does(case.behaviour)
     world.resume()
-    if case.left != "ready" and len(world.at_provider().refund_requests) > sent:
+    if case.leftover != "ready" and len(world.at_provider().refund_requests) > sent:
         world.broken.append(f"I8: it was sent again, {case.then}")
     yield
     world.ahead = max(world.ahead, timedelta(0))
@@ -167,7 +167,7 @@ def _paused(world: World) -> Iterator[None]:
 def _told(world: World) -> Iterator[None]:
     """The events of a refund are taken in, and the delivery is sent until it is acknowledged, or by two at once."""
     case = world.case
-    if case.left == "made":
+    if case.leftover == "made":
         world.provider_does("drop_after")
     world.refund()
     yield
@@ -192,7 +192,7 @@ def _closing(world: World) -> Iterator[None]:
     """An invoice that Stripe keeps too is voided or written off, or `resume` ends what an earlier try left."""
     case = world.case
     start = world.start_closing
-    if case.left != "-":
+    if case.leftover != "-":
         start = partial(world.start, "resume", "--yes")
         _leave(world)
         yield
@@ -242,10 +242,10 @@ def _resolve(world: World) -> None:
     world.resolved = True
     if world.case.story != "late":
         world.time_passes(_PAST_THEIRS[world.case.provider])
-    found = world.at_provider()
+    provider_state = world.at_provider()
     for refund in world.books().unfinished:
-        made = [told["id"] for told in found.of(refund["id"])]
+        references = [invoice["id"] for invoice in provider_state.of(refund["id"])]
         if world.case.closes:
-            made = [told["id"] for told in found.invoices if told["status"] == refund["action"]]
-        end = ["--provider-reference", made[0]] if made else ["--not-executed"]
+            references = [invoice["id"] for invoice in provider_state.invoices if invoice["status"] == refund["action"]]
+        end = ["--provider-reference", references[0]] if references else ["--not-executed"]
         world.end(world.start("resolve", refund["id"], *end, "--evidence", "seen in the dashboard", "--yes"))

@@ -45,10 +45,10 @@ class SharedClock:
         return self.now().date()
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m faults.suspended", description="Stop refundcli in connect().")
     parser.add_argument("--mutant", action="store_true", help="without the last check: every story must be broken")
-    mutant = parser.parse_args(given).mutant
+    mutant = parser.parse_args(arguments).mutant
     with _folder() as folder:
         make_templates(folder)
         broken = {story: _play(*story, folder, mutant=mutant) for story in STORIES}
@@ -102,8 +102,8 @@ def _with_clock(shift: Path, *, mutant: bool) -> Callable[[], None]:
 
 
 def _wrong(world: World, first: Ended, *, taken_over: bool) -> Iterator[str]:
-    asked = world.at_provider()
-    posts = [*asked.refund_requests, *asked.closing_requests]
+    provider_state = world.at_provider()
+    posts = [*provider_state.refund_requests, *provider_state.closing_requests]
     if len(posts) != taken_over:
         yield f"{len(posts)} requests at the provider"
     if first.code != (DONE if taken_over else NOT_SENT):

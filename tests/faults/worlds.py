@@ -105,7 +105,7 @@ class World:
     ended: list[Ended] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     resolved: bool = False
-    told: bool = False
+    is_told: bool = False
 
     def __post_init__(self) -> None:
         number = crc32(str(self.case).encode())
@@ -213,16 +213,16 @@ class World:
     def provider_changes_its_mind(self, end: str) -> None:
         """About the refund that it made."""
         self.sandbox.register_webhooks(self.case.provider)
-        (made,) = self.sandbox.state()["refunds"]
+        (refund,) = self.sandbox.state()["refunds"]
         stripe = self.case.provider == "stripe"
         words = {"fails late": "REFUND_FAILED", "comes back": "REFUNDED_REVERSED"}
         if end in words:
             failed = {"status": "failed", "failure_reason": "declined"}
-            self.sandbox.settle(made["id"], failed if stripe else {"event": words[end]})
+            self.sandbox.settle(refund["id"], failed if stripe else {"event": words[end]})
 
     def keep_deliveries(self) -> Path:
         """In a file, as they would be sent; from now on the provider's own word on its refunds counts."""
-        self.told = True
+        self.is_told = True
         file = self.folder / "deliveries.jsonl"
         deliveries = self.sandbox.deliveries(self.case.provider)
         file.write_text("".join(json.dumps(delivery) + "\n" for delivery in deliveries))
@@ -259,19 +259,21 @@ class World:
 
     def at_provider(self) -> AtProvider:
         state = self.sandbox.state()
-        for refund in state["refunds"] if self.told else ():
+        for refund in state["refunds"] if self.is_told else ():
             if refund["provider"] == "adyen":
                 refund["status"] = "failed" if refund["success"] is False else "succeeded"
             refund["taken_back"] = refund["status"] == "failed"
-        asked = [r for r in state["requests"] if r["provider"]]
-        return AtProvider(state["refunds"], asked, state["requests"], state["invoices"], self._closed_by())
+        requests = [r for r in state["requests"] if r["provider"]]
+        return AtProvider(state["refunds"], requests, state["requests"], state["invoices"], self._closed_by())
 
     def _closed_by(self) -> Counter[str]:
         if not self.case.closes:
             return Counter()
-        told = [json.loads(each["body"]) for each in self.sandbox.deliveries("stripe")]
-        closed = [each for each in told if each["type"] in ("invoice.voided", "invoice.marked_uncollectible")]
-        return Counter(each["request"]["idempotency_key"] or "" for each in closed)
+        events = [json.loads(delivery["body"]) for delivery in self.sandbox.deliveries("stripe")]
+        closed = [
+            delivery for delivery in events if delivery["type"] in ("invoice.voided", "invoice.marked_uncollectible")
+        ]
+        return Counter(delivery["request"]["idempotency_key"] or "" for delivery in closed)
 
 
 def _with_what_leads_to_it(fault: Fault | None) -> list[Fault]:

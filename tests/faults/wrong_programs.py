@@ -96,9 +96,9 @@ def _unlisted_event_is_ignored(around: ExitStack) -> None:
 
 
 def _unlisted_status_is_ignored(around: ExitStack) -> None:
-    _instead(records.StripeRecords, "_doubts", lambda *given: ())(around)
+    _instead(records.StripeRecords, "_doubts", lambda *args: ())(around)
     _instead(payments, "dispute_state", lambda reported: None)(around)
-    _instead(records.StripeRecords, "_disputes_in", lambda *given, **options: ())(around)
+    _instead(records.StripeRecords, "_disputes_in", lambda *args, **options: ())(around)
 
 
 _does_not_block = _instead(Unreviewed, "blocks", PropertyMock(return_value=False))
@@ -106,7 +106,7 @@ _does_not_block = _instead(Unreviewed, "blocks", PropertyMock(return_value=False
 
 def _failure_ends_it_at_once(around: ExitStack) -> None:
     news_of = updates._refund_news
-    final = lambda *given: replace(news_of(*given), may_be_retried=False)  # noqa: E731
+    final = lambda *args: replace(news_of(*args), may_be_retried=False)  # noqa: E731
     _instead(updates, "_refund_news", final)(around)
 
 
@@ -118,8 +118,8 @@ def _success_after_failure_is_dropped(around: ExitStack) -> None:
 # --- before a first send ---------------------------------------------------------------------------------------
 
 _no_snapshot = _instead(first_send._FirstSend, "_look", lambda self: None)
-_no_rules_at_the_claim = _instead(first_send, "why_not_sent", lambda *given: None)
-_no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *given: None)
+_no_rules_at_the_claim = _instead(first_send, "why_not_sent", lambda *args: None)
+_no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *args: None)
 
 
 def _gone_elsewhere(around: ExitStack) -> None:
@@ -129,7 +129,7 @@ def _gone_elsewhere(around: ExitStack) -> None:
 
 
 def _made_up_ids(around: ExitStack) -> None:
-    made_up = lambda *given: new_id("rf_", datetime.now(UTC))  # noqa: E731
+    made_up = lambda *args: new_id("rf_", datetime.now(UTC))  # noqa: E731
     _instead(issue, "refund_id", made_up)(around)
 
 
@@ -149,8 +149,8 @@ def _decline_is_unknown(around: ExitStack) -> None:
     signal_of = stripe._signal
 
     def signal(status: int, error: Any) -> Signal:
-        found = signal_of(status, error)
-        return Signal.OTHER if found is Signal.DECLINED else found
+        original = signal_of(status, error)
+        return Signal.OTHER if original is Signal.DECLINED else original
 
     _instead(stripe, "_signal", signal)(around)
 
@@ -182,8 +182,8 @@ def _share_is_all_that_was_captured(around: ExitStack) -> None:
         return payment.provider_captured or payment.allocated
 
     def reserve(tx: Any, payment: Payment, amount: Any) -> bool:
-        taken = {"reserved": col(PaymentRow.reserved) + amount.minor}
-        return bool(tx._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**taken)))
+        changes = {"reserved": col(PaymentRow.reserved) + amount.minor}
+        return bool(tx._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**changes)))
 
     def unchecked(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA ignore_check_constraints=ON")
@@ -263,17 +263,20 @@ WRONG_PROGRAMS = (
 # --- a run -----------------------------------------------------------------------------------------------------
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m faults.wrong_programs", description="Short stories, and mutants.")
     parser.add_argument("name", nargs="?", default="", help="the wrong programs whose name has this")
-    wanted = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     use_memory_for_temporary_files()
     share_compiled_statements()
-    chosen = [program for program in WRONG_PROGRAMS if wanted.name in program.name]
+    chosen = [program for program in WRONG_PROGRAMS if options.name in program.name]
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="refundcli-wrong-") as made, stores("sqlite", Path(made)) as new_store:
-        stories = [story for story in STORIES.values() if not wanted.name or _is_of(chosen, story)]
+    with (
+        tempfile.TemporaryDirectory(prefix="refundcli-wrong-") as directory,
+        stores("sqlite", Path(directory)) as new_store,
+    ):
+        stories = [story for story in STORIES.values() if not options.name or _is_of(chosen, story)]
         broken = {story.name: _broken(story, new_store) for story in stories}
         escaped = [program.name for program in chosen if not _caught(program, new_store)]
     wrongs = [sentence for sentences in broken.values() for sentence in sentences]

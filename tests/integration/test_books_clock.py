@@ -52,9 +52,9 @@ def machine_clock(ahead: timedelta) -> Iterator[None]:
 
 @pytest.fixture
 def postgres_desk(new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Any) -> Iterator[Desk]:
-    made = Desk(new_postgres(), sandbox, tmp_path)
-    yield made
-    made.books.engine.dispose()
+    new_desk = Desk(new_postgres(), sandbox, tmp_path)
+    yield new_desk
+    new_desk.books.engine.dispose()
 
 
 def query(desk: Desk, statement: str) -> Any:
@@ -77,26 +77,26 @@ class Steady:
 
 def test_the_databases_time_does_not_depend_on_the_machines_clock(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
-    told: list[timedelta] = []
-    ours = DatabaseTime(engine, Machine(FIVE_MINUTES), told.append)
+    skews: list[timedelta] = []
+    ours = DatabaseTime(engine, Machine(FIVE_MINUTES), skews.append)
     before = datetime.now(UTC)
     assert before - timedelta(seconds=1) <= ours() <= datetime.now(UTC) + timedelta(seconds=1)
     assert abs(ours.skew() - FIVE_MINUTES) < timedelta(seconds=5)
     ours()
-    assert len(told) == 1
+    assert len(skews) == 1
     engine.dispose()
 
 
 def test_a_small_skew_is_no_news(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
-    told: list[timedelta] = []
-    DatabaseTime(engine, Machine(timedelta(seconds=20)), told.append)()
-    assert told == []
+    skews: list[timedelta] = []
+    DatabaseTime(engine, Machine(timedelta(seconds=20)), skews.append)()
+    assert skews == []
     engine.dispose()
 
 
 @dataclass
-class Asked:
+class Remeasured:
     """A database's time, measured anew how often?"""
 
     time: DatabaseTime
@@ -112,14 +112,14 @@ class Asked:
 def test_it_is_measured_anew_when_old_and_after_the_machine_slept(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
     steady, machine = Steady(), Machine()
-    asked = Asked(DatabaseTime(engine, machine, steady=steady))
-    assert asked.times() == 1
-    assert asked.times() == 1
+    measured = Remeasured(DatabaseTime(engine, machine, steady=steady))
+    assert measured.times() == 1
+    assert measured.times() == 1
     steady.seconds += 61
     machine.ahead += timedelta(seconds=61)
-    assert asked.times() == 2
+    assert measured.times() == 2
     machine.ahead += timedelta(hours=8)
-    assert asked.times() == 3
+    assert measured.times() == 3
     engine.dispose()
 
 
@@ -134,10 +134,10 @@ class Measured(DatabaseTime):
     """Its measurements as the test wants them: how far off each may be, in seconds; None for one that fails."""
 
     errors: list[float | None] = field(default_factory=list)
-    asked: int = 0
+    queries: int = 0
 
     def _measure(self) -> _Measured:
-        self.asked += 1
+        self.queries += 1
         error = self.errors.pop(0) if self.errors else 0.0
         if error is None:
             raise OperationalError("SELECT", {}, Exception("away"))
@@ -168,9 +168,9 @@ def test_nobody_measures_inside_a_transaction() -> None:
     steady.seconds += 61
     with in_transaction():
         assert ours() == NEWEST + timedelta(seconds=61)
-    assert ours.asked == 1
+    assert ours.queries == 1
     ours()
-    assert ours.asked == 2
+    assert ours.queries == 2
 
 
 def test_a_measurement_that_failed_is_not_tried_again_at_once() -> None:
@@ -179,10 +179,10 @@ def test_a_measurement_that_failed_is_not_tried_again_at_once() -> None:
     steady.seconds += 61
     for _ in range(3):
         assert ours() == NEWEST + timedelta(seconds=61)
-    assert ours.asked == 2
+    assert ours.queries == 2
     steady.seconds += 31
     ours()
-    assert ours.asked == 3
+    assert ours.queries == 3
 
 
 def test_a_measurement_that_took_long_replaces_none_that_is_known() -> None:
@@ -190,7 +190,7 @@ def test_a_measurement_that_took_long_replaces_none_that_is_known() -> None:
     ours()
     steady.seconds += 61
     assert ours() == NEWEST + timedelta(seconds=61)
-    assert ours.asked == 2
+    assert ours.queries == 2
 
 
 def test_while_one_thread_measures_the_others_go_on() -> None:
@@ -234,16 +234,16 @@ def test_a_writer_behind_a_pooler_of_one_connection_does_not_wait_for_itself(new
     books.read(lambda tx: tx.livemode())
     steady.seconds += 61
     machine.ahead += timedelta(seconds=61)
-    taken: list[int] = []
+    checked_out: list[int] = []
 
     def count(*_given: Any) -> None:
-        taken.append(engine.pool.checkedout())  # type: ignore[attr-defined]
+        checked_out.append(engine.pool.checkedout())  # type: ignore[attr-defined]
 
     event.listen(engine, "checkout", count)
     before = ours._measured
     books.write(lambda tx: ours())
     assert ours._measured is not before
-    assert set(taken) <= {0, 1}
+    assert set(checked_out) <= {0, 1}
     engine.dispose()
 
 
@@ -295,11 +295,11 @@ def test_no_number_is_given_under_a_clock_that_cannot_be_right(sqlite_desk: Desk
     reference = desk.paid_by_card()
     desk.paid_outside()
     with machine_clock(shift):
-        told = desk.refused("refund INV-1 --amount 10 --reason other --yes", "wrong-clock", exit_code=4)
+        error = desk.refused("refund INV-1 --amount 10 --reason other --yes", "wrong-clock", exit_code=4)
         desk.refused("mark-refunded INV-2 --full --reason other --yes --allow-duplicate", "wrong-clock", exit_code=4)
-    assert "refundcli store clock --accept" in told["hint"]
-    assert str(datetime.now(UTC).year) in told["message"]
-    assert f"{datetime.now(UTC) + shift:%Y-%m-%d}" in told["message"]
+    assert "refundcli store clock --accept" in error["hint"]
+    assert str(datetime.now(UTC).year) in error["message"]
+    assert f"{datetime.now(UTC) + shift:%Y-%m-%d}" in error["message"]
     assert desk.refunded_at_provider(reference) == []
     assert desk.json("credit-notes list") == []
     assert desk.count("refund") == 0
@@ -313,8 +313,8 @@ def test_an_accepted_clock_is_the_newest_entry(sqlite_desk: Desk) -> None:
         desk.json("store clock --accept")
         (action, at) = query(desk, "SELECT action, at FROM audit_entry ORDER BY seq DESC LIMIT 1")[0]
         assert (action, str(at)[:4]) == ("clock accepted", str(year))
-        made = desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
-        assert made["refunds"][0]["credit_note"]["number"] == f"CN-{year}-000001"
+        answer = desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
+        assert answer["refunds"][0]["credit_note"]["number"] == f"CN-{year}-000001"
     # And back: what is right now must be accepted as well.
     desk.refused("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate", "wrong-clock", exit_code=4)
     desk.json("store clock --accept")
@@ -350,8 +350,8 @@ def test_what_the_provider_has_already_is_recorded_under_a_wrong_clock(sqlite_de
     refund = leave_it_ready(desk)
     desk.sandbox.dashboard_refund(reference, 6000, metadata={"refundcli_refund": refund})
     with machine_clock(shift):
-        (told,) = desk.json("resume --yes")
-    assert (told["status"], told["step"]) == ("succeeded", "settled")
+        (outcome,) = desk.json("resume --yes")
+    assert (outcome["status"], outcome["step"]) == ("succeeded", "settled")
     assert desk.sandbox.refund_requests == []
     assert findings(desk.books) == []
 
@@ -376,8 +376,8 @@ def _after_the_answer(happens: Callable[[], None]) -> Iterator[None]:
 
     real = StripeProvider.refund
 
-    def refund(*given: Any, **named: Any) -> Any:
-        answer = real(*given, **named)
+    def refund(*args: Any, **named: Any) -> Any:
+        answer = real(*args, **named)
         happens()
         return answer
 
@@ -396,8 +396,8 @@ def test_a_run_stops_under_a_wrong_clock_and_refuses_no_row(sqlite_desk: Desk, t
     assert stopped.exit_code in (4, 9), stopped
     assert desk.count("refund") == 0
     assert {state for (state,) in query(desk, "SELECT DISTINCT state FROM bulk_item")} <= {"waiting"}
-    done = desk(f"refund --from {file} --yes -o json")
-    assert done.exit_code == 0, done
+    answer = desk(f"refund --from {file} --yes -o json")
+    assert answer.exit_code == 0, answer
     assert desk.count("refund") == 3
 
 
@@ -415,10 +415,10 @@ def test_two_operators_in_different_zones_keep_one_day(
     new_years_eve = _next_new_years_eve(23, ZoneInfo("Europe/Stockholm"))
     with books_time(new_years_eve):
         numbers = [
-            each.json("mark-refunded INV-1 --amount 10 --reason other --yes --allow-duplicate")["refunds"][0][
+            operator.json("mark-refunded INV-1 --amount 10 --reason other --yes --allow-duplicate")["refunds"][0][
                 "credit_note"
             ]["number"]
-            for each in (ada, emi, ada)
+            for operator in (ada, emi, ada)
         ]
     year = new_years_eve.astimezone(ZoneInfo("Europe/Stockholm")).year
     assert numbers == [f"CN-{year}-00000{n}" for n in (1, 2, 3)]

@@ -55,9 +55,9 @@ def books(store_url: str) -> SqlBooks:
 
 
 def _invoice(n: int) -> NewInvoice:
-    made = new_invoice(f"INV-{n * 7 % 40:04}", parse_money("100.00 EUR"), customer=f"cus_{n % 3}")
+    invoice = new_invoice(f"INV-{n * 7 % 40:04}", parse_money("100.00 EUR"), customer=f"cus_{n % 3}")
     if n % 5 == 4:
-        return replace(made, status=(InvoiceStatus.OPEN, InvoiceStatus.VOID)[n % 2], paid_on=None)
+        return replace(invoice, status=(InvoiceStatus.OPEN, InvoiceStatus.VOID)[n % 2], paid_on=None)
     provider = (None, Provider.STRIPE, Provider.ADYEN, Provider.STRIPE)[n % 4]
     payment = NewPayment(
         10000,
@@ -70,22 +70,22 @@ def _invoice(n: int) -> NewInvoice:
         dispute=Dispute.OPEN if n % 13 == 12 else Dispute.NONE,
     )
     cash = NewPayment(5000, method="cash")
-    return replace(made, payments=(payment, cash) if n % 6 == 0 else (payment,))
+    return replace(invoice, payments=(payment, cash) if n % 6 == 0 else (payment,))
 
 
-def _fits(invoice: Invoice, wanted: InvoiceFilter) -> bool:
-    given = [
+def _fits(invoice: Invoice, criteria: InvoiceFilter) -> bool:
+    refundable = [
         payment
         for payment in invoice.payments
         if payment.refundable and payment.dispute not in UNSETTLED and not payment.processing
     ]
     return (
-        (not wanted.status or invoice.status == wanted.status)
-        and (not wanted.provider or wanted.provider in [payment.provider for payment in invoice.payments])
-        and (not wanted.customer or invoice.customer == wanted.customer)
-        and (not wanted.refundable or (bool(given) and invoice.status is not InvoiceStatus.VOID))
-        and (not wanted.disputed or any(payment.dispute in UNSETTLED for payment in invoice.payments))
-        and (not wanted.processing or invoice.processing)
+        (not criteria.status or invoice.status == criteria.status)
+        and (not criteria.provider or criteria.provider in [payment.provider for payment in invoice.payments])
+        and (not criteria.customer or invoice.customer == criteria.customer)
+        and (not criteria.refundable or (bool(refundable) and invoice.status is not InvoiceStatus.VOID))
+        and (not criteria.disputed or any(payment.dispute in UNSETTLED for payment in invoice.payments))
+        and (not criteria.processing or invoice.processing)
     )
 
 
@@ -100,9 +100,9 @@ def test_every_filter_finds_its_invoices_once_whichever_way_leads_to_them(
         line.execution_options(writes=True).execute(text(unknown))
     everything = books.read(lambda tx: tx.invoices(InvoiceFilter(limit=100)))
     assert [invoice.number for invoice in everything] == [f"INV-{n:04}" for n in range(40)]
-    for wanted in (*FILTERS, *WAITING):
-        found = [invoice for page in invoice_pages(books, wanted) for invoice in page]
-        assert found == [invoice for invoice in everything if _fits(invoice, wanted)], wanted
+    for criteria in (*FILTERS, *WAITING):
+        listed = [invoice for page in invoice_pages(books, criteria) for invoice in page]
+        assert listed == [invoice for invoice in everything if _fits(invoice, criteria)], criteria
 
 
 def test_credit_notes_come_once_each_in_the_order_of_issue(books: SqlBooks, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,8 +114,8 @@ def test_credit_notes_come_once_each_in_the_order_of_issue(books: SqlBooks, monk
         number = place * 3 % 10 if place < 10 else None
         _note(books, place, invoice, payment, number, days[number] if number is not None else 1)
 
-    def numbers(wanted: CreditNoteFilter) -> list[int]:
-        return [int((note.number or "")[-3:]) for page in credit_note_pages(books, wanted) for note in page]
+    def numbers(criteria: CreditNoteFilter) -> list[int]:
+        return [int((note.number or "")[-3:]) for page in credit_note_pages(books, criteria) for note in page]
 
     assert numbers(CreditNoteFilter()) == list(range(10))
     assert numbers(CreditNoteFilter(since=date(2026, 10, 2))) == [5, 6, 7, 8, 9]
@@ -157,23 +157,23 @@ def test_no_filter_looks_through_the_whole_store(
 ) -> None:
     monkeypatch.setattr(lists, "_FEW", few)
     url = new_sqlite()
-    for wanted in (*FILTERS, *WAITING):
-        plan = _plan(url, partial(SqlReading.invoices, wanted=replace(wanted, after="INV-0003")))
+    for criteria in (*FILTERS, *WAITING):
+        plan = _plan(url, partial(SqlReading.invoices, wanted=replace(criteria, after="INV-0003")))
         # A scan of the index that holds only what is wanted is none of the store.
         looked_at = [step for step in plan if step.startswith(("SCAN invoice", "SCAN payment")) and "INDEX" not in step]
-        assert looked_at == [], wanted
+        assert looked_at == [], criteria
 
 
 def test_a_page_of_one_status_is_read_in_order(new_sqlite: NewStore) -> None:
-    wanted = InvoiceFilter(status=InvoiceStatus.PAID, after="INV-0003")
-    plan = _plan(new_sqlite(), lambda reading: reading.invoices(wanted))
+    criteria = InvoiceFilter(status=InvoiceStatus.PAID, after="INV-0003")
+    plan = _plan(new_sqlite(), lambda reading: reading.invoices(criteria))
     assert plan[0] == "SEARCH invoice USING INDEX ix_invoice_status_number (status=? AND number>?)"
     assert not any("TEMP B-TREE" in step for step in plan)
 
 
 def test_one_customers_invoices_lead_whatever_else_is_wanted(new_sqlite: NewStore) -> None:
-    wanted = InvoiceFilter(status=InvoiceStatus.PAID, customer="cus_1", provider=Provider.STRIPE, refundable=True)
-    plan = _plan(new_sqlite(), lambda reading: reading.invoices(wanted))
+    criteria = InvoiceFilter(status=InvoiceStatus.PAID, customer="cus_1", provider=Provider.STRIPE, refundable=True)
+    plan = _plan(new_sqlite(), lambda reading: reading.invoices(criteria))
     assert plan[0] == "SEARCH invoice USING INDEX ix_invoice_customer_number (customer=? AND number>?)"
 
 

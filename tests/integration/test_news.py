@@ -36,11 +36,11 @@ def refund_of(desk: Desk, number: str = "INV-1") -> Refund:
     return desk.invoice(number).refunds[-1]
 
 
-def news_of(desk: Desk, state: RefundState, *, reference: str = "", **changes: object) -> RefundNews:
+def update_of(desk: Desk, state: RefundState, *, reference: str = "", **changes: object) -> RefundNews:
     """News of the invoice's newest refund."""
     refund, invoice = refund_of(desk), desk.invoice("INV-1")
     at_provider = desk.sandbox.refunds[-1]
-    made = RefundNews(
+    default = RefundNews(
         provider=refund.provider or Provider.ADYEN,
         reference=reference or at_provider.id,
         payment_references=invoice.payments[0].references,
@@ -49,12 +49,12 @@ def news_of(desk: Desk, state: RefundState, *, reference: str = "", **changes: o
         status=state.value,
         refund_id=refund.id,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(default, **changes)  # type: ignore[arg-type]
 
 
-def elsewhere(desk: Desk, amount: str, reference: str = "re_elsewhere", **changes: object) -> RefundNews:
+def external(desk: Desk, amount: str, reference: str = "re_elsewhere", **changes: object) -> RefundNews:
     payment = desk.invoice("INV-1").payments[0]
-    made = RefundNews(
+    default = RefundNews(
         provider=Provider.STRIPE,
         reference=reference,
         payment_references=payment.references,
@@ -63,7 +63,7 @@ def elsewhere(desk: Desk, amount: str, reference: str = "re_elsewhere", **change
         status="succeeded",
         created_at=LATER,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(default, **changes)  # type: ignore[arg-type]
 
 
 def dispute_of(
@@ -117,8 +117,8 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
         desk.sandbox.faults(*(["drop_after"] if known_as == "submitted" else []), provider="adyen")
         desk.paid_by_card(f"INV-{at}", provider="adyen")
         desk(f"refund INV-{at} --full --reason other --yes")
-        made = desk.invoice(f"INV-{at}").refunds[-1]
-        assert made.state == known_as
+        ours = desk.invoice(f"INV-{at}").refunds[-1]
+        assert ours.state == known_as
         at_provider = desk.sandbox.refunds[-1]
         for (state, may_be_retried, on), _ in product(order, range(3)):
             (outcome,) = tell(
@@ -127,11 +127,11 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
                     provider=Provider.ADYEN,
                     reference=at_provider.id,
                     payment_references=(at_provider.payment,),
-                    amount=made.amount,
+                    amount=ours.amount,
                     state=state,
                     status=state.value,
                     account=MERCHANT,
-                    refund_id=made.id,
+                    refund_id=ours.id,
                     may_be_retried=may_be_retried,
                     reported_at=on,
                 ),
@@ -152,7 +152,7 @@ def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> Non
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
-    tell(desk, news_of(desk, RefundState.FAILED, failure="declined by the bank"))
+    tell(desk, update_of(desk, RefundState.FAILED, failure="declined by the bank"))
     invoice, refund = desk.invoice("INV-1"), refund_of(desk)
     assert (invoice.status, invoice.in_flight.number, invoice.refundable.number) == (
         InvoiceStatus.PAID,
@@ -165,8 +165,8 @@ def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> Non
     assert refund.needs_acknowledgement
     desk.refused("refund INV-1 --full --reason other --yes", "nothing-to-refund")
 
-    known = desk.json(f"acknowledge {refund.id} --memo 'told by the bank' --yes")
-    assert known["refunds"][0]["acknowledged_by"] == desk.operator
+    answer = desk.json(f"acknowledge {refund.id} --memo 'told by the bank' --yes")
+    assert answer["refunds"][0]["acknowledged_by"] == desk.operator
     assert desk.invoice("INV-1").refundable.number == "100.00"
     assert findings(desk.books) == []
     desk.json("refund INV-1 --full --reason other --yes")
@@ -175,7 +175,7 @@ def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> Non
 def test_what_came_back_is_free_at_once_and_told_until_a_person_knows(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
-    tell(desk, news_of(desk, RefundState.REVERSED))
+    tell(desk, update_of(desk, RefundState.REVERSED))
     assert desk.invoice("INV-1").refundable.number == "100.00"
     loud = desk("status -o json")
     assert loud.exit_code == 8
@@ -189,32 +189,32 @@ def test_what_came_back_is_free_at_once_and_told_until_a_person_knows(desk: Desk
 
 def test_a_refund_made_elsewhere_counts_from_the_moment_it_is_seen(desk: Desk) -> None:
     desk.paid_by_card()
-    tell(desk, elsewhere(desk, "30.00 EUR"), elsewhere(desk, "30.00 EUR"))
+    tell(desk, external(desk, "30.00 EUR"), external(desk, "30.00 EUR"))
     invoice = desk.invoice("INV-1")
     assert (invoice.refundable.number, invoice.refunded.number) == ("70.00", "30.00")
-    (made,) = invoice.refunds
-    assert (made.is_external, made.credit_note, made.reason) == (True, None, None)
+    (refund,) = invoice.refunds
+    assert (refund.is_external, refund.credit_note, refund.reason) == (True, None, None)
     desk.refused("refund INV-1 --amount 71 --reason other --yes", "over-refund")
-    tell(desk, elsewhere(desk, "70.00 EUR", "re_another"))
+    tell(desk, external(desk, "70.00 EUR", "re_another"))
     assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
-    tell(desk, elsewhere(desk, "70.00 EUR", "re_another", state=RefundState.REVERSED))
+    tell(desk, external(desk, "70.00 EUR", "re_another", state=RefundState.REVERSED))
     assert desk.invoice("INV-1").status is InvoiceStatus.PAID
     assert desk.invoice("INV-1").refundable.number == "70.00"
     assert findings(desk.books) == []
 
 
 @pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize(("state", "left"), [(RefundState.FAILED, "70.00"), (RefundState.REVERSED, "100.00")])
+@pytest.mark.parametrize(("state", "refundable"), [(RefundState.FAILED, "70.00"), (RefundState.REVERSED, "100.00")])
 def test_a_refund_made_elsewhere_that_comes_back_ends_the_same_in_either_order(
-    desk: Desk, state: RefundState, left: str, turned: bool
+    desk: Desk, state: RefundState, refundable: str, turned: bool
 ) -> None:
     desk.paid_by_card()
     words = [
-        elsewhere(desk, "30.00 EUR"),
-        elsewhere(desk, "30.00 EUR", state=state, may_be_retried=state is RefundState.FAILED),
+        external(desk, "30.00 EUR"),
+        external(desk, "30.00 EUR", state=state, may_be_retried=state is RefundState.FAILED),
     ]
     tell(desk, *(words[::-1] if turned else words))
-    assert desk.invoice("INV-1").refundable.number == left
+    assert desk.invoice("INV-1").refundable.number == refundable
     assert findings(desk.books) == []
     desk.json(f"acknowledge {refund_of(desk).id} --yes")
     assert desk.invoice("INV-1").refundable.number == "100.00"
@@ -225,18 +225,18 @@ def test_what_came_back_of_more_than_was_captured_is_held_as_far_as_there_is_mon
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     ours = refund_of(desk)
-    tell(
-        desk, elsewhere(desk, "30.00 EUR"), elsewhere(desk, "30.00 EUR", state=RefundState.FAILED, may_be_retried=True)
-    )
+    tell(desk, external(desk, "30.00 EUR"), external(desk, "30.00 EUR", state=RefundState.FAILED, may_be_retried=True))
     theirs = refund_of(desk)
     assert (desk.invoice("INV-1").in_flight.number, theirs.needs_acknowledgement) == ("0.00", True)
     assert findings(desk.books) == []
-    made = desk.sandbox.refunds[-1]
-    tell(desk, news_of(desk, RefundState.REVERSED, reference=made.id, refund_id=ours.id, amount=ours.amount))
+    sandbox_refund = desk.sandbox.refunds[-1]
+    tell(
+        desk, update_of(desk, RefundState.REVERSED, reference=sandbox_refund.id, refund_id=ours.id, amount=ours.amount)
+    )
     assert (desk.invoice("INV-1").in_flight.number, desk.invoice("INV-1").refundable.number) == ("30.00", "70.00")
     assert findings(desk.books) == []
-    for each in (ours, theirs):
-        desk.json(f"acknowledge {each.id} --yes")
+    for refund in (ours, theirs):
+        desk.json(f"acknowledge {refund.id} --yes")
     assert desk.invoice("INV-1").refundable.number == "100.00"
     assert findings(desk.books) == []
 
@@ -244,11 +244,11 @@ def test_what_came_back_of_more_than_was_captured_is_held_as_far_as_there_is_mon
 def test_what_the_import_told_as_given_back_is_not_counted_twice(desk: Desk) -> None:
     desk.paid_by_card(returned_elsewhere=3000)
     before = datetime(2026, 1, 1, tzinfo=UTC)
-    tell(desk, elsewhere(desk, "20.00 EUR", "re_a", created_at=before))
+    tell(desk, external(desk, "20.00 EUR", "re_a", created_at=before))
     assert desk.invoice("INV-1").refundable.number == "70.00"
-    tell(desk, elsewhere(desk, "20.00 EUR", "re_b", created_at=before))
+    tell(desk, external(desk, "20.00 EUR", "re_b", created_at=before))
     assert desk.invoice("INV-1").refundable.number == "60.00"
-    tell(desk, elsewhere(desk, "5.00 EUR", "re_c"))
+    tell(desk, external(desk, "5.00 EUR", "re_c"))
     assert desk.invoice("INV-1").refundable.number == "55.00"
     assert findings(desk.books) == []
 
@@ -256,17 +256,17 @@ def test_what_the_import_told_as_given_back_is_not_counted_twice(desk: Desk) -> 
 def test_a_record_of_a_dashboard_refund_and_that_refund_are_one(desk: Desk) -> None:
     desk.paid_by_card(auto_refundable=False)
     desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference re_dash --yes")
-    tell(desk, elsewhere(desk, "40.00 EUR", "re_dash"), elsewhere(desk, "40.00 EUR", "re_dash"))
+    tell(desk, external(desk, "40.00 EUR", "re_dash"), external(desk, "40.00 EUR", "re_dash"))
     assert desk.invoice("INV-1").refundable.number == "60.00"
-    tell(desk, elsewhere(desk, "40.00 EUR", "re_second"))
+    tell(desk, external(desk, "40.00 EUR", "re_second"))
     assert desk.invoice("INV-1").refundable.number == "20.00"
 
 
 def test_a_look_that_finds_the_same_failure_of_a_record_again_is_no_news(desk: Desk) -> None:
     desk.paid_by_card(auto_refundable=False)
     desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference re_dash --yes")
-    tell(desk, elsewhere(desk, "40.00 EUR", "re_dash"))
-    failed = elsewhere(desk, "40.00 EUR", "re_dash", state=RefundState.FAILED, status="failed", reported_at=LATER)
+    tell(desk, external(desk, "40.00 EUR", "re_dash"))
+    failed = external(desk, "40.00 EUR", "re_dash", state=RefundState.FAILED, status="failed", reported_at=LATER)
     tell(desk, failed)
     entries = desk.count("audit_entry")
     tell(desk, replace(failed, reported_at=LATER + timedelta(minutes=1)))
@@ -277,7 +277,7 @@ def test_a_look_that_finds_the_same_failure_of_a_record_again_is_no_news(desk: D
 
 def told_of_record(desk: Desk, state: RefundState, day: int) -> RefundNews:
     at = LATER + timedelta(days=day)
-    return elsewhere(desk, "40.00 EUR", "PSPR", provider=Provider.ADYEN, state=state, status=state, reported_at=at)
+    return external(desk, "40.00 EUR", "PSPR", provider=Provider.ADYEN, state=state, status=state, reported_at=at)
 
 
 @pytest.mark.parametrize("order", list(permutations([1, 2])))
@@ -323,7 +323,7 @@ def test_news_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: d
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     before = how_it_stands(desk)
-    (outcome,) = tell(desk, news_of(desk, RefundState.FAILED, **changes))
+    (outcome,) = tell(desk, update_of(desk, RefundState.FAILED, **changes))
     assert (outcome.state, outcome.changed) == (EventState.UNREVIEWED, False)
     assert how_it_stands(desk) == before
 
@@ -331,27 +331,27 @@ def test_news_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: d
 def test_one_request_that_became_two_refunds_is_counted_twice(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 40 --reason other --yes")
-    tell(desk, news_of(desk, RefundState.SUCCEEDED, reference="re_twin", created_at=LATER))
+    tell(desk, update_of(desk, RefundState.SUCCEEDED, reference="re_twin", created_at=LATER))
     assert desk.invoice("INV-1").refundable.number == "20.00"
 
 
 def test_a_failure_and_a_success_that_contradict_each_other_hold_the_amount(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --full --reason other --yes")
-    tell(desk, news_of(desk, RefundState.FAILED))
+    tell(desk, update_of(desk, RefundState.FAILED))
     assert desk.invoice("INV-1").refundable.number == "100.00"
     desk.json("refund INV-1 --amount 60 --reason other --yes")
     first = desk.invoice("INV-1").refunds[0]
     at_provider = desk.sandbox.refunds[0]
-    told = news_of(desk, RefundState.SUCCEEDED, reference=at_provider.id, refund_id=first.id, amount=first.amount)
-    (outcome,) = tell(desk, told)
+    update = update_of(desk, RefundState.SUCCEEDED, reference=at_provider.id, refund_id=first.id, amount=first.amount)
+    (outcome,) = tell(desk, update)
     assert outcome.state is EventState.UNREVIEWED
     assert "paid twice" in outcome.note
 
 
 def test_news_of_a_payment_that_is_not_here_waits_for_it(desk: Desk) -> None:
     desk.paid_by_card()
-    (outcome,) = tell(desk, elsewhere(desk, "1.00 EUR", payment_references=("pi_unknown",)))
+    (outcome,) = tell(desk, external(desk, "1.00 EUR", payment_references=("pi_unknown",)))
     assert outcome.state is EventState.UNMATCHED
 
 
@@ -412,7 +412,7 @@ def test_what_was_reserved_here_and_made_there_was_sent_before_a_backup_was_rest
     desk("refund INV-1 --amount 40 --reason other --yes")
     with desk.books.engine.begin() as line:
         line.exec_driver_sql("UPDATE refund SET state = 'ready', fence = 0, first_sent_at = NULL")
-    tell(desk, news_of(desk, RefundState.SUCCEEDED))
+    tell(desk, update_of(desk, RefundState.SUCCEEDED))
     assert refund_of(desk).state is RefundState.SUCCEEDED
     assert desk.invoice("INV-1").refunded.number == "40.00"
 
@@ -420,9 +420,9 @@ def test_what_was_reserved_here_and_made_there_was_sent_before_a_backup_was_rest
 def test_a_chargeback_record_taken_back_beside_an_open_dispute_counts_as_lost_again(desk: Desk) -> None:
     desk.paid_by_card()
     tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
-    (made,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]
+    (refund,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]
     tell(desk, dispute_of(desk, "INV-1", "dp_b", DisputeState.OPEN, "20.00 EUR"))
-    desk.json(f"mark-refunded --undo {made['id']} --memo 'wrong invoice' --yes")
+    desk.json(f"mark-refunded --undo {refund['id']} --memo 'wrong invoice' --yes")
     invoice = desk.invoice("INV-1")
     assert (invoice.payments[0].lost.number, invoice.refundable.number) == ("30.00", "70.00")
     assert findings(desk.books) == []
@@ -431,9 +431,9 @@ def test_a_chargeback_record_taken_back_beside_an_open_dispute_counts_as_lost_ag
 def test_a_chargeback_record_taken_back_after_the_dispute_was_won_leaves_nothing_lost(desk: Desk) -> None:
     desk.paid_by_card()
     tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
-    (made,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]
+    (refund,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]
     tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.WON, "30.00 EUR", at=LATER + timedelta(days=1)))
-    desk.json(f"mark-refunded --undo {made['id']} --memo 'the bank paid it back' --yes")
+    desk.json(f"mark-refunded --undo {refund['id']} --memo 'the bank paid it back' --yes")
     invoice = desk.invoice("INV-1")
     assert (invoice.payments[0].lost.number, invoice.refundable.number) == ("0.00", "100.00")
     assert findings(desk.books) == []

@@ -71,7 +71,7 @@ def test_of_two_upgrades_at_once_the_second_finds_it_done(old_desk: Desk) -> Non
         both[0].wait(3)
     writer.execute("ROLLBACK")
     writer.close()
-    ended = [(each.communicate(timeout=120), each.returncode) for each in both]
+    ended = [(process.communicate(timeout=120), process.returncode) for process in both]
     assert [code for _, code in ended] == [0, 0], ended
     assert len(backups(old_desk)) == 1
     assert schema(old_desk) == HEAD
@@ -123,10 +123,10 @@ def test_a_program_that_was_started_before_an_upgrade_stops(store_url: str) -> N
     """At its next transaction, whatever it does next."""
     books = SqlBooks(store_engine(store_url), SystemClock(UTC), "Ada")
     books.read(lambda tx: tx.livemode())
-    with store_engine(store_url).connect() as other:
-        other = other.execution_options(writes=True)
-        other.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        other.commit()
+    with store_engine(store_url).connect() as connection:
+        connection = connection.execution_options(writes=True)
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.commit()
     with pytest.raises(StoreNewer):
         books.read(lambda tx: tx.livemode())
     with pytest.raises(StoreNewer):
@@ -169,8 +169,8 @@ def connected(desk: Desk, name: str) -> Iterator[None]:
 @pytest.mark.parametrize("name", ["refundcli 4711@shop-1 events listen", ""])
 def test_an_upgrade_names_the_program_that_is_at_work(old_postgres: Desk, name: str) -> None:
     with connected(old_postgres, name):
-        told = old_postgres.refused("store upgrade", "store-in-use", exit_code=4)
-        assert (name or "an unnamed program") in told["message"]
+        error = old_postgres.refused("store upgrade", "store-in-use", exit_code=4)
+        assert (name or "an unnamed program") in error["message"]
     assert old_postgres.json("store upgrade")["after"] == HEAD
 
 
@@ -178,9 +178,9 @@ def test_an_upgrade_names_a_program_on_a_machine_whose_name_begins_as_ours(old_p
     """With the same process number, as the first process of every container has."""
     name = f"{program_name()}-listener events listen"
     with connected(old_postgres, name), connected(old_postgres, program_name("refund")):
-        told = old_postgres.refused("store upgrade", "store-in-use", exit_code=4)
-        assert name in told["message"]
-        assert f"{program_name()} refund" not in told["message"]
+        error = old_postgres.refused("store upgrade", "store-in-use", exit_code=4)
+        assert name in error["message"]
+        assert f"{program_name()} refund" not in error["message"]
 
 
 def test_an_upgrade_does_not_mind_other_clients_and_can_be_forced(old_postgres: Desk) -> None:
@@ -198,8 +198,8 @@ def test_an_upgrade_names_the_run_that_somebody_holds(
     lease = partial(_take, run.id, now)
     desk.books.write(lease)
     make_older(desk)
-    told = desk.refused("store upgrade", "store-in-use", exit_code=4)
-    assert f"run {run.id} (shop-2|77|1)" in told["message"]
+    error = desk.refused("store upgrade", "store-in-use", exit_code=4)
+    assert f"run {run.id} (shop-2|77|1)" in error["message"]
     desk.books.engine.dispose()
 
 

@@ -60,7 +60,7 @@ def test_every_row_is_refunded_once(runner: Runner, desk: Desk) -> None:
     # Adyen's result comes later.
     assert (report.accepted, str(report.accepted_totals["EUR"])) == (8, "800.00 EUR")
     assert (report.state, runner.run_state(run)) == (RunState.FINISHED, RunState.FINISHED)
-    assert sorted(item.n for item, _ in runner.told) == list(range(1, 21))
+    assert sorted(item.n for item, _ in runner.reported) == list(range(1, 21))
     assert desk.invoice("INV-1").refunds[0].run_id == run.id
     assert findings(desk.books) == []
 
@@ -249,9 +249,9 @@ def test_a_provider_that_answers_nothing_clear_gets_no_more_refunds(runner: Runn
 
 def test_a_clear_answer_in_between_keeps_a_run_going(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 9)
-    for place, each in enumerate(references):
+    for place, reference in enumerate(references):
         if place % 3:
-            desk.sandbox.faults("drop_after", payment=each)
+            desk.sandbox.faults("drop_after", payment=reference)
     run = runner.stage(*wishes(9))
     report = runner.work(run, in_flight=1, unknown_in_a_row=3)
     assert (report.stopped, report.done, report.unknown) == (None, 3, 6)
@@ -272,7 +272,7 @@ def test_a_provider_that_nobody_reaches_stops_a_run_and_nothing_was_sent(runner:
 
 
 def most_within(seconds: float, times: Sequence[float]) -> int:
-    return max(sum(1 for other in times if began <= other < began + seconds) for began in times)
+    return max(sum(1 for time in times if began <= time < began + seconds) for began in times)
 
 
 @contextmanager
@@ -347,13 +347,13 @@ def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(ru
     def resume_it_and_hear_nothing() -> None:
         # It waits until the lease is over. The refund is made, and neither of the two is told.
         desk.sandbox.faults("drop_after", "403", provider="adyen")
-        others = services_of(desk.environ | QUICK)
+        services = services_of(desk.environ | QUICK)
         resume(
-            unfinished(others.books, None),
-            books=others.books,
-            providers=others.providers,
-            clock=others.clock,
-            policy=others.policy,
+            unfinished(services.books, None),
+            books=services.books,
+            providers=services.providers,
+            clock=services.clock,
+            policy=services.policy,
         )
 
     with once(lambda: bool(desk.sandbox.refund_requests), resume_it_and_hear_nothing):
@@ -381,7 +381,7 @@ def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk
     assert desk.refunded_at_provider(reference) == []
     # Refused where it is still this worker's, and not known to be unsent where its lease is over.
     assert (report.done, report.unknown + report.refused) == (0, 1)
-    assert "dispute" in runner.told[0][0].message
+    assert "dispute" in runner.reported[0][0].message
 
 
 @pytest.mark.usefixtures("short_leases")
@@ -448,9 +448,9 @@ def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner
     worker: Any = refund_run._Worker
     answered = worker._answered
 
-    def then(self: Any, *given: Any) -> None:
+    def then(self: Any, *args: Any) -> None:
         desk.sandbox.faults("500_before", call="lookup", times=9)
-        answered(self, *given)
+        answered(self, *args)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(worker, "_answered", then)
@@ -468,9 +468,9 @@ def test_a_run_that_is_stopped_while_it_asks_the_provider_frees_what_it_holds(ru
     worker: Any = refund_run._Worker
     ask = worker._ask_provider
 
-    def then(self: Any, *given: Any) -> None:
+    def then(self: Any, *args: Any) -> None:
         desk.sandbox.faults("delay_ms", call="lookup", delay_ms=1000)
-        ask(self, *given)
+        ask(self, *args)
         runner.stop.set()
 
     with pytest.MonkeyPatch.context() as patched:
@@ -533,15 +533,15 @@ def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the
     run = runner.stage(*wishes(20))
 
     def stop_at_the_third(item: RunItem, refunds: Sequence[Refund]) -> None:
-        if len(runner.told) == 3:
+        if len(runner.reported) == 3:
             runner.stop.set()
 
     report = runner.work(run, in_flight=2, tell=stop_at_the_third)
     assert (report.stopped, report.state) == (Stopped.ASKED, RunState.STOPPED)
     assert 3 <= report.done < 12
     assert (report.unknown, report.refused, report.waiting) == (0, 0, 20 - report.done)
-    made = [desk.refunded_at_provider(reference) for reference in references]
-    assert made.count([10_000]) == report.done
+    amounts = [desk.refunded_at_provider(reference) for reference in references]
+    assert amounts.count([10_000]) == report.done
     assert sum(desk.invoice(f"INV-{n}").in_flight.minor for n in range(1, 21)) == 0
     runner.stop.clear()
     rest = runner.work(run)

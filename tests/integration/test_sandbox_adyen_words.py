@@ -92,22 +92,22 @@ def adyen(sandbox: RunningSandbox) -> Any:
     return api
 
 
-def paid_by(sandbox: RunningSandbox, amount: str = "100.00 EUR", **wanted: Any) -> str:
+def paid_by(sandbox: RunningSandbox, amount: str = "100.00 EUR", **fields: Any) -> str:
     """A captured payment whose own items have been sent already."""
-    reference = sandbox.charge(amount, provider="adyen", **wanted).reference
+    reference = sandbox.charge(amount, provider="adyen", **fields).reference
     sandbox.deliveries("adyen", drain=True)
     return reference
 
 
 def items(sandbox: RunningSandbox) -> list[dict[str, Any]]:
     """What was delivered since the last time; each signature is checked by Adyen's SDK."""
-    found = []
+    notifications = []
     for delivery in sandbox.deliveries("adyen", drain=True):
         (entry,) = json.loads(delivery.body)["notificationItems"]
         item = entry["NotificationRequestItem"]
         assert is_valid_hmac_notification(item, HMAC_KEY)
-        found.append(item)
-    return found
+        notifications.append(item)
+    return notifications
 
 
 def control(sandbox: RunningSandbox, path: str, body: Any = None) -> Any:
@@ -120,8 +120,8 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def refund(adyen: Any, payment: str, value: int, **wanted: Any) -> Any:
-    order = {"merchantAccount": "Shop", "amount": {"currency": "EUR", "value": value}, **wanted}
+def refund(adyen: Any, payment: str, value: int, **fields: Any) -> Any:
+    order = {"merchantAccount": "Shop", "amount": {"currency": "EUR", "value": value}, **fields}
     return adyen.refund_captured_payment(order, payment)
 
 
@@ -140,7 +140,7 @@ def test_every_code_is_sent_signed(sandbox: RunningSandbox, code: str, success: 
 
 def test_every_field_of_an_item_can_be_told(sandbox: RunningSandbox) -> None:
     payment = paid_by(sandbox)
-    told = {
+    fields = {
         "event_code": "CHARGEBACK",
         "payment": payment,
         "amount": 3000,
@@ -155,7 +155,7 @@ def test_every_field_of_an_item_can_be_told(sandbox: RunningSandbox) -> None:
         "merchant_account": "Another",
         "item": {"operations": ["REFUND"], "paymentMethod": None},
     }
-    answer = control(sandbox, "adyen/events", told)
+    answer = control(sandbox, "adyen/events", fields)
     (item,) = items(sandbox)
     del item["additionalData"]["hmacSignature"]
     assert item == answer
@@ -209,8 +209,8 @@ def test_a_capture_that_failed_is_captured_again(sandbox: RunningSandbox, adyen:
     refund(adyen, payment, 100)
     sandbox.adyen_event("CAPTURE", payment, reason="Transaction Recaptured")
     refund(adyen, payment, 100)
-    told = [(item["eventCode"], item["success"]) for item in items(sandbox)]
-    assert told == [("CAPTURE_FAILED", "true"), ("REFUND", "false"), ("CAPTURE", "true"), ("REFUND", "true")]
+    events = [(item["eventCode"], item["success"]) for item in items(sandbox)]
+    assert events == [("CAPTURE_FAILED", "true"), ("REFUND", "false"), ("CAPTURE", "true"), ("REFUND", "true")]
     types = [row["Record Type"] for row in rows(sandbox.report("payment-accounting"))]
     assert types[:5] == ["Received", "Authorised", "SentForSettle", "Settled", "CaptureFailed"]
 
@@ -230,8 +230,8 @@ def test_what_was_not_taken_cannot_be_refunded(
     payment = paid_by(sandbox)
     sandbox.adyen_event(code, payment, additional_data=data)
     refund(adyen, payment, 100)
-    told, refused = items(sandbox)
-    assert (told["originalReference"], data.items() <= told["additionalData"].items()) == (payment, True)
+    authorised, refused = items(sandbox)
+    assert (authorised["originalReference"], data.items() <= authorised["additionalData"].items()) == (payment, True)
     assert refused["reason"] == "Transaction hasn't been captured, refund not possible"
 
 
@@ -260,32 +260,34 @@ def test_an_order_that_is_closed_takes_nothing_of_its_payments(sandbox: RunningS
 
 def test_a_refund_that_failed_is_made_again_by_adyen(sandbox: RunningSandbox, adyen: Any) -> None:
     payment = paid_by(sandbox)
-    made = refund(adyen, payment, 4000, reference="rf_1").psp
-    sandbox.adyen_event("REFUND_FAILED", payment, psp_reference=made, amount=4000, merchant_reference="rf_1")
+    refund_reference = refund(adyen, payment, 4000, reference="rf_1").psp
+    sandbox.adyen_event(
+        "REFUND_FAILED", payment, psp_reference=refund_reference, amount=4000, merchant_reference="rf_1"
+    )
     assert sandbox.state.adyen_balance(sandbox.state.payments[payment]) == 10000
     sandbox.advance(3 * 86400)
-    sandbox.adyen_event("REFUND", payment, psp_reference=made, amount=4000, merchant_reference="rf_1")
+    sandbox.adyen_event("REFUND", payment, psp_reference=refund_reference, amount=4000, merchant_reference="rf_1")
     assert [(i["eventCode"], i["pspReference"]) for i in items(sandbox)] == [
-        ("REFUND", made),
-        ("REFUND_FAILED", made),
-        ("REFUND", made),
+        ("REFUND", refund_reference),
+        ("REFUND_FAILED", refund_reference),
+        ("REFUND", refund_reference),
     ]
     assert sandbox.state.adyen_balance(sandbox.state.payments[payment]) == 6000
     assert len(sandbox.refunds) == 1
     lines = rows(sandbox.report("payment-accounting"))
-    steps = [row["Record Type"] for row in lines if row["Modification Psp Reference"] == made]
+    steps = [row["Record Type"] for row in lines if row["Modification Psp Reference"] == refund_reference]
     assert steps == ["SentForRefund", "RefundFailed", "SentForRefund", "Refunded"]
 
 
 def test_a_part_of_a_refund_comes_back(sandbox: RunningSandbox) -> None:
     payment = paid_by(sandbox)
-    made = sandbox.dashboard_refund(payment, 4000)
-    sandbox.settle(made, event="REFUNDED_REVERSED", amount=1500)
+    refund_id = sandbox.dashboard_refund(payment, 4000)
+    sandbox.settle(refund_id, event="REFUNDED_REVERSED", amount=1500)
     assert items(sandbox)[-1]["amount"]["value"] == 1500
     assert sandbox.state.adyen_balance(sandbox.state.payments[payment]) == 7500
     (line,) = (row for row in rows(sandbox.report("settlement-details")) if row["Type"] == "RefundedReversed")
-    assert (line["Gross Credit (GC)"], line["Modification Reference"]) == ("15.00", made)
-    sandbox.settle(made, event="REFUNDED_REVERSED", amount=2500)
+    assert (line["Gross Credit (GC)"], line["Modification Reference"]) == ("15.00", refund_id)
+    sandbox.settle(refund_id, event="REFUNDED_REVERSED", amount=2500)
     assert sandbox.state.adyen_balance(sandbox.state.payments[payment]) == 10000
     lines = [row for row in rows(sandbox.report("settlement-details")) if row["Type"] == "RefundedReversed"]
     assert [row["Gross Credit (GC)"] for row in lines] == ["15.00", "25.00"]
@@ -300,8 +302,8 @@ def test_a_refund_made_elsewhere_takes_from_the_payment(
 ) -> None:
     payment = paid_by(sandbox)
     item = sandbox.adyen_event(code, payment, amount=3000, additional_data=data)
-    (made,) = sandbox.refunds
-    assert (made.id, made.amount) == (item["pspReference"], 3000)
+    (refund,) = sandbox.refunds
+    assert (refund.id, refund.amount) == (item["pspReference"], 3000)
     assert sandbox.state.adyen_balance(sandbox.state.payments[payment]) == 7000
 
 
@@ -316,11 +318,11 @@ def test_cancel_or_refund_may_not_say_which(sandbox: RunningSandbox) -> None:
 def test_a_pending_refund_is_voided(sandbox: RunningSandbox, adyen: Any) -> None:
     payment = paid_by(sandbox)
     sandbox.faults("pending", provider="adyen")
-    made = refund(adyen, payment, 4000).psp
-    sandbox.adyen_event("VOID_PENDING_REFUND", payment, psp_reference=made, amount=4000)
-    (kept,) = sandbox.refunds
-    assert isinstance(kept, AdyenRefund)
-    assert kept.success is False
+    refund_reference = refund(adyen, payment, 4000).psp
+    sandbox.adyen_event("VOID_PENDING_REFUND", payment, psp_reference=refund_reference, amount=4000)
+    (stored,) = sandbox.refunds
+    assert isinstance(stored, AdyenRefund)
+    assert stored.success is False
 
 
 @pytest.mark.parametrize("method", ["klarna", "klarna_account", "affirm", "afterpaytouch", "facilypay_3x", "zip"])
@@ -341,8 +343,12 @@ def test_all_of_it_wants_no_line_items(sandbox: RunningSandbox, adyen: Any) -> N
 def test_splits_are_shown_with_the_payment(sandbox: RunningSandbox) -> None:
     split = {"type": "BalanceAccount", "account": "BA1", "reference": "s1", "amount": {"value": 9000}}
     sandbox.charge("100.00 EUR", provider="adyen", splits=[split, {"type": "Commission", "amount": {"value": 1000}}])
-    told = items(sandbox)[0]["additionalData"]
-    assert (told["split.nrOfItems"], told["split.item1.account"], told["split.item2.amount"]) == ("2", "BA1", "1000")
+    additional = items(sandbox)[0]["additionalData"]
+    assert (additional["split.nrOfItems"], additional["split.item1.account"], additional["split.item2.amount"]) == (
+        "2",
+        "BA1",
+        "1000",
+    )
 
 
 # --- disputes ---
@@ -352,10 +358,10 @@ def test_splits_are_shown_with_the_payment(sandbox: RunningSandbox) -> None:
 def test_a_dispute_goes_through_its_life(sandbox: RunningSandbox, life: str) -> None:
     payment = paid_by(sandbox)
     dispute = control(sandbox, "adyen/disputes", {"payment": payment, "codes": life, "amount": 3000})["id"]
-    heard = items(sandbox)
-    assert tuple(item["eventCode"] for item in heard) == LIVES[life]
-    assert {(item["pspReference"], item["originalReference"]) for item in heard} == {(dispute, payment)}
-    assert {item["amount"]["value"] for item in heard} == {3000}
+    notifications = items(sandbox)
+    assert tuple(item["eventCode"] for item in notifications) == LIVES[life]
+    assert {(item["pspReference"], item["originalReference"]) for item in notifications} == {(dispute, payment)}
+    assert {item["amount"]["value"] for item in notifications} == {3000}
 
 
 @pytest.mark.parametrize(
@@ -409,8 +415,8 @@ def test_the_words_of_the_old_control_open_a_second_dispute_too(sandbox: Running
     first = sandbox.dispute(payment, "open", 3000, new=True)
     second = sandbox.dispute(payment, "open", 2000, new=True)
     sandbox.dispute(payment, "lost", dispute=second)
-    told = [(item["eventCode"], item["pspReference"], item["amount"]["value"]) for item in items(sandbox)]
-    assert told == [
+    events = [(item["eventCode"], item["pspReference"], item["amount"]["value"]) for item in items(sandbox)]
+    assert events == [
         ("NOTIFICATION_OF_CHARGEBACK", first, 3000),
         ("NOTIFICATION_OF_CHARGEBACK", second, 2000),
         ("CHARGEBACK", second, 2000),
@@ -494,11 +500,11 @@ def test_a_column_can_be_left_out_and_a_zone_chosen(sandbox: RunningSandbox) -> 
     payment = paid_by(sandbox)
     for at in (1_783_000_000, 1_795_000_000):
         sandbox.report_line("Refunded", payment, 3000, at=at)
-    asked = urllib.parse.urlencode({"zone": "America/Los_Angeles", "without": "Modification Psp Reference"})
-    with urllib.request.urlopen(f"{sandbox.url}/_sandbox/reports/payment-accounting.csv?{asked}") as answer:
-        found = rows(answer.read().decode())
-    assert "Modification Psp Reference" not in found[0]
-    told = [(row["Booking Date"], row["TimeZone"]) for row in found if row["Record Type"] == "Refunded"]
-    assert told == [("2026-07-02 06:46:40", "PDT"), ("2026-11-18 03:06:40", "PST")]
+    query = urllib.parse.urlencode({"zone": "America/Los_Angeles", "without": "Modification Psp Reference"})
+    with urllib.request.urlopen(f"{sandbox.url}/_sandbox/reports/payment-accounting.csv?{query}") as answer:
+        report = rows(answer.read().decode())
+    assert "Modification Psp Reference" not in report[0]
+    dates = [(row["Booking Date"], row["TimeZone"]) for row in report if row["Record Type"] == "Refunded"]
+    assert dates == [("2026-07-02 06:46:40", "PDT"), ("2026-11-18 03:06:40", "PST")]
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(f"{sandbox.url}/_sandbox/reports/payment-accounting.csv?zone=Nowhere")

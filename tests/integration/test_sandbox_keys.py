@@ -84,10 +84,10 @@ def test_the_vendor_forgets_when_it_is_told_to(sandbox: RunningSandbox) -> None:
         assert json.load(answer) == {"forgotten": 2}
 
 
-@pytest.mark.parametrize(("hours", "made"), [(23, 1), (25, 2)])
-def test_stripe_forgets_after_a_day_of_its_own_clock(sandbox: RunningSandbox, hours: int, made: int) -> None:
+@pytest.mark.parametrize(("hours", "count"), [(23, 1), (25, 2)])
+def test_stripe_forgets_after_a_day_of_its_own_clock(sandbox: RunningSandbox, hours: int, count: int) -> None:
     paid = sandbox.charge(1000).reference
     post(sandbox, paid, "k")
     sandbox.advance(hours * 3600)
     post(sandbox, paid, "k")
-    assert len(sandbox.refunds) == made
+    assert len(sandbox.refunds) == count

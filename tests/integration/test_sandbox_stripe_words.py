@@ -49,9 +49,9 @@ def control(sandbox: RunningSandbox, path: str, body: Any = None) -> Any:
 @pytest.mark.parametrize("status", DISPUTE_STATUSES)
 def test_a_dispute_has_any_status(sandbox: RunningSandbox, client: stripe.StripeClient, status: str) -> None:
     paid = sandbox.charge(1000)
-    made = control(sandbox, "disputes", {"charge": paid.reference, "status": status, "amount": 300})["id"]
-    found = client.v1.disputes.retrieve(made)
-    assert (found.status, found.amount) == (status, 300)
+    dispute_id = control(sandbox, "disputes", {"charge": paid.reference, "status": status, "amount": 300})["id"]
+    dispute = client.v1.disputes.retrieve(dispute_id)
+    assert (dispute.status, dispute.amount) == (status, 300)
     assert types(client)[0] == "charge.dispute.created"
 
 
@@ -63,10 +63,13 @@ def test_a_charge_has_several_disputes_each_with_its_events(
     second = sandbox.dispute(paid.reference, "needs_response", 2000, new=True)
     sandbox.dispute(paid.reference, "lost", dispute=first)
     sandbox.dispute(paid.reference, "won", dispute=second)
-    found = {each.id: (each.status, each.amount) for each in client.v1.disputes.list({"charge": str(paid.charge)}).data}
-    assert found == {first: ("lost", 3000), second: ("won", 2000)}
-    told = [(event.type, event.data.object["id"]) for event in client.v1.events.list({"limit": 100}).data][::-1]
-    assert told == [
+    disputes = {
+        dispute.id: (dispute.status, dispute.amount)
+        for dispute in client.v1.disputes.list({"charge": str(paid.charge)}).data
+    }
+    assert disputes == {first: ("lost", 3000), second: ("won", 2000)}
+    events = [(event.type, event.data.object["id"]) for event in client.v1.events.list({"limit": 100}).data][::-1]
+    assert events == [
         ("charge.dispute.created", first),
         ("charge.dispute.funds_withdrawn", first),
         ("charge.dispute.created", second),
@@ -80,10 +83,11 @@ def test_a_charge_has_several_disputes_each_with_its_events(
 
 def test_balance_transactions_say_what_was_lost(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     paid = sandbox.charge(10000)
-    made = sandbox.dispute(paid.reference, "needs_response")
+    dispute_id = sandbox.dispute(paid.reference, "needs_response")
     sandbox.dispute(paid.reference, "lost", reinstated=7000)
     moved = [
-        balance_transaction.amount for balance_transaction in client.v1.disputes.retrieve(made).balance_transactions
+        balance_transaction.amount
+        for balance_transaction in client.v1.disputes.retrieve(dispute_id).balance_transactions
     ]
     assert moved == [-10000, 7000]
     assert types(client)[-2:] == ["charge.dispute.closed", "charge.dispute.funds_reinstated"]
@@ -94,12 +98,13 @@ def test_an_inquiry_takes_nothing_and_a_prevented_dispute_does(
     sandbox: RunningSandbox, client: stripe.StripeClient
 ) -> None:
     inquiry, prevented = sandbox.charge(1000), sandbox.charge(1000)
-    asked = sandbox.dispute(inquiry.reference, "warning_needs_response")
+    inquiry_dispute = sandbox.dispute(inquiry.reference, "warning_needs_response")
     sandbox.dispute(inquiry.reference, "warning_closed")
-    assert client.v1.disputes.retrieve(asked).balance_transactions == []
-    taken = sandbox.dispute(prevented.reference, "prevented", 400)
+    assert client.v1.disputes.retrieve(inquiry_dispute).balance_transactions == []
+    prevented_dispute = sandbox.dispute(prevented.reference, "prevented", 400)
     assert [
-        balance_transaction.amount for balance_transaction in client.v1.disputes.retrieve(taken).balance_transactions
+        balance_transaction.amount
+        for balance_transaction in client.v1.disputes.retrieve(prevented_dispute).balance_transactions
     ] == [-400]
     assert client.v1.refunds.create({"payment_intent": prevented.reference}).amount == 600
 
@@ -110,8 +115,8 @@ def test_an_inquiry_takes_nothing_and_a_prevented_dispute_does(
 @pytest.mark.parametrize("status", ["pending", "requires_action", "succeeded", "failed", "canceled", None, "odd"])
 def test_a_refund_has_any_status(sandbox: RunningSandbox, client: stripe.StripeClient, status: str | None) -> None:
     paid = sandbox.charge(1000)
-    made = control(sandbox, "refunds", {"payment": paid.reference, "amount": 400, "status": status})["id"]
-    assert client.v1.refunds.retrieve(made).status == status
+    refund_id = control(sandbox, "refunds", {"payment": paid.reference, "amount": 400, "status": status})["id"]
+    assert client.v1.refunds.retrieve(refund_id).status == status
     later = sandbox.dashboard_refund(paid.reference, 400)
     control(sandbox, f"refunds/{later}", {"status": status})
     assert client.v1.refunds.retrieve(later).status == status
@@ -121,8 +126,8 @@ def test_a_refund_has_any_status(sandbox: RunningSandbox, client: stripe.StripeC
 def test_a_pending_refund_says_why(sandbox: RunningSandbox, client: stripe.StripeClient, reason: str) -> None:
     paid = sandbox.charge(1000)
     sandbox.faults("pending", pending_reason=reason)
-    made = client.v1.refunds.create({"payment_intent": paid.reference})
-    assert (made.status, made.pending_reason) == ("pending", reason)
+    refund = client.v1.refunds.create({"payment_intent": paid.reference})
+    assert (refund.status, refund.pending_reason) == ("pending", reason)
     by_hand = sandbox.dashboard_refund(sandbox.charge(1000).reference, 1, status="pending", pending_reason=reason)
     assert client.v1.refunds.retrieve(by_hand).pending_reason == reason
 
@@ -133,17 +138,17 @@ def test_a_refund_that_waits_for_the_customer_ends(
 ) -> None:
     paid = sandbox.charge(1000, method="konbini")
     sandbox.faults("requires_action", ends=ends, ends_after=45 * 86400)
-    made = client.v1.refunds.create({"payment_intent": paid.reference, "instructions_email": "ada@example.com"})
-    shown: Any = made.next_action
-    assert shown.display_details.email_sent.email_sent_to == made.instructions_email == "ada@example.com"
-    assert shown.display_details.expires_at == made.created + 45 * 86400
-    sandbox.patch(made.id, {"next_action": {"display_details": {"expires_at": made.created + 60}}})
-    now: Any = client.v1.refunds.retrieve(made.id).next_action
-    assert now.display_details.expires_at == made.created + 60
+    refund = client.v1.refunds.create({"payment_intent": paid.reference, "instructions_email": "ada@example.com"})
+    next_action: Any = refund.next_action
+    assert next_action.display_details.email_sent.email_sent_to == refund.instructions_email == "ada@example.com"
+    assert next_action.display_details.expires_at == refund.created + 45 * 86400
+    sandbox.patch(refund.id, {"next_action": {"display_details": {"expires_at": refund.created + 60}}})
+    now: Any = client.v1.refunds.retrieve(refund.id).next_action
+    assert now.display_details.expires_at == refund.created + 60
     sandbox.advance(45 * 86400 + 1)
-    found = client.v1.refunds.retrieve(made.id)
-    assert (found.status, getattr(found, "failure_reason", None)) == (ends, failure)
-    assert "next_action" not in found
+    ended = client.v1.refunds.retrieve(refund.id)
+    assert (ended.status, getattr(ended, "failure_reason", None)) == (ends, failure)
+    assert "next_action" not in ended
 
 
 def test_some_methods_need_an_email_and_some_cannot(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
@@ -157,13 +162,13 @@ def test_some_methods_need_an_email_and_some_cannot(sandbox: RunningSandbox, cli
 
 
 def test_the_reference_for_the_bank_is_known_later(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    made = sandbox.dashboard_refund(sandbox.charge(1000).reference, 1000)
+    refund_id = sandbox.dashboard_refund(sandbox.charge(1000).reference, 1000)
     control(
         sandbox,
-        f"stripe/objects/{made}",
+        f"stripe/objects/{refund_id}",
         {"fields": {"destination_details": {"card": {"reference": "7" * 23, "reference_status": "available"}}}},
     )
-    card: Any = client.v1.refunds.retrieve(made).destination_details
+    card: Any = client.v1.refunds.retrieve(refund_id).destination_details
     assert (card.card.reference, card.card.reference_status) == ("7" * 23, "available")
     assert card.card.reference_type == "acquirer_reference_number"
     (event,) = client.v1.events.list({"type": "refund.updated"}).data
@@ -175,38 +180,38 @@ def test_the_reference_for_the_bank_is_known_later(sandbox: RunningSandbox, clie
 
 
 def test_what_was_not_captured_looks_like_a_refund(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    held = sandbox.charge(10000, captured=False)
-    control(sandbox, "captures", {"payment": held.reference, "amount": 6000})
-    charge = client.v1.charges.retrieve(str(held.charge), {"expand": ["refunds"]})
+    payment = sandbox.charge(10000, captured=False)
+    control(sandbox, "captures", {"payment": payment.reference, "amount": 6000})
+    charge = client.v1.charges.retrieve(str(payment.charge), {"expand": ["refunds"]})
     assert (charge.amount, charge.amount_captured, charge.amount_refunded) == (10000, 6000, 4000)
     assert (charge.captured, charge.refunded) == (True, False)
-    (released,) = client.v1.refunds.list({"payment_intent": held.reference}).data
+    (released,) = client.v1.refunds.list({"payment_intent": payment.reference}).data
     assert (released.amount, released.status, released.reason, released.balance_transaction) == (
         *(4000, "succeeded"),
         *(None, None),
     )
-    intent = client.v1.payment_intents.retrieve(held.reference)
+    intent = client.v1.payment_intents.retrieve(payment.reference)
     assert (intent.status, intent.amount_received) == ("succeeded", 6000)
-    assert client.v1.refunds.create({"payment_intent": held.reference}).amount == 6000
+    assert client.v1.refunds.create({"payment_intent": payment.reference}).amount == 6000
     assert sandbox.charge(10000, captured_amount=6000).reference
     assert types(client)[:2] == ["charge.captured", "payment_intent.succeeded"]
 
 
 def test_an_authorisation_expires(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    held = sandbox.charge(10000, captured=False)
-    assert client.v1.payment_intents.retrieve(held.reference).status == "requires_capture"
-    control(sandbox, f"payments/{held.reference}", {"status": "expired"})
-    charge = client.v1.charges.retrieve(str(held.charge))
+    payment = sandbox.charge(10000, captured=False)
+    assert client.v1.payment_intents.retrieve(payment.reference).status == "requires_capture"
+    control(sandbox, f"payments/{payment.reference}", {"status": "expired"})
+    charge = client.v1.charges.retrieve(str(payment.charge))
     assert (charge.captured, charge.amount_captured, charge.refunded) == (False, 0, True)
-    (released,) = client.v1.refunds.list({"charge": str(held.charge)}).data
+    (released,) = client.v1.refunds.list({"charge": str(payment.charge)}).data
     assert (released.amount, released.reason) == (10000, "expired_uncaptured_charge")
-    intent = client.v1.payment_intents.retrieve(held.reference)
+    intent = client.v1.payment_intents.retrieve(payment.reference)
     assert (intent.status, intent.amount_received) == ("canceled", 0)
     assert types(client) == ["charge.expired", "payment_intent.canceled"]
 
 
 @pytest.mark.parametrize(
-    ("status", "shown", "event"),
+    ("status", "intent_status", "event"),
     [
         ("canceled", "canceled", "payment_intent.canceled"),
         ("failed", "requires_payment_method", "payment_intent.payment_failed"),
@@ -216,11 +221,11 @@ def test_an_authorisation_expires(sandbox: RunningSandbox, client: stripe.Stripe
     ],
 )
 def test_a_payment_that_is_not_paid_cannot_be_refunded(
-    sandbox: RunningSandbox, client: stripe.StripeClient, status: str, shown: str, event: str
+    sandbox: RunningSandbox, client: stripe.StripeClient, status: str, intent_status: str, event: str
 ) -> None:
     paid = sandbox.charge(1000, status=status)
     intent = client.v1.payment_intents.retrieve(paid.reference)
-    assert (intent.status, intent.amount_received) == (shown, 0)
+    assert (intent.status, intent.amount_received) == (intent_status, 0)
     assert types(client)[-1] == event
     with pytest.raises(stripe.InvalidRequestError):
         client.v1.refunds.create({"payment_intent": paid.reference})
@@ -249,61 +254,71 @@ def test_one_payment_pays_several_invoices(sandbox: RunningSandbox, client: stri
     (intent,) = first.payments
     second = sandbox.invoice(4000, payments=[{"amount": 4000, "reference": intent}])
     assert client.v1.payment_intents.retrieve(intent).amount_received == 10000
-    found = client.v1.invoice_payments.list({"payment": {"type": "payment_intent", "payment_intent": intent}}).data
-    assert {each.invoice: each.amount_paid for each in found} == {first.id: 6000, second.id: 4000}
+    invoice_payments = client.v1.invoice_payments.list(
+        {"payment": {"type": "payment_intent", "payment_intent": intent}}
+    ).data
+    assert {invoice_payment.invoice: invoice_payment.amount_paid for invoice_payment in invoice_payments} == {
+        first.id: 6000,
+        second.id: 4000,
+    }
 
 
 def test_credit_is_used_on_an_invoice(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    made = client.v1.invoices.retrieve(sandbox.invoice(10000, starting_balance=-2000).id)
-    assert (made.total, made.starting_balance, made.amount_due, made.amount_paid) == (10000, -2000, 8000, 8000)
+    invoice = client.v1.invoices.retrieve(sandbox.invoice(10000, starting_balance=-2000).id)
+    assert (invoice.total, invoice.starting_balance, invoice.amount_due, invoice.amount_paid) == (
+        10000,
+        -2000,
+        8000,
+        8000,
+    )
     owed = client.v1.invoices.retrieve(sandbox.invoice(10000, starting_balance=500).id)
     assert (owed.amount_due, owed.amount_paid) == (10500, 10500)
 
 
 def test_an_invoice_may_be_overpaid(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    made = sandbox.invoice(10000, payments=[{"amount": 15000}])
-    assert client.v1.invoices.retrieve(made.id).amount_overpaid == 5000
+    stripe_invoice = sandbox.invoice(10000, payments=[{"amount": 15000}])
+    assert client.v1.invoices.retrieve(stripe_invoice.id).amount_overpaid == 5000
 
 
 def test_a_credit_note_gives_credit_to_the_balance(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    made = sandbox.invoice(10000, number="S-1")
+    stripe_invoice = sandbox.invoice(10000, number="S-1")
     control(sandbox, "credit_notes", {"invoice": "S-1", "amount": 3000, "reason": "order_change"})
-    (note,) = client.v1.credit_notes.list({"invoice": made.id}).data
+    (note,) = client.v1.credit_notes.list({"invoice": stripe_invoice.id}).data
     assert (note.amount, note.post_payment_amount, note.pre_payment_amount) == (3000, 3000, 0)
     assert (note.type, note.refunds, note.reason) == ("post_payment", [], "order_change")
     assert str(note.customer_balance_transaction).startswith("cbtxn_")
-    assert client.v1.invoices.retrieve(made.id).post_payment_credit_notes_amount == 3000
+    assert client.v1.invoices.retrieve(stripe_invoice.id).post_payment_credit_notes_amount == 3000
     control(sandbox, f"credit_notes/{note.id}", {"status": "void"})
     assert client.v1.credit_notes.retrieve(note.id).status == "void"
-    assert client.v1.invoices.retrieve(made.id).post_payment_credit_notes_amount == 0
+    assert client.v1.invoices.retrieve(stripe_invoice.id).post_payment_credit_notes_amount == 0
     assert types(client)[-2:] == ["credit_note.created", "credit_note.voided"]
 
 
 def test_a_credit_note_is_linked_to_refunds(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    made = sandbox.invoice(10000)
-    before = sandbox.dashboard_refund(made.payments[0], 1000)
+    stripe_invoice = sandbox.invoice(10000)
+    before = sandbox.dashboard_refund(stripe_invoice.payments[0], 1000)
     sandbox.credit_note(
-        made.id,
+        stripe_invoice.id,
         3500,
         refunds=[{"refund": before, "amount_refunded": 1000}],
         refund_amount=2000,
         out_of_band_amount=500,
     )
-    (note,) = client.v1.credit_notes.list({"invoice": made.id}).data
+    (note,) = client.v1.credit_notes.list({"invoice": stripe_invoice.id}).data
     assert [(refund.refund, refund.amount_refunded) for refund in note.refunds] == [
         (before, 1000),
         (sandbox.refunds[-1].id, 2000),
     ]
     assert (note.out_of_band_amount, note.customer_balance_transaction) == (500, None)
     with pytest.raises(ValueError, match="add up"):
-        sandbox.credit_note(made.id, 1000, out_of_band_amount=300, credit_amount=500)
+        sandbox.credit_note(stripe_invoice.id, 1000, out_of_band_amount=300, credit_amount=500)
 
 
 def test_a_credit_note_before_payment_lowers_what_is_due(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     opened = sandbox.invoice(10000, status="open", payments=[])
     sandbox.credit_note(opened.id, 3000)
-    found = client.v1.invoices.retrieve(opened.id)
-    assert (found.amount_due, found.amount_remaining, found.pre_payment_credit_notes_amount) == (7000, 7000, 3000)
+    invoice = client.v1.invoices.retrieve(opened.id)
+    assert (invoice.amount_due, invoice.amount_remaining, invoice.pre_payment_credit_notes_amount) == (7000, 7000, 3000)
 
 
 # --- approvals ---
@@ -318,19 +333,19 @@ def test_a_refund_waits_for_an_approval(sandbox: RunningSandbox, client: stripe.
         with pytest.raises(stripe.StripeError) as refusal:
             client.v1.refunds.create(*order)
         assert (refusal.value.http_status, refusal.value.code) == (402, "approval_required")
-    (asked,) = sandbox.approvals
-    assert asked.id.startswith("areq_")
-    assert asked.id in str(refusal.value)
+    (approval,) = sandbox.approvals
+    assert approval.id.startswith("areq_")
+    assert approval.id in str(refusal.value)
     assert sandbox.refunds == []
-    made = control(sandbox, f"approvals/{asked.id}", {"status": "approved"})["refund"]
-    found = client.v1.refunds.retrieve(made)
-    assert found.metadata is not None
-    assert (found.amount, found.metadata["refund"]) == (1000, "rf_1")
-    shown = json.loads(client.raw_request("get", f"/v2/core/approval_requests/{asked.id}").body)
-    assert (shown["status"], shown["status_details"]["succeeded"]["result"]["id"]) == ("succeeded", made)
-    heard = [delivery for delivery in sandbox.deliveries("stripe") if delivery.kind.startswith("v2.")]
-    assert [delivery.kind.rpartition(".")[2] for delivery in heard] == ["created", "approved", "succeeded"]
-    for delivery in heard:
+    refund = control(sandbox, f"approvals/{approval.id}", {"status": "approved"})["refund"]
+    approved = client.v1.refunds.retrieve(refund)
+    assert approved.metadata is not None
+    assert (approved.amount, approved.metadata["refund"]) == (1000, "rf_1")
+    answer = json.loads(client.raw_request("get", f"/v2/core/approval_requests/{approval.id}").body)
+    assert (answer["status"], answer["status_details"]["succeeded"]["result"]["id"]) == ("succeeded", refund)
+    deliveries = [delivery for delivery in sandbox.deliveries("stripe") if delivery.kind.startswith("v2.")]
+    assert [delivery.kind.rpartition(".")[2] for delivery in deliveries] == ["created", "approved", "succeeded"]
+    for delivery in deliveries:
         event = client.parse_event_notification(delivery.body, delivery.headers["Stripe-Signature"], SECRET)
         assert event.type == delivery.kind
 
@@ -341,11 +356,11 @@ def test_a_refund_that_is_declined_is_never_made(sandbox: RunningSandbox) -> Non
     sandbox.faults("approval_required", http_status=400)
     with pytest.raises(stripe.InvalidRequestError):
         client.v1.refunds.create({"payment_intent": paid.reference})
-    (asked,) = sandbox.approvals
-    sandbox.decline(asked.id)
+    (approval,) = sandbox.approvals
+    sandbox.decline(approval.id)
     assert (sandbox.approvals[0].status, sandbox.refunds) == ("rejected", [])
     with pytest.raises(ValueError, match="rejected already"):
-        sandbox.approve(asked.id)
+        sandbox.approve(approval.id)
 
 
 def test_the_request_for_an_approval_may_be_the_answer(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
@@ -374,8 +389,8 @@ def test_an_approval_may_come_too_late(sandbox: RunningSandbox, client: stripe.S
 
 
 def test_any_field_of_any_object_can_be_set(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    made = sandbox.invoice(1000, "EUR", number="S-1")
-    paid = made.payments[0]
+    stripe_invoice = sandbox.invoice(1000, "EUR", number="S-1")
+    paid = stripe_invoice.payments[0]
     charge = sandbox.state.find_charge(paid).id
     refund, dispute = sandbox.dashboard_refund(paid, 1), sandbox.dispute(paid)
     payment = next(iter(sandbox.state.invoice_payments))
@@ -388,11 +403,11 @@ def test_any_field_of_any_object_can_be_set(sandbox: RunningSandbox, client: str
         ("S-1", {"amount_overpaid": 5}, "invoice.updated"),
         (payment, {"amount_paid": 7}, "invoice_payment.paid"),
     ]
-    for wanted, fields, event in changes:
-        shown = sandbox.patch(wanted, fields)
-        assert fields.items() <= shown.items()
+    for object_id, fields, event in changes:
+        shape = sandbox.patch(object_id, fields)
+        assert fields.items() <= shape.items()
         assert types(client)[-1] == event
-        assert control(sandbox, f"stripe/objects/{wanted}") == shown
+        assert control(sandbox, f"stripe/objects/{object_id}") == shape
     assert client.v1.payment_intents.retrieve(paid).status == "canceled"
     assert len(types(client)) == before + 7
     sandbox.patch(paid, {}, remove=["status"], event="payment_intent.restored")
@@ -408,9 +423,9 @@ def test_any_event_can_be_sent(sandbox: RunningSandbox, client: stripe.StripeCli
     control(sandbox, "stripe/events", {"type": "charge.dispute.pigeon", "id": paid.charge, "fields": {"status": "odd"}})
     sandbox.stripe_event("refund.odd", shape={"id": "re_elsewhere", "object": "refund", "status": "odd"})
     first, second = sandbox.deliveries("stripe")
-    for delivery, wanted in ((first, paid.charge), (second, "re_elsewhere")):
+    for delivery, object_id in ((first, paid.charge), (second, "re_elsewhere")):
         event: Any = client.construct_event(delivery.body, delivery.headers["Stripe-Signature"], SECRET)
-        assert (event.data.object["id"], event.data.object["status"]) == (wanted, "odd")
+        assert (event.data.object["id"], event.data.object["status"]) == (object_id, "odd")
     assert client.v1.charges.retrieve(str(paid.charge)).status == "succeeded"
 
 
@@ -418,14 +433,14 @@ def test_any_event_can_be_sent(sandbox: RunningSandbox, client: stripe.StripeCli
 def test_a_list_is_whole_however_many_pages_it_has(
     sandbox: RunningSandbox, client: stripe.StripeClient, by: str
 ) -> None:
-    paid, other = sandbox.charge(100_000), sandbox.charge(100_000)
-    made = [sandbox.dashboard_refund(paid.reference, 1) for _ in range(130)]
+    paid, second = sandbox.charge(100_000), sandbox.charge(100_000)
+    refunds = [sandbox.dashboard_refund(paid.reference, 1) for _ in range(130)]
     disputes = [sandbox.dispute(paid.reference, "warning_closed", 1, new=True) for _ in range(120)]
-    sandbox.dashboard_refund(other.reference, 1)
-    sandbox.dispute(other.reference)
-    asked: Any = {by: getattr(paid, by), "limit": 100}
-    assert [each.id for each in client.v1.refunds.list(asked).auto_paging_iter()] == made[::-1]
-    assert [each.id for each in client.v1.disputes.list(asked).auto_paging_iter()] == disputes[::-1]
-    short: Any = {by: asked[by]}
+    sandbox.dashboard_refund(second.reference, 1)
+    sandbox.dispute(second.reference)
+    params: Any = {by: getattr(paid, by), "limit": 100}
+    assert [entry.id for entry in client.v1.refunds.list(params).auto_paging_iter()] == refunds[::-1]
+    assert [entry.id for entry in client.v1.disputes.list(params).auto_paging_iter()] == disputes[::-1]
+    short: Any = {by: params[by]}
     first = client.v1.refunds.list(short)
     assert (len(first.data), first.has_more) == (10, True)

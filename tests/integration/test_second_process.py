@@ -39,8 +39,8 @@ def table(tmp_path: Path) -> str:
 
 def everything(table: str) -> list[Stretch]:
     with open_source(table, BytesIO()) as source:
-        found = InvoiceFile(source).stretches()
-        return [Stretch(good, bad, list(map(list, originals))) for good, bad, originals in found]
+        stretches = InvoiceFile(source).stretches()
+        return [Stretch(good, bad, list(map(list, originals))) for good, bad, originals in stretches]
 
 
 def counted(last: int) -> Iterator[int]:
@@ -68,7 +68,7 @@ def test_a_long_table_reads_the_same_from_a_second_process(table: str, monkeypat
     monkeypatch.setattr(file, "_LONG_BYTES", 0)
     monkeypatch.setattr(file, "there_are_two_cores", lambda: True)
     assert everything(table) == alone
-    assert sum(len(each.bad) for each in alone) == 61
+    assert sum(len(stretch.bad) for stretch in alone) == 61
 
 
 def test_everything_comes_once_and_in_order() -> None:
@@ -93,9 +93,9 @@ def test_ctrl_c_is_for_the_first_process_alone() -> None:
 def test_it_ends_when_nobody_wants_more() -> None:
     reading = read_ahead(counted, 1_000_000)
     assert next(reading) == 0
-    (other,) = multiprocessing.active_children()
+    (child,) = multiprocessing.active_children()
     reading.close()  # type: ignore[attr-defined]
-    assert other.exitcode is not None
+    assert child.exitcode is not None
 
 
 @pytest.mark.parametrize("safe_path", ["", "1"])

@@ -25,9 +25,9 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 def desk(new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(new_postgres(), sandbox, tmp_path)
-    yield made
-    made.books.engine.dispose()
+    new_desk = Desk(new_postgres(), sandbox, tmp_path)
+    yield new_desk
+    new_desk.books.engine.dispose()
 
 
 @pytest.fixture
@@ -114,11 +114,11 @@ def test_a_machine_that_stood_still_beyond_its_leases_reports_only_its_own_rows(
 ) -> None:
     first, second = start(desk, run, *machines)
     for _ in range(2):
-        done = rows_done(desk, run)
-        if done + 3 > ROWS or not first.is_at_work:
+        count = rows_done(desk, run)
+        if count + 3 > ROWS or not first.is_at_work:
             # The other one has done the rest meanwhile.
             break
-        wait_until(lambda done=done: rows_done(desk, run) > done + 2, [first, second])  # type: ignore[misc]
+        wait_until(lambda count=count: rows_done(desk, run) > count + 2, [first, second])  # type: ignore[misc]
         first.stop()
         time.sleep(2 * LEASE_SECONDS)
         first.wake()
@@ -134,8 +134,8 @@ def test_machines_whose_connections_are_cut_report_what_they_sent(
 ) -> None:
     workers, reports = start(desk, run, *machines), []
     for _ in range(4):
-        done = rows_done(desk, run)
-        wait_until(lambda done=done: rows_done(desk, run) > done + 2, workers)  # type: ignore[misc]
+        count = rows_done(desk, run)
+        wait_until(lambda count=count: rows_done(desk, run) > count + 2, workers)  # type: ignore[misc]
         cut_connections(desk)
         for place, worker in enumerate(workers):
             if not worker.is_at_work:

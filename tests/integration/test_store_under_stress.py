@@ -173,9 +173,9 @@ def failing_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Commits raise: after the database kept them, or before."""
     real = Session.commit
 
-    def fail(*, kept: bool) -> None:
+    def fail(*, commits: bool) -> None:
         def commit(session: Any) -> None:
-            if kept:
+            if commits:
                 real(session)
             raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
 
@@ -228,9 +228,9 @@ def test_an_outcome_that_cannot_be_written_is_printed_and_found_again(
     with monkeypatch.context() as broken:
         broken.setattr(SqlWriting, "settle", full)
         answer = desk("refund INV-1 --amount 60 --reason other --yes -o json")
-    (made,) = desk.sandbox.refunds_of(reference)
+    (stripe_refund,) = desk.sandbox.refunds_of(reference)
     assert (answer.exit_code, answer.error["code"]) == (8, "outcome-not-written")
-    assert answer.error["context"]["provider_reference"] == made.id
+    assert answer.error["context"]["provider_reference"] == stripe_refund.id
     assert desk.invoice("INV-1").in_flight.number == "60.00"
 
 
@@ -252,20 +252,20 @@ def _run_and_expect_a_kill(script: str) -> None:
 
 
 @contextmanager
-def held_after_the_answer(desk: Desk, *, until_told: bool) -> Iterator[list[str]]:
+def held_after_the_answer(desk: Desk, *, until_notified: bool) -> Iterator[list[str]]:
     """Another program takes the store once the provider has answered; until the operator is told that it is awaited."""
     holder = sqlite3.connect(desk.url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
-    told: list[str] = []
+    notices: list[str] = []
     real = StripeProvider.refund
 
-    def refund(*given: Any, **named: Any) -> Any:
-        answer = real(*given, **named)
+    def refund(*args: Any, **named: Any) -> Any:
+        answer = real(*args, **named)
         holder.execute("BEGIN IMMEDIATE")
         return answer
 
-    def tell(_app: App, asked: Any, reference: str) -> None:
-        told.append(f"{asked.id} {reference}")
-        if until_told:
+    def tell(_app: App, waiting: Any, reference: str) -> None:
+        notices.append(f"{waiting.id} {reference}")
+        if until_notified:
             holder.execute("ROLLBACK")
 
     with (
@@ -273,25 +273,25 @@ def held_after_the_answer(desk: Desk, *, until_told: bool) -> Iterator[list[str]
         patch.object(StripeProvider, "refund", refund),
         patch.object(App, "_tell_unwritten", tell),
     ):
-        yield told
+        yield notices
     holder.close()
 
 
 def test_an_answer_waits_for_a_store_that_others_use(sqlite_desk: Desk) -> None:
     reference = sqlite_desk.paid_by_card()
-    with held_after_the_answer(sqlite_desk, until_told=True) as told:
+    with held_after_the_answer(sqlite_desk, until_notified=True) as notices:
         refunded = sqlite_desk.json("refund INV-1 --amount 60 --reason other --yes")
-    (made,) = sqlite_desk.sandbox.refunds_of(reference)
-    assert told == [f"{refunded['refunds'][0]['id']} {made.id}"]
+    (stripe_refund,) = sqlite_desk.sandbox.refunds_of(reference)
+    assert notices == [f"{refunded['refunds'][0]['id']} {stripe_refund.id}"]
     assert refunded["refunds"][0]["status"] == "succeeded"
 
 
 def test_an_answer_waits_no_longer_than_it_may(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StoreBusy, "passes_within", 0.3)
     sqlite_desk.paid_by_card()
-    with held_after_the_answer(sqlite_desk, until_told=False) as told:
+    with held_after_the_answer(sqlite_desk, until_notified=False) as notices:
         answer = sqlite_desk("refund INV-1 --amount 60 --reason other --yes -o json")
-    assert (answer.exit_code, answer.error["code"], len(told)) == (8, "outcome-not-written", 1)
+    assert (answer.exit_code, answer.error["code"], len(notices)) == (8, "outcome-not-written", 1)
     assert sqlite_desk("resume --all").exit_code == 0
     assert sqlite_desk.json("invoice show INV-1")["refunded"]["amount"] == "60.00"
 

@@ -216,7 +216,7 @@ def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(provider: str, 
             answer = refunded(provider, stub.url)
         assert elsewhere.connections == 0
     assert answer.state is None
-    assert len(stub.seen) == 1
+    assert len(stub.requests) == 1
 
 
 def test_a_list_of_a_hundred_charges_is_not_too_large() -> None:
@@ -238,7 +238,7 @@ def test_the_last_check_comes_after_the_connection_and_before_the_first_byte(pro
         answer = refunded(provider, stub.url, may_send=may_send)
     assert (answer.signal, answer.state) == (Signal.NOT_SENT, None)
     assert "not sent" in answer.message
-    assert (connections, stub.seen) == ([1], [])
+    assert (connections, stub.requests) == ([1], [])
 
 
 @BOTH
@@ -247,7 +247,7 @@ def test_once_a_part_is_on_its_way_the_last_check_proves_nothing(provider: str) 
     with Stub(StubReply(500)) as stub:
         answer = refunded(provider, stub.url, may_send=lambda: next(answers))
     assert answer.signal == Signal.NO_ANSWER
-    assert stub.seen == [] or stub.seen[0].body == b""
+    assert stub.requests == [] or stub.requests[0].body == b""
 
 
 @BOTH
@@ -255,7 +255,7 @@ def test_a_look_at_the_records_is_not_kept_by_the_check_of_a_refund_before_it(pr
     with Stub(StubReply(500)) as stub:
         assert refunded(provider, stub.url, may_send=lambda: False).signal == Signal.NOT_SENT
         assert refunded(provider, stub.url).signal == Signal.SERVER_ERROR
-    assert len(stub.seen) == 1
+    assert len(stub.requests) == 1
 
 
 @BOTH

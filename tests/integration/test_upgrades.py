@@ -41,17 +41,17 @@ def new_database(postgres: Any) -> Iterator[NEW_DATABASE]:
     admin = create_engine(
         postgres.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
     )
-    made: list[str] = []
+    names: list[str] = []
 
     def make() -> str:
-        made.append(f"released_{len(made)}")
+        names.append(f"released_{len(names)}")
         with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {made[-1]}"))
-        return str(postgres.get_uri(made[-1]))
+            connection.execute(text(f"CREATE DATABASE {names[-1]}"))
+        return str(postgres.get_uri(names[-1]))
 
     yield make
     with admin.connect() as connection:
-        for name in made:
+        for name in names:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
 
@@ -74,66 +74,66 @@ def old_store(request: pytest.FixtureRequest, released: Released, sandbox: Runni
 def desk(old_store: str, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
     """At an upgraded store. Its requests were sent ten minutes ago."""
     sent_lately(old_store)
-    made = Desk(old_store, sandbox, tmp_path)
-    upgraded = made.json("store upgrade")
+    new_desk = Desk(old_store, sandbox, tmp_path)
+    upgraded = new_desk.json("store upgrade")
     assert upgraded["after"] == HEAD
     # The stores grow older than a clock may be ahead.
-    made.json("store clock --accept")
-    yield made
-    made.books.engine.dispose()
+    new_desk.json("store clock --accept")
+    yield new_desk
+    new_desk.books.engine.dispose()
 
 
 # --- what is stored ---
 
 
 def test_the_books_report_what_the_old_program_reported(desk: Desk, released: Released) -> None:
-    for told in released.told["invoices"]:
-        shown = brief(desk.json(f"invoice show {told['number']}"))
-        assert _same(told, shown), told["number"]
+    for invoice in released.expectations["invoices"]:
+        answer = brief(desk.json(f"invoice show {invoice['number']}"))
+        assert _same(invoice, answer), invoice["number"]
     assert desk.json("store check") == {"sound": True}
 
 
-def _same(told: Any, shown: Any, at: str = "") -> bool:
+def _same(old: Any, new: Any, at: str = "") -> bool:
     """Every field that the old program told is there with its value; new ones may have come."""
-    if isinstance(told, Mapping):
-        if "dispute_amount" in told and "disputes" in shown:
-            assert [dispute.get("amount") for dispute in shown["disputes"]] == [told["dispute_amount"]], at
-        for name, value in told.items():
+    if isinstance(old, Mapping):
+        if "dispute_amount" in old and "disputes" in new:
+            assert [dispute.get("amount") for dispute in new["disputes"]] == [old["dispute_amount"]], at
+        for name, value in old.items():
             if name in MAY_CHANGE:
                 continue
-            now = shown.get(name, shown.get(RENAMED.get(name, name)))
+            now = new.get(name, new.get(RENAMED.get(name, name)))
             assert _same(value, now, f"{at}.{name}")
         return True
-    if isinstance(told, list):
-        assert len(told) == len(shown), at
-        return all(_same(*pair, f"{at}[{n}]") for n, pair in enumerate(zip(told, shown, strict=True)))
-    assert told == shown, f"{at}: {told!r} became {shown!r}"
+    if isinstance(old, list):
+        assert len(old) == len(new), at
+        return all(_same(*pair, f"{at}[{n}]") for n, pair in enumerate(zip(old, new, strict=True)))
+    assert old == new, f"{at}: {old!r} became {new!r}"
     return True
 
 
 def test_refunds_keep_their_keys_and_their_stored_requests(desk: Desk, released: Released) -> None:
     columns = "id, state, request_key, idempotency_key, endpoint, api_version, request"
     stored = rows(desk.url, f"SELECT {columns} FROM refund ORDER BY id")
-    assert stored == _filled_in(released.told["refunds"], desk.sandbox.url)
+    assert stored == _filled_in(released.expectations["refunds"], desk.sandbox.url)
     if released.has("0002"):
         columns = "id, action, state, idempotency_key, endpoint, api_version"
         stored = rows(desk.url, f"SELECT {columns} FROM closing ORDER BY id")
-        assert stored == _filled_in(released.told["closings"], desk.sandbox.url)
+        assert stored == _filled_in(released.expectations["closings"], desk.sandbox.url)
 
 
 def test_credit_notes_keep_their_numbers_and_the_series_goes_on(desk: Desk, released: Released) -> None:
-    told = released.told["credit_notes"]
-    assert _same(told, brief(desk.json("credit-notes list")))
-    numbers = [f"CN-2026-{n:06}" for n in range(1, len(told) + 1)]
-    assert sorted(note["number"] for note in told) == numbers
+    credit_notes = released.expectations["credit_notes"]
+    assert _same(credit_notes, brief(desk.json("credit-notes list")))
+    numbers = [f"CN-2026-{n:06}" for n in range(1, len(credit_notes) + 1)]
+    assert sorted(note["number"] for note in credit_notes) == numbers
     desk.json("mark-refunded CASH --amount 1 --reason other --yes")
     (newest,) = {note["number"] for note in desk.json("credit-notes list")} - set(numbers)
-    assert newest.endswith(f"-{len(told) + 1:06}") or newest.endswith("-000001"), newest
+    assert newest.endswith(f"-{len(credit_notes) + 1:06}") or newest.endswith("-000001"), newest
     assert desk.json("store check") == {"sound": True}
 
 
 def test_the_audit_chain_goes_on_from_its_old_head(desk: Desk, released: Released) -> None:
-    (head,) = released.told["audit_head"]
+    (head,) = released.expectations["audit_head"]
     desk.json("mark-refunded CASH --amount 1 --reason other --yes")
     chain = rows(desk.url, f"SELECT seq, hash, previous_hash FROM audit_entry WHERE seq >= {head['seq']} ORDER BY seq")
     assert chain[0]["hash"] == head["hash"]
@@ -142,13 +142,13 @@ def test_the_audit_chain_goes_on_from_its_old_head(desk: Desk, released: Release
 
 
 def test_status_lists_what_needed_someone(desk: Desk, released: Released) -> None:
-    told = released.told["status"][0]
-    shown = brief(desk.json("status", exit_code=told["exit_code"]))
+    event = released.expectations["status"][0]
+    status = brief(desk.json("status", exit_code=event["exit_code"]))
     # A refund made elsewhere that came back was listed in two places.
-    listed = {each["id"] for part in ATTENTION for each in shown.get(part, [])}
+    listed = {entry["id"] for part in ATTENTION for entry in status.get(part, [])}
     for part in ATTENTION:
-        assert {each["id"] for each in told.get(part, [])} <= listed, part
-    assert set(told.get("disputed", [])) <= set(shown.get("disputed", []))
+        assert {entry["id"] for entry in event.get(part, [])} <= listed, part
+    assert set(event.get("disputed", [])) <= set(status.get("disputed", []))
 
 
 def test_runs_and_events_are_all_there(desk: Desk, released: Released) -> None:
@@ -160,12 +160,12 @@ def test_runs_and_events_are_all_there(desk: Desk, released: Released) -> None:
         if released.has(since):
             part = {"bulk_run": "runs", "bulk_item": "run_rows", "provider_event": "events"}[table]
             names = columns.split(", ")
-            told = [{name: each[name] for name in names} for each in released.told[part]]
-            assert rows(desk.url, f"SELECT {columns} FROM {table} ORDER BY {columns}") == told
+            recorded = [{name: row[name] for name in names} for row in released.expectations[part]]
+            assert rows(desk.url, f"SELECT {columns} FROM {table} ORDER BY {columns}") == recorded
 
 
-def _filled_in(told: Any, sandbox: str) -> Any:
-    return json.loads(json.dumps(told).replace(PLACEHOLDER, sandbox))
+def _filled_in(expectations: Any, sandbox: str) -> Any:
+    return json.loads(json.dumps(expectations).replace(PLACEHOLDER, sandbox))
 
 
 # --- what was under way ---
@@ -174,46 +174,54 @@ def _filled_in(told: Any, sandbox: str) -> Any:
 def test_unfinished_refunds_resume_with_their_own_keys_and_requests(desk: Desk, released: Released) -> None:
     apply_events(desk, released)
     unfinished = _of_single_refunds(desk)
-    assert {each["state"] for each in unfinished} == {"ready", "submitted"}
+    assert {entry["state"] for entry in unfinished} == {"ready", "submitted"}
     resume(desk)
-    stored = {each["idempotency_key"]: each for each in _filled_in(released.told["refunds"], desk.sandbox.url)}
+    stored = {
+        entry["idempotency_key"]: entry for entry in _filled_in(released.expectations["refunds"], desk.sandbox.url)
+    }
     for request in desk.sandbox.refund_requests:
         assert request.idempotency_key in stored
         _is_the_stored_request(request, stored[str(request.idempotency_key)], desk.sandbox.url)
-    for each in unfinished:
-        (refund,) = rows(desk.url, f"SELECT state, amount FROM refund WHERE id = '{each['id']}'")
-        assert refund["state"] == ("succeeded" if each["provider"] == "stripe" else "pending"), each["number"]
-        assert desk.refunded_at_provider(each["reference"]) == [refund["amount"]], each["number"]
+    for entry in unfinished:
+        (refund,) = rows(desk.url, f"SELECT state, amount FROM refund WHERE id = '{entry['id']}'")
+        assert refund["state"] == ("succeeded" if entry["provider"] == "stripe" else "pending"), entry["number"]
+        assert desk.refunded_at_provider(entry["reference"]) == [refund["amount"]], entry["number"]
     assert desk.json("store check") == {"sound": True}
 
 
 def test_nothing_is_sent_again_once_the_providers_forgot_its_key(desk: Desk, released: Released) -> None:
     apply_events(desk, released)
     sent_lately(desk.url, minutes=60 * 24 * 30)
-    submitted = {each["id"]: each for each in _of_single_refunds(desk) if each["state"] == "submitted"}
+    submitted = {run["id"]: run for run in _of_single_refunds(desk) if run["state"] == "submitted"}
     before = len(desk.sandbox.refund_requests)
     resume(desk)
     sent = {str(request.idempotency_key) for request in desk.sandbox.refund_requests[before:]}
-    assert not sent & {each["idempotency_key"] for each in submitted.values()}
-    for each in submitted.values():
-        (now,) = rows(desk.url, f"SELECT state FROM refund WHERE id = '{each['id']}'")
+    assert not sent & {run["idempotency_key"] for run in submitted.values()}
+    for run in submitted.values():
+        (now,) = rows(desk.url, f"SELECT state FROM refund WHERE id = '{run['id']}'")
         # Stripe still lists the one that was made.
-        assert now["state"] == ("succeeded" if each["number"] == "S-LOST-ANSWER" else "submitted"), each["number"]
+        assert now["state"] == ("succeeded" if run["number"] == "S-LOST-ANSWER" else "submitted"), run["number"]
 
 
 def test_closings_resume_at_stripe(desk: Desk, released: Released) -> None:
-    unfinished = [each for each in released.told["closings"] if each["state"] in ("ready", "submitted")]
+    unfinished = [
+        closing for closing in released.expectations["closings"] if closing["state"] in ("ready", "submitted")
+    ]
     if not unfinished:
         pytest.skip("closings came with 0003's program")
     apply_events(desk, released)
     resume(desk)
-    keys = {each["idempotency_key"] for each in unfinished}
-    asked = [each for each in desk.sandbox.requests if each.method == "POST" and "/invoices/" in each.path]
-    assert {each.idempotency_key for each in asked} <= keys
+    keys = {closing["idempotency_key"] for closing in unfinished}
+    requests = [
+        closing for closing in desk.sandbox.requests if closing.method == "POST" and "/invoices/" in closing.path
+    ]
+    assert {closing.idempotency_key for closing in requests} <= keys
     for name in ("C-READY", "C-SENT", "C-LOST-ANSWER"):
-        shown = desk.json(f"invoice show {name}")
-        assert shown["status"] == "void", name
-    assert {str(each.status) for each in desk.sandbox.state.invoices.values() if "WRITTEN" not in each.number} == {
+        invoice = desk.json(f"invoice show {name}")
+        assert invoice["status"] == "void", name
+    assert {
+        str(closing.status) for closing in desk.sandbox.state.invoices.values() if "WRITTEN" not in closing.number
+    } == {
         "void",
         "open",  # the one that Stripe declined
     }
@@ -225,12 +233,12 @@ def test_unfinished_runs_resume_and_refund_each_row_once(desk: Desk, released: R
         pytest.skip("runs came with 0003")
     apply_events(desk, released)
     _write_files(desk, released)
-    runs = {each["state"]: each["id"] for each in released.told["runs"] if each["kind"] == "refund"}
+    runs = {run["state"]: run["id"] for run in released.expectations["runs"] if run["kind"] == "refund"}
     assert set(runs) == {"finished", "stopped", "running"}
     desk.json(f"refund --resume {runs['running']} --yes")
     # The other one goes on with its file.
     assert desk("refund --from stopped.csv --yes").exit_code == 9
-    assert {each["state"] for each in rows(desk.url, "SELECT state FROM bulk_run")} == {"finished"}
+    assert {run["state"] for run in rows(desk.url, "SELECT state FROM bulk_run")} == {"finished"}
     for name in "FIJKLMNOPQ":
         assert desk.refunded_at_provider(_reference(desk, f"R-{name}")) == [2000], name
     for name in "GH":
@@ -242,7 +250,9 @@ def test_the_same_files_again_do_nothing_twice(desk: Desk, released: Released) -
     apply_events(desk, released)
     _write_files(desk, released)
     # One of them has a test of its own.
-    numbers = [told["number"] for told in released.told["invoices"] if told["number"] != "A-CAPTURE-FAILED"]
+    numbers = [
+        invoice["number"] for invoice in released.expectations["invoices"] if invoice["number"] != "A-CAPTURE-FAILED"
+    ]
     books = [brief(desk.json(f"invoice show {number}")) for number in numbers]
     for name in ("invoices.csv", "several.jsonl"):
         desk.json(f"invoice import {name}")
@@ -313,7 +323,7 @@ def _money_at(desk: Desk, number: str) -> list[int]:
 
 def ingest(desk: Desk, *items: Json) -> Any:
     path = desk.folder / "deliveries.jsonl"
-    path.write_text("".join(f"{adyen(signed(each)).kept}\n" for each in items))
+    path.write_text("".join(f"{adyen(signed(entry)).as_line}\n" for entry in items))
     settle_secrets(desk)
     return json.loads(desk(f"events ingest {path} -o json").out)
 
@@ -325,8 +335,8 @@ def refusal(desk: Desk, number: str) -> str:
 
 
 def payment_of(desk: Desk, number: str) -> Json:
-    found: Json = brief(desk.json(f"invoice show {number}"))["payments"][0]
-    return found
+    payment: Json = brief(desk.json(f"invoice show {number}"))["payments"][0]
+    return payment
 
 
 @pytest.mark.parametrize(
@@ -373,8 +383,8 @@ def test_ordinary_events_block_nothing_after_the_upgrade(desk: Desk, released: R
     assert desk.json("refund A-ORDINARY --full --reason other --yes")["refunds"][0]["status"] == "pending"
     kinds = rows(desk.url, "SELECT DISTINCT state FROM provider_event WHERE kind IN ('AUTHORISATION', 'CAPTURE')")
     # From 0006 on a capture is applied where its payment is in the books.
-    wanted = {"noted", "applied", "unmatched"} if released.has("0006") else {"noted"}
-    assert {kind["state"] for kind in kinds} == wanted
+    states = {"noted", "applied", "unmatched"} if released.has("0006") else {"noted"}
+    assert {kind["state"] for kind in kinds} == states
 
 
 def test_two_disputes_that_were_one_value_add_up(desk: Desk, released: Released) -> None:
@@ -397,8 +407,8 @@ def test_a_stored_event_that_is_delivered_again_is_known(desk: Desk, released: R
     _of_events(released)
     apply_events(desk, released)
     stored = rows(desk.url, "SELECT payload FROM provider_event WHERE provider = 'adyen' ORDER BY id")
-    told = ingest(desk, *(json.loads(each["payload"]) for each in stored))
-    assert (told["new"], told["known_already"]) == (0, len(stored))
+    summary = ingest(desk, *(json.loads(row["payload"]) for row in stored))
+    assert (summary["new"], summary["known_already"]) == (0, len(stored))
 
 
 def test_a_chargeback_stored_before_its_invoice_is_applied_by_the_import(desk: Desk, released: Released) -> None:
@@ -452,7 +462,7 @@ def test_deliveries_that_an_older_program_rejected_are_still_counted(
     settle_secrets(desk)
     desk.json("store upgrade")
     path = desk.folder / "forged.jsonl"
-    path.write_text(f"{adyen(signed(item(), 'ab' * 16)).kept}\n")
+    path.write_text(f"{adyen(signed(item(), 'ab' * 16)).as_line}\n")
     assert desk(f"events ingest {path}").exit_code == 3
     counts = desk.books.read(lambda tx: tx.delivery_counts())
     assert [(count.provider, count.reason, count.count) for count in counts] == [

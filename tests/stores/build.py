@@ -44,11 +44,11 @@ BEGAN_AT = datetime(2026, 10, 5, 8, 0, tzinfo=UTC)
 PLACEHOLDER = "{{SANDBOX}}"
 
 
-def main(given: list[str]) -> None:
-    if given and given[0] == "--here":
-        _play(given[1], Path(given[2]))
+def main(schemas: list[str]) -> None:
+    if schemas and schemas[0] == "--here":
+        _play(schemas[1], Path(schemas[2]))
         return
-    for schema in given or COMMITS:
+    for schema in schemas or COMMITS:
         with _checked_out(COMMITS[schema]) as tree, tempfile.TemporaryDirectory() as folder:
             # The story is told by this folder's own modules, with everything else of the old program.
             (Path(folder) / "story").mkdir()
@@ -96,8 +96,8 @@ class StoryDatetime:
     def __init__(self, story: StoryTime) -> None:
         self.now = story.now
 
-    def __call__(self, *given: Any, **how: Any) -> datetime:
-        return datetime(*given, **how)  # noqa: DTZ001 - the zone is given
+    def __call__(self, *args: Any, **how: Any) -> datetime:
+        return datetime(*args, **how)  # noqa: DTZ001 - the zone is given
 
     def __getattr__(self, name: str) -> Any:
         return getattr(datetime, name)
@@ -168,10 +168,10 @@ def _play(schema: str, folder: Path) -> None:
         story = Story(desk, schema, time)
         tell(story)
         desk.json("store check")
-        told = _expectations(story)
+        expectations = _expectations(story)
         snapshot = sandbox.state.snapshot()
     here = f"http://{sandbox.url.partition('//')[2]}"
-    _write(DUMPS / f"{schema}.json", told, here)
+    _write(DUMPS / f"{schema}.json", expectations, here)
     there = {name: snapshot[name] for name in ("charges", "payments", "refunds", "disputes")}
     there |= {name: snapshot.get(name, []) for name in ("invoices", "invoice_payments")}
     _write(DUMPS / f"{schema}.sandbox.json", {"account": [{"id": sandbox.state.account_id}], **there}, here)
@@ -199,38 +199,38 @@ def _expectations(story: Any) -> dict[str, Any]:
 
 
 def _shown(desk: Any, number: str) -> dict[str, Any]:
-    shown: dict[str, Any] = desk.json(f"invoice show {number}")
+    invoice: dict[str, Any] = desk.json(f"invoice show {number}")
     # What may be done is compared; the words that say so may change with every version.
-    shown["actions"] = {
-        action["action"]: action["rule"] if not action["allowed"] else "" for action in shown["actions"]
+    invoice["actions"] = {
+        action["action"]: action["rule"] if not action["allowed"] else "" for action in invoice["actions"]
     }
-    found: dict[str, Any] = brief(shown)
-    return found
+    shown_fields: dict[str, Any] = brief(invoice)
+    return shown_fields
 
 
-def brief(shown: Any) -> Any:
+def brief(answer: Any) -> Any:
     """Money as "12.00 EUR", and without what is empty: as the expectations are stored."""
-    if isinstance(shown, list):
-        return [brief(each) for each in shown]
-    if not isinstance(shown, dict):
-        return shown
-    if set(shown) == {"amount", "amount_minor", "currency"}:
-        return f"{shown['amount']} {shown['currency']}"
-    made = {name: brief(value) for name, value in shown.items()}
-    return {name: value for name, value in made.items() if value not in (None, [], {}, "")}
+    if isinstance(answer, list):
+        return [brief(entry) for entry in answer]
+    if not isinstance(answer, dict):
+        return answer
+    if set(answer) == {"amount", "amount_minor", "currency"}:
+        return f"{answer['amount']} {answer['currency']}"
+    fields = {name: brief(value) for name, value in answer.items()}
+    return {name: value for name, value in fields.items() if value not in (None, [], {}, "")}
 
 
 def _status(desk: Any) -> Any:
     answer = desk("status -o json")
     assert answer.exit_code in (0, 8), answer
-    shown = brief(json.loads(answer.out))
+    status = brief(json.loads(answer.out))
     # Where the store lay, and how old things were that afternoon.
-    shown.pop("store", None)
-    for part in shown.values():
-        for each in part if isinstance(part, list) else []:
-            if isinstance(each, dict):
-                each.pop("age_seconds", None)
-    return {"exit_code": answer.exit_code, **shown}
+    status.pop("store", None)
+    for part in status.values():
+        for entry in part if isinstance(part, list) else []:
+            if isinstance(entry, dict):
+                entry.pop("age_seconds", None)
+    return {"exit_code": answer.exit_code, **status}
 
 
 def _table(desk: Any, table: str, columns: str) -> list[dict[str, Any]]:
@@ -244,12 +244,12 @@ def _rows(desk: Any, query: str) -> list[dict[str, Any]]:
         return [dict(row) for row in store.execute(query)]
 
 
-def _write(path: Path, told: dict[str, Any], here: str) -> None:
+def _write(path: Path, expectations: dict[str, Any], here: str) -> None:
     """A part a block, and of each part an object a line."""
     parts = []
-    for name, part in told.items():
+    for name, part in expectations.items():
         lines = ",\n".join(
-            json.dumps(each, ensure_ascii=False) for each in (part if isinstance(part, list) else [part])
+            json.dumps(entry, ensure_ascii=False) for entry in (part if isinstance(part, list) else [part])
         )
         parts.append(f"{json.dumps(name)}: [\n{lines}\n]" if lines else f"{json.dumps(name)}: []")
     path.write_text(("{\n" + ",\n".join(parts) + "\n}\n").replace(here, PLACEHOLDER))

@@ -45,16 +45,16 @@ class Released:
     schema: str
 
     @cached_property
-    def told(self) -> Mapping[str, Any]:
+    def expectations(self) -> Mapping[str, Any]:
         """What the old program said of it; see build.py."""
-        found: dict[str, Any] = json.loads((DUMPS / f"{self.schema}.json").read_text())
-        return found
+        answer: dict[str, Any] = json.loads((DUMPS / f"{self.schema}.json").read_text())
+        return answer
 
     @property
     def files(self) -> Mapping[str, str]:
         """The operator's own files, by name."""
-        (found,) = self.told["files"]
-        return dict(found)
+        (paths,) = self.expectations["files"]
+        return dict(paths)
 
     def has(self, schema: str) -> bool:
         return self.schema >= schema
@@ -105,32 +105,34 @@ class Released:
         (account,) = there["account"]
         with state.lock:
             state.account_id = account["id"]
-            for shelf, kind, made in (
+            for shelf, kind, refunds in (
                 (state.charges, records.Charge, there["charges"]),
                 (state.payments, records.AdyenPayment, there["payments"]),
                 (state.disputes, records.Dispute, there["disputes"]),
                 (state.invoices, records.Invoice, there["invoices"]),
                 (state.invoice_payments, records.InvoicePayment, there["invoice_payments"]),
             ):
-                for each in made:
-                    key = each.get("id") or each["psp_reference"]
-                    shelf[key] = _record(kind, each)
-            for each in there["refunds"]:
-                if not self._is_remembered_by_its_key(each):
-                    of_stripe = each["provider"] == "stripe"
-                    made = _record(records.StripeRefund if of_stripe else records.AdyenRefund, each)
-                    state.refunds[each["id"]] = made
-        for each in filter(self._is_remembered_by_its_key, there["refunds"]):
-            self._ask_again(each["idempotency_key"], sandbox)
+                for refund in refunds:
+                    key = refund.get("id") or refund["psp_reference"]
+                    shelf[key] = _record(kind, refund)
+            for refund in there["refunds"]:
+                if not self._is_remembered_by_its_key(refund):
+                    of_stripe = refund["provider"] == "stripe"
+                    refunds = _record(records.StripeRefund if of_stripe else records.AdyenRefund, refund)
+                    state.refunds[refund["id"]] = refunds
+        for refund in filter(self._is_remembered_by_its_key, there["refunds"]):
+            self._ask_again(refund["idempotency_key"], sandbox)
 
     def _is_remembered_by_its_key(self, refund: Mapping[str, Any]) -> bool:
         """Adyen tells of no refund when it is asked: that one was made is known by sending its key again."""
-        unfinished = {each["idempotency_key"] for each in self.told["refunds"] if each["state"] == "submitted"}
+        unfinished = {
+            entry["idempotency_key"] for entry in self.expectations["refunds"] if entry["state"] == "submitted"
+        }
         return refund["provider"] == "adyen" and refund["idempotency_key"] in unfinished
 
     def _ask_again(self, key: str, sandbox: RunningSandbox) -> None:
         """As the old program did when the answer was lost."""
-        (stored,) = [refund for refund in self.told["refunds"] if refund["idempotency_key"] == key]
+        (stored,) = [refund for refund in self.expectations["refunds"] if refund["idempotency_key"] == key]
         request = urllib.request.Request(
             stored["endpoint"].replace(PLACEHOLDER, sandbox.url),
             data=stored["request"].encode(),
@@ -183,22 +185,22 @@ def _stored(column: Column[Any], at: datetime) -> datetime:
     return at if getattr(column.type, "timezone", False) else at.replace(tzinfo=None)
 
 
-def _record(kind: type[Any], given: Mapping[str, Any]) -> Any:
-    known = {each.name for each in fields(kind) if each.init}
-    made = {name: value for name, value in given.items() if name in known}
+def _record(kind: type[Any], columns: Mapping[str, Any]) -> Any:
+    names = {field.name for field in fields(kind) if field.init}
+    arguments = {name: value for name, value in columns.items() if name in names}
     for name in ("lines", "story"):
-        if name in made:
-            made[name] = [tuple(each) for each in made[name]]
-    return kind(**made)
+        if name in arguments:
+            arguments[name] = [tuple(field) for field in arguments[name]]
+    return kind(**arguments)
 
 
 def rows(url: str, query: str) -> list[Mapping[str, Any]]:
     """What a query finds, in either database."""
     engine = store_engine(url)
     with engine.connect() as connection:
-        found: Sequence[Any] = connection.execute(text(query)).mappings().all()
+        records: Sequence[Any] = connection.execute(text(query)).mappings().all()
     engine.dispose()
-    return [dict(each) for each in found]
+    return [dict(record) for record in records]
 
 
 def released() -> Iterator[Released]:

@@ -62,10 +62,10 @@ class Story:
 
     def card(self, number: str, amount: str = "100.00 EUR", provider: str = "stripe", **columns: str) -> str:
         """An invoice paid through the sandbox; the reference of its payment."""
-        made = self.desk.sandbox.charge(amount, provider=provider)  # type: ignore[arg-type]
-        self.references[number] = made.reference
-        self.invoice(number, amount, provider=provider, payment_reference=made.reference, **columns)
-        return made.reference
+        charge = self.desk.sandbox.charge(amount, provider=provider)  # type: ignore[arg-type]
+        self.references[number] = charge.reference
+        self.invoice(number, amount, provider=provider, payment_reference=charge.reference, **columns)
+        return charge.reference
 
     def bring_in(self, name: str) -> None:
         lines = [",".join(COLUMNS), *(",".join(row.get(column, "") for column in COLUMNS) for row in self.rows)]
@@ -91,8 +91,8 @@ class Story:
         self.desk.sandbox.faults(*faults, provider=provider)  # type: ignore[arg-type]
         how = f"--amount {amount}" if amount else "--full"
         reason = "" if "--reason" in more else "--reason returned-goods"
-        told = self.do(f"refund {number} {how} {reason} --request-key key-{number} {more} --yes", exit_code)
-        return told["refunds"][0] if told else None
+        answer = self.do(f"refund {number} {how} {reason} --request-key key-{number} {more} --yes", exit_code)
+        return answer["refunds"][0] if answer else None
 
     def killed(self, command: str, arm: Callable[[], None]) -> None:
         """The command in a process that `arm` makes kill itself."""
@@ -120,13 +120,13 @@ class Story:
         from webhooks import item
 
         self._events += 1
-        given = {
+        fields = {
             "originalReference": reference,
             "pspReference": f"EVENT{self._events:011}",
             "eventDate": at,
             "amount": {"currency": "EUR", "value": 10000},
         }
-        return item(code, **(given | changes))
+        return item(code, **(fields | changes))
 
     _events: int = 0
 
@@ -134,7 +134,7 @@ class Story:
         from webhooks import adyen, signed
 
         path = self.desk.folder / "deliveries.jsonl"
-        path.write_text("".join(f"{adyen(signed(each)).kept}\n" for each in items))
+        path.write_text("".join(f"{adyen(signed(entry)).as_line}\n" for entry in items))
         return self.do(f"events ingest {path}", exit_code, 8)
 
 
@@ -225,10 +225,10 @@ def several_payments(story: Story) -> None:
            "total": "120.00", "status": "paid", "issued_on": "2026-09-01", "payments": payments}  # fmt: skip
     story.keep("several.jsonl", [json.dumps(row)])
     story.do("invoice import several.jsonl")
-    told = story.desk(f"refund SEVERAL --amount 10 --payment {stripe.reference} --reason other --yes")
-    assert told.exit_code == 0, told
-    told = story.desk(f"refund SEVERAL --amount 15 --payment {adyen.reference} --reason other --yes")
-    assert told.exit_code == 0, told
+    answer = story.desk(f"refund SEVERAL --amount 10 --payment {stripe.reference} --reason other --yes")
+    assert answer.exit_code == 0, answer
+    answer = story.desk(f"refund SEVERAL --amount 15 --payment {adyen.reference} --reason other --yes")
+    assert answer.exit_code == 0, answer
 
 
 def refunds_in_every_state(story: Story) -> None:

@@ -41,8 +41,8 @@ class Terminal:
         self._feed(str(self._child.before) + words)
 
     def wait_for_any(self, *words: str) -> None:
-        found = self._child.expect_exact(list(words))
-        self._feed(str(self._child.before) + words[found])
+        index = self._child.expect_exact(list(words))
+        self._feed(str(self._child.before) + words[index])
 
     def type(self, words: str) -> None:
         self._child.sendline(words)
@@ -59,8 +59,8 @@ class Terminal:
         self._child.sendeof()
 
     def _is_asleep(self) -> bool:
-        told = Path(f"/proc/{self._child.pid}/stat")
-        return not told.exists() or told.read_text().rpartition(")")[2].split()[0] == "S"
+        stat = Path(f"/proc/{self._child.pid}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "S"
 
     def ends(self) -> int:
         """The exit code; everything that was shown is then on the screen."""
@@ -74,6 +74,6 @@ class Terminal:
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
-    def _feed(self, shown: str) -> None:
-        self.raw += shown
-        self._stream.feed(shown)
+    def _feed(self, output: str) -> None:
+        self.raw += output
+        self._stream.feed(output)

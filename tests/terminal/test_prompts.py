@@ -174,7 +174,7 @@ def test_an_answer_that_never_ends_holds_neither_the_refund_nor_ctrl_c(desk: Des
 def test_ctrl_c_while_the_payment_is_looked_at_ends_at_once_and_nothing_was_sent(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 1 --reason other --yes")
-    asked, over = len(desk.sandbox.refund_requests), threading.Event()
+    sent, over = len(desk.sandbox.refund_requests), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         desk.environ["REFUNDCLI_STRIPE_API_BASE"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
         desk.environ["REFUNDCLI_REFUNDS_READ_TIMEOUT"] = "600"
@@ -186,7 +186,7 @@ def test_ctrl_c_while_the_payment_is_looked_at_ends_at_once_and_nothing_was_sent
         assert terminal.ends() == 130
         over.set()
         server.join()
-    assert len(desk.sandbox.refund_requests) == asked
+    assert len(desk.sandbox.refund_requests) == sent
     assert [refund.state for refund in desk.invoice("INV-1").refunds if refund.state == "submitted"] == []
 
 
@@ -315,6 +315,6 @@ def test_a_lost_answer_is_reported_before_the_state_of_the_invoice(desk: Desk) -
     assert terminal.ends() == 8
     assert terminal.text.index("[outcome-unknown]") < terminal.text.index("INV-1 is now Paid")
     (refund,) = desk.invoice("INV-1").refunds
-    shown = sit_down(desk, "invoice show INV-1")
-    assert shown.ends() == 0
-    assert f"✓ resume         refundcli resume {refund.id}" in shown.text
+    screen = sit_down(desk, "invoice show INV-1")
+    assert screen.ends() == 0
+    assert f"✓ resume         refundcli resume {refund.id}" in screen.text

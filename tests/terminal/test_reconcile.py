@@ -29,7 +29,7 @@ def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for
     words = shown(desk, "refund INV-1 --full --reason other --dry-run")
     assert f"Asked Stripe: {reference} has 100.00 EUR captured, 0.00 returned, no dispute. The books agree." in words
 
-    made = desk.sandbox.dashboard_refund(reference, 3000)
+    refund_id = desk.sandbox.dashboard_refund(reference, 3000)
     words = shown(desk, "refund INV-1 --full --reason other --dry-run", exit_code=3)
     assert "refund: nothing here, 30.00 EUR there" in words
     assert "refundcli reconcile --invoice INV-1" in words
@@ -39,10 +39,10 @@ def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for
     assert "Asking Stripe" in comparing.raw
     assert "1 payment compared with Stripe: 1 differs, 1 taken in." in comparing.text
     assert "refund missing-here" in comparing.text
-    assert f"Next: refundcli reconcile --adopt {made} --reason REASON" in comparing.text
+    assert f"Next: refundcli reconcile --adopt {refund_id} --reason REASON" in comparing.text
 
     assert "refundcli reconcile --adopt rf_" in shown(desk, "status", exit_code=8)
-    adopting = at_terminal(desk, f"reconcile --adopt {made}")
+    adopting = at_terminal(desk, f"reconcile --adopt {refund_id}")
     adopting.wait_for("Reason")
     adopting.type("duplicate")
     assert adopting.ends() == 0

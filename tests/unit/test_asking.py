@@ -7,9 +7,9 @@ from refundcli.services.dispatch.send_refund import SendingPolicy, ask
 from refundcli.services.ports.providers import RefundAnswer
 
 
-def asked(*answers: RefundAnswer, left: Iterable[float]) -> tuple[RefundAnswer | None, int]:
+def answers_used(*answers: RefundAnswer, remaining: Iterable[float]) -> tuple[RefundAnswer | None, int]:
     """What came of it, and how many requests there were, where so many seconds are left each time it is looked."""
-    seconds, waiting, sent = iter(left), list(answers), list[RefundAnswer]()
+    seconds, waiting, sent = iter(remaining), list(answers), list[RefundAnswer]()
 
     def once() -> RefundAnswer:
         sent.append(waiting.pop(0))
@@ -25,23 +25,23 @@ LOST = RefundAnswer(Signal.NO_ANSWER)
 
 
 def test_what_did_nothing_is_asked_again() -> None:
-    assert asked(TOO_MANY, MADE, left=[35, 34, 29, 28]) == (MADE, 2)
+    assert answers_used(TOO_MANY, MADE, remaining=[35, 34, 29, 28]) == (MADE, 2)
 
 
 def test_what_may_have_done_something_is_not() -> None:
-    assert asked(LOST, MADE, left=[35, 34]) == (LOST, 1)
+    assert answers_used(LOST, MADE, remaining=[35, 34]) == (LOST, 1)
 
 
 def test_a_wait_that_is_too_long_is_not_begun() -> None:
-    assert asked(TOO_MANY, MADE, left=[35, 4]) == (TOO_MANY, 1)
+    assert answers_used(TOO_MANY, MADE, remaining=[35, 4]) == (TOO_MANY, 1)
 
 
 def test_a_process_that_stood_still_while_it_waited_sends_nothing_more() -> None:
-    assert asked(TOO_MANY, MADE, left=[35, 34, -86_400]) == (TOO_MANY, 1)
+    assert answers_used(TOO_MANY, MADE, remaining=[35, 34, -86_400]) == (TOO_MANY, 1)
 
 
 def test_one_that_comes_too_late_sends_nothing_at_all() -> None:
-    assert asked(MADE, left=[-1]) == (None, 0)
+    assert answers_used(MADE, remaining=[-1]) == (None, 0)
 
 
 def test_where_it_may_not_be_sent_after_a_wait_the_first_answer_stands() -> None:

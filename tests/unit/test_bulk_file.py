@@ -21,8 +21,8 @@ HEADER = "invoice,amount,reason,method,reference,refunded_on,memo,key\n"
 
 
 def _rows(content: str | bytes) -> list[BulkRow | BadRow]:
-    given = content.encode() if isinstance(content, str) else content
-    with open_source("-", io.BytesIO(given)) as source:
+    encoded = content.encode() if isinstance(content, str) else content
+    with open_source("-", io.BytesIO(encoded)) as source:
         return list(BulkFile(source, RunKind.MARK_REFUNDED, default_reason=None, today=TODAY).rows())
 
 

@@ -27,7 +27,7 @@ def eur(text: str) -> Money:
 
 def payment(**changes: Any) -> Payment:
     zero = eur("0")
-    made = Payment(
+    default = Payment(
         id=1,
         allocated=eur("100"),
         reserved=zero,
@@ -41,7 +41,7 @@ def payment(**changes: Any) -> Payment:
         opening_returned=zero,
         opening_at=datetime(2026, 11, 10, tzinfo=UTC),
     )
-    return replace(made, **changes)
+    return replace(default, **changes)
 
 
 def invoice(of: Payment, *refunds: Refund) -> Invoice:
@@ -59,7 +59,7 @@ def invoice(of: Payment, *refunds: Refund) -> Invoice:
 
 
 def refund(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> Refund:
-    made = Refund(
+    default = Refund(
         id="rf_1",
         invoice_id=1,
         invoice_number="INV-1",
@@ -75,22 +75,24 @@ def refund(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> Refund
         provider_reference="re_1",
         seen_at=Provider.STRIPE,
     )
-    return replace(made, **changes)
+    return replace(default, **changes)
 
 
-def told(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> RefundNews:
-    made = RefundNews(Provider.STRIPE, "re_1", ("pi_1", "ch_1"), eur("40"), state, state.value, created_at=NOW)
-    return replace(made, **changes)
+def update(state: RefundState = RefundState.SUCCEEDED, **changes: Any) -> RefundNews:
+    default = RefundNews(Provider.STRIPE, "re_1", ("pi_1", "ch_1"), eur("40"), state, state.value, created_at=NOW)
+    return replace(default, **changes)
 
 
-def truth(*refunds: RefundNews, **changes: Any) -> PaymentTruth:
-    given = [r.amount for r in refunds if r.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
-    made = PaymentTruth(Provider.STRIPE, ("pi_1", "ch_1"), eur("100"), sum(given, eur("0")), False, (), refunds, ASKED)
-    return replace(made, **changes)
+def snapshot(*refunds: RefundNews, **changes: Any) -> PaymentTruth:
+    amounts = [r.amount for r in refunds if r.state in (RefundState.PENDING, RefundState.SUCCEEDED)]
+    default = PaymentTruth(
+        Provider.STRIPE, ("pi_1", "ch_1"), eur("100"), sum(amounts, eur("0")), False, (), refunds, ASKED
+    )
+    return replace(default, **changes)
 
 
 def kinds(of: Payment, there: PaymentTruth | None, *refunds: Refund) -> list[str]:
-    return [f"{each.kind} {each.what}" for each in compare(invoice(of, *refunds), of, there)]
+    return [f"{difference.kind} {difference.what}" for difference in compare(invoice(of, *refunds), of, there)]
 
 
 def disputed(state: DisputeState, *, reference: str = "dp_1", amount: str = "100") -> tuple[DisputeNews, ...]:
@@ -121,15 +123,15 @@ OPEN, WON, LOST, UNKNOWN = DisputeState.OPEN, DisputeState.WON, DisputeState.LOS
 @pytest.mark.parametrize(
     ("there", "refunds"),
     [
-        pytest.param(truth(), [], id="nothing happened"),
-        pytest.param(truth(told()), [refund()], id="the same refund"),
-        pytest.param(truth(told()), [refund(RefundState.PENDING)], id="its success is on its way to us"),
+        pytest.param(snapshot(), [], id="nothing happened"),
+        pytest.param(snapshot(update()), [refund()], id="the same refund"),
+        pytest.param(snapshot(update()), [refund(RefundState.PENDING)], id="its success is on its way to us"),
         pytest.param(
-            truth(told(refund_id="rf_1")), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt"
+            snapshot(update(refund_id="rf_1")), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt"
         ),
-        pytest.param(truth(), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt, and not made"),
-        pytest.param(truth(told(RefundState.FAILED)), [refund(RefundState.REVERSED)], id="came back"),
-        pytest.param(truth(told(RefundState.FAILED)), [], id="a stranger that failed gave nothing back"),
+        pytest.param(snapshot(), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt, and not made"),
+        pytest.param(snapshot(update(RefundState.FAILED)), [refund(RefundState.REVERSED)], id="came back"),
+        pytest.param(snapshot(update(RefundState.FAILED)), [], id="a stranger that failed gave nothing back"),
     ],
 )
 def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, refunds: list[Refund]) -> None:
@@ -140,18 +142,18 @@ def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, ref
     ("of", "there", "refunds", "expected"),
     [
         pytest.param(payment(), None, [], ["missing-there payment"], id="no such payment"),
-        pytest.param(payment(), truth(captured=eur("90")), [], ["amount captured"], id="captured"),
-        pytest.param(payment(), truth(captured=eur("150")), [], ["unallocated captured"], id="more than its share"),
-        pytest.param(payment(), truth(captured=parse_money("100 USD")), [], ["currency currency"], id="currency"),
-        pytest.param(payment(), truth(processing=True), [], ["status payment"], id="processing"),
-        pytest.param(payment(), truth(disputes=disputed(OPEN)), [], ["dispute dispute"], id="dispute opened"),
-        pytest.param(payment(disputes=(record(OPEN),)), truth(), [], ["dispute dispute"], id="dispute gone"),
-        pytest.param(payment(), truth(told()), [], ["missing-here refund"], id="dashboard refund"),
-        pytest.param(payment(), truth(), [refund()], ["missing-there refund"], id="not there"),
-        pytest.param(payment(), truth(told(amount=eur("30"))), [refund()], ["amount refund"], id="amount"),
-        pytest.param(payment(), truth(told(RefundState.FAILED)), [refund()], ["status refund"], id="failed since"),
-        pytest.param(payment(), truth(refunded=eur("5")), [], ["amount refunded"], id="more gone than listed"),
-        pytest.param(payment(), truth(why_not_refundable="held"), [], ["status payment"], id="not refundable there"),
+        pytest.param(payment(), snapshot(captured=eur("90")), [], ["amount captured"], id="captured"),
+        pytest.param(payment(), snapshot(captured=eur("150")), [], ["unallocated captured"], id="more than its share"),
+        pytest.param(payment(), snapshot(captured=parse_money("100 USD")), [], ["currency currency"], id="currency"),
+        pytest.param(payment(), snapshot(processing=True), [], ["status payment"], id="processing"),
+        pytest.param(payment(), snapshot(disputes=disputed(OPEN)), [], ["dispute dispute"], id="dispute opened"),
+        pytest.param(payment(disputes=(record(OPEN),)), snapshot(), [], ["dispute dispute"], id="dispute gone"),
+        pytest.param(payment(), snapshot(update()), [], ["missing-here refund"], id="dashboard refund"),
+        pytest.param(payment(), snapshot(), [refund()], ["missing-there refund"], id="not there"),
+        pytest.param(payment(), snapshot(update(amount=eur("30"))), [refund()], ["amount refund"], id="amount"),
+        pytest.param(payment(), snapshot(update(RefundState.FAILED)), [refund()], ["status refund"], id="failed since"),
+        pytest.param(payment(), snapshot(refunded=eur("5")), [], ["amount refunded"], id="more gone than listed"),
+        pytest.param(payment(), snapshot(why_not_refundable="held"), [], ["status payment"], id="not refundable there"),
     ],
 )
 def test_each_difference_is_told_by_its_kind(
@@ -161,10 +163,10 @@ def test_each_difference_is_told_by_its_kind(
 
 
 def test_what_the_import_told_as_given_back_covers_refunds_from_before_it() -> None:
-    old = truth(told(reference="re_a", amount=eur("30"), created_at=BEFORE))
+    old = snapshot(update(reference="re_a", amount=eur("30"), created_at=BEFORE))
     assert kinds(payment(opening_returned=eur("30")), old) == []
     assert kinds(payment(opening_returned=eur("20")), old) == ["missing-here refund"]
-    assert kinds(payment(opening_returned=eur("30")), truth(told(amount=eur("30")))) == ["missing-here refund"]
+    assert kinds(payment(opening_returned=eur("30")), snapshot(update(amount=eur("30")))) == ["missing-here refund"]
 
 
 def test_a_record_that_names_the_dashboards_refund_is_that_refund() -> None:
@@ -175,7 +177,7 @@ def test_a_record_that_names_the_dashboards_refund_is_that_refund() -> None:
         seen_at=None,
         out_of_band=OutOfBand(reference="re_1"),
     )
-    assert kinds(payment(), truth(told()), mark) == []
+    assert kinds(payment(), snapshot(update()), mark) == []
 
 
 @pytest.mark.parametrize(
@@ -191,8 +193,8 @@ def test_a_record_that_names_the_dashboards_refund_is_that_refund() -> None:
 def test_a_dispute_that_is_the_same_on_both_sides_is_no_difference(
     here: list[DisputeRecord], there: tuple[DisputeNews, ...]
 ) -> None:
-    there = tuple(replace(each, status=here[0].status) if each.state is UNKNOWN else each for each in there)
-    assert kinds(payment(disputes=tuple(here)), truth(disputes=there)) == []
+    there = tuple(replace(dispute, status=here[0].status) if dispute.state is UNKNOWN else dispute for dispute in there)
+    assert kinds(payment(disputes=tuple(here)), snapshot(disputes=there)) == []
 
 
 @pytest.mark.parametrize(
@@ -208,20 +210,20 @@ def test_a_dispute_that_differs_is_told_as_it_is_here_and_there(
     here: list[DisputeRecord], there: tuple[DisputeNews, ...], expected: list[str]
 ) -> None:
     of = payment(disputes=tuple(here))
-    (found,) = compare(invoice(of), of, truth(disputes=there))
-    assert [found.here, found.there] == expected
+    (difference,) = compare(invoice(of), of, snapshot(disputes=there))
+    assert [difference.here, difference.there] == expected
 
 
 def test_two_disputes_of_one_payment_are_compared_one_by_one() -> None:
     of = payment(disputes=(record(LOST, reference="dp_1", amount="30"), record(OPEN, reference="dp_2", amount="20")))
     there = (*disputed(LOST, reference="dp_1", amount="30"), *disputed(LOST, reference="dp_2", amount="20"))
-    (found,) = compare(invoice(of), of, truth(disputes=there))
-    assert (found.here, found.there, found.amount) == ("open", "lost", eur("20"))
+    (difference,) = compare(invoice(of), of, snapshot(disputes=there))
+    assert (difference.here, difference.there, difference.amount) == ("open", "lost", eur("20"))
 
 
 def test_a_won_dispute_that_the_books_do_not_know_is_a_difference() -> None:
     """A refund after it needs a decision, so it must be known before one is sent (R11)."""
-    assert kinds(payment(), truth(disputes=disputed(WON))) == ["dispute dispute"]
+    assert kinds(payment(), snapshot(disputes=disputed(WON))) == ["dispute dispute"]
 
 
 @pytest.mark.parametrize(
@@ -240,6 +242,6 @@ def test_a_won_dispute_that_the_books_do_not_know_is_a_difference() -> None:
 )
 def test_each_difference_names_its_next_command(kind: str, what: str, here: str, applied: bool, command: str) -> None:
     difference = Difference(DifferenceKind(kind), Provider.STRIPE, "INV-1", "re_1", what, here, "there")
-    found = difference.next_step(applied=applied)
-    assert found.startswith(command)
-    assert bool(found) == bool(command)
+    step = difference.next_step(applied=applied)
+    assert step.startswith(command)
+    assert bool(step) == bool(command)

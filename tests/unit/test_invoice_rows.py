@@ -34,8 +34,8 @@ PLAIN: dict[str, str] = {
 
 
 def _rows(content: str | bytes) -> list[NewInvoice | BadRow]:
-    given = content.encode() if isinstance(content, str) else content
-    with open_source("-", io.BytesIO(given)) as source:
+    encoded = content.encode() if isinstance(content, str) else content
+    with open_source("-", io.BytesIO(encoded)) as source:
         return list(_in_order(InvoiceFile(source)))
 
 
@@ -149,9 +149,9 @@ def test_a_free_invoice_has_no_payment() -> None:
 
 
 def test_a_provider_with_its_payment_can_return_the_money_unless_it_is_said_not_to() -> None:
-    known = {"status": "paid", "provider": "stripe", "payment_reference": "ch_1"}
-    assert _payment(**known).auto_refundable
-    assert not _payment(**known, auto_refundable="false").auto_refundable
+    cells = {"status": "paid", "provider": "stripe", "payment_reference": "ch_1"}
+    assert _payment(**cells).auto_refundable
+    assert not _payment(**cells, auto_refundable="false").auto_refundable
     assert not _payment(status="paid", provider="stripe").auto_refundable
     assert not _payment(status="paid").auto_refundable
 
@@ -218,8 +218,10 @@ def test_a_wrong_cell_is_named_with_what_to_write(cells: dict[str, str], column:
 
 
 def test_everything_that_is_wrong_in_a_row_is_told_at_once() -> None:
-    told = [(p.column, p.value) for p in _problems(total="x", status="y", issued_on="z", currency="Q", paid_amount="w")]
-    assert sorted(told) == [
+    problems = [
+        (p.column, p.value) for p in _problems(total="x", status="y", issued_on="z", currency="Q", paid_amount="w")
+    ]
+    assert sorted(problems) == [
         ("currency", "Q"),
         ("issued_on", "z"),
         ("paid_amount", "w"),
@@ -414,8 +416,8 @@ def test_of_many_rows_only_those_near_a_bad_one_are_read_cell_by_cell(monkeypatc
 
     monkeypatch.setattr(invoice_file, "invoice_in_table", noted)
     rows = [PLAIN | {"number": f"INV-{n}", "total": "x" if n == 700 else "12.50"} for n in range(1000)]
-    found = _rows(_csv(*rows))
-    assert [row.line for row in found if isinstance(row, BadRow)] == [702]
+    parsed = _rows(_csv(*rows))
+    assert [row.line for row in parsed if isinstance(row, BadRow)] == [702]
     assert 702 in read
     assert len(read) <= 25
 

@@ -97,7 +97,7 @@ def test_letters_stay_readable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("\x1b", r"\u001b"),
         ("\x7f", r"\u007f"),
@@ -108,8 +108,8 @@ def test_letters_stay_readable() -> None:
         ("\U000e0041", r"\udb40\udc41"),
     ],
 )
-def test_what_would_act_on_a_terminal_is_escaped(text: str, shown: str) -> None:
-    assert _dumped(text) == f'"{shown}"\n'
+def test_what_would_act_on_a_terminal_is_escaped(text: str, escaped: str) -> None:
+    assert _dumped(text) == f'"{escaped}"\n'
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

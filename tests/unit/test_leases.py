@@ -96,10 +96,10 @@ def test_processes_of_another_pid_namespace_are_another_machine_s() -> None:
         for _ in range(2)
     ]
     inside = [holder_of(name.strip()) for name in names]
-    assert [each.pid for each in inside] == ["1", "1"]
-    assert {each.host for each in inside} == {socket.gethostname()}
+    assert [holder.pid for holder in inside] == ["1", "1"]
+    assert {holder.host for holder in inside} == {socket.gethostname()}
     assert not any(is_gone(name.strip()) for name in names)
-    assert holder_of(this_process()).machine not in {each.machine for each in inside}
+    assert holder_of(this_process()).machine not in {holder.machine for holder in inside}
 
 
 def test_a_proc_of_another_namespace_proves_nothing() -> None:

@@ -54,9 +54,9 @@ def test_of_a_replay_only_a_stored_decline_is_proof(signal: Signal) -> None:
 
 @pytest.mark.parametrize("signal", Signal)
 def test_a_state_is_believed_only_with_acceptance(signal: Signal) -> None:
-    told = outcome_of(RefundAnswer(signal, RefundState.SUCCEEDED), first_send=False).state
+    state = outcome_of(RefundAnswer(signal, RefundState.SUCCEEDED), first_send=False).state
     by_itself = RefundState.AWAITING_APPROVAL if signal is Signal.AWAITING_APPROVAL else None
-    assert told is (RefundState.SUCCEEDED if signal is Signal.ACCEPTED else by_itself)
+    assert state is (RefundState.SUCCEEDED if signal is Signal.ACCEPTED else by_itself)
 
 
 def test_a_signal_nobody_listed_proves_nothing() -> None:

@@ -154,12 +154,12 @@ def test_an_empty_optional_text_is_a_setting_that_is_not_there(load: Load, cwd: 
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"),
+    ("word", "flag"),
     [("true", True), ("YES", True), ("1", True), ("false", False), ("no", False), ("0", False)],
 )
-def test_a_flag_in_the_environment_is_a_word(load: Load, word: str, meant: bool) -> None:
+def test_a_flag_in_the_environment_is_a_word(load: Load, word: str, flag: bool) -> None:
     loaded = load(environ={"REFUNDCLI_STRIPE_SEND_FRAUDULENT": word})
-    assert loaded.settings.stripe.send_fraudulent is meant
+    assert loaded.settings.stripe.send_fraudulent is flag
 
 
 # --- Unknown names ---
@@ -421,11 +421,11 @@ def test_a_secret_written_out_is_refused_and_not_repeated(load: Load, cwd: Path,
     path = _file(cwd, _one(section, key, f'"{value}"'))
     with pytest.raises(LiteralSecret) as caught:
         load()
-    shown = caught.value.message + caught.value.hint + repr(caught.value.context)
-    assert name in shown
-    assert str(path) in shown
-    assert "51abcdef" not in shown
-    assert "whsec" not in shown
+    output = caught.value.message + caught.value.hint + repr(caught.value.context)
+    assert name in output
+    assert str(path) in output
+    assert "51abcdef" not in output
+    assert "whsec" not in output
     assert caught.value.__cause__ is None
 
 
@@ -452,8 +452,8 @@ def test_relative_paths_are_meant_from_the_file_that_says_them(load: Load, tmp_p
 def test_a_password_in_the_store_s_address_is_never_shown(load: Load) -> None:
     loaded = load(store_url="postgresql://ada:hunter2@db/books")
     assert loaded.settings.store.url == "postgresql://ada:hunter2@db/books"
-    shown = {key: value for key, value, _ in loaded.rows()}
-    assert shown["store.url"] == "postgresql://ada:•••@db/books"
+    rows = {key: value for key, value, _ in loaded.rows()}
+    assert rows["store.url"] == "postgresql://ada:•••@db/books"
 
 
 # --- The system ---

@@ -27,8 +27,8 @@ KNOWN = ("number", "customer", "total")
 
 
 def _read(content: str | bytes, *, required: tuple[str, ...] = ("number",)) -> list[TableRow | BadRow]:
-    given = content.encode() if isinstance(content, str) else content
-    with open_source("-", io.BytesIO(given)) as source:
+    encoded = content.encode() if isinstance(content, str) else content
+    with open_source("-", io.BytesIO(encoded)) as source:
         return list(TableFile(source, known=KNOWN, required=required).rows())
 
 
@@ -215,6 +215,6 @@ def test_a_file_read_in_blocks_has_the_rows_that_it_has_record_by_record(content
 
 
 def test_it_is_remembered_where_each_text_was_first_seen() -> None:
-    seen = FirstSeen()
-    assert [seen.line_of(f"INV-{n}", n) for n in range(1, 5001)] == [0] * 5000
-    assert [seen.line_of(f"INV-{n}", 9999) for n in range(1, 5001)] == list(range(1, 5001))
+    index = FirstSeen()
+    assert [index.line_of(f"INV-{n}", n) for n in range(1, 5001)] == [0] * 5000
+    assert [index.line_of(f"INV-{n}", 9999) for n in range(1, 5001)] == list(range(1, 5001))

@@ -19,9 +19,9 @@ def user_config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "work"
-    made.mkdir()
-    return made
+    directory = tmp_path / "work"
+    directory.mkdir()
+    return directory
 
 
 def write(folder: Path, text: str = HOSTILE) -> Path:
@@ -32,8 +32,8 @@ def write(folder: Path, text: str = HOSTILE) -> Path:
 
 
 def load(folder: Path, user_config: Path | None, **of: object) -> s.Loaded:
-    given: dict[str, object] = {"config": None, "store_url": "sqlite:////a/b.db", "environ": {}} | of
-    return s.load(cwd=folder, user_config=user_config, **given)  # type: ignore[arg-type]
+    arguments: dict[str, object] = {"config": None, "store_url": "sqlite:////a/b.db", "environ": {}} | of
+    return s.load(cwd=folder, user_config=user_config, **arguments)  # type: ignore[arg-type]
 
 
 def test_a_file_that_came_with_the_folder_is_refused_with_the_command(folder: Path, user_config: Path) -> None:
@@ -78,22 +78,22 @@ def test_trust_is_for_this_folder_by_whichever_name_it_is_entered(
     monkeypatch.chdir(tmp_path)
     for name in (folder, tmp_path / "link", Path("work"), folder / ".." / "work"):
         assert load(name, user_config).settings.stripe.api_base
-    other = tmp_path / "other"
-    other.mkdir()
-    write(other)
+    second = tmp_path / "other"
+    second.mkdir()
+    write(second)
     with pytest.raises(s.SettingsNotTrusted):
-        load(other, user_config)
+        load(second, user_config)
 
 
 def test_a_link_to_a_trusted_file_is_not_trusted_elsewhere(folder: Path, user_config: Path, tmp_path: Path) -> None:
     """Relative paths in it would lead into the other folder."""
     path = write(folder, "[store]\nurl = 'sqlite:///books.db'\n")
     s.trust(folder, user_config)
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "refundcli.toml").symlink_to(path)
+    linked = tmp_path / "other"
+    linked.mkdir()
+    (linked / "refundcli.toml").symlink_to(path)
     with pytest.raises(s.SettingsNotTrusted):
-        load(other, user_config)
+        load(linked, user_config)
 
 
 def test_a_link_that_is_led_elsewhere_has_changed(folder: Path, user_config: Path, tmp_path: Path) -> None:

@@ -150,10 +150,10 @@ def test_our_stripe_event_types_are_the_vendors_list() -> None:
 
 def literals(annotation: object) -> set[str]:
     """The words in the Literal types of an annotation of Stripe's own package."""
-    found: set[str] = set()
+    words: set[str] = set()
     for part in get_args(annotation):
-        found |= {part} if isinstance(part, str) else literals(part)
-    return found
+        words |= {part} if isinstance(part, str) else literals(part)
+    return words
 
 
 @pytest.mark.parametrize(

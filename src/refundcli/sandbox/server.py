@@ -97,10 +97,10 @@ def serve(
 
     OSError where the port is not free.
     """
-    kept = state or SandboxState()
-    seed_payments(kept, seed_rows)
+    sandbox = state or SandboxState()
+    seed_payments(sandbox, seed_rows)
     with bind(port) as listener:
-        server = make_server(kept)
+        server = make_server(sandbox)
         # To look through all that was loaded for cycles would hold up every call for a tenth of a second, now and then.
         gc.freeze()
         announce(url_of(listener))

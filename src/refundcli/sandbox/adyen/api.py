@@ -64,15 +64,15 @@ class AdyenWire:
         return answer
 
     def spoil(self, answer: Answer, behaviour: str) -> Answer:
-        told: dict[str, Any] = dict(answer.body)
-        amount = told["amount"]
+        body: dict[str, Any] = dict(answer.body)
+        amount = body["amount"]
         if behaviour == "wrong_amount":
-            told["amount"] = amount | {"value": amount["value"] + 100}
+            body["amount"] = amount | {"value": amount["value"] + 100}
         elif behaviour == "wrong_currency":
-            told["amount"] = amount | {"currency": "NOK" if amount["currency"] == "SEK" else "SEK"}
+            body["amount"] = amount | {"currency": "NOK" if amount["currency"] == "SEK" else "SEK"}
         else:
-            told["paymentPspReference"] = "SOMEBODYELSE0000"
-        return Answer(answer.status, told, answer.headers)
+            body["paymentPspReference"] = "SOMEBODYELSE0000"
+        return Answer(answer.status, body, answer.headers)
 
     def headers(self, call: Call) -> Mapping[str, str]:
         return {"Idempotency-Key": call.key} if call.key else {}
@@ -107,14 +107,14 @@ def refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
         if body["amount"]["currency"] != payment.currency:
             raise Refusal(error(422, "139", "The currency is not the payment's"))
         _refuse_what_its_method_needs(payment, body)
-        made = _make(state, payment, body, call.key)
-        made.success, made.outcome_reason = _outcome(state, payment, made.amount, fault)
-        payment.merchant_account = made.merchant_account
-        if fault and fault.behaviour == "pending" and made.success is None:
-            made.ending = fault.ending(state.now())
-        state.refunds[made.id] = made
-        refund_ended(state, made)
-        return Answer(201, _received(made, body))
+        new_refund = _make(state, payment, body, call.key)
+        new_refund.success, new_refund.outcome_reason = _outcome(state, payment, new_refund.amount, fault)
+        payment.merchant_account = new_refund.merchant_account
+        if fault and fault.behaviour == "pending" and new_refund.success is None:
+            new_refund.ending = fault.ending(state.now())
+        state.refunds[new_refund.id] = new_refund
+        refund_ended(state, new_refund)
+        return Answer(201, _received(new_refund, body))
 
     return receive
 
@@ -148,10 +148,10 @@ def _outcome(
     """What the webhook will say: none of this is told in the answer."""
     if not payment.captured:
         return False, NOT_CAPTURED
-    balance, held = state.adyen_balance(payment), held_by_disputes(state, payment)
-    if held and balance - held <= 0:
+    balance, disputed = state.adyen_balance(payment), held_by_disputes(state, payment)
+    if disputed and balance - disputed <= 0:
         return False, CHARGED_BACK
-    if amount > balance - held:
+    if amount > balance - disputed:
         return False, INSUFFICIENT
     planned = fault.behaviour if fault and fault.behaviour in OUTCOMES else None
     if planned in ("failed", "canceled"):
@@ -176,9 +176,9 @@ def _make(state: SandboxState, payment: AdyenPayment, body: Mapping[str, Any], k
 ECHOED = ("merchantAccount", "amount", "reference", "merchantRefundReason", "lineItems", "splits", "store")
 
 
-def _received(made: AdyenRefund, body: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: body[name] for name in (*ECHOED, "capturePspReference") if name in body}
-    return told | {"paymentPspReference": made.payment, "pspReference": made.id, "status": made.status}
+def _received(refund: AdyenRefund, body: Mapping[str, Any]) -> dict[str, Any]:
+    echoed = {name: body[name] for name in (*ECHOED, "capturePspReference") if name in body}
+    return echoed | {"paymentPspReference": refund.payment, "pspReference": refund.id, "status": refund.status}
 
 
 def _unknown_url(state: SandboxState, call: Call, fault: Fault | None) -> Operation:

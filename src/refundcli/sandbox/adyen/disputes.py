@@ -105,25 +105,25 @@ def details(dispute: AdyenDispute, code: str) -> Json:
     }
 
 
-def live(state: SandboxState, payment: str, codes: str | tuple[str, ...], **wanted: Any) -> str:
+def live(state: SandboxState, payment: str, codes: str | tuple[str, ...], **options: Any) -> str:
     """A dispute that goes through these codes, or one of `LIVES` by name; returns its pspReference.
 
     `dispute` names the pspReference, of a known one to go on with it; `amount` for a part. The rest as `send`
     takes it: with original_reference=None items are sent without, as the vendor's examples of
     CHARGEBACK_REVERSED, SECOND_CHARGEBACK and PREARBITRATION_… are.
     """
-    named, amount = wanted.pop("dispute", None), wanted.pop("amount", None)
-    extra = wanted.pop("additional_data", None) or {}
+    named, amount = options.pop("dispute", None), options.pop("amount", None)
+    extra = options.pop("additional_data", None) or {}
     with state.lock:
         paid = state.payments[payment]
-        known = next((each for each in state.adyen_disputes.naming(payment) if each.id == named), None)
-        dispute = known or state.new_adyen_dispute(paid, named, amount)
+        existing = next((entry for entry in state.adyen_disputes.naming(payment) if entry.id == named), None)
+        dispute = existing or state.new_adyen_dispute(paid, named, amount)
         for code in LIVES[codes] if isinstance(codes, str) else codes:
             step(state, dispute, code, amount)
             fields: dict[str, Any] = {
                 "reason": "Other Fraud-Card Absent Environment",
                 "amount": dispute.amount,
-            } | wanted
+            } | options
             data = details(dispute, code) | extra
             send(state, code, payment=paid, psp_reference=dispute.id, additional_data=data, **fields)
         state.mirror_first_dispute(paid)
@@ -150,8 +150,8 @@ def _codes(status: str, before: str | None, money: str | None) -> list[str]:
     if status == "needs_response":
         return ["NOTIFICATION_OF_CHARGEBACK"]
     if status == "won":
-        taken = money in ("CHARGEBACK", "SECOND_CHARGEBACK")
-        return ["CHARGEBACK_REVERSED" if taken else "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"]
+        debited = money in ("CHARGEBACK", "SECOND_CHARGEBACK")
+        return ["CHARGEBACK_REVERSED" if debited else "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"]
     if status not in ("under_review", "lost"):
         return ["INFORMATION_SUPPLIED"]
     if money is None:

@@ -26,7 +26,7 @@ def event(
     psp_reference: str | None = None,
     additional_data: Mapping[str, Any] | None = None,
     effect: bool = True,
-    **wanted: Any,
+    **fields: Any,
 ) -> Json:
     """Sends an item of any code, listed or not; returns it, unsigned.
 
@@ -51,7 +51,7 @@ def event(
             amount=amount,
             success=success,
             additional_data=data,
-            **wanted,
+            **fields,
         )
 
 

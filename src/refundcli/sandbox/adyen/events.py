@@ -76,7 +76,7 @@ def send(
     the field away. `event_date` is ISO 8601; now where none is given.
     """
     about = payment.psp_reference if payment and psp_reference not in (None, payment.psp_reference) else None
-    made: Json = {
+    notification: Json = {
         "additionalData": dict(additional_data or {}),
         "amount": _amount(payment, amount, currency),
         "eventCode": code,
@@ -89,14 +89,14 @@ def send(
         "reason": reason or "",
         "success": "true" if success else "false",
     }
-    return _queued(state, made | dict(item or {}), live)
+    return _queued(state, notification | dict(item or {}), live)
 
 
-def _queued(state: SandboxState, wanted: Json, live: bool) -> Json:
-    made = {name: value for name, value in wanted.items() if value is not None}
-    written = json.dumps(made, ensure_ascii=False).encode()
-    state.outbox.put(Notice("adyen", str(made.get("eventCode", "")), written, live=live))
-    return made
+def _queued(state: SandboxState, notification: Json, live: bool) -> Json:
+    present = {name: value for name, value in notification.items() if value is not None}
+    written = json.dumps(present, ensure_ascii=False).encode()
+    state.outbox.put(Notice("adyen", str(present.get("eventCode", "")), written, live=live))
+    return present
 
 
 def _amount(payment: AdyenPayment | None, amount: int | None, currency: str | None) -> Json:
@@ -105,8 +105,8 @@ def _amount(payment: AdyenPayment | None, amount: int | None, currency: str | No
     return {"currency": currency or own, "value": whole if amount is None else amount}
 
 
-def _reference(payment: AdyenPayment | None, told: str | None) -> str:
-    return (payment.reference if payment and told is None else told) or ""
+def _reference(payment: AdyenPayment | None, override: str | None) -> str:
+    return (payment.reference if payment and override is None else override) or ""
 
 
 def send_other(state: SandboxState, body: Mapping[str, Any]) -> None:

@@ -110,12 +110,12 @@ class Entry:
 def entries(state: SandboxState) -> list[Entry]:
     """All that happened to Adyen's payments, and the lines that were added, oldest first."""
     with state.lock:
-        found = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
+        collected = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
         for refund in state.refunds.values():
             if isinstance(refund, AdyenRefund):
-                found += _of_refund(state, refund)
-        found += [_added(state, line) for line in state.report_lines]
-    return sorted(found, key=lambda entry: entry.at)
+                collected += _of_refund(state, refund)
+        collected += [_added(state, line) for line in state.report_lines]
+    return sorted(collected, key=lambda entry: entry.at)
 
 
 def add_line(
@@ -126,35 +126,35 @@ def add_line(
     *,
     currency: str | None = None,
     at: int | None = None,
-    **wanted: Any,
+    **fields: Any,
 ) -> None:
     """One line more, of any type, for a payment of the sandbox or any other reference.
 
     `side` is debit or credit; `modification` the reference of what was done; `cells` replaces cells by column.
     """
     with state.lock:
-        known = state.payments.get(payment)
-        side = wanted.get("side")
+        paid = state.payments.get(payment)
+        side = fields.get("side")
         if side not in (None, "debit", "credit"):
             raise ValueError(f"unknown side {side!r}: debit or credit")
         state.report_lines.append(
             ReportLine(
                 type=kind,
                 psp_reference=payment,
-                amount=(known.amount if known else 0) if amount is None else amount,
-                currency=currency or (known.currency if known else "EUR"),
+                amount=(paid.amount if paid else 0) if amount is None else amount,
+                currency=currency or (paid.currency if paid else "EUR"),
                 at=int(state.now()) if at is None else at,
-                **{"reference": (known.reference if known else None) or ""} | wanted,
+                **{"reference": (paid.reference if paid else None) or ""} | fields,
             )
         )
 
 
 def _added(state: SandboxState, line: ReportLine) -> Entry:
-    known = state.payments.get(line.psp_reference)
+    payment = state.payments.get(line.psp_reference)
     return Entry(
         type=line.type,
         at=line.at,
-        merchant=line.merchant or merchant_of(state, known),
+        merchant=line.merchant or merchant_of(state, payment),
         psp_reference=line.psp_reference,
         reference=line.reference,
         amount=line.amount,
@@ -163,22 +163,22 @@ def _added(state: SandboxState, line: ReportLine) -> Entry:
         modification_reference=line.modification_reference,
         side=line.side,
         cells=line.cells,
-        method=known.method if known else "visa",
+        method=payment.method if payment else "visa",
     )
 
 
 def _of_payment(state: SandboxState, payment: AdyenPayment) -> Iterator[Entry]:
-    told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
+    identity = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
     failed = sum(amount for code, _, amount in payment.story if code == "CAPTURE_FAILED")
     for step, amount in _steps(payment, failed):
-        yield Entry(step, payment.created, *told, amount, payment.currency, method=payment.method)
+        yield Entry(step, payment.created, *identity, amount, payment.currency, method=payment.method)
     for code, at, amount in payment.story:
         if code in STORIES:
-            yield Entry(STORIES[code], at, *told, amount, payment.currency, method=payment.method)
+            yield Entry(STORIES[code], at, *identity, amount, payment.currency, method=payment.method)
     for dispute in state.adyen_disputes.naming(payment.psp_reference):
         for code, at, amount in dispute.story:
             if code in DISPUTES:
-                yield Entry(DISPUTES[code], at, *told, amount, dispute.currency, dispute.id, method=payment.method)
+                yield Entry(DISPUTES[code], at, *identity, amount, dispute.currency, dispute.id, method=payment.method)
 
 
 def _steps(payment: AdyenPayment, failed: int) -> list[tuple[str, int]]:
@@ -191,10 +191,10 @@ def _steps(payment: AdyenPayment, failed: int) -> list[tuple[str, int]]:
 
 def _of_refund(state: SandboxState, refund: AdyenRefund) -> Iterator[Entry]:
     payment = state.payments[refund.payment]
-    told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
+    identity = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
     own = (refund.currency, refund.id, refund.reference or "")
     for step, at, amount in refund_steps(refund):
-        yield Entry(step, at, *told, amount, *own, method=payment.method)
+        yield Entry(step, at, *identity, amount, *own, method=payment.method)
 
 
 def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
@@ -217,7 +217,7 @@ def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
 
 
 def report(
-    kind: Kind, found: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
+    kind: Kind, selection: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
 ) -> Iterator[str]:
     """The lines of the file; each says the zone of its time (CET or CEST, PST or PDT, by its date).
 
@@ -225,7 +225,7 @@ def report(
     """
     columns = [column for column in COLUMNS[kind] if column not in without]
     yield _line(columns)
-    for entry in found:
+    for entry in selection:
         row = _accounting(entry, zone) if kind == "payment-accounting" else _settlement(entry, zone)
         if row:
             row |= entry.cells
@@ -233,9 +233,9 @@ def report(
 
 
 def _line(cells: list[str]) -> str:
-    told = io.StringIO()
-    csv.writer(told, lineterminator="\n").writerow(cells)
-    return told.getvalue()
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()
 
 
 def _shared(entry: Entry, zone: ZoneInfo, date: str) -> dict[str, str]:
@@ -290,15 +290,15 @@ def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
     }
 
 
-def write_report(path: Path, kind: Kind, rows: int, *, merchant: str = MERCHANT, known: Iterable[Entry] = ()) -> None:
+def write_report(path: Path, kind: Kind, rows: int, *, merchant: str = MERCHANT, first: Iterable[Entry] = ()) -> None:
     """A report of so many rows: those known first, the rest refunds of payments that nobody knows."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        for line in islice(report(kind, _endless(known, merchant)), rows + 1):
+        for line in islice(report(kind, _endless(first, merchant)), rows + 1):
             file.write(line)
 
 
-def _endless(known: Iterable[Entry], merchant: str) -> Iterator[Entry]:
-    yield from known
+def _endless(first: Iterable[Entry], merchant: str) -> Iterator[Entry]:
+    yield from first
     drawn = random.Random(0)  # noqa: S311
     moment = 1_790_000_000
     while True:

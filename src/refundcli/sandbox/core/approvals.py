@@ -9,15 +9,15 @@ from refundcli.sandbox.stripe.approvals import ENDS, tell
 from refundcli.sandbox.stripe.refunds import make_refund
 
 
-def end(state: SandboxState, wanted: str, status: str) -> ApprovalRequest:
+def end(state: SandboxState, approval_id: str, status: str) -> ApprovalRequest:
     """`approved`, after which Stripe makes the refund (or cannot: `failed`); or rejected, canceled, expired.
 
     ValueError where it ended before.
     """
     with state.lock:
-        request = state.approvals[wanted]
+        request = state.approvals[approval_id]
         if request.status != "requires_review":
-            raise ValueError(f"{wanted} is {request.status} already")
+            raise ValueError(f"{approval_id} is {request.status} already")
         if status not in ("approved", *ENDS):
             raise ValueError(f"unknown end {status!r}: one of approved, {', '.join(ENDS)}")
         request.status, request.reviewed_at = status, int(state.now())
@@ -30,8 +30,8 @@ def end(state: SandboxState, wanted: str, status: str) -> ApprovalRequest:
 
 def _carry_out(state: SandboxState, request: ApprovalRequest) -> None:
     try:
-        made = make_refund(state, request.params, None, None)
+        refund = make_refund(state, request.params, None, None)
     except Refusal:
         request.status = "failed"
     else:
-        request.status, request.refund = "succeeded", made.id
+        request.status, request.refund = "succeeded", refund.id

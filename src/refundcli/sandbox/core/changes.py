@@ -15,57 +15,59 @@ from refundcli.sandbox.stripe import patch, payments
 DISPUTE_WORDS = {"open": "needs_response"}
 
 
-def make_payment(state: SandboxState, given: Mapping[str, Any]) -> Made:
+def make_payment(state: SandboxState, body: Mapping[str, Any]) -> Made:
     """A payment as `POST /_sandbox/charges` describes it; amounts are in the provider's minor units.
 
     With `captured_amount` only that much of it was captured, and Stripe lists the rest as refunded.
     """
-    wanted = dict(given)
-    provider = wanted.pop("provider", "stripe")
-    disputed, dispute_amount = wanted.pop("dispute", None), wanted.pop("dispute_amount", None)
-    refunded = wanted.pop("refunded", 0)
+    options = dict(body)
+    provider = options.pop("provider", "stripe")
+    disputed, dispute_amount = options.pop("dispute", None), options.pop("dispute_amount", None)
+    refunded = options.pop("refunded", 0)
     with state.lock:
-        made = _add(state, provider, wanted)
+        payment = _add(state, provider, options)
         if disputed:
-            dispute(state, made.reference, disputed, dispute_amount)
+            dispute(state, payment.reference, disputed, dispute_amount)
         if refunded:
-            refund_by_hand(state, made.reference, refunded)
-        return made
+            refund_by_hand(state, payment.reference, refunded)
+        return payment
 
 
-def _add(state: SandboxState, provider: str, wanted: dict[str, Any]) -> Made:
-    reference = wanted.pop("reference", None)
+def _add(state: SandboxState, provider: str, options: dict[str, Any]) -> Made:
+    reference = options.pop("reference", None)
     if provider == "adyen":
-        told = wanted.pop("merchant_reference", None)
-        made = state.add_adyen_payment(psp_reference=wanted.pop("psp_reference", reference), reference=told, **wanted)
-        payment = state.payments[made.reference]
+        merchant_reference = options.pop("merchant_reference", None)
+        added = state.add_adyen_payment(
+            psp_reference=options.pop("psp_reference", reference), reference=merchant_reference, **options
+        )
+        payment = state.payments[added.reference]
         adyen_events.payment_made(state, payment, effects.split_data(payment))
-        return made
+        return added
     if provider != "stripe":
         raise ValueError(f"unknown provider {provider!r}: stripe or adyen")
     if reference:
-        wanted["payment_intent" if reference.startswith("pi_") else "charge"] = reference
-    taken, becomes = wanted.pop("captured_amount", None), wanted.pop("status", None)
-    _connect(wanted)
-    made = state.add_stripe_payment(**wanted)
-    if taken is not None:
-        payments.release(state, state.find_charge(made.reference), taken)
+        options["payment_intent" if reference.startswith("pi_") else "charge"] = reference
+    captured, becomes = options.pop("captured_amount", None), options.pop("status", None)
+    _connect(options)
+    added = state.add_stripe_payment(**options)
+    if captured is not None:
+        payments.release(state, state.find_charge(added.reference), captured)
     if becomes is not None:
-        payments.becomes(state, state.find_charge(made.reference), becomes)
-    return made
+        payments.becomes(state, state.find_charge(added.reference), becomes)
+    return added
 
 
 # What Stripe shows of a payment for a connected account, on the charge and on its intent.
 CONNECT = ("transfer_data", "application_fee_amount", "on_behalf_of")
 
 
-def _connect(wanted: dict[str, Any]) -> None:
-    shown = {name: wanted.pop(name) for name in CONNECT if name in wanted}
+def _connect(options: dict[str, Any]) -> None:
+    connect = {name: options.pop(name) for name in CONNECT if name in options}
     # On an intent an amount that is not set is left out.
-    data = {name: value for name, value in (shown.get("transfer_data") or {}).items() if value is not None}
-    own = shown | ({"transfer_data": data} if data else {})
-    wanted["fields"] = shown | dict(wanted.get("fields") or {})
-    wanted["intent_fields"] = own | dict(wanted.get("intent_fields") or {})
+    data = {name: value for name, value in (connect.get("transfer_data") or {}).items() if value is not None}
+    own = connect | ({"transfer_data": data} if data else {})
+    options["fields"] = connect | dict(options.get("fields") or {})
+    options["intent_fields"] = own | dict(options.get("intent_fields") or {})
 
 
 def capture(state: SandboxState, reference: str, amount: int | None = None) -> None:
@@ -97,16 +99,16 @@ def dispute(
     status = DISPUTE_WORDS.get(status, status)
     with state.lock:
         if reference in state.payments:
-            known = {each.id: each.status for each in state.adyen_disputes.naming(reference)}
-            found = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
-            disputes.moved(state, state.adyen_disputes[found], known.get(found))
-            return found if new or dispute else reference
-        known = {each.id: each.status for each in state.disputes_of(state.find_charge(reference).id)}
-        found = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
+            before = {entry.id: entry.status for entry in state.adyen_disputes.naming(reference)}
+            dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
+            disputes.moved(state, state.adyen_disputes[dispute_id], before.get(dispute_id))
+            return dispute_id if new or dispute else reference
+        before = {entry.id: entry.status for entry in state.disputes_of(state.find_charge(reference).id)}
+        dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
         if fields:
-            patch.patch(state, found, fields, event=False)
-        stripe_events.dispute_moved(state, state.disputes[found], known.get(found), reinstated)
-        return found
+            patch.patch(state, dispute_id, fields, event=False)
+        stripe_events.dispute_moved(state, state.disputes[dispute_id], before.get(dispute_id), reinstated)
+        return dispute_id
 
 
 def refund_by_hand(
@@ -127,21 +129,21 @@ def refund_by_hand(
     if event not in ("REFUND", "REFUND_WITH_DATA", "CANCEL_OR_REFUND"):
         raise ValueError(f"unknown event {event!r}: REFUND, REFUND_WITH_DATA or CANCEL_OR_REFUND")
     with state.lock:
-        made = state.refunds[state.add_dashboard_refund(reference, amount)]
-        if isinstance(made, StripeRefund):
-            made.status, made.reason, made.metadata = status, reason, dict(metadata or {})
+        refund = state.refunds[state.add_dashboard_refund(reference, amount)]
+        if isinstance(refund, StripeRefund):
+            refund.status, refund.reason, refund.metadata = status, reason, dict(metadata or {})
             if fields:
-                patch.patch(state, made.id, fields, event=False)
-            stripe_events.refund_made(state, made)
+                patch.patch(state, refund.id, fields, event=False)
+            stripe_events.refund_made(state, refund)
         else:
-            payment = state.payments[made.payment]
-            made.reference = payment.reference
-            made.merchant_account = adyen_events.merchant_of(state, payment)
-            adyen_events.refund_ended(state, made, event)
-        return made.id
+            payment = state.payments[refund.payment]
+            refund.reference = payment.reference
+            refund.merchant_account = adyen_events.merchant_of(state, payment)
+            adyen_events.refund_ended(state, refund, event)
+        return refund.id
 
 
-def settle(state: SandboxState, refund_id: str, given: Mapping[str, Any]) -> None:
+def settle(state: SandboxState, refund_id: str, outcome: Mapping[str, Any]) -> None:
     """What becomes of a refund later.
 
     Stripe: `status` and `failure_reason`, or any other field. Adyen: `success` and `reason`, or as `event` what
@@ -152,21 +154,21 @@ def settle(state: SandboxState, refund_id: str, given: Mapping[str, Any]) -> Non
         if isinstance(refund, StripeRefund):
             refund.ending = None
             # A reason stands for one failure.
-            patch.patch(state, refund_id, {"failure_reason": None} | dict(given))
+            patch.patch(state, refund_id, {"failure_reason": None} | dict(outcome))
         elif isinstance(refund, AdyenRefund):
-            _settle_adyen(state, refund, given)
+            _settle_adyen(state, refund, outcome)
         else:
             raise ValueError(f"no refund {refund_id}")
 
 
-def _settle_adyen(state: SandboxState, refund: AdyenRefund, given: Mapping[str, Any]) -> None:
+def _settle_adyen(state: SandboxState, refund: AdyenRefund, outcome: Mapping[str, Any]) -> None:
     refund.ending = None
-    event, reason = given.get("event"), given.get("reason")
+    event, reason = outcome.get("event"), outcome.get("reason")
     if event is None:
-        refund.success, refund.outcome_reason = given["success"], reason
+        refund.success, refund.outcome_reason = outcome["success"], reason
         adyen_events.refund_ended(state, refund)
     elif event in adyen_events.LATER:
-        adyen_events.refund_came_back(state, refund, event, reason, given.get("amount"))
+        adyen_events.refund_came_back(state, refund, event, reason, outcome.get("amount"))
     else:
         raise ValueError(f"unknown event {event!r}: one of {', '.join(sorted(adyen_events.LATER))}")
 
@@ -176,7 +178,7 @@ def advance(state: SandboxState, seconds: float) -> None:
     with state.lock:
         state.advance(seconds)
         planned = [(refund.ending, refund) for refund in state.refunds.values() if refund.ending is not None]
-        for ending, refund in sorted(planned, key=lambda each: each[0].at):
+        for ending, refund in sorted(planned, key=lambda planned_refund: planned_refund[0].at):
             if ending.at <= state.now():
                 _end(state, refund, ending)
 

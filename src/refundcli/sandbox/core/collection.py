@@ -47,8 +47,8 @@ class Shelf(dict[str, T], Generic[T]):
         low, high = _span(order, request.created)
         if request.ending_before is not None:
             above = bisect_right(order, (self._places[request.ending_before], request.ending_before))
-            taken, more = self._take(order, iter(range(max(low, above), high)), request)
-            return taken[::-1], more
+            page, more = self._take(order, iter(range(max(low, above), high)), request)
+            return page[::-1], more
         if request.starting_after is not None:
             below = bisect_left(order, (self._places[request.starting_after], request.starting_after))
             high = min(high, below)
@@ -60,15 +60,15 @@ class Shelf(dict[str, T], Generic[T]):
     def _take(
         self, order: list[tuple[Place, str]], walk: Iterator[int], request: PageRequest[T]
     ) -> tuple[list[T], bool]:
-        taken: list[T] = []
+        page: list[T] = []
         for index in walk:
             item = self[order[index][1]]
-            if not request.wanted(item):
+            if not request.matches(item):
                 continue
-            if len(taken) == request.limit:
-                return taken, True
-            taken.append(item)
-        return taken, False
+            if len(page) == request.limit:
+                return page, True
+            page.append(item)
+        return page, False
 
 
 class PageRequest(Generic[T]):
@@ -82,12 +82,12 @@ class PageRequest(Generic[T]):
         ending_before: str | None = None,
         created: Mapping[str, int] | None = None,
         naming: str | None = None,
-        wanted: Callable[[T], bool] = lambda item: True,
+        matches: Callable[[T], bool] = lambda item: True,
     ) -> None:
         self.limit = limit
         self.starting_after, self.ending_before = starting_after, ending_before
         self.created: Mapping[str, int] = created or {}
-        self.naming, self.wanted = naming, wanted
+        self.naming, self.matches = naming, matches
 
 
 def _span(order: list[tuple[Place, str]], bounds: Mapping[str, int]) -> tuple[int, int]:

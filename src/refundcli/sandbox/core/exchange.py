@@ -133,14 +133,14 @@ async def _carry_out(
     name = _key_name(wire, call, call.key)
     try:
         with state.lock:
-            kept = state.keys.begin(name, call.fingerprint, now=state.now(), lifetime=wire.key_lifetime)
+            stored = state.keys.begin(name, call.fingerprint, now=state.now(), lifetime=wire.key_lifetime)
     except KeyInUse:
         return wire.key_in_use(call)
     except KeyUsedOtherwise:
         return wire.key_used_otherwise(call)
-    if kept is not None:
+    if stored is not None:
         entry.replayed = True
-        return wire.replayed(kept)
+        return wire.replayed(stored)
     return await _execute_once(state, wire, name, operation, fault)
 
 
@@ -198,8 +198,8 @@ def _response(wire: Wire, call: Call, answer: Answer, entry: LoggedRequest) -> R
 
 
 def _log_entry(state: SandboxState, wire: Wire, call: Call) -> LoggedRequest:
-    kept = {name: call.headers[name] for name in LOGGED_HEADERS if name in call.headers}
-    return LoggedRequest(wire.provider, call.method, call.path, call.params, kept, state.now())
+    headers = {name: call.headers[name] for name in LOGGED_HEADERS if name in call.headers}
+    return LoggedRequest(wire.provider, call.method, call.path, call.params, headers, state.now())
 
 
 async def _pause(milliseconds: int) -> None:

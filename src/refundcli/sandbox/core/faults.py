@@ -84,11 +84,11 @@ class Fault:
         return Ending(now + self.ends_after, self.ends, self.failure_reason) if self.ends else None
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Fault:
-        unknown = set(given) - set(cls.__dataclass_fields__)
-        if unknown or not {"provider", "behaviour"} <= set(given):
+    def read(cls, body: Mapping[str, Any]) -> Fault:
+        unknown = set(body) - set(cls.__dataclass_fields__)
+        if unknown or not {"provider", "behaviour"} <= set(body):
             raise ValueError(f"a fault needs provider and behaviour and knows {', '.join(cls.__dataclass_fields__)}")
-        return cls(**given)
+        return cls(**body)
 
 
 class FaultPlan:

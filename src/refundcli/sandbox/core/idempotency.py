@@ -72,19 +72,19 @@ class KeyStore:
 
     def record(self, name: KeyName, path: str, params: Any, *, now: float) -> None:
         """A POST with this key came in; what became of it does not matter."""
-        found = self.records.setdefault(name, KeyRecord(name.provider, name.account, name.key, path, now, now))
-        found.count, found.last_seen = found.count + 1, now
-        if params not in found.params:
-            found.params.append(params)
+        key_record = self.records.setdefault(name, KeyRecord(name.provider, name.account, name.key, path, now, now))
+        key_record.count, key_record.last_seen = key_record.count + 1, now
+        if params not in key_record.params:
+            key_record.params.append(params)
 
     def forget_all(self, provider: str | None = None, used_before: float | None = None) -> int:
         """As if the vendor had pruned them: how many it forgot. The records stay."""
         gone = [
             name
-            for name, kept in self._kept.items()
-            if provider in (None, name.provider) and (used_before is None or kept.first_used <= used_before)
+            for name, stored in self._kept.items()
+            if provider in (None, name.provider) and (used_before is None or stored.first_used <= used_before)
             # One that is in use is not pruned.
-            if kept.answer is not None
+            if stored.answer is not None
         ]
         for name in gone:
             del self._kept[name]
@@ -92,17 +92,17 @@ class KeyStore:
 
     def begin(self, name: KeyName, fingerprint: str, *, now: float, lifetime: float) -> Answer | None:
         """The stored answer, or None: the caller executes the request and then calls `finish`."""
-        kept = self._kept.get(name)
-        if kept is not None and kept.answer is not None and now - kept.first_used >= lifetime:
-            kept = None
-        if kept is None:
+        stored = self._kept.get(name)
+        if stored is not None and stored.answer is not None and now - stored.first_used >= lifetime:
+            stored = None
+        if stored is None:
             self._kept[name] = _Kept(fingerprint, now)
             return None
-        if kept.fingerprint != fingerprint:
+        if stored.fingerprint != fingerprint:
             raise KeyUsedOtherwise
-        if kept.answer is None:
+        if stored.answer is None:
             raise KeyInUse
-        return kept.answer
+        return stored.answer
 
     def finish(self, name: KeyName, answer: Answer) -> None:
         self._kept[name].answer = answer

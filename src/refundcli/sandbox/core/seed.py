@@ -33,7 +33,7 @@ INHERITED = (
 class SeedReport:
     """What was made of the rows, and why some were passed over."""
 
-    made: list[Made] = field(default_factory=list)
+    payments: list[Made] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
@@ -56,11 +56,11 @@ def seed_payments(state: SandboxState, rows: Iterable[Mapping[str, Any]]) -> See
     for number, row in enumerate(rows, start=1):
         for payment in _payments(row):
             try:
-                made = _seed(state, payment)
+                seeded = _seed(state, payment)
             except ValueError as problem:
                 report.skipped.append(f"row {number}: {problem}")
             else:
-                report.made.extend([made] if made else [])
+                report.payments.extend([seeded] if seeded else [])
     return report
 
 
@@ -87,10 +87,10 @@ def _seed(state: SandboxState, row: Mapping[str, Any]) -> Made | None:
     amount = to_minor(provider, paid or _word(row, "total"), currency)
     captured = bool(paid) and not processing
     with state.lock:
-        made = _make(state, provider, reference, amount, row, captured=captured, processing=processing)
-        _dispute(state, provider, made, row, currency)
-        _refund(state, provider, made, row, currency)
-    return made
+        payment = _make(state, provider, reference, amount, row, captured=captured, processing=processing)
+        _dispute(state, provider, payment, row, currency)
+        _refund(state, provider, payment, row, currency)
+    return payment
 
 
 def _make(
@@ -126,18 +126,20 @@ def _make(
     )
 
 
-def _dispute(state: SandboxState, provider: Provider, made: Made, row: Mapping[str, Any], currency: str) -> None:
+def _dispute(state: SandboxState, provider: Provider, payment: Made, row: Mapping[str, Any], currency: str) -> None:
     status = DISPUTES.get(_word(row, "dispute").lower())
     if status:
-        taken = _word(row, "dispute_amount")
-        state.set_dispute(made.reference, status, to_minor(provider, taken, currency) if taken else None)
+        dispute_amount = _word(row, "dispute_amount")
+        state.set_dispute(
+            payment.reference, status, to_minor(provider, dispute_amount, currency) if dispute_amount else None
+        )
 
 
-def _refund(state: SandboxState, provider: Provider, made: Made, row: Mapping[str, Any], currency: str) -> None:
+def _refund(state: SandboxState, provider: Provider, payment: Made, row: Mapping[str, Any], currency: str) -> None:
     given_back = _word(row, "refunded_amount")
     amount = to_minor(provider, given_back, currency) if given_back else 0
     if amount > 0:
-        state.add_dashboard_refund(made.reference, amount)
+        state.add_dashboard_refund(payment.reference, amount)
 
 
 def _provider(row: Mapping[str, Any]) -> Provider | None:

@@ -107,7 +107,7 @@ class SandboxState:
         captured: bool = True,
         processing: bool = False,
         created: int | None = None,
-        **wanted: Any,
+        **fields: Any,
     ) -> Made:
         """A PaymentIntent with its charge, or where only `charge` is given a charge alone.
 
@@ -126,7 +126,7 @@ class SandboxState:
                 created=int(self.now()) if created is None else created,
                 captured=captured and not processing,
                 processing=processing,
-                **wanted,
+                **fields,
             )
             return Made("stripe", intent or charge_id, payment_intent=intent, charge=charge_id)
 
@@ -139,7 +139,7 @@ class SandboxState:
         captured: bool = True,
         processing: bool = False,
         created: int | None = None,
-        **wanted: Any,
+        **fields: Any,
     ) -> Made:
         """Further fields of an AdyenPayment: reference, captured_amount, method, store, splits."""
         with self.lock:
@@ -153,7 +153,7 @@ class SandboxState:
                 created=int(self.now()) if created is None else created,
                 captured=captured and not processing,
                 processing=processing,
-                **wanted,
+                **fields,
             )
             return Made("adyen", psp, psp_reference=psp)
 
@@ -169,44 +169,44 @@ class SandboxState:
             if reference in self.payments:
                 return self._set_adyen_dispute(self.payments[reference], status, amount, dispute, new).id
             charge = self.find_charge(reference)
-            known = None if new else _first(self.disputes_of(charge.id), dispute)
-            found = known or self._new_dispute(charge, status, dispute)
-            found.status = status
-            found.amount = found.amount if amount is None else amount
-            return found.id
+            existing = None if new else _first(self.disputes_of(charge.id), dispute)
+            record = existing or self._new_dispute(charge, status, dispute)
+            record.status = status
+            record.amount = record.amount if amount is None else amount
+            return record.id
 
-    def _new_dispute(self, charge: Charge, status: str, wanted: str | None) -> Dispute:
-        made = Dispute(wanted or new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now()))
-        if made.id in self.disputes:
-            raise ValueError(f"{made.id} exists already")
-        made.payment_intent = charge.payment_intent
-        self.disputes[made.id] = made
-        return made
+    def _new_dispute(self, charge: Charge, status: str, dispute_id: str | None) -> Dispute:
+        record = Dispute(dispute_id or new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now()))
+        if record.id in self.disputes:
+            raise ValueError(f"{record.id} exists already")
+        record.payment_intent = charge.payment_intent
+        self.disputes[record.id] = record
+        return record
 
     def _set_adyen_dispute(
-        self, payment: AdyenPayment, status: str, amount: int | None, wanted: str | None, new: bool
+        self, payment: AdyenPayment, status: str, amount: int | None, dispute_id: str | None, new: bool
     ) -> AdyenDispute:
-        known = None if new else _first(self.adyen_disputes.naming(payment.psp_reference), wanted)
-        dispute = known or self.new_adyen_dispute(payment, wanted, amount)
+        existing = None if new else _first(self.adyen_disputes.naming(payment.psp_reference), dispute_id)
+        dispute = existing or self.new_adyen_dispute(payment, dispute_id, amount)
         dispute.status = status
         dispute.amount = dispute.amount if amount is None else amount
         self.mirror_first_dispute(payment)
         return dispute
 
     def new_adyen_dispute(
-        self, payment: AdyenPayment, wanted: str | None = None, amount: int | None = None
+        self, payment: AdyenPayment, dispute_id: str | None = None, amount: int | None = None
     ) -> AdyenDispute:
-        made = AdyenDispute(
-            id=wanted or new_psp_reference(),
+        record = AdyenDispute(
+            id=dispute_id or new_psp_reference(),
             payment=payment.psp_reference,
             amount=payment.amount if amount is None else amount,
             currency=payment.currency,
             created=int(self.now()),
         )
-        if made.id in self.adyen_disputes:
-            raise ValueError(f"{made.id} exists already")
-        self.adyen_disputes[made.id] = made
-        return made
+        if record.id in self.adyen_disputes:
+            raise ValueError(f"{record.id} exists already")
+        self.adyen_disputes[record.id] = record
+        return record
 
     def mirror_first_dispute(self, payment: AdyenPayment) -> None:
         """The payment shows its first dispute."""
@@ -278,8 +278,8 @@ class SandboxState:
 
     def adyen_balance(self, payment: AdyenPayment) -> int:
         """What was captured and not refunded; disputes are not taken off."""
-        made = (r for r in self.refunds.naming(payment.psp_reference) if isinstance(r, AdyenRefund))
-        return payment.taken - sum(r.amount - r.reversed_amount for r in made if r.success is not False)
+        refunds = (r for r in self.refunds.naming(payment.psp_reference) if isinstance(r, AdyenRefund))
+        return payment.taken - sum(r.amount - r.reversed_amount for r in refunds if r.success is not False)
 
     # Idempotency keys
 
@@ -325,5 +325,5 @@ def _refund_json(refund: Refund) -> dict[str, Any]:
 D = TypeVar("D", Dispute, AdyenDispute)
 
 
-def _first(disputes: list[D], wanted: str | None) -> D | None:
-    return next((dispute for dispute in disputes if wanted in (None, dispute.id)), None)
+def _first(disputes: list[D], dispute_id: str | None) -> D | None:
+    return next((dispute for dispute in disputes if dispute_id in (None, dispute.id)), None)

@@ -34,8 +34,8 @@ class Delivery:
     body: str
 
 
-def register(state: SandboxState, given: Mapping[str, Any]) -> Endpoint:
-    endpoint = Endpoint(**given)
+def register(state: SandboxState, body: Mapping[str, Any]) -> Endpoint:
+    endpoint = Endpoint(**body)
     with state.lock:
         state.outbox.endpoints.append(endpoint)
         if endpoint.auto and (state.outbox.postman is None or state.outbox.closed):
@@ -81,10 +81,10 @@ def deliver(
         ]
     ways = _ordered(ways * times, order, seed)
     answers = [(notice, endpoint, _post(written(notice, endpoint), endpoint)) for notice, endpoint in ways]
-    taken = {(id(notice), id(endpoint)) for notice, endpoint, status in answers if 200 <= status < 300}
-    left = {id(notice) for notice, endpoint in ways if (id(notice), id(endpoint)) not in taken}
+    accepted = {(id(notice), id(endpoint)) for notice, endpoint, status in answers if 200 <= status < 300}
+    queued = {id(notice) for notice, endpoint in ways if (id(notice), id(endpoint)) not in accepted}
     with state.lock:
-        state.outbox.forget([notice for notice, _ in ways if id(notice) not in left])
+        state.outbox.forget([notice for notice, _ in ways if id(notice) not in queued])
     return [status for _, _, status in answers]
 
 
@@ -128,10 +128,10 @@ def stripe_signature(body: str, secret: str, at: int | None = None) -> str:
 
 
 def adyen_signature(item: Mapping[str, Any], hmac_key: str) -> str:
-    told = [item.get(name) or "" for name in SIGNED_BEFORE]
+    signed = [item.get(name) or "" for name in SIGNED_BEFORE]
     amount = item.get("amount") or {}
-    told += [amount.get("value", ""), amount.get("currency", ""), item.get("eventCode", ""), item.get("success", "")]
-    return _hmac(hmac_key, ":".join(map(str, told)).encode())
+    signed += [amount.get("value", ""), amount.get("currency", ""), item.get("eventCode", ""), item.get("success", "")]
+    return _hmac(hmac_key, ":".join(map(str, signed)).encode())
 
 
 def _hmac(hmac_key: str, signed: bytes) -> str:

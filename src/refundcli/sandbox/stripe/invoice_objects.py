@@ -54,7 +54,7 @@ def invoice_json(state: SandboxState, invoice: Invoice) -> Json:
 
 def credited(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
     """What issued credit notes took off before it was paid, and what they gave back afterwards."""
-    notes = [each for each in state.credit_notes.naming(invoice.id) if each.status == "issued"]
+    notes = [note for note in state.credit_notes.naming(invoice.id) if note.status == "issued"]
     return sum(n.pre_payment_amount for n in notes), sum(n.amount - n.pre_payment_amount for n in notes)
 
 
@@ -69,9 +69,9 @@ def amount_remaining(state: SandboxState, invoice: Invoice) -> int:
 
 def _paid(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
     """What was paid, and how much of that not through Stripe."""
-    made = [each for each in state.invoice_payments.naming(invoice.id) if each.status == "paid"]
-    total = sum(each.amount for each in made)
-    elsewhere = sum(each.amount for each in made if each.kind == "payment_record")
+    payments = [payment for payment in state.invoice_payments.naming(invoice.id) if payment.status == "paid"]
+    total = sum(payment.amount for payment in payments)
+    elsewhere = sum(payment.amount for payment in payments if payment.kind == "payment_record")
     due = amount_due(state, invoice)
     if invoice.status != "paid" or total >= due:
         return total, elsewhere
@@ -152,8 +152,8 @@ def _nothing() -> Json:
 
 
 def _lines(invoice: Invoice) -> Json:
-    made = [_line(invoice, number, *told) for number, told in enumerate(invoice.lines)]
-    return {"object": "list", "data": made, "has_more": False, "url": f"/v1/invoices/{invoice.id}/lines"}
+    lines = [_line(invoice, number, *line) for number, line in enumerate(invoice.lines)]
+    return {"object": "list", "data": lines, "has_more": False, "url": f"/v1/invoices/{invoice.id}/lines"}
 
 
 def _line(invoice: Invoice, number: int, description: str, amount: int) -> Json:

@@ -76,8 +76,8 @@ def destination_details(refund: StripeRefund) -> Json:
     kind = DESTINATIONS.get(refund.method, refund.method if refund.method in SAME_NAME else None)
     if kind is None:
         return {}
-    known = {"reference_status": "pending"} if kind.endswith("_transfer") and kind != "au_bank_transfer" else {}
-    return {"destination_details": {kind: known, "type": kind}}
+    details = {"reference_status": "pending"} if kind.endswith("_transfer") and kind != "au_bank_transfer" else {}
+    return {"destination_details": {kind: details, "type": kind}}
 
 
 def next_action(refund: StripeRefund) -> Json:

@@ -27,18 +27,18 @@ class Target:
     own: frozenset[str]
 
 
-def find(state: SandboxState, wanted: str) -> Target:
+def find(state: SandboxState, object_id: str) -> Target:
     """By re_, ch_ or py_, pi_, dp_, in_, inpay_ or cn_ id, or an invoice's number. ValueError where there is none."""
-    intent = state.charge_of_intent(wanted)
+    intent = state.charge_of_intent(object_id)
     if intent is not None:
         return Target("payment_intent", intent, lambda: intent_json(intent), intent.intent_fields, frozenset())
     shelves: tuple[Mapping[str, Any], ...] = (
         *(state.refunds, state.charges, state.disputes),
         *(state.invoices, state.invoice_payments, state.credit_notes),
     )
-    record = next((shelf[wanted] for shelf in shelves if wanted in shelf), None) or invoice_of(state, wanted)
+    record = next((shelf[object_id] for shelf in shelves if object_id in shelf), None) or invoice_of(state, object_id)
     if record is None or type(record) not in _KINDS:
-        raise ValueError(f"Stripe has no object {wanted}")
+        raise ValueError(f"Stripe has no object {object_id}")
     kind, shape, own = _KINDS[type(record)]
     return Target(kind, record, lambda: shape(state, record), record.fields, own)
 
@@ -78,7 +78,7 @@ INTENT_EVENTS = {
 
 def patch(
     state: SandboxState,
-    wanted: str,
+    object_id: str,
     fields: Mapping[str, Any],
     *,
     remove: Sequence[str] = (),
@@ -90,7 +90,7 @@ def patch(
     sends none.
     """
     with state.lock:
-        target = find(state, wanted)
+        target = find(state, object_id)
         before, was = target.shape(), getattr(target.record, "status", None)
         for name in remove:
             target.overlay.pop(name, None)
